@@ -1,0 +1,207 @@
+"""What a source may say. SI units; `None` where the source cannot say, never a stand-in value.
+
+A frame is all readings of one tick. Data and health are kept apart: an absent reading says nothing about why.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeVar
+
+from exporter.units import Instant, Millijoules, Nanoseconds
+
+Kind = Literal["prompt", "cached_prompt", "generation"]
+KINDS: Final[tuple[Kind, ...]] = ("prompt", "cached_prompt", "generation")
+
+Quantity = Literal[
+    "prompt",
+    "cached_prompt",
+    "generation",
+    "requests",
+    "prefill_seconds",
+    "decode_seconds",
+    "decode_request_seconds",
+]
+"""What a server's counter counts.
+
+`decode_request_seconds` overlap (all running requests tick at once) and are divided by the mean batch;
+`decode_seconds` do not overlap, or overlap exactly as the prefill seconds beside them do.
+"""
+
+LABEL_CHARACTERS: Final = 128
+"""Longest label value that is exported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU's lasting identity. An index changes at reboot and is none."""
+
+    uuid: str
+    gpu_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One GPU as NVML told it in one tick.
+
+    `energy` is the driver's counter since it was loaded.
+    `utilization_ratio` is the mean since the previous read, 0 to 1.
+    `up` is false for a GPU that the driver still counts and cannot read: its other fields are `None`.
+    """
+
+    gpu: Gpu
+    index: int
+    up: bool = True
+    pci_bus_id: str = ""
+    driver_version: str = ""
+    mig_profile: str = ""
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    energy: Millijoules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CounterReading:
+    """One raw series of a server's page, with what it counts.
+
+    `series` names the series within its server; deltas are taken per series, then summed.
+    `sign` is -1 where an engine counts something inside another counter that must be taken out of it
+    (cached tokens inside the prompt counter).
+    """
+
+    series: str
+    model: str
+    quantity: Quantity
+    value: float
+    sign: Literal[1, -1] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReading:
+    """Requests of one model at the moment of the read."""
+
+    model: str
+    running: float | None = None
+    waiting: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKey:
+    """A server as the operator thinks of it; its replicas on one host share the key."""
+
+    namespace: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReading:
+    """One endpoint of a server in one tick.
+
+    `up` is false when it did not answer: the counters are then empty and nothing is known.
+    `identity` changes when the process behind the endpoint is another one; empty where nothing tells.
+    `started` is when that process started, where it can be told.
+    `models` are the models it serves, loaded or not.
+    """
+
+    key: ServerKey
+    url: str
+    up: bool
+    engine: str = ""
+    engine_version: str = ""
+    pod: str = ""
+    identity: str = ""
+    started: Instant | None = None
+    counters: tuple[CounterReading, ...] = ()
+    loads: tuple[LoadReading, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One server holding one GPU. `share_ratio` is its configured part of it, `None` where none is configured."""
+
+    key: ServerKey
+    uuid: str
+    share_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """How one source fared in one tick. `reason` is a short fixed word, empty when `up`."""
+
+    source: str
+    up: bool
+    duration: Nanoseconds
+    reason: str = ""
+    errors: tuple[tuple[str, int], ...] = ()
+    """Partial failures that did not cost the reading, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """All readings of one tick, and when it was taken.
+
+    `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not the same as no GPUs.
+    `servers` names every watched endpoint, those that did not answer included.
+    """
+
+    elapsed: Nanoseconds
+    wall: Instant
+    gpus: tuple[GpuReading, ...] | None
+    servers: tuple[ServerReading, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    health: tuple[SourceHealth, ...] = ()
+
+
+class ReadFailedError(Exception):
+    """A source could not read this time; the next tick tries again.
+
+    `reason` is a short fixed word (a metric's label), the message is for people.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MustRestartError(Exception):
+    """A source found a state that only a new process can leave; the daemon exits with this message."""
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """Something that is read. Reading is bounded in time and never changes what is read."""
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        ...
+
+    def read(self) -> T_co:
+        """Read once.
+
+        Raises:
+            ReadFailedError: nothing could be read this time.
+            MustRestartError: only a new process can read again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held. Idempotent."""
+        ...
+
+
+def label(text: str) -> str:
+    """A label value made of text from outside: no control characters, at most 128 characters."""
+    return "".join(c for c in text if c.isprintable())[:LABEL_CHARACTERS]
+
+
+def ratio(value: float | None) -> float | None:
+    """A ratio in 0..1; anything else is not a reading."""
+    if value is None or not math.isfinite(value) or not 0.0 <= value <= 1.0:
+        return None
+    return value

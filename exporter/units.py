@@ -1,0 +1,58 @@
+"""Unit types and the only conversion constants.
+
+Inside the books money is an integer count of picodollars and time of nanoseconds, so that sums are exact.
+SQLite's 64-bit integer then holds 9.2 million dollars per total.
+Floats appear at the edges only: in readings, ratios, and what is exported.
+"""
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final, TypeAlias
+
+Picodollars: TypeAlias = int
+"""Money: 1e-12 dollars."""
+
+Nanoseconds: TypeAlias = int
+"""A duration."""
+
+Instant: TypeAlias = int
+"""A moment on the wall clock: nanoseconds since 1970-01-01T00:00:00Z."""
+
+Millijoules: TypeAlias = int
+"""Energy, in the unit of the driver's counter."""
+
+PICODOLLARS_PER_DOLLAR: Final = 10**12
+NANOSECONDS_PER_SECOND: Final = 10**9
+NANOSECONDS_PER_MINUTE: Final = 60 * NANOSECONDS_PER_SECOND
+NANOSECONDS_PER_HOUR: Final = 3600 * NANOSECONDS_PER_SECOND
+HOURS_PER_YEAR: Final = 8766
+"""365.25 days; amounts per year accrue over it."""
+NANOSECONDS_PER_YEAR: Final = HOURS_PER_YEAR * NANOSECONDS_PER_HOUR
+MILLIJOULES_PER_JOULE: Final = 1000
+MILLIWATTS_PER_WATT: Final = 1000
+MILLIJOULES_PER_KILOWATT_HOUR: Final = 3_600_000 * MILLIJOULES_PER_JOULE
+TOKENS_PER_MILLION: Final = 1_000_000
+
+
+def picodollars(dollars: Decimal) -> Picodollars:
+    """Convert a configured amount of dollars, rounding half to even below a picodollar."""
+    return int((dollars * PICODOLLARS_PER_DOLLAR).to_integral_value(ROUND_HALF_EVEN))
+
+
+def dollars(amount: Picodollars) -> float:
+    """Convert money for export, with a float's relative error of 1e-16."""
+    return amount / PICODOLLARS_PER_DOLLAR
+
+
+def joules(energy: Millijoules) -> float:
+    """Convert energy for export."""
+    return energy / MILLIJOULES_PER_JOULE
+
+
+def seconds(duration: Nanoseconds) -> float:
+    """Convert a duration or an instant for export."""
+    return duration / NANOSECONDS_PER_SECOND
+
+
+def nanoseconds(duration_seconds: float) -> Nanoseconds:
+    """Convert seconds, as an operating system tells them, to the nearest nanosecond."""
+    return round(duration_seconds * NANOSECONDS_PER_SECOND)
