@@ -120,7 +120,7 @@ class ServerReading:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One server holding one GPU. `share_ratio` is its configured part of it, `None` where none is configured."""
+    """One server holding one GPU. `share_ratio` is its configured part, `None` where none is configured."""
 
     key: ServerKey
     uuid: str
@@ -143,7 +143,7 @@ class SourceHealth:
 class Frame:
     """All readings of one tick, and when it was taken.
 
-    `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not the same as no GPUs.
+    `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not "no GPUs".
     `servers` names every watched endpoint, those that did not answer included.
     """
 
