@@ -1,0 +1,57 @@
+"""The typed configuration, frozen. What each key means to users stands in the schema beside it."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from exporter.cost.policy import Limits, OwnershipRule, SplitRule
+from exporter.tariff.terms import Hardware, Overhead
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A monthly budget of one product; an empty product is the whole fleet."""
+
+    name: str
+    product: str
+    dollars_per_month: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One configured endpoint. Several with one name (and namespace) are replicas of one server.
+
+    `gpus` are NVML indices or UUIDs; `None` is every GPU of the host.
+    """
+
+    name: str
+    url: str
+    gpus: tuple[int | str, ...] | None
+    namespace: str = ""
+    engine: str | None = None
+    gpu_share_ratio: Decimal | None = None
+    bearer_token_file: Path | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One whole configuration. `hash` is of the file's bytes; `path` is `None` without a file."""
+
+    path: Path | None = None
+    hash: str = ""
+    interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    hours_per_month: Decimal = Decimal(730)
+    ownership: tuple[OwnershipRule, ...] = ()
+    budgets: tuple[Budget, ...] = (Budget("fleet", "", Decimal(27000)),)
+    hardware: tuple[Hardware, ...] = ()
+    overheads: tuple[Overhead, ...] = ()
+    servers: tuple[Server, ...] = ()
+    split: tuple[SplitRule, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    ledger_path: Path = DEFAULT_LEDGER

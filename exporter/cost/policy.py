@@ -1,0 +1,91 @@
+"""What the configuration says to the cost model, beside the prices."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from exporter.cost.postings import UNASSIGNED
+from exporter.readings import ServerKey
+from exporter.tariff.tariff import Tariff
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+SplitMethod = Literal["auto", "time", "weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a token of each kind weighs where nothing measures it.
+
+    The defaults are the median price ratios of 121 hosted open-weight offers (2026-11): an assumption.
+    """
+
+    prompt: Decimal = Decimal(1)
+    cached_prompt: Decimal = Decimal("0.1")
+    generation: Decimal = Decimal(3)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRule:
+    """How the busy money of matching servers and models is split between prefill and decode."""
+
+    server: str | None = None
+    model: str | None = None
+    method: SplitMethod = "auto"
+    weights: Weights = Weights()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipRule:
+    """Who pays for matching servers. Patterns are shell-style; all that are given must match."""
+
+    product: str = UNASSIGNED
+    team: str = UNASSIGNED
+    namespace: str | None = None
+    server: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on a host's cardinality; beyond them rows go under `other`."""
+
+    models: int = 50
+    servers: int = 50
+    body_bytes: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Everything `advance` goes by that is not a reading: prices, calendar, owners, split, limits.
+
+    `gap_after` is the longest tick that counts as observed.
+    """
+
+    tariff: Tariff
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    ownership: tuple[OwnershipRule, ...] = ()
+    split: tuple[SplitRule, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
+
+    def owner(self, key: ServerKey) -> tuple[str, str]:
+        """The product and team that pay for a server: the first rule that matches, else unassigned."""
+        for rule in self.ownership:
+            if matches(rule.namespace, key.namespace) and matches(rule.server, key.server):
+                return rule.product, rule.team
+        return UNASSIGNED, UNASSIGNED
+
+    def split_rule(self, server: str, model: str) -> SplitRule:
+        """The first rule that matches a server and model, else the default."""
+        for rule in self.split:
+            if matches(rule.server, server) and matches(rule.model, model):
+                return rule
+        return SplitRule()
+
+
+@lru_cache(maxsize=4096)
+def matches(pattern: str | None, text: str) -> bool:
+    """Whether a shell-style pattern covers the whole text; no pattern covers anything. Case counts."""
+    return pattern is None or fnmatchcase(text, pattern)

@@ -1,0 +1,122 @@
+"""What one tick adds to the books."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from exporter.readings import Gpu, Kind, ServerKey
+from exporter.tariff.rate import PriceBasis
+from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
+
+Phase = Literal["prefill", "decode", "other", "idle", "unobserved"]
+PHASES: Final[tuple[Phase, ...]] = ("prefill", "decode", "other", "idle", "unobserved")
+
+UNALLOCATED: Final = "unallocated"
+"""The server name of GPU money that no server held."""
+
+UNASSIGNED: Final = "unassigned"
+"""The product and team of a server that no ownership rule names."""
+
+OTHER: Final = "other"
+"""The model name of models beyond the limit."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Party:
+    """Who money, GPU time and tokens are posted to. Sorted by these fields, in this order."""
+
+    product: str
+    team: str
+    namespace: str
+    server: str
+    model: str
+
+    @property
+    def key(self) -> ServerKey:
+        """The server of this party."""
+        return ServerKey(self.namespace, self.server)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """A party and what its GPU was doing: the finest place that GPU money is posted to."""
+
+    party: Party
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Dollars of one GPU and component that one slot pays."""
+
+    gpu: Gpu
+    component: str
+    price_basis: PriceBasis
+    slot: Slot
+    amount: Picodollars
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """GPU time of one GPU that one slot held. `priced` is false when the hardware had no price."""
+
+    gpu: Gpu
+    slot: Slot
+    duration: Nanoseconds
+    priced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a tick inside one month, one minute and one set of prices.
+
+    `accrued` is what the GPUs accrued in it, reckoned before anything was split.
+    """
+
+    start: Instant
+    end: Instant
+    month: str
+    accrued: Picodollars
+    money: tuple[Money, ...]
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens that moved for a party, in one tick."""
+
+    party: Party
+    kind: Kind
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests that finished for a party, in one tick."""
+
+    party: Party
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy that one GPU used in one tick."""
+
+    gpu: Gpu
+    energy: Millijoules
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """Everything one tick adds. `end` is the tick's wall time; tokens and energy are told at it.
+
+    `seen` are the parties of this tick, those that nothing is posted to included: a series starts at zero.
+    """
+
+    end: Instant
+    segments: tuple[Segment, ...] = ()
+    tokens: tuple[Tokens, ...] = ()
+    requests: tuple[Requests, ...] = ()
+    energy: tuple[Energy, ...] = ()
+    seen: tuple[Party, ...] = ()
+    implausible: tuple[tuple[str, int], ...] = ()
+    """Readings refused this tick, as (reason, how many)."""

@@ -1,0 +1,107 @@
+"""What the cost model remembers from tick to tick: marks, carries, trailing ratios.
+
+Plain values, kept in the ledger.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from exporter.readings import Gpu, Holder, ServerKey
+from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What an accrual left below a picodollar: `numerator / period` of one."""
+
+    numerator: int
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """One GPU of the sticky inventory.
+
+    `energy_mark` is the last good value of the driver's counter; `falls` counts reads in a row below it, and
+    `fall_mark` is the first of them. `power_carry` is millijoules x 1e9 left by integrated power.
+    `idle_watts` is the lowest mean power seen while at most 1 % busy.
+    `recent` holds (duration, energy) of the last ticks, newest last, for the mean power.
+    `owed` is what rounding owes each slot, by component: a hint for fairness, never money;
+    it is not kept on disk.
+    """
+
+    gpu: Gpu
+    index: int
+    energy_mark: Millijoules | None = None
+    falls: int = 0
+    fall_mark: Millijoules | None = None
+    power_carry: int = 0
+    idle_watts: float | None = None
+    recent: tuple[tuple[Nanoseconds, Millijoules], ...] = ()
+    carries: Mapping[str, Carry] = field(default_factory=dict)
+    holders: tuple[Holder, ...] = ()
+    owed: Mapping[str, Mapping[object, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """Marks of one endpoint (by URL).
+
+    `marks` are the last good values by series; `falls` counts good reads in a row
+    with a series below its mark.
+    `watched_since` is the wall time of the first tick that asked for this endpoint.
+    `read` is false until it has answered once.
+    """
+
+    key: ServerKey
+    watched_since: Instant
+    read: bool = False
+    identity: str = ""
+    falls: int = 0
+    marks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """Trailing sums of one model of one server, each halved every 15 minutes.
+
+    `prefill_seconds`, `decode_seconds`, `decode_request_seconds`: the engine's own seconds by phase.
+    `running_sum` over `running_time`: requests running, over ticks with any running.
+    `weighted_prefill`, `weighted_decode`: tokens by weight.
+    `since_finished` is how long nothing told seconds.
+    `debt` holds, by kind, what was taken out of a counter before it came in (never below zero in the books).
+    """
+
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    decode_request_seconds: float = 0.0
+    running_sum: float = 0.0
+    running_time: float = 0.0
+    weighted_prefill: float = 0.0
+    weighted_decode: float = 0.0
+    since_finished: Nanoseconds | None = None
+    debt: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """One server: its models, first come first."""
+
+    models: Mapping[str, ModelState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything remembered.
+
+    `elapsed` and `wall` are those of the last tick; `elapsed` is `None` when the next tick has no start
+    (first tick ever, or a new process, whose gap is charged apart).
+    """
+
+    elapsed: Nanoseconds | None = None
+    wall: Instant | None = None
+    gpus: Mapping[str, GpuState] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointState] = field(default_factory=dict)
+    servers: Mapping[ServerKey, ServerState] = field(default_factory=dict)
+    accrued: Picodollars = 0
+    """Sum of everything accrued since the ledger began."""

@@ -1,0 +1,213 @@
+"""The immutable answer of one tick: what is rendered, and nothing else is.
+
+The ledger fills `Books` from what it has committed; the sampler fills the rest from the tick.
+Money stays in picodollars here; rows convert it on the way out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from exporter.cost.postings import Party, Slot
+from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
+from exporter.tariff.rate import Provenance
+from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
+
+TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
+Basis = Literal["full", "busy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A party without its model: who a component is posted to."""
+
+    product: str
+    team: str
+    namespace: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class MonthKey:
+    """One cell of month to date. `month` is like 2026-11."""
+
+    product: str
+    team: str
+    price_basis: str
+    month: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Sums of one party over the last 60 whole minutes, by the time that money covers."""
+
+    money: Mapping[str, Picodollars] = field(default_factory=dict)
+    """By phase."""
+    tokens: Mapping[Kind, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the ledger has committed, and the ledger's own health.
+
+    `persistent` is false for books in memory. `writable` is false while commits fail:
+    totals then stand still.
+    `residual` is accrued minus posted; anything but 0 is a bug.
+    `day` is (money, covered time) by product over the last 24 hours, for the projection.
+    """
+
+    ledger: str
+    persistent: bool
+    writable: bool
+    last_commit: Instant | None
+    residual: Picodollars
+    cost: Mapping[Slot, Picodollars] = field(default_factory=dict)
+    gpu_time: Mapping[Slot, Nanoseconds] = field(default_factory=dict)
+    server_cost: Mapping[tuple[Owner, str], Picodollars] = field(default_factory=dict)
+    gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
+    tokens: Mapping[tuple[Party, Kind], int] = field(default_factory=dict)
+    requests: Mapping[Party, int] = field(default_factory=dict)
+    energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
+    unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
+    last_token: Mapping[Party, Instant] = field(default_factory=dict)
+    months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
+    window: Mapping[Party, Window] = field(default_factory=dict)
+    day: Mapping[str, tuple[Picodollars, Nanoseconds]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentPrice:
+    """What an hour of one GPU costs now under one component, and where that comes from."""
+
+    gpu: Gpu
+    component: str
+    dollars_per_hour: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRow:
+    """One GPU of the inventory. `reading` is what NVML said this tick, `None` if nothing."""
+
+    gpu: Gpu
+    index: int
+    up: bool
+    priced: bool
+    reading: GpuReading | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRow:
+    """Who holds which part of which GPU, and by what it is shared (`whole`, `configured`, `equal`, ...)."""
+
+    key: ServerKey
+    uuid: str
+    share_ratio: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """Which method split a model's busy money in this tick, and the prefill share it gave."""
+
+    party: Party
+    method: str
+    prefill_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRow:
+    """Requests of one party at the last read."""
+
+    party: Party
+    load: LoadReading
+
+
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """Dollars per million tokens of one party over the window."""
+
+    party: Party
+    kind: TokenKind
+    basis: Basis
+    dollars_per_million_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """Health of one source since the daemon started. `errors` counts by reason."""
+
+    source: str
+    up: bool
+    read_duration: Nanoseconds
+    last_success: Instant | None
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRow:
+    """One configured monthly budget."""
+
+    name: str
+    product: str
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRow:
+    """The configuration in force."""
+
+    hash: str
+    last_reload_success: bool
+    last_reload: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """The daemon's own footprint, sampled at the tick."""
+
+    resident_memory_bytes: int
+    cpu_seconds: float
+    started: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Which exporter this is."""
+
+    version: str
+    revision: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that one tick can tell.
+
+    `elapsed` is the tick's boot time: a report older than three intervals serves its counters only.
+    `books` is `None` until money may be served.
+    `rates` are dollars per hour now by party; `month_ends` and `projected` are of this host.
+    `run_rate` is dollars a month, `None` with no priced GPU.
+    """
+
+    elapsed: Nanoseconds
+    wall: Instant
+    interval: Nanoseconds
+    build: Build
+    config: ConfigRow
+    books: Books | None
+    process: ProcessRow | None = None
+    rates: Mapping[Party, float] = field(default_factory=dict)
+    prices: tuple[ComponentPrice, ...] = ()
+    quotients: tuple[Quotient, ...] = ()
+    month_ends: Mapping[str, Instant] = field(default_factory=dict)
+    projected: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    run_rate: float | None = None
+    budgets: tuple[BudgetRow, ...] = ()
+    fleet_overheads: Mapping[str, float] = field(default_factory=dict)
+    gpus: tuple[GpuRow, ...] = ()
+    servers: tuple[ServerReading, ...] = ()
+    loads: tuple[LoadRow, ...] = ()
+    shares: tuple[ShareRow, ...] = ()
+    splits: tuple[SplitRow, ...] = ()
+    sources: tuple[SourceRow, ...] = ()

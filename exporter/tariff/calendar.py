@@ -1,0 +1,60 @@
+"""Months of the configured time zone, as instants."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+
+MONTHS_PER_YEAR = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A calendar month: [start, end) on the wall clock. Its length counts what daylight saving does to it."""
+
+    name: str
+    start: Instant
+    end: Instant
+
+    @property
+    def length(self) -> Nanoseconds:
+        """The month's true length."""
+        return self.end - self.start
+
+
+def month_of(instant: Instant, zone: ZoneInfo) -> Month:
+    """The month that holds an instant."""
+    local = datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, zone)
+    return _month(local.year, local.month, zone)
+
+
+def month_before(month: Month, zone: ZoneInfo) -> Month:
+    """The month that ended where this one starts."""
+    return month_of(month.start - 1, zone)
+
+
+@lru_cache(maxsize=32)
+def _month(year: int, month: int, zone: ZoneInfo) -> Month:
+    carry, following = divmod(month, MONTHS_PER_YEAR)
+    return Month(
+        name=f"{year:04d}-{month:02d}",
+        start=_first_instant(datetime(year, month, 1, tzinfo=zone)),
+        end=_first_instant(datetime(year + carry, following + 1, 1, tzinfo=zone)),
+    )
+
+
+def first_instant(year: int, month: int, day: int, zone: ZoneInfo) -> Instant:
+    """The first instant of a local day, also where daylight saving skips midnight.
+
+    Raises:
+        ValueError: no such date.
+    """
+    return _first_instant(datetime(year, month, day, tzinfo=zone))
+
+
+def _first_instant(midnight: datetime) -> Instant:
+    # A midnight that does not exist is read with the offset before the change (PEP 495, fold 0), which lands
+    # on the same instant as the first one after the gap; one that occurs twice is read as the first (fold 0).
+    return int(midnight.astimezone(UTC).timestamp()) * NANOSECONDS_PER_SECOND

@@ -1,0 +1,62 @@
+"""Rates: what accrues, exactly."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
+
+PriceBasis = Literal["configured", "catalogue", "estimate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """An amount that accrues evenly over a period.
+
+    A price that several GPUs share is divided by lengthening the period, never by rounding the amount:
+    55.04 dollars an hour for a host of 8 is 55.04 dollars per 8 hours for each GPU.
+    """
+
+    amount: Picodollars
+    period: Nanoseconds
+
+    def dollars_per_hour(self) -> float:
+        """The rate for export."""
+        return dollars(self.amount) * NANOSECONDS_PER_HOUR / self.period
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a number came from: its basis, the place in words, the date it holds from or was taken on."""
+
+    price_basis: PriceBasis
+    source: str
+    as_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRate:
+    """What accrues on one GPU under one component."""
+
+    component: str
+    rate: Rate
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyPrice:
+    """Picodollars for a kilowatt-hour measured at the GPU, with PUE and the host's share in it."""
+
+    per_kilowatt_hour: Picodollars
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Everything an hour of one GPU costs at an instant.
+
+    `priced` is false where nothing says what the hardware costs: its overheads accrue all the same.
+    """
+
+    rates: tuple[ComponentRate, ...]
+    energy: EnergyPrice | None
+    priced: bool

@@ -1,0 +1,91 @@
+"""What people write down about money: rent, purchase, electricity, overheads.
+
+Amounts are exact decimals of dollars.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from exporter.units import Instant
+
+Per = Literal["gpu", "host", "fleet"]
+Period = Literal["hour", "month", "year"]
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareMatch:
+    """Shell-style patterns; all that are given must match. `None` matches anything."""
+
+    host: str | None = None
+    gpu_model: str | None = None
+    uuid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RentPrice:
+    """What an hour costs from an instant on (`None`: always). A host's price is divided by `gpus`."""
+
+    dollars_per_hour: Decimal
+    gpus: int = 1
+    since: Instant | None = None
+    since_text: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rented:
+    """Rented hardware: prices in ascending order of `since`. Before the first, it has no price."""
+
+    prices: tuple[RentPrice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Owned hardware. Amounts are for `gpus` GPUs together.
+
+    Straight line `(purchase x (1 + adders) - residual) / life` from `in_service`, or the annuity at
+    `cost_of_capital_ratio`; nothing after its life. Support and insurance are per year, every year.
+    """
+
+    purchase_dollars: Decimal
+    gpus: int
+    in_service: Instant
+    in_service_text: str
+    life_years: Decimal
+    residual_ratio: Decimal = Decimal(0)
+    adders_ratio: Decimal = Decimal(0)
+    support_dollars_per_year: Decimal = Decimal(0)
+    insurance_dollars_per_year: Decimal = Decimal(0)
+    cost_of_capital_ratio: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Electricity:
+    """Joules x PUE x host factor x price. The host factor covers fans, CPUs and power supplies."""
+
+    dollars_per_kilowatt_hour: Decimal
+    pue_ratio: Decimal = Decimal(1)
+    host_factor_ratio: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """One rule of `hardware`: the first that matches a GPU prices it. `source` says where the rule stands."""
+
+    match: HardwareMatch
+    terms: Rented | Owned
+    source: str
+    energy: Electricity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """A named amount beside the hardware. `fleet` amounts never enter a host's books."""
+
+    name: str
+    amount_dollars: Decimal
+    period: Period
+    per: Per
+    source: str
+    host: str | None = None
