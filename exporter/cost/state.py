@@ -6,6 +6,7 @@ Plain values, kept in the ledger.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.cost.postings import Slot
 from exporter.readings import Gpu, Holder, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -22,8 +23,8 @@ class Carry:
 class GpuState:
     """One GPU of the sticky inventory.
 
-    `energy_mark` is the last good value of the driver's counter; `falls` counts reads in a row below it, and
-    `fall_mark` is the first of them. `power_carry` is millijoules x 1e9 left by integrated power.
+    `energy_mark` is the last good value of the driver's counter, `energy_age` the time since it was taken,
+    `falls` the reads in a row below it. `power_carry` is millijoules x 1e9 left by integrated power.
     `idle_watts` is the lowest mean power seen while at most 1 % busy.
     `recent` holds (duration, energy) of the last ticks, newest last, for the mean power.
     `owed` is what rounding owes each slot, by component: a hint for fairness, never money;
@@ -33,14 +34,14 @@ class GpuState:
     gpu: Gpu
     index: int
     energy_mark: Millijoules | None = None
+    energy_age: Nanoseconds = 0
     falls: int = 0
-    fall_mark: Millijoules | None = None
     power_carry: int = 0
     idle_watts: float | None = None
     recent: tuple[tuple[Nanoseconds, Millijoules], ...] = ()
     carries: Mapping[str, Carry] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
-    owed: Mapping[str, Mapping[object, int]] = field(default_factory=dict)
+    owed: Mapping[str, Mapping[Slot, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,174 @@
 """The tariff: what each GPU costs at an instant, resolved from what people wrote down."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fnmatch import fnmatchcase
+from typing import Final
+
+from exporter.readings import Gpu
+from exporter.tariff.calendar import Month
+from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Period, Rented
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_YEAR,
+    Instant,
+    Nanoseconds,
+    picodollars,
+)
+
+RENT: Final = "rent"
+AMORTIZATION: Final = "amortization"
+SUPPORT: Final = "support"
+INSURANCE: Final = "insurance"
+ENERGY: Final = "energy"
+
+ANNUITY_DIGITS: Final = 50
+"""Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 
 
 @dataclass(frozen=True)
 class Tariff:
-    """Placeholder."""
+    """Prices of one host. The first hardware rule that matches a GPU prices it."""
+
+    host: str = ""
+    hardware: tuple[Hardware, ...] = ()
+    overheads: tuple[Overhead, ...] = ()
+
+    def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
+        """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
+        overheads = tuple(self._overheads(month, gpus_on_host))
+        rule = self._rule(gpu)
+        rates = None if rule is None else _hardware_rates(rule, at)
+        if rule is None or rates is None:
+            return Price(overheads, None, priced=False)
+        energy = None if rule.energy is None else _energy_price(rule.energy, rule.source)
+        return Price(rates + overheads, energy, priced=True)
+
+    def changes(self, start: Instant, end: Instant) -> Iterator[Instant]:
+        """Instants strictly between two others at which some price of this tariff changes, in no order."""
+        for rule in self.hardware:
+            for instant in _changes(rule.terms):
+                if start < instant < end:
+                    yield instant
+
+    def fleet_overheads(self, month: Month) -> Iterator[tuple[str, Rate]]:
+        """Amounts per fleet, which never enter a host's books."""
+        for overhead in self.overheads:
+            if overhead.per == "fleet":
+                amount = picodollars(overhead.amount_dollars)
+                yield overhead.name, Rate(amount, _length(overhead.period, month))
+
+    def _rule(self, gpu: Gpu) -> Hardware | None:
+        for rule in self.hardware:
+            if _matches(rule.match, self.host, gpu):
+                return rule
+        return None
+
+    def _overheads(self, month: Month, gpus_on_host: int) -> Iterator[ComponentRate]:
+        for overhead in self.overheads:
+            if overhead.per == "fleet" or not _covers(overhead.host, self.host):
+                continue
+            sharers = gpus_on_host if overhead.per == "host" else 1
+            rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
+            yield ComponentRate(overhead.name, rate, Provenance("configured", overhead.source))
+
+
+def annuity_dollars_per_year(terms: Owned) -> Decimal:
+    """The yearly payment that returns the purchase less its residual, with interest, over its life.
+
+    `(P(1+a) - S/(1+r)^N) x r / (1 - (1+r)^-N)`; at r = 0 the straight line.
+    """
+    capital = terms.purchase_dollars * (1 + terms.adders_ratio)
+    residual = terms.purchase_dollars * terms.residual_ratio
+    interest = terms.cost_of_capital_ratio or Decimal(0)
+    with localcontext() as context:
+        context.prec = ANNUITY_DIGITS
+        if interest == 0:
+            return (capital - residual) / terms.life_years
+        discount = (1 + interest) ** -terms.life_years
+        return (capital - residual * discount) * interest / (1 - discount)
+
+
+def _hardware_rates(rule: Hardware, at: Instant) -> tuple[ComponentRate, ...] | None:
+    """What the hardware itself accrues at an instant; `None` before its first price or its service."""
+    if isinstance(rule.terms, Rented):
+        return _rent(rule.terms, rule.source, at)
+    return _ownership(rule.terms, rule.source, at)
+
+
+def _rent(terms: Rented, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
+    current = None
+    for price in terms.prices:
+        if price.since is None or price.since <= at:
+            current = price
+    if current is None:
+        return None
+    rate = Rate(picodollars(current.dollars_per_hour), NANOSECONDS_PER_HOUR * current.gpus)
+    return (ComponentRate(RENT, rate, Provenance("configured", source, current.since_text)),)
+
+
+def _ownership(terms: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
+    if at < terms.in_service:
+        return None
+    provenance = Provenance("configured", source, terms.in_service_text)
+    yearly = NANOSECONDS_PER_YEAR * terms.gpus
+    rates = [ComponentRate(AMORTIZATION, _amortization(terms, at), provenance)]
+    for component, amount in (
+        (SUPPORT, terms.support_dollars_per_year),
+        (INSURANCE, terms.insurance_dollars_per_year),
+    ):
+        if amount:
+            rates.append(ComponentRate(component, Rate(picodollars(amount), yearly), provenance))
+    return tuple(rates)
+
+
+def _amortization(terms: Owned, at: Instant) -> Rate:
+    if at >= _end_of_life(terms):
+        return Rate(0, NANOSECONDS_PER_YEAR * terms.gpus)
+    if terms.cost_of_capital_ratio:
+        return Rate(picodollars(annuity_dollars_per_year(terms)), NANOSECONDS_PER_YEAR * terms.gpus)
+    capital = terms.purchase_dollars * (1 + terms.adders_ratio - terms.residual_ratio)
+    return Rate(picodollars(capital), _life(terms) * terms.gpus)
+
+
+def _life(terms: Owned) -> Nanoseconds:
+    return int(terms.life_years * NANOSECONDS_PER_YEAR)
+
+
+def _end_of_life(terms: Owned) -> Instant:
+    return terms.in_service + _life(terms)
+
+
+def _changes(terms: Rented | Owned) -> Iterator[Instant]:
+    if isinstance(terms, Rented):
+        yield from (price.since for price in terms.prices if price.since is not None)
+    else:
+        yield terms.in_service
+        yield _end_of_life(terms)
+
+
+def _energy_price(energy: Electricity, source: str) -> EnergyPrice:
+    per_kilowatt_hour = energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
+    return EnergyPrice(picodollars(per_kilowatt_hour), Provenance("configured", source))
+
+
+def _length(period: Period, month: Month) -> Nanoseconds:
+    if period == "hour":
+        return NANOSECONDS_PER_HOUR
+    if period == "month":
+        return month.length
+    return NANOSECONDS_PER_YEAR
+
+
+def _matches(match: HardwareMatch, host: str, gpu: Gpu) -> bool:
+    return (
+        _covers(match.host, host)
+        and _covers(match.gpu_model, gpu.gpu_model)
+        and _covers(match.uuid, gpu.uuid)
+    )
+
+
+def _covers(pattern: str | None, text: str) -> bool:
+    return pattern is None or fnmatchcase(text, pattern)

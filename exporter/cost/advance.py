@@ -1,0 +1,220 @@
+"""One tick of the books: state and readings in, state and postings out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.cost import attribution, energy, holding, servers
+from exporter.cost.attribution import Share
+from exporter.cost.holding import Use
+from exporter.cost.money import WHOLE, accrue, accrue_energy, split
+from exporter.cost.policy import Terms
+from exporter.cost.postings import Energy, Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.servers import Round, ServerTick
+from exporter.cost.state import Carry, GpuState, ServerState, State
+from exporter.cost.stretches import stretches
+from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
+from exporter.tariff.calendar import month_of
+from exporter.tariff.rate import PriceBasis
+from exporter.tariff.tariff import ENERGY
+from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
+
+TIME: Final = ""
+"""The key, among components, under which the rounding of GPU time is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOutcome:
+    """What one GPU did in one tick. `slots` are weights by time."""
+
+    gpu: Gpu
+    index: int
+    reading: GpuReading | None
+    shares: tuple[Share, ...]
+    slots: Mapping[Slot, int]
+    mean_watts: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One tick's answer."""
+
+    state: State
+    postings: Postings
+    gpus: tuple[GpuOutcome, ...]
+    ticks: Mapping[ServerKey, ServerTick]
+
+
+def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
+    """Advance the books by one tick.
+
+    The tick covers [frame.wall - elapsed, frame.wall], where elapsed is the boot clock's difference to the
+    last tick: a wall clock that is stepped changes no money. Without a last tick there is nothing to charge.
+    """
+    elapsed = None if state.elapsed is None else max(0, frame.elapsed - state.elapsed)
+    round_ = servers.advance(state, frame, elapsed or 0, terms)
+    known = dict(round_.servers)
+    readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
+    inventory = _inventory(state, frame.gpus or (), frame.holders, terms, known)
+    gap = elapsed is not None and elapsed > terms.gap_after
+    works = [
+        _work(gpu, readings.get(uuid), round_, terms, elapsed, silent=frame.gpus is None, gap=gap)
+        for uuid, gpu in sorted(inventory.items())
+    ]
+    start = frame.wall - (elapsed or 0)
+    segments = _Posting(works, terms).segments(start, frame.wall) if elapsed else ()
+    postings = Postings(
+        end=frame.wall,
+        segments=segments,
+        tokens=round_.tokens,
+        requests=round_.requests,
+        energy=tuple(Energy(work.state.gpu, work.energy) for work in works if work.counted),
+        seen=tuple(sorted(_seen(works, round_, terms))),
+        implausible=(("energy", sum(work.implausible for work in works)),),
+    )
+    after = State(
+        elapsed=frame.elapsed,
+        wall=frame.wall,
+        gpus={work.state.gpu.uuid: work.state for work in works},
+        endpoints=round_.endpoints,
+        servers=known,
+        accrued=state.accrued + sum(segment.accrued for segment in segments),
+    )
+    return Outcome(after, postings, tuple(work.outcome() for work in works), round_.ticks)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One GPU on its way through a tick."""
+
+    state: GpuState
+    reading: GpuReading | None
+    uses: tuple[Use, ...]
+    by_time: Mapping[Slot, int]
+    by_energy: Mapping[Slot, int]
+    energy: Millijoules
+    counted: bool
+    implausible: bool
+
+    def outcome(self) -> GpuOutcome:
+        return GpuOutcome(
+            self.state.gpu,
+            self.state.index,
+            self.reading,
+            tuple(use.share for use in self.uses),
+            self.by_time,
+            energy.mean_watts(self.state),
+        )
+
+
+def _inventory(
+    state: State,
+    readings: Iterable[GpuReading],
+    holders: Iterable[Holder],
+    terms: Terms,
+    known: dict[ServerKey, ServerState],
+) -> dict[str, GpuState]:
+    """The sticky inventory: GPUs read now with their holders, and GPUs of before with their last ones."""
+    gpus = dict(state.gpus)
+    for reading in readings:
+        uuid = reading.gpu.uuid
+        held = []
+        for holder in holders:
+            if holder.uuid == uuid:
+                key = servers.admit_server(known, holder.key, terms.limits)
+                known.setdefault(key, ServerState())
+                held.append(replace(holder, key=key))
+        before = gpus.get(uuid, GpuState(reading.gpu, reading.index))
+        gpus[uuid] = replace(before, gpu=reading.gpu, index=reading.index, holders=tuple(held))
+    return gpus
+
+
+def _work(
+    gpu: GpuState,
+    reading: GpuReading | None,
+    round_: Round,
+    terms: Terms,
+    elapsed: Nanoseconds | None,
+    *,
+    silent: bool,
+    gap: bool,
+) -> _Work:
+    uses = holding.uses(attribution.shares(gpu.holders), reading, round_.ticks, silent=silent, gap=gap)
+    busy = holding.busy_ratio(uses)
+    gpu, used = energy.use(gpu, reading, elapsed, busy)
+    by_time = holding.slots(uses, round_.ticks, terms)
+    by_energy = by_time
+    idle = None if not elapsed or not busy else energy.idle_energy(gpu, used.energy, busy, elapsed)
+    if idle is not None and used.energy > 0:
+        by_energy = holding.slots(uses, round_.ticks, terms, idle * WHOLE // used.energy)
+    counted = elapsed is not None and (reading is not None or used.energy > 0)
+    return _Work(gpu, reading, uses, by_time, by_energy, used.energy, counted, used.implausible)
+
+
+def _seen(works: Iterable[_Work], round_: Round, terms: Terms) -> set[Party]:
+    seen = {slot.party for work in works for slot in work.by_time}
+    for key, tick in round_.ticks.items():
+        seen.update(servers.party(terms, key, model) for model in (*tick.splits, *tick.idle_models))
+    return seen
+
+
+class _Posting:
+    """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
+
+    def __init__(self, works: list[_Work], terms: Terms) -> None:
+        self._works = works
+        self._terms = terms
+        self._parties = {slot.party for work in works for slot in work.by_time}
+
+    def segments(self, start: Instant, end: Instant) -> tuple[Segment, ...]:
+        done: list[Segment] = []
+        for since, until in stretches(start, end, self._terms.tariff, self._terms.zone):
+            done.append(self._segment(since, until, start, end))
+        return tuple(done)
+
+    def _segment(self, since: Instant, until: Instant, start: Instant, end: Instant) -> Segment:
+        month = month_of(since, self._terms.zone)
+        accrued = 0
+        money: list[Money] = []
+        held: list[Held] = []
+        for work in self._works:
+            gpu = work.state.gpu
+            price = self._terms.tariff.price(gpu, since, month, len(self._works))
+            for part, slot in self._split(work, TIME, until - since, work.by_time):
+                held.append(Held(gpu, slot, part, price.priced))
+            for rate in price.rates:
+                carry = work.state.carries.get(rate.component)
+                amount, carry = accrue(rate.rate, until - since, carry)
+                self._carry(work, rate.component, carry)
+                accrued += amount
+                basis = rate.provenance.price_basis
+                money.extend(self._money(work, rate.component, basis, amount, work.by_time))
+            if price.energy is not None:
+                length = end - start
+                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
+                amount, carry = accrue_energy(price.energy, joules, work.state.carries.get(ENERGY))
+                self._carry(work, ENERGY, carry)
+                accrued += amount
+                basis = price.energy.provenance.price_basis
+                money.extend(self._money(work, ENERGY, basis, amount, work.by_energy))
+        return Segment(since, until, month.name, accrued, tuple(money), tuple(held))
+
+    def _money(
+        self, work: _Work, component: str, basis: PriceBasis, amount: Picodollars, weights: Mapping[Slot, int]
+    ) -> Iterable[Money]:
+        for part, slot in self._split(work, component, amount, weights):
+            yield Money(work.state.gpu, component, basis, slot, part)
+
+    def _split(
+        self, work: _Work, component: str, amount: int, weights: Mapping[Slot, int]
+    ) -> Iterable[tuple[int, Slot]]:
+        before = work.state.owed.get(component, {})
+        parts, debts = split(amount, weights, before)
+        # Debts of slots that this tick does not use wait for their turn, while their party is here.
+        waiting = {slot: debt for slot, debt in before.items() if slot.party in self._parties}
+        owed = {**work.state.owed, component: {**waiting, **debts}}
+        work.state = replace(work.state, owed=owed)
+        return [(part, slot) for slot, part in parts.items() if part]
+
+    def _carry(self, work: _Work, component: str, carry: Carry) -> None:
+        work.state = replace(work.state, carries={**work.state.carries, component: carry})

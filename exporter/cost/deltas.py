@@ -1,0 +1,70 @@
+"""What a server's counters moved by since the last good read: per series first, then summed."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from exporter.cost.state import EndpointState
+from exporter.readings import CounterReading, Quantity, ServerReading
+from exporter.units import Instant
+
+FALLS_OF_A_RESTART: Final = 3
+"""Good reads in a row with a series below its mark that make a restart; fewer are bad reads."""
+
+Moved = dict[tuple[str, Quantity], float]
+"""What moved, by model and quantity."""
+
+
+def endpoint(
+    before: EndpointState | None, reading: ServerReading, wall: Instant
+) -> tuple[EndpointState, Moved, bool]:
+    """Advance one endpoint's marks.
+
+    A read that fails leaves the marks: what it missed arrives with the next good one.
+    An endpoint not read before sets marks only, unless its process started while it was watched.
+    Another identity, or a fall that lasts three reads, is a restart and counts from zero; while a fall
+    is younger than that the whole page is suspect and counts nothing, since a restart resets every series.
+
+    Returns:
+        The new marks, what moved, and whether the process was restarted.
+    """
+    if before is None or before.key != reading.key:
+        before = EndpointState(reading.key, watched_since=wall)
+    if not reading.up:
+        return before, {}, False
+    after = replace(before, read=True, identity=reading.identity or before.identity, falls=0)
+    if not before.read:
+        seen_to_start = reading.started is not None and reading.started >= before.watched_since
+        return _count(after, reading, {} if seen_to_start else None)
+    if before.identity and reading.identity and before.identity != reading.identity:
+        return _restarted(after, reading)
+    if any(_fell(counter, before.marks) for counter in reading.counters):
+        if before.falls + 1 >= FALLS_OF_A_RESTART:
+            return _restarted(after, reading)
+        return replace(before, falls=before.falls + 1), {}, False
+    return _count(after, reading, before.marks)
+
+
+def _fell(counter: CounterReading, marks: Mapping[str, float]) -> bool:
+    return counter.value < marks.get(counter.series, 0.0)
+
+
+def _restarted(after: EndpointState, reading: ServerReading) -> tuple[EndpointState, Moved, bool]:
+    counted, moved, _ = _count(replace(after, marks={}), reading, {})
+    return counted, moved, True
+
+
+def _count(
+    after: EndpointState, reading: ServerReading, marks: Mapping[str, float] | None
+) -> tuple[EndpointState, Moved, bool]:
+    """Take deltas against marks (`None`: set marks only). A series new to a known process began at zero."""
+    moved: Moved = {}
+    marked: dict[str, float] = {}
+    for counter in reading.counters:
+        # One series may feed two quantities: cached tokens come out of the prompt counter and stand alone.
+        marked[counter.series] = counter.value
+        if marks is not None:
+            key = counter.model, counter.quantity
+            delta = counter.sign * (counter.value - marks.get(counter.series, 0.0))
+            moved[key] = moved.get(key, 0.0) + delta
+    return replace(after, marks={**after.marks, **marked}), moved, False

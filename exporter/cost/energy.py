@@ -1,0 +1,120 @@
+"""Energy of one GPU: the driver's counter against its mark, else power integrated over the tick."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.cost.state import GpuState
+from exporter.readings import GpuReading
+from exporter.units import (
+    MILLIWATTS_PER_WATT,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Millijoules,
+    Nanoseconds,
+    seconds,
+)
+
+FALLS_OF_A_RESET: Final = 3
+"""Reads in a row below the mark that make a reset (driver reload, GPU reset); fewer are bad reads."""
+
+PLAUSIBLE_OF_LIMIT: Final = 1.2
+"""A delta above this part of power limit x elapsed is refused."""
+
+LIMIT_UNTOLD_WATTS: Final = 2000.0
+"""Stands for the power limit where NVML does not tell it: above every board of 2026."""
+
+IDLE_UTILIZATION: Final = 0.01
+"""At most this busy, a tick's mean power is a candidate for the idle power."""
+
+MEAN_OVER: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""What the mean power of a rate is taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Energy that arrived in one tick. `implausible` says that the counter's delta was refused."""
+
+    energy: Millijoules
+    implausible: bool = False
+
+
+def use(
+    state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds | None, busy_ratio: float | None
+) -> tuple[GpuState, Used]:
+    """Advance one GPU's energy. With no `elapsed` the tick has no start: marks are set, nothing counts.
+
+    Energy that a failed read missed arrives with the counter's next good value.
+    """
+    if reading is not None and elapsed is None:
+        return replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=()), Used(0)
+    if not elapsed:
+        return state, Used(0)
+    state = replace(state, energy_age=state.energy_age + elapsed)
+    if reading is None:
+        return state, Used(0)
+    if reading.energy is None or state.energy_mark is None:
+        return _first(state, reading, elapsed)
+    if reading.energy < state.energy_mark and state.falls + 1 < FALLS_OF_A_RESET:
+        return replace(state, falls=state.falls + 1), Used(0)
+    reset = reading.energy < state.energy_mark
+    delta = reading.energy if reset else reading.energy - state.energy_mark
+    age = state.energy_age
+    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
+    limit_watts = reading.power_limit_watts or LIMIT_UNTOLD_WATTS
+    if delta > PLAUSIBLE_OF_LIMIT * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
+        state, integrated = _integrate(state, reading, elapsed)
+        return _remember(state, elapsed, integrated), Used(integrated, implausible=True)
+    if age == elapsed and not reset:
+        state = _idle(state, delta, elapsed, busy_ratio)
+    return _remember(state, age, delta), Used(delta)
+
+
+def idle_energy(
+    state: GpuState, used: Millijoules, busy_ratio: float, elapsed: Nanoseconds
+) -> Millijoules | None:
+    """The part of a tick's energy that idling would have used; `None` until the idle power is known."""
+    if state.idle_watts is None:
+        return None
+    idle = state.idle_watts * MILLIWATTS_PER_WATT * (1.0 - busy_ratio) * seconds(elapsed)
+    return min(used, round(idle))
+
+
+def mean_watts(state: GpuState) -> float | None:
+    """Mean power of the last five minutes; `None` before anything was measured."""
+    duration = sum(lasted for lasted, _ in state.recent)
+    if duration == 0:
+        return None
+    return sum(energy for _, energy in state.recent) / MILLIWATTS_PER_WATT / seconds(duration)
+
+
+def _first(state: GpuState, reading: GpuReading, elapsed: Nanoseconds) -> tuple[GpuState, Used]:
+    """A counter without a mark is marked; one that is silent while it has a mark will tell later."""
+    if state.energy_mark is not None:
+        return state, Used(0)
+    state, integrated = _integrate(state, reading, elapsed)
+    state = replace(state, energy_mark=reading.energy, energy_age=0)
+    return _remember(state, elapsed, integrated), Used(integrated)
+
+
+def _integrate(state: GpuState, reading: GpuReading, elapsed: Nanoseconds) -> tuple[GpuState, Millijoules]:
+    if reading.power_watts is None:
+        return state, 0
+    milliwatts = round(reading.power_watts * MILLIWATTS_PER_WATT)
+    energy, carry = divmod(milliwatts * elapsed + state.power_carry, NANOSECONDS_PER_SECOND)
+    return replace(state, power_carry=carry), energy
+
+
+def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
+    if busy_ratio is None or busy_ratio > IDLE_UTILIZATION or elapsed == 0:
+        return state
+    watts = energy / MILLIWATTS_PER_WATT / seconds(elapsed)
+    if state.idle_watts is not None and state.idle_watts <= watts:
+        return state
+    return replace(state, idle_watts=watts)
+
+
+def _remember(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> GpuState:
+    recent = [*state.recent, (elapsed, energy)]
+    while len(recent) > 1 and sum(lasted for lasted, _ in recent[1:]) >= MEAN_OVER:
+        recent.pop(0)
+    return replace(state, recent=tuple(recent))

@@ -1,0 +1,82 @@
+"""Exact arithmetic: what accrues over a stretch of time, and who gets which part of it."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Final, TypeVar
+
+from exporter.cost.state import Carry
+from exporter.tariff.rate import EnergyPrice, Rate
+from exporter.units import MILLIJOULES_PER_KILOWATT_HOUR, Millijoules, Nanoseconds, Picodollars
+
+WHOLE: Final = 10**9
+"""A whole, in the integer parts that weights are made of."""
+
+OWED_SCALE: Final = 2**32
+"""One picodollar, in the parts that rounding debts are kept in."""
+
+
+K = TypeVar("K", bound=Hashable)
+"""What a split is keyed by. Keys sort among themselves; their order decides ties."""
+
+
+def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """Whole picodollars that accrued, and what is left below one.
+
+    Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays.
+    """
+    return _divide(rate.amount * elapsed, rate.period, carry)
+
+
+def accrue_energy(price: EnergyPrice, energy: Millijoules, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """What energy costs, as `accrue`."""
+    return _divide(price.per_kilowatt_hour * energy, MILLIJOULES_PER_KILOWATT_HOUR, carry)
+
+
+def _divide(numerator: int, period: int, carry: Carry | None) -> tuple[int, Carry]:
+    if carry is not None:
+        # A carry is a fraction of a picodollar: over another period it keeps its value.
+        numerator += carry.numerator * period // carry.period
+    posted, rest = divmod(numerator, period)
+    return posted, Carry(rest, period)
+
+
+def split(
+    amount: int, weights: Mapping[K, int], owed: Mapping[K, int] | None = None
+) -> tuple[dict[K, int], dict[K, int]]:
+    """Divide an amount by weights so that the parts sum to it exactly.
+
+    Largest remainders get the units that are left, ties by sorted key. `owed` is what earlier roundings of
+    the same money owe each key, in parts of `OWED_SCALE`: with it, no key is favored over many splits.
+
+    Returns:
+        The parts of the keys with a positive weight, and the new debts of all keys of `weights`.
+
+    Raises:
+        ValueError: no weight is positive.
+    """
+    total = sum(weights.values())
+    if total <= 0:
+        raise ValueError("a split needs a positive weight")
+    before = owed or {}
+    debts = {key: before.get(key, 0) for key in weights}
+    parts: dict[K, int] = {}
+    left = amount
+    for key, weight in weights.items():
+        if weight > 0:
+            parts[key], remainder = divmod(amount * weight, total)
+            left -= parts[key]
+            debts[key] += remainder * OWED_SCALE // total
+
+    def rank(key: K) -> Any:
+        return -debts[key], key
+
+    for key in sorted(parts, key=rank)[:left]:
+        parts[key] += 1
+        debts[key] -= OWED_SCALE
+    return parts, debts
+
+
+def portions(weights: Mapping[K, int]) -> dict[K, int]:
+    """Weights as parts of `WHOLE` that sum to it exactly; equal parts when no weight is positive."""
+    if not any(weight > 0 for weight in weights.values()):
+        weights = dict.fromkeys(weights, 1)
+    return split(WHOLE, weights)[0]

@@ -1,0 +1,196 @@
+"""What each server did in one tick: tokens, requests, and how its busy money divides over models."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from exporter.cost import deltas, split
+from exporter.cost.deltas import Moved
+from exporter.cost.money import WHOLE, portions
+from exporter.cost.policy import Limits, Terms
+from exporter.cost.postings import OTHER, Party, Requests, Tokens
+from exporter.cost.split import ModelTick, PhaseSplit
+from exporter.cost.state import EndpointState, ModelState, ServerState, State
+from exporter.readings import KINDS, Frame, LoadReading, Quantity, ServerKey, ServerReading
+from exporter.units import Nanoseconds
+
+SECONDS: tuple[Quantity, ...] = ("prefill_seconds", "decode_seconds", "decode_request_seconds")
+NO_MODEL = ""
+"""The model of a server that never told one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTick:
+    """One server in one tick.
+
+    `up`: some endpoint answered. `running`: it had requests running at its read. `moved`: tokens moved.
+    `busy_models` and `idle_models` are parts of `money.WHOLE` by model.
+    """
+
+    key: ServerKey
+    up: bool = False
+    running: bool = False
+    moved: bool = False
+    busy_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
+    idle_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
+    splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
+    loads: tuple[LoadReading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """All servers of one tick, what is remembered of them, and what they add to the books."""
+
+    endpoints: Mapping[str, EndpointState]
+    servers: Mapping[ServerKey, ServerState]
+    ticks: Mapping[ServerKey, ServerTick]
+    tokens: tuple[Tokens, ...]
+    requests: tuple[Requests, ...]
+
+
+def party(terms: Terms, key: ServerKey, model: str) -> Party:
+    """The party of a server's model, owned as the rules say now: a change never moves posted money."""
+    product, team = terms.owner(key)
+    return Party(product, team, key.namespace, key.server, model)
+
+
+def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: Limits) -> ServerKey:
+    """The key under which a server is counted: its own, first come first served, else `other`."""
+    if key in known or len(known) < limits.servers:
+        return key
+    return ServerKey("", OTHER)
+
+
+def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> Round:
+    """Advance every watched endpoint and the servers they make up."""
+    endpoints: dict[str, EndpointState] = {}
+    servers: dict[ServerKey, ServerState] = dict(state.servers)
+    ticks: dict[ServerKey, ServerTick] = {}
+    tokens: list[Tokens] = []
+    requests: list[Requests] = []
+    for key, readings in _by_server(servers, frame.servers, terms.limits).items():
+        server = servers.setdefault(key, ServerState())
+        moved: Moved = {}
+        restarted = False
+        for reading in readings:
+            before = state.endpoints.get(reading.url)
+            after, delta, anew = deltas.endpoint(before, reading, frame.wall)
+            endpoints[reading.url] = after
+            restarted |= anew
+            for counted, value in delta.items():
+                moved[counted] = moved.get(counted, 0.0) + value
+        room = terms.limits.models - sum(len(known.models) for known in servers.values())
+        told = _Told.of(server, readings, moved, room)
+        models: dict[str, ModelState] = {}
+        splits: dict[str, PhaseSplit] = {}
+        for model in told.models:
+            remembered = server.models.get(model, ModelState())
+            debt = {} if restarted else dict(remembered.debt)
+            who = party(terms, key, model)
+            counts = {}
+            for kind in KINDS:
+                if (model, kind) not in told.moved:
+                    continue
+                # What is taken out of a counter can come before what it is taken from: it waits as a debt.
+                net = round(told.moved[model, kind]) + debt.pop(kind, 0)
+                if net < 0:
+                    debt[kind] = net
+                counts[kind] = max(0, net)
+                tokens.append(Tokens(who, kind, counts[kind]))
+            if (model, "requests") in told.moved:
+                requests.append(Requests(who, max(0, round(told.moved[model, "requests"]))))
+            took: dict[Quantity, float] = {
+                quantity: told.moved[model, quantity]
+                for quantity in SECONDS
+                if (model, quantity) in told.moved
+            }
+            models[model], splits[model] = split.advance(
+                replace(remembered, debt=debt),
+                ModelTick(counts, took, told.running.get(model)),
+                elapsed,
+                terms.split_rule(key.server, model),
+            )
+        servers[key] = ServerState({**server.models, **models})
+        ticks[key] = _tick(key, readings, told, splits)
+    return Round(endpoints, servers, ticks, tuple(tokens), tuple(requests))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the endpoints of one server told together, under admitted model names."""
+
+    models: tuple[str, ...]
+    served: tuple[str, ...]
+    moved: Moved
+    running: Mapping[str, float]
+    loads: tuple[LoadReading, ...]
+
+    @classmethod
+    def of(cls, server: ServerState, readings: list[ServerReading], moved: Moved, room: int) -> "_Told":
+        names: dict[str, str] = {model: model for model in server.models}
+
+        def admit(model: str) -> str:
+            nonlocal room
+            if model not in names:
+                names[model] = model if room > 0 else OTHER
+                room -= 1
+            return names[model]
+
+        served = dict.fromkeys(admit(model) for reading in readings for model in reading.models)
+        summed: Moved = {}
+        for (model, quantity), value in moved.items():
+            counted = admit(model), quantity
+            summed[counted] = summed.get(counted, 0.0) + value
+        running: dict[str, float] = {}
+        waiting: dict[str, float] = {}
+        for load in (load for reading in readings for load in reading.loads):
+            model = admit(load.model)
+            if load.running is not None:
+                running[model] = running.get(model, 0.0) + load.running
+            if load.waiting is not None:
+                waiting[model] = waiting.get(model, 0.0) + load.waiting
+        models = dict.fromkeys([*server.models, *names.values()])
+        loads = tuple(
+            LoadReading(model, running.get(model), waiting.get(model))
+            for model in dict.fromkeys([*running, *waiting])
+        )
+        return cls(tuple(models), tuple(served), summed, running, loads)
+
+
+def _by_server(
+    known: Mapping[ServerKey, object], readings: Iterable[ServerReading], limits: Limits
+) -> dict[ServerKey, list[ServerReading]]:
+    admitted = dict(known)
+    grouped: dict[ServerKey, list[ServerReading]] = {}
+    for reading in readings:
+        key = admit_server(admitted, reading.key, limits)
+        admitted[key] = None
+        grouped.setdefault(key, []).append(reading)
+    return grouped
+
+
+def _tick(
+    key: ServerKey, readings: list[ServerReading], told: _Told, splits: Mapping[str, PhaseSplit]
+) -> ServerTick:
+    # A model that is no longer served pays no idle money; a server that is loading keeps its last models.
+    current = {model: splits[model] for model in told.served or told.models if model in splits}
+    if not current:
+        current = {NO_MODEL: PhaseSplit("none", None, 0.0, 0.0)}
+    largest = max(model.trailing for model in current.values())
+    trailing = {
+        name: round(model.trailing / largest * WHOLE) if largest > 0 else 0 for name, model in current.items()
+    }
+    heaviest = max((model.weight for model in splits.values()), default=0.0)
+    idle = portions(trailing)
+    busy = idle
+    if heaviest > 0:
+        busy = portions({name: round(model.weight / heaviest * WHOLE) for name, model in splits.items()})
+    return ServerTick(
+        key,
+        up=any(reading.up for reading in readings),
+        running=any(value > 0 for value in told.running.values()),
+        moved=heaviest > 0,
+        busy_models=busy,
+        idle_models=idle,
+        splits=splits,
+        loads=told.loads,
+    )
