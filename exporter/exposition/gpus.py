@@ -1,0 +1,135 @@
+"""Metrics of the GPUs: what they are, what they do, what they draw, who holds them."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from exporter.exposition.metric import GPU, Metric, Row, counter, gauge, gpu_labels
+from exporter.readings import GpuReading, ServerKey
+from exporter.report import Report
+from exporter.units import joules, seconds
+
+
+def _energy(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for gpu, energy in report.books.energy.items():
+        yield gpu_labels(gpu), joules(energy)
+
+
+def _unpriced(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for gpu, held in report.books.unpriced.items():
+        yield gpu_labels(gpu), seconds(held)
+
+
+def _info(report: Report) -> Iterator[Row]:
+    for row in report.gpus:
+        read = row.reading
+        told = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
+        # An index below zero is none: a GPU that is paid for and that the driver never listed.
+        index = str(row.index) if row.index >= 0 else ""
+        yield (index, *gpu_labels(row.gpu), *told), 1.0
+
+
+def _up(report: Report) -> Iterator[Row]:
+    for row in report.gpus:
+        yield gpu_labels(row.gpu), float(row.up)
+
+
+def _read(value: Callable[[GpuReading], float | None]) -> Callable[[Report], Iterable[Row]]:
+    """Rows of one field of the reading; a GPU that could not tell it has none."""
+
+    def rows(report: Report) -> Iterator[Row]:
+        for row in report.gpus:
+            told = None if row.reading is None else value(row.reading)
+            if told is not None:
+                yield gpu_labels(row.gpu), float(told)
+
+    return rows
+
+
+def _held(report: Report) -> Iterator[Row]:
+    held: dict[ServerKey, list[float]] = {}
+    for share in report.shares:
+        held.setdefault(share.key, []).append(share.share_ratio)
+    for key, ratios in held.items():
+        yield (key.namespace, key.server), math.fsum(ratios)
+
+
+def _shares(report: Report) -> Iterator[Row]:
+    for share in report.shares:
+        labels = (share.key.namespace, share.key.server, share.uuid, share.method)
+        yield labels, share.share_ratio
+
+
+ROWS: Final[tuple[Metric, ...]] = (
+    counter(
+        "inference_gpu_energy_joules_total",
+        GPU,
+        "Energy measured at the GPU, monotonic across driver reloads. "
+        "Absent for a GPU that tells neither energy nor power, "
+        "and until the time since the last run has been charged.",
+        _energy,
+    ),
+    counter(
+        "inference_gpu_unpriced_seconds_total",
+        GPU,
+        "GPU time kept without a price, to be charged when a price that covers it arrives. "
+        "Absent for a GPU that always had a price.",
+        _unpriced,
+    ),
+    gauge(
+        "inference_gpu_info",
+        ("gpu", *GPU, "driver_version", "mig_profile", "pci_bus_id"),
+        "What a GPU is; gpu is the driver's index, which may change at reboot. "
+        "An empty label is what the driver did not tell. Absent for a GPU that was never seen.",
+        _info,
+    ),
+    gauge(
+        "inference_gpu_up",
+        GPU,
+        "1: the GPU was read in the last tick. 0: it is known and paid for, and cannot be read. "
+        "Absent for a GPU that was never seen.",
+        _up,
+    ),
+    gauge(
+        "inference_gpu_utilization_ratio",
+        GPU,
+        "Busy part of the time since the previous tick, 0 to 1. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.utilization_ratio),
+    ),
+    gauge(
+        "inference_gpu_memory_used_bytes",
+        GPU,
+        "GPU memory in use. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.memory_used_bytes),
+    ),
+    gauge(
+        "inference_gpu_memory_total_bytes",
+        GPU,
+        "GPU memory that there is. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.memory_total_bytes),
+    ),
+    gauge(
+        "inference_gpu_power_watts",
+        GPU,
+        "Power drawn. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.power_watts),
+    ),
+    gauge(
+        "inference_server_gpus",
+        ("namespace", "server"),
+        "GPUs that this server holds, in fractions where they are shared. "
+        "Absent for a server that holds none.",
+        _held,
+    ),
+    gauge(
+        "inference_server_gpu_share_ratio",
+        ("namespace", "server", "uuid", "method"),
+        "Part of a GPU that this server holds, 0 to 1, and by what the GPU is shared. "
+        "Absent where the server does not hold the GPU.",
+        _shares,
+    ),
+)

@@ -1,0 +1,235 @@
+"""Metrics of money: what was spent, what is being spent, what a token costs, months and budgets."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from exporter.cost.postings import PHASES, Party, Slot
+from exporter.exposition.metric import (
+    GPU,
+    OWNER,
+    PARTY,
+    Metric,
+    Row,
+    counter,
+    gauge,
+    gpu_labels,
+    party_labels,
+)
+from exporter.report import Books, Report
+from exporter.units import dollars, seconds
+
+
+def _parties(books: Books) -> set[Party]:
+    """Every party that the books know, those included that nothing was posted to yet."""
+    slots: set[Slot] = {*books.cost, *books.gpu_time}
+    return {slot.party for slot in slots} | {party for party, _ in books.tokens} | set(books.requests)
+
+
+def _cost(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for party in _parties(report.books):
+        for phase in PHASES:
+            amount = report.books.cost.get(Slot(party, phase), 0)
+            yield (*party_labels(party), phase), dollars(amount)
+
+
+def _server_cost(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for (owner, component), amount in report.books.server_cost.items():
+        yield (owner.product, owner.team, owner.namespace, owner.server, component), dollars(amount)
+
+
+def _gpu_cost(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for (gpu, component), amount in report.books.gpu_cost.items():
+        yield (*gpu_labels(gpu), component), dollars(amount)
+
+
+def _gpu_time(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for party in _parties(report.books):
+        for phase in PHASES:
+            held = report.books.gpu_time.get(Slot(party, phase), 0)
+            yield (*party_labels(party), phase), seconds(held)
+
+
+def _rates(report: Report) -> Iterator[Row]:
+    for party, rate in report.rates.items():
+        yield party_labels(party), rate
+
+
+def _fleet_overheads(report: Report) -> Iterator[Row]:
+    for component, rate in report.fleet_overheads.items():
+        yield (component,), rate
+
+
+def _prices(report: Report) -> Iterator[Row]:
+    for price in report.prices:
+        yield (*gpu_labels(price.gpu), price.component), price.dollars_per_hour
+
+
+def _price_info(report: Report) -> Iterator[Row]:
+    for price in report.prices:
+        origin = price.provenance
+        labels = (*gpu_labels(price.gpu), price.component, origin.price_basis, origin.source, origin.as_of)
+        yield labels, 1.0
+
+
+def _priced(report: Report) -> Iterator[Row]:
+    for row in report.gpus:
+        yield gpu_labels(row.gpu), float(row.priced)
+
+
+def _quotients(report: Report) -> Iterator[Row]:
+    for quotient in report.quotients:
+        labels = (*party_labels(quotient.party), quotient.kind, quotient.basis)
+        yield labels, quotient.dollars_per_million_tokens
+
+
+def _run_rate(report: Report) -> Iterator[Row]:
+    if report.books is not None and report.run_rate is not None:
+        yield (report.books.ledger,), report.run_rate
+
+
+def _months(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for key, amount in report.books.months.items():
+        labels = (key.product, key.team, key.price_basis, key.month, report.books.ledger)
+        yield labels, dollars(amount)
+
+
+def _month_ends(report: Report) -> Iterator[Row]:
+    for month, end in report.month_ends.items():
+        yield (month,), seconds(end)
+
+
+def _projected(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    yield from report.projected.items()
+
+
+def _budgets(report: Report) -> Iterator[Row]:
+    for budget in report.budgets:
+        yield (budget.name, budget.product), budget.dollars
+
+
+ROWS: Final[tuple[Metric, ...]] = (
+    counter(
+        "inference_cost_dollars_total",
+        (*PARTY, "phase"),
+        "Dollars accrued on this host, by who pays and what the GPU was doing. "
+        "Energy and overheads are in it; phase unobserved is time that no reading covers. "
+        "Absent until the time since the last run has been charged; "
+        "GPUs without a price (inference_gpu_priced 0) add only their overheads.",
+        _cost,
+    ),
+    counter(
+        "inference_server_cost_dollars_total",
+        (*OWNER, "component"),
+        "The dollars of inference_cost_dollars_total by what they pay for. "
+        "Absent until the time since the last run has been charged; "
+        "a component that nothing was posted under has no series.",
+        _server_cost,
+    ),
+    counter(
+        "inference_gpu_cost_dollars_total",
+        (*GPU, "component"),
+        "The dollars of inference_cost_dollars_total by GPU and by what they pay for. "
+        "Absent until the time since the last run has been charged, and for a GPU without a price.",
+        _gpu_cost,
+    ),
+    counter(
+        "inference_gpu_seconds_total",
+        (*PARTY, "phase"),
+        "GPU time, by who held it and what the GPU was doing; all of it sums to GPUs times elapsed time. "
+        "Absent until the time since the last run has been charged.",
+        _gpu_time,
+    ),
+    gauge(
+        "inference_cost_dollars_per_hour",
+        PARTY,
+        "What is being spent now: prices in force, and energy at its mean of 5 minutes. "
+        "No gap is ever in it. Absent for what has no price.",
+        _rates,
+    ),
+    gauge(
+        "inference_fleet_overhead_dollars_per_hour",
+        ("component",),
+        "Configured overheads of the whole fleet, in no host's totals: the fleet rules add them once. "
+        "Absent when none is configured.",
+        _fleet_overheads,
+    ),
+    gauge(
+        "inference_gpu_price_dollars_per_hour",
+        (*GPU, "component"),
+        "What an hour of this GPU costs now. Absent for a GPU without a price.",
+        _prices,
+    ),
+    gauge(
+        "inference_price_info",
+        (*GPU, "component", "price_basis", "source", "as_of"),
+        "Where a GPU's price came from: configured, catalogue, or estimate (a market price of the model). "
+        "Absent for a GPU without a price.",
+        _price_info,
+    ),
+    gauge(
+        "inference_gpu_priced",
+        GPU,
+        "1: this GPU has a price. 0: nothing says what it costs, and its cost is absent, not zero. "
+        "Absent for a GPU that was never seen.",
+        _priced,
+    ),
+    gauge(
+        "inference_cost_dollars_per_million_tokens",
+        (*PARTY, "kind", "basis"),
+        "Dollars over tokens of the last 60 whole minutes. "
+        "Basis full: everything accrued, idle time and overheads included; busy: prefill and decode only. "
+        "Kind all: prompt, cached_prompt and generation together; computed: prompt and generation. "
+        "Where inference_split_info says weights, the prices of the single kinds rest on an assumption "
+        "about what a token of each kind weighs; all and computed do not. "
+        "Absent below 1,000 tokens of that kind in the window.",
+        _quotients,
+    ),
+    gauge(
+        "inference_monthly_run_rate_dollars",
+        ("ledger",),
+        "Dollars per hour of this host now, times the configured hours per month (730 unless configured). "
+        "Absent when no GPU has a price, and until the time since the last run has been charged.",
+        _run_rate,
+    ),
+    gauge(
+        "inference_month_to_date_dollars",
+        ("product", "team", "price_basis", "month", "ledger"),
+        "Dollars of this host in a calendar month of the configured time zone, corrections included; "
+        "the current and the previous month. "
+        "Absent until the time since the last run has been charged.",
+        _months,
+    ),
+    gauge(
+        "inference_month_end_timestamp_seconds",
+        ("month",),
+        "The instant that a month ends in the configured time zone. "
+        "Absent for months that inference_month_to_date_dollars does not cover.",
+        _month_ends,
+    ),
+    gauge(
+        "inference_month_projected_dollars",
+        ("product", "month"),
+        "This host: dollars of the month to date, plus the hours left in it at the mean rate of the last 24 "
+        "hours. Absent until there is a rate to go by.",
+        _projected,
+    ),
+    gauge(
+        "inference_budget_dollars",
+        ("budget", "product"),
+        "Monthly budgets as configured; an empty product is the whole fleet. "
+        "Absent only while the report is old: without any configured, one of 27000 stands.",
+        _budgets,
+    ),
+)
