@@ -1,0 +1,67 @@
+# The verbs of this repository; `make help` lists them.
+# Each brings what it needs: programs by tools/need, Python packages by tools/environment from requirements/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+environment := .venv
+bin := $(environment)/bin
+# Tests find our Python and promtool first.
+with_tools := PATH="$(CURDIR)/$(bin):$(CURDIR)/.cache/tools/bin:$$PATH"
+paths := exporter tests $(wildcard benchmarks docs dashboards)
+
+.PHONY: demo
+demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration
+	@tools/environment $(environment) requirements/runtime.lock
+	@$(bin)/python -m exporter demo $(ARGS)
+
+.PHONY: test
+test: develop ## Run the tests; ARGS='-k split' runs some
+	@tools/need cc promtool
+	@$(with_tools) pytest -n auto $(ARGS)
+
+.PHONY: check
+check: lint test ## Run ruff, the format check, mypy and the tests
+
+.PHONY: update
+update: develop ## Write again everything that is generated: goldens, docs, dashboards
+	@tools/need cc promtool
+	@for script in $(wildcard docs/generate.py dashboards/generate.py); do $(with_tools) python $$script; done
+	@$(with_tools) pytest -n auto --update-golden
+
+.PHONY: e2e
+e2e: develop ## Run the exporter against a real llama.cpp server and a fake NVML library
+	@tools/need cc promtool
+	@tools/environment .cache/llama requirements/llama.lock
+	@tools/environment .cache/peers requirements/peers.lock
+	@$(with_tools) pytest tests/e2e $(ARGS)
+
+.PHONY: test-vllm
+test-vllm: develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
+	@tools/need cc promtool
+	@$(with_tools) tests/vllm/run $(ARGS)
+
+.PHONY: lock
+lock: develop ## Pin versions in requirements/; ARGS=--upgrade takes the newest
+	@$(bin)/python -m pip install --quiet uv
+	@$(with_tools) tools/lock $(ARGS)
+
+.PHONY: clean
+clean: ## Remove everything that the other verbs built
+	@rm -rf $(environment) .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: help
+help: ## List the verbs
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: develop
+develop:
+	@tools/environment $(environment) requirements/develop.lock
+	@tools/editable $(environment)
+
+.PHONY: lint
+lint: develop
+	@$(bin)/ruff check $(paths)
+	@$(bin)/ruff format --check $(paths)
+	@$(bin)/mypy

@@ -1,0 +1,268 @@
+"""The house as drawn: who may import whom, and where clocks, logs and foreign packages live.
+
+Everything is read from source text; nothing is imported, so that a late import counts as well.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXPORTER = ROOT / "exporter"
+
+ROWS = (
+    ("__main__",),
+    ("cli",),
+    ("reports", "demo"),
+    ("sampler",),
+    ("sources", "ledger", "exposition"),
+    ("config",),
+    ("report",),
+    ("cost",),
+    ("engines", "tariff"),
+    ("readings",),
+    ("clock",),
+    ("units",),
+)
+"""A row imports only rows below it; parts of one row never import each other."""
+
+FOREIGN = {
+    "pynvml": r"sources/nvml\w*(\.py|/.+)",
+    "psutil": r"sources/(processes\w*(\.py|/.+)|footprint\.py)",
+    "httpx": r"sources/.+",
+    "yaml": r"config(\.py|/.+)",
+    "prometheus_client": r"exposition(\.py|/.+)",
+    "bcrypt": r"exposition(\.py|/.+)",
+}
+"""Third-party packages, and the one place of each."""
+
+SILENT = ("cost", "engines", "tariff", "readings", "report", "units")
+"""Parts that log nothing."""
+
+VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "misc"}
+
+CALENDARS = re.compile(r"(^|\.)(datetime|date)\.(now|utcnow|today)$")
+SQL_CLOCKS = re.compile(r"\bCURRENT_(TIMESTAMP|DATE|TIME)\b|'now'")
+OUTSIDE = re.compile(r"(?<![\w.-])shared/|/work/")
+
+Rule = Callable[[Path, str], list[str]]
+"""Takes a path below `exporter` and the file's text; says each breach in a line."""
+
+PRODUCT_LINES = 300
+TEST_LINES = 400
+
+
+def sources(folder: Path) -> list[Path]:
+    """All Python files under a folder."""
+    return sorted(folder.rglob("*.py"))
+
+
+def part(module: str) -> str:
+    """The row member that a dotted module below `exporter` belongs to."""
+    return module.split(".", maxsplit=1)[0]
+
+
+def dotted(path: Path) -> str:
+    """A file below `exporter` as a dotted module: cost/split.py is cost.split."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, text: str) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of each module that a file below `exporter` imports, wherever it does.
+
+    `from exporter import x` names `exporter.x`; relative imports are resolved.
+    """
+    package = ["exporter", *path.parts[:-1]]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            origin = [*package[: len(package) - node.level + 1]] if node.level else []
+            origin += node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield node.lineno, ".".join([*origin, alias.name])
+        elif isinstance(node, ast.Call) and re.search(
+            r"\b(import_module|__import__)$", ast.unparse(node.func)
+        ):
+            named = node.args[0] if node.args else None
+            constant = named.value if isinstance(named, ast.Constant) else "?"
+            yield node.lineno, str(constant)
+
+
+def row(member: str) -> int | None:
+    """The height of a part, 0 at the top; `None` for a part that is in no row."""
+    return next((height for height, members in enumerate(ROWS) if member in members), None)
+
+
+def layer_breaches(path: Path, text: str) -> list[str]:
+    """Imports that go up or sideways, and parts that no row names."""
+    own = part(dotted(path))
+    if not own:
+        return [f"{path}:{line}: the map imports {name}" for line, name in imports(path, text)]
+    height = row(own)
+    if height is None:
+        return [f"{path}: `{own}` is in no row"]
+    found = []
+    for line, name in imports(path, text):
+        if not name.startswith("exporter.") or name.split(".")[1].startswith("__version"):
+            continue
+        other = part(name.removeprefix("exporter."))
+        below = row(other)
+        if below is None:
+            found.append(f"{path}:{line}: `{other}` is in no row")
+        elif other != own and below <= height:
+            found.append(f"{path}:{line}: `{own}` imports `{other}`")
+    return found
+
+
+def foreign_breaches(path: Path, text: str) -> list[str]:
+    """Third-party imports outside their place."""
+    found = []
+    for line, name in imports(path, text):
+        top = name.split(".")[0]
+        if top == "exporter" or top in sys.stdlib_module_names:
+            continue
+        place = FOREIGN.get(top)
+        if place is None or not re.fullmatch(place, path.as_posix()):
+            found.append(f"{path}:{line}: {top} is not imported here")
+    return found
+
+
+def clock_breaches(path: Path, text: str) -> list[str]:
+    """Clocks outside clock.py: the time module, today's date, a database's own clock."""
+    if path == Path("clock.py"):
+        return []
+    found = [f"{path}:{line}: {n}" for line, n in imports(path, text) if n.split(".")[0] == "time"]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and CALENDARS.search(name := ast.unparse(node)):
+            found.append(f"{path}:{node.lineno}: {name}")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_CLOCKS.search(node.value):
+            found.append(f"{path}:{node.lineno}: a clock inside a string")
+    return found
+
+
+def log_breaches(path: Path, text: str) -> list[str]:
+    """Logging in the parts that compute."""
+    if part(dotted(path)) not in SILENT:
+        return []
+    return [f"{path}:{line}: {n}" for line, n in imports(path, text) if n.split(".")[0] == "logging"]
+
+
+def name_breaches(path: Path, _text: str) -> list[str]:
+    """Modules and packages with names that say nothing."""
+    vague = VAGUE.intersection(path.with_suffix("").parts)
+    return [f"{path}: `{name}` says nothing" for name in sorted(vague)]
+
+
+def place_breaches(path: Path, text: str) -> list[str]:
+    """Paths of the place where the product was written."""
+    numbered = enumerate(text.splitlines(), 1)
+    return [f"{path}:{number}: {line.strip()}" for number, line in numbered if OUTSIDE.search(line)]
+
+
+def length_breaches(path: Path, text: str, limit: int = PRODUCT_LINES) -> list[str]:
+    """Files that should be two."""
+    lines = len(text.splitlines())
+    return [f"{path}: {lines} lines, at most {limit}"] if lines > limit else []
+
+
+RULES = (
+    layer_breaches,
+    foreign_breaches,
+    clock_breaches,
+    log_breaches,
+    name_breaches,
+    place_breaches,
+    length_breaches,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_product_keeps_every_rule(rule: Rule) -> None:
+    """No file of the product breaks a rule of the house."""
+    found = [
+        breach
+        for path in sources(EXPORTER)
+        for breach in rule(path.relative_to(EXPORTER), path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_tests_stay_readable() -> None:
+    """A test file that passes 400 lines is two files."""
+    found = [
+        breach
+        for path in sources(ROOT / "tests")
+        for breach in length_breaches(path.relative_to(ROOT), path.read_text(encoding="utf-8"), TEST_LINES)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"),
+    [
+        pytest.param(layer_breaches, "cost/split.py", "from exporter.ledger import books", id="up"),
+        pytest.param(layer_breaches, "cost/split.py", "from exporter import report", id="up-from-root"),
+        pytest.param(layer_breaches, "ledger/books.py", "import exporter.sources.nvml", id="sideways"),
+        pytest.param(layer_breaches, "engines/vllm.py", "from ..tariff import rate", id="sideways-relative"),
+        pytest.param(
+            layer_breaches, "tariff/rate.py", "def f():\n    from exporter.cost import split", id="late"
+        ),
+        pytest.param(
+            layer_breaches, "cost/split.py", "if TYPE_CHECKING:\n    from exporter import cli", id="for-types"
+        ),
+        pytest.param(
+            layer_breaches, "cost/split.py", "importlib.import_module('exporter.sampler')", id="by-string"
+        ),
+        pytest.param(layer_breaches, "cost/split.py", "from exporter import prices", id="unknown-target"),
+        pytest.param(layer_breaches, "prices.py", "", id="part-in-no-row"),
+        pytest.param(layer_breaches, "units.py", "from exporter.clock import Clock", id="units-are-lowest"),
+        pytest.param(layer_breaches, "__init__.py", "from exporter.cli import main", id="map-imports"),
+        pytest.param(foreign_breaches, "sources/server.py", "import pynvml", id="nvml-elsewhere"),
+        pytest.param(foreign_breaches, "sources/nvml.py", "import psutil", id="psutil-elsewhere"),
+        pytest.param(foreign_breaches, "exposition/http.py", "import httpx", id="httpx-elsewhere"),
+        pytest.param(foreign_breaches, "cli.py", "from yaml import safe_load", id="yaml-elsewhere"),
+        pytest.param(foreign_breaches, "report.py", "import prometheus_client.core", id="client-elsewhere"),
+        pytest.param(foreign_breaches, "cost/money.py", "import numpy", id="unknown-package"),
+        pytest.param(clock_breaches, "sampler.py", "import time", id="time"),
+        pytest.param(clock_breaches, "ledger/books.py", "from time import time_ns", id="from-time"),
+        pytest.param(clock_breaches, "reports/month.py", "datetime.datetime.now(UTC)", id="now"),
+        pytest.param(clock_breaches, "reports/month.py", "datetime.utcnow()", id="utcnow"),
+        pytest.param(clock_breaches, "reports/month.py", "date.today()", id="today"),
+        pytest.param(clock_breaches, "ledger/schema.py", "X = 'SELECT CURRENT_TIMESTAMP'", id="sql-clock"),
+        pytest.param(log_breaches, "cost/advance.py", "import logging", id="log-in-cost"),
+        pytest.param(log_breaches, "units.py", "from logging import getLogger", id="log-in-units"),
+        pytest.param(name_breaches, "cost/utils.py", "", id="vague-module"),
+        pytest.param(name_breaches, "common/money.py", "", id="vague-package"),
+        pytest.param(place_breaches, "cost/split.py", "# see shared/facts", id="shared"),
+        pytest.param(place_breaches, "cost/split.py", "P = '/work/main'", id="machine-path"),
+        pytest.param(length_breaches, "cost/split.py", "x = 1\n" * 301, id="long"),
+    ],
+)
+def test_each_rule_can_fail(rule: Rule, path: str, text: str) -> None:
+    """A rule that finds nothing in a breach would guard nothing."""
+    assert len(rule(Path(path), text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("cost/split.py", "from exporter.cost.postings import Slot\nfrom exporter import readings"),
+        ("cli.py", "import argparse"),
+        ("cli.py", "from exporter import __version__"),
+        ("sources/nvml_mig.py", "import pynvml\nimport logging"),
+        ("sources/processes/listing.py", "import psutil"),
+        ("clock.py", "import time"),
+        ("ledger/books.py", "moment = clock.now()\nshared_memory = 'unshared/thing'"),
+        ("cost/split.py", "x = 1\n" * 300),
+    ],
+)
+def test_rules_let_the_house_be_built(path: str, text: str) -> None:
+    """What the drawing allows is no breach."""
+    assert [breach for rule in RULES for breach in rule(Path(path), text)] == []
