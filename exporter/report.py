@@ -6,15 +6,12 @@ Money stays in picodollars here; rows convert it on the way out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from exporter.cost.postings import Party, Slot
+from exporter.cost.quotients import Basis, TokenKind
 from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
-
-TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
-Basis = Literal["full", "busy"]
 
 
 @dataclass(frozen=True, slots=True)

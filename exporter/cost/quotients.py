@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 from exporter.cost.policy import Weights
 from exporter.readings import KINDS, Kind
 from exporter.units import TOKENS_PER_MILLION, Picodollars, dollars
+
+TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
+Basis = Literal["full", "busy"]
 
 FEWEST_TOKENS: Final = 1000
 """Below this many tokens of its own a quotient says nothing and is absent."""
@@ -14,7 +17,7 @@ FEWEST_TOKENS: Final = 1000
 
 def per_million(
     money: Mapping[str, Picodollars], tokens: Mapping[Kind, int], weights: Weights
-) -> dict[tuple[str, str], float]:
+) -> dict[tuple[TokenKind, Basis], float]:
     """Dollars per million tokens by (kind, basis); a quotient that does not exist is absent.
 
     `full` is everything accrued, `busy` prefill and decode only. `all` divides by every token, `computed` by
@@ -31,8 +34,11 @@ def per_million(
     if everything == 0:
         return {}  # nothing is priced: a cost of zero would be a claim
     prefill, decode = dollars(money.get("prefill", 0)), dollars(money.get("decode", 0))
-    found: dict[tuple[str, str], float] = {}
-    totals = {"all": sum(tokens.values()), "computed": tokens.get("prompt", 0) + tokens.get("generation", 0)}
+    found: dict[tuple[TokenKind, Basis], float] = {}
+    totals: dict[TokenKind, int] = {
+        "all": sum(tokens.values()),
+        "computed": tokens.get("prompt", 0) + tokens.get("generation", 0),
+    }
     for kind, count in totals.items():
         if count >= FEWEST_TOKENS:
             found[kind, "full"] = everything * TOKENS_PER_MILLION / count

@@ -1,0 +1,1 @@
+"""Turns the crank: reads every source, advances the books, publishes one report a tick."""

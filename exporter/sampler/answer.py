@@ -1,0 +1,139 @@
+"""Puts together the report of one tick from its outcome and from what the ledger has committed. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from exporter.config.settings import Config
+from exporter.cost.advance import Outcome
+from exporter.cost.attribution import NOBODY
+from exporter.cost.money import WHOLE
+from exporter.cost.policy import Terms
+from exporter.cost.projection import energy_dollars_per_hour, price_now, projected_dollars, rates
+from exporter.cost.quotients import per_million
+from exporter.cost.servers import party
+from exporter.readings import Frame
+from exporter.report import (
+    Books,
+    BudgetRow,
+    Build,
+    ComponentPrice,
+    ConfigRow,
+    GpuRow,
+    LoadRow,
+    ProcessRow,
+    Quotient,
+    Report,
+    ShareRow,
+    SourceRow,
+    SplitRow,
+)
+from exporter.tariff.calendar import Month, month_before, month_of
+from exporter.tariff.rate import Price
+from exporter.tariff.tariff import ENERGY
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a report says that is not of one tick."""
+
+    config: Config
+    terms: Terms
+    build: Build
+    config_row: ConfigRow
+
+
+def months_served(frame: Frame, terms: Terms) -> tuple[Month, Month]:
+    """The current and the previous month."""
+    month = month_of(frame.wall, terms.zone)
+    return month, month_before(month, terms.zone)
+
+
+def report(
+    setting: Setting,
+    frame: Frame,
+    outcome: Outcome,
+    books: Books,
+    sources: Iterable[SourceRow],
+    process: ProcessRow | None,
+) -> Report:
+    """The answer of one tick."""
+    terms = setting.terms
+    month, before = months_served(frame, terms)
+    prices = price_now(outcome.gpus, frame.wall, terms)
+    hourly = rates(outcome.gpus, prices)
+    hours = float(setting.config.hours_per_month)
+    return Report(
+        elapsed=frame.elapsed,
+        wall=frame.wall,
+        interval=setting.config.interval,
+        build=setting.build,
+        config=setting.config_row,
+        books=books,
+        process=process,
+        rates=hourly,
+        prices=tuple(_prices(outcome, prices)),
+        quotients=tuple(_quotients(books, terms)),
+        month_ends={each.name: each.end for each in (month, before)},
+        projected=_projected(books, month, frame),
+        run_rate=sum(hourly.values()) * hours if hourly else None,
+        budgets=tuple(
+            BudgetRow(budget.name, budget.product, float(budget.dollars_per_month))
+            for budget in setting.config.budgets
+        ),
+        fleet_overheads={name: rate.dollars_per_hour() for name, rate in terms.tariff.fleet_overheads(month)},
+        gpus=tuple(_gpus(outcome, prices, silent=frame.gpus is None)),
+        servers=frame.servers,
+        loads=tuple(
+            LoadRow(party(terms, key, load.model), load)
+            for key, tick in outcome.ticks.items()
+            for load in tick.loads
+        ),
+        shares=tuple(
+            ShareRow(share.key, gpu.gpu.uuid, share.part / WHOLE, share.method)
+            for gpu in outcome.gpus
+            for share in gpu.shares
+            if share.key != NOBODY
+        ),
+        splits=tuple(
+            SplitRow(party(terms, key, model), split.method, split.prefill_ratio)
+            for key, tick in outcome.ticks.items()
+            for model, split in tick.splits.items()
+        ),
+        sources=tuple(sources),
+    )
+
+
+def _prices(outcome: Outcome, prices: Iterable[Price]) -> Iterable[ComponentPrice]:
+    for gpu, price in zip(outcome.gpus, prices, strict=True):
+        for rate in price.rates:
+            yield ComponentPrice(gpu.gpu, rate.component, rate.rate.dollars_per_hour(), rate.provenance)
+        energy = energy_dollars_per_hour(price, gpu.mean_watts)
+        if price.energy is not None and energy is not None:
+            yield ComponentPrice(gpu.gpu, ENERGY, energy, price.energy.provenance)
+
+
+def _quotients(books: Books, terms: Terms) -> Iterable[Quotient]:
+    for who, window in books.window.items():
+        weights = terms.split_rule(who.server, who.model).weights
+        for (kind, basis), value in per_million(window.money, window.tokens, weights).items():
+            yield Quotient(who, kind, basis, value)
+
+
+def _projected(books: Books, month: Month, frame: Frame) -> Mapping[tuple[str, str], float]:
+    to_date: dict[str, int] = {}
+    for cell, amount in books.months.items():
+        if cell.month == month.name:
+            to_date[cell.product] = to_date.get(cell.product, 0) + amount
+    found = {}
+    for product in {*to_date, *books.day}:
+        recent, covered = books.day.get(product, (0, 0))
+        value = projected_dollars(to_date.get(product, 0), month.end - frame.wall, recent, covered)
+        if value is not None:
+            found[product, month.name] = value
+    return found
+
+
+def _gpus(outcome: Outcome, prices: Iterable[Price], *, silent: bool) -> Iterable[GpuRow]:
+    for gpu, price in zip(outcome.gpus, prices, strict=True):
+        up = not silent and gpu.reading is not None and gpu.reading.up
+        yield GpuRow(gpu.gpu, gpu.index, up, price.priced, gpu.reading)

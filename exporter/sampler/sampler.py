@@ -1,0 +1,180 @@
+"""The crank: sources are read on the daemon's own clock, and a scrape is a pure read of the last report."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from exporter.clock import Clock
+from exporter.cost.advance import Outcome, advance
+from exporter.cost.postings import Postings
+from exporter.cost.state import State
+from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
+from exporter.report import Books, ProcessRow, Report
+from exporter.sampler.answer import Setting, months_served, report
+from exporter.sampler.health import Health
+from exporter.sources.configured import holders
+from exporter.sources.gather import Gather, Gathered
+from exporter.units import Instant, seconds
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint(Source[ServerReading], Protocol):
+    """A source of one server's counters. It knows its server and address also when it cannot be read."""
+
+    @property
+    def key(self) -> ServerKey:
+        """The server it belongs to."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where it is read."""
+        ...
+
+
+class Ledger(Protocol):
+    """The books as the sampler uses them."""
+
+    def state(self) -> State:
+        """What the last committed tick remembered."""
+        ...
+
+    def post(self, postings: Postings, state: State) -> None:
+        """Commit one tick, or keep it until it can be committed."""
+        ...
+
+    def books(self, now: Instant, months: tuple[str, ...]) -> Books:
+        """What is committed."""
+        ...
+
+
+class Footprint(Protocol):
+    """The daemon's own footprint."""
+
+    def read(self) -> ProcessRow | None:
+        """What it takes now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do each tick until another plan is set: a configuration and the endpoints it names."""
+
+    setting: Setting
+    endpoints: tuple[Endpoint, ...]
+
+
+class Sampler:
+    """Reads, advances, commits, publishes: in this order, once a tick."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        gather: Gather,
+        nvml: Source[tuple[GpuReading, ...]],
+        ledger: Ledger,
+        footprint: Footprint,
+        plan: Plan,
+    ) -> None:
+        self._clock = clock
+        self._gather = gather
+        self._nvml = nvml
+        self._ledger = ledger
+        self._footprint = footprint
+        self._plan = plan
+        self._state = ledger.state()
+        self._health = Health()
+        self._resting: frozenset[ServerKey] = frozenset()
+        self._report: Report | None = None
+
+    def current(self) -> Report | None:
+        """The last report; `None` before the first tick."""
+        return self._report
+
+    def plan(self, plan: Plan) -> None:
+        """Go by another plan from the next tick on."""
+        self._plan = plan
+
+    def was_busy(self, key: ServerKey) -> bool:
+        """Whether a GPU of a server was busy in the last tick; true while that is not known."""
+        return key not in self._resting
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until stopped. A tick that took too long skips the ones it missed.
+
+        Raises:
+            MustRestartError: only a new process can go on.
+        """
+        due = self._clock.elapsed()
+        while not stop.is_set():
+            self.tick()
+            interval = self._plan.setting.config.interval
+            due += interval
+            now = self._clock.elapsed()
+            if due <= now:
+                due = now + interval - (now - due) % interval
+            self._clock.wait(stop, due - now)
+
+    def tick(self) -> Report:
+        """Take one tick and publish its report.
+
+        Raises:
+            MustRestartError: only a new process can go on.
+        """
+        plan = self._plan
+        elapsed, wall = self._clock.elapsed(), self._clock.wall()
+        gathered = self._gather((self._nvml, *plan.endpoints))
+        frame = _frame(elapsed, wall, gathered, plan)
+        self._health.note(gathered, wall)
+        outcome = advance(self._state, frame, plan.setting.terms)
+        for reason, times in outcome.postings.implausible:
+            self._health.count(self._nvml.name, f"implausible_{reason}", times)
+        # Commit, then publish: what is served is what a restart would find.
+        self._ledger.post(outcome.postings, outcome.state)
+        self._state = outcome.state
+        self._resting = _resting(outcome)
+        months = tuple(month.name for month in months_served(frame, plan.setting.terms))
+        books = self._ledger.books(wall, months)
+        if self._report is None:
+            log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(plan.endpoints)})
+        self._report = report(
+            plan.setting, frame, outcome, books, self._health.rows(), self._footprint.read()
+        )
+        log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
+        return self._report
+
+
+def _frame(elapsed: int, wall: Instant, gathered: list[Gathered], plan: Plan) -> Frame:
+    nvml, *rest = gathered
+    gpus: tuple[GpuReading, ...] | None = nvml.reading
+    servers = tuple(
+        answer.reading if answer.reading is not None else ServerReading(endpoint.key, endpoint.url, up=False)
+        for endpoint, answer in zip(plan.endpoints, rest, strict=True)
+    )
+    return Frame(
+        elapsed=elapsed,
+        wall=wall,
+        gpus=gpus,
+        servers=servers,
+        holders=holders(plan.setting.config.servers, gpus or ()),
+        health=tuple(answer.health for answer in gathered),
+    )
+
+
+def _resting(outcome: Outcome) -> frozenset[ServerKey]:
+    """Servers all of whose GPUs told that they were idle."""
+    held: dict[ServerKey, list[bool]] = {}
+    for gpu in outcome.gpus:
+        idle = gpu.reading is not None and gpu.reading.utilization_ratio == 0.0
+        for share in gpu.shares:
+            held.setdefault(share.key, []).append(idle)
+    return frozenset(key for key, idle in held.items() if all(idle))
+
+
+def close(sources: Iterable[Source[Any]]) -> None:
+    """Let go of sources."""
+    for source in sources:
+        source.close()

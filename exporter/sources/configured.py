@@ -1,0 +1,30 @@
+"""Which GPUs the configured servers hold. Pure: configuration and one reading of the GPUs in, holders out."""
+
+from collections.abc import Iterable
+
+from exporter.config.settings import Server
+from exporter.readings import GpuReading, Holder, ServerKey
+
+
+def holders(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> tuple[Holder, ...]:
+    """Holders by configuration. A GPU is named by its NVML index or its UUID; `None` is every GPU."""
+    gpus = tuple(gpus)
+    found: dict[tuple[ServerKey, str], Holder] = {}
+    for server in servers:
+        key = ServerKey(server.namespace, server.name)
+        share = None if server.gpu_share_ratio is None else float(server.gpu_share_ratio)
+        for gpu in gpus:
+            if server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus:
+                # Replicas of one server on one GPU hold it once; a share that one tells is the server's.
+                before = found.get((key, gpu.gpu.uuid))
+                told = share if share is not None else (before.share_ratio if before else None)
+                found[key, gpu.gpu.uuid] = Holder(key, gpu.gpu.uuid, told)
+    return tuple(found.values())
+
+
+def unknown_gpus(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> dict[str, list[int | str]]:
+    """GPUs that a server is said to hold and that this host does not show, by server name."""
+    gpus = tuple(gpus)
+    here: set[int | str] = {gpu.index for gpu in gpus} | {gpu.gpu.uuid for gpu in gpus}
+    missing = {server.name: [gpu for gpu in server.gpus or () if gpu not in here] for server in servers}
+    return {name: absent for name, absent in missing.items() if absent}
