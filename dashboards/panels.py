@@ -1,0 +1,230 @@
+"""The few kinds of panel that our dashboards are made of, on Grafana's own SDK.
+
+A panel takes its unit from its queries, so that a number and its unit cannot drift apart.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from queries import Query
+
+DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+Step = tuple[float | None, str]
+"""From this value on, in this color; `None` is from minus infinity."""
+
+NEUTRAL: Final[tuple[Step, ...]] = ((None, "text"),)
+"""A number that is neither good nor bad by itself."""
+ANY_IS_BAD: Final[tuple[Step, ...]] = ((None, "green"), (1, "orange"))
+SHARE_OF_BUDGET: Final[tuple[Step, ...]] = ((None, "green"), (0.8, "orange"), (1, "red"))
+"""Of the exported budget. Change 0.8 when the warning comes too early or too late."""
+IDLE: Final[tuple[Step, ...]] = ((None, "green"), (0.5, "orange"), (0.8, "red"))
+"""Half idle is common with a daily curve; four fifths is a server too many."""
+BOOKS: Final[tuple[Step, ...]] = ((None, "green"), (1e-12, "red"))
+"""A picodollar, the smallest amount that the books know."""
+
+
+def _target(query: Query, ref: str, *, instant: bool, as_table: bool = False) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(query.expr).ref_id(ref).datasource(DATASOURCE)
+    target = target.instant() if instant else target.range()
+    if as_table:
+        return target.format(PromQueryFormat.TABLE)
+    return target.legend_format(query.legend or "__auto")
+
+
+def _thresholds(steps: Sequence[Step]) -> dashboard.ThresholdsConfig:
+    return (
+        dashboard.ThresholdsConfig()
+        .mode(model.ThresholdsMode.ABSOLUTE)
+        .steps([model.Threshold(value=value, color=color) for value, color in steps])
+    )
+
+
+def _unit(queries: Sequence[Query]) -> str:
+    (unit,) = {query.unit for query in queries}
+    return unit
+
+
+def _refs(queries: Sequence[Query]) -> list[tuple[str, Query]]:
+    return [(chr(ord("A") + position), query) for position, query in enumerate(queries)]
+
+
+def number(
+    title: str,
+    description: str,
+    *queries: Query,
+    width: int = 4,
+    height: int = 4,
+    steps: Sequence[Step] = NEUTRAL,
+    decimals: int | None = None,
+    trend: bool = False,
+) -> stat.Panel:
+    """The value of now, large. `trend` draws its course below it; names are shown where there are several."""
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .span(width)
+        .height(height)
+        .unit(_unit(queries))
+        .thresholds(_thresholds(steps))
+        .color_mode(options.BigValueColorMode.VALUE)
+        .graph_mode(options.BigValueGraphMode.AREA if trend else options.BigValueGraphMode.NONE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .text_mode(
+            options.BigValueTextMode.VALUE_AND_NAME
+            if any(query.legend for query in queries)
+            else options.BigValueTextMode.VALUE
+        )
+    )
+    if decimals is not None:
+        panel = panel.decimals(decimals)
+    for ref, query in _refs(queries):
+        panel = panel.with_target(_target(query, ref, instant=not trend))
+    return panel
+
+
+def bars(
+    title: str,
+    description: str,
+    *queries: Query,
+    width: int,
+    height: int,
+    steps: Sequence[Step],
+    full: float | None = None,
+    decimals: int | None = None,
+) -> bargauge.Panel:
+    """One horizontal bar for each series; `full` is the value at the right edge, else the largest one is."""
+    panel = (
+        bargauge.Panel()
+        .title(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .span(width)
+        .height(height)
+        .unit(_unit(queries))
+        .min(0)
+        .thresholds(_thresholds(steps))
+        .orientation(options.VizOrientation.HORIZONTAL)
+        .display_mode(options.BarGaugeDisplayMode.BASIC)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )
+    if full is not None:
+        panel = panel.max(full)
+    if decimals is not None:
+        panel = panel.decimals(decimals)
+    for ref, query in _refs(queries):
+        panel = panel.with_target(_target(query, ref, instant=True))
+    return panel
+
+
+def lines(
+    title: str,
+    description: str,
+    *queries: Query,
+    width: int,
+    height: int,
+    stacked: bool = False,
+    full: float | None = None,
+    limit: str | None = None,
+) -> timeseries.Panel:
+    """The course of each series; `limit` is the name of the one drawn as a dashed red line."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .span(width)
+        .height(height)
+        .unit(_unit(queries))
+        .min(0)
+        .interval("1m")  # the least scrape interval that $__rate_interval assumes: four samples in every rate
+        .line_width(1)
+        .fill_opacity(30 if stacked else 0)
+        .show_points(options.VisibilityMode.NEVER)
+        .legend(
+            common.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(options.LegendDisplayMode.LIST)
+            .placement(options.LegendPlacement.BOTTOM)
+        )
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(options.TooltipDisplayMode.MULTI)
+            .sort(options.SortOrder.DESCENDING)
+        )
+    )
+    if stacked:
+        panel = panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL))
+    if full is not None:
+        panel = panel.max(full)
+    if limit is not None:
+        panel = panel.override_by_name(
+            limit,
+            [
+                model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": "red"}),
+                model.DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [8, 8]}),
+            ],
+        )
+    for ref, query in _refs(queries):
+        panel = panel.with_target(_target(query, ref, instant=False))
+    return panel
+
+
+Column = tuple[str, Query, Sequence[Step]]
+"""Its heading, what fills it, and its colors."""
+
+
+def rows(
+    title: str,
+    description: str,
+    keys: Sequence[tuple[str, str]],
+    columns: Sequence[Column],
+    *,
+    width: int,
+    height: int,
+) -> table.Panel:
+    """One row for each combination of the `keys` (label, heading), which every query of a column must have.
+
+    Sorted by the first column, largest first. A cell is empty where its query has nothing for that row.
+    """
+    refs = _refs([query for _, query, _ in columns])
+    headings = dict(keys) | {
+        f"Value #{ref}": heading for (ref, _), (heading, _, _) in zip(refs, columns, strict=True)
+    }
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .span(width)
+        .height(height)
+        .thresholds(_thresholds(NEUTRAL))
+        .sort_by([common.TableSortByFieldState().display_name(columns[0][0]).desc(True)])
+        .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            model.DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True},
+                    "indexByName": {name: position for position, name in enumerate(headings)},
+                    "renameByName": headings,
+                },
+            )
+        )
+    )
+    for (ref, query), (heading, _, steps) in zip(refs, columns, strict=True):
+        panel = panel.with_target(_target(query, ref, instant=True, as_table=True)).override_by_name(
+            heading,
+            [
+                model.DynamicConfigValue(id_val="unit", value=query.unit),
+                model.DynamicConfigValue(id_val="thresholds", value=_thresholds(steps).build()),
+                model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
+            ],
+        )
+    return panel
