@@ -1,0 +1,127 @@
+"""The page at `/`: one file, no script, nothing loaded from anywhere."""
+
+from base64 import b64encode
+from collections.abc import Iterable
+from hashlib import sha256
+from html import escape
+from typing import Final
+
+from exporter.exposition.document import timestamp
+from exporter.exposition.summary import ServerLine, Summary
+from exporter.report import Build
+
+NAME: Final = "Inference Cost Exporter"
+
+_STYLE: Final = """
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem; }
+h1 { font-size: 1.4rem; }
+dl { display: flex; flex-wrap: wrap; gap: 1rem 3rem; }
+dt { opacity: .75; }
+dd { font-size: 1.8rem; margin: 0; }
+table { border-collapse: collapse; width: 100%; }
+caption { font-weight: bold; padding: .5rem 0; text-align: left; }
+th, td { border-bottom: 1px solid #8886; overflow-wrap: anywhere; padding: .3rem .6rem; text-align: left; }
+dd, .number { font-variant-numeric: tabular-nums; }
+.number { text-align: right; white-space: nowrap; }
+.notes { border: 2px solid #b45309; border-radius: .3rem; list-style: none; padding: .5rem 1rem; }
+.table { overflow-x: auto; }
+"""
+
+_STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+_UNKNOWN: Final = "not known"
+_COLUMNS: Final = (
+    ("Server", False),
+    ("Model", False),
+    ("Product", False),
+    ("State", False),
+    ("GPUs", True),
+    ("$ per hour", True),
+    ("$ per million tokens", True),
+)
+
+
+def page(summary: Summary | None, build: Build) -> bytes:
+    """The whole document; `None` before the first tick. Every text from outside is escaped."""
+    body = "<p>The first tick has not been taken yet.</p>\n" if summary is None else _host(summary)
+    text = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{NAME}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{NAME}</h1>\n{body}</main>\n<footer>\n"
+        f"<p>Version {escape(build.version)}, revision {escape(build.revision or 'unknown')}.</p>\n"
+        '<p><a href="metrics">Metrics</a> <a href="cost.json">cost.json</a> '
+        '<a href="-/healthy">Health</a> <a href="-/ready">Readiness</a></p>\n'
+        "</footer>\n</body>\n</html>\n"
+    )
+    return text.encode(errors="replace")
+
+
+def _host(summary: Summary) -> str:
+    figures = [
+        ("Spend now", _dollars(summary.dollars_per_hour, " per hour")),
+        (f"Month to date{_of(summary.month)}", _dollars(summary.month_to_date_dollars)),
+        ("Projected for the month", _dollars(summary.projected_dollars)),
+        ("Budget of the fleet", _dollars(summary.budget_dollars)),
+    ]
+    terms = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>\n" for name, value in figures)
+    return (
+        f"{_notes(summary.notes)}<dl>\n{terms}</dl>\n"
+        f"<p>This host alone, read at {timestamp(summary.taken)}.</p>\n{_table(summary.servers)}"
+    )
+
+
+def _notes(notes: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
+    return f'<ul class="notes" role="status">\n{items}</ul>\n' if items else ""
+
+
+def _table(lines: Iterable[ServerLine]) -> str:
+    rows = "".join(map(_row, lines))
+    if not rows:
+        return "<p>No server is known now.</p>\n"
+    head = "".join(f'<th scope="col"{_class(number)}>{name}</th>' for name, number in _COLUMNS)
+    return (
+        '<div class="table"><table>\n<caption>Servers, the last hour\'s price per million tokens</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
+    )
+
+
+def _row(line: ServerLine) -> str:
+    party = line.party
+    name = f"{party.namespace}/{party.server}" if party.namespace else party.server
+    state = {True: "up", False: "does not answer", None: ""}[line.up]
+    cells = [
+        party.model,
+        party.product,
+        state,
+        "" if line.gpus is None else f"{line.gpus:.2f}".rstrip("0").rstrip("."),
+        _dollars(line.dollars_per_hour),
+        _dollars(line.dollars_per_million_tokens),
+    ]
+    data = (
+        f"<td{_class(number)}>{escape(cell)}</td>"
+        for cell, (_, number) in zip(cells, _COLUMNS[1:], strict=True)
+    )
+    return f'<tr><th scope="row">{escape(name)}</th>{"".join(data)}</tr>\n'
+
+
+def _class(number: bool) -> str:  # noqa: FBT001  # the column's own flag
+    return ' class="number"' if number else ""
+
+
+def _of(month: str | None) -> str:
+    return f" ({month})" if month else ""
+
+
+def _dollars(amount: float | None, unit: str = "") -> str:
+    return _UNKNOWN if amount is None else f"${amount:,.2f}{unit}"

@@ -1,0 +1,181 @@
+"""The HTTP server: what is answered at which path. It reads the current report and nothing else."""
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from threading import Lock
+from typing import Final
+from urllib.parse import urlsplit
+
+from exporter.clock import Clock
+from exporter.exposition.address import Address, listen, parse_address
+from exporter.exposition.conversation import Conversation, Request, Response, plain
+from exporter.exposition.document import document
+from exporter.exposition.limits import Limits
+from exporter.exposition.listener import Listener
+from exporter.exposition.negotiation import variant
+from exporter.exposition.page import HEADERS, page
+from exporter.exposition.rendering import Exposition, is_stale
+from exporter.exposition.summary import Summary, summarize
+from exporter.report import Build, Report
+
+_READ: Final = ("GET", "HEAD")
+_LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # for links, not to bind
+
+_LOG = logging.getLogger(__name__)
+
+
+class WebServer:
+    """Serves the current report.
+
+    `current` gives the report to serve, `None` before the first tick; it is called from many threads.
+    `reload` swaps the configuration and raises with a message for people when it cannot; without it,
+    reloading over HTTP is switched off.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        current: Callable[[], Report | None],
+        clock: Clock,
+        reload: Callable[[], None] | None,
+        build: Build,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self._address = parse_address(address)
+        self._current = current
+        self._clock = clock
+        self._reload = reload
+        self._build = build
+        self._limits = limits or Limits()
+        self._exposition = Exposition(build)
+        self._reloading = Lock()
+        self._listening: socket.socket | None = None
+        self._listener: Listener | None = None
+        self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
+            "/": (_READ, self._page),
+            "/metrics": (_READ, self._metrics),
+            "/cost.json": (_READ, self._document),
+            "/-/healthy": (_READ, self._healthy),
+            "/-/ready": (_READ, self._ready),
+            "/-/reload": (("POST",), self._reloaded),
+        }
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            ListenError: the address cannot be listened on; the message says what to do.
+        """
+        self._listening = listen(self._address, self._limits.backlog)
+        self._listener = Listener(self._listening, self._converse, self._clock, self._limits)
+        self._listener.start()
+        _LOG.info("listening on %s", self.url)
+
+    @property
+    def port(self) -> int:
+        """The port, also where port 0 was asked for. The asked one before `start`."""
+        if self._listening is None:
+            return self._address.port
+        return int(self._listening.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine finds the page."""
+        host = _LOOPBACK.get(self._address.host, self._address.host)
+        if not self._address.host and self._listening is not None:
+            host = "127.0.0.1"
+        return f"http://{Address(host, self.port)}/"
+
+    @property
+    def faults(self) -> dict[tuple[str, str], int]:
+        """What rendering had to leave out since the start, by metric and kind."""
+        return self._exposition.faults
+
+    def prepare(self) -> None:
+        """Render the current report ahead, in the forms asked for lately: the next scrape then costs no CPU.
+
+        For the sampler, after it has published. Without it, the first scrape of each report renders.
+        """
+        report = self._current()
+        if report is not None and not is_stale(report, self._clock.elapsed()):
+            self._exposition.prepare(report)
+
+    def close(self) -> None:
+        """Stop serving. Idempotent."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+
+    def _converse(self, connection: socket.socket, peer: object) -> None:
+        listener = self._listener
+        if listener is not None:
+            Conversation(connection, peer, self._answer, listener, self._clock, self._limits)
+
+    def _answer(self, request: Request) -> Response:
+        route = self._routes.get(request.path)
+        if route is None:
+            return plain(HTTPStatus.NOT_FOUND, "not found")
+        methods, answer = route
+        if request.method not in methods:
+            allowed = ", ".join(methods)
+            return plain(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", Allow=allowed)
+        return answer(request)
+
+    def _metrics(self, request: Request) -> Response:
+        asked = variant(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+        report = self._current()
+        stale = report is not None and is_stale(report, self._clock.elapsed())
+        body = self._exposition.render(report, asked, stale=stale)
+        headers = {"Vary": "Accept, Accept-Encoding"}
+        if asked.gzip:
+            headers["Content-Encoding"] = "gzip"
+        return Response(HTTPStatus.OK, body, asked.format.content_type, headers)
+
+    def _summary(self) -> Summary | None:
+        report = self._current()
+        return None if report is None else summarize(report, self._clock.elapsed())
+
+    def _page(self, _request: Request) -> Response:
+        body = page(self._summary(), self._build)
+        return Response(HTTPStatus.OK, body, "text/html; charset=utf-8", HEADERS)
+
+    def _document(self, _request: Request) -> Response:
+        return Response(HTTPStatus.OK, document(self._summary(), self._build), "application/json")
+
+    def _healthy(self, _request: Request) -> Response:
+        return plain(HTTPStatus.OK, "healthy")
+
+    def _ready(self, _request: Request) -> Response:
+        if self._current() is None:
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "not ready: the first tick has not been taken yet")
+        return plain(HTTPStatus.OK, "ready")
+
+    def _reloaded(self, request: Request) -> Response:
+        if _is_cross_site(request):
+            return plain(HTTPStatus.FORBIDDEN, "refused: the request comes from another site")
+        if self._reload is None:
+            return plain(HTTPStatus.FORBIDDEN, "reloading over HTTP is switched off; send SIGHUP")
+        with self._reloading:
+            try:
+                self._reload()
+            except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
+                return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {error}")
+        return plain(HTTPStatus.OK, "reloaded")
+
+
+def _is_cross_site(request: Request) -> bool:
+    """Whether a browser sent it for another site's page. Programs send neither header."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and _authority(origin) != request.headers.get("host", "").lower()
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin.lower()).netloc or None
+    except ValueError:
+        return None
