@@ -1,0 +1,39 @@
+"""Write the generated pages, or with `--check` tell which ones are stale."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter import config
+from exporter.exposition import documentation as metrics
+
+PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
+    ("configuration.md", config.documentation),
+    ("metrics.md", metrics.documentation),
+)
+"""Each page beside this file, and the function that returns its text."""
+
+
+def main() -> int:
+    """Exit status: 0, or 1 where `--check` found a stale page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is stale")
+    check = parser.parse_args().check
+    stale = 0
+    for name, page in PAGES:
+        path = Path(__file__).with_name(name)
+        text = page()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        if check:
+            print(f"{name} is stale: run python docs/generate.py")
+            stale = 1
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"{name} written")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())

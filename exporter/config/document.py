@@ -1,0 +1,188 @@
+"""YAML text to a tree of plain nodes that know their place. The only user of PyYAML.
+
+The tree is built from the parser's events, not by `yaml.compose`: the marks are the same, and a hostile file
+is refused at the first event that is not allowed. There are no anchors and aliases (a kilobyte of them
+unfolds to gigabytes), no tags, no merge keys, and nothing nests deeper than a configuration does.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+from exporter.config.problems import Place, shown
+
+FILE_BYTES: Final = 1024 * 1024
+DEEPEST: Final = 16
+MOST_NODES: Final = 100_000
+
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TAB_INDENT = re.compile(r"^ *(\t)\s*[^\s#]", re.MULTILINE)
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A single value, as its text; `plain` is false where it was quoted."""
+
+    place: Place
+    text: str
+    plain: bool = True
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was written, or null."""
+        return self.plain and self.text in _NULLS
+
+    @property
+    def boolean(self) -> bool:
+        """YAML takes it for true or false."""
+        return self.plain and self.text.lower() in _BOOLEANS
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list."""
+
+    place: Place
+    items: list["Node"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys with their values. `items` alternates keys and values; `entries` is what they come to.
+
+    A key given twice keeps its first value and is one of the `faults`, each with what to do.
+    """
+
+    place: Place
+    items: list["Node"] = field(default_factory=list)
+    entries: dict[str, tuple[Place, "Node"]] = field(default_factory=dict)
+    faults: list[tuple[Place, str]] = field(default_factory=list)
+
+    def value(self, name: str) -> "Node | None":
+        """The value of a key, `None` without it."""
+        entry = self.entries.get(name)
+        return entry and entry[1]
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+class NotAllowedError(Exception):
+    """The text cannot be used at all."""
+
+    def __init__(self, place: Place | None, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+def document(data: bytes) -> Node | None:
+    """The tree of a file, `None` where it holds nothing.
+
+    Raises:
+        NotAllowedError: the bytes are not one plain YAML document.
+    """
+    text = _text(data)
+    try:
+        return _tree(_events(text))
+    except yaml.MarkedYAMLError as error:
+        words = ": ".join(part for part in (error.context, error.problem) if part)
+        raise NotAllowedError(
+            error.problem_mark and _place(error.problem_mark), f"is not YAML: {words}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise NotAllowedError(None, f"is not YAML: {error}") from None
+
+
+def _text(data: bytes) -> str:
+    if len(data) > FILE_BYTES:
+        raise NotAllowedError(None, f"is larger than {FILE_BYTES} bytes; no configuration is")
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        raise NotAllowedError(_end(before), "is not UTF-8; save the file as UTF-8") from None
+    if found := _NOT_YAML.search(text):
+        place = _end(text[: found.start()])
+        raise NotAllowedError(place, f"has the control character U+{ord(found[0]):04X}; remove it")
+    if found := _TAB_INDENT.search(text):
+        raise NotAllowedError(_end(text[: found.start(1)]), "is indented by a tab; YAML takes spaces only")
+    return text
+
+
+def _end(before: str) -> Place:
+    return Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+
+
+def _place(mark: Any) -> Place:
+    return Place(mark.line + 1, mark.column + 1)
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    documents = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        place = _place(event.start_mark)
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise NotAllowedError(place, "a second document starts; a configuration is one document")
+        if isinstance(event, yaml.AliasEvent):
+            raise NotAllowedError(place, f"alias *{event.anchor}: write the value out; aliases are not taken")
+        if isinstance(event, yaml.NodeEvent):
+            if event.anchor is not None:
+                raise NotAllowedError(place, f"anchor &{event.anchor}: remove it; anchors are not taken")
+            tag = getattr(event, "tag", None)
+            if tag is not None:
+                raise NotAllowedError(place, f"tag {shown(str(tag))}: remove it; tags are not taken")
+        yield event
+
+
+def _tree(events: Iterator[yaml.Event]) -> Node | None:
+    root: Node | None = None
+    open_nodes: list[Sequence | Mapping] = []
+    nodes = 0
+    for event in events:
+        place = _place(event.start_mark)
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            node = Scalar(place, event.value, plain=not event.style)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Sequence(place)
+        elif isinstance(event, yaml.MappingStartEvent):
+            node = Mapping(place)
+        else:
+            if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
+                closed = open_nodes.pop()
+                if isinstance(closed, Mapping):
+                    _pair(closed)
+            continue
+        nodes += 1
+        if nodes > MOST_NODES:
+            raise NotAllowedError(place, f"holds more than {MOST_NODES} values; no configuration does")
+        if open_nodes:
+            open_nodes[-1].items.append(node)
+        else:
+            root = node
+        if not isinstance(node, Scalar):
+            open_nodes.append(node)
+            if len(open_nodes) > DEEPEST:
+                raise NotAllowedError(place, f"nests deeper than {DEEPEST} levels; no configuration does")
+    return None if isinstance(root, Scalar) and root.empty else root
+
+
+def _pair(mapping: Mapping) -> None:
+    pairs = iter(mapping.items)
+    for key, value in zip(pairs, pairs, strict=True):
+        if not isinstance(key, Scalar):
+            mapping.faults.append((key.place, "a list or mapping stands where a key belongs; keys are words"))
+        elif key.text in mapping.entries:
+            first = mapping.entries[key.text][0].line
+            fault = f"key {shown(key.text)} is already given on line {first}; keep one"
+            mapping.faults.append((key.place, fault))
+        else:
+            mapping.entries[key.text] = (key.place, value)

@@ -1,0 +1,91 @@
+"""From a file, or its bytes, to a `Config`; everything that is wrong with it in one `ConfigError`."""
+
+import hashlib
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from exporter.config.document import FILE_BYTES, Mapping, Node, NotAllowedError, Scalar, document
+from exporter.config.keys import DOCUMENT, TIMEZONE
+from exporter.config.moments import zone_named
+from exporter.config.problems import (
+    BrokenError,
+    ConfigError,
+    Problem,
+    Problems,
+    RefusedError,
+    TooManyProblemsError,
+)
+from exporter.config.schema import Walk
+from exporter.config.settings import Config
+
+UNNAMED = "configuration"
+"""Stands for the file's name where the bytes came from elsewhere."""
+
+
+def load(path: Path | None) -> Config:
+    """Read a file; without one, everything has its default.
+
+    Raises:
+        ConfigError: it cannot be read, or says something that cannot be used.
+    """
+    if path is None:
+        return Config()
+    try:
+        data = _bytes(path)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+        raise ConfigError(str(path), (Problem(None, "", message),)) from None
+    except ValueError as error:  # a NUL in the name
+        raise ConfigError(str(path), (Problem(None, "", f"cannot be read: {error}"),)) from None
+    return parse(data, path)
+
+
+def _bytes(path: Path) -> bytes:
+    """The file's bytes, at most one more than is allowed. A pipe or device is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(0, "it is a directory; name the file in it")
+        if not stat.S_ISREG(kind):
+            raise OSError(0, "it is no regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
+
+
+def parse(data: bytes, path: Path | None = None) -> Config:
+    """Read the bytes of a file; `path` is what its errors and its `Config` call it.
+
+    Raises:
+        ConfigError: it says something that cannot be used.
+    """
+    file = UNNAMED if path is None else str(path)
+    try:
+        root = document(data)
+    except NotAllowedError as error:
+        raise ConfigError(file, (Problem(error.place, "", str(error)),)) from None
+    config = Config() if root is None else _config(root, file)
+    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
+
+
+def _config(root: Node, file: str) -> Config:
+    walk = Walk(_zone(root), Problems())
+    try:
+        return DOCUMENT.read(root, "", walk)
+    except RefusedError as refused:
+        walk.problems.noted.append(Problem(root.place, "", str(refused)))
+    except (BrokenError, TooManyProblemsError):
+        pass
+    raise ConfigError(file, walk.problems.in_order())
+
+
+def _zone(root: Node) -> ZoneInfo:
+    """The zone that the file's dates are in: read ahead, and UTC where its value is wrong (told later)."""
+    node = root.value(TIMEZONE.name) if isinstance(root, Mapping) else None
+    zone = zone_named(node.text) if isinstance(node, Scalar) else None
+    return zone or ZoneInfo("UTC")

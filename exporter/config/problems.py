@@ -1,0 +1,80 @@
+"""What is wrong with a configuration: every problem of the file, each with its place and what to do."""
+
+from dataclasses import dataclass, field
+
+MOST_PROBLEMS = 50
+"""Reading stops after so many: a file of another kind would otherwise be answered with a screen per line."""
+
+SHOWN_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something stands in the file; both count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. `place` is `None` and `path` empty where it is the whole file."""
+
+    place: Place | None
+    path: str
+    message: str
+
+    def line(self, file: str) -> str:
+        """The problem as one line: `file:line:column: path: message`."""
+        where = file if self.place is None else f"{file}:{self.place.line}:{self.place.column}"
+        return ": ".join(part for part in (where, self.path, self.message) if part)
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. Its text has one line for each problem, in the file's order."""
+
+    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(problem.line(file) for problem in problems))
+        self.file = file
+        self.problems = problems
+
+
+class RefusedError(Exception):
+    """A value that cannot be used; the message says why and what to write instead."""
+
+
+class BrokenError(Exception):
+    """A value that cannot be used, for reasons that have been noted already."""
+
+
+class TooManyProblemsError(Exception):
+    """Enough has been noted."""
+
+
+@dataclass(slots=True)
+class Problems:
+    """The problems noted so far."""
+
+    noted: list[Problem] = field(default_factory=list)
+
+    def note(self, place: Place | None, path: str, message: str) -> None:
+        """Note one problem.
+
+        Raises:
+            TooManyProblemsError: the file has more problems than anyone would read.
+        """
+        if len(self.noted) == MOST_PROBLEMS:
+            last = Problem(place, "", f"more than {MOST_PROBLEMS} problems; the rest is not shown")
+            self.noted.append(last)
+            raise TooManyProblemsError
+        self.noted.append(Problem(place, path, message))
+
+    def in_order(self) -> tuple[Problem, ...]:
+        """The problems in the file's order, those of the file as a whole first."""
+        return tuple(sorted(self.noted, key=lambda problem: problem.place or Place(0, 0)))
+
+
+def shown(text: str) -> str:
+    """Text from a file as a message may repeat it: printable, short, in double quotes."""
+    clean = "".join(c if c.isprintable() else "?" for c in text[: SHOWN_CHARACTERS + 1])
+    return f'"{clean[:SHOWN_CHARACTERS]}..."' if len(clean) > SHOWN_CHARACTERS else f'"{clean}"'

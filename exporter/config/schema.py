@@ -1,0 +1,271 @@
+"""How keys are told: name, shape, default and one sentence of help. It drives reading and the documentation.
+
+A shape reads a node to a value. What it cannot use it refuses (`RefusedError`), and whoever holds it notes
+the problem with its place and path and goes on, so that one run tells everything that is wrong.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Final, Generic, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from exporter.config.document import Mapping, Node, Scalar, Sequence
+from exporter.config.problems import BrokenError, Place, Problems, RefusedError, shown
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+LONGEST_KEY: Final = 64
+ALIKE: Final = 0.55
+MOST_ITEMS: Final = 1000
+
+_START: Final = Place(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One reading of a file: the zone that its local times are in, and what was wrong so far."""
+
+    zone: ZoneInfo
+    problems: Problems
+
+
+class Shape(Protocol[T_co]):
+    """What a value must look like. `words` say it to people."""
+
+    @property
+    def words(self) -> str:
+        """The shape for people: "number from 0 to 1"."""
+        ...
+
+    def read(self, node: Node, path: str, walk: Walk) -> T_co:
+        """The value of a node.
+
+        Raises:
+            RefusedError: it cannot be used; the message says why and what to do.
+            BrokenError: the same, for reasons that have been noted.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Key(Generic[T_co]):
+    """One key of a mapping. `default` is what one would write; `None` without one."""
+
+    name: str
+    shape: Shape[T_co]
+    help: str
+    default: str | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A mapping as read, with the values of its good keys.
+
+    `meant` are the keys that its unknown keys are most like: they are not called missing as well.
+    """
+
+    node: Mapping
+    path: str
+    walk: Walk
+    values: dict[str, object] = field(default_factory=dict)
+    meant: set[str] = field(default_factory=set)
+
+    def __contains__(self, key: Key[object]) -> bool:
+        return key.name in self.node.entries
+
+    def get(self, key: Key[T]) -> T | None:
+        """The value of a key, its default without it, `None` without either."""
+        if key.name in self.values:
+            value: T = self.values[key.name]  # type: ignore[assignment]  # the key's own shape has read it
+            return value
+        if key.default is None:
+            return None
+        return key.shape.read(Scalar(_START, key.default), key.name, self.walk)
+
+    def __getitem__(self, key: Key[T]) -> T:
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key.name)
+        return value
+
+    def refuse(self, key: Key[object] | None, message: str) -> None:
+        """Note a problem at a key's value, at the mapping without a key (or where it is not given)."""
+        node = key and self.node.value(key.name)
+        path = dotted(self.path, key.name) if key else self.path
+        self.walk.problems.note(node.place if node else self.node.place, path, message)
+
+
+Rule = Callable[[Block], bool]
+"""Looks at which keys are given, notes what is wrong, and tells whether the mapping can be built."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[T_co]):
+    """A mapping with known keys, built to a value once each of them is good."""
+
+    keys: tuple[Key[object], ...]
+    build: Callable[[Block], T_co]
+    rules: tuple[Rule, ...] = ()
+    words: str = "mapping"
+
+    def read(self, node: Node, path: str, walk: Walk) -> T_co:
+        """As `Shape.read`."""
+        if not isinstance(node, Mapping):
+            raise RefusedError(f"must be a mapping of keys to values, not {found(node)}")
+        block = Block(node, path, walk)
+        good = self._names_are_known(block)
+        for key in self.keys:
+            value = node.value(key.name)
+            if value is not None:
+                good &= read_into(block.values, key.name, key.shape, value, dotted(path, key.name), walk)
+            elif key.required:
+                good = False
+                if key.name in block.meant:
+                    continue
+                walk.problems.note(node.place, path, f"{key.name} is missing: {key.help}")
+        for rule in self.rules:
+            good &= rule(block)
+        if not good:
+            raise BrokenError
+        return self.build(block)
+
+    def _names_are_known(self, block: Block) -> bool:
+        names = [key.name for key in self.keys]
+        good = not block.node.faults
+        for name, (place, _) in block.node.entries.items():
+            if name not in names:
+                good = False
+                best = nearest(name, names)
+                hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
+                block.meant.update([best] if best else [])
+                block.walk.problems.note(place, dotted(block.path, shown(name)[1:-1]), f"unknown key; {hint}")
+        for place, fault in block.node.faults:
+            block.walk.problems.note(place, block.path, fault)
+        return good
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[T]):
+    """One good item of a list, and where it stands."""
+
+    node: Node
+    path: str
+    value: T
+
+    def refuse(self, name: str, message: str, walk: Walk) -> None:
+        """Note a problem at one key of the item, or at the item where that key is not given."""
+        node = self.node.value(name) if isinstance(self.node, Mapping) else None
+        walk.problems.note((node or self.node).place, dotted(self.path, name), message)
+
+
+ListRule = Callable[[list[Item[T]], Walk], bool]
+"""Looks at the good items together, notes what is wrong, and tells whether they can stand together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Generic[T]):
+    """A list of one shape."""
+
+    shape: Shape[T]
+    rules: tuple[ListRule[T], ...] = ()
+    least: int = 0
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return f"list of {self.shape.words}s"
+
+    def read(self, node: Node, path: str, walk: Walk) -> tuple[T, ...]:
+        """As `Shape.read`."""
+        if not isinstance(node, Sequence):
+            raise RefusedError(
+                f"must be a list ({self.words}), not {found(node)}; begin each item with a dash"
+            )
+        if not self.least <= len(node.items) <= MOST_ITEMS:
+            raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
+        items: list[Item[T]] = []
+        for index, child in enumerate(node.items):
+            held: dict[str, T] = {}
+            place = f"{path}[{index}]"
+            if read_into(held, "", self.shape, child, place, walk):
+                items.append(Item(child, place, held[""]))
+        good = len(items) == len(node.items)
+        for rule in self.rules:
+            good &= rule(items, walk)
+        if not good:
+            raise BrokenError
+        return tuple(item.value for item in items)
+
+
+def read_into(values: dict[str, T], name: str, shape: Shape[T], node: Node, path: str, walk: Walk) -> bool:
+    """Put a node's value under a name; false, with the problem noted, where it cannot be used."""
+    try:
+        values[name] = shape.read(node, path, walk)
+    except RefusedError as refused:
+        walk.problems.note(node.place, path, str(refused))
+        return False
+    except BrokenError:
+        return False
+    return True
+
+
+def found(node: Node) -> str:
+    """What a node is, for "must be this, not ..."."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
+
+
+def dotted(path: str, name: str) -> str:
+    """A path with one more name."""
+    return f"{path}.{name}" if path else name
+
+
+def nearest(word: str, names: list[str]) -> str | None:
+    """The name that a word is most like, `None` where it is like none of them."""
+    if len(word) > LONGEST_KEY:
+        return None
+    # Rounded, so that of names that are about equally like it the first in the documentation is told.
+    likeness = {name: round(SequenceMatcher(None, word, name).ratio(), 1) for name in names}
+    best = max(names, key=likeness.__getitem__)
+    return best if likeness[best] > ALIKE else None
+
+
+def exactly_one(*keys: Key[object]) -> Rule:
+    """A rule: one of the keys must be given, and only one."""
+
+    def rule(block: Block) -> bool:
+        given = [key for key in keys if key in block]
+        if len(given) == 1:
+            return True
+        names = ", ".join(key.name for key in keys)
+        if given:
+            for key in given[1:]:
+                block.refuse(key, f"cannot stand beside {given[0].name}; keep exactly one of {names}")
+        elif block.meant.isdisjoint(key.name for key in keys):
+            block.refuse(None, f"says none of {names}; give exactly one")
+        return False
+
+    return rule
+
+
+def together(key: Key[object], needed: Key[object]) -> Rule:
+    """A rule: two keys are given both or neither."""
+
+    def rule(block: Block) -> bool:
+        if (key in block) == (needed in block):
+            return True
+        if needed.name in block.meant or key.name in block.meant:
+            return False
+        if key in block:
+            block.refuse(None, f"{needed.name} is missing: {needed.help}")
+        else:
+            block.refuse(needed, f"goes with {key.name} only; remove it")
+        return False
+
+    return rule

@@ -1,0 +1,260 @@
+"""The shapes of single values: numbers, words, patterns, durations, paths."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from exporter.config.document import Node, Scalar
+from exporter.config.problems import RefusedError, shown
+from exporter.config.schema import Walk, found
+from exporter.readings import LABEL_CHARACTERS, label
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+MOST_DECIMALS: Final = 30
+"""Beyond it a ratio is no longer something that a person wrote."""
+
+DOLLAR_DECIMALS: Final = 12
+"""The books count picodollars."""
+
+PATTERN_CHARACTERS: Final = 256
+PATH_CHARACTERS: Final = 4096
+
+_NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
+_SEPARATED = re.compile(r"[+-]?\d[\d_,' ]*(?:\.\d+)?", re.ASCII)
+_DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
+
+
+def scalar(node: Node, wanted: str) -> Scalar:
+    """The node, if a single value was written."""
+    if not isinstance(node, Scalar) or node.empty:
+        raise RefusedError(f"must be a {wanted}, not {found(node)}")
+    return node
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An exact decimal in [low, high], taken from its digits and never through a float."""
+
+    unit: str
+    high: Decimal
+    low: Decimal = Decimal(0)
+    above_low: bool = False
+    decimals: int = MOST_DECIMALS
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        least = f"above {plain(self.low)}, up to" if self.above_low else f"{plain(self.low)} to"
+        return f"{self.unit}, {least} {plain(self.high)}"
+
+    def read(self, node: Node, path: str, walk: Walk) -> Decimal:
+        """As `Shape.read`."""
+        del path, walk
+        value = number(node, f"number ({self.words})")
+        if not self.low <= value <= self.high or (self.above_low and value == self.low):
+            raise RefusedError(f"{shown(_text(node))} is out of range: {self.words}")
+        exponent = value.normalize().as_tuple().exponent
+        if isinstance(exponent, int) and -exponent > self.decimals:
+            raise RefusedError(f"{shown(_text(node))} has more than {self.decimals} decimals; round it")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number in [low, high]."""
+
+    unit: str
+    low: int
+    high: int
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return f"{self.unit}, {self.low} to {self.high}"
+
+    def read(self, node: Node, path: str, walk: Walk) -> int:
+        """As `Shape.read`."""
+        del path, walk
+        value = number(node, f"whole number ({self.words})")
+        if value != value.to_integral_value():
+            raise RefusedError(f"{shown(_text(node))} is not a whole number ({self.words})")
+        if not self.low <= value <= self.high:
+            raise RefusedError(f"{shown(_text(node))} is out of range: {self.words}")
+        return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Text that becomes a label's value as it is: printable, not empty, no spaces around it.
+
+    `reserved` words have a meaning of their own on the page.
+    """
+
+    what: str
+    reserved: tuple[str, ...] = ()
+    exact: bool = False
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return self.what
+
+    def read(self, node: Node, path: str, walk: Walk) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.what).text
+        if not text or text != text.strip():
+            raise RefusedError(f"{shown(text)} is empty or has spaces around it; write a {self.what}")
+        if text != label(text):
+            raise RefusedError(
+                f"{shown(text)} has control characters or is longer than {LABEL_CHARACTERS} characters"
+            )
+        if text in self.reserved:
+            raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+        if self.exact and any(c in text for c in "*?["):
+            raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A word that is safe as a label's value and in a query."""
+
+    what: str
+    reserved: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return self.what
+
+    def read(self, node: Node, path: str, walk: Walk) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.what).text
+        if not _NAME.fullmatch(text):
+            raise RefusedError(
+                f"{shown(text)} is no {self.what}: a letter, then letters, digits, _ and -, at most 64"
+            )
+        if text in self.reserved:
+            raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A shell-style pattern: * any text, ? one character, [ab] one of these. Case counts."""
+
+    words: str = "pattern"
+
+    def read(self, node: Node, path: str, walk: Walk) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if not text or len(text) > PATTERN_CHARACTERS or not text.isprintable():
+            raise RefusedError(f"{shown(text)} is no pattern: 1 to {PATTERN_CHARACTERS} printable characters")
+        return text
+
+
+W = TypeVar("W", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[W]):
+    """One of a few words."""
+
+    options: tuple[W, ...]
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return " or ".join(self.options)
+
+    def read(self, node: Node, path: str, walk: Walk) -> W:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, f"word ({self.words})").text
+        for option in self.options:
+            if option == text:
+                return option
+        raise RefusedError(f"{shown(text)} is not one of {', '.join(self.options)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A whole number with its unit: 500ms, 10s, 1m."""
+
+    least: str
+    most: str
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return f"duration, {self.least} to {self.most}"
+
+    def read(self, node: Node, path: str, walk: Walk) -> Nanoseconds:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if not _DURATION.fullmatch(text):
+            raise RefusedError(f"{shown(text)} is no duration; write a whole number and ms, s or m, like 10s")
+        if not _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most):
+            raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
+        return _nanoseconds(text)
+
+
+@dataclass(frozen=True, slots=True)
+class AbsolutePath:
+    """A file on this host. It is looked at when it is used, not when the configuration is read."""
+
+    words: str = "absolute path"
+
+    def read(self, node: Node, path: str, walk: Walk) -> Path:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if not text.startswith("/") or not text.isprintable() or len(text) > PATH_CHARACTERS:
+            raise RefusedError(f"{shown(text)} is no absolute path; write it from / on")
+        return Path(text)
+
+
+def number(node: Node, wanted: str) -> Decimal:
+    """The exact decimal that a node says.
+
+    Raises:
+        RefusedError: it is no plain decimal number; not a number and infinity are none.
+    """
+    written = scalar(node, wanted)
+    text = written.text
+    if not written.plain:
+        raise RefusedError(f"must be a {wanted}, not text; remove the quotes around {shown(text)}")
+    if written.boolean:
+        raise RefusedError(f"must be a {wanted}, not the boolean {shown(text)}")
+    if _LEADING_ZERO.match(text):
+        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal; remove the zeros")
+    if _NUMBER.fullmatch(text):
+        return Decimal(text)
+    if _SEPARATED.fullmatch(text):
+        raise RefusedError(f"{shown(text)} has separators; write the digits only, with a point for decimals")
+    raise RefusedError(f"must be a {wanted}, not {shown(text)}")
+
+
+def plain(value: Decimal) -> str:
+    """A decimal for people, without an exponent and without zeros at its end: 1E+8 is 100000000."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _text(node: Node) -> str:
+    return node.text if isinstance(node, Scalar) else ""
+
+
+def _nanoseconds(text: str) -> Nanoseconds:
+    match = _DURATION.fullmatch(text)
+    assert match  # noqa: S101  # callers have matched it
+    return int(match[1]) * _MILLISECONDS[match[2]] * (NANOSECONDS_PER_SECOND // 1000)
