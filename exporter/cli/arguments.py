@@ -1,0 +1,141 @@
+"""Flags and verbs. A verb's code is imported when it is called: the daemon carries nothing of the others."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from exporter import __version__
+from exporter.cli import logs
+
+DEFAULT_ADDRESS: Final = ":9844"
+
+EXIT_CODES: Final = """\
+exit codes:
+  0  fine
+  1  the daemon failed or must be restarted; for doctor: warnings
+  2  the configuration is wrong; for doctor: money would be wrong
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    chosen = _parser().parse_args(_with_verb(sys.argv[1:] if arguments is None else list(arguments)))
+    logs.set_up(chosen.log_level, chosen.log_format)
+    try:
+        status: int = chosen.run(chosen)
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _with_verb(arguments: list[str]) -> list[str]:
+    """`serve` is the verb when none is named."""
+    if any(not argument.startswith("-") for argument in arguments[:1]):
+        return arguments
+    if {"-h", "--help", "--version"} & set(arguments):
+        return arguments
+    return ["serve", *arguments]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="inference-cost-exporter",
+        description="What your own LLM inference costs: dollars per server, model and token, for Prometheus.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"inference-cost-exporter {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    serve = _verb(verbs, "serve", "run the daemon (the default)", "--config.file=/etc/ice.yaml")
+    _common(serve)
+    _listen(serve)
+    serve.set_defaults(run=_serve)
+
+    demo = _verb(verbs, "demo", "run on a simulated host of 8 GPUs: no GPU, no configuration", "")
+    _listen(demo)
+    demo.set_defaults(run=_demo)
+
+    doctor = _verb(
+        verbs, "doctor", "say what would be metered, at which price, and whether the money is right", ""
+    )
+    _common(doctor)
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(run=_doctor)
+
+    check = _verb(verbs, "check-config", "check a configuration file", "--config.file=/etc/ice.yaml")
+    _config(check, required=True)
+    check.set_defaults(run=_check_config)
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    command = " ".join(filter(None, ("inference-cost-exporter", name, example)))
+    verb = verbs.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {command}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info")
+    verb.add_argument("--log.format", dest="log_format", choices=logs.FORMATS, default="logfmt")
+    return verb
+
+
+def _config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
+    verb.add_argument(
+        "--config.file",
+        dest="config_file",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help="configuration in YAML; without one, GPUs are metered and unpriced",
+    )
+
+
+def _common(verb: argparse.ArgumentParser) -> None:
+    _config(verb)
+    verb.add_argument(
+        "--ledger.path", dest="ledger_path", type=Path, metavar="FILE", help="where the books are kept"
+    )
+
+
+def _listen(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        default=DEFAULT_ADDRESS,
+        metavar="ADDRESS",
+        help=f"address to serve on (default {DEFAULT_ADDRESS})",
+    )
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    from exporter.cli.serve import Flags, serve  # noqa: PLC0415 - see the module's first line
+
+    return serve(Flags(chosen.config_file, chosen.listen_address, chosen.ledger_path))
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from exporter.cli.demo import demo  # noqa: PLC0415
+
+    return demo(chosen.listen_address)
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from exporter.cli.doctor import doctor  # noqa: PLC0415
+
+    return doctor(chosen.config_file, chosen.ledger_path, as_json=chosen.json)
+
+
+def _check_config(chosen: argparse.Namespace) -> int:
+    from exporter.reports.check_config import check_config  # noqa: PLC0415
+
+    status, text = check_config(chosen.config_file)
+    (sys.stdout if status == 0 else sys.stderr).write(text if text.endswith("\n") else f"{text}\n")
+    return status

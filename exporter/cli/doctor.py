@@ -1,0 +1,59 @@
+"""The doctor's wiring: asks every source once and hands the answers to `reports.doctor`."""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from exporter.cli.serve import EXIT_CONFIG, endpoints_of, host_name, terms_of
+from exporter.clock import SystemClock
+from exporter.config.load import ConfigError, load
+from exporter.ledger.ledger import LedgerError
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import MustRestartError, ServerReading
+from exporter.reports import doctor as report
+from exporter.sources.gather import Gatherer
+from exporter.sources.nvml import NvmlSource
+from exporter.units import NANOSECONDS_PER_SECOND
+
+DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
+
+
+def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool) -> int:
+    """Examine this host; returns 0 (fine), 1 (warnings) or 2 (money would be wrong)."""
+    clock = SystemClock()
+    try:
+        config = load(config_file)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIG
+    endpoints = endpoints_of(config, clock)
+    nvml = NvmlSource(clock)
+    gatherer = Gatherer(clock, DEADLINE)
+    try:
+        told, *answers = gatherer((nvml, *endpoints))
+        gpus, problem = told.reading, told.problem
+    except MustRestartError as error:
+        gpus, problem, answers = None, str(error), []
+    servers = tuple(
+        (answer.reading or ServerReading(endpoint.key, endpoint.url, up=False), answer.problem)
+        for endpoint, answer in zip(endpoints, answers, strict=False)
+    )
+    ledger, ledger_problem = _ledger(ledger_path or config.ledger_path)
+    asked = report.Asked(gpus, problem, servers, ledger, ledger_problem)
+    diagnosis = report.diagnose(config, terms_of(config, host_name()), asked, clock.wall())
+    sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
+    gatherer.close()
+    for source in (nvml, *endpoints):
+        source.close()
+    return diagnosis.status
+
+
+def _ledger(path: Path) -> tuple[str, str]:
+    """What stands at the ledger's path, and what is wrong with it."""
+    if not path.exists():
+        return f"{path}: not there yet; the daemon makes it", ""
+    try:
+        with LedgerReader.open(path) as ledger:
+            return f"{path}: id {ledger.id}", ""
+    except LedgerError as error:
+        return str(path), str(error)

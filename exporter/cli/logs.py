@@ -1,0 +1,48 @@
+"""Structured logs on standard error: logfmt or JSON, one line per change of state, none per tick."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+FORMATS: Final = ("logfmt", "json")
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/[]@%+,")
+
+
+class _Formatter(logging.Formatter):
+    """Time, level, message, and what the call gave as `extra`; text from outside cannot break a line."""
+
+    def __init__(self, style: Literal["logfmt", "json"]) -> None:
+        super().__init__()
+        self._json = style == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "msg": record.getMessage(),
+        }
+        fields.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        if self._json:
+            return json.dumps(fields, default=str)
+        return " ".join(f"{name}={_logfmt(value)}" for name, value in fields.items())
+
+
+def set_up(level: str, style: Literal["logfmt", "json"]) -> None:
+    """Log to standard error from a level on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(style))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _logfmt(value: object) -> str:
+    text = str(value)
+    return text if text and _PLAIN.issuperset(text) else json.dumps(text)

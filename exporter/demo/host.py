@@ -1,0 +1,173 @@
+"""The simulated host: load by the hour, GPUs that follow it, and vLLM pages that count it."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.readings import Gpu, GpuReading
+from exporter.units import (
+    MILLIJOULES_PER_JOULE,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    Instant,
+    Nanoseconds,
+    seconds,
+)
+
+MODEL: Final = "NVIDIA H100 80GB HBM3"
+GPUS: Final = 8
+MEMORY_BYTES: Final = 85_520_809_984
+IDLE_WATTS: Final = 72.0
+BUSY_WATTS: Final = 590.0
+LIMIT_WATTS: Final = 700.0
+HOURS_PER_DAY: Final = 24
+RESTART_LASTS: Final[Nanoseconds] = 3 * NANOSECONDS_PER_MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one simulated server is asked for. Rates are requests a second at the day's peak.
+
+    `busy_at_peak` is how busy its GPUs then are.
+    `until_hours` is when its users leave, in hours of the story.
+    """
+
+    server: str
+    model: str
+    gpus: tuple[int, ...]
+    peak: float
+    busy_at_peak: float
+    prompt: int
+    cached_ratio: float
+    generation: int
+    prefill_seconds: float
+    decode_seconds: float
+    until_hours: float = math.inf
+
+
+TRAFFIC: Final = (
+    Traffic(
+        "chat-70b", "meta-llama/Llama-3.3-70B-Instruct", (0, 1, 2, 3), 6.0, 0.92, 1100, 0.55, 340, 0.21, 9.5
+    ),
+    Traffic("search-8b", "Qwen/Qwen3-8B", (4, 5), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9),
+    Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, until_hours=5.0),
+)
+
+
+@dataclass(slots=True)
+class _Counters:
+    """What one process of a server has counted, in full precision."""
+
+    started: Instant
+    requests: float = 0.0
+    computed: float = 0.0
+    cached: float = 0.0
+    generation: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    running: float = 0.0
+
+
+class Host:
+    """The whole host at one moment; `advance` moves it on, the same way every time."""
+
+    def __init__(self, start: Instant, restart_at: Instant) -> None:
+        self._start = start
+        self._now = start
+        self._restart_at = restart_at
+        self._counters = {traffic.server: _Counters(start) for traffic in TRAFFIC}
+        self._energy = [float(1000 * gpu) for gpu in range(GPUS)]
+        self._busy = [0.0] * GPUS
+
+    def advance(self, now: Instant) -> None:
+        """Serve what was asked for since the last call."""
+        lasted = seconds(max(0, now - self._now))
+        self._now = max(now, self._now)
+        self._busy = [0.0] * GPUS
+        for traffic in TRAFFIC:
+            self._serve(traffic, lasted)
+        for gpu, busy in enumerate(self._busy):
+            self._energy[gpu] += _watts(busy) * lasted
+
+    def down(self, server: str) -> bool:
+        """Whether a server's process is gone just now."""
+        return (
+            server == TRAFFIC[0].server and self._restart_at <= self._now < self._restart_at + RESTART_LASTS
+        )
+
+    def gpus(self) -> tuple[GpuReading, ...]:
+        """What NVML would say."""
+        held = {gpu for traffic in TRAFFIC for gpu in traffic.gpus}
+        return tuple(
+            GpuReading(
+                gpu=Gpu(f"GPU-de300000-0000-4000-8000-00000000000{gpu}", MODEL),
+                index=gpu,
+                pci_bus_id=f"00000000:{gpu + 16:02X}:00.0",
+                driver_version="580.95.05",
+                utilization_ratio=busy,
+                memory_used_bytes=round(MEMORY_BYTES * (0.9 if gpu in held else 0.001)),
+                memory_total_bytes=MEMORY_BYTES,
+                power_watts=_watts(busy),
+                power_limit_watts=LIMIT_WATTS,
+                energy=round(self._energy[gpu] * MILLIJOULES_PER_JOULE),
+            )
+            for gpu, busy in enumerate(self._busy)
+        )
+
+    def page(self, server: str) -> bytes:
+        """What a server's /metrics would say, as vLLM 0.33 prints it."""
+        traffic = next(traffic for traffic in TRAFFIC if traffic.server == server)
+        return _page(traffic, self._counters[server])
+
+    def _serve(self, traffic: Traffic, lasted: float) -> None:
+        counters = self._counters[traffic.server]
+        if self.down(traffic.server):
+            self._counters[traffic.server] = _Counters(self._now)
+            return
+        story_hours = (self._now - self._start) / NANOSECONDS_PER_HOUR
+        load = day_curve(self._now) if story_hours < traffic.until_hours else 0.0
+        requests = traffic.peak * load * lasted
+        counters.requests += requests
+        counters.computed += requests * traffic.prompt * (1 - traffic.cached_ratio)
+        counters.cached += requests * traffic.prompt * traffic.cached_ratio
+        counters.generation += requests * traffic.generation
+        counters.prefill_seconds += requests * traffic.prefill_seconds
+        counters.decode_seconds += requests * traffic.decode_seconds
+        counters.running = traffic.peak * load * (traffic.prefill_seconds + traffic.decode_seconds)
+        for gpu in traffic.gpus:
+            self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
+
+
+def day_curve(now: Instant) -> float:
+    """Load over the day, 0 to 1: a night of a fifth of the peak, a broad afternoon, and a ripple."""
+    hour = now / NANOSECONDS_PER_HOUR % HOURS_PER_DAY
+    sun = max(0.0, math.sin(math.pi * (hour - 6) / 15)) if 6 <= hour <= 21 else 0.0
+    ripple = 0.04 * math.sin(now / NANOSECONDS_PER_MINUTE / 7) + 0.02 * math.sin(now / NANOSECONDS_PER_MINUTE)
+    return min(1.0, max(0.0, 0.2 + 0.74 * sun + ripple))
+
+
+def _watts(busy: float) -> float:
+    return IDLE_WATTS + (BUSY_WATTS - IDLE_WATTS) * busy
+
+
+def _page(traffic: Traffic, counters: _Counters) -> bytes:
+    labels = f'engine="0",model_name="{traffic.model}"'
+    computed, cached = int(counters.computed), int(counters.cached)
+    finished = int(counters.requests)
+    lines = [
+        f"process_start_time_seconds {seconds(counters.started):.2f}",
+        f"vllm:num_requests_running{{{labels}}} {math.floor(counters.running + 0.5)}.0",
+        f"vllm:num_requests_waiting{{{labels}}} 0.0",
+        f"vllm:prompt_tokens_total{{{labels}}} {computed + cached}.0",
+        f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} {computed}.0',
+        f'vllm:prompt_tokens_by_source_total{{{labels},source="local_cache_hit"}} {cached}.0',
+        f'vllm:prompt_tokens_by_source_total{{{labels},source="external_kv_transfer"}} 0.0',
+        f"vllm:generation_tokens_total{{{labels}}} {int(counters.generation)}.0",
+        f'vllm:request_success_total{{{labels},finished_reason="stop"}} {finished - finished // 9}.0',
+        f'vllm:request_success_total{{{labels},finished_reason="length"}} {finished // 9}.0',
+        f"vllm:request_prefill_time_seconds_sum{{{labels}}} {counters.prefill_seconds}",
+        f"vllm:request_prefill_time_seconds_count{{{labels}}} {finished}.0",
+        f"vllm:request_decode_time_seconds_sum{{{labels}}} {counters.decode_seconds}",
+        f"vllm:request_decode_time_seconds_count{{{labels}}} {finished}.0",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()

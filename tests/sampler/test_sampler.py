@@ -1,0 +1,315 @@
+"""The crank: read, advance, commit, publish, in this order and on the daemon's own clock."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import pytest
+
+from exporter.config.settings import Config, Server
+from exporter.cost.policy import Terms
+from exporter.cost.postings import Postings
+from exporter.cost.state import State
+from exporter.readings import (
+    CounterReading,
+    Gpu,
+    GpuReading,
+    LoadReading,
+    ReadFailedError,
+    ServerKey,
+    ServerReading,
+)
+from exporter.report import Books, Build, ConfigRow, MonthKey, ProcessRow, Report
+from exporter.sampler.answer import Setting
+from exporter.sampler.sampler import Plan, Sampler
+from exporter.sources.gather import Gather, Gathered, read
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
+
+START = 1_795_564_800 * NANOSECONDS_PER_SECOND  # 2026-11-25T00:00:00Z
+TICK = 10 * NANOSECONDS_PER_SECOND
+CHAT = ServerKey("", "chat")
+H100 = Gpu("GPU-0", "H100")
+
+
+@dataclass
+class Clock:
+    """Stands still until it is told; waiting moves it on."""
+
+    now: int = 0
+    waited: list[int] = field(default_factory=list)
+    stop_after: int = 10**9
+
+    def elapsed(self) -> int:
+        return 1_000 * NANOSECONDS_PER_SECOND + self.now
+
+    def wall(self) -> int:
+        return START + self.now
+
+    def wait(self, stop: threading.Event, duration: int) -> bool:
+        self.waited.append(duration)
+        self.now += duration
+        if len(self.waited) >= self.stop_after:
+            stop.set()
+        return stop.is_set()
+
+
+@dataclass(eq=False)
+class Nvml:
+    """One GPU, half busy, unless it is told to fail."""
+
+    name: str = "nvml"
+    failure: str = ""
+    utilization: float | None = 0.5
+
+    def read(self) -> tuple[GpuReading, ...]:
+        if self.failure:
+            raise ReadFailedError("hung", self.failure)
+        return (GpuReading(H100, 0, utilization_ratio=self.utilization, power_watts=300.0),)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """A server that has served as many tokens as it is told."""
+
+    key: ServerKey = CHAT
+    url: str = "http://127.0.0.1:8000/metrics"
+    name: str = "server:chat"
+    generation: float = 0.0
+    failure: str = ""
+
+    def read(self) -> ServerReading:
+        if self.failure:
+            raise ReadFailedError("connection", self.failure)
+        counters = (CounterReading("generation", "m", "generation", self.generation),)
+        loads = (LoadReading("m", 1.0, 0.0),)
+        return ServerReading(
+            self.key, self.url, up=True, engine="vllm", counters=counters, loads=loads, models=("m",)
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
+class Ledger:
+    """Remembers what was posted, and when relative to what was published."""
+
+    posted: list[Postings] = field(default_factory=list)
+    kept: State = field(default_factory=State)
+    served: Books = field(default_factory=lambda: Books("id", True, True, None, 0))
+    months: tuple[str, ...] = ()
+
+    def state(self) -> State:
+        return self.kept
+
+    def post(self, postings: Postings, state: State) -> None:
+        self.posted.append(postings)
+        self.kept = state
+
+    def books(self, now: int, months: tuple[str, ...]) -> Books:
+        assert now >= START
+        self.months = months
+        return self.served
+
+
+class Footprint:
+    """A process of a known size."""
+
+    def read(self) -> ProcessRow:
+        return ProcessRow(40_000_000, 1.5, START)
+
+
+def inline(clock: Clock) -> Gather:
+    """Read the sources one after the other, in this thread."""
+
+    def gather(sources: Iterable[object]) -> list[Gathered]:
+        return [read(source, clock) for source in sources]
+
+    return gather
+
+
+CONFIG = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0,)),))
+TARIFF = Tariff(
+    "host",
+    (Hardware(HardwareMatch(gpu_model="H100"), Rented((RentPrice(Decimal("3.60")),)), "hardware[0].rented"),),
+    (Overhead("staff", Decimal(8766), "year", "fleet", "overheads[0]"),),
+)
+
+
+@dataclass
+class Bench:
+    """A sampler and everything around it."""
+
+    clock: Clock
+    nvml: Nvml
+    endpoint: Endpoint
+    ledger: Ledger
+    sampler: Sampler
+
+    def tick(self) -> Report:
+        report = self.sampler.tick()
+        self.clock.now += TICK
+        return report
+
+
+@pytest.fixture
+def bench() -> Bench:
+    clock, nvml, endpoint, ledger = Clock(), Nvml(), Endpoint(), Ledger()
+    return Bench(
+        clock,
+        nvml,
+        endpoint,
+        ledger,
+        Sampler(clock, inline(clock), nvml, ledger, Footprint(), plan(endpoint)),
+    )
+
+
+def plan(*endpoints: Endpoint, tariff: Tariff = TARIFF, config: Config = CONFIG) -> Plan:
+    setting = Setting(config, Terms(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
+    return Plan(setting, endpoints)
+
+
+def test_the_first_tick_charges_nothing_and_the_second_what_passed(bench: Bench) -> None:
+    """An interval needs two ends: 3.60 dollars an hour over 10 seconds is one cent."""
+    bench.tick()
+    bench.tick()
+
+    first, second = bench.ledger.posted
+
+    assert first.segments == ()
+    assert sum(segment.accrued for segment in second.segments) == PICODOLLARS_PER_DOLLAR // 100
+
+
+def test_what_is_published_was_committed_first(bench: Bench) -> None:
+    """The report's books are those the ledger serves after the post."""
+    bench.ledger.served = Books("after", True, True, START, 0)
+
+    report = bench.tick()
+
+    assert report.books == bench.ledger.served
+    assert bench.sampler.current() is report
+    assert bench.ledger.months == ("2026-11", "2026-10")
+
+
+def test_rates_and_run_rate_are_there_from_the_first_tick(bench: Bench) -> None:
+    """3.60 dollars an hour for 730 hours is 2,628 dollars a month, before anything was accrued."""
+    report = bench.tick()
+
+    assert sum(report.rates.values()) == pytest.approx(3.60)
+    assert report.run_rate == pytest.approx(2628.0)
+    assert report.fleet_overheads == {"staff": pytest.approx(1.0)}
+
+
+def test_projection_is_month_to_date_and_what_is_left_at_the_recent_rate(bench: Bench) -> None:
+    """100 dollars so far, 24 dollars in the last 12 hours, 144 hours left: 100 + 144 x 2 = 388."""
+    dollar = PICODOLLARS_PER_DOLLAR
+    bench.ledger.served = replace(
+        bench.ledger.served,
+        months={
+            MonthKey("p", "t", "configured", "2026-11"): 60 * dollar,
+            MonthKey("p", "u", "configured", "2026-11"): 40 * dollar,
+            MonthKey("p", "t", "configured", "2026-10"): 999 * dollar,
+        },
+        day={"p": (24 * dollar, 12 * NANOSECONDS_PER_HOUR)},
+    )
+
+    report = bench.tick()
+
+    assert report.projected == {("p", "2026-11"): pytest.approx(388.0)}
+    assert report.month_ends["2026-11"] == START + 6 * 24 * NANOSECONDS_PER_HOUR
+
+
+def test_a_server_that_does_not_answer_is_watched_all_the_same(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in the report as down, its tokens arrive with the next good read, and it is logged once."""
+    caplog.set_level(logging.INFO)
+    bench.endpoint.generation = 100.0
+    bench.tick()
+    bench.endpoint.failure = "refused"
+    down = [bench.tick() for _ in range(3)][-1]
+    bench.endpoint.failure, bench.endpoint.generation = "", 175.0
+    bench.tick()
+
+    assert [server.up for server in down.servers] == [False]
+    assert [row.errors for row in down.sources if row.source == "server:chat"] == [{"connection": 3}]
+    assert [[tokens.count for tokens in postings.tokens] for postings in bench.ledger.posted] == [
+        [],
+        [],
+        [],
+        [],
+        [75],
+    ]
+    messages = [record.message for record in caplog.records]
+    assert messages.count("source failed") == 1
+    assert messages.count("source is back") == 1
+
+
+def test_silent_nvml_keeps_holders_and_says_so(bench: Bench) -> None:
+    """The GPU stays in the report, not readable, and its money goes on."""
+    bench.tick()
+    bench.nvml.failure = "stuck in the driver"
+    report = bench.tick()
+
+    assert [(row.up, row.reading) for row in report.gpus] == [(False, None)]
+    assert [(row.source, row.up) for row in report.sources] == [("nvml", False), ("server:chat", True)]
+    assert sum(segment.accrued for segment in bench.ledger.posted[-1].segments) > 0
+    assert [row.key for row in report.shares] == [CHAT]
+
+
+def test_whether_a_server_was_busy_is_known_only_from_its_gpus(bench: Bench) -> None:
+    """Before the first tick, and while NVML cannot say, a server counts as busy."""
+    assert bench.sampler.was_busy(CHAT)
+    bench.nvml.utilization = 0.0
+    bench.tick()
+    assert not bench.sampler.was_busy(CHAT)
+    bench.nvml.utilization = None
+    bench.tick()
+    assert bench.sampler.was_busy(CHAT)
+
+
+def test_another_plan_holds_from_the_next_tick(bench: Bench) -> None:
+    """A reload that doubles the price doubles what accrues from then on, and nothing before."""
+    for _ in range(2):
+        bench.tick()
+    double = replace(
+        TARIFF.hardware[0],
+        terms=Rented((RentPrice(Decimal("7.20")),)),
+    )
+    bench.sampler.plan(plan(bench.endpoint, tariff=Tariff("host", (double,))))
+    bench.tick()
+
+    cents = PICODOLLARS_PER_DOLLAR // 100
+    accrued = [sum(segment.accrued for segment in posted.segments) for posted in bench.ledger.posted]
+    assert accrued == [0, cents, 2 * cents]
+
+
+def test_ticks_keep_their_beat(bench: Bench) -> None:
+    """Three ticks of no length are 10 seconds apart."""
+    bench.clock.stop_after = 3
+    bench.sampler.run(threading.Event())
+
+    assert bench.clock.waited == [TICK, TICK, TICK]
+    assert len(bench.ledger.posted) == 3
+
+
+def test_a_slow_tick_skips_the_beats_it_missed(bench: Bench) -> None:
+    """A tick of 25 seconds is followed by one at the third beat, not by two at once."""
+    slow = bench.endpoint.read
+
+    def read_slowly() -> ServerReading:
+        bench.clock.now += 25 * NANOSECONDS_PER_SECOND
+        return slow()
+
+    bench.endpoint.read = read_slowly  # type: ignore[method-assign]
+    bench.clock.stop_after = 1
+    bench.sampler.run(threading.Event())
+
+    assert bench.clock.waited == [5 * NANOSECONDS_PER_SECOND]

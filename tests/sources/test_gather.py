@@ -1,0 +1,122 @@
+"""Sources are read all at once, and none of them can hold up the others or the tick."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.readings import MustRestartError, ReadFailedError
+from exporter.sources.gather import Gathered, Gatherer
+from exporter.units import NANOSECONDS_PER_SECOND
+
+SHORT = NANOSECONDS_PER_SECOND // 20
+LONG = 10 * NANOSECONDS_PER_SECOND
+
+
+@dataclass(eq=False)
+class Scripted:
+    """A source that does what it is told, and counts how often it was asked."""
+
+    name: str
+    act: Callable[[], object]
+    asked: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self) -> object:
+        with self.lock:
+            self.asked += 1
+        return self.act()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def raising(error: Exception) -> Callable[[], object]:
+    def act() -> object:
+        raise error
+
+    return act
+
+
+@pytest.fixture
+def gatherer() -> Iterator[Gatherer]:
+    made = Gatherer(SystemClock(), LONG)
+    yield made
+    made.close()
+
+
+def test_answers_come_in_the_order_of_the_sources(gatherer: Gatherer) -> None:
+    """However fast each source is, its answer stands where it was asked."""
+    first = threading.Event()
+
+    def second_goes_first() -> object:
+        assert first.wait(5)
+        return "slow"
+
+    slow = Scripted("slow", second_goes_first)
+    fast = Scripted("fast", lambda: first.set() or "fast")
+
+    answers = gatherer((slow, fast))
+
+    assert [answer.reading for answer in answers] == ["slow", "fast"]
+    assert all(answer.health.up for answer in answers)
+
+
+def test_a_failed_read_costs_its_own_reading_only(gatherer: Gatherer) -> None:
+    """The reason is a fixed word, the message is for people."""
+    broken = Scripted("broken", raising(ReadFailedError("timeout", "nobody answered within 3 s")))
+
+    answer, other = gatherer((broken, Scripted("fine", lambda: 1)))
+
+    assert (
+        answer.reading,
+        answer.health.reason,
+        answer.problem,
+    ) == (None, "timeout", "nobody answered within 3 s")
+    assert other.reading == 1
+
+
+def test_a_slip_in_a_source_does_not_stop_the_meter(gatherer: Gatherer) -> None:
+    """An exception that no source may raise is a failed read with its own reason."""
+    (answer,) = gatherer((Scripted("slip", raising(KeyError("x"))),))
+
+    assert answer.health.reason == "internal"
+    assert answer.problem == "slip: KeyError: 'x'"
+
+
+def test_must_restart_reaches_the_caller(gatherer: Gatherer) -> None:
+    """What only a new process can mend ends the tick."""
+    with pytest.raises(MustRestartError, match="new driver"):
+        gatherer((Scripted("nvml", raising(MustRestartError("new driver"))),))
+
+
+def test_a_hung_source_is_asked_once_and_reported_busy_until_it_returns() -> None:
+    """It holds one worker, however many ticks go by; then it is read again."""
+    release = threading.Event()
+    returned = threading.Event()
+
+    def hang() -> object:
+        assert release.wait(10)
+        returned.set()
+        return "late"
+
+    hung = Scripted("hung", hang)
+    fine = Scripted("fine", lambda: 1)
+    gatherer = Gatherer(SystemClock(), SHORT)
+
+    rounds = [gatherer((hung, fine)) for _ in range(3)]
+
+    assert [answers[0].health.reason for answers in rounds] == ["busy"] * 3
+    assert [answers[1].reading for answers in rounds] == [1, 1, 1]
+    assert hung.asked == 1
+
+    release.set()
+    assert returned.wait(10)
+    seen: list[Gathered] = []
+    while not (seen and seen[-1].health.up):  # bounded by the test's own time-out
+        seen.append(gatherer((hung,))[0])
+
+    assert seen[-1].reading == "late"
+    gatherer.close()
