@@ -1,0 +1,159 @@
+"""Which labels an expression may use: derived from the one table of metrics, through rules and operators."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser as promql
+import pytest
+import yaml
+
+from exporter.exposition.table import METRICS
+
+ROOT = Path(__file__).parents[2]
+TARGET_LABELS = frozenset({"cluster", "instance", "job", "node"})
+"""Set by whoever scrapes; no metric of ours has them."""
+
+GRAFANA = (
+    (re.compile(r"\$__(rate_interval|interval|range)"), "5m"),
+    (re.compile(r"\$\{?[a-z]+(:[a-z]+)?\}?"), "x"),
+)
+"""Macros first: durations; then variables, which stand in label matchers only."""
+
+ALL_LABELS = re.compile(r"label_values\((?P<selector>.*), (?P<label>\w+)\)")
+
+
+class Names:
+    """The names that exist: metrics of the table, and what the rules record with the labels that remain."""
+
+    def __init__(self, metrics: dict[str, frozenset[str]], rules: dict[str, str]) -> None:
+        self._labels = metrics | dict.fromkeys(rules, frozenset())
+        before = None
+        while before != self._labels:  # rules remember each other's last values: until no label is added
+            before = dict(self._labels)
+            for name, expression in rules.items():
+                self._labels[name] |= self._flow(promql.parse(expression), [])
+
+    def faults(self, expression: str) -> list[str]:
+        """Name each metric and label of a query that exists nowhere. Raises where it does not parse."""
+        for pattern, value in GRAFANA:
+            expression = pattern.sub(value, expression)
+        found: list[str] = []
+        self._flow(promql.parse(expression), found)
+        return found
+
+    def label_fault(self, expression: str, label: str) -> list[str]:
+        """The same of `label_values(expression, label)`."""
+        return self.faults(f"group by ({label}) ({expression})")
+
+    def _flow(self, node: Any, found: list[str]) -> frozenset[str]:
+        """The labels that the node's value may carry; what is wrong below it goes to `found`."""
+        match node:
+            case promql.VectorSelector():
+                return self._selector(node, found)
+            case promql.MatrixSelector():
+                return self._selector(node.vector_selector, found)
+            case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
+                return self._flow(node.expr, found)
+            case promql.Call():
+                return frozenset().union(*(self._flow(argument, found) for argument in node.args))
+            case promql.AggregateExpr():
+                return self._aggregation(node, found)
+            case promql.BinaryExpr():
+                return self._operation(node, found)
+        return frozenset()
+
+    def _selector(self, node: Any, found: list[str]) -> frozenset[str]:
+        own = self._labels.get(node.name)
+        if own is None:
+            found.append(f"no metric {node.name}")
+            return frozenset()
+        labels = own if ":" in node.name else own | TARGET_LABELS
+        found.extend(
+            f"{node.name} has no label {m.name}" for m in node.matchers.matchers if m.name not in labels
+        )
+        return labels
+
+    def _aggregation(self, node: Any, found: list[str]) -> frozenset[str]:
+        inner = self._flow(node.expr, found)
+        if node.modifier is None:
+            return frozenset()
+        named = frozenset(node.modifier.labels)
+        found.extend(f"nothing below {node.op} has a label {label}" for label in sorted(named - inner))
+        return named & inner if node.modifier.type == promql.AggModifierType.By else inner - named
+
+    def _operation(self, node: Any, found: list[str]) -> frozenset[str]:
+        sides = self._flow(node.lhs, found), self._flow(node.rhs, found)
+        left, right = sides
+        operator = str(node.op)
+        matching = node.modifier.matching if node.modifier is not None else None
+        card = str(node.modifier.card) if node.modifier is not None else ""
+        if matching is not None:
+            for side in sides:
+                absent = sorted(frozenset(matching.labels) - side)
+                found.extend(f"one side of {operator} has no label {label}" for label in absent)
+        if operator == "or":
+            return left | right
+        if operator in {"and", "unless"}:
+            return left
+        many, one = (right, left) if card.endswith("OneToMany") else (left, right)
+        if card.endswith(("OneToMany", "ManyToOne")):
+            carried = frozenset(node.modifier.group_labels or ())
+            found.extend(f"one side of {operator} has no label {label}" for label in sorted(carried - one))
+            return many | carried
+        if matching is not None and matching.type == promql.LabelModifierType.Include:
+            return frozenset(matching.labels)
+        return left or right
+
+
+@pytest.fixture(scope="session")
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@pytest.fixture(scope="session")
+def names(rules: list[dict[str, Any]]) -> Names:
+    return Names(
+        {metric.name: frozenset(metric.labels) for metric in METRICS},
+        {rule["record"]: rule["expr"] for rule in rules if "record" in rule},
+    )
+
+
+@pytest.fixture(scope="session")
+def dashboard_files() -> list[Path]:
+    return sorted((ROOT / "dashboards").glob("*.json"))
+
+
+@pytest.fixture(scope="session")
+def dashboard(dashboard_files: list[Path]) -> dict[str, Any]:
+    (file,) = dashboard_files
+    return dict(json.loads(file.read_text()))
+
+
+@pytest.fixture(scope="session")
+def every_panel(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    """All panels, those inside a collapsed row included, rows themselves left out."""
+
+    def walk(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for panel in panels:
+            if panel["type"] == "row":
+                yield from walk(panel["panels"])
+            else:
+                yield panel
+
+    return list(walk(dashboard["panels"]))
+
+
+@pytest.fixture(scope="session")
+def variable_query() -> Callable[[str], tuple[str, str]]:
+    """Split `label_values(selector, label)`, the only form of query that our variables have."""
+
+    def split(query: str) -> tuple[str, str]:
+        parts = ALL_LABELS.fullmatch(query)
+        assert parts is not None, query
+        return parts["selector"], parts["label"]
+
+    return split
