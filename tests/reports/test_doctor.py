@@ -1,0 +1,150 @@
+"""The doctor says what would be metered, at which price, and whether the money would be right."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.config.settings import Config, Server
+from exporter.cost.policy import Terms
+from exporter.readings import CounterReading, Gpu, GpuReading, ServerKey, ServerReading
+from exporter.reports.doctor import Asked, Diagnosis, as_json, diagnose, text
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
+from exporter.units import NANOSECONDS_PER_SECOND
+
+NOW = 1_795_564_800 * NANOSECONDS_PER_SECOND
+URL = "http://127.0.0.1:8000/metrics"
+H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i, power_watts=500.0) for i in range(8))
+RENTED = Rented((RentPrice(Decimal("55.04"), gpus=8, since=0, since_text="2026-01-01"),))
+PRICED = Tariff("h1", (Hardware(HardwareMatch(gpu_model="*H100*"), RENTED, "hardware[0].rented"),))
+CONFIG = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 1, 2, 3)),))
+ANSWER = ServerReading(
+    ServerKey("", "chat"),
+    URL,
+    up=True,
+    engine="vllm",
+    models=("m",),
+    counters=(
+        CounterReading("total", "m", "prompt", 2534.0),
+        CounterReading("hits", "m", "prompt", 1920.0, sign=-1),
+        CounterReading("hits", "m", "cached_prompt", 1920.0),
+        CounterReading("gen", "m", "generation", 1481.0),
+    ),
+)
+FINE = Asked(H100, "", ((ANSWER, ""),), "/var/lib/ledger.db: id 7", "")
+
+
+def findings(diagnosis: Diagnosis) -> list[str]:
+    return [f"{finding.severity}: {finding.text}" for finding in diagnosis.findings]
+
+
+def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand() -> None:
+    """8 x 6.88 = 55.04 dollars an hour; x 730 = 40,179.20 dollars a month."""
+    diagnosis = diagnose(CONFIG, Terms(PRICED), FINE, NOW)
+
+    assert diagnosis.status == 0
+    assert diagnosis.sums == (
+        "8 x NVIDIA H100 80GB HBM3 at 6.880000 = 55.040000 dollars per hour",
+        "55.040000 dollars per hour x 730 hours = 40,179.20 dollars a month",
+    )
+    assert findings(diagnosis) == [
+        f"note: GPU {i} is held by no configured server: `unallocated`." for i in range(4, 8)
+    ]
+
+
+def test_tokens_are_those_that_would_be_counted() -> None:
+    """614 computed of 2,534 prompt tokens, since 1,920 came from the cache."""
+    (server,) = diagnose(CONFIG, Terms(PRICED), FINE, NOW).servers
+
+    assert server.tokens == {"prompt": 614, "cached_prompt": 1920, "generation": 1481}
+    assert server.gpus == (0, 1, 2, 3)
+
+
+def test_a_price_says_where_it_comes_from() -> None:
+    """Source and date stand beside the number; energy says at which power."""
+    energy = Electricity(Decimal("0.12"), Decimal("1.4"))
+    rule = Hardware(HardwareMatch(), RENTED, "hardware[0].rented", energy)
+    diagnosis = diagnose(CONFIG, Terms(Tariff("h1", (rule,))), FINE, NOW)
+
+    printed = text(diagnosis)
+
+    # 500 W x 1.4 x 0.12 dollars per kWh = 0.084 dollars an hour
+    assert "energy            0.084000 dollars per hour   hardware[0].rented at 500 W" in printed
+    assert "rent              6.880000 dollars per hour   hardware[0].rented 2026-01-01" in printed
+
+
+def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> None:
+    """No default price: status 2, and the YAML that would price it."""
+    diagnosis = diagnose(CONFIG, Terms(Tariff("h1")), FINE, NOW)
+
+    assert diagnosis.status == 2
+    assert diagnosis.sums == ()
+    assert findings(diagnosis)[0] == (
+        "error: GPU 0 (NVIDIA H100 80GB HBM3) has no price on host h1: its cost is absent. Add:\n"
+        '    hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
+        "rented: {dollars_per_gpu_hour: PRICE}}]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "finding"),
+    [
+        (Asked(None, "no driver", (), "", ""), 2, "error: NVML cannot be read: no driver"),
+        (Asked((), "", (), "", ""), 2, "error: NVML shows no GPU on this host."),
+        (Asked(H100, "", (), "", "disk is read-only"), 1, "warning: ledger: disk is read-only"),
+        (
+            Asked(H100, "", ((ServerReading(ServerKey("", "chat"), URL, up=False), "refused"),), "", ""),
+            1,
+            "warning: server chat does not answer: refused",
+        ),
+        (
+            Asked(H100, "", ((ServerReading(ServerKey("", "chat"), URL, up=True), ""),), "", ""),
+            1,
+            "warning: server chat tells no tokens: its busy money is `other`.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_a_finding_and_an_exit_status(asked: Asked, status: int, finding: str) -> None:
+    """1 for what to look at, 2 for what makes money wrong."""
+    diagnosis = diagnose(CONFIG, Terms(PRICED), asked, NOW)
+
+    assert diagnosis.status == status
+    assert finding in findings(diagnosis)
+
+
+def test_a_server_that_holds_a_gpu_this_host_lacks_makes_money_wrong() -> None:
+    """A typing error in `gpus` would leave real money unallocated."""
+    config = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 9)),))
+
+    diagnosis = diagnose(config, Terms(PRICED), FINE, NOW)
+
+    assert diagnosis.status == 2
+    assert "error: server chat: this host shows no GPU 9: correct its `gpus`." in findings(diagnosis)
+
+
+def test_a_lost_gpu_is_paid_for() -> None:
+    """It is a warning, and its price stands in the sum."""
+    lost = (GpuReading(H100[0].gpu, 0, up=False), *H100[1:])
+
+    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(lost, "", ((ANSWER, ""),), "", ""), NOW)
+
+    assert diagnosis.status == 1
+    assert "warning: GPU 0 cannot be read: it is paid for, as idle." in findings(diagnosis)
+    assert diagnosis.sums[0].startswith("8 x ")
+
+
+def test_json_carries_the_same_and_its_status() -> None:
+    """For machines."""
+    told = json.loads(as_json(diagnose(CONFIG, Terms(PRICED), FINE, NOW)))
+
+    assert told["status"] == 0
+    assert told["servers"][0]["tokens"]["prompt"] == 614
+    assert told["gpus"][0]["prices"][0] == {
+        "component": "rent",
+        "dollars_per_hour": 6.88,
+        "source": "hardware[0].rented",
+        "as_of": "2026-01-01",
+        "note": "",
+    }
