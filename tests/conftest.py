@@ -1,0 +1,30 @@
+"""Goldens: what the product prints, kept byte for byte in `tests/golden` and reviewed as a diff."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what the product prints now")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
+    """Compares bytes with the golden of a name; with `--update-golden`, writes it. Read the diff then."""
+
+    def compare(name: str, actual: bytes) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(actual)
+        if not path.is_file():
+            pytest.fail(f"no golden {name}: look at what is printed, then run pytest --update-golden")
+
+        assert path.read_text(encoding="utf-8") == actual.decode()
+        assert path.read_bytes() == actual
+
+    return compare

@@ -1,0 +1,231 @@
+"""One host told by hand: two servers, three GPUs of which one is lost, and a previous month."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from exporter.cost.postings import Party, Slot
+from exporter.exposition.negotiation import TEXT, Variant
+from exporter.exposition.rendering import Exposition
+from exporter.readings import Gpu, GpuReading, LoadReading, ServerKey, ServerReading
+from exporter.report import (
+    Books,
+    BudgetRow,
+    Build,
+    ComponentPrice,
+    ConfigRow,
+    GpuRow,
+    LoadRow,
+    MonthKey,
+    Owner,
+    ProcessRow,
+    Quotient,
+    Report,
+    ShareRow,
+    SourceRow,
+    SplitRow,
+)
+from exporter.tariff.rate import Provenance
+from exporter.units import Instant, Nanoseconds
+
+SECOND = 10**9
+DOLLAR = 10**12
+NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z
+DECEMBER = 1_796_083_200 * SECOND  # 2026-12-01T00:00:00Z
+NOVEMBER = 1_793_491_200 * SECOND  # 2026-11-01T00:00:00Z
+
+A = Gpu("GPU-aaaa", "NVIDIA H100 80GB HBM3")
+B = Gpu("GPU-bbbb", "NVIDIA H100 80GB HBM3")
+LOST = Gpu("GPU-cccc", "NVIDIA H100 80GB HBM3")
+
+CHAT = Party("search", "retrieval", "ml", "chat", "llama-70b")
+BATCH = Party("unassigned", "unassigned", "", "batch", "qwen-7b")
+NOBODY = Party("unassigned", "unassigned", "", "unallocated", "")
+
+
+class HandClock:
+    """Time that stands still until a test moves it."""
+
+    def __init__(self, elapsed: Nanoseconds = 1000 * SECOND, wall: Instant = NOON) -> None:
+        self.now = elapsed
+        self.date = wall
+
+    def elapsed(self) -> Nanoseconds:
+        return self.now
+
+    def wall(self) -> Instant:
+        return self.date
+
+    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
+        del duration
+        return stop.is_set()
+
+
+def books() -> Books:
+    return Books(
+        ledger="0190a1b2",
+        persistent=True,
+        writable=True,
+        last_commit=NOON - SECOND // 2,
+        residual=0,
+        cost={
+            Slot(CHAT, "prefill"): 2 * DOLLAR,
+            Slot(CHAT, "decode"): 6 * DOLLAR + DOLLAR // 4,
+            Slot(CHAT, "idle"): DOLLAR,
+            Slot(NOBODY, "idle"): 3 * DOLLAR,
+        },
+        gpu_time={
+            Slot(CHAT, "prefill"): 1800 * SECOND,
+            Slot(CHAT, "decode"): 5400 * SECOND,
+            Slot(CHAT, "idle"): 900 * SECOND,
+            Slot(BATCH, "unobserved"): SECOND // 2,
+            Slot(NOBODY, "idle"): 2700 * SECOND,
+        },
+        server_cost={
+            (Owner("search", "retrieval", "ml", "chat"), "rent"): 9 * DOLLAR,
+            (Owner("search", "retrieval", "ml", "chat"), "storage"): DOLLAR // 4,
+            (Owner("unassigned", "unassigned", "", "unallocated"), "rent"): 3 * DOLLAR,
+        },
+        gpu_cost={
+            (A, "rent"): 9 * DOLLAR,
+            (A, "storage"): DOLLAR // 4,
+            (B, "rent"): 3 * DOLLAR,
+        },
+        tokens={
+            (CHAT, "prompt"): 1_200_000,
+            (CHAT, "cached_prompt"): 300_000,
+            (CHAT, "generation"): 450_000,
+            (BATCH, "prompt"): 0,
+        },
+        requests={CHAT: 1024},
+        energy={A: 5_400_000_500, B: 900_000_000},
+        unpriced={LOST: 60 * SECOND},
+        last_token={CHAT: NOON - 10 * SECOND},
+        months={
+            MonthKey("search", "retrieval", "configured", "2026-11"): 9000 * DOLLAR,
+            MonthKey("search", "retrieval", "configured", "2026-10"): 12000 * DOLLAR,
+            MonthKey("unassigned", "unassigned", "estimate", "2026-11"): DOLLAR // 2,
+        },
+    )
+
+
+def report() -> Report:
+    rented = Provenance("configured", "config.yaml:12", "2026-01-01")
+    guessed = Provenance("estimate", "market price of H100", "2026-11-01")
+    endpoint = ServerReading(ServerKey("ml", "chat"), "http://10.0.0.1:8000/metrics", up=True)
+    return Report(
+        elapsed=1000 * SECOND,
+        wall=NOON,
+        interval=10 * SECOND,
+        build=Build("0.1.0", "9e3d667", "3.11.7"),
+        config=ConfigRow("5f2a", last_reload_success=True, last_reload=NOON - 3600 * SECOND),
+        books=books(),
+        process=ProcessRow(41_943_040, 12.5, NOON - 7200 * SECOND),
+        rates={CHAT: 8.5, BATCH: 0.0, NOBODY: 4.25},
+        prices=(
+            ComponentPrice(A, "rent", 4.0, rented),
+            ComponentPrice(A, "storage", 0.25, rented),
+            ComponentPrice(B, "rent", 4.25, guessed),
+        ),
+        quotients=(
+            Quotient(CHAT, "all", "full", 4.5),
+            Quotient(CHAT, "all", "busy", 4.0),
+            Quotient(CHAT, "generation", "full", 13.125),
+        ),
+        month_ends={"2026-11": DECEMBER, "2026-10": NOVEMBER},
+        projected={("search", "2026-11"): 11250.0},
+        run_rate=9307.5,
+        budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
+        fleet_overheads={"staff": 61.145},
+        gpus=(
+            GpuRow(
+                A,
+                0,
+                up=True,
+                priced=True,
+                reading=GpuReading(
+                    A,
+                    0,
+                    pci_bus_id="00000000:18:00.0",
+                    driver_version="580.95.05",
+                    utilization_ratio=0.75,
+                    memory_used_bytes=70_000_000_000,
+                    memory_total_bytes=85_520_809_984,
+                    power_watts=612.5,
+                ),
+            ),
+            GpuRow(
+                B,
+                1,
+                up=True,
+                priced=True,
+                reading=GpuReading(B, 1, pci_bus_id="00000000:2A:00.0", driver_version="580.95.05"),
+            ),
+            GpuRow(LOST, 2, up=False, priced=False, reading=None),
+        ),
+        servers=(
+            replace(endpoint, engine="vllm", engine_version="0.11.0", pod="chat-0"),
+            replace(endpoint, url="http://10.0.0.2:8000/metrics", up=False, pod="chat-1"),
+            ServerReading(
+                ServerKey("", "batch"), "http://127.0.0.1:8080/metrics", up=True, engine="llama.cpp"
+            ),
+        ),
+        loads=(
+            LoadRow(CHAT, LoadReading("llama-70b", running=3.0, waiting=1.0)),
+            LoadRow(CHAT, LoadReading("llama-70b", running=2.0)),
+            LoadRow(BATCH, LoadReading("qwen-7b")),
+        ),
+        shares=(
+            ShareRow(ServerKey("ml", "chat"), "GPU-aaaa", 1.0, "whole"),
+            ShareRow(ServerKey("ml", "chat"), "GPU-bbbb", 0.75, "configured"),
+            ShareRow(ServerKey("", "batch"), "GPU-bbbb", 0.25, "configured"),
+        ),
+        splits=(SplitRow(CHAT, "time", 0.24), SplitRow(BATCH, "weights", None)),
+        sources=(
+            SourceRow("nvml", up=True, read_duration=2_500_000, last_success=NOON, errors={"timeout": 2}),
+            SourceRow("server", up=False, read_duration=SECOND, last_success=None),
+        ),
+    )
+
+
+@pytest.fixture
+def hand_clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def make_report() -> Callable[..., Report]:
+    """The host, with changes: fields of the report, or of its books by `in_books`."""
+
+    def make(*, in_books: dict[str, Any] | None = None, **changes: Any) -> Report:
+        whole = report()
+        if in_books is not None:
+            changes["books"] = replace(books(), **in_books)
+        return replace(whole, **changes)
+
+    return make
+
+
+@pytest.fixture
+def text() -> Callable[..., str]:
+    """A report as text, by a renderer of its own."""
+
+    def render(shown: Report | None, *, stale: bool = False) -> str:
+        build = Build("0.1.0", "9e3d667", "3.11.7")
+        return Exposition(build).render(shown, Variant(TEXT, gzip=False), stale=stale).decode()
+
+    return render
+
+
+@pytest.fixture
+def lines(text: Callable[..., str]) -> Callable[[Report, str], list[str]]:
+    """The samples of one metric in a report, as they are printed."""
+
+    def of(shown: Report, name: str) -> list[str]:
+        found = (line for line in text(shown).splitlines() if line.startswith((f"{name}{{", f"{name} ")))
+        return list(found)
+
+    return of
