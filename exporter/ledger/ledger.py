@@ -1,0 +1,204 @@
+"""The books: commit, then publish."""
+
+import sqlite3
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.cost.postings import Postings
+from exporter.cost.state import State
+from exporter.ledger import marks, schema, snapshot, store
+from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.lock import Lock
+from exporter.ledger.reader import LedgerReader
+from exporter.ledger.store import Contents, Pending, Store
+from exporter.ledger.totals import Totals
+from exporter.readings import ServerKey
+from exporter.report import Books
+from exporter.units import Instant
+
+__all__ = ["Ledger", "LedgerError", "LedgerLockedError", "LedgerReader"]
+
+IN_MEMORY: Final = "the books are in memory and end with this process"
+
+
+class Ledger:
+    """The running totals and marks, on disk or in memory. Used by one thread at a time.
+
+    What is served is what was committed. While writes fail, served totals stand still, what is posted is
+    summed in memory, and the next post writes all of it.
+
+    `moved_aside` is where a file went that could not be used; the books then began anew.
+    `dropped` says which marks could not be read back, a sentence each.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        opened: Contents,
+        file: Store | None = None,
+        lock: Lock | None = None,
+        *,
+        problem: str = "",
+        moved_aside: Path | None = None,
+    ) -> None:
+        self.moved_aside = moved_aside
+        self.dropped = opened.dropped
+        self._clock = clock
+        self._committed = opened
+        self._store = file
+        self._lock = lock
+        self._opening = problem
+        self._failure = ""
+        self._pending: Pending | None = None
+        self._holding: frozenset[ServerKey] = frozenset()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | None,
+        clock: Clock,
+        stop: threading.Event | None = None,
+        connect: schema.Connect = schema.connect,
+    ) -> "Ledger":
+        """Open the ledger, making it where there is none.
+
+        Without a path, or where it cannot be written, the books are in memory and `problem` says why.
+        A file that is damaged or not ours is moved aside.
+
+        Args:
+            path: the file, or `None` for books in memory.
+            clock: waits for the lock and dates commits.
+            stop: ends the wait for the lock.
+            connect: opens SQLite's connections.
+
+        Raises:
+            LedgerLockedError: another process kept the ledger for 30 s.
+            LedgerError: a later release wrote the file.
+        """
+        if path is None:
+            return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
+        if path.is_dir():
+            return cls._in_memory(clock, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
+        advice = "make the place writable, or set --ledger.path to one that is"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = Lock.take(path, clock, stop or threading.Event())
+        except OSError as error:
+            return cls._in_memory(clock, f"{path} cannot be written ({error.strerror})", advice)
+        try:
+            return cls._on_disk(path, clock, lock, connect)
+        except LedgerError:
+            lock.release()
+            raise
+        except (OSError, sqlite3.Error) as error:
+            lock.release()
+            why = error.strerror if isinstance(error, OSError) else error
+            return cls._in_memory(clock, f"{path} cannot be written ({why})", advice)
+
+    @classmethod
+    def _on_disk(cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect) -> "Ledger":
+        try:
+            file, opened = Store.open(path, connect)
+        except DamagedError as error:
+            aside = store.set_aside(path)
+            file, opened = Store.open(path, connect)
+            problem = f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew"
+            return cls(clock, opened, file, lock, problem=problem, moved_aside=aside)
+        return cls(clock, opened, file, lock)
+
+    @classmethod
+    def _in_memory(cls, clock: Clock, why: str, advice: str) -> "Ledger":
+        opened = Contents(str(uuid.uuid4()), Totals(), State(), {})
+        return cls(clock, opened, problem=f"{why}: {IN_MEMORY}; {advice}")
+
+    @staticmethod
+    def read(path: Path) -> LedgerReader:
+        """Open the ledger for reading beside a daemon that writes it.
+
+        Raises:
+            LedgerError: there is no ledger that can be read.
+        """
+        return LedgerReader.open(path)
+
+    @property
+    def id(self) -> str:
+        """Minted once per ledger."""
+        return self._committed.ledger
+
+    @property
+    def persistent(self) -> bool:
+        """False for books in memory."""
+        return self._store is not None
+
+    @property
+    def writable(self) -> bool:
+        """False while writes fail."""
+        return not self._failure
+
+    @property
+    def problem(self) -> str:
+        """What is wrong and what to do, for people; empty when nothing is."""
+        return self._failure or self._opening
+
+    def state(self) -> State:
+        """What the cost model remembers, as of the last commit.
+
+        Without `owed`, and with no start for the next tick: the time since belongs to the gap.
+        """
+        state = self._committed.state
+        gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
+        return replace(state, elapsed=None, gpus=gpus)
+
+    def post(self, postings: Postings, state: State) -> None:
+        """Commit one tick, with all that earlier ones could not, then serve it.
+
+        A write that fails raises nothing: `writable` turns false and `problem` says why.
+        """
+        if self._pending is None:
+            self._pending = Pending()
+        pending = self._pending
+        pending.totals.add(postings, known=self._committed.totals.changed)
+        pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
+        self._holding = frozenset(party.key for party in postings.seen)
+        self._commit()
+
+    def _commit(self) -> None:
+        pending, before = self._pending, self._committed
+        if pending is None:
+            return
+        now = None
+        if self._store is not None:
+            now = self._clock.wall()
+            try:
+                self._store.write(before, pending, now)
+            except (sqlite3.Error, OverflowError, UnicodeError) as error:
+                self._failure = (
+                    f"the ledger cannot be written ({error}): totals stand still, "
+                    "metering goes on in memory and is written as soon as it can be"
+                )
+                return
+        before.totals.merge(pending.totals, pending.end)
+        self._committed = replace(before, state=pending.state, texts=pending.texts, last_commit=now)
+        self._failure, self._pending = "", None
+
+    def books(self, now: Instant, months: tuple[str, ...]) -> Books:
+        """What was committed, with the cells of these months, for serving at an instant."""
+        return snapshot.books(
+            self._committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
+        )
+
+    def close(self) -> None:
+        """Write what still waits, if it can be, and let the file go. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._commit()
+        if self._store is not None:
+            self._store.close()
+        if self._lock is not None:
+            self._lock.release()

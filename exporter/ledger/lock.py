@@ -1,0 +1,72 @@
+"""One daemon per ledger: a lock in a file of its own, so that SQLite's locks stay free for readers."""
+
+import contextlib
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.ledger.errors import LedgerLockedError
+from exporter.units import NANOSECONDS_PER_SECOND
+
+WAIT_SECONDS: Final = 30
+"""How long a second daemon waits: a rolling update starts the new one before the old one is gone."""
+
+
+class Lock:
+    """An flock(2) on `<ledger>.lock`, with the owner's pid inside; it ends when its process does."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def take(cls, ledger: Path, clock: Clock, stop: threading.Event) -> "Lock":
+        """Take the lock, waiting up to 30 s by the clock; `stop` ends the wait.
+
+        Raises:
+            LedgerLockedError: another process kept it.
+            OSError: the lock's file cannot be made here.
+        """
+        descriptor = os.open(f"{ledger}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _wait(descriptor, ledger, clock, stop)
+            os.ftruncate(descriptor, 0)
+            # The pid is for people; a full disk must not cost the lock.
+            with contextlib.suppress(OSError):
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let the next one in. Idempotent. The file stays: removing it would let two in."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event) -> None:
+    waited = 0
+    while not _locked(descriptor):
+        if waited == WAIT_SECONDS or clock.wait(stop, NANOSECONDS_PER_SECOND):
+            raise LedgerLockedError(
+                f"{ledger} is in use by process {_owner(descriptor)}: "
+                "stop that one, or give this one a --ledger.path of its own"
+            )
+        waited += 1
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner(descriptor: int) -> str:
+    text = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+    return text if text.isdecimal() else "unknown"

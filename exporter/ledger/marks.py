@@ -1,0 +1,190 @@
+"""What the cost model remembers, as text per scope, and back.
+
+A scope is one GPU, one endpoint or one server: what did not change is not written again, and a scope that
+cannot be read costs nobody else's marks.
+Fields that are missing take their defaults and unknown ones are ignored, so that releases may differ.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
+from exporter.readings import Gpu, Holder, ServerKey
+
+Scope = tuple[str, str]
+"""What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` and its key."""
+
+T = TypeVar("T")
+
+_MODEL_NUMBERS: Final = (
+    "prefill_seconds",
+    "decode_seconds",
+    "decode_request_seconds",
+    "running_sum",
+    "running_time",
+    "weighted_prefill",
+    "weighted_decode",
+)
+
+
+def texts(state: State) -> dict[Scope, str]:
+    """The state's scopes, in the order in which they came; what has none is not in them."""
+    found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
+    found |= {("endpoint", url): _text(_endpoint_record(seen)) for url, seen in state.endpoints.items()}
+    found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
+    return found
+
+
+def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]:
+    """The state from rows of (scope, key, text), and a sentence about each row that was dropped."""
+    gpus: dict[str, GpuState] = {}
+    endpoints: dict[str, EndpointState] = {}
+    servers: dict[ServerKey, ServerState] = {}
+    dropped = []
+    for scope, key, text in rows:
+        try:
+            record = _object(json.loads(text))
+            if scope == "gpu":
+                gpus[key] = _gpu(record)
+            elif scope == "endpoint":
+                endpoints[key] = _endpoint(record)
+            elif scope == "server":
+                servers[_server_key(json.loads(key))] = _server(record)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            dropped.append(f"what was remembered of {scope} {key} cannot be read and was dropped: {why}")
+    return State(gpus=gpus, endpoints=endpoints, servers=servers), tuple(dropped)
+
+
+def _text(record: object) -> str:
+    return json.dumps(record, separators=(",", ":"))
+
+
+def _key(key: ServerKey) -> list[str]:
+    return [key.namespace, key.server]
+
+
+def _gpu_record(state: GpuState) -> dict[str, object]:
+    return {
+        "uuid": state.gpu.uuid,
+        "gpu_model": state.gpu.gpu_model,
+        "index": state.index,
+        "energy_mark": state.energy_mark,
+        "energy_age": state.energy_age,
+        "falls": state.falls,
+        "power_carry": state.power_carry,
+        "idle_watts": state.idle_watts,
+        "recent": state.recent,
+        "carries": {name: (carry.numerator, carry.period) for name, carry in state.carries.items()},
+        "holders": [(*_key(holder.key), holder.uuid, holder.share_ratio) for holder in state.holders],
+    }
+
+
+def _gpu(record: Mapping[str, Any]) -> GpuState:
+    return GpuState(
+        gpu=Gpu(_word(record["uuid"]), _word(record["gpu_model"])),
+        index=_integer(record["index"]),
+        energy_mark=_maybe(_integer, record.get("energy_mark")),
+        energy_age=_integer(record.get("energy_age", 0)),
+        falls=_integer(record.get("falls", 0)),
+        power_carry=_integer(record.get("power_carry", 0)),
+        idle_watts=_maybe(_number, record.get("idle_watts")),
+        recent=tuple((_integer(length), _integer(used)) for length, used in _array(record.get("recent", []))),
+        carries={name: _carry(carry) for name, carry in _object(record.get("carries", {})).items()},
+        holders=tuple(
+            Holder(_server_key([namespace, server]), _word(uuid), _maybe(_number, share))
+            for namespace, server, uuid, share in _array(record.get("holders", []))
+        ),
+    )
+
+
+def _carry(pair: object) -> Carry:
+    numerator, period = map(_integer, _array(pair))
+    if not 0 <= numerator < period:
+        raise ValueError(f"a carry of {numerator}/{period}")
+    return Carry(numerator, period)
+
+
+def _endpoint_record(state: EndpointState) -> dict[str, object]:
+    return {
+        "key": _key(state.key),
+        "watched_since": state.watched_since,
+        "read": state.read,
+        "identity": state.identity,
+        "falls": state.falls,
+        "marks": dict(state.marks),
+    }
+
+
+def _endpoint(record: Mapping[str, Any]) -> EndpointState:
+    return EndpointState(
+        key=_server_key(record["key"]),
+        watched_since=_integer(record["watched_since"]),
+        read=record.get("read", False) is True,
+        identity=_word(record.get("identity", "")),
+        falls=_integer(record.get("falls", 0)),
+        marks={series: _number(mark) for series, mark in _object(record.get("marks", {})).items()},
+    )
+
+
+def _server_record(state: ServerState) -> dict[str, object]:
+    return {"models": {model: _model_record(told) for model, told in state.models.items()}}
+
+
+def _server(record: Mapping[str, Any]) -> ServerState:
+    models = _object(record.get("models", {}))
+    return ServerState({model: _model(_object(told)) for model, told in models.items()})
+
+
+def _model_record(state: ModelState) -> dict[str, object]:
+    numbers: dict[str, object] = {name: getattr(state, name) for name in _MODEL_NUMBERS}
+    return {**numbers, "since_finished": state.since_finished, "debt": dict(state.debt)}
+
+
+def _model(record: Mapping[str, Any]) -> ModelState:
+    return ModelState(
+        **{name: _number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
+        since_finished=_maybe(_integer, record.get("since_finished")),
+        debt={kind: _integer(count) for kind, count in _object(record.get("debt", {})).items()},
+    )
+
+
+def _server_key(pair: object) -> ServerKey:
+    namespace, server = _array(pair)
+    return ServerKey(_word(namespace), _word(server))
+
+
+def _maybe(read: Callable[[object], T], value: object) -> T | None:
+    return None if value is None else read(value)
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no integer")
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in {int, float} or not math.isfinite(value):  # type: ignore[arg-type]
+        raise TypeError(f"{value!r} is no number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _array(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no array")
+    return value
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no object")
+    return value

@@ -1,0 +1,176 @@
+"""Totals to rows and back. Labels are stored once and referred to by integer keys."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from exporter.cost.postings import Party, Slot
+from exporter.ledger import schema
+from exporter.ledger.errors import DamagedError
+from exporter.ledger.totals import LARGEST, SUMS, Totals, combined
+from exporter.readings import Gpu
+from exporter.report import MonthKey, Owner
+
+_LABEL: Final = ("SELECT id FROM label WHERE text = ?", "INSERT INTO label (text) VALUES (?)")
+_PARTY: Final = (
+    "SELECT id FROM party WHERE (product, team, namespace, server, model) = (?, ?, ?, ?, ?)",
+    "INSERT INTO party (product, team, namespace, server, model) VALUES (?, ?, ?, ?, ?)",
+)
+_GPU: Final = (
+    "SELECT id FROM gpu WHERE (uuid, gpu_model) = (?, ?)",
+    "INSERT INTO gpu (uuid, gpu_model) VALUES (?, ?)",
+)
+
+
+class Keys:
+    """Integer keys of labels, parties and GPUs, minted inside the running transaction.
+
+    After a transaction that failed these are to be thrown away: what it minted may be gone.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: dict[object, int] = {}
+
+    def of(self, part: object) -> int:
+        """The key of one part of a total's key; a number is its own."""
+        if isinstance(part, int):
+            return part
+        known = self._known.get(part)
+        if known is None:
+            known = self._known[part] = self._find(part)
+        return known
+
+    def _find(self, part: object) -> int:
+        if isinstance(part, Party):
+            words = (part.product, part.team, part.namespace, part.server, part.model)
+            return self._mint(_PARTY, tuple(self.of(word) for word in words))
+        if isinstance(part, Gpu):
+            return self._mint(_GPU, (self.of(part.uuid), self.of(part.gpu_model)))
+        return self._mint(_LABEL, (part,))
+
+    def _mint(self, statements: tuple[str, str], values: tuple[object, ...]) -> int:
+        find, insert = statements
+        for (key,) in self._connection.execute(find, values):
+            return int(key)
+        return int(self._connection.execute(insert, values).lastrowid or 0)
+
+
+class Names:
+    """What integer keys stand for, as the file says."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._labels: dict[int, str] = dict(connection.execute("SELECT id, text FROM label"))
+        self._parties = {
+            key: Party(*map(self.label, labels))
+            for key, *labels in connection.execute(
+                "SELECT id, product, team, namespace, server, model FROM party"
+            )
+        }
+        self._gpus = {
+            key: Gpu(*map(self.label, labels))
+            for key, *labels in connection.execute("SELECT id, uuid, gpu_model FROM gpu")
+        }
+
+    def label(self, key: int) -> str:
+        """The text of a label."""
+        return self._labels[key]
+
+    def party(self, key: int) -> Party:
+        """The party of a key."""
+        return self._parties[key]
+
+    def gpu(self, key: int) -> Gpu:
+        """The GPU of a key."""
+        return self._gpus[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How the key of one family of totals is laid out in columns."""
+
+    flat: Callable[[Any], tuple[object, ...]]
+    built: Callable[[Names, tuple[int, ...]], Any]
+
+
+def _slot(names: Names, key: tuple[int, ...]) -> Slot:
+    return Slot(names.party(key[0]), names.label(key[1]))  # type: ignore[arg-type]
+
+
+_SLOT: Final = _Shape(lambda slot: (slot.party, slot.phase), _slot)
+_OF_PARTY: Final = _Shape(lambda party: (party,), lambda n, k: n.party(k[0]))
+
+SHAPES: Final[dict[str, _Shape]] = {
+    "cost": _SLOT,
+    "held": _SLOT,
+    "server_cost": _Shape(
+        lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1]),
+        lambda n, k: (Owner(*map(n.label, k[:4])), n.label(k[4])),
+    ),
+    "gpu_cost": _Shape(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
+    "tokens": _Shape(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
+    "requests": _OF_PARTY,
+    "energy": _Shape(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
+    "unpriced": _Shape(tuple, lambda n, k: (n.gpu(k[0]), n.party(k[1]))),
+    "months": _Shape(
+        lambda key: (key.month, key.product, key.team, key.price_basis),
+        lambda n, k: MonthKey(n.label(k[1]), n.label(k[2]), n.label(k[3]), n.label(k[0])),
+    ),
+    "minute_cost": _Shape(
+        lambda key: (key[0], key[1].party, key[1].phase), lambda n, k: (k[0], _slot(n, k[1:]))
+    ),
+    "minute_tokens": _Shape(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
+    "hour_cost": _Shape(tuple, lambda n, k: (k[0], n.label(k[1]))),
+    "hour_covered": _Shape(lambda hour: (hour,), lambda _, k: k[0]),
+    "last_token": _OF_PARTY,
+    "changed": _OF_PARTY,
+}
+
+
+def write(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: Totals) -> None:
+    """Write every total that `pending` moves, whole: written twice it is the same.
+
+    Raises:
+        OverflowError: a total passes what the file holds.
+    """
+    for name in SUMS:
+        connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
+
+
+def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
+    shape, before = SHAPES[name], getattr(served, name)
+    for key, added in getattr(pending, name).items():
+        earlier = before.get(key)
+        total = combined(name, earlier, added)
+        if total != earlier:
+            yield *(keys.of(part) for part in shape.flat(key)), bounded(total, name)
+
+
+def bounded(total: int, name: str) -> int:
+    """A total that SQLite can hold.
+
+    Raises:
+        OverflowError: it is past 2**63 - 1; for money that is 9.2 million dollars.
+    """
+    if -LARGEST <= total <= LARGEST:
+        return total
+    raise OverflowError(f"a total of `{name}` passes what the file holds (2**63, 9.2 million dollars)")
+
+
+def read(connection: sqlite3.Connection) -> Totals:
+    """All totals of the file.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    totals = Totals()
+    try:
+        names = Names(connection)
+        for name in SUMS:
+            shape, sums = SHAPES[name], getattr(totals, name)
+            for *key, value in connection.execute(schema.select(name)):
+                sums[shape.built(names, tuple(key))] = value
+    except KeyError as error:
+        raise DamagedError(f"a row refers to key {error}, which is missing") from error
+    return totals

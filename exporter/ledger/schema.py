@@ -1,0 +1,127 @@
+"""The tables of the ledger's file.
+
+Additive: a later release adds tables and columns with defaults, and raises `reader` only when an older one
+could no longer keep the books right.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+APPLICATION_ID: Final = 0x4943454C
+"""`ICEL` in the file's header: what `file` and we know a ledger by."""
+
+VERSION: Final = 1
+"""The schema that this release writes (`PRAGMA user_version`)."""
+
+READER: Final = 1
+"""The oldest schema version whose release may use the file (`meta.reader`)."""
+
+PAGE_BYTES: Final = 1024
+"""Small pages: a tick changes a few rows in each of a dozen tables, and every page of them is written."""
+
+JOURNAL_BYTES: Final = 4 * 1024 * 1024
+"""A write-ahead log that a slow reader made longer is cut back to this."""
+
+BUSY_SECONDS: Final = 1.0
+"""How long SQLite waits for another writer (a person's shell, a verb that appends)."""
+
+Connect = Callable[[str], sqlite3.Connection]
+"""Opens a database by URI; the seam that tests fail through."""
+
+_INTEGERS: Final = {
+    "cost": ("party", "phase", "picodollars"),
+    "held": ("party", "phase", "nanoseconds"),
+    "server_cost": ("product", "team", "namespace", "server", "component", "picodollars"),
+    "gpu_cost": ("gpu", "component", "picodollars"),
+    "tokens": ("party", "kind", "count"),
+    "requests": ("party", "count"),
+    "energy": ("gpu", "millijoules"),
+    "unpriced": ("gpu", "party", "nanoseconds"),
+    "months": ("month", "product", "team", "price_basis", "picodollars"),
+    "minute_cost": ("minute", "party", "phase", "picodollars"),
+    "minute_tokens": ("minute", "party", "kind", "count"),
+    "hour_cost": ("hour", "product", "picodollars"),
+    "hour_covered": ("hour", "nanoseconds"),
+    "last_token": ("party", "instant"),
+    "changed": ("party", "instant"),
+}
+"""Tables of totals: the key's columns, and last the value's."""
+
+
+def upsert(name: str) -> str:
+    """The statement that writes one total of a table, whether or not it is there."""
+    columns = _INTEGERS[name]
+    keys, value = columns[:-1], columns[-1]
+    return (
+        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - constants
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = excluded.{value}"
+    )
+
+
+def select(name: str) -> str:
+    """The statement that reads all totals of a table."""
+    return f"SELECT {', '.join(_INTEGERS[name])} FROM {name}"  # noqa: S608 - constants
+
+
+def _table(name: str, columns: tuple[str, ...]) -> str:
+    # STRICT needs SQLite 3.37, which some systems' Python 3.11 lacks; the check does the same for us.
+    declared = [f"{column} INTEGER NOT NULL" for column in columns]
+    typed = [f"typeof({column}) = 'integer'" for column in columns]
+    checked = f"CHECK ({' AND '.join(typed)})"
+    key = f"PRIMARY KEY ({', '.join(columns[:-1])})"
+    return f"CREATE TABLE {name} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
+
+
+def _labels(name: str, columns: tuple[str, ...]) -> str:
+    declared = [f"{column} INTEGER NOT NULL" for column in columns]
+    unique = f"UNIQUE ({', '.join(columns)})"
+    return f"CREATE TABLE {name} ({', '.join(['id INTEGER PRIMARY KEY', *declared, unique])})"
+
+
+def _view(name: str, labels: dict[str, str], value: str, tables: str) -> str:
+    spelled = [
+        f"(SELECT text FROM label WHERE id = {table}.{column}) AS {column}"  # noqa: S608 - constants
+        for column, table in labels.items()
+    ]
+    return f"CREATE VIEW {name} AS SELECT {', '.join([*spelled, value])} FROM {tables}"  # noqa: S608 - constants
+
+
+_STATE: Final = (
+    # Ordered by id: first come keeps its place.
+    "CREATE TABLE state (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, key TEXT NOT NULL, "
+    "body TEXT NOT NULL, UNIQUE (scope, key))"
+)
+_PARTY: Final = dict.fromkeys(("product", "team", "namespace", "server", "model"), "party")
+_DOLLARS: Final = "picodollars / 1e12 AS dollars"
+
+DDL: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE label (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    _labels("party", tuple(_PARTY)),
+    _labels("gpu", ("uuid", "gpu_model")),
+    _STATE,
+    *(_table(name, columns) for name, columns in _INTEGERS.items()),
+    # Views are for people with a shell; nothing in the exporter reads them.
+    _view("cost_dollars", {**_PARTY, "phase": "cost"}, _DOLLARS, "cost JOIN party ON party.id = cost.party"),
+    _view(
+        "token_counts", {**_PARTY, "kind": "tokens"}, "count", "tokens JOIN party ON party.id = tokens.party"
+    ),
+    _view(
+        "gpu_dollars",
+        {"uuid": "gpu", "gpu_model": "gpu", "component": "gpu_cost"},
+        _DOLLARS,
+        "gpu_cost JOIN gpu ON gpu.id = gpu_cost.gpu",
+    ),
+    _view(
+        "month_dollars",
+        dict.fromkeys(("month", "product", "team", "price_basis"), "months"),
+        _DOLLARS,
+        "months",
+    ),
+)
+
+
+def connect(uri: str) -> sqlite3.Connection:
+    """A connection that begins and commits only when told, for whichever one thread uses it."""
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)

@@ -1,0 +1,133 @@
+"""Books made of totals: what is served, and over which time."""
+
+from collections.abc import Collection
+from typing import Final
+
+from exporter.cost.postings import PHASES, Party, Slot
+from exporter.ledger.store import Contents
+from exporter.ledger.totals import Totals, hour_of, minute_of
+from exporter.readings import Gpu, Kind, ServerKey
+from exporter.report import Books, MonthKey, Window
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+
+WINDOW_MINUTES: Final = 60
+DAY_HOURS: Final = 24
+RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
+
+
+def books(
+    contents: Contents,
+    now: Instant,
+    months: Collection[str],
+    holding: Collection[ServerKey] | None,
+    *,
+    persistent: bool,
+    writable: bool,
+) -> Books:
+    """The books at an instant.
+
+    Args:
+        contents: what was committed.
+        now: the wall clock's time.
+        months: names of the months whose cells are wanted.
+        holding: servers of the latest tick; `None` retires nobody.
+        persistent: whether the books are on disk.
+        writable: whether the last write succeeded.
+    """
+    totals = contents.totals
+    parties = _parties(totals, now, holding)
+    month_cells = {key: amount for key, amount in totals.months.items() if key.month in months}
+    last_token = {party: at for party, at in totals.last_token.items() if party in parties}
+    return Books(
+        ledger=contents.ledger,
+        persistent=persistent,
+        writable=writable,
+        last_commit=contents.last_commit,
+        residual=residual(totals, contents.state.accrued),
+        cost=_by_phase(totals.cost, parties),
+        gpu_time=_by_phase(totals.held, parties),
+        server_cost=dict(totals.server_cost),
+        gpu_cost=dict(totals.gpu_cost),
+        tokens={key: count for key, count in totals.tokens.items() if key[0] in parties},
+        requests={party: count for party, count in totals.requests.items() if party in parties},
+        energy=dict(totals.energy),
+        unpriced=_unpriced(totals),
+        last_token=last_token,
+        months=month_cells,
+        window=window(totals, now),
+        day=day(totals, now, month_cells),
+    )
+
+
+def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
+    """Accrued minus posted, by the family that disagrees most; anything but 0 is a bug.
+
+    Accrual is told twice: summed here from the segments, and carried by the cost model from tick to tick.
+    """
+    families = (
+        accrued,
+        sum(totals.cost.values()),
+        sum(totals.server_cost.values()),
+        sum(totals.gpu_cost.values()),
+    )
+    return max((totals.accrued - posted for posted in families), key=abs)
+
+
+def window(totals: Totals, now: Instant) -> dict[Party, Window]:
+    """Sums over the last 60 whole minutes, up to the last whole minute; of a younger ledger what there is."""
+    end = minute_of(now)
+    start = end - WINDOW_MINUTES
+    money: dict[Party, dict[str, Picodollars]] = {}
+    tokens: dict[Party, dict[Kind, int]] = {}
+    for (minute, slot), amount in totals.minute_cost.items():
+        if start <= minute < end:
+            by_phase = money.setdefault(slot.party, {})
+            by_phase[slot.phase] = by_phase.get(slot.phase, 0) + amount
+    for (minute, party, kind), count in totals.minute_tokens.items():
+        if start <= minute < end:
+            by_kind = tokens.setdefault(party, {})
+            by_kind[kind] = by_kind.get(kind, 0) + count
+    return {party: Window(money.get(party, {}), tokens.get(party, {})) for party in {**money, **tokens}}
+
+
+def day(
+    totals: Totals, now: Instant, months: Collection[MonthKey]
+) -> dict[str, tuple[Picodollars, Nanoseconds]]:
+    """Money and covered time by product, over the current hour so far and the 24 whole ones before it.
+
+    The time is this host's, the same for all products. A product of these months that spent nothing has no
+    money; with no time covered nothing is known of anybody.
+    """
+    latest = hour_of(now)
+    hours = range(latest - DAY_HOURS, latest + 1)
+    covered = sum(totals.hour_covered.get(hour, 0) for hour in hours)
+    if not covered:
+        return {}
+    products = {owner.product for owner, _component in totals.server_cost}
+    money = {
+        product: sum(totals.hour_cost.get((hour, product), 0) for hour in hours)
+        for product in sorted(products)
+    }
+    owing = {key.product for key in months}
+    return {product: (spent, covered) for product, spent in money.items() if spent or product in owing}
+
+
+def _parties(totals: Totals, now: Instant, holding: Collection[ServerKey] | None) -> set[Party]:
+    """Parties that are served, which a row unchanged for a day of a server that holds nothing is not."""
+    return {
+        party
+        for party, changed in totals.changed.items()
+        if holding is None or now - changed < RETIRED_AFTER or party.key in holding
+    }
+
+
+def _by_phase(sums: dict[Slot, int], parties: set[Party]) -> dict[Slot, int]:
+    """All phases of each party, from its first sight, at 0."""
+    return {(slot := Slot(party, phase)): sums.get(slot, 0) for party in sorted(parties) for phase in PHASES}
+
+
+def _unpriced(totals: Totals) -> dict[Gpu, Nanoseconds]:
+    found: dict[Gpu, Nanoseconds] = {}
+    for (gpu, _party), duration in totals.unpriced.items():
+        found[gpu] = found.get(gpu, 0) + duration
+    return found

@@ -1,0 +1,297 @@
+"""The ledger's file: opened, checked, moved aside when it is not ours, written one tick at a time."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from exporter.cost.state import State
+from exporter.ledger import marks, rows, schema
+from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.totals import Totals, hours_floor, minutes_kept
+from exporter.units import Instant
+
+SIDECARS: Final = ("", "-wal", "-shm")
+"""What SQLite keeps under one name."""
+
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""The last is a statement that the file's tables do not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything in the file, as of one commit.
+
+    `state` carries `wall` and `accrued`; `texts` are its scopes as they are stored, unreadable ones included.
+    """
+
+    ledger: str
+    totals: Totals
+    state: State
+    texts: Mapping[marks.Scope, str]
+    dropped: tuple[str, ...] = ()
+    last_commit: Instant | None = None
+
+
+@dataclass(slots=True)
+class Pending:
+    """What is to be written: sums since the last commit, and the state and the end of the latest tick."""
+
+    totals: Totals = field(default_factory=Totals)
+    state: State = field(default_factory=State)
+    texts: Mapping[marks.Scope, str] = field(default_factory=dict)
+    end: Instant = 0
+
+
+class Store:
+    """A connection to the file, made again after each failure: one that met an I/O error may stay broken."""
+
+    def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection) -> None:
+        self._uri = path.absolute().as_uri() + "?mode=rw"
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = connection
+        self._keys = rows.Keys(connection)
+        self._sure = True
+
+    @classmethod
+    def open(cls, path: Path, connect: schema.Connect) -> "tuple[Store, Contents]":
+        """Open the file, making it if there is none, and read all of it.
+
+        Raises:
+            DamagedError: the file is to be moved aside.
+            LedgerLockedError: another program keeps it locked.
+            LedgerError: a later release wrote it.
+            sqlite3.Error: it cannot be used here.
+        """
+        with failures(path):
+            connection = connect(path.absolute().as_uri())
+            try:
+                if _empty(connection):
+                    connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
+                    _prepare(connection)
+                    _create(connection)
+                else:
+                    check(connection, path)
+                    _prepare(connection)
+                return cls(path, connect, connection), contents(connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    def write(self, before: Contents, pending: Pending, now: Instant) -> None:
+        """Commit everything that `pending` adds to what the file held, or nothing of it.
+
+        Totals are written whole, never added in SQL: a commit that failed after it had reached the disk is
+        written again without counting twice. For the same reason a failure makes the next write replace
+        every scope of the state.
+
+        Raises:
+            sqlite3.Error: it could not be written.
+            OverflowError: a total passes what the file holds.
+            UnicodeError: a label is no text that the file holds.
+        """
+        try:
+            with transaction(self._connected(before.ledger)) as connection:
+                rows.write(connection, self._keys, before.totals, pending.totals)
+                _prune(connection, before.totals, pending)
+                _write_state(connection, before.texts if self._sure else None, pending.texts)
+                meta = {
+                    "accrued": rows.bounded(before.totals.accrued + pending.totals.accrued, "accrued"),
+                    "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
+                    "wall": pending.state.wall,
+                    "committed": now,
+                }
+                connection.executemany(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+                    [(key, value) for key, value in meta.items() if value is not None],
+                )
+        except BaseException:
+            self._sure = False
+            self.close()
+            raise
+        self._sure = True
+
+    def _connected(self, ledger: str) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = self._connect(self._uri)
+            try:
+                _prepare(connection)
+                _same(connection, ledger)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._keys = connection, rows.Keys(connection)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection. Idempotent; the next write opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+@contextmanager
+def failures(path: Path) -> Iterator[None]:
+    """SQLite's errors on opening, told apart: damaged, locked, and the rest as they are."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            raise DamagedError(str(error)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise LedgerLockedError(
+                f"{path} is locked by another program: close the shell or the backup that holds it"
+            ) from error
+        raise
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    """One transaction: committed at the end, rolled back when anything raises."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors have rolled back already.
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """See that the file is a ledger, whole, and one that this release may use.
+
+    Raises:
+        DamagedError: it is not ours or not whole.
+        LedgerError: a later release wrote it and says that this one must not use it.
+        sqlite3.Error: it cannot be read.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise DamagedError("it is another program's database")
+    (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if first != "ok":
+        raise DamagedError(str(first).replace("\n", " "))
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    reader = _integer(_meta(connection), "reader") or schema.VERSION
+    if version > schema.VERSION and reader > schema.VERSION:
+        raise LedgerError(
+            f"{path} has schema {version}, which releases before schema {reader} must not use; "
+            f"this one knows {schema.VERSION}: upgrade the exporter, or give it a --ledger.path of its own"
+        )
+
+
+def contents(connection: sqlite3.Connection) -> Contents:
+    """Read everything, as of one commit.
+
+    Raises:
+        DamagedError: what every ledger has is missing.
+        sqlite3.Error: it cannot be read.
+    """
+    with transaction(connection, "DEFERRED"):
+        meta = _meta(connection)
+        totals = rows.read(connection)
+        stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
+    state, dropped = marks.state(stored)
+    accrued, by_state, ledger = (
+        _integer(meta, "accrued"),
+        _integer(meta, "accrued_by_state"),
+        meta.get("ledger"),
+    )
+    if accrued is None or by_state is None or not isinstance(ledger, str):
+        raise DamagedError("its id or what it accrued is missing")
+    totals.accrued = accrued
+    return Contents(
+        ledger=ledger,
+        totals=totals,
+        state=replace(state, wall=_integer(meta, "wall"), accrued=by_state),
+        texts={(scope, key): body for scope, key, body in stored},
+        dropped=dropped,
+        last_commit=_integer(meta, "committed"),
+    )
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the file and what SQLite keeps beside it; the name it got.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+        number += 1
+    # The file first: SQLite throws a log without its file away, but would replay it into a new one.
+    for sidecar in SIDECARS:
+        if (present := Path(f"{path}{sidecar}")).exists():
+            present.rename(f"{aside}{sidecar}")
+    return aside
+
+
+def _empty(connection: sqlite3.Connection) -> bool:
+    """True for a file in which nothing was ever committed: new, or its maker was killed at once."""
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    return bool(objects == 0 and application == 0)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    meta = {"ledger": str(uuid.uuid4()), "reader": schema.READER, "accrued": 0, "accrued_by_state": 0}
+    with transaction(connection):
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        for statement in schema.DDL:
+            connection.execute(statement)
+        connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, object]:
+    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+def _integer(meta: Mapping[str, object], key: str) -> int | None:
+    value = meta.get(key)
+    if value is None or isinstance(value, int):
+        return value
+    raise DamagedError(f"`{key}` in its meta table is no integer")
+
+
+def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> None:
+    for table in ("minute_cost", "minute_tokens"):
+        outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
+        connection.execute(outside, minutes_kept(pending.end))
+    floor = hours_floor({*served.hour_covered, *pending.totals.hour_covered})
+    for table in ("hour_cost", "hour_covered"):
+        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (floor,))  # noqa: S608 - constants
+
+
+def _same(connection: sqlite3.Connection, ledger: str) -> None:
+    if _meta(connection).get("ledger") != ledger:
+        raise sqlite3.OperationalError("another ledger was put in its place")
+
+
+def _write_state(
+    connection: sqlite3.Connection, before: Mapping[marks.Scope, str] | None, after: Mapping[marks.Scope, str]
+) -> None:
+    if before is None:
+        connection.execute("DELETE FROM state")
+        before = {}
+    connection.executemany(
+        "INSERT INTO state (scope, key, body) VALUES (?, ?, ?)"
+        " ON CONFLICT (scope, key) DO UPDATE SET body = excluded.body",
+        [(*scope, text) for scope, text in after.items() if before.get(scope) != text],
+    )
+    connection.executemany(
+        "DELETE FROM state WHERE scope = ? AND key = ?", [scope for scope in before if scope not in after]
+    )

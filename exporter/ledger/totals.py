@@ -1,0 +1,169 @@
+"""Running totals in memory: those that are served, and those that wait to be written."""
+
+from collections.abc import Collection, Container
+from dataclasses import dataclass, field, fields
+from typing import Final, TypeVar
+
+from exporter.cost.postings import Party, Postings, Segment, Slot
+from exporter.readings import Gpu, Kind
+from exporter.report import MonthKey, Owner
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    Instant,
+    Millijoules,
+    Nanoseconds,
+    Picodollars,
+)
+
+MINUTES_KEPT: Final = 62
+"""Minutes behind the latest one that stay: 60 for the window, and room for its edges."""
+
+HOURS_KEPT: Final = 40 * 24 + 1
+"""Hours that stay: 40 days, and the current one."""
+
+LARGEST: Final = 2**63 - 1
+"""The largest integer that SQLite holds."""
+
+K = TypeVar("K")
+
+
+@dataclass(slots=True)
+class Totals:
+    """Every sum of the books. Keys of minutes and hours begin with their number since 1970.
+
+    `changed` is when a party last got anything, and the list of all parties ever seen.
+    `unpriced` is GPU time that had no price, by who held it.
+    `hour_covered` is the wall time that segments covered, counted once for all products.
+    Sums of money, time and energy are exact; counts of tokens and requests stand still at `LARGEST`,
+    so that a server that lies cannot stop the books.
+    """
+
+    accrued: Picodollars = 0
+    cost: dict[Slot, Picodollars] = field(default_factory=dict)
+    held: dict[Slot, Nanoseconds] = field(default_factory=dict)
+    server_cost: dict[tuple[Owner, str], Picodollars] = field(default_factory=dict)
+    gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
+    tokens: dict[tuple[Party, Kind], int] = field(default_factory=dict)
+    requests: dict[Party, int] = field(default_factory=dict)
+    energy: dict[Gpu, Millijoules] = field(default_factory=dict)
+    unpriced: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
+    months: dict[MonthKey, Picodollars] = field(default_factory=dict)
+    minute_cost: dict[tuple[int, Slot], Picodollars] = field(default_factory=dict)
+    minute_tokens: dict[tuple[int, Party, Kind], int] = field(default_factory=dict)
+    hour_cost: dict[tuple[int, str], Picodollars] = field(default_factory=dict)
+    hour_covered: dict[int, Nanoseconds] = field(default_factory=dict)
+    last_token: dict[Party, Instant] = field(default_factory=dict)
+    changed: dict[Party, Instant] = field(default_factory=dict)
+
+    def add(self, postings: Postings, known: Container[Party]) -> None:
+        """Add one tick. `known` are the parties that need no first sight any more."""
+        for segment in postings.segments:
+            self._add_segment(segment, postings.end)
+        # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
+        minute = minute_of(postings.end - 1)
+        for tokens in postings.tokens:
+            party, kind, count = tokens.party, tokens.kind, tokens.count
+            _count(self.tokens, (party, kind), count)
+            if count:
+                _count(self.minute_tokens, (minute, party, kind), count)
+                self.last_token[party] = self.changed[party] = postings.end
+        for requests in postings.requests:
+            _count(self.requests, requests.party, requests.count)
+            if requests.count:
+                self.changed[requests.party] = postings.end
+        for energy in postings.energy:
+            _sum(self.energy, energy.gpu, energy.energy)
+        named = {tokens.party for tokens in postings.tokens} | {told.party for told in postings.requests}
+        for party in named.union(postings.seen):
+            if party not in known:
+                self.changed.setdefault(party, postings.end)
+        self.prune(postings.end)
+
+    def _add_segment(self, segment: Segment, end: Instant) -> None:
+        minute, hour = minute_of(segment.start), hour_of(segment.start)
+        self.accrued += segment.accrued
+        _sum(self.hour_covered, hour, segment.end - segment.start)
+        for money in segment.money:
+            slot, amount = money.slot, money.amount
+            party = slot.party
+            owner = Owner(party.product, party.team, party.namespace, party.server)
+            month = MonthKey(party.product, party.team, money.price_basis, segment.month)
+            _sum(self.cost, slot, amount)
+            _sum(self.server_cost, (owner, money.component), amount)
+            _sum(self.gpu_cost, (money.gpu, money.component), amount)
+            _sum(self.months, month, amount)
+            _sum(self.minute_cost, (minute, slot), amount)
+            _sum(self.hour_cost, (hour, party.product), amount)
+            self.changed[party] = end
+        for held in segment.held:
+            _sum(self.held, held.slot, held.duration)
+            if not held.priced:
+                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
+            self.changed[held.slot.party] = end
+
+    def merge(self, later: "Totals", end: Instant) -> None:
+        """Take in what was added later, up to a tick's end."""
+        self.accrued += later.accrued
+        for name in SUMS:
+            mine = getattr(self, name)
+            for key, value in getattr(later, name).items():
+                mine[key] = combined(name, mine.get(key), value)
+        self.prune(end)
+
+    def prune(self, end: Instant) -> None:
+        """Let go of minutes and hours that are past their time."""
+        first, last = minutes_kept(end)
+        for of_cost in [key for key in self.minute_cost if not first <= key[0] <= last]:
+            del self.minute_cost[of_cost]
+        for of_tokens in [key for key in self.minute_tokens if not first <= key[0] <= last]:
+            del self.minute_tokens[of_tokens]
+        floor = hours_floor(self.hour_covered)
+        for hour in [hour for hour in self.hour_covered if hour < floor]:
+            del self.hour_covered[hour]
+            for of_hour in [key for key in self.hour_cost if key[0] == hour]:
+                del self.hour_cost[of_hour]
+
+
+SUMS: Final = tuple(item.name for item in fields(Totals) if item.name != "accrued")
+"""The totals that have keys."""
+
+
+def combined(name: str, earlier: int | None, later: int) -> int:
+    """One total after more came: counts have a ceiling, instants are replaced, the rest is summed."""
+    if name in {"last_token", "changed"}:
+        return later
+    total = (earlier or 0) + later
+    return min(total, LARGEST) if name in {"tokens", "requests", "minute_tokens"} else total
+
+
+def minute_of(instant: Instant) -> int:
+    """The minute that holds an instant, since 1970."""
+    return instant // NANOSECONDS_PER_MINUTE
+
+
+def hour_of(instant: Instant) -> int:
+    """The hour that holds an instant, since 1970."""
+    return instant // NANOSECONDS_PER_HOUR
+
+
+def minutes_kept(end: Instant) -> tuple[int, int]:
+    """First and last minute that stay when a tick ends; later ones are of a wall clock that stepped back."""
+    latest = minute_of(end)
+    return latest - MINUTES_KEPT, latest + 1
+
+
+def hours_floor(hours: Collection[int]) -> int:
+    """The first hour that stays.
+
+    Counted in hours that were lived, so that a wall clock a year ahead for a moment costs no history.
+    """
+    return sorted(hours)[-HOURS_KEPT:][0] if hours else 0
+
+
+def _sum(sums: dict[K, int], key: K, amount: int) -> None:
+    sums[key] = sums.get(key, 0) + amount
+
+
+def _count(counts: dict[K, int], key: K, count: int) -> None:
+    counts[key] = min(counts.get(key, 0) + count, LARGEST)

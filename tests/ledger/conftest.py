@@ -1,0 +1,53 @@
+"""A clock that stands still, and a connection that fails when told to."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.ledger.ledger_ticks import StillClock
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+class Disk:
+    """Opens connections; while `failure` is set, statements that begin with `at` raise it.
+
+    With `late`, the statement is carried out first: a commit that reached the disk and still failed.
+    """
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.at = "COMMIT"
+        self.late = False
+        self.watch: Callable[[str], None] = lambda _statement: None
+
+    def __call__(self, uri: str) -> sqlite3.Connection:
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
+                disk.watch(sql)
+                fails = disk.failure is not None and sql.startswith(disk.at)
+                if fails and not disk.late:
+                    raise disk.failure  # type: ignore[misc]
+                cursor = super().execute(sql, parameters)  # type: ignore[arg-type]
+                if fails:
+                    raise disk.failure  # type: ignore[misc]
+                return cursor
+
+        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=Connection)
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()

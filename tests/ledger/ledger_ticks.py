@@ -1,0 +1,161 @@
+"""Ticks made by hand for the ledger's tests, and an independent reckoning of what they add up to."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from exporter.cost.postings import (
+    Energy,
+    Held,
+    Money,
+    Party,
+    Phase,
+    Postings,
+    Requests,
+    Segment,
+    Slot,
+    Tokens,
+)
+from exporter.cost.state import State
+from exporter.readings import Gpu, Kind
+from exporter.report import Books, MonthKey, Owner
+
+SECOND = 10**9
+MINUTE = 60 * SECOND
+HOUR = 3600 * SECOND
+NOVEMBER = 1_793_491_200 * SECOND
+"""2026-11-01T00:00:00Z."""
+
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+SEARCH = Party("search", "retrieval", "llm", "embed", "bge")
+NOBODY = Party("unassigned", "unassigned", "", "unallocated", "")
+GPU_0 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
+GPU_1 = Gpu("GPU-1", "NVIDIA H100 80GB HBM3")
+
+
+@dataclass
+class StillClock:
+    """A clock that stands still until a test moves it. Waiting is counted and takes no time."""
+
+    now: int = NOVEMBER
+    waited: list[int] = field(default_factory=list)
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, stop: threading.Event, duration: int) -> bool:
+        self.waited.append(duration)
+        return stop.is_set()
+
+
+def money(
+    amount: int, party: Party = CHAT, phase: Phase = "decode", gpu: Gpu = GPU_0, component: str = "rent"
+) -> Money:
+    return Money(gpu, component, "configured", Slot(party, phase), amount)
+
+
+def tick(
+    end: int,
+    *entries: Money,
+    length: int = 10 * SECOND,
+    held: Iterable[Held] = (),
+    tokens: Iterable[Tokens] = (),
+    requests: Iterable[Requests] = (),
+    energy: Iterable[Energy] = (),
+    seen: Iterable[Party] = (),
+    month: str = "2026-11",
+) -> Postings:
+    """One tick of one segment that accrued what its entries say."""
+    segment = Segment(
+        end - length, end, month, sum(entry.amount for entry in entries), tuple(entries), tuple(held)
+    )
+    return Postings(end, (segment,), tuple(tokens), tuple(requests), tuple(energy), tuple(seen))
+
+
+def tokens(count: int, party: Party = CHAT, kind: Kind = "generation") -> Tokens:
+    return Tokens(party, kind, count)
+
+
+def accrued(*ticks: Postings) -> State:
+    """A state that accrued what these ticks did, and nothing else."""
+    total = sum(segment.accrued for postings in ticks for segment in postings.segments)
+    return State(wall=ticks[-1].end if ticks else None, accrued=total)
+
+
+def numbered(number: int) -> Postings:
+    """The tick of a number: what it adds tells how many there were."""
+    end = NOVEMBER + number * 10 * SECOND
+    return tick(
+        end,
+        money(1_000_000 + number),
+        money(7, SEARCH, "idle", GPU_1, "energy"),
+        held=(Held(GPU_0, Slot(CHAT, "decode"), 10 * SECOND, priced=True),),
+        tokens=(tokens(number),),
+        requests=(Requests(CHAT, 1),),
+        energy=(Energy(GPU_0, 2),),
+        seen=(CHAT, SEARCH),
+    )
+
+
+def filled(totals: dict[object, int]) -> dict[object, int]:
+    """Totals that are not zero."""
+    return {key: value for key, value in totals.items() if value}
+
+
+@dataclass
+class Reckoning:
+    """Sums kept the plain way, by entry, with nothing shared with the ledger."""
+
+    accrued: int = 0
+    cost: Counter[object] = field(default_factory=Counter)
+    gpu_time: Counter[object] = field(default_factory=Counter)
+    server_cost: Counter[object] = field(default_factory=Counter)
+    gpu_cost: Counter[object] = field(default_factory=Counter)
+    tokens: Counter[object] = field(default_factory=Counter)
+    requests: Counter[object] = field(default_factory=Counter)
+    energy: Counter[object] = field(default_factory=Counter)
+    unpriced: Counter[object] = field(default_factory=Counter)
+    months: Counter[object] = field(default_factory=Counter)
+
+    def add(self, postings: Postings) -> None:
+        for segment in postings.segments:
+            self.accrued += segment.accrued
+            for entry in segment.money:
+                who = entry.slot.party
+                self.cost[entry.slot] += entry.amount
+                owner = Owner(who.product, who.team, who.namespace, who.server)
+                self.server_cost[owner, entry.component] += entry.amount
+                self.gpu_cost[entry.gpu, entry.component] += entry.amount
+                self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
+            for held in segment.held:
+                self.gpu_time[held.slot] += held.duration
+                if not held.priced:
+                    self.unpriced[held.gpu] += held.duration
+        for moved in postings.tokens:
+            self.tokens[moved.party, moved.kind] += moved.count
+        for finished in postings.requests:
+            self.requests[finished.party] += finished.count
+        for used in postings.energy:
+            self.energy[used.gpu] += used.energy
+
+    def differences(self, books: Books) -> dict[str, tuple[object, object]]:
+        """Families in which books and reckoning differ, zeros aside."""
+        names = (
+            "cost",
+            "gpu_time",
+            "server_cost",
+            "gpu_cost",
+            "tokens",
+            "requests",
+            "energy",
+            "unpriced",
+            "months",
+        )
+        pairs = {
+            name: (filled(dict(getattr(books, name))), filled(dict(getattr(self, name)))) for name in names
+        }
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,0 +1,209 @@
+"""Posting, serving, and opening again."""
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from exporter.cost.postings import Energy, Held, Postings, Requests, Slot
+from exporter.ledger.ledger import Ledger
+from exporter.report import MonthKey, Owner
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    GPU_1,
+    HOUR,
+    NOBODY,
+    NOVEMBER,
+    SEARCH,
+    SECOND,
+    StillClock,
+    accrued,
+    filled,
+    money,
+    tick,
+    tokens,
+)
+
+MONTHS = ("2026-11", "2026-10")
+END = NOVEMBER + HOUR
+
+
+def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None:
+    """Each entry lands under its slot, its owner, its GPU and its month; the residual is 0."""
+    entries = (
+        money(700, CHAT, "prefill"),
+        money(200, CHAT, "idle", GPU_1, "energy"),
+        money(100, NOBODY, "idle", GPU_1),
+    )
+    posted = tick(
+        END,
+        *entries,
+        held=(
+            Held(GPU_0, Slot(CHAT, "prefill"), 7 * SECOND, priced=True),
+            Held(GPU_1, Slot(CHAT, "idle"), 4 * SECOND, priced=False),
+            Held(GPU_1, Slot(NOBODY, "idle"), 2 * SECOND, priced=False),
+        ),
+        tokens=(tokens(5), tokens(3, kind="prompt")),
+        requests=(Requests(CHAT, 2),),
+        energy=(Energy(GPU_0, 9000),),
+        seen=(CHAT, NOBODY),
+    )
+    ledger = Ledger.open(path, clock)
+    ledger.post(posted, accrued(posted))
+    books = ledger.books(END, MONTHS)
+    ledger.close()
+
+    assert books.residual == 0
+    assert (books.ledger, books.persistent, books.writable) == (ledger.id, True, True)
+    assert books.last_commit == clock.wall()
+    assert filled(dict(books.cost)) == {
+        Slot(CHAT, "prefill"): 700,
+        Slot(CHAT, "idle"): 200,
+        Slot(NOBODY, "idle"): 100,
+    }
+    assert filled(dict(books.gpu_time)) == {
+        Slot(CHAT, "prefill"): 7 * SECOND,
+        Slot(CHAT, "idle"): 4 * SECOND,
+        Slot(NOBODY, "idle"): 2 * SECOND,
+    }
+    chat = Owner("chat", "assistants", "llm", "chat-8b")
+    nobody = Owner("unassigned", "unassigned", "", "unallocated")
+    assert books.server_cost == {(chat, "rent"): 700, (chat, "energy"): 200, (nobody, "rent"): 100}
+    assert books.gpu_cost == {(GPU_0, "rent"): 700, (GPU_1, "energy"): 200, (GPU_1, "rent"): 100}
+    assert books.tokens == {(CHAT, "generation"): 5, (CHAT, "prompt"): 3}
+    assert books.requests == {CHAT: 2}
+    assert books.energy == {GPU_0: 9000}
+    assert books.unpriced == {GPU_1: 6 * SECOND}
+    assert books.last_token == {CHAT: END}
+    assert books.months == {
+        MonthKey("chat", "assistants", "configured", "2026-11"): 900,
+        MonthKey("unassigned", "unassigned", "configured", "2026-11"): 100,
+    }
+
+
+def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) -> None:
+    """A party only seen has all phases at 0, also after a restart; tokens only if its server tells them."""
+    posted = Postings(END, seen=(SEARCH,), tokens=(tokens(0),))
+    ledger = Ledger.open(path, clock)
+    ledger.post(posted, accrued(posted))
+    ledger.close()
+    again = Ledger.open(path, clock)
+    books = again.books(END, MONTHS)
+    again.close()
+
+    phases = ("prefill", "decode", "other", "idle", "unobserved")
+    assert books.cost == {Slot(party, phase): 0 for party in (SEARCH, CHAT) for phase in phases}
+    assert books.gpu_time == books.cost
+    assert books.tokens == {(CHAT, "generation"): 0}
+    assert books.last_token == {}
+
+
+def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
+    """Opened again, the ledger has its id, its totals and its last commit, and adds to them."""
+    first = tick(END, money(700), tokens=(tokens(5),), seen=(CHAT,))
+    ledger = Ledger.open(path, clock)
+    ledger.post(first, accrued(first))
+    before = ledger.books(END, MONTHS)
+    ledger.close()
+
+    again = Ledger.open(path, clock)
+    assert UUID(again.id).version == 4
+    assert (again.problem, again.moved_aside, again.dropped) == ("", None, ())
+    assert again.books(END, MONTHS) == before
+    second = tick(END + 10 * SECOND, money(1), tokens=(tokens(2),))
+    again.post(second, accrued(first, second))
+    books = again.books(END + 10 * SECOND, MONTHS)
+    again.close()
+
+    assert books.cost[Slot(CHAT, "decode")] == 701
+    assert books.tokens == {(CHAT, "generation"): 7}
+    assert books.residual == 0
+
+
+def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -> None:
+    """Books handed out keep their numbers when a later tick is posted."""
+    first, second = tick(END, money(700)), tick(END + SECOND, money(1))
+    ledger = Ledger.open(path, clock)
+    ledger.post(first, accrued(first))
+    books = ledger.books(END, MONTHS)
+    ledger.post(second, accrued(first, second))
+    ledger.close()
+
+    assert books.cost[Slot(CHAT, "decode")] == 700
+    assert books.months[MonthKey("chat", "assistants", "configured", "2026-11")] == 700
+
+
+def test_only_the_months_asked_for_are_served(path: Path, clock: StillClock) -> None:
+    """A month that is neither the current nor the previous one stays in the ledger and is not served."""
+    names = ("2026-09", "2026-10", "2026-11")
+    ticks = [tick(END + n * SECOND, money(n + 1), month=name) for n, name in enumerate(names)]
+    ledger = Ledger.open(path, clock)
+    for posted in ticks:
+        ledger.post(posted, accrued(*ticks))
+    served = {key.month: amount for key, amount in ledger.books(END, MONTHS).months.items()}
+    september = {key.month: amount for key, amount in ledger.books(END, ("2026-09",)).months.items()}
+    ledger.close()
+
+    assert served == {"2026-10": 2, "2026-11": 3}
+    assert september == {"2026-09": 1}
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "residual"),
+    [
+        ("cost", 5, -5),
+        ("server_cost", -7, 7),
+        ("gpu_cost", 11, -11),
+    ],
+)
+def test_a_planted_inconsistency_shows_in_the_residual(
+    path: Path, clock: StillClock, table: str, change: int, residual: int
+) -> None:
+    """A family that does not sum to what was accrued is told, with its sign."""
+    posted = tick(END, money(700))
+    ledger = Ledger.open(path, clock)
+    ledger.post(posted, accrued(posted))
+    ledger._store._connection.execute(  # type: ignore[union-attr]
+        f"UPDATE {table} SET picodollars = picodollars + ?",  # noqa: S608 - a test's own words
+        (change,),
+    )
+    ledger.close()
+    again = Ledger.open(path, clock)
+    books = again.books(END, MONTHS)
+    again.close()
+
+    assert books.residual == residual
+
+
+def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock: StillClock) -> None:
+    """Money that accrued and reached nobody is told."""
+    whole = tick(END, money(700))
+    lost = Postings(END, (whole.segments[0].__class__(0, 1, "2026-11", 701, whole.segments[0].money, ()),))
+    ledger = Ledger.open(path, clock)
+    ledger.post(lost, accrued(lost))
+    residual = ledger.books(END, MONTHS).residual
+    ledger.close()
+
+    assert residual == 1
+
+
+def test_a_tick_that_never_came_shows_in_the_residual(path: Path, clock: StillClock) -> None:
+    """The cost model's own sum runs ahead of the books when a tick was not posted."""
+    first, second, third = (tick(END + n * SECOND, money(100)) for n in range(3))
+    ledger = Ledger.open(path, clock)
+    ledger.post(first, accrued(first))
+    ledger.post(third, accrued(first, second, third))
+    residual = ledger.books(END, MONTHS).residual
+    ledger.close()
+
+    assert residual == 200 - 300
+
+
+def test_closing_twice_is_closing_once(path: Path, clock: StillClock) -> None:
+    """A second close does nothing."""
+    ledger = Ledger.open(path, clock)
+    ledger.close()
+    ledger.close()
+
+    assert not Path(f"{path}-wal").exists()

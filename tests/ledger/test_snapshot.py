@@ -1,0 +1,211 @@
+"""Which time the served figures are of, and who is served no longer."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.cost.postings import Held, Party, Postings, Segment, Slot
+from exporter.ledger.ledger import Ledger
+from exporter.report import Window
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    HOUR,
+    MINUTE,
+    NOVEMBER,
+    SEARCH,
+    SECOND,
+    StillClock,
+    accrued,
+    money,
+    tick,
+    tokens,
+)
+
+DAY = 24 * HOUR
+MONTHS = ("2026-11",)
+NOON = NOVEMBER + 12 * HOUR
+
+
+def opened(path: Path, clock: StillClock, *ticks: Postings) -> Ledger:
+    """A ledger after some ticks."""
+    ledger = Ledger.open(path, clock)
+    for count in range(len(ticks)):
+        ledger.post(ticks[count], accrued(*ticks[: count + 1]))
+    return ledger
+
+
+def test_the_window_is_sixty_whole_minutes(path: Path, clock: StillClock) -> None:
+    """One entry per minute: 60 of them count, the running minute and the sixty-first do not."""
+    ticks = [tick(NOON + n * MINUTE + 30 * SECOND, money(10**n if n in {0, 1} else 100)) for n in range(62)]
+    ledger = opened(path, clock, *ticks)
+
+    # At 13:01:45 the last whole minute is 13:00; the window starts with 12:01, the minute of 10.
+    late = ledger.books(NOON + 61 * MINUTE + 45 * SECOND, MONTHS).window
+    assert late == {CHAT: Window({"decode": 10 + 59 * 100}, {})}
+    # At 13:00:00 sharp the minute 12:59 has just become whole; the window starts with 12:00, the minute of 1.
+    sharp = ledger.books(NOON + 60 * MINUTE, MONTHS).window
+    assert sharp == {CHAT: Window({"decode": 1 + 10 + 58 * 100}, {})}
+    ledger.close()
+
+
+def test_a_young_ledger_serves_the_minutes_it_has(path: Path, clock: StillClock) -> None:
+    """Two whole minutes are a window; the running one is not in it, whatever phase or kind."""
+    ticks = [
+        tick(NOON + 20 * SECOND, money(1, phase="prefill"), tokens=(tokens(5, kind="prompt"),)),
+        tick(NOON + 80 * SECOND, money(2), money(4, SEARCH, "idle"), tokens=(tokens(7),)),
+        tick(NOON + 140 * SECOND, money(8), tokens=(tokens(9),)),
+    ]
+    ledger = opened(path, clock, *ticks)
+    window = ledger.books(NOON + 150 * SECOND, MONTHS).window
+    ledger.close()
+
+    assert window == {
+        CHAT: Window({"prefill": 1, "decode": 2}, {"prompt": 5, "generation": 7}),
+        SEARCH: Window({"idle": 4}, {}),
+    }
+
+
+def test_tokens_told_at_a_minutes_stroke_belong_to_the_minute_that_ended(
+    path: Path, clock: StillClock
+) -> None:
+    """A tick that ends at 12:01:00 sharp has its money and its tokens in the minute 12:00."""
+    ledger = opened(path, clock, tick(NOON + MINUTE, money(3), tokens=(tokens(4),)))
+    window = ledger.books(NOON + MINUTE, MONTHS).window
+    ledger.close()
+
+    assert window == {CHAT: Window({"decode": 3}, {"generation": 4})}
+
+
+def test_the_window_survives_a_restart(path: Path, clock: StillClock) -> None:
+    """Minute sums are on disk."""
+    ledger = opened(path, clock, tick(NOON + 20 * SECOND, money(3), tokens=(tokens(4),)))
+    ledger.close()
+    again = Ledger.open(path, clock)
+    window = again.books(NOON + MINUTE, MONTHS).window
+    again.close()
+
+    assert window == {CHAT: Window({"decode": 3}, {"generation": 4})}
+
+
+def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock: StillClock) -> None:
+    """An hour ahead and back: totals keep all money, the window does not wait for the hour to come again."""
+    ahead, back = tick(NOON + HOUR + 30 * SECOND, money(1)), tick(NOON + 30 * SECOND, money(2))
+    ledger = opened(path, clock, ahead, back)
+
+    assert ledger.books(NOON + MINUTE, MONTHS).window == {CHAT: Window({"decode": 2}, {})}
+    assert ledger.books(NOON + 62 * MINUTE, MONTHS).window == {}
+    assert ledger.books(NOON + MINUTE, MONTHS).cost[Slot(CHAT, "decode")] == 3
+    ledger.close()
+
+
+def test_the_day_is_the_current_hour_and_the_24_before_it(path: Path, clock: StillClock) -> None:
+    """Money by product over the time covered; a segment's time counts once, however many parties it has."""
+    ticks = [
+        tick(NOON - DAY - HOUR + MINUTE, money(1), length=MINUTE),
+        tick(NOON - DAY + MINUTE, money(10), money(20, SEARCH), length=MINUTE),
+        tick(NOON + MINUTE, money(100), length=30 * SECOND),
+    ]
+    ledger = opened(path, clock, *ticks)
+    books = ledger.books(NOON + MINUTE, MONTHS)
+    ledger.close()
+
+    assert books.day == {"chat": (110, 90 * SECOND), "search": (20, 90 * SECOND)}
+
+
+def test_a_product_that_stopped_spending_has_a_day_without_money(path: Path, clock: StillClock) -> None:
+    """Its month still counts, so its mean rate is told as nothing; with no time covered nothing is told."""
+    ledger = opened(path, clock, tick(NOON, money(20, SEARCH)), tick(NOON + 2 * DAY, money(1)))
+
+    assert ledger.books(NOON + 2 * DAY, MONTHS).day == {"chat": (1, 10 * SECOND), "search": (0, 10 * SECOND)}
+    assert ledger.books(NOON + 2 * DAY, ("2026-12",)).day == {"chat": (1, 10 * SECOND)}
+    assert ledger.books(NOON + 9 * DAY, MONTHS).day == {}
+    ledger.close()
+
+
+def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:
+    """The 962nd hour pushes the first one out; a moment spent a year ahead does not push them all out."""
+    hours = [tick(NOON + n * HOUR + MINUTE, money(1), length=MINUTE) for n in range(961)]
+    ahead = tick(NOON + 365 * DAY, money(1), length=MINUTE)
+    ledger = Ledger.open(None, clock)
+    posted = [*hours, ahead]
+    for one in posted:
+        ledger.post(one, accrued(one))
+    first = NOON // HOUR
+
+    kept = ledger._committed.totals.hour_covered
+    assert len(kept) == 961
+    assert first not in kept
+    assert first + 1 in kept
+    assert {hour for hour, _product in ledger._committed.totals.hour_cost} == set(kept)
+
+
+def test_old_minutes_and_hours_leave_the_file(path: Path, clock: StillClock) -> None:
+    """What memory lets go of, the file lets go of in the same commit."""
+    ledger = opened(
+        path, clock, tick(NOON, money(1), tokens=(tokens(1),)), tick(NOON + 63 * MINUTE, money(2))
+    )
+    connection = ledger._store._connection  # type: ignore[union-attr]
+    minutes = connection.execute("SELECT count(*) FROM minute_cost").fetchone()  # type: ignore[union-attr]
+    moved = connection.execute("SELECT count(*) FROM minute_tokens").fetchone()  # type: ignore[union-attr]
+    ledger.close()
+
+    assert (minutes, moved) == ((1,), (0,))
+
+
+@pytest.mark.parametrize(("after", "served"), [(DAY - 1, True), (DAY, False)])
+def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
+    path: Path, clock: StillClock, after: int, *, served: bool
+) -> None:
+    """Its rows are left out after 24 hours without a change; they stay in the ledger's other sums."""
+    last = tick(NOON, money(5), tokens=(tokens(3),), seen=(CHAT,))
+    ledger = opened(path, clock, last, Postings(NOON + SECOND, seen=(SEARCH,)))
+    books = ledger.books(NOON + after, MONTHS)
+    ledger.close()
+
+    rows = (Slot(CHAT, "decode") in books.cost, Slot(CHAT, "idle") in books.gpu_time)
+    assert rows == (served, served)
+    assert ((CHAT, "generation") in books.tokens, CHAT in books.last_token) == (served, served)
+    assert sum(books.server_cost.values()) == 5
+    assert books.residual == 0
+
+
+def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock: StillClock) -> None:
+    """The old model of a server that goes on with another one keeps its rows."""
+    renamed = Party(CHAT.product, CHAT.team, CHAT.namespace, CHAT.server, "llama-9b")
+    later = tick(NOON + 2 * DAY, money(1, renamed), seen=(renamed,))
+    ledger = opened(path, clock, tick(NOON, money(5), seen=(CHAT,)), later)
+    cost = ledger.books(NOON + 2 * DAY, MONTHS).cost
+    ledger.close()
+
+    assert (cost[Slot(CHAT, "decode")], cost[Slot(renamed, "decode")]) == (5, 1)
+
+
+def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) -> None:
+    """Gone for two days, then one picodollar more: the counter goes on where it stood."""
+    ticks = [
+        tick(NOON, money(5), tokens=(tokens(3),), seen=(CHAT,)),
+        Postings(NOON + 2 * DAY, seen=(SEARCH,)),
+        tick(NOON + 2 * DAY + SECOND, money(1), seen=(CHAT,)),
+    ]
+    ledger = opened(path, clock, *ticks[:2])
+    gone = ledger.books(NOON + 2 * DAY, MONTHS)
+    ledger.post(ticks[2], accrued(*ticks))
+    back = ledger.books(NOON + 2 * DAY + SECOND, MONTHS)
+    ledger.close()
+
+    assert Slot(CHAT, "decode") not in gone.cost
+    assert (back.cost[Slot(CHAT, "decode")], back.tokens[CHAT, "generation"]) == (6, 3)
+
+
+def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: StillClock) -> None:
+    """A server on unpriced hardware is served as long as it holds it."""
+    held = Held(GPU_0, Slot(CHAT, "idle"), SECOND, priced=False)
+    day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", 0, (), (held,))
+    ledger = opened(
+        path, clock, Postings(NOON, seen=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), seen=())
+    )
+    books = ledger.books(NOON + DAY + HOUR, MONTHS)
+    ledger.close()
+
+    assert books.gpu_time[Slot(CHAT, "idle")] == SECOND
