@@ -1,0 +1,25 @@
+"""Engines: names, not code. `exposition` reads pages, `catalogue` whose, `interpretation` what they say.
+
+Pure: bytes in, readings out; nothing here asks, waits or logs.
+"""
+
+from exporter.engines.catalogue import ENGINES, EVERYTHING, Foreign, match, recognize
+from exporter.engines.exposition import Memory, Page, Wanted, read
+from exporter.engines.interpretation import Interpretation, interpret
+from exporter.engines.spec import Engine, wanted
+
+__all__ = [
+    "ENGINES",
+    "EVERYTHING",
+    "Engine",
+    "Foreign",
+    "Interpretation",
+    "Memory",
+    "Page",
+    "Wanted",
+    "interpret",
+    "match",
+    "read",
+    "recognize",
+    "wanted",
+]

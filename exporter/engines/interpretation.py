@@ -1,0 +1,115 @@
+"""What a page means, given the engine that wrote it."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.engines.exposition import Page, Sample, Series
+from exporter.engines.spec import PROCESS_START, Alternative, Engine, Gauge, chosen
+from exporter.readings import CounterReading, LoadReading, label
+from exporter.units import Instant, nanoseconds
+
+LATEST_SECONDS: Final = 1e11
+"""Unix times beyond this (the year 5138) are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """One page in the words of `ServerReading`."""
+
+    counters: tuple[CounterReading, ...]
+    loads: tuple[LoadReading, ...]
+    models: tuple[str, ...]
+    identity: str
+    started: Instant | None
+
+
+def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") -> Interpretation:
+    """Read a page by its engine's names.
+
+    `model` is the model of series without a model label, as something else told it.
+    `header` is the value of the engine's identity header, empty where there is none.
+    A counter that is NaN, infinite or negative is not a reading.
+    """
+    counters = tuple(
+        counter
+        for group in engine.groups
+        for alternative in _told(group, page)
+        for counter in _counters(engine, alternative, page, model)
+    )
+    loads = _loads(engine, page, model)
+    identity, started = _process(engine, page, header)
+    names = {counter.model for counter in counters} | {load.model for load in loads}
+    return Interpretation(counters, loads, tuple(sorted(names - {""})), identity, started)
+
+
+def _told(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
+    """The first alternative that the page can tell, if any."""
+    for alternative in group:
+        if page.names.issuperset(alternative.requires):
+            yield alternative
+            return
+
+
+def _counters(engine: Engine, alternative: Alternative, page: Page, model: str) -> Iterator[CounterReading]:
+    for count in alternative.counts:
+        for sample in page.samples.get(count.name, ()):
+            labels = sample.series.labels
+            if not chosen(labels, count.where) or (count.unless and chosen(labels, count.unless)):
+                continue
+            if math.isfinite(sample.value) and sample.value >= 0:
+                yield CounterReading(
+                    series=sample.series.key.removeprefix(engine.prefix),
+                    model=_model(engine, sample.series, model),
+                    quantity=count.quantity,
+                    value=sample.value * count.scale,
+                    sign=count.sign,
+                )
+
+
+def _model(engine: Engine, series: Series, otherwise: str) -> str:
+    told = (series.labels[name] for name in engine.models if name in series.labels)
+    return label(next(told, otherwise))
+
+
+def _loads(engine: Engine, page: Page, model: str) -> tuple[LoadReading, ...]:
+    running = _requests(engine, engine.running, page, model)
+    waiting = _requests(engine, engine.waiting, page, model)
+    return tuple(
+        LoadReading(name, running.get(name), waiting.get(name))
+        for name in sorted(running.keys() | waiting.keys())
+    )
+
+
+def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -> dict[str, float]:
+    """Requests per model by the first gauge on the page, added up over ranks."""
+    for gauge in gauges:
+        if gauge.name in page.names:
+            requests: dict[str, float] = {}
+            for sample in page.samples.get(gauge.name, ()):
+                if (
+                    chosen(sample.series.labels, gauge.where)
+                    and math.isfinite(sample.value)
+                    and sample.value >= 0
+                ):
+                    name = _model(engine, sample.series, model)
+                    requests[name] = requests.get(name, 0.0) + sample.value
+            return requests
+    return {}
+
+
+def _process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
+    """Identity and start. What stands on the page and cannot be read makes neither, rather than another one.
+
+    An identity that changes is a restart, and a restart counts from zero.
+    """
+    for name in (PROCESS_START, engine.created):
+        if name in page.names:
+            oldest = min(_moments(page.samples.get(name, ())), default=None)
+            return ("", None) if oldest is None else (f"started {oldest!r}", nanoseconds(oldest))
+    return label(header), None
+
+
+def _moments(samples: Iterable[Sample]) -> Iterator[float]:
+    return (sample.value for sample in samples if 0 < sample.value < LATEST_SECONDS)

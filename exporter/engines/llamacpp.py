@@ -1,0 +1,53 @@
+"""llama.cpp: `llama-server --metrics`.
+
+Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 and b10434.
+
+- The prompt counter excludes cached tokens; builds that tell them do so in a counter of their own.
+- Generated tokens move when a request ends; builds of 2025-12 do not count those of a cancelled one.
+- Seconds: newer builds (known by the counter of cached tokens) count wall time of prompt batches, and request
+  seconds of generation, which overlap. Older ones count request seconds of both, so their ratio is direct.
+- `n_tokens_max` has the type of a counter and is a maximum. The throughput gauges are reset by every scrape.
+- Numbers have six significant digits: above a million a counter moves in steps of ten, above ten million of
+  a hundred. Nothing is lost, it arrives later.
+- No labels, no counter of requests. The model is asked of `/v1/models`.
+- `Process-Start-Time-Unix` is microseconds of a monotonic clock, not a Unix time; it survives sleeping.
+- Reading `/metrics` is a task: it resets the idle timer and wakes a sleeping server, which loads its model.
+  `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227, and seen with b10434).
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge
+
+_PROMPT: Final = "llamacpp:prompt_tokens_total"
+_CACHED: Final = "llamacpp:prompt_tokens_cached_total"
+_GENERATION: Final = "llamacpp:tokens_predicted_total"
+_PROMPT_SECONDS: Final = "llamacpp:prompt_seconds_total"
+_GENERATION_SECONDS: Final = "llamacpp:tokens_predicted_seconds_total"
+
+LLAMACPP: Final = Engine(
+    name="llamacpp",
+    prefix="llamacpp:",
+    default_port=8080,
+    fingerprint=Fingerprint(names=(_PROMPT, _GENERATION)),
+    groups=(
+        (Alternative((_PROMPT,), (Count(_PROMPT, "prompt"), Count(_CACHED, "cached_prompt"))),),
+        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
+        (
+            Alternative(
+                (_PROMPT_SECONDS, _GENERATION_SECONDS, _CACHED),
+                (
+                    Count(_PROMPT_SECONDS, "prefill_seconds"),
+                    Count(_GENERATION_SECONDS, "decode_request_seconds"),
+                ),
+            ),
+            Alternative(
+                (_PROMPT_SECONDS, _GENERATION_SECONDS),
+                (Count(_PROMPT_SECONDS, "prefill_seconds"), Count(_GENERATION_SECONDS, "decode_seconds")),
+            ),
+        ),
+    ),
+    running=(Gauge("llamacpp:requests_processing"),),
+    waiting=(Gauge("llamacpp:requests_deferred"),),
+    identity_header="process-start-time-unix",
+)

@@ -1,0 +1,97 @@
+"""vLLM: `vllm serve`, V0 and V1, the Python API servers and the Rust frontend.
+
+Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V0),
+`vllm/v1/metrics/loggers.py` (V1), `rust/src/metrics` (the Rust frontend).
+
+- The prompt counter holds whole prompts, cached tokens included, and counts a prompt once per sample of n.
+  Tokens of a prompt fetched from another engine (`external_kv_transfer`) were not computed here: cached.
+- Prefix cache hits are tokens, not blocks. From 0.9.2 to 0.10.2 both families of them stand on the page with
+  the same values; one is taken.
+- `engine` is the data-parallel rank. Several API servers of one deployment answer with the same merged page,
+  without `process_*` and `_created`: one of them is scraped.
+- Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
+  request, not decode time, and `iteration_tokens_total` is a histogram: neither is read.
+- The Rust frontend creates series with the first request.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge
+
+_COMPUTED: Final = (("source", ("local_compute",)),)
+
+_GENERATION = Alternative(
+    ("vllm:generation_tokens_total",), (Count("vllm:generation_tokens_total", "generation"),)
+)
+_REQUESTS = Alternative(("vllm:request_success_total",), (Count("vllm:request_success_total", "requests"),))
+
+_BY_SOURCE = Alternative(  # 0.16.0 and later
+    ("vllm:prompt_tokens_by_source_total",),
+    (
+        Count("vllm:prompt_tokens_by_source_total", "prompt", where=_COMPUTED),
+        Count("vllm:prompt_tokens_by_source_total", "cached_prompt", unless=_COMPUTED),
+    ),
+)
+
+
+def _less(*hits: str) -> Alternative:
+    """The prompt counter less cache hits, of which the first family is required."""
+    return Alternative(
+        ("vllm:prompt_tokens_total", hits[0]),
+        (
+            Count("vllm:prompt_tokens_total", "prompt"),
+            *(Count(name, "prompt", sign=-1) for name in hits),
+            *(Count(name, "cached_prompt") for name in hits),
+        ),
+    )
+
+
+VLLM: Final = Engine(
+    name="vllm",
+    prefix="vllm:",
+    default_port=8000,
+    fingerprint=Fingerprint(
+        names=(
+            "vllm:prompt_tokens_total",
+            "vllm:generation_tokens_total",
+            "vllm:num_requests_running",
+            "vllm:request_success_total",
+        ),
+        labels=("model_name",),
+        # `server`: the production-stack router; `version`: Triton's vLLM backend; Dynamo marks its workers.
+        without=("server", "version", "dynamo_component"),
+    ),
+    models=("model_name",),
+    groups=(
+        (
+            _BY_SOURCE,
+            # 0.9.2 to 0.15; the connector's own hits (0.11.2 and later) are counted apart from the local ones
+            _less("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
+            _less("vllm:gpu_prefix_cache_hits_total"),  # V1 0.7.3 to 0.9.1
+            Alternative(("vllm:prompt_tokens_total",), (Count("vllm:prompt_tokens_total", "prompt"),)),  # V0
+        ),
+        (_GENERATION,),
+        (_REQUESTS,),
+        (
+            Alternative(  # 0.6.6 and later
+                ("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
+                (
+                    Count("vllm:request_prefill_time_seconds_sum", "prefill_seconds"),
+                    Count("vllm:request_decode_time_seconds_sum", "decode_request_seconds"),
+                ),
+            ),
+            Alternative(  # before; the first token's time holds the queue's where that is not told
+                ("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
+                (
+                    Count("vllm:time_to_first_token_seconds_sum", "prefill_seconds"),
+                    Count("vllm:request_queue_time_seconds_sum", "prefill_seconds", sign=-1),
+                    Count("vllm:time_per_output_token_seconds_sum", "decode_request_seconds"),
+                ),
+            ),
+        ),
+    ),
+    running=(Gauge("vllm:num_requests_running"),),
+    waiting=(Gauge("vllm:num_requests_waiting"),),
+    created="vllm:prompt_tokens_created",
+    creates_late=True,
+)

@@ -1,0 +1,110 @@
+"""What a llama.cpp server tells beside its metrics, and when its metrics may be read.
+
+Reading `/metrics` is a task of the server's: it resets the idle timer of `--sleep-idle-seconds`, and wakes a
+server that sleeps, which loads its model. `/props` and `/v1/models` do neither.
+(ggml-org/llama.cpp #20227; seen with build b10434, alone and behind a router.)
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from exporter.readings import label
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
+
+JSON_BYTES_MAX: Final = 1 << 20
+"""Largest `/props` or `/v1/models`; a chat template makes tens of kilobytes of it."""
+
+FIRST_PAUSE: Final = 10 * NANOSECONDS_PER_SECOND
+LONGEST_PAUSE: Final = 4 * NANOSECONDS_PER_HOUR
+"""Pauses between reads of an idle server, doubled each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Props:
+    """What `/props` says.
+
+    `sleeping` is `None` for builds that cannot sleep. `router` is true for a router that was not asked for
+    one of its models.
+    """
+
+    sleeping: bool | None = None
+    router: bool = False
+    model: str = ""
+    build: str = ""
+
+
+def props(body: bytes) -> Props | None:
+    """Understand `/props`; `None` if this is no llama.cpp's."""
+    document = _object(body)
+    if document is None or not {"model_alias", "build_info", "total_slots"} & document.keys():
+        return None
+    sleeping = document.get("is_sleeping")
+    return Props(
+        sleeping=sleeping if isinstance(sleeping, bool) else None,
+        router=document.get("role") == "router",
+        model=_text(document.get("model_alias")),
+        build=_text(document.get("build_info")),
+    )
+
+
+def models(body: bytes) -> tuple[str, ...]:
+    """The names in `/v1/models`, in order; none if it is not understood."""
+    data = (_object(body) or {}).get("data")
+    rows = data if isinstance(data, list) else []
+    names = (_text(row.get("id")) for row in rows if isinstance(row, dict))
+    return tuple(name for name in names if name)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _text(value: object) -> str:
+    return label(value) if isinstance(value, str) else ""
+
+
+class Rest:
+    """When to leave a server alone that may fall asleep by itself.
+
+    It is read after ticks in which its GPU was busy, and while it was active at the last read, so that the
+    tokens of its last request are seen when it falls idle. Whether it sleeps at all is not told, so an idle
+    one is read ever more rarely, until a pause was long enough for it to fall asleep. Once it has been seen
+    asleep, only work makes it due: a busy GPU, or that something woke it.
+    """
+
+    def __init__(self) -> None:
+        self._active = True
+        self._sleeping = False
+        self._slept = False
+        self._last: Nanoseconds = 0
+        self._pause: Nanoseconds = FIRST_PAUSE
+
+    def sees(self, *, sleeping: bool) -> None:
+        """Take note of what the server says of itself."""
+        if self._sleeping and not sleeping:
+            self._active = True
+        self._sleeping = sleeping
+        self._slept = self._slept or sleeping
+
+    def due(self, now: Nanoseconds, *, busy: bool) -> bool:
+        """Whether to read now. `busy`: its GPU was busy in the last tick, or that is not known."""
+        if busy or self._active:
+            self._pause = FIRST_PAUSE
+        elif self._slept or now - self._last < self._pause:
+            return False
+        else:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._last = now
+        return True
+
+    def was(self, *, active: bool) -> None:
+        """Take note of a read: whether the server did anything since the one before, or is about to.
+
+        A read that was due and failed counts as active, so that it stays due.
+        """
+        self._active = active

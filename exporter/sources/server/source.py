@@ -1,0 +1,261 @@
+"""One endpoint of an inference server."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from exporter.clock import Clock
+from exporter.engines import (
+    ENGINES,
+    EVERYTHING,
+    Engine,
+    Foreign,
+    Interpretation,
+    Memory,
+    Page,
+    interpret,
+    match,
+    read,
+    wanted,
+)
+from exporter.engines.llamacpp import LLAMACPP
+from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.sources.server import llamacpp
+from exporter.sources.server.fetch import Answer, Deadline, Fetcher
+
+TIMEOUT_SECONDS: Final = 3.0
+"""For one read, however many requests it takes."""
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+class ServerSource:
+    """Reads one configured endpoint.
+
+    `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
+    here. `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
+    by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
+    A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
+    moves: what it does meanwhile, and whether it was restarted, shows in the next read.
+    One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
+
+    Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
+    """
+
+    def __init__(
+        self,
+        key: ServerKey,
+        url: str,
+        client: httpx.Client,
+        clock: Clock,
+        *,
+        engine: str | None = None,
+        bearer_token_file: Path | None = None,
+        ca_file: Path | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        body_bytes: int = BODY_BYTES_MAX,
+        busy: Callable[[], bool] | None = None,
+    ) -> None:
+        self._key = key
+        self._url = url
+        self._address = _address(url)
+        self._clock = clock
+        self._timeout = timeout
+        self._body_bytes = body_bytes
+        self._busy = busy
+        self._fetcher = Fetcher(client, bearer_token_file, ca_file)
+        self._configured = None if engine is None else _engine(engine)
+        self._engine = self._configured
+        self._memory = Memory()
+        self._errors: tuple[tuple[str, int], ...] = ()
+        self._strange = True
+        self._props: llamacpp.Props | None = None
+        self._rest = llamacpp.Rest()
+        self._kept: ServerReading | None = None
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label: server:chat, or server:search/chat with a namespace."""
+        key = self._key
+        return f"server:{key.namespace}/{key.server}" if key.namespace else f"server:{key.server}"
+
+    @property
+    def key(self) -> ServerKey:
+        """The server that the endpoint belongs to."""
+        return self._key
+
+    @property
+    def url(self) -> str:
+        """The endpoint as it was configured."""
+        return self._url
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """What did not cost the last reading, by reason: `malformed` and `duplicate` lines."""
+        return self._errors
+
+    def close(self) -> None:
+        """Close what is this endpoint's own."""
+        self._fetcher.close()
+
+    def read(self) -> ServerReading:
+        """Read once.
+
+        Raises:
+            ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `http_status`,
+                `encoding`, `too_large`, `not_recognized`, `no_tokens`; `router`, `asleep` of llama.cpp.
+        """
+        self._errors = ()
+        deadline = Deadline(self._clock, self._timeout)
+        try:
+            return self._read(deadline)
+        except ReadFailedError:
+            self._strange = True  # what answers next time may be another server
+            self._rest.was(active=True)
+            raise
+
+    def _read(self, deadline: Deadline) -> ServerReading:
+        self._ask_props(deadline)
+        sleeping = None if self._props is None else self._props.sleeping
+        if sleeping is not None:
+            self._rest.sees(sleeping=sleeping)
+            if sleeping:
+                return self._asleep()
+            due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
+            if not due and self._kept is not None:
+                return replace(self._kept, loads=())
+        answer = self._fetcher.get(self._address, deadline, self._body_bytes)
+        page, engine = self._recognized(answer.body)
+        self._errors = tuple(
+            (reason, count)
+            for reason, count in (("malformed", page.malformed), ("duplicate", page.duplicates))
+            if count
+        )
+        reading = self._reading(engine, self._interpreted(engine, page, answer, deadline))
+        self._rest.was(active=self._moved(reading))
+        self._strange = False
+        self._kept = reading
+        return reading
+
+    def _moved(self, reading: ServerReading) -> bool:
+        """Whether a server did anything since the last read, or has requests now."""
+        if self._kept is None or self._kept.counters != reading.counters:
+            return True
+        return any(load.running or load.waiting for load in reading.loads)
+
+    def _ask_props(self, deadline: Deadline) -> None:
+        """Ask a llama.cpp, or a server not known yet, whether it sleeps, before its metrics may wake it."""
+        maybe = self._strange and self._engine in (None, LLAMACPP)
+        if not maybe and (self._props is None or self._props.sleeping is None):
+            return
+        try:
+            answer = self._fetcher.get(self._beside("props"), deadline, llamacpp.JSON_BYTES_MAX)
+        except ReadFailedError as failure:
+            if failure.reason in ("connection", "timeout", "tls", "token_file"):
+                raise
+            self._props = None  # no such page, or a model that is not loaded: the metrics will tell
+            return
+        self._props = llamacpp.props(answer.body)
+        if self._props is not None and self._props.router:
+            raise ReadFailedError(
+                "router",
+                f"{self._url}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
+            )
+
+    def _asleep(self) -> ServerReading:
+        if self._kept is None:
+            raise ReadFailedError("asleep", f"{self._url}: asleep since before it was first read")
+        return replace(
+            self._kept, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._kept.loads)
+        )
+
+    def _recognized(self, body: bytes) -> tuple[Page, Engine]:
+        """The page as its engine writes it. An engine that no longer fits is looked for again."""
+        engine = self._engine
+        if engine is not None:
+            page = self._page(body, engine)
+            if self._configured is not None or engine.fingerprint.matches(page):
+                return page, engine
+        page = self._page(body, None)
+        row = match(page)
+        if not isinstance(row, Engine):
+            self._engine = None
+            known = f"{row.title}, whose engines are read instead" if isinstance(row, Foreign) else "unknown"
+            raise ReadFailedError(
+                "not_recognized", f"{self._url}: the page of no engine that is known: {known}"
+            )
+        self._engine = row
+        return page, row
+
+    def _page(self, body: bytes, engine: Engine | None) -> Page:
+        page = read(body, EVERYTHING if engine is None else wanted(engine), self._memory)
+        if page.cut:
+            raise ReadFailedError("too_large", f"{self._url}: more series than an engine has")
+        return page
+
+    def _interpreted(self, engine: Engine, page: Page, answer: Answer, deadline: Deadline) -> Interpretation:
+        header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
+        model = self._model(header, deadline) if not engine.models else ""
+        told = interpret(engine, page, model=model, header=header)
+        tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
+        if not tokens and not (engine.creates_late and engine.fingerprint.matches(page)):
+            raise ReadFailedError("no_tokens", f"{self._url}: no counter of tokens that {engine.name} has")
+        return told
+
+    def _model(self, identity: str, deadline: Deadline) -> str:
+        """The model of a server whose series do not name it, asked once per process; empty if none tells."""
+        if self._props is not None and self._props.model:
+            return self._props.model
+        kept = self._kept
+        if kept is not None and not self._strange and kept.identity == identity and kept.models:
+            return kept.models[0]
+        try:
+            answer = self._fetcher.get(self._beside("v1/models"), deadline, llamacpp.JSON_BYTES_MAX)
+        except ReadFailedError:
+            return ""
+        return next(iter(llamacpp.models(answer.body)), "")
+
+    def _reading(self, engine: Engine, told: Interpretation) -> ServerReading:
+        return ServerReading(
+            key=self._key,
+            url=self._url,
+            up=True,
+            engine=engine.name,
+            engine_version=self._props.build if self._props is not None and engine is LLAMACPP else "",
+            identity=told.identity,
+            started=told.started,
+            counters=told.counters,
+            loads=told.loads,
+            models=told.models,
+        )
+
+    def _beside(self, path: str) -> httpx.URL:
+        """Another page of the same server, behind the same prefix and for the same model."""
+        return self._address.copy_with(path=self._address.path.rpartition("/")[0] + "/" + path)
+
+
+def _engine(name: str) -> Engine:
+    try:
+        return ENGINES[name]
+    except KeyError:
+        raise ValueError(f"engine {name!r} is none of {', '.join(sorted(ENGINES))}") from None
+
+
+def _address(url: str) -> httpx.URL:
+    """The address to ask. A llama.cpp router is never asked to load the model that is asked for."""
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as failure:
+        raise ValueError(f"{url!r} is no URL: {failure}") from failure
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ValueError(f"{url!r} is no http or https URL")
+    if address.userinfo:
+        raise ValueError("a URL with credentials in it would show them; use bearer_token_file")
+    if address.path in ("", "/"):
+        address = address.copy_with(path="/metrics")
+    if "model" in address.params:
+        address = address.copy_set_param("autoload", "false")
+    return address
