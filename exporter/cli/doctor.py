@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from exporter.cli.serve import EXIT_CONFIG, endpoints_of, host_name, terms_of
+from exporter.cli import status
+from exporter.cli.build import host_name
+from exporter.cli.serve import endpoints_of, terms_of
 from exporter.clock import SystemClock
-from exporter.config.load import ConfigError, load
+from exporter.config import ConfigError, load
 from exporter.ledger.ledger import LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import MustRestartError, ServerReading
@@ -25,7 +27,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         config = load(config_file)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIG
+        return status.CONFIGURATION
     endpoints = endpoints_of(config, clock)
     nvml = NvmlSource(clock)
     gatherer = Gatherer(clock, DEADLINE)

@@ -3,25 +3,23 @@
 import ctypes
 import hashlib
 import logging
-import os
-import platform
 import signal
-import socket
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter import __version__
+from exporter.cli import status
+from exporter.cli.build import build, host_name
 from exporter.clock import Clock, SystemClock
-from exporter.config.load import ConfigError, load
+from exporter.config import ConfigError, load
 from exporter.config.settings import Config
 from exporter.cost.policy import Terms
 from exporter.exposition.server import WebServer
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.readings import MustRestartError, ServerKey
-from exporter.report import Build, ConfigRow
+from exporter.report import ConfigRow
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Endpoint, Plan, Sampler, close
 from exporter.sources.footprint import Footprint
@@ -32,10 +30,6 @@ from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 log = logging.getLogger(__name__)
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 2
 
 LONGEST_READ: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 GAP_INTERVALS: Final = 3
@@ -67,17 +61,6 @@ def terms_of(config: Config, host: str) -> Terms:
     )
 
 
-def build() -> Build:
-    """Which exporter this is. The revision is stamped by whoever builds an image."""
-    revision = os.environ.get("INFERENCE_COST_EXPORTER_REVISION", "")
-    return Build(__version__, revision, platform.python_version())
-
-
-def host_name() -> str:
-    """The host as configuration patterns know it: in Kubernetes the node, else the host name."""
-    return os.environ.get("NODE_NAME") or socket.gethostname()
-
-
 def serve(flags: Flags) -> int:
     """Run the daemon until it is told to stop; returns the exit status."""
     _one_arena()
@@ -87,10 +70,10 @@ def serve(flags: Flags) -> int:
         ledger = Ledger.open(flags.ledger_path or config.ledger_path, clock)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIG
+        return status.CONFIGURATION
     except LedgerError as error:
         log.error("cannot open the ledger", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
-        return EXIT_FAILED
+        return status.FAILED
     if not ledger.persistent:
         log.warning(
             "the ledger is in memory: totals are lost at a restart", extra={"problem": ledger.problem}
@@ -125,19 +108,18 @@ class _Daemon:
             self._web.start()
         except OSError as error:
             log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
-            return EXIT_FAILED
-        log.info("listening", extra={"url": self._web.url, "version": __version__})
+            return status.FAILED
         try:
             self._sampler.run(self._stop)
         except MustRestartError as error:
             log.error("must be restarted", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
-            return EXIT_FAILED
+            return status.FAILED
         finally:
             self._web.close()
             self._gatherer.close()
             close((self._nvml, *self._endpoints))
         log.info("stopped")
-        return EXIT_OK
+        return status.OK
 
     def reload(self) -> None:
         """Swap the configuration whole, or keep the old one.

@@ -11,33 +11,27 @@ class ReplayClock:
 
     def __init__(self, real: Clock, back: Nanoseconds) -> None:
         self._real = real
-        self._behind = back
-        self._began = real.elapsed()
+        self._behind = True
+        self._elapsed = real.elapsed() - back
+        self._wall = real.wall() - back
 
     def turn(self, step: Nanoseconds) -> bool:
         """Move on by a step; false once the present is reached."""
-        now = self._real.elapsed()
-        # The past gets older while it is replayed: what was replayed counts from where the replay began.
-        self._behind += now - self._began
-        self._began = now
-        if self._behind <= step:
-            self._behind = 0
+        if self._elapsed + step >= self._real.elapsed():
+            self._behind = False
             return False
-        self._behind -= step
+        self._elapsed += step
+        self._wall += step
         return True
 
     def elapsed(self) -> Nanoseconds:
-        """Boot time, less what is still to be replayed."""
-        return self._reading(self._real.elapsed())
+        """Boot time as of the moment that is replayed."""
+        return self._elapsed if self._behind else self._real.elapsed()
 
     def wall(self) -> Instant:
-        """Calendar time, less what is still to be replayed."""
-        return self._reading(self._real.wall())
+        """Calendar time as of the moment that is replayed."""
+        return self._wall if self._behind else self._real.wall()
 
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
         """Wait as the host's clock does."""
         return self._real.wait(stop, duration)
-
-    def _reading(self, now: int) -> int:
-        standing = self._real.elapsed() - self._began if self._behind else 0
-        return now - self._behind - standing

@@ -21,6 +21,7 @@ IDLE_WATTS: Final = 72.0
 BUSY_WATTS: Final = 590.0
 LIMIT_WATTS: Final = 700.0
 HOURS_PER_DAY: Final = 24
+SUBSTEP: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
 RESTART_LASTS: Final[Nanoseconds] = 3 * NANOSECONDS_PER_MINUTE
 
 
@@ -28,8 +29,7 @@ RESTART_LASTS: Final[Nanoseconds] = 3 * NANOSECONDS_PER_MINUTE
 class Traffic:
     """What one simulated server is asked for. Rates are requests a second at the day's peak.
 
-    `busy_at_peak` is how busy its GPUs then are.
-    `until_hours` is when its users leave, in hours of the story.
+    `busy_at_peak` is how busy its GPUs then are; the seconds are of one request.
     """
 
     server: str
@@ -42,7 +42,6 @@ class Traffic:
     generation: int
     prefill_seconds: float
     decode_seconds: float
-    until_hours: float = math.inf
 
 
 TRAFFIC: Final = (
@@ -50,7 +49,7 @@ TRAFFIC: Final = (
         "chat-70b", "meta-llama/Llama-3.3-70B-Instruct", (0, 1, 2, 3), 6.0, 0.92, 1100, 0.55, 340, 0.21, 9.5
     ),
     Traffic("search-8b", "Qwen/Qwen3-8B", (4, 5), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9),
-    Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, until_hours=5.0),
+    Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1),
 )
 
 
@@ -69,25 +68,35 @@ class _Counters:
 
 
 class Host:
-    """The whole host at one moment; `advance` moves it on, the same way every time."""
+    """The whole host at one moment; `advance` moves it on, the same way every time.
 
-    def __init__(self, start: Instant, restart_at: Instant) -> None:
-        self._start = start
+    The first server's process is gone for three minutes from `restart_at`; the last one's users leave at
+    `deserted_at`.
+    """
+
+    def __init__(self, start: Instant, restart_at: Instant, deserted_at: Instant) -> None:
         self._now = start
         self._restart_at = restart_at
+        self._deserted_at = deserted_at
         self._counters = {traffic.server: _Counters(start) for traffic in TRAFFIC}
         self._energy = [float(1000 * gpu) for gpu in range(GPUS)]
         self._busy = [0.0] * GPUS
 
     def advance(self, now: Instant) -> None:
-        """Serve what was asked for since the last call."""
-        lasted = seconds(max(0, now - self._now))
-        self._now = max(now, self._now)
-        self._busy = [0.0] * GPUS
-        for traffic in TRAFFIC:
-            self._serve(traffic, lasted)
-        for gpu, busy in enumerate(self._busy):
-            self._energy[gpu] += _watts(busy) * lasted
+        """Serve what was asked for since the last call, minute by minute; utilization is the mean over it."""
+        began, busy_seconds = self._now, [0.0] * GPUS
+        while self._now < now:
+            until = min(now, self._now + SUBSTEP)
+            lasted = seconds(until - self._now)
+            self._now = until
+            self._busy = [0.0] * GPUS
+            for traffic in TRAFFIC:
+                self._serve(traffic, lasted)
+            for gpu, busy in enumerate(self._busy):
+                self._energy[gpu] += _watts(busy) * lasted
+                busy_seconds[gpu] += busy * lasted
+        if self._now > began:
+            self._busy = [busy / seconds(self._now - began) for busy in busy_seconds]
 
     def down(self, server: str) -> bool:
         """Whether a server's process is gone just now."""
@@ -124,8 +133,8 @@ class Host:
         if self.down(traffic.server):
             self._counters[traffic.server] = _Counters(self._now)
             return
-        story_hours = (self._now - self._start) / NANOSECONDS_PER_HOUR
-        load = day_curve(self._now) if story_hours < traffic.until_hours else 0.0
+        deserted = traffic is TRAFFIC[-1] and self._now >= self._deserted_at
+        load = 0.0 if deserted else day_curve(self._now)
         requests = traffic.peak * load * lasted
         counters.requests += requests
         counters.computed += requests * traffic.prompt * (1 - traffic.cached_ratio)

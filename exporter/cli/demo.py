@@ -1,0 +1,38 @@
+"""The demo's wiring: the simulated host in place of the sources, everything behind them as it is."""
+
+import logging
+import signal
+import sys
+import threading
+
+from exporter.cli import status
+from exporter.cli.build import build
+from exporter.clock import SystemClock
+from exporter.demo.story import invitation, replay, stage
+from exporter.exposition.server import WebServer
+from exporter.sources.footprint import Footprint
+
+log = logging.getLogger(__name__)
+
+
+def demo(listen_address: str) -> int:
+    """Serve the simulated host until stopped; returns the exit status."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    set_up = stage(SystemClock(), Footprint(), build())
+    web = WebServer(listen_address, set_up.sampler.current, set_up.clock, None, build())
+    try:
+        web.start()
+    except OSError as error:
+        log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+        return status.FAILED
+    logging.disable(logging.WARNING)  # the restart that is replayed is told below, not as news
+    replay(set_up)
+    logging.disable(logging.NOTSET)
+    sys.stdout.write(invitation(web.url.rstrip("/")))
+    sys.stdout.flush()
+    set_up.sampler.run(stop)
+    web.close()
+    set_up.ledger.close()
+    return status.OK

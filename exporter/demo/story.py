@@ -1,0 +1,121 @@
+"""The demo's story: this month of the simulated host, replayed through the real books, then live."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any, Final
+
+from exporter.clock import Clock
+from exporter.config import Config, parse
+from exporter.cost.policy import Terms
+from exporter.demo.clock import ReplayClock
+from exporter.demo.host import TRAFFIC, Host
+from exporter.demo.sources import SimulatedNvml, SimulatedServer
+from exporter.ledger.ledger import Ledger
+from exporter.readings import ServerKey, Source
+from exporter.report import Build, ConfigRow
+from exporter.sampler.answer import Setting
+from exporter.sampler.sampler import Footprint, Plan, Sampler
+from exporter.sources.gather import Gathered, read
+from exporter.tariff.calendar import month_of
+from exporter.tariff.tariff import Tariff
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Nanoseconds
+
+HOST: Final = "demo-p5"
+DAY: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
+STRIDE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
+"""A replayed tick of the days before the last one."""
+STEP: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""A replayed tick of the last day."""
+RESTARTED: Final[Nanoseconds] = 7 * NANOSECONDS_PER_HOUR
+"""How long ago the first server was restarted."""
+DESERTED: Final[Nanoseconds] = 19 * NANOSECONDS_PER_HOUR
+"""How long ago the last server lost its users."""
+
+PROGRESS_EVERY: Final = 100
+"""Replayed ticks between two words of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that is set up before the story is told. `length` is how far back it begins."""
+
+    clock: ReplayClock
+    sampler: Sampler
+    ledger: Ledger
+    live: Plan
+    length: Nanoseconds
+
+
+def configuration() -> Config:
+    """The configuration that the demo runs on, read as any other."""
+    return parse(files("exporter.demo").joinpath("demo.yaml").read_bytes())
+
+
+def stage(real: Clock, footprint: Footprint, build: Build) -> Stage:
+    """Set up the simulated host as it was when the month began, at least a day ago; books in memory."""
+    config = configuration()
+    now = real.wall()
+    length = max(DAY, now - month_of(now, config.timezone).start)
+    clock = ReplayClock(real, length)
+    host = Host(clock.wall(), now - RESTARTED, now - DESERTED)
+    ledger = Ledger.open(None, clock)
+    replayed = Terms(
+        tariff=Tariff(HOST, config.hardware, config.overheads),
+        zone=config.timezone,
+        ownership=config.ownership,
+        split=config.split,
+        limits=config.limits,
+        gap_after=2 * STRIDE,
+    )
+    endpoints = tuple(
+        SimulatedServer(host, ServerKey(server.namespace, server.name), server.url)
+        for server in config.servers
+    )
+
+    def plan(terms: Terms) -> Plan:
+        return Plan(Setting(config, terms, build, ConfigRow(config.hash, True, now)), endpoints)
+
+    def gather(sources: Iterable[Source[Any]]) -> list[Gathered]:
+        host.advance(clock.wall())
+        return [read(source, clock) for source in sources]
+
+    sampler = Sampler(clock, gather, SimulatedNvml(host), ledger, footprint, plan(replayed))
+    live = plan(replace(replayed, gap_after=2 * STEP))
+    return Stage(clock, sampler, ledger, live, length)
+
+
+def replay(set_up: Stage) -> None:
+    """Tell the month in a few seconds, with progress on standard error; the next tick is live."""
+    began = set_up.clock.elapsed()
+    set_up.sampler.tick()
+    ticks = 0
+    while set_up.clock.turn(STEP if set_up.clock.elapsed() - began >= set_up.length - DAY else STRIDE):
+        set_up.sampler.tick()
+        ticks += 1
+        if ticks % PROGRESS_EVERY == 0:
+            done = (set_up.clock.elapsed() - began) * 100 // set_up.length
+            sys.stderr.write(f"\rsimulating the month so far: {min(done, 100)} %")
+            sys.stderr.flush()
+    sys.stderr.write("\rsimulating the month so far: done \n")
+    set_up.sampler.plan(set_up.live)
+
+
+def invitation(url: str) -> str:
+    """What to look at, for the terminal."""
+    servers = ", ".join(traffic.server for traffic in TRAFFIC)
+    return f"""
+A simulated host of 8 H100s serves {servers}.
+It rents for 55.04 dollars an hour, and its month is heading past the budget of 27,000 dollars.
+
+  {url}/          the page of this host
+  {url}/metrics   what Prometheus scrapes
+  {url}/cost.json the page's figures
+
+  curl -s {url}/metrics | grep -E '^inference_(monthly_run_rate|month_projected|budget)_dollars'
+  curl -s {url}/metrics | grep '^inference_cost_dollars_per_million_tokens'
+
+archive-13b holds a GPU and serves nobody: what a million of its tokens costs is absent, its dollars are not.
+Stop with Ctrl-C. The books are in memory and end with it.
+"""
