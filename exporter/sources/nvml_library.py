@@ -1,0 +1,185 @@
+"""The only door to `pynvml`: guarded calls, and when NVML is opened, given up and opened again.
+
+Codes and names are those of nvml.h.
+NVML is kept open: where persistence mode is off, closing it unloads the GPUs and resets their counters.
+"""
+
+import os
+from typing import Any, Final
+
+import pynvml
+
+from exporter.clock import Clock
+from exporter.readings import MustRestartError, ReadFailedError
+from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
+
+UNINITIALIZED: Final = 1
+NOT_SUPPORTED: Final = 3
+NO_PERMISSION: Final = 4
+NOT_FOUND: Final = 6
+DRIVER_NOT_LOADED: Final = 9
+LIBRARY_NOT_FOUND: Final = 12
+FUNCTION_NOT_FOUND: Final = 13
+GPU_IS_LOST: Final = 15
+RESET_REQUIRED: Final = 16
+LIB_RM_VERSION_MISMATCH: Final = 18
+ARGUMENT_VERSION_MISMATCH: Final = 25
+GPU_NOT_FOUND: Final = 28
+UNKNOWN: Final = 999
+GARBLED: Final = -1
+"""Ours: the driver answered with text that is not UTF-8."""
+
+ENDED: Final = frozenset({UNINITIALIZED, DRIVER_NOT_LOADED, LIB_RM_VERSION_MISMATCH})
+"""NVML as a whole is of no use any more, whatever was asked."""
+
+NEEDS_REOPENING: Final = frozenset({RESET_REQUIRED, GPU_NOT_FOUND})
+"""This GPU will not answer before NVML is closed and opened; others may."""
+
+RETRY: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+"""NVML is opened, and a lost GPU looked for, at most this often."""
+
+REOPEN: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
+"""For the sake of single GPUs NVML is closed and opened at most this often: the others answer meanwhile."""
+
+UNKNOWN_OPENINGS: Final = 20
+"""So many refusals with "Unknown Error" in a row (10 minutes) do not heal without a new container."""
+
+REASONS: Final = {
+    UNINITIALIZED: "uninitialized",
+    NOT_SUPPORTED: "not_supported",
+    NO_PERMISSION: "no_permission",
+    DRIVER_NOT_LOADED: "driver_not_loaded",
+    LIBRARY_NOT_FOUND: "library_missing",
+    FUNCTION_NOT_FOUND: "function_missing",
+    GPU_IS_LOST: "gpu_lost",
+    RESET_REQUIRED: "reset_required",
+    LIB_RM_VERSION_MISMATCH: "version_mismatch",
+    ARGUMENT_VERSION_MISMATCH: "version_mismatch",
+    GPU_NOT_FOUND: "gpu_not_found",
+    UNKNOWN: "unknown",
+    GARBLED: "garbled",
+}
+
+ADVICE: Final = {
+    LIBRARY_NOT_FOUND: "libnvidia-ml.so.1 was not found; install the NVIDIA driver, or run the container "
+    "with the NVIDIA runtime and NVIDIA_DRIVER_CAPABILITIES=utility",
+    DRIVER_NOT_LOADED: "the NVIDIA kernel driver is not loaded; this is normal while it is being upgraded",
+    NO_PERMISSION: "no access to the NVIDIA device nodes (/dev/nvidiactl, /dev/nvidia0, ...)",
+}
+
+MISMATCH: Final = (
+    "the NVIDIA driver was replaced and this process still holds the old NVML library (version mismatch); "
+    "restart it, and in a container create the container anew so that the new library is mounted"
+)
+
+NO_DEVICES: Final = (
+    "NVML refused to open with Unknown Error {attempts} times in {minutes} minutes; in a container the "
+    "device rules for /dev/nvidia* are most likely gone (systemctl daemon-reload drops them), and only a "
+    "new container gets them back; to keep them, name the device nodes in the container's specification or use CDI"
+)
+
+
+class CallFailedError(Exception):
+    """One NVML call returned `code`."""
+
+    def __init__(self, function: str, code: int) -> None:
+        super().__init__(f"{function} returned {code} ({reason(code)})")
+        self.code = code
+
+
+def reason(code: int) -> str:
+    """A fixed word for a code."""
+    return REASONS.get(code, "other")
+
+
+class Library:
+    """NVML in this process. Used by one thread; only `calling` is read by others."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._is_open = False
+        self._retry_at: Nanoseconds | None = None
+        self._reopen_at: Nanoseconds = 0
+        self._refusal = ("", "")
+        self._unknown_openings = 0
+        self.wants_reopening = False
+        """Set when a GPU says that it will not answer before NVML is opened again."""
+        self.calling = ""
+        """The call that is running, or ran last."""
+
+    def call(self, function: str, *arguments: object) -> Any:
+        """Call a function of `pynvml`.
+
+        Raises:
+            CallFailedError: it failed, in whichever of pynvml's ways.
+        """
+        self.calling = function
+        try:
+            return getattr(pynvml, function)(*arguments)
+        except pynvml.NVMLError as error:
+            raise CallFailedError(function, error.value) from None
+        except (
+            pynvml.NVMLLibraryMismatchError,
+            AttributeError,
+        ):  # the first is no NVMLError; an old pynvml lacks names
+            raise CallFailedError(function, FUNCTION_NOT_FOUND) from None
+        except UnicodeDecodeError:
+            raise CallFailedError(function, GARBLED) from None
+
+    def open(self) -> bool:
+        """Make sure that NVML is open; true where this call opened it, so that nothing known before holds.
+
+        Raises:
+            ReadFailedError: it cannot be opened; tried every 30 s at most, else refused for the same reason.
+            MustRestartError: this process will never be able to.
+        """
+        now = self._clock.elapsed()
+        may_try = self._retry_at is None or now >= self._retry_at
+        if self._is_open and self.wants_reopening and may_try and now >= self._reopen_at:
+            self._reopen_at = now + REOPEN
+            self.close()
+        if self._is_open:
+            return False
+        if not may_try:
+            raise ReadFailedError(*self._refusal)
+        self._retry_at = now + RETRY
+        os.environ.pop(
+            "NVML_MPS_DEVICE_ENUMERATION", None
+        )  # would hide GPUs from NVML (driver 610 and newer)
+        try:
+            self.call("nvmlInit")
+        except CallFailedError as error:
+            self._unknown_openings = self._unknown_openings + 1 if error.code == UNKNOWN else 0
+            raise self._refuse(error) from error
+        self._is_open = True
+        self._unknown_openings = 0
+        self.wants_reopening = False
+        return True
+
+    def failure(self, error: CallFailedError) -> ReadFailedError | MustRestartError:
+        """What a failed call means for the whole read; NVML is closed where it has ended."""
+        self.wants_reopening |= error.code in NEEDS_REOPENING
+        if error.code not in ENDED:
+            return ReadFailedError(reason(error.code), str(error))
+        self.close()
+        return self._refuse(error)
+
+    def close(self) -> None:
+        """Close NVML if it is open."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self.call("nvmlShutdown")
+        except CallFailedError:
+            return  # the driver is gone, and with it what was to be closed
+
+    def _refuse(self, error: CallFailedError) -> ReadFailedError | MustRestartError:
+        if error.code == LIB_RM_VERSION_MISMATCH:
+            return MustRestartError(MISMATCH)
+        if self._unknown_openings >= UNKNOWN_OPENINGS:
+            minutes = UNKNOWN_OPENINGS * RETRY // NANOSECONDS_PER_MINUTE
+            return MustRestartError(NO_DEVICES.format(attempts=UNKNOWN_OPENINGS, minutes=minutes))
+        advice = ADVICE.get(error.code)
+        self._refusal = (reason(error.code), f"{error}: {advice}" if advice else str(error))
+        return ReadFailedError(*self._refusal)
