@@ -72,12 +72,19 @@ def test_the_namespace_allows_what_the_pod_needs(manifests: dict[str, Manifest])
 
 def test_it_sees_every_gpu_and_takes_none(pod: Manifest, container: Manifest) -> None:
     """The runtime shows all GPUs for reading; a request would take a GPU away from serving."""
-    environment = {item["name"]: item["value"] for item in container["env"]}
+    environment = {item["name"]: item["value"] for item in container["env"] if "value" in item}
 
     assert pod["runtimeClassName"] == "nvidia"
     assert environment == {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
     named = [resource for amounts in container["resources"].values() for resource in amounts]
     assert set(named) == {"cpu", "memory"}
+
+
+def test_the_exporter_knows_its_node(container: Manifest) -> None:
+    """Prices matched by host mean the node's name; the pod's host name changes with the pod."""
+    (node,) = [item for item in container["env"] if item["name"] == "NODE_NAME"]
+
+    assert node["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
 
 
 def test_a_driver_upgrade_can_evict_it(pod: Manifest) -> None:
