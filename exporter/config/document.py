@@ -20,7 +20,7 @@ MOST_NODES: Final = 100_000
 
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TAB_INDENT = re.compile(r"^ *(\t)\s*[^\s#]", re.MULTILINE)
+_TAB_INDENT = re.compile(r"^ *(\t)", re.MULTILINE)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
@@ -92,9 +92,8 @@ def document(data: bytes) -> Node | None:
         return _tree(_events(text))
     except yaml.MarkedYAMLError as error:
         words = ": ".join(part for part in (error.context, error.problem) if part)
-        raise NotAllowedError(
-            error.problem_mark and _place(error.problem_mark), f"is not YAML: {words}"
-        ) from None
+        place = _place(error.problem_mark) if error.problem_mark else None
+        raise NotAllowedError(place, f"is not YAML: {words}") from None
     except yaml.YAMLError as error:
         raise NotAllowedError(None, f"is not YAML: {error}") from None
 

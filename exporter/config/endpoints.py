@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -12,8 +11,9 @@ from exporter.config.document import Node, Scalar, Sequence
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, found
 from exporter.config.settings import Server
-from exporter.config.values import AbsolutePath, Label, Number, Whole, scalar
+from exporter.config.values import AbsolutePath, Choice, Label, Number, Whole, plain, scalar
 from exporter.cost.postings import OTHER, UNALLOCATED
+from exporter.engines.catalogue import ENGINES
 
 URL_CHARACTERS: Final = 2048
 MOST_GPUS: Final = 1024
@@ -27,6 +27,9 @@ Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
 """Stands for `all`, which an empty list never does: it is refused."""
 
+EVERY: Final = "(any)"
+"""Stands for a GPU that only servers on all GPUs hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Url:
@@ -38,25 +41,24 @@ class Url:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, "URL like http://127.0.0.1:8000/metrics").text
+        said = "this" if "@" in text else shown(text)  # what stands before an @ may be a password
         if len(text) > URL_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
-            raise RefusedError(
-                f"{shown(text)} is no URL: write printable ASCII without spaces, percent-encoded"
-            )
+            raise RefusedError(f"{said} is no URL: write printable ASCII without spaces, percent-encoded")
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise RefusedError(f"{shown(text)} is no URL: {error}") from None
-        if parts.scheme not in _SCHEMES:
-            raise RefusedError(f"{shown(text)} is not read; write a URL that begins with http:// or https://")
+            raise RefusedError(f"{said} is no URL: {error}") from None
         if "@" in parts.netloc:
             raise RefusedError("has a user or password in it; use metrics.bearer_token_file")
+        if parts.scheme not in _SCHEMES:
+            raise RefusedError(f"{said} is not read; write a URL that begins with http:// or https://")
         if "#" in text:
-            raise RefusedError(f"{shown(text)} has a fragment (#), which is never sent; remove it")
+            raise RefusedError(f"{said} has a fragment (#), which is never sent; remove it")
         if not _is_host(parts):
-            raise RefusedError(f"{shown(text)} has no valid host; write a name or an address")
+            raise RefusedError(f"{said} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
-            raise RefusedError(f"{shown(text)} has no valid port; write 1 to 65535, or none")
+            raise RefusedError(f"{said} has no valid port; write 1 to 65535, or none")
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
 
 
@@ -135,8 +137,8 @@ GPUS = Key(
 )
 ENGINE = Key(
     "engine",
-    Label("engine name"),
-    "The software it runs, like vllm; without it the page that the server exports tells.",
+    Choice(tuple(ENGINES)),
+    "The software it runs; without it the page that the server exports tells.",
 )
 NAMESPACE = Key("namespace", Label("namespace"), "A namespace to show it under; empty without it.")
 SHARE = Key(
@@ -199,27 +201,23 @@ def _urls_are_told_once(items: list[Item[Server]], walk: Walk) -> bool:
 
 
 def _shares_fit(items: list[Item[Server]], walk: Walk) -> bool:
-    """The configured shares of one GPU are at most 1 together. A server on all GPUs shares every one."""
-    everywhere = Decimal(0)
-    shares: defaultdict[int | str, Decimal] = defaultdict(Decimal)
+    """The configured shares of one GPU are at most 1 together; replicas have one share of it."""
+    shares: dict[int | str, dict[tuple[str, str], Decimal]] = {EVERY: {}}
     for item in items:
-        share = item.value.gpu_share_ratio
-        if share is None:
+        server = item.value
+        if server.gpu_share_ratio is None:
             continue
-        if item.value.gpus is None:
-            everywhere += share
-            touched = list(shares)
-        else:
-            touched = list(item.value.gpus)
-            for gpu in touched:
-                shares[gpu] += share
-        total, gpu = max(
-            ((shares[gpu] + everywhere, str(gpu)) for gpu in touched), default=(everywhere, "all")
-        )
-        if total > 1:
-            message = f"the shares of GPU {gpu} come to {total}; make them at most 1 together"
-            item.refuse(SHARE.name, message, walk)
-            return False
+        key = (server.namespace, server.name)
+        for gpu in list(shares) if server.gpus is None else server.gpus:
+            held = shares.setdefault(gpu, dict(shares[EVERY]))
+            if held.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
+                message = f"is {plain(held[key])} for another replica on GPU {gpu}; give both the same"
+                item.refuse(SHARE.name, message, walk)
+                return False
+            if (total := sum(held.values(), Decimal(0))) > 1:
+                message = f"the shares of GPU {gpu} come to {plain(total)}; make them at most 1 together"
+                item.refuse(SHARE.name, message, walk)
+                return False
     return True
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.config.moments import Day, Moment
 from exporter.config.problems import BrokenError
-from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, exactly_one, together
+from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, exactly_one, missing, together
 from exporter.config.values import DOLLAR_DECIMALS, Label, Number, Pattern, Whole
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Owned, Rented, RentPrice
 
@@ -106,7 +106,7 @@ def _hosts_say_their_gpus(block: Block) -> bool:
     if not block.meant.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
         return False
     if of_host:
-        block.refuse(None, f"{GPUS_PER_HOST.name} is missing: {GPUS_PER_HOST.help}")
+        block.refuse(None, missing(GPUS_PER_HOST))
     else:
         block.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
     return False

@@ -107,7 +107,8 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def _nearest_zone(name: str) -> str:
-    alike = get_close_matches(name[:ZONE_CHARACTERS], sorted(zoneinfo.available_timezones()), n=1)
+    names = sorted(zoneinfo.available_timezones() - {"localtime"})
+    alike = get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
     return f"did you mean {alike[0]}?" if alike else "write one like UTC or Europe/Berlin"
 
 

@@ -125,7 +125,7 @@ class Table(Generic[T_co]):
                 good = False
                 if key.name in block.meant:
                     continue
-                walk.problems.note(node.place, path, f"{key.name} is missing: {key.help}")
+                walk.problems.note(node.place, path, missing(key))
         for rule in self.rules:
             good &= rule(block)
         if not good:
@@ -221,6 +221,12 @@ def found(node: Node) -> str:
     return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
 
 
+def missing(key: Key[object]) -> str:
+    """What to say of a key that is needed and not given."""
+    sentence = key.help.partition(". ")[0].removesuffix(".")
+    return f"{key.name} is missing: {sentence[0].lower()}{sentence[1:]}"
+
+
 def dotted(path: str, name: str) -> str:
     """A path with one more name."""
     return f"{path}.{name}" if path else name
@@ -263,7 +269,7 @@ def together(key: Key[object], needed: Key[object]) -> Rule:
         if needed.name in block.meant or key.name in block.meant:
             return False
         if key in block:
-            block.refuse(None, f"{needed.name} is missing: {needed.help}")
+            block.refuse(None, missing(needed))
         else:
             block.refuse(needed, f"goes with {key.name} only; remove it")
         return False

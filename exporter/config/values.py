@@ -32,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 def scalar(node: Node, wanted: str) -> Scalar:
     """The node, if a single value was written."""
     if not isinstance(node, Scalar) or node.empty:
-        raise RefusedError(f"must be a {wanted}, not {found(node)}")
+        raise RefusedError(f"must be {article(wanted)} {wanted}, not {found(node)}")
     return node
 
 
@@ -242,6 +242,11 @@ def number(node: Node, wanted: str) -> Decimal:
     if _SEPARATED.fullmatch(text):
         raise RefusedError(f"{shown(text)} has separators; write the digits only, with a point for decimals")
     raise RefusedError(f"must be a {wanted}, not {shown(text)}")
+
+
+def article(words: str) -> str:
+    """A or an."""
+    return "an" if words[0] in "aeiou" else "a"
 
 
 def plain(value: Decimal) -> str:

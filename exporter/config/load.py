@@ -21,6 +21,8 @@ from exporter.config.problems import (
 from exporter.config.schema import Walk
 from exporter.config.settings import Config
 
+__all__ = ["ConfigError", "load", "parse"]
+
 UNNAMED = "configuration"
 """Stands for the file's name where the bytes came from elsewhere."""
 

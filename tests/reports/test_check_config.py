@@ -1,0 +1,56 @@
+"""check-config says ok and what the file comes to, or everything that is wrong."""
+
+from pathlib import Path
+
+from exporter.reports.check_config import check_config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def test_a_good_file_is_ok_and_told_in_words() -> None:
+    """The first line is ok; every rule of money is repeated with its unit."""
+    status, text = check_config(CONFIGS / "good-design.yaml")
+
+    lines = [line.strip() for line in text.splitlines()]
+    assert status == 0
+    assert lines[0] == f"ok: {CONFIGS / 'good-design.yaml'}"
+    assert "chat: 27000 dollars per month for product chat" in lines
+    assert (
+        "hardware[0].owned: host dc1-*, model *H100*, UUID any: owned, 280000 dollars for 8 GPUs, "
+        "in service 2026-02-01, 4 years, adders 0.15, residual 0.1, support 22000 a year, "
+        "insurance 0 a year, annuity at 0.08; electricity 0.12 dollars per kWh x PUE 1.35 x host factor 1.8"
+    ) in lines
+    assert (
+        "hardware[1].rented: host any, model any, UUID GPU-5*: rented, "
+        "55.04 dollars per hour of 8 GPUs from 2026-01-01, then "
+        "41.28 dollars per hour of 8 GPUs from 2026-11-01 (EDP 25 %); power is in the rent"
+    ) in lines
+    assert "network: 1.1 dollars per hour per host, host dc1-*" in lines
+    assert "staff: 536000 dollars per year per fleet" in lines
+    assert "chat-8b: http://127.0.0.1:8000/metrics, all GPUs, engine as its page tells, share 0.7" in lines
+    assert "ml/r1: https://127.0.0.1:9400/metrics, GPUs GPU-5a, 7, engine as its page tells" in lines
+    assert "namespace search-*, server any: product search, team retrieval" in lines
+    assert "server any, model any: auto, weights prompt 1, cached 0.1, generation 3" in lines
+
+
+def test_the_defaults_are_ok() -> None:
+    """No file is a supported install, and what is missing is said."""
+    status, text = check_config(None)
+
+    assert status == 0
+    assert text.startswith("ok: defaults\ninterval: 10 s\ntime zone: UTC\n")
+    assert "hardware: no rule: no GPU has a price\n" in text
+    assert "fleet: 27000 dollars per month for everything\n" in text
+
+
+def test_a_bad_file_is_refused_with_its_problems(tmp_path: Path) -> None:
+    """Status 2 and one line for each problem."""
+    path = tmp_path / "ice.yaml"
+    path.write_text("intervall: 10s\nlimits: {models: 0}\n")
+    status, text = check_config(path)
+
+    assert status == 2
+    assert text.splitlines() == [
+        f"{path}:1:1: intervall: unknown key; did you mean interval?",
+        f'{path}:2:18: limits.models: "0" is out of range: models, 1 to 1000',
+    ]
