@@ -181,6 +181,11 @@ class Source(Protocol[T_co]):
         """The value of the `source` label."""
         ...
 
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """Failures that did not cost the last reading, by reason."""
+        ...
+
     def read(self) -> T_co:
         """Read once.
 

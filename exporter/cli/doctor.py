@@ -13,6 +13,7 @@ from exporter.ledger.ledger import LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import MustRestartError, ServerReading
 from exporter.reports import doctor as report
+from exporter.sampler.sampler import close
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -45,8 +46,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     diagnosis = report.diagnose(config, terms_of(config, host_name()), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
-    for source in (nvml, *endpoints):
-        source.close()
+    close((nvml, *endpoints))
     return diagnosis.status
 
 

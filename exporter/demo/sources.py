@@ -15,6 +15,7 @@ class SimulatedNvml:
 
     host: Host
     name: str = "nvml"
+    errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> tuple[GpuReading, ...]:
         """All GPUs, as they are now."""
@@ -33,6 +34,7 @@ class SimulatedServer:
         self.key = key
         self.url = url
         self.name = f"server:{key.server}"
+        self.errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> ServerReading:
         """The server's page.

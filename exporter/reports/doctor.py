@@ -150,7 +150,7 @@ def _gpus(
 def _server(
     reading: ServerReading, problem: str, held: Iterable[Holder], gpus: tuple[GpuReading, ...]
 ) -> ServerLine:
-    tokens = {
+    tokens: dict[str, int] = {
         kind: round(sum(c.sign * c.value for c in reading.counters if c.quantity == kind))
         for kind in KINDS
         if any(counter.quantity == kind for counter in reading.counters)

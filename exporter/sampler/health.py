@@ -29,19 +29,25 @@ class Health:
 
     def note(self, gathered: Iterable[Gathered], wall: Instant) -> None:
         """Take in one tick. Sources that are no longer read are forgotten."""
-        kept: dict[str, _Record] = {}
+        by_source: dict[str, list[Gathered]] = {}
         for answer in gathered:
-            health = answer.health
-            record = self._records.get(health.source, _Record())
-            _tell(health.source, record, up=health.up, problem=answer.problem)
-            record.up, record.duration, record.problem = health.up, health.duration, answer.problem
-            if health.up:
-                record.last_success = wall
-            else:
-                record.errors[health.reason] += 1
-            record.errors.update(dict(health.errors))
-            kept[health.source] = record
-        self._records = kept
+            by_source.setdefault(answer.health.source, []).append(answer)
+        self._records = {source: self._noted(source, answers, wall) for source, answers in by_source.items()}
+
+    def _noted(self, source: str, answers: list[Gathered], wall: Instant) -> _Record:
+        """Replicas of one server are one source: it is up while all of them are."""
+        record = self._records.get(source, _Record())
+        failed = [answer for answer in answers if not answer.health.up]
+        problem = "; ".join(answer.problem for answer in failed)
+        _tell(source, record, up=not failed, problem=problem)
+        record.up, record.problem = not failed, problem
+        record.duration = max(answer.health.duration for answer in answers)
+        if not failed:
+            record.last_success = wall
+        record.errors.update(answer.health.reason for answer in failed)
+        for answer in answers:
+            record.errors.update(dict(answer.health.errors))
+        return record
 
     def count(self, source: str, reason: str, times: int) -> None:
         """Count a partial failure that the books found, not the source."""

@@ -43,7 +43,8 @@ def read(source: Source[Any], clock: Clock) -> Gathered:
     except ReadFailedError as failure:
         health = SourceHealth(source.name, up=False, duration=clock.elapsed() - began, reason=failure.reason)
         return Gathered(source, None, health, str(failure))
-    return Gathered(source, reading, SourceHealth(source.name, up=True, duration=clock.elapsed() - began))
+    took = clock.elapsed() - began
+    return Gathered(source, reading, SourceHealth(source.name, up=True, duration=took, errors=source.errors))
 
 
 class Gatherer:

@@ -62,6 +62,7 @@ class Nvml:
     """One GPU, half busy, unless it is told to fail."""
 
     name: str = "nvml"
+    errors: tuple[tuple[str, int], ...] = ()
     failure: str = ""
     utilization: float | None = 0.5
 
@@ -81,6 +82,7 @@ class Endpoint:
     key: ServerKey = CHAT
     url: str = "http://127.0.0.1:8000/metrics"
     name: str = "server:chat"
+    errors: tuple[tuple[str, int], ...] = ()
     generation: float = 0.0
     failure: str = ""
 
@@ -313,3 +315,25 @@ def test_a_slow_tick_skips_the_beats_it_missed(bench: Bench) -> None:
     bench.sampler.run(threading.Event())
 
     assert bench.clock.waited == [5 * NANOSECONDS_PER_SECOND]
+
+
+def test_replicas_are_one_source_that_is_up_while_all_are(bench: Bench) -> None:
+    """Two endpoints of one server: one silent one is seen, and its failures are counted once."""
+    silent = Endpoint(url="http://127.0.0.1:8001/metrics", failure="refused")
+    bench.sampler.plan(plan(bench.endpoint, silent))
+    report = bench.tick()
+
+    (row,) = [row for row in report.sources if row.source == "server:chat"]
+    assert (row.up, row.errors) == (False, {"connection": 1})
+    assert [server.up for server in report.servers] == [True, False]
+
+
+def test_failures_that_cost_no_reading_are_counted_too(bench: Bench) -> None:
+    """A malformed line, a refused energy delta: the source is up, and its errors say so."""
+    bench.endpoint.errors = (("malformed", 2),)
+    bench.tick()
+    report = bench.tick()
+
+    assert [(row.up, row.errors) for row in report.sources if row.source == "server:chat"] == [
+        (True, {"malformed": 4})
+    ]

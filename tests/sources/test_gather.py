@@ -22,6 +22,7 @@ class Scripted:
     name: str
     act: Callable[[], object]
     asked: int = 0
+    errors: tuple[tuple[str, int], ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> object:
