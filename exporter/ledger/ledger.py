@@ -11,10 +11,11 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, snapshot, store
+from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.lock import Lock
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.store import Contents, Pending, Store
+from exporter.ledger.store import Pending, Store
 from exporter.ledger.totals import Totals
 from exporter.readings import ServerKey
 from exporter.report import Books

@@ -7,9 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from exporter.cost.state import State
-from exporter.ledger import schema, snapshot, store
+from exporter.ledger import contents, schema, snapshot
+from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
-from exporter.ledger.store import Contents
 from exporter.report import Books
 from exporter.units import Instant
 
@@ -22,9 +22,9 @@ class LedgerReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        contents = self._contents()
-        self.id = contents.ledger
-        self.dropped = contents.dropped
+        found = self._contents()
+        self.id = found.ledger
+        self.dropped = found.dropped
 
     @classmethod
     def open(cls, path: Path) -> "LedgerReader":
@@ -60,11 +60,11 @@ class LedgerReader:
 
     def _contents(self) -> Contents:
         try:
-            with store.failures(self._path):
+            with contents.failures(self._path):
                 connection = schema.connect(self._path.absolute().as_uri() + "?mode=ro")
                 with closing(connection):
-                    store.check(connection, self._path)
-                    return store.contents(connection)
+                    contents.check(connection, self._path)
+                    return contents.read(connection)
         except DamagedError as error:
             raise LedgerError(f"{self._path} is no ledger that can be read: {error}") from error
         except sqlite3.Error as error:

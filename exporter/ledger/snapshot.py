@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Final
 
 from exporter.cost.postings import PHASES, Party, Slot
-from exporter.ledger.store import Contents
+from exporter.ledger.contents import Contents
 from exporter.ledger.totals import Totals, hour_of, minute_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Books, MonthKey, Window

@@ -2,38 +2,28 @@
 
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from exporter.cost.state import State
 from exporter.ledger import marks, rows, schema
-from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.contents import (
+    Contents,
+    check,
+    failures,
+    meta_of,
+    read,
+    refuse_other_files,
+    transaction,
+)
 from exporter.ledger.totals import Totals, hours_floor, minutes_kept
 from exporter.units import Instant
 
 SIDECARS: Final = ("", "-wal", "-shm")
 """What SQLite keeps under one name."""
-
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""The last is a statement that the file's tables do not fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """Everything in the file, as of one commit.
-
-    `state` carries `wall` and `accrued`; `texts` are its scopes as they are stored, unreadable ones included.
-    """
-
-    ledger: str
-    totals: Totals
-    state: State
-    texts: Mapping[marks.Scope, str]
-    dropped: tuple[str, ...] = ()
-    last_commit: Instant | None = None
 
 
 @dataclass(slots=True)
@@ -66,6 +56,7 @@ class Store:
             LedgerError: a later release wrote it.
             sqlite3.Error: it cannot be used here.
         """
+        refuse_other_files(path)
         with failures(path):
             connection = connect(path.absolute().as_uri())
             try:
@@ -76,7 +67,7 @@ class Store:
                 else:
                     check(connection, path)
                     _prepare(connection)
-                return cls(path, connect, connection), contents(connection)
+                return cls(path, connect, connection), read(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -134,89 +125,6 @@ class Store:
                 connection.close()
 
 
-@contextmanager
-def failures(path: Path) -> Iterator[None]:
-    """SQLite's errors on opening, told apart: damaged, locked, and the rest as they are."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _DAMAGED:
-            raise DamagedError(str(error)) from error
-        if code == sqlite3.SQLITE_BUSY:
-            raise LedgerLockedError(
-                f"{path} is locked by another program: close the shell or the backup that holds it"
-            ) from error
-        raise
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-    """One transaction: committed at the end, rolled back when anything raises."""
-    connection.execute(f"BEGIN {kind}")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        # Some errors have rolled back already.
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """See that the file is a ledger, whole, and one that this release may use.
-
-    Raises:
-        DamagedError: it is not ours or not whole.
-        LedgerError: a later release wrote it and says that this one must not use it.
-        sqlite3.Error: it cannot be read.
-    """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != schema.APPLICATION_ID:
-        raise DamagedError("it is another program's database")
-    (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if first != "ok":
-        raise DamagedError(str(first).replace("\n", " "))
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    reader = _integer(_meta(connection), "reader") or schema.VERSION
-    if version > schema.VERSION and reader > schema.VERSION:
-        raise LedgerError(
-            f"{path} has schema {version}, which releases before schema {reader} must not use; "
-            f"this one knows {schema.VERSION}: upgrade the exporter, or give it a --ledger.path of its own"
-        )
-
-
-def contents(connection: sqlite3.Connection) -> Contents:
-    """Read everything, as of one commit.
-
-    Raises:
-        DamagedError: what every ledger has is missing.
-        sqlite3.Error: it cannot be read.
-    """
-    with transaction(connection, "DEFERRED"):
-        meta = _meta(connection)
-        totals = rows.read(connection)
-        stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
-    state, dropped = marks.state(stored)
-    accrued, by_state, ledger = (
-        _integer(meta, "accrued"),
-        _integer(meta, "accrued_by_state"),
-        meta.get("ledger"),
-    )
-    if accrued is None or by_state is None or not isinstance(ledger, str):
-        raise DamagedError("its id or what it accrued is missing")
-    totals.accrued = accrued
-    return Contents(
-        ledger=ledger,
-        totals=totals,
-        state=replace(state, wall=_integer(meta, "wall"), accrued=by_state),
-        texts={(scope, key): body for scope, key, body in stored},
-        dropped=dropped,
-        last_commit=_integer(meta, "committed"),
-    )
-
-
 def set_aside(path: Path) -> Path:
     """Rename the file and what SQLite keeps beside it; the name it got.
 
@@ -256,17 +164,6 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
 
 
-def _meta(connection: sqlite3.Connection) -> dict[str, object]:
-    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
-
-
-def _integer(meta: Mapping[str, object], key: str) -> int | None:
-    value = meta.get(key)
-    if value is None or isinstance(value, int):
-        return value
-    raise DamagedError(f"`{key}` in its meta table is no integer")
-
-
 def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> None:
     for table in ("minute_cost", "minute_tokens"):
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
@@ -277,7 +174,7 @@ def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> 
 
 
 def _same(connection: sqlite3.Connection, ledger: str) -> None:
-    if _meta(connection).get("ledger") != ledger:
+    if meta_of(connection).get("ledger") != ledger:
         raise sqlite3.OperationalError("another ledger was put in its place")
 
 

@@ -1,0 +1,144 @@
+"""What a ledger's file holds, read and checked."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from exporter.cost.state import State
+from exporter.ledger import marks, rows, schema
+from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.totals import Totals
+from exporter.units import Instant
+
+_MAGIC: Final = b"SQLite format 3\0"
+
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""The last is a statement that the file's tables do not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything in the file, as of one commit.
+
+    `state` carries `wall` and `accrued`; `texts` are its scopes as they are stored, unreadable ones included.
+    """
+
+    ledger: str
+    totals: Totals
+    state: State
+    texts: Mapping[marks.Scope, str]
+    dropped: tuple[str, ...] = ()
+    last_commit: Instant | None = None
+
+
+@contextmanager
+def failures(path: Path) -> Iterator[None]:
+    """SQLite's errors on opening, told apart: damaged, locked, and the rest as they are."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            raise DamagedError(str(error)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise LedgerLockedError(
+                f"{path} is locked by another program: close the shell or the backup that holds it"
+            ) from error
+        raise
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+    """One transaction: committed at the end, rolled back when anything raises."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors have rolled back already.
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def refuse_other_files(path: Path) -> None:
+    """See by its first bytes that a file is a database, if there is one.
+
+    Raises:
+        DamagedError: it is none.
+        OSError: it cannot be read.
+    """
+    # Before SQLite sees it: beside a file that is none of its own it deletes the log, which may be evidence.
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        begin = file.read(len(_MAGIC))
+        # A file of one byte is an empty one to SQLite.
+        if len(begin) > 1 and begin != _MAGIC:
+            raise DamagedError("file is not a database")
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """See that the file is a ledger, whole, and one that this release may use.
+
+    Raises:
+        DamagedError: it is not ours or not whole.
+        LedgerError: a later release wrote it and says that this one must not use it.
+        sqlite3.Error: it cannot be read.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise DamagedError("it is another program's database")
+    (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if first != "ok":
+        raise DamagedError(str(first).replace("\n", " "))
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    reader = _integer(meta_of(connection), "reader") or schema.VERSION
+    if version > schema.VERSION and reader > schema.VERSION:
+        raise LedgerError(
+            f"{path} has schema {version}, which releases before schema {reader} must not use; "
+            f"this one knows {schema.VERSION}: upgrade the exporter, or give it a --ledger.path of its own"
+        )
+
+
+def read(connection: sqlite3.Connection) -> Contents:
+    """Read everything, as of one commit.
+
+    Raises:
+        DamagedError: what every ledger has is missing.
+        sqlite3.Error: it cannot be read.
+    """
+    with transaction(connection, "DEFERRED"):
+        meta = meta_of(connection)
+        totals = rows.read(connection)
+        stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
+    state, dropped = marks.state(stored)
+    accrued, by_state, ledger = (
+        _integer(meta, "accrued"),
+        _integer(meta, "accrued_by_state"),
+        meta.get("ledger"),
+    )
+    if accrued is None or by_state is None or not isinstance(ledger, str):
+        raise DamagedError("its id or what it accrued is missing")
+    totals.accrued = accrued
+    return Contents(
+        ledger=ledger,
+        totals=totals,
+        state=replace(state, wall=_integer(meta, "wall"), accrued=by_state),
+        texts={(scope, key): body for scope, key, body in stored},
+        dropped=dropped,
+        last_commit=_integer(meta, "committed"),
+    )
+
+
+def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
+    """The ledger's few single values."""
+    return dict(connection.execute("SELECT key, value FROM meta").fetchall())
+
+
+def _integer(meta: Mapping[str, object], key: str) -> int | None:
+    value = meta.get(key)
+    if value is None or isinstance(value, int):
+        return value
+    raise DamagedError(f"`{key}` in its meta table is no integer")

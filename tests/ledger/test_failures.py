@@ -1,0 +1,265 @@
+"""Writes that fail: served totals stand still, nothing is lost, nothing is counted twice."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cost.postings import Slot
+from exporter.cost.state import GpuState, State
+from exporter.ledger.ledger import Ledger
+from exporter.report import Books
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    HOUR,
+    NOVEMBER,
+    Reckoning,
+    StillClock,
+    accrued,
+    money,
+    numbered,
+    tick,
+    tokens,
+)
+
+MONTHS = ("2026-11",)
+END = NOVEMBER + HOUR
+FULL = sqlite3.OperationalError("database or disk is full")
+STANDS_STILL = (
+    "the ledger cannot be written ({}): totals stand still, "
+    "metering goes on in memory and is written as soon as it can be"
+)
+
+
+def post(ledger: Ledger, *numbers: int) -> None:
+    """Post the ticks of these numbers, each with the state of all ticks from 1 on."""
+    for number in numbers:
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+
+
+def after(ledger: Ledger, number: int) -> Books:
+    return ledger.books(numbered(number).end, MONTHS)
+
+
+def reckoned(number: int) -> Reckoning:
+    reckoning = Reckoning()
+    for one in range(1, number + 1):
+        reckoning.add(numbered(one))
+    return reckoning
+
+
+@pytest.mark.parametrize("at", ["BEGIN", "DELETE FROM minute_cost", "COMMIT"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        FULL,
+        sqlite3.OperationalError("disk I/O error"),
+        sqlite3.OperationalError("attempt to write a readonly database"),
+        sqlite3.OperationalError("database is locked"),
+    ],
+    ids=str,
+)
+def test_a_ledger_that_cannot_be_written_heals(
+    path: Path, clock: StillClock, disk: Any, at: str, failure: sqlite3.Error, *, late: bool
+) -> None:
+    """Totals stand still while it fails, even where the commit had reached the disk; then all is there."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    before = after(ledger, 1)
+    disk.failure, disk.at, disk.late = failure, at, late
+    clock.now += 30
+    post(ledger, 2, 3, 4)
+    during = after(ledger, 4)
+
+    assert (ledger.writable, ledger.persistent) == (False, True)
+    assert ledger.problem == STANDS_STILL.format(failure)
+    assert during.writable is False
+    assert (during.cost, during.tokens, during.months) == (before.cost, before.tokens, before.months)
+    assert (during.last_commit, during.residual) == (before.last_commit, 0)
+    assert ledger.state() == accrued(numbered(1))
+
+    disk.failure = None
+    post(ledger, 5)
+    healed = after(ledger, 5)
+    ledger.close()
+    again = Ledger.open(path, clock)
+    reopened = after(again, 5)
+    again.close()
+
+    assert (ledger.writable, ledger.problem) == (True, "")
+    assert reckoned(5).differences(healed) == {}
+    assert reckoned(5).differences(reopened) == {}
+    assert (reopened.window, reopened.day, reopened.residual) == (healed.window, healed.day, 0)
+
+
+def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None:
+    """A day of failed ticks waits as sums, with the minutes of one hour, not as a list of ticks."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    disk.failure = FULL
+    for minute in range(24 * 60):
+        ledger.post(tick(END + minute * 60 * 10**9, money(1), tokens=(tokens(1),)), State())
+    totals = ledger._pending.totals  # type: ignore[union-attr]
+    ledger.close()
+
+    assert (totals.cost[Slot(CHAT, "decode")], len(totals.minute_cost)) == (1440, 62)
+    assert (len(totals.minute_tokens), len(totals.hour_cost)) == (62, 25)
+
+
+def test_closing_writes_what_waited(path: Path, clock: StillClock, disk: Any) -> None:
+    """A disk that is writable again at the end gets everything."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    disk.failure = FULL
+    post(ledger, 1, 2)
+    disk.failure = None
+    ledger.close()
+    again = Ledger.open(path, clock)
+    books = after(again, 2)
+    again.close()
+
+    assert reckoned(2).differences(books) == {}
+
+
+def test_marks_that_went_back_replace_those_of_a_commit_that_failed_late(
+    path: Path, clock: StillClock, disk: Any
+) -> None:
+    """A state that reached the disk in a failed commit does not outlive the next one."""
+    marked = {n: State(gpus={"GPU-0": GpuState(GPU_0, 0, energy_mark=n)}) for n in (1, 2)}
+    ledger = Ledger.open(path, clock, connect=disk)
+    ledger.post(numbered(1), marked[1])
+    disk.failure, disk.late = FULL, True
+    ledger.post(numbered(2), marked[2])
+    disk.failure = None
+    ledger.post(numbered(3), marked[1])
+    ledger.close()
+    again = Ledger.open(path, clock)
+    state = again.state()
+    again.close()
+
+    assert state.gpus["GPU-0"].energy_mark == 1
+
+
+def test_a_full_database_heals_when_there_is_room(path: Path, clock: StillClock) -> None:
+    """SQLite's own refusal, by a page limit, is survived as an injected one is."""
+    pages: list[int | None] = [None]
+
+    def limited(uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        if pages[0] is not None:
+            connection.execute(f"PRAGMA max_page_count = {pages[0]}")
+        return connection
+
+    ledger = Ledger.open(path, clock, connect=limited)
+    post(ledger, 1)
+    ledger._store.close()  # type: ignore[union-attr]
+    pages[0] = 1  # SQLite takes this as "no more than there are"
+    big = State(endpoints={}, gpus={f"GPU-{n}": GpuState(GPU_0, n) for n in range(200)})
+    ledger.post(numbered(2), big)
+
+    assert ledger.problem == STANDS_STILL.format("database or disk is full")
+    pages[0] = None
+    post(ledger, 3)
+    books = after(ledger, 3)
+    ledger.close()
+    assert reckoned(3).differences(books) == {}
+
+
+WRITES_PAST_A_LIMIT = """
+import resource
+import sys
+from pathlib import Path
+from exporter.ledger.ledger import Ledger
+from tests.ledger.ledger_ticks import StillClock, accrued, numbered
+
+path = Path(sys.argv[1])
+ledger = Ledger.open(path, StillClock())
+ledger.post(numbered(1), accrued(numbered(1)))
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+ledger.post(numbered(2), accrued(numbered(1), numbered(2)))
+print(ledger.writable)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+ledger.post(numbered(3), accrued(numbered(1), numbered(2), numbered(3)))
+print(ledger.writable)
+ledger.close()
+"""
+
+
+def test_an_operating_system_that_refuses_to_write_is_survived(path: Path, clock: StillClock) -> None:
+    """Real writes that fail (a file size limit), and then do not."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_PAST_A_LIMIT, str(path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    again = Ledger.open(path, clock)
+    books = after(again, 3)
+    again.close()
+
+    assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
+    assert reckoned(3).differences(books) == {}
+
+
+def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, clock: StillClock) -> None:
+    """At 9.2 million dollars a total is not rounded: nothing of the tick is written."""
+    largest = 2**63 - 1
+    first, second = tick(END, money(largest)), tick(END, money(1))
+    ledger = Ledger.open(path, clock)
+    ledger.post(first, accrued(first))
+    ledger.post(second, accrued(first, second))
+    books = ledger.books(END, MONTHS)
+    ledger.close()
+
+    assert ledger.problem == STANDS_STILL.format(
+        "a total of `cost` passes what the file holds (2**63, 9.2 million dollars)"
+    )
+    assert (books.cost[Slot(CHAT, "decode")], books.residual) == (largest, 0)
+
+
+def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clock: StillClock) -> None:
+    """A count beyond SQLite's integers stands still at the largest; money goes on."""
+    first = tick(END, money(5), tokens=(tokens(10**300),))
+    second = tick(END, money(6), tokens=(tokens(10**300),))
+    ledger = Ledger.open(path, clock)
+    ledger.post(first, accrued(first))
+    ledger.post(second, accrued(first, second))
+    books = ledger.books(END, MONTHS)
+    ledger.close()
+
+    assert (books.writable, books.cost[Slot(CHAT, "decode")]) == (True, 11)
+    assert books.tokens == {(CHAT, "generation"): 2**63 - 1}
+
+
+def test_another_ledger_in_the_files_place_is_not_written_to(
+    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+) -> None:
+    """After a failure the file is opened again: if it is not the same ledger, totals stand still."""
+    other = Ledger.open(tmp_path / "other.db", clock)
+    other.close()
+    ledger = Ledger.open(path, clock, connect=disk)
+    disk.failure = FULL
+    post(ledger, 1)
+    disk.failure = None
+    (tmp_path / "other.db").rename(path)
+    post(ledger, 2)
+    ledger.close()
+
+    assert ledger.problem == STANDS_STILL.format("another ledger was put in its place")
+
+
+def test_books_in_memory_serve_as_those_on_disk_do(clock: StillClock) -> None:
+    """Without a path everything is counted; nothing is dated as written."""
+    ledger = Ledger.open(None, clock)
+    post(ledger, 1, 2, 3)
+    books = after(ledger, 3)
+    ledger.close()
+
+    assert (books.persistent, books.writable, books.last_commit, books.residual) == (False, True, None, 0)
+    assert reckoned(3).differences(books) == {}
