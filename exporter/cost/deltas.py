@@ -22,14 +22,19 @@ def endpoint(
 
     A read that fails leaves the marks: what it missed arrives with the next good one.
     An endpoint not read before sets marks only, unless its process started while it was watched.
-    Another identity, or a fall that lasts three reads, is a restart and counts from zero; while a fall
-    is younger than that the whole page is suspect and counts nothing, since a restart resets every series.
+    Another identity is a restart, and every series counts from zero. So does a series whose fall lasts three
+    reads: it alone, since one page may speak for several engines (ranks, replicas) of which one restarted.
+    While a fall is younger than that the whole page is suspect and counts nothing.
 
     Returns:
         The new marks, what moved, and whether the process was restarted.
     """
-    if before is None or before.key != reading.key:
+    if before is None:
         before = EndpointState(reading.key, watched_since=wall)
+    elif before.key != reading.key:
+        # Renamed, or another server at this address: where identities tell which, nothing is lost.
+        told = before.identity and (reading.identity or not reading.up)
+        before = replace(before if told else EndpointState(reading.key, wall), key=reading.key)
     if not reading.up:
         return before, {}, False
     after = replace(before, read=True, identity=reading.identity or before.identity, falls=0)
@@ -37,25 +42,24 @@ def endpoint(
         seen_to_start = reading.started is not None and reading.started >= before.watched_since
         return _count(after, reading, {} if seen_to_start else None)
     if before.identity and reading.identity and before.identity != reading.identity:
-        return _restarted(after, reading)
-    if any(_fell(counter, before.marks) for counter in reading.counters):
-        if before.falls + 1 >= FALLS_OF_A_RESTART:
-            return _restarted(after, reading)
+        return _count(replace(after, marks={}), reading, {}, restarted=True)
+    fell = {counter.series for counter in reading.counters if _fell(counter, before.marks)}
+    if fell and before.falls + 1 < FALLS_OF_A_RESTART:
         return replace(before, falls=before.falls + 1), {}, False
-    return _count(after, reading, before.marks)
+    kept = {series: mark for series, mark in before.marks.items() if series not in fell}
+    return _count(after, reading, kept, restarted=bool(fell))
 
 
 def _fell(counter: CounterReading, marks: Mapping[str, float]) -> bool:
     return counter.value < marks.get(counter.series, 0.0)
 
 
-def _restarted(after: EndpointState, reading: ServerReading) -> tuple[EndpointState, Moved, bool]:
-    counted, moved, _ = _count(replace(after, marks={}), reading, {})
-    return counted, moved, True
-
-
 def _count(
-    after: EndpointState, reading: ServerReading, marks: Mapping[str, float] | None
+    after: EndpointState,
+    reading: ServerReading,
+    marks: Mapping[str, float] | None,
+    *,
+    restarted: bool = False,
 ) -> tuple[EndpointState, Moved, bool]:
     """Take deltas against marks (`None`: set marks only). A series new to a known process began at zero."""
     moved: Moved = {}
@@ -67,4 +71,4 @@ def _count(
             key = counter.model, counter.quantity
             delta = counter.sign * (counter.value - marks.get(counter.series, 0.0))
             moved[key] = moved.get(key, 0.0) + delta
-    return replace(after, marks={**after.marks, **marked}), moved, False
+    return replace(after, marks={**after.marks, **marked}), moved, restarted
