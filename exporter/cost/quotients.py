@@ -42,7 +42,8 @@ def per_million(
     for kind, count in totals.items():
         if count >= FEWEST_TOKENS:
             found[kind, "full"] = everything * TOKENS_PER_MILLION / count
-            found[kind, "busy"] = (prefill + decode) * TOKENS_PER_MILLION / count
+            if prefill + decode > 0:
+                found[kind, "busy"] = (prefill + decode) * TOKENS_PER_MILLION / count
     if prefill + decode > 0:
         scale = everything / (prefill + decode)
         for kind, price in _by_kind(prefill, decode, tokens, weights).items():
