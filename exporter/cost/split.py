@@ -49,8 +49,6 @@ def advance(
     by_time = _by_time(after) if rule.method != "weights" else None
     if by_time is not None:
         return after, PhaseSplit("time", by_time, prefill + decode, trailing)
-    if rule.method == "time":
-        return after, PhaseSplit("time", None, prefill + decode, trailing)
     if prefill + decode > 0:
         by_weights: float | None = prefill / (prefill + decode)
     else:
