@@ -144,10 +144,11 @@ def _work(
     gpu, used = energy.use(gpu, reading, elapsed, busy)
     by_time = holding.slots(uses, round_.ticks, terms)
     by_energy = by_time
-    idle = None if not elapsed or not busy else energy.idle_energy(gpu, used.energy, busy, elapsed)
-    if idle is not None and used.energy > 0:
-        by_energy = holding.slots(uses, round_.ticks, terms, idle * WHOLE // used.energy)
-    counted = elapsed is not None and (reading is not None or used.energy > 0)
+    idle = energy.idle_ratio(gpu, used)
+    if busy and idle is not None:
+        by_energy = holding.slots(uses, round_.ticks, terms, round(idle * WHOLE))
+    told = reading is not None and (reading.energy is not None or reading.power_watts is not None)
+    counted = told and elapsed is not None
     return _Work(gpu, reading, uses, by_time, by_energy, used.energy, counted, used.implausible)
 
 

@@ -32,9 +32,14 @@ MEAN_OVER: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Energy that arrived in one tick. `implausible` says that the counter's delta was refused."""
+    """Energy that arrived in one tick.
+
+    `over` is the time it was used in: more than the tick where reads before it had failed.
+    `implausible` says that the counter's delta was refused.
+    """
 
     energy: Millijoules
+    over: Nanoseconds = 0
     implausible: bool = False
 
 
@@ -45,38 +50,36 @@ def use(
 
     Energy that a failed read missed arrives with the counter's next good value.
     """
-    if reading is not None and elapsed is None:
-        return replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=()), Used(0)
     if not elapsed:
+        if elapsed is None and reading is not None:
+            state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=())
         return state, Used(0)
     state = replace(state, energy_age=state.energy_age + elapsed)
-    if reading is None:
-        return state, Used(0)
-    if reading.energy is None or state.energy_mark is None:
-        return _first(state, reading, elapsed)
+    if reading is None or reading.energy is None:
+        return _uncounted(state, reading, elapsed, busy_ratio)
+    if state.energy_mark is None:
+        state, used = _integrate(state, reading, elapsed, busy_ratio)
+        return replace(state, energy_mark=reading.energy), used
     if reading.energy < state.energy_mark and state.falls + 1 < FALLS_OF_A_RESET:
         return replace(state, falls=state.falls + 1), Used(0)
     reset = reading.energy < state.energy_mark
     delta = reading.energy if reset else reading.energy - state.energy_mark
     age = state.energy_age
-    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
     limit_watts = reading.power_limit_watts or LIMIT_UNTOLD_WATTS
     if delta > PLAUSIBLE_OF_LIMIT * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
-        state, integrated = _integrate(state, reading, elapsed)
-        return _remember(state, elapsed, integrated), Used(integrated, implausible=True)
+        state, used = _integrate(state, reading, elapsed, busy_ratio)
+        return replace(state, energy_mark=reading.energy, falls=0), replace(used, implausible=True)
     if age == elapsed and not reset:
         state = _idle(state, delta, elapsed, busy_ratio)
-    return _remember(state, age, delta), Used(delta)
+    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
+    return _remember(state, age, delta), Used(delta, age)
 
 
-def idle_energy(
-    state: GpuState, used: Millijoules, busy_ratio: float, elapsed: Nanoseconds
-) -> Millijoules | None:
-    """The part of a tick's energy that idling would have used; `None` until the idle power is known."""
-    if state.idle_watts is None:
+def idle_ratio(state: GpuState, used: Used) -> float | None:
+    """What idling all the time would have used, over what was used; `None` until both are known."""
+    if state.idle_watts is None or used.energy <= 0:
         return None
-    idle = state.idle_watts * MILLIWATTS_PER_WATT * (1.0 - busy_ratio) * seconds(elapsed)
-    return min(used, round(idle))
+    return state.idle_watts * MILLIWATTS_PER_WATT * seconds(used.over) / used.energy
 
 
 def mean_watts(state: GpuState) -> float | None:
@@ -87,25 +90,36 @@ def mean_watts(state: GpuState) -> float | None:
     return sum(energy for _, energy in state.recent) / MILLIWATTS_PER_WATT / seconds(duration)
 
 
-def _first(state: GpuState, reading: GpuReading, elapsed: Nanoseconds) -> tuple[GpuState, Used]:
-    """A counter without a mark is marked; one that is silent while it has a mark will tell later."""
-    if state.energy_mark is not None:
-        return state, Used(0)
-    state, integrated = _integrate(state, reading, elapsed)
-    state = replace(state, energy_mark=reading.energy, energy_age=0)
-    return _remember(state, elapsed, integrated), Used(integrated)
+def _uncounted(
+    state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds, busy_ratio: float | None
+) -> tuple[GpuState, Used]:
+    """A tick without the counter. One that has a mark will tell later, unless it is gone for long."""
+    gone = state.energy_mark is None or state.energy_age > MEAN_OVER
+    if reading is not None and reading.power_watts is not None and gone:
+        return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
+    if state.energy_age > MEAN_OVER:
+        state = replace(state, recent=())  # what it drew then is not what it draws now
+    return state, Used(0)
 
 
-def _integrate(state: GpuState, reading: GpuReading, elapsed: Nanoseconds) -> tuple[GpuState, Millijoules]:
+def _integrate(
+    state: GpuState, reading: GpuReading, elapsed: Nanoseconds, busy_ratio: float | None
+) -> tuple[GpuState, Used]:
+    """Power over the tick. It stands also for reads that failed before it: a missing sample is not 0 W."""
+    over = max(elapsed, min(state.energy_age, MEAN_OVER))
+    state = replace(state, energy_age=0)
     if reading.power_watts is None:
-        return state, 0
+        return state, Used(0)
     milliwatts = round(reading.power_watts * MILLIWATTS_PER_WATT)
-    energy, carry = divmod(milliwatts * elapsed + state.power_carry, NANOSECONDS_PER_SECOND)
-    return replace(state, power_carry=carry), energy
+    energy, carry = divmod(milliwatts * over + state.power_carry, NANOSECONDS_PER_SECOND)
+    if over == elapsed:
+        state = _idle(state, energy, elapsed, busy_ratio)
+    return _remember(replace(state, power_carry=carry), over, energy), Used(energy, over)
 
 
 def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
-    if busy_ratio is None or busy_ratio > IDLE_UTILIZATION or elapsed == 0:
+    """Learn the idle power. A tick of 0 J is a counter that stood still, not a GPU that drew nothing."""
+    if busy_ratio is None or busy_ratio > IDLE_UTILIZATION or energy == 0:
         return state
     watts = energy / MILLIWATTS_PER_WATT / seconds(elapsed)
     if state.idle_watts is not None and state.idle_watts <= watts:

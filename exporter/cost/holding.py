@@ -59,7 +59,11 @@ def busy_ratio(gpu: Iterable[Use]) -> float | None:
 
 
 def slots(gpu: Iterable[Use], ticks: Ticks, terms: Terms, idle: int | None = None) -> dict[Slot, int]:
-    """Weights of the slots of one GPU, by time; `idle` replaces the idle part where energy tells another."""
+    """Weights of the slots of one GPU, by time.
+
+    By energy where `idle` is given: what idling throughout would have used of what was used, in parts of
+    `money.WHOLE`. A share that rested in between pays its idle time at that rate, at most all it used.
+    """
     weights: dict[Slot, int] = {}
 
     def add(key: ServerKey, model: str, phase: Phase, weight: int) -> None:
@@ -74,7 +78,9 @@ def slots(gpu: Iterable[Use], ticks: Ticks, terms: Terms, idle: int | None = Non
             for model, portion in tick.idle_models.items():
                 add(key, model, "unobserved", part * portion * WHOLE * WHOLE)
             continue
-        resting = WHOLE - use.busy if idle is None or use.busy == 0 else idle
+        resting = WHOLE - use.busy
+        if idle is not None and use.busy > 0:
+            resting = min(WHOLE, resting * idle // WHOLE)
         for model, portion in tick.idle_models.items():
             add(key, model, "idle", part * portion * resting * WHOLE)
         for model, portion in tick.busy_models.items():
@@ -90,6 +96,6 @@ def slots(gpu: Iterable[Use], ticks: Ticks, terms: Terms, idle: int | None = Non
 
 
 def _asked(tick: ServerTick | None) -> int | None:
-    if tick is None or not tick.up or tick.key == NOBODY:
+    if tick is None or not tick.up or tick.key == NOBODY or tick.running is None:
         return None
     return WHOLE if tick.running else 0

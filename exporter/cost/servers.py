@@ -22,13 +22,14 @@ NO_MODEL = ""
 class ServerTick:
     """One server in one tick.
 
-    `up`: some endpoint answered. `running`: it had requests running at its read. `moved`: tokens moved.
+    `up`: some endpoint answered. `moved`: tokens moved.
+    `running`: it had requests running at its read, or moved tokens where it does not tell; `None`: unknown.
     `busy_models` and `idle_models` are parts of `money.WHOLE` by model.
     """
 
     key: ServerKey
     up: bool = False
-    running: bool = False
+    running: bool | None = None
     moved: bool = False
     busy_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
     idle_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
@@ -184,10 +185,11 @@ def _tick(
     busy = idle
     if heaviest > 0:
         busy = portions({name: round(model.weight / heaviest * WHOLE) for name, model in splits.items()})
+    running = any(value > 0 for value in told.running.values()) if told.running else heaviest > 0 or None
     return ServerTick(
         key,
         up=any(reading.up for reading in readings),
-        running=any(value > 0 for value in told.running.values()),
+        running=running,
         moved=heaviest > 0,
         busy_models=busy,
         idle_models=idle,
