@@ -110,7 +110,7 @@ def test_every_internal_link_resolves(page: Path) -> None:
 def test_pages_mention_only_what_exists(name: str) -> None:
     """Make targets, flags of the program and file names on a page are there to be used."""
     flags = "\n".join(
-        path.read_text(encoding="utf-8") for path in sorted((ROOT / "exporter").glob("cli*.py"))
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "exporter").rglob("cli*/*.py"))
     )
     assert unknown_words(read(name), flags, verbs(read("Makefile"))) == []
 

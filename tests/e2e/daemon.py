@@ -1,0 +1,211 @@
+"""The exporter as a process of its own, and what it says to whoever scrapes it."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[2]
+POLL_SECONDS = 0.1
+
+Found = TypeVar("Found")
+
+
+def until(ask: Callable[[], Found | None], seconds: float, what: str) -> Found:
+    """The first answer that is true; fails when there is none in time.
+
+    Raises:
+        TimeoutError: nothing came; the message says what was waited for.
+    """
+    pause = threading.Event()
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := ask():
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        pause.wait(POLL_SECONDS)
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def get(port: int, path: str, *, method: str = "GET", seconds: float = 10) -> tuple[int, bytes]:
+    """Status and body of one request to loopback."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+class Page:
+    """One scrape, parsed by Prometheus' own client and not by ours."""
+
+    def __init__(self, body: bytes, taken: float) -> None:
+        self.body = body
+        self.taken = taken
+        """Wall clock of the scrape."""
+        self.rows: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+        for family in text_string_to_metric_families(body.decode()):
+            for sample in family.samples:
+                self.rows.setdefault(sample.name, []).append((sample.labels, sample.value))
+
+    def matching(self, name: str, **labels: str) -> list[float]:
+        """Values of the series that carry these labels, and any others."""
+        return [value for have, value in self.rows.get(name, ()) if labels.items() <= have.items()]
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Sum over the series that carry these labels; 0 without any."""
+        return sum(self.matching(name, **labels))
+
+    def value(self, name: str, **labels: str) -> float:
+        """The only series that carries these labels."""
+        (value,) = self.matching(name, **labels)
+        return value
+
+    @property
+    def tick(self) -> float:
+        """Wall clock of the tick that this page tells of, in seconds."""
+        return self.value("inference_last_tick_timestamp_seconds")
+
+    def tokens(self, server: str) -> dict[str, int]:
+        """Tokens of one server by kind; exact, since a float holds integers up to 2**53."""
+        counted: dict[str, int] = {}
+        for labels, value in self.rows.get("inference_tokens_total", ()):
+            if labels["server"] == server:
+                assert value == int(value)
+                counted[labels["kind"]] = counted.get(labels["kind"], 0) + int(value)
+        return counted
+
+
+class Daemon:
+    """One installation: a configuration, a ledger and a port, which outlive the process."""
+
+    def __init__(self, folder: Path, config: str, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.config = folder / "config.yaml"
+        self.ledger = folder / "ledger.db"
+        self.log = folder / "daemon.log"
+        self.environment = {**os.environ, **environment}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pages: list[Page] = []
+        """Every scrape that was taken, in order."""
+        self.config.write_text(config, encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def spawn(self, port: int | None = None) -> "subprocess.Popen[bytes]":
+        """Start one process of this installation, and do not wait for it."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "exporter", "serve"),
+                    *("--config.file", str(self.config)),
+                    *("--web.listen-address", f"127.0.0.1:{port or self.port}"),
+                    *("--ledger.path", str(self.ledger)),
+                ],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def start(self, seconds: float = 30) -> None:
+        """Start, and wait until one tick has been taken.
+
+        Raises:
+            TimeoutError: it did not become ready; the message holds its log.
+        """
+        self.process = self.spawn()
+        try:
+            until(self._ready, seconds, "ready")
+        except (TimeoutError, ChildProcessError) as error:
+            raise TimeoutError(f"{error}\n{self.log.read_text(encoding='utf-8')}") from None
+
+    def _ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise ChildProcessError(f"exit status {self.process.returncode}")
+        return self.status("/-/ready") == http.client.OK
+
+    def status(self, path: str) -> int | None:
+        """Status of one path; `None` while nothing answers."""
+        try:
+            return get(self.port, path)[0]
+        except OSError:
+            return None
+
+    def scrape(self) -> Page:
+        """One scrape."""
+        taken = time.time()
+        status, body = get(self.port, "/metrics")
+        assert status == http.client.OK
+        self.pages.append(Page(body, taken))
+        return self.pages[-1]
+
+    def until(self, true: Callable[[Page], bool], what: str, seconds: float = 30) -> Page:
+        """The first scrape of which something is true."""
+
+        def ask() -> Page | None:
+            page = self.scrape()
+            return page if true(page) else None
+
+        return until(ask, seconds, what)
+
+    def settled(self, seconds: float = 30) -> Page:
+        """A scrape of a tick that began after this call: two ticks later, since one may be under way."""
+        before = self.scrape().tick
+        first = self.until(lambda page: page.tick > before, "a tick", seconds).tick
+        return self.until(lambda page: page.tick > first, "a second tick", seconds)
+
+    def reload(self, config: str) -> int:
+        """Change the configuration of the running daemon; returns the status of the answer."""
+        self.config.write_text(config, encoding="utf-8")
+        return get(self.port, "/-/reload", method="POST")[0]
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory runs out."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def terminate(self, seconds: float = 5) -> int:
+        """SIGTERM, as a supervisor does; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(seconds)
+        self.process = None
+        return status
