@@ -44,9 +44,13 @@ class Exposition:
     A row function that raises costs its family, never the page. Rows that must not be shown (a second one
     with the same labels, a value that is not a number) are left out. Either is counted in `faults`, by metric
     and kind, once per report, and logged the first time.
+
+    Raises:
+        ValueError: two metrics are of one family; a page with both would be refused whole.
     """
 
     def __init__(self, build: Build, metrics: Sequence[Metric] = METRICS) -> None:
+        _refuse_twins(metrics)
         self._build = build
         self._metrics = metrics
         self._lock = Lock()
@@ -115,7 +119,7 @@ class _TableCollector:
         self._faults = faults
 
     def describe(self) -> Iterator[_Family]:
-        """Every family without rows: a name that stands twice fails at registration."""
+        """Every family without rows, so that registering asks for none."""
         return (_family(metric) for metric, _ in self._plan)
 
     def collect(self) -> Iterator[_Family]:
@@ -142,6 +146,13 @@ class _TableCollector:
                 last = values
                 family.add_metric(values, value)
         return family
+
+
+def _refuse_twins(metrics: Iterable[Metric]) -> None:
+    # The registry compares collectors with each other, not one collector's families.
+    families = Counter(_family(metric).name for metric in metrics)
+    if twins := sorted(name for name, count in families.items() if count > 1):
+        raise ValueError(f"these stand twice in the table of metrics: {', '.join(twins)}")
 
 
 def _family(metric: Metric) -> _Family:
