@@ -46,7 +46,7 @@ def test_the_first_label_that_names_the_model_names_it() -> None:
 
 
 def test_the_first_gauge_on_the_page_tells_the_requests() -> None:
-    """A gauge that repeats per rank is read at the ranks that are chosen; the second is for other versions."""
+    """A gauge that repeats per rank is read at the chosen ranks; the second is for other versions."""
     both = told('i_running{rank="0"} 4\ni_running{rank="1"} 4\ni_active 9')
     assert both.loads == (LoadReading("", running=4.0),)
     assert told("i_active 9\ni_queue 1").loads == (LoadReading("", running=9.0, waiting=1.0),)

@@ -93,7 +93,7 @@ def test_without_hits_all_prompt_tokens_are_prompt(told: Told) -> None:
 
 
 def test_a_damaged_line_does_not_change_the_way_of_counting(told: Told) -> None:
-    """Else the whole prompt counter would be new, and be counted from zero beside what was counted already."""
+    """Else the whole prompt counter would be new, and be counted from zero beside what was counted."""
     page = told(
         "vllm",
         f"""vllm:prompt_tokens_total{{{M}}} 100
@@ -232,7 +232,9 @@ def test_without_a_process_start_the_oldest_created_series_is_the_identity(told:
     """A rank's series may be made later than the others', and that is no restart."""
     page = told(
         "vllm",
-        f'vllm:prompt_tokens_created{{{M},engine="1"}} 1.6e9\nvllm:prompt_tokens_created{{{M},engine="0"}} 1.5e9\n',
+        f"""vllm:prompt_tokens_created{{engine="1",{M}}} 1.6e9
+vllm:prompt_tokens_created{{engine="0",{M}}} 1.5e9
+""",
     )
     assert (page.identity, page.started) == ("started 1500000000.0", 1_500_000_000_000_000_000)
 
