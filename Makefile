@@ -7,8 +7,8 @@ SHELL := /bin/bash
 
 environment := .venv
 bin := $(environment)/bin
-# Tests find our Python and promtool first.
-with_tools := PATH="$(CURDIR)/$(bin):$(CURDIR)/.cache/tools/bin:$$PATH"
+# Whatever a test starts finds our Python first.
+with_tools := PATH="$(CURDIR)/$(bin):$$PATH"
 paths := exporter tests $(wildcard benchmarks docs dashboards)
 
 .PHONY: demo

@@ -130,7 +130,7 @@ def test_no_text_names_a_machine() -> None:
     """No committed text holds a path of one machine, or a registry's address."""
     found = []
     for path in tracked():
-        if path == Path(__file__):
+        if path in {Path(__file__), ROOT / "tests" / "test_layers.py"}:  # they name what they forbid
             continue
         content = path.read_bytes()
         if b"\0" not in content:

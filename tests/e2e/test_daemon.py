@@ -1,0 +1,162 @@
+"""The daemon as a process: how it starts, answers, waits, refuses and stops."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import Daemon, Page, free_port, get, until
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
+
+PRICED = """
+interval: 1s
+hardware:
+  - {match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2.50}}
+"""
+
+NVML_DRIVER_NOT_LOADED = 9
+NVML_VERSION_MISMATCH = 18
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeNvml:
+    return FakeNvml(tmp_path, Scenario(h100s(2, utilization=50, power_mw=300_000)))
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, host: FakeNvml) -> Iterator[Daemon]:
+    with Daemon(tmp_path, PRICED, host.environment()) as daemon:
+        yield daemon
+
+
+def nvml_is(up: int) -> Callable[[Page], bool]:
+    """Whether a page tells that NVML could, or could not, be read."""
+    return lambda page: page.matching("inference_source_up", source="nvml") == [up]
+
+
+def threads(daemon: Daemon) -> int:
+    """How many threads the daemon has, as the kernel tells."""
+    return len(os.listdir(f"/proc/{daemon.pid}/task"))  # noqa: PTH208 - Path.iterdir is no shorter
+
+
+def test_a_supervisors_stop_is_prompt_and_clean(daemon: Daemon) -> None:
+    """SIGTERM: exit status 0 within 5 seconds, whatever tick is under way."""
+    daemon.settled()
+    assert daemon.terminate(5) == 0
+
+
+def test_two_scrapes_of_one_report_are_byte_identical(tmp_path: Path, host: FakeNvml) -> None:
+    """Two Prometheus servers see the same bytes until the next tick."""
+    with Daemon(tmp_path, PRICED.replace("1s", "10s"), host.environment()) as daemon:
+        first, second = until(lambda: same_tick(daemon), 30, "two scrapes of one tick")
+        assert first.body == second.body
+        assert len(first.body) > 1000
+
+
+def same_tick(daemon: Daemon) -> tuple[Page, Page] | None:
+    """Two scrapes, if no tick came between them."""
+    first, second = daemon.scrape(), daemon.scrape()
+    return (first, second) if first.tick == second.tick else None
+
+
+def test_promtool_accepts_the_live_page(daemon: Daemon) -> None:
+    """Nothing on the page offends Prometheus' own check of names, types and help."""
+    promtool = shutil.which("promtool")
+    assert promtool is not None, "promtool is not on PATH: run the end-to-end tests with `make e2e`"
+    page = daemon.settled()
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=page.body, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_a_hung_driver_blocks_no_scrape_and_piles_up_no_threads(daemon: Daemon, host: FakeNvml) -> None:
+    """While NVML hangs, pages are served at once, the source is down, and dollars go on; then all is well."""
+    before = daemon.settled()
+    healthy = host.scenario
+    host.set(Scenario(healthy.gpus, (Hang("nvmlDeviceGetPowerUsage"),)))
+    hung = daemon.until(nvml_is(0), "NVML down")
+    count = threads(daemon)
+    slowest = 0.0
+    later = hung
+    while later.tick < hung.tick + 4:
+        began = time.monotonic()
+        later = daemon.scrape()
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 0.5
+    assert threads(daemon) <= count
+    name = "inference_cost_dollars_total"
+    rise = later.sum(name) - before.sum(name)
+    assert rise == pytest.approx(2 * 2.50 * (later.tick - before.tick) / 3600, rel=1e-3)
+    assert later.value("inference_ledger_residual_dollars") == 0
+
+    host.set(healthy)
+    daemon.until(nvml_is(1), "NVML back")
+
+
+def test_a_driver_that_comes_late_is_met(tmp_path: Path, host: FakeNvml) -> None:
+    """Without a driver the daemon serves and says so; GPUs appear once it is loaded."""
+    loaded = host.scenario
+    host.set(Scenario(loaded.gpus, (Return("nvmlInitWithFlags", NVML_DRIVER_NOT_LOADED),)))
+    with Daemon(tmp_path, PRICED, host.environment()) as daemon:
+        page = daemon.until(nvml_is(0), "NVML down")
+        assert page.matching("inference_gpu_cost_dollars_total") == []
+        host.set(loaded)
+        page = daemon.until(lambda page: len(page.matching("inference_gpu_up")) == 2, "two GPUs", 60)
+        assert page.matching("inference_gpu_up") == [1, 1]
+
+
+def test_a_driver_that_was_replaced_ends_the_daemon(tmp_path: Path, host: FakeNvml) -> None:
+    """Only a new process can speak to an upgraded driver: it exits with the reason, to be started again."""
+    host.set(Scenario(host.scenario.gpus, (Return("nvmlInitWithFlags", NVML_VERSION_MISMATCH),)))
+    daemon = Daemon(tmp_path, PRICED, host.environment())
+    process = daemon.spawn()
+    try:
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "mismatch" in daemon.log.read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.timeout(90)
+def test_a_second_daemon_on_one_ledger_waits_and_refuses(daemon: Daemon) -> None:
+    """The books have one writer: the second waits 30 seconds for the lock, then says whose it is."""
+    began = time.monotonic()
+    second = daemon.spawn(free_port())
+    try:
+        status = second.wait(60)
+    finally:
+        second.kill()
+        second.wait()
+    assert status == 1
+    assert 25 < time.monotonic() - began < 45
+    assert f"in use by process {daemon.pid}" in daemon.log.read_text(encoding="utf-8")
+    assert daemon.settled().value("inference_ledger_residual_dollars") == 0
+
+
+def test_a_bad_reload_keeps_the_old_configuration(daemon: Daemon) -> None:
+    """A file that is no configuration changes nothing but the metric that says so."""
+    daemon.settled()
+    assert daemon.reload("interval: soon\n") >= 400
+    page = daemon.settled()
+    assert page.value("inference_config_last_reload_success") == 0
+    assert page.matching("inference_gpu_price_dollars_per_hour") == [2.50, 2.50]
+
+
+def test_health_does_not_depend_on_gpus(tmp_path: Path, host: FakeNvml) -> None:
+    """Liveness is the process': with NVML hung from the first call, `/-/healthy` and `/metrics` answer."""
+    host.set(Scenario(host.scenario.gpus, (Hang("nvmlInitWithFlags"),)))
+    daemon = Daemon(tmp_path, PRICED, host.environment())
+    daemon.process = daemon.spawn()
+    try:
+        until(lambda: daemon.status("/-/healthy") == 200, 20, "healthy")
+        assert get(daemon.port, "/metrics", seconds=2)[0] == 200
+    finally:
+        daemon.kill()
+        host.set(Scenario())
