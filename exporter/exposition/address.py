@@ -10,6 +10,7 @@ HIGHEST_PORT: Final = 65535
 _FORM: Final = re.compile(
     r"(?:\[(?P<six>[0-9a-fA-F:.]+(?:%\w+)?)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>[0-9]{1,5})"
 )
+_UNKNOWN_HOST: Final = "the host is not known; choose another --web.listen-address"
 
 
 class AddressError(ValueError):
@@ -60,6 +61,8 @@ def listen(address: Address, backlog: int) -> socket.socket:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return _listen(family, name, backlog)
+    except UnicodeError as error:  # a name that cannot even be asked for: an empty or too long label
+        raise ListenError(f"cannot listen on {address}: {_UNKNOWN_HOST}") from error
     except OSError as error:
         raise ListenError(_why(address, error)) from error
 
@@ -106,7 +109,7 @@ def _why(address: Address, error: OSError) -> str:
     elif error.errno == errno.EADDRNOTAVAIL:
         reason = "no interface of this machine has that address; choose another --web.listen-address"
     elif isinstance(error, socket.gaierror):
-        reason = f"the host is not known ({error.strerror}); choose another --web.listen-address"
+        reason = _UNKNOWN_HOST
     else:
         reason = error.strerror or str(error)
     return f"cannot listen on {address}: {reason}"

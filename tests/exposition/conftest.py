@@ -1,15 +1,21 @@
 """One host told by hand: two servers, three GPUs of which one is lost, and a previous month."""
 
+import http.client
+import socket
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from exporter.clock import Clock
 from exporter.cost.postings import Party, Slot
+from exporter.exposition.limits import Limits
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
+from exporter.exposition.server import WebServer
 from exporter.readings import Gpu, GpuReading, LoadReading, ServerKey, ServerReading
 from exporter.report import (
     Books,
@@ -62,6 +68,44 @@ class HandClock:
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
         del duration
         return stop.is_set()
+
+
+@dataclass
+class Site:
+    """A running server, and what it is handed."""
+
+    clock: Clock
+    report: Report | None
+    reload_error: Exception | None = None
+    reloads: int = 0
+    server: WebServer = field(init=False)
+
+    def connect(self) -> socket.socket:
+        """A client's socket."""
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=10)
+
+    def say(self, sent: bytes) -> bytes:
+        """Everything that is answered to some bytes, until the server closes."""
+        with self.connect() as client:
+            client.sendall(sent)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+    def ask(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers in lower case, and body of one request."""
+        client = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        try:
+            client.request(method, path, headers={key.replace("_", "-"): headers[key] for key in headers})
+            response = client.getresponse()
+            told = {name.lower(): value for name, value in response.getheaders()}
+            return response.status, told, response.read()
+        finally:
+            client.close()
+
+    def reload(self) -> None:
+        """What the server calls to reload."""
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error
 
 
 def books() -> Books:
@@ -229,3 +273,32 @@ def lines(text: Callable[..., str]) -> Callable[[Report, str], list[str]]:
         return list(found)
 
     return of
+
+
+@pytest.fixture
+def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
+    """Starts a server on a free port: with the host's report, unless another or none is given."""
+    with ExitStack() as servers:
+
+        def start(
+            shown: Report | None = None,
+            *,
+            clock: Clock = hand_clock,
+            limits: Limits | None = None,
+            reloadable: bool = True,
+            address: str = "127.0.0.1:0",
+        ) -> Site:
+            site = Site(clock, shown)
+            site.server = WebServer(
+                address,
+                lambda: site.report,
+                clock,
+                site.reload if reloadable else None,
+                Build("0.1.0", "9e3d667", "3.11.7"),
+                limits=limits,
+            )
+            site.server.start()
+            servers.callback(site.server.close)
+            return site
+
+        yield start
