@@ -7,6 +7,7 @@ Fan, PCIe throughput and graphics processes are never asked for: they take the d
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -92,10 +93,8 @@ class NvmlSource:
             return
         self._closed = True
         if self._worker.began and self._worker.settle(GRACE):
-            try:
+            with suppress(StuckError):  # the thread is a daemon: the process ends without it
                 self._worker.ask(self._library.close, GRACE)
-            except StuckError:
-                return  # the thread is a daemon: the process ends without it
         self._worker.stop()
 
     def _read(self, newest: Mapping[str, int]) -> _Answer:

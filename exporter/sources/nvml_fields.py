@@ -132,9 +132,9 @@ class Fields:
         if not since and all(timestamp < newest for timestamp, _ in samples):
             since = samples
         newest = max((timestamp for timestamp, _ in since), default=newest)
-        ratios = [told for _, percent in since if (told := ratio(percent / 100)) is not None]
-        if ratios:
-            return sum(ratios) / len(ratios), newest
+        percents = [percent for _, percent in since if ratio(percent / 100) is not None]
+        if percents:
+            return sum(percents) / len(percents) / 100, newest
         rates = self._ask(gpu, "nvmlDeviceGetUtilizationRates", handle)
         return (None if rates is None else ratio(rates.gpu / 100)), newest
 

@@ -75,7 +75,7 @@ MISMATCH: Final = (
 NO_DEVICES: Final = (
     "NVML refused to open with Unknown Error {attempts} times in {minutes} minutes; in a container the "
     "device rules for /dev/nvidia* are most likely gone (systemctl daemon-reload drops them), and only a "
-    "new container gets them back; to keep them, name the device nodes in the container's specification or use CDI"
+    "new container gets them back; to keep them, name the device nodes in its specification or use CDI"
 )
 
 

@@ -1,0 +1,14 @@
+"""What the tests of sources share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sources.nvml_house import NvmlHost, nvml_host
+
+
+@pytest.fixture
+def nvml(tmp_path: Path) -> Iterator[NvmlHost]:
+    with nvml_host(tmp_path) as host:
+        yield host
