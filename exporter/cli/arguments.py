@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter import __version__
 from exporter.cli import logs
+from exporter.exposition.address import AddressError, parse_address
 
 DEFAULT_ADDRESS: Final = ":9844"
 
@@ -110,9 +111,19 @@ def _listen(verb: argparse.ArgumentParser) -> None:
         "--web.listen-address",
         dest="listen_address",
         default=DEFAULT_ADDRESS,
+        type=_address,
         metavar="ADDRESS",
         help=f"address to serve on (default {DEFAULT_ADDRESS})",
     )
+
+
+def _address(text: str) -> str:
+    """An address that can be listened on, as far as its form goes."""
+    try:
+        parse_address(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _serve(chosen: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from exporter.cli import status
 from exporter.cli.build import build
 from exporter.clock import SystemClock
 from exporter.demo.story import invitation, replay, stage
+from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.sources.footprint import Footprint
 
@@ -24,7 +25,7 @@ def demo(listen_address: str) -> int:
     web = WebServer(listen_address, set_up.sampler.current, set_up.clock, None, build())
     try:
         web.start()
-    except OSError as error:
+    except ListenError as error:
         log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
         return status.FAILED
     logging.disable(logging.WARNING)  # the restart that is replayed is told below, not as news

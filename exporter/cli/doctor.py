@@ -6,14 +6,14 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name
-from exporter.cli.serve import endpoints_of, terms_of
+from exporter.cli.endpoints import Endpoints
+from exporter.cli.serve import terms_of
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.ledger import LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import MustRestartError, ServerReading
 from exporter.reports import doctor as report
-from exporter.sampler.sampler import close
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -29,7 +29,8 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return status.CONFIGURATION
-    endpoints = endpoints_of(config, clock)
+    kept = Endpoints(clock)
+    endpoints = kept.of(config)
     nvml = NvmlSource(clock)
     gatherer = Gatherer(clock, DEADLINE)
     try:
@@ -46,7 +47,8 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     diagnosis = report.diagnose(config, terms_of(config, host_name()), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
-    close((nvml, *endpoints))
+    nvml.close()
+    kept.close()
     return diagnosis.status
 
 

@@ -1,7 +1,6 @@
 """The daemon: wires sources, books, sampler and web server together, and stops them in order."""
 
 import ctypes
-import hashlib
 import logging
 import signal
 import sys
@@ -12,22 +11,22 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import build, host_name
+from exporter.cli.endpoints import Endpoints
 from exporter.clock import Clock, SystemClock
-from exporter.config import ConfigError, load
-from exporter.config.settings import Config
+from exporter.config import Config, ConfigError, load
 from exporter.cost.policy import Terms
+from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow
 from exporter.sampler.answer import Setting
-from exporter.sampler.sampler import Endpoint, Plan, Sampler, close
+from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
-from exporter.sources.server import ServerSource, lean_client
 from exporter.tariff.tariff import Tariff
-from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
 
@@ -65,21 +64,24 @@ def serve(flags: Flags) -> int:
     """Run the daemon until it is told to stop; returns the exit status."""
     _one_arena()
     clock = SystemClock()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     try:
         config = load(flags.config_file)
-        ledger = Ledger.open(flags.ledger_path or config.ledger_path, clock)
+        ledger = Ledger.open(flags.ledger_path or config.ledger_path, clock, stop)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return status.CONFIGURATION
     except LedgerError as error:
-        log.error("cannot open the ledger", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+        _say("cannot open the ledger", error)
         return status.FAILED
-    if not ledger.persistent:
-        log.warning(
-            "the ledger is in memory: totals are lost at a restart", extra={"problem": ledger.problem}
-        )
+    if ledger.problem:
+        log.warning("ledger", extra={"problem": ledger.problem})
+    for dropped in ledger.dropped:
+        log.warning("ledger", extra={"problem": dropped})
     try:
-        return _Daemon(flags, config, ledger, clock).run()
+        return _Daemon(flags, config, ledger, clock).run(stop)
     finally:
         ledger.close()
 
@@ -90,36 +92,46 @@ class _Daemon:
     def __init__(self, flags: Flags, config: Config, ledger: Ledger, clock: Clock) -> None:
         self._flags = flags
         self._clock = clock
-        self._stop = threading.Event()
-        self._client = lean_client()
-        self._nvml = NvmlSource(clock)
-        self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
-        self._endpoints: tuple[ServerSource, ...] = ()
+        self._config = config
         self._loaded = clock.wall()
-        plan = self._plan(config, succeeded=True)
-        self._sampler = Sampler(clock, self._gatherer, self._nvml, ledger, Footprint(), plan)
+        self._reloading = threading.Lock()
+        self._nvml = NvmlSource(clock)
+        self._endpoints = Endpoints(clock, self._was_busy)
+        self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
+        self._sampler = Sampler(
+            clock,
+            self._gatherer,
+            self._nvml,
+            ledger,
+            Footprint(),
+            self._plan(succeeded=True),
+            self._prepare,
+        )
         self._web = WebServer(flags.listen_address, self._sampler.current, clock, self.reload, build())
 
-    def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+    def run(self, stop: threading.Event) -> int:
+        """Serve and tick until stopped; returns the exit status."""
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload_quietly).start())
         try:
             self._web.start()
-        except OSError as error:
-            log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+        except ListenError as error:
+            _say("cannot listen", error)
             return status.FAILED
         try:
-            self._sampler.run(self._stop)
+            self._sampler.run(stop)
         except MustRestartError as error:
-            log.error("must be restarted", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+            _say("must be restarted", error)
             return status.FAILED
         finally:
             self._web.close()
             self._gatherer.close()
-            close((self._nvml, *self._endpoints))
+            self._nvml.close()
+            self._endpoints.close()
         log.info("stopped")
         return status.OK
+
+    def _prepare(self) -> None:
+        self._web.prepare()
 
     def reload(self) -> None:
         """Swap the configuration whole, or keep the old one.
@@ -127,69 +139,41 @@ class _Daemon:
         Raises:
             ConfigError: the file is not a configuration; the message says where.
         """
-        try:
-            config = load(self._flags.config_file)
-        except ConfigError:
-            self._sampler.plan(self._replan_failed())
-            raise
-        self._loaded = self._clock.wall()
-        self._sampler.plan(self._plan(config, succeeded=True))
-        log.info("configuration reloaded", extra={"hash": config.hash})
+        with self._reloading:
+            try:
+                config = load(self._flags.config_file)
+            except ConfigError:
+                self._sampler.plan(self._plan(succeeded=False))
+                raise
+            if config.ledger_path != self._config.ledger_path:
+                log.warning("ledger.path changes at a restart only")
+            self._config, self._loaded = config, self._clock.wall()
+            self._gatherer.deadline = min(config.interval, LONGEST_READ)
+            self._sampler.plan(self._plan(succeeded=True))
+            log.info("configuration reloaded", extra={"hash": config.hash})
 
     def _reload_quietly(self) -> None:
         try:
             self.reload()
         except ConfigError as error:
-            log.error("configuration not reloaded; the old one stays", extra={"problem": str(error)})  # noqa: TRY400
+            _say("configuration not reloaded; the old one stays", error)
 
-    def _plan(self, config: Config, *, succeeded: bool) -> Plan:
-        self._config = config
-        self._endpoints = tuple(self._endpoint(config, index) for index in range(len(config.servers)))
-        return Plan(self._setting(config, self._loaded, succeeded=succeeded), self._endpoints)
-
-    def _replan_failed(self) -> Plan:
-        return Plan(self._setting(self._config, self._loaded, succeeded=False), self._endpoints)
-
-    def _setting(self, config: Config, loaded: Instant, *, succeeded: bool) -> Setting:
-        return Setting(
-            config=config,
-            terms=terms_of(config, host_name()),
+    def _plan(self, *, succeeded: bool) -> Plan:
+        setting = Setting(
+            config=self._config,
+            terms=terms_of(self._config, host_name()),
             build=build(),
-            config_row=ConfigRow(config.hash or hashlib.sha256(b"").hexdigest()[:16], succeeded, loaded),
+            config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
         )
+        return Plan(setting, self._endpoints.of(self._config))
 
-    def _endpoint(self, config: Config, index: int) -> ServerSource:
-        server = config.servers[index]
-        key = ServerKey(server.namespace, server.name)
-        return ServerSource(
-            key,
-            server.url,
-            self._client,
-            self._clock,
-            engine=server.engine,
-            bearer_token_file=server.bearer_token_file,
-            ca_file=server.ca_file,
-            body_bytes=config.limits.body_bytes,
-            busy=lambda: self._sampler.was_busy(key),
-        )
+    def _was_busy(self, key: ServerKey) -> bool:
+        return self._sampler.was_busy(key)
 
 
-def endpoints_of(config: Config, clock: Clock) -> tuple[Endpoint, ...]:
-    """The configured endpoints, to be read outside the daemon."""
-    client = lean_client()
-    return tuple(
-        ServerSource(
-            ServerKey(server.namespace, server.name),
-            server.url,
-            client,
-            clock,
-            engine=server.engine,
-            bearer_token_file=server.bearer_token_file,
-            ca_file=server.ca_file,
-            body_bytes=config.limits.body_bytes,
-        )
-        for server in config.servers
-    )
+def _say(what: str, error: Exception) -> None:
+    """An error whose message is for people: it needs no trace."""
+    log.log(logging.ERROR, what, extra={"problem": str(error)})
 
 
 def _one_arena() -> None:

@@ -2,9 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from exporter.clock import Clock
 from exporter.cost.advance import Outcome, advance
@@ -68,7 +68,10 @@ class Plan:
 
 
 class Sampler:
-    """Reads, advances, commits, publishes: in this order, once a tick."""
+    """Reads, advances, commits, publishes: in this order, once a tick.
+
+    `published` is called after each, in the sampler's thread.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Sampler:
         ledger: Ledger,
         footprint: Footprint,
         plan: Plan,
+        published: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._gather = gather
@@ -85,6 +89,7 @@ class Sampler:
         self._ledger = ledger
         self._footprint = footprint
         self._plan = plan
+        self._published = published
         self._state = ledger.state()
         self._health = Health()
         self._resting: frozenset[ServerKey] = frozenset()
@@ -143,6 +148,7 @@ class Sampler:
         self._report = report(
             plan.setting, frame, outcome, books, self._health.rows(), self._footprint.read()
         )
+        self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
         return self._report
 
@@ -172,9 +178,3 @@ def _resting(outcome: Outcome) -> frozenset[ServerKey]:
         for share in gpu.shares:
             held.setdefault(share.key, []).append(idle)
     return frozenset(key for key, idle in held.items() if all(idle))
-
-
-def close(sources: Iterable[Source[Any]]) -> None:
-    """Let go of sources."""
-    for source in sources:
-        source.close()

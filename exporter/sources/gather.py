@@ -48,11 +48,11 @@ def read(source: Source[Any], clock: Clock) -> Gathered:
 
 
 class Gatherer:
-    """Reads sources in worker threads, bounded by a deadline for all of them together."""
+    """Reads sources in worker threads; `deadline` bounds all of them together."""
 
     def __init__(self, clock: Clock, deadline: Nanoseconds) -> None:
         self._clock = clock
-        self._deadline = deadline
+        self.deadline = deadline
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="source")
         self._busy: dict[Source[Any], Future[Gathered]] = {}
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class Gatherer:
                 for source in asked
                 if source not in self._busy
             }
-            wait(started.values(), timeout=seconds(self._deadline))
+            wait(started.values(), timeout=seconds(self.deadline))
             self._busy.update((source, future) for source, future in started.items() if not future.done())
             return [self._answer(source, started.get(source)) for source in asked]
 
@@ -81,9 +81,9 @@ class Gatherer:
 
     def _answer(self, source: Source[Any], future: "Future[Gathered] | None") -> Gathered:
         if future is None or not future.done():
-            health = SourceHealth(source.name, up=False, duration=self._deadline, reason="busy")
+            health = SourceHealth(source.name, up=False, duration=self.deadline, reason="busy")
             return Gathered(
-                source, None, health, f"{source.name}: still reading after {seconds(self._deadline):g} s"
+                source, None, health, f"{source.name}: still reading after {seconds(self.deadline):g} s"
             )
         failure = future.exception()
         if failure is None:

@@ -1,0 +1,56 @@
+"""The sources of the configured servers. One that a reload leaves as it was keeps what it knows."""
+
+from collections.abc import Callable
+
+from exporter.clock import Clock
+from exporter.config import Config, Server
+from exporter.readings import ServerKey
+from exporter.sources.server import ServerSource, lean_client
+
+Busy = Callable[[ServerKey], bool]
+
+
+class Endpoints:
+    """Makes and keeps the sources that a configuration names."""
+
+    def __init__(self, clock: Clock, busy: Busy | None = None) -> None:
+        self._clock = clock
+        self._busy = busy
+        self._client = lean_client()
+        self._sources: dict[tuple[Server, int], ServerSource] = {}
+        self._retired: tuple[ServerSource, ...] = ()
+
+    def of(self, config: Config) -> tuple[ServerSource, ...]:
+        """The sources of a configuration, in its order."""
+        limit = config.limits.body_bytes
+        sources = {
+            (server, limit): self._sources.get((server, limit)) or self._source(server, limit)
+            for server in config.servers
+        }
+        # What is dropped may still be in a read of this tick; it is closed when the next ones are dropped.
+        for source in self._retired:
+            source.close()
+        self._retired = tuple(source for key, source in self._sources.items() if key not in sources)
+        self._sources = sources
+        return tuple(sources.values())
+
+    def close(self) -> None:
+        """Let go of all."""
+        for source in (*self._retired, *self._sources.values()):
+            source.close()
+        self._client.close()
+
+    def _source(self, server: Server, body_bytes: int) -> ServerSource:
+        key = ServerKey(server.namespace, server.name)
+        busy = self._busy
+        return ServerSource(
+            key,
+            server.url,
+            self._client,
+            self._clock,
+            engine=server.engine,
+            bearer_token_file=server.bearer_token_file,
+            ca_file=server.ca_file,
+            body_bytes=body_bytes,
+            busy=None if busy is None else lambda: busy(key),
+        )

@@ -1,0 +1,104 @@
+"""Flags and verbs."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.cli import main
+from exporter.cli.logs import set_up
+
+VERBS = ("serve", "demo", "doctor", "check-config")
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> object:
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` exits 0 and shows a command line that can be copied."""
+    with pytest.raises(SystemExit) as left:
+        main([verb, "--help"])
+
+    assert left.value.code == 0
+    assert f"inference-cost-exporter {verb}" in capsys.readouterr().out.split("example:")[1]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is that of the package."""
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"inference-cost-exporter {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--web.listen-address", "nowhere"], "expected :9844, 127.0.0.1:9844 or [::1]:9844"),
+        (["--web.listen-address=:99999"], "listen address ':99999'"),
+        (["--log.level=loud"], "invalid choice: 'loud'"),
+        (["serve", "--config.fil=x", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["predict"], "invalid choice: 'predict'"),
+        (["check-config"], "the following arguments are required: --config.file"),
+    ],
+)
+def test_a_wrong_flag_is_refused_with_what_is_right(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 and a message."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["serve", "doctor", "check-config"])
+def test_a_wrong_configuration_ends_every_verb_with_2(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says file, line, key and the nearest one."""
+    file = tmp_path / "ice.yaml"
+    file.write_text("intervall: 10s\n")
+
+    assert main([verb, f"--config.file={file}"]) == 2
+    assert capsys.readouterr().err.startswith(f"{file}:1:1: intervall: unknown key; did you mean interval?")
+
+
+def test_a_right_configuration_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 0."""
+    file = tmp_path / "ice.yaml"
+    file.write_text("interval: 10s\n")
+
+    assert main(["check-config", f"--config.file={file}"]) == 0
+    assert "ok" in capsys.readouterr().out
+
+
+def test_logfmt_keeps_one_record_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Text from outside is quoted: it cannot forge a second record."""
+    set_up("info", "logfmt")
+    logging.getLogger("x").warning("source failed", extra={"problem": 'no\nlevel=error msg="gotcha'})
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'level=warning msg="source failed" problem="no\\nlevel=error msg=\\"gotcha"' in line
+
+
+def test_json_logs_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object a line, with the fields of the call; below the level nothing is said."""
+    set_up("warning", "json")
+    logging.getLogger("x").info("quiet")
+    logging.getLogger("x").warning("loud", extra={"gpus": 8})
+
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["msg"], told["gpus"]) == ("warning", "loud", 8)
