@@ -13,7 +13,10 @@ from exporter.units import Instant, Nanoseconds, dollars
 
 @dataclass(frozen=True, slots=True)
 class ServerLine:
-    """One server and model. `None` is what is not known; `up` is false when no endpoint answered."""
+    """One server and model. `None` is what is not known; `up` is false when no endpoint answered.
+
+    `gpus` and `up` are of the whole server, also where it serves several models.
+    """
 
     party: Party
     gpus: float | None
@@ -87,13 +90,14 @@ def _notes(report: Report, *, stale: bool) -> Iterator[str]:
         yield "The ledger is in memory: a restart loses the month."
     elif not report.books.writable:
         yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
+    all_gpus = len(report.gpus)
     if unpriced := sum(not row.priced for row in report.gpus):
-        yield f"{unpriced} of {len(report.gpus)} GPUs have no price and cost nothing here."
+        yield f"GPUs without a price: {unpriced} of {all_gpus}. What they cost is not in these figures."
     estimated = {price.gpu for price in report.prices if price.provenance.price_basis == "estimate"}
     if estimated:
-        yield f"{len(estimated)} of {len(report.gpus)} GPUs are priced by an estimate."
+        yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}."
     if down := sum(not row.up for row in report.gpus):
-        yield f"{down} of {len(report.gpus)} GPUs are paid for and cannot be read."
+        yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
     if not report.config.last_reload_success:
         yield "The last reload of the configuration failed: the one before is in force."
 
