@@ -1,0 +1,227 @@
+"""What counters moved by: baselines, restarts, bad reads, renamed and late series."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.cost import deltas
+from exporter.cost.deltas import Moved
+from exporter.cost.state import EndpointState
+from exporter.readings import CounterReading, ServerReading
+from tests.cost.bench import BATCH, CHAT, SECOND, START, down, page
+
+
+class Watch:
+    """One endpoint read again and again, ten seconds apart."""
+
+    def __init__(self) -> None:
+        self.state: EndpointState | None = None
+        self.restarted = False
+        self.reads = 0
+
+    def read(self, reading: ServerReading) -> Moved:
+        self.state, moved, self.restarted = deltas.endpoint(
+            self.state, reading, START + self.reads * 10 * SECOND
+        )
+        self.reads += 1
+        return moved
+
+    def generated(self, reading: ServerReading) -> float | None:
+        return self.read(reading).get(("llama", "generation"))
+
+
+def gen(value: float, identity: str = "1", **told: float) -> ServerReading:
+    return replace(page(generation=value, **told), identity=identity)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def test_first_sight_is_a_baseline(watch: Watch) -> None:
+    """Lifetime tokens of a server that ran before us are not this tick's; a process of unknown age is old."""
+    assert watch.read(gen(1_000_000)) == {}
+    assert watch.generated(gen(1_000_010)) == 10
+
+
+def test_first_sight_of_a_process_that_started_before_we_watched_is_a_baseline(watch: Watch) -> None:
+    """Its tokens may be hours old."""
+    assert watch.read(replace(gen(1_000_000), started=START - 1)) == {}
+    assert watch.generated(gen(1_000_010)) == 10
+
+
+def test_first_sight_of_a_process_that_we_saw_start_counts_from_zero(watch: Watch) -> None:
+    """It was watched and down, then its process started: all its tokens came since."""
+    assert watch.read(down(gen(0))) == {}
+    assert watch.generated(replace(gen(40), started=START + 5 * SECOND)) == 40
+    assert watch.generated(gen(45)) == 5
+    assert not watch.restarted
+
+
+def test_a_process_that_starts_in_the_instant_we_begin_to_watch_counts_from_zero(watch: Watch) -> None:
+    """The boundary: nothing of it can be older than our watch."""
+    assert watch.generated(replace(gen(3), started=START)) == 3
+
+
+def test_a_failed_read_delays_tokens(watch: Watch) -> None:
+    """What failed reads missed arrives with the next good one."""
+    watch.read(gen(100))
+    assert watch.read(down(gen(0))) == {}
+    assert watch.read(down(gen(0))) == {}
+    assert watch.generated(gen(160)) == 60
+
+
+def test_a_changed_identity_is_a_restart(watch: Watch) -> None:
+    """Another process counts from zero at once, also when it has passed the old mark already."""
+    watch.read(gen(100))
+    assert watch.generated(gen(150, identity="2")) == 150
+    assert watch.restarted
+    assert watch.generated(gen(160, identity="2")) == 10
+    assert not watch.restarted
+
+
+def test_a_restart_forgets_the_series_of_the_old_process(watch: Watch) -> None:
+    """A series that the new process creates late counts from zero, not from the old process's mark."""
+    watch.read(gen(100, requests=50))
+    watch.read(gen(10, identity="2"))
+    assert watch.read(gen(12, identity="2", requests=60)) == {
+        ("llama", "generation"): 2,
+        ("llama", "requests"): 60,
+    }
+
+
+@pytest.mark.parametrize("falls", [1, 2])
+def test_a_fall_of_one_or_two_reads_is_a_bad_read(watch: Watch, falls: int) -> None:
+    """It counts nothing and keeps the mark: what moved meanwhile arrives afterwards."""
+    watch.read(gen(100))
+    for _ in range(falls):
+        assert watch.read(gen(7)) == {}
+    assert watch.generated(gen(130)) == 30
+    assert not watch.restarted
+
+
+def test_a_fall_that_lasts_three_reads_is_a_restart(watch: Watch) -> None:
+    """From the third read on everything since zero is counted, also what the first two showed."""
+    watch.read(gen(100))
+    assert [watch.generated(gen(value)) for value in (5, 9, 14, 20)] == [None, None, 14, 6]
+
+
+def test_bad_reads_apart_are_not_a_restart(watch: Watch) -> None:
+    """Falls count in a row only; a failed read in between says nothing either way."""
+    watch.read(gen(100))
+    assert [watch.generated(gen(value)) for value in (5, 5, 110, 5, 5)] == [None, None, 10, None, None]
+    assert watch.read(down(gen(0))) == {}
+    assert watch.generated(gen(6)) == 6
+
+
+def test_one_series_that_falls_does_not_recount_its_siblings(watch: Watch) -> None:
+    """Trap: sum, then clamp. One page speaks for two replicas, and one restarts.
+
+    A goes from 1.00 to 1.10 million, B from 0.90 million over a restart to 0.05 million: 150,000 tokens,
+    neither 0 nor A's lifetime again.
+    """
+
+    def both(a: float, b: float) -> ServerReading:
+        return replace(
+            page(),
+            counters=(
+                CounterReading("a", "llama", "generation", a),
+                CounterReading("b", "llama", "generation", b),
+            ),
+        )
+
+    watch.read(both(1_000_000, 900_000))
+    moved = [watch.generated(both(1_000_000 + k, k / 2)) for k in (50_000, 75_000, 100_000)]
+    assert moved == [None, None, 150_000]
+    assert watch.generated(both(1_110_000, 60_000)) == 20_000
+
+
+def test_a_fall_suspends_the_whole_page(watch: Watch) -> None:
+    """A page with one impossible value is not believed in part: prompts wait with it."""
+    watch.read(gen(100, prompt=10))
+    assert watch.read(gen(3, prompt=20)) == {}
+    assert watch.read(gen(104, prompt=25)) == {("llama", "generation"): 4, ("llama", "prompt"): 15}
+
+
+def test_a_series_new_to_a_known_process_counts_from_zero(watch: Watch) -> None:
+    """Engines create series late: the first completed request is where its counter is first seen."""
+    watch.read(gen(100))
+    assert watch.read(gen(100, requests=3))["llama", "requests"] == 3
+
+
+def test_a_series_that_hides_for_a_while_counts_from_its_mark(watch: Watch) -> None:
+    """The same process shows it again with the same total: nothing is counted twice."""
+    watch.read(gen(100, requests=3))
+    watch.read(gen(110))
+    assert watch.read(gen(120, requests=5))["llama", "requests"] == 2
+
+
+def test_what_is_inside_another_counter_is_taken_out(watch: Watch) -> None:
+    """Cached tokens inside the prompt counter come out of it: one series feeds two quantities."""
+
+    def told(prompt: float, cached: float) -> ServerReading:
+        return replace(
+            page(),
+            counters=(
+                CounterReading("prompt", "llama", "prompt", prompt),
+                CounterReading("hits", "llama", "prompt", cached, -1),
+                CounterReading("hits", "llama", "cached_prompt", cached),
+            ),
+        )
+
+    watch.read(told(1000, 400))
+    assert watch.read(told(1500, 700)) == {("llama", "prompt"): 200, ("llama", "cached_prompt"): 300}
+
+
+def test_another_server_at_a_known_address_is_a_baseline_where_nothing_tells(watch: Watch) -> None:
+    """Without an identity its tokens may be anybody's."""
+    watch.read(gen(100, identity=""))
+    assert watch.read(replace(gen(500, identity=""), key=BATCH)) == {}
+    assert watch.state is not None
+    assert watch.state.key == BATCH
+    assert watch.state.watched_since == START + 10 * SECOND
+    assert watch.generated(replace(gen(510, identity=""), key=BATCH)) == 10
+
+
+def test_an_identity_that_vanishes_with_the_name_is_a_baseline(watch: Watch) -> None:
+    """Known before and untold now: it may be another process."""
+    watch.read(gen(100))
+    assert watch.read(replace(gen(500, identity=""), key=BATCH)) == {}
+
+
+def test_a_renamed_server_loses_no_tokens(watch: Watch) -> None:
+    """The configuration names it otherwise and the process is the same: its tokens go to the new name."""
+    watch.read(gen(100))
+    assert watch.read(down(replace(gen(0), key=BATCH))) == {}
+    assert watch.generated(replace(gen(130), key=BATCH)) == 30
+    assert watch.state is not None
+    assert watch.state.key == BATCH
+
+
+def test_another_process_under_another_name_at_a_known_address_counts_from_zero(watch: Watch) -> None:
+    """It cannot have listened there before the old one went."""
+    watch.read(gen(100))
+    assert watch.generated(replace(gen(130, identity="2"), key=BATCH)) == 130
+
+
+def test_an_identity_that_is_told_late_is_not_a_restart(watch: Watch) -> None:
+    """Nothing, then something: the process may be the same, so falls decide."""
+    watch.read(gen(100, identity=""))
+    assert watch.generated(gen(120)) == 20
+    assert watch.generated(gen(125, identity="")) == 5
+    assert watch.generated(gen(8, identity="2")) == 8
+
+
+def test_deltas_are_taken_before_they_are_summed(watch: Watch) -> None:
+    """Two series of one model add up after each was compared with its own mark."""
+    first = (CounterReading("e0", "llama", "generation", 10), CounterReading("e1", "llama", "generation", 90))
+    then = (CounterReading("e0", "llama", "generation", 95), CounterReading("e1", "llama", "generation", 92))
+    watch.read(replace(page(), counters=first))
+    assert watch.generated(replace(page(), counters=then)) == 87
+
+
+def test_the_key_is_kept_while_it_is_read(watch: Watch) -> None:
+    """An endpoint that never answered has no marks and is not read."""
+    watch.read(down(page()))
+    assert watch.state == EndpointState(CHAT, watched_since=START)
