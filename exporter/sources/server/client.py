@@ -47,9 +47,11 @@ def secure_client(ca_file: Path | None) -> httpx.Client:
             pem = file.read(CA_BYTES_MAX + 1)
         if len(pem) > CA_BYTES_MAX:
             raise ReadFailedError("tls", f"{ca_file}: larger than {CA_BYTES_MAX} bytes")
-        return _client(ssl.create_default_context(cadata=pem.decode("ascii")))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=pem.decode("ascii"))
     except (OSError, ValueError) as failure:  # ssl.SSLError is an OSError
         raise ReadFailedError("tls", f"{ca_file}: {failure}") from failure
+    return _client(context)
 
 
 def _client(context: ssl.SSLContext) -> httpx.Client:

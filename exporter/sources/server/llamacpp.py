@@ -71,14 +71,15 @@ def _text(value: object) -> str:
 class Rest:
     """When to leave a server alone that may fall asleep by itself.
 
-    It is read after ticks in which its GPU was busy, and while it was active at the last read, so that the
-    tokens of its last request are seen when it falls idle. Whether it sleeps at all is not told, so an idle
-    one is read ever more rarely, until a pause was long enough for it to fall asleep. Once it has been seen
-    asleep, only work makes it due: a busy GPU, or that something woke it.
+    It is read after ticks in which its GPU was busy, once more when that falls idle, and while it was active
+    at the last read, so that the tokens of its last request are seen. Whether it sleeps at all is not told,
+    so an idle one is read ever more rarely, until a pause was long enough for it to fall asleep. Once it has
+    been seen asleep, only work makes it due: a busy GPU, or that something woke it.
     """
 
     def __init__(self) -> None:
         self._active = True
+        self._was_busy = False
         self._sleeping = False
         self._slept = False
         self._last: Nanoseconds = 0
@@ -93,7 +94,9 @@ class Rest:
 
     def due(self, now: Nanoseconds, *, busy: bool) -> bool:
         """Whether to read now. `busy`: its GPU was busy in the last tick, or that is not known."""
-        if busy or self._active:
+        worked = busy or self._was_busy or self._active
+        self._was_busy = busy
+        if worked:
             self._pause = FIRST_PAUSE
         elif self._slept or now - self._last < self._pause:
             return False

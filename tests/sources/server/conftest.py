@@ -1,0 +1,165 @@
+"""Servers that answer as told: by a mocked transport, or as real threads on loopback."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.clock import Clock
+from exporter.readings import ServerKey
+from exporter.sources.server import ServerSource, lean_client
+from exporter.units import Instant, Nanoseconds, nanoseconds
+
+VLLM_PAGE = b"""process_start_time_seconds 1.5e9
+vllm:num_requests_running{engine="0",model_name="m"} 2
+vllm:prompt_tokens_total{engine="0",model_name="m"} 70
+vllm:generation_tokens_total{engine="0",model_name="m"} 30
+"""
+
+Script = Callable[[socket.socket, threading.Event], None]
+Make = Callable[..., ServerSource]
+
+
+class HandClock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now: Nanoseconds = 0
+
+    def elapsed(self) -> Nanoseconds:
+        return self.now
+
+    def wall(self) -> Instant:
+        return self.now
+
+    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
+        self.now += duration
+        return stop.is_set()
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += nanoseconds(seconds)
+
+
+class Site:
+    """Answers by path and query. A path without an answer is 404; `asked` are the requests in order."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, httpx.Response | Exception | Callable[[], httpx.Response]] = {}
+        self.asked: list[httpx.Request] = []
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.raw_path.decode() for request in self.asked]
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        answer = self.answers.get(request.url.raw_path.decode(), httpx.Response(404))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    def says(self, path: str, body: bytes, **headers: str) -> None:
+        self.answers[path] = lambda: httpx.Response(200, headers=headers, content=iter([body]))
+
+
+@pytest.fixture
+def hand_clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture
+def vllm_page() -> bytes:
+    return VLLM_PAGE
+
+
+@pytest.fixture
+def make(site: Site, hand_clock: HandClock) -> Iterator[Make]:
+    client = httpx.Client(transport=httpx.MockTransport(site))
+    sources: list[ServerSource] = []
+
+    def source(
+        url: str = "http://127.0.0.1:8000/metrics", *, name: str = "chat", **options: Any
+    ) -> ServerSource:
+        sources.append(ServerSource(ServerKey("", name), url, client, hand_clock, **options))
+        return sources[-1]
+
+    yield source
+    for made in sources:
+        made.close()
+    client.close()
+
+
+@pytest.fixture
+def real_client() -> Iterator[httpx.Client]:
+    with lean_client() as client:
+        yield client
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Script], int]]:
+    """Start a server whose every connection runs a script, once the request is there; returns the port.
+
+    All end with the test.
+    """
+    stop = threading.Event()
+    listeners: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def accept(listener: socket.socket, script: Script, *, waits: bool) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                try:
+                    asked = b""
+                    while waits and b"\r\n\r\n" not in asked:
+                        received = connection.recv(65536)
+                        if not received:
+                            break
+                        asked += received
+                    script(connection, stop)
+                except OSError:
+                    continue
+
+    def start(script: Script, *, waits: bool = True) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+        thread = threading.Thread(
+            target=accept, args=(listener, script), kwargs={"waits": waits}, daemon=True
+        )
+        threads.append(thread)
+        thread.start()
+        return int(listener.getsockname()[1])
+
+    yield start
+    stop.set()
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def real(real_client: httpx.Client) -> Callable[..., ServerSource]:
+    """A source that reads a real port by the host's clock."""
+    from exporter.clock import SystemClock
+
+    def source(port: int, **options: Any) -> ServerSource:
+        clock: Clock = SystemClock()
+        url = f"http://127.0.0.1:{port}/metrics"
+        return ServerSource(ServerKey("", "chat"), url, real_client, clock, engine="vllm", **options)
+
+    return source

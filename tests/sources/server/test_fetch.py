@@ -1,0 +1,172 @@
+"""Endpoints that misbehave, on real sockets: bounded in bytes, in time and in trust."""
+
+import gzip
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.readings import ReadFailedError
+from exporter.sources.server import ServerSource
+
+Serve = Callable[..., int]
+Real = Callable[..., ServerSource]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+
+
+def failure_of(source: ServerSource) -> ReadFailedError:
+    with pytest.raises(ReadFailedError) as failure:
+        source.read()
+    return failure.value
+
+
+def sends(*pieces: bytes) -> Callable[[socket.socket, threading.Event], None]:
+    def script(connection: socket.socket, _stop: threading.Event) -> None:
+        for piece in pieces:
+            connection.sendall(piece)
+
+    return script
+
+
+def drips(start: bytes, drop: bytes) -> Callable[[socket.socket, threading.Event], None]:
+    """Send a piece every 20 ms until the reader hangs up or the test ends."""
+
+    def script(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(start)
+        while not stop.wait(0.02):
+            connection.sendall(drop)
+
+    return script
+
+
+def hangs(connection: socket.socket, stop: threading.Event) -> None:
+    """Say nothing until the reader hangs up."""
+    while not stop.is_set() and connection.recv(1):
+        pass
+
+
+def test_a_page_is_read_from_a_socket(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """With a length, and without one until the server hangs up."""
+    length = b"Content-Length: %d\r\n\r\n" % len(vllm_page)
+    assert len(real(serve(sends(OK, length, vllm_page))).read().counters) == 2
+    assert len(real(serve(sends(OK, b"\r\n", vllm_page))).read().counters) == 2
+
+
+def test_each_read_is_a_connection_of_its_own(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """Servers close idle connections before the next tick, and a race with that would fail reads."""
+    connections = []
+
+    def script(connection: socket.socket, stop: threading.Event) -> None:
+        connections.append(connection)
+        sends(OK, b"Content-Length: %d\r\n\r\n" % len(vllm_page), vllm_page)(connection, stop)
+
+    source = real(serve(script))
+    assert [source.read().up, source.read().up] == [True, True]
+    assert len(connections) == 2
+
+
+def test_a_refused_connection_is_told(real: Real) -> None:
+    """Nobody listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert failure_of(real(port)).reason == "connection"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(hangs, id="hang"),
+        pytest.param(drips(OK, b"X-Header: more\r\n"), id="headers"),
+        pytest.param(drips(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), id="chunks"),
+        pytest.param(drips(OK + b"Content-Length: 1000000\r\n\r\n", b"x"), id="body"),
+    ],
+)
+def test_one_deadline_bounds_the_whole_read(serve: Serve, real: Real, script: Any) -> None:
+    """A byte now and then keeps no read alive, neither in the headers nor in the body."""
+    assert failure_of(real(serve(script), timeout=0.3)).reason == "timeout"
+
+
+def test_an_endless_body_is_cut_at_the_limit(serve: Serve, real: Real) -> None:
+    """Whatever length it claims."""
+    script = sends(OK, b"Content-Length: 100000000\r\n\r\n", b"x" * 5000)
+    assert failure_of(real(serve(script), body_bytes=4096)).reason == "too_large"
+
+
+def test_a_body_of_exactly_the_limit_is_read(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """The bound is on what is larger."""
+    script = sends(OK, b"\r\n", vllm_page)
+    assert real(serve(script), body_bytes=len(vllm_page)).read().up
+    assert failure_of(real(serve(script), body_bytes=len(vllm_page) - 1)).reason == "too_large"
+
+
+def test_a_compressed_body_is_refused(serve: Serve, real: Real) -> None:
+    """It was not asked for, and a megabyte of it may be a gigabyte."""
+    bomb = gzip.compress(bytes(1_000_000))
+    script = sends(OK, b"Content-Encoding: gzip\r\n\r\n", bomb)
+    assert failure_of(real(serve(script))).reason == "encoding"
+
+
+def test_a_redirect_is_not_followed(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """An endpoint must not send the meter, and its token, elsewhere."""
+    asked = []
+
+    def target(connection: socket.socket, stop: threading.Event) -> None:
+        asked.append(connection)
+        sends(OK, b"\r\n", vllm_page)(connection, stop)
+
+    location = b"Location: http://127.0.0.1:%d/metrics\r\n\r\n" % serve(target)
+    failure = failure_of(real(serve(sends(b"HTTP/1.1 302 Found\r\n", location))))
+    assert (failure.reason, asked) == ("redirect", [])
+
+
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"404 Not Found", b"501 Not Implemented"])
+def test_another_status_is_told(serve: Serve, real: Real, status: bytes) -> None:
+    """The message names it; the body is not read."""
+    failure = failure_of(real(serve(sends(b"HTTP/1.1 " + status + b"\r\n\r\n", b"x" * 5000))))
+    assert failure.reason == "http_status"
+    assert status[:3].decode() in str(failure)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"\x16\x03\x01\x00\x02",
+        OK + b"Content-Length: many\r\n\r\n",
+        OK + b"X: " + b"y" * 200_000,
+    ],
+)
+def test_what_is_not_http_is_a_failed_connection(serve: Serve, real: Real, garbage: bytes) -> None:
+    """Or no connection at all."""
+    assert failure_of(real(serve(sends(garbage)))).reason == "connection"
+
+
+def test_a_short_body_is_a_failed_connection(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """Half of a page is not a page."""
+    assert (
+        failure_of(real(serve(sends(OK, b"Content-Length: 99999\r\n\r\n", vllm_page)))).reason == "connection"
+    )
+
+
+def test_cookies_are_not_kept(serve: Serve, real: Real, real_client: httpx.Client, vllm_page: bytes) -> None:
+    """All ports of this host would share them, and no bound would hold them."""
+    script = sends(OK, b"Set-Cookie: a=b; Path=/\r\n\r\n", vllm_page)
+    assert real(serve(script)).read().up
+    assert len(real_client.cookies.jar) == 0
+
+
+def test_a_failed_read_is_followed_by_a_good_one(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """Nothing of the failure stays."""
+    answers = [sends(b"garbage"), sends(OK, b"\r\n", vllm_page)]
+
+    def script(connection: socket.socket, stop: threading.Event) -> None:
+        answers.pop(0)(connection, stop)
+
+    source = real(serve(script))
+    assert failure_of(source).reason == "connection"
+    assert source.read().up

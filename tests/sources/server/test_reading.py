@@ -1,0 +1,146 @@
+"""What one endpoint's reading says, by a mocked transport."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.readings import ReadFailedError, ServerKey
+from exporter.sources.server import ServerSource
+
+Make = Callable[..., ServerSource]
+LLAMACPP_PAGE = b"llamacpp:prompt_tokens_total 10\nllamacpp:tokens_predicted_total 20\n"
+
+
+def test_a_reading_says_what_stands_on_the_page(make: Make, site: Any, vllm_page: bytes) -> None:
+    """Its server, address, engine, process, counters and loads."""
+    site.says("/metrics", vllm_page)
+    reading = make().read()
+    assert (reading.key, reading.url, reading.up) == (
+        ServerKey("", "chat"),
+        "http://127.0.0.1:8000/metrics",
+        True,
+    )
+    assert (reading.engine, reading.identity, reading.models) == ("vllm", "started 1500000000.0", ("m",))
+    assert {(c.quantity, c.value) for c in reading.counters} == {("prompt", 70.0), ("generation", 30.0)}
+    assert [(load.model, load.running, load.waiting) for load in reading.loads] == [("m", 2.0, None)]
+
+
+def test_the_classic_text_format_is_asked_for(make: Make, site: Any, vllm_page: bytes) -> None:
+    """Uncompressed, without a token, by our name."""
+    site.says("/metrics", vllm_page)
+    make(engine="vllm").read()
+    [request] = site.asked
+    assert request.headers["accept"] == "text/plain;version=0.0.4"
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["user-agent"].startswith("inference-cost-exporter/")
+    assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [(ServerKey("", "chat"), "server:chat"), (ServerKey("search", "chat"), "server:search/chat")],
+)
+def test_a_source_is_named_after_its_server(hand_clock: Any, key: ServerKey, name: str) -> None:
+    """The name is a label's value."""
+    with httpx.Client() as client:
+        source = ServerSource(key, "http://127.0.0.1/metrics", client, hand_clock)
+        assert (source.name, source.key, source.url) == (name, key, "http://127.0.0.1/metrics")
+
+
+def test_an_address_without_a_path_is_read_at_metrics(make: Make, site: Any, vllm_page: bytes) -> None:
+    """The address is shown as it was configured."""
+    site.says("/metrics", vllm_page)
+    assert make("http://127.0.0.1:8000", engine="vllm").read().url == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000",
+        "ftp://127.0.0.1/metrics",
+        "http://",
+        "http://user:secret@127.0.0.1/",
+        "http://127.0.0.1:port/",
+    ],
+)
+def test_an_impossible_address_is_refused_at_once(make: Make, url: str) -> None:
+    """Before anything is asked, and without showing credentials."""
+    with pytest.raises(ValueError, match="URL") as failure:
+        make(url)
+    assert "secret" not in str(failure.value)
+
+
+def test_an_unknown_engine_is_refused_at_once(make: Make) -> None:
+    """The message names those that are known."""
+    with pytest.raises(ValueError, match="none of llamacpp, vllm"):
+        make(engine="vlm")
+
+
+def test_the_engine_is_recognized_once_and_again_when_it_no_longer_fits(
+    make: Make, site: Any, vllm_page: bytes
+) -> None:
+    """Another server may take over a port."""
+    site.says("/metrics", vllm_page)
+    source = make()
+    assert [source.read().engine, source.read().engine] == ["vllm", "vllm"]
+    site.says("/metrics", LLAMACPP_PAGE)
+    assert source.read().engine == "llamacpp"
+    site.says("/metrics", b"other 1")
+    with pytest.raises(ReadFailedError) as failure:
+        source.read()
+    assert failure.value.reason == "not_recognized"
+    site.says("/metrics", vllm_page)
+    assert source.read().engine == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (b"", "unknown"),
+        (b"\x00\xff<html>", "unknown"),
+        (b'vllm:num_requests_running{server="b"} 1', "production-stack router"),
+    ],
+)
+def test_an_unknown_page_is_not_recognized(make: Make, site: Any, page: bytes, words: str) -> None:
+    """A router is named, so that its reader knows what to configure."""
+    site.says("/metrics", page)
+    with pytest.raises(ReadFailedError, match=words) as failure:
+        make().read()
+    assert failure.value.reason == "not_recognized"
+
+
+def test_a_configured_engine_without_token_counters_has_no_tokens(make: Make, site: Any) -> None:
+    """As vLLM with --disable-log-stats: the page is there and says nothing that can be charged."""
+    site.says("/metrics", b"process_start_time_seconds 1.5e9\nhttp_requests_total 5\n")
+    with pytest.raises(ReadFailedError) as failure:
+        make(engine="vllm").read()
+    assert failure.value.reason == "no_tokens"
+
+
+def test_series_that_come_with_the_first_token_are_waited_for(make: Make, site: Any) -> None:
+    """A vLLM that has served nothing yet is read, so that its first tokens are counted from zero."""
+    site.says("/metrics", b'vllm:num_requests_running{model_name="m"} 0\n')
+    reading = make().read()
+    assert (reading.up, reading.counters, reading.models) == (True, (), ("m",))
+
+
+def test_lines_that_were_lost_are_told(make: Make, site: Any, vllm_page: bytes) -> None:
+    """They cost themselves only; a clean page takes the note back."""
+    site.says("/metrics", vllm_page * 2 + b"vllm:prompt_tokens_total{ 5\n")
+    source = make()
+    assert source.read().up
+    assert source.errors == (("malformed", 1), ("duplicate", 4))
+    site.says("/metrics", vllm_page)
+    source.read()
+    assert source.errors == ()
+
+
+def test_a_page_of_endless_series_is_too_large(make: Make, site: Any) -> None:
+    """Half of a page is not taken for all of it."""
+    line = b'vllm:generation_tokens_total{model_name="m",a="%d"} 1\n'
+    site.says("/metrics", b"".join(line % number for number in range(20_001)))
+    with pytest.raises(ReadFailedError) as failure:
+        make().read()
+    assert failure.value.reason == "too_large"

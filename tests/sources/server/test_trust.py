@@ -1,0 +1,145 @@
+"""Bearer tokens and certificate authorities, from files that change."""
+
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.readings import ReadFailedError, ServerKey
+from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server.client import CA_BYTES_MAX
+from exporter.sources.server.token import TOKEN_BYTES_MAX
+
+Make = Callable[..., ServerSource]
+
+IDENTITY = Path(__file__).parent / "identity"
+CERTIFICATE = IDENTITY / "certificate.pem"
+
+
+def write(path: Path, content: bytes, version: int) -> None:
+    """Write a file with a modification time of its own."""
+    path.write_bytes(content)
+    os.utime(path, ns=(version, version))
+
+
+def test_the_token_is_read_again_when_its_file_changes(
+    make: Make, site: Any, vllm_page: bytes, tmp_path: Path
+) -> None:
+    """Something renews it; a newline at its end is not part of it."""
+    token = tmp_path / "token"
+    site.says("/metrics", vllm_page)
+    source = make(engine="vllm", bearer_token_file=token)
+    for version, content in enumerate((b"first\n", b"first\n", b"second")):
+        write(token, content, version)
+        source.read()
+    assert [r.headers["authorization"] for r in site.asked] == [
+        "Bearer first",
+        "Bearer first",
+        "Bearer second",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(None, "No such file", id="missing"),
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(b" \n", "empty", id="blank"),
+        pytest.param(b"secret\nX-Header: forged", "printable", id="two-lines"),
+        pytest.param(b"secret\xff", "printable", id="not-ascii"),
+        pytest.param(b"secret" * TOKEN_BYTES_MAX, "larger", id="huge"),
+    ],
+)
+def test_a_token_that_cannot_be_sent_is_told_by_its_path(
+    make: Make, site: Any, tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    """Never by what it holds; and nothing is asked without it."""
+    token = tmp_path / "token"
+    if content is not None:
+        token.write_bytes(content)
+    with pytest.raises(ReadFailedError, match=words) as failure:
+        make(bearer_token_file=token).read()
+    assert failure.value.reason == "token_file"
+    assert str(token) in str(failure.value)
+    assert "secret" not in str(failure.value)
+    assert site.asked == []
+
+
+def test_a_token_file_that_comes_back_is_read(
+    make: Make, site: Any, vllm_page: bytes, tmp_path: Path
+) -> None:
+    """Even with the same time stamp."""
+    token = tmp_path / "token"
+    site.says("/metrics", vllm_page)
+    source = make(engine="vllm", bearer_token_file=token)
+    with pytest.raises(ReadFailedError):
+        source.read()
+    write(token, b"first", 1)
+    assert source.read().up
+
+
+@pytest.fixture
+def secure(serve: Any, vllm_page: bytes) -> int:
+    """The port of a server that speaks TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE, IDENTITY / "key.pem")
+
+    def script(connection: Any, _stop: Any) -> None:
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            wrapped.recv(65536)
+            wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(vllm_page) + vllm_page)
+
+    return int(serve(script, waits=False))
+
+
+def secure_source(port: int, ca_file: Path | None) -> ServerSource:
+    return ServerSource(
+        ServerKey("", "chat"),
+        f"https://127.0.0.1:{port}/metrics",
+        lean_client(),
+        SystemClock(),
+        engine="vllm",
+        ca_file=ca_file,
+    )
+
+
+def test_a_server_is_trusted_by_its_ca_file(secure: int) -> None:
+    """Twice, by one client of its own."""
+    source = secure_source(secure, CERTIFICATE)
+    assert [source.read().up, source.read().up] == [True, True]
+    source.close()
+    source.close()
+
+
+def test_a_server_that_no_authority_vouches_for_is_not_read(secure: int) -> None:
+    """Public authorities are what is trusted without a file."""
+    source = secure_source(secure, None)
+    with pytest.raises(ReadFailedError) as failure:
+        source.read()
+    source.close()
+    assert failure.value.reason == "tls"
+
+
+def test_a_ca_file_is_read_again_when_it_changes(secure: int, tmp_path: Path) -> None:
+    """Authorities are renewed as tokens are; a file that is missing, no text, or huge is told by its path."""
+    ca_file = tmp_path / "ca.pem"
+    source = secure_source(secure, ca_file)
+    for version, content in enumerate((None, b"", b"\xff", b"x" * (CA_BYTES_MAX + 1), b"no certificate")):
+        if content is not None:
+            write(ca_file, content, version)
+        with pytest.raises(ReadFailedError, match=r"ca\.pem") as failure:
+            source.read()
+        assert failure.value.reason == "tls"
+    write(ca_file, CERTIFICATE.read_bytes(), 100)
+    assert source.read().up
+    source.close()
+
+
+def test_the_shared_client_trusts_nobody(secure: int) -> None:
+    """It carries no authorities, so that no https endpoint can be read with it by mistake."""
+    with lean_client() as client, pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
+        client.get(f"https://127.0.0.1:{secure}/metrics")
