@@ -40,7 +40,7 @@ def shares(holders: Iterable[Holder]) -> tuple[Share, ...]:
     weights = {_order(key): _weight(told, configured) for key, told in configured.items()}
     parts = portions(weights)
     return tuple(
-        Share(key, parts[_order(key)], "equal" if told is None else "configured")
+        Share(key, parts.get(_order(key), 0), "equal" if told is None else "configured")
         for key, told in configured.items()
     )
 
