@@ -1,0 +1,78 @@
+"""Who holds which part of a GPU."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost.attribution import NOBODY, Share, shares
+from exporter.cost.money import WHOLE
+from exporter.readings import Holder, ServerKey
+from tests.cost.bench import BATCH, CHAT, holding
+
+THIRD = ServerKey("ml", "third")
+
+
+def parts(*holders: Holder) -> dict[str, tuple[float, str]]:
+    return {share.key.server: (share.part / WHOLE, share.method) for share in shares(holders)}
+
+
+def test_nobody_holds_what_no_server_holds() -> None:
+    """It is unallocated, whole."""
+    assert shares(()) == (Share(NOBODY, WHOLE, "none"),)
+    assert ServerKey("", "unallocated") == NOBODY
+
+
+def test_one_server_holds_all_of_it() -> None:
+    """Also where its configured ratio says less: what is held is held whole."""
+    assert parts(*holding(CHAT, 0)) == {"chat": (1.0, "whole")}
+    assert parts(*holding(CHAT, 0, share=0.3)) == {"chat": (1.0, "whole")}
+
+
+def test_two_servers_by_their_configured_ratios() -> None:
+    """0.7 and 0.3 are what they say."""
+    found = parts(*holding(CHAT, 0, share=0.7), *holding(BATCH, 0, share=0.3))
+    assert found == {"chat": (0.7, "configured"), "batch": (0.3, "configured")}
+
+
+def test_ratios_that_do_not_sum_to_one_are_divided_by_their_sum() -> None:
+    """0.6 and 0.2 become 0.75 and 0.25; 1 and 1 become halves."""
+    assert parts(*holding(CHAT, 0, share=0.6), *holding(BATCH, 0, share=0.2))["chat"] == (0.75, "configured")
+    assert parts(*holding(CHAT, 0, share=1), *holding(BATCH, 0, share=1))["batch"] == (0.5, "configured")
+
+
+def test_who_has_no_ratio_shares_what_is_left_equally() -> None:
+    """0.5 configured leaves 0.25 each to two others."""
+    found = parts(*holding(CHAT, 0, share=0.5), *holding(BATCH, 0), *holding(THIRD, 0))
+    assert found == {"chat": (0.5, "configured"), "batch": (0.25, "equal"), "third": (0.25, "equal")}
+
+
+def test_nothing_left_is_nothing_to_share() -> None:
+    """Configured ratios above one leave nobody a negative part."""
+    found = parts(*holding(CHAT, 0, share=0.8), *holding(BATCH, 0, share=0.8), *holding(THIRD, 0))
+    assert found == {"chat": (0.5, "configured"), "batch": (0.5, "configured"), "third": (0.0, "equal")}
+
+
+def test_servers_without_ratios_hold_equal_parts() -> None:
+    """Thirds sum to the whole; the remainder goes by sorted key, not by who was named first."""
+    told = (*holding(CHAT, 0), *holding(BATCH, 0), *holding(THIRD, 0))
+    found = {share.key.server: share.part for share in shares(told)}
+    assert found == {"batch": 333_333_334, "chat": 333_333_333, "third": 333_333_333}
+
+
+def test_replicas_of_one_server_on_one_gpu_add_up() -> None:
+    """Two replicas with 0.3 each hold 0.6; a replica without a ratio adds nothing to its sibling's."""
+    one = holding(CHAT, 0, share=0.3)
+    assert parts(*one, *one, *holding(BATCH, 0, share=0.4))["chat"] == (0.6, "configured")
+    assert parts(*one, *holding(CHAT, 0), *holding(BATCH, 0, share=0.7))["chat"] == (0.3, "configured")
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.none() | st.floats(0, 1)), max_size=30))
+def test_parts_of_a_gpu_sum_to_it_whoever_is_named_first(told: list[tuple[int, float | None]]) -> None:
+    """Conservation for any holders; the order in which they are told changes nothing."""
+    holders = [Holder(ServerKey("", f"s{name}"), "GPU-0", ratio) for name, ratio in told]
+    found = {share.key: share.part for share in shares(holders)}
+    assert sum(found.values()) == WHOLE
+    assert all(part >= 0 for part in found.values())
+    turned = {share.key: share.part for share in shares(reversed(holders))}
+    assert turned.keys() == found.keys()
+    # Sums of floats depend on their order in the last bit; parts are of 1e9.
+    assert all(abs(turned[key] - part) <= 1 for key, part in found.items())

@@ -1,0 +1,100 @@
+"""Where a tick is cut."""
+
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost.stretches import stretches
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
+from tests.cost.bench import HOUR, MINUTE, SECOND, moment
+
+UTC = ZoneInfo("UTC")
+TURN = moment("2026-12-01T00:00:00+00:00")
+
+
+def dated(*since: int) -> Tariff:
+    prices = tuple(RentPrice(Decimal(1), since=instant) for instant in since)
+    return Tariff("h", (Hardware(HardwareMatch(), Rented(prices), "x"),))
+
+
+def test_a_tick_inside_a_minute_is_whole() -> None:
+    """Nothing changes in it."""
+    assert stretches(TURN + 5 * SECOND, TURN + 15 * SECOND, Tariff(), UTC) == [
+        (TURN + 5 * SECOND, TURN + 15 * SECOND)
+    ]
+
+
+def test_a_tick_is_cut_at_a_minute() -> None:
+    """The window of prices is of whole minutes."""
+    assert stretches(TURN + 55 * SECOND, TURN + 65 * SECOND, Tariff(), UTC) == [
+        (TURN + 55 * SECOND, TURN + MINUTE),
+        (TURN + MINUTE, TURN + 65 * SECOND),
+    ]
+
+
+def test_a_tick_that_begins_and_ends_on_minutes_is_not_cut_there() -> None:
+    """No stretch has no length."""
+    assert stretches(TURN, TURN + MINUTE, Tariff(), UTC) == [(TURN, TURN + MINUTE)]
+
+
+def test_a_tick_is_cut_where_a_price_begins() -> None:
+    """To the nanosecond."""
+    change = TURN + 7 * SECOND + 1
+    assert stretches(TURN + SECOND, TURN + 11 * SECOND, dated(change), UTC) == [
+        (TURN + SECOND, change),
+        (change, TURN + 11 * SECOND),
+    ]
+
+
+def test_a_long_tick_is_cut_by_the_hour() -> None:
+    """An hour is 60 minutes; anything longer goes by the hour."""
+    assert len(stretches(TURN, TURN + HOUR, Tariff(), UTC)) == 60
+    assert stretches(TURN + 30 * MINUTE, TURN + 2 * HOUR, Tariff(), UTC) == [
+        (TURN + 30 * MINUTE, TURN + HOUR),
+        (TURN + HOUR, TURN + 2 * HOUR),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("zone", "turn"),
+    [
+        ("UTC", "2026-12-01T00:00:00+00:00"),
+        ("Europe/Berlin", "2026-12-01T00:00:00+01:00"),
+        ("America/New_York", "2026-12-01T00:00:00-05:00"),
+        ("Asia/Kathmandu", "2026-12-01T00:00:00+05:45"),
+    ],
+)
+def test_a_tick_is_cut_at_the_end_of_the_local_month(zone: str, turn: str) -> None:
+    """Also in a tick that is cut by the hour only, where the month ends at a quarter past."""
+    end = moment(turn)
+    cuts = {start for start, _ in stretches(end - 3 * HOUR, end + 3 * HOUR, Tariff(), ZoneInfo(zone))}
+    assert end in cuts
+
+
+def test_a_tick_of_months_is_cut_at_each() -> None:
+    """A machine that slept over new year."""
+    zone = ZoneInfo("Asia/Kathmandu")
+    told = stretches(TURN - 40 * 24 * HOUR, TURN + 40 * 24 * HOUR, Tariff(), zone)
+    turns = [moment(f"{month}-01T00:00:00+05:45") for month in ("2026-11", "2026-12", "2027-01")]
+    assert {start for start, _ in told} >= set(turns)
+
+
+@given(
+    st.integers(0, 3 * HOUR),
+    st.integers(1, 3 * HOUR),
+    st.lists(st.integers(0, 6 * HOUR), max_size=4),
+)
+def test_stretches_cover_the_tick_once(start: int, length: int, changes: list[int]) -> None:
+    """No gap, no overlap, nothing empty; each price's beginning inside is a cut."""
+    begin = TURN - 2 * HOUR + start
+    told = stretches(begin, begin + length, dated(*(TURN - 2 * HOUR + change for change in changes)), UTC)
+    assert told[0][0] == begin
+    assert told[-1][1] == begin + length
+    assert all(since < until for since, until in told)
+    assert [until for _, until in told[:-1]] == [since for since, _ in told[1:]]
+    inside = {TURN - 2 * HOUR + change for change in changes if start < change < start + length}
+    assert inside <= {since for since, _ in told}
