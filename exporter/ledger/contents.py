@@ -23,7 +23,8 @@ _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE
 class Contents:
     """Everything in the file, as of one commit.
 
-    `state` carries `wall` and `accrued`; `texts` are its scopes as they are stored, unreadable ones included.
+    `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
+    included.
     """
 
     ledger: str
@@ -126,7 +127,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         ledger=ledger,
         totals=totals,
         state=replace(state, wall=_integer(meta, "wall"), accrued=by_state),
-        texts={(scope, key): body for scope, key, body in stored},
+        texts={(scope, key): body for scope, key, body in stored if scope in marks.SCOPES},
         dropped=dropped,
         last_commit=_integer(meta, "committed"),
     )

@@ -16,6 +16,9 @@ from exporter.readings import Gpu, Holder, ServerKey
 Scope = tuple[str, str]
 """What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` and its key."""
 
+SCOPES: Final = ("gpu", "endpoint", "server")
+"""The scopes that this release knows; those of a later one are neither read nor written."""
+
 T = TypeVar("T")
 
 _MODEL_NUMBERS: Final = (
@@ -44,13 +47,15 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
     servers: dict[ServerKey, ServerState] = {}
     dropped = []
     for scope, key, text in rows:
+        if scope not in SCOPES:
+            continue
         try:
             record = _object(json.loads(text))
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
                 endpoints[key] = _endpoint(record)
-            elif scope == "server":
+            else:
                 servers[_server_key(json.loads(key))] = _server(record)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)

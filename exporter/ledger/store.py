@@ -182,7 +182,7 @@ def _write_state(
     connection: sqlite3.Connection, before: Mapping[marks.Scope, str] | None, after: Mapping[marks.Scope, str]
 ) -> None:
     if before is None:
-        connection.execute("DELETE FROM state")
+        connection.executemany("DELETE FROM state WHERE scope = ?", [(scope,) for scope in marks.SCOPES])
         before = {}
     connection.executemany(
         "INSERT INTO state (scope, key, body) VALUES (?, ?, ?)"

@@ -1,0 +1,148 @@
+"""Killed at any instant, cut off at any byte: the books open with a whole number of ticks."""
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.report import Books
+from tests.ledger.ledger_ticks import CHAT, NOVEMBER, Reckoning, StillClock, accrued, numbered
+
+MONTHS = ("2026-11",)
+KILLS = 20
+
+POSTS_WITHOUT_END = """
+import sys
+from pathlib import Path
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from tests.ledger.ledger_ticks import CHAT, StillClock, numbered
+
+ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+assert ledger.persistent, ledger.problem
+number = ledger.books(0, ()).requests.get(CHAT, 0)
+accrued = ledger.state().accrued
+while True:
+    number += 1
+    postings = numbered(number)
+    accrued += postings.segments[0].accrued
+    ledger.post(postings, State(wall=postings.end, accrued=accrued))
+    assert ledger.writable, ledger.problem
+    print(number, flush=True)
+"""
+
+
+def whole_ticks(books: Books, wall: int | None) -> int:
+    """How many numbered ticks these books are, down to the last family."""
+    count = books.requests.get(CHAT, 0)
+    reckoning = Reckoning()
+    for number in range(1, count + 1):
+        reckoning.add(numbered(number))
+    assert reckoning.differences(books) == {}
+    assert books.residual == 0
+    assert wall == (numbered(count).end if count else None)
+    return count
+
+
+def test_killed_at_any_instant_it_opens_with_the_last_committed_tick(path: Path, clock: StillClock) -> None:
+    """After each SIGKILL all families tell the same number of ticks, and none acknowledged is gone."""
+    chance = random.Random(20261125)  # noqa: S311 - a reproducible series
+    ticks = 0
+    for _ in range(KILLS):
+        with subprocess.Popen(
+            [sys.executable, "-c", POSTS_WITHOUT_END, str(path)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            assert child.stdout is not None
+            acknowledged = [int(child.stdout.readline()) for _ in range(chance.randint(1, 40))]
+            child.send_signal(signal.SIGKILL)
+        ledger = Ledger.open(path, clock)
+        count = whole_ticks(ledger.books(NOVEMBER, MONTHS), ledger.state().wall)
+        ledger.close()
+
+        assert acknowledged[0] == ticks + 1
+        assert count >= acknowledged[-1]
+        assert (ledger.moved_aside, ledger.dropped) == (None, ())
+        ticks = count
+
+
+def test_killed_while_it_makes_the_file_it_opens(
+    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+) -> None:
+    """Cut off at any statement of the very first start, the file opens as a new ledger."""
+    copies: list[Path] = []
+
+    def copy(_statement: str) -> None:
+        copies.append(copied(path, tmp_path / f"cut-{len(copies)}"))
+
+    disk.watch = copy
+    Ledger.open(path, clock, connect=disk).close()
+    for cut in copies:
+        ledger = Ledger.open(cut, clock)
+        ledger.close()
+        assert (ledger.persistent, ledger.moved_aside, ledger.problem) == (True, None, "")
+    assert len(copies) > 20
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """The file and its log as they are now: what a power cut would leave."""
+    folder.mkdir()
+    for suffix in ("", "-wal"):
+        if (present := Path(f"{path}{suffix}")).exists():
+            shutil.copyfile(present, folder / f"ledger.db{suffix}")
+    return folder / "ledger.db"
+
+
+def test_a_copy_taken_at_any_moment_opens_whole(
+    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+) -> None:
+    """In the middle of a transaction the copy is of the tick before; no copy is between two ticks."""
+    chance = random.Random(7)  # noqa: S311 - a reproducible series
+    copies: list[tuple[int, Path]] = []
+    written = 0
+
+    def copy(_statement: str) -> None:
+        if written and chance.random() < 0.1:
+            copies.append((written, copied(path, tmp_path / f"copy-{len(copies)}")))
+
+    disk.watch = copy
+    ledger = Ledger.open(path, clock, connect=disk)
+    for number in range(1, 41):
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+        written = number
+    ledger.close()
+    for expected, taken in copies:
+        again = Ledger.open(taken, clock)
+        assert whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall) == expected
+        again.close()
+        assert again.moved_aside is None
+    assert len(copies) > 10
+
+
+def test_a_log_torn_at_any_byte_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+    """A log that ends in the middle of a page is read up to the last whole tick."""
+    chance = random.Random(11)  # noqa: S311 - a reproducible series
+    ledger = Ledger.open(path, clock)
+    for number in range(1, 21):
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+    taken = copied(path, tmp_path / "whole")
+    ledger.close()
+    log = Path(f"{taken}-wal").read_bytes()
+    counts = []
+    for cut in sorted(chance.sample(range(len(log)), 30)):
+        torn = copied(taken, tmp_path / f"torn-{cut}")
+        Path(f"{torn}-wal").write_bytes(log[:cut])
+        again = Ledger.open(torn, clock)
+        counts.append(whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall))
+        again.close()
+
+    assert counts == sorted(counts)
+    assert 0 <= counts[0] < counts[-1] <= 20
+    assert whole_ticks(LedgerReader.open(taken).books(NOVEMBER, MONTHS), numbered(20).end) == 20

@@ -1,0 +1,178 @@
+"""Whatever is posted, however it is grouped, fails and is opened again: the sums are those of the ticks."""
+
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.postings import PHASES, Energy, Held, Money, Postings, Requests, Segment, Slot, Tokens
+from exporter.ledger import snapshot
+from exporter.ledger.ledger import Ledger
+from exporter.readings import KINDS
+from exporter.report import Books
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    GPU_1,
+    HOUR,
+    MINUTE,
+    NOBODY,
+    NOVEMBER,
+    SEARCH,
+    SECOND,
+    Reckoning,
+    StillClock,
+    accrued,
+    filled,
+)
+
+MONTHS = ("2026-11", "2026-12")
+FULL = sqlite3.OperationalError("database or disk is full")
+Outcome = Literal["written", "refused", "failed late"]
+
+parties = st.sampled_from([CHAT, SEARCH, NOBODY])
+slots = st.builds(Slot, parties, st.sampled_from(PHASES))
+gpus = st.sampled_from([GPU_0, GPU_1])
+entries = st.builds(
+    Money,
+    gpus,
+    st.sampled_from(["rent", "energy"]),
+    st.sampled_from(["configured", "estimate"]),
+    slots,
+    st.integers(0, 10**15),
+)
+holdings = st.builds(Held, gpus, slots, st.integers(0, 10 * SECOND), st.booleans())
+
+
+@st.composite
+def ticks(draw: st.DrawFn) -> list[Postings]:
+    """Consecutive ticks of one or two segments each, some of them long after the one before."""
+    found, now = [], NOVEMBER
+    for _ in range(draw(st.integers(1, 12))):
+        now += draw(st.sampled_from([10 * SECOND, 70 * SECOND, 25 * MINUTE, 30 * HOUR]))
+        segments = []
+        for number in range(draw(st.integers(0, 2))):
+            paid = tuple(draw(st.lists(entries, max_size=3)))
+            held = tuple(draw(st.lists(holdings, max_size=2)))
+            start = now - (2 - number) * 5 * SECOND
+            month = draw(st.sampled_from(MONTHS))
+            total = sum(entry.amount for entry in paid)
+            segments.append(Segment(start, start + 5 * SECOND, month, total, paid, held))
+        moved = st.builds(Tokens, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
+        found.append(
+            Postings(
+                now,
+                tuple(segments),
+                tuple(draw(st.lists(moved, max_size=3))),
+                tuple(draw(st.lists(st.builds(Requests, parties, st.integers(0, 9)), max_size=2))),
+                tuple(draw(st.lists(st.builds(Energy, gpus, st.integers(0, 10**6)), max_size=2))),
+                tuple(draw(st.sets(parties))),
+            )
+        )
+    return found
+
+
+def after(posted: list[Postings]) -> Reckoning:
+    """The plain sums of some ticks."""
+    reckoning = Reckoning()
+    for one in posted:
+        reckoning.add(one)
+    return reckoning
+
+
+def window_of(posted: list[Postings], now: int) -> dict[object, int]:
+    """Money and tokens of the sixty whole minutes before now, by the plainest reading of the words."""
+    end = now - now % MINUTE
+    found: Counter[object] = Counter()
+    for one in posted:
+        for segment in one.segments:
+            if end - 60 * MINUTE <= segment.start < end:
+                for entry in segment.money:
+                    found[entry.slot.party, entry.slot.phase] += entry.amount
+        if end - 60 * MINUTE < one.end <= end:
+            for moved in one.tokens:
+                found[moved.party, moved.kind] += moved.count
+    return filled(dict(found))
+
+
+def flat(books: Books) -> dict[object, int]:
+    """A window's sums, by party and phase or kind."""
+    return filled(
+        {
+            (party, name): value
+            for party, window in books.window.items()
+            for name, value in [*window.money.items(), *window.tokens.items()]
+        }
+    )
+
+
+def day_of(posted: list[Postings], now: int) -> dict[object, tuple[int, int]]:
+    """Money and time of the current hour and the 24 before it, of products that spent in it."""
+    begin = now - now % HOUR - 24 * HOUR
+    money: Counter[object] = Counter()
+    covered = 0
+    for segment in (segment for one in posted for segment in one.segments if segment.start >= begin):
+        covered += segment.end - segment.start
+        for entry in segment.money:
+            money[entry.slot.party.product] += entry.amount
+    return {product: (amount, covered) for product, amount in money.items() if amount}
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    posted=ticks(),
+    outcomes=st.lists(st.sampled_from(["written", "written", "refused", "failed late"]), min_size=12),
+    reopened=st.sets(st.integers(0, 11)),
+)
+def test_nothing_is_lost_and_nothing_is_doubled(
+    disk: Any, posted: list[Postings], outcomes: list[Outcome], reopened: set[int], *, memory: bool
+) -> None:
+    """Failures at random commits and restarts at random ticks leave the sums of what was committed.
+
+    A restart here is a crash: what only waited in memory is gone, as its state is, and is not counted.
+    """
+    with TemporaryDirectory() as folder:
+        path = None if memory else Path(folder) / "ledger.db"
+        disk.failure = None
+        ledger = Ledger.open(path, StillClock(), connect=disk)
+        served: list[Postings] = []
+        on_disk: list[Postings] = []
+        waiting: list[Postings] = []
+        for number, (one, outcome) in enumerate(zip(posted, outcomes, strict=False)):
+            waiting.append(one)
+            disk.failure = None if outcome == "written" else FULL
+            disk.late = outcome == "failed late"
+            ledger.post(one, accrued(*served, *waiting))
+            if outcome != "refused":
+                on_disk = [*served, *waiting]
+            if outcome == "written" or memory:
+                served, waiting = [*served, *waiting], []
+            if number in reopened and not memory:
+                ledger._store.close()  # type: ignore[union-attr]
+                ledger._lock.release()  # type: ignore[union-attr]
+                disk.failure = None
+                ledger = Ledger.open(path, StillClock(), connect=disk)
+                served, waiting = list(on_disk), []
+            books = everything(ledger, one.end)
+            assert books.residual == 0
+            assert after(served).differences(books) == {}
+            assert flat(books) == window_of(served, one.end)
+            assert filled_day(books) == day_of(served, one.end)
+        disk.failure = None
+        ledger.close()
+
+
+def everything(ledger: Ledger, now: int) -> Books:
+    """The books with nobody retired."""
+    return snapshot.books(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
+
+
+def filled_day(books: Books) -> dict[object, tuple[int, int]]:
+    """A day's products that spent anything."""
+    return {product: told for product, told in books.day.items() if told[0]}

@@ -1,0 +1,218 @@
+"""What the cost model remembers comes back as it was, or is dropped scope by scope."""
+
+import contextlib
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost.postings import Postings, Slot
+from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
+from exporter.ledger import marks
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Holder, ServerKey
+from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
+
+ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
+URL = "http://127.0.0.1:8000/metrics"
+SERIES = 'vllm:prompt_tokens_total{model_name="llama-8b"}'
+
+REMEMBERED = State(
+    elapsed=5,
+    wall=NOVEMBER,
+    gpus={
+        "GPU-1": GpuState(
+            GPU_1,
+            index=1,
+            energy_mark=123_456_789,
+            energy_age=3,
+            falls=2,
+            power_carry=10**20,
+            idle_watts=71.25,
+            recent=((10**10, 700_000), (10**10, 710_000)),
+            carries={"rent": Carry(5, 7), "energy": Carry(10**30, 10**30 + 1)},
+            holders=(Holder(ZETA, "GPU-1", 0.7), Holder(ALPHA, "GPU-1")),
+            owed={"rent": {Slot(CHAT, "idle"): 3}},
+        ),
+        "GPU-0": GpuState(GPU_0, index=0),
+    },
+    endpoints={
+        URL: EndpointState(ZETA, NOVEMBER, read=True, identity="1:2", falls=1, marks={SERIES: 1.5e15}),
+        "http://[::1]:8001/metrics": EndpointState(ALPHA, NOVEMBER),
+    },
+    servers={
+        ZETA: ServerState(
+            {
+                "z-first": ModelState(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8, {"prompt": -9}),
+                "a-second": ModelState(),
+            }
+        ),
+        ALPHA: ServerState(),
+    },
+    accrued=42,
+)
+
+
+def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None:
+    """Every field survives a restart, but the start of a tick and the debts of rounding."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), REMEMBERED)
+    told = ledger.state()
+    ledger.close()
+    again = Ledger.open(path, clock)
+    back = again.state()
+    again.close()
+
+    gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in REMEMBERED.gpus.items()}
+    assert told == replace(REMEMBERED, elapsed=None, gpus=gpus)
+    assert back == told
+    assert again.dropped == ()
+
+
+def test_first_come_keeps_its_place(path: Path, clock: StillClock) -> None:
+    """Servers and models come back in the order in which they came, whatever they are named."""
+    changed = {ZETA: ServerState({"z-first": ModelState(1.0), "a-second": ModelState()})}
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), REMEMBERED)
+    ledger.post(Postings(NOVEMBER + 1), replace(REMEMBERED, servers={**REMEMBERED.servers, **changed}))
+    ledger.close()
+    again = Ledger.open(path, clock)
+    servers = again.state().servers
+    again.close()
+
+    assert list(servers) == [ZETA, ALPHA]
+    assert list(servers[ZETA].models) == ["z-first", "a-second"]
+
+
+def test_a_scope_that_is_gone_leaves_the_file(path: Path, clock: StillClock) -> None:
+    """An endpoint that is watched no longer is forgotten."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), REMEMBERED)
+    ledger.post(Postings(NOVEMBER), replace(REMEMBERED, endpoints={}, gpus={}))
+    ledger.close()
+    again = Ledger.open(path, clock)
+    state = again.state()
+    again.close()
+
+    assert (state.endpoints, state.gpus, list(state.servers)) == ({}, {}, [ZETA, ALPHA])
+
+
+def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
+    """An idle tick writes the few single values of the ledger; one moved mark writes one row more."""
+    moved = replace(REMEMBERED.endpoints[URL], marks={SERIES: 1.5e15 + 1})
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), REMEMBERED)
+    connection = ledger._store._connection  # type: ignore[union-attr]
+    counts = [connection.total_changes]  # type: ignore[union-attr]
+    for state in (REMEMBERED, replace(REMEMBERED, endpoints={**REMEMBERED.endpoints, URL: moved})):
+        ledger.post(Postings(NOVEMBER), state)
+        counts.append(connection.total_changes)  # type: ignore[union-attr]
+    ledger.close()
+
+    assert (counts[1] - counts[0], counts[2] - counts[1]) == (4, 5)
+
+
+GPU_TEXT = {"uuid": "GPU-0", "gpu_model": "H100", "index": 0}
+ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
+
+
+@pytest.mark.parametrize(
+    ("scope", "key", "text", "why"),
+    [
+        ("gpu", "GPU-0", "\x00garbage", "Expecting value: line 1 column 1 (char 0)"),
+        ("gpu", "GPU-0", "[]", "[] is no object"),
+        ("gpu", "GPU-0", "{}", "'uuid' is missing"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "index": "0"}), "'0' is no integer"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "index": True}), "True is no integer"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "idle_watts": float("nan")}), "nan is no number"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "uuid": None}), "None is no text"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "carries": {"rent": [5, 0]}}), "a carry of 5/0"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "recent": 7}), "7 is no array"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "recent": [[1]]}),
+            "not enough values to unpack (expected 2, got 1)",
+        ),
+        ("endpoint", URL, json.dumps({**ENDPOINT_TEXT, "marks": {"a": "b"}}), "'b' is no number"),
+        ("endpoint", URL, json.dumps({"key": ["llm", "zeta"]}), "'watched_since' is missing"),
+        ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "1 is no object"),
+        ("server", "zeta", "{}", "Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_a_scope_that_cannot_be_read_is_dropped(
+    path: Path, clock: StillClock, scope: str, key: str, text: str, why: str
+) -> None:
+    """It is told, the other scopes and all totals stay, and the next tick writes it anew."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(tick(NOVEMBER, money(42)), REMEMBERED)
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as shell:
+        shell.execute("INSERT OR REPLACE INTO state (scope, key, body) VALUES (?, ?, ?)", (scope, key, text))
+        shell.commit()
+    again = Ledger.open(path, clock)
+    state, books = again.state(), again.books(NOVEMBER, ())
+    again.post(Postings(NOVEMBER), REMEMBERED)
+    again.close()
+    healed = Ledger.open(path, clock)
+    healed.close()
+
+    assert again.dropped == (f"what was remembered of {scope} {key} cannot be read and was dropped: {why}",)
+    # A key that no server has is one scope more; the rest replace one that was there.
+    before, now = (len(s.gpus) + len(s.endpoints) + len(s.servers) for s in (REMEMBERED, state))
+    assert now == (before if key == "zeta" else before - 1)
+    assert (books.cost[Slot(CHAT, "decode")], books.residual) == (42, 0)
+    assert (healed.dropped, set(healed.state().gpus)) == ((), {"GPU-0", "GPU-1"})
+
+
+def test_fields_and_scopes_of_a_later_release_are_ignored() -> None:
+    """What is unknown costs nothing."""
+    rows = [
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "novelty": [1]})),
+        ("novelty", "x", "1"),
+    ]
+    state, dropped = marks.state(rows)
+
+    assert (list(state.gpus), dropped) == (["GPU-0"], ())
+
+
+@pytest.mark.parametrize("at", ["never", "COMMIT"])
+def test_scopes_of_a_later_release_stay_in_the_file(
+    path: Path, clock: StillClock, disk: Any, at: str
+) -> None:
+    """An older release that runs for a while takes nothing away, failed writes included."""
+    Ledger.open(path, clock).close()
+    with contextlib.closing(sqlite3.connect(path)) as shell:
+        shell.execute("INSERT INTO state (scope, key, body) VALUES ('novelty', 'x', '1')")
+        shell.commit()
+    ledger = Ledger.open(path, clock, connect=disk)
+    disk.failure, disk.at = sqlite3.OperationalError("disk I/O error"), at
+    ledger.post(Postings(NOVEMBER), REMEMBERED)
+    disk.failure = None
+    ledger.post(Postings(NOVEMBER), State())
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as shell:
+        rows = shell.execute("SELECT scope, key, body FROM state").fetchall()
+
+    assert rows == [("novelty", "x", "1")]
+
+
+@given(st.text(), st.text())
+def test_garbage_never_raises(key: str, text: str) -> None:
+    """Whatever the rows hold, a state comes back."""
+    rows = [(scope, key, text) for scope in ("gpu", "endpoint", "server", "other")]
+    state, dropped = marks.state(rows)
+
+    assert len(state.gpus) + len(state.endpoints) + len(state.servers) + len(dropped) == 3
+
+
+def test_deep_garbage_never_raises() -> None:
+    """A text that nests without end is dropped, not followed."""
+    state, dropped = marks.state([("gpu", "GPU-0", "[" * 100_000)])
+
+    assert (state, len(dropped)) == (State(), 1)
