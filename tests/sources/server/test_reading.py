@@ -1,6 +1,6 @@
 """What one endpoint's reading says, by a mocked transport."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -144,3 +144,20 @@ def test_a_page_of_endless_series_is_too_large(make: Make, site: Any) -> None:
     with pytest.raises(ReadFailedError) as failure:
         make().read()
     assert failure.value.reason == "too_large"
+
+
+def test_the_deadline_is_looked_at_between_pieces_of_a_body(make: Make, site: Any, hand_clock: Any) -> None:
+    """By the clock that is handed in."""
+
+    def slow() -> httpx.Response:
+        def pieces() -> Iterator[bytes]:
+            for _ in range(10):
+                hand_clock.pass_seconds(1)
+                yield b"x"
+
+        return httpx.Response(200, content=pieces())
+
+    site.answers["/metrics"] = slow
+    with pytest.raises(ReadFailedError, match="within 3 s") as failure:
+        make(engine="vllm").read()
+    assert failure.value.reason == "timeout"
