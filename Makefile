@@ -17,29 +17,25 @@ demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no con
 	@$(bin)/python -m exporter demo $(ARGS)
 
 .PHONY: test
-test: develop ## Run the tests; ARGS='-k split' runs some
-	@tools/need cc promtool
+test: programs develop ## Run the tests; ARGS='-k split' runs some
 	@$(with_tools) pytest -n auto $(ARGS)
 
 .PHONY: check
 check: lint test ## Run ruff, the format check, mypy and the tests
 
 .PHONY: update
-update: develop ## Write again everything that is generated: goldens, docs, dashboards
-	@tools/need cc promtool
+update: programs develop ## Write again everything that is generated: goldens, docs, dashboards
 	@for script in $(wildcard docs/generate.py dashboards/generate.py); do $(with_tools) python $$script; done
 	@$(with_tools) pytest -n auto --update-golden
 
 .PHONY: e2e
-e2e: develop ## Run the exporter against a real llama.cpp server and a fake NVML library
-	@tools/need cc promtool
+e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library
 	@tools/environment .cache/llama requirements/llama.lock
 	@tools/environment .cache/peers requirements/peers.lock
 	@$(with_tools) pytest tests/e2e $(ARGS)
 
 .PHONY: test-vllm
-test-vllm: develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
-	@tools/need cc promtool
+test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
 	@$(with_tools) tests/vllm/run $(ARGS)
 
 .PHONY: lock
@@ -54,6 +50,10 @@ clean: ## Remove everything that the other verbs built
 .PHONY: help
 help: ## List the verbs
 	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: programs
+programs:
+	@tools/need cc promtool venv
 
 .PHONY: develop
 develop:

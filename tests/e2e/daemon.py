@@ -21,20 +21,20 @@ POLL_SECONDS = 0.1
 Found = TypeVar("Found")
 
 
-def until(ask: Callable[[], Found | None], seconds: float, what: str) -> Found:
+def until(ask: Callable[[], Found | None], seconds: float, what: str, pause: float = POLL_SECONDS) -> Found:
     """The first answer that is true; fails when there is none in time.
 
     Raises:
         TimeoutError: nothing came; the message says what was waited for.
     """
-    pause = threading.Event()
+    never = threading.Event()
     deadline = time.monotonic() + seconds
     while True:
         if found := ask():
             return found
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds} s: {what}")
-        pause.wait(POLL_SECONDS)
+        never.wait(pause)
 
 
 def free_port() -> int:
@@ -175,14 +175,20 @@ class Daemon:
         self.pages.append(Page(body, taken))
         return self.pages[-1]
 
-    def until(self, true: Callable[[Page], bool], what: str, seconds: float = 30) -> Page:
+    def until(
+        self,
+        true: Callable[[Page], bool],
+        what: str,
+        seconds: float = 30,
+        pause: float = POLL_SECONDS,
+    ) -> Page:
         """The first scrape of which something is true."""
 
         def ask() -> Page | None:
             page = self.scrape()
             return page if true(page) else None
 
-        return until(ask, seconds, what)
+        return until(ask, seconds, what, pause)
 
     def settled(self, seconds: float = 30) -> Page:
         """A scrape of a tick that began after this call: two ticks later, since one may be under way."""
