@@ -40,7 +40,9 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     assert error_of(tmp_path) == f"{tmp_path}: cannot be read: it is a directory; name the file in it"
     assert error_of(tmp_path / "pipe") == f"{tmp_path}/pipe: cannot be read: it is no regular file"
     assert "cannot be read: Too many levels of symbolic links" in error_of(tmp_path / "loop")
-    assert error_of(Path("a\0b")) == "a\0b: cannot be read: embedded null byte"
+    problem = error_of(Path("a\0b"))  # Python 3.13 words the rest in its own way
+    assert problem.startswith("a\0b: cannot be read: ")
+    assert "embedded null" in problem
 
 
 def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
