@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -25,8 +26,12 @@ class Variant:
     gzip: bool
 
 
-TEXT: Final = Format(CONTENT_TYPE_PLAIN_0_0_4, generate_latest)
-OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest)
+# Our names are valid in every scheme, so that escaping changes nothing; this scheme is the fastest, since it
+# asks once whether a name is valid where the others look at each of its characters.
+TEXT: Final = Format(CONTENT_TYPE_PLAIN_0_0_4, partial(generate_latest, escaping=openmetrics.ALLOWUTF8))
+OPENMETRICS: Final = Format(
+    openmetrics.CONTENT_TYPE_LATEST, partial(openmetrics.generate_latest, escaping=openmetrics.ALLOWUTF8)
+)
 
 _OPENMETRICS_TYPE: Final = "application/openmetrics-text"
 _OPENMETRICS_VERSIONS: Final = ("", "1.0.0")
