@@ -51,6 +51,7 @@ class NvmlSource:
         self._inventory = Inventory(self._library, clock)
         self._fields = Fields(self._library)
         self._driver_version = ""
+        self._slow: set[str] = set()
         self._newest: Mapping[str, int] = {}
         self._errors: tuple[tuple[str, int], ...] = ()
         self._closed = False
@@ -104,7 +105,6 @@ class NvmlSource:
         if self._library.open():
             self._inventory.expire()
             self._fields.expire()
-            newest = {}
             self._driver_version = ""
         try:
             self._driver_version = self._driver_version or self._version()
@@ -139,9 +139,12 @@ class NvmlSource:
             self._library.wants_reopening |= error.code in NEEDS_REOPENING
             self._inventory.lose(slot, reason(error.code))
             return replace(reading, up=False), mark
-        if (
-            self._clock.elapsed() - began > self._timeout
-        ):  # nobody waits for it, and it would silence the others
+        if self._clock.elapsed() - began <= self._timeout:
+            self._slow.discard(gpu.uuid)
+        elif gpu.uuid not in self._slow:
+            self._slow.add(gpu.uuid)  # once may be the driver's doing
+        else:  # nobody waits that long for it, and it would silence the others
+            self._slow.discard(gpu.uuid)
             self._inventory.lose(slot, "hung")
             return replace(reading, up=False), mark
         return answer

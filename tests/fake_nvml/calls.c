@@ -16,25 +16,31 @@ static char scenario[4096];
 static struct stat seen;
 static int trace = -1;
 static unsigned initialized; /* nvmlInit counts its callers */
-static struct handle handles[IDENTITIES][MIGS + 1];
+static unsigned generation;  /* how often it was opened from closed */
+static struct handle handles[2][IDENTITIES][MIGS + 1]; /* of this opening and the one before, in turns */
 static int identities;
 
 int identity(const char *uuid) {
   for (int i = 0; i < identities; i++)
-    if (strcmp(handles[i][0].uuid, uuid) == 0) return i;
+    if (strcmp(handles[0][i][0].uuid, uuid) == 0) return i;
   if (identities == IDENTITIES) {
     fprintf(stderr, "fake_nvml: more than %d UUIDs in one process\n", IDENTITIES);
     abort();
   }
-  for (int mig = -1; mig < MIGS; mig++) {
-    struct handle *handle = &handles[identities][mig + 1];
-    snprintf(handle->uuid, sizeof handle->uuid, "%s", uuid);
-    handle->mig = mig;
-  }
+  for (int side = 0; side < 2; side++)
+    for (int mig = -1; mig < MIGS; mig++) {
+      struct handle *handle = &handles[side][identities][mig + 1];
+      snprintf(handle->uuid, sizeof handle->uuid, "%s", uuid);
+      handle->mig = mig;
+    }
   return identities++;
 }
 
-nvmlDevice_t handle_of(const char *uuid, int mig) { return &handles[identity(uuid)][mig + 1]; }
+nvmlDevice_t handle_of(const char *uuid, int mig) {
+  struct handle *handle = &handles[generation % 2][identity(uuid)][mig + 1];
+  handle->generation = generation;
+  return handle;
+}
 
 static void sleep_ms(long milliseconds) {
   struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
@@ -159,12 +165,13 @@ struct call call_begin(const char *function, enum addressed how, const void *wha
   const struct rule *rule = match(RETURN, function, call.gpu);
   if (rule) call.code = rule->value;
   else if (!initialized && !is_init(function)) call.code = UNINITIALIZED;
+  else if (how == BY_HANDLE && ((const struct handle *)what)->generation != generation) call.code = INVALID_ARGUMENT;
   else if (how == BY_HANDLE && (!call.gpu || call.gpu->lost)) call.code = GPU_IS_LOST;
   else if (how == BY_INDEX && !call.gpu) call.code = INVALID_ARGUMENT;
   else if (how == BY_INDEX && call.gpu->lost) call.code = UNKNOWN;
   else if (how != NOTHING && !call.gpu) call.code = NOT_FOUND;
   else if (how != NOTHING && call.gpu->lost) call.code = GPU_IS_LOST;
-  if (call.code == SUCCESS && is_init(function)) initialized++;
+  if (call.code == SUCCESS && is_init(function) && initialized++ == 0) generation++;
   return call;
 }
 

@@ -8,7 +8,8 @@ enum addressed { NOTHING, BY_HANDLE, BY_INDEX, BY_UUID, BY_PCI };
 
 struct handle { /* what an nvmlDevice_t points to; lives as long as the process */
   char uuid[96];
-  int mig; /* -1: the GPU itself */
+  int mig;             /* -1: the GPU itself */
+  unsigned generation; /* of the opening that gave it out; void in any other */
 };
 
 struct call {

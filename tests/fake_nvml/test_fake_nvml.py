@@ -135,6 +135,15 @@ def test_a_rule_for_every_function(fake: FakeNvml) -> None:
     pynvml.nvmlShutdown()
 
 
+def test_handles_are_void_after_closing(fake: FakeNvml) -> None:
+    """A handle of an earlier opening leads nowhere."""
+    (a,) = opened(fake, A)
+    pynvml.nvmlShutdown()
+    pynvml.nvmlInit()
+    assert code_of("nvmlDeviceGetPowerUsage", a) == pynvml.NVML_ERROR_INVALID_ARGUMENT
+    assert uuids() == ["GPU-a"]
+
+
 def test_a_call_hangs_until_the_scenario_changes(fake: FakeNvml) -> None:
     """The hung call blocks its own thread only: other calls answer, and a new scenario lets it go."""
     a, b = opened(fake, A, B, rules=(Hang("nvmlDeviceGetPowerUsage", gpu=0),))

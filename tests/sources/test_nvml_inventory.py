@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 
+import pynvml
 import pytest
 
 import exporter.sources.nvml_inventory
@@ -95,6 +96,16 @@ def test_a_lost_gpu_keeps_its_name_when_another_is_unplugged(nvml: NvmlHost) -> 
     assert nvml.up() == {"GPU-b": False, "GPU-c": True}
 
 
+def test_a_lost_gpu_keeps_its_name_when_another_is_exchanged(nvml: NvmlHost) -> None:
+    """Where two known GPUs are missing at once, the index says which one does not answer."""
+    nvml.set(A, B)
+    nvml.read()
+    nvml.set(C, LOST_B)
+    assert nvml.up() == {"GPU-a": False, "GPU-b": False}
+    nvml.clock.advance(30)
+    assert nvml.up() == {"GPU-c": True, "GPU-b": False}
+
+
 def test_a_gpu_is_known_by_its_address(nvml: NvmlHost) -> None:
     """Where a handle tells its address and no UUID, that says which one it is."""
     nvml.set(A, B, C)
@@ -155,6 +166,15 @@ def test_an_exchanged_gpu_is_found_by_a_look(nvml: NvmlHost) -> None:
     assert nvml.up() == {"GPU-a": True, "GPU-c": True}
 
 
+def test_a_handle_that_leads_elsewhere_is_noticed(nvml: NvmlHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The UUID is asked at every read, so that no GPU is billed under another one's name."""
+    nvml.set(A, B)
+    nvml.read()
+    uuids = iter(["GPU-d", "GPU-d", "GPU-e"])
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda _handle: next(uuids))
+    assert nvml.up() == {"GPU-d": True, "GPU-e": True}
+
+
 def test_two_indices_with_one_uuid_are_one_gpu(nvml: NvmlHost) -> None:
     """A GPU is never billed twice."""
     nvml.set(A, replace(B, uuid=A.uuid))
@@ -191,15 +211,28 @@ def test_a_gpu_that_needs_nvml_reopened(nvml: NvmlHost, code: int) -> None:
 
 
 def test_a_gpu_whose_calls_take_too_long_is_down(nvml: NvmlHost) -> None:
-    """A dead GPU that makes each call wait 45 s silences the host once, not at every tick."""
+    """A dead GPU that makes each call wait 45 s silences the host twice, not at every tick."""
     nvml.set(A, B)
     nvml.read()
-    nvml.hang("nvmlDeviceGetPowerUsage", A, B)
-    nvml.clock.advance(45)
-    nvml.set(A, B)
-    nvml.settle()
+    for _ in range(2):
+        nvml.hang("nvmlDeviceGetPowerUsage", A, B)
+        nvml.clock.advance(45)
+        nvml.set(A, B)
+        nvml.settle()
     assert nvml.up() == {"GPU-a": False, "GPU-b": True}
     nvml.clock.advance(30)
+    assert nvml.up() == {"GPU-a": True, "GPU-b": True}
+
+
+def test_one_stall_takes_no_gpu_down(nvml: NvmlHost) -> None:
+    """A driver that stalled once, and once more after a good read, has lost nothing."""
+    nvml.set(A, B)
+    for _ in range(2):
+        assert nvml.up() == {"GPU-a": True, "GPU-b": True}
+        nvml.hang("nvmlDeviceGetPowerUsage", A, B)
+        nvml.clock.advance(45)
+        nvml.set(A, B)
+        nvml.settle()
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
 
 

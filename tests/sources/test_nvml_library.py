@@ -86,6 +86,20 @@ def test_only_unknown_errors_in_a_row_count(nvml: NvmlHost) -> None:
             nvml.clock.advance(30)
 
 
+def test_an_opening_ends_a_row_of_unknown_errors(nvml: NvmlHost) -> None:
+    """Nineteen refusals, a good reading, and nineteen more are no reason to restart."""
+    for _ in range(2):
+        nvml.set(A, rules=(Return("*", 999), Return(INIT, 999)))
+        for _ in range(19):
+            assert nvml.refusal() == "unknown"
+            nvml.clock.advance(30)
+        nvml.set(A)
+        assert nvml.up() == {"GPU-a": True}
+        nvml.set(A, rules=(Return("*", 1),))
+        assert nvml.refusal() == "uninitialized"
+        nvml.clock.advance(30)
+
+
 @pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2", "nvmlDeviceGetPowerUsage"])
 def test_a_replaced_driver_needs_a_new_process(nvml: NvmlHost, function: str) -> None:
     """Code 18, at opening or at any later call, says what to do."""
@@ -132,6 +146,26 @@ def test_another_driver_is_asked_for_everything(nvml: NvmlHost) -> None:
     nvml.set(A)
     nvml.clock.advance(30)
     assert nvml.one().power_watts == 70.0
+
+
+def test_a_count_that_needs_nvml_reopened(nvml: NvmlHost) -> None:
+    """Where no GPU can be counted before NVML is opened again, it is."""
+    nvml.read()
+    nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 28, times=1),))
+    assert nvml.refusal() == "gpu_not_found"
+    nvml.clock.advance(30)
+    assert nvml.up() == {"GPU-a": True}
+    assert nvml.fake.calls().count("nvmlShutdown") == 1
+
+
+def test_a_failed_read_tells_no_partial_errors(nvml: NvmlHost) -> None:
+    """Those of an earlier reading are not told twice."""
+    nvml.set(A, rules=(Return("nvmlDeviceGetPowerUsage", 999),))
+    nvml.read()
+    assert nvml.source.errors == (("unknown", 1),)
+    nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 999),))
+    assert nvml.refusal() == "unknown"
+    assert nvml.source.errors == ()
 
 
 def test_a_count_that_fails_costs_one_reading(nvml: NvmlHost) -> None:
