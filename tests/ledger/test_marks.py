@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +216,25 @@ def test_deep_garbage_never_raises() -> None:
     state, dropped = marks.state([("gpu", "GPU-0", "[" * 100_000)])
 
     assert (state, len(dropped)) == (State(), 1)
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        REMEMBERED,
+        REMEMBERED.gpus["GPU-1"],
+        REMEMBERED.endpoints[URL],
+        REMEMBERED.servers[ZETA],
+        REMEMBERED.servers[ZETA].models["z-first"],
+    ],
+    ids=lambda told: type(told).__name__,
+)
+def test_what_is_remembered_here_leaves_no_field_out(full: Any) -> None:
+    """No value here is a default: a field that is added to the state and not kept fails the round trip."""
+    defaults = {
+        field.name: field.default if field.default is not MISSING else field.default_factory()
+        for field in fields(full)
+        if field.default is not MISSING or field.default_factory is not MISSING
+    }
+
+    assert {name for name, default in defaults.items() if getattr(full, name) == default} == set()
