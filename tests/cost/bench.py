@@ -130,7 +130,8 @@ class Meter:
     """By (server, model, kind)."""
     requests: Counter[Any] = field(default_factory=Counter)
     energy: Counter[str] = field(default_factory=Counter)
-    months: Counter[str] = field(default_factory=Counter)
+    months: Counter[Any] = field(default_factory=Counter)
+    """By (month, uuid, component)."""
     outcome: Outcome | None = None
 
     def tick(
@@ -172,7 +173,7 @@ class Meter:
             assert spent == dict.fromkeys(self.state.gpus, segment.end - segment.start)
             for row in segment.money:
                 self.money[row.gpu.uuid, row.component, row.slot.party, row.slot.phase] += row.amount
-                self.months[segment.month] += row.amount
+                self.months[segment.month, row.gpu.uuid, row.component] += row.amount
             accrued += segment.accrued
         assert self.state.accrued == accrued
         ends = [segment.end for segment in posted.segments]
