@@ -15,6 +15,9 @@ from typing import Final
 SERIES_MAX: Final = 20_000
 """Wanted series of one page; the rest of the page is then not read. A host's worth of ranks has hundreds."""
 
+LINE_BYTES: Final = 65_536
+"""Longest wanted line; a longer one is malformed. An engine's has hundreds of bytes."""
+
 KEY_CHARACTERS: Final = 256
 """Longest text of a series; a longer one ends in a digest of itself."""
 
@@ -158,7 +161,7 @@ def read(page: bytes, wanted: Wanted, memory: Memory | None = None) -> Page:
 
 
 def _sample(name: str, rest: bytes, memory: Memory) -> Sample | None:
-    match = _LINE.fullmatch(rest)
+    match = _LINE.fullmatch(rest) if len(rest) <= LINE_BYTES else None
     if match is None:
         return None
     raw, number = match.groups()

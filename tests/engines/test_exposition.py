@@ -90,6 +90,8 @@ def test_nan_is_read_in_any_spelling(spelling: bytes) -> None:
         pytest.param(b'a:x_total{m="q",m="r"} 5', id="label-twice"),
         pytest.param(b'a:x_total{,m="q"} 5', id="leading-comma"),
         pytest.param(b'a:x_total{m="q"}} 5', id="brace-too-many"),
+        pytest.param(b'a:x_total{m="%b"} 5' % (b"q" * 65_536), id="endless-line"),
+        pytest.param(b"a:x_total 1,5", id="comma-of-a-locale"),
     ],
 )
 def test_a_damaged_line_costs_itself_only(line: bytes) -> None:
@@ -197,3 +199,19 @@ def test_names_are_matched_whole_and_literally() -> None:
     """A dot in a name is a dot, and of two names that begin alike each finds its own."""
     page = read(b"a 1\na_b 2\na.b 3\naxb 4\n", Wanted(["a", "a_b", "a.b"]))
     assert [(name, value) for name, _, value in readings(page)] == [("a", 1.0), ("a_b", 2.0), ("a.b", 3.0)]
+
+
+HOSTILE = {
+    "quotes": b"{" + b'"' * 1_000_000,
+    "backslashes": b'{m="' + b"\\" * 1_000_000,
+    "braces": b"{" * 1_000_000,
+    "blanks": b" " * 1_000_000,
+    "labels": b"{" + b'm="",' * 13_000 + b"} 1",
+}
+
+
+@pytest.mark.parametrize("rest", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_line_costs_time_in_proportion_to_its_length(rest: bytes) -> None:
+    """A pattern that tried every way to read it would not come back within this test's time limit."""
+    page = read(b"a:x_total" + rest + b"\na:x_total 5\n", A)
+    assert (page.malformed, len(page.samples["a:x_total"])) == (1, 1)
