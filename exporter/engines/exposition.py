@@ -6,6 +6,7 @@ anything is parsed.
 A metric's name is expected in its classic place, before the braces; no engine's name needs the quoted form.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ class Memory:
 def read(page: bytes, wanted: Wanted, memory: Memory | None = None) -> Page:
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
     memory = memory if memory is not None else Memory()
+    if page[:1] == b'"':
+        page = _unwrapped(page)
     found: dict[tuple[str, str], Sample] = {}
     names: set[str] = set()
     malformed = duplicates = 0
@@ -158,6 +161,15 @@ def read(page: bytes, wanted: Wanted, memory: Memory | None = None) -> Page:
         duplicates,
         cut,
     )
+
+
+def _unwrapped(page: bytes) -> bytes:
+    """The page inside of a JSON string, as llama.cpp sent it in November 2025 (ggml-org/llama.cpp #17384)."""
+    try:
+        text: str = json.loads(page)
+    except ValueError:
+        return page
+    return text.encode("utf-8", "replace")
 
 
 def _sample(name: str, rest: bytes, memory: Memory) -> Sample | None:

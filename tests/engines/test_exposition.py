@@ -201,6 +201,14 @@ def test_names_are_matched_whole_and_literally() -> None:
     assert [(name, value) for name, _, value in readings(page)] == [("a", 1.0), ("a_b", 2.0), ("a.b", 3.0)]
 
 
+def test_trap_17384_a_page_inside_of_a_json_string_is_read() -> None:
+    """Builds of llama.cpp of November 2025 sent their page so; what only looks like it is no page."""
+    text = '"# HELP a:x_total \\"Words\\"\\n# TYPE a:x_total counter\\na:x_total 5\\n"'
+    assert readings(read(text.encode(), A)) == [("a:x_total", {}, 5.0)]
+    assert read(text[:-1].encode(), A) == Page({}, frozenset())
+    assert read(b'"\\ud800\\na:x_total 6"', A).names == {"a:x_total"}
+
+
 HOSTILE = {
     "quotes": b"{" + b'"' * 1_000_000,
     "backslashes": b'{m="' + b"\\" * 1_000_000,
