@@ -46,6 +46,11 @@ class Ledger(Protocol):
         """Commit one tick, or keep it until it can be committed."""
         ...
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the ledger, for people; empty when nothing is."""
+        ...
+
     def books(self, now: Instant, months: tuple[str, ...]) -> Books:
         """What is committed."""
         ...
@@ -91,6 +96,7 @@ class Sampler:
         self._plan = plan
         self._published = published
         self._state = ledger.state()
+        self._problem = ledger.problem
         self._health = Health()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
@@ -140,6 +146,7 @@ class Sampler:
         # Commit, then publish: what is served is what a restart would find.
         self._ledger.post(outcome.postings, outcome.state)
         self._state = outcome.state
+        self._tell_ledger()
         self._resting = _resting(outcome)
         months = tuple(month.name for month in months_served(frame, plan.setting.terms))
         books = self._ledger.books(wall, months)
@@ -151,6 +158,16 @@ class Sampler:
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
         return self._report
+
+    def _tell_ledger(self) -> None:
+        """Log the ledger's trouble when it comes and when it goes, not at every tick of it."""
+        problem = self._ledger.problem
+        if problem != self._problem:
+            if problem:
+                log.error("the ledger has a problem", extra={"problem": problem})
+            else:
+                log.info("the ledger is well again")
+            self._problem = problem
 
 
 def _frame(elapsed: int, wall: Instant, gathered: list[Gathered], plan: Plan) -> Frame:

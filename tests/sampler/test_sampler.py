@@ -107,6 +107,7 @@ class Ledger:
     kept: State = field(default_factory=State)
     served: Books = field(default_factory=lambda: Books("id", True, True, None, 0))
     months: tuple[str, ...] = ()
+    problem: str = ""
 
     def state(self) -> State:
         return self.kept
@@ -337,3 +338,19 @@ def test_failures_that_cost_no_reading_are_counted_too(bench: Bench) -> None:
     assert [(row.up, row.errors) for row in report.sources if row.source == "server:chat"] == [
         (True, {"malformed": 4})
     ]
+
+
+def test_the_ledgers_trouble_is_logged_when_it_comes_and_when_it_goes(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk for three ticks is two lines, not three."""
+    caplog.set_level(logging.INFO)
+    bench.tick()
+    bench.ledger.problem = "the disk is full"
+    for _ in range(3):
+        bench.tick()
+    bench.ledger.problem = ""
+    bench.tick()
+
+    told = [record.message for record in caplog.records if "ledger" in record.message]
+    assert told == ["the ledger has a problem", "the ledger is well again"]
