@@ -6,11 +6,12 @@ The server `tiny` holds two of them; nobody holds the third.
 
 import datetime as dt
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.llama import KINDS, PREFIX, Llama
+from tests.e2e.engine import Engine
 from tests.fake_nvml.library import FakeNvml
 
 RENTED = "rented: {dollars_per_gpu_hour: 2.50}"
@@ -43,17 +44,18 @@ servers:
 
 @dataclass(frozen=True)
 class Scene:
-    """A scrape taken while the server was at rest, and what the server itself had counted by then."""
+    """A scrape taken while the server was at rest, what the server had counted by then, and its own page."""
 
     page: Page
     counted: dict[str, int]
+    server: Page
 
 
 @dataclass(frozen=True)
 class Story:
     """Scenes in the order in which they happened, and every scrape that was taken meanwhile."""
 
-    opened: Page
+    opened: Scene
     served: Scene
     minute_later: Page
     owned: tuple[Page, Page]
@@ -62,50 +64,50 @@ class Story:
     server_restarted: Scene
     pages: list[Page]
 
+    def record(self, folder: Path) -> None:
+        """Write what the server said before and after its first people, and what we made of it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cold.prom").write_bytes(self.opened.server.body)
+        (folder / "served.prom").write_bytes(self.served.server.body)
+        (folder / "metrics.prom").write_bytes(self.served.page.body)
 
-def tell(folder: Path, gpus: FakeNvml) -> Story:
+
+def tell(folder: Path, gpus: FakeNvml, engine: Callable[[Path], Engine]) -> Story:
     """Live through it; about two minutes."""
     with (
-        Llama(folder / "llama.log") as llama,
-        Daemon(folder, configuration(RENTED, llama.url), gpus.environment()) as daemon,
+        engine(folder / "server.log") as server,
+        Daemon(folder, configuration(RENTED, server.url), gpus.environment()) as daemon,
     ):
-        opened = daemon.until(lambda page: page.matching("inference_tokens_total") != [], "first tokens at 0")
-        served = _serve(llama, daemon)
+        daemon.until(lambda page: page.matching("inference_tokens_total") != [], "tokens at 0")
+        opened = _rest(server, daemon)
+        server.serve_people()
+        served = _rest(server, daemon)
         boundary = math.floor(served.page.tick / MINUTE + 1) * MINUTE
         minute_later = daemon.until(lambda page: page.tick > boundary, "a whole minute", 70)
 
-        assert daemon.reload(configuration(OWNED, llama.url)) == 200
+        assert daemon.reload(configuration(OWNED, server.url)) == 200
         first = daemon.settled()
         last = daemon.until(lambda page: page.tick > first.tick + 10, "ten seconds of owned hardware")
 
-        before_kill = _serve(llama, daemon)
+        server.serve_people()
+        before_kill = _rest(server, daemon)
         daemon.kill()
-        _use(llama)
+        server.serve_people()
+        server.at_rest()
         daemon.start()
-        after_restart = Scene(daemon.settled(), llama.at_rest())
+        after_restart = _rest(server, daemon)
         for _ in range(3):
             daemon.kill()
             daemon.start()
 
-        llama.restart()
+        server.restart()
         daemon.until(lambda page: page.value("inference_server_up", server="tiny") == 1, "the server again")
-        _use(llama)
-        counted = llama.at_rest()
-        total = {kind: after_restart.counted[kind] + counted[kind] for kind in KINDS}
-        restarted = Scene(daemon.settled(), total)
-        return Story(
-            opened, served, minute_later, (first, last), before_kill, after_restart, restarted, daemon.pages
-        )
+        server.serve_people()
+        restarted = _rest(server, daemon)
+        pages = daemon.pages
+    return Story(opened, served, minute_later, (first, last), before_kill, after_restart, restarted, pages)
 
 
-def _use(llama: Llama) -> None:
-    """Enough tokens of each kind for a price: shared prefixes, prompts of their own, one that hangs up."""
-    llama.serve_people(10, 120)
-    for number in range(8):
-        llama.complete(f"{number}{number} {PREFIX}", 10)
-
-
-def _serve(llama: Llama, daemon: Daemon) -> Scene:
-    _use(llama)
-    counted = llama.at_rest()
-    return Scene(daemon.settled(), counted)
+def _rest(server: Engine, daemon: Daemon) -> Scene:
+    counted = server.at_rest()
+    return Scene(daemon.settled(), counted, server.page())

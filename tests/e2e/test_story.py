@@ -1,8 +1,12 @@
 """Real tokens of a real server become dollars, right to the picodollar."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.daemon import Page
+from tests.e2e.engine import Engine
 from tests.e2e.story import Story, tell
 from tests.fake_nvml.library import FakeNvml
 
@@ -23,12 +27,20 @@ COUNTERS = (
     "inference_gpu_energy_joules_total",
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory, gpus: FakeNvml) -> Story:
-    return tell(tmp_path_factory.mktemp("story"), gpus)
+def story(
+    tmp_path_factory: pytest.TempPathFactory,
+    gpus: FakeNvml,
+    engine: Callable[[Path], Engine],
+    record: Path | None,
+) -> Story:
+    told = tell(tmp_path_factory.mktemp("story"), gpus, engine)
+    if record is not None:
+        told.record(record)
+    return told
 
 
 def hourly(name: str, pages: tuple[Page, Page], **labels: str) -> float:
@@ -41,6 +53,7 @@ def hourly(name: str, pages: tuple[Page, Page], **labels: str) -> float:
 def test_tokens_equal_the_servers_own_counters(story: Story) -> None:
     """Every kind, cached prompts apart, one request cancelled: the numbers are the server's, exactly."""
     assert story.served.page.tokens("tiny") == story.served.counted
+    assert set(story.opened.counted.values()) == {0}
     assert min(story.served.counted.values()) > 1000
 
 
@@ -53,12 +66,14 @@ def test_tokens_survive_a_killed_daemon(story: Story) -> None:
 
 def test_tokens_survive_a_restarted_server(story: Story) -> None:
     """A server that begins again at zero adds to what its former process had counted."""
-    assert story.server_restarted.page.tokens("tiny") == story.server_restarted.counted
+    former, present = story.after_restart.counted, story.server_restarted.counted
+    total = {kind: former[kind] + count for kind, count in present.items()}
+    assert story.server_restarted.page.tokens("tiny") == total
 
 
 def test_rented_dollars_are_price_times_time_times_gpus(story: Story) -> None:
     """Three GPUs at 2.50 and 0.40 dollars an hour accrue 8.70 an hour between any two ticks."""
-    pages = (story.opened, story.minute_later)
+    pages = (story.opened.page, story.minute_later)
     assert hourly("inference_cost_dollars_total", pages) == pytest.approx(3 * (RENT + NETWORK), rel=1e-3)
     assert hourly("inference_cost_dollars_total", pages, server="tiny") == pytest.approx(
         2 * (RENT + NETWORK), rel=1e-3
@@ -73,7 +88,7 @@ def test_rented_dollars_are_price_times_time_times_gpus(story: Story) -> None:
 
 def test_dollars_agree_with_a_clock_of_our_own(story: Story) -> None:
     """By the clock of whoever scrapes, too: within one tick and the time that a scrape takes."""
-    first, last = story.opened, story.minute_later
+    first, last = story.opened.page, story.minute_later
     rise = last.sum("inference_cost_dollars_total") - first.sum("inference_cost_dollars_total")
     due = 3 * (RENT + NETWORK) * (last.taken - first.taken) / 3600
     assert rise == pytest.approx(due, abs=3 * (RENT + NETWORK) * 2 / 3600)
@@ -81,7 +96,7 @@ def test_dollars_agree_with_a_clock_of_our_own(story: Story) -> None:
 
 def test_gpu_time_is_gpus_times_time(story: Story) -> None:
     """All phases of all parties sum to three GPUs; phases of idle and work follow utilization."""
-    first, last = story.opened, story.minute_later
+    first, last = story.opened.page, story.minute_later
     elapsed = last.tick - first.tick
 
     def rise(**labels: str) -> float:
