@@ -1,0 +1,224 @@
+"""What holds for every host: conservation, additivity, order, and a second reckoning in rationals.
+
+The meter checks on each tick that parts sum to the whole and that no total falls.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from math import gcd
+from typing import Any
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.postings import Postings
+from tests.cost.bench import BATCH, CHAT, HOUR, MINUTE, SECOND, Meter, down, h100, holding, page
+from tests.cost.reckoning import Reckoning, accrued
+from tests.cost.worlds import KILOWATT_HOUR, TURN, Host, World, durations, lived, priced, starts, worlds
+
+PRICE = Fraction(KILOWATT_HOUR.dollars_per_kilowatt_hour) * Fraction("1.35") * Fraction("1.8")
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds())
+def test_every_dollar_and_second_is_where_the_contract_says(world: World) -> None:
+    """Per GPU and component to the picodollar; per server and phase what a reckoning in rationals gives."""
+    meter = lived(world)
+    reckoned = Reckoning(world)
+    end = world.start + sum(happens.duration for happens in world.story)
+    for number in range(world.gpus):
+        gpu = f"GPU-{number}"
+        for component, due in accrued(world, number, world.start, end).items():
+            # one part of a picodollar may stay in the carry at each change of a rate
+            assert abs(meter.dollars(uuid=gpu, component=component) - due) <= 1
+    posted: Counter[Any] = Counter()
+    for (uuid, component, party, phase), amount in meter.money.items():
+        if component != "energy":
+            posted[uuid, component, party.server, phase] += amount
+    held: Counter[Any] = Counter()
+    for (uuid, party, phase), duration in meter.held.items():
+        held[uuid, party.server, phase] += duration
+    for found, expected in ((posted, reckoned.due), (held, reckoned.seconds)):
+        whole: Counter[Any] = Counter()
+        for key, due in expected.items():
+            whole[key[0]] += due
+        for key in {*found, *expected}:
+            # shares, busy and phases are rounded to parts of 1e9 each; debts stay within some units
+            assert abs(found[key] - expected.get(key, 0)) <= 3e-9 * float(whole[key[0]]) + 4
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds())
+def test_energy_is_charged_as_it_is_measured(world: World) -> None:
+    """Joules posted x price = energy dollars of each GPU, within the last millijoule of a cut."""
+    meter = lived(world)
+    for number in range(world.gpus):
+        joules = Fraction(meter.energy[f"GPU-{number}"], 1000)
+        due = joules / 3_600_000 * PRICE * 10**12
+        assert abs(meter.dollars(uuid=f"GPU-{number}", component="energy") - due) <= 1
+
+
+def steady(world_start: int, dated: int, load: tuple[int, int, int]) -> tuple[Meter, Any]:
+    """A host on which nothing changes: three GPUs, two servers, half busy, a constant power."""
+    prompt, generated, watts = load
+    meter = Meter(priced(dated, gap_after=10 * HOUR), world_start - 2 * SECOND)
+    holders = (*holding(CHAT, 0, 1, share=0.7), *holding(BATCH, 1, 2))
+
+    def tick(duration: int, told: int = 1) -> None:
+        energy = watts * (meter.elapsed + duration)
+        gpus = [
+            h100(number, utilization_ratio=0.375, energy=energy // SECOND * 1000, power_limit_watts=10_000.0)
+            for number in range(3)
+        ]
+        pages = [page(key, prompt=told * prompt, generation=told * generated) for key in (CHAT, BATCH)]
+        meter.pass_by(duration, gpus, pages, holders)
+
+    tick(SECOND, 0)
+    tick(SECOND)
+    return meter, tick
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    starts,
+    st.lists(durations, min_size=2, max_size=5),
+    st.integers(0, 4 * HOUR),
+    st.tuples(st.integers(0, 1000), st.integers(1, 1000), st.integers(0, 700)),
+)
+def test_what_is_advanced_in_pieces_is_what_is_advanced_at_once(
+    start: int, pieces: list[int], change: int, load: tuple[int, int, int]
+) -> None:
+    """[a, b] then [b, c] equals [a, c] when nothing changed: exactly per GPU and component.
+
+    Each party is within one picodollar per cut, wherever cuts of our own (minutes, a month, a price) fall.
+    """
+    weight = load[0] + 3 * load[1]
+    # a share on the very border between two parts of 1e9 may fall to either side after a decay in floats
+    assume(weight // gcd(weight, load[0]) % 1024 != 0)
+    cut, tick = steady(start, start + change, load)
+    for piece in pieces:
+        tick(piece)
+    whole, tick = steady(start, start + change, load)
+    tick(sum(pieces))
+    assert by_gpu(cut) == by_gpu(whole)
+    assert cut.state.accrued == whole.state.accrued
+    assert cut.energy == whole.energy
+    grain = MINUTE if sum(pieces) <= HOUR else HOUR
+    cuts = len(pieces) - 1 + sum(piece // MINUTE + 2 for piece in pieces) * (grain != MINUTE)
+    for key in {*cut.money, *whole.money}:
+        assert abs(cut.money[key] - whole.money[key]) <= max(1, cuts)
+    for key in {*cut.held, *whole.held}:
+        assert abs(cut.held[key] - whole.held[key]) <= max(1, cuts)
+
+
+def by_gpu(meter: Meter) -> Counter[Any]:
+    """Money by GPU and component."""
+    found: Counter[Any] = Counter()
+    for (uuid, component, _, _), amount in meter.money.items():
+        found[uuid, component] += amount
+    return found
+
+
+def test_a_cut_exactly_where_the_tick_is_cut_anyway() -> None:
+    """At a month's end, at a minute, where a price begins: a read there changes no party at all."""
+    for change, first in ((HOUR, 20 * SECOND), (HOUR, 80 * SECOND), (35 * SECOND, 35 * SECOND)):
+        start = TURN - 20 * SECOND
+        cut, tick = steady(start, start + change, (10, 70, 300))
+        tick(first)
+        tick(200 * SECOND - first)
+        whole, tick = steady(start, start + change, (10, 70, 300))
+        tick(200 * SECOND)
+        by_time = {key: amount for key, amount in cut.money.items() if key[1] != "energy"}
+        assert by_time == {key: amount for key, amount in whole.money.items() if key[1] != "energy"}
+        assert by_gpu(cut) == by_gpu(whole)
+
+
+increments = st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 10_000))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(increments, increments, st.booleans(), st.booleans()), min_size=1, max_size=20),
+    st.sampled_from(["process-1", ""]),
+)
+def test_dropped_server_reads_change_when_tokens_arrive_not_how_many(
+    ticks: list[tuple[Any, Any, bool, bool]], identity: str
+) -> None:
+    """Any subset of the reads of two replicas may fail, as long as the last one succeeds."""
+    meter = Meter(priced(0))
+    counts = {"http://a": [0, 0, 0], "http://b": [500, 20, 10]}
+
+    def told(url: str) -> Any:
+        prompt, cached, generated = counts[url]
+        whole = page(url=url, prompt=prompt, cached_prompt=cached, generation=generated)
+        return replace(whole, identity=identity)
+
+    meter.tick(10, [], [told(url) for url in counts])
+    for first, second, one, two in [*ticks, ((0, 0, 0), (0, 0, 0), False, False)]:
+        pages = []
+        for url, moved, fails in (("http://a", first, one), ("http://b", second, two)):
+            counts[url] = [a + b for a, b in zip(counts[url], moved, strict=True)]
+            pages.append(down(told(url)) if fails else told(url))
+        meter.tick(10, [], pages)
+    moved = [sum(rows) for rows in zip(*(row for tick in ticks for row in tick[:2]), strict=True)]
+    kinds = ("prompt", "cached_prompt", "generation")
+    assert [meter.tokens["chat", "llama", kind] for kind in kinds] == moved
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 7000), st.booleans()), min_size=1, max_size=20))
+def test_dropped_nvml_reads_change_when_energy_arrives_not_how_much(ticks: list[tuple[int, bool]]) -> None:
+    """And not a picodollar or GPU-second of anything else."""
+    meters = []
+    for drops in (False, True):
+        meter = Meter(priced(TURN))
+        joules = 0
+        meter.tick(10, [h100(0, energy=0)], [], holding(CHAT, 0))
+        for used, fails in [*ticks, (0, False)]:
+            joules += used
+            gpu = h100(0, energy=joules * 1000, power_limit_watts=700.0)
+            meter.tick(10, None if drops and fails else [gpu], [], holding(CHAT, 0))
+        meters.append(meter)
+    read, dropped = meters
+    assert dropped.energy == read.energy == {"GPU-0": 1000 * sum(used for used, _ in ticks)}
+    assert by_gpu(dropped) == by_gpu(read)
+    assert dropped.seconds() == read.seconds() == 10 * len(ticks) + 10
+
+
+def shape(postings: Postings) -> Any:
+    """Postings without the order of their rows."""
+    return (
+        [
+            (seg.start, seg.end, seg.accrued, Counter(seg.money), Counter(seg.held))
+            for seg in postings.segments
+        ],
+        Counter(postings.tokens),
+        Counter(postings.energy),
+        postings.seen,
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_what_is_read_changes_nothing(world: World, random: Any) -> None:
+    """GPUs, servers, holders and counters in any order post the same, tick by tick."""
+    straight, turned = Host(world), Host(world)
+    one, other = (Meter(world.terms, world.start - SECOND) for _ in range(2))
+
+    def shuffled(rows: Any) -> Any:
+        rows = list(rows)
+        random.shuffle(rows)
+        return rows
+
+    def mixed(servers: Any) -> Any:
+        return shuffled(replace(page, counters=tuple(shuffled(page.counters))) for page in servers)
+
+    for happens in [None, *world.story]:
+        gpus, servers = straight.first() if happens is None else straight.then(happens)
+        gpus_again, servers_again = turned.first() if happens is None else turned.then(happens)
+        duration = SECOND if happens is None else happens.duration
+        first = one.pass_by(duration, gpus, servers, world.holders)
+        again = None if gpus_again is None else shuffled(gpus_again)
+        second = other.pass_by(duration, again, mixed(servers_again), shuffled(world.holders))
+        assert shape(first.postings) == shape(second.postings)
