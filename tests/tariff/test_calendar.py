@@ -127,11 +127,11 @@ def test_the_first_instant_of_a_day(zone: str, day: tuple[int, int, int], first:
 
 
 def test_a_month_may_begin_at_a_midnight_that_comes_twice() -> None:
-    """Cuba sets its clocks back on 1 November 2026: the month has 721 hours, both midnights among them."""
-    month = month_of(instant("2026-11-15T00:00+00:00"), ZoneInfo("America/Havana"))
+    """Cuba sets its clocks back on 1 November 2020: the month has 721 hours, both midnights among them."""
+    month = month_of(instant("2020-11-15T00:00+00:00"), ZoneInfo("America/Havana"))
     assert month.length == (30 * 24 + 1) * HOUR
     twice = [month.start, month.start + HOUR]
-    assert [month_of(each, ZoneInfo("America/Havana")).name for each in twice] == ["2026-11", "2026-11"]
+    assert [month_of(each, ZoneInfo("America/Havana")).name for each in twice] == ["2020-11", "2020-11"]
     assert timedelta(seconds=month.length / SECOND) == timedelta(days=30, hours=1)
 
 
