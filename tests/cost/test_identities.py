@@ -65,13 +65,12 @@ def steady(world_start: int, dated: int, load: tuple[int, int, int]) -> tuple[Me
     meter = Meter(priced(dated, gap_after=10 * HOUR), world_start - 2 * SECOND)
     holders = (*holding(CHAT, 0, 1, share=0.7), *holding(BATCH, 1, 2))
 
-    def tick(duration: int, told: int = 1) -> None:
-        energy = watts * (meter.elapsed + duration)
-        gpus = [
-            h100(number, utilization_ratio=0.375, energy=energy // SECOND * 1000, power_limit_watts=10_000.0)
-            for number in range(3)
-        ]
-        pages = [page(key, prompt=told * prompt, generation=told * generated) for key in (CHAT, BATCH)]
+    def tick(duration: int, times: int = 1) -> None:
+        # Cuts may be nanoseconds apart, where one millijoule is any power: all of it is plausible here.
+        energy = watts * (meter.elapsed + duration) * 1000 // SECOND
+        told = {"utilization_ratio": 0.375, "energy": energy, "power_limit_watts": 1e12}
+        gpus = [h100(number, **told) for number in range(3)]
+        pages = [page(key, prompt=times * prompt, generation=times * generated) for key in (CHAT, BATCH)]
         meter.pass_by(duration, gpus, pages, holders)
 
     tick(SECOND, 0)
