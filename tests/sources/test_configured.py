@@ -24,9 +24,12 @@ def test_gpus_are_named_by_index_or_uuid() -> None:
 
 def test_all_is_every_gpu_that_is_here() -> None:
     """`gpus: all` follows the host."""
-    assert [
-        holder.uuid for holder in holders([server("a", None)], GPUS)
-    ] == ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]
+    assert [holder.uuid for holder in holders([server("a", None)], GPUS)] == [
+        "GPU-0",
+        "GPU-1",
+        "GPU-2",
+        "GPU-3",
+    ]
 
 
 def test_replicas_hold_a_gpu_once() -> None:
