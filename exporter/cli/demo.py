@@ -22,7 +22,14 @@ def demo(listen_address: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     set_up = stage(SystemClock(), Footprint(), build())
-    web = WebServer(listen_address, set_up.sampler.current, set_up.clock, None, build())
+    told = threading.Event()
+    web = WebServer(
+        listen_address,
+        lambda: set_up.sampler.current() if told.is_set() else None,  # not half a month
+        set_up.clock,
+        None,
+        build(),
+    )
     try:
         web.start()
     except ListenError as error:
@@ -31,6 +38,7 @@ def demo(listen_address: str) -> int:
     logging.disable(logging.WARNING)  # the restart that is replayed is told below, not as news
     replay(set_up)
     logging.disable(logging.NOTSET)
+    told.set()
     sys.stdout.write(invitation(web.url.rstrip("/")))
     sys.stdout.flush()
     set_up.sampler.run(stop)
