@@ -1,0 +1,228 @@
+"""The worked examples, run through the model: each gives what the arithmetic on the page must give."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from exporter.cost.policy import Weights
+from exporter.cost.postings import Phase
+from exporter.cost.projection import projected_dollars
+from exporter.cost.quotients import per_million
+from exporter.readings import Kind
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
+from tests.cost.bench import (
+    BATCH,
+    CHAT,
+    DOLLAR,
+    HOUR,
+    SECOND,
+    START,
+    Meter,
+    h100,
+    holding,
+    moment,
+    overhead,
+    owned,
+    page,
+    rent,
+    terms,
+)
+
+MACHINE: Final = "owned-machine"
+
+
+def owned_machine() -> list[float]:
+    """8 H100 for an hour: 8 x 750 W at a host factor of 1.7 are 10.2 kW."""
+    power = Electricity(Decimal("0.12"), pue_ratio=Decimal("1.4"), host_factor_ratio=Decimal("1.7"))
+    meter = Meter(terms(owned(energy=power, support_dollars_per_year=Decimal(28_000))))
+    for tick in range(361):
+        joules = 750 * 10 * tick
+        gpus = [h100(number, energy=joules * 1000, power_limit_watts=800.0) for number in range(8)]
+        meter.tick(10, gpus, [], holding(CHAT, *range(8)))
+    told = [meter.dollars(component=name) / DOLLAR / 8 for name in ("amortization", "support", "energy")]
+    return [*told, meter.dollars() / DOLLAR / 8]
+
+
+def annuity() -> list[float]:
+    """8 H100 with adders and residual at 10 %, for 8766 hours of one of them."""
+    hardware = owned(
+        adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"), cost_of_capital_ratio=Decimal("0.10")
+    )
+    meter = Meter(terms(hardware, gap_after=10_000 * HOUR))
+    meter.tick(1, [h100()])
+    meter.pass_by(8766 * HOUR, [h100()])
+    return [8 * meter.dollars() / DOLLAR, meter.dollars() / DOLLAR / 8766]
+
+
+def straight_line() -> list[float]:
+    """The same machine without cost of capital, for an hour of one GPU."""
+    meter = Meter(terms(owned(adders_ratio=Decimal("0.15"), residual_ratio=Decimal("0.10"))))
+    meter.tick(1, [h100()])
+    meter.pass_by(HOUR, [h100()])
+    return [meter.dollars() / DOLLAR]
+
+
+def rented_month() -> list[float]:
+    """One A100 at 3.67 dollars an hour for 730 hours."""
+    meter = Meter(terms(rent("3.67")))
+    meter.tick(1, [h100()])
+    for _ in range(365):
+        meter.pass_by(2 * HOUR, [h100()])
+    return [meter.dollars() / DOLLAR]
+
+
+def tensor_parallel() -> list[float]:
+    """8 GPUs at 2 dollars serve 40 million tokens in an hour, told by one server."""
+    meter = Meter(terms(rent(16, 8)))
+    gpus = [h100(number) for number in range(8)]
+    for tick in range(61):
+        served = page(prompt=1_000_000 * min(tick, 40), generation=0)
+        meter.tick(60, gpus, [served], holding(CHAT, *range(8)))
+    dollars = meter.dollars(server="chat")
+    tokens: dict[Kind, int] = {"prompt": meter.tokens["chat", "llama", "prompt"]}
+    return [dollars / DOLLAR, per_million(money(meter), tokens, Weights())["all", "full"]]
+
+
+def money(meter: Meter) -> dict[str, int]:
+    """Money by phase."""
+    phases: tuple[Phase, ...] = ("prefill", "decode", "other", "idle", "unobserved")
+    return {phase: meter.dollars(phase=phase) for phase in phases}
+
+
+def shared(*ratios: float | None) -> list[float]:
+    """Two servers on a GPU at 3.67 dollars, for an hour."""
+    meter = Meter(terms(rent("3.67")))
+    holders = (*holding(CHAT, 0, share=ratios[0]), *holding(BATCH, 0, share=ratios[1]))
+    for _ in range(61):
+        meter.tick(60, [h100(utilization_ratio=0.5)], [], holders)
+    return [meter.dollars(server="chat") / DOLLAR, meter.dollars(server="batch") / DOLLAR]
+
+
+def shared_by_ratio() -> list[float]:
+    """0.7 and 0.3 configured."""
+    return shared(0.7, 0.3)
+
+
+def shared_equally() -> list[float]:
+    """Nothing configured."""
+    return shared(None, None)
+
+
+def price_from() -> list[float]:
+    """55.04 and then 41.28 dollars an hour for 8 GPUs, changing 4 s into a tick of 10 s; all 8 together."""
+    change = START + SECOND + 4 * SECOND
+    prices = (RentPrice(Decimal("55.04"), 8), RentPrice(Decimal("41.28"), 8, since=change))
+    meter = Meter(terms(Hardware(HardwareMatch(), Rented(prices), "x")))
+    gpus = [h100(number) for number in range(8)]
+    meter.tick(1, gpus)
+    meter.tick(10, gpus)
+    return [meter.dollars() / DOLLAR]
+
+
+def month_rates() -> list[float]:
+    """9.20 dollars a month, by the hour: February, March in Berlin, a leap February."""
+    told = []
+    for zone, start in (
+        ("UTC", "2026-02-10T00:00:00+00:00"),
+        ("Europe/Berlin", "2026-03-10T00:00:00+01:00"),
+        ("UTC", "2028-02-10T00:00:00+00:00"),
+    ):
+        storage = overhead("storage", "9.20", "month", "gpu")
+        meter = Meter(terms(overheads=(storage,), zone=ZoneInfo(zone)), moment(start))
+        meter.tick(1, [h100()])
+        meter.pass_by(HOUR, [h100()])
+        told.append(meter.dollars() / DOLLAR)
+    return told
+
+
+def host_overhead() -> list[float]:
+    """1.10 dollars an hour over 8 GPUs."""
+    meter = Meter(terms(overheads=(overhead("network", "1.10", "hour", "host"),)))
+    gpus = [h100(number) for number in range(8)]
+    meter.tick(1, gpus)
+    meter.pass_by(HOUR, gpus)
+    return [meter.dollars(uuid="GPU-3") / DOLLAR, meter.dollars() / DOLLAR]
+
+
+def phases(servers: list[dict[str, float]], running: float = 1.0) -> list[float]:
+    """Prefill's part of a busy tick."""
+    meter = Meter(terms(rent(3600)))
+    for told in servers:
+        meter.tick(10, [h100()], [page(running=running, **told)], holding(CHAT, 0))
+    busy = meter.dollars(phase="prefill") + meter.dollars(phase="decode")
+    return [meter.dollars(phase="prefill") / busy]
+
+
+def phase_by_time() -> list[float]:
+    """20 s of prefill and 320 s of decoding in a batch of 16."""
+    quiet = {"prefill_seconds": 0.0, "decode_request_seconds": 0.0, "generation": 0.0}
+    return phases(
+        [quiet, {"prefill_seconds": 20.0, "decode_request_seconds": 320.0, "generation": 9.0}], 16.0
+    )
+
+
+def phase_by_weights() -> list[float]:
+    """600 computed, 1000 cached, 100 generated."""
+    quiet = {"prompt": 0.0, "cached_prompt": 0.0, "generation": 0.0}
+    return phases([quiet, {"prompt": 600.0, "cached_prompt": 1000.0, "generation": 100.0}])
+
+
+def idle_joules() -> list[float]:
+    """A GPU that idles at 100 W, then uses 4 kJ in 10 s at half busy; at 0.5 dollars a kilojoule: in kJ."""
+    meter = Meter(terms(rent(0, energy=Electricity(Decimal(1800)))))
+    for joules, busy, generated in ((0, 0.0, 0), (1000, 0.0, 0), (5000, 0.5, 10)):
+        gpu = h100(utilization_ratio=busy, energy=joules * 1000, power_limit_watts=700.0)
+        meter.tick(10, [gpu], [page(generation=generated)], holding(CHAT, 0))
+    idle = meter.dollars(phase="idle") / DOLLAR * 2 - 1  # the first kilojoule was all idle
+    return [idle, meter.dollars(phase="decode") / DOLLAR * 2]
+
+
+def per_kind() -> list[float]:
+    """12 dollars, 2 of them prefill and 6 decode, over 1.5, 5 and 0.5 million tokens."""
+    spent = {"prefill": 2 * DOLLAR, "decode": 6 * DOLLAR, "idle": 4 * DOLLAR}
+    tokens: dict[Kind, int] = {"prompt": 1_500_000, "cached_prompt": 5_000_000, "generation": 500_000}
+    found = per_million(spent, tokens, Weights())
+    told = [found["all", "full"], found["computed", "full"]]
+    told += [found[kind, "busy"] for kind in tokens]
+    full = [found[kind, "full"] for kind in tokens]
+    return [*told, *full, sum(price * tokens[kind] / 1e6 for kind, price in zip(tokens, full, strict=True))]
+
+
+def restart() -> list[float]:
+    """Two replicas, one of which starts again."""
+    meter = Meter(terms(rent(1)))
+    for a, b, process in ((1_000_000, 900_000, "1"), (1_100_000, 50_000, "2")):
+        one = page(url="http://a", generation=a)
+        other = replace(page(url="http://b", generation=b), identity=process)
+        meter.tick(10, [], [one, other])
+    return [meter.tokens["chat", "llama", "generation"]]
+
+
+def projection() -> list[float]:
+    """1000 dollars so far, 240 in the last 24 hours, 100 hours left."""
+    told = projected_dollars(1000 * DOLLAR, 100 * HOUR, 240 * DOLLAR, 24 * HOUR)
+    assert told is not None
+    return [told]
+
+
+EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
+    MACHINE: owned_machine,
+    "straight-line": straight_line,
+    "annuity": annuity,
+    "rented-month": rented_month,
+    "price-from": price_from,
+    "month-rates": month_rates,
+    "host-overhead": host_overhead,
+    "idle-joules": idle_joules,
+    "tensor-parallel": tensor_parallel,
+    "shared-by-ratio": shared_by_ratio,
+    "shared-equally": shared_equally,
+    "phase-by-time": phase_by_time,
+    "phase-by-weights": phase_by_weights,
+    "per-kind": per_kind,
+    "restart": restart,
+    "projection": projection,
+}
+"""By the name that the page gives them."""

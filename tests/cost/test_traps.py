@@ -1,0 +1,374 @@
+"""Mistakes that cost exporters have made, each with a test that names it.
+
+Read in the sources and issue trackers of other systems. Where a module's own tests go deeper, they say so.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from exporter.cost.policy import Weights
+from exporter.cost.quotients import per_million
+from exporter.readings import CounterReading, Kind, ServerKey, ServerReading
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
+from tests.cost.bench import (
+    BATCH,
+    CHAT,
+    DOLLAR,
+    HOUR,
+    SECOND,
+    START,
+    Meter,
+    down,
+    h100,
+    holding,
+    overhead,
+    owned,
+    page,
+    rent,
+    terms,
+)
+
+GENERATED = ("chat", "llama", "generation")
+
+
+@pytest.fixture
+def meter() -> Meter:
+    """One GPU-second costs one dollar."""
+    return Meter(terms(rent(3600)))
+
+
+def test_decode_time_is_wrong(meter: Meter) -> None:
+    """A mean of time per token taken for the total decode time put nearly all of the cost on prompts.
+
+    30 s of prefill; 37,675 s of decoding told by requests that ran 64 at a time: decode is 95 %, not 0.1 %.
+    """
+    told = [(0.0, 0.0, 0.0), (30.0, 37_675.0, 2_000_000.0)]
+    for prefill, decode, generated in told:
+        server = page(
+            running=64.0, prefill_seconds=prefill, decode_request_seconds=decode, generation=generated
+        )
+        meter.tick(10, [h100()], [server], holding(CHAT, 0))
+    assert meter.dollars(phase="decode") / meter.dollars() == pytest.approx(588.67 / 618.67, abs=1e-4)
+
+
+def test_the_raw_ratio_of_overlapping_seconds(meter: Meter) -> None:
+    """Decode seconds overlap: undivided they would leave 8 times too little on prefill here."""
+    for prefill, decode in ((0.0, 0.0), (10.0, 1000.0)):
+        server = page(running=100.0, prefill_seconds=prefill, decode_request_seconds=decode)
+        meter.tick(10, [h100()], [server], holding(CHAT, 0))
+    assert meter.dollars(phase="prefill") == 5 * DOLLAR
+
+
+def test_sum_then_clamp(meter: Meter) -> None:
+    """One replica restarts: clamping the sum's delta at 0 swallows its sibling's tokens."""
+    for a, b in ((1_000_000, 900_000), (1_100_000, 50_000)):
+        pages = [page(url="http://a", generation=a), page(url="http://b", generation=b)]
+        pages[1] = replace(pages[1], identity="1" if b > 50_000 else "2")
+        meter.tick(10, [], pages)
+    assert meter.tokens[GENERATED] == 150_000
+
+
+def test_lifetime_tokens_in_one_window(meter: Meter) -> None:
+    """A hole before the window counted a lifetime of tokens in it. First sight is a baseline."""
+    meter.tick(10, [h100()], [page(generation=8_000_000_000)], holding(CHAT, 0))
+    meter.tick(10, [h100()], [page(generation=8_000_000_100)], holding(CHAT, 0))
+    assert meter.tokens[GENERATED] == 100
+
+
+def test_a_hole_in_the_readings_is_no_new_start(meter: Meter) -> None:
+    """A server that does not answer for an hour goes on from its mark."""
+    meter.tick(10, [], [page(generation=1000)])
+    for _ in range(360):
+        meter.tick(10, [], [down(page())])
+    meter.tick(10, [], [page(generation=1700)])
+    assert meter.tokens[GENERATED] == 700
+
+
+def test_restart_in_the_middle_of_a_window(meter: Meter) -> None:
+    """A restart gave a wrong price: the new process passed the old mark before it was read again."""
+    meter.tick(10, [], [page(generation=1000)])
+    meter.tick(10, [], [replace(page(generation=1500), identity="2")])
+    assert meter.tokens[GENERATED] == 1500
+
+
+def test_restart_without_an_identity(meter: Meter) -> None:
+    """Where nothing tells processes apart, a fall of three reads does; nothing is counted twice."""
+    for generated in (1000, 40, 80, 120, 160):
+        meter.tick(10, [], [replace(page(generation=generated), identity="")])
+    assert meter.tokens[GENERATED] == 160
+
+
+def test_replicas_that_share_a_page(meter: Meter) -> None:
+    """One of two replicas behind a page restarts: the lifetime of the other is not counted again."""
+
+    def told(a: float, b: float) -> ServerReading:
+        series = (
+            CounterReading("a", "llama", "generation", a),
+            CounterReading("b", "llama", "generation", b),
+        )
+        return replace(page(), counters=series)
+
+    for a, b in ((9e9, 500), (9e9 + 10, 1), (9e9 + 20, 2), (9e9 + 30, 3)):
+        meter.tick(10, [], [told(a, b)])
+    assert meter.tokens[GENERATED] == 33
+
+
+def test_the_last_replica_wins(meter: Meter) -> None:
+    """Replicas overwrote one gauge. They add up."""
+    for a, b in ((0, 0), (30, 12)):
+        meter.tick(10, [], [page(url="http://a", generation=a), page(url="http://b", generation=b)])
+    assert meter.tokens[GENERATED] == 42
+
+
+def test_cached_tokens_counted_twice(meter: Meter) -> None:
+    """Adding cached tokens to a prompt counter that holds them counts them twice."""
+
+    def told(prompt: float, hits: float) -> ServerReading:
+        series = (
+            CounterReading("prompt", "llama", "prompt", prompt),
+            CounterReading("hits", "llama", "prompt", hits, -1),
+            CounterReading("hits", "llama", "cached_prompt", hits),
+        )
+        return replace(page(), counters=series)
+
+    for prompt, hits in ((5000, 1000), (15_000, 9000)):
+        meter.tick(10, [], [told(prompt, hits)])
+    assert sum(meter.tokens.values()) == 10_000
+    assert meter.tokens["chat", "llama", "cached_prompt"] == 8000
+
+
+def test_hits_before_prompts_across_a_restart(meter: Meter) -> None:
+    """What was taken out of the old process's prompts in advance is not taken out of the new one's."""
+
+    def told(prompt: float, hits: float, process: str) -> ServerReading:
+        series = (
+            CounterReading("prompt", "llama", "prompt", prompt),
+            CounterReading("hits", "llama", "prompt", hits, -1),
+        )
+        return replace(page(), identity=process, counters=series)
+
+    for prompt, hits, process in ((100, 0, "1"), (100, 90, "1"), (60, 10, "2")):
+        meter.tick(10, [], [told(prompt, hits, process)])
+    assert meter.tokens["chat", "llama", "prompt"] == 50
+
+
+def test_hourly_taken_for_monthly() -> None:
+    """730 times too low: an hourly price divided by the hours of a month. An hour costs the hourly price."""
+    meter = Meter(terms(rent("3.67"), overheads=(overhead("storage", "730", "month", "gpu"),)))
+    meter.tick(10, [h100()])
+    meter.pass_by(HOUR, [h100()])
+    assert meter.dollars(component="rent") == 3_670_000_000_000
+    assert meter.dollars(component="storage") == 730 * DOLLAR // 720  # November has 720 hours
+
+
+def test_percent_per_year_counted_once() -> None:
+    """Support of 10 % a year over 3 years is 30 % of the purchase, not 10 %."""
+    support = owned(support_dollars_per_year=Decimal(28_000))
+    meter = Meter(terms(support, gap_after=10**6 * HOUR), wall=1_767_225_600 * 10**9)
+    meter.pass_by(0, [h100()])
+    meter.pass_by(3 * 8766 * HOUR, [h100()])
+    assert meter.dollars(component="support") == 3 * 28_000 * DOLLAR // 8
+
+
+def test_the_price_of_an_instance_taken_for_that_of_a_gpu() -> None:
+    """55.04 dollars an hour for 8 GPUs are 6.88 for each and 55.04 for all."""
+    meter = Meter(terms(rent("55.04", 8)))
+    gpus = [h100(number) for number in range(8)]
+    meter.tick(10, gpus)
+    meter.pass_by(HOUR, gpus)
+    assert meter.dollars(uuid="GPU-5") == 6_880_000_000_000
+    assert meter.dollars() == 55_040_000_000_000
+
+
+def test_a_silent_default_price() -> None:
+    """Unknown was 50 dollars a million, 0.95 an hour, or 0. It is unpriced, and its time is told as such."""
+    meter = Meter(terms(rent(1, match=HardwareMatch(gpu_model="*A100*"))))
+    outcome = None
+    for _ in range(2):
+        outcome = meter.tick(10, [h100()], [page()], holding(CHAT, 0))
+    assert outcome is not None
+    assert outcome.postings.segments[0].money == ()
+    assert [held.priced for held in outcome.postings.segments[0].held] == [False]
+    assert meter.seconds(server="chat") == 10
+    assert per_million({}, {"generation": 10**6}, Weights()) == {}
+
+
+def test_a_changed_price_reprices_the_past() -> None:
+    """What has been accrued stays; a new tariff holds from the next tick on."""
+    meter = Meter(terms(rent(3600)))
+    meter.tick(1, [h100()])
+    meter.tick(10, [h100()])
+    meter.terms = terms(rent(7200))
+    meter.tick(10, [h100()])
+    assert meter.dollars() == (10 + 20) * DOLLAR
+
+
+def test_a_tariff_with_a_price_that_begins_between_two_ticks() -> None:
+    """A price that began just before a tick is not charged before it began."""
+    prices = (RentPrice(Decimal(3600)), RentPrice(Decimal(0), since=START + 11 * SECOND))
+    meter = Meter(terms(Hardware(HardwareMatch(), Rented(prices), "x")))
+    meter.tick(1, [h100()])
+    meter.tick(30, [h100()])
+    assert meter.dollars() == 10 * DOLLAR
+
+
+def test_idle_is_free(meter: Meter) -> None:
+    """A model without tokens looked free. Its dollars are idle dollars, and its quotient is absent, not 0."""
+    for _ in range(2):
+        meter.tick(10, [h100(utilization_ratio=0.0)], [page(running=0.0, generation=7)], holding(CHAT, 0))
+    assert meter.dollars(server="chat", phase="idle") == 10 * DOLLAR
+    assert per_million({"idle": 10 * DOLLAR}, {"generation": 0}, Weights()) == {}
+
+
+def test_idle_is_hidden_in_a_busy_price() -> None:
+    """The full basis carries idle dollars; the busy basis says what it leaves out."""
+    tokens: dict[Kind, int] = {"generation": 1_000_000}
+    found = per_million({"decode": DOLLAR, "idle": 3 * DOLLAR}, tokens, Weights())
+    assert (found["generation", "full"], found["generation", "busy"]) == (4.0, 1.0)
+
+
+def test_a_tensor_parallel_engine_charged_one_gpu() -> None:
+    """All eight GPUs' dollars are the server's."""
+    meter = Meter(terms(rent(3600)))
+    gpus = [h100(number) for number in range(8)]
+    for _ in range(2):
+        meter.tick(10, gpus, [page()], holding(CHAT, *range(8)))
+    assert meter.dollars(server="chat") == 80 * DOLLAR
+
+
+def test_every_model_charged_the_whole(meter: Meter) -> None:
+    """Two models of one server, and two servers of one GPU, share its dollars; none pays all of them."""
+    holders = (*holding(CHAT, 0), *holding(BATCH, 0))
+    server = replace(page(), models=("a", "b"), loads=())
+    for _ in range(2):
+        meter.tick(12, [h100(utilization_ratio=0.25)], [server], holders)
+    assert meter.dollars(server="batch") == 6 * DOLLAR
+    assert meter.dollars(server="chat", model="a") == meter.dollars(server="chat", model="b") == 3 * DOLLAR
+
+
+@pytest.mark.parametrize("holders", [1, 2, 3, 7, 48])
+def test_a_shared_gpu_copied_to_each(meter: Meter, holders: int) -> None:
+    """Time-slicing and MIG gave each consumer the GPU's whole value. However many hold it, it is one GPU."""
+    held = [holder for number in range(holders) for holder in holding(ServerKey("", f"s{number}"), 0)]
+    for tick in range(2):
+        meter.tick(10, [h100(energy=5_000_000 * tick, power_limit_watts=700.0)], [], held)
+    assert meter.dollars() == 10 * DOLLAR
+    assert meter.seconds() == 10
+    assert meter.energy == {"GPU-0": 5_000_000}
+
+
+@pytest.mark.parametrize("utilization", [0.0, 0.333, 1.0])
+def test_negative_idle(meter: Meter, utilization: float) -> None:
+    """Idle is what is left of accrued money, never below zero: usage cannot exceed what was paid."""
+    for generated in (0, 10**9):
+        gpu = h100(utilization_ratio=utilization)
+        meter.tick(10, [gpu], [page(generation=generated, running=500.0)], holding(CHAT, 0))
+    assert 0 <= meter.dollars(phase="idle") <= 10 * DOLLAR
+    assert meter.dollars() == 10 * DOLLAR
+
+
+def test_the_configured_interval_instead_of_the_elapsed_time(meter: Meter) -> None:
+    """Late and early ticks cost what they lasted."""
+    meter.tick(10, [h100()])
+    for late in (10.004, 3.5, 41.0):
+        meter.tick(late, [h100()])
+    assert meter.dollars() == 54_504_000_000_000
+
+
+def test_a_counter_reset_charged_as_energy() -> None:
+    """The absolute difference after a driver reload was a charge for a year of power."""
+    meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))  # a dollar a kilojoule
+    for joules in (900_000_000, 900_005_000, 1000, 6000, 11_000, 16_000):
+        meter.tick(10, [h100(energy=joules * 1000, power_limit_watts=700.0)])
+    assert meter.dollars() == (5 + 11 + 5) * DOLLAR
+
+
+@pytest.mark.parametrize("sentinel", [2**64 - 1, 2**63, 2**32 - 1])
+def test_a_sentinel_read_as_energy(sentinel: int) -> None:
+    """`Not supported` as the largest number: refused and counted; power stands in, and nothing is lost."""
+    meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))
+    counter = [10**9 + tick * 5_000_000 for tick in range(6)]
+    counter[2] = sentinel
+    for number, millijoules in enumerate(counter):
+        gpu = h100(energy=millijoules, power_watts=500.0, power_limit_watts=700.0)
+        outcome = meter.tick(10, [gpu])
+        assert outcome.postings.implausible == (("energy", int(number in {2, 5})),)
+    assert meter.dollars() == 25 * DOLLAR
+
+
+def test_one_sample_of_electricity_missing() -> None:
+    """A power reading that failed was 0 W. The next one stands for it."""
+    meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))
+    for watts in (500.0, 500.0, None, 500.0):
+        meter.tick(10, [h100(power_watts=watts)])
+    assert meter.dollars() == 15 * DOLLAR
+
+
+def test_idle_power_learned_under_load() -> None:
+    """Only ticks at most 1 % busy teach it, and the lowest stays."""
+    meter = Meter(terms(rent(1)))
+    joules = 0
+    for watts, busy in ((400, 0.9), (70, 0.0), (650, 1.0), (80, 0.005)):
+        joules += watts * 10
+        gpu = h100(utilization_ratio=busy, energy=joules * 1000, power_limit_watts=700.0)
+        meter.tick(10, [gpu], [], holding(CHAT, 0))
+    assert meter.state.gpus["GPU-0"].idle_watts == 70
+
+
+def test_a_departed_gpu_is_forgotten(meter: Meter) -> None:
+    """The bill for a GPU that fell off the bus goes on, and so do its dollars."""
+    meter.tick(10, [h100(0), h100(1)])
+    meter.tick(10, [h100(1)])
+    assert meter.dollars(uuid="GPU-0", phase="idle") == 10 * DOLLAR
+
+
+def test_an_empty_answer_taken_for_an_empty_host(meter: Meter) -> None:
+    """NVML that does not answer is not a host without GPUs."""
+    meter.tick(10, [h100()], [page()], holding(CHAT, 0))
+    meter.tick(10, None, [page()])
+    assert meter.dollars(server="chat") == 10 * DOLLAR
+
+
+def test_counters_in_memory_start_again() -> None:
+    """Dollars restarted at 0 with the process. What is remembered goes on, to the picodollar."""
+    meter = Meter(terms(rent(1)))
+    meter.tick(1, [h100()])
+    for _ in range(100):
+        meter.tick(0.0123, [h100()])
+    state = meter.state
+    again = meter.reread(state)
+    again.tick(5, [h100()])
+    for _ in range(100):
+        again.tick(0.0123, [h100()])
+    # 2.46 s at a dollar an hour: 683,333,333.33 picodollars; the carry went through the restart
+    assert again.dollars() == 683_333_333
+
+
+def test_names_with_colons(meter: Meter) -> None:
+    """A key split at the first colon broke `qwen2.5:7b`."""
+    for generated in (0, 9):
+        meter.tick(10, [], [page(model="qwen2.5:7b", generation=generated)])
+    assert meter.tokens == {("chat", "qwen2.5:7b", "generation"): 9}
+
+
+def test_a_model_that_no_gpu_is_matched_to(meter: Meter) -> None:
+    """A join by name that failed showed tokens at 0 dollars. The money is unallocated, the price absent."""
+    for generated in (0, 10**6):
+        meter.tick(10, [h100()], [page(generation=generated)])
+    assert meter.dollars(server="unallocated") == 10 * DOLLAR
+    spent: dict[Any, int] = {"decode": meter.dollars(server="chat")}
+    assert per_million(spent, {"generation": 10**6}, Weights()) == {}
+
+
+def test_an_unbounded_model_label() -> None:
+    """Names from outside are bounded: 50 models, the rest together."""
+    meter = Meter(terms(rent(1)))
+    names = tuple(f"m{number}" for number in range(500))
+    for value in (0, 1):
+        series = tuple(CounterReading(name, name, "generation", value) for name in names)
+        meter.tick(10, [], [replace(page(), counters=series, models=names, loads=())])
+    assert len({model for _, model, _ in meter.tokens}) == 51
+    assert meter.tokens["chat", "other", "generation"] == 450
