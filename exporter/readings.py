@@ -145,6 +145,7 @@ class Frame:
 
     `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not "no GPUs".
     `servers` names every watched endpoint, those that did not answer included.
+    `elapsed` counts from the boot that `boot` names; `awake` is it without suspended time, where known.
     """
 
     elapsed: Nanoseconds
@@ -153,6 +154,8 @@ class Frame:
     servers: tuple[ServerReading, ...] = ()
     holders: tuple[Holder, ...] = ()
     health: tuple[SourceHealth, ...] = ()
+    awake: Nanoseconds | None = None
+    boot: str = ""
 
 
 class ReadFailedError(Exception):

@@ -50,6 +50,7 @@ class Books:
     `persistent` is false for books in memory. `writable` is false while commits fail:
     totals then stand still.
     `residual` is accrued minus posted; anything but 0 is a bug.
+    `uncharged` is time whose gap was too long to be charged.
     `day` is (money, covered time) by product over the last 24 hours, for the projection.
     """
 
@@ -66,6 +67,7 @@ class Books:
     requests: Mapping[Party, int] = field(default_factory=dict)
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
+    uncharged: Nanoseconds = 0
     last_token: Mapping[Party, Instant] = field(default_factory=dict)
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
     window: Mapping[Party, Window] = field(default_factory=dict)

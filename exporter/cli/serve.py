@@ -26,7 +26,7 @@ from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.tariff.tariff import Tariff
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ def terms_of(config: Config, host: str) -> Terms:
         ownership=config.ownership,
         split=config.split,
         limits=config.limits,
+        interval=config.interval,
+        gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),
         gap_after=max(GAP_INTERVALS * config.interval, SHORTEST_GAP),
     )
 

@@ -8,8 +8,8 @@ from typing import Final
 from exporter.config.moments import Day, Moment
 from exporter.config.problems import BrokenError
 from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, exactly_one, missing, together
-from exporter.config.values import DOLLAR_DECIMALS, Label, Number, Pattern, Whole
-from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Owned, Rented, RentPrice
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Label, Number, Pattern, Whole
+from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Owned, Rented, RentPrice
 
 # The books hold at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
@@ -112,21 +112,34 @@ def _hosts_say_their_gpus(block: Block) -> bool:
     return False
 
 
+BILLINGS: Choice[Billing] = Choice(("while_up", "always"))
+BILLING = Key(
+    "billing",
+    BILLINGS,
+    "When rent accrues while nobody watches: `while_up`, as hourly clouds bill, not while the host is down "
+    "or suspended; `always`, as leases and reservations cost.",
+    default="while_up",
+)
+
+
 def _rented(block: Block) -> Rented:
     gpus = _gpus(block)
+    billing = block[BILLING]
     if PRICES in block:
         prices = block[PRICES]
         return Rented(
-            tuple(replace(price, gpus=gpus) if price.gpus == PER_HOST else price for price in prices)
+            tuple(replace(price, gpus=gpus) if price.gpus == PER_HOST else price for price in prices),
+            billing,
         )
     per_host = block.get(PER_HOST_HOUR)
-    return Rented((RentPrice(block[PER_GPU_HOUR]) if per_host is None else RentPrice(per_host, gpus),))
+    price = RentPrice(block[PER_GPU_HOUR]) if per_host is None else RentPrice(per_host, gpus)
+    return Rented((price,), billing)
 
 
 RENTED = Key(
     "rented",
     Table(
-        (PER_GPU_HOUR, PER_HOST_HOUR, GPUS_PER_HOST, PRICES),
+        (PER_GPU_HOUR, PER_HOST_HOUR, GPUS_PER_HOST, PRICES, BILLING),
         _rented,
         (exactly_one(PER_GPU_HOUR, PER_HOST_HOUR, PRICES), _hosts_say_their_gpus),
     ),

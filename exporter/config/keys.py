@@ -164,6 +164,18 @@ LIMITS = Key(
     "Bounds on what one host exports and reads.",
 )
 
+GAP_DAYS = Key(
+    "max_days",
+    Number("days", Decimal(366)),
+    "The longest time without a tick that is charged; what is longer is counted and not charged.",
+    default="7",
+)
+GAP = Key(
+    "gap",
+    Table((GAP_DAYS,), lambda block: block[GAP_DAYS]),
+    "What is charged for the time that nobody metered: a daemon or a host that was down, a suspended host.",
+)
+
 LEDGER_PATH = Key(
     "path",
     AbsolutePath(),
@@ -190,6 +202,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         servers=block.get(SERVERS) or (),
         split=block.get(SPLIT) or (),
         limits=block.get(LIMITS) or Limits(),
+        gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
     )
 
@@ -206,6 +219,7 @@ DOCUMENT = Table(
         SERVERS,
         SPLIT,
         LIMITS,
+        GAP,
         LEDGER,
     ),
     config,

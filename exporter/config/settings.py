@@ -54,4 +54,5 @@ class Config:
     servers: tuple[Server, ...] = ()
     split: tuple[SplitRule, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.cost import attribution, energy, holding, servers
+from exporter.cost import attribution, energy, gap, holding, servers
 from exporter.cost.attribution import Share
+from exporter.cost.gap import Interval
 from exporter.cost.holding import Use
 from exporter.cost.money import WHOLE, accrue, accrue_energy, split
 from exporter.cost.policy import Terms
@@ -48,21 +49,31 @@ class Outcome:
 def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     """Advance the books by one tick.
 
-    The tick covers [frame.wall - elapsed, frame.wall], where elapsed is the boot clock's difference to the
-    last tick: a wall clock that is stepped changes no money. Without a last tick there is nothing to charge.
+    The tick charges the time since the last one (`gap` says which that is); without a last tick, nothing.
     """
-    elapsed = None if state.elapsed is None else max(0, frame.elapsed - state.elapsed)
+    interval = gap.since_last(state, frame, terms)
+    elapsed = None if interval is None else interval.length
+    unwatched = interval is not None and not interval.observed
+    if interval is not None and interval.rebooted:
+        state = _rebooted(state)
     round_ = servers.advance(state, frame, elapsed or 0, terms)
     known = dict(round_.servers)
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     inventory = _inventory(state, frame.gpus or (), frame.holders, terms, known)
-    gap = elapsed is not None and elapsed > terms.gap_after
     works = [
-        _work(gpu, readings.get(uuid), round_, terms, elapsed, silent=frame.gpus is None, gap=gap)
+        _work(
+            gpu,
+            state.gpus.get(uuid),
+            readings.get(uuid),
+            round_,
+            terms,
+            elapsed,
+            silent=frame.gpus is None,
+            unwatched=unwatched,
+        )
         for uuid, gpu in sorted(inventory.items())
     ]
-    start = frame.wall - (elapsed or 0)
-    segments = _Posting(works, terms).segments(start, frame.wall) if elapsed else ()
+    segments = _Posting(works, terms, interval).segments() if interval is not None and elapsed else ()
     postings = Postings(
         end=frame.wall,
         segments=segments,
@@ -74,7 +85,10 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     )
     after = State(
         elapsed=frame.elapsed,
+        awake=frame.awake,
+        boot=frame.boot,
         wall=frame.wall,
+        uncharged=state.uncharged + (0 if interval is None else interval.uncharged),
         gpus={work.state.gpu.uuid: work.state for work in works},
         endpoints=round_.endpoints,
         servers=known,
@@ -85,9 +99,10 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
 
 @dataclass(slots=True)
 class _Work:
-    """One GPU on its way through a tick."""
+    """One GPU on its way through a tick. `charged` is false in a gap for a GPU not seen before it."""
 
     state: GpuState
+    charged: bool
     reading: GpuReading | None
     uses: tuple[Use, ...]
     by_time: Mapping[Slot, int]
@@ -131,17 +146,20 @@ def _inventory(
 
 def _work(
     gpu: GpuState,
+    before: GpuState | None,
     reading: GpuReading | None,
     round_: Round,
     terms: Terms,
     elapsed: Nanoseconds | None,
     *,
     silent: bool,
-    gap: bool,
+    unwatched: bool,
 ) -> _Work:
-    uses = holding.uses(attribution.shares(gpu.holders), reading, round_.ticks, silent=silent, gap=gap)
+    # An interval is charged to the holders at its end, a gap to the last ones that were seen.
+    holders = before.holders if unwatched and before is not None else gpu.holders
+    uses = holding.uses(attribution.shares(holders), reading, round_.ticks, silent=silent, gap=unwatched)
     busy = holding.busy_ratio(uses)
-    gpu, used = energy.use(gpu, reading, elapsed, busy)
+    gpu, used = energy.use(gpu, reading, elapsed, busy, observed=not unwatched)
     by_time = holding.slots(uses, round_.ticks, terms)
     by_energy = by_time
     idle = energy.idle_ratio(gpu, used)
@@ -149,7 +167,17 @@ def _work(
         by_energy = holding.slots(uses, round_.ticks, terms, round(idle * WHOLE))
     told = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     counted = told and elapsed is not None
-    return _Work(gpu, reading, uses, by_time, by_energy, used.energy, counted, used.implausible)
+    charged = before is not None or not unwatched
+    return _Work(gpu, charged, reading, uses, by_time, by_energy, used.energy, counted, used.implausible)
+
+
+def _rebooted(state: State) -> State:
+    """The driver was loaded anew: its counters began at zero."""
+    gpus = {
+        uuid: replace(gpu, energy_mark=None if gpu.energy_mark is None else 0, energy_age=0, falls=0)
+        for uuid, gpu in state.gpus.items()
+    }
+    return replace(state, gpus=gpus)
 
 
 def _seen(works: Iterable[_Work], round_: Round, terms: Terms) -> set[Party]:
@@ -162,18 +190,20 @@ def _seen(works: Iterable[_Work], round_: Round, terms: Terms) -> set[Party]:
 class _Posting:
     """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
 
-    def __init__(self, works: list[_Work], terms: Terms) -> None:
-        self._works = works
+    def __init__(self, works: list[_Work], terms: Terms, interval: Interval) -> None:
+        self._works = [work for work in works if work.charged]
         self._terms = terms
+        self._interval = interval
         self._parties = {slot.party for work in works for slot in work.by_time}
 
-    def segments(self, start: Instant, end: Instant) -> tuple[Segment, ...]:
-        done: list[Segment] = []
-        for since, until in stretches(start, end, self._terms.tariff, self._terms.zone):
-            done.append(self._segment(since, until, start, end))
-        return tuple(done)
+    def segments(self) -> tuple[Segment, ...]:
+        """The whole interval, in order."""
+        cuts = stretches(self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone)
+        return tuple(self._segment(since, until) for since, until in cuts)
 
-    def _segment(self, since: Instant, until: Instant, start: Instant, end: Instant) -> Segment:
+    def _segment(self, since: Instant, until: Instant) -> Segment:
+        start, length = self._interval.start, self._interval.length
+        up = self._interval.up_between(since, until)
         month = month_of(since, self._terms.zone)
         accrued = 0
         money: list[Money] = []
@@ -185,13 +215,12 @@ class _Posting:
                 held.append(Held(gpu, slot, part, price.priced))
             for rate in price.rates:
                 carry = work.state.carries.get(rate.component)
-                amount, carry = accrue(rate.rate, until - since, carry)
+                amount, carry = accrue(rate.rate, up if rate.while_up else until - since, carry)
                 self._carry(work, rate.component, carry)
                 accrued += amount
                 basis = rate.provenance.price_basis
                 money.extend(self._money(work, rate.component, basis, amount, work.by_time))
             if price.energy is not None:
-                length = end - start
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
                 amount, carry = accrue_energy(price.energy, joules, work.state.carries.get(ENERGY))
                 self._carry(work, ENERGY, carry)

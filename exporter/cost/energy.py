@@ -44,17 +44,26 @@ class Used:
 
 
 def use(
-    state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds | None, busy_ratio: float | None
+    state: GpuState,
+    reading: GpuReading | None,
+    elapsed: Nanoseconds | None,
+    busy_ratio: float | None,
+    *,
+    observed: bool = True,
 ) -> tuple[GpuState, Used]:
     """Advance one GPU's energy. With no `elapsed` the tick has no start: marks are set, nothing counts.
 
     Energy that a failed read missed arrives with the counter's next good value.
+    Across a gap (not `observed`) only the counter tells; power is not invented for it.
     """
     if not elapsed:
         if elapsed is None and reading is not None:
             state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=())
         return state, Used(0)
     state = replace(state, energy_age=state.energy_age + elapsed)
+    if not observed and (reading is None or reading.energy is None or state.energy_mark is None):
+        mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
+        return replace(state, energy_mark=mark, recent=()), Used(0)
     if reading is None or reading.energy is None:
         return _uncounted(state, reading, elapsed, busy_ratio)
     if state.energy_mark is None:
@@ -67,11 +76,16 @@ def use(
     age = state.energy_age
     limit_watts = reading.power_limit_watts or LIMIT_UNTOLD_WATTS
     if delta > PLAUSIBLE_OF_LIMIT * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
-        state, used = _integrate(state, reading, elapsed, busy_ratio)
-        return replace(state, energy_mark=reading.energy, falls=0), replace(used, implausible=True)
+        used = Used(0)
+        if observed:
+            state, used = _integrate(state, reading, elapsed, busy_ratio)
+        state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
+        return state, replace(used, implausible=True)
     if age == elapsed and not reset:
         state = _idle(state, delta, elapsed, busy_ratio)
     state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
+    if not observed:
+        return replace(state, recent=()), Used(delta, age)  # what it drew then is not what it draws now
     return _remember(state, age, delta), Used(delta, age)
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.postings import UNASSIGNED
 from exporter.readings import ServerKey
 from exporter.tariff.tariff import Tariff
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 SplitMethod = Literal["auto", "time", "weights"]
 
@@ -60,7 +60,8 @@ class Limits:
 class Terms:
     """Everything `advance` goes by that is not a reading: prices, calendar, owners, split, limits.
 
-    `gap_after` is the longest tick that counts as observed.
+    `interval` is what a tick is meant to take, `gap_after` the longest that counts as observed, `gap_max`
+    the longest that is charged at all.
     """
 
     tariff: Tariff
@@ -68,7 +69,9 @@ class Terms:
     ownership: tuple[OwnershipRule, ...] = ()
     split: tuple[SplitRule, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
+    gap_max: Nanoseconds = 7 * NANOSECONDS_PER_DAY
 
     def owner(self, key: ServerKey) -> tuple[str, str]:
         """The product and team that pay for a server: the first rule that matches, else unassigned."""

@@ -95,8 +95,8 @@ class ServerState:
 class State:
     """Everything remembered.
 
-    `elapsed` and `wall` are those of the last tick; `elapsed` is `None` when the next tick has no start
-    (first tick ever, or a new process, whose gap is charged apart).
+    `elapsed`, `awake`, `boot` and `wall` are those of the last tick; `elapsed` is `None` when there was none.
+    `uncharged` is time that no tick charged, since a gap was longer than any that is believed.
     """
 
     elapsed: Nanoseconds | None = None
@@ -106,3 +106,6 @@ class State:
     servers: Mapping[ServerKey, ServerState] = field(default_factory=dict)
     accrued: Picodollars = 0
     """Sum of everything accrued since the ledger began."""
+    awake: Nanoseconds | None = None
+    boot: str = ""
+    uncharged: Nanoseconds = 0

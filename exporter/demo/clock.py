@@ -32,6 +32,18 @@ class ReplayClock:
         """Calendar time as of the moment that is replayed."""
         return self._wall if self._behind else self._real.wall()
 
+    def awake(self) -> Nanoseconds:
+        """The replayed host never sleeps."""
+        return self.elapsed()
+
+    def boot(self) -> str:
+        """The host's boot: the replay goes back before it without a reboot."""
+        return self._real.boot()
+
+    def synchronized(self) -> bool:
+        """The story's clock is right."""
+        return True
+
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
         """Wait as the host's clock does."""
         return self._real.wait(stop, duration)

@@ -48,6 +48,11 @@ def _residual(report: Report) -> Iterator[Row]:
         yield (), dollars(report.books.residual)
 
 
+def _uncharged(report: Report) -> Iterator[Row]:
+    if report.books is not None:
+        yield (), seconds(report.books.uncharged)
+
+
 def _persistent(report: Report) -> Iterator[Row]:
     if report.books is not None:
         yield (), float(report.books.persistent and report.books.writable)
@@ -134,6 +139,13 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Dollars accrued minus dollars posted. Anything but 0 is a bug. "
         "Absent until the time since the last run has been charged.",
         _residual,
+    ),
+    counter(
+        "inference_gap_uncharged_seconds_total",
+        (),
+        "Time without a tick that was longer than gap.max_days and was not charged. "
+        "Absent until the time since the last run has been charged.",
+        _uncharged,
     ),
     gauge(
         "inference_ledger_persistent",

@@ -147,13 +147,13 @@ class Ledger:
         return self._failure or self._opening
 
     def state(self) -> State:
-        """What the cost model remembers, as of the last commit.
+        """What the cost model remembers, as of the last commit, without `owed`.
 
-        Without `owed`, and with no start for the next tick: the time since belongs to the gap.
+        The next tick charges the time since then, by whichever process.
         """
         state = self._committed.state
         gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
-        return replace(state, elapsed=None, gpus=gpus)
+        return replace(state, gpus=gpus)
 
     def post(self, postings: Postings, state: State) -> None:
         """Commit one tick, with all that earlier ones could not, then serve it.

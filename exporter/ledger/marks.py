@@ -8,15 +8,18 @@ Fields that are missing take their defaults and unknown ones are ignored, so tha
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
 from exporter.readings import Gpu, Holder, ServerKey
 
 Scope = tuple[str, str]
-"""What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` and its key."""
+"""What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` and its key; `clock` alone."""
 
-SCOPES: Final = ("gpu", "endpoint", "server")
+CLOCK: Final = ("clock", "")
+
+SCOPES: Final = ("gpu", "endpoint", "server", "clock")
 """The scopes that this release knows; those of a later one are neither read nor written."""
 
 T = TypeVar("T")
@@ -37,6 +40,8 @@ def texts(state: State) -> dict[Scope, str]:
     found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
     found |= {("endpoint", url): _text(_endpoint_record(seen)) for url, seen in state.endpoints.items()}
     found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
+    if state.elapsed is not None:
+        found[CLOCK] = _text(_clock_record(state))
     return found
 
 
@@ -45,6 +50,7 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
     gpus: dict[str, GpuState] = {}
     endpoints: dict[str, EndpointState] = {}
     servers: dict[ServerKey, ServerState] = {}
+    clock = State()
     dropped = []
     for scope, key, text in rows:
         if scope not in SCOPES:
@@ -55,12 +61,14 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
                 endpoints[key] = _endpoint(record)
+            elif scope == "clock":
+                clock = _clock(record)
             else:
                 servers[_server_key(json.loads(key))] = _server(record)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             dropped.append(f"what was remembered of {scope} {key} cannot be read and was dropped: {why}")
-    return State(gpus=gpus, endpoints=endpoints, servers=servers), tuple(dropped)
+    return replace(clock, gpus=gpus, endpoints=endpoints, servers=servers), tuple(dropped)
 
 
 def _text(record: object) -> str:
@@ -69,6 +77,24 @@ def _text(record: object) -> str:
 
 def _key(key: ServerKey) -> list[str]:
     return [key.namespace, key.server]
+
+
+def _clock_record(state: State) -> dict[str, object]:
+    return {
+        "elapsed": state.elapsed,
+        "awake": state.awake,
+        "boot": state.boot,
+        "uncharged": state.uncharged,
+    }
+
+
+def _clock(record: Mapping[str, Any]) -> State:
+    return State(
+        elapsed=_integer(record["elapsed"]),
+        awake=_maybe(_integer, record.get("awake")),
+        boot=_word(record.get("boot", "")),
+        uncharged=_integer(record.get("uncharged", 0)),
+    )
 
 
 def _gpu_record(state: GpuState) -> dict[str, object]:

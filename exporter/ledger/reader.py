@@ -40,7 +40,7 @@ class LedgerReader:
         return cls(path)
 
     def state(self) -> State:
-        """What the cost model remembers, as of the last commit; no start for the next tick."""
+        """What the cost model remembers, as of the last commit."""
         return self._contents().state
 
     def books(self, now: Instant, months: tuple[str, ...]) -> Books:

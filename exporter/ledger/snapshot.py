@@ -52,6 +52,7 @@ def books(
         requests={party: count for party, count in totals.requests.items() if party in parties},
         energy=dict(totals.energy),
         unpriced=_unpriced(totals),
+        uncharged=contents.state.uncharged,
         last_token=last_token,
         months=month_cells,
         window=window(totals, now),

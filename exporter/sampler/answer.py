@@ -52,11 +52,11 @@ def report(
     setting: Setting,
     frame: Frame,
     outcome: Outcome,
-    books: Books,
+    books: Books | None,
     sources: Iterable[SourceRow],
     process: ProcessRow | None,
 ) -> Report:
-    """The answer of one tick."""
+    """The answer of one tick; without books, money is not served yet."""
     terms = setting.terms
     month, before = months_served(frame, terms)
     prices = price_now(outcome.gpus, frame.wall, terms)
@@ -72,9 +72,9 @@ def report(
         process=process,
         rates=hourly,
         prices=tuple(_prices(outcome, prices)),
-        quotients=tuple(_quotients(books, terms)),
+        quotients=() if books is None else tuple(_quotients(books, terms)),
         month_ends={each.name: each.end for each in (month, before)},
-        projected=_projected(books, month, frame),
+        projected={} if books is None else _projected(books, month, frame),
         run_rate=sum(hourly.values()) * hours if hourly else None,
         budgets=tuple(
             BudgetRow(budget.name, budget.product, float(budget.dollars_per_month))

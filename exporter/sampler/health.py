@@ -4,12 +4,16 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from exporter.report import SourceRow
 from exporter.sources.gather import Gathered
 from exporter.units import Instant, Nanoseconds
 
 log = logging.getLogger(__name__)
+
+CLOCK: Final = "clock"
+"""The source of calendar time, beside those that are read."""
 
 
 @dataclass(slots=True)
@@ -32,7 +36,17 @@ class Health:
         by_source: dict[str, list[Gathered]] = {}
         for answer in gathered:
             by_source.setdefault(answer.health.source, []).append(answer)
-        self._records = {source: self._noted(source, answers, wall) for source, answers in by_source.items()}
+        clock = {CLOCK: self._records[CLOCK]} if CLOCK in self._records else {}
+        noted = {source: self._noted(source, answers, wall) for source, answers in by_source.items()}
+        self._records = noted | clock
+
+    def note_clock(self, wall: Instant, *, synchronized: bool) -> None:
+        """Whether the kernel holds the wall clock for right; it is needed across boots only."""
+        record = self._records.get(CLOCK, _Record())
+        record.up = synchronized
+        if synchronized:
+            record.last_success = wall
+        self._records[CLOCK] = record
 
     def _noted(self, source: str, answers: list[Gathered], wall: Instant) -> _Record:
         """Replicas of one server are one source: it is up while all of them are."""

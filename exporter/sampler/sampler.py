@@ -4,10 +4,11 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from exporter.clock import Clock
 from exporter.cost.advance import Outcome, advance
+from exporter.cost.gap import rebooted
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
@@ -16,9 +17,12 @@ from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.health import Health
 from exporter.sources.configured import holders
 from exporter.sources.gather import Gather, Gathered
-from exporter.units import Instant, seconds
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, seconds
 
 log = logging.getLogger(__name__)
+
+LONGEST_WAIT: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
+"""How long a rebooted host is given to set its clock."""
 
 
 class Endpoint(Source[ServerReading], Protocol):
@@ -100,6 +104,7 @@ class Sampler:
         self._health = Health()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
+        self._began = clock.elapsed()
 
     def current(self) -> Report | None:
         """The last report; `None` before the first tick."""
@@ -138,18 +143,15 @@ class Sampler:
         plan = self._plan
         elapsed, wall = self._clock.elapsed(), self._clock.wall()
         gathered = self._gather((self._nvml, *plan.endpoints))
-        frame = _frame(elapsed, wall, gathered, plan)
+        frame = _frame(self._clock, elapsed, wall, gathered, plan)
+        synchronized = self._clock.synchronized()
         self._health.note(gathered, wall)
+        self._health.note_clock(wall, synchronized=synchronized)
         outcome = advance(self._state, frame, plan.setting.terms)
-        for reason, times in outcome.postings.implausible:
-            self._health.count(self._nvml.name, f"implausible_{reason}", times)
-        # Commit, then publish: what is served is what a restart would find.
-        self._ledger.post(outcome.postings, outcome.state)
-        self._state = outcome.state
-        self._tell_ledger()
+        books = None
+        if synchronized or not self._waits_for_the_clock(frame):
+            books = self._post(outcome, frame, plan)
         self._resting = _resting(outcome)
-        months = tuple(month.name for month in months_served(frame, plan.setting.terms))
-        books = self._ledger.books(wall, months)
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(plan.endpoints)})
         self._report = report(
@@ -158,6 +160,23 @@ class Sampler:
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
         return self._report
+
+    def _waits_for_the_clock(self, frame: Frame) -> bool:
+        """Whether the gap since another boot is not charged yet: only a right wall clock tells its length."""
+        return rebooted(self._state, frame) and self._clock.elapsed() - self._began < LONGEST_WAIT
+
+    def _post(self, outcome: Outcome, frame: Frame, plan: Plan) -> Books:
+        """Commit, then publish: what is served is what a restart would find."""
+        for reason, times in outcome.postings.implausible:
+            self._health.count(self._nvml.name, f"implausible_{reason}", times)
+        self._ledger.post(outcome.postings, outcome.state)
+        if outcome.state.uncharged > self._state.uncharged:
+            lost = seconds(outcome.state.uncharged - self._state.uncharged)
+            log.warning("time was not charged", extra={"seconds": f"{lost:.0f}", "see": "gap.max_days"})
+        self._state = outcome.state
+        self._tell_ledger()
+        months = tuple(month.name for month in months_served(frame, plan.setting.terms))
+        return self._ledger.books(frame.wall, months)
 
     def _tell_ledger(self) -> None:
         """Log the ledger's trouble when it comes and when it goes, not at every tick of it."""
@@ -170,7 +189,7 @@ class Sampler:
             self._problem = problem
 
 
-def _frame(elapsed: int, wall: Instant, gathered: list[Gathered], plan: Plan) -> Frame:
+def _frame(clock: Clock, elapsed: int, wall: Instant, gathered: list[Gathered], plan: Plan) -> Frame:
     nvml, *rest = gathered
     gpus: tuple[GpuReading, ...] | None = nvml.reading
     servers = tuple(
@@ -184,6 +203,8 @@ def _frame(elapsed: int, wall: Instant, gathered: list[Gathered], plan: Plan) ->
         servers=servers,
         holders=holders(plan.setting.config.servers, gpus or ()),
         health=tuple(answer.health for answer in gathered),
+        awake=clock.awake(),
+        boot=clock.boot(),
     )
 
 

@@ -35,11 +35,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ComponentRate:
-    """What accrues on one GPU under one component."""
+    """What accrues on one GPU under one component; `while_up`: only while the host is up."""
 
     component: str
     rate: Rate
     provenance: Provenance
+    while_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ def _rent(terms: Rented, source: str, at: Instant) -> tuple[ComponentRate, ...] 
     if current is None:
         return None
     rate = Rate(picodollars(current.dollars_per_hour), NANOSECONDS_PER_HOUR * current.gpus)
-    return (ComponentRate(RENT, rate, Provenance("configured", source, current.since_text)),)
+    provenance = Provenance("configured", source, current.since_text)
+    return (ComponentRate(RENT, rate, provenance, while_up=terms.billing == "while_up"),)
 
 
 def _ownership(terms: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:

@@ -11,6 +11,7 @@ from exporter.units import Instant
 
 Per = Literal["gpu", "host", "fleet"]
 Period = Literal["hour", "month", "year"]
+Billing = Literal["while_up", "always"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,13 @@ class RentPrice:
 
 @dataclass(frozen=True, slots=True)
 class Rented:
-    """Rented hardware: prices in ascending order of `since`. Before the first, it has no price."""
+    """Rented hardware: prices in ascending order of `since`. Before the first, it has no price.
+
+    Hourly clouds bill a host while it is up; leases and reservations always.
+    """
 
     prices: tuple[RentPrice, ...]
+    billing: Billing = "while_up"
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ def overhead(name: str, dollars: str, period: Any, per: Any, host: str | None = 
 
 def terms(*hardware: Hardware, overheads: tuple[Overhead, ...] = (), **told: Any) -> Terms:
     """Terms of a host with these prices."""
+    told.setdefault("gap_max", 10**7 * HOUR)  # a tick may be a year here; gaps have tests of their own
     return Terms(Tariff("host-1", hardware, overheads), **told)
 
 

@@ -19,6 +19,15 @@ class Real:
     def wall(self) -> int:
         return 10_000 * HOUR + self.now
 
+    def awake(self) -> int:
+        return self.now
+
+    def boot(self) -> str:
+        return "boot-1"
+
+    def synchronized(self) -> bool:
+        return False
+
     def wait(self, stop: object, duration: int) -> bool:
         raise NotImplementedError
 

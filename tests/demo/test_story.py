@@ -23,6 +23,15 @@ class Noon:
     def wall(self) -> int:
         return 1_795_608_000 * NANOSECONDS_PER_SECOND
 
+    def awake(self) -> int:
+        return self.elapsed()
+
+    def boot(self) -> str:
+        return "boot-1"
+
+    def synchronized(self) -> bool:
+        return True
+
     def wait(self, stop: object, duration: int) -> bool:
         raise NotImplementedError
 

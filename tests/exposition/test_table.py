@@ -57,6 +57,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_source_last_success_timestamp_seconds": ("gauge", ("source",)),
     "inference_source_errors_total": ("counter", ("source", "reason")),
     "inference_ledger_residual_dollars": ("gauge", ()),
+    "inference_gap_uncharged_seconds_total": ("counter", ()),
     "inference_ledger_persistent": ("gauge", ()),
     "inference_ledger_last_commit_timestamp_seconds": ("gauge", ()),
     "inference_config_info": ("gauge", ("hash",)),
@@ -69,7 +70,6 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
 NOT_YET = {
     "inference_hosted_equivalent_dollars_total",
     "inference_hosted_price_dollars_per_million_tokens",
-    "inference_gap_uncharged_seconds_total",
 }
 """Names that are promised and not served in this release."""
 

@@ -42,12 +42,23 @@ class Clock:
     now: int = 0
     waited: list[int] = field(default_factory=list)
     stop_after: int = 10**9
+    booted: str = "boot-1"
+    in_step: bool = True
 
     def elapsed(self) -> int:
         return 1_000 * NANOSECONDS_PER_SECOND + self.now
 
     def wall(self) -> int:
         return START + self.now
+
+    def awake(self) -> int:
+        return self.elapsed()
+
+    def boot(self) -> str:
+        return self.booted
+
+    def synchronized(self) -> bool:
+        return self.in_step
 
     def wait(self, stop: threading.Event, duration: int) -> bool:
         self.waited.append(duration)
@@ -262,7 +273,11 @@ def test_silent_nvml_keeps_holders_and_says_so(bench: Bench) -> None:
     report = bench.tick()
 
     assert [(row.up, row.reading) for row in report.gpus] == [(False, None)]
-    assert [(row.source, row.up) for row in report.sources] == [("nvml", False), ("server:chat", True)]
+    assert [(row.source, row.up) for row in report.sources] == [
+        ("nvml", False),
+        ("server:chat", True),
+        ("clock", True),
+    ]
     assert sum(segment.accrued for segment in bench.ledger.posted[-1].segments) > 0
     assert [row.key for row in report.shares] == [CHAT]
 
@@ -354,3 +369,43 @@ def test_the_ledgers_trouble_is_logged_when_it_comes_and_when_it_goes(
 
     told = [record.message for record in caplog.records if "ledger" in record.message]
     assert told == ["the ledger has a problem", "the ledger is well again"]
+
+
+def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(bench: Bench) -> None:
+    """Only a right wall clock tells how long it was down; until then the books are not served."""
+    bench.tick()
+    bench.clock.booted, bench.clock.in_step = "boot-2", False
+    restarted = Sampler(
+        bench.clock, inline(bench.clock), bench.nvml, bench.ledger, Footprint(), plan(bench.endpoint)
+    )
+
+    waiting = restarted.tick()
+    posted_meanwhile = len(bench.ledger.posted)
+    bench.clock.now += TICK
+    bench.clock.in_step = True
+    right = restarted.tick()
+
+    assert (waiting.books, waiting.rates != {}) == (None, True)
+    assert [(row.source, row.up) for row in waiting.sources][-1] == ("clock", False)
+    assert posted_meanwhile == 1
+    assert right.books is not None
+    # 20 s since the tick before the boot, at 3.60 dollars an hour.
+    assert sum(segment.accrued for segment in bench.ledger.posted[-1].segments) == (
+        2 * PICODOLLARS_PER_DOLLAR // 100
+    )
+
+
+def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(bench: Bench) -> None:
+    """The source `clock` says so; money is served."""
+    bench.tick()
+    bench.clock.booted, bench.clock.in_step = "boot-2", False
+    restarted = Sampler(
+        bench.clock, inline(bench.clock), bench.nvml, bench.ledger, Footprint(), plan(bench.endpoint)
+    )
+
+    served = []
+    for _ in range(13):
+        served.append(restarted.tick().books is not None)
+        bench.clock.now += TICK
+
+    assert served == [False] * 12 + [True]

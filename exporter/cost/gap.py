@@ -1,0 +1,91 @@
+"""What time a tick charges: the one since the last tick, or a gap that nobody watched.
+
+A gap is a tick longer than three intervals and a minute: the daemon was down, the host was, or it slept.
+It is charged to the last known holders. Owned hardware, overheads and leases cost all of it; hourly rent
+what the host was up, which is known only as far as boots and suspend tell.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.cost.policy import Terms
+from exporter.cost.state import State
+from exporter.readings import Frame
+from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+
+REBOOT: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
+"""A host that was down no longer than this was rebooted; no cloud stopped billing it."""
+
+INTERVALS_AFTER_LAST_TICK: Final = 2
+"""How long a host that went down is taken to have been up after its last tick."""
+
+SHORTEST_SUSPEND: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+"""Boot time and awake time are read one after the other; less than this is no suspend."""
+
+Stretch = tuple[Instant, Instant]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The wall time [start, end) that a tick charges.
+
+    `observed` is false for a gap. `up` are the stretches that hourly rent is charged for.
+    `uncharged` is the time before `start` that is too long to be believed.
+    `rebooted`: counters of the driver began anew in it.
+    """
+
+    start: Instant
+    end: Instant
+    observed: bool
+    up: tuple[Stretch, ...]
+    uncharged: Nanoseconds = 0
+    rebooted: bool = False
+
+    @property
+    def length(self) -> Nanoseconds:
+        """How long it is."""
+        return self.end - self.start
+
+    def up_between(self, since: Instant, until: Instant) -> Nanoseconds:
+        """How much of a stretch the host was up."""
+        return sum(max(0, min(until, end) - max(since, start)) for start, end in self.up)
+
+
+def rebooted(state: State, frame: Frame) -> bool:
+    """Whether the last tick was in another boot, so that only the wall clocks tell the time between."""
+    return state.elapsed is not None and state.boot != frame.boot
+
+
+def since_last(state: State, frame: Frame, terms: Terms) -> Interval | None:
+    """The interval that ends with a frame; `None` without a last tick.
+
+    Within one boot its length is the boot clock's difference, so that a wall clock that is stepped changes
+    no money; across boots it is the wall clock's, from nothing to `gap_max`.
+    """
+    if state.elapsed is None:
+        return None
+    if rebooted(state, frame):
+        return None if state.wall is None else _across_boots(state.wall, frame, terms)
+    length = max(0, frame.elapsed - state.elapsed)
+    start, uncharged = _bounded(frame.wall, length, terms)
+    asleep = 0
+    if state.awake is not None and frame.awake is not None:
+        asleep = length - max(0, frame.awake - state.awake)
+    awake_since = start if asleep < SHORTEST_SUSPEND else max(start, frame.wall - (length - asleep))
+    observed = length <= terms.gap_after
+    return Interval(start, frame.wall, observed, ((awake_since, frame.wall),), uncharged)
+
+
+def _across_boots(last: Instant, frame: Frame, terms: Terms) -> Interval:
+    start, uncharged = _bounded(frame.wall, max(0, frame.wall - last), terms)
+    booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
+    up: tuple[Stretch, ...] = ((start, frame.wall),)
+    if booted - last > REBOOT:
+        lingered = min(booted, last + INTERVALS_AFTER_LAST_TICK * terms.interval)
+        up = ((max(start, last), max(start, lingered)), (max(start, booted), frame.wall))
+    return Interval(start, frame.wall, observed=False, up=up, uncharged=uncharged, rebooted=True)
+
+
+def _bounded(end: Instant, length: Nanoseconds, terms: Terms) -> tuple[Instant, Nanoseconds]:
+    charged = min(length, terms.gap_max)
+    return end - charged, length - charged
