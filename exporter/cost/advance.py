@@ -55,10 +55,12 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     round_ = servers.advance(state, frame, elapsed or 0, terms)
     known = dict(round_.servers)
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
-    inventory = _inventory(state, frame.gpus or (), frame.holders, terms, known)
+    inventory = dict(state.gpus)
+    if frame.gpus is not None:
+        inventory = _inventory(state, frame.gpus, frame.holders, terms, known)
     gap = elapsed is not None and elapsed > terms.gap_after
     works = [
-        _work(gpu, readings.get(uuid), round_, terms, elapsed, silent=frame.gpus is None, gap=gap)
+        _work(gpu, readings.get(uuid), round_, terms, elapsed, gap=gap)
         for uuid, gpu in sorted(inventory.items())
     ]
     start = frame.wall - (elapsed or 0)
@@ -115,7 +117,7 @@ def _inventory(
     known: dict[ServerKey, ServerState],
 ) -> dict[str, GpuState]:
     """The sticky inventory: GPUs read now with their holders, and GPUs of before with their last ones."""
-    gpus = dict(state.gpus)
+    gpus = {uuid: replace(gpu, up=False) for uuid, gpu in state.gpus.items()}
     for reading in readings:
         uuid = reading.gpu.uuid
         held = []
@@ -125,7 +127,7 @@ def _inventory(
                 known.setdefault(key, ServerState())
                 held.append(replace(holder, key=key))
         before = gpus.get(uuid, GpuState(reading.gpu, reading.index))
-        gpus[uuid] = replace(before, gpu=reading.gpu, index=reading.index, holders=tuple(held))
+        gpus[uuid] = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, holders=tuple(held))
     return gpus
 
 
@@ -136,10 +138,9 @@ def _work(
     terms: Terms,
     elapsed: Nanoseconds | None,
     *,
-    silent: bool,
     gap: bool,
 ) -> _Work:
-    uses = holding.uses(attribution.shares(gpu.holders), reading, round_.ticks, silent=silent, gap=gap)
+    uses = holding.uses(attribution.shares(gpu.holders), reading, round_.ticks, lost=not gpu.up, gap=gap)
     busy = holding.busy_ratio(uses)
     gpu, used = energy.use(gpu, reading, elapsed, busy)
     by_time = holding.slots(uses, round_.ticks, terms)
