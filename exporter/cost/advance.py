@@ -59,18 +59,11 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     round_ = servers.advance(state, frame, elapsed or 0, terms)
     known = dict(round_.servers)
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
-    inventory = _inventory(state, frame.gpus or (), frame.holders, terms, known)
+    inventory = dict(state.gpus)
+    if frame.gpus is not None:
+        inventory = _inventory(state, frame.gpus, frame.holders, terms, known)
     works = [
-        _work(
-            gpu,
-            state.gpus.get(uuid),
-            readings.get(uuid),
-            round_,
-            terms,
-            elapsed,
-            silent=frame.gpus is None,
-            unwatched=unwatched,
-        )
+        _work(gpu, state.gpus.get(uuid), readings.get(uuid), round_, terms, elapsed, unwatched=unwatched)
         for uuid, gpu in sorted(inventory.items())
     ]
     segments = _Posting(works, terms, interval).segments() if interval is not None and elapsed else ()
@@ -130,7 +123,7 @@ def _inventory(
     known: dict[ServerKey, ServerState],
 ) -> dict[str, GpuState]:
     """The sticky inventory: GPUs read now with their holders, and GPUs of before with their last ones."""
-    gpus = dict(state.gpus)
+    gpus = {uuid: replace(gpu, up=False) for uuid, gpu in state.gpus.items()}
     for reading in readings:
         uuid = reading.gpu.uuid
         held = []
@@ -140,7 +133,7 @@ def _inventory(
                 known.setdefault(key, ServerState())
                 held.append(replace(holder, key=key))
         before = gpus.get(uuid, GpuState(reading.gpu, reading.index))
-        gpus[uuid] = replace(before, gpu=reading.gpu, index=reading.index, holders=tuple(held))
+        gpus[uuid] = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, holders=tuple(held))
     return gpus
 
 
@@ -152,12 +145,11 @@ def _work(
     terms: Terms,
     elapsed: Nanoseconds | None,
     *,
-    silent: bool,
     unwatched: bool,
 ) -> _Work:
     # An interval is charged to the holders at its end, a gap to the last ones that were seen.
     holders = before.holders if unwatched and before is not None else gpu.holders
-    uses = holding.uses(attribution.shares(holders), reading, round_.ticks, silent=silent, gap=unwatched)
+    uses = holding.uses(attribution.shares(holders), reading, round_.ticks, lost=not gpu.up, gap=unwatched)
     busy = holding.busy_ratio(uses)
     gpu, used = energy.use(gpu, reading, elapsed, busy, observed=not unwatched)
     by_time = holding.slots(uses, round_.ticks, terms)

@@ -1,6 +1,6 @@
 """What a server's counters moved by since the last good read: per series first, then summed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -10,6 +10,8 @@ from exporter.units import Instant
 
 FALLS_OF_A_RESTART: Final = 3
 """Good reads in a row with a series below its mark that make a restart; fewer are bad reads."""
+LARGEST: Final = 2.0**53
+"""A float counts by one up to here; what is above, negative or not a number is no count."""
 
 Moved = dict[tuple[str, Quantity], float]
 """What moved, by model and quantity."""
@@ -43,11 +45,15 @@ def endpoint(
         return _count(after, reading, {} if seen_to_start else None)
     if before.identity and reading.identity and before.identity != reading.identity:
         return _count(replace(after, marks={}), reading, {}, restarted=True)
-    fell = {counter.series for counter in reading.counters if _fell(counter, before.marks)}
+    fell = {counter.series for counter in _counts(reading) if _fell(counter, before.marks)}
     if fell and before.falls + 1 < FALLS_OF_A_RESTART:
         return replace(before, falls=before.falls + 1), {}, False
     kept = {series: mark for series, mark in before.marks.items() if series not in fell}
     return _count(after, reading, kept, restarted=bool(fell))
+
+
+def _counts(reading: ServerReading) -> Iterator[CounterReading]:
+    return (counter for counter in reading.counters if 0 <= counter.value <= LARGEST)
 
 
 def _fell(counter: CounterReading, marks: Mapping[str, float]) -> bool:
@@ -64,7 +70,7 @@ def _count(
     """Take deltas against marks (`None`: set marks only). A series new to a known process began at zero."""
     moved: Moved = {}
     marked: dict[str, float] = {}
-    for counter in reading.counters:
+    for counter in _counts(reading):
         # One series may feed two quantities: cached tokens come out of the prompt counter and stand alone.
         marked[counter.series] = counter.value
         if marks is not None:

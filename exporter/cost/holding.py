@@ -22,7 +22,7 @@ class Use:
 
 
 def uses(
-    parts: Iterable[Share], reading: GpuReading | None, ticks: Ticks, *, silent: bool, gap: bool
+    parts: Iterable[Share], reading: GpuReading | None, ticks: Ticks, *, lost: bool, gap: bool
 ) -> tuple[Use, ...]:
     """How busy each share of a GPU was.
 
@@ -33,13 +33,13 @@ def uses(
         parts: the GPU's shares.
         reading: what NVML said of it; `None` if nothing.
         ticks: what the servers did.
-        silent: NVML told nothing of any GPU, so that a missing reading does not mean a lost GPU.
+        lost: it is known to be off the bus, also while NVML is silent; a missing reading alone says nothing.
         gap: the tick is too long to have been observed.
     """
     parts = tuple(parts)
     if gap:
         return tuple(Use(share, None) for share in parts)
-    if not silent and (reading is None or not reading.up):
+    if lost:
         return tuple(Use(share, 0) for share in parts)
     told = reading.utilization_ratio if reading is not None else None
     moved = any(ticks[share.key].moved for share in parts if share.key in ticks)

@@ -21,7 +21,7 @@ class Carry:
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """One GPU of the sticky inventory.
+    """One GPU of the sticky inventory. `up` is false once it is known to be lost, until it is read again.
 
     `energy_mark` is the last good value of the driver's counter, `energy_age` the time since it was taken,
     `falls` the reads in a row below it. `power_carry` is millijoules x 1e9 left by integrated power.
@@ -33,6 +33,7 @@ class GpuState:
 
     gpu: Gpu
     index: int
+    up: bool = True
     energy_mark: Millijoules | None = None
     energy_age: Nanoseconds = 0
     falls: int = 0

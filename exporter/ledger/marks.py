@@ -102,6 +102,7 @@ def _gpu_record(state: GpuState) -> dict[str, object]:
         "uuid": state.gpu.uuid,
         "gpu_model": state.gpu.gpu_model,
         "index": state.index,
+        "up": state.up,
         "energy_mark": state.energy_mark,
         "energy_age": state.energy_age,
         "falls": state.falls,
@@ -117,6 +118,7 @@ def _gpu(record: Mapping[str, Any]) -> GpuState:
     return GpuState(
         gpu=Gpu(_word(record["uuid"]), _word(record["gpu_model"])),
         index=_integer(record["index"]),
+        up=record.get("up", True) is True,
         energy_mark=_maybe(_integer, record.get("energy_mark")),
         energy_age=_integer(record.get("energy_age", 0)),
         falls=_integer(record.get("falls", 0)),

@@ -72,6 +72,7 @@ class Reckoning:
         self.due: defaultdict[tuple[str, str, str, str], Fraction] = defaultdict(Fraction)
         self.seconds: defaultdict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
         self.past: dict[str, list[tuple[int, Fraction, Fraction]]] = defaultdict(list)
+        self.lost: defaultdict[int, bool] = defaultdict(bool)
         now = world.start
         for happens in world.story:
             now += happens.duration
@@ -83,6 +84,8 @@ class Reckoning:
                 weights = Fraction(told[0]) + Fraction(told[1], 10), Fraction(3 * told[2])
                 self.past[f"s{number}"].append((end, *weights))
         for number in range(self.world.gpus):
+            if not happens.silent:
+                self.lost[number] = happens.gpus[number] is None
             money = accrued(self.world, number, start, end)
             for server, part in held(self.world, number).items():
                 for phase, share in self._phases(happens, number, server, end):
@@ -109,9 +112,9 @@ class Reckoning:
         if happens.duration > 60 * SECOND:
             return None
         told = happens.gpus[number]
+        if self.lost[number]:
+            return Fraction(0)
         if not happens.silent:
-            if told is None:
-                return Fraction(0)
             moved = any(self._moved(happens, name) for name in held(self.world, number))
             if told[0] is not None and (told[0] > 0 or not moved):
                 return Fraction(str(told[0]))

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.cost.attribution import NOBODY, Share, shares
 from exporter.cost.money import WHOLE
+from exporter.cost.postings import Party
 from exporter.readings import Holder, ServerKey
 from tests.cost.bench import BATCH, CHAT, holding
 
@@ -19,6 +20,11 @@ def test_nobody_holds_what_no_server_holds() -> None:
     """It is unallocated, whole."""
     assert shares(()) == (Share(NOBODY, WHOLE, "none"),)
     assert ServerKey("", "unallocated") == NOBODY
+
+
+def test_a_party_knows_its_server() -> None:
+    """Product, team and model are not part of the key."""
+    assert Party("search", "retrieval", "ml", "third", "llama").key == THIRD
 
 
 def test_one_server_holds_all_of_it() -> None:

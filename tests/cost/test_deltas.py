@@ -1,5 +1,6 @@
 """What counters moved by: baselines, restarts, bad reads, renamed and late series."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -225,3 +226,11 @@ def test_the_key_is_kept_while_it_is_read(watch: Watch) -> None:
     """An endpoint that never answered has no marks and is not read."""
     watch.read(down(page()))
     assert watch.state == EndpointState(CHAT, watched_since=START)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e300, 2.0**53 * 2])
+def test_what_is_no_count_is_not_read(watch: Watch, value: float) -> None:
+    """Pages are hostile until proven otherwise: no such value is a mark, a fall, or a token."""
+    watch.read(gen(100, requests=1))
+    assert watch.read(gen(value, requests=3)) == {("llama", "requests"): 2}
+    assert watch.generated(gen(130, requests=3)) == 30

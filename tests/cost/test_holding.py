@@ -113,6 +113,18 @@ def test_a_lost_gpu_is_paid_for_and_idle(meter: Meter, lost: list[GpuReading]) -
     assert phases(meter, uuid="GPU-1", server="chat") == {"decode": 10.0}
 
 
+def test_a_gpu_known_lost_stays_lost_while_nvml_is_silent(meter: Meter) -> None:
+    """Its server is busy on the others; only a reading of it says that it is back."""
+    meter.tick(1, [h100(0), h100(1)], [page(generation=0)], holding(CHAT, 0, 1))
+    meter.tick(10, [h100(1)], [page(generation=10)], holding(CHAT, 0, 1))
+    meter.tick(10, None, [page(generation=20)])
+    assert phases(meter, uuid="GPU-0") == {"idle": 20.0}
+    assert phases(meter, uuid="GPU-1") == {"decode": 20.0}
+    meter.tick(10, [h100(0), h100(1)], [page(generation=30)], holding(CHAT, 0, 1))
+    meter.tick(10, None, [page(generation=40)])
+    assert phases(meter, uuid="GPU-0") == {"decode": 20.0, "idle": 20.0}
+
+
 def test_a_gap_is_unobserved(meter: Meter) -> None:
     """A tick above 60 s was not watched: what the end of it shows does not stand for all of it."""
     meter.tick(1, [h100()], [page(generation=0)], holding(CHAT, 0))

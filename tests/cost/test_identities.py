@@ -166,6 +166,26 @@ def test_dropped_server_reads_change_when_tokens_arrive_not_how_many(
 
 
 @settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans(), st.booleans()), min_size=1, max_size=20))
+def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool, bool]]) -> None:
+    """Any reads may fail between a process's first token and its last read; what it told in between arrives.
+
+    Tokens between the last read and the end of a process are known to nobody: the last read succeeds here.
+    """
+    meter = Meter(priced(0))
+    meter.tick(10, [], [page(generation=0)])
+    value, process, total = 0, 0, 0
+    for number, (moved, fails, restarts) in enumerate([*ticks, (0, False, False)]):
+        value, total = value + moved, total + moved
+        last = number == len(ticks) or restarts
+        told = replace(page(generation=value), identity=f"chat-{process + 1}")
+        meter.tick(10, [], [told if last or not fails else down(told)])
+        if restarts:
+            value, process = 0, process + 1
+    assert meter.tokens["chat", "llama", "generation"] == total
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7000), st.booleans()), min_size=1, max_size=20))
 def test_dropped_nvml_reads_change_when_energy_arrives_not_how_much(ticks: list[tuple[int, bool]]) -> None:
     """And not a picodollar or GPU-second of anything else."""

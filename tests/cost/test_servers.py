@@ -48,6 +48,15 @@ def test_counters_that_a_server_lacks_are_not_posted_as_zero(meter: Meter) -> No
     assert outcome.postings.requests == ()
 
 
+def test_requests_that_stand_still_are_a_row_of_zero(meter: Meter) -> None:
+    """Nothing finished is nothing, in every tick of it; a fraction is rounded once."""
+    for requests in (2, 2, 2, 3):
+        meter.tick(10, [], [page(requests=requests)])
+    assert meter.requests == {("chat", "llama"): 1}
+    outcome = meter.tick(10, [], [page(requests=3)])
+    assert [row.count for row in outcome.postings.requests] == [0]
+
+
 def test_replicas_of_one_server_add_up(meter: Meter) -> None:
     """Two endpoints of one key: deltas of each, then the sum. Trap: the last replica overwrites the first."""
 

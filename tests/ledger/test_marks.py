@@ -29,6 +29,7 @@ REMEMBERED = State(
         "GPU-1": GpuState(
             GPU_1,
             index=1,
+            up=False,
             energy_mark=123_456_789,
             energy_age=3,
             falls=2,
