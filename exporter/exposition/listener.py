@@ -44,6 +44,7 @@ class Listener:
         self._stop = threading.Event()
         self._places = threading.BoundedSemaphore(limits.connections)
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._threads: dict[socket.socket, threading.Thread] = {}
         self._waiting: dict[socket.socket, None] = {}
         self._acceptor = threading.Thread(target=self._accept, name="web", daemon=True)
@@ -69,8 +70,9 @@ class Listener:
     @contextlib.contextmanager
     def waiting(self, connection: socket.socket) -> Iterator[None]:
         """While in here, a connection has no whole request and may lose its place to a new one."""
-        with self._lock:
+        with self._changed:
             self._waiting[connection] = None
+            self._changed.notify_all()
         try:
             yield
         finally:
@@ -93,14 +95,20 @@ class Listener:
                 _refuse(connection)
 
     def _take_place(self) -> bool:
-        if self._places.acquire(blocking=False):
-            return True
-        with self._lock:
+        asked: list[socket.socket] = []
+
+        def place() -> bool:
+            if self._places.acquire(blocking=False):
+                return True
             longest = next(iter(self._waiting), None)
-            if longest is not None:
+            if longest is not None and not asked:
+                asked.append(longest)
                 del self._waiting[longest]
                 _cut(longest)
-        return self._places.acquire(timeout=seconds(self._limits.place))
+            return False
+
+        with self._changed:
+            return self._changed.wait_for(place, seconds(self._limits.place))
 
     def _start(self, connection: socket.socket, peer: object) -> None:
         thread = threading.Thread(target=self._run, args=(connection, peer), name="web-client", daemon=True)
@@ -126,10 +134,11 @@ class Listener:
             self._let_go(connection)
 
     def _let_go(self, connection: socket.socket) -> None:
-        with self._lock:
+        with self._changed:
             self._threads.pop(connection, None)
             connection.close()
-        self._places.release()
+            self._places.release()
+            self._changed.notify_all()
 
 
 def _cut(connection: socket.socket) -> None:

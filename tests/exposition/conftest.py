@@ -115,6 +115,7 @@ def books() -> Books:
         writable=True,
         last_commit=NOON - SECOND // 2,
         residual=0,
+        uncharged=259_200 * 10**9,
         cost={
             Slot(CHAT, "prefill"): 2 * DOLLAR,
             Slot(CHAT, "decode"): 6 * DOLLAR + DOLLAR // 4,

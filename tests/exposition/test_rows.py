@@ -176,6 +176,7 @@ EXPECTED = {
     "inference_source_last_success_timestamp_seconds": ['{source="nvml"} 1.7955216e+09'],
     "inference_source_errors_total": ['{reason="timeout",source="nvml"} 2.0'],
     "inference_ledger_residual_dollars": [" 0.0"],
+    "inference_gap_uncharged_seconds_total": [" 259200.0"],
     "inference_ledger_persistent": [" 1.0"],
     "inference_ledger_last_commit_timestamp_seconds": [" 1.7955215995e+09"],
     "inference_config_info": ['{hash="5f2a"} 1.0'],
@@ -199,6 +200,7 @@ OF_THE_BOOKS = {
     "inference_month_to_date_dollars",
     "inference_month_projected_dollars",
     "inference_ledger_residual_dollars",
+    "inference_gap_uncharged_seconds_total",
     "inference_ledger_persistent",
     "inference_ledger_last_commit_timestamp_seconds",
 }
