@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class Ledger(Protocol):
         """What the last committed tick remembered."""
         ...
 
+    def bind(self, machine: str, uuids: Collection[str]) -> bool:
+        """Settle whose the books are; another machine's begin anew. False while that cannot be told."""
+        ...
+
     def post(self, postings: Postings, state: State) -> None:
         """Commit one tick, or keep it until it can be committed."""
         ...
@@ -76,6 +80,7 @@ class Sampler:
     """Reads, advances, commits, publishes: in this order, once a tick.
 
     `published` is called after each, in the sampler's thread.
+    `machine` is the identity of this one, empty when it is unknown.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Sampler:
         footprint: Footprint,
         plan: Plan,
         published: Callable[[], None] = lambda: None,
+        machine: str = "",
     ) -> None:
         self._clock = clock
         self._gather = gather
@@ -95,6 +101,8 @@ class Sampler:
         self._footprint = footprint
         self._plan = plan
         self._published = published
+        self._machine = machine
+        self._bound = False
         self._state = ledger.state()
         self._problem = ledger.problem
         self._health = Health()
@@ -140,12 +148,15 @@ class Sampler:
         gathered = self._gather((self._nvml, *plan.endpoints))
         frame = _frame(elapsed, wall, gathered, plan)
         self._health.note(gathered, wall)
-        outcome = advance(self._state, frame, plan.setting.terms)
+        self._bind(frame)
+        # Of books that may be another machine's, nothing is remembered, posted or served.
+        outcome = advance(self._state if self._bound else State(), frame, plan.setting.terms)
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml.name, f"implausible_{reason}", times)
         # Commit, then publish: what is served is what a restart would find.
-        self._ledger.post(outcome.postings, outcome.state)
-        self._state = outcome.state
+        if self._bound:
+            self._ledger.post(outcome.postings, outcome.state)
+            self._state = outcome.state
         self._tell_ledger()
         self._resting = _resting(outcome)
         months = tuple(month.name for month in months_served(frame, plan.setting.terms))
@@ -158,6 +169,13 @@ class Sampler:
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
         return self._report
+
+    def _bind(self, frame: Frame) -> None:
+        """Once a process: before anything is posted, at the latest when the GPUs are known."""
+        uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
+        if not self._bound and self._ledger.bind(self._machine, uuids):
+            self._bound = True
+            self._state = self._ledger.state()
 
     def _tell_ledger(self) -> None:
         """Log the ledger's trouble when it comes and when it goes, not at every tick of it."""

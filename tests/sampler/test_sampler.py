@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -108,9 +108,14 @@ class Ledger:
     served: Books = field(default_factory=lambda: Books("id", True, True, None, 0))
     months: tuple[str, ...] = ()
     problem: str = ""
+    bound: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
     def state(self) -> State:
         return self.kept
+
+    def bind(self, machine: str, uuids: Collection[str]) -> bool:
+        self.bound.append((machine, frozenset(uuids)))
+        return True
 
     def post(self, postings: Postings, state: State) -> None:
         self.posted.append(postings)
