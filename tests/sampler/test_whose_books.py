@@ -108,8 +108,10 @@ class Daemon:
 
 
 def posted(report: Report) -> dict[str, int]:
-    """Picodollars by GPU."""
+    """Picodollars by GPU; none where the report has no books."""
     found: dict[str, int] = {}
+    if report.books is None:
+        return found
     for (gpu, _component), amount in report.books.gpu_cost.items():
         found[gpu.uuid] = found.get(gpu.uuid, 0) + amount
     assert report.books.residual == 0
