@@ -15,7 +15,7 @@ DEFAULT_ADDRESS: Final = ":9844"
 EXIT_CODES: Final = """\
 exit codes:
   0  fine
-  1  the daemon failed or must be restarted; for doctor: warnings
+  1  the daemon failed or must be restarted, or the verb could not do it; for doctor: warnings
   2  the configuration is wrong; for doctor: money would be wrong
 """
 
@@ -69,13 +69,30 @@ def _parser() -> argparse.ArgumentParser:
     check = _verb(verbs, "check-config", "check a configuration file", "--config.file=/etc/ice.yaml")
     _config(check, required=True)
     check.set_defaults(run=_check_config)
+
+    ledger = verbs.add_parser("ledger", help="what is done to the books by hand")
+    acts = ledger.add_subparsers(dest="act", required=True, metavar="VERB")
+    adopt = _verb(
+        acts,
+        "adopt",
+        "hand the ledger of another machine to this one",
+        "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
+        of="ledger",
+    )
+    _common(adopt)
+    adopt.set_defaults(run=_adopt)
     return parser
 
 
 def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    example: str,
+    *,
+    of: str = "",
 ) -> argparse.ArgumentParser:
-    command = " ".join(filter(None, ("inference-cost-exporter", name, example)))
+    command = " ".join(filter(None, ("inference-cost-exporter", of, name, example)))
     verb = verbs.add_parser(
         name,
         help=text,
@@ -142,6 +159,12 @@ def _doctor(chosen: argparse.Namespace) -> int:
     from exporter.cli.doctor import doctor  # noqa: PLC0415
 
     return doctor(chosen.config_file, chosen.ledger_path, as_json=chosen.json)
+
+
+def _adopt(chosen: argparse.Namespace) -> int:
+    from exporter.cli.ledger import adopt  # noqa: PLC0415
+
+    return adopt(chosen.config_file, chosen.ledger_path)
 
 
 def _check_config(chosen: argparse.Namespace) -> int:

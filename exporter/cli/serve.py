@@ -22,6 +22,7 @@ from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
+from exporter.sources import machine
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
@@ -108,6 +109,7 @@ class _Daemon:
             Footprint(),
             self._plan(succeeded=True),
             self._prepare,
+            machine.identity(),
         )
         self._web = WebServer(flags.listen_address, self._sampler.current, clock, self.reload, build())
 

@@ -24,13 +24,14 @@ class Contents:
     """Everything in the file, as of one commit.
 
     `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
-    included.
+    included. `machine` is the identity of the one that they were last bound to, empty when there is none.
     """
 
     ledger: str
     totals: Totals
     state: State
     texts: Mapping[marks.Scope, str]
+    machine: str = ""
     dropped: tuple[str, ...] = ()
     last_commit: Instant | None = None
 
@@ -123,11 +124,13 @@ def read(connection: sqlite3.Connection) -> Contents:
     if accrued is None or by_state is None or not isinstance(ledger, str):
         raise DamagedError("its id or what it accrued is missing")
     totals.accrued = accrued
+    machine = meta.get("machine")
     return Contents(
         ledger=ledger,
         totals=totals,
         state=replace(state, wall=_integer(meta, "wall"), accrued=by_state),
         texts={(scope, key): body for scope, key, body in stored if scope in marks.SCOPES},
+        machine=machine if isinstance(machine, str) else "",
         dropped=dropped,
         last_commit=_integer(meta, "committed"),
     )

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger import marks, schema, snapshot, store
+from exporter.ledger import binding, marks, schema, snapshot, store
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.lock import Lock
@@ -24,6 +25,7 @@ from exporter.units import Instant
 __all__ = ["Ledger", "LedgerError", "LedgerLockedError", "LedgerReader"]
 
 IN_MEMORY: Final = "the books are in memory and end with this process"
+WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
 
 
 class Ledger:
@@ -52,7 +54,9 @@ class Ledger:
         self._committed = opened
         self._store = file
         self._lock = lock
+        self._machine = opened.machine
         self._opening = problem
+        self._undecided = ""
         self._failure = ""
         self._pending: Pending | None = None
         self._holding: frozenset[ServerKey] = frozenset()
@@ -85,12 +89,11 @@ class Ledger:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
         if path.is_dir():
             return cls._in_memory(clock, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
-        advice = "make the place writable, or set --ledger.path to one that is"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = Lock.take(path, clock, stop or threading.Event())
         except OSError as error:
-            return cls._in_memory(clock, f"{path} cannot be written ({error.strerror})", advice)
+            return cls._in_memory(clock, f"{path} cannot be written ({error.strerror})", WRITABLE)
         try:
             return cls._on_disk(path, clock, lock, connect)
         except LedgerError:
@@ -98,15 +101,14 @@ class Ledger:
             raise
         except (OSError, sqlite3.Error) as error:
             lock.release()
-            why = error.strerror if isinstance(error, OSError) else error
-            return cls._in_memory(clock, f"{path} cannot be written ({why})", advice)
+            return cls._in_memory(clock, f"{path} cannot be written ({_reason(error)})", WRITABLE)
 
     @classmethod
     def _on_disk(cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect) -> "Ledger":
         try:
             file, opened = Store.open(path, connect)
         except DamagedError as error:
-            aside = store.set_aside(path)
+            aside = store.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)
             problem = f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew"
             return cls(clock, opened, file, lock, problem=problem, moved_aside=aside)
@@ -114,8 +116,7 @@ class Ledger:
 
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str) -> "Ledger":
-        opened = Contents(str(uuid.uuid4()), Totals(), State(), {})
-        return cls(clock, opened, problem=f"{why}: {IN_MEMORY}; {advice}")
+        return cls(clock, _empty(), problem=f"{why}: {IN_MEMORY}; {advice}")
 
     @staticmethod
     def read(path: Path) -> LedgerReader:
@@ -144,7 +145,7 @@ class Ledger:
     @property
     def problem(self) -> str:
         """What is wrong and what to do, for people; empty when nothing is."""
-        return self._failure or self._opening
+        return self._failure or self._undecided or self._opening
 
     def state(self) -> State:
         """What the cost model remembers, as of the last commit, without `owed`.
@@ -154,6 +155,53 @@ class Ledger:
         state = self._committed.state
         gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
         return replace(state, gpus=gpus)
+
+    def belongs(self, machine: str, uuids: Collection[str]) -> bool:
+        """Whether the books may be those of a machine with these GPUs; what is unknown speaks for it."""
+        return self._store is None or binding.belongs(self._committed, machine, uuids)
+
+    def bind(self, machine: str, uuids: Collection[str]) -> bool:
+        """Settle, before the first post, whose the books are; false while that cannot be told.
+
+        Another machine's are moved aside and begin anew, and `problem` says so. It takes a GPU to tell: until
+        one is known, `books` serves nothing, and nothing may be posted.
+        """
+        ours = self.belongs(machine, uuids)
+        self._undecided = ""
+        if not ours and not uuids:
+            self._undecided = (
+                "the ledger is another machine's unless one of its GPUs is here: nothing is posted or served "
+                "until the GPUs can be read"
+            )
+            return False
+        if not ours:
+            self.begin_anew()
+        self._machine = machine or self._machine
+        return True
+
+    def begin_anew(self) -> None:
+        """Move the file aside and start from zero under a new id, before the first post; the lock stays held.
+
+        Where that cannot be done the books are in memory, and `problem` says so.
+        """
+        file, self._store, self._pending = self._store, None, None
+        self._committed, self._machine, self.dropped = _empty(), "", ()
+        if file is None:
+            return
+        file.close()
+        path, why = file.path, "is another machine's, none of whose GPUs is here"
+        try:
+            self.moved_aside = store.set_aside(path, "foreign")
+            self._store, self._committed = Store.open(path, file.connect)
+        except (LedgerError, OSError, sqlite3.Error) as error:
+            self._opening = (
+                f"{path} {why}, and no other can be begun ({_reason(error)}): {IN_MEMORY}; {WRITABLE}"
+            )
+            return
+        self._opening = (
+            f"{path} {why}: it was moved to {self.moved_aside}, and the books began anew; to go on with it, "
+            f"stop the daemon, move it back and run `{binding.ADOPT}`"
+        )
 
     def post(self, postings: Postings, state: State) -> None:
         """Commit one tick, with all that earlier ones could not, then serve it.
@@ -165,6 +213,7 @@ class Ledger:
         pending = self._pending
         pending.totals.add(postings, known=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
+        pending.machine = self._machine
         self._holding = frozenset(party.key for party in postings.seen)
         self._commit()
 
@@ -188,9 +237,15 @@ class Ledger:
         self._failure, self._pending = "", None
 
     def books(self, now: Instant, months: tuple[str, ...]) -> Books:
-        """What was committed, with the cells of these months, for serving at an instant."""
+        """What was committed, with the cells of these months, for serving at an instant.
+
+        Nothing of it while it cannot be told whether the books are this machine's.
+        """
+        committed = self._committed
+        if self._undecided:
+            committed = Contents(committed.ledger, Totals(), State(), {}, last_commit=committed.last_commit)
         return snapshot.books(
-            self._committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
+            committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )
 
     def close(self) -> None:
@@ -203,3 +258,11 @@ class Ledger:
             self._store.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _empty() -> Contents:
+    return Contents(str(uuid.uuid4()), Totals(), State(), {})
+
+
+def _reason(error: Exception) -> object:
+    return error.strerror if isinstance(error, OSError) else error

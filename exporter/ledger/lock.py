@@ -11,6 +11,8 @@ from exporter.clock import Clock
 from exporter.ledger.errors import LedgerLockedError
 from exporter.units import NANOSECONDS_PER_SECOND
 
+ADVICE: Final = "stop that one, or give this one a --ledger.path of its own"
+
 WAIT_SECONDS: Final = 30
 """How long a second daemon waits: a rolling update starts the new one before the old one is gone."""
 
@@ -22,8 +24,14 @@ class Lock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def take(cls, ledger: Path, clock: Clock, stop: threading.Event) -> "Lock":
+    def take(cls, ledger: Path, clock: Clock, stop: threading.Event, advice: str = ADVICE) -> "Lock":
         """Take the lock, waiting up to 30 s by the clock; `stop` ends the wait.
+
+        Args:
+            ledger: the file that it is for.
+            clock: waits.
+            stop: ends the wait; set already, there is none.
+            advice: what the error tells people to do.
 
         Raises:
             LedgerLockedError: another process kept it.
@@ -31,7 +39,8 @@ class Lock:
         """
         descriptor = os.open(f"{ledger}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _wait(descriptor, ledger, clock, stop)
+            _wait(descriptor, ledger, clock, stop, advice)
+            _hand_over(descriptor, ledger)
             os.ftruncate(descriptor, 0)
             # The pid is for people; a full disk must not cost the lock.
             with contextlib.suppress(OSError):
@@ -48,15 +57,20 @@ class Lock:
             self._descriptor = None
 
 
-def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event) -> None:
+def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event, advice: str) -> None:
     waited = 0
     while not _locked(descriptor):
         if waited == WAIT_SECONDS or clock.wait(stop, NANOSECONDS_PER_SECOND):
-            raise LedgerLockedError(
-                f"{ledger} is in use by process {_owner(descriptor)}: "
-                "stop that one, or give this one a --ledger.path of its own"
-            )
+            raise LedgerLockedError(f"{ledger} is in use by process {_owner(descriptor)}: {advice}")
         waited += 1
+
+
+def _hand_over(descriptor: int, ledger: Path) -> None:
+    """A lock that root made by hand beside another user's ledger is one that the daemon must open later."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):
+            owner = ledger.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _locked(descriptor: int) -> bool:

@@ -19,6 +19,7 @@ from exporter.ledger.contents import (
     refuse_other_files,
     transaction,
 )
+from exporter.ledger.migration import migrate
 from exporter.ledger.totals import Totals, hours_floor, minutes_kept
 from exporter.units import Instant
 
@@ -28,20 +29,25 @@ SIDECARS: Final = ("", "-wal", "-shm")
 
 @dataclass(slots=True)
 class Pending:
-    """What is to be written: sums since the last commit, and the state and the end of the latest tick."""
+    """What is to be written: sums since the last commit, and the state and the end of the latest tick.
+
+    `machine` is the one that the books are bound to, empty while that is unknown.
+    """
 
     totals: Totals = field(default_factory=Totals)
     state: State = field(default_factory=State)
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
     end: Instant = 0
+    machine: str = ""
 
 
 class Store:
     """A connection to the file, made again after each failure: one that met an I/O error may stay broken."""
 
     def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connect = connect
         self._uri = path.absolute().as_uri() + "?mode=rw"
-        self._connect = connect
         self._connection: sqlite3.Connection | None = connection
         self._keys = rows.Keys(connection)
         self._sure = True
@@ -66,6 +72,7 @@ class Store:
                     _create(connection)
                 else:
                     check(connection, path)
+                    migrate(connection, path)
                     _prepare(connection)
                 return cls(path, connect, connection), read(connection)
             except BaseException:
@@ -94,6 +101,7 @@ class Store:
                     "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
+                    "machine": pending.machine or None,
                 }
                 connection.executemany(
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
@@ -107,7 +115,7 @@ class Store:
 
     def _connected(self, ledger: str) -> sqlite3.Connection:
         if self._connection is None:
-            connection = self._connect(self._uri)
+            connection = self.connect(self._uri)
             try:
                 _prepare(connection)
                 _same(connection, ledger)
@@ -125,14 +133,14 @@ class Store:
                 connection.close()
 
 
-def set_aside(path: Path) -> Path:
-    """Rename the file and what SQLite keeps beside it; the name it got.
+def set_aside(path: Path, why: str) -> Path:
+    """Rename the file and what SQLite keeps beside it to `<name>.<why>-<number>`; the name it got.
 
     Raises:
         OSError: it cannot be renamed.
     """
     number = 1
-    while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
+    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
         number += 1
     # The file first: SQLite throws a log without its file away, but would replay it into a new one.
     for sidecar in SIDECARS:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -46,6 +46,10 @@ class Ledger(Protocol):
         """What the last committed tick remembered."""
         ...
 
+    def bind(self, machine: str, uuids: Collection[str]) -> bool:
+        """Settle whose the books are; another machine's begin anew. False while that cannot be told."""
+        ...
+
     def post(self, postings: Postings, state: State) -> None:
         """Commit one tick, or keep it until it can be committed."""
         ...
@@ -80,6 +84,7 @@ class Sampler:
     """Reads, advances, commits, publishes: in this order, once a tick.
 
     `published` is called after each, in the sampler's thread.
+    `machine` is the identity of this one, empty when it is unknown.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Sampler:
         footprint: Footprint,
         plan: Plan,
         published: Callable[[], None] = lambda: None,
+        machine: str = "",
     ) -> None:
         self._clock = clock
         self._gather = gather
@@ -99,6 +105,8 @@ class Sampler:
         self._footprint = footprint
         self._plan = plan
         self._published = published
+        self._machine = machine
+        self._bound = False
         self._state = ledger.state()
         self._problem = ledger.problem
         self._health = Health()
@@ -147,10 +155,13 @@ class Sampler:
         synchronized = self._clock.synchronized()
         self._health.note(gathered, wall)
         self._health.note_clock(wall, synchronized=synchronized)
-        outcome = advance(self._state, frame, plan.setting.terms)
+        self._bind(frame)
+        # Of books that may be another machine's, nothing is remembered, posted or served.
+        outcome = advance(self._state if self._bound else State(), frame, plan.setting.terms)
         books = None
-        if synchronized or not self._waits_for_the_clock(frame):
+        if self._bound and (synchronized or not self._waits_for_the_clock(frame)):
             books = self._post(outcome, frame, plan)
+        self._tell_ledger()
         self._resting = _resting(outcome)
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(plan.endpoints)})
@@ -160,6 +171,13 @@ class Sampler:
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
         return self._report
+
+    def _bind(self, frame: Frame) -> None:
+        """Once a process: before anything is posted, at the latest when the GPUs are known."""
+        uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
+        if not self._bound and self._ledger.bind(self._machine, uuids):
+            self._bound = True
+            self._state = self._ledger.state()
 
     def _waits_for_the_clock(self, frame: Frame) -> bool:
         """Whether the gap since another boot is not charged yet: only a right wall clock tells its length."""
@@ -174,7 +192,6 @@ class Sampler:
             lost = seconds(outcome.state.uncharged - self._state.uncharged)
             log.warning("time was not charged", extra={"seconds": f"{lost:.0f}", "see": "gap.max_days"})
         self._state = outcome.state
-        self._tell_ledger()
         months = tuple(month.name for month in months_served(frame, plan.setting.terms))
         return self._ledger.books(frame.wall, months)
 

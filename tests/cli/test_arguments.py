@@ -10,7 +10,7 @@ from exporter import __version__
 from exporter.cli import main
 from exporter.cli.logs import set_up
 
-VERBS = ("serve", "demo", "doctor", "check-config")
+VERBS = ("serve", "demo", "doctor", "check-config", "ledger adopt")
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _restored_logging() -> object:
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` exits 0 and shows a command line that can be copied."""
     with pytest.raises(SystemExit) as left:
-        main([verb, "--help"])
+        main([*verb.split(), "--help"])
 
     assert left.value.code == 0
     assert f"inference-cost-exporter {verb}" in capsys.readouterr().out.split("example:")[1]
@@ -49,6 +49,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["--log.level=loud"], "invalid choice: 'loud'"),
         (["serve", "--config.fil=x", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["predict"], "invalid choice: 'predict'"),
+        (["ledger"], "the following arguments are required: VERB"),
         (["check-config"], "the following arguments are required: --config.file"),
     ],
 )
@@ -63,7 +64,7 @@ def test_a_wrong_flag_is_refused_with_what_is_right(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["serve", "doctor", "check-config"])
+@pytest.mark.parametrize("verb", ["serve", "doctor", "check-config", "ledger adopt"])
 def test_a_wrong_configuration_ends_every_verb_with_2(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +72,7 @@ def test_a_wrong_configuration_ends_every_verb_with_2(
     file = tmp_path / "ice.yaml"
     file.write_text("intervall: 10s\n")
 
-    assert main([verb, f"--config.file={file}"]) == 2
+    assert main([*verb.split(), f"--config.file={file}"]) == 2
     assert capsys.readouterr().err.startswith(f"{file}:1:1: intervall: unknown key; did you mean interval?")
 
 

@@ -1,7 +1,7 @@
 """A sampler and everything around it, told what to say."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -116,9 +116,14 @@ class Ledger:
     served: Books = field(default_factory=lambda: Books("id", True, True, None, 0))
     months: tuple[str, ...] = ()
     problem: str = ""
+    bound: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
     def state(self) -> State:
         return self.kept
+
+    def bind(self, machine: str, uuids: Collection[str]) -> bool:
+        self.bound.append((machine, frozenset(uuids)))
+        return True
 
     def post(self, postings: Postings, state: State) -> None:
         self.posted.append(postings)

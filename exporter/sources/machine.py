@@ -1,0 +1,69 @@
+"""Which machine this is: what its firmware says, else what its installation says."""
+
+import hashlib
+import hmac
+import re
+from pathlib import Path
+from typing import Final
+
+PRODUCT_UUID: Final = "sys/class/dmi/id/product_uuid"
+"""SMBIOS's UUID of the system, which root alone may read (drivers/firmware/dmi-id.c)."""
+
+MACHINE_ID: Final = "etc/machine-id"
+"""The installation's id (machine-id(5)); in a container it is the image's."""
+
+PLACEHOLDERS: Final = frozenset(
+    {
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",  # the one above with its first fields in the other order
+        "03020100-0504-0706-0809-0a0b0c0d0e0f",
+        "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "10000000-0000-8000-0040-000000000000",
+        "12345678-1234-5678-90ab-cddeefaabbcc",
+    }
+)
+"""UUIDs that whole series of boards were sold with. One byte over and over is none either."""
+
+LONGEST: Final = 128
+"""Bytes read; a UUID takes 37."""
+
+_APPLICATION: Final = b"inference-cost-exporter ledger"
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def identity(root: Path = Path("/")) -> str:
+    """This machine's identity: `product:` or `installation:` and a hash; empty where nothing tells.
+
+    Neither id is told as it is: the one is root's to read, the other is confidential by machine-id(5), which
+    asks for a hash keyed by it.
+
+    Args:
+        root: where the files of the host are found.
+    """
+    product = _word(root / PRODUCT_UUID)
+    if _UUID.fullmatch(product) and product not in PLACEHOLDERS and not _blank(product):
+        return f"product:{_hash(product)}"
+    installation = _word(root / MACHINE_ID)
+    # Before its first boot is over, an installation is called "uninitialized".
+    if _ID.fullmatch(installation) and not _blank(installation):
+        return f"installation:{_hash(installation)}"
+    return ""
+
+
+def _word(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST).decode("ascii").strip().lower()
+    except (OSError, UnicodeError):
+        return ""
+
+
+def _blank(text: str) -> bool:
+    """True for one byte over and over (00, ff, fe): what is told by firmware that was never told itself."""
+    digits = text.replace("-", "")
+    return digits == digits[:2] * (len(digits) // 2)
+
+
+def _hash(text: str) -> str:
+    return hmac.new(text.encode(), _APPLICATION, hashlib.sha256).hexdigest()
