@@ -6,17 +6,21 @@ from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cost.policy import Weights
+from exporter.cost.advance import advance
+from exporter.cost.policy import Terms, Weights
 from exporter.cost.postings import Phase
 from exporter.cost.projection import projected_dollars
 from exporter.cost.quotients import per_million
-from exporter.readings import Kind
-from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
+from exporter.cost.state import State
+from exporter.readings import Frame, Kind
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import (
     BATCH,
     CHAT,
     DOLLAR,
     HOUR,
+    MINUTE,
     SECOND,
     START,
     Meter,
@@ -121,6 +125,21 @@ def price_from() -> list[float]:
     return [meter.dollars() / DOLLAR]
 
 
+def downtime() -> list[float]:
+    """A reboot 5 minutes ago, four hours after the last tick: rent by the hour, and a lease."""
+    billings: tuple[Billing, Billing] = ("while_up", "always")
+    found = []
+    for billing in billings:
+        hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), billing), "x")
+        gpus = (h100(0),)
+        last = Frame(elapsed=9 * HOUR, wall=START, gpus=gpus, boot="one")
+        back = Frame(elapsed=5 * MINUTE, wall=START + 4 * HOUR, gpus=gpus, boot="two")
+        asked = Terms(Tariff("host-1", (hardware,)))
+        outcome = advance(advance(State(), last, asked).state, back, asked)
+        found.append(sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR)
+    return found
+
+
 def month_rates() -> list[float]:
     """9.20 dollars a month, by the hour: February, March in Berlin, a leap February."""
     told = []
@@ -213,6 +232,7 @@ EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
     "annuity": annuity,
     "rented-month": rented_month,
     "price-from": price_from,
+    "downtime": downtime,
     "month-rates": month_rates,
     "host-overhead": host_overhead,
     "idle-joules": idle_joules,

@@ -90,7 +90,7 @@ def watched(terms: Terms, first: Frame | None = None) -> State:
 
 def charged(outcome: Outcome) -> float:
     """Thousandths of a dollar that accrued in one tick."""
-    return outcome.postings and sum(segment.accrued for segment in outcome.postings.segments) / MILLI
+    return sum(segment.accrued for segment in outcome.postings.segments) / MILLI
 
 
 def phases(outcome: Outcome) -> set[tuple[str, str]]:
