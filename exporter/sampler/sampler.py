@@ -149,9 +149,10 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        elapsed, wall = self._clock.elapsed(), self._clock.wall()
+        # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
+        elapsed, awake, wall = self._clock.elapsed(), self._clock.awake(), self._clock.wall()
         gathered = self._gather((self._nvml, *plan.endpoints))
-        frame = _frame(self._clock, elapsed, wall, gathered, plan)
+        frame = _frame(gathered, plan, elapsed=elapsed, wall=wall, awake=awake, boot=self._clock.boot())
         synchronized = self._clock.synchronized()
         self._health.note(gathered, wall)
         self._health.note_clock(wall, synchronized=synchronized)
@@ -206,7 +207,15 @@ class Sampler:
             self._problem = problem
 
 
-def _frame(clock: Clock, elapsed: int, wall: Instant, gathered: list[Gathered], plan: Plan) -> Frame:
+def _frame(
+    gathered: list[Gathered],
+    plan: Plan,
+    *,
+    elapsed: Nanoseconds,
+    wall: Instant,
+    awake: Nanoseconds,
+    boot: str,
+) -> Frame:
     nvml, *rest = gathered
     gpus: tuple[GpuReading, ...] | None = nvml.reading
     servers = tuple(
@@ -220,8 +229,8 @@ def _frame(clock: Clock, elapsed: int, wall: Instant, gathered: list[Gathered], 
         servers=servers,
         holders=holders(plan.setting.config.servers, gpus or ()),
         health=tuple(answer.health for answer in gathered),
-        awake=clock.awake(),
-        boot=clock.boot(),
+        awake=awake,
+        boot=boot,
     )
 
 

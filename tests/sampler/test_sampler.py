@@ -247,3 +247,23 @@ def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(bench: Be
         bench.clock.now += TICK
 
     assert served == [False] * 12 + [True]
+
+
+def test_a_source_that_takes_its_time_is_no_suspend(bench: Bench) -> None:
+    """A tick of 8 seconds, then one at the next beat: all 20 seconds between the ends are charged."""
+    quick = bench.endpoint.read
+
+    def read_slowly() -> ServerReading:
+        bench.clock.now += 8 * NANOSECONDS_PER_SECOND
+        return quick()
+
+    bench.tick()
+    bench.endpoint.read = read_slowly  # type: ignore[method-assign]
+    bench.sampler.tick()
+    bench.endpoint.read = quick  # type: ignore[method-assign]
+    bench.clock.now += TICK - 8 * NANOSECONDS_PER_SECOND
+    bench.tick()
+
+    cents = PICODOLLARS_PER_DOLLAR // 100
+    accrued = [sum(segment.accrued for segment in posted.segments) for posted in bench.ledger.posted]
+    assert accrued == [0, cents, cents]
