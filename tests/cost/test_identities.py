@@ -62,7 +62,7 @@ def test_energy_is_charged_as_it_is_measured(world: World) -> None:
 def steady(world_start: int, dated: int, load: tuple[int, int, int]) -> tuple[Meter, Any]:
     """A host on which nothing changes: three GPUs, two servers, half busy, a constant power."""
     prompt, generated, watts = load
-    meter = Meter(priced(dated, gap_after=10 * HOUR), world_start - 2 * SECOND)
+    meter = Meter(priced(dated, gap_after=20 * HOUR), world_start - 2 * SECOND)
     holders = (*holding(CHAT, 0, 1, share=0.7), *holding(BATCH, 1, 2))
 
     def tick(duration: int, times: int = 1) -> None:
