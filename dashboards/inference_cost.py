@@ -64,11 +64,24 @@ def _money(board: dashboard.Dashboard) -> dashboard.Dashboard:
             number(
                 "Spend now, dollars per hour",
                 "What the selected servers cost per hour at this moment; `unallocated` is GPUs that no "
-                "server holds. Fleet-wide overheads are not in it. "
+                "server holds. The fleet's overheads, beside, are not in it. "
                 "Absent: no exporter is answering, or no GPU has a price.",
                 q.SPEND_NOW,
+                width=3,
                 decimals=2,
                 trend=True,
+            )
+        )
+        .with_panel(
+            number(
+                "Fleet overheads, per hour",
+                "Overheads of the whole fleet (`per: fleet`), counted once. They are in no other figure: "
+                "not in the month, not against the budget, not in the price of a token. "
+                "Not filtered by cluster or server. "
+                "Absent: none is configured, no exporter is answering, or the fleet rules are not loaded.",
+                q.FLEET_OVERHEAD,
+                width=3,
+                decimals=2,
             )
         )
         .with_panel(
@@ -77,6 +90,7 @@ def _money(board: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Spent this calendar month, hosts that are gone included. "
                 f"Absent: nothing has been accounted for yet. {NOT_BY_SERVER}",
                 q.MONTH_TO_DATE,
+                width=3,
                 decimals=0,
             )
         )
@@ -86,6 +100,7 @@ def _money(board: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Month to date plus the hours left at the mean rate of the last 24 h. "
                 f"Absent: the rate or the month's end is unknown. {NOT_BY_SERVER}",
                 q.PROJECTED,
+                width=3,
                 decimals=0,
             )
         )

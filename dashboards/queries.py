@@ -32,6 +32,7 @@ SERVERS: Final = f"label_values(inference_cost_dollars_per_hour{{{CLUSTER}}}, se
 
 # Money of the moment
 SPEND_NOW: Final = Query(f"sum(inference_cost_dollars_per_hour{{{SERVER}}})", "currencyUSD")
+FLEET_OVERHEAD: Final = Query("inference:fleet_overhead_dollars_per_hour", "currencyUSD")
 SPEND_BY_SERVER: Final = Query(
     f"sum by (server) (inference_cost_dollars_per_hour{{{SERVER}}})", "currencyUSD", "{{server}}"
 )

@@ -66,6 +66,7 @@ def test_the_dashboard_answers_the_questions_it_is_for(every_panel: list[Panel])
     """Spend now, the month against the budget, the price of tokens, idleness, servers, and trust."""
     assert [panel["title"] for panel in every_panel] == [
         "Spend now, dollars per hour",
+        "Fleet overheads, per hour",
         "Month to date",
         "Projected at month end",
         "Of the monthly budget",

@@ -40,7 +40,8 @@ def test_every_rule_uses_names_that_exist(names: Any, rules: list[dict[str, Any]
 
 def test_the_rules_are_tested_on_series_that_exist(names: Any) -> None:
     """A rule proven on a label that the exporter does not have proves nothing."""
-    cases = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules_test.yml").read_text())["tests"]
+    files = sorted((ROOT / "deploy" / "prometheus").glob("*_test.yml"))
+    cases = [case for file in files for case in yaml.safe_load(file.read_text())["tests"]]
     series = {REPLICA.sub("", item["series"]) for case in cases for item in case["input_series"]}
 
     assert {text: names.faults(text) for text in series if names.faults(text)} == {}

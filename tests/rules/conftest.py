@@ -46,5 +46,18 @@ def alerts(prometheus_folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def rule_tests(prometheus_folder: Path) -> list[Path]:
+    """The files of promtool's tests: one of the money, one of whether it is counted."""
+    files = sorted(prometheus_folder.glob("*_test.yml"))
+    assert [file.name for file in files] == ["counting_test.yml", "rules_test.yml"]
+    return files
+
+
+@pytest.fixture(scope="session")
+def cases(rule_tests: list[Path]) -> list[dict[str, Any]]:
+    return [case for file in rule_tests for case in yaml.safe_load(file.read_text())["tests"]]
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     return ROOT

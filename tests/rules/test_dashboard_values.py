@@ -21,6 +21,9 @@ SERIES = {
     'inference_tokens_total{server="chat",namespace="ml",model="m",kind="generation"}': "0+1024x180",
     'inference_cost_dollars_per_hour{server="chat",namespace="ml",model="m"}': "30x180",
     'inference_cost_dollars_per_hour{server="unallocated"}': "30x180",
+    'inference_fleet_overhead_dollars_per_hour{component="staff",instance="a"}': "60x180",
+    'inference_fleet_overhead_dollars_per_hour{component="staff",instance="c"}': "60x180",
+    'inference_fleet_overhead_dollars_per_hour{component="office",instance="a"}': "1.5x180",
     'inference_server_gpus{server="chat",namespace="ml"}': "2x180",
     'inference_server_last_token_timestamp_seconds{server="chat",namespace="ml",model="m"}': "0+60x179 10740",
     'inference_month_to_date_dollars{ledger="a",month="2026-11",instance="a"}': "0+1x180",
@@ -48,6 +51,8 @@ UNALLOCATED = '{server="unallocated"}'
 MONTH = '{month="2026-11"}'
 EXPECTED: dict[str, list[dict[str, float]]] = {
     "Spend now, dollars per hour": [{"{}": 60}],
+    # staff 60 and office 1.5, told by two hosts and spent once
+    "Fleet overheads, per hour": [{"{}": 61.5}],
     # 180 of the host that reports and 20 of the one that is gone
     "Month to date": [{MONTH: 200}],
     # 360,000 s - 10,800 s = 97 h left, at 60 dollars an hour

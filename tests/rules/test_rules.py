@@ -13,6 +13,7 @@ RECORDED = {
     "inference:cost_dollars_per_hour",
     "inference:cost_dollars_per_million_tokens:1h",
     "inference:cost_dollars_per_million_tokens:24h",
+    "inference:fleet_overhead_dollars_per_hour",
     "inference:hosts_missing",
     "inference:ledger_seen",
     "inference:month_end_timestamp_seconds",
@@ -33,9 +34,9 @@ def test_promtool_accepts_the_rules(promtool: Callable[..., Any]) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_the_rules_do_what_their_tests_say(promtool: Callable[..., Any]) -> None:
-    """Every case of rules_test.yml holds, those that fire and those that must not."""
-    result = promtool("test", "rules", "rules_test.yml")
+def test_the_rules_do_what_their_tests_say(promtool: Callable[..., Any], rule_tests: list[Path]) -> None:
+    """Every case of the rules' tests holds, those that fire and those that must not."""
+    result = promtool("test", "rules", *(file.name for file in rule_tests))
 
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -70,9 +71,8 @@ def test_no_rule_holds_a_budget_of_its_own(prometheus_folder: Path) -> None:
     assert [text for text in expressions if re.search(r"27[_,]?000|2\.7e\+?0?4", text)] == []
 
 
-def test_the_default_budget_is_what_the_tests_fire_on(prometheus_folder: Path) -> None:
+def test_the_default_budget_is_what_the_tests_fire_on(cases: list[dict[str, Any]]) -> None:
     """The cases that fire over budget feed 27,000 dollars through `inference_budget_dollars`."""
-    cases = yaml.safe_load((prometheus_folder / "rules_test.yml").read_text())["tests"]
     firing = [
         case
         for case in cases
@@ -89,10 +89,9 @@ def test_the_default_budget_is_what_the_tests_fire_on(prometheus_folder: Path) -
 
 
 def test_every_alert_fires_in_one_case_and_stays_silent_in_another(
-    alerts: list[dict[str, Any]], prometheus_folder: Path
+    alerts: list[dict[str, Any]], cases: list[dict[str, Any]]
 ) -> None:
     """An alert that no test fires, or that no test keeps quiet, is not proven."""
-    cases = yaml.safe_load((prometheus_folder / "rules_test.yml").read_text())["tests"]
     proven = {
         (alert["alertname"], bool(alert["exp_alerts"]))
         for case in cases
@@ -130,3 +129,71 @@ def test_runbooks_have_the_same_three_parts(alerts: list[dict[str, Any]], reposi
         assert [f"# {alert['alert']}", "## What to look at", "## What to do"] == [
             line for line in lines if line.startswith("#")
         ]
+
+
+NOT_COUNTED = {
+    "InferenceBooksUnbalanced",
+    "InferenceClockUnsynchronized",
+    "InferenceConfigReloadFailed",
+    "InferenceGpuDown",
+    "InferenceGpuUnpriced",
+    "InferenceLedgerNotPersistent",
+    "InferenceSourceDown",
+}
+"""The alerts that say that money is not counted, or cannot be trusted."""
+
+
+def test_alerts_on_lost_money_resolve(cases: list[dict[str, Any]]) -> None:
+    """Each fires in a case that later is silent again: an alert that stays is one that nobody believes."""
+    resolved = set()
+    for case in cases:
+        fired = set()
+        for alert in case.get("alert_rule_test", []):
+            if alert["exp_alerts"]:
+                fired.add(alert["alertname"])
+            elif alert["alertname"] in fired:
+                resolved.add(alert["alertname"])
+
+    assert resolved >= NOT_COUNTED
+
+
+def test_alerts_on_lost_money_wait(alerts: list[dict[str, Any]]) -> None:
+    """None fires on the first sample, and books that do not balance are the one that wakes somebody."""
+    found = {alert["alert"]: alert for alert in alerts if alert["alert"] in NOT_COUNTED}
+
+    assert set(found) == NOT_COUNTED
+    assert [name for name, alert in found.items() if "for" not in alert] == []
+    assert [name for name, alert in found.items() if alert["labels"]["severity"] == "critical"] == [
+        "InferenceBooksUnbalanced"
+    ]
+
+
+def test_the_comment_on_links_gives_whole_addresses(prometheus_folder: Path) -> None:
+    """The one command in the rules' header turns every link of every alert into an address."""
+    text = (prometheus_folder / "rules.yml").read_text()
+    replacements = re.findall(r"-e 's,(.*?),(.*?),'", text)
+    for old, new in replacements:
+        text = re.sub(re.escape(old), new, text)
+    groups = yaml.safe_load(text)["groups"]
+    links = [
+        rule["annotations"][name]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+        for name in ("dashboard", "runbook")
+    ]
+
+    assert len(replacements) == 2
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_one_job_name_everywhere(prometheus_folder: Path, repository: Path) -> None:
+    """README, the scrape job and the runbooks name the same job, so that a pasted query finds it."""
+    (job,) = yaml.safe_load((prometheus_folder / "prometheus.yml").read_text())["scrape_configs"]
+    (told,) = re.findall(r"job_name: (\S+)", (repository / "README.md").read_text())
+    pages = [page.read_text() for page in sorted((repository / "docs" / "runbooks").glob("*.md"))]
+    asked = {name for page in pages for name in re.findall(r'job=~"([^"]+)"', page)}
+
+    assert told == job["job_name"]
+    assert asked
+    assert [pattern for pattern in asked if not re.fullmatch(pattern, told)] == []
