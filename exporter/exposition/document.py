@@ -1,12 +1,11 @@
 """`/cost.json`: the figures of the page, for programs. `null` is what is not known."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from exporter.exposition.summary import ServerLine, Summary
+from exporter.exposition.wording import timestamp
 from exporter.report import Build
-from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 
 def document(summary: Summary | None, build: Build) -> bytes:
@@ -42,9 +41,3 @@ def _server(line: ServerLine) -> dict[str, Any]:
         "dollars_per_hour": line.dollars_per_hour,
         "dollars_per_million_tokens": line.dollars_per_million_tokens,
     }
-
-
-def timestamp(instant: Instant) -> str:
-    """An instant in RFC 3339, to the second."""
-    moment = datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -57,6 +57,9 @@ Units are dollars, tokens, joules, watts, bytes, seconds, and ratios from 0 to 1
 
 What is not known is absent, never 0: a missing series means what its description says.
 Counters live in the ledger and go on after a restart; they have no `_created` series.
+After a restart the totals are absent until they are right: until it is known whose the ledger is \
+(where it may be another machine's, a GPU must be read that tells), and until the time since its last tick \
+has been charged (after a reboot the clock must be set for that, which is waited for at most two minutes).
 Month figures are to be taken from `inference_month_to_date_dollars`, never from `increase()`, \
 which misses what was posted before a series' first scrape.
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from exporter.exposition.metric import GPU, Metric, Row, counter, gauge, gpu_labels
+from exporter.exposition.metric import CHARGED, GPU, Metric, Row, counter, gauge, gpu_labels
 from exporter.readings import GpuReading, ServerKey
 from exporter.report import Report
 from exporter.units import joules, seconds
@@ -69,15 +69,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_gpu_energy_joules_total",
         GPU,
         "Energy measured at the GPU, monotonic across driver reloads. "
-        "Absent for a GPU that tells neither energy nor power, "
-        "and until the time since the last run has been charged.",
+        f"Absent for a GPU that tells neither energy nor power, and {CHARGED}.",
         _energy,
     ),
     counter(
         "inference_gpu_unpriced_seconds_total",
         GPU,
         "GPU time kept without a price, to be charged when a price that covers it arrives. "
-        "Absent for a GPU that always had a price.",
+        f"Absent for a GPU that always had a price, and {CHARGED}.",
         _unpriced,
     ),
     gauge(

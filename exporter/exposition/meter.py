@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from exporter.exposition.metric import Metric, Row, counter, gauge
+from exporter.exposition.metric import CHARGED, Metric, Row, counter, gauge
 from exporter.report import Build, Report
 from exporter.units import dollars, seconds
 
@@ -136,22 +136,20 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_ledger_residual_dollars",
         (),
-        "Dollars accrued minus dollars posted. Anything but 0 is a bug. "
-        "Absent until the time since the last run has been charged.",
+        f"Dollars accrued minus dollars posted. Anything but 0 is a bug. Absent {CHARGED}.",
         _residual,
     ),
     counter(
         "inference_gap_uncharged_seconds_total",
         (),
-        "Time without a tick that was longer than gap.max_days and was not charged. "
-        "Absent until the time since the last run has been charged.",
+        f"Time without a tick that was longer than gap.max_days and was not charged. Absent {CHARGED}.",
         _uncharged,
     ),
     gauge(
         "inference_ledger_persistent",
         (),
         "1: what is metered is on disk. 0: it is in memory, since there is no ledger file or it cannot be "
-        "written, and a restart would lose it. Absent until the time since the last run has been charged.",
+        f"written, and a restart would lose it. Absent {CHARGED}.",
         _persistent,
     ),
     gauge(

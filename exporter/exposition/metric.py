@@ -8,6 +8,10 @@ from exporter.cost.postings import Party
 from exporter.readings import Gpu
 from exporter.report import Report
 
+CHARGED: Final = "until it is known whose the ledger is and the time since its last tick has been charged"
+"""Until when there are no books. The gap across a boot is not charged before the clock is set; two minutes
+are waited for that, and for a GPU that tells whose the ledger is, where it may be another machine's."""
+
 Row: TypeAlias = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's labels, and the value in the unit that the name ends in."""
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from exporter.cost.postings import PHASES, Party, Slot
 from exporter.exposition.metric import (
+    CHARGED,
     GPU,
     OWNER,
     PARTY,
@@ -125,37 +126,38 @@ ROWS: Final[tuple[Metric, ...]] = (
         (*PARTY, "phase"),
         "Dollars accrued on this host, by who pays and what the GPU was doing. "
         "Energy and overheads are in it; phase unobserved is time that no reading covers. "
-        "Absent until the time since the last run has been charged; "
-        "GPUs without a price (inference_gpu_priced 0) add only their overheads.",
+        "GPUs without a price (inference_gpu_priced 0) add only their overheads. "
+        f"Absent {CHARGED}.",
         _cost,
     ),
     counter(
         "inference_server_cost_dollars_total",
         (*OWNER, "component"),
         "The dollars of inference_cost_dollars_total by what they pay for. "
-        "Absent until the time since the last run has been charged; "
-        "a component that nothing was posted under has no series.",
+        f"Absent {CHARGED}, and for a component that nothing was posted under.",
         _server_cost,
     ),
     counter(
         "inference_gpu_cost_dollars_total",
         (*GPU, "component"),
         "The dollars of inference_cost_dollars_total by GPU and by what they pay for. "
-        "Absent until the time since the last run has been charged, and for a GPU without a price.",
+        f"Absent {CHARGED}, and for a component that nothing was posted under: "
+        "a GPU without a price has at most its overheads.",
         _gpu_cost,
     ),
     counter(
         "inference_gpu_seconds_total",
         (*PARTY, "phase"),
         "GPU time, by who held it and what the GPU was doing; all of it sums to GPUs times elapsed time. "
-        "Absent until the time since the last run has been charged.",
+        f"Absent {CHARGED}.",
         _gpu_time,
     ),
     gauge(
         "inference_cost_dollars_per_hour",
         PARTY,
         "What is being spent now: prices in force, and energy at its mean of 5 minutes. "
-        "No gap is ever in it. Absent for what has no price.",
+        "No gap is ever in it; GPUs without a price add at most their overheads. "
+        "Absent for a party whose GPUs cost nothing that is known.",
         _rates,
     ),
     gauge(
@@ -168,14 +170,15 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_price_dollars_per_hour",
         (*GPU, "component"),
-        "What an hour of this GPU costs now. Absent for a GPU without a price.",
+        "What an hour of this GPU costs now. "
+        "Absent for a component that has no price: a GPU without one has at most its overheads.",
         _prices,
     ),
     gauge(
         "inference_price_info",
         (*GPU, "component", "price_basis", "source", "as_of"),
         "Where a GPU's price came from: configured, catalogue, or estimate (a market price of the model). "
-        "Absent for a GPU without a price.",
+        "Absent for a component that has no price: a GPU without one has at most its overheads.",
         _price_info,
     ),
     gauge(
@@ -191,16 +194,19 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Dollars over tokens of the last 60 whole minutes. "
         "Basis full: everything accrued, idle time and overheads included; busy: prefill and decode only. "
         "Kind all: prompt, cached_prompt and generation together; computed: prompt and generation. "
-        "Where inference_split_info says weights, the prices of the single kinds rest on an assumption "
-        "about what a token of each kind weighs; all and computed do not. "
-        "Absent below 1,000 tokens of that kind in the window.",
+        "Prices of the single kinds rest on an assumption: prompt against cached_prompt always goes by the "
+        "configured weights (1 to 0.1 unless configured), which nothing measures; "
+        "these two against generation go by weights only where inference_split_info says weights. "
+        "All and computed go by weights only where one server has several models. "
+        "Absent below 1,000 tokens of that kind in the window, where nothing has a price, "
+        f"and {CHARGED}.",
         _quotients,
     ),
     gauge(
         "inference_monthly_run_rate_dollars",
         ("ledger",),
         "Dollars per hour of this host now, times the configured hours per month (730 unless configured). "
-        "Absent when no GPU has a price, and until the time since the last run has been charged.",
+        f"Absent when no GPU has a price, and {CHARGED}.",
         _run_rate,
     ),
     gauge(
@@ -208,7 +214,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("product", "team", "price_basis", "month", "ledger"),
         "Dollars of this host in a calendar month of the configured time zone, corrections included; "
         "the current and the previous month. "
-        "Absent until the time since the last run has been charged.",
+        f"Absent for what nothing was posted to, and {CHARGED}.",
         _months,
     ),
     gauge(
@@ -222,7 +228,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_month_projected_dollars",
         ("product", "month"),
         "This host: dollars of the month to date, plus the hours left in it at the mean rate of the last 24 "
-        "hours. Absent until there is a rate to go by.",
+        f"hours. Absent until there is a rate to go by, and {CHARGED}.",
         _projected,
     ),
     gauge(

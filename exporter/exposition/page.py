@@ -6,8 +6,8 @@ from hashlib import sha256
 from html import escape
 from typing import Final
 
-from exporter.exposition.document import timestamp
 from exporter.exposition.summary import ServerLine, Summary
+from exporter.exposition.wording import amount, timestamp
 from exporter.report import Build
 
 NAME: Final = "Inference Cost Exporter"
@@ -19,12 +19,15 @@ h1 { font-size: 1.4rem; }
 dl { display: flex; flex-wrap: wrap; gap: 1rem 3rem; }
 dt { opacity: .75; }
 dd { font-size: 1.8rem; margin: 0; }
-table { border-collapse: collapse; width: 100%; }
+table { border-collapse: collapse; min-width: 48rem; width: 100%; }
 caption { font-weight: bold; padding: .5rem 0; text-align: left; }
-th, td { border-bottom: 1px solid #8886; overflow-wrap: anywhere; padding: .3rem .6rem; text-align: left; }
+th, td { border-bottom: 1px solid #8886; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th, td { max-width: 20rem; overflow-wrap: break-word; }
 dd, .number { font-variant-numeric: tabular-nums; }
 .number { text-align: right; white-space: nowrap; }
-.notes { border: 2px solid #b45309; border-radius: .3rem; list-style: none; padding: .5rem 1rem; }
+.notes { border: 2px solid #b45309; border-radius: .3rem; margin: 1rem 0; padding: .5rem 1rem .5rem 2rem; }
+.notes, footer { overflow-wrap: break-word; }
+.over { border-bottom: .25rem solid #b45309; font-weight: bold; }
 .table { overflow-x: auto; }
 """
 
@@ -67,17 +70,23 @@ def page(summary: Summary | None, build: Build) -> bytes:
 
 
 def _host(summary: Summary) -> str:
-    figures = [
-        ("Spend now", _dollars(summary.dollars_per_hour, " per hour")),
-        (f"Month to date{_of(summary.month)}", _dollars(summary.month_to_date_dollars)),
-        ("Projected for the month", _dollars(summary.projected_dollars)),
-        ("Budget of the fleet", _dollars(summary.budget_dollars)),
-    ]
-    terms = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>\n" for name, value in figures)
+    spent, end, budget = summary.month_to_date_dollars, summary.projected_dollars, summary.budget_dollars
+    over = end is not None and budget is not None and end > budget
+    terms = (
+        _figure("Spend now", _dollars(summary.dollars_per_hour, " per hour"))
+        + _figure(f"Month to date{_of(summary.month)}", _dollars(spent))
+        + _figure("Projected for the month", _dollars(end, ", over budget" if over else ""), over=over)
+        + _figure("Budget of the fleet", _dollars(budget))
+    )
     return (
         f"{_notes(summary.notes)}<dl>\n{terms}</dl>\n"
         f"<p>This host alone, read at {timestamp(summary.taken)}.</p>\n{_table(summary.servers)}"
     )
+
+
+def _figure(name: str, value: str, *, over: bool = False) -> str:
+    emphasis = ' class="over"' if over else ""
+    return f"<div><dt>{escape(name)}</dt><dd{emphasis}>{escape(value)}</dd></div>\n"
 
 
 def _notes(notes: Iterable[str]) -> str:
@@ -91,7 +100,8 @@ def _table(lines: Iterable[ServerLine]) -> str:
         return "<p>No server is known now.</p>\n"
     head = "".join(f'<th scope="col"{_class(number)}>{name}</th>' for name, number in _COLUMNS)
     return (
-        '<div class="table"><table>\n<caption>Servers, the last hour\'s price per million tokens</caption>\n'
+        '<div class="table" role="region" aria-label="Servers" tabindex="0"><table>\n'
+        "<caption>Servers, the last hour's price per million tokens</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
     )
 
@@ -123,5 +133,5 @@ def _of(month: str | None) -> str:
     return f" ({month})" if month else ""
 
 
-def _dollars(amount: float | None, unit: str = "") -> str:
-    return _UNKNOWN if amount is None else f"${amount:,.2f}{unit}"
+def _dollars(dollars: float | None, unit: str = "") -> str:
+    return _UNKNOWN if dollars is None else amount(dollars) + unit

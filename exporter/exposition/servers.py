@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from exporter.cost.postings import Party
-from exporter.exposition.metric import PARTY, Metric, Row, counter, gauge, party_labels
+from exporter.exposition.metric import CHARGED, PARTY, Metric, Row, counter, gauge, party_labels
 from exporter.readings import LoadReading, ServerKey
 from exporter.report import Report
 from exporter.units import seconds
@@ -77,21 +77,21 @@ ROWS: Final[tuple[Metric, ...]] = (
         (*PARTY, "kind"),
         "Tokens served, from the engine's own counters. Kind prompt: computed; "
         "cached_prompt: served from a prefix cache; generation: produced. "
-        "Absent for a kind that the engine does not tell, "
-        "and until the time since the last run has been charged.",
+        f"Absent for a kind that the engine does not tell, and {CHARGED}.",
         _tokens,
     ),
     counter(
         "inference_requests_total",
         PARTY,
         "Requests finished, from the engine's own counters. "
-        "Absent where the engine does not tell, and until the time since the last run has been charged.",
+        f"Absent where the engine does not tell, and {CHARGED}.",
         _requests,
     ),
     gauge(
         "inference_server_last_token_timestamp_seconds",
         PARTY,
-        "When a token last moved, by the end of the tick that saw it. Absent when none has been seen.",
+        "When a token last moved, by the end of the tick that saw it. "
+        f"Absent when none has been seen, and {CHARGED}.",
         _last_token,
     ),
     gauge(

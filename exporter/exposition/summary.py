@@ -1,14 +1,21 @@
 """The few figures that people ask first, drawn from a report: what the page and `/cost.json` show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, isfinite
+from typing import Final
 
-from exporter.cost.postings import Party
+from exporter.cost.postings import UNALLOCATED, Party
+from exporter.exposition.notes import notes
 from exporter.exposition.rendering import is_stale
 from exporter.readings import ServerKey
 from exporter.report import Report
 from exporter.units import Instant, Nanoseconds, dollars
+
+NOBODY: Final = ServerKey("", UNALLOCATED)
+
+SHARE_DIGITS: Final = 9
+"""Shares of a GPU are floats: a part this small is what rounding left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,7 @@ class ServerLine:
     """One server and model. `None` is what is not known; `up` is false when no endpoint answered.
 
     `gpus` and `up` are of the whole server, also where it serves several models.
+    Of `unallocated`, `gpus` are those that no server holds.
     """
 
     party: Party
@@ -48,16 +56,19 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     """The summary of a report at a moment of boot time."""
     stale = is_stale(report, elapsed)
     month = _month(report)
+    projected = {} if stale or month is None else _projected(report, month)
     return Summary(
         taken=report.wall,
         stale=stale,
         ledger=None if report.books is None else report.books.ledger,
-        dollars_per_hour=fsum(report.rates.values()) if report.rates and not stale else None,
+        dollars_per_hour=None if stale else _total(report.rates.values()),
         month=month,
         month_to_date_dollars=_month_to_date(report, month),
-        projected_dollars=_projected(report, month) if not stale else None,
-        budget_dollars=next((budget.dollars for budget in report.budgets if not budget.product), None),
-        notes=tuple(_notes(report, stale=stale)),
+        projected_dollars=projected.get(""),
+        budget_dollars=next(
+            (_finite(budget.dollars) for budget in report.budgets if not budget.product), None
+        ),
+        notes=tuple(notes(report, month, projected, stale=stale)),
         servers=() if stale else tuple(_lines(report)),
     )
 
@@ -69,43 +80,51 @@ def _month(report: Report) -> str | None:
 
 
 def _month_to_date(report: Report, month: str | None) -> float | None:
+    """`None` without a cell of the month: nothing was posted, which is not the same as nothing spent."""
     if report.books is None or month is None:
         return None
-    return dollars(sum(amount for key, amount in report.books.months.items() if key.month == month))
+    cells = [amount for key, amount in report.books.months.items() if key.month == month]
+    spent = sum(cells)
+    if not cells or not (spent or any(row.priced for row in report.gpus)):
+        return None
+    return dollars(spent)
 
 
-def _projected(report: Report, month: str | None) -> float | None:
-    amounts = [amount for (_, of), amount in report.projected.items() if of == month]
-    return fsum(amounts) if amounts else None
-
-
-def _notes(report: Report, *, stale: bool) -> Iterator[str]:
-    if stale:
-        yield "No tick has been taken for more than three intervals: what is spent now is not known."
+def _projected(report: Report, month: str) -> dict[str, float]:
+    """The month's end by product, and of all together under ""."""
     if report.books is None:
-        yield "The time since the last run has not been charged yet: no totals are shown."
-    elif report.books.residual:
-        yield "The books do not balance: what was accrued is not what was posted. This is a bug."
-    elif not report.books.persistent:
-        yield "The ledger is in memory: a restart loses the month."
-    elif not report.books.writable:
-        yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
-    all_gpus = len(report.gpus)
-    if unpriced := sum(not row.priced for row in report.gpus):
-        yield f"GPUs without a price: {unpriced} of {all_gpus}. What they cost is not in these figures."
-    estimated = {price.gpu for price in report.prices if price.provenance.price_basis == "estimate"}
-    if estimated:
-        yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}."
-    if down := sum(not row.up for row in report.gpus):
-        yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
-    if not report.config.last_reload_success:
-        yield "The last reload of the configuration failed: the one before is in force."
+        return {}
+    ends = {product: end for (product, of), end in report.projected.items() if of == month}
+    total = _total(ends.values())
+    known = {product: end for product, end in ends.items() if isfinite(end)}
+    return known if total is None else {**known, "": total}
 
 
-def _lines(report: Report) -> Iterator[ServerLine]:
+def _finite(figure: float | None) -> float | None:
+    """A figure that went wrong is not known."""
+    return figure if figure is not None and isfinite(figure) else None
+
+
+def _total(figures: Iterable[float]) -> float | None:
+    """`None` without any, and where one is not known."""
+    known = list(figures)
+    try:
+        return _finite(fsum(known)) if known else None
+    except (OverflowError, ValueError):  # beyond a float, and infinities of both signs
+        return None
+
+
+def _held(report: Report) -> Mapping[ServerKey, float]:
+    """GPUs by who holds them; what no server holds is nobody's."""
     held: dict[ServerKey, float] = {}
     for share in report.shares:
         held[share.key] = held.get(share.key, 0.0) + share.share_ratio
+    nobody = round(len(report.gpus) - sum(held.values()), SHARE_DIGITS)
+    return {**held, NOBODY: nobody} if nobody > 0 else held
+
+
+def _lines(report: Report) -> Iterator[ServerLine]:
+    held = _held(report)
     up: dict[ServerKey, bool] = {}
     for server in report.servers:
         up[server.key] = up.get(server.key, False) or server.up
@@ -116,12 +135,13 @@ def _lines(report: Report) -> Iterator[ServerLine]:
     }
     parties = {*report.rates, *price, *(row.party for row in report.loads)}
     known = {party.key for party in parties}
-    parties |= {Party("", "", key.namespace, key.server, "") for key in up if key not in known}
+    unknown = {*up, *held} - known
+    parties |= {Party("", "", key.namespace, key.server, "") for key in unknown}
     for party in sorted(parties):
         yield ServerLine(
             party=party,
-            gpus=held.get(party.key),
+            gpus=_finite(held.get(party.key)),
             up=up.get(party.key),
-            dollars_per_hour=report.rates.get(party),
-            dollars_per_million_tokens=price.get(party),
+            dollars_per_hour=_finite(report.rates.get(party)),
+            dollars_per_million_tokens=_finite(price.get(party)),
         )

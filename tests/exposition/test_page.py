@@ -1,6 +1,7 @@
 """The page and the document: the first figures that people ask, nothing loaded, nothing unescaped."""
 
 import json
+import math
 import re
 from base64 import b64encode
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from exporter.cost.postings import Party
 from exporter.exposition.document import document
 from exporter.exposition.page import HEADERS, page
 from exporter.exposition.summary import summarize
-from exporter.report import Build, Report
+from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow
 
 MakeReport = Callable[..., Report]
 
@@ -23,6 +24,9 @@ BUILD = Build("0.1.0", "9e3d667", "3.11.7")
 SECOND = 10**9
 NOW = 1000 * SECOND
 OLD = 1031 * SECOND
+CHAT = Party("search", "retrieval", "ml", "chat", "llama-70b")
+NOBODY = Party("unassigned", "unassigned", "", "unallocated", "")
+FIGURES = ("gpus", "dollars_per_hour", "dollars_per_million_tokens")
 
 
 class Reader(HTMLParser):
@@ -82,7 +86,7 @@ def test_the_document_adds_up_what_the_report_says(make_report: MakeReport) -> N
     assert [(line["server"], line["gpus"], line["up"]) for line in host["servers"]] == [
         ("chat", 1.75, True),
         ("batch", 0.25, True),
-        ("unallocated", None, None),
+        ("unallocated", 1.0, None),
     ]
     assert host["servers"][0]["dollars_per_million_tokens"] == 4.5
 
@@ -120,40 +124,96 @@ def test_a_server_without_money_is_listed(make_report: MakeReport) -> None:
 
     assert [(line["namespace"], line["server"], line["dollars_per_hour"]) for line in servers] == [
         ("", "batch", None),
+        ("", "unallocated", None),
         ("ml", "chat", None),
     ]
 
 
-def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> None:
-    """The host told by hand has a lost GPU without a price and one with a guessed one."""
-    assert told(make_report())["notes"] == [
-        "GPUs without a price: 1 of 3. What they cost is not in these figures.",
-        "GPUs priced by an estimate: 1 of 3.",
-        "GPUs that are paid for and cannot be read: 1 of 3.",
-    ]
+def test_a_month_of_nothing_priced_is_not_known(make_report: MakeReport) -> None:
+    """Without a cell of the month, or with cells of nothing and no GPU with a price, there is no figure."""
+    report = make_report()
+    nothing = {MonthKey("search", "retrieval", "configured", "2026-11"): 0}
+    unpriced = tuple(replace(row, priced=False) for row in report.gpus)
+
+    for unknown in (
+        make_report(in_books={"months": {}}),
+        make_report(in_books={"months": {}}, gpus=()),
+        make_report(in_books={"months": nothing}, gpus=unpriced),
+        make_report(in_books={"months": nothing}, gpus=()),
+    ):
+        assert told(unknown)["month_to_date_dollars"] is None
+        assert "<dt>Month to date (2026-11)</dt><dd>not known</dd>" in shown(unknown)
+    assert told(make_report(in_books={"months": nothing}))["month_to_date_dollars"] == 0.0
+    assert told(make_report(gpus=unpriced))["month_to_date_dollars"] == 9000.5
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_went_wrong_is_null(wrong: float, make_report: MakeReport) -> None:
+    """It is no figure: the document is JSON all the same, and the others are told."""
+    report = make_report()
+    host = told(
+        make_report(
+            rates={**report.rates, CHAT: wrong},
+            quotients=(Quotient(CHAT, "all", "full", wrong),),
+            projected={("search", "2026-11"): wrong, ("ads", "2026-11"): 1.0},
+            budgets=(BudgetRow("fleet", "", wrong),),
+            shares=(ShareRow(CHAT.key, "GPU-aaaa", wrong, "whole"),),
+        )
+    )
+    lines = {line["server"]: line for line in host["servers"]}
+
+    assert [host[name] for name in ("dollars_per_hour", "month_projected_dollars", "budget_dollars")] == [
+        None
+    ] * 3
+    assert [lines["chat"][name] for name in FIGURES] == [None] * 3
+    assert lines["unallocated"]["dollars_per_hour"] == 4.25
+
+
+def test_rates_without_a_sum_have_none(make_report: MakeReport) -> None:
+    """Infinities of both signs, and numbers too large to be added."""
+    for first, second in ((math.inf, -math.inf), (1.7e308, 1.7e308)):
+        assert told(make_report(rates={CHAT: first, NOBODY: second}))["dollars_per_hour"] is None
+
+
+def test_gpus_that_no_server_holds_are_counted(make_report: MakeReport) -> None:
+    """What is left of three GPUs, also where it costs nothing that is known; nobody's nothing is no line."""
+    report = make_report()
+
+    def nobody(shown: Report) -> list[float]:
+        return [line["gpus"] for line in told(shown)["servers"] if line["server"] == "unallocated"]
+
+    assert nobody(make_report(shares=())) == [3.0]
+    assert nobody(make_report(rates={}, shares=report.shares[:1])) == [2.0]
+    thirds = tuple(ShareRow(CHAT.key, "GPU-aaaa", 1 / 3, "equal") for _ in range(9))
+    assert nobody(make_report(rates={}, shares=thirds)) == []
 
 
 @pytest.mark.parametrize(
-    ("in_books", "note"),
-    [
-        ({"residual": 1}, "The books do not balance"),
-        ({"persistent": False}, "The ledger is in memory"),
-        ({"writable": False}, "The ledger cannot be written"),
-    ],
+    ("dollars", "text"),
+    [(0.0, "$0.00"), (0.004, "&lt;$0.01"), (0.01, "$0.01"), (-1234.5, "-$1,234.50")],
 )
-def test_notes_tell_trouble_with_the_books(
-    in_books: dict[str, Any], note: str, make_report: MakeReport
-) -> None:
-    """Whoever reads the page first reads whether to believe it."""
-    assert told(make_report(in_books=in_books))["notes"][0].startswith(note)
+def test_money_is_written_to_the_cent(dollars: float, text: str, make_report: MakeReport) -> None:
+    """What is less than a cent does not look like nothing, and a minus stands before the dollar."""
+    assert f"<dd>{text} per hour</dd>" in shown(make_report(rates={CHAT: dollars}))
 
 
-def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:
-    """The file on disk is not what is in force."""
-    report = make_report()
-    failed = replace(report, config=replace(report.config, last_reload_success=False))
+def test_a_projection_over_budget_stands_out(make_report: MakeReport) -> None:
+    """Not by color alone: the words are there."""
+    over = make_report(projected={("search", "2026-11"): 27000.01})
+    at = make_report(projected={("search", "2026-11"): 27000.0})
 
-    assert told(failed)["notes"][-1].startswith("The last reload of the configuration failed")
+    assert '<dd class="over">$27,000.01, over budget</dd>' in shown(over)
+    assert 'class="over"' not in shown(at)
+    assert 'class="over"' not in shown(over, OLD)
+
+
+def test_a_table_wider_than_the_window_can_be_scrolled(make_report: MakeReport) -> None:
+    """With the keyboard too: its container takes the focus and has a name."""
+    tags = Reader(shown(make_report())).tags
+    container = next(attributes for tag, attributes in tags if attributes.get("class") == "table")
+
+    assert container == {"class": "table", "role": "region", "aria-label": "Servers", "tabindex": "0"}
+    assert "anywhere" not in shown(make_report())
 
 
 def test_the_page_is_one_file_without_scripts(make_report: MakeReport) -> None:

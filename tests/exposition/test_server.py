@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -220,6 +221,20 @@ def test_reload_can_be_switched_off(serve: Serve) -> None:
     status, _, body = serve(None, reloadable=False).ask("POST", "/-/reload")
 
     assert (status, body) == (403, b"reloading over HTTP is switched off; send SIGHUP\n")
+
+
+def test_a_rate_that_is_no_number_is_null_and_logged(
+    serve: Serve, make_report: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bad figure costs itself: the document and the page are served, and the log names the metric."""
+    site = serve(make_report(rates=dict.fromkeys(make_report().rates, math.nan)))
+    status, _, body = site.ask("GET", "/cost.json")
+
+    assert (status, json.loads(body)["host"]["dollars_per_hour"]) == (200, None)
+    assert b"<dt>Spend now</dt><dd>not known</dd>" in site.ask("GET", "/")[2]
+    assert b"inference_cost_dollars_per_hour" not in site.ask("GET", "/metrics")[2]
+    assert site.server.faults == {("inference_cost_dollars_per_hour", "not_finite"): 3}
+    assert "inference_cost_dollars_per_hour: rows left out (not_finite)" in caplog.text
 
 
 def test_an_answer_that_fails_is_500_and_logged(

@@ -148,10 +148,13 @@ def test_help_says_what_absence_means(metric: Metric) -> None:
 
 
 def test_the_price_of_a_kind_is_called_an_assumption() -> None:
-    """Prices per kind under the method `weights` rest on an assumption, and the help says so."""
+    """Prices per kind rest on weights, cached prompts always; the help calls that an assumption."""
     help_text = {metric.name: metric.help for metric in METRICS}
 
-    assert "weights" in help_text["inference_cost_dollars_per_million_tokens"]
+    assert (
+        "cached_prompt always goes by the configured weights"
+        in help_text["inference_cost_dollars_per_million_tokens"]
+    )
     assert "assumption" in help_text["inference_cost_dollars_per_million_tokens"]
     assert "assumption" in help_text["inference_split_info"]
 

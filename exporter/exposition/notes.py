@@ -1,0 +1,116 @@
+"""What a reader must know before the figures of a report: a sentence each, the gravest first."""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Final
+
+from exporter.exposition.wording import amount, timestamp
+from exporter.report import Books, Report, SourceRow
+from exporter.units import NANOSECONDS_PER_DAY, seconds
+
+NVML: Final = "nvml"
+CLOCK: Final = "clock"
+SERVER: Final = "server:"
+"""What sources are called; behind this one stands a server, as `namespace/server` or `server`."""
+
+MOST_SOURCES: Final = 8
+"""Of so many sources that are down each is named; the rest are counted."""
+
+
+def notes(report: Report, month: str | None, projected: Mapping[str, float], *, stale: bool) -> Iterator[str]:
+    """The notes of a report.
+
+    Of a stale one nothing is said that may have changed since: what is down, and where the month ends.
+
+    Args:
+        report: what was read and what is in the books.
+        month: the one that `projected` is of.
+        projected: the month's end by product, and of all together under "".
+        stale: whether the report is too old to tell what is.
+    """
+    if stale:
+        yield "No tick has been taken for more than three intervals: what is spent now is not known."
+    yield from _withheld(report) if report.books is None else _books(report.books)
+    if not stale:
+        yield from chain(_over_budget(report, month, projected), _down(report))
+    yield from _gpus(report, stale=stale)
+    if report.books is not None and report.books.uncharged:
+        lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
+        yield (
+            f"Time without a tick that was too long to be charged (gap.max_days): {lost:,.0f} s "
+            f"({days:,.1f} days) since the ledger began. What it cost is not in these figures."
+        )
+    if not report.config.last_reload_success:
+        yield "The last reload of the configuration failed: the one before is in force."
+
+
+def _withheld(report: Report) -> Iterator[str]:
+    """Why there are no books: either waits for its own cause, and both may be the case."""
+    clock = any(source.source == CLOCK and not source.up for source in report.sources)
+    # An index below zero is none: the driver listed no such GPU, so that it tells nothing of the ledger.
+    listed = any(row.index >= 0 for row in report.gpus)
+    dated = "the clock is set (it is waited for two minutes at most)"
+    whose = "it is known whose the ledger is (it may be another machine's, and no GPU can be read that tells)"
+    waits = [cause for cause, holds in ((dated, clock), (whose, not listed or not clock)) if holds]
+    yield f"No totals are shown until {', or until '.join(waits)}."
+
+
+def _books(books: Books) -> Iterator[str]:
+    if books.residual:
+        yield "The books do not balance: what was accrued is not what was posted. This is a bug."
+    if not books.persistent:
+        yield "The ledger is in memory: a restart loses the month."
+    elif not books.writable:
+        yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
+
+
+def _over_budget(report: Report, month: str | None, projected: Mapping[str, float]) -> Iterator[str]:
+    for budget in report.budgets:
+        end = projected.get(budget.product)
+        if end is not None and end > budget.dollars:
+            what = f" for product {budget.product}" if budget.product else ""
+            yield (
+                f"Over the budget {budget.name} ({amount(budget.dollars)} a month): this host alone is "
+                f"projected to spend {amount(end)}{what} in {month}."
+            )
+
+
+def _down(report: Report) -> Iterator[str]:
+    down = sorted((source for source in report.sources if not source.up), key=_rank)
+    for source in down[:MOST_SOURCES]:
+        last = source.last_success
+        since = "never since the start" if last is None else f"last at {timestamp(last)}"
+        yield f"{_failure(source, report)} ({since})."
+    if further := down[MOST_SOURCES:]:
+        yield f"Further sources that cannot be read: {len(further)}."
+
+
+def _rank(source: SourceRow) -> tuple[bool, bool, str]:
+    """NVML first, without which there is no money; servers last: there may be many."""
+    return source.source.startswith(SERVER), source.source != NVML, source.source
+
+
+def _failure(source: SourceRow, report: Report) -> str:
+    if source.source == NVML:
+        return "NVML cannot be read"
+    if source.source == CLOCK:
+        return "The clock is not synchronized"
+    if not source.source.startswith(SERVER):
+        return f"Source {source.source} cannot be read"
+    name = source.source.removeprefix(SERVER)
+    ups = [row.up for row in report.servers if f"{row.key.namespace}/{row.key.server}".lstrip("/") == name]
+    if any(ups) and not all(ups):
+        return f"Server {name} cannot be read at {ups.count(False)} of {len(ups)} endpoints"
+    return f"Server {name} cannot be read"
+
+
+def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
+    all_gpus = len(report.gpus)
+    if unpriced := sum(not row.priced for row in report.gpus):
+        yield f"GPUs without a price: {unpriced} of {all_gpus}. What they cost is not in these figures."
+    estimated = {price.gpu for price in report.prices if price.provenance.price_basis == "estimate"}
+    if estimated:
+        yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}."
+    down = sum(not row.up for row in report.gpus)
+    if down and not stale:
+        yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."

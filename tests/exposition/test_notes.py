@@ -1,0 +1,179 @@
+"""The notes: whether to believe the figures, and what is not in them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import pytest
+
+from exporter.exposition.document import document
+from exporter.exposition.page import page
+from exporter.exposition.summary import summarize
+from exporter.readings import ServerKey, ServerReading
+from exporter.report import Build, Report, SourceRow
+
+MakeReport = Callable[..., Report]
+
+BUILD = Build("0.1.0", "9e3d667", "3.11.7")
+SECOND = 10**9
+NOW = 1000 * SECOND
+OLD = 1031 * SECOND
+ELEVEN = 1_795_518_000 * SECOND  # 2026-11-24T11:00:00Z
+STALE = "No tick has been taken for more than three intervals: what is spent now is not known."
+UNSET = "the clock is set (it is waited for two minutes at most)"
+WHOSE = "it is known whose the ledger is (it may be another machine's, and no GPU can be read that tells)"
+
+
+def noted(report: Report, elapsed: int = NOW) -> list[str]:
+    """The notes in the document, which are those on the page."""
+    summary = summarize(report, elapsed)
+    notes: list[str] = json.loads(document(summary, BUILD))["host"]["notes"]
+    items = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
+    banner = f'<ul class="notes" role="status">\n{items}</ul>' if notes else "<h1>"
+    assert banner in page(summary, BUILD).decode()
+    return notes
+
+
+def well(make_report: MakeReport, **changes: Any) -> Report:
+    """The host told by hand with nothing amiss, but for changes."""
+    report = make_report(in_books={"uncharged": 0})
+    sound = replace(report, gpus=report.gpus[:2], prices=report.prices[:2], sources=report.sources[:1])
+    return replace(sound, **changes)
+
+
+def down(name: str, last: int | None = ELEVEN) -> SourceRow:
+    """A source that failed in this tick."""
+    return SourceRow(name, up=False, read_duration=SECOND, last_success=last)
+
+
+def test_a_host_that_is_well_has_no_notes(make_report: MakeReport) -> None:
+    """There is no banner to get used to."""
+    assert noted(well(make_report)) == []
+
+
+def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> None:
+    """The host told by hand has a lost GPU without a price, one with a guessed one, and a long gap."""
+    assert noted(make_report()) == [
+        "Source server cannot be read (never since the start).",
+        "GPUs without a price: 1 of 3. What they cost is not in these figures.",
+        "GPUs priced by an estimate: 1 of 3.",
+        "GPUs that are paid for and cannot be read: 1 of 3.",
+        (
+            "Time without a tick that was too long to be charged (gap.max_days): 259,200 s (3.0 days) since "
+            "the ledger began. What it cost is not in these figures."
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("in_books", "note"),
+    [
+        ({"residual": 1}, "The books do not balance"),
+        ({"persistent": False}, "The ledger is in memory"),
+        ({"writable": False}, "The ledger cannot be written"),
+    ],
+)
+def test_notes_tell_trouble_with_the_books(
+    in_books: dict[str, Any], note: str, make_report: MakeReport
+) -> None:
+    """Whoever reads the page first reads whether to believe it."""
+    assert noted(make_report(in_books=in_books))[0].startswith(note)
+
+
+def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:
+    """The file on disk is not what is in force."""
+    report = make_report()
+    failed = replace(report, config=replace(report.config, last_reload_success=False))
+
+    assert noted(failed)[-1].startswith("The last reload of the configuration failed")
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        (down("nvml"), "NVML cannot be read (last at 2026-11-24T11:00:00Z)."),
+        (down("nvml", None), "NVML cannot be read (never since the start)."),
+        (down("clock"), "The clock is not synchronized (last at 2026-11-24T11:00:00Z)."),
+        (down("server:batch"), "Server batch cannot be read (last at 2026-11-24T11:00:00Z)."),
+        (
+            down("server:ml/chat"),
+            "Server ml/chat cannot be read at 1 of 2 endpoints (last at 2026-11-24T11:00:00Z).",
+        ),
+        (down("server:<b>"), "Server <b> cannot be read (last at 2026-11-24T11:00:00Z)."),
+        (down("else"), "Source else cannot be read (last at 2026-11-24T11:00:00Z)."),
+    ],
+    ids=["nvml", "never", "clock", "server", "replica", "markup", "other"],
+)
+def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_report: MakeReport) -> None:
+    """With the last time that it was read; a replica that is down is not its whole server."""
+    assert noted(well(make_report, sources=(source,))) == [note]
+
+
+def test_a_server_that_is_down_everywhere_is_down(make_report: MakeReport) -> None:
+    """All its endpoints are, and so there is nothing to count."""
+    endpoints = tuple(ServerReading(ServerKey("", "a"), f"http://{n}/metrics", up=False) for n in "12")
+    report = well(make_report, sources=(down("server:a", None),), servers=endpoints)
+
+    assert noted(report) == ["Server a cannot be read (never since the start)."]
+
+
+def test_many_sources_that_are_down_are_counted(make_report: MakeReport) -> None:
+    """NVML is named before servers, and what is behind the eighth is a number."""
+    sources = (*(down(f"server:{n}", None) for n in range(10)), down("clock", None), down("nvml", None))
+    found = noted(well(make_report, sources=sources))
+
+    assert found[:3] == [
+        "NVML cannot be read (never since the start).",
+        "The clock is not synchronized (never since the start).",
+        "Server 0 cannot be read (never since the start).",
+    ]
+    assert found[8:] == ["Further sources that cannot be read: 4."]
+
+
+def test_books_that_are_withheld_say_what_they_wait_for(make_report: MakeReport) -> None:
+    """A rebooted host waits for its clock, a ledger that may be another's for a GPU, some for both."""
+    clock, nvml = down("clock"), down("nvml")
+
+    def first(**changes: Any) -> str:
+        return noted(well(make_report, books=None, projected={}, **changes))[0]
+
+    assert first(sources=(clock,)) == f"No totals are shown until {UNSET}."
+    assert first(sources=(nvml,), gpus=()) == f"No totals are shown until {WHOSE}."
+    assert first(sources=(nvml, clock), gpus=()) == f"No totals are shown until {UNSET}, or until {WHOSE}."
+    lost = replace(make_report().gpus[0], index=-1, up=False, reading=None)
+    assert first(sources=(nvml,), gpus=(lost,)) == f"No totals are shown until {WHOSE}."
+
+
+def test_projections_over_budget_are_noted(make_report: MakeReport) -> None:
+    """Of the fleet and of a product each, where this host alone is above; at the budget is not above."""
+    projected = {("search", "2026-11"): 12000.5, ("ads", "2026-11"): 20000.0, ("ads", "2026-10"): 1e9}
+
+    assert noted(well(make_report, projected=projected)) == [
+        (
+            "Over the budget fleet ($27,000.00 a month): this host alone is projected to spend $32,000.50 "
+            "in 2026-11."
+        ),
+        (
+            "Over the budget search ($12,000.00 a month): this host alone is projected to spend $12,000.50 "
+            "for product search in 2026-11."
+        ),
+    ]
+    assert noted(well(make_report, projected={("search", "2026-11"): 12000.0})) == []
+
+
+def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> None:
+    """What is down and where the month ends may have changed since; trouble with the books comes first."""
+    report = make_report(
+        in_books={"uncharged": 0, "residual": 1, "persistent": False},
+        projected={("search", "2026-11"): 1e6},
+    )
+
+    assert noted(report, OLD) == [
+        STALE,
+        "The books do not balance: what was accrued is not what was posted. This is a bug.",
+        "The ledger is in memory: a restart loses the month.",
+        "GPUs without a price: 1 of 3. What they cost is not in these figures.",
+        "GPUs priced by an estimate: 1 of 3.",
+    ]
