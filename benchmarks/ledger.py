@@ -43,6 +43,7 @@ SERIES = [f'vllm:counter_{n}_total{{engine="0",model_name="meta-llama/Llama-3.3-
 def tick(number: int) -> tuple[Postings, State]:
     """One tick in which everything moves."""
     end = START + number * TICK
+    day = f"2026-11-{1 + (number - 1) // 8640:02d}"
     money = tuple(
         Money(gpu, component, "configured", Slot(party, phase), 7_000_000 + number)
         for gpu, party in zip(GPUS, PARTIES, strict=True)
@@ -57,11 +58,12 @@ def tick(number: int) -> tuple[Postings, State]:
     total = sum(entry.amount for entry in money)
     postings = Postings(
         end,
-        (Segment(end - TICK, end, "2026-11", total, money, held),),
+        (Segment(end - TICK, end, "2026-11", day, total, money, held),),
         tuple(Tokens(party, kind, 1000 + number) for party in PARTIES for kind in KINDS),
         tuple(Requests(party, 3) for party in PARTIES),
         tuple(Energy(gpu, 7_000_000) for gpu in GPUS),
         tuple(PARTIES),
+        day=day,
     )
     before = 72 * sum(7_000_000 + earlier for earlier in range(1, number + 1))
     return postings, State(

@@ -1,6 +1,7 @@
 """Flags and verbs. A verb's code is imported when it is called: the daemon carries nothing of the others."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from exporter.cli import logs
 from exporter.exposition.address import AddressError, parse_address
 
 DEFAULT_ADDRESS: Final = ":9844"
+
+BYS: Final = ("product", "team", "server", "model", "component", "gpu")
+"""What `report month` can be by; spelled here since a report's code is imported when it is asked for."""
 
 EXIT_CODES: Final = """\
 exit codes:
@@ -81,7 +85,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(adopt)
     adopt.set_defaults(run=_adopt)
+
+    reports = verbs.add_parser("report", help="what a month cost, and whom")
+    _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
     return parser
+
+
+def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    month = _verb(
+        verbs,
+        "month",
+        "say what a month cost by product, team, server, model, component or GPU",
+        "--month 2026-10 --by server",
+        of="report",
+    )
+    month.add_argument("--by", choices=BYS, default="product", help="what a row is (default product)")
+    chargeback = _verb(
+        verbs,
+        "chargeback",
+        "say what each product and team owes for a month, with its idle part, GPU-hours and tokens",
+        "--month 2026-10 --csv",
+        of="report",
+    )
+    for verb in (month, chargeback):
+        _common(verb)
+        verb.add_argument(
+            "--month", type=_month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
+        )
+        form = verb.add_mutually_exclusive_group()
+        form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
+        form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
+        verb.set_defaults(run=_report, form="table")
 
 
 def _verb(
@@ -143,6 +177,13 @@ def _address(text: str) -> str:
     return text
 
 
+def _month(text: str) -> str:
+    """A month like 2026-10."""
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no month: expected one like 2026-10")
+    return text
+
+
 def _serve(chosen: argparse.Namespace) -> int:
     from exporter.cli.serve import Flags, serve  # noqa: PLC0415 - see the module's first line
 
@@ -165,6 +206,13 @@ def _adopt(chosen: argparse.Namespace) -> int:
     from exporter.cli.ledger import adopt  # noqa: PLC0415
 
     return adopt(chosen.config_file, chosen.ledger_path)
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from exporter.cli.report import Question, report  # noqa: PLC0415
+
+    by = getattr(chosen, "by", None)
+    return report(Question(chosen.config_file, chosen.ledger_path, chosen.month, by, chosen.form))
 
 
 def _check_config(chosen: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from exporter.cost.servers import Round, ServerTick
 from exporter.cost.state import Carry, GpuState, ServerState, State
 from exporter.cost.stretches import stretches
 from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
-from exporter.tariff.calendar import month_of
+from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.rate import PriceBasis
 from exporter.tariff.tariff import ENERGY
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -75,6 +75,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         energy=tuple(Energy(work.state.gpu, work.energy) for work in works if work.counted),
         seen=tuple(sorted(_seen(works, round_, terms))),
         implausible=(("energy", sum(work.implausible for work in works)),),
+        day=day_of(frame.wall - 1, terms.zone).name,
     )
     after = State(
         elapsed=frame.elapsed,
@@ -219,7 +220,8 @@ class _Posting:
                 accrued += amount
                 basis = price.energy.provenance.price_basis
                 money.extend(self._money(work, ENERGY, basis, amount, work.by_energy))
-        return Segment(since, until, month.name, accrued, tuple(money), tuple(held))
+        day = day_of(since, self._terms.zone)
+        return Segment(since, until, month.name, day.name, accrued, tuple(money), tuple(held))
 
     def _money(
         self, work: _Work, component: str, basis: PriceBasis, amount: Picodollars, weights: Mapping[Slot, int]

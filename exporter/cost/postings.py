@@ -67,14 +67,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a tick inside one month, one minute and one set of prices.
+    """A stretch of a tick inside one local day, one minute (of a long tick: one hour) and one set of prices.
 
+    `month` is like 2026-11, `day` like 2026-11-30, both of the configured time zone.
     `accrued` is what the GPUs accrued in it, reckoned before anything was split.
     """
 
     start: Instant
     end: Instant
     month: str
+    day: str
     accrued: Picodollars
     money: tuple[Money, ...]
     held: tuple[Held, ...]
@@ -120,3 +122,5 @@ class Postings:
     seen: tuple[Party, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
     """Readings refused this tick, as (reason, how many)."""
+    day: str = ""
+    """The local day in which tokens are told: the one that the tick's last instant is in."""

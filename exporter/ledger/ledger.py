@@ -211,6 +211,8 @@ class Ledger:
         if self._pending is None:
             self._pending = Pending()
         pending = self._pending
+        if self._store is not None:
+            pending.history.add(postings)
         pending.totals.add(postings, known=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
         pending.machine = self._machine

@@ -1,6 +1,6 @@
 """Schema changes to a file that an earlier release made, and the copy that is taken before them.
 
-New tables and new keys of `meta` need none of this: they are made when the file is opened.
+New tables and new keys of `meta` need none of this: they are made by the first write that needs them.
 """
 
 import sqlite3

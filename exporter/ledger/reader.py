@@ -1,17 +1,21 @@
 """The books read by a verb, beside a daemon that writes them."""
 
 import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from exporter.cost.state import State
-from exporter.ledger import contents, schema, snapshot
+from exporter.ledger import contents, history_rows, schema, snapshot
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
+from exporter.ledger.history import MonthRecord, Sums
 from exporter.report import Books
 from exporter.units import Instant
+
+T = TypeVar("T")
 
 
 class LedgerReader:
@@ -47,6 +51,21 @@ class LedgerReader:
         """Everything in the ledger, rows included that a scrape no longer gets."""
         return snapshot.books(self._contents(), now, months, None, persistent=True, writable=True)
 
+    def month(self, name: str) -> MonthRecord:
+        """A calendar month like 2026-11, current or past."""
+        return self._answer(lambda connection: history_rows.read_month(connection, name))
+
+    def hours(self, first: int, last: int) -> Mapping[int, Sums] | None:
+        """History by hour since 1970, from the first to the last; `None` where the file keeps none.
+
+        Hours do not tell `covered`.
+        """
+        return self._answer(lambda connection: history_rows.read(connection, "hourly", first, last))
+
+    def days(self, first: int, last: int) -> Mapping[int, Sums] | None:
+        """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
+        return self._answer(lambda connection: history_rows.read(connection, "daily", first, last))
+
     def close(self) -> None:
         """Nothing stays open between answers."""
 
@@ -59,12 +78,15 @@ class LedgerReader:
         self.close()
 
     def _contents(self) -> Contents:
+        return self._answer(contents.read)
+
+    def _answer(self, read: Callable[[sqlite3.Connection], T]) -> T:
         try:
             with contents.failures(self._path):
                 connection = schema.connect(self._path.absolute().as_uri() + "?mode=ro")
                 with closing(connection):
                     contents.check(connection, self._path)
-                    return contents.read(connection)
+                    return read(connection)
         except DamagedError as error:
             raise LedgerError(f"{self._path} is no ledger that can be read: {error}") from error
         except sqlite3.Error as error:

@@ -87,7 +87,7 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """How the key of one family of totals is laid out in columns."""
 
     flat: Callable[[Any], tuple[object, ...]]
@@ -98,31 +98,31 @@ def _slot(names: Names, key: tuple[int, ...]) -> Slot:
     return Slot(names.party(key[0]), names.label(key[1]))  # type: ignore[arg-type]
 
 
-_SLOT: Final = _Shape(lambda slot: (slot.party, slot.phase), _slot)
-_OF_PARTY: Final = _Shape(lambda party: (party,), lambda n, k: n.party(k[0]))
+_SLOT: Final = Shape(lambda slot: (slot.party, slot.phase), _slot)
+_OF_PARTY: Final = Shape(lambda party: (party,), lambda n, k: n.party(k[0]))
 
-SHAPES: Final[dict[str, _Shape]] = {
+SHAPES: Final[dict[str, Shape]] = {
     "cost": _SLOT,
     "held": _SLOT,
-    "server_cost": _Shape(
+    "server_cost": Shape(
         lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1]),
         lambda n, k: (Owner(*map(n.label, k[:4])), n.label(k[4])),
     ),
-    "gpu_cost": _Shape(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
-    "tokens": _Shape(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
+    "gpu_cost": Shape(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
+    "tokens": Shape(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
     "requests": _OF_PARTY,
-    "energy": _Shape(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
-    "unpriced": _Shape(tuple, lambda n, k: (n.gpu(k[0]), n.party(k[1]))),
-    "months": _Shape(
+    "energy": Shape(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
+    "unpriced": Shape(tuple, lambda n, k: (n.gpu(k[0]), n.party(k[1]))),
+    "months": Shape(
         lambda key: (key.month, key.product, key.team, key.price_basis),
         lambda n, k: MonthKey(n.label(k[1]), n.label(k[2]), n.label(k[3]), n.label(k[0])),
     ),
-    "minute_cost": _Shape(
+    "minute_cost": Shape(
         lambda key: (key[0], key[1].party, key[1].phase), lambda n, k: (k[0], _slot(n, k[1:]))
     ),
-    "minute_tokens": _Shape(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
-    "hour_cost": _Shape(tuple, lambda n, k: (k[0], n.label(k[1]))),
-    "hour_covered": _Shape(lambda hour: (hour,), lambda _, k: k[0]),
+    "minute_tokens": Shape(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
+    "hour_cost": Shape(tuple, lambda n, k: (k[0], n.label(k[1]))),
+    "hour_covered": Shape(lambda hour: (hour,), lambda _, k: k[0]),
     "last_token": _OF_PARTY,
     "changed": _OF_PARTY,
 }

@@ -48,10 +48,31 @@ _INTEGERS: Final = {
 }
 """Tables of totals: the key's columns, and last the value's."""
 
+_FAMILIES: Final = {
+    "cost": ("party", "phase", "picodollars"),
+    "held": ("party", "phase", "nanoseconds"),
+    "server_cost": ("product", "team", "namespace", "server", "component", "price_basis", "picodollars"),
+    "gpu_cost": ("gpu", "component", "picodollars"),
+    "gpu_held": ("gpu", "nanoseconds"),
+    "tokens": ("party", "kind", "count"),
+    "unpriced": ("gpu", "party", "nanoseconds"),
+}
+HOURLY: Final = frozenset(_FAMILIES)
+"""What is kept by hour and by day; `hour_covered` above is the hours' own covered time."""
+
+HISTORY: Final = {
+    **{f"hourly_{family}": ("hour", *columns) for family, columns in _FAMILIES.items()},
+    **{f"daily_{family}": ("day", *columns) for family, columns in _FAMILIES.items()},
+    "daily_covered": ("day", "nanoseconds"),
+}
+"""Tables of history: first the hour or the day."""
+
+_COLUMNS: Final = {**_INTEGERS, **HISTORY}
+
 
 def upsert(name: str) -> str:
     """The statement that writes one total of a table, whether or not it is there."""
-    columns = _INTEGERS[name]
+    columns = _COLUMNS[name]
     keys, value = columns[:-1], columns[-1]
     return (
         f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - constants
@@ -64,13 +85,25 @@ def select(name: str) -> str:
     return f"SELECT {', '.join(_INTEGERS[name])} FROM {name}"  # noqa: S608 - constants
 
 
+def select_period(name: str) -> str:
+    """The statement that reads one hour or day of a table of history, without its number."""
+    period, *columns = HISTORY[name]
+    return f"SELECT {', '.join(columns)} FROM {name} WHERE {period} = ?"  # noqa: S608 - constants
+
+
+def select_periods(name: str) -> str:
+    """The statement that reads the hours or days from the first to the last."""
+    columns = HISTORY[name]
+    return f"SELECT {', '.join(columns)} FROM {name} WHERE {columns[0]} BETWEEN ? AND ?"  # noqa: S608 - constants
+
+
 def _table(name: str, columns: tuple[str, ...]) -> str:
     # STRICT needs SQLite 3.37, which some systems' Python 3.11 lacks; the check does the same for us.
     declared = [f"{column} INTEGER NOT NULL" for column in columns]
     typed = [f"typeof({column}) = 'integer'" for column in columns]
     checked = f"CHECK ({' AND '.join(typed)})"
     key = f"PRIMARY KEY ({', '.join(columns[:-1])})"
-    return f"CREATE TABLE {name} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
+    return f"CREATE TABLE IF NOT EXISTS {name} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
 
 
 def _labels(name: str, columns: tuple[str, ...]) -> str:
@@ -84,7 +117,7 @@ def _view(name: str, labels: dict[str, str], value: str, tables: str) -> str:
         f"(SELECT text FROM label WHERE id = {table}.{column}) AS {column}"  # noqa: S608 - constants
         for column, table in labels.items()
     ]
-    return f"CREATE VIEW {name} AS SELECT {', '.join([*spelled, value])} FROM {tables}"  # noqa: S608 - constants
+    return f"CREATE VIEW IF NOT EXISTS {name} AS SELECT {', '.join([*spelled, value])} FROM {tables}"  # noqa: S608 - constants
 
 
 _STATE: Final = (
@@ -120,6 +153,17 @@ DDL: Final = (
         "months",
     ),
 )
+
+HISTORY_DDL: Final = (
+    *(_table(name, columns) for name, columns in HISTORY.items()),
+    _view(
+        "day_dollars",
+        {**_PARTY, "phase": "daily_cost"},
+        f"day, {_DOLLARS}",
+        "daily_cost JOIN party ON party.id = daily_cost.party",
+    ),
+)
+"""Made by the first write into a file that lacks it; a release that does not know it leaves it alone."""
 
 
 def connect(uri: str) -> sqlite3.Connection:

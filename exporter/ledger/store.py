@@ -19,6 +19,8 @@ from exporter.ledger.contents import (
     refuse_other_files,
     transaction,
 )
+from exporter.ledger.history import History
+from exporter.ledger.history_rows import Chronicler
 from exporter.ledger.migration import migrate
 from exporter.ledger.totals import Totals, hours_floor, minutes_kept
 from exporter.units import Instant
@@ -32,9 +34,11 @@ class Pending:
     """What is to be written: sums since the last commit, and the state and the end of the latest tick.
 
     `machine` is the one that the books are bound to, empty while that is unknown.
+    Books in memory have no history.
     """
 
     totals: Totals = field(default_factory=Totals)
+    history: History = field(default_factory=History)
     state: State = field(default_factory=State)
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
     end: Instant = 0
@@ -50,6 +54,7 @@ class Store:
         self._uri = path.absolute().as_uri() + "?mode=rw"
         self._connection: sqlite3.Connection | None = connection
         self._keys = rows.Keys(connection)
+        self._chronicler = Chronicler()
         self._sure = True
 
     @classmethod
@@ -94,7 +99,8 @@ class Store:
         try:
             with transaction(self._connected(before.ledger)) as connection:
                 rows.write(connection, self._keys, before.totals, pending.totals)
-                _prune(connection, before.totals, pending)
+                floor = _prune(connection, before.totals, pending)
+                self._chronicler.write(connection, self._keys, pending.history, floor)
                 _write_state(connection, before.texts if self._sure else None, pending.texts)
                 meta = {
                     "accrued": rows.bounded(before.totals.accrued + pending.totals.accrued, "accrued"),
@@ -109,8 +115,10 @@ class Store:
                 )
         except BaseException:
             self._sure = False
+            self._chronicler.failed()
             self.close()
             raise
+        self._chronicler.committed()
         self._sure = True
 
     def _connected(self, ledger: str) -> sqlite3.Connection:
@@ -172,13 +180,15 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
 
 
-def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> None:
+def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> int:
+    """Let go of minutes and hours that are past their time; the first hour that stays."""
     for table in ("minute_cost", "minute_tokens"):
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
         connection.execute(outside, minutes_kept(pending.end))
     floor = hours_floor({*served.hour_covered, *pending.totals.hour_covered})
     for table in ("hour_cost", "hour_covered"):
         connection.execute(f"DELETE FROM {table} WHERE hour < ?", (floor,))  # noqa: S608 - constants
+    return floor
 
 
 def _same(connection: sqlite3.Connection, ledger: str) -> None:

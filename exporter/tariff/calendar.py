@@ -1,7 +1,7 @@
-"""Months of the configured time zone, as instants."""
+"""Months and days of the configured time zone, as instants."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -30,6 +30,21 @@ def month_of(instant: Instant, zone: ZoneInfo) -> Month:
     return _month(local.year, local.month, zone)
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A calendar day: [start, end) on the wall clock, 23 or 25 hours where daylight saving says so."""
+
+    name: str
+    start: Instant
+    end: Instant
+
+
+def day_of(instant: Instant, zone: ZoneInfo) -> Day:
+    """The local day that holds an instant; its name is like 2026-11-30."""
+    local = datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, zone)
+    return _day(local.year, local.month, local.day, zone)
+
+
 def month_before(month: Month, zone: ZoneInfo) -> Month:
     """The month that ended where this one starts."""
     return month_of(month.start - 1, zone)
@@ -42,6 +57,16 @@ def _month(year: int, month: int, zone: ZoneInfo) -> Month:
         name=f"{year:04d}-{month:02d}",
         start=_first_instant(datetime(year, month, 1, tzinfo=zone)),
         end=_first_instant(datetime(year + carry, following + 1, 1, tzinfo=zone)),
+    )
+
+
+@lru_cache(maxsize=32)
+def _day(year: int, month: int, day: int, zone: ZoneInfo) -> Day:
+    midnight = datetime(year, month, day, tzinfo=zone)
+    return Day(
+        name=f"{year:04d}-{month:02d}-{day:02d}",
+        start=_first_instant(midnight),
+        end=_first_instant(midnight + timedelta(days=1)),  # of the calendar: wall time, not 24 hours
     )
 
 

@@ -10,7 +10,15 @@ from exporter import __version__
 from exporter.cli import main
 from exporter.cli.logs import set_up
 
-VERBS = ("serve", "demo", "doctor", "check-config", "ledger adopt")
+VERBS = (
+    "serve",
+    "demo",
+    "doctor",
+    "check-config",
+    "ledger adopt",
+    "report month",
+    "report chargeback",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +72,7 @@ def test_a_wrong_flag_is_refused_with_what_is_right(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["serve", "doctor", "check-config", "ledger adopt"])
+@pytest.mark.parametrize("verb", ["serve", "doctor", "check-config", "ledger adopt", "report month"])
 def test_a_wrong_configuration_ends_every_verb_with_2(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

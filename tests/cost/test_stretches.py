@@ -83,6 +83,28 @@ def test_a_tick_of_months_is_cut_at_each() -> None:
     assert {start for start, _ in told} >= set(turns)
 
 
+@pytest.mark.parametrize(
+    ("zone", "begin", "turns"),
+    [
+        # Clocks go back an hour on this day in New York, and forward on that one in Auckland.
+        ("America/New_York", "2026-11-01T00:00:00-04:00", ["2026-11-02T00:00:00-05:00"]),
+        ("Pacific/Auckland", "2026-09-27T00:00:00+12:00", ["2026-09-28T00:00:00+13:00"]),
+        # Midnight itself is skipped: the day begins at one.
+        ("Africa/Cairo", "2026-04-23T00:00:00+02:00", ["2026-04-24T01:00:00+03:00"]),
+        ("UTC", "2028-02-28T00:00:00+00:00", ["2028-02-29T00:00:00+00:00", "2028-03-01T00:00:00+00:00"]),
+        ("Asia/Kathmandu", "2026-11-30T00:00:00+05:45", ["2026-12-01T00:00:00+05:45"]),
+    ],
+)
+def test_a_tick_is_cut_at_local_midnights(zone: str, begin: str, turns: list[str]) -> None:
+    """Also where the day has 23 or 25 hours, and in a leap year; no later midnight is one."""
+    start = moment(begin)
+    end = moment(turns[-1]) + HOUR
+    told = stretches(start, end, Tariff(), ZoneInfo(zone))
+    hours = set(range(start - start % HOUR, end, HOUR))
+    assert {since for since, _ in told} - hours - {start} == {moment(turn) for turn in turns} - hours
+    assert {moment(turn) for turn in turns} <= {since for since, _ in told}
+
+
 @given(
     st.integers(0, 3 * HOUR),
     st.integers(1, 3 * HOUR),

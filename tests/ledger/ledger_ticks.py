@@ -68,12 +68,14 @@ def tick(
     energy: Iterable[Energy] = (),
     seen: Iterable[Party] = (),
     month: str = "2026-11",
+    day: str = "2026-11-01",
 ) -> Postings:
     """One tick of one segment that accrued what its entries say."""
-    segment = Segment(
-        end - length, end, month, sum(entry.amount for entry in entries), tuple(entries), tuple(held)
+    total = sum(entry.amount for entry in entries)
+    segment = Segment(end - length, end, month, day, total, tuple(entries), tuple(held))
+    return Postings(
+        end, (segment,), tuple(tokens), tuple(requests), tuple(energy), tuple(seen), day=segment.day
     )
-    return Postings(end, (segment,), tuple(tokens), tuple(requests), tuple(energy), tuple(seen))
 
 
 def tokens(count: int, party: Party = CHAT, kind: Kind = "generation") -> Tokens:

@@ -3,14 +3,17 @@
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from exporter.cost.advance import advance
 from exporter.cost.policy import Terms
+from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.readings import CounterReading, Frame, GpuReading, Holder, LoadReading, ServerKey, ServerReading
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.ledger.ledger_ticks import GPU_0, GPU_1, NOVEMBER, SECOND, StillClock
+from tests.ledger.ledger_ticks import GPU_0, GPU_1, HOUR, NOVEMBER, SECOND, StillClock
 
 CHAT = ServerKey("llm", "chat")
 PRICE = Rented((RentPrice(Decimal("55.04"), 7),))
@@ -71,3 +74,70 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
     assert rent == 2 * (38 * 10 * 55_040_000_000_000 // (7 * 3600))
     # The first read sets the marks; 38 more moved 900 and 100 tokens each.
     assert sorted(books.tokens.values()) == [38 * 100, 38 * 900]
+
+
+def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> None:
+    """New York's first of November: a tick every half hour over three days, with a restart at each tick.
+
+    Two GPUs at 7 dollars an hour: 14 dollars an hour, for 24, 25 and 24 hours.
+    """
+    rent = Rented((RentPrice(Decimal(7)),))
+    terms = Terms(
+        Tariff("host-1", (Hardware(HardwareMatch(), rent, "hardware[0]"),)),
+        ZoneInfo("America/New_York"),
+        gap_after=HOUR,
+    )
+    half_hour = 1800 * SECOND
+    midnight = NOVEMBER - 20 * HOUR  # 2026-10-31T00:00-04:00
+    state = State()
+    for number in range(2 * (24 + 25 + 24) + 1):
+        ledger = Ledger.open(path, clock)
+        ticked = replace(frame(1), elapsed=number * half_hour, wall=midnight + number * half_hour)
+        outcome = advance(replace(state, gpus=ledger.state().gpus), ticked, terms)
+        state = outcome.state
+        ledger.post(outcome.postings, state)
+        ledger.close()
+    with LedgerReader.open(path) as reader:
+        days = reader.days(0, 99_999_999) or {}
+        november = reader.month("2026-11")
+
+    dollars = {day: sum(sums.cost.values()) / 10**12 for day, sums in days.items()}
+    assert dollars == {20261031: 24 * 14, 20261101: 25 * 14, 20261102: 24 * 14}
+    assert {day: sums.covered[()] // HOUR for day, sums in days.items()} == {
+        20261031: 24,
+        20261101: 25,
+        20261102: 24,
+    }
+    assert sum(november.cells.values()) == 49 * 14 * 10**12
+
+
+def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock) -> None:
+    """The daemon was down from 21:00 on 31 October to 03:00 on 3 November in New York, within one boot.
+
+    Two GPUs at 7 dollars an hour: 3 hours, then 25, then 24, then 3, all of it unobserved.
+    """
+    rent = Rented((RentPrice(Decimal(7)),))
+    terms = Terms(
+        Tariff("host-1", (Hardware(HardwareMatch(), rent, "hardware[0]"),)), ZoneInfo("America/New_York")
+    )
+    stopped = NOVEMBER + HOUR  # 2026-10-31T21:00-04:00
+    again = stopped + (3 + 25 + 24 + 3) * HOUR
+    state = State()
+    for moment in (stopped, again):
+        ledger = Ledger.open(path, clock)
+        if moment == again:
+            state = ledger.state()
+        outcome = advance(state, replace(frame(1), elapsed=moment, wall=moment), terms)
+        ledger.post(outcome.postings, outcome.state)
+        ledger.close()
+    with LedgerReader.open(path) as reader:
+        days = reader.days(0, 99_999_999) or {}
+        hours = reader.hours(0, 10**7) or {}
+        months = {name: sum(reader.month(name).cells.values()) for name in ("2026-10", "2026-11")}
+
+    dollars = {day: sum(sums.cost.values()) // 10**12 for day, sums in days.items()}
+    assert dollars == {20261031: 3 * 14, 20261101: 25 * 14, 20261102: 24 * 14, 20261103: 3 * 14}
+    assert {slot.phase for sums in days.values() for slot in sums.cost} == {"unobserved"}
+    assert {sum(sums.cost.values()) for sums in hours.values()} == {14 * 10**12}
+    assert len(hours) == 55
+    assert months == {"2026-10": 3 * 14 * 10**12, "2026-11": 52 * 14 * 10**12}

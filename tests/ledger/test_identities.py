@@ -62,7 +62,7 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
             start = now - (2 - number) * 5 * SECOND
             month = draw(st.sampled_from(MONTHS))
             total = sum(entry.amount for entry in paid)
-            segments.append(Segment(start, start + 5 * SECOND, month, total, paid, held))
+            segments.append(Segment(start, start + 5 * SECOND, month, f"{month}-01", total, paid, held))
         moved = st.builds(Tokens, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
         found.append(
             Postings(

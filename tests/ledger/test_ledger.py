@@ -179,7 +179,9 @@ def test_a_planted_inconsistency_shows_in_the_residual(
 def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock: StillClock) -> None:
     """Money that accrued and reached nobody is told."""
     whole = tick(END, money(700))
-    lost = Postings(END, (whole.segments[0].__class__(0, 1, "2026-11", 701, whole.segments[0].money, ()),))
+    lost = Postings(
+        END, (whole.segments[0].__class__(0, 1, "2026-11", "2026-11-01", 701, whole.segments[0].money, ()),)
+    )
     ledger = Ledger.open(path, clock)
     ledger.post(lost, accrued(lost))
     residual = ledger.books(END, MONTHS).residual

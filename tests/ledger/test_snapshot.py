@@ -201,7 +201,7 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
 def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: StillClock) -> None:
     """A server on unpriced hardware is served as long as it holds it."""
     held = Held(GPU_0, Slot(CHAT, "idle"), SECOND, priced=False)
-    day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", 0, (), (held,))
+    day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (held,))
     ledger = opened(
         path, clock, Postings(NOON, seen=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), seen=())
     )

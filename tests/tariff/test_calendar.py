@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.tariff.calendar import first_instant, month_before, month_of
+from exporter.tariff.calendar import day_of, first_instant, month_before, month_of
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
@@ -140,3 +140,23 @@ def test_a_date_that_does_not_exist_is_refused(day: tuple[int, int, int]) -> Non
     """There is no first instant of 29 February 2026."""
     with pytest.raises(ValueError, match=r"day|month"):
         first_instant(*day, ZoneInfo("UTC"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "inside", "name", "start", "hours"),
+    [
+        ("UTC", "2028-02-29T23:59+00:00", "2028-02-29", "2028-02-29T00:00+00:00", 24),
+        # Clocks go back in New York, forward in Auckland, and forward at midnight in Cairo.
+        ("America/New_York", "2026-11-01T23:00-05:00", "2026-11-01", "2026-11-01T00:00-04:00", 25),
+        ("Pacific/Auckland", "2026-09-27T12:00+13:00", "2026-09-27", "2026-09-27T00:00+12:00", 23),
+        ("Africa/Cairo", "2026-04-24T01:00+03:00", "2026-04-24", "2026-04-24T01:00+03:00", 23),
+        ("Asia/Kathmandu", "2026-12-31T12:00+05:45", "2026-12-31", "2026-12-31T00:00+05:45", 24),
+        # There was no 30 December in Samoa.
+        ("Pacific/Apia", "2011-12-29T12:00-10:00", "2011-12-29", "2011-12-29T00:00-10:00", 24),
+        ("Pacific/Apia", "2011-12-31T00:00+14:00", "2011-12-31", "2011-12-31T00:00+14:00", 24),
+    ],
+)
+def test_a_day_is_the_local_one(zone: str, inside: str, name: str, start: str, hours: int) -> None:
+    """From its first instant to the next day's, by the zone's own rules."""
+    day = day_of(instant(inside), ZoneInfo(zone))
+    assert (day.name, day.start, day.end) == (name, instant(start), instant(start) + hours * HOUR)

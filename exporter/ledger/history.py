@@ -1,0 +1,123 @@
+"""What each hour and each local day added to the books, summed in memory until it is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Any, Final, TypeVar
+
+from exporter.cost.postings import Party, Postings, Segment, Slot
+from exporter.ledger.totals import hour_of
+from exporter.readings import Gpu, Kind
+from exporter.report import MonthKey, Owner
+from exporter.units import Instant, Nanoseconds, Picodollars
+
+CELLS_WAITING: Final = 200
+"""Hours that may wait for the disk: the longest gap that is charged, and a day."""
+
+K = TypeVar("K")
+
+ServerCost = tuple[Owner, str, str]
+"""Owner, component, price basis."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a stretch of time added: money by the time that it covers, tokens where their tick ended.
+
+    Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
+    `unpriced` is the part of `gpu_held` that had no price, by who held it.
+    `covered` is the wall time of ticks, under the one key `()`.
+    """
+
+    cost: dict[Slot, Picodollars] = field(default_factory=dict)
+    held: dict[Slot, Nanoseconds] = field(default_factory=dict)
+    server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
+    gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
+    gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    tokens: dict[tuple[Party, Kind], int] = field(default_factory=dict)
+    unpriced: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
+    covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
+
+    def add(self, later: "Sums") -> None:
+        """Take in what another stretch added."""
+        for family in FAMILIES:
+            mine: dict[Any, int] = getattr(self, family)
+            for key, value in getattr(later, family).items():
+                _sum(mine, key, value)
+
+    def add_segment(self, segment: Segment) -> None:
+        """Add the money and the GPU time of one segment."""
+        _sum(self.covered, (), segment.end - segment.start)
+        for money in segment.money:
+            party = money.slot.party
+            owner = Owner(party.product, party.team, party.namespace, party.server)
+            _sum(self.cost, money.slot, money.amount)
+            _sum(self.server_cost, (owner, money.component, money.price_basis), money.amount)
+            _sum(self.gpu_cost, (money.gpu, money.component), money.amount)
+        for held in segment.held:
+            _sum(self.held, held.slot, held.duration)
+            _sum(self.gpu_held, held.gpu, held.duration)
+            if not held.priced:
+                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
+
+
+FAMILIES: Final = tuple(item.name for item in fields(Sums))
+
+
+@dataclass(slots=True)
+class History:
+    """Sums since the last commit, by (day, hour): an hour in which a local day ends is two cells.
+
+    A day is the number that its digits make, 2026-11-30 is 20261130; an hour is counted since 1970.
+    While the disk refuses writes for longer than `CELLS_WAITING` hours, the oldest are told in a later hour
+    of their day, so that memory stays bounded; days stay exact.
+    """
+
+    cells: dict[tuple[int, int], Sums] = field(default_factory=dict)
+
+    def add(self, postings: Postings) -> None:
+        """Add one tick. Tokens of a tick that names no day are in no history."""
+        for segment in postings.segments:
+            self._cell(segment.day, hour_of(segment.start)).add_segment(segment)
+        if postings.tokens and postings.day:
+            sums = self._cell(postings.day, hour_of(postings.end - 1))
+            for moved in postings.tokens:
+                _sum(sums.tokens, (moved.party, moved.kind), moved.count)
+        if len(self.cells) > CELLS_WAITING:
+            self._fold()
+
+    def _cell(self, day: str, hour: int) -> Sums:
+        return self.cells.setdefault((day_number(day), hour), Sums())
+
+    def _fold(self) -> None:
+        for (day, hour), later in list(pairwise(sorted(self.cells))):
+            if day == later[0]:
+                self.cells[later].add(self.cells.pop((day, hour)))
+                if len(self.cells) <= CELLS_WAITING:
+                    return
+
+
+@dataclass(frozen=True, slots=True)
+class MonthRecord:
+    """One month as the file tells it, as of one commit.
+
+    `months` are those that the ledger has anything of, this one or not.
+    `cells` are what was posted; `sums` is what history keeps of it, which is less where an earlier release
+    posted a part, or where days are past their time. `None`: the file keeps no history.
+    """
+
+    ledger: str
+    last_commit: Instant | None
+    month: str
+    months: tuple[str, ...]
+    cells: Mapping[MonthKey, Picodollars]
+    sums: Sums | None
+
+
+def day_number(day: str) -> int:
+    """A day like 2026-11-30 as a number that sorts: 20261130."""
+    return int(day.replace("-", ""))
+
+
+def _sum(sums: dict[K, int], key: K, amount: int) -> None:
+    sums[key] = sums.get(key, 0) + amount

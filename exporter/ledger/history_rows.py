@@ -1,0 +1,205 @@
+"""History to rows and back. Only the rows of the latest hour and day are known in memory."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Literal
+
+from exporter.ledger import schema
+from exporter.ledger.contents import meta_of, transaction
+from exporter.ledger.errors import DamagedError
+from exporter.ledger.history import FAMILIES, History, MonthRecord, Sums, day_number
+from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded
+from exporter.ledger.totals import LARGEST
+from exporter.report import MonthKey, Owner
+
+Grain = Literal["hourly", "daily"]
+
+DAYS_KEPT: Final = 13 * 31
+"""Days that stay: this month and the twelve before it. Days that were lived, as hours are."""
+
+_SHAPES: Final[Mapping[str, Shape]] = {
+    **{family: SHAPES[family] for family in ("cost", "held", "gpu_cost", "tokens", "unpriced")},
+    "server_cost": Shape(
+        lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1], key[2]),
+        lambda n, k: (Owner(*map(n.label, k[:4])), n.label(k[4]), n.label(k[5])),
+    ),
+    "gpu_held": SHAPES["energy"],
+    "covered": Shape(tuple, lambda _names, _key: ()),
+}
+
+Key = tuple[int, ...]
+_Rows = dict[Key, int]
+
+
+class Chronicler:
+    """Writes history as the totals are written: whole rows, so that one written twice counts once.
+
+    What a row held at the last commit is read from the file once, and kept while its hour or day goes on.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], _Rows] = {}
+        self._written: dict[tuple[str, int], _Rows] = {}
+        self._latest: dict[str, int] = {}
+        self._pruning = True
+        self._made = False
+
+    def write(self, connection: sqlite3.Connection, keys: Keys, history: History, hours_floor: int) -> None:
+        """Write what waits, inside the running transaction, and let go of what is past its time.
+
+        At most one hour and one day go from each table at a time.
+
+        Raises:
+            OverflowError: a sum passes what the file holds.
+        """
+        if not self._made:
+            for statement in schema.HISTORY_DDL:
+                connection.execute(statement)
+        self._written = {}
+        for (day, hour), sums in sorted(history.cells.items()):
+            for family in FAMILIES:
+                shape = _SHAPES[family]
+                flat = [
+                    (tuple(keys.of(part) for part in shape.flat(key)), value)
+                    for key, value in getattr(sums, family).items()
+                    if value
+                ]
+                if flat and family in schema.HOURLY:
+                    self._add(connection, f"hourly_{family}", hour, flat)
+                if flat:
+                    self._add(connection, f"daily_{family}", day, flat)
+        for (table, period), rows in self._written.items():
+            connection.executemany(
+                schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
+            )
+        if self._pruning or self._moved_on():
+            self._pruning = _prune(connection, hours_floor)
+
+    def failed(self) -> None:
+        """Believe nothing of the write that failed: it may have reached the disk, or not."""
+        self._written, self._made, self._pruning = {}, False, True
+
+    def committed(self) -> None:
+        """Take what was written for what the file holds; of the past, keep nothing."""
+        self._made = True
+        for (table, period), rows in self._written.items():
+            self._known[table, period].update(rows)
+            self._latest[table] = period
+        self._written = {}
+        self._known = {
+            (table, period): rows
+            for (table, period), rows in self._known.items()
+            if self._latest.get(table) == period
+        }
+
+    def _moved_on(self) -> bool:
+        return any(self._latest.get(table) != period for table, period in self._written)
+
+    def _add(
+        self,
+        connection: sqlite3.Connection,
+        table: str,
+        period: int,
+        added: Iterable[tuple[Key, int]],
+    ) -> None:
+        place = table, period
+        known = self._known.get(place)
+        if known is None:
+            found = connection.execute(schema.select_period(table), (period,))
+            known = self._known[place] = {tuple(key): value for *key, value in found}
+        rows = self._written.setdefault(place, {})
+        counts = table.endswith("_tokens")
+        for key, value in added:
+            total = rows.get(key, known.get(key, 0)) + value
+            rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+
+
+def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
+    """Delete the oldest hour and day of each table that are past their time; whether there were any."""
+    newest = connection.execute(
+        "SELECT day FROM daily_covered ORDER BY day DESC LIMIT 1 OFFSET ?", (DAYS_KEPT - 1,)
+    ).fetchone()
+    floors = {"hour": hours_floor, "day": newest[0] if newest else 0}
+    gone = 0
+    for table, (period, *_columns) in schema.HISTORY.items():
+        oldest = f"SELECT min({period}) FROM {table}"  # noqa: S608 - constants
+        outside = f"DELETE FROM {table} WHERE {period} = ({oldest}) AND {period} < ?"  # noqa: S608 - constants
+        gone += connection.execute(outside, (floors[period],)).rowcount
+    return gone > 0
+
+
+@contextmanager
+def _references() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise DamagedError(f"a row refers to key {error}, which is missing") from error
+
+
+def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) -> dict[int, Sums] | None:
+    """The sums of each hour or day from the first to the last; `None` where the file keeps no history.
+
+    Hours are counted since 1970 and do not tell `covered`; days are numbers like 20261130.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    if not _kept(connection):
+        return None
+    found: dict[int, Sums] = {}
+    with _references():
+        names = Names(connection)
+        for family, period, key, value in _rows(connection, grain, first, last):
+            sums: dict[Any, int] = getattr(found.setdefault(period, Sums()), family)
+            sums[_SHAPES[family].built(names, key)] = value
+    return found
+
+
+def _kept(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'daily_covered'").fetchone()
+    return found is not None
+
+
+def _rows(
+    connection: sqlite3.Connection, grain: Grain, first: int, last: int
+) -> Iterator[tuple[str, int, Key, int]]:
+    for family in FAMILIES:
+        table = f"{grain}_{family}"
+        if table in schema.HISTORY:
+            for period, *key, value in connection.execute(schema.select_periods(table), (first, last)):
+                yield family, period, tuple(key), value
+
+
+def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
+    """One month like 2026-11, as of one commit.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    with transaction(connection, "DEFERRED"), _references():
+        names = Names(connection)
+        cells: dict[MonthKey, int] = {
+            SHAPES["months"].built(names, tuple(key)): amount
+            for *key, amount in connection.execute(schema.select("months"))
+        }
+        known = {cell.month for cell in cells}
+        if _kept(connection):
+            metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
+            known.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
+        days = read(connection, "daily", day_number(f"{month}-01"), day_number(f"{month}-31"))
+        meta = meta_of(connection)
+    sums = None
+    if days is not None:
+        sums = Sums()
+        for added in days.values():
+            sums.add(added)
+    committed = meta.get("committed")
+    return MonthRecord(
+        ledger=str(meta.get("ledger")),
+        last_commit=committed if isinstance(committed, int) else None,
+        month=month,
+        months=tuple(sorted(known)),
+        cells={cell: amount for cell, amount in cells.items() if cell.month == month},
+        sums=sums,
+    )

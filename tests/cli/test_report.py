@@ -1,0 +1,145 @@
+"""`report month` and `report chargeback` beside a daemon that writes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.cli.arguments import BYS
+from exporter.cli.report import Question, report
+from exporter.cost.postings import Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+from exporter.reports import month as reports
+
+SECOND = 10**9
+NOVEMBER = 1_793_491_200 * SECOND
+"""2026-11-01T00:00:00Z."""
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+
+
+@dataclass
+class Noon:
+    """A clock that stands at noon of the first of November."""
+
+    now: int = NOVEMBER + 12 * 3600 * SECOND
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, _stop: object, _duration: int) -> bool:
+        return True
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Path]:
+    """The ledger of a daemon that runs: 12.34 dollars, most of them idle, and some tokens."""
+    path = tmp_path / "ledger.db"
+    running = Ledger.open(path, Noon())
+    paid = tuple(
+        Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(CHAT, phase), cents * 10**10)
+        for phase, cents in (("decode", 234), ("idle", 1000))
+    )
+    total = 12_340_000_000_000
+    segment = Segment(NOVEMBER, NOVEMBER + 10 * SECOND, "2026-11", "2026-11-01", total, paid, ())
+    told = (Tokens(CHAT, "generation", 5000),)
+    running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), told, day="2026-11-01"), State(accrued=total))
+    yield path
+    running.close()
+
+
+def test_what_a_month_can_be_by_is_what_the_report_knows() -> None:
+    """The names are spelled twice, so that parsing flags imports no report."""
+    assert BYS == reports.BYS
+
+
+@pytest.mark.parametrize("by", BYS)
+def test_a_month_is_told_beside_the_daemon(by: str, ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Read only, while the daemon has the ledger; the total is the same whatever it is by."""
+    assert main(["report", "month", "--month=2026-11", f"--by={by}", f"--ledger.path={ledger}"]) == 0
+    (total,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("total")]
+    assert "12.34" in total.split()
+
+
+def test_a_chargeback_as_csv(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """10 of 12.34 dollars were idle."""
+    assert main(["report", "chargeback", "--month", "2026-11", "--csv", "--ledger.path", str(ledger)]) == 0
+    assert capsys.readouterr().out == (
+        "month,product,team,dollars,idle_dollars,idle_ratio,gpu_hours,"
+        "prompt_tokens,cached_prompt_tokens,generation_tokens\n"
+        "2026-11,chat,assistants,12.34,10.00,0.8104,0.00,0,0,5000\n"
+    )
+
+
+def test_the_path_and_the_month_come_from_the_configuration(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 14:00 of 31 October in UTC it is November in Kiritimati, 14 hours ahead."""
+    file = tmp_path / "ice.yaml"
+    file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
+    clock = Noon(NOVEMBER - 10 * 3600 * SECOND)
+    assert report(Question(file, None, None, "product", "json"), clock) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["month"], told["to_date"], told["total"]["dollars"]) == ("2026-11", True, 12.34)
+
+    file.write_text(f"ledger: {{path: {ledger}}}\n")
+    assert report(Question(file, None, None, "product", "json"), clock) == 1
+    assert capsys.readouterr().err == f"{ledger}: the ledger has nothing of 2026-10: it has 2026-11\n"
+
+
+@pytest.mark.parametrize("verb", ["month", "chargeback"])
+def test_without_a_ledger_there_is_nothing_to_tell(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1 and what to do; books in memory leave no file either."""
+    path = tmp_path / "none.db"
+    assert main(["report", verb, f"--ledger.path={path}"]) == 1
+    assert capsys.readouterr().err == (
+        f"{path}: there is no ledger here; name the daemon's ledger with --ledger.path or --config.file\n"
+    )
+
+
+def test_a_ledger_in_which_nothing_was_posted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is empty, which is no month of zero."""
+    path = tmp_path / "ledger.db"
+    Ledger.open(path, Noon()).close()
+    assert main(["report", "month", "--month=2026-11", f"--ledger.path={path}"]) == 1
+    assert capsys.readouterr().err == f"{path}: the ledger has nothing of 2026-11: it is empty\n"
+
+
+@pytest.mark.parametrize("text", ["2026-13", "2026-00", "2026-1", "october", "2026-10-01", "2026-1\u0660"])
+def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 2 and an example."""
+    with pytest.raises(SystemExit) as left:
+        main(["report", "month", f"--month={text}"])
+
+    assert left.value.code == 2
+    assert f"argument --month: {text!r} is no month: expected one like 2026-10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report"], "the following arguments are required: VERB"),
+        (["report", "year"], "invalid choice: 'year'"),
+        (["report", "month", "--by=phase"], "invalid choice: 'phase'"),
+        (["report", "month", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
+        (["report", "chargeback", "--by=team"], "unrecognized arguments: --by=team"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 2 and a message."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err

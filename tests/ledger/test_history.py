@@ -1,0 +1,286 @@
+"""History by hour and by local day: what it holds, for how long, and that it sums to what was posted."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.ledger import history, history_rows, totals
+from exporter.ledger.history import History, Sums
+from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.reader import LedgerReader
+from exporter.report import Owner
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    GPU_1,
+    HOUR,
+    MINUTE,
+    NOVEMBER,
+    SEARCH,
+    SECOND,
+    StillClock,
+    accrued,
+    money,
+    tick,
+    tokens,
+)
+
+FULL = sqlite3.OperationalError("database or disk is full")
+FIRST_HOUR = NOVEMBER // HOUR
+CHAT_OWNER = Owner("chat", "assistants", "llm", "chat-8b")
+
+
+def posted(path: Path, clock: StillClock, *ticks: Postings) -> None:
+    """Post ticks to a ledger that is opened for them and closed after."""
+    ledger = Ledger.open(path, clock)
+    for number, one in enumerate(ticks, 1):
+        ledger.post(one, accrued(*ticks[:number]))
+    assert ledger.problem == ""
+    ledger.close()
+
+
+def days(path: Path) -> dict[int, Sums]:
+    with LedgerReader.open(path) as reader:
+        return dict(reader.days(0, 99_999_999) or {})
+
+
+def hours(path: Path) -> dict[int, Sums]:
+    with LedgerReader.open(path) as reader:
+        return dict(reader.hours(0, 10**7) or {})
+
+
+def segment(end: int, *entries: Money, day: str, length: int = SECOND) -> Segment:
+    return Segment(
+        end - length, end, day[:7], day, sum(entry.amount for entry in entries), tuple(entries), ()
+    )
+
+
+def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillClock) -> None:
+    """Two ticks in one hour and one in the next, all in one day."""
+    held = Held(GPU_0, Slot(CHAT, "decode"), 10 * SECOND, priced=True)
+    free = Held(GPU_1, Slot(SEARCH, "idle"), 9 * SECOND, priced=False)
+    posted(
+        path,
+        clock,
+        tick(NOVEMBER + 10 * SECOND, money(5), held=(held,), tokens=(tokens(3),)),
+        tick(NOVEMBER + 20 * SECOND, money(7), money(2, phase="idle", component="energy"), held=(held, free)),
+        tick(NOVEMBER + HOUR + 10 * SECOND, money(11), tokens=(tokens(4),)),
+    )
+
+    decode, idle = Slot(CHAT, "decode"), Slot(CHAT, "idle")
+    first = Sums(
+        cost={decode: 12, idle: 2},
+        held={decode: 20 * SECOND, Slot(SEARCH, "idle"): 9 * SECOND},
+        server_cost={(CHAT_OWNER, "rent", "configured"): 12, (CHAT_OWNER, "energy", "configured"): 2},
+        gpu_cost={(GPU_0, "rent"): 12, (GPU_0, "energy"): 2},
+        gpu_held={GPU_0: 20 * SECOND, GPU_1: 9 * SECOND},
+        tokens={(CHAT, "generation"): 3},
+        unpriced={(GPU_1, SEARCH): 9 * SECOND},
+    )
+    second = Sums(
+        cost={decode: 11},
+        server_cost={(CHAT_OWNER, "rent", "configured"): 11},
+        gpu_cost={(GPU_0, "rent"): 11},
+        tokens={(CHAT, "generation"): 4},
+    )
+    assert hours(path) == {FIRST_HOUR: first, FIRST_HOUR + 1: second}
+    assert days(path) == {
+        20261101: Sums(
+            cost={decode: 23, idle: 2},
+            held=first.held,
+            server_cost={(CHAT_OWNER, "rent", "configured"): 23, (CHAT_OWNER, "energy", "configured"): 2},
+            gpu_cost={(GPU_0, "rent"): 23, (GPU_0, "energy"): 2},
+            gpu_held=first.gpu_held,
+            tokens={(CHAT, "generation"): 7},
+            unpriced=first.unpriced,
+            covered={(): 30 * SECOND},
+        )
+    }
+
+
+def test_a_tick_over_midnight_is_told_in_both_days(path: Path, clock: StillClock) -> None:
+    """Money by the time that it covers, at 00:00 in Kathmandu (18:15Z); tokens where the tick ended."""
+    midnight = NOVEMBER + 18 * HOUR + 15 * MINUTE
+    over = Postings(
+        midnight + SECOND,
+        (
+            segment(midnight, money(5), day="2026-11-01"),
+            segment(midnight + SECOND, money(6), day="2026-11-02"),
+        ),
+        (tokens(9),),
+        day="2026-11-02",
+    )
+    posted(path, clock, over)
+    told = days(path)
+
+    assert {day: sum(sums.cost.values()) for day, sums in told.items()} == {20261101: 5, 20261102: 6}
+    assert {day: sum(sums.tokens.values()) for day, sums in told.items()} == {20261101: 0, 20261102: 9}
+    # The hour is one; its row is not overwritten by the second day's.
+    assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {FIRST_HOUR + 18: 11}
+
+
+def test_a_clock_that_steps_back_adds_to_the_hours_that_are_there(path: Path, clock: StillClock) -> None:
+    """Two days later, then back again: nothing that was written is overwritten."""
+    later = NOVEMBER + 48 * HOUR + 10 * SECOND
+    posted(
+        path,
+        clock,
+        tick(NOVEMBER + 10 * SECOND, money(5)),
+        tick(later, money(70), day="2026-11-03"),
+        tick(NOVEMBER + 20 * SECOND, money(6)),
+        tick(later + 10 * SECOND, money(80), day="2026-11-03"),
+    )
+
+    assert {day: sum(sums.cost.values()) for day, sums in days(path).items()} == {20261101: 11, 20261103: 150}
+    assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {
+        FIRST_HOUR: 11,
+        FIRST_HOUR + 48: 150,
+    }
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_commit_that_failed_is_told_once(path: Path, clock: StillClock, disk: Any, *, late: bool) -> None:
+    """Whether or not the failed one had reached the disk; over the turn of an hour."""
+    ticks = [
+        tick(NOVEMBER + HOUR + shift * SECOND, money(amount), tokens=(tokens(amount),))
+        for shift, amount in ((-10, 1), (0, 20), (10, 300), (20, 4000))
+    ]
+    ledger = Ledger.open(path, clock, connect=disk)
+    disk.late = late
+    for number, failure in enumerate((None, FULL, FULL, None)):
+        disk.failure = failure
+        ledger.post(ticks[number], accrued(*ticks[: number + 1]))
+    ledger.close()
+
+    assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {
+        FIRST_HOUR: 21,
+        FIRST_HOUR + 1: 4300,
+    }
+    assert days(path)[20261101].tokens == {(CHAT, "generation"): 4321}
+
+
+def test_books_in_memory_keep_no_history(clock: StillClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file there is nothing to read it from, so that it is not even collected."""
+    monkeypatch.delattr(History, "add")
+    ledger = Ledger.open(None, clock)
+    one = tick(NOVEMBER + 10 * SECOND, money(5))
+    ledger.post(one, accrued(one))
+
+    assert ledger.books(one.end, ("2026-11",)).cost[Slot(CHAT, "decode")] == 5
+
+
+def test_tokens_of_a_tick_that_names_no_day_are_in_no_history() -> None:
+    """There is no day to tell them in."""
+    waiting = History()
+    waiting.add(Postings(NOVEMBER, tokens=(tokens(3),)))
+    assert waiting.cells == {}
+
+
+def test_hours_stay_40_days_and_days_13_months(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scaled down to three hours and two days; those that were lived are counted, and none goes at once."""
+    monkeypatch.setattr(totals, "HOURS_KEPT", 3)
+    monkeypatch.setattr(history_rows, "DAYS_KEPT", 2)
+    lived = [0, 1, 2, 24, 30, 90]
+    ticks = [
+        tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(10**n), day=f"2026-11-{1 + hour // 24:02d}")
+        for n, hour in enumerate(lived)
+    ]
+    # A tick more for each hour and day that is past its time: one goes at a time.
+    still = [
+        tick(NOVEMBER + 90 * HOUR + (20 + n) * SECOND, length=SECOND, day="2026-11-04") for n in range(3)
+    ]
+    posted(path, clock, *ticks, *still)
+
+    assert {hour - FIRST_HOUR: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {
+        24: 10**3,
+        30: 10**4,
+        90: 10**5,
+    }
+    assert {day: sum(sums.cost.values()) for day, sums in days(path).items()} == {
+        20261102: 11_000,
+        20261104: 100_000,
+    }
+
+
+def test_the_real_retention_is_40_days_and_13_months() -> None:
+    """40 whole days and the hour that goes on; 13 months of at most 31 days."""
+    assert (totals.HOURS_KEPT, history_rows.DAYS_KEPT) == (961, 403)
+
+
+def test_a_clock_that_is_a_year_ahead_for_a_moment_costs_no_history(path: Path, clock: StillClock) -> None:
+    """One lived hour and one lived day more are kept; the rest stays."""
+    year = 365 * 24 * HOUR
+    posted(
+        path,
+        clock,
+        tick(NOVEMBER + 10 * SECOND, money(5)),
+        tick(NOVEMBER + year + 20 * SECOND, money(6), day="2027-11-01", month="2027-11"),
+        tick(NOVEMBER + 30 * SECOND, money(7)),
+    )
+
+    assert {day: sum(sums.cost.values()) for day, sums in days(path).items()} == {20261101: 12, 20271101: 6}
+    assert sorted(hours(path)) == [FIRST_HOUR, FIRST_HOUR + 365 * 24]
+
+
+def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: StillClock) -> None:
+    """However long the daemon runs, and after a tick of many hours."""
+    ticks = [tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(5)) for hour in range(30)]
+    many = tuple(
+        segment(NOVEMBER + (40 + hour) * HOUR + SECOND, money(1), day="2026-11-02") for hour in range(100)
+    )
+    ledger = Ledger.open(path, clock)
+    ticks.append(Postings(NOVEMBER + 140 * HOUR, many))
+    for number, one in enumerate(ticks, 1):
+        ledger.post(one, accrued(*ticks[:number]))
+    known = ledger._store._chronicler._known  # type: ignore[union-attr]
+    periods = [table for table, _period in known]
+    ledger.close()
+
+    assert len(periods) == len(set(periods)) == 7  # cost, server cost, GPU cost by both; covered by day
+    assert len(hours(path)) == 130
+
+
+def test_a_long_outage_is_folded_into_later_hours_of_the_same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays bounded, days stay exact, and a day's last hour stays whatever happens."""
+    monkeypatch.setattr(history, "CELLS_WAITING", 4)
+    waiting = History()
+    for hour in range(50):
+        day = f"2026-11-{1 + hour // 24:02d}"
+        end = NOVEMBER + hour * HOUR + 10 * SECOND
+        waiting.add(Postings(end, (segment(end, money(1), day=day),), (tokens(1),), day=day))
+
+    assert len(waiting.cells) == 4
+    by_day: dict[int, tuple[int, int]] = {}
+    for (day, _hour), sums in waiting.cells.items():
+        cost, moved = by_day.get(day, (0, 0))
+        by_day[day] = cost + sum(sums.cost.values()), moved + sum(sums.tokens.values())
+    assert by_day == {20261101: (24, 24), 20261102: (24, 24), 20261103: (2, 2)}
+
+
+def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:
+    """A server that lies about its tokens cannot stop the books, in history no more than in totals."""
+    liar = Party("chat", "assistants", "llm", "liar", "m")
+    posted(
+        path,
+        clock,
+        tick(NOVEMBER + 10 * SECOND, tokens=(tokens(2**62, liar),)),
+        tick(NOVEMBER + 20 * SECOND, money(5), tokens=(tokens(2**63, liar),)),
+    )
+
+    assert days(path)[20261101].tokens == {(liar, "generation"): 2**63 - 1}
+
+
+def test_a_row_without_its_label_is_damage(path: Path, clock: StillClock) -> None:
+    """Told as such, not as a crash."""
+    posted(path, clock, tick(NOVEMBER + 10 * SECOND, money(5)))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM gpu")
+    connection.close()
+
+    with pytest.raises(LedgerError, match="a row refers to key 1, which is missing"):
+        days(path)

@@ -1,0 +1,208 @@
+"""Whatever is posted, and however it fails: history sums to the month's cells, to the picodollar."""
+
+import sqlite3
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.postings import PHASES, Held, Money, Postings, Segment, Slot, Tokens
+from exporter.ledger.history import Sums
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import KINDS
+from exporter.report import Owner
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    GPU_1,
+    HOUR,
+    NOBODY,
+    NOVEMBER,
+    SEARCH,
+    SECOND,
+    StillClock,
+    accrued,
+    filled,
+)
+
+FULL = sqlite3.OperationalError("database or disk is full")
+ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
+Outcome = Literal["written", "refused", "failed late"]
+
+parties = st.sampled_from([CHAT, SEARCH, NOBODY])
+slots = st.builds(Slot, parties, st.sampled_from(PHASES))
+gpus = st.sampled_from([GPU_0, GPU_1])
+entries = st.builds(
+    Money,
+    gpus,
+    st.sampled_from(["rent", "energy"]),
+    st.sampled_from(["configured", "estimate"]),
+    slots,
+    st.integers(-(10**9), 10**15),
+)
+holdings = st.builds(Held, gpus, slots, st.integers(0, 10 * SECOND), st.booleans())
+
+
+def local(instant: int, zone: str) -> str:
+    """The local date of an instant, by the library's own calendar."""
+    return datetime.fromtimestamp(instant // SECOND, UTC).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")
+
+
+@st.composite
+def ticks(draw: st.DrawFn) -> list[Postings]:
+    """Ticks of a few segments, with long silences and steps back between, around the turn of two months.
+
+    The zone changes as a reload may change it; New York's clocks go back on the first of November.
+    """
+    found, now = [], NOVEMBER - 20 * HOUR
+    for _ in range(draw(st.integers(1, 10))):
+        now += draw(st.sampled_from([10 * SECOND, HOUR, 7 * HOUR, 26 * HOUR, 31 * 24 * HOUR, -30 * HOUR]))
+        zone = draw(st.sampled_from(ZONES))
+        segments = []
+        for number in range(draw(st.integers(0, 3))):
+            paid = tuple(draw(st.lists(entries, max_size=3)))
+            held = tuple(draw(st.lists(holdings, max_size=2)))
+            start = now - (3 - number) * 5 * SECOND
+            day = local(start, zone)
+            total = sum(entry.amount for entry in paid)
+            segments.append(Segment(start, start + 5 * SECOND, day[:7], day, total, paid, held))
+        moved = st.builds(Tokens, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
+        told = tuple(draw(st.lists(moved, max_size=3)))
+        found.append(Postings(now, tuple(segments), told, seen=(CHAT,), day=local(now - 1, zone)))
+    return found
+
+
+def reckoned(posted: list[Postings]) -> dict[str, Counter[Any]]:
+    """Each family of a day, kept the plain way: by entry, with the day first in the key."""
+    names = ("cost", "held", "server_cost", "gpu_cost", "gpu_held", "tokens", "unpriced", "covered")
+    sums: dict[str, Counter[Any]] = {name: Counter() for name in names}
+    for one in posted:
+        for segment in one.segments:
+            day = segment.day
+            sums["covered"][day, ()] += segment.end - segment.start
+            for paid in segment.money:
+                who = paid.slot.party
+                owner = Owner(who.product, who.team, who.namespace, who.server)
+                sums["cost"][day, paid.slot] += paid.amount
+                sums["server_cost"][day, (owner, paid.component, paid.price_basis)] += paid.amount
+                sums["gpu_cost"][day, (paid.gpu, paid.component)] += paid.amount
+            for held in segment.held:
+                sums["held"][day, held.slot] += held.duration
+                sums["gpu_held"][day, held.gpu] += held.duration
+                sums["unpriced"][day, (held.gpu, held.slot.party)] += 0 if held.priced else held.duration
+        for moved in one.tokens:
+            sums["tokens"][one.day, (moved.party, moved.kind)] += moved.count
+    return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
+
+
+def told(days: dict[int, Sums]) -> dict[str, Counter[Any]]:
+    """History in the form of the reckoning. A row that money and its return left at 0 says nothing."""
+    return {
+        name: Counter(
+            filled(
+                {
+                    (f"{day // 10_000}-{day // 100 % 100:02d}-{day % 100:02d}", key): value
+                    for day, sums in days.items()
+                    for key, value in getattr(sums, name).items()
+                }
+            )
+        )
+        for name in reckoned([])
+    }
+
+
+@pytest.mark.parametrize("cells", [2, 200])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    posted=ticks(),
+    outcomes=st.lists(st.sampled_from(["written", "written", "refused", "failed late"]), min_size=10),
+    reopened=st.sets(st.integers(0, 9)),
+)
+def test_history_sums_to_what_was_posted(
+    disk: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    cells: int,
+    posted: list[Postings],
+    outcomes: list[Outcome],
+    reopened: set[int],
+) -> None:
+    """Days hold exactly what was committed, and every grouping of a month sums to its cells.
+
+    Commits fail at random, before or after they reach the disk; a restart is a crash. With room for two
+    cells only, what waits is folded all the time.
+    """
+    monkeypatch.setattr("exporter.ledger.history.CELLS_WAITING", cells)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        disk.failure = None
+        ledger = Ledger.open(path, StillClock(), connect=disk)
+        kept: list[Postings] = []
+        on_disk: list[Postings] = []
+        waiting: list[Postings] = []
+        for number, (one, outcome) in enumerate(zip(posted, outcomes, strict=False)):
+            waiting.append(one)
+            disk.failure = None if outcome == "written" else FULL
+            disk.late = outcome == "failed late"
+            ledger.post(one, accrued(*kept, *waiting))
+            if outcome != "refused":
+                on_disk = [*kept, *waiting]
+            if outcome == "written":
+                kept, waiting = [*kept, *waiting], []
+            if number in reopened:
+                ledger._store.close()  # type: ignore[union-attr]
+                ledger._lock.release()  # type: ignore[union-attr]
+                disk.failure, kept, waiting = None, list(on_disk), []
+                ledger = Ledger.open(path, StillClock(), connect=disk)
+        disk.failure = None
+        ledger.close()
+        kept += waiting
+
+        with LedgerReader.open(path) as reader:
+            assert told(dict(reader.days(0, 10**8) or {})) == reckoned(kept)
+            if cells == 200:
+                assert by_hour(reader) == filled(dict(hourly(kept)))
+            for month in ("2026-10", "2026-11", "2026-12", "2027-01"):
+                agree(reader, month)
+
+
+def by_hour(reader: LedgerReader) -> dict[Any, int]:
+    sums = reader.hours(-(10**7), 10**7) or {}
+    return filled({(hour, slot): value for hour, told in sums.items() for slot, value in told.cost.items()})
+
+
+def hourly(posted: list[Postings]) -> Counter[Any]:
+    sums: Counter[Any] = Counter()
+    for segment in (segment for one in posted for segment in one.segments):
+        for paid in segment.money:
+            sums[segment.start // HOUR, paid.slot] += paid.amount
+    return sums
+
+
+def agree(reader: LedgerReader, month: str) -> None:
+    """All groupings of a month's history equal its month-to-date cells, exactly."""
+    record = reader.month(month)
+    if month not in record.months:
+        return
+    sums = record.sums
+    assert sums is not None
+    cells: Counter[Any] = Counter()
+    bases: Counter[Any] = Counter()
+    by_phase: Counter[Any] = Counter()
+    by_component: Counter[Any] = Counter()
+    for cell, amount in record.cells.items():
+        cells[cell.product, cell.team] += amount
+        bases[cell.product, cell.team, cell.price_basis] += amount
+    for slot, amount in sums.cost.items():
+        by_phase[slot.party.product, slot.party.team] += amount
+    for (owner, _component, basis), amount in sums.server_cost.items():
+        by_component[owner.product, owner.team, basis] += amount
+    assert filled(dict(by_phase)) == filled(dict(cells))
+    assert filled(dict(by_component)) == filled(dict(bases))
+    assert sum(sums.gpu_cost.values()) == sum(cells.values())

@@ -1,0 +1,93 @@
+"""Files of other releases. `fixtures/schema-1.db` is what the release before history left behind: 7 ticks.
+
+`fixtures/schema-1.sql` is every statement that it says to a ledger which is there.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.report import MonthKey
+from tests.ledger.ledger_ticks import NOVEMBER, Reckoning, StillClock, accrued, numbered
+
+FIXTURES = Path(__file__).parent / "fixtures"
+MONTHS = ("2026-11",)
+CHAT_CELL = MonthKey("chat", "assistants", "configured", "2026-11")
+
+
+def of_the_release_before(path: Path) -> Path:
+    shutil.copy(FIXTURES / "schema-1.db", path)
+    return path
+
+
+def test_the_ledger_of_the_release_before_opens_and_goes_on(path: Path, clock: StillClock) -> None:
+    """Totals, id and state are as they were left; the next tick adds to them."""
+    ledger = Ledger.open(of_the_release_before(path), clock)
+    ledger.post(numbered(8), accrued(*map(numbered, range(1, 9))))
+    books = ledger.books(NOVEMBER, MONTHS)
+    ledger.close()
+
+    expected = Reckoning()
+    for number in range(1, 9):
+        expected.add(numbered(number))
+    assert (ledger.id, ledger.problem) == ("11111111-2222-4333-8444-555555555555", "")
+    assert (expected.differences(books), books.residual) == ({}, 0)
+
+
+def test_a_ledger_without_history_says_so_until_it_is_written(path: Path, clock: StillClock) -> None:
+    """Read only, nothing is made; from the first tick on there is history, of what came since."""
+    with LedgerReader.open(of_the_release_before(path)) as reader:
+        before = reader.month("2026-11")
+        assert (reader.days(0, 10**8), reader.hours(0, 10**7)) == (None, None)
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(8), accrued(*map(numbered, range(1, 9))))
+    ledger.close()
+    with LedgerReader.open(path) as reader:
+        after = reader.month("2026-11")
+
+    # 1 + ... + 7 = 28 picodollars beside the 7 millions; then 8 more and a million.
+    assert (before.sums, before.cells[CHAT_CELL], before.months) == (None, 7_000_028, ("2026-11",))
+    assert after.cells[CHAT_CELL] == 8_000_036
+    assert after.sums is not None
+    assert sum(after.sums.cost.values()) == 1_000_008 + 7
+
+
+def test_the_release_before_reads_and_writes_a_ledger_of_this_one(path: Path, clock: StillClock) -> None:
+    """All that it says is understood, and nothing in the file forbids it."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    ledger.close()
+    statements = (FIXTURES / "schema-1.sql").read_text(encoding="utf-8").split(";\n")[:-1]
+    with closing(sqlite3.connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (reader,) = connection.execute("SELECT value FROM meta WHERE key = 'reader'").fetchone()
+        for statement in statements:
+            # A plan is made of every column and conflict target that the statement names.
+            connection.execute(f"EXPLAIN {statement}", [1] * statement.count("?"))
+
+    # It refuses only where both are above the 1 that it knows.
+    assert min(version, reader) == 1
+    assert len(statements) == 46
+
+
+def test_money_that_another_release_posted_in_between_is_not_in_history(
+    path: Path, clock: StillClock
+) -> None:
+    """A downgrade and an upgrade again: cells tell it, history keeps what this release posted."""
+    for numbers in ((1, 2), (4,)):
+        ledger = Ledger.open(path, clock)
+        for number in numbers:
+            ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+        ledger.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            chat = "WHERE product = (SELECT id FROM label WHERE text = 'chat')"
+            if numbers == (1, 2):  # what the earlier release would do to the month's cell at tick 3
+                connection.execute(f"UPDATE months SET picodollars = picodollars + 1000003 {chat}")  # noqa: S608
+    with LedgerReader.open(path) as reader:
+        record = reader.month("2026-11")
+
+    assert record.sums is not None
+    assert record.cells[CHAT_CELL] - sum(record.sums.cost.values()) == 1_000_003 - 3 * 7

@@ -1,0 +1,53 @@
+"""Rounded columns."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.reports.rounding import rounded
+
+
+def test_thirds_of_a_dollar_sum_to_a_dollar() -> None:
+    """33.33 + 33.33 + 33.34: the missing cent goes to the first of those that lost as much."""
+    assert rounded([3333, 3333, 3334], 100) == [33, 33, 34]
+    assert rounded([33_333, 33_333, 33_333], 1000) == [34, 33, 33]
+
+
+def test_the_cent_goes_to_whoever_lost_most() -> None:
+    """0.4 + 0.9 + 0.7 = 2."""
+    assert rounded([4, 9, 7], 10) == [0, 1, 1]
+
+
+def test_a_total_is_rounded_half_up() -> None:
+    """Also below zero, where up is towards zero."""
+    assert (rounded([15], 10), rounded([14], 10), rounded([-15], 10), rounded([-16], 10)) == (
+        [2],
+        [1],
+        [-1],
+        [-2],
+    )
+
+
+def test_a_refund_is_rounded_with_the_rest() -> None:
+    """10.06 - 3.17 = 6.89, in tenths 6.9."""
+    assert rounded([1006, -317], 10) == [101, -32]
+
+
+def test_a_part_is_not_told_larger_than_its_whole() -> None:
+    """Of 0.6 and 0.4 the first got the unit; so does its part, though the other's part lost more."""
+    assert rounded([6, 4], 10) == [1, 0]
+    assert rounded([3, 4], 10, [1, 0]) == [1, 0]
+    # Where all are full somebody has to take it.
+    assert rounded([3, 4], 10, [0, 0]) == [0, 1]
+
+
+def test_nothing_sums_to_nothing() -> None:
+    """No line, no total."""
+    assert rounded([], 100) == []
+
+
+@given(st.lists(st.integers(-(10**18), 10**18), max_size=40), st.sampled_from([2, 100, 10**10]))
+def test_a_column_sums_to_its_total_and_nobody_moves_by_a_unit(amounts: list[int], unit: int) -> None:
+    """The total is the nearest unit; what was whole stays."""
+    wholes = rounded(amounts, unit)
+    assert -unit < 2 * (sum(wholes) * unit - sum(amounts)) <= unit
+    assert all(abs(whole * unit - amount) < unit for whole, amount in zip(wholes, amounts, strict=True))
