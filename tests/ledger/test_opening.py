@@ -307,7 +307,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_daemon_waits_and_then_names_the_first(
     path: Path, clock: StillClock, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Told at once; after thirty seconds by the clock an error with the pid. The first's ledger is untouched."""
+    """Told at once; an error with the pid after thirty seconds. The first's ledger is untouched."""
     said = (
         f"{path} is in use by process {holder.pid}: "
         "stop that one, or give this one a --ledger.path of its own"
