@@ -11,6 +11,7 @@ from exporter import __version__
 from exporter.cli import logs
 from exporter.exposition.address import AddressError, parse_address
 
+PROGRAM: Final = "inference-cost-exporter"
 DEFAULT_ADDRESS: Final = ":9844"
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
@@ -26,7 +27,12 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    chosen = _parser().parse_args(_with_verb(sys.argv[1:] if arguments is None else list(arguments)))
+    chosen, unknown = _parser().parse_known_args(
+        _with_verb(sys.argv[1:] if arguments is None else list(arguments))
+    )
+    if unknown:
+        hint = "" if unknown[0].startswith("-") else " (a verb stands before its flags)"
+        chosen.parser.error(f"unknown here: {' '.join(unknown)}{hint}")
     logs.set_up(chosen.log_level, chosen.log_format)
     try:
         status: int = chosen.run(chosen)
@@ -46,17 +52,19 @@ def _with_verb(arguments: list[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="inference-cost-exporter",
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [FLAGS OF THE DAEMON]\n       {PROGRAM} VERB [FLAGS OF THE VERB]",
         description="What your own LLM inference costs: dollars per server, model and token, for Prometheus.",
-        epilog=EXIT_CODES,
+        epilog=f"flags of the daemon, which runs without a verb:\n{_flags_of_the_daemon()}\nexamples:\n"
+        f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
+        f"{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"inference-cost-exporter {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog=PROGRAM)
 
     serve = _verb(verbs, "serve", "run the daemon (the default)", "--config.file=/etc/ice.yaml")
-    _common(serve)
-    _listen(serve)
+    _daemon(serve)
     serve.set_defaults(run=_serve)
 
     demo = _verb(verbs, "demo", "run on a simulated host of 8 GPUs: no GPU, no configuration", "")
@@ -134,9 +142,27 @@ def _verb(
         epilog=f"example:\n  {command}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _logs(verb)
+    verb.set_defaults(parser=verb)
+    return verb
+
+
+def _flags_of_the_daemon() -> str:
+    """The lines of its help that tell its flags."""
+    flags = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
+    _daemon(flags)
+    _logs(flags)
+    return flags.format_help().partition("\n")[2]
+
+
+def _daemon(verb: argparse.ArgumentParser) -> None:
+    _common(verb)
+    _listen(verb)
+
+
+def _logs(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info")
     verb.add_argument("--log.format", dest="log_format", choices=logs.FORMATS, default="logfmt")
-    return verb
 
 
 def _config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -153,7 +179,11 @@ def _config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
 def _common(verb: argparse.ArgumentParser) -> None:
     _config(verb)
     verb.add_argument(
-        "--ledger.path", dest="ledger_path", type=Path, metavar="FILE", help="where the books are kept"
+        "--ledger.path",
+        dest="ledger_path",
+        type=_absolute,
+        metavar="FILE",
+        help="where the books are kept: a path from / on",
     )
 
 
@@ -166,6 +196,14 @@ def _listen(verb: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help=f"address to serve on (default {DEFAULT_ADDRESS})",
     )
+
+
+def _absolute(text: str) -> Path:
+    """A path from / on, as the configuration asks for: a daemon's folder is nobody's choice."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise argparse.ArgumentTypeError(f"{text!r} is no absolute path; write {path.absolute()}")
+    return path
 
 
 def _address(text: str) -> str:

@@ -21,7 +21,11 @@ def demo(listen_address: str) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    set_up = stage(SystemClock(), Footprint(), build())
+
+    def published() -> None:
+        web.prepare()
+
+    set_up = stage(SystemClock(), Footprint(), build(), published)
     told = threading.Event()
     web = WebServer(
         listen_address,
@@ -39,7 +43,7 @@ def demo(listen_address: str) -> int:
     replay(set_up)
     logging.disable(logging.NOTSET)
     told.set()
-    sys.stdout.write(invitation(web.url.rstrip("/")))
+    sys.stdout.write(invitation(web.url.rstrip("/"), set_up.sampler.tick()))
     sys.stdout.flush()
     set_up.sampler.run(stop)
     web.close()

@@ -10,10 +10,10 @@ from exporter.cli.endpoints import Endpoints
 from exporter.cli.serve import terms_of
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
-from exporter.ledger.ledger import LedgerError
-from exporter.ledger.reader import LedgerReader
+from exporter.ledger.inspection import inspect
 from exporter.readings import MustRestartError, ServerReading
 from exporter.reports import doctor as report
+from exporter.reports.diagnosis import Answer, Asked
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -39,25 +39,18 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     except MustRestartError as error:
         gpus, problem, answers = None, str(error), []
     servers = tuple(
-        (answer.reading or ServerReading(endpoint.key, endpoint.url, up=False), answer.problem)
+        Answer(
+            answer.reading or ServerReading(endpoint.key, endpoint.url, up=False),
+            "" if answer.health.up else answer.health.reason,
+            answer.problem,
+        )
         for endpoint, answer in zip(endpoints, answers, strict=False)
     )
-    ledger, ledger_problem = _ledger(ledger_path or config.ledger_path)
-    asked = report.Asked(gpus, problem, servers, ledger, ledger_problem)
+    ledger = inspect(ledger_path or config.ledger_path)
+    asked = Asked(gpus, problem, servers, ledger.state, ledger.problem)
     diagnosis = report.diagnose(config, terms_of(config, host_name()), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
     nvml.close()
     kept.close()
     return diagnosis.status
-
-
-def _ledger(path: Path) -> tuple[str, str]:
-    """What stands at the ledger's path, and what is wrong with it."""
-    if not path.exists():
-        return f"{path}: not there yet; the daemon makes it", ""
-    try:
-        with LedgerReader.open(path) as ledger:
-            return f"{path}: id {ledger.id}", ""
-    except LedgerError as error:
-        return str(path), str(error)

@@ -1,5 +1,6 @@
 """The daemon: wires sources, books, sampler and web server together, and stops them in order."""
 
+import contextlib
 import ctypes
 import logging
 import signal
@@ -19,7 +20,7 @@ from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.readings import MustRestartError, ServerKey
-from exporter.report import ConfigRow
+from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources import machine
@@ -72,46 +73,28 @@ def serve(flags: Flags) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         config = load(flags.config_file)
-        ledger = Ledger.open(flags.ledger_path or config.ledger_path, clock, stop)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return status.CONFIGURATION
-    except LedgerError as error:
-        _say("cannot open the ledger", error)
-        return status.FAILED
-    if ledger.problem:
-        log.warning("ledger", extra={"problem": ledger.problem})
-    for dropped in ledger.dropped:
-        log.warning("ledger", extra={"problem": dropped})
-    try:
-        return _Daemon(flags, config, ledger, clock).run(stop)
-    finally:
-        ledger.close()
+    return _Daemon(flags, config, clock).run(stop)
 
 
 class _Daemon:
-    """One run of the daemon."""
+    """One run of the daemon. It listens first: one that cannot leaves no ledger behind."""
 
-    def __init__(self, flags: Flags, config: Config, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, flags: Flags, config: Config, clock: Clock) -> None:
         self._flags = flags
         self._clock = clock
         self._config = config
         self._loaded = clock.wall()
+        self._ledger: Ledger | None = None
+        self._sampler: Sampler | None = None
+        self._succeeded = True
         self._reloading = threading.Lock()
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
-        self._sampler = Sampler(
-            clock,
-            self._gatherer,
-            self._nvml,
-            ledger,
-            Footprint(),
-            self._plan(succeeded=True),
-            self._prepare,
-            machine.identity(),
-        )
-        self._web = WebServer(flags.listen_address, self._sampler.current, clock, self.reload, build())
+        self._web = WebServer(flags.listen_address, self._current, clock, self.reload, build())
 
     def run(self, stop: threading.Event) -> int:
         """Serve and tick until stopped; returns the exit status."""
@@ -122,7 +105,10 @@ class _Daemon:
             _say("cannot listen", error)
             return status.FAILED
         try:
-            self._sampler.run(stop)
+            self._begin(stop).run(stop)
+        except LedgerError as error:
+            _say("cannot open the ledger", error)
+            return status.FAILED
         except MustRestartError as error:
             _say("must be restarted", error)
             return status.FAILED
@@ -131,14 +117,42 @@ class _Daemon:
             self._gatherer.close()
             self._nvml.close()
             self._endpoints.close()
+            if self._ledger is not None:
+                self._ledger.close()
         log.info("stopped")
         return status.OK
+
+    def _begin(self, stop: threading.Event) -> Sampler:
+        """Open the books, and make what turns the crank.
+
+        Raises:
+            LedgerError: the ledger cannot be used as it is.
+        """
+        ledger = Ledger.open(self._flags.ledger_path or self._config.ledger_path, self._clock, stop)
+        self._ledger = ledger
+        for problem in filter(None, (ledger.problem, *ledger.dropped)):
+            log.warning("ledger", extra={"problem": problem})
+        with self._reloading:  # the wait for the ledger may have seen a reload
+            self._sampler = Sampler(
+                self._clock,
+                self._gatherer,
+                self._nvml,
+                ledger,
+                Footprint(),
+                self._plan(succeeded=self._succeeded),
+                self._prepare,
+                machine.identity(),
+            )
+            return self._sampler
+
+    def _current(self) -> Report | None:
+        return None if self._sampler is None else self._sampler.current()
 
     def _prepare(self) -> None:
         self._web.prepare()
 
     def reload(self) -> None:
-        """Swap the configuration whole, or keep the old one.
+        """Swap the configuration whole, or keep the old one; the log tells either.
 
         Raises:
             ConfigError: the file is not a configuration; the message says where.
@@ -146,21 +160,25 @@ class _Daemon:
         with self._reloading:
             try:
                 config = load(self._flags.config_file)
-            except ConfigError:
-                self._sampler.plan(self._plan(succeeded=False))
+            except ConfigError as error:
+                _say("configuration not reloaded; the old one stays", error)
+                self._go_by(succeeded=False)
                 raise
             if config.ledger_path != self._config.ledger_path:
                 log.warning("ledger.path changes at a restart only")
             self._config, self._loaded = config, self._clock.wall()
             self._gatherer.deadline = min(config.interval, LONGEST_READ)
-            self._sampler.plan(self._plan(succeeded=True))
+            self._go_by(succeeded=True)
             log.info("configuration reloaded", extra={"hash": config.hash})
 
     def _reload_quietly(self) -> None:
-        try:
+        with contextlib.suppress(ConfigError):  # told already
             self.reload()
-        except ConfigError as error:
-            _say("configuration not reloaded; the old one stays", error)
+
+    def _go_by(self, *, succeeded: bool) -> None:
+        self._succeeded = succeeded
+        if self._sampler is not None:
+            self._sampler.plan(self._plan(succeeded=succeeded))
 
     def _plan(self, *, succeeded: bool) -> Plan:
         setting = Setting(
@@ -172,7 +190,7 @@ class _Daemon:
         return Plan(setting, self._endpoints.of(self._config))
 
     def _was_busy(self, key: ServerKey) -> bool:
-        return self._sampler.was_busy(key)
+        return self._sampler is None or self._sampler.was_busy(key)
 
 
 def _say(what: str, error: Exception) -> None:

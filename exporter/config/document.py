@@ -18,6 +18,8 @@ FILE_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 16
 MOST_NODES: Final = 100_000
 
+QUOTE: Final = 'put quotes around a pattern that begins with *: "*H100*"'
+
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_INDENT = re.compile(r"^ *(\t)", re.MULTILINE)
@@ -91,6 +93,9 @@ def document(data: bytes) -> Node | None:
     try:
         return _tree(_events(text))
     except yaml.MarkedYAMLError as error:
+        if "alias" in (error.context or "") and error.context_mark:
+            begins = _place(error.context_mark)
+            raise NotAllowedError(begins, f"is not YAML: a value cannot begin with *; {QUOTE}") from None
         words = ": ".join(part for part in (error.context, error.problem) if part)
         place = _place(error.problem_mark) if error.problem_mark else None
         raise NotAllowedError(place, f"is not YAML: {words}") from None
@@ -131,7 +136,8 @@ def _events(text: str) -> Iterator[yaml.Event]:
             if documents > 1:
                 raise NotAllowedError(place, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
-            raise NotAllowedError(place, f"alias *{event.anchor}: write the value out; aliases are not taken")
+            told = f"alias *{event.anchor}: write the value out; aliases are not taken"
+            raise NotAllowedError(place, f"{told}; {QUOTE}")
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
                 raise NotAllowedError(place, f"anchor &{event.anchor}: remove it; anchors are not taken")

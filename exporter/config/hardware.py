@@ -96,6 +96,8 @@ PRICES = Key(
 def _hosts_say_their_gpus(block: Block) -> bool:
     """A price per host needs the number of GPUs; a price per GPU has no use for it."""
     of_host = PER_HOST_HOUR in block
+    if of_host and (PER_GPU_HOUR in block or PRICES in block):
+        return True  # two prices, which has been told; which of them stays is not known
     read = block.get(PRICES)
     if read is not None:
         of_host = any(price.gpus == PER_HOST for price in read)
@@ -232,7 +234,10 @@ OWNED = Key(
     Table(
         OWNED_KEYS,
         _owned,
-        (exactly_one(PURCHASE_PER_HOST, PURCHASE_PER_GPU), together(PURCHASE_PER_HOST, GPUS_PER_HOST)),
+        (
+            exactly_one(PURCHASE_PER_HOST, PURCHASE_PER_GPU),
+            together(PURCHASE_PER_HOST, GPUS_PER_HOST, PURCHASE_PER_GPU),
+        ),
     ),
     "Owned hardware: its purchase written off over its life, support and insurance beside it.",
 )

@@ -140,6 +140,8 @@ class Table(Generic[T_co]):
                 good = False
                 best = nearest(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
+                if number := _cut_by_a_comma(block.node, name):
+                    hint = f"if {number} is one number, write it with a point: {number.replace(',', '.')}"
                 block.meant.update([best] if best else [])
                 block.walk.problems.note(place, dotted(block.path, shown(name)[1:-1]), f"unknown key; {hint}")
         for place, fault in block.node.faults:
@@ -221,6 +223,17 @@ def found(node: Node) -> str:
     return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
 
 
+def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:
+    """The number that a decimal comma has made a value and a key of: {a: 2,50} is a: 2 and a key 50."""
+    names = list(mapping.entries)
+    _, value = mapping.entries[name]
+    before = names.index(name) - 1
+    if before < 0 or not (name.isdecimal() and isinstance(value, Scalar) and value.empty):
+        return None
+    _, whole = mapping.entries[names[before]]
+    return f"{whole.text},{name}" if isinstance(whole, Scalar) and whole.text.isdecimal() else None
+
+
 def missing(key: Key[object]) -> str:
     """What to say of a key that is needed and not given."""
     sentence = key.help.partition(". ")[0].removesuffix(".")
@@ -260,11 +273,11 @@ def exactly_one(*keys: Key[object]) -> Rule:
     return rule
 
 
-def together(key: Key[object], needed: Key[object]) -> Rule:
-    """A rule: two keys are given both or neither."""
+def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
+    """A rule: two keys are given both or neither. Where `other` stands beside `key`, that is the problem."""
 
     def rule(block: Block) -> bool:
-        if (key in block) == (needed in block):
+        if (key in block) == (needed in block) or (key in block and other in block):
             return True
         if needed.name in block.meant or key.name in block.meant:
             return False

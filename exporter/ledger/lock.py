@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.ledger.errors import LedgerLockedError
 from exporter.units import NANOSECONDS_PER_SECOND
+
+log = logging.getLogger(__name__)
 
 ADVICE: Final = "stop that one, or give this one a --ledger.path of its own"
 
@@ -57,9 +60,32 @@ class Lock:
             self._descriptor = None
 
 
+def holder(ledger: Path) -> str:
+    """The process that has a ledger now, "unknown" where it cannot be told; empty when none has.
+
+    Makes nothing: a ledger without its lock's file is nobody's.
+    """
+    try:
+        descriptor = os.open(f"{ledger}.lock", os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _owner(descriptor)
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return ""
+
+
 def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event, advice: str) -> None:
     waited = 0
     while not _locked(descriptor):
+        if waited == 0 and not stop.is_set():
+            held = f"held by process {_owner(descriptor)}, up to {WAIT_SECONDS} s"
+            log.warning("waiting for the ledger, %s", held, extra={"path": str(ledger)})
         if waited == WAIT_SECONDS or clock.wait(stop, NANOSECONDS_PER_SECOND):
             raise LedgerLockedError(f"{ledger} is in use by process {_owner(descriptor)}: {advice}")
         waited += 1

@@ -77,13 +77,17 @@ class LedgerReader:
     ) -> None:
         self.close()
 
+    def _mode(self) -> str:
+        """Read only. SQLite would still make the files of a log that nobody has open now, as this user's."""
+        return "?mode=ro" if Path(f"{self._path}-wal").exists() else "?mode=ro&immutable=1"
+
     def _contents(self) -> Contents:
         return self._answer(contents.read)
 
     def _answer(self, read: Callable[[sqlite3.Connection], T]) -> T:
         try:
             with contents.failures(self._path):
-                connection = schema.connect(self._path.absolute().as_uri() + "?mode=ro")
+                connection = schema.connect(self._path.absolute().as_uri() + self._mode())
                 with closing(connection):
                     contents.check(connection, self._path)
                     return read(connection)

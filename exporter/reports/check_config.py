@@ -45,6 +45,20 @@ def _lines(config: Config) -> Iterator[str]:
     )
     yield from _section("ownership", owners, "no rule: everything is unassigned")
     yield from _section("split", map(_split, config.split or (SplitRule(),)), "")
+    yield from (f"warning: {warning}" for warning in _warnings(config))
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    """What is allowed and hardly meant."""
+    if not config.hardware:
+        yield "no hardware is given: nothing is priced, and the cost of every GPU is absent"
+    if not config.servers:
+        yield "no server is configured: the money of every GPU is unallocated"
+    if config.budgets and all(budget.product for budget in config.budgets):
+        yield (
+            "no budget is without a product: the fleet alerts compare with that one, and they stay silent; "
+            "add one like {name: fleet, dollars_per_month: 27000}"
+        )
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:

@@ -1,99 +1,19 @@
 """What would be metered, at which price and from where, and whether the money would be right. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from collections.abc import Iterable
+from dataclasses import asdict
 
 from exporter.config.settings import Config
 from exporter.cost import attribution
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
-from exporter.readings import KINDS, GpuReading, Holder, ServerReading
-from exporter.sources.configured import holders, unknown_gpus
+from exporter.readings import KINDS, GpuReading, Holder
+from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
+from exporter.reports.findings import SILENT, findings
+from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
 from exporter.units import Instant
-
-Severity = Literal["note", "warning", "error"]
-EXIT_STATUS: Final[Mapping[Severity, int]] = {"note": 0, "warning": 1, "error": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to know (`note`), to look at (`warning`), or that makes money wrong (`error`)."""
-
-    severity: Severity
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class PriceLine:
-    """What an hour of one GPU costs under one component, and where that comes from."""
-
-    component: str
-    dollars_per_hour: float | None
-    source: str
-    as_of: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GpuLine:
-    """One GPU: what it is, who holds it, what it costs."""
-
-    index: int
-    gpu_model: str
-    uuid: str
-    up: bool
-    holders: tuple[str, ...]
-    prices: tuple[PriceLine, ...]
-    priced: bool
-
-    @property
-    def dollars_per_hour(self) -> float:
-        """All that is known of its price."""
-        return sum(price.dollars_per_hour or 0.0 for price in self.prices)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLine:
-    """One endpoint: whether it answers, and the tokens its counters hold."""
-
-    server: str
-    url: str
-    up: bool
-    engine: str
-    models: tuple[str, ...]
-    tokens: Mapping[str, int]
-    gpus: tuple[int, ...]
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the doctor was told by the sources; problems are in words, empty where there was none."""
-
-    gpus: tuple[GpuReading, ...] | None
-    gpu_problem: str
-    servers: tuple[tuple[ServerReading, str], ...]
-    ledger: str
-    ledger_problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The doctor's answer."""
-
-    gpus: tuple[GpuLine, ...]
-    servers: tuple[ServerLine, ...]
-    sums: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    ledger: str
-
-    @property
-    def status(self) -> int:
-        """0 fine, 1 warnings, 2 money would be wrong."""
-        return max((EXIT_STATUS[finding.severity] for finding in self.findings), default=0)
 
 
 def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagnosis:
@@ -101,15 +21,9 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     readings = asked.gpus or ()
     held = holders(config.servers, readings)
     gpus = tuple(_gpus(readings, held, terms, now))
-    servers = tuple(_server(reading, problem, held, readings) for reading, problem in asked.servers)
-    findings = [*_host(config, asked), *_about_gpus(gpus, terms.tariff.host), *_about_servers(servers)]
-    for name, absent in unknown_gpus(config.servers, readings).items():
-        if asked.gpus is not None:
-            told = ", ".join(map(str, absent))
-            findings.append(
-                Finding("error", f"server {name}: this host shows no GPU {told}: correct its `gpus`.")
-            )
-    return Diagnosis(gpus, servers, tuple(_sums(gpus, config)), tuple(findings), asked.ledger)
+    servers = tuple(_server(answer, held, readings) for answer in asked.servers)
+    found = tuple(findings(config, asked, gpus, servers, terms.tariff.host))
+    return Diagnosis(gpus, servers, tuple(_sums(gpus, config)), found, asked.ledger)
 
 
 def _gpus(
@@ -144,12 +58,12 @@ def _gpus(
             ),
             tuple(lines),
             price.priced,
+            reading.utilization_ratio,
         )
 
 
-def _server(
-    reading: ServerReading, problem: str, held: Iterable[Holder], gpus: tuple[GpuReading, ...]
-) -> ServerLine:
+def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> ServerLine:
+    reading = answer.reading
     tokens: dict[str, int] = {
         kind: round(sum(c.sign * c.value for c in reading.counters if c.quantity == kind))
         for kind in KINDS
@@ -165,48 +79,9 @@ def _server(
         reading.models,
         tokens,
         tuple(mine),
-        problem,
+        answer.reason,
+        answer.problem,
     )
-
-
-def _host(config: Config, asked: Asked) -> Iterable[Finding]:
-    if asked.gpus is None:
-        yield Finding("error", f"NVML cannot be read: {asked.gpu_problem}")
-    elif not asked.gpus:
-        yield Finding("error", "NVML shows no GPU on this host.")
-    if asked.ledger_problem:
-        yield Finding("warning", f"ledger: {asked.ledger_problem}")
-    if config.path is None:
-        yield Finding("note", "no configuration file: give one with --config.file.")
-    if not config.servers:
-        yield Finding(
-            "warning",
-            "no server is configured: all GPU money would be `unallocated`. Add:\n"
-            '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
-        )
-
-
-def _about_gpus(gpus: Iterable[GpuLine], host: str) -> Iterable[Finding]:
-    for gpu in gpus:
-        if not gpu.up:
-            yield Finding("warning", f"GPU {gpu.index} cannot be read: it is paid for, as idle.")
-        if not gpu.priced:
-            yield Finding(
-                "error",
-                f"GPU {gpu.index} ({gpu.gpu_model}) has no price on host {host}: its cost is absent. Add:\n"
-                f'    hardware: [{{match: {{gpu_model: "{gpu.gpu_model}"}}, '
-                "rented: {dollars_per_gpu_hour: PRICE}}]",
-            )
-        if "unallocated" in gpu.holders:
-            yield Finding("note", f"GPU {gpu.index} is held by no configured server: `unallocated`.")
-
-
-def _about_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
-    for server in servers:
-        if not server.up:
-            yield Finding("warning", f"server {server.server} does not answer: {server.problem}")
-        elif not server.tokens:
-            yield Finding("warning", f"server {server.server} tells no tokens: its busy money is `other`.")
 
 
 def _sums(gpus: tuple[GpuLine, ...], config: Config) -> Iterable[str]:
@@ -230,18 +105,16 @@ def text(diagnosis: Diagnosis) -> str:
     """The answer for a terminal."""
     lines = ["GPUs"]
     for gpu in diagnosis.gpus:
-        state = "" if gpu.up else "  CANNOT BE READ"
+        state = ("" if gpu.priced else "  no price") + ("" if gpu.up else "  CANNOT BE READ")
         lines.append(f"  {gpu.index}  {gpu.gpu_model}  {gpu.uuid}  held by {', '.join(gpu.holders)}{state}")
         for price in gpu.prices:
             amount = "unknown" if price.dollars_per_hour is None else f"{price.dollars_per_hour:.6f}"
             origin = " ".join(filter(None, (price.source, price.as_of, price.note)))
             lines.append(f"       {price.component:<14}{amount:>12} dollars per hour   {origin}")
-        if not gpu.priced:
-            lines.append("       no price")
     lines.append("Servers")
     for server in diagnosis.servers:
         gpus = ", ".join(map(str, server.gpus)) or "none"
-        state = server.engine or "unknown engine" if server.up else "DOES NOT ANSWER"
+        state = server.engine or "unknown engine" if server.up else _failure(server)
         lines.append(f"  {server.server}  {server.url}  {state}  GPUs {gpus}")
         if server.models:
             lines.append(f"       models: {', '.join(server.models)}")
@@ -255,6 +128,16 @@ def text(diagnosis: Diagnosis) -> str:
     if not diagnosis.findings:
         lines.append("  none")
     return "\n".join(lines) + "\n"
+
+
+def _failure(server: ServerLine) -> str:
+    if server.reason in SILENT:
+        return "DOES NOT ANSWER"
+    if server.reason in {"http_status", "redirect"}:
+        return f"ANSWERS {server.problem.rpartition(' ')[2]}"
+    if server.reason == "not_recognized":
+        return "ANSWERS WITH ANOTHER PAGE"
+    return "CANNOT BE READ"
 
 
 def as_json(diagnosis: Diagnosis) -> str:

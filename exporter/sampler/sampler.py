@@ -15,6 +15,7 @@ from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Sourc
 from exporter.report import Books, ProcessRow, Report
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.health import Health
+from exporter.sampler.notices import Notices
 from exporter.sources.configured import holders
 from exporter.sources.gather import Gather, Gathered
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, seconds
@@ -110,6 +111,7 @@ class Sampler:
         self._state = ledger.state()
         self._problem = ledger.problem
         self._health = Health()
+        self._notices = Notices()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
         self._began = clock.elapsed()
@@ -169,6 +171,7 @@ class Sampler:
         self._report = report(
             plan.setting, frame, outcome, books, self._health.rows(), self._footprint.read()
         )
+        self._notices.note(plan.setting.config, self._report, frame)
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
         return self._report

@@ -26,5 +26,9 @@ def unknown_gpus(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> dict[
     """GPUs that a server is said to hold and that this host does not show, by server name."""
     gpus = tuple(gpus)
     here: set[int | str] = {gpu.index for gpu in gpus} | {gpu.gpu.uuid for gpu in gpus}
-    missing = {server.name: [gpu for gpu in server.gpus or () if gpu not in here] for server in servers}
-    return {name: absent for name, absent in missing.items() if absent}
+    missing: dict[str, dict[int | str, None]] = {}
+    for server in servers:  # replicas have one name
+        absent = [gpu for gpu in server.gpus or () if gpu not in here]
+        if absent:
+            missing.setdefault(server.name, {}).update(dict.fromkeys(absent))
+    return {name: list(absent) for name, absent in missing.items()}

@@ -40,6 +40,18 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     assert f"inference-cost-exporter {verb}" in capsys.readouterr().out.split("example:")[1]
 
 
+def test_the_first_help_tells_the_daemons_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    """The daemon is what runs without a verb, so its flags and an example are there."""
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+
+    told = capsys.readouterr().out
+    assert left.value.code == 0
+    for flag in ("--config.file FILE", "--ledger.path FILE", "--web.listen-address ADDRESS", "--log.level"):
+        assert flag in told.partition("flags of the daemon, which runs without a verb:\n")[2]
+    assert "\n  inference-cost-exporter --config.file=/etc/ice.yaml\n" in told
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is that of the package."""
     with pytest.raises(SystemExit) as left:
@@ -55,7 +67,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--web.listen-address", "nowhere"], "expected :9844, 127.0.0.1:9844 or [::1]:9844"),
         (["--web.listen-address=:99999"], "listen address ':99999'"),
         (["--log.level=loud"], "invalid choice: 'loud'"),
-        (["serve", "--config.fil=x", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["serve", "--config.fil=x", "--nonsense"], "exporter serve: error: unknown here: --nonsense"),
+        (["--config.flie=x"], "exporter serve: error: unknown here: --config.flie=x"),
+        (["--log.level=info", "doctor"], "unknown here: doctor (a verb stands before its flags)"),
+        (["doctor", "--jsn"], "exporter doctor: error: unknown here: --jsn"),
+        (["ledger", "adopt", "--nonsense"], "exporter ledger adopt: error: unknown here: --nonsense"),
+        (["--ledger.path=ledger.db"], f"'ledger.db' is no absolute path; write {Path.cwd()}/ledger.db"),
         (["predict"], "invalid choice: 'predict'"),
         (["ledger"], "the following arguments are required: VERB"),
         (["check-config"], "the following arguments are required: --config.file"),

@@ -1,7 +1,8 @@
 """The demo runs the real pipeline, and what it tells in the terminal can be found on /metrics."""
 
+import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -103,13 +104,60 @@ def test_a_restart_counts_no_token_twice(told: Report) -> None:
     assert now <= 6.0 * 340 * 7 * 3600
 
 
-def test_the_invitation_names_what_is_there() -> None:
-    """Paths are those of the server, figures those of the configuration."""
-    words = invitation("http://127.0.0.1:9844")
+def test_the_invitation_names_what_is_there(told: Report) -> None:
+    """Paths are those of the server, figures those of the page: 1.10 and 8 x 9.20 / 720 h beside the rent."""
+    words = invitation("http://127.0.0.1:9844", told)
 
     assert set(re.findall(r"http://127\.0\.0\.1:9844(\S*)", words)) == {"/", "/metrics", "/cost.json"}
-    assert "55.04" in words
-    assert "27,000" in words
+    assert "It rents for 55.04 dollars an hour, plus 1.20 for network and storage.\n" in words
+    assert sum(told.rates.values()) == pytest.approx(55.04 + 1.20, abs=0.005)
+
+
+def of_month(told: Report, dollars_spent: int, projected: float) -> Report:
+    """The same report with other figures of the month."""
+    assert told.books is not None
+    (cell, *_) = (cell for cell in told.books.months if cell.month == "2026-11")
+    books = replace(told.books, months={cell: dollars_spent * 10**12})
+    return replace(told, books=books, projected={("", "2026-11"): projected})
+
+
+@pytest.mark.parametrize(
+    ("spent", "projected", "words"),
+    [
+        (27_001, 40_494.4, "has spent 27,001.00 dollars: it is past the budget of 27,000."),
+        (
+            1_000,
+            40_494.4,
+            "has spent 1,000.00 dollars and is heading for 40,494.40, past the budget of 27,000.",
+        ),
+        (
+            1_000,
+            26_000.0,
+            "has spent 1,000.00 dollars and is heading for 26,000.00, within the budget of 27,000.",
+        ),
+    ],
+)
+def test_the_month_is_told_as_it_stands(told: Report, spent: int, projected: float, words: str) -> None:
+    """A budget that is spent is not one that would be."""
+    assert f"\nIts month {words}\n" in invitation("http://127.0.0.1:9844", of_month(told, spent, projected))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> None:
+    """A log gets one line when it is done."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: terminal)
+    monkeypatch.setattr("sys.stderr", screen)
+    published: list[None] = []
+    set_up = stage(Noon(), Nothing(), Build("0", "", "3"), lambda: published.append(None))
+    replay(set_up)
+
+    told = screen.getvalue()
+    assert told.count("\n") == 1
+    assert ("%" in told) == terminal
+    assert terminal or told == "simulating the month so far: done\n"
+    # Noon of the 25th: 23.5 days of 2 hours a tick, a day of a minute a tick.
+    assert len(published) > 12 * 23 + 1000
 
 
 def test_the_demo_takes_the_hosts_clock() -> None:

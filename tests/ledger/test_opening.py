@@ -305,9 +305,9 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_daemon_waits_and_then_names_the_first(
-    path: Path, clock: StillClock, holder: subprocess.Popen[str]
+    path: Path, clock: StillClock, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Thirty seconds by the clock, then an error with the pid; the first's ledger is untouched."""
+    """Told at once; an error with the pid after thirty seconds. The first's ledger is untouched."""
     said = (
         f"{path} is in use by process {holder.pid}: "
         "stop that one, or give this one a --ledger.path of its own"
@@ -316,6 +316,7 @@ def test_a_second_daemon_waits_and_then_names_the_first(
         Ledger.open(path, clock)
 
     assert clock.waited == [SECOND] * 30
+    assert caplog.messages == [f"waiting for the ledger, held by process {holder.pid}, up to 30 s"]
 
 
 def test_a_second_daemon_takes_over_when_the_first_dies(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from exporter.reports.check_config import check_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -41,6 +43,57 @@ def test_the_defaults_are_ok() -> None:
     assert text.startswith("ok: defaults\ninterval: 10 s\ntime zone: UTC\n")
     assert "hardware: no rule: no GPU has a price\n" in text
     assert "fleet: 27000 dollars per month for everything\n" in text
+
+
+def warnings(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("warning: ")]
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", "interval: 10s\n"])
+def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content: str) -> None:
+    """It can be served, so the status is 0; nobody means it, so it is said."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(content)
+    status, text = check_config(path)
+
+    assert status == 0
+    assert warnings(text) == [
+        "warning: no hardware is given: nothing is priced, and the cost of every GPU is absent",
+        "warning: no server is configured: the money of every GPU is unallocated",
+    ]
+
+
+ONLY_PRODUCTS = (
+    "warning: no budget is without a product: the fleet alerts compare with that one, and they stay "
+    "silent; add one like {name: fleet, dollars_per_month: 27000}"
+)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "told"),
+    [
+        ("{name: chat, match: {product: chat}, dollars_per_month: 9000}", [ONLY_PRODUCTS]),
+        (
+            "{name: a, match: {product: a}, dollars_per_month: 9}, {name: fleet, dollars_per_month: 27000}",
+            [],
+        ),
+        ("", []),
+    ],
+)
+def test_budgets_of_products_only_leave_the_fleet_alerts_silent(
+    tmp_path: Path, budgets: str, told: list[str]
+) -> None:
+    """The fleet's alerts compare with the budget without a product. A whole configuration has no warning."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(
+        f"budgets: [{budgets}]\n"
+        "hardware: [{rented: {dollars_per_gpu_hour: 2}}]\n"
+        'servers: [{name: chat, url: "http://127.0.0.1:8000", gpus: all}]\n'
+    )
+    status, text = check_config(path)
+
+    assert status == 0
+    assert warnings(text) == told
 
 
 def test_a_bad_file_is_refused_with_its_problems(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The doctor says what would be metered, at which price, and whether the money would be right."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from exporter.config.settings import Config, Server
 from exporter.cost.policy import Terms
 from exporter.readings import CounterReading, Gpu, GpuReading, ServerKey, ServerReading
-from exporter.reports.doctor import Asked, Diagnosis, as_json, diagnose, text
+from exporter.reports.diagnosis import Answer, Asked, Diagnosis
+from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -33,7 +35,7 @@ ANSWER = ServerReading(
         CounterReading("gen", "m", "generation", 1481.0),
     ),
 )
-FINE = Asked(H100, "", ((ANSWER, ""),), "/var/lib/ledger.db: id 7", "")
+FINE = Asked(H100, "", (Answer(ANSWER),), "/var/lib/ledger.db: id 7", "")
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
@@ -49,9 +51,7 @@ def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand
         "8 x NVIDIA H100 80GB HBM3 at 6.880000 = 55.040000 dollars per hour",
         "55.040000 dollars per hour x 730 hours = 40,179.20 dollars a month",
     )
-    assert findings(diagnosis) == [
-        f"note: GPU {i} is held by no configured server: `unallocated`." for i in range(4, 8)
-    ]
+    assert findings(diagnosis) == ["note: GPUs 4 to 7 are held by no configured server: `unallocated`."]
 
 
 def test_tokens_are_those_that_would_be_counted() -> None:
@@ -81,11 +81,84 @@ def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> No
 
     assert diagnosis.status == 2
     assert diagnosis.sums == ()
-    assert findings(diagnosis)[0] == (
-        "error: GPU 0 (NVIDIA H100 80GB HBM3) has no price on host h1: its cost is absent. Add:\n"
-        '    hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
-        "rented: {dollars_per_gpu_hour: PRICE}}]"
-    )
+    assert findings(diagnosis) == [
+        (
+            "error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent. Add:\n"
+            '    hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
+            "rented: {dollars_per_gpu_hour: PRICE}}]"
+        ),
+        "note: GPUs 4 to 7 are held by no configured server: `unallocated`.",
+    ]
+    assert text(diagnosis).count("no price\n") == 8
+
+
+def test_models_without_a_price_are_told_each_with_its_count() -> None:
+    """One of them is one, and a priced model is not among them."""
+    mixed = (*H100[:2], GpuReading(Gpu("GPU-8", "NVIDIA L4"), 2), *H100[3:5])
+    tariff = Tariff("h1", (Hardware(HardwareMatch(uuid="GPU-0"), RENTED, "hardware[0].rented"),))
+    diagnosis = diagnose(CONFIG, Terms(tariff), Asked(mixed, "", (), "", ""), NOW)
+
+    told = [finding.split(" on host")[0] for finding in findings(diagnosis) if "no price" in finding]
+
+    assert told == ["error: 3 x NVIDIA H100 80GB HBM3 have no price", "error: 1 x NVIDIA L4 has no price"]
+
+
+def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
+    """Somebody works there, and nobody would pay. At most 1 % is idle."""
+    ratios = (0.9, 0.9, 0.9, 0.9, 0.5, 0.01, 0.7, None)
+    gpus = tuple(replace(gpu, utilization_ratio=ratio) for gpu, ratio in zip(H100, ratios, strict=True))
+    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(gpus, "", (Answer(ANSWER),), "", ""), NOW)
+
+    assert diagnosis.status == 1
+    assert findings(diagnosis) == [
+        (
+            "warning: GPUs 4, 6 are busy and held by no configured server: `unallocated`. "
+            "Add whoever works there to `servers`, or correct the `gpus` of one."
+        ),
+        "note: GPUs 5, 7 are held by no configured server: `unallocated`.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "problem", "state", "finding"),
+    [
+        (
+            "connection",
+            f"{URL}: Connection refused",
+            "DOES NOT ANSWER",
+            f"server chat does not answer: {URL}: Connection refused",
+        ),
+        (
+            "http_status",
+            f"{URL}: answers with HTTP status 404",
+            "ANSWERS 404",
+            (
+                f"server chat: {URL}: answers with HTTP status 404. "
+                "Correct its `url`, or switch on the metrics of its engine."
+            ),
+        ),
+        (
+            "not_recognized",
+            f"{URL}: answers with a page of no known engine",
+            "ANSWERS WITH ANOTHER PAGE",
+            (
+                f"server chat: {URL}: answers with a page of no known engine. "
+                "Correct its `url`, or switch on the metrics of its engine."
+            ),
+        ),
+        ("tls", "no trust", "CANNOT BE READ", "server chat cannot be read: no trust"),
+    ],
+)
+def test_silence_is_told_apart_from_a_wrong_answer(
+    reason: str, problem: str, state: str, finding: str
+) -> None:
+    """Each has another remedy."""
+    answer = Answer(ServerReading(ServerKey("", "chat"), URL, up=False), reason, problem)
+    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(H100, "", (answer,), "", ""), NOW)
+
+    assert diagnosis.status == 1
+    assert f"warning: {finding}" in findings(diagnosis)
+    assert f"  chat  {URL}  {state}  GPUs 0, 1, 2, 3\n" in text(diagnosis)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +168,7 @@ def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> No
         (Asked((), "", (), "", ""), 2, "error: NVML shows no GPU on this host."),
         (Asked(H100, "", (), "", "disk is read-only"), 1, "warning: ledger: disk is read-only"),
         (
-            Asked(H100, "", ((ServerReading(ServerKey("", "chat"), URL, up=False), "refused"),), "", ""),
-            1,
-            "warning: server chat does not answer: refused",
-        ),
-        (
-            Asked(H100, "", ((ServerReading(ServerKey("", "chat"), URL, up=True), ""),), "", ""),
+            Asked(H100, "", (Answer(ServerReading(ServerKey("", "chat"), URL, up=True)),), "", ""),
             1,
             "warning: server chat tells no tokens: its busy money is `other`.",
         ),
@@ -128,10 +196,10 @@ def test_a_lost_gpu_is_paid_for() -> None:
     """It is a warning, and its price stands in the sum."""
     lost = (GpuReading(H100[0].gpu, 0, up=False), *H100[1:])
 
-    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(lost, "", ((ANSWER, ""),), "", ""), NOW)
+    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(lost, "", (Answer(ANSWER),), "", ""), NOW)
 
     assert diagnosis.status == 1
-    assert "warning: GPU 0 cannot be read: it is paid for, as idle." in findings(diagnosis)
+    assert "warning: GPU 0 cannot be read: paid for, as idle." in findings(diagnosis)
     assert diagnosis.sums[0].startswith("8 x ")
 
 

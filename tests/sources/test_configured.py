@@ -44,4 +44,7 @@ def test_a_gpu_that_is_not_here_is_told() -> None:
     servers = [server("a", (3, 4)), server("b", (0,))]
 
     assert unknown_gpus(servers, GPUS) == {"a": [4]}
+    assert unknown_gpus([server("a", (3, 4)), server("a", (1, 4, 9)), server("a", (0,))], GPUS) == {
+        "a": [4, 9]
+    }
     assert [holder.uuid for holder in holders(servers, GPUS)] == ["GPU-3", "GPU-0"]

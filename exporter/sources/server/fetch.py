@@ -49,15 +49,18 @@ class Deadline:
 class Fetcher:
     """Reads bodies from one endpoint: by the shared client, or by its own one where it is https."""
 
-    def __init__(self, client: httpx.Client, bearer_token_file: Path | None, ca_file: Path | None) -> None:
+    def __init__(
+        self, client: httpx.Client, endpoint: str, bearer_token_file: Path | None, ca_file: Path | None
+    ) -> None:
         self._shared = client
+        self._endpoint = endpoint
         self._secure: httpx.Client | None = None
         self._ca_file = ca_file
         self._ca_version: tuple[int, int] | None = None
         self._token = None if bearer_token_file is None else TokenFile(bearer_token_file)
 
     def get(self, url: httpx.URL, deadline: Deadline, limit: int) -> Answer:
-        """Read one body of at most `limit` bytes.
+        """Read one body of at most `limit` bytes. Errors name the endpoint as it was configured.
 
         Raises:
             ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `http_status`,
@@ -76,12 +79,12 @@ class Fetcher:
                 follow_redirects=False,
                 extensions={"trace": _watch(deadline)},
             ) as response:
-                return Answer(_body(response, url, deadline, limit), dict(response.headers))
+                return Answer(_body(response, self._endpoint, deadline, limit), dict(response.headers))
         except httpx.TimeoutException as failure:
-            raise ReadFailedError("timeout", f"{url}: {type(failure).__name__}") from failure
+            raise ReadFailedError("timeout", f"{self._endpoint}: {type(failure).__name__}") from failure
         except httpx.RequestError as failure:
             reason = "tls" if _is_tls(failure) else "connection"
-            raise ReadFailedError(reason, f"{url}: {failure}") from failure
+            raise ReadFailedError(reason, f"{self._endpoint}: {failure}") from failure
 
     def close(self) -> None:
         """Close the endpoint's own client, if it has one."""
@@ -110,10 +113,10 @@ class Fetcher:
         return status.st_mtime_ns, status.st_ino
 
 
-def _body(response: httpx.Response, url: httpx.URL, deadline: Deadline, limit: int) -> bytes:
+def _body(response: httpx.Response, url: str, deadline: Deadline, limit: int) -> bytes:
     if response.status_code != httpx.codes.OK:
         reason = "redirect" if response.is_redirect else "http_status"
-        raise ReadFailedError(reason, f"{url}: HTTP status {response.status_code}")
+        raise ReadFailedError(reason, f"{url}: answers with HTTP status {response.status_code}")
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         # It was not asked for, and a small body may expand to any size.

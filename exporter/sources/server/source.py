@@ -31,6 +31,8 @@ TIMEOUT_SECONDS: Final = 3.0
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
+UNKNOWN_PAGE: Final = "a page of no known engine"
+
 
 class ServerSource:
     """Reads one configured endpoint.
@@ -66,7 +68,7 @@ class ServerSource:
         self._timeout = timeout
         self._body_bytes = body_bytes
         self._busy = busy
-        self._fetcher = Fetcher(client, bearer_token_file, ca_file)
+        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
         self._memory = Memory()
@@ -183,10 +185,9 @@ class ServerSource:
         row = match(page)
         if not isinstance(row, Engine):
             self._engine = None
-            known = f"{row.title}, whose engines are read instead" if isinstance(row, Foreign) else "unknown"
-            raise ReadFailedError(
-                "not_recognized", f"{self._url}: the page of no engine that is known: {known}"
-            )
+            title = row.title if isinstance(row, Foreign) else ""
+            page_of = f"the page of {title}, whose engines are read instead" if title else UNKNOWN_PAGE
+            raise ReadFailedError("not_recognized", f"{self._url}: answers with {page_of}")
         self._engine = row
         return page, row
 

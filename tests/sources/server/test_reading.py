@@ -98,9 +98,12 @@ def test_the_engine_is_recognized_once_and_again_when_it_no_longer_fits(
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (b"", "unknown"),
-        (b"\x00\xff<html>", "unknown"),
-        (b'vllm:num_requests_running{server="b"} 1', "production-stack router"),
+        (b"", "answers with a page of no known engine$"),
+        (b"\x00\xff<html>", "answers with a page of no known engine$"),
+        (
+            b'vllm:num_requests_running{server="b"} 1',
+            "answers with the page of .*production-stack router.*, whose engines are read instead$",
+        ),
     ],
 )
 def test_an_unknown_page_is_not_recognized(make: Make, site: Any, page: bytes, words: str) -> None:
@@ -109,6 +112,32 @@ def test_an_unknown_page_is_not_recognized(make: Make, site: Any, page: bytes, w
     with pytest.raises(ReadFailedError, match=words) as failure:
         make().read()
     assert failure.value.reason == "not_recognized"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.ConnectError("[Errno 111] Connection refused"), ": [Errno 111] Connection refused"),
+        (httpx.ConnectTimeout("slow"), ": ConnectTimeout"),
+    ],
+)
+def test_a_failure_names_the_url_that_was_configured(
+    make: Make, site: Any, answer: Exception, words: str
+) -> None:
+    """Also where another page of the same server was asked first: people look for what they wrote."""
+    site.answers["/props"] = answer
+    with pytest.raises(ReadFailedError) as failure:
+        make().read()
+    assert site.paths == ["/props"]
+    assert str(failure.value) == make().url + words
+
+
+def test_a_missing_page_is_told_by_its_status(make: Make) -> None:
+    """Something answers there, and not under this path."""
+    with pytest.raises(ReadFailedError) as failure:
+        make().read()
+    assert failure.value.reason == "http_status"
+    assert str(failure.value) == f"{make().url}: answers with HTTP status 404"
 
 
 def test_a_configured_engine_without_token_counters_has_no_tokens(make: Make, site: Any) -> None:

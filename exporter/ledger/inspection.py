@@ -1,0 +1,57 @@
+"""What the daemon would find at a ledger's path. Looks only: it makes nothing."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.ledger import lock
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`state` in words for people; `problem` says what is wrong and what to do, empty when nothing is."""
+
+    state: str
+    problem: str = ""
+
+
+def inspect(path: Path) -> Place:
+    """Look at a ledger, or at the place where there is none yet, as this process's user."""
+    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where a folder may not be searched
+        return _memory(path, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
+    if not os.path.lexists(path):
+        folder = next((parent for parent in path.parents if os.path.lexists(parent)), Path("/"))
+        problem = _unwritable(folder)
+        if problem:
+            return _memory(path, problem, _writable(folder))
+        return Place(f"{path}: not there yet; the daemon makes it")
+    try:
+        with LedgerReader.open(path) as ledger:
+            state = f"{path}: id {ledger.id}"
+    except (LedgerError, OSError) as error:
+        return Place(str(path), str(error))
+    if process := lock.holder(path):
+        return Place(f"{state}, in use by process {process}")
+    for needed in (path.parent, path, Path(f"{path}.lock")):
+        if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
+            return _memory(state, problem, _writable(needed))
+    return Place(state)
+
+
+def _unwritable(path: Path, *, folder: bool = True) -> str:
+    if folder and not os.path.isdir(path):  # noqa: PTH112
+        return f"{path} is no folder"
+    if not os.access(path, os.W_OK | (os.X_OK if folder else 0)):
+        return f"{path} cannot be written by this user (uid {os.geteuid()})"
+    return ""
+
+
+def _writable(path: Path) -> str:
+    return f"make {path} writable, set --ledger.path to a file elsewhere, or run this as the daemon's user"
+
+
+def _memory(state: object, problem: str, advice: str) -> Place:
+    """The daemon would go on without the file, and forget."""
+    return Place(str(state), f"{problem}: the books would be in memory and end with the daemon; {advice}")

@@ -1,0 +1,102 @@
+"""The doctor's answer, and what it is made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from exporter.readings import GpuReading, ServerReading
+
+Severity = Literal["note", "warning", "error"]
+EXIT_STATUS: Final[Mapping[Severity, int]] = {"note": 0, "warning": 1, "error": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to know (`note`), to look at (`warning`), or that makes money wrong (`error`)."""
+
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLine:
+    """What an hour of one GPU costs under one component, and where that comes from."""
+
+    component: str
+    dollars_per_hour: float | None
+    source: str
+    as_of: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLine:
+    """One GPU: what it is, who holds it, what it costs."""
+
+    index: int
+    gpu_model: str
+    uuid: str
+    up: bool
+    holders: tuple[str, ...]
+    prices: tuple[PriceLine, ...]
+    priced: bool
+    utilization_ratio: float | None = None
+
+    @property
+    def dollars_per_hour(self) -> float:
+        """All that is known of its price."""
+        return sum(price.dollars_per_hour or 0.0 for price in self.prices)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLine:
+    """One endpoint: whether it answers, and the tokens its counters hold.
+
+    `reason` and `problem` are those of the read that failed, empty where none did.
+    """
+
+    server: str
+    url: str
+    up: bool
+    engine: str
+    models: tuple[str, ...]
+    tokens: Mapping[str, int]
+    gpus: tuple[int, ...]
+    reason: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one endpoint said; `reason` (as sources tell it) and `problem` are empty where it said enough."""
+
+    reading: ServerReading
+    reason: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the doctor was told by the sources; problems are in words, empty where there was none."""
+
+    gpus: tuple[GpuReading, ...] | None
+    gpu_problem: str
+    servers: tuple[Answer, ...]
+    ledger: str
+    ledger_problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The doctor's answer."""
+
+    gpus: tuple[GpuLine, ...]
+    servers: tuple[ServerLine, ...]
+    sums: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    ledger: str
+
+    @property
+    def status(self) -> int:
+        """0 fine, 1 warnings, 2 money would be wrong."""
+        return max((EXIT_STATUS[finding.severity] for finding in self.findings), default=0)

@@ -1,0 +1,109 @@
+"""What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Final
+
+from exporter.config.settings import Config
+from exporter.cost.postings import UNALLOCATED
+from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine
+from exporter.sources.configured import unknown_gpus
+
+SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
+"""Reasons of failed reads in which nothing was said."""
+
+BUSY_RATIO: Final = 0.01
+"""Above it a GPU is at work; at most as busy is idle."""
+
+
+def findings(
+    config: Config,
+    asked: Asked,
+    gpus: tuple[GpuLine, ...],
+    servers: tuple[ServerLine, ...],
+    host: str,
+) -> Iterable[Finding]:
+    """All of them: of the host, of its GPUs, of its servers."""
+    yield from _of_the_host(config, asked)
+    yield from _of_prices(gpus, host)
+    yield from _of_holders(gpus)
+    yield from _of_servers(servers)
+    for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
+        if asked.gpus is not None:
+            told = ", ".join(map(str, absent))
+            yield Finding("error", f"server {name}: this host shows no GPU {told}: correct its `gpus`.")
+
+
+def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
+    if asked.gpus is None:
+        yield Finding("error", f"NVML cannot be read: {asked.gpu_problem}")
+    elif not asked.gpus:
+        yield Finding("error", "NVML shows no GPU on this host.")
+    if asked.ledger_problem:
+        yield Finding("warning", f"ledger: {asked.ledger_problem}")
+    if config.path is None:
+        yield Finding("note", "no configuration file: give one with --config.file.")
+    if not config.servers:
+        yield Finding(
+            "warning",
+            "no server is configured: all GPU money would be `unallocated`. Add:\n"
+            '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
+        )
+
+
+def _of_prices(gpus: tuple[GpuLine, ...], host: str) -> Iterable[Finding]:
+    lost = [gpu.index for gpu in gpus if not gpu.up]
+    if lost:
+        yield Finding("warning", f"{_named(lost)} cannot be read: paid for, as idle.")
+    for model, count in Counter(gpu.gpu_model for gpu in gpus if not gpu.priced).items():
+        have, cost = ("has", "its cost is") if count == 1 else ("have", "their cost is")
+        yield Finding(
+            "error",
+            f"{count} x {model} {have} no price on host {host}: {cost} absent. Add:\n"
+            f'    hardware: [{{match: {{gpu_model: "{model}"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]',
+        )
+
+
+def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
+    alone = [gpu for gpu in gpus if UNALLOCATED in gpu.holders]
+    busy = [gpu.index for gpu in alone if (gpu.utilization_ratio or 0.0) > BUSY_RATIO]
+    idle = [gpu.index for gpu in alone if gpu.index not in busy]
+    if busy:
+        at_work = "are busy and" if len(busy) > 1 else "is busy and"
+        yield Finding(
+            "warning",
+            f"{_named(busy)} {at_work} held by no configured server: `unallocated`. "
+            "Add whoever works there to `servers`, or correct the `gpus` of one.",
+        )
+    if idle:
+        are = "are" if len(idle) > 1 else "is"
+        yield Finding("note", f"{_named(idle)} {are} held by no configured server: `unallocated`.")
+
+
+def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
+    for server in servers:
+        if server.up:
+            if not server.tokens:
+                yield Finding(
+                    "warning", f"server {server.server} tells no tokens: its busy money is `other`."
+                )
+        elif server.reason in SILENT:
+            yield Finding("warning", f"server {server.server} does not answer: {server.problem}")
+        elif server.reason in {"http_status", "redirect", "not_recognized"}:
+            yield Finding(
+                "warning",
+                f"server {server.server}: {server.problem}. "
+                "Correct its `url`, or switch on the metrics of its engine.",
+            )
+        else:
+            yield Finding("warning", f"server {server.server} cannot be read: {server.problem}")
+
+
+def _named(indices: list[int]) -> str:
+    """GPU 3; GPUs 2 to 7; GPUs 0, 1, 4 to 7."""
+    runs = []
+    for _, run in groupby(enumerate(sorted(indices)), key=lambda pair: pair[1] - pair[0]):
+        first, *rest = (index for _, index in run)
+        runs.append(f"{first} to {rest[-1]}" if len(rest) > 1 else ", ".join(map(str, (first, *rest))))
+    return f"GPU{'s' * (len(indices) > 1)} {', '.join(runs)}"

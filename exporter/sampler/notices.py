@@ -1,0 +1,64 @@
+"""What makes money absent or unallocated, told in the log: a line per change of state, none per tick."""
+
+import logging
+from collections import Counter
+from typing import Final
+
+from exporter.config.settings import Config
+from exporter.readings import Frame
+from exporter.report import Report
+from exporter.sources.configured import unknown_gpus
+
+log = logging.getLogger(__name__)
+
+Unpriced = tuple[tuple[str, int], ...]
+"""Models of GPUs without a price, and how many of each."""
+
+Unknown = tuple[tuple[str, tuple[int | str, ...]], ...]
+"""Servers, and the GPUs that each is said to hold and this host does not show."""
+
+NOTHING: Final = ()
+
+
+class Notices:
+    """Remembers what was told. Under another configuration what is still wrong is told again."""
+
+    def __init__(self) -> None:
+        self._config: Config | None = None
+        self._unpriced: Unpriced = NOTHING
+        self._unknown: Unknown = NOTHING
+
+    def note(self, config: Config, report: Report, frame: Frame) -> None:
+        """Take in one tick. One in which the GPUs could not be read changes nothing."""
+        if not frame.gpus:
+            return
+        reloaded = self._config is not None and config is not self._config
+        self._config = config
+        counted = Counter(row.gpu.gpu_model for row in report.gpus if not row.priced)
+        unpriced = tuple(sorted(counted.items()))
+        if unpriced != self._unpriced or (reloaded and unpriced):
+            _tell_unpriced(unpriced)
+        self._unpriced = unpriced
+        missing = unknown_gpus(config.servers, frame.gpus)
+        unknown = tuple((server, tuple(absent)) for server, absent in sorted(missing.items()))
+        if unknown != self._unknown or (reloaded and unknown):
+            _tell_unknown(unknown)
+        self._unknown = unknown
+
+
+def _tell_unpriced(unpriced: Unpriced) -> None:
+    if unpriced:
+        told = ", ".join(f"{count} x {model}" for model, count in unpriced)
+        log.warning("GPUs have no price: their cost is absent", extra={"gpus": told, "see": "hardware"})
+    else:
+        log.info("every GPU has a price")
+
+
+def _tell_unknown(unknown: Unknown) -> None:
+    if unknown:
+        told = "; ".join(f"{server}: {', '.join(map(str, absent))}" for server, absent in unknown)
+        log.warning(
+            "servers name GPUs that this host does not show", extra={"gpus": told, "see": "servers.gpus"}
+        )
+    else:
+        log.info("every GPU that a server names is on this host")

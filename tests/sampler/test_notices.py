@@ -1,0 +1,89 @@
+"""What makes money absent or unallocated is in the log, once per change of state."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.config.settings import Config, Server
+from exporter.tariff.tariff import Tariff
+from tests.sampler.sampler_bench import CONFIG, TARIFF, Bench, plan
+
+BARE = Tariff("host")
+BEYOND = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0, 4, 7)),))
+UNPRICED = ("GPUs have no price: their cost is absent", "1 x H100")
+UNKNOWN = ("servers name GPUs that this host does not show", "chat: 4, 7")
+
+
+def told(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What was said of GPUs since the last call: message and GPUs."""
+    said = [
+        (record.getMessage(), getattr(record, "gpus", ""))
+        for record in log.records
+        if record.name == "exporter.sampler.notices"
+    ]
+    log.clear()
+    return said
+
+
+@pytest.fixture(autouse=True)
+def _all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+
+def test_a_host_that_is_right_says_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Priced, and every GPU is there."""
+    bench.tick()
+
+    assert told(caplog) == []
+
+
+def test_what_is_wrong_is_told_at_the_first_tick_with_gpus_and_not_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While NVML is silent nothing is known, and a silence between two ticks changes nothing."""
+    bench.sampler.plan(plan(bench.endpoint, tariff=BARE, config=BEYOND))
+    bench.nvml.failure = "hung"
+    bench.tick()
+    assert told(caplog) == []
+
+    bench.nvml.failure = ""
+    bench.tick()
+    assert told(caplog) == [UNPRICED, UNKNOWN]
+
+    bench.tick()
+    bench.nvml.failure = "hung"
+    bench.tick()
+    bench.nvml.failure = ""
+    bench.tick()
+    assert told(caplog) == []
+
+
+def test_a_reload_tells_it_again_and_one_that_failed_does_not(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reloads looks at the log."""
+    bench.sampler.plan(plan(bench.endpoint, tariff=BARE))
+    bench.tick()
+    assert told(caplog) == [UNPRICED]
+
+    bench.sampler.plan(plan(bench.endpoint, tariff=BARE))  # the old configuration stays
+    bench.tick()
+    assert told(caplog) == []
+
+    bench.sampler.plan(plan(bench.endpoint, tariff=BARE, config=replace(CONFIG)))
+    bench.tick()
+    assert told(caplog) == [UNPRICED]
+
+
+def test_what_was_put_right_is_told_too(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """One line each."""
+    bench.sampler.plan(plan(bench.endpoint, tariff=BARE, config=BEYOND))
+    bench.tick()
+    told(caplog)
+    bench.sampler.plan(plan(bench.endpoint, tariff=TARIFF, config=CONFIG))
+    bench.tick()
+
+    assert told(caplog) == [
+        ("every GPU has a price", ""),
+        ("every GPU that a server names is on this host", ""),
+    ]
