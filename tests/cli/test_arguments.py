@@ -21,15 +21,6 @@ VERBS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _restored_logging() -> object:
-    root = logging.getLogger()
-    before = root.level, root.handlers[:]
-    yield
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` exits 0 and shows a command line that can be copied."""

@@ -131,7 +131,7 @@ def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixtur
         (["report", "year"], "invalid choice: 'year'"),
         (["report", "month", "--by=phase"], "invalid choice: 'phase'"),
         (["report", "month", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
-        (["report", "chargeback", "--by=team"], "unrecognized arguments: --by=team"),
+        (["report", "chargeback", "--by=team"], "unknown here: --by=team"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(
