@@ -286,8 +286,8 @@ def _details(board: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 "GPUs without a price or not readable",
-                "No row: every GPU is priced and readable. Unpriced time is kept, and charged when a price "
-                "that covers it is configured.",
+                "No row: every GPU is priced and readable. What the hardware cost in unpriced time is in no "
+                "figure here.",
                 (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Instance"), ("cluster", "Cluster")),
                 (
                     ("Unpriced time", q.GPU_UNPRICED_TIME, NEUTRAL),

@@ -35,7 +35,7 @@ PER = Key(
     "per",
     PER_CHOICE,
     "What the amount is for: each GPU, each host, or the whole fleet once. A host's amount is spread over "
-    "its GPUs; a fleet's never enters a host's books and is spread by the fleet rules.",
+    "its GPUs; a fleet's never enters a host's books: the fleet rules record it beside them.",
     required=True,
 )
 OVERHEAD_HOST = Key("host", Pattern(), "The host's name.")

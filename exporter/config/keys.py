@@ -86,7 +86,8 @@ WEIGHTS = Key(
         (PROMPT, CACHED_PROMPT, GENERATION),
         lambda block: Weights(block[PROMPT], block[CACHED_PROMPT], block[GENERATION]),
     ),
-    "What tokens weigh where nothing measures it; prices per kind under weights are an assumption.",
+    "What tokens weigh where nothing measures it: an assumption. The price of a cached prompt token rests on "
+    "it always, prefill against decode under the method weights only.",
 )
 SPLIT_SERVER = Key("server", Pattern(), "The server's name.")
 SPLIT_MODEL = Key("model", Pattern(), "The model's name, as the engine tells it.")

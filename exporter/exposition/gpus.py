@@ -75,7 +75,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_unpriced_seconds_total",
         GPU,
-        "GPU time kept without a price, to be charged when a price that covers it arrives. "
+        "GPU time without a price: its hardware is in no total of dollars. "
         f"Absent for a GPU that always had a price, and {CHARGED}.",
         _unpriced,
     ),
