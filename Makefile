@@ -38,6 +38,10 @@ e2e: programs develop ## Run the exporter against a real llama.cpp server and a 
 test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
 	@$(with_tools) tests/vllm/run $(ARGS)
 
+.PHONY: bench
+bench: programs develop ## Keep a year of 10 s ticks and compare it with an exact reckoning; takes hours
+	@$(with_tools) python -m benchmarks.year $(ARGS)
+
 .PHONY: lock
 lock: develop ## Pin versions in requirements/; ARGS=--upgrade takes the newest
 	@$(bin)/python -m pip install --quiet uv

@@ -1,0 +1,220 @@
+"""The books of the story's year, kept by the real cost model in a real file."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.cost.advance import advance
+from exporter.cost.policy import OwnershipRule, Terms
+from exporter.ledger.ledger import Ledger
+from exporter.readings import (
+    CounterReading,
+    Frame,
+    Gpu,
+    GpuReading,
+    Holder,
+    Kind,
+    LoadReading,
+    ServerKey,
+    ServerReading,
+)
+from exporter.report import Books
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
+from exporter.units import Instant, Nanoseconds
+from tests.year import story
+from tests.year.story import Moment
+
+SECOND = 10**9
+MACHINE = "installation:year"
+GPUS = [
+    Gpu(f"GPU-{n}", "NVIDIA H100 80GB HBM3" if n not in story.OWNED else "NVIDIA A100-SXM4-80GB")
+    for n in range(story.GPUS)
+]
+KINDS: tuple[Kind, ...] = ("prompt", "generation")
+
+
+class YearClock:
+    """Tells the moment that it was set to."""
+
+    def __init__(self) -> None:
+        self.now = story.START
+
+    def elapsed(self) -> Nanoseconds:
+        return (self.now - story.boot(self.now)) * SECOND
+
+    def awake(self) -> Nanoseconds:
+        return self.elapsed() - story.asleep(self.now) * SECOND
+
+    def boot(self) -> str:
+        return f"boot-{story.boot(self.now)}"
+
+    def wall(self) -> Instant:
+        return self.now * SECOND
+
+    def synchronized(self) -> bool:
+        return True
+
+    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:  # noqa: ARG002 - never called
+        raise AssertionError
+
+
+def _prices(prices: Iterable[tuple[int, object]], gpus: int) -> tuple[RentPrice, ...]:
+    return tuple(RentPrice(hourly, gpus, since * SECOND) for since, hourly in prices)  # type: ignore[arg-type]
+
+
+TARIFF = Tariff(
+    host="berlin-1",
+    hardware=(
+        Hardware(
+            HardwareMatch(uuid=f"GPU-{story.LEASED}"),
+            Rented(_prices(story.LEASE, 1), billing="always"),
+            "lease",
+        ),
+        Hardware(HardwareMatch(gpu_model="*H100*"), Rented(_prices(story.RENTS, len(story.RENTED))), "rent"),
+        Hardware(
+            HardwareMatch(),
+            Owned(
+                purchase_dollars=story.PURCHASE,
+                gpus=len(story.OWNED),
+                in_service=story.IN_SERVICE * SECOND,
+                in_service_text="2025-02-15",
+                life_years=story.LIFE_YEARS,
+                residual_ratio=story.RESIDUAL,
+                adders_ratio=story.ADDERS,
+                support_dollars_per_year=story.SUPPORT_PER_YEAR,
+            ),
+            "owned",
+            Electricity(story.KILOWATT_HOUR, story.PUE, story.HOST_FACTOR),
+        ),
+    ),
+    overheads=(
+        Overhead("storage", story.STORAGE_PER_GPU_MONTH, "month", "gpu", "storage"),
+        Overhead("network", story.NETWORK_PER_HOST_HOUR, "hour", "host", "network"),
+        Overhead("staff", story.SUPPORT_PER_YEAR, "year", "fleet", "staff"),
+    ),
+)
+
+
+def terms(moment: Moment) -> Terms:
+    """What is configured at a tick. Only a tick meant to be long may be longer than a minute."""
+    watched = moment.step > 60 and moment.absence is None
+    rules = tuple(
+        OwnershipRule(product, team, server=server)
+        for server, (product, team) in story.owners(moment.at).items()
+    )
+    after = moment.step * SECOND if watched else 60 * SECOND
+    return Terms(TARIFF, story.ZONE, rules, interval=story.TICK * SECOND, gap_after=after)
+
+
+def frame(moment: int, clock: YearClock) -> Frame:
+    """Everything that is read at a tick."""
+    return Frame(
+        elapsed=clock.elapsed(),
+        wall=clock.wall(),
+        gpus=tuple(_gpus(moment)),
+        servers=tuple(_server(server, moment) for server in story.SERVERS),
+        holders=tuple(_holders(moment)),
+        awake=clock.awake(),
+        boot=clock.boot(),
+    )
+
+
+def _gpus(moment: int) -> Iterator[GpuReading]:
+    for number, gpu in enumerate(GPUS):
+        energy = story.energy(number, moment)
+        if energy is None:
+            if number in story.OWNED:
+                yield GpuReading(gpu, number, up=False)
+            continue
+        busy = (moment // story.HOUR * 7 + number * 13) % 101 / 100
+        yield GpuReading(gpu, number, utilization_ratio=busy, power_limit_watts=700.0, energy=energy)
+
+
+def _server(server: str, moment: int) -> ServerReading:
+    key, url = ServerKey("", server), f"http://{server}/metrics"
+    model = story.model_of(server, moment)
+    counters = []
+    for kind in KINDS:
+        told = story.counter(server, kind, moment)
+        if told is None:
+            return ServerReading(key, url, up=False)
+        counters.append(CounterReading(f"{kind}:{model}", model, kind, float(told)))
+    identity = "" if server == "rank" else str(story.process(server, moment))
+    return ServerReading(
+        key,
+        url,
+        up=True,
+        identity=identity,
+        counters=tuple(counters),
+        loads=(LoadReading(model, 4.0, 0.0),),
+        models=(model,),
+    )
+
+
+def _holders(moment: int) -> Iterator[Holder]:
+    for number, gpu in enumerate(GPUS):
+        holding = story.holders(number, moment)
+        for server in holding:
+            share = story.SHARES[server] if len(holding) > 1 else None
+            yield Holder(ServerKey("", server), gpu.uuid, share)
+
+
+@dataclass
+class Year:
+    """What came of it. `closed` are the books at the first tick of each month, with the tick itself.
+
+    `around` are the ticks before and after each month's end. `reopened` are the books before and after each
+    restart of the daemon. `commits` are the seconds that each commit took, `last` is the last tick.
+    """
+
+    path: Path
+    closed: dict[str, tuple[int, Books]] = field(default_factory=dict)
+    around: dict[int, tuple[int, int]] = field(default_factory=dict)
+    reopened: list[tuple[Books, Books]] = field(default_factory=list)
+    commits: list[float] = field(default_factory=list)
+    ticks: int = 0
+    last: int = story.START
+
+
+def keep(path: Path, moments: Iterable[Moment], timer: Callable[[], float]) -> Year:
+    """Keep the books of these ticks in a file."""
+    clock, year = YearClock(), Year(path)
+    ledger = Ledger.open(path, clock)
+    state = ledger.state()
+    names = tuple(name for name, _ in story.STARTS)
+    for moment in moments:
+        before, clock.now = clock.now, moment.at
+        if moment.restarted:
+            ledger, books = _reopened(ledger, path, clock, names)
+            year.reopened.append(books)
+            state = ledger.state()
+        read = frame(moment.at, clock)
+        outcome = advance(state, read, terms(moment))
+        if year.ticks == 0 or moment.restarted:
+            assert ledger.bind(MACHINE, {gpu.gpu.uuid for gpu in read.gpus or ()})
+        began = timer()
+        ledger.post(outcome.postings, outcome.state)
+        year.commits.append(timer() - began)
+        state, year.last = outcome.state, moment.at
+        year.ticks += 1
+        for (closing, _), (_, end) in zip(story.STARTS, story.STARTS[1:], strict=False):
+            if before < end <= moment.at:
+                year.around[end] = before, moment.at
+                with Ledger.read(path) as reader:
+                    year.closed[closing] = moment.at, reader.books(clock.wall(), names)
+    assert ledger.problem == ""
+    ledger.close()
+    return year
+
+
+def _reopened(
+    ledger: Ledger, path: Path, clock: YearClock, names: tuple[str, ...]
+) -> tuple[Ledger, tuple[Books, Books]]:
+    before = ledger.books(clock.wall(), names)
+    ledger.close()
+    again = Ledger.open(path, clock)
+    assert (again.problem, again.dropped) == ("", ())
+    with Ledger.read(path) as reader:
+        return again, (before, reader.books(clock.wall(), names))

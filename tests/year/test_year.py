@@ -1,0 +1,148 @@
+"""A year of everything that happens to a host: the books equal a reckoning in fractions, every month."""
+
+import time
+from fractions import Fraction
+from typing import Final
+
+import pytest
+
+from exporter.ledger.ledger import Ledger
+from exporter.report import Books
+from tests.year import keeping, reckoning, story
+from tests.year.keeping import Year
+from tests.year.reckoning import PICODOLLARS, Reckoning
+
+REST: Final = 6 * story.HOUR
+"""Seconds between ticks where nothing happens; `make bench` takes all of the year at 10 s."""
+
+pytestmark = pytest.mark.timeout(600)  # one fixture lives the whole year; a slow machine takes a while
+
+CELLS: Final = sum(len(reckoning.components(gpu)) for gpu in range(story.GPUS))
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
+    path = tmp_path_factory.mktemp("year") / "ledger.db"
+    return keeping.keep(path, story.moments(REST), time.perf_counter)
+
+
+@pytest.fixture(scope="module")
+def expected(year: Year) -> Reckoning:
+    return Reckoning(year.around)
+
+
+@pytest.fixture(scope="module")
+def books(year: Year) -> Books:
+    with Ledger.read(year.path) as reader:
+        return reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
+
+
+def month_of(books: Books, name: str) -> dict[tuple[str, str], int]:
+    return {(key.product, key.team): amount for key, amount in books.months.items() if key.month == name}
+
+
+def by_gpu(expected: Reckoning, moment: int) -> dict[tuple[str, str], int]:
+    return {
+        (f"GPU-{gpu}", component): expected.picodollars(gpu, component, moment)
+        for gpu in range(story.GPUS)
+        for component in reckoning.components(gpu)
+    }
+
+
+def test_the_year_was_lived_whole(year: Year) -> None:
+    """Every month closed once, every restart happened, and no event fell between two long ticks."""
+    assert list(year.closed) == [name for name, _ in story.STARTS[:-1]]
+    assert len(year.reopened) == 11
+    assert story.END - year.last < story.TICK
+    ends = {end: (after - before) for end, (before, after) in year.around.items()}
+    gaps = {absence.first - absence.last for absence in story.ABSENCES}
+    assert {length for length in ends.values() if length != story.TICK} <= gaps
+
+
+@pytest.mark.parametrize("name", [name for name, _ in story.STARTS])
+def test_each_month_is_exact(year: Year, expected: Reckoning, books: Books, name: str) -> None:
+    """A month by product and team is as reckoned, to the picodollar, at its close and at the year's end."""
+    closed = books if name == "2027-01" else year.closed[name][1]
+    wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
+    assert wanted == month_of(closed, name)
+    assert wanted == month_of(books, name)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in story.STARTS])
+def test_each_month_is_within_a_picodollar_of_the_exact_fraction(
+    year: Year, expected: Reckoning, books: Books, name: str
+) -> None:
+    """Rounding costs a month less than one picodollar for each GPU and component, whatever happens."""
+    exact = expected.exact_month(name, year.last) * PICODOLLARS
+    assert CELLS == 32
+    assert abs(exact - Fraction(sum(month_of(books, name).values()))) < CELLS
+
+
+@pytest.mark.parametrize("name", [name for name, _ in story.STARTS[:-1]])
+def test_each_gpu_and_component_is_exact_at_each_close(year: Year, expected: Reckoning, name: str) -> None:
+    """What a GPU cost under a component so far is the whole picodollars of the exact sum, rounded down."""
+    moment, closed = year.closed[name]
+    assert by_gpu(expected, moment) == {
+        (gpu.uuid, component): amount for (gpu, component), amount in closed.gpu_cost.items()
+    }
+
+
+def test_each_gpu_and_component_is_exact_at_the_end(year: Year, expected: Reckoning, books: Books) -> None:
+    """The same after the last tick of the year."""
+    assert by_gpu(expected, year.last) == {
+        (gpu.uuid, component): amount for (gpu, component), amount in books.gpu_cost.items()
+    }
+
+
+def test_all_families_agree_at_each_close(year: Year, books: Books) -> None:
+    """Slots, servers, GPUs and months sum to one amount, and the residual is 0."""
+    for closed in (*(closed for _, closed in year.closed.values()), books):
+        total = sum(closed.gpu_cost.values())
+        assert total > 0
+        assert total == sum(closed.cost.values())
+        assert total == sum(closed.server_cost.values())
+        assert total == sum(closed.months.values())
+        assert closed.residual == 0
+
+
+def test_a_restart_changes_nothing(year: Year) -> None:
+    """What a new process finds is what the one before served, to the last integer, with residual 0."""
+    for before, after in year.reopened:
+        assert after.residual == 0
+        assert before.gpu_cost == after.gpu_cost
+        assert before.server_cost == after.server_cost
+        assert before.months == after.months
+        assert before.energy == after.energy
+        assert before.cost.items() <= after.cost.items()
+        assert before.tokens.items() <= after.tokens.items()
+
+
+def test_tokens_are_exact(year: Year, books: Books) -> None:
+    """Each server's tokens, through restarts told and untold, a bad read, silence, gaps, a new model name."""
+    found: dict[tuple[str, str, str], int] = {}
+    for (party, kind), count in books.tokens.items():
+        key = party.server, party.model, kind
+        found[key] = found.get(key, 0) + count
+    assert reckoning.tokens(year.last) == found
+
+
+def test_energy_is_exact(year: Year, expected: Reckoning, books: Books) -> None:
+    """Each GPU's energy, through a counter that began anew, a lost GPU, reboots and suspend."""
+    assert {f"GPU-{gpu}": expected.energy(gpu, year.last) for gpu in range(story.GPUS)} == {
+        gpu.uuid: energy for gpu, energy in books.energy.items()
+    }
+
+
+def test_gpu_time_is_exact(year: Year, books: Books) -> None:
+    """GPUs x elapsed, what was too long ago left out and told; nobody watched the gaps, and only these."""
+    assert reckoning.gpu_seconds(year.last) * keeping.SECOND == sum(books.gpu_time.values())
+    unobserved = sum(time for slot, time in books.gpu_time.items() if slot.phase == "unobserved")
+    assert reckoning.unobserved_seconds(year.last) * keeping.SECOND == unobserved
+    uncharged = sum(absence.uncharged for absence in story.ABSENCES)
+    assert uncharged == 2 * story.DAY + 6 * story.HOUR + 5 * 60
+    assert uncharged * keeping.SECOND == books.uncharged
+
+
+def test_the_ledger_stays_small(year: Year) -> None:
+    """What is kept for 40 days is let go of, and parties of a year are few."""
+    assert year.path.stat().st_size < 2**20
