@@ -3,7 +3,7 @@
 From the root of the repository; `make bench` runs the first::
 
     python -m benchmarks.year
-    python -m benchmarks.year --rest 21600 --week 2026-03-28
+    python -m benchmarks.year --rest 21600 --since 2026-03-28 --days 7
 
 The second takes a tick every 6 hours where nothing happens, and every 10 s in one week and around events.
 Prints figures for docs/ledger.md; ends with an error if a single picodollar, millijoule or token is off.
@@ -21,8 +21,6 @@ from exporter.ledger.ledger import Ledger
 from exporter.report import Books
 from tests.year import keeping, reckoning, story
 from tests.year.reckoning import Reckoning
-
-WEEK = 7 * story.DAY
 
 
 def differences(year: keeping.Year, books: Books) -> list[str]:
@@ -57,14 +55,15 @@ def main() -> int:
     """Keep the year, compare, print."""
     parser = argparse.ArgumentParser(description="A year of one host, compared with an exact reckoning.")
     parser.add_argument("--rest", type=int, default=story.TICK, help="seconds a tick where nothing happens")
-    parser.add_argument("--week", help="first day of a week that is taken at 10 s whatever --rest says")
+    parser.add_argument("--since", help="first of the days that are taken at 10 s whatever --rest says")
+    parser.add_argument("--days", type=int, default=7, help="how many days --since begins")
     parser.add_argument("--folder", type=Path, help="where the ledger goes; its disk decides a commit's time")
     told = parser.parse_args()
     also = (story.END, story.END)
-    if told.week:
-        day = datetime.fromisoformat(told.week)
+    if told.since:
+        day = datetime.fromisoformat(told.since)
         since = story.at(day.month, day.day, year=day.year)
-        also = since, since + WEEK
+        also = since, since + told.days * story.DAY
     with tempfile.TemporaryDirectory(dir=told.folder) as folder:
         began, cpu = time.perf_counter(), time.process_time()
         year = keeping.keep(Path(folder) / "ledger.db", story.moments(told.rest, also), time.perf_counter)
