@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exporter.cost.advance import advance
 from exporter.cost.policy import OwnershipRule, Terms
+from exporter.cost.postings import Postings
 from exporter.ledger.ledger import Ledger
 from exporter.readings import (
     CounterReading,
@@ -178,12 +179,16 @@ class Year:
     last: int = story.START
 
 
-def keep(path: Path, moments: Iterable[Moment], timer: Callable[[], float]) -> Year:
-    """Keep the books of these ticks in a file."""
+def keep(path: Path, moments: Iterable[Moment], timer: Callable[[], float], together: int = 1) -> Year:
+    """Keep the books of these ticks in a file.
+
+    Short ticks more than five minutes from any event are committed `together`; all others by themselves.
+    """
     clock, year = YearClock(), Year(path)
     ledger = Ledger.open(path, clock)
     state = ledger.state()
     names = tuple(name for name, _ in story.STARTS)
+    waiting: list[Postings] = []
     for moment in moments:
         before, clock.now = clock.now, moment.at
         if moment.restarted:
@@ -194,19 +199,36 @@ def keep(path: Path, moments: Iterable[Moment], timer: Callable[[], float]) -> Y
         outcome = advance(state, read, terms(moment))
         if year.ticks == 0 or moment.restarted:
             assert ledger.bind(MACHINE, {gpu.gpu.uuid for gpu in read.gpus or ()})
-        began = timer()
-        ledger.post(outcome.postings, outcome.state)
-        year.commits.append(timer() - began)
         state, year.last = outcome.state, moment.at
+        waiting.append(outcome.postings)
+        if len(waiting) >= together or moment.step != story.TICK or story.eventful(moment.at):
+            began = timer()
+            ledger.post(_as_one(waiting), state)
+            year.commits.append(timer() - began)
+            waiting = []
         year.ticks += 1
         for (closing, _), (_, end) in zip(story.STARTS, story.STARTS[1:], strict=False):
             if before < end <= moment.at:
                 year.around[end] = before, moment.at
                 with Ledger.read(path) as reader:
                     year.closed[closing] = moment.at, reader.books(clock.wall(), names)
+    if waiting:
+        ledger.post(_as_one(waiting), state)
     assert ledger.problem == ""
     ledger.close()
     return year
+
+
+def _as_one(ticks: list[Postings]) -> Postings:
+    return Postings(
+        end=ticks[-1].end,
+        segments=tuple(entry for tick in ticks for entry in tick.segments),
+        tokens=tuple(entry for tick in ticks for entry in tick.tokens),
+        requests=tuple(entry for tick in ticks for entry in tick.requests),
+        energy=tuple(entry for tick in ticks for entry in tick.energy),
+        seen=tuple(sorted({entry for tick in ticks for entry in tick.seen})),
+        day=ticks[-1].day,
+    )
 
 
 def _reopened(

@@ -173,6 +173,12 @@ EVENTS: Final = sorted(
 )
 
 
+def eventful(moment: int) -> bool:
+    """Whether something happens within five minutes."""
+    coming = bisect_right(EVENTS, moment - 5 * 60)
+    return coming < len(EVENTS) and EVENTS[coming] <= moment + 5 * 60
+
+
 def model_of(server: str, moment: int) -> str:
     """What a server calls its model."""
     return f"{server}-v2" if server == "embed" and moment > RENAMED else f"{server}-v1"
