@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from exporter.cost.postings import Party, Slot
 from exporter.cost.quotients import Basis, TokenKind
 from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -68,6 +69,8 @@ class Books:
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
+    equivalents: Mapping[tuple[Party, str], Picodollars] = field(default_factory=dict)
+    """By party and hosted offer."""
     last_token: Mapping[Party, Instant] = field(default_factory=dict)
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
     window: Mapping[Party, Window] = field(default_factory=dict)
@@ -210,3 +213,5 @@ class Report:
     shares: tuple[ShareRow, ...] = ()
     splits: tuple[SplitRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
+    hosted: tuple[HostedPrice, ...] = ()
+    """The hosted offers that are compared with now."""

@@ -57,6 +57,7 @@ def terms_of(config: Config, host: str) -> Terms:
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
+        compare=config.compare,
         limits=config.limits,
         interval=config.interval,
         gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),

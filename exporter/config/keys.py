@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from exporter.config.amounts import BUDGETS, OVERHEADS
+from exporter.config.comparison import COMPARE
 from exporter.config.endpoints import SERVERS
 from exporter.config.hardware import HARDWARE
 from exporter.config.moments import Zone
@@ -202,6 +203,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         overheads=block.get(OVERHEADS) or (),
         servers=block.get(SERVERS) or (),
         split=block.get(SPLIT) or (),
+        compare=block.get(COMPARE) or (),
         limits=block.get(LIMITS) or Limits(),
         gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
@@ -219,6 +221,7 @@ DOCUMENT = Table(
         OVERHEADS,
         SERVERS,
         SPLIT,
+        COMPARE,
         LIMITS,
         GAP,
         LEDGER,

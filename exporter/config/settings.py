@@ -6,6 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Overhead
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -53,6 +54,7 @@ class Config:
     overheads: tuple[Overhead, ...] = ()
     servers: tuple[Server, ...] = ()
     split: tuple[SplitRule, ...] = ()
+    compare: tuple[HostedPrice, ...] = ()
     limits: Limits = field(default_factory=Limits)
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporter.cost import attribution, energy, gap, holding, servers
+from exporter.cost import attribution, comparison, energy, gap, holding, servers
 from exporter.cost.attribution import Share
 from exporter.cost.gap import Interval
 from exporter.cost.holding import Use
@@ -72,6 +72,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         segments=segments,
         tokens=round_.tokens,
         requests=round_.requests,
+        equivalents=comparison.equivalents(round_.tokens, terms.compare),
         energy=tuple(Energy(work.state.gpu, work.energy) for work in works if work.counted),
         seen=tuple(sorted(_seen(works, round_, terms))),
         implausible=(("energy", sum(work.implausible for work in works)),),

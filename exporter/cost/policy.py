@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED
 from exporter.readings import ServerKey
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -68,6 +69,7 @@ class Terms:
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     ownership: tuple[OwnershipRule, ...] = ()
     split: tuple[SplitRule, ...] = ()
+    compare: tuple[HostedPrice, ...] = ()
     limits: Limits = field(default_factory=Limits)
     interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND

@@ -100,6 +100,15 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
+class Equivalent:
+    """What a party's tokens of one tick would have cost at a hosted offer, at its price of that moment."""
+
+    party: Party
+    reference: str
+    amount: Picodollars
+
+
+@dataclass(frozen=True, slots=True)
 class Energy:
     """Energy that one GPU used in one tick."""
 
@@ -122,5 +131,7 @@ class Postings:
     seen: tuple[Party, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
     """Readings refused this tick, as (reason, how many)."""
+    equivalents: tuple[Equivalent, ...] = ()
+    """Beside the money: no sum of the books has them in it."""
     day: str = ""
     """The local day in which tokens are told: the one that the tick's last instant is in."""

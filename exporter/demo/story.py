@@ -71,6 +71,7 @@ def stage(
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
+        compare=config.compare,
         limits=config.limits,
         gap_after=2 * STRIDE,
     )

@@ -11,6 +11,7 @@ LABELS: Final = {
     "product": "who pays, by the ownership rules; `unassigned` where none matches",
     "team": "the team of that product; `unassigned` where none matches",
     "namespace": "the server's Kubernetes namespace, empty elsewhere",
+    "reference": "the hosted offer that is compared with, as `compare` names it",
     "server": "the inference server; `unallocated` for GPU money that no server held, "
     "`other` for servers beyond the limit",
     "model": "the model's name as the engine tells it; `other` for models beyond the limit",

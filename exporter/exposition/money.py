@@ -91,6 +91,21 @@ def _quotients(report: Report) -> Iterator[Row]:
         yield labels, quotient.dollars_per_million_tokens
 
 
+def _equivalents(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    compared = {offer.reference for offer in report.hosted}
+    for (party, reference), amount in report.books.equivalents.items():
+        if reference in compared:
+            yield (*party_labels(party), reference), dollars(amount)
+
+
+def _hosted_prices(report: Report) -> Iterator[Row]:
+    for offer in report.hosted:
+        for kind, price in offer.by_kind().items():
+            yield (offer.reference, kind), float(price)
+
+
 def _run_rate(report: Report) -> Iterator[Row]:
     if report.books is not None and report.run_rate is not None:
         yield (report.books.ledger,), report.run_rate
@@ -201,6 +216,22 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Absent below 1,000 tokens of that kind in the window, where nothing has a price, "
         f"and {CHARGED}.",
         _quotients,
+    ),
+    counter(
+        "inference_hosted_equivalent_dollars_total",
+        (*PARTY, "reference"),
+        "What these tokens would have cost at a hosted offer, at the price configured when they were served. "
+        "An upper bound: the server's own tokenizer and cache hits, and prompts counted once for each of "
+        "several answers where the engine does so. "
+        f"Absent for an offer that is not configured or does not match, and {CHARGED}.",
+        _equivalents,
+    ),
+    gauge(
+        "inference_hosted_price_dollars_per_million_tokens",
+        ("reference", "kind"),
+        "The hosted prices that are compared with, as configured. "
+        "Kind cached_prompt is the price of prompt where none is configured. Absent without compare.",
+        _hosted_prices,
     ),
     gauge(
         "inference_monthly_run_rate_dollars",

@@ -123,6 +123,7 @@ SHAPES: Final[dict[str, Shape]] = {
     "minute_tokens": Shape(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
     "hour_cost": Shape(tuple, lambda n, k: (k[0], n.label(k[1]))),
     "hour_covered": Shape(lambda hour: (hour,), lambda _, k: k[0]),
+    "equivalents": Shape(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
     "last_token": _OF_PARTY,
     "changed": _OF_PARTY,
 }
@@ -135,6 +136,10 @@ def write(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: T
         OverflowError: a total passes what the file holds.
     """
     for name in SUMS:
+        if name in schema.ADDED:
+            if not getattr(pending, name):
+                continue
+            connection.execute(schema.create(name))
         connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
 
 
@@ -167,7 +172,10 @@ def read(connection: sqlite3.Connection) -> Totals:
     totals = Totals()
     try:
         names = Names(connection)
+        there = {table for (table,) in connection.execute("SELECT name FROM sqlite_master")}
         for name in SUMS:
+            if name in schema.ADDED and name not in there:
+                continue
             shape, sums = SHAPES[name], getattr(totals, name)
             for *key, value in connection.execute(schema.select(name)):
                 sums[shape.built(names, tuple(key))] = value

@@ -43,10 +43,14 @@ _INTEGERS: Final = {
     "minute_tokens": ("minute", "party", "kind", "count"),
     "hour_cost": ("hour", "product", "picodollars"),
     "hour_covered": ("hour", "nanoseconds"),
+    "equivalents": ("party", "reference", "picodollars"),
     "last_token": ("party", "instant"),
     "changed": ("party", "instant"),
 }
 """Tables of totals: the key's columns, and last the value's."""
+
+ADDED: Final = frozenset({"equivalents"})
+"""Tables of totals that files of an earlier release lack until the first write that needs them."""
 
 _FAMILIES: Final = {
     "cost": ("party", "phase", "picodollars"),
@@ -78,6 +82,11 @@ def upsert(name: str) -> str:
         f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - constants
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = excluded.{value}"
     )
+
+
+def create(name: str) -> str:
+    """The statement that makes a table of totals where it is missing."""
+    return _table(name, _INTEGERS[name])
 
 
 def select(name: str) -> str:

@@ -50,6 +50,7 @@ def books(
         gpu_cost=dict(totals.gpu_cost),
         tokens={key: count for key, count in totals.tokens.items() if key[0] in parties},
         requests={party: count for party, count in totals.requests.items() if party in parties},
+        equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in parties},
         energy=dict(totals.energy),
         unpriced=_unpriced(totals),
         uncharged=contents.state.uncharged,

@@ -34,6 +34,7 @@ class Totals:
 
     `changed` is when a party last got anything, and the list of all parties ever seen.
     `unpriced` is GPU time that had no price, by who held it.
+    `equivalents` are by party and hosted offer, and no part of the money.
     `hour_covered` is the wall time that segments covered, counted once for all products.
     Sums of money, time and energy are exact; counts of tokens and requests stand still at `LARGEST`,
     so that a server that lies cannot stop the books.
@@ -53,6 +54,7 @@ class Totals:
     minute_tokens: dict[tuple[int, Party, Kind], int] = field(default_factory=dict)
     hour_cost: dict[tuple[int, str], Picodollars] = field(default_factory=dict)
     hour_covered: dict[int, Nanoseconds] = field(default_factory=dict)
+    equivalents: dict[tuple[Party, str], Picodollars] = field(default_factory=dict)
     last_token: dict[Party, Instant] = field(default_factory=dict)
     changed: dict[Party, Instant] = field(default_factory=dict)
 
@@ -68,13 +70,15 @@ class Totals:
             if count:
                 _count(self.minute_tokens, (minute, party, kind), count)
                 self.last_token[party] = self.changed[party] = postings.end
+        for told in postings.equivalents:
+            _sum(self.equivalents, (told.party, told.reference), told.amount)
         for requests in postings.requests:
             _count(self.requests, requests.party, requests.count)
             if requests.count:
                 self.changed[requests.party] = postings.end
         for energy in postings.energy:
             _sum(self.energy, energy.gpu, energy.energy)
-        named = {tokens.party for tokens in postings.tokens} | {told.party for told in postings.requests}
+        named = {moved.party for moved in postings.tokens} | {done.party for done in postings.requests}
         for party in named.union(postings.seen):
             if party not in known:
                 self.changed.setdefault(party, postings.end)

@@ -100,6 +100,7 @@ def report(
             for model, split in tick.splits.items()
         ),
         sources=tuple(sources),
+        hosted=setting.config.compare,
     )
 
 

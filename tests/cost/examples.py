@@ -13,6 +13,7 @@ from exporter.cost.projection import projected_dollars
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.readings import Frame, Kind
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import (
@@ -226,6 +227,16 @@ def projection() -> list[float]:
     return [told]
 
 
+def hosted() -> list[float]:
+    """3, 1 and 0.2 million tokens at 0.50, 0.05 and 2.00 dollars a million."""
+    offer = HostedPrice("turbo", Decimal("0.50"), Decimal(2), cached_prompt=Decimal("0.05"))
+    meter = Meter(terms(rent(1), compare=(offer,)))
+    meter.tick(10, [h100()], [page(prompt=0, cached_prompt=0, generation=0)], holding(CHAT, 0))
+    moved = page(prompt=3_000_000, cached_prompt=1_000_000, generation=200_000)
+    outcome = meter.tick(10, [h100()], [moved], holding(CHAT, 0))
+    return [sum(told.amount for told in outcome.postings.equivalents) / DOLLAR]
+
+
 EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
     MACHINE: owned_machine,
     "straight-line": straight_line,
@@ -244,5 +255,6 @@ EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
     "per-kind": per_kind,
     "restart": restart,
     "projection": projection,
+    "hosted": hosted,
 }
 """By the name that the page gives them."""

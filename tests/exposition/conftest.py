@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from exporter.report import (
     SourceRow,
     SplitRow,
 )
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Nanoseconds
 
@@ -146,6 +148,11 @@ def books() -> Books:
             (BATCH, "prompt"): 0,
         },
         requests={CHAT: 1024},
+        equivalents={
+            (CHAT, "together-turbo"): 2 * DOLLAR + DOLLAR // 4,
+            (BATCH, "together-turbo"): 0,
+            (CHAT, "no longer configured"): DOLLAR,
+        },
         energy={A: 5_400_000_500, B: 900_000_000},
         unpriced={LOST: 60 * SECOND},
         last_token={CHAT: NOON - 10 * SECOND},
@@ -232,6 +239,10 @@ def report() -> Report:
         sources=(
             SourceRow("nvml", up=True, read_duration=2_500_000, last_success=NOON, errors={"timeout": 2}),
             SourceRow("server", up=False, read_duration=SECOND, last_success=None),
+        ),
+        hosted=(
+            HostedPrice("together-turbo", Decimal("1.04"), Decimal("1.04"), as_of="2026-11-24"),
+            HostedPrice("deepinfra", Decimal("0.23"), Decimal("0.4"), cached_prompt=Decimal("0.05")),
         ),
     )
 

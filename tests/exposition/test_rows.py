@@ -56,6 +56,18 @@ EXPECTED = {
         f'{{kind="prompt",{BATCH},{OF_BATCH}}} 0.0',
     ],
     "inference_requests_total": [f"{{{CHAT},{OF_CHAT}}} 1024.0"],
+    "inference_hosted_equivalent_dollars_total": [
+        f'{{{CHAT},product="search",reference="together-turbo",server="chat",team="retrieval"}} 2.25',
+        f'{{{BATCH},product="unassigned",reference="together-turbo",server="batch",team="unassigned"}} 0.0',
+    ],
+    "inference_hosted_price_dollars_per_million_tokens": [
+        '{kind="cached_prompt",reference="deepinfra"} 0.05',
+        '{kind="generation",reference="deepinfra"} 0.4',
+        '{kind="prompt",reference="deepinfra"} 0.23',
+        '{kind="cached_prompt",reference="together-turbo"} 1.04',
+        '{kind="generation",reference="together-turbo"} 1.04',
+        '{kind="prompt",reference="together-turbo"} 1.04',
+    ],
     "inference_gpu_energy_joules_total": [
         f'{{{H100},uuid="GPU-aaaa"}} 5.4000005e+06',
         f'{{{H100},uuid="GPU-bbbb"}} 900000.0',
@@ -190,6 +202,7 @@ OF_THE_BOOKS = {
     "inference_cost_dollars_total",
     "inference_server_cost_dollars_total",
     "inference_gpu_cost_dollars_total",
+    "inference_hosted_equivalent_dollars_total",
     "inference_gpu_seconds_total",
     "inference_tokens_total",
     "inference_requests_total",
@@ -245,7 +258,7 @@ def test_without_books_no_money_is_told(make_report: MakeReport, text: Callable[
 def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable[..., str]) -> None:
     """A report that knows nothing says so by saying nothing; no family stands empty."""
     nothing: dict[str, Any] = dict.fromkeys(
-        ("prices", "quotients", "budgets", "gpus", "servers", "loads", "shares", "splits"), ()
+        ("prices", "quotients", "budgets", "gpus", "servers", "loads", "shares", "splits", "hosted"), ()
     )
     page = text(
         make_report(

@@ -1,0 +1,66 @@
+"""Hosted equivalents of a tick: by party and offer, beside the money."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from exporter.cost.postings import Equivalent, Party
+from exporter.tariff.hosted import HostedPrice
+from tests.cost.bench import BATCH, CHAT, DOLLAR, Meter, h100, holding, page, rent, terms
+
+LLAMA = Party("unassigned", "unassigned", "", "chat", "llama")
+QWEN = Party("unassigned", "unassigned", "", "batch", "qwen")
+TURBO = HostedPrice("turbo", Decimal("1.04"), Decimal("1.04"), model="llama")
+ANY = HostedPrice("any", Decimal("0.1"), Decimal("0.3"), cached_prompt=Decimal("0.02"))
+
+
+def test_tokens_of_a_tick_are_held_against_each_offer_that_matches() -> None:
+    """Llama moved 1000 prompt, 500 cached and 200 generated tokens; qwen 4000 prompt tokens.
+
+    turbo: 1700 x 1.04 / 1e6 = 0.001768. any: (1000 x 0.1 + 500 x 0.02 + 200 x 0.3) / 1e6 = 0.00017;
+    4000 x 0.1 / 1e6 = 0.0004.
+    """
+    meter = Meter(terms(rent(1), compare=(TURBO, ANY)))
+    held = (*holding(CHAT, 0), *holding(BATCH, 1))
+    first = [page(prompt=0, cached_prompt=0, generation=0), page(BATCH, "qwen", prompt=0)]
+    meter.tick(10, [h100(), h100(1)], first, held)
+    moved = [page(prompt=1000, cached_prompt=500, generation=200), page(BATCH, "qwen", prompt=4000)]
+    outcome = meter.tick(10, [h100(), h100(1)], moved, held)
+
+    assert set(outcome.postings.equivalents) == {
+        Equivalent(LLAMA, "turbo", DOLLAR * 1768 // 10**6),
+        Equivalent(LLAMA, "any", DOLLAR * 17 // 10**5),
+        Equivalent(QWEN, "any", DOLLAR * 4 // 10**4),
+    }
+
+
+def test_a_series_begins_at_zero() -> None:
+    """The tick that first sees a server's counters posts nothing of them, and says what will be compared."""
+    meter = Meter(terms(rent(1), compare=(TURBO,)))
+    meter.tick(10, [h100()], [page(prompt=70)], holding(CHAT, 0))
+    outcome = meter.tick(10, [h100()], [page(prompt=70)], holding(CHAT, 0))
+
+    assert outcome.postings.equivalents == (Equivalent(LLAMA, "turbo", 0),)
+
+
+def test_a_price_holds_from_then_on() -> None:
+    """A million tokens at 1 dollar, then another at 3: each at the price of its tick."""
+    cheap = HostedPrice("turbo", Decimal(1), Decimal(1))
+    meter = Meter(terms(rent(1), compare=(cheap,)))
+    meter.tick(10, [h100()], [page(prompt=0)], holding(CHAT, 0))
+    before = meter.tick(10, [h100()], [page(prompt=10**6)], holding(CHAT, 0))
+    meter.terms = replace(meter.terms, compare=(replace(cheap, prompt=Decimal(3)),))
+    after = meter.tick(10, [h100()], [page(prompt=2 * 10**6)], holding(CHAT, 0))
+
+    amounts = [told.amount for each in (before, after) for told in each.postings.equivalents]
+    assert amounts == [DOLLAR, 3 * DOLLAR]
+
+
+def test_a_comparison_changes_no_money() -> None:
+    """The same ticks with and without offers post the same segments."""
+    posted = []
+    for compare in ((), (TURBO, ANY)):
+        meter = Meter(terms(rent(1), compare=compare))
+        meter.tick(10, [h100()], [page(prompt=0)], holding(CHAT, 0))
+        posted.append(meter.tick(10, [h100()], [page(prompt=9)], holding(CHAT, 0)).postings.segments)
+
+    assert posted[0] == posted[1]

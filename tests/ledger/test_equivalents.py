@@ -1,0 +1,61 @@
+"""Hosted equivalents in the ledger: kept beside the money, and unknown to files of an earlier release."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.cost.postings import Equivalent
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
+
+FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
+MONTHS = ("2026-11",)
+FIRST = replace(
+    tick(NOVEMBER + 10 * SECOND),
+    equivalents=(Equivalent(CHAT, "turbo", 5), Equivalent(CHAT, "any", 0)),
+    seen=(CHAT,),
+)
+SECOND_TICK = replace(
+    tick(NOVEMBER + 20 * SECOND),
+    equivalents=(Equivalent(CHAT, "turbo", 7), Equivalent(SEARCH, "any", 2)),
+    seen=(CHAT, SEARCH),
+)
+SUMS = {(CHAT, "turbo"): 12, (CHAT, "any"): 0, (SEARCH, "any"): 2}
+
+
+def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: StillClock) -> None:
+    """They are totals like any other, and the residual does not know them."""
+    for number, one in enumerate((FIRST, SECOND_TICK), 1):
+        ledger = Ledger.open(path, clock)
+        ledger.post(one, accrued(*(FIRST, SECOND_TICK)[:number]))
+        books = ledger.books(NOVEMBER, MONTHS)
+        ledger.close()
+
+    assert (books.equivalents, books.residual) == (SUMS, 0)
+    with LedgerReader.open(path) as reader:
+        assert reader.books(NOVEMBER, MONTHS).equivalents == SUMS
+
+
+def test_a_ledger_of_the_release_before_gets_them_with_the_first_tick(path: Path, clock: StillClock) -> None:
+    """Its file has no such table: it opens all the same, and keeps them from then on."""
+    shutil.copy(FIXTURE, path)
+    ledger = Ledger.open(path, clock)
+    before = ledger.books(NOVEMBER, MONTHS).equivalents
+    ledger.post(FIRST, ledger.state())
+    ledger.close()
+
+    assert (before, ledger.problem, ledger.moved_aside) == ({}, "", None)
+    with LedgerReader.open(path) as reader:
+        assert reader.books(NOVEMBER, MONTHS).equivalents == {(CHAT, "turbo"): 5, (CHAT, "any"): 0}
+
+
+def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> None:
+    """A file of the release before stays as it was made."""
+    shutil.copy(FIXTURE, path)
+    ledger = Ledger.open(path, clock)
+    ledger.post(replace(FIRST, equivalents=()), ledger.state())
+    ledger.close()
+
+    with LedgerReader.open(path) as reader:
+        assert reader.books(NOVEMBER, MONTHS).equivalents == {}
