@@ -5,7 +5,7 @@ A frame is all readings of one tick. Data and health are kept apart: an absent r
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 from exporter.units import Instant, Millijoules, Nanoseconds
 
@@ -31,8 +31,7 @@ LABEL_CHARACTERS: Final = 128
 """Longest label value that is exported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(NamedTuple):
     """A GPU's lasting identity. An index changes at reboot and is none."""
 
     uuid: str
@@ -87,8 +86,7 @@ class LoadReading:
     waiting: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerKey:
+class ServerKey(NamedTuple):
     """A server as the operator thinks of it; its replicas on one host share the key."""
 
     namespace: str

@@ -6,6 +6,7 @@ Money stays in picodollars here; rows convert it on the way out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from exporter.cost.postings import Party, Slot
 from exporter.cost.quotients import Basis, TokenKind
@@ -15,8 +16,7 @@ from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """A party without its model: who a component is posted to."""
 
     product: str
@@ -25,8 +25,7 @@ class Owner:
     server: str
 
 
-@dataclass(frozen=True, slots=True)
-class MonthKey:
+class MonthKey(NamedTuple):
     """One cell of month to date. `month` is like 2026-11."""
 
     product: str

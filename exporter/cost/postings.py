@@ -1,7 +1,7 @@
 """What one tick adds to the books."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.rate import PriceBasis
@@ -20,9 +20,11 @@ OTHER: Final = "other"
 """The model name of models beyond the limit."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Party:
-    """Who money, GPU time and tokens are posted to. Sorted by these fields, in this order."""
+class Party(NamedTuple):
+    """Who money, GPU time and tokens are posted to. Sorted by these fields, in this order.
+
+    It and `Slot` are tuples, as are the other keys of sums: a tick looks thousands of them up.
+    """
 
     product: str
     team: str
@@ -36,8 +38,7 @@ class Party:
         return ServerKey(self.namespace, self.server)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Slot:
+class Slot(NamedTuple):
     """A party and what its GPU was doing: the finest place that GPU money is posted to."""
 
     party: Party

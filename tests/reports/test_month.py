@@ -221,7 +221,7 @@ def test_a_month_that_is_not_there_is_an_error(months: tuple[str, ...], said: st
 def test_a_label_is_no_formula_in_csv(begin: str) -> None:
     """A model named `=cmd()` is text in every spreadsheet; a refund stays a number."""
     named = f"{begin}cmd()"
-    sums = Sums(cost={Slot(replace(CHAT, model=named), "decode"): -5 * DOLLAR})
+    sums = Sums(cost={Slot(CHAT._replace(model=named), "decode"): -5 * DOLLAR})
     cells = {MonthKey("chat", "assistants", "configured", "2026-10"): -5 * DOLLAR}
     (_heading, row) = csv.reader(
         io.StringIO(as_csv(month(replace(RECORD, cells=cells, sums=sums), "model", "")))
@@ -231,7 +231,7 @@ def test_a_label_is_no_formula_in_csv(begin: str) -> None:
 
 def test_a_label_moves_no_cursor_in_a_terminal() -> None:
     """Escape sequences are told as question marks."""
-    sums = Sums(cost={Slot(replace(CHAT, model="\x1b[2Jgone\n"), "decode"): 1599 * DOLLAR + CENT})
+    sums = Sums(cost={Slot(CHAT._replace(model="\x1b[2Jgone\n"), "decode"): 1599 * DOLLAR + CENT})
     assert "?[2Jgone?  1,599.01" in text(month(replace(RECORD, sums=sums), "model", ""))
 
 
