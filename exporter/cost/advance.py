@@ -84,7 +84,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         boot=frame.boot,
         wall=frame.wall,
         uncharged=state.uncharged + (0 if interval is None else interval.uncharged),
-        gpus={work.state.gpu.uuid: work.state for work in works},
+        gpus={work.state.gpu.uuid: work.after() for work in works},
         endpoints=round_.endpoints,
         servers=known,
         accrued=state.accrued + sum(segment.accrued for segment in segments),
@@ -94,7 +94,10 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
 
 @dataclass(slots=True)
 class _Work:
-    """One GPU on its way through a tick. `charged` is false in a gap for a GPU not seen before it."""
+    """One GPU on its way through a tick. `charged` is false in a gap for a GPU not seen before it.
+
+    `carries` and `owed` are the state's own, moved on by each stretch.
+    """
 
     state: GpuState
     charged: bool
@@ -105,6 +108,12 @@ class _Work:
     energy: Millijoules
     counted: bool
     implausible: bool
+    carries: dict[str, Carry]
+    owed: dict[str, Mapping[Slot, int]]
+
+    def after(self) -> GpuState:
+        """What is remembered of it after the tick."""
+        return replace(self.state, carries=self.carries, owed=self.owed)
 
     def outcome(self) -> GpuOutcome:
         return GpuOutcome(
@@ -125,7 +134,7 @@ def _inventory(
     known: dict[ServerKey, ServerState],
 ) -> dict[str, GpuState]:
     """The sticky inventory: GPUs read now with their holders, and GPUs of before with their last ones."""
-    gpus = {uuid: replace(gpu, up=False) for uuid, gpu in state.gpus.items()}
+    read: dict[str, GpuState] = {}
     for reading in readings:
         uuid = reading.gpu.uuid
         held = []
@@ -133,10 +142,11 @@ def _inventory(
             if holder.uuid == uuid:
                 key = servers.admit_server(known, holder.key, terms.limits)
                 known.setdefault(key, ServerState())
-                held.append(replace(holder, key=key))
-        before = gpus.get(uuid, GpuState(reading.gpu, reading.index))
-        gpus[uuid] = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, holders=tuple(held))
-    return gpus
+                held.append(holder if key == holder.key else replace(holder, key=key))
+        before = state.gpus.get(uuid) or GpuState(reading.gpu, reading.index)
+        read[uuid] = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, holders=tuple(held))
+    lost = {uuid: replace(gpu, up=False) for uuid, gpu in state.gpus.items() if uuid not in read}
+    return lost | read
 
 
 def _work(
@@ -162,7 +172,19 @@ def _work(
     told = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     counted = told and elapsed is not None
     charged = before is not None or not unwatched
-    return _Work(gpu, charged, reading, uses, by_time, by_energy, used.energy, counted, used.implausible)
+    return _Work(
+        gpu,
+        charged,
+        reading,
+        uses,
+        by_time,
+        by_energy,
+        used.energy,
+        counted,
+        used.implausible,
+        dict(gpu.carries),
+        dict(gpu.owed),
+    )
 
 
 def _rebooted(state: State) -> State:
@@ -208,16 +230,16 @@ class _Posting:
             for part, slot in self._split(work, TIME, until - since, work.by_time):
                 held.append(Held(gpu, slot, part, price.priced))
             for rate in price.rates:
-                carry = work.state.carries.get(rate.component)
-                amount, carry = accrue(rate.rate, up if rate.while_up else until - since, carry)
-                self._carry(work, rate.component, carry)
+                owing = up if rate.while_up else until - since
+                amount, carry = accrue(rate.rate, owing, work.carries.get(rate.component))
+                work.carries[rate.component] = carry
                 accrued += amount
                 basis = rate.provenance.price_basis
                 money.extend(self._money(work, rate.component, basis, amount, work.by_time))
             if price.energy is not None:
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                amount, carry = accrue_energy(price.energy, joules, work.state.carries.get(ENERGY))
-                self._carry(work, ENERGY, carry)
+                amount, carry = accrue_energy(price.energy, joules, work.carries.get(ENERGY))
+                work.carries[ENERGY] = carry
                 accrued += amount
                 basis = price.energy.provenance.price_basis
                 money.extend(self._money(work, ENERGY, basis, amount, work.by_energy))
@@ -233,13 +255,11 @@ class _Posting:
     def _split(
         self, work: _Work, component: str, amount: int, weights: Mapping[Slot, int]
     ) -> Iterable[tuple[int, Slot]]:
-        before = work.state.owed.get(component, {})
+        before = work.owed.get(component, {})
         parts, debts = split(amount, weights, before)
         # Debts of slots that this tick does not use wait for their turn, while their party is here.
-        waiting = {slot: debt for slot, debt in before.items() if slot.party in self._parties}
-        owed = {**work.state.owed, component: {**waiting, **debts}}
-        work.state = replace(work.state, owed=owed)
+        for slot, debt in before.items():
+            if slot not in debts and slot.party in self._parties:
+                debts[slot] = debt
+        work.owed[component] = debts
         return [(part, slot) for slot, part in parts.items() if part]
-
-    def _carry(self, work: _Work, component: str, carry: Carry) -> None:
-        work.state = replace(work.state, carries={**work.state.carries, component: carry})

@@ -57,21 +57,24 @@ def split(
     if total <= 0:
         raise ValueError("a split needs a positive weight")
     before = owed or {}
-    debts = {key: before.get(key, 0) for key in weights}
     parts: dict[K, int] = {}
+    debts: dict[K, int] = {}
     left = amount
     for key, weight in weights.items():
+        debt = before.get(key, 0)
         if weight > 0:
             parts[key], remainder = divmod(amount * weight, total)
             left -= parts[key]
-            debts[key] += remainder * OWED_SCALE // total
+            debt += remainder * OWED_SCALE // total
+        debts[key] = debt
 
     def rank(key: K) -> Any:
         return -debts[key], key
 
-    for key in sorted(parts, key=rank)[:left]:
-        parts[key] += 1
-        debts[key] -= OWED_SCALE
+    if left:
+        for key in sorted(parts, key=rank)[:left]:
+            parts[key] += 1
+            debts[key] -= OWED_SCALE
     return parts, debts
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import UNASSIGNED
+from exporter.cost.postings import UNASSIGNED, Party
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
@@ -74,6 +74,19 @@ class Terms:
     interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
     gap_max: Nanoseconds = 7 * NANOSECONDS_PER_DAY
+
+    def party(self, key: ServerKey, model: str) -> Party:
+        """The party of a server's model, owned as these terms say."""
+        known = self._parties.get((key, model))
+        if known is None:
+            product, team = self.owner(key)
+            known = self._parties[key, model] = Party(product, team, key.namespace, key.server, model)
+        return known
+
+    @cached_property
+    def _parties(self) -> dict[tuple[ServerKey, str], Party]:
+        # Each tick asks for the same few parties many times; how many there are is what `limits` allow.
+        return {}
 
     def owner(self, key: ServerKey) -> tuple[str, str]:
         """The product and team that pay for a server: the first rule that matches, else unassigned."""

@@ -50,8 +50,7 @@ class Round:
 
 def party(terms: Terms, key: ServerKey, model: str) -> Party:
     """The party of a server's model, owned as the rules say now: a change never moves posted money."""
-    product, team = terms.owner(key)
-    return Party(product, team, key.namespace, key.server, model)
+    return terms.party(key, model)
 
 
 def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: Limits) -> ServerKey:

@@ -1,9 +1,11 @@
 """The tariff: what each GPU costs at an instant, resolved from what people wrote down."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Final
 
 from exporter.readings import Gpu
@@ -28,6 +30,10 @@ ANNUITY_DIGITS: Final = 50
 """Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 
 
+PRICES_REMEMBERED: Final = 1024
+"""Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
+
+
 @dataclass(frozen=True)
 class Tariff:
     """Prices of one host. The first hardware rule that matches a GPU prices it."""
@@ -38,6 +44,24 @@ class Tariff:
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
+        # Between two changes the same GPU costs the same all month: most ticks ask what the last one asked.
+        asked = gpu, gpus_on_host, month.start, month.length, bisect_right(self._moments, at)
+        price = self._prices.get(asked)
+        if price is None:
+            if len(self._prices) >= PRICES_REMEMBERED:
+                self._prices.clear()
+            price = self._prices[asked] = self._resolved(gpu, at, month, gpus_on_host)
+        return price
+
+    @cached_property
+    def _prices(self) -> dict[tuple[Gpu, int, Instant, Nanoseconds, int], Price]:
+        return {}
+
+    @cached_property
+    def _moments(self) -> list[Instant]:
+        return sorted({instant for rule in self.hardware for instant in _changes(rule.terms)})
+
+    def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         overheads = tuple(self._overheads(month, gpus_on_host))
         rule = self._rule(gpu)
         rates = None if rule is None else _hardware_rates(rule, at)
@@ -48,10 +72,7 @@ class Tariff:
 
     def changes(self, start: Instant, end: Instant) -> Iterator[Instant]:
         """Instants strictly between two others at which some price of this tariff changes, in no order."""
-        for rule in self.hardware:
-            for instant in _changes(rule.terms):
-                if start < instant < end:
-                    yield instant
+        return (instant for instant in self._moments if start < instant < end)
 
     def fleet_overheads(self, month: Month) -> Iterator[tuple[str, Rate]]:
         """Amounts per fleet, which never enter a host's books."""
