@@ -29,6 +29,9 @@ IDLE_UTILIZATION: Final = 0.01
 MEAN_OVER: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """What the mean power of a rate is taken over."""
 
+Recent = tuple[tuple[Nanoseconds, Millijoules], ...]
+"""Duration and energy of ticks, newest last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -60,33 +63,31 @@ def use(
         if elapsed is None and reading is not None:
             state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=())
         return state, Used(0)
-    state = replace(state, energy_age=state.energy_age + elapsed)
+    age = state.energy_age + elapsed
     if not observed and (reading is None or reading.energy is None or state.energy_mark is None):
         mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
-        return replace(state, energy_mark=mark, recent=()), Used(0)
+        return replace(state, energy_mark=mark, energy_age=age, recent=()), Used(0)
     if reading is None or reading.energy is None:
-        return _uncounted(state, reading, elapsed, busy_ratio)
+        return _uncounted(replace(state, energy_age=age), reading, elapsed, busy_ratio)
     if state.energy_mark is None:
-        state, used = _integrate(state, reading, elapsed, busy_ratio)
+        state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
         return replace(state, energy_mark=reading.energy), used
     if reading.energy < state.energy_mark and state.falls + 1 < FALLS_OF_A_RESET:
-        return replace(state, falls=state.falls + 1), Used(0)
+        return replace(state, energy_age=age, falls=state.falls + 1), Used(0)
     reset = reading.energy < state.energy_mark
     delta = reading.energy if reset else reading.energy - state.energy_mark
-    age = state.energy_age
     limit_watts = reading.power_limit_watts or LIMIT_UNTOLD_WATTS
     if delta > PLAUSIBLE_OF_LIMIT * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
         used = Used(0)
         if observed:
-            state, used = _integrate(state, reading, elapsed, busy_ratio)
+            state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
         state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
         return state, replace(used, implausible=True)
     if age == elapsed and not reset:
         state = _idle(state, delta, elapsed, busy_ratio)
-    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
-    if not observed:
-        return replace(state, recent=()), Used(delta, age)  # what it drew then is not what it draws now
-    return _remember(state, age, delta), Used(delta, age)
+    # What it drew in a gap is not what it draws now.
+    recent = _recent(state, age, delta) if observed else ()
+    return replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent), Used(delta, age)
 
 
 def idle_ratio(state: GpuState, used: Used) -> float | None:
@@ -98,10 +99,10 @@ def idle_ratio(state: GpuState, used: Used) -> float | None:
 
 def mean_watts(state: GpuState) -> float | None:
     """Mean power of the last five minutes; `None` before anything was measured."""
-    duration = sum(lasted for lasted, _ in state.recent)
+    duration = sum([lasted for lasted, _ in state.recent])
     if duration == 0:
         return None
-    return sum(energy for _, energy in state.recent) / MILLIWATTS_PER_WATT / seconds(duration)
+    return sum([energy for _, energy in state.recent]) / MILLIWATTS_PER_WATT / seconds(duration)
 
 
 def _uncounted(
@@ -128,7 +129,8 @@ def _integrate(
     energy, carry = divmod(milliwatts * over + state.power_carry, NANOSECONDS_PER_SECOND)
     if over == elapsed:
         state = _idle(state, energy, elapsed, busy_ratio)
-    return _remember(replace(state, power_carry=carry), over, energy), Used(energy, over)
+    recent = _recent(state, over, energy)
+    return replace(state, power_carry=carry, recent=recent), Used(energy, over)
 
 
 def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
@@ -141,8 +143,12 @@ def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio
     return replace(state, idle_watts=watts)
 
 
-def _remember(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> GpuState:
-    recent = [*state.recent, (elapsed, energy)]
-    while len(recent) > 1 and sum(lasted for lasted, _ in recent[1:]) >= MEAN_OVER:
-        recent.pop(0)
-    return replace(state, recent=tuple(recent))
+def _recent(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> Recent:
+    """The ticks that the mean power is taken over: the fewest last ones that fill its time."""
+    recent = (*state.recent, (elapsed, energy))
+    duration = sum([lasted for lasted, _ in recent])
+    first = 0
+    while first < len(recent) - 1 and duration - recent[first][0] >= MEAN_OVER:
+        duration -= recent[first][0]
+        first += 1
+    return recent[first:]

@@ -23,7 +23,8 @@ OTHER: Final = "other"
 class Party(NamedTuple):
     """Who money, GPU time and tokens are posted to. Sorted by these fields, in this order.
 
-    It and `Slot` are tuples, as are the other keys of sums: a tick looks thousands of them up.
+    It and `Slot` are tuples, as are the other keys of sums, `Money` and `Held`: a tick makes and looks up
+    hundreds of them.
     """
 
     product: str
@@ -45,8 +46,7 @@ class Slot(NamedTuple):
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(NamedTuple):
     """Dollars of one GPU and component that one slot pays."""
 
     gpu: Gpu
@@ -56,8 +56,7 @@ class Money:
     amount: Picodollars
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """GPU time of one GPU that one slot held. `priced` is false when the hardware had no price."""
 
     gpu: Gpu

@@ -9,6 +9,7 @@ from exporter.cost.postings import Party, Postings, Segment, Slot
 from exporter.ledger.totals import hour_of
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, Owner
+from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Nanoseconds, Picodollars
 
 CELLS_WAITING: Final = 200
@@ -48,12 +49,14 @@ class Sums:
     def add_segment(self, segment: Segment) -> None:
         """Add the money and the GPU time of one segment."""
         _sum(self.covered, (), segment.end - segment.start)
-        for money in segment.money:
-            party = money.slot.party
+        purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}
+        for gpu, component, basis, slot, amount in segment.money:
+            _sum(self.cost, slot, amount)
+            _sum(purposes, (slot.party, component, basis), amount)
+            _sum(self.gpu_cost, (gpu, component), amount)
+        for (party, component, basis), amount in purposes.items():
             owner = Owner(party.product, party.team, party.namespace, party.server)
-            _sum(self.cost, money.slot, money.amount)
-            _sum(self.server_cost, (owner, money.component, money.price_basis), money.amount)
-            _sum(self.gpu_cost, (money.gpu, money.component), money.amount)
+            _sum(self.server_cost, (owner, component, basis), amount)
         for held in segment.held:
             _sum(self.held, held.slot, held.duration)
             _sum(self.gpu_held, held.gpu, held.duration)

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from exporter.cost.postings import Party, Postings, Segment, Slot
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, Owner
+from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
@@ -88,18 +89,22 @@ class Totals:
         minute, hour = minute_of(segment.start), hour_of(segment.start)
         self.accrued += segment.accrued
         _sum(self.hour_covered, hour, segment.end - segment.start)
-        for money in segment.money:
-            slot, amount = money.slot, money.amount
-            party = slot.party
-            owner = Owner(party.product, party.team, party.namespace, party.server)
-            month = MonthKey(party.product, party.team, money.price_basis, segment.month)
+        # First by the few slots and purposes that there are: each then goes to many families at once.
+        slots: dict[Slot, Picodollars] = {}
+        purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}
+        for gpu, component, basis, slot, amount in segment.money:
+            _sum(slots, slot, amount)
+            _sum(purposes, (slot.party, component, basis), amount)
+            _sum(self.gpu_cost, (gpu, component), amount)
+        for slot, amount in slots.items():
             _sum(self.cost, slot, amount)
-            _sum(self.server_cost, (owner, money.component), amount)
-            _sum(self.gpu_cost, (money.gpu, money.component), amount)
-            _sum(self.months, month, amount)
             _sum(self.minute_cost, (minute, slot), amount)
-            _sum(self.hour_cost, (hour, party.product), amount)
-            self.changed[party] = end
+            _sum(self.hour_cost, (hour, slot.party.product), amount)
+            self.changed[slot.party] = end
+        for (party, component, basis), amount in purposes.items():
+            owner = Owner(party.product, party.team, party.namespace, party.server)
+            _sum(self.server_cost, (owner, component), amount)
+            _sum(self.months, MonthKey(party.product, party.team, basis, segment.month), amount)
         for held in segment.held:
             _sum(self.held, held.slot, held.duration)
             if not held.priced:

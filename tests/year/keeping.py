@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from exporter.cost.advance import advance
@@ -101,12 +102,14 @@ TARIFF = Tariff(
 def terms(moment: Moment) -> Terms:
     """What is configured at a tick. Only a tick meant to be long may be longer than a minute."""
     watched = moment.step > 60 and moment.absence is None
-    rules = tuple(
-        OwnershipRule(product, team, server=server)
-        for server, (product, team) in story.owners(moment.at).items()
-    )
-    after = moment.step * SECOND if watched else 60 * SECOND
-    return Terms(TARIFF, story.ZONE, rules, interval=story.TICK * SECOND, gap_after=after)
+    return _terms(story.owned(moment.at), moment.step * SECOND if watched else 60 * SECOND)
+
+
+@cache
+def _terms(owned: int, gap_after: Nanoseconds) -> Terms:
+    owners = story.OWNERS[owned][1]
+    rules = tuple(OwnershipRule(product, team, server=server) for server, (product, team) in owners.items())
+    return Terms(TARIFF, story.ZONE, rules, interval=story.TICK * SECOND, gap_after=gap_after)
 
 
 def frame(moment: int, clock: YearClock) -> Frame:

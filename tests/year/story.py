@@ -5,7 +5,7 @@ Every tick falls on a second that ends in 3, so that months, prices and daylight
 Whatever dies (a host, a driver's counter, a server's process) dies right after a tick has read it.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -193,7 +193,12 @@ def holders(gpu: int, moment: int) -> tuple[str, ...]:
 
 def owners(moment: int) -> dict[str, tuple[str, str]]:
     """Product and team by server, as a tick finds them configured."""
-    return [owned for since, owned in OWNERS if since < moment or since == START][-1]
+    return OWNERS[owned(moment)][1]
+
+
+def owned(moment: int) -> int:
+    """Which of the `OWNERS` a tick finds configured."""
+    return max(0, bisect_left([since for since, _ in OWNERS], moment) - 1)
 
 
 class Total:
