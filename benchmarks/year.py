@@ -3,9 +3,12 @@
 From the root of the repository; `make bench` runs the first::
 
     python -m benchmarks.year
+    python -m benchmarks.year --together 6
     python -m benchmarks.year --rest 21600 --since 2026-03-28 --days 7
 
-The second takes a tick every 6 hours where nothing happens, and every 10 s in one week and around events.
+The second shares a commit between the ticks of a minute where no event is within five minutes.
+The third takes a tick every 6 hours where nothing happens, and every 10 s in one week and around events.
+Each month is compared at its close, and told: a run that is ended before its time has said how far it came.
 Prints figures for docs/ledger.md; ends with an error if a single picodollar, millijoule or token is off.
 """
 
@@ -22,21 +25,16 @@ from exporter.report import Books
 from tests.year import keeping, reckoning, story
 from tests.year.reckoning import Reckoning
 
+EXACT = "every month, GPU, component, token and joule is as reckoned"
+
 
 def differences(year: keeping.Year, books: Books) -> list[str]:
-    """What of the books is not as reckoned."""
+    """What is not as reckoned: of the books, and of those at each month's close."""
     expected = Reckoning(year.around)
-    found = []
-    for name, _ in story.STARTS:
-        wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
-        for when in [books, *(closed for month, (_, closed) in year.closed.items() if month == name)]:
-            told = {(key.product, key.team): n for key, n in when.months.items() if key.month == name}
-            if wanted != told:
-                found.append(f"{name}: {wanted} != {told}")
-    for (gpu, component), amount in books.gpu_cost.items():
-        wanted_amount = expected.picodollars(int(gpu.uuid.removeprefix("GPU-")), component, year.last)
-        if wanted_amount != amount:
-            found.append(f"{gpu.uuid} {component}: {wanted_amount} != {amount}")
+    found = of_months(expected, year, books, [name for name, _ in story.STARTS])
+    for month, (moment, closed) in year.closed.items():
+        found += of_months(expected, year, closed, [month]) + of_gpus(expected, closed, moment)
+    found += of_gpus(expected, books, year.last)
     for gpu, energy in books.energy.items():
         if expected.energy(int(gpu.uuid.removeprefix("GPU-")), year.last) != energy:
             found.append(f"{gpu.uuid}: energy {energy}")
@@ -46,15 +44,58 @@ def differences(year: keeping.Year, books: Books) -> list[str]:
         tokens[key] = tokens.get(key, 0) + count
     if reckoning.tokens(year.last) != tokens:
         found.append(f"tokens: {tokens}")
+    return found
+
+
+def of_months(expected: Reckoning, year: keeping.Year, books: Books, names: list[str]) -> list[str]:
+    """Months that are not as reckoned, by who pays."""
+    found = []
+    for name in names:
+        wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
+        told = {(key.product, key.team): n for key, n in books.months.items() if key.month == name}
+        if wanted != told:
+            found.append(f"{name}: {wanted} != {told}")
+    return found
+
+
+def of_gpus(expected: Reckoning, books: Books, moment: int) -> list[str]:
+    """GPUs and components that are not as reckoned through a tick, and a residual."""
+    found = []
+    for (gpu, component), amount in books.gpu_cost.items():
+        wanted = expected.picodollars(int(gpu.uuid.removeprefix("GPU-")), component, moment)
+        if wanted != amount:
+            found.append(f"{gpu.uuid} {component}: {wanted} != {amount}")
     if books.residual:
         found.append(f"residual: {books.residual}")
     return found
+
+
+class Progress:
+    """Tells each month as it closes."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __call__(self, year: keeping.Year, name: str) -> None:
+        """Compare one month at its close."""
+        moment, books = year.closed[name]
+        expected = Reckoning(year.around)
+        found = of_months(expected, year, books, [name]) + of_gpus(expected, books, moment)
+        total = sum(amount for key, amount in books.months.items() if key.month == name)
+        size = year.path.stat().st_size
+        took = time.perf_counter() - self._began
+        exact = "; ".join(found) or "as reckoned"
+        print(
+            f"{name}: {total} picodollars, {exact}; {year.ticks} ticks in {took:.0f} s, {size / 1024:.0f} KiB",
+            flush=True,
+        )
 
 
 def main() -> int:
     """Keep the year, compare, print."""
     parser = argparse.ArgumentParser(description="A year of one host, compared with an exact reckoning.")
     parser.add_argument("--rest", type=int, default=story.TICK, help="seconds a tick where nothing happens")
+    parser.add_argument("--together", type=int, default=1, help="ticks a commit where no event is near")
     parser.add_argument("--since", help="first of the days that are taken at 10 s whatever --rest says")
     parser.add_argument("--days", type=int, default=7, help="how many days --since begins")
     parser.add_argument("--folder", type=Path, help="where the ledger goes; its disk decides a commit's time")
@@ -66,17 +107,24 @@ def main() -> int:
         also = since, since + told.days * story.DAY
     with tempfile.TemporaryDirectory(dir=told.folder) as folder:
         began, cpu = time.perf_counter(), time.process_time()
-        year = keeping.keep(Path(folder) / "ledger.db", story.moments(told.rest, also), time.perf_counter)
+        year = keeping.keep(
+            Path(folder) / "ledger.db",
+            story.moments(told.rest, also),
+            time.perf_counter,
+            told.together,
+            Progress(),
+        )
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         with Ledger.read(year.path) as reader:
             books = reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
         size = year.path.stat().st_size
     centiles = statistics.quantiles(year.commits, n=100)
     print(f"{year.ticks} ticks in {took:.0f} s, {cpu:.0f} s of CPU, {1000 * cpu / year.ticks:.2f} ms a tick")
-    print(f"commit: median {1000 * centiles[49]:.2f} ms, p99 {1000 * centiles[98]:.2f} ms")
+    print(f"{year.ticks / took:.0f} ticks a second")
+    print(f"commit: {len(year.commits)}, median {1000 * centiles[49]:.2f} ms, p99 {1000 * centiles[98]:.2f} ms")
     print(f"ledger at the year's end: {size / 1024:.0f} KiB")
     found = differences(year, books)
-    print("\n".join(found) or "every month, GPU, component, token and joule is as reckoned")
+    print("\n".join(found) or EXACT)
     return 1 if found else 0
 
 

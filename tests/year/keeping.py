@@ -182,10 +182,17 @@ class Year:
     last: int = story.START
 
 
-def keep(path: Path, moments: Iterable[Moment], timer: Callable[[], float], together: int = 1) -> Year:
+def keep(
+    path: Path,
+    moments: Iterable[Moment],
+    timer: Callable[[], float],
+    together: int = 1,
+    closed: Callable[[Year, str], None] = lambda _year, _month: None,
+) -> Year:
     """Keep the books of these ticks in a file.
 
     Short ticks more than five minutes from any event are committed `together`; all others by themselves.
+    `closed` is called at the first tick of each month with the one that ended.
     """
     clock, year = YearClock(), Year(path)
     ledger = Ledger.open(path, clock)
@@ -215,6 +222,7 @@ def keep(path: Path, moments: Iterable[Moment], timer: Callable[[], float], toge
                 year.around[end] = before, moment.at
                 with Ledger.read(path) as reader:
                     year.closed[closing] = moment.at, reader.books(clock.wall(), names)
+                closed(year, closing)
     if waiting:
         ledger.post(_as_one(waiting), state)
     assert ledger.problem == ""
