@@ -1,7 +1,6 @@
 """Each metric's lines, written by hand beside the report that they come from."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -313,7 +312,7 @@ def test_a_bug_in_the_books_shows(make_report: MakeReport, lines: Lines) -> None
 def test_a_gpu_that_the_driver_never_listed_has_no_index(make_report: MakeReport, lines: Lines) -> None:
     """An index below zero is none."""
     lost = make_report().gpus[2].gpu
-    row = GpuRow(replace(lost, uuid="unseen"), -1, up=False, priced=True, reading=None)
+    row = GpuRow(lost._replace(uuid="unseen"), -1, up=False, priced=True, reading=None)
 
     assert lines(make_report(gpus=(row,)), "inference_gpu_info") == [
         (
