@@ -45,6 +45,13 @@ def dollars(amount: Picodollars) -> float:
     return amount / PICODOLLARS_PER_DOLLAR
 
 
+def plain_dollars(amount: Picodollars) -> str:
+    """Money exactly, for people: two decimals or as many as it takes, like -12.34 and 0.000000000001."""
+    whole, rest = divmod(abs(amount), PICODOLLARS_PER_DOLLAR)
+    cents = f"{rest:012d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if amount < 0 else ''}{whole}.{cents}"
+
+
 def joules(energy: Millijoules) -> float:
     """Convert energy for export."""
     return energy / MILLIJOULES_PER_JOULE

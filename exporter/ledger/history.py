@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from exporter.cost.postings import Party, Postings, Segment, Slot
+from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.totals import hour_of
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, Owner
@@ -107,6 +108,8 @@ class MonthRecord:
     `months` are those that the ledger has anything of, this one or not.
     `cells` are what was posted; `sums` is what history keeps of it, which is less where an earlier release
     posted a part, or where days are past their time. `None`: the file keeps no history.
+    `adjustments` are those dated in the month, in the order they were entered. Posted ones are in `cells` and
+    never in `sums`; the others wait for the daemon and are in neither.
     """
 
     ledger: str
@@ -115,6 +118,12 @@ class MonthRecord:
     months: tuple[str, ...]
     cells: Mapping[MonthKey, Picodollars]
     sums: Sums | None
+    adjustments: tuple[Adjustment, ...] = ()
+
+    @property
+    def adjusted(self) -> Picodollars:
+        """What posted adjustments add to `cells`."""
+        return sum(each.amount for each in self.adjustments if each.posted is not None)
 
 
 def day_number(day: str) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from exporter.ledger import schema
+from exporter.ledger import adjustments, schema
 from exporter.ledger.contents import meta_of, transaction
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import FAMILIES, History, MonthRecord, Sums, day_number
@@ -187,7 +187,9 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         if _kept(connection):
             metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
             known.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
-        days = read(connection, "daily", day_number(f"{month}-01"), day_number(f"{month}-31"))
+        first, last = day_number(f"{month}-01"), day_number(f"{month}-31")
+        days = read(connection, "daily", first, last)
+        entered = adjustments.read(connection, names, first, last)
         meta = meta_of(connection)
     sums = None
     if days is not None:
@@ -199,7 +201,8 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         ledger=str(meta.get("ledger")),
         last_commit=committed if isinstance(committed, int) else None,
         month=month,
-        months=tuple(sorted(known)),
+        months=tuple(sorted(known.union(each.month for each in entered))),
         cells={cell: amount for cell, amount in cells.items() if cell.month == month},
         sums=sums,
+        adjustments=entered,
     )

@@ -174,6 +174,31 @@ HISTORY_DDL: Final = (
 )
 """Made by the first write into a file that lacks it; a release that does not know it leaves it alone."""
 
+_ADJUSTMENT: Final = """\
+CREATE TABLE IF NOT EXISTS adjustment (
+  id INTEGER PRIMARY KEY,
+  day INTEGER NOT NULL CHECK (typeof(day) = 'integer' AND day BETWEEN 10000101 AND 99991231),
+  product INTEGER NOT NULL CHECK (typeof(product) = 'integer'),
+  team INTEGER NOT NULL CHECK (typeof(team) = 'integer'),
+  picodollars INTEGER NOT NULL CHECK (typeof(picodollars) = 'integer'),
+  reason TEXT NOT NULL CHECK (typeof(reason) = 'text'),
+  entered INTEGER NOT NULL CHECK (typeof(entered) = 'integer'),
+  posted INTEGER CHECK (typeof(posted) IN ('integer', 'null'))
+)"""
+
+ADJUSTMENT_DDL: Final = (
+    _ADJUSTMENT,
+    # What each tick asks for: empty but for seconds.
+    "CREATE INDEX IF NOT EXISTS adjustment_waiting ON adjustment (id) WHERE posted IS NULL",
+    _view(
+        "adjustment_dollars",
+        dict.fromkeys(("product", "team"), "adjustment"),
+        f"id AS number, day, {_DOLLARS}, reason, posted IS NOT NULL AS posted",
+        "adjustment",
+    ),
+)
+"""As the history's. A row is entered by a verb and marked with the instant at which the daemon posted it."""
+
 
 def connect(uri: str) -> sqlite3.Connection:
     """A connection that begins and commits only when told, for whichever one thread uses it."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from exporter.cost.state import State
 from exporter.ledger import marks, rows, schema
+from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.contents import (
     Contents,
     check,
@@ -35,9 +36,11 @@ class Pending:
 
     `machine` is the one that the books are bound to, empty while that is unknown.
     Books in memory have no history.
+    `adjusted` are the adjustments that a write took into the totals.
     """
 
     totals: Totals = field(default_factory=Totals)
+    adjusted: dict[int, Adjustment] = field(default_factory=dict)
     history: History = field(default_factory=History)
     state: State = field(default_factory=State)
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class Store:
         self._connection: sqlite3.Connection | None = connection
         self._keys = rows.Keys(connection)
         self._chronicler = Chronicler()
+        self._poster = Poster()
         self._sure = True
 
     @classmethod
@@ -98,6 +102,8 @@ class Store:
         """
         try:
             with transaction(self._connected(before.ledger)) as connection:
+                months = pending.totals.months
+                self._poster.take(connection, before.totals.months, months, pending.adjusted, now)
                 rows.write(connection, self._keys, before.totals, pending.totals)
                 floor = _prune(connection, before.totals, pending)
                 self._chronicler.write(connection, self._keys, pending.history, floor)
@@ -116,9 +122,11 @@ class Store:
         except BaseException:
             self._sure = False
             self._chronicler.failed()
+            self._poster.failed()
             self.close()
             raise
         self._chronicler.committed()
+        self._poster.committed(pending.adjusted.values())
         self._sure = True
 
     def _connected(self, ledger: str) -> sqlite3.Connection:
