@@ -94,9 +94,36 @@ def _parser() -> argparse.ArgumentParser:
     _common(adopt)
     adopt.set_defaults(run=_adopt)
 
+    adjust = _verb(
+        verbs,
+        "adjust",
+        "enter a dated correction of what a product owes, which the daemon posts at its next tick",
+        '--amount=-12.34 --date=2026-10-31 --product=chat --reason="invoice 4711: 2 h that never started"',
+    )
+    _common(adjust)
+    _adjustment(adjust)
+
     reports = verbs.add_parser("report", help="what a month cost, and whom")
     _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
     return parser
+
+
+def _adjustment(verb: argparse.ArgumentParser) -> None:
+    """What it says is checked by the verb itself."""
+    needed = (
+        ("--amount", "DOLLARS", "what to add; with a minus, what to take off"),
+        ("--date", "YYYY-MM-DD", "the day that it is for, of this month or the twelve before it"),
+        ("--product", "PRODUCT", "the product, exactly as reports name it"),
+        ("--reason", "TEXT", "why: reports show it"),
+    )
+    for flag, metavar, text in needed:
+        verb.add_argument(flag, required=True, metavar=metavar, help=text)
+    verb.add_argument(
+        "--team",
+        metavar="TEAM",
+        help="the product's team (default: the one that the month was billed to, or its only one)",
+    )
+    verb.set_defaults(run=_adjust)
 
 
 def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -244,6 +271,13 @@ def _adopt(chosen: argparse.Namespace) -> int:
     from exporter.cli.ledger import adopt  # noqa: PLC0415
 
     return adopt(chosen.config_file, chosen.ledger_path)
+
+
+def _adjust(chosen: argparse.Namespace) -> int:
+    from exporter.cli.adjust import Flags, adjust  # noqa: PLC0415
+
+    said = chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason
+    return adjust(Flags(chosen.config_file, chosen.ledger_path, *said))
 
 
 def _report(chosen: argparse.Namespace) -> int:

@@ -98,19 +98,19 @@ def day(
     """Money and covered time by product, over the current hour so far and the 24 whole ones before it.
 
     The time is this host's, the same for all products. A product of these months that spent nothing has no
-    money; with no time covered nothing is known of anybody.
+    money, also where an adjustment is all that it has; with no time covered nothing is known of anybody.
     """
     latest = hour_of(now)
     hours = range(latest - DAY_HOURS, latest + 1)
     covered = sum(totals.hour_covered.get(hour, 0) for hour in hours)
     if not covered:
         return {}
-    products = {owner.product for owner, _component in totals.server_cost}
+    owing = {key.product for key in months}
+    products = owing.union(owner.product for owner, _component in totals.server_cost)
     money = {
         product: sum(totals.hour_cost.get((hour, product), 0) for hour in hours)
         for product in sorted(products)
     }
-    owing = {key.product for key in months}
     return {product: (spent, covered) for product, spent in money.items() if spent or product in owing}
 
 

@@ -1,0 +1,149 @@
+"""The wiring of `adjust`: what the flags say, checked, and entered into the daemon's ledger."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from exporter.cli import status
+from exporter.clock import Clock, SystemClock
+from exporter.config import Config, ConfigError, load
+from exporter.config.problems import RefusedError, shown
+from exporter.ledger.entry import Entered, Entry, EntryError, Known, enter
+from exporter.ledger.errors import LedgerError
+from exporter.tariff.calendar import day_of
+from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
+
+MOST_DOLLARS: Final = 1_000_000
+"""What one adjustment may move, either way."""
+
+DECIMALS: Final = 12
+"""The books count picodollars."""
+
+REASON_CHARACTERS: Final = 500
+
+_AMOUNT = re.compile(r"([+-]?)(\d{1,40})?(?:\.(\d{0,40}))?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the command line says, as it was written."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    amount: str
+    date: str
+    product: str
+    team: str | None
+    reason: str
+
+
+def adjust(flags: Flags, clock: Clock | None = None) -> int:
+    """Enter one adjustment; returns 0, 1 (the ledger cannot take it) or 2 (it makes no sense)."""
+    now = (clock or SystemClock()).wall()
+    try:
+        config = load(flags.config_file)
+        entry = _entry(flags, now, config.timezone)
+        path = flags.ledger_path or config.ledger_path
+        entered = enter(path, entry, _known(config), now)
+    except (ConfigError, EntryError, RefusedError) as error:
+        sys.stderr.write(f"{error}\n")
+        return status.CONFIGURATION
+    except LedgerError as error:
+        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        return status.FAILED
+    sys.stdout.write(f"{path}: {_told(entered)}\n")
+    return status.OK
+
+
+def _entry(flags: Flags, now: Instant, zone: ZoneInfo) -> Entry:
+    return Entry(
+        amount=_amount(flags.amount),
+        day=_day(flags.date, day_of(now, zone).name, zone.key),
+        product=flags.product,
+        team=flags.team,
+        reason=_reason(flags.reason),
+    )
+
+
+def _amount(text: str) -> Picodollars:
+    """Exact, from the digits; a float never sees it."""
+    match = _AMOUNT.fullmatch(text)
+    sign, whole, rest = match.groups(default="") if match else ("", "", "")
+    if not whole and not rest:
+        raise RefusedError(
+            f"--amount: {shown(text)} is no amount: write digits, with a point for cents and a minus for "
+            "what is to be taken off, like -12.34"
+        )
+    decimals = rest.rstrip("0")
+    if len(decimals) > DECIMALS:
+        raise RefusedError(f"--amount: {shown(text)} has more than {DECIMALS} decimals; round it")
+    amount = int(whole or "0") * PICODOLLARS_PER_DOLLAR + int(decimals.ljust(DECIMALS, "0"))
+    if amount == 0:
+        raise RefusedError(f"--amount: {shown(text)} would change nothing")
+    if amount > MOST_DOLLARS * PICODOLLARS_PER_DOLLAR:
+        raise RefusedError(
+            f"--amount: {shown(text)} is out of range: dollars, -{MOST_DOLLARS} to {MOST_DOLLARS}"
+        )
+    return -amount if sign == "-" else amount
+
+
+def _day(text: str, today: str, zone: str) -> str:
+    """A day of the calendar that is not ahead, in this month or the twelve before it."""
+    if not _DATE.fullmatch(text):
+        raise RefusedError(f"--date: {shown(text)} is no date: expected one like {today}")
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise RefusedError(f"--date: {text} does not exist in the calendar") from None
+    if text > today:
+        raise RefusedError(f"--date: {text} is in the future: today is {today} in {zone}")
+    first = f"{int(today[:4]) - 1}{today[4:7]}-01"
+    if text < first:
+        raise RefusedError(f"--date: {text} is before {first}, from where on history is kept (13 months)")
+    return text
+
+
+def _reason(text: str) -> str:
+    reason = text.strip()
+    if not reason:
+        raise RefusedError("--reason: is blank: say why, for whoever reads that month later")
+    if not reason.isprintable():
+        raise RefusedError("--reason: has characters that cannot be printed, or more than one line")
+    if len(reason) > REASON_CHARACTERS:
+        raise RefusedError(f"--reason: has {len(reason)} characters, at most {REASON_CHARACTERS} are kept")
+    return reason
+
+
+def _known(config: Config) -> Known:
+    """The products that the configuration names, and the teams of each."""
+    known: dict[str, frozenset[str]] = {}
+    for product, teams in _named(config):
+        known[product] = known.get(product, frozenset()) | teams
+    return known
+
+
+def _named(config: Config) -> Iterator[tuple[str, frozenset[str]]]:
+    for rule in config.ownership:
+        yield rule.product, frozenset({rule.team})
+    for budget in config.budgets:
+        if budget.product:
+            yield budget.product, frozenset()
+
+
+def _told(entered: Entered) -> str:
+    made = entered.adjustment
+    when = {
+        "": "no daemon has this ledger now; the next one posts it at its first tick",
+        "unknown": "the daemon posts it at its next tick",
+    }.get(entered.daemon, f"the daemon (process {entered.daemon}) posts it at its next tick")
+    return (
+        f"adjustment {made.number} is entered: {plain_dollars(made.amount)} dollars, {made.day}, "
+        f'product {made.product}, team {made.team}: "{made.reason}"\n'
+        f"{when[0].upper()}{when[1:]}; until then reports tell it as waiting."
+    )

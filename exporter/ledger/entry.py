@@ -1,0 +1,217 @@
+"""An adjustment entered beside a daemon that may be running: one row, in a transaction of its own."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from exporter.cost.postings import UNASSIGNED
+from exporter.ledger import adjustments, contents, lock, rows, schema
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.errors import DamagedError, LedgerError
+from exporter.ledger.history import day_number
+from exporter.readings import LABEL_CHARACTERS
+from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
+
+PATIENCE_SECONDS: Final = 5
+"""How long SQLite waits for the daemon's tick, which takes milliseconds, or for a person's shell."""
+
+MOST_DOLLARS: Final = 8_000_000
+"""What a month may come to for a product and a team: a total holds 9.2 million, and money goes on."""
+
+NAMES_TOLD: Final = 20
+
+_OF_ANOTHER_USER: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+
+Known = Mapping[str, frozenset[str]]
+"""Products, and the teams of each."""
+
+
+class EntryError(Exception):
+    """The entry makes no sense to this ledger; the message says what would. Nothing was entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a person asks for. `day` is like 2026-10-31; without a team it is the one that was billed."""
+
+    amount: Picodollars
+    day: str
+    product: str
+    team: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The row, and the process that has the ledger now: "unknown" where it cannot be told, "" without one."""
+
+    adjustment: Adjustment
+    daemon: str
+
+
+def enter(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
+    """Append one adjustment, which the daemon posts at its next tick.
+
+    Args:
+        path: the ledger's file.
+        entry: what is asked.
+        known: products that the configuration names, and their teams.
+        now: the wall clock's time.
+
+    Raises:
+        EntryError: no such product or team, or an amount that the month cannot take.
+        LedgerError: there is no ledger here that can be written; it is as it was.
+    """
+    try:
+        if not path.exists():
+            raise LedgerError(f"{path}: there is no ledger here")
+        if not path.is_file():
+            raise LedgerError(f"{path} is no file")
+        contents.refuse_other_files(path)
+        with contents.failures(path):
+            adjustment = _append(path, entry, known, now)
+    except DamagedError as error:
+        raise LedgerError(f"{path} is no ledger that can be adjusted: {error}") from error
+    except KeyError as error:
+        raise LedgerError(
+            f"{path} is no ledger that can be adjusted: a row refers to key {error}, which is missing"
+        ) from error
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be written ({error.strerror}){_advice(error)}") from error
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path} cannot be written ({error}){_advice(error)}") from error
+    return Entered(adjustment, lock.holder(path))
+
+
+def _advice(error: Exception) -> str:
+    """What helps against another user's file; a full disk needs something else."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    theirs = isinstance(error, PermissionError) or code in _OF_ANOTHER_USER
+    return ": run this as the user that the daemon runs as" if theirs else ""
+
+
+def _append(path: Path, entry: Entry, known: Known, now: Instant) -> Adjustment:
+    with closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
+        contents.check(connection, path)
+        connection.execute("PRAGMA synchronous = FULL")
+        with contents.transaction(connection):
+            adjustments.create(connection)
+            return _insert(connection, entry, known, now)
+
+
+def _insert(connection: sqlite3.Connection, entry: Entry, known: Known, now: Instant) -> Adjustment:
+    names = rows.Names(connection)
+    every = _products(connection, names, known)
+    if entry.product not in every:
+        raise EntryError(_no_product(entry.product, every))
+    billed = _billed(connection, names, entry.product, entry.day[:7])
+    team = _team(entry, every[entry.product] or {UNASSIGNED}, billed)
+    draft = Adjustment(0, entry.day, entry.product, team, entry.amount, entry.reason, now, None)
+    keys = rows.Keys(connection)
+    values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
+    for (number,) in connection.execute(_SAME, values):
+        raise EntryError(
+            f"adjustment {number} says the same: nothing was entered; "
+            "if it is meant twice, let the reason say so"
+        )
+    _see_that_it_fits(connection, draft, keys)
+    number = connection.execute(_INSERT, (*values, now)).lastrowid or 0
+    return replace(draft, number=number)
+
+
+def _products(connection: sqlite3.Connection, names: rows.Names, known: Known) -> dict[str, set[str]]:
+    """Everybody who may owe: the ledger's, the configuration's, and nobody in particular."""
+    every: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
+    for product, teams in known.items():
+        every.setdefault(product, set()).update(teams)
+    for table in ("party", "months"):
+        for product, team in connection.execute(f"SELECT DISTINCT product, team FROM {table}"):  # noqa: S608 - constants
+            every.setdefault(names.label(product), set()).add(names.label(team))
+    return every
+
+
+def _billed(connection: sqlite3.Connection, names: rows.Names, product: str, month: str) -> set[str]:
+    """The teams that a product's money of a month went to."""
+    found = connection.execute("SELECT month, product, team FROM months").fetchall()
+    return {
+        names.label(team)
+        for of, whose, team in found
+        if (names.label(of), names.label(whose)) == (month, product)
+    }
+
+
+def _team(entry: Entry, teams: set[str], billed: set[str]) -> str:
+    """The team that pays: the one told, else the one that the month was billed to, else the only one."""
+    if entry.team is not None:
+        if entry.team not in teams:
+            raise EntryError(
+                f"product {entry.product} has no team {_quoted(entry.team)}; it has: {_listed(teams)}"
+            )
+        return entry.team
+    candidates = billed or teams
+    if len(candidates) > 1:
+        raise EntryError(
+            f"product {entry.product} has several teams, say which with --team: {_listed(candidates)}"
+        )
+    (only,) = candidates
+    return only
+
+
+def _see_that_it_fits(connection: sqlite3.Connection, draft: Adjustment, keys: rows.Keys) -> None:
+    """See that the cell can hold what is posted, what waits and this."""
+    whose = keys.of(draft.product), keys.of(draft.team)
+    (posted,) = connection.execute(
+        _CELL, (keys.of(draft.month), *whose, keys.of(draft.cell.price_basis))
+    ).fetchone()
+    first, last = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
+    (waiting,) = connection.execute(_CELL_WAITS, (*whose, first, last)).fetchone()
+    before = posted + waiting
+    after = before + draft.amount
+    if abs(after) > max(abs(before), MOST_DOLLARS * PICODOLLARS_PER_DOLLAR):
+        raise EntryError(
+            f"{draft.month} would come to {plain_dollars(after)} dollars for product {draft.product}, "
+            f"team {draft.team}: the ledger takes at most {MOST_DOLLARS} either way"
+        )
+
+
+def _no_product(product: str, every: Iterable[str]) -> str:
+    known = sorted(every)
+    near = get_close_matches(product, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"neither the ledger nor the configuration knows product {_quoted(product)}; {hint}"
+        f"they know: {_listed(known)}"
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = sorted(names)
+    more = f" and {len(known) - NAMES_TOLD} more" if len(known) > NAMES_TOLD else ""
+    return ", ".join(known[:NAMES_TOLD]) + more
+
+
+def _quoted(text: str) -> str:
+    clean = "".join(character if character.isprintable() else "?" for character in text[:LABEL_CHARACTERS])
+    return f'"{clean}"'
+
+
+_SAME: Final = (
+    "SELECT id FROM adjustment"
+    " WHERE (day, product, team, picodollars, reason) = (?, ?, ?, ?, ?) ORDER BY id LIMIT 1"
+)
+_CELL: Final = (
+    "SELECT coalesce(sum(picodollars), 0) FROM months"
+    " WHERE (month, product, team, price_basis) = (?, ?, ?, ?)"
+)
+_CELL_WAITS: Final = (
+    "SELECT coalesce(sum(picodollars), 0) FROM adjustment"
+    " WHERE (product, team) = (?, ?) AND posted IS NULL AND day BETWEEN ? AND ?"
+)
+_INSERT: Final = (
+    "INSERT INTO adjustment (day, product, team, picodollars, reason, entered) VALUES (?, ?, ?, ?, ?, ?)"
+)
