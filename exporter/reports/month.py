@@ -5,17 +5,28 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from exporter.cost.postings import Party
+from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import MonthRecord, Sums
 from exporter.readings import Kind
 from exporter.report import MonthKey
 from exporter.reports.rounding import hundredths, rounded
-from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant, Nanoseconds, Picodollars
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    Nanoseconds,
+    Picodollars,
+    plain_dollars,
+)
 
 By = Literal["product", "team", "server", "model", "component", "gpu"]
 BYS: Final[tuple[By, ...]] = get_args(By)
 
 NOT_ITEMIZED: Final = "(not itemized)"
 """The name of money that the ledger has by product and team only."""
+
+ADJUSTED: Final = f"({COMPONENT})"
+"""The name of corrections where lines are by what a correction has none of: a server, a model, a GPU."""
 
 Labels = tuple[str, ...]
 
@@ -46,6 +57,7 @@ class Statement:
 
     `columns` name the labels. `idle`, `gpu_time` and `tokens` say whether lines tell theirs.
     `to_date` says that the month goes on. `notes` are sentences on what the numbers leave open.
+    `adjustments` are the month's corrections: posted ones are in `lines`, those that wait are not.
     """
 
     report: Literal["month", "chargeback"]
@@ -59,6 +71,7 @@ class Statement:
     gpu_time: bool
     tokens: bool
     notes: tuple[str, ...]
+    adjustments: tuple[Adjustment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +130,14 @@ def _statement(
     sums = record.sums or Sums()
     lines = _Lines()
     total = sum(record.cells.values())
-    missing = total - sum(sums.cost.values())
+    missing = total - record.adjusted - sum(sums.cost.values())
     if grouping.cell is not None:
         for cell, amount in record.cells.items():
             lines.of(grouping.cell(cell)).money += amount
-    elif missing:
-        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).money += missing
+    else:
+        corrected = COMPONENT if grouping.server_cost is not None else ADJUSTED
+        for name, amount in ((NOT_ITEMIZED, missing), (corrected, record.adjusted)):
+            lines.of((name, *("" for _ in grouping.columns[1:]))).money += amount
     _fill(lines, sums, grouping)
     return Statement(
         report=report,
@@ -135,7 +150,8 @@ def _statement(
         idle=record.sums is not None and grouping.party is not None,
         gpu_time=record.sums is not None and grouping.server_cost is None,
         tokens=record.sums is not None and grouping.party is not None,
-        notes=tuple(_notes(record, missing, grouping)),
+        notes=(*_notes(record, missing, grouping), *map(_correction, record.adjustments)),
+        adjustments=record.adjustments,
     )
 
 
@@ -199,6 +215,15 @@ def _notes(record: MonthRecord, missing: Picodollars, grouping: _Grouping) -> li
         covered = sum(sums.covered.values())
         notes.append(f"{_hours(covered)} hours of this month are metered")
     return notes
+
+
+def _correction(adjustment: Adjustment) -> str:
+    state = "" if adjustment.posted is not None else " waits for the daemon and is in no sum"
+    return (
+        f"adjustment {adjustment.number}{state}: {plain_dollars(adjustment.amount)} dollars of "
+        f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
+        f'"{adjustment.reason}"'
+    )
 
 
 def _dollars(amount: Picodollars) -> str:

@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from exporter.ledger.adjustments import Adjustment
 from exporter.readings import KINDS
 from exporter.reports.month import Line, Statement
 from exporter.reports.rounding import hundredths, rounded
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    dollars,
+)
 
 Form = Literal["table", "json", "csv"]
 
@@ -43,7 +50,7 @@ def text(statement: Statement) -> str:
         "",
         *(_row(row, widths, words) for row in (headings, rule, *rows, rule, total)),
         "",
-        *(f"{note}." for note in statement.notes),
+        *(f"{_printable(note)}." for note in statement.notes),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -66,6 +73,7 @@ def as_json(statement: Statement) -> str:
         "last_commit": _time(statement.last_commit),
         "rows": rows,
         "total": _amounts(statement, _total(statement), cents[-1], idle[-1]),
+        "adjustments": [_adjustment(each) for each in statement.adjustments],
         "notes": statement.notes,
     }
     return json.dumps(told, indent=2) + "\n"
@@ -151,6 +159,21 @@ def _amounts(statement: Statement, line: Line, cents: int, idle: int) -> dict[st
     if statement.tokens:
         told |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
     return told
+
+
+def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
+    """`posted` is null while it waits for the daemon; it is then in no row."""
+    return {
+        "number": adjustment.number,
+        "date": adjustment.day,
+        "product": adjustment.product,
+        "team": adjustment.team,
+        "dollars": dollars(adjustment.amount),
+        "picodollars": adjustment.amount,
+        "reason": adjustment.reason,
+        "entered": _time(adjustment.entered),
+        "posted": _time(adjustment.posted),
+    }
 
 
 def _idle_ratio(line: Line) -> float | None:
