@@ -1,7 +1,6 @@
 """Killed at any instant, cut off at any byte: the books open with a whole number of ticks."""
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,30 +10,11 @@ from typing import Any
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import Books
+from tests.ledger.ledger_cuts import POSTS_WITHOUT_END, copied
 from tests.ledger.ledger_ticks import CHAT, NOVEMBER, Reckoning, StillClock, accrued, numbered
 
 MONTHS = ("2026-11",)
 KILLS = 20
-
-POSTS_WITHOUT_END = """
-import sys
-from pathlib import Path
-from exporter.cost.state import State
-from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import CHAT, StillClock, numbered
-
-ledger = Ledger.open(Path(sys.argv[1]), StillClock())
-assert ledger.persistent, ledger.problem
-number = ledger.books(0, ()).requests.get(CHAT, 0)
-accrued = ledger.state().accrued
-while True:
-    number += 1
-    postings = numbered(number)
-    accrued += postings.segments[0].accrued
-    ledger.post(postings, State(wall=postings.end, accrued=accrued))
-    assert ledger.writable, ledger.problem
-    print(number, flush=True)
-"""
 
 
 def whole_ticks(books: Books, wall: int | None) -> int:
@@ -89,15 +69,6 @@ def test_killed_while_it_makes_the_file_it_opens(
         ledger.close()
         assert (ledger.persistent, ledger.moved_aside, ledger.problem) == (True, None, "")
     assert len(copies) > 20
-
-
-def copied(path: Path, folder: Path) -> Path:
-    """The file and its log as they are now: what a power cut would leave."""
-    folder.mkdir()
-    for suffix in ("", "-wal"):
-        if (present := Path(f"{path}{suffix}")).exists():
-            shutil.copyfile(present, folder / f"ledger.db{suffix}")
-    return folder / "ledger.db"
 
 
 def test_a_copy_taken_at_any_moment_opens_whole(

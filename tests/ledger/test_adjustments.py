@@ -1,0 +1,354 @@
+"""Corrections are posted at the next tick, once, to a month and to nothing else."""
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cost.state import State
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from tests.ledger.ledger_adjustments import CELL, MONTHS, OCTOBER, correct, reckoned, states
+from tests.ledger.ledger_ticks import GPU_0, NOVEMBER, StillClock, accrued, money, numbered, tick
+
+FIXTURES = Path(__file__).parent / "fixtures"
+FULL = sqlite3.OperationalError("database or disk is full")
+DOLLAR = 10**12
+LARGEST = 2**63 - 1
+
+
+def post(ledger: Ledger, *numbers: int) -> None:
+    for number in numbers:
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+
+
+def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clock: StillClock) -> None:
+    """12.34 dollars leave the cell; accrued, counters, window and the mean of a day are as without."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1)
+    assert correct(path, -1234 * 10**10) == 1
+    waiting = ledger.books(numbered(1).end, MONTHS)
+    clock.now += 7
+    post(ledger, 2)
+    books = ledger.books(numbered(2).end, MONTHS)
+    ledger.close()
+    other = Ledger.open(path.with_name("other.db"), clock)
+    post(other, 1, 2)
+    without = other.books(numbered(2).end, MONTHS)
+    other.close()
+
+    assert (reckoned(1).differences(waiting), waiting.residual) == ({}, 0)
+    assert (reckoned(2, -1234 * 10**10).differences(books), books.residual) == ({}, 0)
+    assert replace(books, months=without.months, ledger=without.ledger) == without
+
+
+def test_a_record_of_a_month_carries_it(path: Path, clock: StillClock) -> None:
+    """Waiting first and in no cell, then posted at the instant of the commit, and never in history."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1)
+    correct(path, 5, "two hours", "2026-11-01", team="assistants")
+    with LedgerReader.open(path) as reader:
+        waiting = reader.month("2026-11")
+        clock.now += 7
+        post(ledger, 2)
+        posted = reader.month("2026-11")
+    ledger.close()
+
+    row = Adjustment(1, "2026-11-01", "chat", "assistants", 5, "two hours", NOVEMBER, None)
+    assert (waiting.adjustments, waiting.adjusted, waiting.cells[CELL]) == ((row,), 0, 1_000_001)
+    assert (posted.adjustments, posted.adjusted) == ((replace(row, posted=NOVEMBER + 7),), 5)
+    # 1,000,001 + 1,000,002, and 7 twice for search.
+    assert (posted.cells[CELL], sum(posted.cells.values())) == (2_000_008, 2_000_022)
+    assert posted.sums is not None
+    assert sum(posted.sums.cost.values()) == 2_000_017
+
+
+def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> None:
+    """Two in one tick, one of them for October, of which the ledger has nothing else."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1)
+    correct(path, -3, day="2026-10-31")
+    correct(path, 10)
+    post(ledger, 2)
+    books = ledger.books(numbered(2).end, MONTHS)
+    ledger.close()
+    with LedgerReader.open(path) as reader:
+        october, november = reader.month("2026-10"), reader.month("2026-11")
+
+    expected = reckoned(2, 10)
+    expected.months[OCTOBER] = -3
+    assert expected.differences(books) == {}
+    assert [each.number for each in october.adjustments] == [1]
+    assert [each.number for each in november.adjustments] == [2]
+    assert (october.months, october.cells) == (("2026-10", "2026-11"), {OCTOBER: -3})
+
+
+def test_a_month_of_which_only_a_correction_waits_is_known(path: Path, clock: StillClock) -> None:
+    """It has no cell yet, and what waits can be told."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1)
+    correct(path, -3, day="2026-10-31")
+    with LedgerReader.open(path) as reader:
+        october = reader.month("2026-10")
+    ledger.close()
+
+    assert (october.months, october.cells, october.adjusted) == (("2026-10", "2026-11"), {}, 0)
+    assert [each.amount for each in october.adjustments] == [-3]
+
+
+def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: StillClock) -> None:
+    """Ticks and starts after it change nothing of it."""
+    for number in range(1, 5):
+        ledger = Ledger.open(path, clock)
+        post(ledger, number)
+        if number == 1:
+            correct(path, 10)
+        ledger.close()
+    again = Ledger.open(path, clock)
+    books = again.books(numbered(4).end, MONTHS)
+    again.close()
+
+    assert reckoned(4, 10).differences(books) == {}
+
+
+def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
+    path: Path, clock: StillClock
+) -> None:
+    """The first tick finds it."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1)
+    ledger.close()
+    correct(path, 10)
+    assert states(path) == [(10, False)]
+    ledger = Ledger.open(path, clock)
+    post(ledger, 2)
+    books = ledger.books(numbered(2).end, MONTHS)
+    ledger.close()
+
+    assert reckoned(2, 10).differences(books) == {}
+    assert states(path) == [(10, True)]
+
+
+@pytest.mark.parametrize("at", ["BEGIN", "SELECT a.id", "DELETE FROM minute_cost", "COMMIT"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("ends", ["heals", "dies"])
+def test_a_commit_that_fails_posts_it_once_all_the_same(
+    path: Path, clock: StillClock, disk: Any, at: str, ends: str, *, late: bool
+) -> None:
+    """Whether or not the commit had reached the disk, and whether or not the process lives to repeat it."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    correct(path, 100, "before")
+    disk.failure, disk.at, disk.late = FULL, at, late
+    post(ledger, 2)
+    during = ledger.books(numbered(2).end, MONTHS)
+    reached = late and at == "COMMIT"
+    assert states(path) == [(100, reached)]
+    correct(path, 1000, "meanwhile")
+    disk.failure = None
+    if ends == "heals":
+        post(ledger, 3)
+        healed = ledger.books(numbered(3).end, MONTHS)
+        ledger.close()
+        assert (reckoned(3, 100, 1000).differences(healed), healed.residual) == ({}, 0)
+    else:  # as SIGKILL would: its connection goes, and nothing is written
+        ledger._pending = None
+        ledger.close()
+        ledger = Ledger.open(path, clock)
+        told = reckoned(2, 100) if reached else reckoned(1)
+        assert told.differences(ledger.books(numbered(3).end, MONTHS)) == {}
+        post(ledger, *(() if reached else (2,)), 3)
+        ledger.close()
+    again = Ledger.open(path, clock)
+    reopened = again.books(numbered(3).end, MONTHS)
+    again.close()
+
+    assert reckoned(1).differences(during) == {}
+    assert (reckoned(3, 100, 1000).differences(reopened), reopened.residual) == ({}, 0)
+    assert states(path) == [(100, True), (1000, True)]
+
+
+def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock, disk: Any) -> None:
+    """Ticks and adjustments of an outage are posted together, none twice, also when it ends at the stop."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    disk.failure, disk.late = FULL, True
+    for number in (2, 3, 4):
+        correct(path, 10**number, f"number {number}")
+        post(ledger, number)
+    disk.failure = None
+    ledger.close()
+    again = Ledger.open(path, clock)
+    books = again.books(numbered(4).end, MONTHS)
+    again.close()
+
+    assert (reckoned(4, 100, 1000, 10_000).differences(books), books.residual) == ({}, 0)
+
+
+def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock: StillClock) -> None:
+    """A row that came by hand: the books go on, and it goes on waiting."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, 1)
+    correct(path, 1)
+    with contextlib.closing(sqlite3.connect(path)) as shell:
+        shell.execute("UPDATE adjustment SET picodollars = ?", (LARGEST,))
+        shell.commit()
+    post(ledger, 2)
+    books = ledger.books(numbered(2).end, MONTHS)
+    ledger.close()
+
+    assert (ledger.writable, reckoned(2).differences(books)) == (True, {})
+    assert states(path) == [(LARGEST, False)]
+
+
+def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: StillClock) -> None:
+    """The new books never hear of it; the file that was moved keeps it waiting."""
+    posted = tick(numbered(1).end, money(700))
+    ledger = Ledger.open(path, clock)
+    ledger.bind("product:aaaa", {GPU_0.uuid})
+    ledger.post(posted, accrued(posted))
+    ledger.close()
+    correct(path, 10)
+    ledger = Ledger.open(path, clock)
+    ledger.bind("product:bbbb", {"GPU-9"})
+    post(ledger, 1)
+    books = ledger.books(numbered(1).end, MONTHS)
+    ledger.close()
+
+    assert ledger.moved_aside is not None
+    assert reckoned(1).differences(books) == {}
+    assert (states(path), states(ledger.moved_aside)) == ([], [(10, False)])
+
+
+def test_it_is_not_posted_while_it_cannot_be_told_whose_the_books_are(path: Path, clock: StillClock) -> None:
+    """Another machine and no GPU that can be read: it waits as everything does."""
+    posted = tick(numbered(1).end, money(700))
+    ledger = Ledger.open(path, clock)
+    ledger.bind("product:aaaa", {GPU_0.uuid})
+    ledger.post(posted, accrued(posted))
+    ledger.close()
+    correct(path, 10)
+    ledger = Ledger.open(path, clock)
+    assert ledger.bind("product:bbbb", ()) is False
+    assert ledger.books(numbered(1).end, MONTHS).months == {}
+    assert states(path) == [(10, False)]
+    assert ledger.bind("product:bbbb", {GPU_0.uuid}) is True
+    later = tick(numbered(2).end, money(1))
+    ledger.post(later, accrued(posted, later))
+    ledger.close()
+
+    assert ledger.books(numbered(2).end, MONTHS).months == {CELL: 711}
+
+
+def test_books_in_memory_have_none(clock: StillClock) -> None:
+    """There is no file that one could be entered into."""
+    ledger = Ledger.open(None, clock)
+    post(ledger, 1)
+
+    assert reckoned(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
+
+
+def test_a_product_that_has_nothing_but_a_correction_is_projected_by_it(
+    path: Path, clock: StillClock
+) -> None:
+    """It spent nothing in the day, over the time that this host was covered: 10 s."""
+    ledger = Ledger.open(path, clock)
+    correct(path, 40 * DOLLAR, product="unassigned")
+    post(ledger, 1)
+    books = ledger.books(numbered(1).end, MONTHS)
+    ledger.close()
+
+    assert books.day == {
+        "chat": (1_000_001, 10 * 10**9),
+        "search": (7, 10 * 10**9),
+        "unassigned": (0, 10 * 10**9),
+    }
+
+
+def test_what_was_posted_is_logged_when_it_is_committed(
+    path: Path, clock: StillClock, disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line for each, and none for the try that failed."""
+    caplog.set_level(logging.INFO)
+    ledger = Ledger.open(path, clock, connect=disk)
+    correct(path, -1234 * 10**10, "invoice 4711")
+    disk.failure = FULL
+    post(ledger, 1)
+    assert caplog.records == []
+    disk.failure = None
+    post(ledger, 2, 3)
+    ledger.close()
+
+    (line,) = caplog.records
+    told = {name: vars(line)[name] for name in ("number", "date", "product", "team", "dollars", "reason")}
+    assert line.message == "adjustment posted"
+    assert told == {
+        "number": 1,
+        "date": "2026-11-01",
+        "product": "chat",
+        "team": "assistants",
+        "dollars": "-12.34",
+        "reason": "invoice 4711",
+    }
+
+
+def test_a_ledger_of_the_release_before_is_corrected(path: Path, clock: StillClock) -> None:
+    """It has no such table: the verb makes it. 1 + ... + 8 = 36 beside 8 millions, and 12.34 dollars less."""
+    shutil.copy(FIXTURES / "schema-1.db", path)
+    with LedgerReader.open(path) as reader:
+        assert reader.month("2026-11").adjustments == ()
+    assert correct(path, -1234 * 10**10) == 1
+    ledger = Ledger.open(path, clock)
+    post(ledger, 8)
+    books = ledger.books(numbered(8).end, MONTHS)
+    ledger.close()
+
+    assert (books.months[CELL], books.residual) == (8_000_036 - 12_340_000_000_000, 0)
+    assert states(path) == [(-12_340_000_000_000, True)]
+
+
+def test_the_release_before_goes_on_with_a_ledger_that_was_corrected(path: Path, clock: StillClock) -> None:
+    """Its statements are understood; what it writes to the cell keeps the correction."""
+    ledger = Ledger.open(path, clock)
+    correct(path, 10)
+    post(ledger, 1)
+    correct(path, 1000)
+    ledger.close()
+    statements = (FIXTURES / "schema-1.sql").read_text(encoding="utf-8").split(";\n")[:-1]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        for statement in statements:
+            shell.execute(f"EXPLAIN {statement}", [1] * statement.count("?"))
+        # Tick 2, as it would post it: the cell that it read, and more.
+        chat = "WHERE product = (SELECT id FROM label WHERE text = 'chat')"
+        shell.execute(f"UPDATE months SET picodollars = picodollars + 1000002 {chat}")  # noqa: S608
+    with LedgerReader.open(path) as reader:
+        assert reader.month("2026-11").cells[CELL] == 2_000_003 + 10
+    assert states(path) == [(10, True), (1000, False)]
+    again = Ledger.open(path, clock)
+    again.post(numbered(3), State())
+    books = again.books(numbered(3).end, MONTHS)
+    again.close()
+
+    assert books.months[CELL] == 3_000_006 + 10 + 1000
+
+
+def test_a_view_tells_it_to_people(path: Path, clock: StillClock) -> None:
+    """In names and dollars."""
+    ledger = Ledger.open(path, clock)
+    correct(path, -1234 * 10**10, "one")
+    post(ledger, 1)
+    correct(path, 5 * DOLLAR, "two", "2026-10-31")
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as shell:
+        told = shell.execute("SELECT * FROM adjustment_dollars ORDER BY number").fetchall()
+
+    assert told == [
+        ("chat", "assistants", 1, 20261101, -12.34, "one", 1),
+        ("chat", "assistants", 2, 20261031, 5.0, "two", 0),
+    ]

@@ -1,0 +1,106 @@
+"""Killed or copied at any instant, beside people who enter corrections: each is posted once."""
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from tests.ledger.ledger_adjustments import CELL, MONTHS, correct, reckoned
+from tests.ledger.ledger_cuts import POSTS_WITHOUT_END, copied
+from tests.ledger.ledger_ticks import CHAT, NOVEMBER, StillClock, accrued, numbered
+
+KILLS = 8
+
+
+def posted(path: Path) -> tuple[list[int], list[int]]:
+    """Amounts that the file says are posted, and those that wait; cells agree with history and the former."""
+    with LedgerReader.open(path) as reader:
+        record = reader.month("2026-11")
+    assert sum(record.cells.values()) == record.adjusted + sum(
+        record.sums.cost.values() if record.sums else ()
+    )
+    told = [each.amount for each in record.adjustments if each.posted is not None]
+    return told, [each.amount for each in record.adjustments if each.posted is None]
+
+
+def whole(path: Path, clock: StillClock) -> int:
+    """How many ticks the file has; all of its books are those ticks and what it says was posted."""
+    told, _waiting = posted(path)
+    ledger = Ledger.open(path, clock)
+    books = ledger.books(NOVEMBER, MONTHS)
+    ledger.close()
+    count = books.requests.get(CHAT, 0)
+    assert (reckoned(count, *told).differences(books), books.residual) == ({}, 0)
+    return count
+
+
+def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: StillClock) -> None:
+    """A process enters, another posts and is killed: what was entered is there, in a cell or waiting."""
+    chance = random.Random(20261031)  # noqa: S311 - a reproducible series
+    Ledger.open(path, clock).close()
+    amounts: list[int] = []
+    for _ in range(KILLS):
+        with subprocess.Popen(
+            [sys.executable, "-c", POSTS_WITHOUT_END, str(path)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            for _ in range(chance.randint(1, 8)):
+                amounts.append(chance.choice((-1, 1)) * 2 ** len(amounts))
+                correct(path, amounts[-1])
+                for _ in range(chance.randint(0, 2)):
+                    child.stdout.readline()
+            child.send_signal(signal.SIGKILL)
+        told, waiting = posted(path)
+        assert [*told, *waiting] == amounts
+        whole(path, clock)
+    count = whole(path, clock)
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(count + 1), accrued(*map(numbered, range(1, count + 2))))
+    books = ledger.books(NOVEMBER, MONTHS)
+    ledger.close()
+
+    # Powers of two with signs: no other sum of them is the same.
+    assert reckoned(count + 1, *amounts).differences(books) == {}
+    assert posted(path) == (amounts, [])
+
+
+def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
+    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+) -> None:
+    """A power cut at any statement of a tick that posts two: both or none, and both after the next tick."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    correct(path, 100)
+    correct(path, -1000)
+    copies: list[Path] = []
+
+    def copy(_statement: str) -> None:
+        copies.append(copied(path, tmp_path / f"copy-{len(copies)}"))
+
+    disk.watch = copy
+    ledger.post(numbered(2), accrued(numbered(1), numbered(2)))
+    disk.watch = lambda _statement: None
+    copies.append(copied(path, tmp_path / "after"))
+    ledger.close()
+    counts = []
+    for taken in copies:
+        told, waiting = posted(taken)
+        assert sorted((told, waiting)) == [[], [100, -1000]]
+        counts.append(whole(taken, clock))
+        again = Ledger.open(taken, clock)
+        after = counts[-1] + 1
+        again.post(numbered(after), accrued(*map(numbered, range(1, after + 1))))
+        books = again.books(NOVEMBER, MONTHS)
+        again.close()
+        assert books.months[CELL] == reckoned(after, 100, -1000).months[CELL]
+
+    assert len(copies) > 5
+    assert counts == [1] * (len(copies) - 1) + [2]
