@@ -352,3 +352,22 @@ def test_a_view_tells_it_to_people(path: Path, clock: StillClock) -> None:
         ("chat", "assistants", 1, 20261101, -12.34, "one", 1),
         ("chat", "assistants", 2, 20261031, 5.0, "two", 0),
     ]
+
+
+def test_a_file_that_was_put_back_meanwhile_gets_the_table_again(
+    path: Path, clock: StillClock, disk: Any
+) -> None:
+    """After a write that failed, nothing is believed of what the file has."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    disk.failure = FULL
+    post(ledger, 2)
+    with contextlib.closing(sqlite3.connect(path)) as shell:
+        shell.execute("DROP VIEW adjustment_dollars")
+        shell.execute("DROP TABLE adjustment")
+        shell.commit()
+    disk.failure = None
+    post(ledger, 3)
+    ledger.close()
+
+    assert (ledger.problem, states(path)) == ("", [])
