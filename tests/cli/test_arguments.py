@@ -15,6 +15,7 @@ VERBS = (
     "demo",
     "doctor",
     "check-config",
+    "adjust",
     "ledger adopt",
     "report month",
     "report chargeback",
