@@ -1,15 +1,18 @@
 """The daemon as a process: how it starts, answers, waits, refuses and stops."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import Daemon, Page, free_port, get, until
+from tests.e2e.daemon import ROOT, Daemon, Page, free_port, get, until
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
 
@@ -138,6 +141,48 @@ def test_a_second_daemon_on_one_ledger_waits_and_refuses(daemon: Daemon) -> None
     assert 25 < time.monotonic() - began < 45
     assert f"in use by process {daemon.pid}" in daemon.log.read_text(encoding="utf-8")
     assert daemon.settled().value("inference_ledger_residual_dollars") == 0
+
+
+def verb(daemon: Daemon, *arguments: str) -> str:
+    """What a verb prints that is run beside the daemon, on its ledger."""
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", *arguments, f"--ledger.path={daemon.ledger}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_correction_is_in_the_month_a_tick_later(daemon: Daemon) -> None:
+    """A process of its own enters it; the month moves by exactly that, the counters by their seconds only."""
+    before = daemon.scrape()
+    today = datetime.fromtimestamp(before.tick, UTC).date().isoformat()
+    said = verb(
+        daemon,
+        "adjust",
+        "--amount=-12.34",
+        f"--date={today}",
+        "--product=unassigned",
+        "--reason=invoice 4711",
+    )
+    assert f"The daemon (process {daemon.pid}) posts it at its next tick" in said
+    month, total = "inference_month_to_date_dollars", "inference_cost_dollars_total"
+    after = daemon.until(lambda page: page.sum(month) < -12, "the correction", 10)
+
+    assert before.sum(month) == pytest.approx(before.sum(total), abs=1e-9)
+    assert after.sum(month) == pytest.approx(after.sum(total) - 12.34, abs=1e-9)
+    assert after.sum(total) - before.sum(total) == pytest.approx(
+        2 * 2.50 * (after.tick - before.tick) / 3600, rel=1e-3
+    )
+    assert after.value("inference_ledger_residual_dollars") == 0
+    told = json.loads(verb(daemon, "report", "month", f"--month={today[:7]}", "--by=component", "--json"))
+    assert [row["picodollars"] for row in told["rows"] if row["component"] == "adjustment"] == [
+        -12_340_000_000_000
+    ]
+    assert [(row["dollars"], row["reason"]) for row in told["adjustments"]] == [(-12.34, "invoice 4711")]
 
 
 def test_a_bad_reload_keeps_the_old_configuration(daemon: Daemon) -> None:

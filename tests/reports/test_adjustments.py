@@ -79,8 +79,8 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
             '"invoice 4711: 2 h of a host that never started"'
         ),
         (
-            "adjustment 4 waits for the daemon and is in no sum: 0.005 dollars of 2026-10-31 to product chat, "
-            'team platform: "late fee"'
+            "adjustment 4 waits for the daemon and is in no sum: 0.005 dollars of 2026-10-31 to "
+            'product chat, team platform: "late fee"'
         ),
     )
 
