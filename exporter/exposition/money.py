@@ -243,7 +243,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_month_to_date_dollars",
         ("product", "team", "price_basis", "month", "ledger"),
-        "Dollars of this host in a calendar month of the configured time zone, corrections included; "
+        "Dollars of this host in a calendar month of the configured time zone, adjustments included; "
         "the current and the previous month. "
         f"Absent for what nothing was posted to, and {CHARGED}.",
         _months,

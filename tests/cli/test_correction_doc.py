@@ -1,0 +1,76 @@
+"""docs/ledger.md corrects a month by commands that do what the page says, to the letter."""
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.config.settings import DEFAULT_LEDGER
+from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+
+PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("## Correcting a month\n")[2].partition("\n## ")[0]
+ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
+PROCESS = "process 2041"
+SECOND = 10**9
+OCTOBER_END = 1_793_491_200 * SECOND
+"""2026-11-01T00:00:00Z."""
+
+
+@dataclass
+class Clock:
+    """2 November 2026, nine in the morning and ten seconds."""
+
+    now: int = OCTOBER_END + (33 * 3600 + 10) * SECOND
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, _stop: object, _duration: int) -> bool:
+        return True
+
+
+def commands() -> list[tuple[list[str], str]]:
+    """Each command of the section's console blocks, as words after the program, and what it prints."""
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE):
+        line, _, printed = block.partition("\n")
+        program, *words = shlex.split(line.removeprefix("$ "))
+        assert program == "inference-cost-exporter"
+        found.append((words, printed))
+    return found
+
+
+def test_the_page_corrects_a_month(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a daemon whose October came to 1,200 dollars, with a tick after each command."""
+    for module in ("adjust", "report"):
+        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
+    path = tmp_path / "ledger.db"
+    daemon = Ledger.open(path, Clock())
+    chat = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+    amount = 1200 * 10**12
+    rent = Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(chat, "decode"), amount)
+    segment = Segment(OCTOBER_END - 10 * SECOND, OCTOBER_END, "2026-10", "2026-10-31", amount, (rent,), ())
+    daemon.post(Postings(OCTOBER_END, (segment,), day="2026-10-31"), State(accrued=amount))
+    told = []
+    for words, _printed in commands():
+        assert main([*words, f"--ledger.path={path}"]) == 0
+        out = capsys.readouterr().out.replace(str(path), str(DEFAULT_LEDGER)).replace(daemon.id, ID)
+        told.append(out.replace(f"process {os.getpid()}", PROCESS))
+        daemon.post(Postings(OCTOBER_END + 10 * SECOND), State(accrued=amount))
+    daemon.close()
+
+    assert [printed for _words, printed in commands()] == told
+    assert [words[0] for words, _printed in commands()] == ["adjust", "report"]
