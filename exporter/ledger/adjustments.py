@@ -122,13 +122,26 @@ def read(connection: sqlite3.Connection, names: Names, first: int, last: int) ->
     Raises:
         KeyError: a row refers to what is not there.
     """
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'adjustment'").fetchone() is None:
+    if not _kept(connection):
         return ()
     found = connection.execute(_OF_DAYS, (first, last)).fetchall()
     return tuple(
         _built((number, day, names.label(product), names.label(team), *rest))
         for number, day, product, team, *rest in found
     )
+
+
+def waiting(connection: sqlite3.Connection) -> int:
+    """How many wait for the daemon."""
+    if not _kept(connection):
+        return 0
+    (count,) = connection.execute("SELECT count(*) FROM adjustment WHERE posted IS NULL").fetchone()
+    return int(count)
+
+
+def _kept(connection: sqlite3.Connection) -> bool:
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'adjustment'").fetchone()
+    return found is not None
 
 
 def _built(row: Iterable[object]) -> Adjustment:

@@ -29,7 +29,7 @@ def inspect(path: Path) -> Place:
         return Place(f"{path}: not there yet; the daemon makes it")
     try:
         with LedgerReader.open(path) as ledger:
-            state = f"{path}: id {ledger.id}"
+            state = f"{path}: id {ledger.id}{_waiting(ledger.waiting())}"
     except (LedgerError, OSError) as error:
         return Place(str(path), str(error))
     if process := lock.holder(path):
@@ -38,6 +38,13 @@ def inspect(path: Path) -> Place:
         if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
             return _memory(state, problem, _writable(needed))
     return Place(state)
+
+
+def _waiting(count: int) -> str:
+    """Told while there are some: beside a daemon that runs, for one interval."""
+    if not count:
+        return ""
+    return f", {count} adjustment{'s wait' if count > 1 else ' waits'} for the daemon's next tick"
 
 
 def _unwritable(path: Path, *, folder: bool = True) -> str:

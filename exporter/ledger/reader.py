@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from exporter.cost.state import State
-from exporter.ledger import contents, history_rows, schema, snapshot
+from exporter.ledger import adjustments, contents, history_rows, schema, snapshot
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import MonthRecord, Sums
@@ -54,6 +54,10 @@ class LedgerReader:
     def month(self, name: str) -> MonthRecord:
         """A calendar month like 2026-11, current or past."""
         return self._answer(lambda connection: history_rows.read_month(connection, name))
+
+    def waiting(self) -> int:
+        """How many adjustments wait for the daemon."""
+        return self._answer(adjustments.waiting)
 
     def hours(self, first: int, last: int) -> Mapping[int, Sums] | None:
         """History by hour since 1970, from the first to the last; `None` where the file keeps none.

@@ -313,6 +313,18 @@ def test_a_disk_that_is_full(ledger: Path, disk: Any, monkeypatch: pytest.Monkey
     assert states(ledger) == []
 
 
+def test_an_entry_that_failed_after_it_had_reached_the_disk(
+    ledger: Path, disk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever repeats it is told that it is there: it counts once."""
+    disk.failure, disk.late = sqlite3.OperationalError("disk I/O error"), True
+    monkeypatch.setattr(schema, "connect", disk)
+    assert said(ledger) == " cannot be written (disk I/O error)"
+    monkeypatch.undo()
+    assert refused(ledger, ONE).startswith("adjustment 1 says the same: ")
+    assert states(ledger) == [(DOLLAR, False)]
+
+
 def test_the_table_refuses_what_is_no_row(ledger: Path) -> None:
     """The table itself lets in no text for money, no date that is none and no row without a reason."""
     correct(ledger, 1)

@@ -11,7 +11,8 @@ import pytest
 from exporter.ledger.inspection import Place, inspect
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.lock import Lock
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.ledger_adjustments import correct
+from tests.ledger.ledger_ticks import StillClock, accrued, numbered
 
 MEMORY = "the books would be in memory and end with the daemon"
 
@@ -88,6 +89,23 @@ def test_a_ledger_is_told_by_its_id_and_left_as_it_is(path: Path, clock: StillCl
 
     assert inspect(path) == Place(f"{path}: id {ledger.id}")
     assert names(path.parent) == before
+
+
+def test_adjustments_that_wait_are_counted(path: Path, clock: StillClock) -> None:
+    """Until the daemon has posted them."""
+    ledger = Ledger.open(path, clock)
+    told = []
+    for amount in (1, 2):
+        correct(path, amount)
+        told.append(inspect(path).state.partition(f"{ledger.id}, ")[2].partition(", in use")[0])
+    ledger.post(numbered(1), accrued(numbered(1)))
+    ledger.close()
+
+    assert told == [
+        "1 adjustment waits for the daemon's next tick",
+        "2 adjustments wait for the daemon's next tick",
+    ]
+    assert inspect(path).state == f"{path}: id {ledger.id}"
 
 
 @pytest.mark.parametrize("which", ["ledger.db", "ledger.db.lock", ""])
