@@ -82,7 +82,7 @@ def test_the_team_that_pays(ledger: Path, product: str, team: str | None, paid_b
 
 def test_where_a_month_has_several_teams_one_must_be_told(path: Path, clock: StillClock) -> None:
     """October was one team's and November two's: of September nobody knows."""
-    other = replace(CHAT, team="platform")
+    other = CHAT._replace(team="platform")
     ticks = (
         tick(NOVEMBER - 10 * SECOND, money(1), month="2026-10", day="2026-10-31"),
         tick(NOVEMBER + 10 * SECOND, money(2), money(3, other)),
