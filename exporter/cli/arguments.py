@@ -21,7 +21,7 @@ EXIT_CODES: Final = """\
 exit codes:
   0  fine
   1  the daemon failed or must be restarted, or the verb could not do it; for doctor: warnings
-  2  the configuration is wrong; for doctor: money would be wrong
+  2  the configuration or a flag is wrong; for doctor: money would be wrong
 """
 
 

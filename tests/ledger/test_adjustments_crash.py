@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from exporter.ledger import schema
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.ledger.ledger_adjustments import CELL, MONTHS, correct, reckoned
@@ -104,3 +107,34 @@ def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
 
     assert len(copies) > 5
     assert counts == [1] * (len(copies) - 1) + [2]
+
+
+def test_a_verb_that_is_cut_off_at_any_statement_has_entered_it_or_not(
+    path: Path, tmp_path: Path, clock: StillClock, disk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every copy opens and goes on; only after the commit is the row there, and then it counts."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    copies: list[Path] = []
+
+    def copy(_statement: str) -> None:
+        copies.append(copied(path, tmp_path / f"copy-{len(copies)}"))
+
+    disk.watch = copy
+    monkeypatch.setattr(schema, "connect", disk)
+    correct(path, 100)
+    monkeypatch.undo()
+    copies.append(copied(path, tmp_path / "after"))
+    ledger.close()
+    found = []
+    for taken in copies:
+        assert whole(taken, clock) == 1
+        found.append(posted(taken))
+        again = Ledger.open(taken, clock)
+        again.post(numbered(2), accrued(numbered(1), numbered(2)))
+        books = again.books(NOVEMBER, MONTHS)
+        again.close()
+        assert reckoned(2, *found[-1][1]).differences(books) == {}
+
+    assert len(copies) > 10
+    assert found == [([], [])] * (len(copies) - 1) + [([], [100])]
