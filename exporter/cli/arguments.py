@@ -142,11 +142,23 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--month 2026-10 --csv",
         of="report",
     )
-    for verb in (month, chargeback):
+    focus = _verb(
+        verbs,
+        "focus",
+        "write a month as CSV of FOCUS 1.2, the common form of bills: by day, server, model and phase",
+        "--month 2026-10 --output focus-2026-10.csv",
+        of="report",
+    )
+    focus.add_argument(
+        "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
+    )
+    focus.set_defaults(run=_focus)
+    for verb in (month, chargeback, focus):
         _common(verb)
         verb.add_argument(
             "--month", type=_month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
         )
+    for verb in (month, chargeback):
         form = verb.add_mutually_exclusive_group()
         form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
         form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
@@ -285,6 +297,12 @@ def _report(chosen: argparse.Namespace) -> int:
 
     by = getattr(chosen, "by", None)
     return report(Question(chosen.config_file, chosen.ledger_path, chosen.month, by, chosen.form))
+
+
+def _focus(chosen: argparse.Namespace) -> int:
+    from exporter.cli.focus import focus_file  # noqa: PLC0415
+
+    return focus_file(chosen.config_file, chosen.ledger_path, chosen.month, chosen.output)
 
 
 def _check_config(chosen: argparse.Namespace) -> int:

@@ -1,18 +1,24 @@
-"""The wiring of `report month` and `report chargeback`: a running daemon's ledger, read only."""
+"""The wiring of the reports: a running daemon's ledger, read only."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.errors import LedgerError
+from exporter.ledger.history import MonthRecord
 from exporter.ledger.reader import LedgerReader
 from exporter.reports import month as reports
-from exporter.reports.month import By, ReportError, Statement
+from exporter.reports.month import By, ReportError
 from exporter.reports.sheet import Form, sheet
 from exporter.tariff.calendar import month_of
+
+Tell = Callable[[MonthRecord, str, ZoneInfo], int]
+"""Tells a month, given the name of the one that goes on and the time zone; returns the exit status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +34,36 @@ class Question:
 
 def report(question: Question, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
+
+    def tell(record: MonthRecord, current: str, _zone: ZoneInfo) -> int:
+        if question.by is None:
+            statement = reports.chargeback(record, current)
+        else:
+            statement = reports.month(record, question.by, current)
+        sys.stdout.write(sheet(statement, question.form))
+        return status.OK
+
+    return answer(question.config_file, question.ledger_path, question.month, tell, clock)
+
+
+def answer(
+    config_file: Path | None, ledger_path: Path | None, month: str | None, tell: Tell, clock: Clock | None
+) -> int:
+    """Read a month, without a name the one that goes on, and have it told; returns as `report` does."""
     try:
-        config = load(question.config_file)
+        config = load(config_file)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return status.CONFIGURATION
-    path = question.ledger_path or config.ledger_path
+    path = ledger_path or config.ledger_path
     current = month_of((clock or SystemClock()).wall(), config.timezone).name
     try:
-        statement = _statement(question, path, current)
+        with LedgerReader.open(path) as ledger:
+            record = ledger.month(month or current)
+        return tell(record, current, config.timezone)
     except LedgerError as error:
         sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
         return status.FAILED
     except ReportError as error:
         sys.stderr.write(f"{path}: {error}\n")
         return status.FAILED
-    sys.stdout.write(sheet(statement, question.form))
-    return status.OK
-
-
-def _statement(question: Question, path: Path, current: str) -> Statement:
-    with LedgerReader.open(path) as ledger:
-        record = ledger.month(question.month or current)
-    if question.by is None:
-        return reports.chargeback(record, current)
-    return reports.month(record, question.by, current)

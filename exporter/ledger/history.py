@@ -110,6 +110,7 @@ class MonthRecord:
     posted a part, or where days are past their time. `None`: the file keeps no history.
     `adjustments` are those dated in the month, in the order they were entered. Posted ones are in `cells` and
     never in `sums`; the others wait for the daemon and are in neither.
+    `days` are what `sums` is made of, by local day, a number like 20261130.
     """
 
     ledger: str
@@ -124,6 +125,7 @@ class MonthRecord:
     def adjusted(self) -> Picodollars:
         """What posted adjustments add to `cells`."""
         return sum(each.amount for each in self.adjustments if each.posted is not None)
+    days: Mapping[int, Sums] = field(default_factory=dict)
 
 
 def day_number(day: str) -> int:

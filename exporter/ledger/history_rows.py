@@ -205,4 +205,5 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         cells={cell: amount for cell, amount in cells.items() if cell.month == month},
         sums=sums,
         adjustments=entered,
+        days=days or {},
     )

@@ -121,12 +121,21 @@ def chargeback(record: MonthRecord, current: str) -> Statement:
     return _statement("chargeback", record, _CHARGEBACK, current)
 
 
-def _statement(
-    report: Literal["month", "chargeback"], record: MonthRecord, grouping: _Grouping, current: str
-) -> Statement:
+def refuse_unknown(record: MonthRecord) -> None:
+    """See that the ledger has anything of a month.
+
+    Raises:
+        ReportError: it has not; the message says what it has.
+    """
     if record.month not in record.months:
         known = f"it has {', '.join(record.months)}" if record.months else "it is empty"
         raise ReportError(f"the ledger has nothing of {record.month}: {known}")
+
+
+def _statement(
+    report: Literal["month", "chargeback"], record: MonthRecord, grouping: _Grouping, current: str
+) -> Statement:
+    refuse_unknown(record)
     sums = record.sums or Sums()
     lines = _Lines()
     total = sum(record.cells.values())

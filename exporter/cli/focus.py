@@ -1,0 +1,90 @@
+"""The wiring of `report focus`: a month as a file for a warehouse of bills."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+from zoneinfo import ZoneInfo
+
+from exporter.cli import status
+from exporter.cli.report import answer
+from exporter.clock import Clock
+from exporter.ledger.history import MonthRecord
+from exporter.reports.focus import focus, formulas
+
+FORMULAS: Final = (
+    "labels that begin with =, +, -, @ or a tab are written as they are: "
+    "take this file into a spreadsheet as text, or use report chargeback --csv\n"
+)
+
+
+def focus_file(
+    config_file: Path | None,
+    ledger_path: Path | None,
+    month: str | None,
+    output: Path | None,
+    clock: Clock | None = None,
+) -> int:
+    """Write a month as FOCUS to a file or to standard output; returns an exit status as `report` does."""
+
+    def tell(record: MonthRecord, _current: str, zone: ZoneInfo) -> int:
+        seen = _Formulas(focus(record, zone))
+        written = _print(seen.lines()) if output is None else _save(seen.lines(), output)
+        if seen.any:
+            sys.stderr.write(FORMULAS)
+        return written
+
+    return answer(config_file, ledger_path, month, tell, clock)
+
+
+class _Formulas:
+    """Lines on their way out; `any` is true once a spreadsheet would take a cell of them for a formula."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.any = False
+
+    def lines(self) -> Iterator[str]:
+        for line in self._lines:
+            self.any = self.any or formulas(line)
+            yield line
+
+
+def _print(lines: Iterable[str]) -> int:
+    try:
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or the interpreter says so at its end
+        return status.FAILED
+    return status.OK
+
+
+def _save(lines: Iterable[str], output: Path) -> int:
+    try:
+        with _replaced(output) as file:
+            file.writelines(lines)
+    except OSError as error:
+        sys.stderr.write(f"{output} cannot be written: {error.strerror}\n")
+        return status.FAILED
+    return status.OK
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[str]]:
+    """A file that is whole or as it was; a pipe or a device is written to as it is."""
+    whole = path.is_file() or not path.exists()
+    place = path.with_name(f"{path.name}.partial") if whole else path
+    try:
+        with place.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        if whole:
+            place.replace(path)
+    except BaseException:
+        if whole:
+            place.unlink(missing_ok=True)
+        raise
