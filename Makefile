@@ -32,6 +32,7 @@ update: programs develop ## Write again everything that is generated: goldens, d
 e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library
 	@tools/environment .cache/llama requirements/llama.lock
 	@tools/environment .cache/peers requirements/peers.lock
+	@tools/environment .cache/focus requirements/focus.lock 3.12
 	@$(with_tools) pytest tests/e2e $(ARGS)
 
 .PHONY: test-vllm

@@ -1,15 +1,13 @@
 """Flags and verbs. A verb's code is imported when it is called: the daemon carries nothing of the others."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from exporter import __version__
-from exporter.cli import logs
-from exporter.exposition.address import AddressError, parse_address
+from exporter.cli import logs, values
 
 PROGRAM: Final = "inference-cost-exporter"
 DEFAULT_ADDRESS: Final = ":9844"
@@ -156,7 +154,7 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     for verb in (month, chargeback, focus):
         _common(verb)
         verb.add_argument(
-            "--month", type=_month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
+            "--month", type=values.month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
         )
     for verb in (month, chargeback):
         form = verb.add_mutually_exclusive_group()
@@ -220,7 +218,7 @@ def _common(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--ledger.path",
         dest="ledger_path",
-        type=_absolute,
+        type=values.absolute,
         metavar="FILE",
         help="where the books are kept: a path from / on",
     )
@@ -231,34 +229,10 @@ def _listen(verb: argparse.ArgumentParser) -> None:
         "--web.listen-address",
         dest="listen_address",
         default=DEFAULT_ADDRESS,
-        type=_address,
+        type=values.address,
         metavar="ADDRESS",
         help=f"address to serve on (default {DEFAULT_ADDRESS})",
     )
-
-
-def _absolute(text: str) -> Path:
-    """A path from / on, as the configuration asks for: a daemon's folder is nobody's choice."""
-    path = Path(text)
-    if not path.is_absolute():
-        raise argparse.ArgumentTypeError(f"{text!r} is no absolute path; write {path.absolute()}")
-    return path
-
-
-def _address(text: str) -> str:
-    """An address that can be listened on, as far as its form goes."""
-    try:
-        parse_address(text)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _month(text: str) -> str:
-    """A month like 2026-10."""
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no month: expected one like 2026-10")
-    return text
 
 
 def _serve(chosen: argparse.Namespace) -> int:

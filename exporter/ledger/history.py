@@ -120,12 +120,12 @@ class MonthRecord:
     cells: Mapping[MonthKey, Picodollars]
     sums: Sums | None
     adjustments: tuple[Adjustment, ...] = ()
+    days: Mapping[int, Sums] = field(default_factory=dict)
 
     @property
     def adjusted(self) -> Picodollars:
         """What posted adjustments add to `cells`."""
         return sum(each.amount for each in self.adjustments if each.posted is not None)
-    days: Mapping[int, Sums] = field(default_factory=dict)
 
 
 def day_number(day: str) -> int:

@@ -10,7 +10,8 @@ from typing import Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import PHASES, Party, Slot
-from exporter.ledger.history import MonthRecord, Sums
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import MonthRecord, Sums, day_number
 from exporter.readings import KINDS
 from exporter.report import MonthKey, Owner
 from exporter.tariff.calendar import day_of, first_instant, month_of
@@ -18,7 +19,7 @@ from exporter.units import Instant, Nanoseconds, Picodollars
 
 K = TypeVar("K")
 
-What = Literal["gpu time", "tokens", "not itemized"]
+What = Literal["gpu time", "tokens", "adjustment", "not itemized"]
 
 MIXED: Final = "mixed"
 """The price basis of a server's day that was paid by several."""
@@ -38,8 +39,8 @@ class Period:
 class Charge:
     """What one party owes for one thing in one local day, or in the month where no day is known.
 
-    A label is empty where there is none. `phase` is set for GPU time, `kind` and `tokens` for tokens, which
-    carry no money: it is all in the GPU time that made them.
+    A label is empty where there is none. `reason` is an adjustment's. `phase` is set for GPU time, `kind` and
+    `tokens` for tokens, which carry no money: it is all in the GPU time that made them.
     `price_basis` is empty where nothing was paid. `estimated` is the part of `cost` that comes from estimated
     prices, and `unpriced` the part of `gpu_time` that had no price.
     """
@@ -59,6 +60,7 @@ class Charge:
     price_basis: str = ""
     estimated: Picodollars = 0
     unpriced: Nanoseconds = 0
+    reason: str = ""
 
 
 def billing_period(month: str, zone: ZoneInfo) -> Period:
@@ -69,13 +71,39 @@ def billing_period(month: str, zone: ZoneInfo) -> Period:
 
 
 def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[Charge]:
-    """All charges of a month: by day and party, and last what is known by product and team only."""
+    """All charges of a month: by day and party, then adjustments, then what is known by product and team only.
+
+    Adjustments that wait for the daemon are in no sum yet, and are left out.
+    """
     for number, sums in sorted(record.days.items()):
-        day = day_of(first_instant(number // 10_000, number // 100 % 100, number % 100, zone), zone)
-        period = Period(day.start, day.end)
+        period = _day(number, zone)
         yield from _gpu_time(sums, period)
         yield from _tokens(sums, period)
+    for each in _posted(record):
+        yield _adjusted(each, _day(day_number(each.day), zone))
     yield from _not_itemized(record, billing_period(record.month, zone))
+
+
+def _day(number: int, zone: ZoneInfo) -> Period:
+    """The local day of a number like 20261130."""
+    day = day_of(first_instant(number // 10_000, number // 100 % 100, number % 100, zone), zone)
+    return Period(day.start, day.end)
+
+
+def _posted(record: MonthRecord) -> list[Adjustment]:
+    return [each for each in record.adjustments if each.posted is not None]
+
+
+def _adjusted(each: Adjustment, period: Period) -> Charge:
+    return Charge(
+        what="adjustment",
+        period=period,
+        product=each.product,
+        team=each.team,
+        cost=each.amount,
+        price_basis=each.cell.price_basis,
+        reason=each.reason,
+    )
 
 
 def _gpu_time(sums: Sums, period: Period) -> Iterator[Charge]:
@@ -138,6 +166,8 @@ def _tokens(sums: Sums, period: Period) -> Iterator[Charge]:
 def _not_itemized(record: MonthRecord, period: Period) -> Iterator[Charge]:
     """What the cells hold beyond history: posted by an earlier release, or in days past their time."""
     missing = dict(record.cells)
+    for each in _posted(record):
+        missing[each.cell] = missing.get(each.cell, 0) - each.amount
     uneven: dict[tuple[str, str], Picodollars] = {}
     for sums in record.days.values():
         for (owner, _component, basis), amount in sums.server_cost.items():

@@ -141,6 +141,8 @@ def _description(charge: Charge, _bill: _Bill) -> str:
             return text(f"GPU time: {charge.phase}")
         case "tokens":
             return text(f"Tokens: {charge.kind}; the GPU time that made them carries their cost")
+        case "adjustment":
+            return text("Adjustment: its reason is in x_Reason")
         case "not itemized":
             return text("GPU time that is known by product and team only")
 
@@ -188,6 +190,7 @@ COLUMNS: Final[Mapping[str, _Cell]] = {
     "x_PriceBasis": _label("price_basis"),
     "x_EstimatedCost": lambda charge, _bill: decimal(charge.estimated, PICODOLLARS_PER_DOLLAR),
     "x_UnpricedQuantity": _unpriced,
+    "x_Reason": _label("reason"),
     "x_LedgerId": lambda _charge, bill: text(bill.ledger),
 }
 """The columns in their order, and what stands in them; those of FOCUS first, ours after them."""

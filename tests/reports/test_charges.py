@@ -1,0 +1,295 @@
+"""A month as charges: by hand, and reconciling to the picodollar with what the month is by product and team."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost.postings import PHASES, UNALLOCATED, UNASSIGNED, Held, Money, Party, Segment, Slot
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import MonthRecord, Sums
+from exporter.readings import Gpu
+from exporter.report import MonthKey, Owner
+from exporter.reports.charges import Charge, Period, billing_period, charges, dealt
+from exporter.reports.month import chargeback, month
+
+DOLLAR = 10**12
+HOUR = 3600 * 10**9
+SECOND = 10**9
+UTC = ZoneInfo("UTC")
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+EMBED = Party("search", "retrieval", "", "embed", "")
+NOBODY = Party(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
+GPU_0, GPU_1 = Gpu("GPU-0", "H100"), Gpu("GPU-1", "L4")
+
+DAY = Sums(
+    cost={Slot(CHAT, "idle"): 3 * DOLLAR, Slot(CHAT, "decode"): 6 * DOLLAR},
+    held={Slot(CHAT, "decode"): 2 * HOUR, Slot(CHAT, "idle"): HOUR, Slot(EMBED, "idle"): HOUR},
+    server_cost={
+        (Owner("chat", "assistants", "llm", "chat-8b"), "rent", "configured"): 5 * DOLLAR,
+        (Owner("chat", "assistants", "llm", "chat-8b"), "energy", "estimate"): 4 * DOLLAR,
+    },
+    tokens={(CHAT, "generation"): 100, (CHAT, "prompt"): 900, (EMBED, "prompt"): 0},
+    unpriced={(GPU_0, CHAT): HOUR, (GPU_1, CHAT): HOUR // 2, (GPU_1, EMBED): HOUR},
+)
+FRIDAY = 1_793_318_400 * SECOND
+"""2026-10-30T00:00:00Z."""
+POSTED = Adjustment(1, "2026-10-30", "chat", "assistants", -DOLLAR // 4, "credit note", 1, 2)
+WAITING = Adjustment(2, "2026-10-30", "chat", "assistants", 77 * DOLLAR, "not yet", 1, None)
+RECORD = MonthRecord(
+    ledger="ledger-1",
+    last_commit=None,
+    month="2026-10",
+    months=("2026-10",),
+    cells={
+        # 5 of rent, 1 that history lost, and the adjustment.
+        MonthKey("chat", "assistants", "configured", "2026-10"): 6 * DOLLAR - DOLLAR // 4,
+        MonthKey("chat", "assistants", "estimate", "2026-10"): 4 * DOLLAR,
+        MonthKey("search", "retrieval", "estimate", "2026-10"): 2 * DOLLAR,
+    },
+    sums=DAY,
+    adjustments=(POSTED, WAITING),
+    days={20261030: DAY},
+)
+
+
+def test_a_month_by_hand() -> None:
+    """Money by phase, tokens without, an adjustment, and what is known by product and team only.
+
+    4 of 9 dollars are estimated: 6 x 4 / 9 = 2.67 of the 6, and the rest of the 4 of the 3.
+    1.5 of 3 hours had no price: 2 x 1.5 / 3 = 1 of the 2, and 0.5 of the 1.
+    """
+    day = Period(FRIDAY, FRIDAY + 24 * HOUR)
+    whole = Period(1_790_812_800 * SECOND, 1_793_491_200 * SECOND)  # 1 October to 1 November
+    chat = {
+        "product": "chat",
+        "team": "assistants",
+        "namespace": "llm",
+        "server": "chat-8b",
+        "model": "llama-8b",
+    }
+    decode = Charge("gpu time", day, **chat, phase="decode", cost=6 * DOLLAR, gpu_time=2 * HOUR)
+    idle = Charge("gpu time", day, **chat, phase="idle", cost=3 * DOLLAR, gpu_time=HOUR)
+    embed = Charge("gpu time", day, "search", "retrieval", "", "embed", phase="idle", gpu_time=HOUR)
+
+    assert list(charges(RECORD, UTC)) == [
+        replace(decode, price_basis="mixed", estimated=2_666_666_666_666, unpriced=HOUR),
+        replace(idle, price_basis="mixed", estimated=1_333_333_333_334, unpriced=HOUR // 2),
+        replace(embed, unpriced=HOUR),
+        Charge("tokens", day, **chat, kind="prompt", tokens=900),
+        Charge("tokens", day, **chat, kind="generation", tokens=100),
+        Charge(
+            "adjustment",
+            day,
+            "chat",
+            "assistants",
+            cost=-DOLLAR // 4,
+            price_basis="configured",
+            reason="credit note",
+        ),
+        Charge("not itemized", whole, "chat", "assistants", cost=DOLLAR, price_basis="configured"),
+        Charge(
+            "not itemized",
+            whole,
+            "search",
+            "retrieval",
+            cost=2 * DOLLAR,
+            price_basis="estimate",
+            estimated=2 * DOLLAR,
+        ),
+    ]
+
+
+def test_one_price_basis_is_told_as_it_is() -> None:
+    """Both phases of a server that only rent was paid for."""
+    rent = {(Owner("chat", "assistants", "llm", "chat-8b"), "rent", "catalogue"): 9 * DOLLAR}
+    record = replace(RECORD, days={20261030: replace(DAY, server_cost=rent, unpriced={})}, cells={})
+    told = [charge for charge in charges(record, UTC) if charge.phase and charge.cost]
+
+    assert [(charge.price_basis, charge.estimated) for charge in told] == [("catalogue", 0)] * 2
+
+
+def test_a_file_that_lost_rows_of_a_family_still_adds_up() -> None:
+    """What servers paid is gone and what phases cost is not: money is counted once, its basis is unknown."""
+    record = replace(RECORD, days={20261030: replace(DAY, server_cost={})})
+    told = list(charges(record, UTC))
+
+    assert sum(charge.cost for charge in told) == sum(RECORD.cells.values())
+    assert told[-1] == Charge(
+        "not itemized",
+        billing_period("2026-10", UTC),
+        "chat",
+        "assistants",
+        cost=-9 * DOLLAR,
+        price_basis="mixed",
+    )
+
+
+def test_what_a_later_release_adds_comes_last() -> None:
+    """An unknown phase or kind of token is told, after those that are known."""
+    later: Any = {Slot(CHAT, "mixing"): DOLLAR, Slot(CHAT, "unobserved"): DOLLAR}  # type: ignore[arg-type]
+    tokens: Any = {(CHAT, "image"): 5, (CHAT, "generation"): 6}
+    record = replace(RECORD, days={20261030: Sums(cost=later, tokens=tokens)}, cells={}, adjustments=())
+    told = [charge.phase or charge.kind for charge in charges(record, UTC) if charge.what != "not itemized"]
+
+    assert told == ["unobserved", "mixing", "generation", "image"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "start", "end", "hours"),
+    [
+        # Auckland is 12 hours ahead of UTC, in summer 13; New York 5 behind, in summer 4.
+        ("Pacific/Auckland", 20260927, "2026-09-26T12", "2026-09-27T11", 23),
+        ("Pacific/Auckland", 20260405, "2026-04-04T11", "2026-04-05T12", 25),
+        ("America/New_York", 20260308, "2026-03-08T05", "2026-03-09T04", 23),
+        ("America/New_York", 20261101, "2026-11-01T04", "2026-11-02T05", 25),
+        ("America/New_York", 20261102, "2026-11-02T05", "2026-11-03T05", 24),
+    ],
+)
+def test_a_day_is_as_long_as_it_was(zone: str, day: int, start: str, end: str, hours: int) -> None:
+    """23 hours in spring, 25 in autumn, from local midnight to local midnight."""
+    name = f"{day // 10_000}-{day // 100 % 100:02d}"
+    record = replace(RECORD, month=name, days={day: DAY}, cells={}, adjustments=())
+    (first, *_rest) = charges(record, ZoneInfo(zone))
+
+    assert (utc(first.period.start), utc(first.period.end)) == (f"{start}:00:00Z", f"{end}:00:00Z")
+    assert first.period.end - first.period.start == hours * HOUR
+
+
+@pytest.mark.parametrize(
+    ("zone", "name", "start", "end"),
+    [
+        ("Pacific/Auckland", "2026-09", "2026-08-31T12", "2026-09-30T11"),
+        ("Pacific/Auckland", "2026-04", "2026-03-31T11", "2026-04-30T12"),
+        ("America/New_York", "2026-03", "2026-03-01T05", "2026-04-01T04"),
+        ("America/New_York", "2026-11", "2026-11-01T04", "2026-12-01T05"),
+        ("UTC", "2028-02", "2028-02-01T00", "2028-03-01T00"),
+    ],
+)
+def test_days_fill_their_month(zone: str, name: str, start: str, end: str) -> None:
+    """From the first instant of the billing period to its last, each day begins where the one before ended."""
+    whole = billing_period(name, ZoneInfo(zone))
+    number = int(name.replace("-", "")) * 100
+    last = {"04": 30, "09": 30, "11": 30, "02": 29}.get(name[5:], 31)
+    days = {number + day: Sums(cost={Slot(CHAT, "idle"): 1}) for day in range(1, last + 1)}
+    told = list(charges(replace(RECORD, month=name, days=days, cells={}, adjustments=()), ZoneInfo(zone)))
+    periods = [charge.period for charge in told if charge.what == "gpu time"]
+
+    assert (utc(whole.start), utc(whole.end)) == (f"{start}:00:00Z", f"{end}:00:00Z")
+    assert [period.start for period in periods] == [whole.start, *(period.end for period in periods[:-1])]
+    assert periods[-1].end == whole.end
+
+
+def utc(instant: int) -> str:
+    """An instant as the system's calendar tells it."""
+    import datetime as dt
+
+    return dt.datetime.fromtimestamp(instant // SECOND, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_parts_by_weight_by_hand() -> None:
+    """10 by 1, 1 and 1 is 3, 3 and 4; nothing to weigh by leaves all of it to the first."""
+    assert dealt(10, [1, 1, 1]) == [3, 3, 4]
+    assert dealt(10, [0, 0]) == [10, 0]
+    assert dealt(0, []) == []
+
+
+@given(st.lists(st.integers(0, 10**15), min_size=1, max_size=8), st.data())
+def test_parts_sum_to_the_whole_and_none_is_more_than_it_weighs(weights: list[int], data: Any) -> None:
+    """An estimated part is never larger than the money that it is part of."""
+    amount = data.draw(st.integers(0, sum(weights)))
+    parts = dealt(amount, weights)
+
+    assert sum(parts) == amount
+    assert all(0 <= part <= weight for part, weight in zip(parts, weights, strict=True))
+
+
+parties = st.builds(
+    Party,
+    st.sampled_from(["chat", "search", UNASSIGNED]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["llm", ""]),
+    st.sampled_from(["s", "t", UNALLOCATED]),
+    st.sampled_from(["m", "n", ""]),
+)
+slots = st.builds(Slot, parties, st.sampled_from(PHASES))
+moneys = st.builds(
+    Money,
+    st.sampled_from([GPU_0, GPU_1]),
+    st.sampled_from(["rent", "energy"]),
+    st.sampled_from(["configured", "catalogue", "estimate"]),
+    slots,
+    st.integers(0, 10**14),
+)
+helds = st.builds(Held, st.sampled_from([GPU_0, GPU_1]), slots, st.integers(0, 24 * HOUR), st.booleans())
+segments = st.builds(
+    lambda day, money, held: Segment(0, 1, "2026-10", f"2026-10-{day:02d}", 0, tuple(money), tuple(held)),
+    st.integers(1, 31),
+    st.lists(moneys, max_size=6),
+    st.lists(helds, max_size=6),
+)
+corrections = st.builds(
+    lambda day, product, amount, posted: Adjustment(
+        1, f"2026-10-{day:02d}", product, "a", amount, "because", 1, posted
+    ),
+    st.integers(1, 31),
+    st.sampled_from(["chat", "search"]),
+    st.integers(-(10**14), 10**14),
+    st.sampled_from([None, 5]),
+)
+
+
+def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> MonthRecord:
+    """The month of these segments as the ledger would tell it; of those that say so, history knows nothing."""
+    cells: Counter[MonthKey] = Counter()
+    days: dict[int, Sums] = {}
+    whole = Sums()
+    for segment, kept in posted:
+        for money in segment.money:
+            party = money.slot.party
+            cells[MonthKey(party.product, party.team, money.price_basis, "2026-10")] += money.amount
+        if kept:
+            days.setdefault(int(segment.day.replace("-", "")), Sums()).add_segment(segment)
+            whole.add_segment(segment)
+    for each in entered:
+        if each.posted is not None:
+            cells[each.cell] += each.amount
+    return replace(RECORD, cells=dict(cells), sums=whole, days=days, adjustments=tuple(entered))
+
+
+@given(st.lists(st.tuples(segments, st.booleans()), max_size=6), st.lists(corrections, max_size=3))
+def test_charges_reconcile_with_the_month_to_the_picodollar(
+    posted: list[tuple[Segment, bool]], entered: list[Adjustment]
+) -> None:
+    """By product and team, by price basis, by server and in all; so do GPU-hours, and what had no price."""
+    asked = record(posted, entered)
+    told = list(charges(asked, UTC))
+    money: Counter[tuple[str, ...]] = Counter()
+    for charge in told:
+        money[charge.product, charge.team] += charge.cost
+
+    owed = {line.labels: line.money for line in chargeback(asked, "").lines if line.money}
+    assert {who: amount for who, amount in money.items() if amount} == owed
+    assert sum(charge.cost for charge in told) == sum(asked.cells.values())
+    by_server: Counter[tuple[str, ...]] = Counter()
+    for charge in told:
+        if charge.what == "gpu time":
+            by_server[charge.namespace, charge.server] += charge.cost
+    itemized = {
+        line.labels: line.money for line in month(asked, "server", "").lines if line.labels[0][:1] != "("
+    }
+    assert {who: amount for who, amount in by_server.items() if amount} == {
+        who: amount for who, amount in itemized.items() if amount
+    }
+    estimates = sum(amount for cell, amount in asked.cells.items() if cell.price_basis == "estimate")
+    assert sum(charge.estimated for charge in told) == estimates
+    sums = asked.sums
+    assert sums is not None
+    assert sum(charge.gpu_time for charge in told) == sum(sums.gpu_held.values())
+    assert sum(charge.unpriced for charge in told) == sum(sums.unpriced.values())
+    assert all(0 <= charge.unpriced <= charge.gpu_time for charge in told)
+    assert all(0 <= charge.estimated <= charge.cost for charge in told if charge.what == "gpu time")
