@@ -1,4 +1,4 @@
-"""A month as charges: by hand, and reconciling to the picodollar with what the month is by product and team."""
+"""A month as charges: by hand, and reconciling to the picodollar with the other reports."""
 
 from collections import Counter
 from dataclasses import replace
@@ -171,7 +171,7 @@ def test_a_day_is_as_long_as_it_was(zone: str, day: int, start: str, end: str, h
     ],
 )
 def test_days_fill_their_month(zone: str, name: str, start: str, end: str) -> None:
-    """From the first instant of the billing period to its last, each day begins where the one before ended."""
+    """From the first instant of the billing period to its last, each begins where the one before ended."""
     whole = billing_period(name, ZoneInfo(zone))
     number = int(name.replace("-", "")) * 100
     last = {"04": 30, "09": 30, "11": 30, "02": 29}.get(name[5:], 31)
@@ -244,7 +244,7 @@ corrections = st.builds(
 
 
 def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> MonthRecord:
-    """The month of these segments as the ledger would tell it; of those that say so, history knows nothing."""
+    """The month of these segments as the ledger tells it; history knows of those only that say so."""
     cells: Counter[MonthKey] = Counter()
     days: dict[int, Sums] = {}
     whole = Sums()
