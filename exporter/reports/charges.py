@@ -71,7 +71,7 @@ def billing_period(month: str, zone: ZoneInfo) -> Period:
 
 
 def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[Charge]:
-    """All charges of a month: by day and party, then adjustments, then what is known by product and team only.
+    """All charges of a month: by day and party, then adjustments, then what no history tells more of.
 
     Adjustments that wait for the daemon are in no sum yet, and are left out.
     """

@@ -58,7 +58,7 @@ def test_a_month_goes_to_standard_output(ledger: Path, capsys: pytest.CaptureFix
 def test_the_month_that_goes_on_is_that_of_the_time_zone(
     ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At 14:00 of 31 October in UTC it is November in Kiritimati, 14 hours ahead; a day begun is told whole."""
+    """At 14:00 of 31 October in UTC it is November in Kiritimati, 14 hours ahead; days end there."""
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
     clock = StillClock(NOVEMBER - 10 * 3600 * SECOND)
@@ -77,7 +77,7 @@ def test_a_file_is_replaced_whole(ledger: Path, tmp_path: Path, capsys: pytest.C
     output.write_text("of last week\n" * 1000)
     assert main(["report", "focus", MONTH, f"--ledger.path={ledger}", f"--output={output}"]) == 0
     assert rows(output.read_text(encoding="utf-8")) == ROWS
-    assert os.listdir(output.parent) == ["focus.csv"]
+    assert list(output.parent.iterdir()) == [output]
     assert capsys.readouterr().out == ""
 
 
@@ -173,9 +173,7 @@ def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.Capture
     )
 
 
-def test_an_adjustment_is_a_row_once_it_is_posted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Entered beside the daemon, it is in no sum until the next tick; then 12.34 - 2.34 = 10 dollars."""
     path, clock = tmp_path / "ledger.db", StillClock(NOON)
     running = Ledger.open(path, clock)
