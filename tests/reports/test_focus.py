@@ -2,9 +2,11 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -91,6 +93,16 @@ def test_focus_columns_come_before_ours() -> None:
     ours = [name.startswith("x_") for name in COLUMNS]
 
     assert ours == sorted(ours)
+
+
+def test_the_page_tells_every_column() -> None:
+    """docs/focus.md has them all, and no other."""
+    page = (Path(__file__).parents[2] / "docs" / "focus.md").read_text(encoding="utf-8")
+    table = page.partition("## Columns\n")[2].partition("\n\n**")[0]
+    cells = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+    told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+    assert sorted(told) == sorted(COLUMNS)
 
 
 @pytest.mark.parametrize(
