@@ -192,6 +192,11 @@ def agree(reader: LedgerReader, month: str) -> None:
         return
     sums = record.sums
     assert sums is not None
+    whole = Sums()
+    for number, day in record.days.items():
+        assert month == f"{number // 10_000}-{number // 100 % 100:02d}"
+        whole.add(day)
+    assert whole == sums
     cells: Counter[Any] = Counter()
     bases: Counter[Any] = Counter()
     by_phase: Counter[Any] = Counter()

@@ -113,6 +113,17 @@ def test_one_price_basis_is_told_as_it_is() -> None:
     assert [(charge.price_basis, charge.estimated) for charge in told] == [("catalogue", 0)] * 2
 
 
+def test_what_cost_nothing_has_no_price_basis() -> None:
+    """An idle phase that nothing was paid for, on a server whose other phase was paid."""
+    sums = replace(DAY, cost={Slot(CHAT, "decode"): 9 * DOLLAR}, unpriced={})
+    told = charges(replace(RECORD, days={20261030: sums}), UTC)
+
+    assert [(charge.phase, charge.price_basis) for charge in told if charge.server == "chat-8b"][:2] == [
+        ("decode", "mixed"),
+        ("idle", ""),
+    ]
+
+
 def test_a_file_that_lost_rows_of_a_family_still_adds_up() -> None:
     """What servers paid is gone and what phases cost is not: money is counted once, its basis is unknown."""
     record = replace(RECORD, days={20261030: replace(DAY, server_cost={})})
