@@ -76,14 +76,15 @@ def _save(lines: Iterable[str], output: Path) -> int:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A file that is whole or as it was; a pipe or a device is written to as it is."""
+    """A file that is whole or as it was, behind a link too; a pipe or a device is written to as it is."""
     whole = path.is_file() or not path.exists()
-    place = path.with_name(f"{path.name}.partial") if whole else path
+    file_itself = path.resolve() if whole else path
+    place = file_itself.with_name(f"{file_itself.name}.partial") if whole else path
     try:
         with place.open("w", encoding="utf-8", newline="") as file:
             yield file
         if whole:
-            place.replace(path)
+            place.replace(file_itself)
     except BaseException:
         if whole:
             place.unlink(missing_ok=True)

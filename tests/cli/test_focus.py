@@ -81,6 +81,16 @@ def test_a_file_is_replaced_whole(ledger: Path, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out == ""
 
 
+def test_a_link_goes_on_leading_to_the_file(ledger: Path, tmp_path: Path) -> None:
+    """What it leads to is replaced, not the link."""
+    output, link = tmp_path / "focus.csv", tmp_path / "latest.csv"
+    output.write_text("of last week\n")
+    link.symlink_to(output)
+    assert main(["report", "focus", MONTH, f"--ledger.path={ledger}", f"--output={link}"]) == 0
+    assert link.is_symlink()
+    assert rows(output.read_text(encoding="utf-8")) == ROWS
+
+
 def test_a_file_stays_as_it_was_when_the_month_is_not_there(
     ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

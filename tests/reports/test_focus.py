@@ -136,7 +136,7 @@ def test_numbers_are_decimals_without_exponents(amount: int, unit: int, text: st
 def test_a_label_stays_as_it_is_and_is_told_of(begin: str) -> None:
     """A warehouse joins by it; whoever writes the file can warn of spreadsheets."""
     named = f'{begin}cmd()|","\n=1'
-    sums = Sums(cost={Slot(replace(CHAT, model=named), "decode"): 5 * DOLLAR})
+    sums = Sums(cost={Slot(CHAT._replace(model=named), "decode"): 5 * DOLLAR})
     lines = list(focus(replace(RECORD, days={20261101: sums}, cells={}, adjustments=()), UTC))
     (row, _rest) = csv.DictReader(io.StringIO("".join(lines)))
 
@@ -147,7 +147,7 @@ def test_a_label_stays_as_it_is_and_is_told_of(begin: str) -> None:
 @pytest.mark.parametrize("label", ['a,"=b', "a=b", "1-2", "", "a\n=b", '","=', "\u00fc=x"])
 def test_what_begins_otherwise_is_no_formula(label: str) -> None:
     """Signs inside a label, and negative amounts, are no reason to warn."""
-    sums = Sums(cost={Slot(replace(CHAT, model=label), "decode"): -5 * DOLLAR})
+    sums = Sums(cost={Slot(CHAT._replace(model=label), "decode"): -5 * DOLLAR})
     lines = focus(replace(RECORD, days={20261101: sums}, cells={}, adjustments=()), UTC)
 
     assert not any(map(formulas, lines))
