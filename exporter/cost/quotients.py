@@ -18,12 +18,33 @@ FEWEST_TOKENS: Final = 1000
 def per_million(
     money: Mapping[str, Picodollars], tokens: Mapping[Kind, int], weights: Weights
 ) -> dict[tuple[TokenKind, Basis], float]:
-    """Dollars per million tokens by (kind, basis); a quotient that does not exist is absent.
+    """Dollars per million tokens by (kind, basis): what `carried` says over the tokens of the kind.
 
-    `full` is everything accrued, `busy` prefill and decode only. `all` divides by every token, `computed` by
-    those that were computed. For the single kinds prefill money divides over `prompt` and `cached_prompt` by
-    weight, decode money over `generation`; on the full basis each phase's money is scaled up to everything
-    accrued. A phase whose kinds had no token joins the other's.
+    A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
+    """
+    counts = counted(tokens)
+    return {
+        (kind, basis): amount * TOKENS_PER_MILLION / counts[kind]
+        for (kind, basis), amount in carried(money, tokens, weights).items()
+        if counts[kind] >= FEWEST_TOKENS
+    }
+
+
+def counted(tokens: Mapping[Kind, int]) -> dict[TokenKind, int]:
+    """Tokens that each kind of quotient divides by: `all` is every one, `computed` those not from a cache."""
+    counts: dict[TokenKind, int] = {kind: tokens.get(kind, 0) for kind in KINDS}
+    return {**counts, "all": sum(tokens.values()), "computed": counts["prompt"] + counts["generation"]}
+
+
+def carried(
+    money: Mapping[str, Picodollars], tokens: Mapping[Kind, int], weights: Weights
+) -> dict[tuple[TokenKind, Basis], float]:
+    """Dollars that the tokens of each kind carry, by (kind, basis); absent where there is nothing to carry.
+
+    `full` is everything accrued, `busy` prefill and decode only. `all` and `computed` each carry the whole of
+    it. Of the single kinds, `prompt` and `cached_prompt` carry the prefill money by weight, `generation` the
+    decode money; on the full basis each phase's money is scaled up to everything accrued. A phase whose kinds
+    had no token joins the other's. What the three kinds carry sums to the whole.
 
     Args:
         money: by phase.
@@ -35,41 +56,41 @@ def per_million(
         return {}  # nothing is priced: a cost of zero would be a claim
     prefill, decode = dollars(money.get("prefill", 0)), dollars(money.get("decode", 0))
     found: dict[tuple[TokenKind, Basis], float] = {}
-    totals: dict[TokenKind, int] = {
-        "all": sum(tokens.values()),
-        "computed": tokens.get("prompt", 0) + tokens.get("generation", 0),
-    }
-    for kind, count in totals.items():
-        if count >= FEWEST_TOKENS:
-            found[kind, "full"] = everything * TOKENS_PER_MILLION / count
-            if prefill + decode > 0:
-                found[kind, "busy"] = (prefill + decode) * TOKENS_PER_MILLION / count
+    bases: dict[Basis, float] = {"full": everything}
     if prefill + decode > 0:
-        scale = everything / (prefill + decode)
-        for kind, price in _by_kind(prefill, decode, tokens, weights).items():
-            if tokens.get(kind, 0) >= FEWEST_TOKENS:
-                found[kind, "busy"] = price * TOKENS_PER_MILLION
-                found[kind, "full"] = price * scale * TOKENS_PER_MILLION
+        bases["busy"] = prefill + decode
+    counts = counted(tokens)
+    for basis, amount in bases.items():
+        for kind in ("all", "computed"):
+            if counts[kind]:
+                found[kind, basis] = amount
+        if prefill + decode > 0:
+            scale = amount / (prefill + decode)
+            for single, part in _by_kind(prefill, decode, tokens, weights).items():
+                found[single, basis] = part * scale
     return found
 
 
 def _by_kind(
     prefill: float, decode: float, tokens: Mapping[Kind, int], weights: Weights
 ) -> dict[Kind, float]:
-    """Dollars a token, by kind."""
+    """Dollars of prefill and decode, by the kind that carries them."""
     counts = {kind: tokens.get(kind, 0) for kind in KINDS}
     told = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
     if not any(told.values()):
         told = {"prompt": Decimal(1), "cached_prompt": Decimal(1)}
-    read = counts["prompt"] * float(told["prompt"]) + counts["cached_prompt"] * float(told["cached_prompt"])
-    if read == 0:
+    prompt, cached = (
+        counts["prompt"] * float(told["prompt"]),
+        counts["cached_prompt"] * float(told["cached_prompt"]),
+    )
+    if prompt + cached == 0:
         decode, prefill = decode + prefill, 0.0
     if counts["generation"] == 0:
         prefill, decode = prefill + decode, 0.0
-    prices: dict[Kind, float] = {}
-    if read > 0:
-        prices["prompt"] = prefill * float(told["prompt"]) / read
-        prices["cached_prompt"] = prefill * float(told["cached_prompt"]) / read
+    parts: dict[Kind, float] = {}
+    if prompt + cached > 0:
+        parts["prompt"] = prefill * prompt / (prompt + cached)
+        parts["cached_prompt"] = prefill * cached / (prompt + cached)
     if counts["generation"] > 0:
-        prices["generation"] = decode / counts["generation"]
-    return prices
+        parts["generation"] = decode
+    return parts

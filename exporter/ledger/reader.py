@@ -13,7 +13,7 @@ from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import MonthRecord, Sums
 from exporter.report import Books
-from exporter.units import Instant
+from exporter.units import Instant, Nanoseconds
 
 T = TypeVar("T")
 
@@ -69,6 +69,11 @@ class LedgerReader:
     def days(self, first: int, last: int) -> Mapping[int, Sums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
         return self._answer(lambda connection: history_rows.read(connection, "daily", first, last))
+
+    def covered(self, first: int, last: int) -> Nanoseconds:
+        """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""
+        hours = self._contents().totals.hour_covered
+        return sum(duration for hour, duration in hours.items() if first <= hour <= last)
 
     def close(self) -> None:
         """Nothing stays open between answers."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.arguments import BYS
+from exporter.cli.books import BYS
 from exporter.cli.report import Question, report
 from exporter.cost.postings import Money, Party, Postings, Segment, Slot, Tokens
 from exporter.cost.state import State

@@ -201,6 +201,21 @@ class Daemon:
         self.config.write_text(config, encoding="utf-8")
         return get(self.port, "/-/reload", method="POST")[0]
 
+    def ask(self, *arguments: str) -> str:
+        """What a verb says of this installation's ledger, beside the daemon.
+
+        Raises:
+            subprocess.CalledProcessError: it did not end well.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", *arguments, f"--ledger.path={self.ledger}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
     def kill(self) -> None:
         """SIGKILL, as the kernel does when memory runs out."""
         if self.process is not None:

@@ -5,10 +5,12 @@ The server `tiny` holds two of them; nobody holds the third.
 """
 
 import datetime as dt
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.daemon import Daemon, Page
 from tests.e2e.engine import Engine
@@ -58,6 +60,7 @@ class Story:
     opened: Scene
     served: Scene
     minute_later: Page
+    explained: tuple[Page, Any]
     owned: tuple[Page, Page]
     before_kill: Scene
     after_restart: Scene
@@ -86,6 +89,8 @@ def tell(folder: Path, gpus: FakeNvml, engine: Callable[[Path], Engine]) -> Stor
         boundary = math.floor((served.page.tick + 15) / MINUTE + 1) * MINUTE
         minute_later = daemon.until(lambda page: page.tick > boundary, "a whole minute", 90)
 
+        explained = _explained(daemon)
+
         assert daemon.reload(configuration(OWNED, server.url)) == 200
         first = daemon.settled()
         last = daemon.until(lambda page: page.tick > first.tick + 10, "ten seconds of owned hardware")
@@ -106,7 +111,19 @@ def tell(folder: Path, gpus: FakeNvml, engine: Callable[[Path], Engine]) -> Stor
         server.serve_people()
         restarted = _rest(server, daemon)
         pages = daemon.pages
-    return Story(opened, served, minute_later, (first, last), before_kill, after_restart, restarted, pages)
+    return Story(
+        opened, served, minute_later, explained, (first, last), before_kill, after_restart, restarted, pages
+    )
+
+
+def _explained(daemon: Daemon) -> tuple[Page, Any]:
+    """A page, and what `explain` says in the same minute: both of the 60 whole minutes before it."""
+    while True:
+        before = daemon.settled()
+        told = json.loads(daemon.ask("explain", "tiny", "--json", f"--config.file={daemon.config}"))
+        after = daemon.settled()
+        if before.tick // MINUTE == after.tick // MINUTE:
+            return after, told
 
 
 def _rest(server: Engine, daemon: Daemon) -> Scene:

@@ -174,6 +174,25 @@ def test_prices_per_million_are_dollars_over_tokens(story: Story) -> None:
     assert price("all", "busy") < price("all")
 
 
+def test_an_explanation_says_the_numbers_of_the_metrics(story: Story) -> None:
+    """`explain` beside the running daemon: every quotient that is scraped, and no other."""
+    page, told = story.explained
+    (server,) = told["servers"]
+    (model,) = server["models"]
+    name = "inference_cost_dollars_per_million_tokens"
+    served = {(labels["kind"], labels["basis"]): value for labels, value in page.rows[name]}
+    prices = {
+        (price["kind"], price["basis"]): price["dollars_per_million"]
+        for price in model["dollars_per_million_tokens"]
+    }
+
+    assert len(served) >= 6
+    assert served == prices
+    assert sum(held["gpus"] * held["dollars_per_hour"] for held in server["held"]) == pytest.approx(
+        2 * (RENT + NETWORK)
+    )
+
+
 def test_money_goes_on_while_the_daemon_is_down(story: Story) -> None:
     """Hardware costs what it costs: after the restart the totals are higher than before it."""
     name = "inference_cost_dollars_total"

@@ -1,0 +1,136 @@
+"""The verbs that ask the books, or correct them. Their code is imported when one of them is called."""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from exporter.cli import explain_flags, flags, values
+
+BYS: Final = ("product", "team", "server", "model", "component", "gpu")
+"""What `report month` can be by; spelled here since a report's code is imported when it is asked for."""
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add them to the program's parser."""
+    ledger = verbs.add_parser("ledger", help="what is done to the books by hand")
+    acts = ledger.add_subparsers(dest="act", required=True, metavar="VERB")
+    adopt = flags.add_verb(
+        acts,
+        "adopt",
+        "hand the ledger of another machine to this one",
+        "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
+        of="ledger",
+    )
+    flags.sources(adopt)
+    adopt.set_defaults(run=_adopt)
+
+    adjust = flags.add_verb(
+        verbs,
+        "adjust",
+        "enter a dated correction of what a product owes, which the daemon posts at its next tick",
+        '--amount=-12.34 --date=2026-10-31 --product=chat --reason="invoice 4711: 2 h that never started"',
+    )
+    flags.sources(adjust)
+    _adjustment(adjust)
+
+    explain = flags.add_verb(
+        verbs,
+        "explain",
+        "say how a server's cost per token comes about",
+        "chat-8b --window=24h --against=1.10",
+    )
+    explain_flags.add(explain)
+    flags.sources(explain)
+    explain.set_defaults(run=_explain)
+
+    reports = verbs.add_parser("report", help="what a month cost, and whom")
+    _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
+
+
+def _adjustment(verb: argparse.ArgumentParser) -> None:
+    """What it says is checked by the verb itself."""
+    needed = (
+        ("--amount", "DOLLARS", "what to add; with a minus, what to take off"),
+        ("--date", "YYYY-MM-DD", "the day that it is for, of this month or the twelve before it"),
+        ("--product", "PRODUCT", "the product, exactly as reports name it"),
+        ("--reason", "TEXT", "why: reports show it"),
+    )
+    for flag, metavar, text in needed:
+        verb.add_argument(flag, required=True, metavar=metavar, help=text)
+    verb.add_argument(
+        "--team",
+        metavar="TEAM",
+        help="the product's team (default: the one that the month was billed to, or its only one)",
+    )
+    verb.set_defaults(run=_adjust)
+
+
+def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    month = flags.add_verb(
+        verbs,
+        "month",
+        "say what a month cost by product, team, server, model, component or GPU",
+        "--month 2026-10 --by server",
+        of="report",
+    )
+    month.add_argument("--by", choices=BYS, default="product", help="what a row is (default product)")
+    chargeback = flags.add_verb(
+        verbs,
+        "chargeback",
+        "say what each product and team owes for a month, with its idle part, GPU-hours and tokens",
+        "--month 2026-10 --csv",
+        of="report",
+    )
+    focus = flags.add_verb(
+        verbs,
+        "focus",
+        "write a month as CSV of FOCUS 1.2, the common form of bills: by day, server, model and phase",
+        "--month 2026-10 --output focus-2026-10.csv",
+        of="report",
+    )
+    focus.add_argument(
+        "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
+    )
+    focus.set_defaults(run=_focus)
+    for verb in (month, chargeback, focus):
+        flags.sources(verb)
+        verb.add_argument(
+            "--month", type=values.month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
+        )
+    for verb in (month, chargeback):
+        form = verb.add_mutually_exclusive_group()
+        form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
+        form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
+        verb.set_defaults(run=_report, form="table")
+
+
+def _adopt(chosen: argparse.Namespace) -> int:
+    from exporter.cli.ledger import adopt  # noqa: PLC0415
+
+    return adopt(chosen.config_file, chosen.ledger_path)
+
+
+def _adjust(chosen: argparse.Namespace) -> int:
+    from exporter.cli.adjust import Flags, adjust  # noqa: PLC0415
+
+    said = chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason
+    return adjust(Flags(chosen.config_file, chosen.ledger_path, *said))
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from exporter.cli.report import Question, report  # noqa: PLC0415
+
+    by = getattr(chosen, "by", None)
+    return report(Question(chosen.config_file, chosen.ledger_path, chosen.month, by, chosen.form))
+
+
+def _focus(chosen: argparse.Namespace) -> int:
+    from exporter.cli.focus import focus_file  # noqa: PLC0415
+
+    return focus_file(chosen.config_file, chosen.ledger_path, chosen.month, chosen.output)
+
+
+def _explain(chosen: argparse.Namespace) -> int:
+    from exporter.cli.explain import explained  # noqa: PLC0415
+
+    return explained(explain_flags.question(chosen))

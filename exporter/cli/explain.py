@@ -1,0 +1,84 @@
+"""The wiring of `explain`: a running daemon's ledger, read only, and the prices of its configuration."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporter.cli import status
+from exporter.cli.build import host_name
+from exporter.cli.serve import terms_of
+from exporter.clock import Clock, SystemClock
+from exporter.config import ConfigError, load
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
+from exporter.reports import chains
+from exporter.reports.explanation import Accounts, Explanation, ExplanationError, Stretch, explain
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
+
+WINDOW: Final = 1
+"""Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a server or all, over how many hours, against which price per million tokens."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    server: str | None
+    hours: int
+    against: float | None
+    as_json: bool
+
+
+def explained(question: Question, clock: Clock | None = None) -> int:
+    """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
+    try:
+        config = load(question.config_file)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return status.CONFIGURATION
+    path = question.ledger_path or config.ledger_path
+    now = (clock or SystemClock()).wall()
+    try:
+        with LedgerReader.open(path) as ledger:
+            accounts, stretch = _accounts(ledger, question.hours, now)
+            explanation: Explanation = explain(
+                accounts,
+                stretch,
+                terms_of(config, host_name()),
+                ledger.state().gpus.values(),
+                now,
+                ledger=ledger.id,
+                server=question.server,
+                price=question.against,
+            )
+    except LedgerError as error:
+        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        return status.FAILED
+    except ExplanationError as error:
+        sys.stderr.write(f"{path}: {error}\n")
+        return status.FAILED
+    sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
+    return status.OK
+
+
+def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:
+    """One hour is the window of the metrics; longer is the whole hours before now and this one so far."""
+    accounts = Accounts()
+    if hours == WINDOW:
+        accounts.add_window(ledger.books(now, ()))
+        end = now - now % NANOSECONDS_PER_MINUTE
+        start = end - NANOSECONDS_PER_HOUR
+        covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
+        return accounts, Stretch(start, end, covered)
+    last = _hour(now)
+    first = last - hours
+    for sums in (ledger.hours(first, last) or {}).values():
+        accounts.add_history(sums)
+    return accounts, Stretch(first * NANOSECONDS_PER_HOUR, now, ledger.covered(first, last))
+
+
+def _hour(instant: Instant) -> int:
+    return instant // NANOSECONDS_PER_HOUR

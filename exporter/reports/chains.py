@@ -1,0 +1,168 @@
+"""An explanation for people and as JSON: each line says what is divided by what, so that it can be redone."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from exporter.cost.explanation import Account, BreakEven
+from exporter.cost.postings import PHASES
+from exporter.cost.quotients import FEWEST_TOKENS
+from exporter.readings import KINDS
+from exporter.reports.explanation import YOURS, Chain, Explanation, HeldPrice, ModelChain
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    TOKENS_PER_MILLION,
+    Instant,
+    Picodollars,
+    dollars,
+)
+
+HOURS: Final = "GPU-hours"
+
+
+def text(explanation: Explanation) -> str:
+    """For people."""
+    stretch = explanation.stretch
+    hours = stretch.covered / NANOSECONDS_PER_HOUR
+    when = f"{_time(stretch.start)} to {_time(stretch.end)}, {hours:.2f} hours of it metered"
+    lines = [f"{when}; ledger {explanation.ledger}"]
+    for chain in explanation.chains:
+        lines += ["", *_server(chain)]
+    if explanation.fleet_dollars_per_hour:
+        fleet = f"{explanation.fleet_dollars_per_hour:.4f} dollars per hour"
+        lines += ["", f"In none of these numbers: {fleet} that are configured for the whole fleet."]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(explanation: Explanation) -> str:
+    """For machines. Money in dollars, GPU time in seconds."""
+    told = {
+        "ledger": explanation.ledger,
+        "start": _time(explanation.stretch.start),
+        "end": _time(explanation.stretch.end),
+        "metered_seconds": explanation.stretch.covered / NANOSECONDS_PER_SECOND,
+        "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
+        "servers": [
+            {
+                **chain.key._asdict(),
+                "held": [asdict(held) for held in chain.held],
+                "models": [_model_as_json(model) for model in chain.models],
+            }
+            for chain in explanation.chains
+        ],
+    }
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _model_as_json(model: ModelChain) -> dict[str, Any]:
+    account = model.account
+    return {
+        "model": account.model,
+        "dollars": dollars(account.spent),
+        "dollars_by_phase": {phase: dollars(amount) for phase, amount in account.money.items()},
+        "gpu_seconds_by_phase": {
+            phase: held / NANOSECONDS_PER_SECOND for phase, held in account.held.items()
+        },
+        "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
+        "tokens": dict(account.tokens),
+        "dollars_per_million_tokens": [asdict(price) for price in model.prices],
+        "ladder": [asdict(rung) for rung in model.ladder],
+        "against": [asdict(told) for told in model.against],
+    }
+
+
+def _server(chain: Chain) -> Iterator[str]:
+    name = f"{chain.key.namespace}/{chain.key.server}" if chain.key.namespace else chain.key.server
+    yield printable(name)
+    yield from _prices_now(chain.held)
+    for model in chain.models:
+        yield f"  model {printable(model.account.model) or '(none told)'}"
+        yield from _spent(model.account)
+        yield from _quotients(model)
+        yield from _ladder(model)
+        yield from (f"    {line}" for told in model.against for line in _against(told))
+
+
+def _prices_now(held: tuple[HeldPrice, ...]) -> Iterator[str]:
+    if not held:
+        return
+    yield "  an hour of what it holds now, energy apart"
+    total = 0.0
+    for line in held:
+        cost = line.gpus * line.dollars_per_hour
+        total += cost
+        yield (
+            f"    {line.gpus:g} x {printable(line.gpu_model)} {line.component} x {line.dollars_per_hour:.6f} "
+            f"= {cost:.6f}   {line.price_basis}: {printable(line.source)}"
+        )
+    yield f"    together {total:.6f} dollars per hour"
+
+
+def _spent(account: Account) -> Iterator[str]:
+    phases = [phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)]
+    yield "    spent"
+    for phase in phases:
+        share = account.money.get(phase, 0) / account.spent if account.spent else 0.0
+        hours = account.held.get(phase, 0) / NANOSECONDS_PER_HOUR
+        held = f"   {hours:.4f} {HOURS}" if account.held else ""
+        yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{held}"
+    total = f"      {'together':<12}{_money(account.spent):>16} dollars"
+    time = sum(account.held.values()) / NANOSECONDS_PER_HOUR
+    if time and account.spent:
+        total += f" / {time:.4f} {HOURS} = {dollars(account.spent) / time:.6f} dollars per GPU-hour"
+    yield total
+    if account.components:
+        parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
+        yield f"      of the whole server: {parts}"
+    if account.tokens:
+        counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
+        yield f"    served {counts} tokens"
+
+
+def _quotients(model: ModelChain) -> Iterator[str]:
+    if not model.prices:
+        few = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
+        yield f"    {few}"
+        return
+    yield "    dollars per million tokens, as the metrics tell them"
+    for price in model.prices:
+        millions = price.tokens / TOKENS_PER_MILLION
+        yield (
+            f"      {price.kind:<14}{price.basis:<5}{price.dollars:>14.6f} / {millions:.6f} million "
+            f"= {price.dollars_per_million:.6f}"
+        )
+
+
+def _ladder(model: ModelChain) -> Iterator[str]:
+    if not model.ladder:
+        return
+    yield "    why two people say different numbers, and neither is wrong"
+    for rung in model.ladder:
+        yield f"      {rung.dollars_per_million:>14.6f}   {rung.meaning}"
+
+
+def _against(told: BreakEven) -> Iterator[str]:
+    own, price = told.own_dollars_per_million, told.dollars_per_million
+    times = told.tokens_per_day / told.served_per_day
+    name = told.reference if told.reference == YOURS else f"at {told.reference}"
+    yield f"{name}: {price:.6f} against {own:.6f} (all, full): {own / price:.2f} times as much here"
+    yield (
+        f"  break-even at {told.tokens_per_day:,.0f} tokens a day, {times:.2f} times the "
+        f"{told.served_per_day:,.0f} of now, on the same GPUs"
+    )
+
+
+def _money(amount: Picodollars) -> str:
+    return f"{dollars(amount):,.6f}"
+
+
+def printable(label: str) -> str:
+    """A label that cannot move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in label)
+
+
+def _time(instant: Instant) -> str:
+    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,227 @@
+"""Why a server's tokens cost what they cost: accounts from the ledger, and what follows from them. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from exporter.cost import attribution, explanation
+from exporter.cost.explanation import Account, BreakEven, PerMillion, Rung
+from exporter.cost.money import WHOLE
+from exporter.cost.policy import Terms
+from exporter.cost.state import GpuState
+from exporter.ledger.history import Sums
+from exporter.readings import ServerKey
+from exporter.report import Books
+from exporter.tariff.calendar import month_of
+from exporter.units import Instant, Nanoseconds
+
+YOURS: Final = "your number"
+"""What a price that was asked about is called."""
+
+
+class ExplanationError(Exception):
+    """There is nothing to explain; the message says what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The wall time [start, end) that accounts are of, and how much of it was metered."""
+
+    start: Instant
+    end: Instant
+    covered: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPrice:
+    """What an hour of GPUs that a server holds costs now, by component: `gpus` of them, each the same.
+
+    `dollars_per_hour` is of one GPU, energy left out: it is measured, not priced by the hour.
+    """
+
+    gpu_model: str
+    gpus: float
+    component: str
+    dollars_per_hour: float
+    price_basis: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChain:
+    """One model: what it cost and served, and every number that follows."""
+
+    account: Account
+    prices: tuple[PerMillion, ...]
+    ladder: tuple[Rung, ...]
+    against: tuple[BreakEven, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One server: what it holds now, and its models over the stretch."""
+
+    key: ServerKey
+    held: tuple[HeldPrice, ...]
+    models: tuple[ModelChain, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer. `fleet_dollars_per_hour` is in none of its numbers."""
+
+    ledger: str
+    stretch: Stretch
+    chains: tuple[Chain, ...]
+    fleet_dollars_per_hour: float
+
+
+@dataclass(slots=True)
+class _Model:
+    money: dict[Any, int] = field(default_factory=dict)
+    held: dict[Any, int] = field(default_factory=dict)
+    tokens: dict[Any, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Accounts by server and model, whoever owned them: a change of owner is no other cost."""
+
+    models: dict[ServerKey, dict[str, _Model]] = field(default_factory=dict)
+    components: dict[ServerKey, dict[str, int]] = field(default_factory=dict)
+
+    def add_history(self, sums: Sums) -> None:
+        """Add what an hour or day holds."""
+        for slot, amount in sums.cost.items():
+            _sum(self._model(slot.party.key, slot.party.model).money, slot.phase, amount)
+        for slot, duration in sums.held.items():
+            _sum(self._model(slot.party.key, slot.party.model).held, slot.phase, duration)
+        for (party, kind), count in sums.tokens.items():
+            _sum(self._model(party.key, party.model).tokens, kind, count)
+        for (owner, component, _basis), amount in sums.server_cost.items():
+            key = ServerKey(owner.namespace, owner.server)
+            _sum(self.components.setdefault(key, {}), component, amount)
+
+    def add_window(self, books: Books) -> None:
+        """Add the last 60 whole minutes: money by phase, and tokens. No more is kept by the minute."""
+        for party, window in books.window.items():
+            model = self._model(party.key, party.model)
+            for phase, amount in window.money.items():
+                _sum(model.money, phase, amount)
+            for kind, count in window.tokens.items():
+                _sum(model.tokens, kind, count)
+
+    def of(self, key: ServerKey) -> Iterator[Account]:
+        """Those of one server, the dearest first."""
+        models = self.models[key]
+        for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
+            model = models[name]
+            yield Account(name, model.money, model.tokens, model.held, self.components.get(key, {}))
+
+    def _model(self, key: ServerKey, model: str) -> _Model:
+        return self.models.setdefault(key, {}).setdefault(model, _Model())
+
+
+def explain(
+    accounts: Accounts,
+    stretch: Stretch,
+    terms: Terms,
+    gpus: Iterable[GpuState],
+    now: Instant,
+    *,
+    ledger: str,
+    server: str | None = None,
+    price: float | None = None,
+) -> Explanation:
+    """Explain one server (as `name` or `namespace/name`), or all of them, the dearest first.
+
+    Args:
+        accounts: what was posted in the stretch.
+        stretch: the time that they are of.
+        terms: prices, weights and offers as they are configured now.
+        gpus: the inventory, with its last holders.
+        now: for prices by the hour.
+        ledger: the id of the books.
+        server: which; all without it.
+        price: a price per million tokens to hold against.
+
+    Raises:
+        ExplanationError: the books have no such server, or nothing at all in that time.
+    """
+    known = sorted(accounts.models, key=lambda key: (-_spent(accounts, key), key))
+    asked = [
+        key for key in known if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
+    ]
+    if not known:
+        raise ExplanationError("nothing was posted in this time: ask for a longer --window")
+    if not asked:
+        names = ", ".join(_name(key) for key in sorted(known))
+        raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
+    inventory = tuple(gpus)
+    return Explanation(
+        ledger,
+        stretch,
+        tuple(
+            Chain(
+                key,
+                tuple(_held(key, inventory, terms, now)),
+                tuple(_chain(key, account, stretch, terms, price) for account in accounts.of(key)),
+            )
+            for key in asked
+        ),
+        sum(
+            rate.dollars_per_hour() for _name, rate in terms.tariff.fleet_overheads(month_of(now, terms.zone))
+        ),
+    )
+
+
+def _chain(
+    key: ServerKey, account: Account, stretch: Stretch, terms: Terms, price: float | None
+) -> ModelChain:
+    compared = [
+        explanation.hosted(account, stretch.covered, offer)
+        for offer in terms.compare
+        if offer.covers(key.server, account.model)
+    ]
+    if price is not None:
+        compared.insert(0, explanation.against(account, stretch.covered, price, YOURS))
+    return ModelChain(
+        account,
+        explanation.prices(account, terms.split_rule(key.server, account.model).weights),
+        explanation.ladder(account),
+        tuple(told for told in compared if told is not None),
+    )
+
+
+def _held(key: ServerKey, gpus: tuple[GpuState, ...], terms: Terms, now: Instant) -> Iterator[HeldPrice]:
+    """Equal GPUs together, in the order of their indices."""
+    month = month_of(now, terms.zone)
+    alike: dict[tuple[str, str, float, str, str], float] = {}
+    for gpu in sorted(gpus, key=lambda gpu: gpu.index):
+        mine = sum(share.part for share in attribution.shares(gpu.holders) if share.key == key) / WHOLE
+        if not mine:
+            continue
+        for rate in terms.tariff.price(gpu.gpu, now, month, len(gpus)).rates:
+            origin = rate.provenance
+            line = (
+                gpu.gpu.gpu_model,
+                rate.component,
+                rate.rate.dollars_per_hour(),
+                origin.price_basis,
+                origin.source,
+            )
+            alike[line] = alike.get(line, 0.0) + mine
+    for (model, component, hourly, basis, source), count in alike.items():
+        yield HeldPrice(model, count, component, hourly, basis, source)
+
+
+def _spent(accounts: Accounts, key: ServerKey) -> int:
+    return sum(sum(model.money.values()) for model in accounts.models[key].values())
+
+
+def _name(key: ServerKey) -> str:
+    return f"{key.namespace}/{key.server}" if key.namespace else key.server
+
+
+def _sum(sums: dict[Any, int], key: object, amount: int) -> None:
+    sums[key] = sums.get(key, 0) + amount

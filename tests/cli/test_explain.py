@@ -1,0 +1,162 @@
+"""`explain` beside a daemon that writes: the metrics' own numbers, and longer stretches."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.cli.explain import Question, explained
+from exporter.cost.policy import Weights
+from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cost.quotients import per_million
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+
+SECOND = 10**9
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DOLLAR = 10**12
+NOON = (1_793_491_200 + 12 * 3600) * SECOND
+"""2026-11-01T12:00:00Z."""
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+H100 = Gpu("GPU-0", "H100")
+SLOTS = (Slot(CHAT, "decode"), Slot(CHAT, "idle"))
+
+
+class Clock:
+    """Half a minute past a quarter past twelve."""
+
+    def elapsed(self) -> int:
+        return 5 * HOUR
+
+    def wall(self) -> int:
+        return NOON + 15 * MINUTE + 30 * SECOND
+
+    def wait(self, _stop: object, _duration: int) -> bool:
+        return True
+
+
+def worked(end: int, dollars: int, tokens: int) -> tuple[Postings, int]:
+    """A minute that ends then: half of its dollars decode, half idle."""
+    amount = dollars * DOLLAR
+    segment = Segment(
+        end - MINUTE,
+        end,
+        "2026-11",
+        "2026-11-01",
+        amount,
+        tuple(
+            Money(H100, "rent", "configured", Slot(CHAT, phase), amount // 2) for phase in ("decode", "idle")
+        ),
+        tuple(Held(H100, Slot(CHAT, phase), MINUTE // 2, True) for phase in ("decode", "idle")),
+    )
+    return Postings(end, (segment,), (Tokens(CHAT, "generation", tokens),), day="2026-11-01"), amount
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Path]:
+    """Six dollars at 10:01, four at 11:20 and two at 12:10, with 3, 2 and 1 million tokens."""
+    path = tmp_path / "ledger.db"
+    running = Ledger.open(path, Clock())
+    accrued = 0
+    for minutes, dollars, millions in ((-119, 6, 3), (-40, 4, 2), (10, 2, 1)):
+        posted, amount = worked(NOON + minutes * MINUTE, dollars, millions * 10**6)
+        accrued += amount
+        running.post(posted, State(accrued=accrued))
+    yield path
+    running.close()
+
+
+def asked(
+    ledger: Path, capsys: pytest.CaptureFixture[str], *, hours: int = 1, against: float | None = None
+) -> dict[str, object]:
+    question = Question(None, ledger, None, hours, against, as_json=True)
+    assert explained(question, Clock()) == 0
+    told: dict[str, object] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def test_one_hour_is_the_window_of_the_metrics(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From 11:15 to 12:15: 6 dollars for 3 million tokens, as `books.window` has them for the metrics."""
+    (server,) = asked(ledger, capsys)["servers"]  # type: ignore[misc]
+    (model,) = server["models"]
+    reader = Ledger.read(ledger)
+    (window,) = reader.books(Clock().wall(), ()).window.values()
+    served = per_million(window.money, window.tokens, Weights())
+
+    assert (model["dollars"], model["tokens"]) == (6, {"generation": 3_000_000})
+    told = {
+        (each["kind"], each["basis"]): each["dollars_per_million"]
+        for each in model["dollars_per_million_tokens"]
+    }
+    assert told == served
+    assert served["all", "full"] == 2
+
+
+def test_a_longer_window_is_whole_hours_and_this_one_so_far(
+    ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two hours before 12:00 and the quarter after it: all 12 dollars, one and a half GPU-minutes each."""
+    told = asked(ledger, capsys, hours=2)
+    (server,) = told["servers"]  # type: ignore[misc]
+    (model,) = server["models"]
+
+    assert (told["start"], told["end"]) == ("2026-11-01T10:00:00Z", "2026-11-01T12:15:30Z")
+    assert told["metered_seconds"] == 3 * 60
+    assert model["dollars_by_phase"] == {"decode": 6, "idle": 6}
+    assert model["gpu_seconds_by_phase"] == {"decode": 90, "idle": 90}
+    assert model["server_dollars_by_component"] == {"rent": 12}
+
+
+def test_the_verb_takes_a_server_a_window_and_a_number(
+    ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything on the command line."""
+    # The command's own clock is real: 960 hours back from today may miss what was posted.
+    status = main(["explain", "nobody", "--window=40d", "--against=1.10", f"--ledger.path={ledger}"])
+    problem = capsys.readouterr().err
+
+    assert status == 1
+    assert problem.startswith(f"{ledger}: ")
+
+
+@pytest.mark.parametrize(
+    ("flag", "problem"),
+    [
+        ("--window=90m", "'90m' is no window: write 60m, or hours or days up to 40d, like 24h or 7d"),
+        ("--window=41d", "'41d' is no window: write 60m, or hours or days up to 40d, like 24h or 7d"),
+        ("--window=0h", "'0h' is no window: write 60m, or hours or days up to 40d, like 24h or 7d"),
+        ("--against=-1", "'-1' is no price: write dollars per million tokens above 0, like 1.10"),
+        ("--against=nan", "'nan' is no price: write dollars per million tokens above 0, like 1.10"),
+        ("--against=0", "'0' is no price: write dollars per million tokens above 0, like 1.10"),
+    ],
+)
+def test_a_window_or_number_that_is_none_is_refused(
+    flag: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what to write."""
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", flag])
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_without_a_ledger_there_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The path, and how to name another."""
+    question = Question(None, tmp_path / "ledger.db", None, 1, None, as_json=False)
+    assert explained(question, Clock()) == 1
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/ledger.db: there is no ledger here; "
+        "name the daemon's ledger with --ledger.path or --config.file\n"
+    )
+
+
+def test_an_empty_ledger_has_nothing_to_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As any other answer that cannot be given."""
+    path = tmp_path / "ledger.db"
+    Ledger.open(path, Clock()).close()
+    assert explained(Question(None, path, None, 24, None, as_json=False), Clock()) == 1
+    assert capsys.readouterr().err == f"{path}: nothing was posted in this time: ask for a longer --window\n"
