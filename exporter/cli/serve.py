@@ -18,6 +18,7 @@ from exporter.config import Config, ConfigError, load
 from exporter.cost.policy import Terms
 from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
+from exporter.ledger.beginning import Boot
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
@@ -129,7 +130,9 @@ class _Daemon:
         Raises:
             LedgerError: the ledger cannot be used as it is.
         """
-        ledger = Ledger.open(self._flags.ledger_path or self._config.ledger_path, self._clock, stop)
+        boot = Boot(self._clock.boot(), self._clock.elapsed())
+        path = self._flags.ledger_path or self._config.ledger_path
+        ledger = Ledger.open(path, self._clock, stop, boot=boot)
         self._ledger = ledger
         for problem in filter(None, (ledger.problem, *ledger.dropped)):
             log.warning("ledger", extra={"problem": problem})

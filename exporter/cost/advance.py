@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.cost import attribution, comparison, energy, gap, holding, servers
-from exporter.cost.attribution import Share
+from exporter.cost.attribution import NOBODY, Share
 from exporter.cost.gap import Interval
 from exporter.cost.holding import Use
 from exporter.cost.money import WHOLE, accrue, accrue_energy, split
@@ -16,7 +16,7 @@ from exporter.cost.state import Carry, GpuState, ServerState, State
 from exporter.cost.stretches import stretches
 from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import PriceBasis
+from exporter.tariff.rate import Price, PriceBasis
 from exporter.tariff.tariff import ENERGY
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -49,7 +49,8 @@ class Outcome:
 def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     """Advance the books by one tick.
 
-    The tick charges the time since the last one (`gap` says which that is); without a last tick, nothing.
+    The tick charges the time since the last one (`gap` says which that is); without a last tick, nothing,
+    or the time since boot.
     """
     interval = gap.since_last(state, frame, terms)
     elapsed = None if interval is None else interval.length
@@ -62,11 +63,15 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     inventory = dict(state.gpus)
     if frame.gpus is not None:
         inventory = _inventory(state, frame.gpus, frame.holders, terms, known)
+    beginning = gap.since_boot(state, frame, terms)
+    # Nothing but hourly rent begins before a GPU is read, energy neither.
+    metered = elapsed if beginning is None else None
     works = [
-        _work(gpu, state.gpus.get(uuid), readings.get(uuid), round_, terms, elapsed, unwatched=unwatched)
+        _work(gpu, state.gpus.get(uuid), readings.get(uuid), round_, terms, metered, unwatched=unwatched)
         for uuid, gpu in sorted(inventory.items())
     ]
-    segments = _Posting(works, terms, interval).segments() if interval is not None and elapsed else ()
+    charged = beginning or interval
+    segments = _Posting(works, terms, charged).segments() if charged is not None and charged.length else ()
     postings = Postings(
         end=frame.wall,
         segments=segments,
@@ -83,24 +88,25 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         awake=frame.awake,
         boot=frame.boot,
         wall=frame.wall,
-        uncharged=state.uncharged + (0 if interval is None else interval.uncharged),
+        uncharged=state.uncharged + (0 if charged is None else charged.uncharged),
         gpus={work.state.gpu.uuid: work.after() for work in works},
         endpoints=round_.endpoints,
         servers=known,
         accrued=state.accrued + sum(segment.accrued for segment in segments),
+        fresh_in="" if works else state.fresh_in,
     )
     return Outcome(after, postings, tuple(work.outcome() for work in works), round_.ticks)
 
 
 @dataclass(slots=True)
 class _Work:
-    """One GPU on its way through a tick. `charged` is false in a gap for a GPU not seen before it.
+    """One GPU on its way through a tick. `known` is false for a GPU not seen before the tick.
 
     `carries` and `owed` are the state's own, moved on by each stretch.
     """
 
     state: GpuState
-    charged: bool
+    known: bool
     reading: GpuReading | None
     uses: tuple[Use, ...]
     by_time: Mapping[Slot, int]
@@ -171,10 +177,9 @@ def _work(
         by_energy = holding.slots(uses, round_.ticks, terms, round(idle * WHOLE))
     told = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     counted = told and elapsed is not None
-    charged = before is not None or not unwatched
     return _Work(
         gpu,
-        charged,
+        before is not None,
         reading,
         uses,
         by_time,
@@ -203,19 +208,30 @@ def _seen(works: Iterable[_Work], round_: Round, terms: Terms) -> set[Party]:
     return seen
 
 
+def _hourly(price: Price) -> Price:
+    """Hourly rent alone."""
+    return Price(tuple(rate for rate in price.rates if rate.while_up), None, price.priced)
+
+
 class _Posting:
     """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
 
     def __init__(self, works: list[_Work], terms: Terms, interval: Interval) -> None:
-        self._works = [work for work in works if work.charged]
+        # A GPU that is new after a gap pays from now on; books that begin at the boot never saw one.
+        anyone = interval.observed or interval.hourly_only
+        self._works = [work for work in works if work.known or anyone]
         self._terms = terms
         self._interval = interval
-        self._parties = {slot.party for work in works for slot in work.by_time}
+        nobody = (Use(Share(NOBODY, WHOLE, "none"), None),) if interval.hourly_only else ()
+        self._unseen = holding.slots(nobody, {}, terms)
+        self._parties = {slot.party for work in works for slot in (*work.by_time, *self._unseen)}
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole interval, in order."""
         cuts = stretches(self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone)
-        return tuple(self._segment(since, until) for since, until in cuts)
+        told = (self._segment(since, until) for since, until in cuts)
+        # Time since boot that nobody rents by the hour is not metered.
+        return tuple(segment for segment in told if segment.held or not self._interval.hourly_only)
 
     def _segment(self, since: Instant, until: Instant) -> Segment:
         start, length = self._interval.start, self._interval.length
@@ -227,7 +243,12 @@ class _Posting:
         for work in self._works:
             gpu = work.state.gpu
             price = self._terms.tariff.price(gpu, since, month, len(self._works))
-            for part, slot in self._split(work, TIME, until - since, work.by_time):
+            if self._interval.hourly_only:
+                price = _hourly(price)
+                if not price.rates:
+                    continue
+            by_time = self._unseen or work.by_time
+            for part, slot in self._split(work, TIME, until - since, by_time):
                 held.append(Held(gpu, slot, part, price.priced))
             for rate in price.rates:
                 owing = up if rate.while_up else until - since
@@ -235,7 +256,7 @@ class _Posting:
                 work.carries[rate.component] = carry
                 accrued += amount
                 basis = rate.provenance.price_basis
-                money.extend(self._money(work, rate.component, basis, amount, work.by_time))
+                money.extend(self._money(work, rate.component, basis, amount, by_time))
             if price.energy is not None:
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
                 amount, carry = accrue_energy(price.energy, joules, work.carries.get(ENERGY))

@@ -3,6 +3,7 @@
 A gap is a tick longer than three intervals and a minute: the daemon was down, the host was, or it slept.
 It is charged to the last known holders. Owned hardware, overheads and leases cost all of it; hourly rent
 what the host was up, which is known only as far as boots and suspend tell.
+Books that are the first of a boot charge hourly rent since that boot: the cloud did.
 """
 
 from dataclasses import dataclass
@@ -11,10 +12,19 @@ from typing import Final
 from exporter.cost.policy import Terms
 from exporter.cost.state import State
 from exporter.readings import Frame
-from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+)
 
 REBOOT: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
 """A host that was down no longer than this was rebooted; no cloud stopped billing it."""
+
+YOUNG: Final = NANOSECONDS_PER_HOUR
+"""Later than this after a boot, new books say nothing about who kept the host's money before."""
 
 INTERVALS_AFTER_LAST_TICK: Final = 2
 """How long a host that went down is taken to have been up after its last tick."""
@@ -32,6 +42,7 @@ class Interval:
     `observed` is false for a gap. `up` are the stretches that hourly rent is charged for.
     `uncharged` is the time before `start` that is too long to be believed.
     `rebooted`: counters of the driver began anew in it.
+    `hourly_only`: nothing but hourly rent is charged for it, and only on GPUs that are rented so.
     """
 
     start: Instant
@@ -40,6 +51,7 @@ class Interval:
     up: tuple[Stretch, ...]
     uncharged: Nanoseconds = 0
     rebooted: bool = False
+    hourly_only: bool = False
 
     @property
     def length(self) -> Nanoseconds:
@@ -54,6 +66,21 @@ class Interval:
 def rebooted(state: State, frame: Frame) -> bool:
     """Whether the last tick was in another boot, so that only the wall clocks tell the time between."""
     return state.elapsed is not None and state.boot != frame.boot
+
+
+def since_boot(state: State, frame: Frame, terms: Terms) -> Interval | None:
+    """The time from boot to a frame, for books that are the first of that boot; `None` for all others.
+
+    It is charged with the first frame that tells of a GPU, by hourly rent alone, and only within an hour
+    of the boot. All else accrues from the next tick on.
+    """
+    if not state.fresh_in or state.fresh_in != frame.boot or not frame.gpus or frame.elapsed >= YOUNG:
+        return None
+    start, uncharged = _bounded(frame.wall, frame.elapsed, terms)
+    asleep = 0 if frame.awake is None else frame.elapsed - frame.awake
+    awake_since = start if asleep < SHORTEST_SUSPEND else start + asleep
+    up = ((awake_since, frame.wall),)
+    return Interval(start, frame.wall, observed=False, up=up, uncharged=uncharged, hourly_only=True)
 
 
 def since_last(state: State, frame: Frame, terms: Terms) -> Interval | None:

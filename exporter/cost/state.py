@@ -98,6 +98,7 @@ class State:
 
     `elapsed`, `awake`, `boot` and `wall` are those of the last tick; `elapsed` is `None` when there was none.
     `uncharged` is time that no tick charged, since a gap was longer than any that is believed.
+    `fresh_in` is the boot that these books are the first of, until a GPU was charged; empty for all others.
     """
 
     elapsed: Nanoseconds | None = None
@@ -110,3 +111,4 @@ class State:
     awake: Nanoseconds | None = None
     boot: str = ""
     uncharged: Nanoseconds = 0
+    fresh_in: str = ""

@@ -124,11 +124,17 @@ def read(connection: sqlite3.Connection) -> Contents:
     if accrued is None or by_state is None or not isinstance(ledger, str):
         raise DamagedError("its id or what it accrued is missing")
     totals.accrued = accrued
-    machine = meta.get("machine")
+    machine, fresh_in = meta.get("machine"), meta.get("fresh_in")
+    begun = totals.accrued != 0 or any(scope == "gpu" for scope, _key, _body in stored)
     return Contents(
         ledger=ledger,
         totals=totals,
-        state=replace(state, wall=_integer(meta, "wall"), accrued=by_state),
+        state=replace(
+            state,
+            wall=_integer(meta, "wall"),
+            accrued=by_state,
+            fresh_in=fresh_in if isinstance(fresh_in, str) and not begun else "",
+        ),
         texts={(scope, key): body for scope, key, body in stored if scope in marks.SCOPES},
         machine=machine if isinstance(machine, str) else "",
         dropped=dropped,

@@ -12,6 +12,7 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
+from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.lock import Lock
@@ -69,6 +70,7 @@ class Ledger:
         clock: Clock,
         stop: threading.Event | None = None,
         connect: schema.Connect = schema.connect,
+        boot: Boot = NO_BOOT,
     ) -> "Ledger":
         """Open the ledger, making it where there is none.
 
@@ -80,6 +82,7 @@ class Ledger:
             clock: waits for the lock and dates commits.
             stop: ends the wait for the lock.
             connect: opens SQLite's connections.
+            boot: the one that new books may be the first of.
 
         Raises:
             LedgerLockedError: another process kept the ledger for 30 s.
@@ -95,7 +98,7 @@ class Ledger:
         except OSError as error:
             return cls._in_memory(clock, f"{path} cannot be written ({error.strerror})", WRITABLE)
         try:
-            return cls._on_disk(path, clock, lock, connect)
+            return cls._on_disk(path, clock, lock, connect, boot.claim(path))
         except LedgerError:
             lock.release()
             raise
@@ -104,9 +107,11 @@ class Ledger:
             return cls._in_memory(clock, f"{path} cannot be written ({_reason(error)})", WRITABLE)
 
     @classmethod
-    def _on_disk(cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect) -> "Ledger":
+    def _on_disk(
+        cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect, fresh_in: str
+    ) -> "Ledger":
         try:
-            file, opened = Store.open(path, connect)
+            file, opened = Store.open(path, connect, fresh_in)
         except DamagedError as error:
             aside = store.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)

@@ -62,8 +62,10 @@ class Store:
         self._sure = True
 
     @classmethod
-    def open(cls, path: Path, connect: schema.Connect) -> "tuple[Store, Contents]":
+    def open(cls, path: Path, connect: schema.Connect, fresh_in: str = "") -> "tuple[Store, Contents]":
         """Open the file, making it if there is none, and read all of it.
+
+        A file that is made remembers `fresh_in`, the boot that its books are the first of, if they are.
 
         Raises:
             DamagedError: the file is to be moved aside.
@@ -78,7 +80,7 @@ class Store:
                 if _empty(connection):
                     connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
                     _prepare(connection)
-                    _create(connection)
+                    _create(connection, fresh_in)
                 else:
                     check(connection, path)
                     migrate(connection, path)
@@ -178,8 +180,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: sqlite3.Connection, fresh_in: str) -> None:
     meta = {"ledger": str(uuid.uuid4()), "reader": schema.READER, "accrued": 0, "accrued_by_state": 0}
+    if fresh_in:
+        meta["fresh_in"] = fresh_in
     with transaction(connection):
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {schema.VERSION}")

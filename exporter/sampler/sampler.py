@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 from exporter.clock import Clock
 from exporter.cost.advance import Outcome, advance
-from exporter.cost.gap import rebooted
+from exporter.cost.gap import rebooted, since_boot
+from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
@@ -162,7 +163,7 @@ class Sampler:
         # Of books that may be another machine's, nothing is remembered, posted or served.
         outcome = advance(self._state if self._bound else State(), frame, plan.setting.terms)
         books = None
-        if self._bound and (synchronized or not self._waits_for_the_clock(frame)):
+        if self._bound and (synchronized or not self._waits_for_the_clock(frame, plan.setting.terms)):
             books = self._post(outcome, frame, plan)
         self._tell_ledger()
         self._resting = _resting(outcome)
@@ -183,9 +184,13 @@ class Sampler:
             self._bound = True
             self._state = self._ledger.state()
 
-    def _waits_for_the_clock(self, frame: Frame) -> bool:
-        """Whether the gap since another boot is not charged yet: only a right wall clock tells its length."""
-        return rebooted(self._state, frame) and self._clock.elapsed() - self._began < LONGEST_WAIT
+    def _waits_for_the_clock(self, frame: Frame, terms: Terms) -> bool:
+        """Whether time since another boot, or since this one, is not charged yet.
+
+        Only a right wall clock tells how long the one was, and which hours and months both belong to.
+        """
+        waits = rebooted(self._state, frame) or since_boot(self._state, frame, terms) is not None
+        return waits and self._clock.elapsed() - self._began < LONGEST_WAIT
 
     def _post(self, outcome: Outcome, frame: Frame, plan: Plan) -> Books:
         """Commit, then publish: what is served is what a restart would find."""

@@ -1,0 +1,133 @@
+"""Where new books begin: now, or at the host's boot, which a cloud has billed since.
+
+At the boot only if they are known to be its first: else two ledgers would charge for the same hour.
+"""
+
+import logging
+import re
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporter.cost.gap import YOUNG
+from exporter.units import Nanoseconds
+
+log = logging.getLogger(__name__)
+
+MARK: Final = "inference-cost-exporter.boot"
+"""A file beside the ledgers of a folder that names the boot in which one was last opened there.
+
+Not named after the ledger: who removes `ledger.db*` leaves it.
+"""
+
+MOUNTS: Final = Path("/proc/self/mountinfo")
+"""proc_pid_mountinfo(5)."""
+
+FLEETING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs", "rootfs"})
+"""File systems in memory, and those that a container's own layer is on."""
+
+EMPTY_DIR: Final = "/kubernetes.io~empty-dir/"
+"""In the path of a pod's emptyDir on its node."""
+
+ANONYMOUS: Final = re.compile(r"/volumes/[0-9a-f]{64}(/|$)")
+"""A volume without a name, which Docker, Podman and containerd make for one container."""
+
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
+    """Why a folder may be gone with this container or this boot; empty when it stays."""
+    folder = folder.resolve()
+    for parent in (folder, *folder.parents):
+        if stat.S_ISVTX & (mode := parent.stat().st_mode) and stat.S_IWOTH & mode:
+            return f"{parent} is for temporary files"
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return "nothing tells what its folder is on"
+    found = (-1, "", "")
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        _id, _parent, _device, root, point, *_ = map(_unescaped, before.split(" "))
+        depth = len(Path(point).parts)
+        # Of two mounts on one point the later one is seen.
+        if folder.is_relative_to(point) and depth >= found[0]:
+            found = (depth, root, after.split(" ")[0])
+    _depth, root, kind = found
+    if EMPTY_DIR in root:
+        return "its folder is an emptyDir, which ends with the pod"
+    if ANONYMOUS.search(root):
+        return "its folder is a volume without a name, which is one container's"
+    if kind in FLEETING or not kind:
+        return f"its folder is on {kind or 'an unknown file system'}, which does not stay"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The boot that a ledger is opened in: its id, empty where nothing tells, and how long ago it was."""
+
+    id: str
+    elapsed: Nanoseconds
+    fleeting: Callable[[Path], str] = fleeting
+
+    def claim(self, path: Path) -> str:
+        """Before a ledger is opened, whose lock is held: leave the mark that this boot has one here.
+
+        Returns this boot's id for a ledger that is new and known to be the boot's first, else nothing.
+        """
+        if not self.id:
+            return ""
+        mark = path.parent / MARK
+        try:
+            why = self._because(path, mark)
+            _write(mark, self.id)
+        except OSError as error:
+            why = f"{error.filename} cannot be used ({error.strerror})"
+        if not _there(path):
+            since = {"because": why} if why else {"booted_seconds_ago": str(self.elapsed // 10**9)}
+            log.info("new ledger: hourly rent is charged from %s", "now" if why else "boot", extra=since)
+        return "" if why else self.id
+
+    def _because(self, path: Path, mark: Path) -> str:
+        if _there(path):
+            return "there is a ledger"
+        if self.elapsed >= YOUNG:
+            return "the host booted more than an hour ago"
+        if _read(mark) == self.id:
+            return "another ledger was here since the boot"
+        for other in sorted(path.parent.iterdir()):
+            if other.name.startswith(path.name) and other.name not in {path.name, f"{path.name}.lock"}:
+                return f"{other.name} lies beside it"
+        return self.fleeting(path.parent)
+
+
+NO_BOOT: Final = Boot("", 0)
+"""For books that begin now."""
+
+
+def _there(path: Path) -> bool:
+    """Whether there was a ledger. Making one begins with a file of no bytes."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _read(mark: Path) -> str:
+    with suppress(FileNotFoundError):
+        return mark.read_bytes()[:64].decode("ascii", "replace").strip()
+    return ""
+
+
+def _write(mark: Path, boot: str) -> None:
+    if _read(mark) != boot:
+        mark.write_text(f"{boot}\n", encoding="ascii")
+
+
+def _unescaped(text: str) -> str:
+    """Octal escapes are what the kernel writes for spaces in paths."""
+    return _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), text)
