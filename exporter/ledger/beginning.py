@@ -42,7 +42,7 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
     """Why a folder may be gone with this container or this boot; empty when it stays."""
     folder = folder.resolve()
     for parent in (folder, *folder.parents):
-        if stat.S_ISVTX & (mode := parent.stat().st_mode) and stat.S_IWOTH & mode:
+        if _open_to_all(parent):
             return f"{parent} is for temporary files"
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -51,7 +51,10 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
     found = (-1, "", "")
     for line in lines:
         before, _, after = line.partition(" - ")
-        _id, _parent, _device, root, point, *_ = map(_unescaped, before.split(" "))
+        fields = [_unescaped(field) for field in before.split(" ")]
+        if len(fields) < len(("id", "parent", "device", "root", "point")):
+            continue
+        root, point = fields[3:5]
         depth = len(Path(point).parts)
         # Of two mounts on one point the later one is seen.
         if folder.is_relative_to(point) and depth >= found[0]:
@@ -107,6 +110,12 @@ class Boot:
 
 NO_BOOT: Final = Boot("", 0)
 """For books that begin now."""
+
+
+def _open_to_all(folder: Path) -> bool:
+    """Whether anybody may write to a folder, and only to what is theirs: /tmp, /var/tmp, /dev/shm."""
+    wanted = stat.S_ISVTX | stat.S_IWOTH
+    return folder.stat().st_mode & wanted == wanted
 
 
 def _there(path: Path) -> bool:

@@ -141,6 +141,14 @@ def downtime() -> list[float]:
     return found
 
 
+def since_boot() -> list[float]:
+    """Books that are the first of a boot 20 minutes ago: rent by the hour."""
+    hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),)), "x")
+    first = Frame(elapsed=20 * MINUTE, wall=START, gpus=(h100(0),), boot="one")
+    outcome = advance(State(fresh_in="one"), first, Terms(Tariff("host-1", (hardware,))))
+    return [sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR]
+
+
 def month_rates() -> list[float]:
     """9.20 dollars a month, by the hour: February, March in Berlin, a leap February."""
     told = []
@@ -244,6 +252,7 @@ EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
     "rented-month": rented_month,
     "price-from": price_from,
     "downtime": downtime,
+    "since-boot": since_boot,
     "month-rates": month_rates,
     "host-overhead": host_overhead,
     "idle-joules": idle_joules,

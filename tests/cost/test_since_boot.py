@@ -15,7 +15,20 @@ from exporter.cost.policy import Terms
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.bench import CHAT, HOUR, MINUTE, SECOND, h100, holding, moment, overhead, owned, page, rent, terms
+from tests.cost.bench import (
+    CHAT,
+    HOUR,
+    MINUTE,
+    SECOND,
+    h100,
+    holding,
+    moment,
+    overhead,
+    owned,
+    page,
+    rent,
+    terms,
+)
 
 NOON = moment("2026-11-25T12:00:00+00:00")
 MILLI = 10**9

@@ -1,0 +1,268 @@
+"""Which new ledgers are known to be the first of a boot, and what each of the others lacks."""
+
+import logging
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exporter.cost.state import GpuState, State
+from exporter.ledger.beginning import MARK, NO_BOOT, Boot, fleeting
+from exporter.ledger.ledger import Ledger
+from tests.ledger.ledger_ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
+
+BOOT = Boot("b00t-1", 20 * MINUTE, fleeting=lambda _folder: "")
+NEXT = replace(BOOT, id="b00t-2")
+FROM_NOW = "new ledger: hourly rent is charged from now"
+FROM_BOOT = "new ledger: hourly rent is charged from boot"
+
+
+def opened(path: Path, clock: StillClock, boot: Boot = BOOT) -> str:
+    """Open and close a ledger; the boot that it is the first of."""
+    ledger = Ledger.open(path, clock, boot=boot)
+    assert ledger.persistent
+    ledger.close()
+    return ledger.state().fresh_in
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, object]]:
+    """What the log said of new ledgers, and why."""
+    records = [record for record in caplog.records if record.name == "exporter.ledger.beginning"]
+    return [(record.getMessage(), vars(record).get("because")) for record in records]
+
+
+@pytest.fixture(autouse=True)
+def everything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def test_the_first_ledger_of_a_boot(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
+    """It says so, and leaves a mark beside it."""
+    assert opened(path, clock) == "b00t-1"
+    assert told(caplog) == [(FROM_BOOT, None)]
+    assert vars(caplog.records[0])["booted_seconds_ago"] == "1200"
+    assert (path.parent / MARK).read_text() == "b00t-1\n"
+
+
+def test_a_new_ledger_begins_now_unless_it_is_told_of_a_boot(
+    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the kernel names no boot nothing is concluded, and no mark is left."""
+    assert opened(path, clock, NO_BOOT) == ""
+    assert (told(caplog), {file.name for file in path.parent.iterdir()}) == (
+        [],
+        {"ledger.db", "ledger.db.lock"},
+    )
+
+
+def test_a_killed_start_charges_after_all(path: Path, clock: StillClock) -> None:
+    """Killed before its first commit: the file still knows that nothing was charged since this boot."""
+    assert opened(path, clock) == "b00t-1"
+    assert opened(path, clock) == "b00t-1"
+
+
+def test_after_the_first_tick_with_a_gpu_it_is_over(path: Path, clock: StillClock) -> None:
+    """In the same commit: whenever the daemon is killed, the time is charged or not, never twice."""
+    begun = State(elapsed=1, boot="b00t-1", gpus={"GPU-0": GpuState(GPU_0, 0)})
+    ledger = Ledger.open(path, clock, boot=BOOT)
+    ledger.post(tick(NOVEMBER + HOUR), replace(begun, gpus={}, fresh_in="b00t-1"))
+    assert ledger.state().fresh_in == "b00t-1"
+    ledger.close()
+    assert opened(path, clock) == "b00t-1"
+    ledger = Ledger.open(path, clock, boot=BOOT)
+    ledger.post(tick(NOVEMBER + HOUR), begun)
+    ledger.close()
+
+    assert ledger.state().fresh_in == ""
+    assert opened(path, clock) == ""
+
+
+@pytest.mark.parametrize("damage", ["UPDATE state SET body = '' WHERE scope = 'gpu'", "DELETE FROM state"])
+def test_marks_that_are_lost_charge_nothing_again(path: Path, clock: StillClock, damage: str) -> None:
+    """That a GPU was there, or that money accrued, is enough to know that the books have begun."""
+    posted = tick(NOVEMBER + HOUR, money(700))
+    ledger = Ledger.open(path, clock, boot=BOOT)
+    ledger.post(posted, replace(accrued(posted), elapsed=1, gpus={"GPU-0": GpuState(GPU_0, 0)}))
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+
+    assert opened(path, clock) == ""
+
+
+def test_a_ledger_of_an_earlier_boot_is_no_new_one(
+    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a reboot it is still only the first of its own boot; `cost.gap` compares the two."""
+    opened(path, clock)
+    caplog.clear()
+
+    assert opened(path, clock, NEXT) == "b00t-1"
+    assert told(caplog) == []
+    assert (path.parent / MARK).read_text() == "b00t-2\n"
+
+
+@pytest.mark.parametrize("removed", ["ledger.db", "ledger.db*"])
+def test_a_ledger_that_was_deleted(
+    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, removed: str
+) -> None:
+    """It has charged since the boot; also one of before the boot that was opened in it."""
+    opened(path, clock, NEXT)
+    opened(path, clock)
+    for file in path.parent.glob(removed):
+        file.unlink()
+
+    assert opened(path, clock) == ""
+    assert told(caplog)[1:] == [(FROM_NOW, "another ledger was here since the boot")]
+
+
+def test_another_name_in_the_same_folder(
+    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host's other ledger has the time since the boot."""
+    opened(path, clock)
+
+    assert opened(path.with_name("second.db"), clock) == ""
+    assert told(caplog)[1:] == [(FROM_NOW, "another ledger was here since the boot")]
+
+
+def test_one_that_was_deleted_before_the_boot_is_no_matter(path: Path, clock: StillClock) -> None:
+    """Its lock and its mark are left behind, and name an earlier boot."""
+    opened(path, clock)
+    path.unlink()
+
+    assert opened(path, clock, NEXT) == "b00t-2"
+
+
+@pytest.mark.parametrize("name", ["ledger.db.foreign-1", "ledger.db.corrupt-2", "ledger.db-wal"])
+def test_beside_a_file_that_was_moved_aside(
+    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """What is in it may be of this boot."""
+    path.with_name(name).write_bytes(b"")
+
+    assert opened(path, clock) == ""
+    assert told(caplog) == [(FROM_NOW, f"{name} lies beside it")]
+
+
+@pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0 and then nothing"])
+def test_in_the_place_of_a_damaged_one(path: Path, clock: StillClock, content: bytes) -> None:
+    """It is moved aside, and the books that begin anew begin now."""
+    path.write_bytes(content)
+    ledger = Ledger.open(path, clock, boot=BOOT)
+    ledger.close()
+
+    assert ledger.moved_aside is not None
+    assert ledger.state().fresh_in == ""
+    assert opened(path, clock) == ""
+
+
+def test_in_the_place_of_another_machines(path: Path, clock: StillClock) -> None:
+    """Moved aside at the first tick."""
+    ledger = Ledger.open(path, clock, boot=BOOT)
+    assert ledger.state().fresh_in == "b00t-1"
+    ledger.begin_anew()
+    ledger.close()
+
+    assert ledger.moved_aside == path.with_name("ledger.db.foreign-1")
+    assert ledger.state().fresh_in == ""
+
+
+LONG_AGO = "the host booted more than an hour ago"
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "fresh_in", "said"),
+    [(HOUR - 1, "b00t-1", (FROM_BOOT, None)), (HOUR, "", (FROM_NOW, LONG_AGO))],
+)
+def test_on_a_host_that_booted_long_ago(
+    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, elapsed: int, fresh_in: str, said: object
+) -> None:
+    """An hour is long."""
+    assert opened(path, clock, replace(BOOT, elapsed=elapsed)) == fresh_in
+    assert told(caplog) == [said]
+
+
+def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
+    """The next ledger here could not know of this one."""
+    (path.parent / MARK).mkdir()
+
+    assert opened(path, clock) == ""
+    assert told(caplog) == [(FROM_NOW, f"{path.parent / MARK} cannot be used (Is a directory)")]
+
+
+def test_books_in_memory_begin_now(clock: StillClock, tmp_path: Path) -> None:
+    """A directory in the file's place, and no path at all."""
+    for path in (None, tmp_path):
+        ledger = Ledger.open(path, clock, boot=BOOT)
+        assert (ledger.persistent, ledger.state().fresh_in) == (False, "")
+        ledger.close()
+
+
+# Lines of /proc/self/mountinfo as the kernel writes them: proc_pid_mountinfo(5).
+DISK = "29 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw"
+LAYER = "812 700 0:98 / / rw,relatime master:5 - overlay overlay rw,lowerdir=/a,upperdir=/b,workdir=/c"
+
+
+def mount(root: str, kind: str = "ext4", point: str = "{folder}") -> str:
+    return f"830 812 259:2 {root} {point} rw,relatime - {kind} /dev/nvme0n1p2 rw"
+
+
+HEX = "0123456789abcdef" * 4
+POD = "/var/lib/kubelet/pods/7d0c2b7e-5f0f-4a4f-9a3e-3a0b9f5b8e11/volumes"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([DISK], ""),
+        ([LAYER, mount("/var/lib/inference-cost-exporter")], ""),
+        ([LAYER, mount("/", kind="xfs")], ""),
+        ([LAYER, mount("/var/lib/docker/volumes/ledger/_data")], ""),
+        ([LAYER], "its folder is on overlay, which does not stay"),
+        ([DISK, mount("/", kind="tmpfs")], "its folder is on tmpfs, which does not stay"),
+        ([LAYER, mount("/x", point="{folder}-2")], "its folder is on overlay, which does not stay"),
+        # The later of two mounts on one point is the one that is seen.
+        ([mount("/"), mount("/", kind="tmpfs")], "its folder is on tmpfs, which does not stay"),
+        (
+            [LAYER, mount(f"{POD}/kubernetes.io~empty-dir/ledger")],
+            "its folder is an emptyDir, which ends with the pod",
+        ),
+        (
+            [LAYER, mount(f"/var/lib/docker/volumes/{HEX}/_data")],
+            "its folder is a volume without a name, which is one container's",
+        ),
+        (
+            [LAYER, mount(f"/var/lib/containerd/io.containerd.grpc.v1.cri/containers/{HEX}/volumes/{HEX}")],
+            "its folder is a volume without a name, which is one container's",
+        ),
+        (["not a mount"], "its folder is on an unknown file system, which does not stay"),
+        ([], "its folder is on an unknown file system, which does not stay"),
+        (None, "nothing tells what its folder is on"),
+    ],
+)
+def test_a_folder_that_may_be_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str] | None, said: str
+) -> None:
+    """A container's own layer or volume, memory, an emptyDir; a hostPath and a disk stay."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    monkeypatch.setattr("exporter.ledger.beginning._open_to_all", lambda _folder: False)
+    mounts = tmp_path / "mountinfo"
+    if lines is not None:
+        escaped = str(folder).replace(" ", "\\040")
+        mounts.write_text("".join(line.replace("{folder}", escaped) + "\n" for line in lines))
+
+    assert fleeting(folder, mounts) == said
+
+
+def test_a_folder_below_one_for_temporary_files(tmp_path: Path) -> None:
+    """Anybody may write to /tmp, /var/tmp and /dev/shm, and all is swept from there."""
+    shared = tmp_path / "tmp"
+    (shared / "mine").mkdir(parents=True)
+    shared.chmod(0o1777)
+
+    assert fleeting(shared / "mine") == f"{shared} is for temporary files"
