@@ -129,6 +129,13 @@ def test_a_day_is_charged_for_the_hours_that_it_has(
             "2026-11-01T06:00:00-05:00",
             {"2026-10": "14.40", "2026-11": "25.20"},
         ),
+        # As in Auckland, where months end at a quarter past the hours of UTC.
+        (
+            "Asia/Kathmandu",
+            "2026-11-30T20:00:00+05:45",
+            "2026-12-01T06:00:00+05:45",
+            {"2026-11": "14.40", "2026-12": "21.60"},
+        ),
         # Three days over leap day: 28 and 29 February, and 1 March.
         (
             "UTC",
@@ -202,7 +209,7 @@ def test_a_price_from_a_day_on_which_clocks_change(
 
 
 def test_budgets_and_months_on_the_page_at_a_months_end(tmp_path: Path) -> None:
-    """New York: 4 s before December nothing is shown of it, 6 s after its beginning it is the month to date."""
+    """New York: 4 s before December nothing is shown of it, 6 s after its begin it is the month to date."""
     host = host_in("America/New_York", tmp_path, "2026-11-30T23:59:46-05:00")
     host.tick(TICK)
     budgets = {("all", ""): 27000.0, ("chat", "chat"): 3000.0}

@@ -181,6 +181,8 @@ def test_it_waits_for_the_first_gpu() -> None:
 
     assert charged(outcome) == 1680
     assert outcome.state.fresh_in == ""
+    # Power was not measured before, so none of it is taken for what it is now.
+    assert outcome.postings.energy == ()
 
 
 def test_a_host_that_slept_since_its_boot_was_not_billed_for_it() -> None:
