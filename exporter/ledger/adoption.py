@@ -13,6 +13,8 @@ from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.lock import Lock
 
 STOP_FIRST: Final = "stop the daemon, adopt, and start it again"
+NAME_IT: Final = "name the daemon's ledger with --ledger.path or --config.file"
+BE_ITS_USER: Final = "run this as the user that the daemon runs as"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +32,30 @@ def adopt(path: Path, clock: Clock) -> Adopted:
         LedgerError: there is no ledger here that can be adopted, or it is in use; it is as it was.
     """
     if not path.exists():
-        raise LedgerError(f"{path}: there is no ledger here")
+        raise LedgerError(f"{path}: there is no ledger here; {NAME_IT}")
     if not path.is_file():
-        raise LedgerError(f"{path} is no file")
+        raise LedgerError(f"{path} is {'a directory' if path.is_dir() else 'no file'}; {NAME_IT}")
+    if path.stat().st_size == 0:
+        raise LedgerError(f"{path} is empty: no daemon has begun it; {NAME_IT}")
     now = threading.Event()
     now.set()  # whoever holds the lock is a daemon: waiting for it to go would be waiting for good
+    lock: Lock | None = None
     try:
+        # Before a lock is made beside it.
+        contents.refuse_other_files(path)
         lock = Lock.take(path, clock, now, STOP_FIRST)
-    except OSError as error:
-        raise LedgerError(f"{path} cannot be written ({error.strerror})") from error
-    try:
         return _let_go(path, clock)
     except DamagedError as error:
-        raise LedgerError(f"{path} is no ledger that can be adopted: {error}") from error
+        raise LedgerError(f"{path} is no ledger that can be adopted: {error}; {NAME_IT}") from error
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise LedgerError(f"{path} cannot be written ({why})") from error
+        raise LedgerError(f"{path} cannot be written ({why}): {BE_ITS_USER}") from error
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def _let_go(path: Path, clock: Clock) -> Adopted:
-    contents.refuse_other_files(path)
     with (
         contents.failures(path),
         closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection,

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.ledger import lock
-from exporter.ledger.errors import LedgerError
+from exporter.ledger import lock, store
+from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.reader import LedgerReader
 
 
@@ -28,10 +28,10 @@ def inspect(path: Path) -> Place:
             return _memory(path, problem, _writable(folder))
         return Place(f"{path}: not there yet; the daemon makes it")
     try:
-        with LedgerReader.open(path) as ledger:
-            state = f"{path}: id {ledger.id}{_waiting(ledger.waiting())}"
+        # What a daemon that was killed while it began leaves behind is no problem.
+        state = f"{path}: empty; the daemon begins it" if path.stat().st_size == 0 else _told(path)
     except (LedgerError, OSError) as error:
-        return Place(str(path), str(error))
+        return Place(str(path), f"{error}{_what_then(path, error)}")
     if process := lock.holder(path):
         return Place(f"{state}, in use by process {process}")
     for needed in (path.parent, path, Path(f"{path}.lock")):
@@ -45,6 +45,21 @@ def _waiting(count: int) -> str:
     if not count:
         return ""
     return f", {count} adjustment{'s wait' if count > 1 else ' waits'} for the daemon's next tick"
+
+
+def _told(path: Path) -> str:
+    with LedgerReader.open(path) as ledger:
+        return f"{path}: id {ledger.id}{_waiting(ledger.waiting())}"
+
+
+def _what_then(path: Path, error: Exception) -> str:
+    """What the daemon would do with a file that is no ledger, for people who can still prevent it."""
+    if not isinstance(error.__cause__, DamagedError):
+        return ""
+    return (
+        f": the daemon would move it to {store.free_name(path, 'corrupt')} and begin new books at zero; "
+        "put a copy of the ledger in its place, or set --ledger.path to the right file"
+    )
 
 
 def _unwritable(path: Path, *, folder: bool = True) -> str:

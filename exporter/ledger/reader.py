@@ -40,7 +40,9 @@ class LedgerReader:
         if not path.exists():
             raise LedgerError(f"{path}: there is no ledger here")
         if not path.is_file():
-            raise LedgerError(f"{path} is no file")
+            raise LedgerError(f"{path} is {'a directory' if path.is_dir() else 'no file'}")
+        if path.stat().st_size == 0:
+            raise LedgerError(f"{path} is empty: no daemon has begun it")
         return cls(path)
 
     def state(self) -> State:

@@ -157,13 +157,19 @@ def set_aside(path: Path, why: str) -> Path:
     Raises:
         OSError: it cannot be renamed.
     """
-    number = 1
-    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
-        number += 1
+    aside = free_name(path, why)
     # The file first: SQLite throws a log without its file away, but would replay it into a new one.
     for sidecar in SIDECARS:
         if (present := Path(f"{path}{sidecar}")).exists():
             present.rename(f"{aside}{sidecar}")
+    return aside
+
+
+def free_name(path: Path, why: str) -> Path:
+    """The name that a file moved aside gets: the first number that is free."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
+        number += 1
     return aside
 
 

@@ -102,10 +102,11 @@ def test_it_says_what_is_no_ledger(tmp_path: Path) -> None:
     """A wrong path, and a file that is something else: one line each, no trace."""
     nowhere, notes = tmp_path / "nowhere.db", tmp_path / "notes.txt"
     notes.write_text("these are no books\n")
+    name_it = "name the daemon's ledger with --ledger.path or --config.file"
 
-    assert adopt(f"--ledger.path={nowhere}") == (1, "", f"{nowhere}: there is no ledger here\n")
+    assert adopt(f"--ledger.path={nowhere}") == (1, "", f"{nowhere}: there is no ledger here; {name_it}\n")
     assert adopt(f"--ledger.path={notes}") == (
         1,
         "",
-        f"{notes} is no ledger that can be adopted: file is not a database\n",
+        f"{notes} is no ledger that can be adopted: file is not a database; {name_it}\n",
     )

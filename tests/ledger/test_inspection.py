@@ -1,6 +1,7 @@
 """What the daemon would find at a ledger's path is told without touching it."""
 
 import os
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger import schema
 from exporter.ledger.inspection import Place, inspect
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.lock import Lock
@@ -143,7 +145,34 @@ def test_looking_takes_no_lock(path: Path, clock: StillClock) -> None:
 
 
 def test_a_file_that_is_no_ledger(path: Path) -> None:
-    """The reader's own words."""
+    """What the daemon would do with it, and how to prevent that; an earlier one was moved there too."""
     path.write_text("these are no books\n")
+    path.with_name("ledger.db.corrupt-1").touch()
 
-    assert inspect(path).problem.startswith(f"{path} is no ledger that can be read: ")
+    assert inspect(path) == Place(
+        str(path),
+        f"{path} is no ledger that can be read: file is not a database: the daemon would move it to "
+        f"{path}.corrupt-2 and begin new books at zero; put a copy of the ledger in its place, "
+        "or set --ledger.path to the right file",
+    )
+
+
+def test_an_empty_file(path: Path) -> None:
+    """What is left where a daemon was killed while it began its books."""
+    path.touch()
+
+    assert inspect(path) == Place(f"{path}: empty; the daemon begins it")
+
+
+def test_a_file_that_cannot_be_read(path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's: it is not said to be damaged, and nothing is said to happen to it."""
+    Ledger.open(path, clock).close()
+
+    def denied(_uri: str) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(schema, "connect", denied)
+
+    assert inspect(path).problem == (
+        f"{path} cannot be read (unable to open database file): run this as the user that the daemon runs as"
+    )

@@ -241,4 +241,6 @@ def test_what_is_remembered_here_leaves_no_field_out(full: Any) -> None:
         if field.default is not MISSING or field.default_factory is not MISSING
     }
 
-    assert {name for name, default in defaults.items() if getattr(full, name) == default} == set()
+    # Over as soon as a GPU is remembered; tests of new ledgers' beginnings have it.
+    over = {"fresh_in"}
+    assert {name for name, default in defaults.items() if getattr(full, name) == default} - over == set()

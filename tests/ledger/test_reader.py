@@ -107,7 +107,8 @@ def test_the_views_speak_dollars_and_names(path: Path, clock: StillClock) -> Non
     [
         (None, "{path}: there is no ledger here"),
         (b"no books", "{path} is no ledger that can be read: file is not a database"),
-        (b"", "{path} is no ledger that can be read: it is another program's database"),
+        (b"", "{path} is empty: no daemon has begun it"),
+        (b"x", "{path} is no ledger that can be read: it is another program's database"),
     ],
 )
 def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes | None, said: str) -> None:
@@ -122,5 +123,5 @@ def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes |
 
 def test_a_directory_is_no_ledger_to_read(tmp_path: Path) -> None:
     """A directory is told as one."""
-    with pytest.raises(LedgerError, match=f"^{re.escape(str(tmp_path))} is no file$"):
+    with pytest.raises(LedgerError, match=f"^{re.escape(str(tmp_path))} is a directory$"):
         Ledger.read(tmp_path)
