@@ -115,7 +115,10 @@ class Ledger:
         except DamagedError as error:
             aside = store.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)
-            problem = f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew"
+            problem = (
+                f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew; "
+                "if there is a copy of it that is whole, stop the daemon and put that in its place"
+            )
             return cls(clock, opened, file, lock, problem=problem, moved_aside=aside)
         return cls(clock, opened, file, lock)
 

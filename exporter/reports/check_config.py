@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 
 from exporter.config import Config, ConfigError, Server, load
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
+from exporter.cost.postings import UNASSIGNED
 from exporter.tariff.terms import Electricity, Hardware, Overhead, Owned, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
 
@@ -59,6 +61,15 @@ def _warnings(config: Config) -> Iterator[str]:
             "no budget is without a product: the fleet alerts compare with that one, and they stay silent; "
             "add one like {name: fleet, dollars_per_month: 27000}"
         )
+    products = sorted({rule.product for rule in config.ownership} | {UNASSIGNED})
+    for budget in config.budgets:
+        if budget.product and budget.product not in products:
+            alike = get_close_matches(budget.product, products, n=1)
+            hint = f"did you mean {alike[0]}?" if alike else f"they name {', '.join(products)}"
+            yield (
+                f"budget {budget.name} is for product {budget.product}, which no ownership rule names: "
+                f"nothing is spent from it; {hint}"
+            )
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from tests.ledger.ledger_ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
 MEMORY = "the books are in memory and end with this process"
+COPY = "if there is a copy of it that is whole, stop the daemon and put that in its place"
 WRITABLE = "make the place writable, or set --ledger.path to one that is"
 
 
@@ -132,7 +133,7 @@ def test_a_file_that_is_no_database(path: Path, clock: StillClock, content: byte
     assert (ledger.persistent, ledger.moved_aside, aside.read_bytes()) == (True, aside, content)
     assert ledger.problem == (
         f"{path} could not be used (file is not a database): "
-        f"it was moved to {aside}, and the books began anew"
+        f"it was moved to {aside}, and the books began anew; {COPY}"
     )
 
 
@@ -161,7 +162,7 @@ def test_another_programs_database(path: Path, clock: StillClock) -> None:
     assert kept == [("soup",)]
     assert ledger.problem == (
         f"{path} could not be used (it is another program's database): "
-        f"it was moved to {aside}, and the books began anew"
+        f"it was moved to {aside}, and the books began anew; {COPY}"
     )
 
 
@@ -177,7 +178,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
     assert ledger.moved_aside == path.with_name("ledger.db.corrupt-1")
     assert (ledger.persistent, spent(ledger), ledger.id == old) == (True, 0, False)
     assert re.fullmatch(
-        r".+ could not be used \(.+\): it was moved to .+, and the books began anew", ledger.problem
+        r".+ could not be used \(.+\): it was moved to .+, and the books began anew; .+", ledger.problem
     )
 
 
@@ -202,7 +203,7 @@ def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage
     aside = path.with_name("ledger.db.corrupt-1")
 
     assert ledger.problem == (
-        f"{path} could not be used ({said}): it was moved to {aside}, and the books began anew"
+        f"{path} could not be used ({said}): it was moved to {aside}, and the books began anew; {COPY}"
     )
 
 

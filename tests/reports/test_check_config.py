@@ -87,6 +87,7 @@ def test_budgets_of_products_only_leave_the_fleet_alerts_silent(
     path = tmp_path / "ice.yaml"
     path.write_text(
         f"budgets: [{budgets}]\n"
+        "ownership: {rules: [{match: {server: c*}, product: chat}, {match: {server: a*}, product: a}]}\n"
         "hardware: [{rented: {dollars_per_gpu_hour: 2}}]\n"
         'servers: [{name: chat, url: "http://127.0.0.1:8000", gpus: all}]\n'
     )
@@ -94,6 +95,31 @@ def test_budgets_of_products_only_leave_the_fleet_alerts_silent(
 
     assert status == 0
     assert warnings(text) == told
+
+
+@pytest.mark.parametrize(
+    ("product", "hint"),
+    [("chta", "did you mean chat?"), ("payments", "they name chat, search, unassigned")],
+)
+def test_a_budget_of_a_product_that_nobody_has(tmp_path: Path, product: str, hint: str) -> None:
+    """Products are compared letter by letter; what no rule names is no budget that is ever used."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(
+        "budgets:\n"
+        "  - {name: fleet, dollars_per_month: 27000}\n"
+        "  - {name: nobody, match: {product: unassigned}, dollars_per_month: 100}\n"
+        f"  - {{name: ours, match: {{product: {product}}}, dollars_per_month: 9000}}\n"
+        "ownership: {rules: [{match: {server: s*}, product: search}, {match: {server: c*}, product: chat}]}\n"
+        "hardware: [{rented: {dollars_per_gpu_hour: 2}}]\n"
+        'servers: [{name: chat, url: "http://127.0.0.1:8000", gpus: all}]\n'
+    )
+    status, text = check_config(path)
+
+    said = (
+        f"warning: budget ours is for product {product}, which no ownership rule names: "
+        f"nothing is spent from it; {hint}"
+    )
+    assert (status, warnings(text)) == (0, [said])
 
 
 def test_a_bad_file_is_refused_with_its_problems(tmp_path: Path) -> None:

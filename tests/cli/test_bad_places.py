@@ -1,0 +1,164 @@
+"""What is in the ledger's place and is no ledger: what each verb says to the letter, and that all stays as it was.
+
+What the daemon says is told by the end-to-end tests.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.ledger.ledger import Ledger
+from tests import unprivileged
+
+ROOT = Path(__file__).parents[2]
+NAME_IT = "name the daemon's ledger with --ledger.path or --config.file"
+MEMORY = "the books would be in memory and end with the daemon"
+MOVES = (
+    "the daemon would move it to {path}.corrupt-1 and begin new books at zero; "
+    "put a copy of the ledger in its place, or set --ledger.path to the right file"
+)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Status, output and errors of the exporter."""
+    done = subprocess.run(
+        unprivileged.command(sys.executable, "-m", "exporter", *arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def make(place: str, folder: Path) -> Path:
+    """A path where something is wrong."""
+    path = folder / "ledger.db"
+    if place == "a directory":
+        path.mkdir()
+    elif place == "a corrupt file":
+        path.write_bytes(b"these are no books\n" * 100)
+    elif place == "a torn file":
+        Ledger.open(path, SystemClock()).close()
+        path.write_bytes(path.read_bytes()[:5000])
+    elif place == "an empty file":
+        path.touch()
+    elif place == "a read-only directory":
+        (folder / "shut").mkdir()
+        path = folder / "shut" / "ledger.db"
+        Ledger.open(path, SystemClock()).close()
+        path.with_name("ledger.db.lock").unlink()
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for shut in tmp_path.glob("shut"):
+        shut.chmod(0o755)
+
+
+def snapshot(folder: Path) -> dict[str, object]:
+    """Everything in a folder."""
+    return {str(file): file.read_bytes() if file.is_file() else None for file in folder.rglob("*")}
+
+
+REPORTS = {
+    "a directory": f"{{path}} is a directory; {NAME_IT}\n",
+    "a corrupt file": f"{{path}} is no ledger that can be read: file is not a database; {NAME_IT}\n",
+    "a torn file": f"{{path}} is no ledger that can be read: database disk image is malformed; {NAME_IT}\n",
+    "an empty file": f"{{path}} is empty: no daemon has begun it; {NAME_IT}\n",
+    "nothing": f"{{path}}: there is no ledger here; {NAME_IT}\n",
+}
+
+
+@pytest.mark.parametrize("place", REPORTS)
+@pytest.mark.parametrize("verb", ["month", "chargeback"])
+def test_a_report(verb: str, place: str, folder: Path) -> None:
+    """Status 1 and one line."""
+    path = make(place, folder)
+    before = snapshot(folder)
+
+    assert run("report", verb, f"--ledger.path={path}") == (1, "", REPORTS[place].format(path=path))
+    assert snapshot(folder) == before
+
+
+ADOPTING = {
+    "a directory": f"{{path}} is a directory; {NAME_IT}\n",
+    "a corrupt file": f"{{path}} is no ledger that can be adopted: file is not a database; {NAME_IT}\n",
+    "an empty file": f"{{path}} is empty: no daemon has begun it; {NAME_IT}\n",
+    "a read-only directory": (
+        "{path} cannot be written (Permission denied): run this as the user that the daemon runs as\n"
+    ),
+    "nothing": f"{{path}}: there is no ledger here; {NAME_IT}\n",
+}
+
+
+@pytest.mark.parametrize("place", ADOPTING)
+def test_adopting(place: str, folder: Path) -> None:
+    """Status 1, one line, and no lock is left behind."""
+    path = make(place, folder)
+    before = snapshot(folder)
+
+    assert run("ledger", "adopt", f"--ledger.path={path}") == (1, "", ADOPTING[place].format(path=path))
+    assert snapshot(folder) == before
+
+
+DOCTOR = {
+    "a directory": f"{{path}} is a directory: {MEMORY}; name a file, such as {{path}}/ledger.db",
+    "a corrupt file": f"{{path}} is no ledger that can be read: file is not a database: {MOVES}",
+    "a torn file": f"{{path}} is no ledger that can be read: database disk image is malformed: {MOVES}",
+    "a read-only directory": (
+        f"{{path.parent}} cannot be written by this user (uid {os.geteuid()}): {MEMORY}; "
+        "make {path.parent} writable, set --ledger.path to a file elsewhere, "
+        "or run this as the daemon's user"
+    ),
+}
+
+
+@pytest.mark.parametrize("place", DOCTOR)
+def test_the_doctor(place: str, folder: Path) -> None:
+    """A finding with the remedy in it."""
+    path = make(place, folder)
+    before = snapshot(folder)
+    _status, said, errors = run("doctor", f"--ledger.path={path}")
+    findings = [line.strip() for line in said.splitlines() if line.strip().startswith("warning: ledger")]
+
+    assert (findings, errors) == ([f"warning: ledger: {DOCTOR[place].format(path=path)}"], "")
+    assert snapshot(folder) == before
+
+
+BAD_INPUT = {
+    "hardware: [{rented: {dollars_per_gpu_hour: -2}}]\n": (
+        '{file}:1:44: hardware[0].rented.dollars_per_gpu_hour: "-2" is out of range: '
+        "dollars per hour, 0 to 10000\n"
+    ),
+    "hardware: [{rented: {prices: [{from: 2026-02-30, dollars_per_gpu_hour: 2}]}}]\n": (
+        '{file}:1:38: hardware[0].rented.prices[0].from: "2026-02-30" does not exist: '
+        "day is out of range for month\n"
+    ),
+}
+
+
+VERBS = [("serve",), ("doctor",), ("report", "month"), ("ledger", "adopt"), ("check-config",)]
+
+
+@pytest.mark.parametrize("content", BAD_INPUT)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_price_below_nothing_and_a_day_that_is_none(
+    verb: tuple[str, ...], content: str, tmp_path: Path
+) -> None:
+    """Every verb refuses with status 2, the place in the file and what is right; no ledger is touched."""
+    file = tmp_path / "ice.yaml"
+    file.write_text(content)
+
+    assert run(*verb, f"--config.file={file}") == (2, "", BAD_INPUT[content].format(file=file))
+    assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,21 @@
+"""Runs commands for which file modes count, also where tests run as root.
+
+As our systemd unit and our DaemonSet run the daemon: as root without the capability to pass over modes.
+"""
+
+import os
+import sys
+
+_DROP = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def command(*argv: str) -> list[str]:
+    """The command, begun so that it may write only where its user may."""
+    return [sys.executable, "-c", _DROP, *argv] if os.geteuid() == 0 else [*argv]
