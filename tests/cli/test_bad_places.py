@@ -1,4 +1,4 @@
-"""What is in the ledger's place and is no ledger: what each verb says to the letter, and that all stays as it was.
+"""What is in the ledger's place and is no ledger: what each verb says to the letter; all stays as it was.
 
 What the daemon says is told by the end-to-end tests.
 """

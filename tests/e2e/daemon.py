@@ -105,6 +105,8 @@ class Daemon:
         self.ledger = folder / "ledger.db"
         self.log = folder / "daemon.log"
         self.environment = {**os.environ, **environment}
+        self.begin: Callable[..., list[str]] = lambda *argv: [*argv]
+        """Makes the command of what would be run: in a namespace, or with fewer rights."""
         self.process: subprocess.Popen[bytes] | None = None
         self.pages: list[Page] = []
         """Every scrape that was taken, in order."""
@@ -129,12 +131,12 @@ class Daemon:
         """Start one process of this installation, and do not wait for it."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [
+                self.begin(
                     *(sys.executable, "-m", "exporter", "serve"),
                     *("--config.file", str(self.config)),
                     *("--web.listen-address", f"127.0.0.1:{port or self.port}"),
                     *("--ledger.path", str(self.ledger)),
-                ],
+                ),
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,68 @@
+"""A file system that is really full: totals stand still, then everything is there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import small_disk
+
+FILLS_THE_DISK = """
+import json
+import sys
+from pathlib import Path
+from exporter.ledger.ledger import Ledger
+from tests import small_disk
+from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
+
+disk = Path(sys.argv[1])
+clock = StillClock()
+ledger = Ledger.open(disk / "ledger.db", clock)
+told, reckoning = [], Reckoning()
+
+def post(number):
+    ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+    reckoning.add(numbered(number))
+    books = ledger.books(numbered(number).end, ("2026-11",))
+    told.append((ledger.writable, ledger.problem, sum(books.cost.values()), books.residual))
+
+post(1)
+ballast = small_disk.fill(disk)
+for number in range(2, 12):
+    post(number)
+ballast.unlink()
+post(12)
+ledger.close()
+again = Ledger.open(disk / "ledger.db", clock)
+books = again.books(numbered(12).end, ("2026-11",))
+again.close()
+print(json.dumps([told, [str(family) for family in reckoning.differences(books)], again.moved_aside]))
+"""
+STANDS_STILL = (
+    "the ledger cannot be written (database or disk is full): totals stand still, "
+    "metering goes on in memory and is written as soon as it can be"
+)
+
+
+def test_a_full_file_system_heals_when_there_is_room(tmp_path: Path) -> None:
+    """Tick n adds 1,000,000 + n and 7: 1,000,008 stand still for ten ticks, then there are twelve."""
+    if not small_disk.mountable():
+        pytest.skip(small_disk.NO_ROOM)
+    done = subprocess.run(
+        small_disk.command(tmp_path, sys.executable, "-c", FILLS_THE_DISK, str(tmp_path)),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told, differences, moved_aside = json.loads(done.stdout)
+
+    assert told[0] == [True, "", 1_000_008, 0]
+    assert told[1:11] == [[False, STANDS_STILL, 1_000_008, 0]] * 10
+    # 12 x 1,000,007 and 1 + 2 + ... + 12 = 78.
+    assert told[11] == [True, "", 12_000_162, 0]
+    assert (differences, moved_aside) == ([], None)

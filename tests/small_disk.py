@@ -1,0 +1,49 @@
+"""A file system of a megabyte for one command: a tmpfs in a mount namespace of its own."""
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+NO_ROOM = "no file system can be mounted here: the test beside this one refuses writes by a file size limit"
+"""Why a test that needs one is skipped."""
+
+_MOUNT = 'mount -t tmpfs -o size=1m,mode=0755 small "$0" && exec "$@"'
+
+
+def command(folder: Path, *argv: str) -> list[str]:
+    """The command, begun with a small disk mounted on a folder, which only it and its children see."""
+    return [*_unshare(), "sh", "-c", _MOUNT, str(folder), *argv]
+
+
+@cache
+def _unshare() -> tuple[str, ...]:
+    """As root, else as root of a user namespace; the first that works, or nothing that could."""
+    ways = (("unshare", "--mount"), ("unshare", "--mount", "--map-root-user"))
+    return next((way for way in ways if _works(way)), ("false",))
+
+
+@cache
+def mountable() -> bool:
+    """Whether this host lets these tests mount something."""
+    return _unshare() != ("false",)
+
+
+def _works(way: tuple[str, ...]) -> bool:
+    try:
+        tried = subprocess.run(
+            [*way, "sh", "-c", _MOUNT, "/mnt", "true"], capture_output=True, timeout=30, check=False
+        )
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
+def fill(folder: Path) -> Path:
+    """Take all the room that is left on the small disk; the file that takes it."""
+    ballast = folder / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            return ballast
