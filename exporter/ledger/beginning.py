@@ -105,7 +105,7 @@ class Boot:
         for other in sorted(path.parent.iterdir()):
             if other.name.startswith(path.name) and other.name not in {path.name, f"{path.name}.lock"}:
                 return f"{other.name} lies beside it"
-        return self.fleeting(path.parent)
+        return self.fleeting(path.resolve().parent)
 
 
 NO_BOOT: Final = Boot("", 0)

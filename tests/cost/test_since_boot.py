@@ -66,7 +66,10 @@ def later(first: Frame, **changes: object) -> Frame:
 
 
 def charged(outcome: Outcome) -> float:
-    """Thousandths of a dollar."""
+    """Thousandths of a dollar, all of which went to somebody."""
+    for segment in outcome.postings.segments:
+        assert segment.accrued == sum(row.amount for row in segment.money)
+        assert {row.gpu for row in segment.money} <= {row.gpu for row in segment.held}
     return sum(segment.accrued for segment in outcome.postings.segments) / MILLI
 
 

@@ -186,6 +186,21 @@ def test_on_a_host_that_booted_long_ago(
     assert told(caplog) == [said]
 
 
+def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tmp_path: Path) -> None:
+    """A link from a disk into memory does not stay."""
+    asked: list[Path] = []
+
+    def stays(folder: Path) -> str:
+        asked.append(folder)
+        return ""
+
+    (tmp_path / "elsewhere").mkdir()
+    path.symlink_to(tmp_path / "elsewhere" / "ledger.db")
+
+    assert opened(path, clock, replace(BOOT, fleeting=stays)) == "b00t-1"
+    assert asked == [tmp_path.resolve() / "elsewhere"]
+
+
 def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
     """The next ledger here could not know of this one."""
     (path.parent / MARK).mkdir()
