@@ -151,6 +151,14 @@ class Daemon:
             TimeoutError: it did not become ready; the message holds its log.
         """
         self.process = self.spawn()
+        self.until_ready(seconds)
+
+    def until_ready(self, seconds: float = 30) -> None:
+        """Wait until one tick has been taken.
+
+        Raises:
+            TimeoutError: it did not become ready; the message holds its log.
+        """
         try:
             until(self._ready, seconds, "ready")
         except (TimeoutError, ChildProcessError) as error:
