@@ -16,9 +16,9 @@ from exporter.cost.state import Carry, GpuState, ServerState, State
 from exporter.cost.stretches import stretches
 from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import Price, PriceBasis
+from exporter.tariff.rate import Price
 from exporter.tariff.tariff import ENERGY
-from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
+from exporter.units import Instant, Millijoules, Nanoseconds
 
 TIME: Final = ""
 """The key, among components, under which the rounding of GPU time is remembered."""
@@ -256,22 +256,18 @@ class _Posting:
                 work.carries[rate.component] = carry
                 accrued += amount
                 basis = rate.provenance.price_basis
-                money.extend(self._money(work, rate.component, basis, amount, by_time))
+                for part, slot in self._split(work, rate.component, amount, by_time):
+                    money.append(Money(gpu, rate.component, basis, slot, part))
             if price.energy is not None:
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
                 amount, carry = accrue_energy(price.energy, joules, work.carries.get(ENERGY))
                 work.carries[ENERGY] = carry
                 accrued += amount
                 basis = price.energy.provenance.price_basis
-                money.extend(self._money(work, ENERGY, basis, amount, work.by_energy))
+                for part, slot in self._split(work, ENERGY, amount, work.by_energy):
+                    money.append(Money(gpu, ENERGY, basis, slot, part))
         day = day_of(since, self._terms.zone)
         return Segment(since, until, month.name, day.name, accrued, tuple(money), tuple(held))
-
-    def _money(
-        self, work: _Work, component: str, basis: PriceBasis, amount: Picodollars, weights: Mapping[Slot, int]
-    ) -> Iterable[Money]:
-        for part, slot in self._split(work, component, amount, weights):
-            yield Money(work.state.gpu, component, basis, slot, part)
 
     def _split(
         self, work: _Work, component: str, amount: int, weights: Mapping[Slot, int]

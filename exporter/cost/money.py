@@ -57,6 +57,9 @@ def split(
     if total <= 0:
         raise ValueError("a split needs a positive weight")
     before = owed or {}
+    if len(weights) == 1:
+        (key,) = weights
+        return {key: amount}, {key: before.get(key, 0)}
     parts: dict[K, int] = {}
     debts: dict[K, int] = {}
     left = amount
@@ -68,11 +71,9 @@ def split(
             debt += remainder * OWED_SCALE // total
         debts[key] = debt
 
-    def rank(key: K) -> Any:
-        return -debts[key], key
-
     if left:
-        for key in sorted(parts, key=rank)[:left]:
+        ranked: list[tuple[int, Any]] = [(-debts[key], key) for key in parts]
+        for _, key in sorted(ranked)[:left]:
             parts[key] += 1
             debts[key] -= OWED_SCALE
     return parts, debts

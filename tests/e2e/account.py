@@ -102,7 +102,9 @@ class Account:
                 _number(labels["uuid"]): round(value * 1000)
                 for labels, value in page.rows.get("inference_gpu_energy_joules_total", ())
             },
-            tokens={name: _counts([counted.get(kind, 0) for kind in KINDS]) for name, counted in tokens.items()},
+            tokens={
+                name: _counts([counted.get(kind, 0) for kind in KINDS]) for name, counted in tokens.items()
+            },
             residual=round(page.value("inference_ledger_residual_dollars") * PICODOLLARS),
         )
 

@@ -85,7 +85,8 @@ class Series:
         self._daemon.kill()
         before = self._last
         self._compare()
-        assert self._last is not None and before is not None
+        assert self._last is not None
+        assert before is not None
         self.figures.kills[instant] += 1
         self.figures.advanced += self._last.time > before.time
         self.figures.cut += ticks and not self._told_last()

@@ -65,7 +65,9 @@ class Server:
         if self._frozen is not None:
             return self._frozen
         lived = (time.monotonic_ns() - self._began) // 10**6
-        prompt, cached, generation = (7 * (number + 1) + pace * lived for number, pace in enumerate(self._pace))
+        prompt, cached, generation = (
+            7 * (number + 1) + pace * lived for number, pace in enumerate(self._pace)
+        )
         return prompt, cached, generation
 
     def freeze(self) -> None:

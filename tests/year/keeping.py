@@ -171,6 +171,7 @@ class Year:
 
     `around` are the ticks before and after each month's end. `reopened` are the books before and after each
     restart of the daemon. `commits` are the seconds that each commit took, `last` is the last tick.
+    `skipped` are ticks that the file held before.
     """
 
     path: Path
@@ -180,6 +181,22 @@ class Year:
     commits: list[float] = field(default_factory=list)
     ticks: int = 0
     last: int = story.START
+    skipped: int = 0
+
+    def passed(self, before: int, now: int) -> str:
+        """The month that ended between two ticks, if one did."""
+        for (closing, _), (_, end) in zip(story.STARTS, story.STARTS[1:], strict=False):
+            if before < end <= now:
+                self.around[end] = before, now
+                return closing
+        return ""
+
+    def skip(self, before: int, now: int) -> None:
+        """Pass a tick that the file holds already."""
+        self.passed(before, now)
+        self.ticks += 1
+        self.skipped += 1
+        self.last = now
 
 
 def keep(
@@ -193,21 +210,26 @@ def keep(
 
     Short ticks more than five minutes from any event are committed `together`; all others by themselves.
     `closed` is called at the first tick of each month with the one that ended.
+    A file that holds the year's first part is gone on with, by a process of its own as it were.
     """
     clock, year = YearClock(), Year(path)
     ledger = Ledger.open(path, clock)
     state = ledger.state()
+    kept = None if state.wall is None else state.wall // SECOND
     names = tuple(name for name, _ in story.STARTS)
     waiting: list[Postings] = []
     for moment in moments:
         before, clock.now = clock.now, moment.at
+        if kept is not None and moment.at <= kept:
+            year.skip(before, moment.at)
+            continue
         if moment.restarted:
             ledger, books = _reopened(ledger, path, clock, names)
             year.reopened.append(books)
             state = ledger.state()
         read = frame(moment.at, clock)
         outcome = advance(state, read, terms(moment))
-        if year.ticks == 0 or moment.restarted:
+        if state.elapsed is None or year.ticks == year.skipped or moment.restarted:
             assert ledger.bind(MACHINE, {gpu.gpu.uuid for gpu in read.gpus or ()})
         state, year.last = outcome.state, moment.at
         waiting.append(outcome.postings)
@@ -217,12 +239,11 @@ def keep(
             year.commits.append(timer() - began)
             waiting = []
         year.ticks += 1
-        for (closing, _), (_, end) in zip(story.STARTS, story.STARTS[1:], strict=False):
-            if before < end <= moment.at:
-                year.around[end] = before, moment.at
-                with Ledger.read(path) as reader:
-                    year.closed[closing] = moment.at, reader.books(clock.wall(), names)
-                closed(year, closing)
+        closing = year.passed(before, moment.at)
+        if closing:
+            with Ledger.read(path) as reader:
+                year.closed[closing] = moment.at, reader.books(clock.wall(), names)
+            closed(year, closing)
     if waiting:
         ledger.post(_as_one(waiting), state)
     assert ledger.problem == ""

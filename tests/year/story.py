@@ -208,7 +208,8 @@ class Total:
         self._first = START // HOUR - 300 * 24
         self._rates = [rate(hour) for hour in range((END - START) // HOUR + 310 * 24)]
         self._sums = [0, *accumulate(rate * HOUR for rate in self._rates)]
-        self._paused = [(absence.off[1], self._grown(absence.off)) for absence in ABSENCES]
+        self._backs = [absence.off[1] for absence in ABSENCES]
+        self._missed = [0, *accumulate(self._grown(absence.off) for absence in ABSENCES)]
 
     def _always(self, moment: int) -> int:
         hour, seconds = divmod(moment, HOUR)
@@ -220,7 +221,7 @@ class Total:
 
     def at(self, moment: int) -> int:
         """How much it is at a moment at which the host is on."""
-        return self._always(moment) - sum(missed for back, missed in self._paused if back <= moment)
+        return self._always(moment) - self._missed[bisect_right(self._backs, moment)]
 
 
 def _watts(gpu: int) -> Callable[[int], int]:
