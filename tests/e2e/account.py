@@ -129,7 +129,7 @@ class Account:
         return [f"{what} fell from {then} to {now}" for what, then, now in pairs if now < then]
 
     def expected_money(self) -> dict[tuple[int, str], int]:
-        """Price x time, in whole picodollars, rounded down once however many ticks and processes there were."""
+        """Price x time in whole picodollars, rounded down once, whatever the ticks and processes."""
         rent = Fraction("2.37") * (self.time + self.unheld) / HOUR
         network = Fraction("1.10") * self.time / HOUR / GPUS
         exact = {(gpu, "rent"): rent for gpu in range(RENTED)}

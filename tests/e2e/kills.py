@@ -20,8 +20,6 @@ from tests.e2e.load import Counts, Load
 INSTANTS: Final[dict[str, float]] = {"start": 0.3, "first tick": 0.3, "at rest": 0.1, "later tick": 0.3}
 """When a process is killed, and how often: while it starts; from its first tick's last read on; at any time
 after that tick; from the last read of its second tick on."""
-STARTING_SECONDS: Final = 0.8
-"""About what a process takes from its start to the end of its first tick."""
 COMMITTING_SECONDS: Final = 0.02
 """More than a tick takes from the last server's answer to the published report."""
 OF_A_PROCESS: Final = frozenset({"process_cpu_seconds_total", "inference_source_errors_total"})
@@ -59,10 +57,14 @@ class Series:
         self._first = 0
         self._base: dict[str, Counts] = {}
         self._ledger = ""
+        self._starting = 0.0
+        """Seconds that the last process that got so far took from its start to its first tick."""
 
     def begin(self) -> None:
         """The first process lives through its first tick: from its reads on, tokens count."""
+        began = time.monotonic()
         self._daemon.start()
+        self._starting = time.monotonic() - began
         self._daemon.kill()
         self._base = {name: server.told[0] for name, server in self._load.servers.items()}
         self._compare()
@@ -79,8 +81,10 @@ class Series:
         self._daemon.process = self._daemon.spawn()
         ticks = instant.endswith("tick")
         if instant == "start":
-            self._pause.wait(self._chance.uniform(0, STARTING_SECONDS))
+            self._pause.wait(self._chance.uniform(0, self._starting))
         else:
+            self._await(reads + len(PACES))
+            self._starting = time.monotonic() - began
             self._run(instant, reads)
         self._daemon.kill()
         before = self._last
@@ -112,9 +116,15 @@ class Series:
         }
         assert moved == self._last.tokens
 
+    def described(self) -> str:
+        """What was metered, in words."""
+        assert self._last is not None
+        tokens = sum(sum(counts) for counts in self._last.tokens.values())
+        money = sum(self._last.money.values())
+        return f"{self._last.time / 10**9:.1f} s charged, {money} picodollars, {tokens} tokens"
+
     def _run(self, instant: str, reads: int) -> None:
-        """Let the process live to its instant."""
-        self._await(reads + len(PACES))
+        """Let the process, whose first tick all servers have told, live to its instant."""
         if instant == "first tick":
             self._pause.wait(self._chance.uniform(0, COMMITTING_SECONDS))
             return

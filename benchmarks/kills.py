@@ -1,0 +1,61 @@
+"""SIGKILL at random instants of a running daemon under load: what it leaves, and what its next start says.
+
+A real process on a real file, with a fake NVML library and four servers whose counters grow by the clock.
+From the root of the repository; needs a C compiler and takes about ten minutes::
+
+    python -m benchmarks.kills [--times 500] [--seed 20261125] [--folder FOLDER]
+
+FOLDER is where the ledger goes; its disk decides a commit's time.
+Ends with an error at the first picodollar, token or nanosecond that is off; prints figures.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.e2e.account import GPUS, MILLIWATTS, PACES, configuration
+from tests.e2e.daemon import Daemon
+from tests.e2e.kills import Series
+from tests.e2e.load import Load
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
+
+TELL_EVERY = 50
+
+
+def main() -> int:
+    """Kill, compare, print."""
+    parser = argparse.ArgumentParser(description="SIGKILL at random instants, and what the ledger then says.")
+    parser.add_argument("--times", type=int, default=500, help="how many processes are killed")
+    parser.add_argument("--seed", type=int, default=20261125, help="of the instants")
+    parser.add_argument("--folder", type=Path, help="where the ledger goes")
+    told = parser.parse_args()
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=told.folder) as name:
+        folder = Path(name)
+        host = FakeNvml(folder, Scenario(h100s(GPUS, utilization=40, power_mw=MILLIWATTS)))
+        with Load(PACES) as load, Daemon(folder, configuration(load), host.environment()) as daemon:
+            daemon.kill()
+            series = Series(daemon, load, folder / "copy", told.seed)
+            series.begin()
+            for number in range(1, told.times + 1):
+                series.kill()
+                if number % TELL_EVERY == 0:
+                    print(f"{number} kills in {time.perf_counter() - began:.0f} s", flush=True)
+            series.end()
+            size = daemon.ledger.stat().st_size
+    figures, took = series.figures, time.perf_counter() - began
+    print(f"{told.times} kills in {took:.0f} s, {figures.seconds / told.times:.2f} s each")
+    print(", ".join(f"{count} at {instant}" for instant, count in sorted(figures.kills.items())))
+    print(f"{figures.advanced} processes had committed a tick")
+    print(f"{figures.cut} died between the last read of a tick and its commit")
+    print(f"{figures.pages} pages and {figures.copies} copies of a running ledger compared")
+    print(f"{series.described()}; ledger {size / 1024:.0f} KiB")
+    print("nothing is off: money, time, tokens, residual")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
