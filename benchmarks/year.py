@@ -100,17 +100,17 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the ledger goes; its disk decides a commit's time")
     parser.add_argument("--ledger", type=Path, help="a file that stays; one that is there is gone on with")
     told = parser.parse_args()
-    also = (story.END, story.END)
+    paces: list[story.Pace] = []
     if told.since:
         day = datetime.fromisoformat(told.since)
         since = story.at(day.month, day.day, year=day.year)
-        also = since, since + told.days * story.DAY
+        paces.append((since, since + told.days * story.DAY, story.TICK))
     gc.set_threshold(100_000)  # a tick makes thousands of objects and no circles
     with tempfile.TemporaryDirectory(dir=told.folder) as folder:
         began, cpu = time.perf_counter(), time.process_time()
         year = keeping.keep(
             told.ledger or Path(folder) / "ledger.db",
-            story.moments(told.rest, also),
+            story.moments(told.rest, paces),
             time.perf_counter,
             told.together,
             Progress(),

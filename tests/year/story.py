@@ -6,7 +6,7 @@ Whatever dies (a host, a driver's counter, a server's process) dies right after 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -301,11 +301,15 @@ class Moment:
     restarted: bool = False
 
 
-def moments(rest: int, also: tuple[int, int] = (END, END)) -> Iterator[Moment]:
-    """The ticks: every 10 s in the hour around each event and in the span `also`, else every `rest` s."""
+Pace = tuple[int, int, int]
+"""A span and the seconds that a tick takes in it."""
+
+
+def moments(rest: int, paces: Iterable[Pace] = ()) -> Iterator[Moment]:
+    """The ticks: every 10 s in the hour around each event, in spans as `paces` say, else every `rest` s."""
     left = {absence.last: absence for absence in ABSENCES}
-    fine = [(event - HOUR // 2, event + HOUR // 2) for event in EVENTS]
-    fine.append(also)
+    spans = [(event - HOUR // 2, event + HOUR // 2, TICK) for event in EVENTS]
+    spans.extend(paces)
     moment = Moment(START)
     while moment.at <= END:
         yield moment
@@ -315,9 +319,7 @@ def moments(rest: int, also: tuple[int, int] = (END, END)) -> Iterator[Moment]:
             restarted = absence.kind != "asleep"
             moment = Moment(absence.first, absence.first - now, absence, restarted)
             continue
-        if any(since <= now < until for since, until in fine):
-            step = TICK
-        else:
-            coming = min((since - now for since, _ in fine if since > now), default=rest)
-            step = max(TICK, min(rest, coming // TICK * TICK))
+        step = min([length for since, until, length in spans if since <= now < until], default=rest)
+        coming = min((since - now for since, _, _ in spans if since > now), default=step)
+        step = max(TICK, min(step, coming // TICK * TICK))
         moment = replace(moment, at=now + step, step=step, absence=None, restarted=now in RESTARTS)

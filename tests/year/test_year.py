@@ -12,8 +12,11 @@ from tests.year import keeping, reckoning, story
 from tests.year.keeping import Year
 from tests.year.reckoning import PICODOLLARS, Reckoning
 
-REST: Final = 6 * story.HOUR
+REST: Final = 2 * story.HOUR
 """Seconds between ticks where nothing happens; `make bench` takes all of the year at 10 s."""
+
+OCTOBER: Final = (story.at(10, 1), story.at(11, 1), 600)
+"""One month of 745 hours at 10 minutes: they are cut by the minute, longer ticks than an hour by the hour."""
 
 TOGETHER: Final = 6
 """Ticks that share a commit where no event is near: a minute of them."""
@@ -26,7 +29,7 @@ CELLS: Final = sum(len(reckoning.components(gpu)) for gpu in range(story.GPUS))
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     path = tmp_path_factory.mktemp("year") / "ledger.db"
-    return keeping.keep(path, story.moments(REST), time.perf_counter, TOGETHER)
+    return keeping.keep(path, story.moments(REST, [OCTOBER]), time.perf_counter, TOGETHER)
 
 
 @pytest.fixture(scope="module")
