@@ -2,8 +2,10 @@
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tests.ledger.ledger_ticks import CHAT, NOVEMBER, Reckoning, StillClock, acc
 
 MONTHS = ("2026-11",)
 KILLS = 20
+SECTOR_BYTES = 512
+"""What a disk writes whole."""
 
 
 def whole_ticks(books: Books, wall: int | None) -> int:
@@ -117,3 +121,64 @@ def test_a_log_torn_at_any_byte_opens_whole(path: Path, tmp_path: Path, clock: S
     assert counts == sorted(counts)
     assert 0 <= counts[0] < counts[-1] <= 20
     assert whole_ticks(LedgerReader.open(taken).books(NOVEMBER, MONTHS), numbered(20).end) == 20
+
+
+def checkpointed(path: Path) -> None:
+    """Have the log copied into the file beside whoever writes, as SQLite does by itself every 1,000 pages."""
+    with closing(sqlite3.connect(path)) as connection:
+        blocked, in_log, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert (blocked, in_log) == (0, done)
+    assert done > 0
+
+
+def test_a_checkpoint_cut_off_at_any_page_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+    """While the log goes into the file, any of the file's sectors may be old or new: nothing is lost."""
+    chance = random.Random(13)  # noqa: S311 - a reproducible series
+    ledger = Ledger.open(path, clock)
+    for number in range(1, 21):
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+    taken = copied(path, tmp_path / "before")
+    checkpointed(path)
+    old, new = taken.read_bytes(), path.read_bytes()
+    ledger.close()
+    assert old != new
+    for cut in range(20):
+        torn = copied(taken, tmp_path / f"torn-{cut}")
+        written = chance.random()
+        with torn.open("r+b") as file:
+            for sector in range(0, len(new), SECTOR_BYTES):
+                if chance.random() < written:
+                    file.seek(sector)
+                    file.write(new[sector : sector + SECTOR_BYTES])
+        again = Ledger.open(torn, clock)
+        assert whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall) == 20
+        again.close()
+        assert again.moved_aside is None
+
+
+def test_a_log_begun_anew_and_torn_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+    """After a checkpoint the log is written over from its start: what is left of the old one is not read."""
+    chance = random.Random(17)  # noqa: S311 - a reproducible series
+    ledger = Ledger.open(path, clock)
+    for number in range(1, 21):
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+    checkpointed(path)
+    taken = copied(path, tmp_path / "before")
+    ledger.post(numbered(21), accrued(*map(numbered, range(1, 22))))
+    new = Path(f"{path}-wal").read_bytes()
+    ledger.close()
+    old = Path(f"{taken}-wal").read_bytes()
+    differs = max(at for at, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+    assert len(old) == len(new)
+    assert 0 < differs < len(old) - 1
+    counts = []
+    for cut in [0, *sorted(chance.sample(range(differs), 30)), differs + 1]:
+        torn = copied(taken, tmp_path / f"torn-{cut}")
+        Path(f"{torn}-wal").write_bytes(new[:cut] + old[cut:])
+        again = Ledger.open(torn, clock)
+        counts.append(whole_ticks(again.books(NOVEMBER, MONTHS), again.state().wall))
+        again.close()
+        assert again.moved_aside is None
+
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (20, 21)
