@@ -48,7 +48,7 @@ def main() -> int:
             size = daemon.ledger.stat().st_size
     figures, took = series.figures, time.perf_counter() - began
     print(f"{told.times} kills in {took:.0f} s, {figures.seconds / told.times:.2f} s each")
-    print(", ".join(f"{count} at {instant}" for instant, count in sorted(figures.kills.items())))
+    print(", ".join(f"{count} {instant}" for instant, count in sorted(figures.kills.items())))
     print(f"{figures.advanced} processes had committed a tick")
     print(f"{figures.cut} died between the last read of a tick and its commit")
     print(f"{figures.pages} pages and {figures.copies} copies of a running ledger compared")
