@@ -18,7 +18,7 @@ demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no con
 
 .PHONY: test
 test: programs develop ## Run the tests; ARGS='-k split' runs some
-	@$(with_tools) pytest -n auto $(ARGS)
+	@$(with_tools) pytest -n auto --dist loadgroup $(ARGS)
 
 .PHONY: check
 check: lint test ## Run ruff, the format check, mypy and the tests
@@ -26,7 +26,7 @@ check: lint test ## Run ruff, the format check, mypy and the tests
 .PHONY: update
 update: programs develop ## Write again everything that is generated: goldens, docs, dashboards
 	@for script in $(wildcard docs/generate.py dashboards/generate.py); do $(with_tools) python $$script; done
-	@$(with_tools) pytest -n auto --update-golden
+	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e
 e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library

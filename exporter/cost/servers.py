@@ -104,7 +104,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
                 if (model, quantity) in told.moved
             }
             models[model], splits[model] = split.advance(
-                replace(remembered, debt=debt),
+                remembered if debt == remembered.debt else replace(remembered, debt=debt),
                 ModelTick(counts, took, told.running.get(model)),
                 elapsed,
                 terms.split_rule(key.server, model),

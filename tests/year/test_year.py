@@ -21,7 +21,10 @@ OCTOBER: Final = (story.at(10, 1), story.at(11, 1), 600)
 TOGETHER: Final = 6
 """Ticks that share a commit where no event is near: a minute of them."""
 
-pytestmark = pytest.mark.timeout(600)  # one fixture lives the whole year; a slow machine takes a while
+pytestmark = [
+    pytest.mark.timeout(600),  # one fixture lives the whole year; a slow machine takes a while
+    pytest.mark.xdist_group("year"),  # and it is lived once, not once by each process of `pytest -n`
+]
 
 CELLS: Final = sum(len(reckoning.components(gpu)) for gpu in range(story.GPUS))
 
