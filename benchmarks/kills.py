@@ -3,7 +3,7 @@
 A real process on a real file, with a fake NVML library and four servers whose counters grow by the clock.
 From the root of the repository; needs a C compiler and takes about ten minutes::
 
-    python -m benchmarks.kills [--times 500] [--seed 20261125] [--folder FOLDER]
+    python -m benchmarks.kills [--times 500] [--gaps 3] [--seed 20261125] [--folder FOLDER]
 
 FOLDER is where the ledger goes; its disk decides a commit's time.
 Ends with an error at the first picodollar, token or nanosecond that is off; prints figures.
@@ -29,6 +29,7 @@ def main() -> int:
     """Kill, compare, print."""
     parser = argparse.ArgumentParser(description="SIGKILL at random instants, and what the ledger then says.")
     parser.add_argument("--times", type=int, default=500, help="how many processes are killed")
+    parser.add_argument("--gaps", type=int, default=3, help="how often nobody watches for more than a minute")
     parser.add_argument("--seed", type=int, default=20261125, help="of the instants")
     parser.add_argument("--folder", type=Path, help="where the ledger goes")
     told = parser.parse_args()
@@ -44,6 +45,8 @@ def main() -> int:
                 series.kill()
                 if number % TELL_EVERY == 0:
                     print(f"{number} kills in {time.perf_counter() - began:.0f} s", flush=True)
+            for _ in range(told.gaps):
+                series.gap()
             series.end()
             size = daemon.ledger.stat().st_size
     figures, took = series.figures, time.perf_counter() - began
@@ -52,6 +55,7 @@ def main() -> int:
     print(f"{figures.advanced} processes had committed a tick")
     print(f"{figures.cut} died between the last read of a tick and its commit")
     print(f"{figures.pages} pages and {figures.copies} copies of a running ledger compared")
+    print(f"gaps: {told.gaps}, {figures.gaps / 10**9:.1f} s together, all of it unobserved")
     print(f"{series.described()}; ledger {size / 1024:.0f} KiB")
     print("nothing is off: money, time, tokens, residual")
     return 0

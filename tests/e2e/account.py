@@ -56,10 +56,12 @@ class Account:
     """What books or a page say: nanoseconds, picodollars, millijoules, tokens.
 
     `unheld` is time since boot that books which are the first of a boot charge to hourly rent, of one GPU.
+    `unobserved` is the part of `time` that no process watched.
     """
 
     time: int
     unheld: int
+    unobserved: int
     money: dict[tuple[int, str], int]
     energy: dict[int, int]
     tokens: dict[str, Counts]
@@ -75,6 +77,14 @@ class Account:
         return cls(
             time=_whole(sum(books.gpu_time.values()) - unheld, GPUS),
             unheld=_whole(unheld, RENTED),
+            unobserved=_whole(
+                sum(
+                    time
+                    for slot, time in books.gpu_time.items()
+                    if slot.phase == "unobserved" and slot.party.server != UNALLOCATED
+                ),
+                GPUS,
+            ),
             money={(_number(gpu.uuid), component): n for (gpu, component), n in books.gpu_cost.items()},
             energy={_number(gpu.uuid): energy for gpu, energy in books.energy.items()},
             tokens={name: _counts(counted) for name, counted in tokens.items()},
@@ -84,16 +94,15 @@ class Account:
     @classmethod
     def of_page(cls, page: Page) -> "Account":
         """From what is scraped: a float tells these few dollars to less than a picodollar."""
-        unheld = page.sum("inference_gpu_seconds_total", server=UNALLOCATED)
-        held = sum(
-            round(value * 10**9)
+        held = [
+            (round(value * SECOND), labels["server"] == UNALLOCATED, labels["phase"] == "unobserved")
             for labels, value in page.rows.get("inference_gpu_seconds_total", ())
-            if labels["server"] != UNALLOCATED
-        )
+        ]
         tokens = {name: page.tokens(name) for name in PACES}
         return cls(
-            time=_whole(held, GPUS),
-            unheld=_whole(round(unheld * 10**9), RENTED),
+            time=_whole(sum(time for time, nobody, _ in held if not nobody), GPUS),
+            unheld=_whole(sum(time for time, nobody, _ in held if nobody), RENTED),
+            unobserved=_whole(sum(time for time, nobody, unseen in held if unseen and not nobody), GPUS),
             money={
                 (_number(labels["uuid"]), labels["component"]): round(value * PICODOLLARS)
                 for labels, value in page.rows.get("inference_gpu_cost_dollars_total", ())

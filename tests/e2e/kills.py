@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e.account import PACES, Account
+from tests.e2e.account import PACES, SECOND, Account
 from tests.e2e.daemon import Daemon, Page
 from tests.e2e.load import Counts, Load
 
@@ -22,6 +22,8 @@ INSTANTS: Final[dict[str, float]] = {"start": 0.3, "first tick": 0.3, "at rest":
 after that tick; from the last read of its second tick on."""
 COMMITTING_SECONDS: Final = 0.02
 """More than a tick takes from the last server's answer to the published report."""
+LONGEST_TICK_SECONDS: Final = 60
+"""What is longer is a gap, at this interval."""
 OF_A_PROCESS: Final = frozenset({"process_cpu_seconds_total", "inference_source_errors_total"})
 """Counters that begin anew with each process."""
 
@@ -39,6 +41,8 @@ class Figures:
     """Kills between the last server's answer of a tick and its commit."""
     copies: int = 0
     """Copies of the file and its log that were opened while the daemon stood still."""
+    gaps: int = 0
+    """Nanoseconds that nobody watched, of which each GPU was charged all."""
     seconds: float = 0.0
 
 
@@ -55,6 +59,8 @@ class Series:
         self._last: Account | None = None
         self._page: Page | None = None
         self._first = 0
+        self._elapsed = 0
+        """Boot clock of the last tick of the books that were opened last."""
         self._base: dict[str, Counts] = {}
         self._ledger = ""
         self._starting = 0.0
@@ -87,14 +93,34 @@ class Series:
             self._starting = time.monotonic() - began
             self._run(instant, reads)
         self._daemon.kill()
-        before = self._last
+        before = self._books()
         self._compare()
-        assert self._last is not None
-        assert before is not None
         self.figures.kills[instant] += 1
-        self.figures.advanced += self._last.time > before.time
+        self.figures.advanced += self._books().time > before.time
         self.figures.cut += ticks and not self._told_last()
         self.figures.seconds += time.monotonic() - began
+
+    def gap(self) -> None:
+        """Let nobody watch for more than a minute: all of that time, and none besides, becomes unobserved.
+
+        Raises:
+            AssertionError: it did not.
+        """
+        before = self._elapsed
+        known = self._books().unobserved
+        self._pause.wait(LONGEST_TICK_SECONDS + 1)
+        began = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._daemon.start()
+        self._read_page()
+        self._daemon.kill()
+        self._compare()
+        gap = self._books().unobserved - known
+        assert began < before + gap < self._elapsed + SECOND
+        self.figures.gaps += gap
+
+    def _books(self) -> Account:
+        assert self._last is not None
+        return self._last
 
     def end(self) -> None:
         """Freeze the servers, let a last process live, and compare everything with what they told.
@@ -109,19 +135,18 @@ class Series:
         self._read_page()
         assert self._daemon.terminate() == 0
         self._compare()
-        assert self._last is not None
         moved = {
             name: tuple(now - then for now, then in zip(server.now(), self._base[name], strict=True))
             for name, server in self._load.servers.items()
         }
-        assert moved == self._last.tokens
+        assert moved == self._books().tokens
 
     def described(self) -> str:
         """What was metered, in words."""
-        assert self._last is not None
-        tokens = sum(sum(counts) for counts in self._last.tokens.values())
-        money = sum(self._last.money.values())
-        return f"{self._last.time / 10**9:.1f} s charged, {money} picodollars, {tokens} tokens"
+        account = self._books()
+        tokens = sum(sum(counts) for counts in account.tokens.values())
+        money = sum(account.money.values())
+        return f"{account.time / SECOND:.1f} s charged, {money} picodollars, {tokens} tokens"
 
     def _run(self, instant: str, reads: int) -> None:
         """Let the process, whose first tick all servers have told, live to its instant."""
@@ -196,6 +221,7 @@ class Series:
         assert state.elapsed is not None
         self._first = self._first or state.elapsed - account.time
         assert state.elapsed - account.time == self._first, "not all time since the first tick was charged"
+        self._elapsed = state.elapsed
         assert self._tokens_were_told(account)
         return account
 
@@ -207,9 +233,8 @@ class Series:
 
     def _told_last(self) -> bool:
         """Whether the books hold the last read of every server."""
-        assert self._last is not None
         return all(
-            self._sum(name, self._last) == server.told[-1] for name, server in self._load.servers.items()
+            self._sum(name, self._books()) == server.told[-1] for name, server in self._load.servers.items()
         )
 
     def _sum(self, name: str, account: Account) -> Counts:
