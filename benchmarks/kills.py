@@ -13,14 +13,12 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
-from tests.e2e.account import GPUS, MILLIWATTS, PACES, configuration
-from tests.e2e.daemon import Daemon
-from tests.e2e.kills import Series
+from tests.e2e.account import PACES
+from tests.e2e.kills import Series, host
 from tests.e2e.load import Load
-from tests.fake_nvml.library import FakeNvml
-from tests.fake_nvml.scenario import Scenario, h100s
 
 TELL_EVERY = 50
 
@@ -36,9 +34,7 @@ def main() -> int:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=told.folder) as name:
         folder = Path(name)
-        host = FakeNvml(folder, Scenario(h100s(GPUS, utilization=40, power_mw=MILLIWATTS)))
-        with Load(PACES) as load, Daemon(folder, configuration(load), host.environment()) as daemon:
-            daemon.kill()
+        with Load(PACES) as load, closing(host(folder, load)) as daemon:
             series = Series(daemon, load, folder / "copy", told.seed)
             series.begin()
             for number in range(1, told.times + 1):

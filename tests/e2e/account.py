@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from exporter.cost.postings import UNALLOCATED
 from exporter.report import Books
 from tests.e2e.daemon import Page
 from tests.e2e.load import KINDS, Counts, Load
@@ -55,12 +54,10 @@ servers:
 class Account:
     """What books or a page say: nanoseconds, picodollars, millijoules, tokens.
 
-    `unheld` is time since boot that books which are the first of a boot charge to hourly rent, of one GPU.
     `unobserved` is the part of `time` that no process watched.
     """
 
     time: int
-    unheld: int
     unobserved: int
     money: dict[tuple[int, str], int]
     energy: dict[int, int]
@@ -73,18 +70,10 @@ class Account:
         tokens: dict[str, list[int]] = {name: [0] * len(KINDS) for name in PACES}
         for (party, kind), count in books.tokens.items():
             tokens[party.server][KINDS.index(kind)] += count
-        unheld = sum(time for slot, time in books.gpu_time.items() if slot.party.server == UNALLOCATED)
+        held = [(time, slot.phase) for slot, time in books.gpu_time.items()]
         return cls(
-            time=_whole(sum(books.gpu_time.values()) - unheld, GPUS),
-            unheld=_whole(unheld, RENTED),
-            unobserved=_whole(
-                sum(
-                    time
-                    for slot, time in books.gpu_time.items()
-                    if slot.phase == "unobserved" and slot.party.server != UNALLOCATED
-                ),
-                GPUS,
-            ),
+            time=_whole(sum(time for time, _ in held), GPUS),
+            unobserved=_whole(sum(time for time, phase in held if phase == "unobserved"), GPUS),
             money={(_number(gpu.uuid), component): n for (gpu, component), n in books.gpu_cost.items()},
             energy={_number(gpu.uuid): energy for gpu, energy in books.energy.items()},
             tokens={name: _counts(counted) for name, counted in tokens.items()},
@@ -95,14 +84,13 @@ class Account:
     def of_page(cls, page: Page) -> "Account":
         """From what is scraped: a float tells these few dollars to less than a picodollar."""
         held = [
-            (round(value * SECOND), labels["server"] == UNALLOCATED, labels["phase"] == "unobserved")
+            (round(value * SECOND), labels["phase"])
             for labels, value in page.rows.get("inference_gpu_seconds_total", ())
         ]
         tokens = {name: page.tokens(name) for name in PACES}
         return cls(
-            time=_whole(sum(time for time, nobody, _ in held if not nobody), GPUS),
-            unheld=_whole(sum(time for time, nobody, _ in held if nobody), RENTED),
-            unobserved=_whole(sum(time for time, nobody, unseen in held if unseen and not nobody), GPUS),
+            time=_whole(sum(time for time, _ in held), GPUS),
+            unobserved=_whole(sum(time for time, phase in held if phase == "unobserved"), GPUS),
             money={
                 (_number(labels["uuid"]), labels["component"]): round(value * PICODOLLARS)
                 for labels, value in page.rows.get("inference_gpu_cost_dollars_total", ())
@@ -139,7 +127,7 @@ class Account:
 
     def expected_money(self) -> dict[tuple[int, str], int]:
         """Price x time in whole picodollars, rounded down once, whatever the ticks and processes."""
-        rent = Fraction("2.37") * (self.time + self.unheld) / HOUR
+        rent = Fraction("2.37") * self.time / HOUR
         network = Fraction("1.10") * self.time / HOUR / GPUS
         exact = {(gpu, "rent"): rent for gpu in range(RENTED)}
         exact |= {(gpu, "network"): network for gpu in range(GPUS)}

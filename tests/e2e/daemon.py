@@ -226,6 +226,10 @@ class Daemon:
         )
         return done.stdout
 
+    def close(self) -> None:
+        """End the process, if one runs."""
+        self.kill()
+
     def kill(self) -> None:
         """SIGKILL, as the kernel does when memory runs out."""
         if self.process is not None:

@@ -13,9 +13,11 @@ from typing import Final
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e.account import PACES, SECOND, Account
+from tests.e2e.account import GPUS, MILLIWATTS, PACES, SECOND, Account, configuration
 from tests.e2e.daemon import Daemon, Page
 from tests.e2e.load import Counts, Load
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
 
 INSTANTS: Final[dict[str, float]] = {"start": 0.3, "first tick": 0.3, "at rest": 0.1, "later tick": 0.3}
 """When a process is killed, and how often: while it starts; from its first tick's last read on; at any time
@@ -46,6 +48,15 @@ class Figures:
     seconds: float = 0.0
 
 
+def host(folder: Path, load: Load) -> Daemon:
+    """An installation that meters the load on three fake GPUs, not started yet."""
+    nvml = FakeNvml(folder, Scenario(h100s(GPUS, utilization=40, power_mw=MILLIWATTS)))
+    daemon = Daemon(folder, configuration(load), nvml.environment())
+    # Books that may be the first of a young boot would begin at the boot: these begin at their first tick.
+    daemon.ledger.with_name("ledger.db.older").touch()
+    return daemon
+
+
 class Series:
     """Kills one installation's daemon at seeded instants, and compares its books after each."""
 
@@ -71,6 +82,7 @@ class Series:
         began = time.monotonic()
         self._daemon.start()
         self._starting = time.monotonic() - began
+        self._daemon.settled()
         self._daemon.kill()
         self._base = {name: server.told[0] for name, server in self._load.servers.items()}
         self._compare()

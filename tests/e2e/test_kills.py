@@ -1,15 +1,13 @@
 """Killed with SIGKILL at any instant of a running daemon under load: no picodollar and no token is lost."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.account import GPUS, MILLIWATTS, PACES, configuration
-from tests.e2e.daemon import Daemon
-from tests.e2e.kills import Series
+from tests.e2e.account import PACES
+from tests.e2e.kills import Series, host
 from tests.e2e.load import Load
-from tests.fake_nvml.library import FakeNvml
-from tests.fake_nvml.scenario import Scenario, h100s
 
 KILLS = 12
 """`python -m benchmarks.kills` takes 500."""
@@ -18,12 +16,7 @@ KILLS = 12
 @pytest.mark.timeout(120)
 def test_killed_at_random_instants_the_books_stay_exact(tmp_path: Path) -> None:
     """After each restart: price x boot time since the first tick, tokens as told, residual 0, no fall."""
-    host = FakeNvml(tmp_path, Scenario(h100s(GPUS, utilization=40, power_mw=MILLIWATTS)))
-    with (
-        Load(PACES) as load,
-        Daemon(tmp_path, configuration(load), host.environment()) as daemon,
-    ):
-        daemon.kill()
+    with Load(PACES) as load, closing(host(tmp_path, load)) as daemon:
         series = Series(daemon, load, tmp_path / "copy", seed=20261125)
         series.begin()
         for _ in range(KILLS):
