@@ -39,6 +39,18 @@ class Gpu(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a host runs, as its cloud or its cluster says; empty strings where it cannot tell."""
+
+    cloud: str = ""  # aws, gcp, azure, oci, nebius
+    instance_type: str = ""
+    region: str = ""
+    zone: str = ""
+    lifecycle: str = ""  # on_demand, spot, reserved..., "" unknown
+    source: str = ""  # who told: "dmi", "aws metadata", "node labels", "configuration"
+
+
+@dataclass(frozen=True, slots=True)
 class GpuReading:
     """One GPU as NVML told it in one tick.
 
