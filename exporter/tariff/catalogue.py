@@ -1,0 +1,84 @@
+"""The bundled catalogue as one value: what is asked for is looked up, and a few answers are remembered."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from exporter.tariff.gpu_models import Named, named
+from exporter.tariff.offers import Offer, offers
+from exporter.tariff.instances import Listing, listed, spelled
+from exporter.tariff.market import Market, market
+from exporter.tariff.mig import MigProfile, mig_profile
+from exporter.tariff.table import BUNDLED, COLUMNS, CatalogueError, rows
+
+REMEMBERED: Final = 64
+"""Answers of each kind that are kept; a host asks for one instance type and a few models."""
+
+
+class Catalogue:
+    """The tables in a folder. Nothing is read until something is asked, and no table is kept.
+
+    Every question raises `CatalogueError` where the file that would answer it is damaged.
+    """
+
+    def __init__(self, folder: Path = BUNDLED) -> None:
+        self._folder = folder
+        self.instance = lru_cache(REMEMBERED)(self._instance)
+        self.gpu = lru_cache(REMEMBERED)(self._gpu)
+        self.market = lru_cache(REMEMBERED)(self._market)
+        self.source = lru_cache(REMEMBERED)(self._source)
+
+    def _instance(self, cloud: str, instance_type: str, region: str) -> Listing | None:
+        """As `instances.listed`."""
+        starts = f"{cloud},{spelled(cloud, instance_type)},"
+        return listed(rows(self._folder, "instances.csv", starts), cloud, instance_type, region)
+
+    def _gpu(self, name: str, memory_bytes: int | None = None) -> Named | None:
+        """As `gpu_models.named`."""
+        return named(rows(self._folder, "gpu_models.csv"), name, memory_bytes)
+
+    def _market(self, gpu_model: str) -> Market | None:
+        """As `market.market`; the model by its name in the catalogue."""
+        return market(rows(self._folder, "market.csv", f"{gpu_model},"), gpu_model)
+
+    def _source(self, source: str) -> tuple[str, str]:
+        """The repository or package of a source, and the date that it is of."""
+        for row in rows(self._folder, "sources.csv", f"{source},"):
+            return row["name"].partition(":")[0], row["as_of"]
+        raise CatalogueError(f"sources.csv does not tell what {source} is")
+
+    def instance_types(self, cloud: str) -> tuple[str, ...]:
+        """The instance types of a cloud, as it spells them."""
+        table = rows(self._folder, "instances.csv", f"{cloud},")
+        return tuple(dict.fromkeys(row["instance_type"] for row in table))
+
+    def mig_profile(self, gpu_model: str, profile: str) -> MigProfile | None:
+        """As `mig.mig_profile`."""
+        return mig_profile(rows(self._folder, "mig_profiles.csv", f"{gpu_model},"), gpu_model, profile)
+
+    def hosted(self, model_name: str) -> tuple[Offer, ...]:
+        """As `offers.offers`."""
+        return offers(rows(self._folder, "hosted.csv"), model_name)
+
+    def damage(self) -> str:
+        """What is wrong with the tables, empty where nothing is: each row of each file is looked at."""
+        try:
+            for file, columns in COLUMNS.items():
+                for row in rows(self._folder, file):
+                    for column in set(columns) & AMOUNTS:
+                        row.dollars(column)
+                    for column in set(columns) & COUNTS:
+                        row.count(column)
+        except CatalogueError as error:
+            return str(error)
+        return ""
+
+
+AMOUNTS: Final = frozenset(
+    "on_demand spot dollars_per_gpu_hour prompt cached_prompt generation watts purchase_low "
+    "purchase_high".split()
+)
+COUNTS: Final = frozenset("gpus memory_gib memory_gb slices slices_of_gpu".split())
+
+CATALOGUE: Final = Catalogue()
+"""The one that is part of the package."""

@@ -1,0 +1,79 @@
+"""What hosts of open weights take for a model like one of ours. Pure but for the table it reads."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+from typing import Final
+
+from exporter.tariff.table import CatalogueError, Row
+
+NOISE: Final = frozenset(
+    "amazon awq bf16 chat fast fp16 fp4 fp8 fw gguf google gptq hf instant instruct int4 int8 it latest maas "
+    "meta microsoft moonshot moonshotai mxfp4 nvfp4 nvidia openai quantized turbo v versatile zai".split()
+)
+"""Words that say how or by whom a model is served, not which it is."""
+
+_REVISION = re.compile(r"(-v?\d+)?:\d+$")
+"""The end of Amazon's names: openai.gpt-oss-120b-1:0."""
+
+_VERSION = re.compile(r"(?<=\d)p(?=\d)")
+"""Fireworks writes 3.1 as 3p1."""
+
+_WORD = re.compile(r"[a-z]+\d+b\b|\d+b\b|[a-z]+|\d+")
+"""A size (70b, a22b) is one word; versions are cut at their points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one host takes for one model, in dollars per million tokens.
+
+    `cached_prompt` is `None` where no discount is told: cached tokens then cost what others do.
+    """
+
+    provider: str
+    model: str
+    prompt: Decimal
+    cached_prompt: Decimal | None
+    generation: Decimal
+    source: str
+
+
+def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
+    """Offers of the same weights, dearest last; empty where none is known.
+
+    Names are compared without what says how a model is served: organization, precision, instruct, turbo. A
+    model of another version, size or date is another one. It is for people to choose from: a quantized
+    variant answers to the same name.
+
+    Raises:
+        CatalogueError: the table is damaged.
+    """
+    wanted = words(model_name)
+    if not wanted:
+        return ()
+    found = [_offer(row) for row in table if words(row["model"]) == wanted]
+    return tuple(sorted(found, key=lambda offer: (offer.prompt + 3 * offer.generation, offer.provider)))
+
+
+def words(model_name: str) -> tuple[str, ...]:
+    """What a name says about the weights, in one spelling: Meta-Llama-3.1-8B-Instruct is llama 3 1 8b."""
+    text = _REVISION.sub("", model_name.casefold()).rsplit("/", maxsplit=1)[-1]
+    found = (word for word in _WORD.findall(_VERSION.sub(".", text)) if word not in NOISE)
+    # qwen.qwen3-32b: the maker's name, then the model's. Numbers may repeat: llama 3 3 70b.
+    return tuple(word for word, run in groupby(found) for _ in (run if word.isdigit() else (word,)))
+
+
+def _offer(row: Row) -> Offer:
+    prompt, generation = row.dollars("prompt"), row.dollars("generation")
+    if prompt is None or generation is None:
+        raise CatalogueError(f"hosted.csv has no price for {row['model']} at {row['provider']}")
+    return Offer(
+        provider=row["provider"],
+        model=row["model"],
+        prompt=prompt,
+        cached_prompt=row.dollars("cached_prompt"),
+        generation=generation,
+        source=row["source"],
+    )
