@@ -50,6 +50,10 @@ class Place:
     source: str = ""  # who told: "dmi", "aws metadata", "node labels", "configuration"
 
 
+NOWHERE: Final = Place()
+"""Of a host of which nothing is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class GpuReading:
     """One GPU as NVML told it in one tick.

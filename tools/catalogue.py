@@ -55,13 +55,17 @@ CLOSED = re.compile(
 )
 """Weights that nobody else can serve, and models that write no text."""
 
-ELSEWHERE = re.compile(r"^(us|eu|apac|au|in|jp|global|us-gov|ca|sa|ap|me)([.-][a-z0-9-]+)*[./]|\d-[a-z]+/|-region-")
+ELSEWHERE = re.compile(
+    r"^(us|eu|apac|au|in|jp|global|us-gov|ca|sa|ap|me)([.-][a-z0-9-]+)*[./]|\d-[a-z]+/|-region-"
+)
 """The same model at a region's uplift."""
 
 
 def main() -> int:
     """Write the table anew and say what changed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(required=True)
     hosted = verbs.add_parser("hosted", help="hosted token prices, from litellm")
     hosted.add_argument("--wheel", type=Path, help="a wheel of litellm; without it the newest is downloaded")
@@ -77,8 +81,10 @@ def main() -> int:
         writer.writerow(COLUMNS)
         writer.writerows(offers)
     now = {offer[:2] for offer in offers}
-    print(f"litellm {version}: {len(offers)} offers; {len(now - before)} new, {len(before - now)} gone")
-    print("set the version and date of litellm in exporter/tariff/data/sources.csv")
+    sys.stdout.write(
+        f"litellm {version}: {len(offers)} offers; {len(now - before)} new, {len(before - now)} gone\n"
+    )
+    sys.stdout.write("set the version and date of litellm in exporter/tariff/data/sources.csv\n")
     return 0
 
 
@@ -110,8 +116,13 @@ def _offers(table: dict[str, dict[str, object]], today: str) -> Iterator[tuple[s
         if not prompt or not generation:
             continue
         cached = entry.get("cache_read_input_token_cost")
-        yield provider, model, _millions(prompt), _millions(cached) if cached else "", _millions(generation), (
-            "litellm"
+        yield (
+            provider,
+            model,
+            _millions(prompt),
+            _millions(cached) if cached else "",
+            _millions(generation),
+            ("litellm"),
         )
 
 

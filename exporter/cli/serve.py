@@ -20,7 +20,7 @@ from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.ledger.beginning import Boot
 from exporter.ledger.ledger import Ledger, LedgerError
-from exporter.readings import MustRestartError, ServerKey
+from exporter.readings import NOWHERE, MustRestartError, Place, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
@@ -51,10 +51,10 @@ class Flags:
     ledger_path: Path | None
 
 
-def terms_of(config: Config, host: str) -> Terms:
-    """What a configuration says to the cost model."""
+def terms_of(config: Config, host: str, place: Place = NOWHERE) -> Terms:
+    """What a configuration says to the cost model of a host, and where that runs as far as it is known."""
     return Terms(
-        tariff=Tariff(host, config.hardware, config.overheads),
+        tariff=Tariff(host, config.hardware, config.overheads, place, config.unmatched_hardware),
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,

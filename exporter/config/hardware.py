@@ -1,19 +1,15 @@
 """The keys of `hardware`: what each GPU costs, rented or owned, and its electricity."""
 
-from dataclasses import replace
 from decimal import Decimal
-from itertools import pairwise
-from typing import Final
 
-from exporter.config.moments import Day, Moment
+from exporter.config.catalogued import unknown
+from exporter.config.moments import Day
 from exporter.config.problems import BrokenError
-from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, exactly_one, missing, together
-from exporter.config.values import DOLLAR_DECIMALS, Choice, Label, Number, Pattern, Whole
-from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Owned, Rented, RentPrice
+from exporter.config.rented import GPUS_PER_HOST, RENTED, gpus_of
+from exporter.config.schema import Block, Key, ListOf, Table, exactly_one, together
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Number, Pattern
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, Owned, Unmatched
 
-# The books hold at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
-# amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
-DOLLARS_PER_HOUR = Number("dollars per hour", Decimal(10_000), decimals=DOLLAR_DECIMALS)
 DOLLARS_PER_YEAR = Number("dollars per year", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 PURCHASE = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 
@@ -23,129 +19,26 @@ MATCH_HOST = Key(
 MATCH_GPU_MODEL = Key("gpu_model", Pattern(), "The GPU's model as NVML says, like NVIDIA H100 80GB HBM3.")
 MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML says.")
 
+MATCH_INSTANCE_TYPE = Key(
+    "instance_type",
+    Pattern(),
+    "The host's instance type as its cloud says, like p5.48xlarge; Azure's with or without Standard_.",
+)
+MATCH_LIFECYCLE = Key(
+    "lifecycle", Pattern(), "How the host is let, as its cloud says: on_demand, spot, reserved."
+)
+MATCH_REGION = Key("region", Pattern(), "The host's region as its cloud spells it, like us-east-1.")
+
 MATCH = Table(
-    (MATCH_HOST, MATCH_GPU_MODEL, MATCH_UUID),
+    (MATCH_HOST, MATCH_GPU_MODEL, MATCH_UUID, MATCH_INSTANCE_TYPE, MATCH_LIFECYCLE, MATCH_REGION),
     lambda block: HardwareMatch(
-        host=block.get(MATCH_HOST), gpu_model=block.get(MATCH_GPU_MODEL), uuid=block.get(MATCH_UUID)
+        host=block.get(MATCH_HOST),
+        gpu_model=block.get(MATCH_GPU_MODEL),
+        uuid=block.get(MATCH_UUID),
+        instance_type=block.get(MATCH_INSTANCE_TYPE),
+        lifecycle=block.get(MATCH_LIFECYCLE),
+        region=block.get(MATCH_REGION),
     ),
-)
-
-GPUS_PER_HOST = Key(
-    "gpus_per_host",
-    Whole("GPUs", 1, 1024),
-    "How many GPUs the host has when all are well: each carries that part of the host's price.",
-)
-PER_GPU_HOUR = Key("dollars_per_gpu_hour", DOLLARS_PER_HOUR, "What one GPU costs per hour.")
-PER_HOST_HOUR = Key(
-    "dollars_per_host_hour", DOLLARS_PER_HOUR, "What the whole host costs per hour, divided by gpus_per_host."
-)
-
-FROM = Key(
-    "from",
-    Moment(),
-    "When the price begins: a date (the first instant of that local day), a local time that occurs exactly "
-    "once (2026-11-01T09:30), or a time with its offset (2026-11-01T09:30+01:00).",
-    required=True,
-)
-NOTE = Key("note", Label("note"), "A word for whoever asks where the price came from.", default=None)
-
-
-PER_HOST: Final = 0
-"""Stands for `gpus_per_host`, which is told once beside the list of prices, until it is known."""
-
-
-def _gpus(block: Block) -> int:
-    return block.get(GPUS_PER_HOST) or 1
-
-
-def _price(block: Block) -> RentPrice:
-    since = block[FROM]
-    per_host = block.get(PER_HOST_HOUR)
-    return RentPrice(
-        dollars_per_hour=block[PER_GPU_HOUR] if per_host is None else per_host,
-        gpus=1 if per_host is None else PER_HOST,
-        since=since.instant,
-        since_text=since.text,
-        note=block.get(NOTE) or "",
-    )
-
-
-def _in_order(items: list[Item[RentPrice]], walk: Walk) -> bool:
-    good = True
-    for earlier, later in pairwise(items):
-        if (later.value.since or 0) <= (earlier.value.since or 0):
-            message = (
-                f"{later.value.since_text} is not after {earlier.value.since_text}; order prices by date"
-            )
-            later.refuse(FROM.name, message, walk)
-            good = False
-    return good
-
-
-PRICES = Key(
-    "prices",
-    ListOf(
-        Table((FROM, PER_GPU_HOUR, PER_HOST_HOUR, NOTE), _price, (exactly_one(PER_GPU_HOUR, PER_HOST_HOUR),)),
-        (_in_order,),
-        least=1,
-    ),
-    "Dated prices, oldest first; each holds until the next begins, and before the first there is no price.",
-)
-
-
-def _hosts_say_their_gpus(block: Block) -> bool:
-    """A price per host needs the number of GPUs; a price per GPU has no use for it."""
-    of_host = PER_HOST_HOUR in block
-    if of_host and (PER_GPU_HOUR in block or PRICES in block):
-        return True  # two prices, which has been told; which of them stays is not known
-    read = block.get(PRICES)
-    if read is not None:
-        of_host = any(price.gpus == PER_HOST for price in read)
-    elif PRICES in block:
-        return True  # the prices are broken and have been told; whether they are per host is not known
-    if of_host == (GPUS_PER_HOST in block):
-        return True
-    if not block.meant.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
-        return False
-    if of_host:
-        block.refuse(None, missing(GPUS_PER_HOST))
-    else:
-        block.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
-    return False
-
-
-BILLINGS: Choice[Billing] = Choice(("while_up", "always"))
-BILLING = Key(
-    "billing",
-    BILLINGS,
-    "When rent accrues while nobody watches: `while_up`, as hourly clouds bill, not while the host is down "
-    "or suspended; `always`, as leases and reservations cost.",
-    default="while_up",
-)
-
-
-def _rented(block: Block) -> Rented:
-    gpus = _gpus(block)
-    billing = block[BILLING]
-    if PRICES in block:
-        prices = block[PRICES]
-        return Rented(
-            tuple(replace(price, gpus=gpus) if price.gpus == PER_HOST else price for price in prices),
-            billing,
-        )
-    per_host = block.get(PER_HOST_HOUR)
-    price = RentPrice(block[PER_GPU_HOUR]) if per_host is None else RentPrice(per_host, gpus)
-    return Rented((price,), billing)
-
-
-RENTED = Key(
-    "rented",
-    Table(
-        (PER_GPU_HOUR, PER_HOST_HOUR, GPUS_PER_HOST, PRICES, BILLING),
-        _rented,
-        (exactly_one(PER_GPU_HOUR, PER_HOST_HOUR, PRICES), _hosts_say_their_gpus),
-    ),
-    "Rented hardware: exactly one of dollars_per_gpu_hour, dollars_per_host_hour and prices.",
 )
 
 PURCHASE_PER_HOST = Key(
@@ -213,7 +106,7 @@ def _owned(block: Block) -> Owned:
     in_service = block[IN_SERVICE]
     owned = Owned(
         purchase_dollars=block[PURCHASE_PER_GPU] if per_host is None else per_host,
-        gpus=_gpus(block),
+        gpus=gpus_of(block),
         in_service=in_service.instant,
         in_service_text=in_service.text,
         life_years=block[LIFE_YEARS],
@@ -275,8 +168,12 @@ RULE_MATCH = Key("match", MATCH, "Which GPUs; all patterns given must match. Wit
 
 def _hardware(block: Block) -> Hardware:
     rented = block.get(RENTED)
+    match = block.get(RULE_MATCH) or HardwareMatch()
+    if isinstance(rented, Listed) and (problem := unknown(rented, match)):
+        block.refuse(RENTED, problem)
+        raise BrokenError
     return Hardware(
-        match=block.get(RULE_MATCH) or HardwareMatch(),
+        match=match,
         terms=rented or block[OWNED],
         source=f"{block.path}.{RENTED.name if rented else OWNED.name}",
         energy=block.get(ENERGY),
@@ -288,5 +185,16 @@ HARDWARE = Key(
     ListOf(
         Table((RULE_MATCH, RENTED, OWNED, ENERGY), _hardware, (exactly_one(RENTED, OWNED),), words="rule")
     ),
-    "What each GPU costs; the first rule that matches a GPU prices it, and a GPU without one has no price.",
+    "What each GPU costs; the first rule that matches a GPU prices it, and one that none matches goes by "
+    "unmatched_hardware.",
+)
+
+UNMATCHED_CHOICE: Choice[Unmatched] = Choice(("estimate", "unpriced"))
+UNMATCHED = Key(
+    "unmatched_hardware",
+    UNMATCHED_CHOICE,
+    "A GPU that no rule matches: `estimate` takes the list price of the host's instance type where it is "
+    "known, else the market price of the GPU's model, marked as an estimate; `unpriced` takes none, and its "
+    "cost is absent.",
+    default="estimate",
 )

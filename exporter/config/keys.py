@@ -6,7 +6,7 @@ from pathlib import Path
 from exporter.config.amounts import BUDGETS, OVERHEADS
 from exporter.config.comparison import COMPARE
 from exporter.config.endpoints import SERVERS
-from exporter.config.hardware import HARDWARE
+from exporter.config.hardware import HARDWARE, UNMATCHED
 from exporter.config.moments import Zone
 from exporter.config.schema import Block, Key, ListOf, Table
 from exporter.config.settings import DEFAULT_LEDGER, Config
@@ -200,6 +200,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         ownership=block.get(OWNERSHIP) or (),
         budgets=block.get(BUDGETS) or Config().budgets,
         hardware=block.get(HARDWARE) or (),
+        unmatched_hardware=block[UNMATCHED],
         overheads=block.get(OVERHEADS) or (),
         servers=block.get(SERVERS) or (),
         split=block.get(SPLIT) or (),
@@ -218,6 +219,7 @@ DOCUMENT = Table(
         OWNERSHIP,
         BUDGETS,
         HARDWARE,
+        UNMATCHED,
         OVERHEADS,
         SERVERS,
         SPLIT,

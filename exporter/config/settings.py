@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
 from exporter.tariff.hosted import HostedPrice
-from exporter.tariff.terms import Hardware, Overhead
+from exporter.tariff.terms import Hardware, Overhead, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
@@ -51,6 +51,7 @@ class Config:
     ownership: tuple[OwnershipRule, ...] = ()
     budgets: tuple[Budget, ...] = (Budget("fleet", "", Decimal(27000)),)
     hardware: tuple[Hardware, ...] = ()
+    unmatched_hardware: Unmatched = "estimate"
     overheads: tuple[Overhead, ...] = ()
     servers: tuple[Server, ...] = ()
     split: tuple[SplitRule, ...] = ()

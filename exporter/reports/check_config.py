@@ -1,16 +1,35 @@
 """The verb check-config: is this file good, and what does it come to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
 from exporter.config import Config, ConfigError, Server, load
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
 from exporter.cost.postings import UNASSIGNED
-from exporter.tariff.terms import Electricity, Hardware, Overhead, Owned, Rented, RentPrice
+from exporter.reports.plausibility import doubt
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.quotes import ANY
+from exporter.tariff.terms import (
+    Electricity,
+    Hardware,
+    HardwareMatch,
+    Listed,
+    Overhead,
+    Owned,
+    Rented,
+    RentPrice,
+    Unmatched,
+)
 from exporter.units import NANOSECONDS_PER_SECOND
+
+UNMATCHED: Final[Mapping[Unmatched, str]] = {
+    "estimate": "list price of its instance type, else market price of its model, marked as an estimate",
+    "unpriced": "has no price, and its cost is absent",
+}
 
 GOOD = 0
 REFUSED = 2
@@ -37,7 +56,8 @@ def _lines(config: Config) -> Iterator[str]:
     limits = config.limits
     yield f"limits: {limits.models} models, {limits.servers} servers, {limits.body_bytes} bytes per answer"
     yield from _section("budgets", (_budget(*row) for row in _budgets(config)), "none")
-    yield from _section("hardware", map(_hardware, config.hardware), "no rule: no GPU has a price")
+    yield from _section("hardware", map(_hardware, config.hardware), "no rule")
+    yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     yield from _section("overheads", map(_overhead, config.overheads), "none")
     yield from _section("servers", map(_server, config.servers), "none: all GPU time is unallocated")
     owners = (
@@ -53,7 +73,9 @@ def _lines(config: Config) -> Iterator[str]:
 def _warnings(config: Config) -> Iterator[str]:
     """What is allowed and hardly meant."""
     if not config.hardware:
-        yield "no hardware is given: nothing is priced, and the cost of every GPU is absent"
+        yield NO_HARDWARE[config.unmatched_hardware]
+    for rule in config.hardware:
+        yield from _doubts(rule)
     if not config.servers:
         yield "no server is configured: the money of every GPU is unallocated"
     if config.budgets and all(budget.product for budget in config.budgets):
@@ -70,6 +92,25 @@ def _warnings(config: Config) -> Iterator[str]:
                 f"budget {budget.name} is for product {budget.product}, which no ownership rule names: "
                 f"nothing is spent from it; {hint}"
             )
+
+
+NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
+    "estimate": "no hardware is given: prices are list prices and estimates of the bundled catalogue",
+    "unpriced": "no hardware is given: nothing is priced, and the cost of every GPU is absent",
+}
+
+
+def _doubts(rule: Hardware) -> Iterator[str]:
+    """Prices of a rule that are allowed and hardly meant."""
+    if not isinstance(rule.terms, Rented):
+        return
+    for price in rule.terms.prices:
+        since = f" from {price.since_text}" if price.since_text else ""
+        per_gpu = price.dollars_per_hour / price.gpus
+        if per_gpu == 0 and rule.match.uuid is None:
+            yield f"{rule.source}: the price{since} is 0: what it matches is metered and never charged"
+        if rule.match.gpu_model and (why := doubt(CATALOGUE, rule.match.gpu_model, per_gpu)):
+            yield f"{rule.source}: {plain(per_gpu)} dollars per GPU-hour{since} is {why}"
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:
@@ -89,10 +130,36 @@ def _budget(name: str, product: str, amount: Decimal) -> str:
 
 
 def _hardware(rule: Hardware) -> str:
-    match = rule.match
+    if isinstance(rule.terms, Rented):
+        terms = _rented(rule.terms)
+    elif isinstance(rule.terms, Listed):
+        terms = _listed(rule.terms)
+    else:
+        terms = _owned(rule.terms)
+    return f"{rule.source}: {_which(rule.match)}: {terms}; {_energy(rule.energy, rule.terms)}"
+
+
+def _which(match: HardwareMatch) -> str:
     which = f"host {_pattern(match.host)}, model {_pattern(match.gpu_model)}, UUID {_pattern(match.uuid)}"
-    terms = _rented(rule.terms) if isinstance(rule.terms, Rented) else _owned(rule.terms)
-    return f"{rule.source}: {which}: {terms}; {_energy(rule.energy, rule.terms)}"
+    for what, pattern in (
+        ("instance type", match.instance_type),
+        ("lifecycle", match.lifecycle),
+        ("region", match.region),
+    ):
+        which += "" if pattern is None else f", {what} {pattern}"
+    return which
+
+
+def _listed(terms: Listed) -> str:
+    cloud = "the host's cloud" if terms.cloud == ANY else terms.cloud
+    words = [f"rented, list price of {terms.instance_type or 'its instance type'} at {cloud}"]
+    if terms.region:
+        words.append(f"region {terms.region}")
+    if terms.discount_of is not None:
+        words.append("spot" if terms.discount_of == "spot" else "on demand")
+    if terms.discount_ratio:
+        words.append(f"less {plain(terms.discount_ratio * 100)} %")
+    return ", ".join(words)
 
 
 def _rented(terms: Rented) -> str:
@@ -122,11 +189,9 @@ def _owned(terms: Owned) -> str:
     )
 
 
-def _energy(energy: Electricity | None, terms: Rented | Owned) -> str:
+def _energy(energy: Electricity | None, terms: Rented | Listed | Owned) -> str:
     if energy is None:
-        return (
-            "power is in the rent" if isinstance(terms, Rented) else "no price of electricity: none charged"
-        )
+        return "no price of electricity: none charged" if isinstance(terms, Owned) else "power is in the rent"
     return (
         f"electricity {plain(energy.dollars_per_kilowatt_hour)} dollars per kWh "
         f"x PUE {plain(energy.pue_ratio)} x host factor {plain(energy.host_factor_ratio)}"

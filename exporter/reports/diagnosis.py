@@ -27,6 +27,7 @@ class PriceLine:
     source: str
     as_of: str
     note: str = ""
+    price_basis: str = "configured"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     held = holders(config.servers, readings)
     gpus = tuple(_gpus(readings, held, terms, now))
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
-    found = tuple(findings(config, asked, gpus, servers, terms.tariff.host))
+    found = tuple(findings(config, asked, gpus, servers, terms.tariff))
     return Diagnosis(gpus, servers, tuple(_sums(gpus, config)), found, asked.ledger)
 
 
@@ -35,7 +35,11 @@ def _gpus(
         price = terms.tariff.price(reading.gpu, now, month, len(readings))
         lines = [
             PriceLine(
-                rate.component, rate.rate.dollars_per_hour(), rate.provenance.source, rate.provenance.as_of
+                rate.component,
+                rate.rate.dollars_per_hour(),
+                rate.provenance.source,
+                rate.provenance.as_of,
+                price_basis=rate.provenance.price_basis,
             )
             for rate in price.rates
         ]
@@ -109,7 +113,8 @@ def text(diagnosis: Diagnosis) -> str:
         lines.append(f"  {gpu.index}  {gpu.gpu_model}  {gpu.uuid}  held by {', '.join(gpu.holders)}{state}")
         for price in gpu.prices:
             amount = "unknown" if price.dollars_per_hour is None else f"{price.dollars_per_hour:.6f}"
-            origin = " ".join(filter(None, (price.source, price.as_of, price.note)))
+            basis = "" if price.price_basis == "configured" else f"{price.price_basis.upper()}:"
+            origin = " ".join(filter(None, (basis, price.source, price.as_of, price.note)))
             lines.append(f"       {price.component:<14}{amount:>12} dollars per hour   {origin}")
     lines.append("Servers")
     for server in diagnosis.servers:

@@ -1,6 +1,5 @@
 """What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
 
-from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
@@ -8,7 +7,9 @@ from typing import Final
 from exporter.config.settings import Config
 from exporter.cost.postings import UNALLOCATED
 from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine
+from exporter.reports.prices import price_findings
 from exporter.sources.configured import unknown_gpus
+from exporter.tariff.tariff import Tariff
 
 SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
 """Reasons of failed reads in which nothing was said."""
@@ -22,11 +23,12 @@ def findings(
     asked: Asked,
     gpus: tuple[GpuLine, ...],
     servers: tuple[ServerLine, ...],
-    host: str,
+    tariff: Tariff,
 ) -> Iterable[Finding]:
     """All of them: of the host, of its GPUs, of its servers."""
     yield from _of_the_host(config, asked)
-    yield from _of_prices(gpus, host)
+    yield from _of_lost(gpus)
+    yield from price_findings(tariff, asked.gpus or (), gpus)
     yield from _of_holders(gpus)
     yield from _of_servers(servers)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
@@ -52,17 +54,10 @@ def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
         )
 
 
-def _of_prices(gpus: tuple[GpuLine, ...], host: str) -> Iterable[Finding]:
+def _of_lost(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
     lost = [gpu.index for gpu in gpus if not gpu.up]
     if lost:
         yield Finding("warning", f"{_named(lost)} cannot be read: paid for, as idle.")
-    for model, count in Counter(gpu.gpu_model for gpu in gpus if not gpu.priced).items():
-        have, cost = ("has", "its cost is") if count == 1 else ("have", "their cost is")
-        yield Finding(
-            "error",
-            f"{count} x {model} {have} no price on host {host}: {cost} absent. Add:\n"
-            f'    hardware: [{{match: {{gpu_model: "{model}"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]',
-        )
 
 
 def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:

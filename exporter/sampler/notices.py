@@ -2,17 +2,18 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from exporter.config.settings import Config
-from exporter.readings import Frame
+from exporter.readings import Frame, Gpu
 from exporter.report import Report
 from exporter.sources.configured import unknown_gpus
 
 log = logging.getLogger(__name__)
 
-Unpriced = tuple[tuple[str, int], ...]
-"""Models of GPUs without a price, and how many of each."""
+Counted = tuple[tuple[str, int], ...]
+"""Models of GPUs, and how many of each."""
 
 Unknown = tuple[tuple[str, tuple[int | str, ...]], ...]
 """Servers, and the GPUs that each is said to hold and this host does not show."""
@@ -25,7 +26,8 @@ class Notices:
 
     def __init__(self) -> None:
         self._config: Config | None = None
-        self._unpriced: Unpriced = NOTHING
+        self._unpriced: Counted = NOTHING
+        self._estimated: Counted = NOTHING
         self._unknown: Unknown = NOTHING
 
     def note(self, config: Config, report: Report, frame: Frame) -> None:
@@ -34,11 +36,14 @@ class Notices:
             return
         reloaded = self._config is not None and config is not self._config
         self._config = config
-        counted = Counter(row.gpu.gpu_model for row in report.gpus if not row.priced)
-        unpriced = tuple(sorted(counted.items()))
+        unpriced = _counted(row.gpu for row in report.gpus if not row.priced)
         if unpriced != self._unpriced or (reloaded and unpriced):
             _tell_unpriced(unpriced)
         self._unpriced = unpriced
+        estimated = _counted({row.gpu for row in report.prices if row.provenance.price_basis == "estimate"})
+        if estimated != self._estimated or (reloaded and estimated):
+            _tell_estimated(estimated)
+        self._estimated = estimated
         missing = unknown_gpus(config.servers, frame.gpus)
         unknown = tuple((server, tuple(absent)) for server, absent in sorted(missing.items()))
         if unknown != self._unknown or (reloaded and unknown):
@@ -46,7 +51,19 @@ class Notices:
         self._unknown = unknown
 
 
-def _tell_unpriced(unpriced: Unpriced) -> None:
+def _counted(gpus: Iterable[Gpu]) -> Counted:
+    return tuple(sorted(Counter(gpu.gpu_model for gpu in gpus).items()))
+
+
+def _tell_estimated(estimated: Counted) -> None:
+    if estimated:
+        told = ", ".join(f"{count} x {model}" for model, count in estimated)
+        log.warning("GPUs are priced by an estimate", extra={"gpus": told, "see": "hardware"})
+    else:
+        log.info("no GPU is priced by an estimate")
+
+
+def _tell_unpriced(unpriced: Counted) -> None:
     if unpriced:
         told = ", ".join(f"{count} x {model}" for model, count in unpriced)
         log.warning("GPUs have no price: their cost is absent", extra={"gpus": told, "see": "hardware"})

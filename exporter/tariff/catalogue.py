@@ -75,10 +75,19 @@ class Catalogue:
 
 
 AMOUNTS: Final = frozenset(
-    "on_demand spot dollars_per_gpu_hour prompt cached_prompt generation watts purchase_low "
-    "purchase_high".split()
+    [
+        "on_demand",
+        "spot",
+        "dollars_per_gpu_hour",
+        "prompt",
+        "cached_prompt",
+        "generation",
+        "watts",
+        "purchase_low",
+        "purchase_high",
+    ]
 )
-COUNTS: Final = frozenset("gpus memory_gib memory_gb slices slices_of_gpu".split())
+COUNTS: Final = frozenset(["gpus", "memory_gib", "memory_gb", "slices", "slices_of_gpu"])
 
 CATALOGUE: Final = Catalogue()
 """The one that is part of the package."""

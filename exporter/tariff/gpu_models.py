@@ -58,10 +58,7 @@ def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> N
         CatalogueError: the table is damaged.
     """
     text, profile, vgpu = _plain(name)
-    found = []
-    for row in table:
-        if any(_is(text, known) for known in row["names"].split("|")):
-            found.append(_model(row))
+    found = [_model(row) for row in table if any(_is(text, known) for known in row["names"].split("|"))]
     if memory_bytes is not None and vgpu is None and not profile:
         found = [model for model in found if _fits(model, memory_bytes)]
     if len(found) != 1:

@@ -57,7 +57,7 @@ def spelled(cloud: str, instance_type: str) -> str:
 
 
 def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) -> Listing | None:
-    """The instance type in a region, or where its price is another's; `None` where it is not in the catalogue.
+    """The instance type in a region, or at another's price; `None` where the catalogue does not have it.
 
     Args:
         table: rows of the cloud at least.

@@ -10,7 +10,7 @@ from exporter.tariff.table import CatalogueError, Row
 NEOCLOUD: Final = "neocloud"
 
 MAGNITUDE: Final = 10
-"""A price so many times off the market is hardly meant: one of a month where an hour's belongs is 730 times."""
+"""A price so many times off the market is hardly meant: a month's where an hour's belongs is 730 times."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
-from typing import Final
 
 from exporter.tariff.table import CatalogueError, Row
 
-NOISE: Final = frozenset(
-    "amazon awq bf16 chat fast fp16 fp4 fp8 fw gguf google gptq hf instant instruct int4 int8 it latest maas "
-    "meta microsoft moonshot moonshotai mxfp4 nvfp4 nvidia openai quantized turbo v versatile zai".split()
+_NOISE = re.compile(
+    r"amazon|chat|fast|fw|google|hf|instant|instruct|it|latest|maas|meta|microsoft|moonshot|moonshotai|nvidia|"
+    r"openai|quantized|turbo|v|versatile|zai"
 )
 """Words that say how or by whom a model is served, not which it is."""
 
+_PRECISION = re.compile(r"\b((nv|mx|b)?(fp|f|int|q)\d+( k m)?|w\d+a\d+|awq|gptq|gguf|exl2)\b")
+
 _REVISION = re.compile(r"(-v?\d+)?:\d+$")
 """The end of Amazon's names: openai.gpt-oss-120b-1:0."""
+
+_BETWEEN = re.compile(r"[^a-z0-9.]+")
 
 _VERSION = re.compile(r"(?<=\d)p(?=\d)")
 """Fireworks writes 3.1 as 3p1."""
@@ -60,7 +63,8 @@ def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
 def words(model_name: str) -> tuple[str, ...]:
     """What a name says about the weights, in one spelling: Meta-Llama-3.1-8B-Instruct is llama 3 1 8b."""
     text = _REVISION.sub("", model_name.casefold()).rsplit("/", maxsplit=1)[-1]
-    found = (word for word in _WORD.findall(_VERSION.sub(".", text)) if word not in NOISE)
+    text = _PRECISION.sub(" ", _BETWEEN.sub(" ", _VERSION.sub(".", text)))
+    found = (word for word in _WORD.findall(text) if not _NOISE.fullmatch(word))
     # qwen.qwen3-32b: the maker's name, then the model's. Numbers may repeat: llama 3 3 70b.
     return tuple(word for word, run in groupby(found) for _ in (run if word.isdigit() else (word,)))
 

@@ -8,10 +8,23 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Final
 
-from exporter.readings import Gpu
+from exporter.readings import NOWHERE, Gpu, Place
+from exporter.tariff import quotes
 from exporter.tariff.calendar import Month
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
-from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Period, Rented
+from exporter.tariff.terms import (
+    Electricity,
+    Hardware,
+    HardwareMatch,
+    Listed,
+    Overhead,
+    Owned,
+    Period,
+    Rented,
+    Unmatched,
+)
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_YEAR,
@@ -36,11 +49,18 @@ PRICES_REMEMBERED: Final = 1024
 
 @dataclass(frozen=True)
 class Tariff:
-    """Prices of one host. The first hardware rule that matches a GPU prices it."""
+    """Prices of one host. The first hardware rule that matches a GPU prices it.
+
+    A GPU without a rule is estimated or unpriced, as `unmatched` says; `place` is where the host runs, as far
+    as it is known.
+    """
 
     host: str = ""
     hardware: tuple[Hardware, ...] = ()
     overheads: tuple[Overhead, ...] = ()
+    place: Place = NOWHERE
+    unmatched: Unmatched = "unpriced"
+    catalogue: Catalogue = CATALOGUE
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
@@ -63,12 +83,28 @@ class Tariff:
 
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         overheads = tuple(self._overheads(month, gpus_on_host))
-        rule = self._rule(gpu)
-        rates = None if rule is None else _hardware_rates(rule, at)
-        if rule is None or rates is None:
+        rule = self.rule(gpu)
+        rates = self._hardware_rates(rule, gpu, at)
+        if rates is None:
             return Price(overheads, None, priced=False)
-        energy = None if rule.energy is None else _energy_price(rule.energy, rule.source)
+        energy = None if rule is None or rule.energy is None else _energy_price(rule.energy, rule.source)
         return Price(rates + overheads, energy, priced=True)
+
+    def rule(self, gpu: Gpu) -> Hardware | None:
+        """The rule that prices a GPU, `None` where none matches it."""
+        for rule in self.hardware:
+            if _matches(rule.match, self.host, self.place, gpu):
+                return rule
+        return None
+
+    def quote(self, gpu: Gpu) -> Quote | NoQuote | None:
+        """What the catalogue says of a GPU; `None` where it is not asked, since the configuration decides."""
+        rule = self.rule(gpu)
+        if rule is None and self.unmatched == "estimate":
+            return quotes.of_unmatched(self.catalogue, self.place, gpu.gpu_model)
+        if rule is not None and isinstance(rule.terms, Listed):
+            return quotes.of_listed(self.catalogue, self.place, rule.terms)
+        return None
 
     def changes(self, start: Instant, end: Instant) -> Iterator[Instant]:
         """Instants strictly between two others at which some price of this tariff changes, in no order."""
@@ -81,11 +117,16 @@ class Tariff:
                 amount = picodollars(overhead.amount_dollars)
                 yield overhead.name, Rate(amount, _length(overhead.period, month))
 
-    def _rule(self, gpu: Gpu) -> Hardware | None:
-        for rule in self.hardware:
-            if _matches(rule.match, self.host, gpu):
-                return rule
-        return None
+    def _hardware_rates(
+        self, rule: Hardware | None, gpu: Gpu, at: Instant
+    ) -> tuple[ComponentRate, ...] | None:
+        """What the hardware itself accrues at an instant; `None` before its first price or its service."""
+        if rule is not None and isinstance(rule.terms, Rented):
+            return _rent(rule.terms, rule.source, at)
+        if rule is not None and isinstance(rule.terms, Owned):
+            return _ownership(rule.terms, rule.source, at)
+        quote = self.quote(gpu)
+        return _quoted(quote, rule) if isinstance(quote, Quote) else None
 
     def _overheads(self, month: Month, gpus_on_host: int) -> Iterator[ComponentRate]:
         for overhead in self.overheads:
@@ -112,11 +153,12 @@ def annuity_dollars_per_year(terms: Owned) -> Decimal:
         return (capital - residual * discount) * interest / (1 - discount)
 
 
-def _hardware_rates(rule: Hardware, at: Instant) -> tuple[ComponentRate, ...] | None:
-    """What the hardware itself accrues at an instant; `None` before its first price or its service."""
-    if isinstance(rule.terms, Rented):
-        return _rent(rule.terms, rule.source, at)
-    return _ownership(rule.terms, rule.source, at)
+def _quoted(quote: Quote, rule: Hardware | None) -> tuple[ComponentRate, ...]:
+    source = quote.source if rule is None else f"{rule.source}: {quote.source}"
+    always = rule is not None and isinstance(rule.terms, Listed) and rule.terms.billing == "always"
+    rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
+    provenance = Provenance(quote.price_basis, source, quote.as_of)
+    return (ComponentRate(RENT, rate, provenance, while_up=not always),)
 
 
 def _rent(terms: Rented, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
@@ -163,10 +205,10 @@ def _end_of_life(terms: Owned) -> Instant:
     return terms.in_service + _life(terms)
 
 
-def _changes(terms: Rented | Owned) -> Iterator[Instant]:
+def _changes(terms: Rented | Listed | Owned) -> Iterator[Instant]:
     if isinstance(terms, Rented):
         yield from (price.since for price in terms.prices if price.since is not None)
-    else:
+    elif isinstance(terms, Owned):
         yield terms.in_service
         yield _end_of_life(terms)
 
@@ -184,11 +226,16 @@ def _length(period: Period, month: Month) -> Nanoseconds:
     return NANOSECONDS_PER_YEAR
 
 
-def _matches(match: HardwareMatch, host: str, gpu: Gpu) -> bool:
+def _matches(match: HardwareMatch, host: str, place: Place, gpu: Gpu) -> bool:
+    # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
+    short = place.instance_type.removeprefix("Standard_")
     return (
         _covers(match.host, host)
         and _covers(match.gpu_model, gpu.gpu_model)
         and _covers(match.uuid, gpu.uuid)
+        and (_covers(match.instance_type, place.instance_type) or _covers(match.instance_type, short))
+        and _covers(match.lifecycle, place.lifecycle)
+        and _covers(match.region, place.region)
     )
 
 

@@ -12,6 +12,8 @@ from exporter.units import Instant
 Per = Literal["gpu", "host", "fleet"]
 Period = Literal["hour", "month", "year"]
 Billing = Literal["while_up", "always"]
+Unmatched = Literal["estimate", "unpriced"]
+DiscountOf = Literal["on_demand", "spot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,9 @@ class HardwareMatch:
     host: str | None = None
     gpu_model: str | None = None
     uuid: str | None = None
+    instance_type: str | None = None
+    lifecycle: str | None = None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,22 @@ class Rented:
     """
 
     prices: tuple[RentPrice, ...]
+    billing: Billing = "while_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Rented at a list price of the bundled catalogue, less a discount.
+
+    What is not given (`any`, empty) is the host's own. Without `discount_of` the price is the one of the
+    host's lifecycle: the spot price for spot, else on demand.
+    """
+
+    cloud: str = "any"
+    instance_type: str = ""
+    region: str = ""
+    discount_ratio: Decimal = Decimal(0)
+    discount_of: DiscountOf | None = None
     billing: Billing = "while_up"
 
 
@@ -79,7 +100,7 @@ class Hardware:
     """One rule of `hardware`: the first that matches a GPU prices it. `source` says where the rule stands."""
 
     match: HardwareMatch
-    terms: Rented | Owned
+    terms: Rented | Listed | Owned
     source: str
     energy: Electricity | None = None
 

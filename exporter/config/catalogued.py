@@ -1,0 +1,106 @@
+"""The keys of `rented` that take a list price from the bundled catalogue, and what can be known of them."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Final
+
+from exporter.config.schema import Block, Key
+from exporter.config.values import Choice, Label, Number
+from exporter.readings import Place
+from exporter.tariff import quotes
+from exporter.tariff.catalogue import CATALOGUE as BUNDLED
+from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.instances import CLOUDS
+from exporter.tariff.table import CatalogueError
+from exporter.tariff.terms import Billing, DiscountOf, HardwareMatch, Listed
+
+CATALOGUE: Final = Key(
+    "catalogue",
+    Choice((quotes.ANY, *CLOUDS)),
+    "Take the list price of the host's instance type from the bundled catalogue: of this cloud, or of any, "
+    "the one that the host says it is in.",
+)
+INSTANCE_TYPE: Final = Key(
+    "instance_type",
+    Label("instance type", exact=True),
+    "The instance type, where the host does not tell it; with catalogue only.",
+)
+REGION: Final = Key(
+    "region",
+    Label("region", exact=True),
+    "The region whose list price it is, where the host does not tell it; with catalogue only.",
+)
+DISCOUNT: Final = Key(
+    "discount_ratio",
+    Number("ratio", Decimal(1)),
+    "What your contract takes off the list price: 0.30 is 30 % less; with catalogue only.",
+)
+DISCOUNT_OF: Final[Key[DiscountOf]] = Key(
+    "discount_of",
+    Choice(("on_demand", "spot")),
+    "Which list price is meant; with catalogue only. Without it the one of the host's lifecycle, and with a "
+    "discount on_demand.",
+)
+
+WITH_CATALOGUE: Final = (INSTANCE_TYPE, REGION, DISCOUNT, DISCOUNT_OF)
+
+
+def go_with_catalogue(block: Block) -> bool:
+    """A rule: what only a list price has a use for stands beside `catalogue`."""
+    good = True
+    if CATALOGUE not in block and CATALOGUE.name not in block.meant:
+        for key in WITH_CATALOGUE:
+            if key in block:
+                block.refuse(key, "goes with catalogue only; remove it")
+                good = False
+    return good
+
+
+def listed(block: Block, billing: Billing) -> Listed:
+    """The terms of a block that has `catalogue`."""
+    discount = block.get(DISCOUNT)
+    return Listed(
+        cloud=block[CATALOGUE],
+        instance_type=block.get(INSTANCE_TYPE) or "",
+        region=block.get(REGION) or "",
+        discount_ratio=discount or Decimal(0),
+        discount_of=block.get(DISCOUNT_OF) or (None if discount is None else "on_demand"),
+        billing=billing,
+    )
+
+
+def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
+    """What is wrong with an instance type that the configuration itself names; `None` where nothing is.
+
+    A catalogue that is damaged is no fault of the configuration: the doctor tells it.
+    """
+    named = terms.instance_type or _exact(match.instance_type)
+    if not named:
+        return None
+    region = terms.region or _exact(match.region)
+    clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
+    try:
+        homes = [cloud for cloud in clouds if catalogue.instance(cloud, named, region) is not None]
+        if not homes:
+            return _no_such(named, clouds, catalogue)
+    except CatalogueError:
+        return None
+    lifecycle = _exact(match.lifecycle) if terms.discount_of is None else ""
+    place = Place(cloud=homes[0], instance_type=named, region=region, lifecycle=lifecycle)
+    quote = quotes.of_listed(catalogue, place, terms)
+    if isinstance(quote, quotes.NoQuote):
+        return f"the catalogue has no price: {quote.reason}; give dollars_per_host_hour and gpus_per_host"
+    return None
+
+
+def _no_such(named: str, clouds: Iterable[str], catalogue: Catalogue) -> str:
+    types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
+    alike = get_close_matches(named, types, n=1)
+    hint = f"did you mean {alike[0]}?" if alike else "give dollars_per_host_hour and gpus_per_host"
+    return f'"{named}" is not in the catalogue of {", ".join(clouds)}; {hint}'
+
+
+def _exact(pattern: str | None) -> str:
+    """A pattern that stands for one text only, empty where it does not."""
+    return "" if pattern is None or any(c in pattern for c in "*?[") else pattern

@@ -1,0 +1,151 @@
+"""What the doctor finds about prices: none, estimates, list prices, and prices that are hardly meant."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+
+from exporter.readings import GpuReading
+from exporter.reports.diagnosis import Finding, GpuLine, PriceLine
+from exporter.reports.plausibility import doubt
+from exporter.tariff.quotes import NoQuote, Quote
+from exporter.tariff.table import CatalogueError
+from exporter.tariff.tariff import RENT, Tariff
+from exporter.units import BYTES_PER_GIBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """One GPU with its price line and what the catalogue said."""
+
+    line: GpuLine
+    reading: GpuReading | None
+    quote: Quote | NoQuote | None
+    rent: PriceLine | None
+
+
+def price_findings(
+    tariff: Tariff, readings: Iterable[GpuReading], gpus: Iterable[GpuLine]
+) -> Iterator[Finding]:
+    """All of them, alike GPUs together."""
+    if damage := tariff.catalogue.damage():
+        yield Finding("warning", f"the bundled catalogue is damaged, install the package again: {damage}.")
+    told = {reading.gpu.uuid: reading for reading in readings}
+    priced = [_priced(tariff, line, told.get(line.uuid)) for line in gpus]
+    for alike in _groups(priced):
+        yield from _of_price(tariff, alike)
+    yield from _of_the_instance(tariff, priced)
+
+
+def _priced(tariff: Tariff, line: GpuLine, reading: GpuReading | None) -> _Priced:
+    rent = next((price for price in line.prices if price.component == RENT), None)
+    return _Priced(line, reading, None if reading is None else tariff.quote(reading.gpu), rent)
+
+
+def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
+    """GPUs of one model and one price, in the order of their first."""
+
+    def kind(gpu: _Priced) -> tuple[str, bool, str, float]:
+        rent = gpu.rent
+        source, hourly = ("", 0.0) if rent is None else (rent.source, rent.dollars_per_hour or 0.0)
+        return gpu.line.gpu_model, gpu.line.priced, source, hourly
+
+    order = {kind(gpu): number for number, gpu in reversed(list(enumerate(priced)))}
+    ordered = sorted(priced, key=lambda gpu: order[kind(gpu)])
+    for _, run in groupby(ordered, kind):
+        yield list(run)
+
+
+def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
+    first = alike[0]
+    model, rent, quote = first.line.gpu_model, first.rent, first.quote
+    counted = f"{len(alike)} x {model}"
+    one = len(alike) == 1
+    if not first.line.priced:
+        have, cost = ("has", "its cost is") if one else ("have", "their cost is")
+        why = f" The catalogue does not help: {quote.reason}." if isinstance(quote, NoQuote) else ""
+        yield Finding(
+            "error",
+            f"{counted} {have} no price on host {tariff.host}: {cost} absent.{why} Add:\n    {_line(model)}",
+        )
+    elif isinstance(quote, Quote) and rent is not None:
+        yield from _of_quote(tariff, alike, quote, rent)
+    elif rent is not None and rent.dollars_per_hour == 0:
+        be = "costs" if one else "cost"
+        yield Finding("note", f"{counted} {be} 0 dollars per hour by {rent.source}: metered, never charged.")
+    elif rent is not None and rent.dollars_per_hour is not None:
+        hourly = Decimal(repr(rent.dollars_per_hour))
+        if doubted := doubt(tariff.catalogue, model, hourly):
+            yield Finding(
+                "warning", f"{counted}: {hourly:f} dollars per GPU-hour by {rent.source} is {doubted}."
+            )
+
+
+def _of_quote(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:
+    """A price that nobody wrote down, and the line that would replace it."""
+    model = alike[0].line.gpu_model
+    counted = f"{len(alike)} x {model} {'is' if len(alike) == 1 else 'are'}"
+    price = f"{rent.dollars_per_hour or 0.0:.6g} dollars per GPU-hour, {quote.source}, of {quote.as_of}"
+    caveat = f" {quote.caveat[0].upper()}{quote.caveat[1:]}." if quote.caveat else ""
+    if quote.price_basis == "estimate":
+        yield Finding(
+            "warning",
+            f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n    {_line(model)}",
+        )
+        yield from _of_memory(tariff, alike, quote)
+    elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
+        place = tariff.place
+        yield Finding(
+            "note",
+            f"{counted} priced by a list price: {price}.{caveat} If you pay less, write:\n"
+            f'    hardware: [{{match: {{instance_type: "{place.instance_type}"}}, '
+            f"rented: {{catalogue: {place.cloud}, discount_ratio: RATIO}}}}]",
+        )
+
+
+def _of_memory(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iterator[Finding]:
+    """A slice of a GPU keeps its name: the estimate is of a whole one."""
+    reading = alike[0].reading
+    if quote.instance_gpu or reading is None or reading.memory_total_bytes is None:
+        return
+    try:
+        fits = tariff.catalogue.gpu(reading.gpu.gpu_model, reading.memory_total_bytes) is not None
+    except CatalogueError:
+        return
+    if not fits:
+        gibibytes = reading.memory_total_bytes / BYTES_PER_GIBIBYTE
+        yield Finding(
+            "warning",
+            f"{reading.gpu.gpu_model} shows {gibibytes:.1f} GiB of memory, which is not that of the model: "
+            "the estimate is of a whole one.",
+        )
+
+
+def _of_the_instance(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]:
+    """An instance type that is not what this host shows."""
+    seen = [gpu for gpu in priced if isinstance(gpu.quote, Quote) and gpu.quote.instance_gpu]
+    if not seen:
+        return
+    quote = seen[0].quote
+    assert isinstance(quote, Quote)  # noqa: S101  # chosen so above
+    if quote.devices != len(priced):
+        yield Finding(
+            "warning",
+            f"the instance has {quote.devices} GPUs by the catalogue, this host shows {len(priced)}: each is "
+            f"charged 1/{quote.devices} of its price.",
+        )
+    for model in dict.fromkeys(gpu.line.gpu_model for gpu in seen):
+        try:
+            known = tariff.catalogue.gpu(model)
+        except CatalogueError:
+            return
+        if known is not None and known.model.gpu_model != quote.instance_gpu:
+            yield Finding(
+                "warning",
+                f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "
+                f"is it a {tariff.place.instance_type}?",
+            )
+
+
+def _line(model: str) -> str:
+    return f'hardware: [{{match: {{gpu_model: "{model}"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]'
