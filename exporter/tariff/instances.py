@@ -83,8 +83,8 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     if here.startswith(ELSEWHERE):
         row = next(iter(found.values()))
         return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
-    # One type of a cloud lives in few regions: the nearest thing to a reference is then any of them.
-    stand_in = next((name for name in REFERENCE.get(cloud, ()) if name in found), min(found))
+    common = [name for name in found if not name.startswith(ELSEWHERE)] or list(found)
+    stand_in = next((name for name in REFERENCE.get(cloud, ()) if name in found), min(common))
     return _listing(found[stand_in], fallback=True)
 
 

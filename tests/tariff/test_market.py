@@ -1,0 +1,108 @@
+"""What an unknown GPU is estimated at, and which prices are hardly meant."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.market import market
+from exporter.tariff.table import COLUMNS, Row
+
+
+def rows(*lines: str) -> list[Row]:
+    return [Row(COLUMNS["market.csv"], line.split(","), "market.csv") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "dollars", "vendors"),
+    [
+        # GPU clouds 3.49, 3.85, 3.90, 3.99: (3.85 + 3.90) / 2
+        ("H100-SXM5-80GB", "3.875", {"crusoe", "lambda", "nebius", "runpod"}),
+        # 4.29, 4.50, 4.59
+        ("H200-SXM-141GB", "4.5", {"crusoe", "nebius", "runpod"}),
+        # 1.59, 1.95, 2.79
+        ("A100-SXM4-80GB", "1.95", {"crusoe", "lambda", "runpod"}),
+        # no GPU cloud is known: aws 0.8048, gcp 0.70683
+        ("L4", "0.70683", {"gcp"}),
+        # aws 0.526 and azure 0.526: one of them
+        ("T4", "0.526", {"aws"}),
+    ],
+)
+def test_an_unknown_gpu_is_estimated_at_the_median_of_gpu_clouds(
+    name: str, dollars: str, vendors: set[str]
+) -> None:
+    """Where none is known, at the lowest price of a large cloud."""
+    found = CATALOGUE.market(name)
+
+    assert found is not None
+    assert (Decimal(dollars), vendors) == (found.dollars, set(found.vendors))
+
+
+def test_a_model_that_nobody_lets_has_no_market() -> None:
+    """Desktop cards but one, boxes, cards for China."""
+    for name in ("RTX-3090", "GB10", "JETSON-THOR", "H20-96GB", "RTX-4090-D", "no such"):
+        assert CATALOGUE.market(name) is None
+
+
+def test_the_median_of_two_is_between_them() -> None:
+    """And of one it is that one."""
+    two = rows("X,a,1,neocloud,,s", "X,b,2,neocloud,,s", "Y,a,9,neocloud,,s", "X,c,7,hyperscaler,,s")
+    found = market(two, "X")
+
+    assert found is not None
+    assert (found.dollars, found.low, found.high) == (Decimal("1.5"), Decimal(1), Decimal(7))
+    one = market(two, "Y")
+    assert one is not None
+    assert one.dollars == 9
+
+
+@pytest.mark.parametrize(
+    ("price", "far"),
+    [
+        ("0", False),  # a choice, not a mistake
+        ("0.348", True),  # below 3.49 / 10
+        ("0.349", False),
+        ("2.5", False),
+        ("110.6125", False),  # 10 x 11.06125
+        ("110.7", True),
+        ("1825", True),  # 2.50 an hour x 730
+    ],
+)
+def test_a_price_ten_times_off_the_market_is_far_off(price: str, far: bool) -> None:  # noqa: FBT001  # a column
+    """H100: 3.49 to 11.06125 dollars."""
+    found = CATALOGUE.market("H100-SXM5-80GB")
+
+    assert found is not None
+    assert found.far_off(Decimal(price)) is far
+
+
+@pytest.mark.parametrize(
+    ("model", "profile", "memory_gib", "share", "most"),
+    [
+        # compute 1/7 = 0.1429, memory 5/40 = 0.125
+        ("A100-SXM4-40GB", "1g.5gb", 40, Fraction(1, 7), 7),
+        # compute 1/7, memory 10/40
+        ("A100-SXM4-40GB", "1g.10gb", 40, Fraction(1, 4), 4),
+        ("A100-SXM4-40GB", "7g.40gb", 40, Fraction(1), 1),
+        ("H100-SXM5-80GB", "3g.40gb", 80, Fraction(1, 2), 2),
+        # A30 and RTX PRO 6000 have four slices
+        ("A30", "1g.6gb", 24, Fraction(1, 4), 4),
+        ("RTX-PRO-6000-SE", "2g.48gb+gfx", 96, Fraction(1, 2), 2),
+        ("H200-SXM-141GB", "1g.18gb", 141, Fraction(1, 7), None),
+    ],
+)
+def test_a_mig_profile_is_the_larger_of_compute_and_memory(
+    model: str, profile: str, memory_gib: int, share: Fraction, most: int | None
+) -> None:
+    """Over seven slices, or four."""
+    found = CATALOGUE.mig_profile(model, profile)
+
+    assert found is not None
+    assert (share, most) == (found.share(Fraction(memory_gib)), found.most)
+
+
+def test_another_model_has_not_the_profile() -> None:
+    """An L4 has none at all."""
+    assert CATALOGUE.mig_profile("L4", "1g.5gb") is None
+    assert CATALOGUE.mig_profile("H100-SXM5-80GB", "1g.5gb") is None
