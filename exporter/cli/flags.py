@@ -75,7 +75,7 @@ def config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
         type=Path,
         required=required,
         metavar="FILE",
-        help="configuration in YAML; without one, GPUs are metered and unpriced",
+        help="configuration in YAML; without one, prices are estimates of the bundled catalogue",
     )
 
 

@@ -96,8 +96,8 @@ def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED)
 
 def _no_such(named: str, clouds: Iterable[str], catalogue: Catalogue) -> str:
     types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
-    alike = get_close_matches(named, types, n=1)
-    hint = f"did you mean {alike[0]}?" if alike else "give dollars_per_host_hour and gpus_per_host"
+    alike = get_close_matches(named, types, n=2)
+    hint = f"did you mean {' or '.join(alike)}?" if alike else "give dollars_per_host_hour and gpus_per_host"
     return f'"{named}" is not in the catalogue of {", ".join(clouds)}; {hint}'
 
 

@@ -10,6 +10,7 @@ from difflib import SequenceMatcher
 from typing import Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from exporter.config.currency import in_dollars
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.problems import BrokenError, Place, Problems, RefusedError, shown
 
@@ -140,6 +141,8 @@ class Table(Generic[T_co]):
                 good = False
                 best = nearest(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
+                if meant := in_dollars(name, names):
+                    best, hint = meant, f"amounts are in dollars only: convert it, and write {meant}"
                 if number := _cut_by_a_comma(block.node, name):
                     hint = f"if {number} is one number, write it with a point: {number.replace(',', '.')}"
                 block.meant.update([best] if best else [])

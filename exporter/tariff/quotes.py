@@ -20,7 +20,10 @@ ANY: Final = "any"
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """An hour of `devices` GPUs together. `source` says in words which price it is; `as_of` is its date.
+    """An hour of `devices` GPUs together.
+
+    `source` says in words which price it is, as a label may say it, and by which of the catalogue's sources;
+    `as_of` is its date.
 
     `caveat` is what to know about it beyond that, empty where there is nothing. `instance_gpu` is the model
     that the catalogue says the instance has; empty for a market price.
@@ -102,9 +105,15 @@ def _quote(
     if terms.discount_ratio:
         words.append(f"less {_percent(terms.discount_ratio)} %")
         price *= 1 - terms.discount_ratio
-    name, as_of = catalogue.source(listing.source)
+    _, as_of = catalogue.source(listing.source)
     return Quote(
-        price, listing.devices, basis, f"{' '.join(words)} ({name})", as_of, caveat, listing.gpu_model
+        price,
+        listing.devices,
+        basis,
+        f"{' '.join(words)} ({listing.source})",
+        as_of,
+        caveat,
+        listing.gpu_model,
     )
 
 

@@ -41,7 +41,11 @@ def test_the_defaults_are_ok() -> None:
 
     assert status == 0
     assert text.startswith("ok: defaults\ninterval: 10 s\ntime zone: UTC\n")
-    assert "hardware: no rule: no GPU has a price\n" in text
+    assert (
+        "hardware: no rule\n"
+        "hardware that no rule matches: list price of its instance type, else market price of its model, "
+        "marked as an estimate\n"
+    ) in text
     assert "fleet: 27000 dollars per month for everything\n" in text
 
 
@@ -49,8 +53,20 @@ def warnings(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("warning: ")]
 
 
-@pytest.mark.parametrize("content", ["", "# nothing yet\n", "interval: 10s\n"])
-def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content: str) -> None:
+LISTED = "no hardware is given: prices are list prices and estimates of the bundled catalogue"
+NOTHING = "no hardware is given: nothing is priced, and the cost of every GPU is absent"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", LISTED),
+        ("# nothing yet\n", LISTED),
+        ("interval: 10s\n", LISTED),
+        ("unmatched_hardware: unpriced\n", NOTHING),
+    ],
+)
+def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content: str, told: str) -> None:
     """It can be served, so the status is 0; nobody means it, so it is said."""
     path = tmp_path / "ice.yaml"
     path.write_text(content)
@@ -58,7 +74,7 @@ def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content:
 
     assert status == 0
     assert warnings(text) == [
-        "warning: no hardware is given: nothing is priced, and the cost of every GPU is absent",
+        f"warning: {told}",
         "warning: no server is configured: the money of every GPU is unallocated",
     ]
 
@@ -120,6 +136,108 @@ def test_a_budget_of_a_product_that_nobody_has(tmp_path: Path, product: str, hin
         f"nothing is spent from it; {hint}"
     )
     assert (status, warnings(text)) == (0, [said])
+
+
+def test_rules_by_list_price_are_told_in_words() -> None:
+    """Cloud, instance type, region, which price, and the discount; what matches them, too."""
+    status, text = check_config(CONFIGS / "good-catalogue.yaml")
+
+    assert status == 0
+    assert [line.strip() for line in text.splitlines() if line.startswith("  hardware[")] == [
+        (
+            "hardware[0].rented: host any, model any, UUID any, instance type p5.48xlarge, lifecycle spot: "
+            "rented, list price of its instance type at aws, on demand, less 30 %; power is in the rent"
+        ),
+        (
+            "hardware[1].rented: host any, model any, UUID any, instance type Standard_ND*, region "
+            "westeurope: "
+            "rented, list price of its instance type at azure, on demand, less 15 %; power is in the rent"
+        ),
+        (
+            "hardware[2].rented: host gke-*, model any, UUID any: rented, list price of a3-highgpu-8g at "
+            "gcp, "
+            "region us-central1, spot; power is in the rent"
+        ),
+        (
+            "hardware[3].rented: host bare-*, model *H100*, UUID any: rented, list price of BM.GPU.H100.8 at "
+            "the host's cloud; power is in the rent"
+        ),
+        (
+            "hardware[4].rented: host any, model any, UUID any, instance type p5e.48xlarge, lifecycle *: "
+            "rented, 39.8 dollars per hour of 8 GPUs; power is in the rent"
+        ),
+        (
+            "hardware[5].rented: host any, model any, UUID any: rented, list price of its instance type at "
+            "the host's cloud; power is in the rent"
+        ),
+    ]
+    assert "hardware that no rule matches: has no price, and its cost is absent\n" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        # 2.50 x 730 = 1825
+        (
+            '{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 1825}}',
+            [
+                (
+                    "warning: hardware[0].rented: 1825 dollars per GPU-hour is more than ten times the list "
+                    "prices "
+                    "that are known (3.49 to 11.06125 dollars for H100-SXM5-80GB): is it the price of a "
+                    "month? "
+                    "That is 2.5000 dollars per hour"
+                )
+            ],
+        ),
+        (
+            (
+                '{match: {gpu_model: "NVIDIA L4"}, rented: {prices: [{from: 2026-01-01, '
+                "dollars_per_gpu_hour: 0.7},"
+                " {from: 2026-06-01, dollars_per_gpu_hour: 0.007}]}}"
+            ),
+            [
+                (
+                    "warning: hardware[0].rented: 0.007 dollars per GPU-hour from 2026-06-01 is less than a "
+                    "tenth "
+                    "of the list prices that are known (0.70683 to 0.8048 dollars for L4): check its unit"
+                )
+            ],
+        ),
+        # 2000 / 8 = 250; over 730 hours that is 0.34, less than a tenth of 3.49
+        (
+            '{match: {gpu_model: "*H100*"}, rented: {dollars_per_host_hour: 2000, gpus_per_host: 8}}',
+            [
+                (
+                    "warning: hardware[0].rented: 250 dollars per GPU-hour is more than ten times the list "
+                    "prices "
+                    "that are known (3.49 to 11.06125 dollars for H100-SXM5-80GB): check its unit"
+                )
+            ],
+        ),
+        ('{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2.5}}', []),
+        (
+            '{match: {gpu_model: "*A100*"}, rented: {dollars_per_gpu_hour: 1825}}',
+            [],
+        ),  # which one
+        ("{rented: {dollars_per_gpu_hour: 1825}}", []),  # of whatever GPU
+        ("{match: {uuid: GPU-5}, rented: {dollars_per_gpu_hour: 0}}", []),  # taken out
+        (
+            '{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 0}}',
+            ["warning: hardware[0].rented: the price is 0: what it matches is metered and never charged"],
+        ),
+    ],
+)
+def test_a_price_that_is_hardly_meant_is_told(tmp_path: Path, rule: str, told: list[str]) -> None:
+    """It is taken all the same: a warning, status 0."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(
+        f'hardware: [{rule}]\nservers: [{{name: chat, url: "http://127.0.0.1:8000", gpus: all}}]\n'
+    )
+    status, text = check_config(path)
+
+    assert status == 0
+    assert warnings(text) == told
 
 
 def test_a_bad_file_is_refused_with_its_problems(tmp_path: Path) -> None:

@@ -215,4 +215,5 @@ def test_json_carries_the_same_and_its_status() -> None:
         "source": "hardware[0].rented",
         "as_of": "2026-01-01",
         "note": "",
+        "price_basis": "configured",
     }

@@ -40,7 +40,7 @@ def test_every_row_names_a_source_with_a_date_and_a_clear_licence() -> None:
     assert set(sources) == used
     for row in sources.values():
         assert row["licence"] in LICENCES
-        assert date.fromisoformat(f"{row['as_of']}-01"[:10]) <= date(2026, 11, 24)
+        assert date.fromisoformat(f"{row['as_of']}-01"[:10]) <= date(2026, 11, 25)
         assert row["name"]
 
 
@@ -64,7 +64,7 @@ def test_counts_are_whole_or_the_part_of_one() -> None:
 
 
 def test_no_price_is_of_another_tariff() -> None:
-    """A region far below the type's others was a commitment's price, and a spot price is below on demand's."""
+    """A region far below the others of its type was a commitment's; spot is below on demand."""
     prices: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
     for row in INSTANCES:
         if row["on_demand"]:

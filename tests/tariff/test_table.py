@@ -30,8 +30,10 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
         (
             "instances.csv",
             "cloud,type\naws,p5\n",
-            "instances.csv begins with 'cloud,type', not with "
-            "'cloud,instance_type,gpu_model,gpus,region,on_demand,spot,source'",
+            (
+                "instances.csv begins with 'cloud,type', not with "
+                "'cloud,instance_type,gpu_model,gpus,region,on_demand,spot,source'"
+            ),
         ),
         (
             "instances.csv",

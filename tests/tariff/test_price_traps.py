@@ -1,0 +1,222 @@
+"""The traps of price catalogues, each by its name: what misleads others has an answer here."""
+
+import csv
+from decimal import Decimal
+
+import pytest
+
+from exporter.readings import Gpu, Place
+from exporter.tariff import quotes
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.quotes import NoQuote, Quote
+from exporter.tariff.table import BUNDLED
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Listed
+
+NVML = "NVIDIA H100 80GB HBM3"
+
+
+def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **told: str) -> Quote:
+    """The quote of a GPU on a host in a place."""
+    place = Place(cloud=cloud, instance_type=instance_type, **told)
+    found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", gpu))
+    assert isinstance(found, Quote)
+    return found
+
+
+def hourly(found: Quote) -> Decimal:
+    return found.dollars_per_hour / found.devices
+
+
+def test_trap_1_a_total_of_google_contains_the_gpu() -> None:
+    """a2-highgpu-1g: 0.73948 for the machine alone + 2.93391 for its A100 = 3.67339."""
+    found = quote("a2-highgpu-1g", "gcp", region="us-central1")
+
+    assert hourly(found) == Decimal("0.73948") + Decimal("2.93391")
+
+
+def test_trap_2_no_commitment_price_stands_for_on_demand() -> None:
+    """1.8462 for an A100-80GB and 36.60 for eight H200 were such; the totals are 5.0688 and absent."""
+    assert hourly(quote("a2-ultragpu-1g", "gcp", region="us-central1")) > 5
+    with (BUNDLED / "instances.csv").open(newline="") as lines:
+        sources = {row["source"] for row in csv.DictReader(lines) if row["cloud"] == "gcp"}
+    assert sources == {"cyclenerd-gcp"}
+
+
+def test_trap_3_a_gpu_is_priced_where_it_is_sold() -> None:
+    """a3-megagpu-8g is not sold in us-central1: the price of a region where it is, and that is said."""
+    found = quote("a3-megagpu-8g", "gcp", region="us-central1")
+
+    assert found.source.startswith("gcp a3-megagpu-8g us-east4 on demand for want of us-central1 (")
+    assert found.caveat == "the price of us-east4 stands in for us-central1"
+
+
+def test_trap_4_spot_is_an_estimate_and_unknown_spot_is_not_zero() -> None:
+    """Google's is bundled with its date; of Amazon's nothing is, and the list price bounds it."""
+    google = quote("a3-highgpu-8g", "gcp", region="us-central1", lifecycle="spot")
+    amazon = quote("p5.48xlarge", region="us-east-1", lifecycle="spot")
+
+    assert (google.price_basis, google.dollars_per_hour) == ("estimate", Decimal("50.60954"))
+    assert google.as_of == "2026-07-30"
+    assert google.caveat == "a spot price changes by the hour"
+    assert (amazon.price_basis, amazon.dollars_per_hour) == ("estimate", Decimal("55.04"))
+    assert "on demand, the most that spot may cost" in amazon.source
+    assert amazon.caveat == "it has no spot price of this instance type"
+
+
+def test_trap_5_what_is_sold_in_blocks_has_no_list_price() -> None:
+    """p5e.48xlarge is known, without a price on demand: its GPU's market price, as an estimate."""
+    found = quote("p5e.48xlarge", gpu="NVIDIA H200", region="us-west-2")
+
+    assert (found.price_basis, found.dollars_per_hour, found.devices) == ("estimate", Decimal("4.5"), 1)
+    assert found.caveat == (
+        "the catalogue does not help: it lists aws p5e.48xlarge in us-west-2 without a price on demand"
+    )
+
+
+def test_trap_5_china_is_not_priced_in_dollars() -> None:
+    """Its list is in yuan; no other region stands in, and the GPU is estimated."""
+    found = quote("p4d.24xlarge", gpu="NVIDIA A100-SXM4-40GB", region="cn-northwest-1")
+
+    assert (found.price_basis, found.devices) == ("estimate", 1)
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "before", "now"),
+    [("p4d.24xlarge", "32.7726", "21.957642"), ("p5.48xlarge", "98.32", "55.04")],
+)
+def test_trap_6_the_prices_are_those_after_the_cut_of_june_2025(
+    instance_type: str, before: str, now: str
+) -> None:
+    """An older catalogue is 49 to 79 % too dear, in every region."""
+    ratio = Decimal(now) / Decimal(before)
+    for region in ("us-east-1", "us-west-2", "ap-northeast-1"):
+        listing = CATALOGUE.instance("aws", instance_type, region)
+        assert listing is not None
+        assert listing.on_demand is not None
+        assert listing.on_demand < Decimal(before)
+        assert listing.on_demand / Decimal(before) < ratio * Decimal("1.5")
+    assert quote(instance_type, region="us-east-1").dollars_per_hour == Decimal(now)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "instance_type", "gpu", "region", "part", "dollars"),
+    [
+        ("aws", "g6f.large", "NVIDIA L4", "us-east-1", "1/8", "0.202"),
+        ("aws", "g6f.2xlarge", "NVIDIA L4", "us-east-1", "1/4", "0.475"),
+        ("gcp", "g4-standard-12", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "us-central1", "1/4", None),
+        ("azure", "Standard_NV6ads_A10_v5", "NVIDIA A10-4Q", "eastus", "1/6", "0.454"),
+    ],
+)
+def test_trap_7_a_slice_of_a_gpu_costs_what_its_instance_costs(
+    cloud: str, instance_type: str, gpu: str, region: str, part: str, dollars: str | None
+) -> None:
+    """NVML shows one device; the price is not divided by a count of 0, nor multiplied to a whole GPU."""
+    listing = CATALOGUE.instance(cloud, instance_type, region)
+    found = quote(instance_type, cloud, gpu, region=region)
+
+    assert listing is not None
+    assert part == str(listing.gpus)
+    assert found.devices == 1
+    assert found.dollars_per_hour == (listing.on_demand if dollars is None else Decimal(dollars))
+
+
+def test_trap_8_azure_is_spelled_in_two_ways_and_some_sizes_have_no_real_quote() -> None:
+    """ND128isr_NDR_GB200_v6 is listed at 27 to 54 dollars per GPU: not taken. NC40ads is an H100 NVL."""
+    with_prefix = quote("Standard_NC40ads_H100_v5", "azure", region="eastus")
+    assert with_prefix == quote("nc40ads_h100_v5", "azure", region="eastus")
+    assert with_prefix.instance_gpu == "H100-NVL-94GB"
+    gb200 = quote("Standard_ND128isr_NDR_GB200_v6", "azure", "NVIDIA GB200", region="eastus")
+    assert (gb200.price_basis, gb200.dollars_per_hour) == ("estimate", Decimal(16))
+
+
+def test_trap_9_the_same_gpu_in_another_box_has_another_price() -> None:
+    """g5.xlarge and g5.16xlarge have one A10G each, at 1.006 and 4.096 dollars: never averaged."""
+    for name, dollars in (("g5.xlarge", "1.006"), ("g5.16xlarge", "4.096")):
+        assert hourly(quote(name, gpu="NVIDIA A10G", region="us-east-1")) == Decimal(dollars)
+
+
+def test_trap_10_oracle_prices_gpus_alike_in_all_regions() -> None:
+    """10 dollars per GPU-hour x 8; preemptible half of it, where it is offered."""
+    for region in ("us-phoenix-1", "phx", ""):
+        found = quote("BM.GPU.H100.8", "oci", region=region)
+        assert (found.dollars_per_hour, found.devices, found.caveat) == (Decimal(80), 8, "")
+    spot = quote("VM.GPU3.1", "oci", "Tesla V100-SXM2-16GB", lifecycle="spot")
+    assert (spot.dollars_per_hour, spot.price_basis) == (Decimal("1.475"), "estimate")
+
+
+def test_trap_11_memory_of_a_node_is_not_taken_for_a_gpus() -> None:
+    """Models and counts come from names of types; each listed GPU's memory is one board's."""
+    for name in ("p5.48xlarge", "g6e.12xlarge"):
+        listing = CATALOGUE.instance("aws", name, "us-east-1")
+        assert listing is not None
+        with (BUNDLED / "gpu_models.csv").open(newline="") as lines:
+            memory = {row["gpu_model"]: row["memory_gib"] for row in csv.DictReader(lines)}
+        assert int(memory[listing.gpu_model]) in {48, 80}
+
+
+@pytest.mark.parametrize(
+    ("name", "dollars"),
+    [
+        ("NVIDIA GH200 480GB", "2.29"),  # 96 GB of HBM; 480 is the processor's memory
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "3.36312"),
+        ("NVIDIA A100", None),
+        ("Quadro RTX 6000", None),
+        ("NVIDIA RTX 6000 Ada Generation", None),
+        ("NVIDIA GeForce RTX 4090", "0.74"),
+        ("NVIDIA GeForce RTX 4090 D", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GB10", None),
+        ("NVIDIA Thor", None),
+    ],
+)
+def test_trap_12_a_name_that_misleads_takes_nobody_elses_price(name: str, dollars: str | None) -> None:
+    """Its own, or none."""
+    found = quotes.of_model(CATALOGUE, name)
+
+    assert dollars is None or isinstance(found, Quote)
+    assert (dollars and Decimal(dollars)) == (found.dollars_per_hour if isinstance(found, Quote) else None)
+
+
+def test_trap_13_a_commitment_is_not_in_the_list_and_is_written_as_a_discount() -> None:
+    """a2-highgpu-1g for one year is 37 % less: 3.67339 x 0.63 = 2.3142357; reserved is an estimate."""
+    place = Place(cloud="gcp", instance_type="a2-highgpu-1g", region="us-central1", lifecycle="reserved")
+    told = quotes.of_listed(
+        CATALOGUE, place, Listed("gcp", discount_ratio=Decimal("0.37"), discount_of="on_demand")
+    )
+    untold = quotes.of_listed(CATALOGUE, place, Listed())
+
+    assert isinstance(told, Quote)
+    assert (told.dollars_per_hour, told.price_basis) == (Decimal("2.3142357"), "catalogue")
+    assert "on demand less 37 %" in told.source
+    assert isinstance(untold, Quote)
+    assert (untold.dollars_per_hour, untold.price_basis) == (Decimal("3.67339"), "estimate")
+    assert untold.caveat == "what reserved capacity costs is in no list"
+
+
+def test_trap_14_seven_slices_do_not_sum_to_the_card_by_memory() -> None:
+    """7 x 1g.5gb are 35 of 40 GB, and by compute the whole; 4 x 1g.10gb are 4/7 by compute alone."""
+    small = CATALOGUE.mig_profile("A100-SXM4-40GB", "1g.5gb")
+    large = CATALOGUE.mig_profile("A100-SXM4-40GB", "1g.10gb")
+
+    assert small is not None
+    assert large is not None
+    assert 7 * small.memory_gb == 35
+    assert 7 * small.share(large.memory_gb * 4) == 1
+    assert 4 * large.share(large.memory_gb * 4) == 1
+    assert 4 * large.compute < 1
+
+
+def test_trap_15_a_shared_label_is_still_one_gpu() -> None:
+    """Time slicing hangs -SHARED on the name, and the price is that of the whole."""
+    assert quotes.of_model(CATALOGUE, "NVIDIA-A10G-SHARED") == quotes.of_model(CATALOGUE, "NVIDIA A10G")
+
+
+def test_no_trap_an_unknown_gpu_and_an_unknown_instance_have_no_price() -> None:
+    """Both reasons are told."""
+    place = Place(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
+    found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
+
+    assert found == NoQuote(
+        "it does not have the aws instance type p9.48xlarge; it knows no GPU by the name NVIDIA R100"
+    )

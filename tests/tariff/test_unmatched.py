@@ -1,0 +1,231 @@
+"""Which price a GPU has that nobody priced, and one that is priced by the list: from where, and of when."""
+
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.readings import LABEL_CHARACTERS, NOWHERE, Gpu, Place
+from exporter.tariff import quotes
+from exporter.tariff.calendar import month_of
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.quotes import NoQuote, Quote
+from exporter.tariff.rate import Price, Provenance
+from exporter.tariff.table import BUNDLED, rows
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Rented, RentPrice
+
+HOUR = 3600 * 10**9
+NOW = 1_795_564_800 * 10**9
+MONTH = month_of(NOW, ZoneInfo("UTC"))
+H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
+P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
+
+
+def rule(terms: Any, **match: str) -> Hardware:
+    return Hardware(HardwareMatch(**match), terms, "hardware[0].rented")
+
+
+def price(tariff: Tariff, gpu: Gpu = H100) -> Price:
+    return tariff.price(gpu, NOW, MONTH, 8)
+
+
+def rent(found: Price) -> Fraction:
+    (rate,) = (rate for rate in found.rates if rate.component == "rent")
+    return Fraction(rate.rate.amount, 10**12) * Fraction(HOUR, rate.rate.period)
+
+
+def origin(found: Price) -> Provenance:
+    return found.rates[0].provenance
+
+
+def test_configuration_comes_before_the_catalogue() -> None:
+    """Whatever the instance is known to cost."""
+    own = rule(Rented((RentPrice(Decimal("2.50")),)))
+    found = price(Tariff("h", (own,), place=P5, unmatched="estimate"))
+
+    assert rent(found) == Fraction("2.50")
+    assert origin(found).price_basis == "configured"
+
+
+def test_a_known_instance_has_its_list_price_divided_by_the_gpus_that_it_has() -> None:
+    """55.04 / 8 = 6.88 dollars, also where NVML shows four of them."""
+    found = Tariff("h", place=P5, unmatched="estimate").price(H100, NOW, MONTH, 4)
+
+    assert rent(found) == Fraction("6.88")
+    assert found.priced
+    assert found.rates[0].while_up
+    assert found.energy is None
+    assert origin(found) == Provenance(
+        "catalogue",
+        "aws p5.48xlarge us-east-1 on demand (karpenter-aws)",
+        "2026-07-20",
+    )
+
+
+def test_a_region_that_is_not_listed_is_said() -> None:
+    """The price is still a list price."""
+    found = price(Tariff("h", place=replace(P5, region="xx-west-1"), unmatched="estimate"))
+
+    assert origin(found).price_basis == "catalogue"
+    assert "us-east-1 on demand for want of xx-west-1 (" in origin(found).source
+
+
+def test_an_unknown_region_is_said() -> None:
+    """Nobody told one."""
+    found = price(Tariff("h", place=replace(P5, region=""), unmatched="estimate"))
+
+    assert "us-east-1 on demand region unknown (" in origin(found).source
+
+
+def test_a_gpu_of_no_known_instance_has_its_market_price_as_an_estimate() -> None:
+    """(3.85 + 3.90) / 2 = 3.875 dollars for an H100."""
+    found = price(Tariff("h", unmatched="estimate"))
+
+    assert rent(found) == Fraction("3.875")
+    assert origin(found) == Provenance(
+        "estimate", "median list price of H100-SXM5-80GB at crusoe, lambda, nebius, runpod", "2026-09-25"
+    )
+
+
+def test_a_vgpu_is_estimated_by_its_part_of_the_memory() -> None:
+    """An A10-4Q is a sixth of 1.29 dollars."""
+    found = price(Tariff("h", unmatched="estimate"), Gpu("GPU-a", "NVIDIA A10-4Q"))
+
+    assert rent(found) == Fraction("1.29") / 6
+    assert origin(found).source == "lowest list price of A10 at lambda, 1/6 of it by memory"
+
+
+def test_an_estimate_can_be_switched_off() -> None:
+    """Unpriced then, also where the instance is known: nobody asked for a list price."""
+    storage = Overhead("storage", Decimal(8), "hour", "host", "overheads[0]")
+    found = price(Tariff("h", (), (storage,), place=P5, unmatched="unpriced"))
+
+    assert not found.priced
+    assert [rate.component for rate in found.rates] == ["storage"]
+    assert Tariff("h", place=P5).quote(H100) is None
+
+
+def test_a_rule_takes_the_list_price_less_its_discount() -> None:
+    """55.04 x (1 - 0.30) / 8 = 4.816 dollars; a commitment is paid always."""
+    terms = Listed("aws", discount_ratio=Decimal("0.30"), discount_of="on_demand", billing="always")
+    tariff = Tariff("h", (rule(terms, instance_type="p5.*", lifecycle="spot"),), place=P5)
+    assert not price(tariff).priced  # this host is not spot
+    found = price(replace(tariff, place=replace(P5, lifecycle="spot")))
+
+    assert rent(found) == Fraction("4.816")
+    assert not found.rates[0].while_up
+    assert origin(found) == Provenance(
+        "catalogue",
+        "hardware[0].rented: aws p5.48xlarge us-east-1 on demand less 30 % (karpenter-aws)",
+        "2026-07-20",
+    )
+
+
+def test_a_rule_may_say_what_the_host_does_not() -> None:
+    """The instance type and region of a host in a bare cluster, from the configuration."""
+    terms = Listed("gcp", instance_type="a3-highgpu-8g", region="us-central1")
+    found = price(Tariff("h", (rule(terms),)))
+
+    assert rent(found) == Fraction("88.49") / 8
+    assert origin(found).price_basis == "catalogue"
+
+
+def test_a_discount_of_spot_is_an_estimate() -> None:
+    """50.60954 x 0.9 / 8."""
+    terms = Listed("gcp", "a3-highgpu-8g", "us-central1", Decimal("0.1"), "spot")
+    found = price(Tariff("h", (rule(terms),)))
+
+    assert rent(found) == Fraction("50.60954") * Fraction("0.9") / 8
+    assert origin(found).price_basis == "estimate"
+
+
+@pytest.mark.parametrize(
+    ("place", "terms", "reason"),
+    [
+        (NOWHERE, Listed("aws"), "it is not known which instance type this host is"),
+        (NOWHERE, Listed(), "it is not known which instance type this host is"),
+        (
+            Place(instance_type="p5.48xlarge"),
+            Listed(),
+            "it has no prices of the cloud of this host, which is not known",
+        ),
+        (
+            Place(cloud="lambda", instance_type="gpu_8x"),
+            Listed(),
+            "it has no prices of the cloud lambda",
+        ),
+        (
+            Place(cloud="aws", instance_type="p9.48xlarge"),
+            Listed("aws"),
+            "it does not have the aws instance type p9.48xlarge",
+        ),
+        (
+            P5,
+            Listed("aws", discount_of="spot"),
+            "it lists aws p5.48xlarge in us-east-1 without a price spot",
+        ),
+    ],
+)
+def test_a_rule_that_the_catalogue_cannot_answer_leaves_the_gpu_unpriced(
+    place: Place, terms: Listed, reason: str
+) -> None:
+    """The rule asked for a list price and there is none: no estimate in its stead, and the reason is told."""
+    tariff = Tariff("h", (rule(terms),), place=place, unmatched="estimate")
+
+    assert tariff.quote(H100) == NoQuote(reason)
+    assert not price(tariff).priced
+
+
+@pytest.mark.parametrize(
+    ("match", "matches"),
+    [
+        ({"instance_type": "p5.48xlarge"}, True),
+        ({"instance_type": "p5.*", "region": "us-*", "lifecycle": "on_demand"}, True),
+        ({"instance_type": "p5.48xlarge", "lifecycle": "spot"}, False),
+        ({"region": "eu-*"}, False),
+        ({"instance_type": "P5.48xlarge"}, False),  # case counts in patterns
+    ],
+)
+def test_a_rule_matches_by_place(match: dict[str, str], matches: bool) -> None:  # noqa: FBT001  # a column
+    """Every pattern given must cover what the host's cloud said."""
+    assert price(Tariff("h", (rule(Rented((RentPrice(Decimal(1)),)), **match),), place=P5)).priced is matches
+
+
+def test_a_pattern_for_azure_may_leave_standard_out() -> None:
+    """Its metadata say Standard_ND96isr_H100_v5."""
+    place = Place(cloud="azure", instance_type="Standard_ND96isr_H100_v5", region="eastus")
+    for pattern in ("ND96isr_*", "Standard_ND96isr_H100_v5"):
+        own = rule(Rented((RentPrice(Decimal(1)),)), instance_type=pattern)
+        assert price(Tariff("h", (own,), place=place)).priced
+
+
+def test_a_place_that_is_not_known_matches_only_what_covers_nothing() -> None:
+    """A rule for an instance type does not price a host of which none is known."""
+    own = rule(Rented((RentPrice(Decimal(1)),)), instance_type="p5.*")
+    assert not price(Tariff("h", (own,))).priced
+
+
+def test_a_list_price_never_changes_by_itself() -> None:
+    """A tick is not cut for it: it has no dates."""
+    tariff = Tariff("h", (rule(Listed("aws")),), place=P5, unmatched="estimate")
+    assert list(tariff.changes(0, NOW)) == []
+
+
+def test_every_source_fits_a_label() -> None:
+    """All instances in all regions, with the longest discount, and all models."""
+    asked = 0
+    for row in rows(BUNDLED, "instances.csv"):
+        place = Place(row["cloud"], row["instance_type"], row["region"])
+        terms = Listed(discount_ratio=Decimal("0.125"), discount_of="on_demand")
+        found = quotes.of_listed(CATALOGUE, place, terms)
+        if isinstance(found, Quote):
+            asked += 1
+            assert len(f"hardware[999].rented: {found.source}") <= LABEL_CHARACTERS, found.source
+    for row in rows(BUNDLED, "gpu_models.csv"):
+        found = quotes.of_model(CATALOGUE, row["names"].split("|")[0].strip("*"))
+        assert isinstance(found, NoQuote) or len(found.source) <= LABEL_CHARACTERS
+    assert asked > 2000
