@@ -285,13 +285,14 @@ def _details(board: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             rows(
-                "GPUs without a price or not readable",
-                "No row: every GPU is priced and readable. What the hardware cost in unpriced time is in no "
-                "figure here.",
+                "GPUs without a price, estimated or not readable",
+                "No row: every GPU is readable and has a price that somebody stands for. What hardware cost "
+                "in unpriced time is in no figure here; what an estimate came to is in all of them.",
                 (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Instance"), ("cluster", "Cluster")),
                 (
                     ("Unpriced time", q.GPU_UNPRICED_TIME, NEUTRAL),
                     ("Without a price", q.GPU_NOT_PRICED, ANY_IS_BAD),
+                    ("Estimate, per hour", q.GPU_ESTIMATED, NEUTRAL),
                     ("Not readable", q.GPU_NOT_READABLE, ANY_IS_BAD),
                 ),
                 width=8,

@@ -123,6 +123,12 @@ SOURCE_ERRORS: Final = Query(
 BY_GPU: Final = "cluster, instance, uuid, gpu_model"
 GPU_NOT_PRICED: Final = Query(f"count by ({BY_GPU}) (inference_gpu_priced{{{CLUSTER}}} == 0)", "short")
 GPU_NOT_READABLE: Final = Query(f"count by ({BY_GPU}) (inference_gpu_up{{{CLUSTER}}} == 0)", "short")
+# Of a rent, whose origin one row tells: several components would be several rows of the same GPU.
+GPU_ESTIMATED: Final = Query(
+    f'max by ({BY_GPU}) (inference_gpu_price_dollars_per_hour{{{CLUSTER},component="rent"}})'
+    f' and on ({BY_GPU}) inference_price_info{{{CLUSTER},component="rent",price_basis="estimate"}}',
+    "currencyUSD",
+)
 GPU_UNPRICED_TIME: Final = Query(
     f"sum by ({BY_GPU}) (inference_gpu_unpriced_seconds_total{{{CLUSTER}}} > 0)", "s"
 )

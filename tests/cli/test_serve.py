@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.serve import Flags, _Daemon
+from exporter.cli.serve import Flags, _Daemon, terms_of
 from exporter.clock import SystemClock
-from exporter.config import ConfigError, load
+from exporter.config import Config, ConfigError, load
+from exporter.readings import Gpu, Place
+from exporter.tariff.quotes import Quote
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +36,19 @@ def test_a_start_that_cannot_listen_leaves_nothing_behind(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert 'level=error msg="cannot listen"' in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_terms_of_a_host_know_where_it_runs() -> None:
+    """Without a file an H100 costs 55.04 / 8 on a p5.48xlarge, its market price where nothing is known."""
+    h100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
+    place = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
+    known = terms_of(Config(), "h", place).tariff.quote(h100)
+    unknown = terms_of(Config(), "h").tariff.quote(h100)
+
+    assert isinstance(known, Quote)
+    assert (float(known.dollars_per_hour), known.devices, known.price_basis) == (55.04, 8, "catalogue")
+    assert isinstance(unknown, Quote)
+    assert (float(unknown.dollars_per_hour), unknown.devices, unknown.price_basis) == (3.875, 1, "estimate")
 
 
 @pytest.fixture

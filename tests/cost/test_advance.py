@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cost.advance import advance
+from exporter.cost.policy import Terms
 from exporter.cost.postings import Energy, Party
 from exporter.cost.state import State
 from exporter.readings import Frame
+from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import (
     BATCH,
@@ -109,6 +111,16 @@ def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
     (held,) = outcome.postings.segments[0].held
     assert (held.duration, held.priced) == (10 * SECOND, False)
     assert meter.dollars() == 0
+
+
+def test_a_gpu_that_nobody_priced_is_charged_an_estimate_and_posted_as_one() -> None:
+    """1,000 h of an H100 at the market's 3.875 dollars: 3,875 dollars, all of it of basis estimate."""
+    meter = Meter(Terms(Tariff("h", unmatched="estimate"), gap_after=2000 * HOUR, gap_max=2000 * HOUR))
+    meter.tick(1, [h100()])
+    outcome = meter.tick(1000 * 3600, [h100()])
+    money = [row for segment in outcome.postings.segments for row in segment.money]
+    assert meter.dollars() == 3875 * DOLLAR
+    assert {row.price_basis for row in money} == {"estimate"}
 
 
 def test_energy_of_an_unpriced_gpu_is_counted_and_not_charged() -> None:

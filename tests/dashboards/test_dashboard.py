@@ -83,7 +83,7 @@ def test_the_dashboard_answers_the_questions_it_is_for(every_panel: list[Panel])
         "Sources failing",
         "GPUs not readable",
         "Failing sources",
-        "GPUs without a price or not readable",
+        "GPUs without a price, estimated or not readable",
     ]
 
 

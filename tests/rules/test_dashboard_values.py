@@ -1,8 +1,8 @@
 """The dashboard's queries give the right numbers: a small fleet by hand, evaluated by Prometheus itself.
 
 The fleet: one server `chat` with one model, half of its watched money idle; GPUs that nobody holds for the
-same money; a second host that stopped reporting after 100 minutes; one GPU without a price, one lost, and one
-source failing. Looked at after three hours.
+same money; a second host that stopped reporting after 100 minutes; one GPU without a price, one lost and
+estimated, and one source failing. Looked at after three hours.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+L4_RENT = 'uuid="GPU-0",gpu_model="L4",component="rent",instance="a"'
+T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
 SERIES = {
     'inference_cost_dollars_total{server="chat",namespace="ml",model="m",phase="decode"}': "0+0.25x180",
     'inference_cost_dollars_total{server="chat",namespace="ml",model="m",phase="idle"}': "0+0.25x180",
@@ -35,6 +37,10 @@ SERIES = {
     'inference_exporter_info{instance="b"}': "1x100 stale",
     'inference_gpu_priced{uuid="GPU-0",gpu_model="L4",instance="a"}': "1x180",
     'inference_gpu_priced{uuid="GPU-1",gpu_model="L4",instance="a"}': "0x180",
+    f"inference_gpu_price_dollars_per_hour{{{L4_RENT}}}": "0.70683x180",
+    f"inference_gpu_price_dollars_per_hour{{{T4_RENT}}}": "0.5x180",
+    f'inference_price_info{{{L4_RENT},price_basis="estimate"}}': "1x180",
+    f'inference_price_info{{{T4_RENT},price_basis="catalogue"}}': "1x180",
     'inference_gpu_unpriced_seconds_total{uuid="GPU-1",gpu_model="L4",instance="a"}': "0+60x180",
     'inference_gpu_up{uuid="GPU-0",gpu_model="L4",instance="a"}': "0x180",
     'inference_gpu_up{uuid="GPU-1",gpu_model="L4",instance="a"}': "1x180",
@@ -84,9 +90,10 @@ EXPECTED: dict[str, list[dict[str, float]]] = {
     "Sources failing": [{"{}": 1}],
     "GPUs not readable": [{"{}": 1}],
     "Failing sources": [{'{source="chat",instance="a"}': 3600}, {'{source="chat",instance="a"}': 120}],
-    "GPUs without a price or not readable": [
+    "GPUs without a price, estimated or not readable": [
         {'{uuid="GPU-1",gpu_model="L4",instance="a"}': 10800},
         {'{uuid="GPU-1",gpu_model="L4",instance="a"}': 1},
+        {'{uuid="GPU-0",gpu_model="L4",instance="a"}': 0.70683},
         {'{uuid="GPU-0",gpu_model="L4",instance="a"}': 1},
     ],
 }

@@ -75,6 +75,19 @@ def test_a_reload_tells_it_again_and_one_that_failed_does_not(
     assert told(caplog) == [UNPRICED]
 
 
+def test_an_estimate_is_told_once_and_its_end_as_well(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A price that nobody stands for is worth a line."""
+    estimated = Tariff("host", unmatched="estimate")
+    bench.sampler.plan(plan(bench.endpoint, tariff=estimated))
+    bench.tick()
+    bench.tick()
+    assert told(caplog) == [("GPUs are priced by an estimate", "1 x H100")]
+
+    bench.sampler.plan(plan(bench.endpoint, tariff=TARIFF))
+    bench.tick()
+    assert told(caplog) == [("no GPU is priced by an estimate", "")]
+
+
 def test_what_was_put_right_is_told_too(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """One line each."""
     bench.sampler.plan(plan(bench.endpoint, tariff=BARE, config=BEYOND))
