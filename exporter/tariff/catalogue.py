@@ -1,14 +1,15 @@
 """The bundled catalogue as one value: what is asked for is looked up, and a few answers are remembered."""
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from exporter.tariff.gpu_models import Named, named
-from exporter.tariff.offers import Offer, offers
 from exporter.tariff.instances import Listing, listed, spelled
 from exporter.tariff.market import Market, market
 from exporter.tariff.mig import MigProfile, mig_profile
+from exporter.tariff.offers import Offer, offers
 from exporter.tariff.table import BUNDLED, COLUMNS, CatalogueError, rows
 
 REMEMBERED: Final = 64
@@ -57,8 +58,9 @@ class Catalogue:
         return mig_profile(rows(self._folder, "mig_profiles.csv", f"{gpu_model},"), gpu_model, profile)
 
     def hosted(self, model_name: str) -> tuple[Offer, ...]:
-        """As `offers.offers`."""
-        return offers(rows(self._folder, "hosted.csv"), model_name)
+        """As `offers.offers`, with the date of each."""
+        found = offers(rows(self._folder, "hosted.csv"), model_name)
+        return tuple(replace(offer, as_of=self.source(offer.source)[1]) for offer in found)
 
     def damage(self) -> str:
         """What is wrong with the tables, empty where nothing is: each row of each file is looked at."""

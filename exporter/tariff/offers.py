@@ -32,7 +32,8 @@ _WORD = re.compile(r"[a-z]+\d+b\b|\d+b\b|[a-z]+|\d+")
 class Offer:
     """What one host takes for one model, in dollars per million tokens.
 
-    `cached_prompt` is `None` where no discount is told: cached tokens then cost what others do.
+    `cached_prompt` is `None` where no discount is told: cached tokens then cost what others do. `as_of` is
+    the date of its source, which another table tells.
     """
 
     provider: str
@@ -41,6 +42,7 @@ class Offer:
     cached_prompt: Decimal | None
     generation: Decimal
     source: str
+    as_of: str = ""
 
 
 def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:

@@ -55,6 +55,7 @@ def test_offers_come_with_price_provider_and_source_cheapest_first() -> None:
         ("deepinfra", Decimal("0.23"), Decimal("0.4")),
     ]
     assert len(found) == 8
+    assert {offer.as_of for offer in found} == {"2026-11-25"}
     assert {CATALOGUE.source(offer.source) for offer in found} == {("litellm 1.110.2", "2026-11-25")}
 
 
