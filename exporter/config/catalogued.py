@@ -86,7 +86,7 @@ def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED)
             return _no_such(named, clouds, catalogue)
     except CatalogueError:
         return None
-    lifecycle = _exact(match.lifecycle) if terms.discount_of is None else ""
+    lifecycle = _exact(match.lifecycle)
     place = Place(cloud=homes[0], instance_type=named, region=region, lifecycle=lifecycle)
     quote = quotes.of_listed(catalogue, place, terms)
     if isinstance(quote, quotes.NoQuote):
