@@ -23,8 +23,9 @@ from exporter.engines import (
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.sources.exchange import Answer, Deadline
 from exporter.sources.server import llamacpp
-from exporter.sources.server.fetch import Answer, Deadline, Fetcher
+from exporter.sources.server.fetch import Fetcher
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""

@@ -1,0 +1,113 @@
+"""One bounded exchange with an HTTP server that is not trusted: one deadline, bounded bytes, no redirects."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+
+from exporter.clock import Clock
+from exporter.readings import ReadFailedError
+from exporter.units import Nanoseconds, nanoseconds, seconds
+
+CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.complete")
+"""Events of httpcore's `trace` extension that hand out a fresh network stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, a body and its headers, names in lower case. Of a status other than 200 no body is read."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Deadline:
+    """What is left of the time for one read, however many requests it takes."""
+
+    def __init__(self, clock: Clock, timeout: float) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._end: Nanoseconds = clock.elapsed() + nanoseconds(timeout)
+
+    def left(self) -> float:
+        """Seconds left.
+
+        Raises:
+            ReadFailedError: `timeout`, none are.
+        """
+        left = self._end - self._clock.elapsed()
+        if left <= 0:
+            raise ReadFailedError("timeout", f"no whole answer within {self._timeout:g} s")
+        return seconds(left)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked. `subject` is how errors name who is asked."""
+
+    url: httpx.URL | str
+    headers: Mapping[str, str]
+    subject: str
+    method: str = "GET"
+
+
+def exchange(client: httpx.Client, request: Request, deadline: Deadline, limit: int) -> Answer:
+    """Ask once, and read a body of at most `limit` bytes.
+
+    Raises:
+        ReadFailedError: `timeout`, `redirect`, `encoding`, `too_large`.
+        httpx.RequestError: no answer that is one; timeouts excepted.
+    """
+    try:
+        with client.stream(
+            request.method,
+            request.url,
+            headers=request.headers,
+            timeout=deadline.left(),
+            follow_redirects=False,
+            extensions={"trace": _watch(deadline)},
+        ) as response:
+            if response.is_redirect:
+                raise ReadFailedError(
+                    "redirect", f"{request.subject}: answers with HTTP status {response.status_code}"
+                )
+            body = b""
+            if response.status_code == httpx.codes.OK:
+                body = _body(response, request.subject, deadline, limit)
+            return Answer(response.status_code, body, dict(response.headers))
+    except httpx.TimeoutException as failure:
+        raise ReadFailedError("timeout", f"{request.subject}: {type(failure).__name__}") from failure
+
+
+def _body(response: httpx.Response, subject: str, deadline: Deadline, limit: int) -> bytes:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        # It was not asked for, and a small body may expand to any size.
+        raise ReadFailedError("encoding", f"{subject}: content encoding {encoding[:32]!r} was not asked for")
+    body = bytearray()
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > limit:
+            raise ReadFailedError("too_large", f"{subject}: larger than {limit} bytes")
+        deadline.left()
+    return bytes(body)
+
+
+def _watch(deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:
+    """A trace that bounds each receive of a new connection by what is left of the read.
+
+    httpx bounds single receives only, so that a server which sends a byte now and then, in its headers
+    say, would hold a reader for hours.
+    """
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event in CONNECTED:
+            stream = info["return_value"]
+            receive = stream.read
+            stream.read = lambda max_bytes, timeout=None: receive(  # noqa: ARG005 - the stream's signature
+                max_bytes, timeout=deadline.left()
+            )
+
+    return trace
