@@ -9,7 +9,7 @@ from exporter.config.endpoints import SERVERS
 from exporter.config.hardware import HARDWARE, UNMATCHED
 from exporter.config.moments import Zone
 from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.settings import DEFAULT_LEDGER, Config
+from exporter.config.settings import DEFAULT_LEDGER, CloudChoice, Config
 from exporter.config.values import AbsolutePath, Choice, Duration, Label, Number, Pattern, Whole
 from exporter.cost.policy import Limits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.cost.postings import UNASSIGNED
@@ -147,6 +147,21 @@ SPLIT = Key(
     "How the busy money of a server is split between prefill and decode.",
 )
 
+CLOUDS: Choice[CloudChoice] = Choice(("auto", "off", "aws", "gcp", "azure", "oci", "nebius"))
+CLOUD = Key(
+    "cloud",
+    CLOUDS,
+    "Whose metadata service is asked for instance type, region and lifecycle: auto asks the cloud that the "
+    "machine's firmware names, and nobody where it names none; off asks nobody and reads no firmware; a "
+    "cloud's name asks that cloud whatever the firmware says.",
+    default="auto",
+)
+DISCOVERY = Key(
+    "discovery",
+    Table((CLOUD,), lambda block: block[CLOUD]),
+    "What is found out without being told here.",
+)
+
 MODELS = Key("models", Whole("models", 1, 1000), "Models of a host beyond it go under other.", default="50")
 MOST_SERVERS = Key(
     "servers", Whole("servers", 1, 1000), "Servers of a host beyond it go under other.", default="50"
@@ -206,6 +221,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         split=block.get(SPLIT) or (),
         compare=block.get(COMPARE) or (),
         limits=block.get(LIMITS) or Limits(),
+        cloud=block.get(DISCOVERY) or Config().cloud,
         gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
     )
@@ -224,6 +240,7 @@ DOCUMENT = Table(
         SERVERS,
         SPLIT,
         COMPARE,
+        DISCOVERY,
         LIMITS,
         GAP,
         LEDGER,

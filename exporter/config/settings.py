@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
@@ -11,6 +12,9 @@ from exporter.tariff.terms import Hardware, Overhead, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
+
+CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
+"""Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +61,6 @@ class Config:
     split: tuple[SplitRule, ...] = ()
     compare: tuple[HostedPrice, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    cloud: CloudChoice = "auto"
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER

@@ -1,0 +1,86 @@
+"""What a Kubernetes node's labels tell of its place. Pure: labels in, a place out."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from exporter.readings import Place
+from exporter.sources.cloud.spelling import AWS, AZURE, GCP, NEBIUS, OCI, ON_DEMAND, SPOT, place, word
+
+SOURCE: Final = "node labels"
+
+SIGNS: Final[tuple[tuple[str, str], ...]] = (
+    ("eks.amazonaws.com/", AWS),
+    ("karpenter.k8s.aws/", AWS),
+    ("topology.k8s.aws/", AWS),
+    ("topology.ebs.csi.aws.com/", AWS),
+    ("cloud.google.com/gke-", GCP),
+    ("topology.gke.io/", GCP),
+    ("kubernetes.azure.com/", AZURE),
+    ("karpenter.azure.com/", AZURE),
+    ("topology.disk.csi.azure.com/", AZURE),
+    ("oci.oraclecloud.com/", OCI),
+    ("oke.oraclecloud.com/", OCI),
+    ("nebius.com/", NEBIUS),
+    ("topology.nebius.com/", NEBIUS),
+)
+"""How labels begin that one cloud's nodes have. Well-known ones alone name no cloud: flavors of private
+clouds are called g1.large too."""
+
+INSTANCE_TYPE: Final = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+REGION: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
+ZONE: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
+NEBIUS_PRESET: Final = "nebius.com/resource-preset"
+"""Beside it the instance type is the platform alone."""
+
+LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "karpenter.sh/capacity-type": {"on-demand": ON_DEMAND, "spot": SPOT},
+        "eks.amazonaws.com/capacitytype": {"on_demand": ON_DEMAND, "spot": SPOT},
+        "cloud.google.com/gke-provisioning": {"standard": ON_DEMAND, "spot": SPOT, "preemptible": SPOT},
+        "cloud.google.com/gke-spot": {"true": SPOT},
+        "cloud.google.com/gke-preemptible": {"true": SPOT},
+        "kubernetes.azure.com/scalesetpriority": {"regular": ON_DEMAND, "spot": SPOT},
+        "nebius.com/preemptible": {"true": SPOT},
+    }
+)
+"""In lower case. Reserved capacity is paid otherwise: unknown."""
+
+
+def place_of(labels: Mapping[str, str]) -> Place:
+    """The place that a node's labels tell; an empty one where they contradict each other or are no words."""
+    clouds = {cloud for label in labels for start, cloud in SIGNS if label.startswith(start)}
+    if len(clouds) != 1:
+        return Place()
+    (cloud,) = clouds
+    try:
+        instance_type, zone = _first(labels, INSTANCE_TYPE), _first(labels, ZONE)
+        if cloud == NEBIUS:
+            preset = _first(labels, (NEBIUS_PRESET,))
+            instance_type = f"{instance_type}_{preset}" if instance_type and preset else ""
+        return place(
+            cloud,
+            SOURCE,
+            instance_type=instance_type,
+            region=_first(labels, REGION),
+            zone="" if zone.isdigit() else zone,  # Azure's fault domain, where there are no zones
+            lifecycle=_lifecycle(labels),
+        )
+    except ValueError:
+        return Place()
+
+
+def _first(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((word(labels[name]) for name in names if name in labels), "")
+
+
+def _lifecycle(labels: Mapping[str, str]) -> str:
+    told = set(_lifecycles(labels))
+    return told.pop() if len(told) == 1 else ""
+
+
+def _lifecycles(labels: Mapping[str, str]) -> Iterator[str]:
+    for label, value in labels.items():
+        meaning = LIFECYCLES.get(label.lower())
+        if meaning is not None:
+            yield meaning.get(value.lower(), "")
