@@ -7,7 +7,10 @@ from typing import Final
 from exporter.readings import Place
 
 LONGEST_WORD: Final = 128
-"""Characters of a word from outside; the longest instance type is a third of that."""
+"""Characters of a word from outside; a token of AWS has 56."""
+
+LONGEST_NAME: Final = 64
+"""Characters of an instance type, region or zone; the longest ones have about half."""
 
 AWS: Final = "aws"
 GCP: Final = "gcp"
@@ -43,7 +46,7 @@ def place(
         ("region", region, _REGION),
         ("zone", zone, _ZONE),
     ):
-        if text and (len(text) > LONGEST_WORD or not spelling.fullmatch(text)):
+        if text and (len(text) > LONGEST_NAME or not spelling.fullmatch(text)):
             raise ValueError(f"no {what} of {cloud}")
     return Place(cloud, instance_type, region, zone, lifecycle, source)
 

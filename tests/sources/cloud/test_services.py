@@ -1,0 +1,249 @@
+"""Each cloud's metadata service, simulated over HTTP: what it is asked, and what is made of its answers."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from exporter.readings import Place
+from exporter.sources.cloud import CloudSource
+from exporter.sources.cloud.services import SERVICES
+from tests.sources.cloud.metadata_house import (
+    AWS_DOCUMENT,
+    AWS_DOCUMENT_PATH,
+    AWS_LIFECYCLE_PATH,
+    AWS_TOKEN_PATH,
+    AZURE_COMPUTE,
+    AZURE_PATH,
+    CLOUDS,
+    GCP_PATHS,
+    NEBIUS_DATA,
+    NEBIUS_PATH,
+    OCI_PATHS,
+    TOKEN,
+    House,
+    aws,
+    azure,
+    gcp,
+    nebius,
+    oci,
+)
+
+Make = Callable[[str], CloudSource]
+
+ANSWERS = {
+    "aws": Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata"),
+    "gcp": Place("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "on_demand", "gcp metadata"),
+    "azure": Place(
+        "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"
+    ),
+    "oci": Place("oci", "BM.GPU.H100.8", "us-phoenix-1", "PHX-AD-1", "", "oci metadata"),
+    "nebius": Place(
+        "nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "", "nebius metadata"
+    ),
+}
+
+PATHS = {
+    "aws": [AWS_TOKEN_PATH, AWS_DOCUMENT_PATH, AWS_LIFECYCLE_PATH],
+    "gcp": list(GCP_PATHS),
+    "azure": [AZURE_PATH],
+    "oci": list(OCI_PATHS),
+    "nebius": [NEBIUS_PATH],
+}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_each_cloud_tells_where_a_host_runs(house: House, source: Make, cloud: str) -> None:
+    """By its own rules: headers, tokens and shapes."""
+    CLOUDS[cloud](house)
+    asking = source(cloud)
+
+    assert ANSWERS[cloud] == asking.read()
+    assert () == asking.errors
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_each_question_is_asked_once_and_nothing_else(house: House, source: Make, cloud: str) -> None:
+    """Never a recursive root, attributes, user data or credentials, which hold startup scripts and secrets."""
+    CLOUDS[cloud](house)
+    source(cloud).read()
+
+    assert PATHS[cloud] == house.paths
+    for path in house.paths:
+        for word in ("recursive", "attributes", "user", "credentials", "service-accounts", "iam"):
+            assert word not in path.lower()
+
+
+def test_every_cloud_that_can_be_configured_has_a_service_and_a_test() -> None:
+    """Five clouds."""
+    assert {"aws", "gcp", "azure", "oci", "nebius"} == set(SERVICES)
+    assert set(CLOUDS) == set(SERVICES)
+
+
+def test_aws_is_asked_with_a_token_of_a_minute(house: House, source: Make) -> None:
+    """IMDSv2: the PUT says how long the token lives, each GET brings it, and no GET goes without."""
+    aws(house)
+    source("aws").read()
+
+    put, *gets = house.asked
+    assert "60" == put.headers["x-aws-ec2-metadata-token-ttl-seconds"]
+    assert [TOKEN, TOKEN] == [get.headers["x-aws-ec2-metadata-token"] for get in gets]
+
+
+@pytest.mark.parametrize(
+    ("cloud", "header", "value"),
+    [
+        ("gcp", "metadata-flavor", "Google"),
+        ("azure", "metadata", "true"),
+        ("oci", "authorization", "Bearer Oracle"),
+        ("nebius", "metadata", "true"),
+    ],
+)
+def test_each_request_has_the_header_that_its_cloud_wants(
+    house: House, source: Make, cloud: str, header: str, value: str
+) -> None:
+    """And none that says that it was forwarded: OCI and AWS refuse those."""
+    CLOUDS[cloud](house)
+    source(cloud).read()
+
+    assert {value} == {asked.headers[header] for asked in house.asked}
+    assert not [name for asked in house.asked for name in asked.headers if "forwarded" in name]
+
+
+@pytest.mark.parametrize(
+    ("told", "lifecycle"),
+    [
+        ("on-demand", "on_demand"),
+        ("spot", "spot"),
+        ("scheduled", ""),
+        ("capacity-block", ""),
+        ("something-new", ""),
+        ("", ""),
+    ],
+)
+def test_aws_life_cycles(house: House, source: Make, told: str, lifecycle: str) -> None:
+    """What is paid otherwise than by the hour or the spot market is unknown, not on demand."""
+    aws(house).says(AWS_LIFECYCLE_PATH, told)
+
+    assert lifecycle == source("aws").read().lifecycle
+
+
+def test_aws_without_a_life_cycle_is_unknown_not_on_demand(house: House, source: Make) -> None:
+    """The trap of the 404: a missing key is no answer."""
+    del aws(house).replies[AWS_LIFECYCLE_PATH]
+
+    place = source("aws").read()
+
+    assert ("p5.48xlarge", "") == (place.instance_type, place.lifecycle)
+
+
+@pytest.mark.parametrize(
+    ("preemptible", "model", "lifecycle"),
+    [
+        ("FALSE", "STANDARD", "on_demand"),
+        ("FALSE", None, "on_demand"),
+        ("TRUE", "SPOT", "spot"),
+        ("TRUE", "STANDARD", "spot"),  # the older preemptible VMs
+        ("TRUE", None, "spot"),
+        (None, "SPOT", "spot"),
+        ("FALSE", "FLEX_START", ""),
+        ("FALSE", "RESERVATION_BOUND", ""),
+        (None, None, ""),
+        ("maybe", None, ""),
+    ],
+)
+def test_gcp_lifecycles(
+    house: House, source: Make, preemptible: str | None, model: str | None, lifecycle: str
+) -> None:
+    """Spot and preemptible are one; other provisioning models have prices of their own."""
+    gcp(house)
+    for path, told in zip(GCP_PATHS[2:], (preemptible, model), strict=True):
+        del house.replies[path]
+        if told is not None:
+            house.says(path, told)
+
+    assert lifecycle == source("gcp").read().lifecycle
+
+
+def test_gke_metadata_that_serves_few_keys_tells_what_it_has(house: House, source: Make) -> None:
+    """The trap of GKE workload identity, whose server does not have every key of an instance."""
+    gcp(house)
+    del house.replies[GCP_PATHS[1]], house.replies[GCP_PATHS[3]]
+
+    expected = Place("gcp", "a3-highgpu-8g", "", "", "on_demand", "gcp metadata")
+    assert expected == source("gcp").read()
+
+
+@pytest.mark.parametrize(
+    ("zone", "region"),
+    [
+        ("us-central1-a", "us-central1"),
+        ("europe-west4-b", "europe-west4"),
+        ("northamerica-northeast1-c", "northamerica-northeast1"),
+        ("us-south1-ai1b", "us-south1"),
+    ],
+)
+def test_a_gcp_region_is_its_zone_without_the_last_part(
+    house: House, source: Make, zone: str, region: str
+) -> None:
+    """Zones are told by path, and regions not at all."""
+    gcp(house).says(GCP_PATHS[1], f"projects/1/zones/{zone}")
+
+    place = source("gcp").read()
+
+    assert (region, zone) == (place.region, place.zone)
+
+
+@pytest.mark.parametrize(
+    ("priority", "lifecycle"),
+    [("Regular", "on_demand"), ("Spot", "spot"), ("Low", "spot"), ("", ""), (None, ""), ("Other", "")],
+)
+def test_azure_priorities(house: House, source: Make, priority: str | None, lifecycle: str) -> None:
+    """An empty priority is told by machines of which nobody said it: unknown."""
+    azure(house).says(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "priority": priority}))
+
+    assert lifecycle == source("azure").read().lifecycle
+
+
+@pytest.mark.parametrize("zone", ["", None])
+def test_azure_without_zones_has_none(house: House, source: Make, zone: str | None) -> None:
+    """Many regions have none. The region is the ARM name, as price lists write it."""
+    azure(house).says(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "zone": zone, "location": "EastUS2"}))
+
+    place = source("azure").read()
+
+    assert ("eastus2", "") == (place.region, place.zone)
+
+
+def test_oci_keys_in_quotes_are_the_same_keys(house: House, source: Make) -> None:
+    """Some hosts tell a single key as JSON."""
+    oci(house)
+    for path, answer in zip(OCI_PATHS, ("BM.GPU.H100.8", "us-phoenix-1", "EMIr:PHX-AD-1"), strict=True):
+        house.says(path, f'"{answer}"')
+
+    assert ANSWERS["oci"] == source("oci").read()
+
+
+def test_oci_without_a_region_tells_its_shape(house: House, source: Make) -> None:
+    """List prices there are the same in all regions."""
+    oci(house)
+    del house.replies[OCI_PATHS[1]], house.replies[OCI_PATHS[2]]
+
+    assert Place("oci", "BM.GPU.H100.8", source="oci metadata") == source("oci").read()
+
+
+def test_nebius_types_are_platform_and_preset(house: House, source: Make) -> None:
+    """As price lists put them together; a region may be missing."""
+    nebius(house).says(
+        NEBIUS_PATH,
+        json.dumps({**NEBIUS_DATA, "platform": "gpu-l40s-a", "preset": "1gpu-8vcpu-32gb", "region": None}),
+    )
+
+    assert Place("nebius", "gpu-l40s-a_1gpu-8vcpu-32gb", source="nebius metadata") == source("nebius").read()
+
+
+def test_the_zone_letter_of_aws_is_told_as_it_is(house: House, source: Make) -> None:
+    """The trap of the letter: it means another place in each account, so nothing may be priced by it."""
+    aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "availabilityZone": "us-east-1f"}))
+
+    assert "us-east-1f" == source("aws").read().zone

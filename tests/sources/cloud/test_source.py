@@ -1,0 +1,128 @@
+"""Whom a host asks where it runs, and what it believes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.readings import Place, ReadFailedError
+from exporter.sources.cloud import CloudSource
+from exporter.sources.cloud.metadata import LINK_LOCAL
+from exporter.sources.cloud.source import TIMEOUT_SECONDS
+from tests.sources.cloud.metadata_house import AWS_TOKEN_PATH, AZURE_PATH, House, aws, azure, gcp
+
+Make = Callable[..., CloudSource]
+Firmware = Callable[..., Path]
+FailureOf = Callable[[CloudSource], ReadFailedError]
+
+NITRO = {"sys_vendor": "Amazon EC2", "product_name": "p5.48xlarge"}
+
+
+def test_bare_metal_asks_nobody(house: House, firmware: Firmware, source: Make) -> None:
+    """Without a sign of a cloud in the firmware no request is made at all."""
+    firmware(sys_vendor="Supermicro", product_name="SYS-821GE-TNHR")
+    asking = source("auto")
+
+    assert Place() == asking.known
+    assert Place() == asking.read()
+    assert [] == house.asked
+
+
+def test_a_container_that_cannot_see_the_firmware_asks_nobody(house: House, source: Make) -> None:
+    """Most can see it. One that cannot has its cloud configured."""
+    assert Place() == source("auto").read()
+    assert [] == house.asked
+
+
+def test_off_asks_nobody_whatever_the_firmware_says(house: House, firmware: Firmware, source: Make) -> None:
+    """An empty place."""
+    firmware(NITRO)
+    aws(house)
+
+    assert Place() == source("off").read()
+    assert [] == house.asked
+
+
+def test_the_cloud_that_the_firmware_names_is_asked(house: House, firmware: Firmware, source: Make) -> None:
+    """And no other: one service, not five in a row."""
+    firmware(product_name="Google Compute Engine")
+    gcp(house)
+    asking = source("auto")
+
+    assert Place("gcp", source="dmi") == asking.known
+    assert "a3-highgpu-8g" == asking.read().instance_type
+    assert {"Google"} == {asked.headers.get("metadata-flavor") for asked in house.asked}
+
+
+def test_a_configured_cloud_is_asked_whatever_the_firmware_says(
+    house: House, firmware: Firmware, source: Make
+) -> None:
+    """For sandboxes without /sys, and for clouds that sign nothing."""
+    firmware(NITRO)
+    azure(house)
+    asking = source("azure")
+
+    assert Place("azure", source="configuration") == asking.known
+    assert "Standard_ND96isr_H100_v5" == asking.read().instance_type
+    assert [AZURE_PATH] == house.paths
+
+
+def test_a_nitro_host_without_metadata_is_known_by_its_firmware(
+    house: House, firmware: Firmware, source: Make
+) -> None:
+    """The trap of hop limit 1: firmware beats it. Region and lifecycle are unknown, and the failure is told."""
+    firmware(NITRO)
+    aws(house).hangs.add(AWS_TOKEN_PATH)
+    asking = source("auto", timeout=0.2)
+
+    assert Place("aws", "p5.48xlarge", source="dmi") == asking.read()
+    assert (("timeout", 1),) == asking.errors
+    assert asking.problem.startswith(f"aws metadata at {house.address}: ")
+
+
+def test_errors_are_those_of_the_last_read(house: House, firmware: Firmware, source: Make) -> None:
+    """A read that was told everything has none."""
+    firmware(NITRO)
+    aws(house).says(AWS_TOKEN_PATH, "", status=503)
+    asking = source("auto")
+    asking.read()
+    assert (("http_status", 1),) == asking.errors
+
+    aws(house)
+
+    assert "aws metadata" == asking.read().source
+    assert ((), "") == (asking.errors, asking.problem)
+
+
+def test_another_cloud_without_metadata_is_a_failure(
+    house: House, firmware: Firmware, source: Make, failure: FailureOf
+) -> None:
+    """Firmware names the cloud alone there, and no price is known by that."""
+    firmware(product_name="Google Compute Engine")
+    gcp(house).says_everywhere(house.replies["/computeMetadata/v1/instance/zone"])
+
+    assert "not_recognized" == failure(source("auto")).reason
+
+
+def test_a_service_that_contradicts_the_firmware_is_not_believed(
+    house: House, firmware: Firmware, source: Make, failure: FailureOf
+) -> None:
+    """A simulator of the metadata service, or a proxy that answers for another host: none of it is taken."""
+    firmware(sys_vendor="Amazon EC2", product_name="g5.xlarge")
+    aws(house)
+    asking = source("auto")
+    told = failure(asking)
+
+    assert "contradiction" == told.reason
+    expected = (
+        "the firmware says that this is a g5.xlarge, "
+        f"aws metadata at {house.address} that it is a p5.48xlarge"
+    )
+    assert expected == str(told)
+    assert Place("aws", "g5.xlarge", source="dmi") == asking.known
+
+
+def test_a_source_asks_the_link_local_address_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is told otherwise: by address, so that no name is looked up."""
+    assert "http://169.254.169.254" == LINK_LOCAL
+    assert 1.0 == TIMEOUT_SECONDS
