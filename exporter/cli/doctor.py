@@ -14,6 +14,7 @@ from exporter.ledger.inspection import inspect
 from exporter.readings import MustRestartError, ServerReading
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import Answer, Asked
+from exporter.sources.cloud import CloudSource
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -32,12 +33,14 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     kept = Endpoints(clock)
     endpoints = kept.of(config)
     nvml = NvmlSource(clock)
+    cloud = CloudSource(clock, config.cloud)
     gatherer = Gatherer(clock, DEADLINE)
     try:
-        told, *answers = gatherer((nvml, *endpoints))
+        told, place, *answers = gatherer((nvml, cloud, *endpoints))
         gpus, problem = told.reading, told.problem
+        where, unknown = place.reading or cloud.known, place.problem or cloud.problem
     except MustRestartError as error:
-        gpus, problem, answers = None, str(error), []
+        gpus, problem, answers, where, unknown = None, str(error), [], cloud.known, ""
     servers = tuple(
         Answer(
             answer.reading or ServerReading(endpoint.key, endpoint.url, up=False),
@@ -47,8 +50,8 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         for endpoint, answer in zip(endpoints, answers, strict=False)
     )
     ledger = inspect(ledger_path or config.ledger_path)
-    asked = Asked(gpus, problem, servers, ledger.state, ledger.problem)
-    diagnosis = report.diagnose(config, terms_of(config, host_name()), asked, clock.wall())
+    asked = Asked(gpus, problem, servers, ledger.state, ledger.problem, where, unknown)
+    diagnosis = report.diagnose(config, terms_of(config, host_name(), where), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
     nvml.close()

@@ -17,11 +17,14 @@ class Endpoints:
         self._clock = clock
         self._busy = busy
         self._client = lean_client()
+        self._config: Config | None = None
         self._sources: dict[tuple[Server, int], ServerSource] = {}
         self._retired: tuple[ServerSource, ...] = ()
 
     def of(self, config: Config) -> tuple[ServerSource, ...]:
-        """The sources of a configuration, in its order."""
+        """The sources of a configuration, in its order. Asked again for the same one, they are the same."""
+        if config is self._config:
+            return tuple(self._sources.values())
         limit = config.limits.body_bytes
         sources = {
             (server, limit): self._sources.get((server, limit)) or self._source(server, limit)
@@ -31,7 +34,7 @@ class Endpoints:
         for source in self._retired:
             source.close()
         self._retired = tuple(source for key, source in self._sources.items() if key not in sources)
-        self._sources = sources
+        self._config, self._sources = config, sources
         return tuple(sources.values())
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +26,12 @@ from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources import machine
+from exporter.sources.cloud import CloudSource, Enquiry
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, Listed
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -51,10 +54,17 @@ class Flags:
     ledger_path: Path | None
 
 
-def terms_of(config: Config, host: str, place: Place = NOWHERE) -> Terms:
-    """What a configuration says to the cost model of a host, and where that runs as far as it is known."""
+def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
+    """What a configuration says to the cost model of a host, and where that runs as far as it is known.
+
+    `None` while that is being asked: what a price would then be looked up by is not known yet, and such GPUs
+    are unpriced until it is.
+    """
+    hardware, unmatched = config.hardware, config.unmatched_hardware
+    if place is None:
+        hardware, unmatched = tuple(takewhile(_holds_anywhere, hardware)), "unpriced"
     return Terms(
-        tariff=Tariff(host, config.hardware, config.overheads, place, config.unmatched_hardware),
+        tariff=Tariff(host, hardware, config.overheads, place or NOWHERE, unmatched),
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
@@ -63,6 +73,14 @@ def terms_of(config: Config, host: str, place: Place = NOWHERE) -> Terms:
         interval=config.interval,
         gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),
         gap_after=max(GAP_INTERVALS * config.interval, SHORTEST_GAP),
+    )
+
+
+def _holds_anywhere(rule: Hardware) -> bool:
+    """Whether a rule matches, and prices, wherever the host runs."""
+    match = rule.match
+    return match.instance_type is match.lifecycle is match.region is None and not isinstance(
+        rule.terms, Listed
     )
 
 
@@ -95,6 +113,7 @@ class _Daemon:
         self._reloading = threading.Lock()
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
+        self._enquiry = self._enquire()
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
         self._web = WebServer(flags.listen_address, self._current, clock, self.reload, build())
 
@@ -106,6 +125,8 @@ class _Daemon:
         except ListenError as error:
             _say("cannot listen", error)
             return status.FAILED
+        with self._reloading:
+            self._enquiry.start()  # beside the wait for the ledger; no tick waits for it
         try:
             self._begin(stop).run(stop)
         except LedgerError as error:
@@ -116,6 +137,7 @@ class _Daemon:
             return status.FAILED
         finally:
             self._web.close()
+            self._enquiry.close()
             self._gatherer.close()
             self._nvml.close()
             self._endpoints.close()
@@ -170,7 +192,11 @@ class _Daemon:
                 raise
             if config.ledger_path != self._config.ledger_path:
                 log.warning("ledger.path changes at a restart only")
-            self._config, self._loaded = config, self._clock.wall()
+            before, self._config, self._loaded = self._config, config, self._clock.wall()
+            if config.cloud != before.cloud:
+                self._enquiry.close()
+                self._enquiry = self._enquire()
+                self._enquiry.start()
             self._gatherer.deadline = min(config.interval, LONGEST_READ)
             self._go_by(succeeded=True)
             log.info("configuration reloaded", extra={"hash": config.hash})
@@ -178,6 +204,14 @@ class _Daemon:
     def _reload_quietly(self) -> None:
         with contextlib.suppress(ConfigError):  # told already
             self.reload()
+
+    def _enquire(self) -> Enquiry:
+        return Enquiry(CloudSource(self._clock, self._config.cloud), self._clock, self._placed)
+
+    def _placed(self) -> None:
+        """The cloud has told where this host runs, or failed to."""
+        with self._reloading:
+            self._go_by(succeeded=self._succeeded)
 
     def _go_by(self, *, succeeded: bool) -> None:
         self._succeeded = succeeded
@@ -187,11 +221,12 @@ class _Daemon:
     def _plan(self, *, succeeded: bool) -> Plan:
         setting = Setting(
             config=self._config,
-            terms=terms_of(self._config, host_name()),
+            terms=terms_of(self._config, host_name(), self._enquiry.place),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
         )
-        return Plan(setting, self._endpoints.of(self._config))
+        cloud = self._enquiry.row
+        return Plan(setting, self._endpoints.of(self._config), () if cloud is None else (cloud,))
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)

@@ -111,7 +111,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_source_up",
         ("source",),
-        "1: the source was read in the last tick. 0: it failed. Absent for a source that is not in use.",
+        "1: the source answered when it was last read; cloud is read until it has answered, all others in "
+        "each tick. 0: it failed. Absent for a source that is not in use.",
         _source_up,
     ),
     gauge(

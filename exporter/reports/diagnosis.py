@@ -1,10 +1,10 @@
 """The doctor's answer, and what it is made from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from exporter.readings import GpuReading, ServerReading
+from exporter.readings import GpuReading, Place, ServerReading
 
 Severity = Literal["note", "warning", "error"]
 EXIT_STATUS: Final[Mapping[Severity, int]] = {"note": 0, "warning": 1, "error": 2}
@@ -85,6 +85,8 @@ class Asked:
     servers: tuple[Answer, ...]
     ledger: str
     ledger_problem: str
+    place: Place = field(default_factory=Place)
+    place_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Diagnosis:
     sums: tuple[str, ...]
     findings: tuple[Finding, ...]
     ledger: str
+    host: str = ""
+    place: Place = field(default_factory=Place)
 
     @property
     def status(self) -> int:

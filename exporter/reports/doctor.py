@@ -8,7 +8,7 @@ from exporter.config.settings import Config
 from exporter.cost import attribution
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
-from exporter.readings import KINDS, GpuReading, Holder
+from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import SILENT, findings
 from exporter.sources.configured import holders
@@ -23,7 +23,9 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     gpus = tuple(_gpus(readings, held, terms, now))
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
     found = tuple(findings(config, asked, gpus, servers, terms.tariff))
-    return Diagnosis(gpus, servers, tuple(_sums(gpus, config)), found, asked.ledger)
+    return Diagnosis(
+        gpus, servers, tuple(_sums(gpus, config)), found, asked.ledger, terms.tariff.host, asked.place
+    )
 
 
 def _gpus(
@@ -107,7 +109,7 @@ def _sums(gpus: tuple[GpuLine, ...], config: Config) -> Iterable[str]:
 
 def text(diagnosis: Diagnosis) -> str:
     """The answer for a terminal."""
-    lines = ["GPUs"]
+    lines = ["Host", f"  {diagnosis.host}  {_where(diagnosis.place)}", "GPUs"]
     for gpu in diagnosis.gpus:
         state = ("" if gpu.priced else "  no price") + ("" if gpu.up else "  CANNOT BE READ")
         lines.append(f"  {gpu.index}  {gpu.gpu_model}  {gpu.uuid}  held by {', '.join(gpu.holders)}{state}")
@@ -133,6 +135,19 @@ def text(diagnosis: Diagnosis) -> str:
     if not diagnosis.findings:
         lines.append("  none")
     return "\n".join(lines) + "\n"
+
+
+def _where(place: Place) -> str:
+    """Where a host runs, and who told."""
+    if not place.cloud:
+        return "in no cloud that is known"
+    words = [place.instance_type or "an unknown instance type", "of", place.cloud]
+    if place.region:
+        words += ["in", place.region, *([f"(zone {place.zone})"] if place.zone else [])]
+    else:
+        words += ["in an unknown region"]
+    lifecycle = place.lifecycle.replace("_", " ") or "unknown whether on demand or spot"
+    return f"{' '.join(words)}, {lifecycle}; told by {place.source}"
 
 
 def _failure(server: ServerLine) -> str:

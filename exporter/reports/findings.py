@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.config.settings import Config
 from exporter.cost.postings import UNALLOCATED
-from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine
+from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.prices import price_findings
 from exporter.sources.configured import unknown_gpus
 from exporter.tariff.tariff import Tariff
@@ -27,6 +27,7 @@ def findings(
 ) -> Iterable[Finding]:
     """All of them: of the host, of its GPUs, of its servers."""
     yield from _of_the_host(config, asked)
+    yield from _of_the_place(config, asked)
     yield from _of_lost(gpus)
     yield from price_findings(tariff, asked.gpus or (), gpus)
     yield from _of_holders(gpus)
@@ -51,6 +52,19 @@ def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
             "warning",
             "no server is configured: all GPU money would be `unallocated`. Add:\n"
             '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
+        )
+
+
+def _of_the_place(config: Config, asked: Asked) -> Iterable[Finding]:
+    if config.cloud == "off":
+        yield Finding("note", "nobody is asked where this host runs, since `discovery.cloud` is off.")
+    if asked.place_problem:
+        # With an instance type the price is known but for its region and lifecycle.
+        severity: Severity = "note" if asked.place.instance_type else "warning"
+        yield Finding(
+            severity,
+            f"{asked.place.cloud} does not tell where this host runs: {asked.place_problem}. "
+            "Let the exporter reach it, or set `discovery: {cloud: off}`.",
         )
 
 

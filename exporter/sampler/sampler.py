@@ -13,7 +13,7 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
-from exporter.report import Books, ProcessRow, Report
+from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
@@ -76,10 +76,14 @@ class Footprint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do each tick until another plan is set: a configuration and the endpoints it names."""
+    """What to do each tick until another plan is set: a configuration and the endpoints it names.
+
+    `others` are sources that no tick reads, as they are known.
+    """
 
     setting: Setting
     endpoints: tuple[Endpoint, ...]
+    others: tuple[SourceRow, ...] = ()
 
 
 class Sampler:
@@ -170,7 +174,12 @@ class Sampler:
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(plan.endpoints)})
         self._report = report(
-            plan.setting, frame, outcome, books, self._health.rows(), self._footprint.read()
+            plan.setting,
+            frame,
+            outcome,
+            books,
+            (*self._health.rows(), *plan.others),
+            self._footprint.read(),
         )
         self._notices.note(plan.setting.config, self._report, frame)
         self._published()

@@ -34,6 +34,7 @@ class Enquiry:
         self._clock = clock
         self._changed = changed
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self._place: Place | None = None if source.known.cloud else source.known
         self._row: SourceRow | None = None
         self._problem = ""
@@ -51,9 +52,10 @@ class Enquiry:
         return self._row
 
     def start(self) -> None:
-        """Begin to ask, if there is anybody to ask."""
-        if self._place is None:
-            threading.Thread(target=self._run, name="cloud", daemon=True).start()
+        """Begin to ask, if there is anybody to ask. Idempotent."""
+        if self._place is None and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="cloud", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
         """Ask no more. An attempt under way ends by its own timeout, and changes nothing any more."""

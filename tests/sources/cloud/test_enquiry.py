@@ -1,0 +1,260 @@
+"""Asking in the background: no tick waits, an answer is kept, and silence is asked again ever more rarely."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.readings import Place
+from exporter.report import SourceRow
+from exporter.sources.cloud import CloudSource, Enquiry
+from exporter.units import Nanoseconds, seconds
+from tests.sources.cloud.metadata_house import (
+    AWS_TOKEN_PATH,
+    AZURE_COMPUTE,
+    AZURE_PATH,
+    House,
+    Reply,
+    aws,
+    azure,
+)
+
+Make = Callable[..., CloudSource]
+Begin = Callable[..., Enquiry]
+
+NOW = 1_795_564_800 * 10**9
+ANSWER = Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata")
+
+
+class Clock(SystemClock):
+    """Real time for requests; what is waited for is noted instead, and the wall stands still."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+        self.goes_on = threading.Semaphore(0)
+        self.waits = threading.Semaphore(0)
+
+    def wall(self) -> int:
+        return NOW
+
+    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
+        self.waited.append(seconds(duration))
+        self.waits.release()
+        assert self.goes_on.acquire(timeout=30)
+        return stop.is_set()
+
+    def asked_again(self) -> None:
+        """Wait until the enquiry waits, and let it go on."""
+        assert self.waits.acquire(timeout=30)
+        self.goes_on.release()
+
+
+class Bench:
+    """What an enquiry said, in order, and the clock that it goes by."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.told: list[tuple[Place | None, SourceRow | None]] = []
+        self.changed = threading.Semaphore(0)
+        self.enquiry: Enquiry | None = None
+
+    def begin(self, source: CloudSource) -> Enquiry:
+        def changed() -> None:
+            assert self.enquiry is not None
+            self.told.append((self.enquiry.place, self.enquiry.row))
+            self.changed.release()
+
+        self.enquiry = Enquiry(source, self.clock, changed)
+        return self.enquiry
+
+    def next(self) -> tuple[Place | None, SourceRow | None]:
+        """What was told at the next change."""
+        assert self.changed.acquire(timeout=30)
+        return self.told[-1]
+
+    def close(self) -> None:
+        if self.enquiry is not None:
+            self.enquiry.close()
+            self.clock.goes_on.release()
+            if self.enquiry._thread is not None:
+                self.enquiry._thread.join(timeout=30)
+                assert not self.enquiry._thread.is_alive()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+def test_nothing_is_told_until_the_cloud_has_answered(house: House, source: Make, bench: Bench) -> None:
+    """`None` is not "in no cloud": what is not priced meanwhile is priced with the answer."""
+    azure(house)
+    enquiry = bench.begin(source("azure"))
+    assert (None, None) == (enquiry.place, enquiry.row)
+
+    enquiry.start()
+    place, row = bench.next()
+
+    assert ANSWER == place
+    assert row is not None
+    assert ("cloud", True, NOW, {}) == (row.source, row.up, row.last_success, row.errors)
+    assert 0 < row.read_duration < 30 * 10**9
+
+
+def test_starting_does_not_wait(house: House, source: Make, bench: Bench) -> None:
+    """A service that says nothing holds nobody but its own thread; the timeout bounds that."""
+    azure(house).hangs.add(AZURE_PATH)
+    enquiry = bench.begin(source("azure", timeout=0.3))
+    enquiry.start()
+    assert enquiry.place is None
+
+    place, row = bench.next()
+
+    assert Place("azure", source="configuration") == place
+    assert row is not None
+    assert (False, None, {"timeout": 1}) == (row.up, row.last_success, row.errors)
+
+
+def test_an_answer_is_kept_and_asked_for_once(house: House, source: Make, bench: Bench) -> None:
+    """For the life of the process: the thread is gone, and another start asks nobody."""
+    azure(house)
+    enquiry = bench.begin(source("azure"))
+    enquiry.start()
+    bench.next()
+    assert enquiry._thread is not None
+    enquiry._thread.join(timeout=30)
+    enquiry.start()
+
+    assert not enquiry._thread.is_alive()
+    assert [AZURE_PATH] == house.paths
+    assert [] == bench.clock.waited
+    assert ANSWER == enquiry.place
+
+
+def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
+    house: House, source: Make, bench: Bench
+) -> None:
+    """5, 10, 20, ... 2,560 s, and an hour from then on."""
+    azure(house).says_everywhere(Reply(b"", 503))
+    bench.begin(source("azure")).start()
+    for _ in range(12):
+        bench.next()
+        bench.clock.asked_again()
+    bench.next()
+
+    expected = [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
+    assert expected == bench.clock.waited[:12]
+    assert 13 == len(house.asked)
+
+
+def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench: Bench) -> None:
+    """The network came up after the daemon. What failed before stays counted."""
+    enquiry = bench.begin(source("azure"))
+    enquiry.start()
+    place, row = bench.next()
+    assert Place("azure", source="configuration") == place
+    assert row is not None
+    assert (False, {"http_status": 1}) == (row.up, row.errors)
+
+    azure(house)
+    bench.clock.asked_again()
+    place, row = bench.next()
+
+    assert ANSWER == place
+    assert row is not None
+    assert (True, {"http_status": 1}) == (row.up, row.errors)
+
+
+def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
+    house: House, firmware: Callable[..., Path], source: Make, bench: Bench
+) -> None:
+    """Up, the failure counted beside it, and still asked for region and lifecycle."""
+    firmware(sys_vendor="Amazon EC2", product_name="p5.48xlarge")
+    aws(house).says(AWS_TOKEN_PATH, "", status=403)
+    enquiry = bench.begin(source("auto"))
+    enquiry.start()
+    place, row = bench.next()
+    assert Place("aws", "p5.48xlarge", source="dmi") == place
+    assert row is not None
+    assert (True, NOW, {"http_status": 1}) == (row.up, row.last_success, row.errors)
+
+    aws(house)
+    bench.clock.asked_again()
+
+    place, _ = bench.next()
+    assert place is not None
+    assert ("us-east-1", "aws metadata") == (place.region, place.source)
+
+
+def test_on_bare_metal_there_is_no_thread_and_no_source(house: House, source: Make, bench: Bench) -> None:
+    """The place is known to be none from the start; no row of health is exported."""
+    enquiry = bench.begin(source("auto"))
+    enquiry.start()
+
+    assert Place() == enquiry.place
+    assert (None, None) == (enquiry.row, enquiry._thread)
+    assert [] == house.asked
+
+
+def test_what_is_closed_changes_nothing_any_more(house: House, source: Make, bench: Bench) -> None:
+    """A reload has made another enquiry, and the answer of the old one comes late."""
+    azure(house)
+    enquiry = bench.begin(source("azure"))
+    house.before = enquiry.close
+    enquiry.start()
+    assert enquiry._thread is not None
+    enquiry._thread.join(timeout=30)
+
+    assert (None, None) == (enquiry.place, enquiry.row)
+    assert [] == bench.told
+
+
+def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
+    source: Make, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as `internal`; a thread that died unseen would leave the host unpriced for good."""
+
+    def slips(_: Any) -> Place:
+        raise KeyError("x")
+
+    monkeypatch.setattr(CloudSource, "read", slips)
+    bench.begin(source("azure")).start()
+    place, row = bench.next()
+
+    assert Place("azure", source="configuration") == place
+    assert row is not None
+    assert (False, {"internal": 1}) == (row.up, row.errors)
+
+
+def test_the_log_tells_an_outage_once_and_the_place_once(
+    house: House, source: Make, bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line for each change, however often it is asked."""
+    caplog.set_level("INFO", logger="exporter")
+    bench.begin(source("azure")).start()
+    for _ in range(3):
+        bench.next()
+        bench.clock.asked_again()
+    azure(house)
+    while bench.next()[0] != ANSWER:
+        bench.clock.asked_again()
+
+    failed, known, told = caplog.records
+    problem = f"azure metadata at {house.address}: answers with HTTP status 404"
+    assert ("source failed", "cloud", problem) == (
+        failed.getMessage(),
+        vars(failed)["source"],
+        vars(failed)["problem"],
+    )
+    assert ("place", "azure", "configuration") == (
+        known.getMessage(),
+        vars(known)["cloud"],
+        vars(known)["told_by"],
+    )
+    assert AZURE_COMPUTE["vmSize"] == vars(told)["instance_type"]
+    assert "on_demand" == vars(told)["lifecycle"]
