@@ -183,3 +183,12 @@ def test_replicas_have_one_share_of_a_gpu() -> None:
         for row in ((b"a", 1, b"0.6"), (b"a", 2, b"0.6"), (b"b", 3, b"0.4"))
     )
     assert len(parse(b"servers:\n" + servers).servers) == 3
+
+
+def test_off_is_a_word_where_a_cloud_is_chosen() -> None:
+    """YAML 1.1 reads a bare off as false; without the key, the firmware says whom to ask."""
+    assert parse(b"discovery: {cloud: off}\n").cloud == "off"
+    assert parse(b"discovery: {cloud: 'off'}\n").cloud == "off"
+    assert parse(b"discovery: {cloud: nebius}\n").cloud == "nebius"
+    assert parse(b"discovery: {}\n").cloud == "auto"
+    assert parse(b"interval: 10s\n").cloud == "auto"

@@ -10,7 +10,7 @@ import pytest
 from exporter.readings import (
     ServerReading,
 )
-from exporter.report import Books, MonthKey
+from exporter.report import Books, MonthKey, SourceRow
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Rented, RentPrice
@@ -267,3 +267,12 @@ def test_a_source_that_takes_its_time_is_no_suspend(bench: Bench) -> None:
     cents = PICODOLLARS_PER_DOLLAR // 100
     accrued = [sum(segment.accrued for segment in posted.segments) for posted in bench.ledger.posted]
     assert accrued == [0, cents, cents]
+
+
+def test_sources_that_no_tick_reads_stand_beside_those_that_it_does(bench: Bench) -> None:
+    """The cloud is asked in the background, and its health is as the plan knows it."""
+    cloud = SourceRow("cloud", up=False, read_duration=1, last_success=None, errors={"timeout": 3})
+    bench.sampler.plan(replace(plan(bench.endpoint), others=(cloud,)))
+
+    assert [row.source for row in bench.tick().sources] == ["nvml", "server:chat", "clock", "cloud"]
+    assert bench.tick().sources[-1] == cloud

@@ -1,4 +1,4 @@
-"""A metadata service on loopback: it answers as it is told, by its cloud's rules, and remembers what was asked."""
+"""A metadata service on loopback: it answers as told, by its cloud's rules, and remembers what was asked."""
 
 import json
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TOKEN = "AQAEAJx0kI5v3Yq1n0mT8s6bX2dVwF7uG4hR9cLzP5oKeA=="
+SESSION = "AQAEAJx0kI5v3Yq1n0mT8s6bX2dVwF7uG4hR9cLzP5oKeA=="
 BROKEN = (BrokenPipeError, ConnectionResetError)
 
 
@@ -33,7 +33,7 @@ Rules = Callable[[Asked], Reply | None]
 
 
 class House:
-    """A server that is told its answers by method and path; other paths are 404. `hangs` paths never answer."""
+    """A server that is told its answers by method and path; others are 404. `hangs` paths never answer."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -118,20 +118,20 @@ AWS_DOCUMENT = {
 }
 AWS_DOCUMENT_PATH = "/latest/dynamic/instance-identity/document"
 AWS_LIFECYCLE_PATH = "/latest/meta-data/instance-life-cycle"
-AWS_TOKEN_PATH = "PUT /latest/api/token"
+AWS_SESSION_PATH = "PUT /latest/api/token"
 
 
 def aws(house: House) -> House:
     """IMDSv2 with `HttpTokens=required`: 401 without a token, 400 for a token without its lifetime."""
     house.headers = {"Server": "EC2ws"}
-    house.says(AWS_TOKEN_PATH, TOKEN, X_Aws_Ec2_Metadata_Token_Ttl_Seconds="60")
+    house.says(AWS_SESSION_PATH, SESSION, **{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": "60"})
     house.says(AWS_DOCUMENT_PATH, json.dumps(AWS_DOCUMENT, indent=2), Content_Type="text/plain")
     house.says(AWS_LIFECYCLE_PATH, "on-demand", Content_Type="text/plain")
 
     def rules(asked: Asked) -> Reply | None:
         if asked.method == "PUT":
             return None if "x-aws-ec2-metadata-token-ttl-seconds" in asked.headers else Reply(status=400)
-        return None if asked.headers.get("x-aws-ec2-metadata-token") == TOKEN else Reply(status=401)
+        return None if asked.headers.get("x-aws-ec2-metadata-token") == SESSION else Reply(status=401)
 
     house.rules = rules
     return house

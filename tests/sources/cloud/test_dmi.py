@@ -63,9 +63,7 @@ UUID = "ec2d1234-5678-9abc-def0-123456789abc"
         pytest.param({"sys_vendor": "Nebius"}, Place("nebius", source="dmi"), id="nebius-by-its-name"),
     ],
 )
-def test_a_cloud_signs_its_machines(
-    firmware: Firmware, files: dict[str, str], expected: Place
-) -> None:
+def test_a_cloud_signs_its_machines(firmware: Firmware, files: dict[str, str], expected: Place) -> None:
     """The signs are those that cloud-init goes by; on Nitro the instance type is among them."""
     assert expected == sign(firmware(files))
 
@@ -75,7 +73,9 @@ def test_a_cloud_signs_its_machines(
     [
         pytest.param({"sys_vendor": "Supermicro", "product_name": "SYS-821GE-TNHR"}, id="bare-metal"),
         pytest.param({"sys_vendor": "NVIDIA", "product_name": "DGXH100", "chassis_asset_tag": ""}, id="dgx"),
-        pytest.param({"sys_vendor": "OpenStack Foundation", "product_name": "OpenStack Nova"}, id="openstack"),
+        pytest.param(
+            {"sys_vendor": "OpenStack Foundation", "product_name": "OpenStack Nova"}, id="openstack"
+        ),
         pytest.param(
             {
                 "sys_vendor": "Microsoft Corporation",

@@ -13,7 +13,7 @@ from exporter.report import SourceRow
 from exporter.sources.cloud import CloudSource, Enquiry
 from exporter.units import Nanoseconds, seconds
 from tests.sources.cloud.metadata_house import (
-    AWS_TOKEN_PATH,
+    AWS_SESSION_PATH,
     AZURE_COMPUTE,
     AZURE_PATH,
     House,
@@ -95,14 +95,14 @@ def test_nothing_is_told_until_the_cloud_has_answered(house: House, source: Make
     """`None` is not "in no cloud": what is not priced meanwhile is priced with the answer."""
     azure(house)
     enquiry = bench.begin(source("azure"))
-    assert (None, None) == (enquiry.place, enquiry.row)
+    assert (enquiry.place, enquiry.row) == (None, None)
 
     enquiry.start()
     place, row = bench.next()
 
-    assert ANSWER == place
+    assert place == ANSWER
     assert row is not None
-    assert ("cloud", True, NOW, {}) == (row.source, row.up, row.last_success, row.errors)
+    assert (row.source, row.up, row.last_success, row.errors) == ("cloud", True, NOW, {})
     assert 0 < row.read_duration < 30 * 10**9
 
 
@@ -117,7 +117,7 @@ def test_starting_does_not_wait(house: House, source: Make, bench: Bench) -> Non
 
     assert Place("azure", source="configuration") == place
     assert row is not None
-    assert (False, None, {"timeout": 1}) == (row.up, row.last_success, row.errors)
+    assert (row.up, row.last_success, row.errors) == (False, None, {"timeout": 1})
 
 
 def test_an_answer_is_kept_and_asked_for_once(house: House, source: Make, bench: Bench) -> None:
@@ -131,9 +131,9 @@ def test_an_answer_is_kept_and_asked_for_once(house: House, source: Make, bench:
     enquiry.start()
 
     assert not enquiry._thread.is_alive()
-    assert [AZURE_PATH] == house.paths
-    assert [] == bench.clock.waited
-    assert ANSWER == enquiry.place
+    assert house.paths == [AZURE_PATH]
+    assert bench.clock.waited == []
+    assert enquiry.place == ANSWER
 
 
 def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
@@ -149,7 +149,7 @@ def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
 
     expected = [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
     assert expected == bench.clock.waited[:12]
-    assert 13 == len(house.asked)
+    assert len(house.asked) == 13
 
 
 def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench: Bench) -> None:
@@ -159,15 +159,15 @@ def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench
     place, row = bench.next()
     assert Place("azure", source="configuration") == place
     assert row is not None
-    assert (False, {"http_status": 1}) == (row.up, row.errors)
+    assert (row.up, row.errors) == (False, {"http_status": 1})
 
     azure(house)
     bench.clock.asked_again()
     place, row = bench.next()
 
-    assert ANSWER == place
+    assert place == ANSWER
     assert row is not None
-    assert (True, {"http_status": 1}) == (row.up, row.errors)
+    assert (row.up, row.errors) == (True, {"http_status": 1})
 
 
 def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
@@ -175,20 +175,20 @@ def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
 ) -> None:
     """Up, the failure counted beside it, and still asked for region and lifecycle."""
     firmware(sys_vendor="Amazon EC2", product_name="p5.48xlarge")
-    aws(house).says(AWS_TOKEN_PATH, "", status=403)
+    aws(house).says(AWS_SESSION_PATH, "", status=403)
     enquiry = bench.begin(source("auto"))
     enquiry.start()
     place, row = bench.next()
     assert Place("aws", "p5.48xlarge", source="dmi") == place
     assert row is not None
-    assert (True, NOW, {"http_status": 1}) == (row.up, row.last_success, row.errors)
+    assert (row.up, row.last_success, row.errors) == (True, NOW, {"http_status": 1})
 
     aws(house)
     bench.clock.asked_again()
 
     place, _ = bench.next()
     assert place is not None
-    assert ("us-east-1", "aws metadata") == (place.region, place.source)
+    assert (place.region, place.source) == ("us-east-1", "aws metadata")
 
 
 def test_on_bare_metal_there_is_no_thread_and_no_source(house: House, source: Make, bench: Bench) -> None:
@@ -197,8 +197,8 @@ def test_on_bare_metal_there_is_no_thread_and_no_source(house: House, source: Ma
     enquiry.start()
 
     assert Place() == enquiry.place
-    assert (None, None) == (enquiry.row, enquiry._thread)
-    assert [] == house.asked
+    assert (enquiry.row, enquiry._thread) == (None, None)
+    assert house.asked == []
 
 
 def test_what_is_closed_changes_nothing_any_more(house: House, source: Make, bench: Bench) -> None:
@@ -210,8 +210,8 @@ def test_what_is_closed_changes_nothing_any_more(house: House, source: Make, ben
     assert enquiry._thread is not None
     enquiry._thread.join(timeout=30)
 
-    assert (None, None) == (enquiry.place, enquiry.row)
-    assert [] == bench.told
+    assert (enquiry.place, enquiry.row) == (None, None)
+    assert bench.told == []
 
 
 def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
@@ -228,7 +228,7 @@ def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
 
     assert Place("azure", source="configuration") == place
     assert row is not None
-    assert (False, {"internal": 1}) == (row.up, row.errors)
+    assert (row.up, row.errors) == (False, {"internal": 1})
 
 
 def test_the_log_tells_an_outage_once_and_the_place_once(
@@ -251,10 +251,10 @@ def test_the_log_tells_an_outage_once_and_the_place_once(
         vars(failed)["source"],
         vars(failed)["problem"],
     )
-    assert ("place", "azure", "configuration") == (
+    assert (
         known.getMessage(),
         vars(known)["cloud"],
         vars(known)["told_by"],
-    )
+    ) == ("place", "azure", "configuration")
     assert AZURE_COMPUTE["vmSize"] == vars(told)["instance_type"]
-    assert "on_demand" == vars(told)["lifecycle"]
+    assert vars(told)["lifecycle"] == "on_demand"

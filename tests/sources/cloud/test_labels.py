@@ -89,7 +89,7 @@ def test_labels_of_each_cloud(labels: dict[str, str], expected: Place) -> None:
     assert expected.cloud
     told = place_of(labels)
 
-    assert "node labels" == told.source
+    assert told.source == "node labels"
     assert expected == Place(told.cloud, told.instance_type, told.region, told.zone, told.lifecycle)
 
 

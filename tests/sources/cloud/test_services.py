@@ -12,7 +12,7 @@ from tests.sources.cloud.metadata_house import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
     AWS_LIFECYCLE_PATH,
-    AWS_TOKEN_PATH,
+    AWS_SESSION_PATH,
     AZURE_COMPUTE,
     AZURE_PATH,
     CLOUDS,
@@ -20,7 +20,7 @@ from tests.sources.cloud.metadata_house import (
     NEBIUS_DATA,
     NEBIUS_PATH,
     OCI_PATHS,
-    TOKEN,
+    SESSION,
     House,
     aws,
     azure,
@@ -38,13 +38,11 @@ ANSWERS = {
         "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"
     ),
     "oci": Place("oci", "BM.GPU.H100.8", "us-phoenix-1", "PHX-AD-1", "", "oci metadata"),
-    "nebius": Place(
-        "nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "", "nebius metadata"
-    ),
+    "nebius": Place("nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "", "nebius metadata"),
 }
 
 PATHS = {
-    "aws": [AWS_TOKEN_PATH, AWS_DOCUMENT_PATH, AWS_LIFECYCLE_PATH],
+    "aws": [AWS_SESSION_PATH, AWS_DOCUMENT_PATH, AWS_LIFECYCLE_PATH],
     "gcp": list(GCP_PATHS),
     "azure": [AZURE_PATH],
     "oci": list(OCI_PATHS),
@@ -59,12 +57,12 @@ def test_each_cloud_tells_where_a_host_runs(house: House, source: Make, cloud: s
     asking = source(cloud)
 
     assert ANSWERS[cloud] == asking.read()
-    assert () == asking.errors
+    assert asking.errors == ()
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_each_question_is_asked_once_and_nothing_else(house: House, source: Make, cloud: str) -> None:
-    """Never a recursive root, attributes, user data or credentials, which hold startup scripts and secrets."""
+    """Never the recursive root, attributes, user data, credentials: they hold scripts and secrets."""
     CLOUDS[cloud](house)
     source(cloud).read()
 
@@ -86,8 +84,8 @@ def test_aws_is_asked_with_a_token_of_a_minute(house: House, source: Make) -> No
     source("aws").read()
 
     put, *gets = house.asked
-    assert "60" == put.headers["x-aws-ec2-metadata-token-ttl-seconds"]
-    assert [TOKEN, TOKEN] == [get.headers["x-aws-ec2-metadata-token"] for get in gets]
+    assert put.headers["x-aws-ec2-metadata-token-ttl-seconds"] == "60"
+    assert [get.headers["x-aws-ec2-metadata-token"] for get in gets] == [SESSION, SESSION]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +132,7 @@ def test_aws_without_a_life_cycle_is_unknown_not_on_demand(house: House, source:
 
     place = source("aws").read()
 
-    assert ("p5.48xlarge", "") == (place.instance_type, place.lifecycle)
+    assert (place.instance_type, place.lifecycle) == ("p5.48xlarge", "")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +210,7 @@ def test_azure_without_zones_has_none(house: House, source: Make, zone: str | No
 
     place = source("azure").read()
 
-    assert ("eastus2", "") == (place.region, place.zone)
+    assert (place.region, place.zone) == ("eastus2", "")
 
 
 def test_oci_keys_in_quotes_are_the_same_keys(house: House, source: Make) -> None:
@@ -246,4 +244,4 @@ def test_the_zone_letter_of_aws_is_told_as_it_is(house: House, source: Make) -> 
     """The trap of the letter: it means another place in each account, so nothing may be priced by it."""
     aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "availabilityZone": "us-east-1f"}))
 
-    assert "us-east-1f" == source("aws").read().zone
+    assert source("aws").read().zone == "us-east-1f"

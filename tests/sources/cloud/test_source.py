@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from exporter.readings import Place, ReadFailedError
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import LINK_LOCAL
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
-from tests.sources.cloud.metadata_house import AWS_TOKEN_PATH, AZURE_PATH, House, aws, azure, gcp
+from tests.sources.cloud.metadata_house import AWS_SESSION_PATH, AZURE_PATH, House, aws, azure, gcp
 
 Make = Callable[..., CloudSource]
 Firmware = Callable[..., Path]
@@ -25,13 +23,13 @@ def test_bare_metal_asks_nobody(house: House, firmware: Firmware, source: Make) 
 
     assert Place() == asking.known
     assert Place() == asking.read()
-    assert [] == house.asked
+    assert house.asked == []
 
 
 def test_a_container_that_cannot_see_the_firmware_asks_nobody(house: House, source: Make) -> None:
     """Most can see it. One that cannot has its cloud configured."""
     assert Place() == source("auto").read()
-    assert [] == house.asked
+    assert house.asked == []
 
 
 def test_off_asks_nobody_whatever_the_firmware_says(house: House, firmware: Firmware, source: Make) -> None:
@@ -40,7 +38,7 @@ def test_off_asks_nobody_whatever_the_firmware_says(house: House, firmware: Firm
     aws(house)
 
     assert Place() == source("off").read()
-    assert [] == house.asked
+    assert house.asked == []
 
 
 def test_the_cloud_that_the_firmware_names_is_asked(house: House, firmware: Firmware, source: Make) -> None:
@@ -50,7 +48,7 @@ def test_the_cloud_that_the_firmware_names_is_asked(house: House, firmware: Firm
     asking = source("auto")
 
     assert Place("gcp", source="dmi") == asking.known
-    assert "a3-highgpu-8g" == asking.read().instance_type
+    assert asking.read().instance_type == "a3-highgpu-8g"
     assert {"Google"} == {asked.headers.get("metadata-flavor") for asked in house.asked}
 
 
@@ -63,35 +61,35 @@ def test_a_configured_cloud_is_asked_whatever_the_firmware_says(
     asking = source("azure")
 
     assert Place("azure", source="configuration") == asking.known
-    assert "Standard_ND96isr_H100_v5" == asking.read().instance_type
-    assert [AZURE_PATH] == house.paths
+    assert asking.read().instance_type == "Standard_ND96isr_H100_v5"
+    assert house.paths == [AZURE_PATH]
 
 
 def test_a_nitro_host_without_metadata_is_known_by_its_firmware(
     house: House, firmware: Firmware, source: Make
 ) -> None:
-    """The trap of hop limit 1: firmware beats it. Region and lifecycle are unknown, and the failure is told."""
+    """The trap of hop limit 1: firmware beats it. Region and lifecycle are unknown, the failure is told."""
     firmware(NITRO)
-    aws(house).hangs.add(AWS_TOKEN_PATH)
+    aws(house).hangs.add(AWS_SESSION_PATH)
     asking = source("auto", timeout=0.2)
 
     assert Place("aws", "p5.48xlarge", source="dmi") == asking.read()
-    assert (("timeout", 1),) == asking.errors
+    assert asking.errors == (("timeout", 1),)
     assert asking.problem.startswith(f"aws metadata at {house.address}: ")
 
 
 def test_errors_are_those_of_the_last_read(house: House, firmware: Firmware, source: Make) -> None:
     """A read that was told everything has none."""
     firmware(NITRO)
-    aws(house).says(AWS_TOKEN_PATH, "", status=503)
+    aws(house).says(AWS_SESSION_PATH, "", status=503)
     asking = source("auto")
     asking.read()
-    assert (("http_status", 1),) == asking.errors
+    assert asking.errors == (("http_status", 1),)
 
     aws(house)
 
-    assert "aws metadata" == asking.read().source
-    assert ((), "") == (asking.errors, asking.problem)
+    assert asking.read().source == "aws metadata"
+    assert (asking.errors, asking.problem) == ((), "")
 
 
 def test_another_cloud_without_metadata_is_a_failure(
@@ -101,7 +99,7 @@ def test_another_cloud_without_metadata_is_a_failure(
     firmware(product_name="Google Compute Engine")
     gcp(house).says_everywhere(house.replies["/computeMetadata/v1/instance/zone"])
 
-    assert "not_recognized" == failure(source("auto")).reason
+    assert failure(source("auto")).reason == "not_recognized"
 
 
 def test_a_service_that_contradicts_the_firmware_is_not_believed(
@@ -113,7 +111,7 @@ def test_a_service_that_contradicts_the_firmware_is_not_believed(
     asking = source("auto")
     told = failure(asking)
 
-    assert "contradiction" == told.reason
+    assert told.reason == "contradiction"
     expected = (
         "the firmware says that this is a g5.xlarge, "
         f"aws metadata at {house.address} that it is a p5.48xlarge"
@@ -122,7 +120,7 @@ def test_a_service_that_contradicts_the_firmware_is_not_believed(
     assert Place("aws", "g5.xlarge", source="dmi") == asking.known
 
 
-def test_a_source_asks_the_link_local_address_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_asks_the_link_local_address_for_a_second() -> None:
     """Unless it is told otherwise: by address, so that no name is looked up."""
-    assert "http://169.254.169.254" == LINK_LOCAL
-    assert 1.0 == TIMEOUT_SECONDS
+    assert LINK_LOCAL == "http://169.254.169.254"
+    assert TIMEOUT_SECONDS == 1.0

@@ -15,7 +15,7 @@ from tests.sources.cloud.metadata_house import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
     AWS_LIFECYCLE_PATH,
-    AWS_TOKEN_PATH,
+    AWS_SESSION_PATH,
     AZURE_COMPUTE,
     AZURE_PATH,
     CLOUDS,
@@ -60,7 +60,7 @@ def test_a_server_that_answers_everything_alike_is_no_metadata_service(
     """A captive portal, a proxy, a default page: 200 is no proof of anything."""
     CLOUDS[cloud](house).says_everywhere(Reply(body, headers={"Content-Type": "text/html"}))
 
-    assert "not_recognized" == failure(source(cloud)).reason
+    assert failure(source(cloud)).reason == "not_recognized"
 
 
 def test_the_message_names_the_service_and_not_what_it_said(
@@ -69,10 +69,10 @@ def test_the_message_names_the_service_and_not_what_it_said(
     """What a stranger sent is not repeated in the log."""
     azure(house).says_everywhere(Reply(json.dumps({**AZURE_COMPUTE, "vmSize": "\x1b[31mred"}).encode()))
 
-    expected = (
-        f"azure metadata at {house.address}: answers, but not as the metadata of azure does: not one short word"
+    assert str(failure(source("azure"))) == (
+        f"azure metadata at {house.address}: "
+        "answers, but not as the metadata of azure does: not one short word"
     )
-    assert expected == str(failure(source("azure")))
 
 
 @pytest.mark.parametrize("value", ["google", "", None])
@@ -87,7 +87,7 @@ def test_gcp_without_its_echo_is_somebody_else(
 
     told = failure(source("gcp"))
 
-    assert "not_recognized" == told.reason
+    assert told.reason == "not_recognized"
     assert str(told).endswith("no header metadata-flavor: Google")
 
 
@@ -112,7 +112,7 @@ def test_an_aws_type_that_is_none(house: House, source: Make, failure: FailureOf
     """The whole answer is refused."""
     aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "instanceType": strange}))
 
-    assert "not_recognized" == failure(source("aws")).reason
+    assert failure(source("aws")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", STRANGE_TYPES)
@@ -121,7 +121,7 @@ def test_an_azure_size_that_is_none(house: House, source: Make, failure: Failure
     for size in (strange, "ND96isr_H100_v5", "standard_ND96isr_H100_v5", "Standard_"):
         azure(house).says(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "vmSize": size}))
 
-        assert "not_recognized" == failure(source("azure")).reason
+        assert failure(source("azure")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", STRANGE_TYPES)
@@ -132,7 +132,7 @@ def test_a_nebius_platform_that_is_none(
     for key in ("platform", "preset"):
         nebius(house).says(NEBIUS_PATH, json.dumps({**NEBIUS_DATA, key: strange}))
 
-        assert "not_recognized" == failure(source("nebius")).reason
+        assert failure(source("nebius")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_gcp_machine_type_that_is_none(
     """It is told by its whole path."""
     gcp(house).says(GCP_PATHS[0], strange)
 
-    assert "not_recognized" == failure(source("gcp")).reason
+    assert failure(source("gcp")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", ["", "H100", "bm.gpu.h100.8", "BM", '""', "BM.GPU.H100.8 x", "{}"])
@@ -152,7 +152,7 @@ def test_an_oci_shape_that_is_none(house: House, source: Make, failure: FailureO
     """Shapes begin with BM or VM."""
     oci(house).says(OCI_PATHS[0], strange)
 
-    assert "not_recognized" == failure(source("oci")).reason
+    assert failure(source("oci")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("strange", ["us east 1", "us-east-1/", "<b>", "US", "a" * 65, "-"])
@@ -161,10 +161,10 @@ def test_a_region_that_is_none_costs_the_whole_answer(
 ) -> None:
     """Whoever is wrong about the region is not believed about the type."""
     aws(house).says(AWS_DOCUMENT_PATH, json.dumps({**AWS_DOCUMENT, "region": strange}))
-    assert "not_recognized" == failure(source("aws")).reason
+    assert failure(source("aws")).reason == "not_recognized"
 
     oci(house).says(OCI_PATHS[1], strange)
-    assert "not_recognized" == failure(source("oci")).reason
+    assert failure(source("oci")).reason == "not_recognized"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 500, 503, 204])
@@ -177,19 +177,19 @@ def test_a_service_that_refuses_is_not_asked_a_second_time(
 
     told = failure(source(cloud))
 
-    assert "http_status" == told.reason
+    assert told.reason == "http_status"
     assert str(told).endswith(f"answers with HTTP status {status}")
-    assert 1 == len(house.asked)
+    assert len(house.asked) == 1
 
 
 def test_aws_without_a_token_is_never_asked_the_old_way(
     house: House, source: Make, failure: FailureOf
 ) -> None:
     """The trap of `HttpTokens=required`: a GET without a token is a 401, and is not tried."""
-    aws(house).says(AWS_TOKEN_PATH, "", status=403)
+    aws(house).says(AWS_SESSION_PATH, "", status=403)
 
-    assert "http_status" == failure(source("aws")).reason
-    assert [AWS_TOKEN_PATH] == house.paths
+    assert failure(source("aws")).reason == "http_status"
+    assert house.paths == [AWS_SESSION_PATH]
 
 
 @pytest.mark.parametrize("token", ["", "a b", "<html>", "x" * 129, "a\r\nX-Injected: 1", "tok\u00e9n"])
@@ -197,27 +197,27 @@ def test_a_token_that_cannot_be_one_is_not_sent_on(
     house: House, source: Make, failure: FailureOf, token: str
 ) -> None:
     """It would become a header."""
-    aws(house).says(AWS_TOKEN_PATH, token)
+    aws(house).says(AWS_SESSION_PATH, token)
 
-    assert "not_recognized" == failure(source("aws")).reason
-    assert [AWS_TOKEN_PATH] == house.paths
+    assert failure(source("aws")).reason == "not_recognized"
+    assert house.paths == [AWS_SESSION_PATH]
 
 
 def test_a_token_request_that_hangs_ends_with_the_time_for_all(
     house: House, source: Make, failure: FailureOf
 ) -> None:
-    """The trap of hop limit 1: in a bridged container the token's answer never arrives, and nobody refuses."""
-    aws(house).hangs.add(AWS_TOKEN_PATH)
+    """The trap of hop limit 1: in a bridged container the token never arrives, and nobody refuses."""
+    aws(house).hangs.add(AWS_SESSION_PATH)
 
-    assert "timeout" == failure(source("aws", timeout=0.2)).reason
-    assert [AWS_TOKEN_PATH] == house.paths
+    assert failure(source("aws", timeout=0.2)).reason == "timeout"
+    assert house.paths == [AWS_SESSION_PATH]
 
 
 def test_a_question_that_hangs_costs_the_answer(house: House, source: Make, failure: FailureOf) -> None:
     """An optional one too: half of an answer is not made up to a whole."""
     aws(house).hangs.add(AWS_LIFECYCLE_PATH)
 
-    assert "timeout" == failure(source("aws", timeout=0.5)).reason
+    assert failure(source("aws", timeout=0.5)).reason == "timeout"
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def full() -> Iterator[str]:
 
 def test_a_connection_that_is_never_taken_ends_in_time(full: str, source: Make, failure: FailureOf) -> None:
     """Link-local addresses on bare metal answer with nothing at all."""
-    assert "timeout" == failure(source("gcp", address=full, timeout=0.2)).reason
+    assert failure(source("gcp", address=full, timeout=0.2)).reason == "timeout"
 
 
 class MovedClock:
@@ -261,7 +261,7 @@ def test_all_requests_together_take_a_second_at_most(house: House, source: Make,
     gcp(house).before = takes
     told = failure(source("gcp", clock=clock, timeout=1.0))
 
-    assert "timeout" == told.reason
+    assert told.reason == "timeout"
     assert list(GCP_PATHS[:3]) == house.paths
 
 
@@ -272,7 +272,7 @@ def test_a_refused_connection_is_told(source: Make, failure: FailureOf) -> None:
 
     told = failure(source("azure", address=f"http://127.0.0.1:{port}"))
 
-    assert "connection" == told.reason
+    assert told.reason == "connection"
     assert str(told).startswith(f"azure metadata at http://127.0.0.1:{port}: ")
 
 
@@ -285,31 +285,29 @@ def test_a_redirect_is_not_followed(
     other = {"Location": f"{house.address}/portal"}
     CLOUDS[cloud](house).says_everywhere(Reply(b"", status, other))
 
-    assert "redirect" == failure(source(cloud)).reason
-    assert 1 == len(house.asked)
+    assert failure(source(cloud)).reason == "redirect"
+    assert len(house.asked) == 1
 
 
 def test_a_body_is_bounded(house: House, source: Make, failure: FailureOf) -> None:
     """64 KiB is read, and a byte more is too much."""
     told = json.dumps(AZURE_COMPUTE)
     azure(house).says(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told)))
-    assert "Standard_ND96isr_H100_v5" == source("azure").read().instance_type
+    assert source("azure").read().instance_type == "Standard_ND96isr_H100_v5"
 
     house.says(AZURE_PATH, told + " " * (BODY_BYTES_MAX - len(told) + 1))
-    assert "too_large" == failure(source("azure")).reason
+    assert failure(source("azure")).reason == "too_large"
 
 
 def test_a_compressed_body_is_refused(house: House, source: Make, failure: FailureOf) -> None:
     """It was not asked for, and a few bytes unfold to any number."""
     azure(house).says(AZURE_PATH, b"\x1f\x8b...", Content_Encoding="gzip")
 
-    assert "encoding" == failure(source("azure")).reason
+    assert failure(source("azure")).reason == "encoding"
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_no_proxy_is_asked(
-    house: House, source: Make, monkeypatch: pytest.MonkeyPatch, cloud: str
-) -> None:
+def test_no_proxy_is_asked(house: House, source: Make, monkeypatch: pytest.MonkeyPatch, cloud: str) -> None:
     """The trap of corporate proxies, which swallow 169.254.169.254 or answer for themselves."""
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.settimeout(0)

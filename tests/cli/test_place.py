@@ -1,0 +1,194 @@
+"""The daemon and the doctor ask where the host runs, and go by the answer."""
+
+import queue
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cli import doctor as doctor_module
+from exporter.cli import serve as serve_module
+from exporter.cli.doctor import doctor
+from exporter.cli.serve import Flags, _Daemon, terms_of
+from exporter.clock import SystemClock
+from exporter.config import Config, load
+from exporter.cost.policy import Terms
+from exporter.readings import Place
+from exporter.report import SourceRow
+from exporter.sampler.sampler import Plan
+from exporter.sources.cloud import CloudSource
+from tests.sources.cloud.metadata_house import House, azure
+
+ANSWER = Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata")
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    made = House()
+    yield azure(made)
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Place | None]:
+    """Both ask the house, on a machine whose firmware says nothing; returns the places of all terms made."""
+    source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
+    places: list[Place | None] = []
+
+    def terms(config: Config, host: str, place: Place | None) -> Terms:
+        places.append(place)
+        return terms_of(config, host, place)
+
+    for module in (serve_module, doctor_module):
+        monkeypatch.setattr(module, "CloudSource", source)
+        monkeypatch.setattr(module, "terms_of", terms)
+    return places
+
+
+class Plans:
+    """In place of a sampler: the plans that the daemon set."""
+
+    def __init__(self) -> None:
+        self._set: queue.Queue[Plan] = queue.Queue()
+
+    def plan(self, plan: Plan) -> None:
+        self._set.put(plan)
+
+    def next(self) -> Plan:
+        return self._set.get(timeout=30)
+
+    def current(self) -> None:
+        return None
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "ice.yaml"
+
+
+@pytest.fixture
+def plans() -> Plans:
+    return Plans()
+
+
+@pytest.fixture
+def daemon(file: Path, plans: Plans) -> Iterator[Callable[[str], _Daemon]]:
+    made: list[_Daemon] = []
+
+    def make(text: str) -> _Daemon:
+        file.write_text(text)
+        made.append(_Daemon(Flags(file, "127.0.0.1:0", None), load(file), SystemClock()))
+        sampler: Any = plans
+        made[-1]._sampler = sampler
+        return made[-1]
+
+    yield make
+    for one in made:
+        one._enquiry.close()
+
+
+def cloud_of(plan: Plan) -> SourceRow:
+    (row,) = plan.others
+    return row
+
+
+def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
+    daemon: Callable[[str], _Daemon], plans: Plans, asked: list[Place | None]
+) -> None:
+    """Prices go by the place from the next tick on; servers keep what their sources know."""
+    made = daemon('discovery: {cloud: azure}\nservers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n')
+    before = made._plan(succeeded=True)
+    assert before.others == ()
+    made._enquiry.start()
+    after = plans.next()
+
+    assert asked == [None, ANSWER]
+    row = cloud_of(after)
+    assert (row.source, row.up, row.errors) == ("cloud", True, {})
+    assert after.endpoints[0] is before.endpoints[0]
+
+
+def test_a_cloud_that_fails_is_a_source_that_is_down(
+    daemon: Callable[[str], _Daemon], house: House, plans: Plans, asked: list[Place | None]
+) -> None:
+    """With what is known without it: the market price of the GPUs may stand in."""
+    house.replies.clear()
+    daemon("discovery: {cloud: azure}\n")._enquiry.start()
+    row = cloud_of(plans.next())
+
+    assert (row.source, row.up, row.errors) == ("cloud", False, {"http_status": 1})
+    assert asked == [Place("azure", source="configuration")]
+
+
+def test_on_bare_metal_there_is_no_such_source(
+    daemon: Callable[[str], _Daemon], house: House, asked: list[Place | None]
+) -> None:
+    """And the place is known from the first plan on."""
+    made = daemon("interval: 10s\n")
+    made._enquiry.start()
+
+    assert made._plan(succeeded=True).others == ()
+    assert asked == [Place()]
+    assert house.asked == []
+
+
+def test_a_reload_may_ask_another_cloud_or_nobody(
+    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[Place | None]
+) -> None:
+    """What one cloud told is not kept for another choice."""
+    made = daemon("discovery: {cloud: azure}\n")
+    made._enquiry.start()
+    plans.next()
+    file.write_text("discovery: {cloud: off}\n")
+    made.reload()
+
+    assert plans.next().others == ()
+    assert asked == [ANSWER, Place()]
+    assert len(house.asked) == 1
+
+
+def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
+    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[Place | None]
+) -> None:
+    """The answer is kept for the life of the process."""
+    made = daemon("discovery: {cloud: azure}\n")
+    made._enquiry.start()
+    plans.next()
+    file.write_text("discovery: {cloud: azure}\ninterval: 5s\n")
+    made.reload()
+
+    assert cloud_of(plans.next()).up
+    assert asked == [ANSWER, ANSWER]
+    assert len(house.asked) == 1
+
+
+def test_the_doctor_tells_the_place_and_who_told(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[Place | None]
+) -> None:
+    """It asks once, and waits for the answer."""
+    file.write_text("discovery: {cloud: azure}\n")
+    doctor(file, tmp_path / "ledger.db", as_json=False)
+
+    host, line, *_ = capsys.readouterr().out.split("\n")
+    assert host == "Host"
+    expected = (
+        "Standard_ND96isr_H100_v5 of azure in eastus2 (zone eastus2-1), on demand; told by azure metadata"
+    )
+    assert line.endswith(f"  {expected}")
+    assert asked == [ANSWER]
+
+
+def test_the_doctor_says_why_a_cloud_does_not_tell(
+    file: Path, tmp_path: Path, house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what is known without it."""
+    house.replies.clear()
+    file.write_text("discovery: {cloud: azure}\n")
+    doctor(file, tmp_path / "ledger.db", as_json=False)
+
+    printed = capsys.readouterr().out
+    assert "an unknown instance type of azure in an unknown region" in printed
+    problem = f"azure metadata at {house.address}: answers with HTTP status 404"
+    assert f"warning: azure does not tell where this host runs: {problem}. " in printed
