@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.cli.arguments import _parser
+from exporter.sources.cloud.enquiry import FIRST_PAUSE, LONGEST_PAUSE
+from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL
+from exporter.sources.cloud.services import SERVICES
+from exporter.sources.cloud.source import TIMEOUT_SECONDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
 
@@ -73,3 +77,22 @@ def test_every_variable_is_told() -> None:
     }
 
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", section("Environment"), re.MULTILINE)) == read
+
+
+def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
+    """Whoever writes a network policy reads here what is asked of whom, where, and for how long."""
+    page = section("Which cloud it is in")
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", page, re.MULTILINE))
+
+    assert set(rows) == set(SERVICES)
+    for cloud, service in SERVICES.items():
+        words = re.findall(r"`([^`]+)`", rows[cloud])
+        below = words.pop(0) + "/" if rows[cloud].startswith("below") else ""
+        expected = [question.path for question in service.questions.values()]
+        if service.token is not None:
+            expected.insert(0, f"PUT {service.token.path}")
+        assert [below + word for word in words] == expected
+    assert f"`{LINK_LOCAL.removeprefix('http://')}`, port 80" in page
+    assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page
+    assert (TIMEOUT_SECONDS, "one second at most" in page) == (1.0, True)
+    assert (FIRST_PAUSE, LONGEST_PAUSE) == (5 * 10**9, 3600 * 10**9)
