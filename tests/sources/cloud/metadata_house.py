@@ -42,6 +42,7 @@ class House:
         self.headers: dict[str, str] = {}
         self.rules: Rules = lambda _: None
         self.before: Callable[[], None] = lambda: None
+        self.arrived = threading.Semaphore(0)
         self._stop = threading.Event()
         house = self
 
@@ -86,6 +87,7 @@ class House:
         headers = {name.lower(): value for name, value in handler.headers.items()}
         asked = Asked(handler.command, handler.path, headers)
         self.asked.append(asked)
+        self.arrived.release()
         self.before()
         name = handler.path if handler.command == "GET" else f"{handler.command} {handler.path}"
         if name in self.hangs:

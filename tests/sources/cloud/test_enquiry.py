@@ -106,13 +106,31 @@ def test_nothing_is_told_until_the_cloud_has_answered(house: House, source: Make
     assert 0 < row.read_duration < 30 * 10**9
 
 
-def test_starting_does_not_wait(house: House, source: Make, bench: Bench) -> None:
-    """A service that says nothing holds nobody but its own thread; the timeout bounds that."""
-    azure(house).hangs.add(AZURE_PATH)
-    enquiry = bench.begin(source("azure", timeout=0.3))
+def test_starting_does_not_wait_and_starts_once(house: House, source: Make, bench: Bench) -> None:
+    """While the service keeps silent, whoever started it goes on; one thread asks, however often."""
+    answers = threading.Event()
+    azure(house).before = lambda: assert_set(answers)
+    enquiry = bench.begin(source("azure", timeout=30.0))
     enquiry.start()
-    assert enquiry.place is None
+    enquiry.start()
+    assert house.arrived.acquire(timeout=30)
+    assert (enquiry.place, bench.told) == (None, [])
 
+    answers.set()
+    place, _ = bench.next()
+
+    assert place == ANSWER
+    assert not house.arrived.acquire(timeout=0.2)
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(timeout=30)
+
+
+def test_a_service_that_keeps_silent_is_given_up_in_time(house: House, source: Make, bench: Bench) -> None:
+    """Then what is known without it is the place."""
+    azure(house).hangs.add(AZURE_PATH)
+    bench.begin(source("azure", timeout=0.3)).start()
     place, row = bench.next()
 
     assert Place("azure", source="configuration") == place

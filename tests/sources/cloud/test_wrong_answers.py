@@ -209,7 +209,8 @@ def test_a_token_request_that_hangs_ends_with_the_time_for_all(
     """The trap of hop limit 1: in a bridged container the token never arrives, and nobody refuses."""
     aws(house).hangs.add(AWS_SESSION_PATH)
 
-    assert failure(source("aws", timeout=0.2)).reason == "timeout"
+    assert failure(source("aws", timeout=0.5)).reason == "timeout"
+    assert house.arrived.acquire(timeout=30)
     assert house.paths == [AWS_SESSION_PATH]
 
 

@@ -1,0 +1,44 @@
+"""Which sources of servers are kept over a reload, and when those that were dropped are closed."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.cli.endpoints import Endpoints
+from exporter.clock import SystemClock
+from exporter.config import parse
+from exporter.sources.server import ServerSource
+
+ONE = 'servers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n'
+
+
+@pytest.fixture
+def kept() -> Iterator[Endpoints]:
+    made = Endpoints(SystemClock())
+    yield made
+    made.close()
+
+
+def test_what_a_reload_dropped_is_open_until_the_next_one(
+    kept: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be in the middle of a read; the same configuration, asked for again, is no reload."""
+    closed: list[str] = []
+    monkeypatch.setattr(ServerSource, "close", lambda source: closed.append(source.name))
+    (a,) = kept.of(parse(ONE.encode()))
+    other = parse(ONE.replace("name: a", "name: b").encode())
+    (b,) = kept.of(other)
+    assert (a.name, b.name) == ("server:a", "server:b")
+
+    assert kept.of(other) == (b,)
+    assert closed == []
+
+    kept.of(parse(b"interval: 10s\n"))
+    assert closed == ["server:a"]
+
+
+def test_a_server_that_a_reload_leaves_alone_keeps_its_source(kept: Endpoints) -> None:
+    """With all that it knows."""
+    before = kept.of(parse(ONE.encode()))
+
+    assert kept.of(parse(f"interval: 5s\n{ONE}".encode()))[0] is before[0]
