@@ -1,6 +1,8 @@
 """The daemon and the doctor ask where the host runs, and go by the answer."""
 
 import queue
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -192,3 +194,43 @@ def test_the_doctor_says_why_a_cloud_does_not_tell(
     assert "an unknown instance type of azure in an unknown region" in printed
     problem = f"azure metadata at {house.address}: answers with HTTP status 404"
     assert f"warning: azure does not tell where this host runs: {problem}. " in printed
+
+
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_the_first_tick_does_not_wait_for_the_cloud(
+    file: Path, tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service answers once a tick was taken without it; a later tick has it in its report."""
+    file.write_text("discovery: {cloud: azure}\ninterval: 1s\n")
+    daemon = _Daemon(Flags(file, "127.0.0.1:0", tmp_path / "ledger.db"), load(file), SystemClock())
+    ticked, stop = threading.Event(), threading.Event()
+    house.before = lambda: wait_for(ticked)
+    told: list[tuple[Place | None, dict[str, bool]]] = []
+
+    def published() -> None:
+        report = daemon._current()
+        assert report is not None
+        told.append((daemon._enquiry.place, {row.source: row.up for row in report.sources}))
+        ticked.set()
+        if "cloud" in told[-1][1] or len(told) == 30:
+            stop.set()
+
+    monkeypatch.setattr(daemon, "_prepare", published)
+    daemon._enquiry.start()
+    assert house.arrived.acquire(timeout=30)
+    assert daemon.run(stop) == 0
+
+    (first, sources), *_, (last, later) = told
+    assert (first, "cloud" in sources) == (None, False)
+    assert (last, later["cloud"]) == (ANSWER, True)
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(timeout=60)
