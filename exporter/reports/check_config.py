@@ -30,6 +30,10 @@ UNMATCHED: Final[Mapping[Unmatched, str]] = {
     "estimate": "list price of its instance type, else market price of its model, marked as an estimate",
     "unpriced": "has no price, and its cost is absent",
 }
+CLOUDS: Final = {
+    "auto": "the one that the firmware names is asked where this host runs",
+    "off": "nobody is asked",
+}
 
 GOOD = 0
 REFUSED = 2
@@ -53,6 +57,7 @@ def _lines(config: Config) -> Iterator[str]:
     yield f"time zone: {config.timezone.key}"
     yield f"run-rate: {plain(config.hours_per_month)} hours per month"
     yield f"ledger: {config.ledger_path}"
+    yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
     limits = config.limits
     yield f"limits: {limits.models} models, {limits.servers} servers, {limits.body_bytes} bytes per answer"
     yield from _section("budgets", (_budget(*row) for row in _budgets(config)), "none")

@@ -49,6 +49,22 @@ def test_the_defaults_are_ok() -> None:
     assert "fleet: 27000 dollars per month for everything\n" in text
 
 
+@pytest.mark.parametrize(
+    ("cloud", "told"),
+    [
+        ("auto", "cloud: the one that the firmware names is asked where this host runs"),
+        ("off", "cloud: nobody is asked"),
+        ("oci", "cloud: oci is asked where this host runs"),
+    ],
+)
+def test_whom_is_asked_where_the_host_runs_is_told(tmp_path: Path, cloud: str, told: str) -> None:
+    """A request to somebody is nothing to find out by surprise."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(f"discovery: {{cloud: {cloud}}}\n")
+
+    assert told in check_config(path)[1].splitlines()
+
+
 def warnings(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("warning: ")]
 
