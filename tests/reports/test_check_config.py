@@ -57,7 +57,7 @@ def test_the_defaults_are_ok() -> None:
         ("oci", "cloud: oci is asked where this host runs"),
     ],
 )
-def test_whom_is_asked_where_the_host_runs_is_told(tmp_path: Path, cloud: str, told: str) -> None:
+def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, cloud: str, told: str) -> None:
     """A request to somebody is nothing to find out by surprise."""
     path = tmp_path / "ice.yaml"
     path.write_text(f"discovery: {{cloud: {cloud}}}\n")
