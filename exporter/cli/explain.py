@@ -9,11 +9,14 @@ from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
 from exporter.clock import Clock, SystemClock
-from exporter.config import ConfigError, load
+from exporter.config import Config, ConfigError, load
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
+from exporter.readings import Place
 from exporter.reports import chains
 from exporter.reports.explanation import Accounts, Explanation, ExplanationError, Stretch, explain
+from exporter.sources.cloud import CloudSource
+from exporter.sources.gather import read
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
 WINDOW: Final = 1
@@ -40,14 +43,15 @@ def explained(question: Question, clock: Clock | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return status.CONFIGURATION
     path = question.ledger_path or config.ledger_path
-    now = (clock or SystemClock()).wall()
+    clock = clock or SystemClock()
+    now = clock.wall()
     try:
         with LedgerReader.open(path) as ledger:
             accounts, stretch = _accounts(ledger, question.hours, now)
             explanation: Explanation = explain(
                 accounts,
                 stretch,
-                terms_of(config, host_name()),
+                terms_of(config, host_name(), _place(config, clock)),
                 ledger.state().gpus.values(),
                 now,
                 ledger=ledger.id,
@@ -62,6 +66,12 @@ def explained(question: Question, clock: Clock | None = None) -> int:
         return status.FAILED
     sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
     return status.OK
+
+
+def _place(config: Config, clock: Clock) -> Place:
+    """Where this host runs: prices of now may depend on it, those that were posted do not."""
+    cloud = CloudSource(clock, config.cloud)
+    return read(cloud, clock).reading or cloud.known
 
 
 def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:

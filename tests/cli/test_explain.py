@@ -70,18 +70,33 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
     running.close()
 
 
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Nobody is asked where this machine runs."""
+    path = tmp_path / "ice.yaml"
+    path.write_text("discovery: {cloud: off}\n", encoding="utf-8")
+    return path
+
+
 def asked(
-    ledger: Path, capsys: pytest.CaptureFixture[str], *, hours: int = 1, against: float | None = None
+    config: Path,
+    ledger: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    hours: int = 1,
+    against: float | None = None,
 ) -> dict[str, object]:
-    question = Question(None, ledger, None, hours, against, as_json=True)
+    question = Question(config, ledger, None, hours, against, as_json=True)
     assert explained(question, Clock()) == 0
     told: dict[str, object] = json.loads(capsys.readouterr().out)
     return told
 
 
-def test_one_hour_is_the_window_of_the_metrics(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_hour_is_the_window_of_the_metrics(
+    config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """From 11:15 to 12:15: 6 dollars for 3 million tokens, as `books.window` has them for the metrics."""
-    (server,) = asked(ledger, capsys)["servers"]  # type: ignore[misc]
+    (server,) = asked(config, ledger, capsys)["servers"]  # type: ignore[misc]
     (model,) = server["models"]
     reader = Ledger.read(ledger)
     (window,) = reader.books(Clock().wall(), ()).window.values()
@@ -97,10 +112,10 @@ def test_one_hour_is_the_window_of_the_metrics(ledger: Path, capsys: pytest.Capt
 
 
 def test_a_longer_window_is_whole_hours_and_this_one_so_far(
-    ledger: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two hours before 12:00 and the quarter after it: all 12 dollars, one and a half GPU-minutes each."""
-    told = asked(ledger, capsys, hours=2)
+    told = asked(config, ledger, capsys, hours=2)
     (server,) = told["servers"]  # type: ignore[misc]
     (model,) = server["models"]
 
@@ -112,11 +127,20 @@ def test_a_longer_window_is_whole_hours_and_this_one_so_far(
 
 
 def test_the_verb_takes_a_server_a_window_and_a_number(
-    ledger: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Everything on the command line."""
     # The command's own clock is real: 960 hours back from today may miss what was posted.
-    status = main(["explain", "nobody", "--window=40d", "--against=1.10", f"--ledger.path={ledger}"])
+    status = main(
+        [
+            "explain",
+            "nobody",
+            "--window=40d",
+            "--against=1.10",
+            f"--config.file={config}",
+            f"--ledger.path={ledger}",
+        ]
+    )
     problem = capsys.readouterr().err
 
     assert status == 1
@@ -144,9 +168,11 @@ def test_a_window_or_number_that_is_none_is_refused(
     assert problem in capsys.readouterr().err
 
 
-def test_without_a_ledger_there_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_ledger_there_is_no_answer(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The path, and how to name another."""
-    question = Question(None, tmp_path / "ledger.db", None, 1, None, as_json=False)
+    question = Question(config, tmp_path / "ledger.db", None, 1, None, as_json=False)
     assert explained(question, Clock()) == 1
     assert capsys.readouterr().err == (
         f"{tmp_path}/ledger.db: there is no ledger here; "
@@ -154,9 +180,11 @@ def test_without_a_ledger_there_is_no_answer(tmp_path: Path, capsys: pytest.Capt
     )
 
 
-def test_an_empty_ledger_has_nothing_to_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_ledger_has_nothing_to_explain(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As any other answer that cannot be given."""
     path = tmp_path / "ledger.db"
     Ledger.open(path, Clock()).close()
-    assert explained(Question(None, path, None, 24, None, as_json=False), Clock()) == 1
+    assert explained(Question(config, path, None, 24, None, as_json=False), Clock()) == 1
     assert capsys.readouterr().err == f"{path}: nothing was posted in this time: ask for a longer --window\n"

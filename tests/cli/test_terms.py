@@ -1,0 +1,60 @@
+"""What a host's place means to its prices, and that nothing is priced by a guess while it is being asked."""
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.cli.serve import terms_of
+from exporter.config import parse
+from exporter.readings import Gpu, Place
+from exporter.tariff.calendar import month_of
+
+NOW = 1_795_564_800 * 10**9  # 2026-11-25
+MONTH = month_of(NOW, ZoneInfo("UTC"))
+H100 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
+AWS = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
+
+RULES = b"""hardware:
+  - {match: {gpu_model: "*L4*"}, rented: {dollars_per_gpu_hour: 0.70}}
+  - {match: {instance_type: p5.48xlarge}, rented: {dollars_per_gpu_hour: 5}}
+  - {match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2}}
+"""
+
+
+def rent(text: bytes, place: Place | None, gpu: Gpu = H100) -> float | None:
+    """Dollars of an hour of a GPU; `None` without a price."""
+    price = terms_of(parse(text), "gpu-1", place).tariff.price(gpu, NOW, MONTH, 8)
+    assert price.priced == bool(price.rates)
+    return price.rates[0].rate.dollars_per_hour() if price.rates else None
+
+
+def test_an_instance_type_prices_a_host_without_a_configuration() -> None:
+    """A p5.48xlarge in us-east-1 has 8 GPUs and costs 55.04 dollars an hour: 6.88 each."""
+    assert rent(b"", AWS) == pytest.approx(6.88)
+
+
+def test_while_a_cloud_is_being_asked_nothing_is_estimated() -> None:
+    """The market's price of an H100 for a second would be a price that the host never had."""
+    assert rent(b"", None) is None
+    assert rent(b"", Place()) is not None
+
+
+def test_a_rule_that_looks_at_the_place_is_waited_for_and_those_behind_it_too() -> None:
+    """5 dollars on that instance and 2 elsewhere: which of them is known with the answer, and not before."""
+    assert rent(RULES, None) is None
+    assert rent(RULES, AWS) == 5
+    assert rent(RULES, Place()) == 2
+
+
+def test_a_rule_that_holds_anywhere_prices_at_once() -> None:
+    """It comes first, so that no answer changes it."""
+    l4 = Gpu("GPU-1", "NVIDIA L4")
+    assert rent(RULES, None, l4) == pytest.approx(0.70)
+    assert rent(RULES, AWS, l4) == pytest.approx(0.70)
+
+
+def test_a_list_price_of_the_hosts_own_instance_waits_as_well() -> None:
+    """It is looked up by what the cloud tells."""
+    listed = b"hardware: [{rented: {catalogue: any, discount_ratio: 0.25}}]\n"
+    assert rent(listed, None) is None
+    assert rent(listed, AWS) == pytest.approx(5.16)  # 6.88 x 0.75
