@@ -76,11 +76,14 @@ Without a file every key has its default: [prices](prices.md) then come from the
 
 def documentation() -> str:
     """The page, Markdown."""
-    lines = [_HEAD]
-    lines += _rows(DOCUMENT)
-    for key in DOCUMENT.keys:
-        lines += _sections(key.name, key, level=3)
-    return "\n".join(lines) + "\n"
+    return "\n".join([_HEAD, *tables(DOCUMENT)]) + "\n"
+
+
+def tables(schema: Table[object]) -> Iterator[str]:
+    """Lines of Markdown: a table of the schema's keys, then one below a heading for each mapping in it."""
+    yield from _rows(schema)
+    for key in schema.keys:
+        yield from _sections(key.name, key, level=3)
 
 
 def _sections(path: str, key: Key[object], level: int) -> Iterator[str]:

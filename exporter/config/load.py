@@ -5,6 +5,7 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import FILE_BYTES, Mapping, Node, NotAllowedError, Scalar, document
@@ -18,10 +19,12 @@ from exporter.config.problems import (
     RefusedError,
     TooManyProblemsError,
 )
-from exporter.config.schema import Walk
+from exporter.config.schema import Table, Walk
 from exporter.config.settings import Config
 
 __all__ = ["ConfigError", "load", "parse"]
+
+T = TypeVar("T")
 
 UNNAMED = "configuration"
 """Stands for the file's name where the bytes came from elsewhere."""
@@ -33,16 +36,22 @@ def load(path: Path | None) -> Config:
     Raises:
         ConfigError: it cannot be read, or says something that cannot be used.
     """
-    if path is None:
-        return Config()
+    return Config() if path is None else parse(contents(path), path)
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file, at most one more than is allowed.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        data = _bytes(path)
+        return _bytes(path)
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
-        raise ConfigError(str(path), (Problem(None, "", message),)) from None
     except ValueError as error:  # a NUL in the name
-        raise ConfigError(str(path), (Problem(None, "", f"cannot be read: {error}"),)) from None
-    return parse(data, path)
+        message = f"cannot be read: {error}"
+    raise ConfigError(str(path), (Problem(None, "", message),))
 
 
 def _bytes(path: Path) -> bytes:
@@ -67,18 +76,34 @@ def parse(data: bytes, path: Path | None = None) -> Config:
         ConfigError: it says something that cannot be used.
     """
     file = UNNAMED if path is None else str(path)
-    try:
-        root = document(data)
-    except NotAllowedError as error:
-        raise ConfigError(file, (Problem(error.place, "", str(error)),)) from None
-    config = Config() if root is None else _config(root, file)
+    root = _tree(data, file)
+    config = Config() if root is None else _built(root, file, DOCUMENT, _zone(root))
     return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
 
 
-def _config(root: Node, file: str) -> Config:
-    walk = Walk(_zone(root), Problems())
+def read(data: bytes, file: str, table: Table[T]) -> T:
+    """Read a document of another schema, with the same care and the same errors; its dates are in UTC.
+
+    Raises:
+        ConfigError: it is empty, or says something that cannot be used.
+    """
+    root = _tree(data, file)
+    if root is None:
+        raise ConfigError(file, (Problem(None, "", "is empty"),))
+    return _built(root, file, table, ZoneInfo("UTC"))
+
+
+def _tree(data: bytes, file: str) -> Node | None:
     try:
-        return DOCUMENT.read(root, "", walk)
+        return document(data)
+    except NotAllowedError as error:
+        raise ConfigError(file, (Problem(error.place, "", str(error)),)) from None
+
+
+def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo) -> T:
+    walk = Walk(zone, Problems())
+    try:
+        return table.read(root, "", walk)
     except RefusedError as refused:
         walk.problems.noted.append(Problem(root.place, "", str(refused)))
     except (BrokenError, TooManyProblemsError):

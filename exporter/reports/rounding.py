@@ -1,9 +1,13 @@
 """Columns of rounded numbers that sum to their rounded total."""
 
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import TypeVar
+
+N = TypeVar("N", int, Fraction)
 
 
-def rounded(amounts: Sequence[int], unit: int, ceilings: Sequence[int] | None = None) -> list[int]:
+def rounded(amounts: Sequence[N], unit: N, ceilings: Sequence[int] | None = None) -> list[int]:
     """Amounts in whole units, summing to their total in whole units, rounded half up.
 
     Each is rounded down, and the units that are then missing go to those that lost most, the first of equals;
@@ -13,7 +17,7 @@ def rounded(amounts: Sequence[int], unit: int, ceilings: Sequence[int] | None = 
     wholes = [amount // unit for amount in amounts]
     missing = (2 * sum(amounts) + unit) // (2 * unit) - sum(wholes)
 
-    def turn(place: int) -> tuple[bool, bool, int, int]:
+    def turn(place: int) -> tuple[bool, bool, N, int]:
         lost = amounts[place] % unit
         full = ceilings is not None and wholes[place] >= ceilings[place]
         return lost == 0, full, -lost, place
