@@ -1,0 +1,62 @@
+"""Everything that is said about a scenario. Pure."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from exporter.reports.tco import breakeven, sensitivity
+from exporter.reports.tco.arithmetic import Course, course, yearly_loads
+from exporter.reports.tco.breakeven import BreakEven, Race
+from exporter.reports.tco.measurement import Measurement, with_measurement
+from exporter.reports.tco.scenario import Scenario, total
+from exporter.reports.tco.sensitivity import Loads, Repriced
+from exporter.units import TOKENS_PER_MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A scenario and what it comes to. `measured` is what its load and first option were taken from."""
+
+    scenario: Scenario
+    courses: tuple[Course, ...]
+    races: tuple[Race, ...]
+    break_evens: tuple[BreakEven, ...]
+    loads: Loads | None
+    prices: tuple[Repriced, ...]
+    measured: Measurement | None = None
+
+    @property
+    def tokens_per_day(self) -> tuple[Fraction, ...] | None:
+        """Tokens of the load a day, all kinds, in each year; `None` without a load."""
+        loads = yearly_loads(self.scenario.load, self.scenario.horizon_years)
+        return None if loads is None else tuple(map(total, loads))
+
+    @property
+    def millions_of_tokens(self) -> Fraction | None:
+        """Millions of tokens of the load over the horizon; `None` without a load."""
+        a_day = self.tokens_per_day
+        if a_day is None:
+            return None
+        days = self.scenario.days_per_month * 12
+        return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
+
+    def per_million(self, found: Course) -> Fraction | None:
+        """Dollars per million tokens of the load over the horizon; `None` without a load."""
+        millions = self.millions_of_tokens
+        return None if not millions else found.total / millions
+
+
+def answer(scenario: Scenario, measured: Measurement | None = None) -> Answer:
+    """What a scenario comes to, with load and present cost as measured where that is given."""
+    if measured is not None:
+        scenario = with_measurement(scenario, measured)
+    courses = tuple(course(scenario, option) for option in scenario.options)
+    hosts = {found.option: found.months[0].hosts for found in courses}
+    return Answer(
+        scenario=scenario,
+        courses=courses,
+        races=breakeven.races(courses),
+        break_evens=breakeven.break_evens(scenario),
+        loads=sensitivity.loads(scenario, hosts),
+        prices=sensitivity.prices(scenario),
+        measured=measured,
+    )

@@ -1,0 +1,213 @@
+"""An answer as tables for people. Pure. Cents sum to their totals, whichever way they are cut."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from textwrap import wrap
+from typing import Final
+
+from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.tco.answer import Answer
+from exporter.reports.tco.breakeven import BreakEven, Race
+from exporter.reports.tco.scenario import MONTHS_PER_YEAR
+from exporter.reports.tco.sensitivity import Loads
+from exporter.reports.tco.wording import CENT, assumptions, money, number, percent, whole
+from exporter.units import NANOSECONDS_PER_HOUR
+
+WIDTH: Final = 110
+
+PER_MILLE: Final = Fraction(1, 10)
+"""A tenth of a percent."""
+
+Rows = list[list[str]]
+
+
+def text(answer: Answer) -> str:
+    """The whole answer."""
+    sections = [
+        list(_head(answer)),
+        ["Dollars by year", *_table(_years(answer))],
+        ["Dollars by component, and its share", *_table(_components(answer))],
+        ["Hosts by year, and how busy they are", *_table(_hosts(answer))],
+        ["Break-even by month, of what has been paid so far", *races(answer)],
+        ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
+        list(_load_sensitivity(answer)),
+        ["Total if its own price were another", *_table(_price_sensitivity(answer))],
+        ["Assumptions", *_assumptions(answer)],
+    ]
+    return "\n\n".join("\n".join(section) for section in sections if len(section) > 1) + "\n"
+
+
+def _head(answer: Answer) -> Iterator[str]:
+    scenario = answer.scenario
+    yield scenario.name
+    if scenario.about:
+        yield from wrap(scenario.about, WIDTH)
+    years = "1 year" if scenario.horizon_years == 1 else f"{scenario.horizon_years} years"
+    yield f"{years} of {MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours. US dollars."
+    found = answer.measured
+    if found is not None:
+        hours = number(Fraction(rounded([Fraction(found.covered, NANOSECONDS_PER_HOUR)], PER_MILLE)[0], 10))
+        yield (
+            f"Load and option measured: {hours} metered hours from {found.first_day} to {found.last_day}, "
+            "as a mean day."
+        )
+        if found.unpriced:
+            unpriced = money(Fraction(found.unpriced, NANOSECONDS_PER_HOUR))
+            yield f"{unpriced} GPU-hours of them had no price: what is measured costs more than is told."
+
+
+def _years(answer: Answer) -> Rows:
+    columns = []
+    for found in answer.courses:
+        totals = [sum((month.total for month in year), Fraction(0)) for year in found.years]
+        cents = rounded(totals, CENT)
+        told = [hundredths(amount) for amount in (*cents, sum(cents))]
+        per_million = answer.per_million(found)
+        columns.append(
+            [
+                found.option,
+                *told,
+                money(found.total / answer.scenario.months),
+                money(found.paid),
+                money(found.worth),
+                "-" if per_million is None else _price(per_million),
+            ]
+        )
+    years = range(1, answer.scenario.horizon_years + 1)
+    labels = [f"year {year}" for year in years]
+    ends = ("total", "a month, on the mean", "paid", "worth left", "per million tokens of the load")
+    return _columns(["", *labels, *ends], columns)
+
+
+def _components(answer: Answer) -> Rows:
+    names: dict[str, None] = {}
+    for found in answer.courses:
+        names.update(dict.fromkeys(found.components))
+    columns = []
+    for found in answer.courses:
+        parts = found.components
+        cents = dict(zip(parts, rounded(list(parts.values()), CENT), strict=True))
+        shares = shares_of(parts)
+        columns.append([found.option, *(hundredths(cents[n]) if n in cents else "-" for n in names)])
+        columns.append(["%", *(_tenths(shares[n]) if n in shares else "-" for n in names)])
+    return _columns(["", *names], columns)
+
+
+def shares_of(parts: dict[str, Fraction]) -> dict[str, int]:
+    """Each part of a whole in tenths of a percent; they sum to 1000. Empty where the whole is nothing."""
+    whole_amount = sum(parts.values(), Fraction(0))
+    if not whole_amount:
+        return {}
+    percents = [100 * amount / whole_amount for amount in parts.values()]
+    return dict(zip(parts, rounded(percents, PER_MILLE), strict=True))
+
+
+def _tenths(value: int) -> str:
+    return f"{value // 10}.{value % 10}"
+
+
+def _hosts(answer: Answer) -> Rows:
+    a_day = answer.tokens_per_day
+    columns = [] if a_day is None else [["tokens a day", *map(whole, a_day)]]
+    for found in answer.courses:
+        cells = []
+        for year in found.years:
+            busy = year[0].busy
+            told = "" if busy is None else f" ({_tenths(rounded([busy * 100], PER_MILLE)[0])} %)"
+            cells.append(f"{year[0].hosts:,}{told}" if year[0].hosts else "-")
+        columns.append([found.option, *cells])
+    return _columns(["", *(f"year {year}" for year in range(1, answer.scenario.horizon_years + 1))], columns)
+
+
+def races(answer: Answer) -> list[str]:
+    """A sentence for each pair of options."""
+    return [_race(race) for race in answer.races]
+
+
+def _race(race: Race) -> str:
+    one, other = race.options
+    if race.first is None:
+        return f"{one} and {other}: the same in every month."
+    second = other if race.first == one else one
+    if not race.crossings:
+        return f"{race.first} is cheaper than {second} in every month."
+    turns = ", then ".join(f"{turn.cheaper} from month {turn.month} on" for turn in race.crossings)
+    return f"{race.first} is cheaper than {second} at first, then {turns}."
+
+
+def loads_met(answer: Answer) -> list[str]:
+    """A sentence for each option with hosts against each hosted one."""
+    return [_load_met(found) for found in answer.break_evens]
+
+
+def _load_met(found: BreakEven) -> str:
+    if found.verdict == "always":
+        return f"{found.option} costs no more than {found.hosted} at the smallest load already."
+    if found.tokens_per_day is None:
+        return f"{found.option} costs more than {found.hosted} at any load."
+    told = f"{found.option} costs no more than {found.hosted} from {whole(found.tokens_per_day)} on"
+    if not found.served:
+        return f"{told}, if its hosts serve that, which is not known."
+    hosts = "1 host" if found.hosts == 1 else f"{found.hosts:,} hosts"
+    if found.lasting is None:
+        return f"{told}, up to what {hosts} can serve; one more costs more than it saves."
+    if found.lasting > found.tokens_per_day:
+        return f"{told}, up to what {hosts} can serve, and for good from {whole(found.lasting)} on."
+    return f"{told}, with {hosts}."
+
+
+def _load_sensitivity(answer: Answer) -> Iterator[str]:
+    if answer.loads is None:
+        return
+    yield f"Dollars per million tokens {_at(answer.loads)}, without growth"
+    yield from _table(
+        [
+            ["", *(percent(level.ratio) for level in answer.loads.levels)],
+            ["tokens a day", *(whole(level.tokens_per_day) for level in answer.loads.levels)],
+            *(
+                [found.option, *(_price(level.per_million[found.option]) for level in answer.loads.levels)]
+                for found in answer.courses
+            ),
+        ]
+    )
+
+
+def _at(loads: Loads) -> str:
+    if loads.reference is None:
+        return "at a part of the load"
+    return f"when the first hosts of {loads.reference} are so busy"
+
+
+def _price_sensitivity(answer: Answer) -> Rows:
+    factors = list(answer.prices[0].totals)
+    return [
+        ["", *(f"x {number(factor)}" for factor in factors)],
+        *([found.option, *(money(found.totals[factor]) for factor in factors)] for found in answer.prices),
+    ]
+
+
+def _assumptions(answer: Answer) -> Iterator[str]:
+    for assumed in assumptions(answer.scenario):
+        source = assumed.source.text.rstrip(".") or "no source given"
+        as_of = f"; as of {assumed.source.as_of}" if assumed.source.as_of else ""
+        told = f"{assumed.what}: {assumed.value}. [{source}{as_of}]"
+        yield from wrap(told, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+
+
+def _price(value: Fraction) -> str:
+    """Dollars per million tokens, with four decimals."""
+    return f"{rounded([value], Fraction(1, 10000))[0] / 10000:,.4f}"
+
+
+def _columns(labels: Sequence[str], columns: Sequence[Sequence[str]]) -> Rows:
+    return [list(row) for row in zip(labels, *columns, strict=True)]
+
+
+def _table(rows: Rows) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = [
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join((first, *others)).rstrip()

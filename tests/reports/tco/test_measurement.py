@@ -1,0 +1,94 @@
+"""Load and cost from the ledger's history."""
+
+from fractions import Fraction
+
+import pytest
+
+from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Party
+from exporter.ledger.history import Sums
+from exporter.readings import Gpu
+from exporter.report import Owner
+from exporter.reports.tco.answer import answer
+from exporter.reports.tco.measurement import NotMeasuredError, measurement
+from tests.reports.tco.tco_bench import load, rented, scenario, yearly
+
+HOUR = 3600 * 10**9
+DOLLAR = 10**12
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT_OWNER = Owner("chat", "assistants", "llm", "chat-8b")
+NOBODY = Owner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED)
+
+
+def day(hours: int, tokens: int = 1000, dollars: int = 10) -> Sums:
+    """Some hours, with prompt tokens and twice the dollars for rent, and a third of energy."""
+    return Sums(
+        server_cost={
+            (CHAT_OWNER, "rent", "configured"): dollars * DOLLAR,
+            (NOBODY, "rent", "estimate"): dollars * DOLLAR,
+            (CHAT_OWNER, "energy", "configured"): dollars * DOLLAR // 2,
+        },
+        tokens={(CHAT, "prompt"): tokens, (CHAT, "generation"): 2 * tokens},
+        covered={(): hours * HOUR},
+    )
+
+
+DAYS = {20261128: day(12), 20261130: day(24, 3000, 20)}
+"""36 hours: 4,000 prompt and 8,000 generated tokens, 60 dollars of rent and 15 of energy."""
+
+
+def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
+    """2/3 of what 36 hours held: 2,667 and 5,333 tokens, 40 dollars of rent, 10 of energy."""
+    found = measurement(DAYS, "1111")
+    assert (found.first_day, found.last_day, found.covered) == ("2026-11-28", "2026-11-30", 36 * HOUR)
+    assert found.load.tokens == {
+        "prompt": Fraction(8000, 3),
+        "cached_prompt": 0,
+        "generation": Fraction(16000, 3),
+    }
+    assert found.option.terms.dollars_per_day == {"rent": 40, "energy": 10}
+    assert found.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
+
+
+def test_the_scenario_takes_the_measured_load_and_the_present_cost() -> None:
+    """The first option, at 50 dollars a day: 18,250 a year, and its part of what everybody pays."""
+    given = scenario(
+        rented(), load=load(growth="1"), years=2, items=(yearly(), yearly("own", options=("rent",)))
+    )
+    told = answer(given, measurement(DAYS, "1111"))
+    assert [found.option for found in told.courses] == ["measured", "rent"]
+    assert told.courses[0].components == {"rent": 29_200, "energy": 7300, "staff": 24_000}
+    assert told.tokens_per_day == (8000, 16_000)  # the growth is the scenario's
+    assert answer(scenario(rented()), measurement(DAYS, "1111")).tokens_per_day == (8000,)
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (None, "0.0 hours were metered in the last 30 days; --measured needs 24 at least"),
+        ({}, "0.0 hours were metered in the last 30 days; --measured needs 24 at least"),
+        ({20261130: day(23)}, "23.0 hours were metered in the last 30 days; --measured needs 24 at least"),
+        ({20261130: day(24, 0)}, "no token was counted in the last 30 days; there is no load to take"),
+        ({20261130: day(24, 1, 0)}, "no dollar was posted in the last 30 days; price the hardware first"),
+    ],
+)
+def test_what_a_ledger_cannot_tell(days: dict[int, Sums] | None, said: str) -> None:
+    """Less than a day is no load, and neither are no tokens; hardware without a price is not free."""
+    with pytest.raises(NotMeasuredError) as caught:
+        measurement(days, "1111")
+    assert str(caught.value) == said
+
+
+def test_days_that_were_not_metered_are_left_out() -> None:
+    """A day that only holds tokens of a tick that ended in it is not part of what is looked at."""
+    stray = Sums(tokens={(CHAT, "prompt"): 10**9})
+    assert measurement({**DAYS, 20261201: stray}, "1111") == measurement(DAYS, "1111")
+
+
+def test_time_without_a_price_is_told() -> None:
+    """The dollars lack it."""
+    days = {20261130: Sums(**{**vars_of(day(24)), "unpriced": {(Gpu("GPU-0", "H100"), CHAT): 5 * HOUR}})}
+    assert measurement(days, "1111").unpriced == 5 * HOUR
+
+
+def vars_of(sums: Sums) -> dict[str, object]:
+    return {"server_cost": sums.server_cost, "tokens": sums.tokens, "covered": sums.covered}
