@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -34,6 +35,7 @@ from tests.cost.bench import (
     rent,
     terms,
 )
+from tests.cost.tco_examples import TCO_EXAMPLES
 
 MACHINE: Final = "owned-machine"
 
@@ -245,7 +247,7 @@ def hosted() -> list[float]:
     return [sum(told.amount for told in outcome.postings.equivalents) / DOLLAR]
 
 
-EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
+EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     MACHINE: owned_machine,
     "straight-line": straight_line,
     "annuity": annuity,
@@ -265,5 +267,6 @@ EXAMPLES: Final[dict[str, Callable[[], list[float]]]] = {
     "restart": restart,
     "projection": projection,
     "hosted": hosted,
+    **TCO_EXAMPLES,
 }
 """By the name that the page gives them."""

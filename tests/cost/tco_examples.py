@@ -1,0 +1,87 @@
+"""The scenarios that come with the program: each gives what the arithmetic on the page must give."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Final
+
+from exporter.reports.tco import reading
+from exporter.reports.tco.answer import Answer, answer
+from exporter.reports.tco.scenario import Fleet, RentedHosts
+
+
+def _run(name: str) -> Answer:
+    return answer(reading.parsed(reading.example(name), name))
+
+
+def _totals(name: str) -> list[Fraction]:
+    return [found.total for found in _run(name).courses]
+
+
+def cloud_model() -> list[Fraction]:
+    """A month and a year."""
+    (year,) = _totals("cloud-model")
+    return [year / 12, year]
+
+
+def self_hosted() -> list[Fraction]:
+    """The components in the page's order, the total, and the share of staff."""
+    (found,) = _run("self-hosted").courses
+    parts = found.components
+    names = ("amortization", "support", "energy", "staff", "data", "network", "storage", "fine-tuning")
+    assert set(names) == set(parts)
+    return [*(parts[name] for name in names), found.total, parts["staff"] / found.total]
+
+
+def owned_a100() -> list[Fraction]:
+    """The totals, and where the straight lines of payments meet, in months."""
+    courses = _run("owned-a100").courses
+    months = []
+    for found in courses[:2]:
+        at_once = found.months[0].paid - found.months[1].paid
+        months.append(at_once / (courses[2].months[1].paid - found.months[1].paid))
+    return [*(found.total for found in courses), *months]
+
+
+def fine_tuning() -> list[Fraction]:
+    """A year of runs, and both totals."""
+    courses = _run("fine-tuning").courses
+    return [courses[0].components["fine-tuning"], *(found.total for found in courses)]
+
+
+def smaller_model() -> list[Fraction]:
+    """What a host is planned to serve, and the totals."""
+    found = _run("smaller-model")
+    planned = [fleet.planned_tokens_per_host_day for fleet in _fleets(found)]
+    return [*(tokens for tokens in planned if tokens is not None), *(told.total for told in found.courses)]
+
+
+def _fleets(found: Answer) -> list[Fleet]:
+    return [option.terms.fleet for option in found.scenario.options if isinstance(option.terms, RentedHosts)]
+
+
+def retrieval() -> list[Fraction]:
+    """The totals."""
+    return _totals("retrieval")
+
+
+def four_ways() -> list[Fraction]:
+    """The components of the owned option, the totals, its worth, and its break-even tokens a day."""
+    found = _run("four-ways")
+    owned = found.courses[0]
+    names = ("amortization", "support", "energy", "staff", "network")
+    assert set(names) == set(owned.components)
+    tokens = found.break_evens[0].tokens_per_day
+    assert tokens is not None
+    totals = [told.total for told in found.courses]
+    return [*(owned.components[name] for name in names), *totals, owned.worth, tokens]
+
+
+TCO_EXAMPLES: Final[dict[str, Callable[[], list[Fraction]]]] = {
+    "tco-cloud-model": cloud_model,
+    "tco-self-hosted": self_hosted,
+    "tco-owned-a100": owned_a100,
+    "tco-fine-tuning": fine_tuning,
+    "tco-smaller-model": smaller_model,
+    "tco-retrieval": retrieval,
+    "tco-four-ways": four_ways,
+}
