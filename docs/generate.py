@@ -7,10 +7,12 @@ from pathlib import Path
 
 from exporter import config
 from exporter.exposition import documentation as metrics
+from exporter.reports.tco import documentation as scenarios
 
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("configuration.md", config.documentation),
     ("metrics.md", metrics.documentation),
+    ("scenario-keys.md", scenarios.documentation),
 )
 """Each page beside this file, and the function that returns its text."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter import __version__
-from exporter.cli import books, flags, logs
+from exporter.cli import books, flags, logs, tco_flags
 
 PROGRAM: Final = "inference-cost-exporter"
 
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check_config)
 
     books.add(verbs)
+    tco_flags.add(verbs)
     return parser
 
 

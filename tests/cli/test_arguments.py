@@ -19,6 +19,7 @@ VERBS = (
     "ledger adopt",
     "report month",
     "report chargeback",
+    "tco",
 )
 
 

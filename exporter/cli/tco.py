@@ -1,0 +1,85 @@
+"""The wiring of `tco`: a scenario's file, and with `--measured` a running daemon's ledger, read only."""
+
+import sys
+from pathlib import Path
+
+from exporter.cli import status
+from exporter.cli.tco_flags import Question
+from exporter.clock import Clock, SystemClock
+from exporter.config import ConfigError, load
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.history import day_number
+from exporter.ledger.reader import LedgerReader
+from exporter.reports import tco as reports
+from exporter.reports.tco import Measurement, NotMeasuredError, Scenario
+from exporter.tariff.calendar import day_of
+from exporter.units import NANOSECONDS_PER_DAY
+
+
+def tco(question: Question, clock: Clock | None = None) -> int:
+    """Print what a scenario comes to.
+
+    Returns 0, 1 (the ledger cannot tell, or the chart cannot be written) or 2 (the scenario or the
+    configuration is wrong).
+    """
+    if question.scenario is None and question.example is None:
+        sys.stdout.write(_listing())
+        return status.OK
+    try:
+        if question.show and question.example is not None:
+            sys.stdout.write(reports.example(question.example).decode())
+            return status.OK
+        scenario = _scenario(question)
+        measured = _measurement(question, clock or SystemClock()) if question.measured else None
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return status.CONFIGURATION
+    except LedgerError as error:
+        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        return status.FAILED
+    except NotMeasuredError as error:
+        sys.stderr.write(f"{error}\n")
+        return status.FAILED
+    answer = reports.answer(scenario, measured)
+    if question.svg is not None:
+        return _write(question.svg, reports.chart(answer))
+    sys.stdout.write(reports.as_json(answer) if question.json else reports.text(answer))
+    return status.OK
+
+
+def _listing() -> str:
+    lines = []
+    for name in reports.examples():
+        found = reports.parsed(reports.example(name), name)
+        lines.append(f"{name}: {found.name}\n")
+    return "".join(lines)
+
+
+def _scenario(question: Question) -> Scenario:
+    if question.scenario is not None:
+        return reports.scenario(question.scenario, measured=question.measured)
+    name = question.example or ""
+    return reports.parsed(reports.example(name), name, measured=question.measured)
+
+
+def _measurement(question: Question, clock: Clock) -> Measurement:
+    config = load(question.config_file)
+    path = question.ledger_path or config.ledger_path
+    now = clock.wall()
+    earliest = now - (reports.DAYS - 1) * NANOSECONDS_PER_DAY
+    first, last = (day_number(day_of(instant, config.timezone).name) for instant in (earliest, now))
+    with LedgerReader.open(path) as ledger:
+        try:
+            return reports.measurement(ledger.days(first, last), ledger.id)
+        except NotMeasuredError as error:
+            raise NotMeasuredError(f"{path}: {error}") from error
+
+
+def _write(path: Path, chart: str) -> int:
+    try:
+        path.write_text(chart, encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(f"{path}: cannot be written: {error.strerror or error}\n")
+        return status.FAILED
+    sys.stdout.write(f"{path} written\n")
+    return status.OK

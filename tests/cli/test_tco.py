@@ -1,0 +1,206 @@
+"""`tco` as people run it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.cli.tco import tco
+from exporter.cli.tco_flags import Question
+from exporter.cost.postings import Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+from exporter.reports.tco import reading
+
+SECOND = 10**9
+DAY = 24 * 3600 * SECOND
+NOVEMBER = 1_793_491_200 * SECOND
+"""2026-11-01T00:00:00Z."""
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+
+SCENARIO = """
+name: ours or theirs
+horizon_years: 1
+options:
+  - name: api
+    hosted: {prompt_dollars_per_million_tokens: 1, generation_dollars_per_million_tokens: 1}
+"""
+
+
+@dataclass
+class Later:
+    """A clock that stands at noon of the 30th of November, or where it is put."""
+
+    now: int = NOVEMBER + 29 * DAY + DAY // 2
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, _stop: object, _duration: int) -> bool:
+        return True
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Path]:
+    """A daemon's ledger: on the 1st and on the 2nd a day at 24 dollars and 12 million tokens."""
+    path = tmp_path / "ledger.db"
+    running = Ledger.open(path, Later())
+    total = 0
+    for number in range(2):
+        start = NOVEMBER + number * DAY
+        paid = Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(CHAT, "decode"), 24 * 10**12)
+        total += paid.amount
+        day = f"2026-11-0{number + 1}"
+        segment = Segment(start, start + DAY, "2026-11", day, paid.amount, (paid,), ())
+        told = (Tokens(CHAT, "generation", 12_000_000),)
+        running.post(Postings(start + DAY, (segment,), told, day=day), State(accrued=total))
+    yield path
+    running.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def measured(file: Path, ledger: Path | None, clock: Later, config: Path | None = None) -> int:
+    question = Question(
+        scenario=file,
+        example=None,
+        show=False,
+        measured=True,
+        config_file=config,
+        ledger_path=ledger,
+        json=True,
+        svg=None,
+    )
+    return tco(question, clock)
+
+
+@pytest.mark.parametrize("name", reading.examples())
+def test_every_example_is_answered_in_every_form(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tables, JSON with the same totals, and a chart in a file."""
+    assert main(["tco", "--example", name]) == 0
+    table = capsys.readouterr().out
+    assert main(["tco", "--example", name, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert table.startswith(f"{told['scenario']}\n")
+    for option in told["options"]:
+        assert f"{option['total_dollars']:,.2f}" in table
+    chart = tmp_path / "chart.svg"
+    assert main(["tco", "--example", name, "--svg", str(chart)]) == 0
+    assert capsys.readouterr().out == f"{chart} written\n"
+    assert chart.read_text(encoding="utf-8").endswith("</svg>\n")
+
+
+def test_examples_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """By name and title."""
+    assert main(["tco", "--list"]) == 0
+    assert "self-hosted: A self-hosted system over three years\n" in capsys.readouterr().out
+
+
+def test_an_example_is_a_file_to_begin_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is shown, saved and asked again, gives the same answer."""
+    assert main(["tco", "--example", "retrieval", "--show"]) == 0
+    path = tmp_path / "mine.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert main(["tco", str(path)]) == 0
+    mine = capsys.readouterr().out
+    assert main(["tco", "--example=retrieval"]) == 0
+    assert capsys.readouterr().out == mine
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "give one of SCENARIO.yaml, --example NAME and --list"),
+        (["x.yaml", "--example=retrieval"], "give one of SCENARIO.yaml, --example NAME and --list"),
+        (["--list", "--example=retrieval"], "give one of SCENARIO.yaml, --example NAME and --list"),
+        (["x.yaml", "--show"], "--show goes with --example"),
+        (["x.yaml", "--json", "--svg=x.svg"], "not allowed with argument"),
+    ],
+)
+def test_flags_that_contradict(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are a usage error, and say what to give."""
+    with pytest.raises(SystemExit) as left:
+        main(["tco", *flags])
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_cannot_be_used_is_told_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong scenario is 2, a chart that cannot be written 1; nothing is printed."""
+    assert main(["tco", str(tmp_path)]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"{tmp_path}: cannot be read: it is a directory; name the file in it\n",
+    )
+    assert main(["tco", "--example", "mine"]) == 2
+    assert capsys.readouterr().err.startswith("mine: is no example; there are cloud-model, fine-tuning, ")
+    assert main(["tco", "--example", "mine", "--show"]) == 2
+    assert capsys.readouterr().out == ""
+    chart = tmp_path / "none" / "chart.svg"
+    assert main(["tco", "--example", "retrieval", "--svg", str(chart)]) == 1
+    assert capsys.readouterr() == ("", f"{chart}: cannot be written: No such file or directory\n")
+
+
+def test_the_measured_load_beside_the_daemon(
+    file: Path, ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 million tokens a day at a dollar are 4,380 a year; what is spent now is 24 x 365 = 8,760."""
+    assert measured(file, ledger, Later()) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {option["name"]: option["total_dollars"] for option in told["options"]} == {
+        "measured": 8760.0,
+        "api": 4380.0,
+    }
+    assert (told["measured"]["first_day"], told["measured"]["last_day"]) == ("2026-11-01", "2026-11-02")
+    assert told["break_even_tokens_per_day"][0]["tokens_per_day"] == 24e6
+
+    config = tmp_path / "ice.yaml"
+    config.write_text(f"ledger: {{path: {ledger}}}\n")
+    assert measured(file, None, Later(), config) == 0
+    assert json.loads(capsys.readouterr().out) == told
+
+
+def test_days_before_the_last_thirty_are_not_looked_at(
+    file: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On 1 December the 2nd of November is the first of 30 days: one day of 24 hours; a day later, none."""
+    assert measured(file, ledger, Later(NOVEMBER + 30 * DAY + DAY // 2)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["measured"]["first_day"], told["measured"]["covered_seconds"]) == ("2026-11-02", 86400)
+    assert measured(file, ledger, Later(NOVEMBER + 31 * DAY + DAY // 2)) == 1
+    assert capsys.readouterr().err == (
+        f"{ledger}: 0.0 hours were metered in the last 30 days; --measured needs 24 at least\n"
+    )
+
+
+def test_without_a_ledger_nothing_is_measured(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And without a load nothing is bought."""
+    path = tmp_path / "none.db"
+    assert main(["tco", str(file), "--measured", f"--ledger.path={path}"]) == 1
+    assert capsys.readouterr().err == (
+        f"{path}: there is no ledger here; name the daemon's ledger with --ledger.path or --config.file\n"
+    )
+    assert main(["tco", str(file)]) == 2
+    assert capsys.readouterr().err == (
+        f'{file}: load: is missing: the tokens of "api" are bought by the million; give it, or --measured\n'
+    )
+    config = tmp_path / "bad.yaml"
+    config.write_text("interval: 1h\n")
+    assert main(["tco", str(file), "--measured", f"--config.file={config}"]) == 2
+    assert capsys.readouterr().err.startswith(f"{config}:1:11: interval: ")
