@@ -10,7 +10,7 @@ from exporter.cost.gap import Interval
 from exporter.cost.holding import Use
 from exporter.cost.money import WHOLE, accrue, accrue_energy, split
 from exporter.cost.policy import Terms
-from exporter.cost.postings import Energy, Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import Energy, Held, Money, Party, Postings, Segment, Slot, Unpriced, Usage
 from exporter.cost.servers import Round, ServerTick
 from exporter.cost.state import Carry, GpuState, ServerState, State
 from exporter.cost.stretches import stretches
@@ -22,6 +22,9 @@ from exporter.units import Instant, Millijoules, Nanoseconds
 
 TIME: Final = ""
 """The key, among components, under which the rounding of GPU time is remembered."""
+
+JOULES: Final = " "
+"""The same of energy that has no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +240,11 @@ class _Posting:
         start, length = self._interval.start, self._interval.length
         up = self._interval.up_between(since, until)
         month = month_of(since, self._terms.zone)
+        day = day_of(since, self._terms.zone).name
         accrued = 0
         money: list[Money] = []
         held: list[Held] = []
+        unpriced: list[Unpriced] = []
         for work in self._works:
             gpu = work.state.gpu
             price = self._terms.tariff.price(gpu, since, month, len(self._works))
@@ -248,8 +253,13 @@ class _Posting:
                 if not price.rates:
                     continue
             by_time = self._unseen or work.by_time
-            for part, slot in self._split(work, TIME, until - since, by_time):
+            times = self._split(work, TIME, until - since, by_time)
+            for part, slot in times:
                 held.append(Held(gpu, slot, part, price.priced))
+            if not price.priced:
+                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
+                used = self._used(work, {slot: part for part, slot in times}, up, joules)
+                unpriced.append(Unpriced(gpu, day, since, until, used))
             for rate in price.rates:
                 owing = up if rate.while_up else until - since
                 amount, carry = accrue(rate.rate, owing, work.carries.get(rate.component))
@@ -266,12 +276,32 @@ class _Posting:
                 basis = price.energy.provenance.price_basis
                 for part, slot in self._split(work, ENERGY, amount, work.by_energy):
                     money.append(Money(gpu, ENERGY, basis, slot, part))
-        day = day_of(since, self._terms.zone)
-        return Segment(since, until, month.name, day.name, accrued, tuple(money), tuple(held))
+        return Segment(
+            since,
+            until,
+            month.name,
+            day,
+            accrued,
+            tuple(money),
+            tuple(held),
+            tuple(unpriced),
+            down=until - since - up,
+        )
+
+    def _used(
+        self, work: _Work, times: Mapping[Slot, Nanoseconds], up: Nanoseconds, joules: Millijoules
+    ) -> dict[Slot, Usage]:
+        """What each slot used of a GPU that has no price."""
+        ups = split(up, times)[0] if up < sum(times.values()) else times
+        energies = {slot: part for part, slot in self._split(work, JOULES, joules, work.by_energy)}
+        return {
+            slot: Usage(times.get(slot, 0), ups.get(slot, 0), energies.get(slot, 0))
+            for slot in (*times, *(slot for slot in energies if slot not in times))
+        }
 
     def _split(
         self, work: _Work, component: str, amount: int, weights: Mapping[Slot, int]
-    ) -> Iterable[tuple[int, Slot]]:
+    ) -> list[tuple[int, Slot]]:
         before = work.owed.get(component, {})
         parts, debts = split(amount, weights, before)
         # Debts of slots that this tick does not use wait for their turn, while their party is here.

@@ -1,5 +1,6 @@
 """What one tick adds to the books."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -66,11 +67,37 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What one slot used of a GPU: its time, the part of it that hourly rent is owed for, and energy."""
+
+    time: Nanoseconds
+    up: Nanoseconds
+    energy: Millijoules
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """GPU time whose hardware had no price, kept until one comes.
+
+    It lies in [start, end), which is inside one hour of one local `day`, like 2026-11-30; where nothing
+    better is known, inside the day. `number` is what the ledger knows it by; 0 is a name of none.
+    """
+
+    gpu: Gpu
+    day: str
+    start: Instant
+    end: Instant
+    slots: Mapping[Slot, Usage]
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of a tick inside one local day, one minute (of a long tick: one hour) and one set of prices.
 
     `month` is like 2026-11, `day` like 2026-11-30, both of the configured time zone.
     `accrued` is what the GPUs accrued in it, reckoned before anything was split.
+    `unpriced` are its GPUs without a price. `down` is the part that hourly rent is not owed for.
     """
 
     start: Instant
@@ -80,6 +107,21 @@ class Segment:
     accrued: Picodollars
     money: tuple[Money, ...]
     held: tuple[Held, ...]
+    unpriced: tuple[Unpriced, ...] = ()
+    down: Nanoseconds = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Time without a price that is charged now that it has one.
+
+    `segments` are of one GPU each; their GPU time was counted when it passed, and tells here what no longer
+    waits. `left` is what still waits of each `Unpriced` that was charged from, also where that is nothing:
+    it takes the place of the one of its number.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    left: tuple[Unpriced, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +177,4 @@ class Postings:
     """Beside the money: no sum of the books has them in it."""
     day: str = ""
     """The local day in which tokens are told: the one that the tick's last instant is in."""
+    late: Late = Late()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cost.state import State
-from exporter.ledger import marks, rows, schema
+from exporter.ledger import backlog_rows, marks, rows, schema
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.totals import Totals
 from exporter.units import Instant
@@ -25,6 +25,7 @@ class Contents:
 
     `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
     included. `machine` is the identity of the one that they were last bound to, empty when there is none.
+    `stretch` is the number of the latest stretch of time that waits for a price.
     """
 
     ledger: str
@@ -34,6 +35,7 @@ class Contents:
     machine: str = ""
     dropped: tuple[str, ...] = ()
     last_commit: Instant | None = None
+    stretch: int = 0
 
 
 @contextmanager
@@ -114,6 +116,7 @@ def read(connection: sqlite3.Connection) -> Contents:
     with transaction(connection, "DEFERRED"):
         meta = meta_of(connection)
         totals = rows.read(connection)
+        stretch = backlog_rows.last(connection)
         stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
     state, dropped = marks.state(stored)
     accrued, by_state, ledger = (
@@ -139,6 +142,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         machine=machine if isinstance(machine, str) else "",
         dropped=dropped,
         last_commit=_integer(meta, "committed"),
+        stretch=stretch,
     )
 
 

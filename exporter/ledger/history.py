@@ -27,7 +27,9 @@ class Sums:
     """What a stretch of time added: money by the time that it covers, tokens where their tick ended.
 
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
-    `unpriced` is the part of `gpu_held` that had no price, by who held it.
+    `gpu_down` is the part of `gpu_held` that hourly rent is not owed for.
+    `unpriced` is the part of `gpu_held` that had no price, by who held it; `settled` is the part of that
+    which was charged since: the rest waits.
     `covered` is the wall time of ticks, under the one key `()`.
     """
 
@@ -39,6 +41,8 @@ class Sums:
     tokens: dict[tuple[Party, Kind], int] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
+    settled: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
+    gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
 
     def add(self, later: "Sums") -> None:
         """Take in what another stretch added."""
@@ -50,6 +54,23 @@ class Sums:
     def add_segment(self, segment: Segment) -> None:
         """Add the money and the GPU time of one segment."""
         _sum(self.covered, (), segment.end - segment.start)
+        self._add_money(segment)
+        for held in segment.held:
+            _sum(self.held, held.slot, held.duration)
+            _sum(self.gpu_held, held.gpu, held.duration)
+            if not held.priced:
+                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
+        if segment.down:
+            for gpu in {held.gpu for held in segment.held}:
+                _sum(self.gpu_down, gpu, segment.down)
+
+    def add_late(self, segment: Segment) -> None:
+        """Add the money of time that was added when it passed, without a price."""
+        self._add_money(segment)
+        for held in segment.held:
+            _sum(self.settled, (held.gpu, held.slot.party), held.duration)
+
+    def _add_money(self, segment: Segment) -> None:
         purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}
         for gpu, component, basis, slot, amount in segment.money:
             _sum(self.cost, slot, amount)
@@ -58,11 +79,6 @@ class Sums:
         for (party, component, basis), amount in purposes.items():
             owner = Owner(party.product, party.team, party.namespace, party.server)
             _sum(self.server_cost, (owner, component, basis), amount)
-        for held in segment.held:
-            _sum(self.held, held.slot, held.duration)
-            _sum(self.gpu_held, held.gpu, held.duration)
-            if not held.priced:
-                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
 
 
 FAMILIES: Final = tuple(item.name for item in fields(Sums))
@@ -83,6 +99,8 @@ class History:
         """Add one tick. Tokens of a tick that names no day are in no history."""
         for segment in postings.segments:
             self._cell(segment.day, hour_of(segment.start)).add_segment(segment)
+        for segment in postings.late.segments:
+            self._cell(segment.day, hour_of(segment.start)).add_late(segment)
         if postings.tokens and postings.day:
             sums = self._cell(postings.day, hour_of(postings.end - 1))
             for moved in postings.tokens:

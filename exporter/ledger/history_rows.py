@@ -2,14 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from exporter.ledger import adjustments, schema
+from exporter.ledger import adjustments, backlog_rows, schema
 from exporter.ledger.contents import meta_of, transaction
-from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import FAMILIES, History, MonthRecord, Sums, day_number
-from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded
+from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded, references, tables
 from exporter.ledger.totals import LARGEST
 from exporter.report import MonthKey, Owner
 
@@ -25,6 +23,8 @@ _SHAPES: Final[Mapping[str, Shape]] = {
         lambda n, k: (Owner(*map(n.label, k[:4])), n.label(k[4]), n.label(k[5])),
     ),
     "gpu_held": SHAPES["energy"],
+    "gpu_down": SHAPES["energy"],
+    "settled": SHAPES["unpriced"],
     "covered": Shape(tuple, lambda _names, _key: ()),
 }
 
@@ -65,7 +65,7 @@ class Chronicler:
                     for key, value in getattr(sums, family).items()
                     if value
                 ]
-                if flat and family in schema.HOURLY:
+                if flat and family in schema.HOURLY and hour >= hours_floor:
                     self._add(connection, f"hourly_{family}", hour, flat)
                 if flat:
                     self._add(connection, f"daily_{family}", day, flat)
@@ -126,15 +126,8 @@ def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
         oldest = f"SELECT min({period}) FROM {table}"  # noqa: S608 - constants
         outside = f"DELETE FROM {table} WHERE {period} = ({oldest}) AND {period} < ?"  # noqa: S608 - constants
         gone += connection.execute(outside, (floors[period],)).rowcount
+    backlog_rows.prune(connection, floors["day"])
     return gone > 0
-
-
-@contextmanager
-def _references() -> Iterator[None]:
-    try:
-        yield
-    except KeyError as error:
-        raise DamagedError(f"a row refers to key {error}, which is missing") from error
 
 
 def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) -> dict[int, Sums] | None:
@@ -148,7 +141,7 @@ def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) ->
     if not _kept(connection):
         return None
     found: dict[int, Sums] = {}
-    with _references():
+    with references():
         names = Names(connection)
         for family, period, key, value in _rows(connection, grain, first, last):
             sums: dict[Any, int] = getattr(found.setdefault(period, Sums()), family)
@@ -157,16 +150,16 @@ def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) ->
 
 
 def _kept(connection: sqlite3.Connection) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'daily_covered'").fetchone()
-    return found is not None
+    return "daily_covered" in tables(connection)
 
 
 def _rows(
     connection: sqlite3.Connection, grain: Grain, first: int, last: int
 ) -> Iterator[tuple[str, int, Key, int]]:
+    there = tables(connection)
     for family in FAMILIES:
         table = f"{grain}_{family}"
-        if table in schema.HISTORY:
+        if table in schema.HISTORY and table in there:
             for period, *key, value in connection.execute(schema.select_periods(table), (first, last)):
                 yield family, period, tuple(key), value
 
@@ -177,7 +170,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
     Raises:
         DamagedError: a row refers to what is not there.
     """
-    with transaction(connection, "DEFERRED"), _references():
+    with transaction(connection, "DEFERRED"), references():
         names = Names(connection)
         cells: dict[MonthKey, int] = {
             SHAPES["months"].built(names, tuple(key)): amount

@@ -7,11 +7,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
+from exporter.ledger.backlog import FIRST, Backlog, Batch, Place
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
@@ -60,6 +62,7 @@ class Ledger:
         self._undecided = ""
         self._failure = ""
         self._pending: Pending | None = None
+        self._backlog = Backlog(opened.stretch)
         self._holding: frozenset[ServerKey] = frozenset()
         self._closed = False
 
@@ -194,6 +197,7 @@ class Ledger:
         """
         file, self._store, self._pending = self._store, None, None
         self._committed, self._machine, self.dropped = _empty(), "", ()
+        self._backlog = Backlog()
         if file is None:
             return
         file.close()
@@ -221,6 +225,8 @@ class Ledger:
         pending = self._pending
         if self._store is not None:
             pending.history.add(postings)
+        self._backlog.add(postings)
+        pending.unpriced = self._backlog.unwritten
         pending.totals.add(postings, known=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
         pending.machine = self._machine
@@ -243,8 +249,24 @@ class Ledger:
                 )
                 return
         before.totals.merge(pending.totals, pending.end)
+        self._backlog.committed(persistent=self.persistent)
         self._committed = replace(before, state=pending.state, texts=pending.texts, last_commit=now)
         self._failure, self._pending = "", None
+
+    def unpriced(self, zone: ZoneInfo, place: Place = FIRST) -> Batch | None:
+        """A part of the GPU time that waits for a price, from a place on.
+
+        `None` while that cannot be told: what could not be written is no basis for charging anything.
+        What is charged of it is to be in the next post.
+        """
+        if self._pending is not None:
+            return None
+        if self._store is None:
+            return self._backlog.batch(place)
+        try:
+            return self._store.unpriced(self.id, place, zone, self._committed.state.wall or 0)
+        except (DamagedError, OSError, sqlite3.Error):
+            return None
 
     def books(self, now: Instant, months: tuple[str, ...]) -> Books:
         """What was committed, with the cells of these months, for serving at an instant.

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -170,7 +171,7 @@ def read(connection: sqlite3.Connection) -> Totals:
         DamagedError: a row refers to what is not there.
     """
     totals = Totals()
-    try:
+    with references():
         names = Names(connection)
         there = {table for (table,) in connection.execute("SELECT name FROM sqlite_master")}
         for name in SUMS:
@@ -179,6 +180,18 @@ def read(connection: sqlite3.Connection) -> Totals:
             shape, sums = SHAPES[name], getattr(totals, name)
             for *key, value in connection.execute(schema.select(name)):
                 sums[shape.built(names, tuple(key))] = value
+    return totals
+
+
+@contextmanager
+def references() -> Iterator[None]:
+    """Tell a key that stands for nothing from other errors."""
+    try:
+        yield
     except KeyError as error:
         raise DamagedError(f"a row refers to key {error}, which is missing") from error
-    return totals
+
+
+def tables(connection: sqlite3.Connection) -> frozenset[str]:
+    """The tables that the file has; one of an earlier release lacks some until it is written."""
+    return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))

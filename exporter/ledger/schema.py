@@ -60,6 +60,8 @@ _FAMILIES: Final = {
     "gpu_held": ("gpu", "nanoseconds"),
     "tokens": ("party", "kind", "count"),
     "unpriced": ("gpu", "party", "nanoseconds"),
+    "settled": ("gpu", "party", "nanoseconds"),
+    "gpu_down": ("gpu", "nanoseconds"),
 }
 HOURLY: Final = frozenset(_FAMILIES)
 """What is kept by hour and by day; `hour_covered` above is the hours' own covered time."""
@@ -163,6 +165,20 @@ DDL: Final = (
     ),
 )
 
+_WAITING: Final = (
+    (
+        "CREATE TABLE IF NOT EXISTS stretch (number INTEGER PRIMARY KEY, day INTEGER NOT NULL, "
+        "gpu INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL)"
+    ),
+    "CREATE INDEX IF NOT EXISTS stretch_by_day ON stretch (day)",
+    (
+        "CREATE TABLE IF NOT EXISTS waiting (stretch INTEGER NOT NULL, party INTEGER NOT NULL, "
+        "phase INTEGER NOT NULL, nanoseconds INTEGER NOT NULL, up INTEGER NOT NULL, "
+        "millijoules INTEGER NOT NULL, PRIMARY KEY (stretch, party, phase)) WITHOUT ROWID"
+    ),
+)
+"""GPU time that waits for a price: where it lies, and who used what of it."""
+
 HISTORY_DDL: Final = (
     *(_table(name, columns) for name, columns in HISTORY.items()),
     _view(
@@ -171,6 +187,7 @@ HISTORY_DDL: Final = (
         f"day, {_DOLLARS}",
         "daily_cost JOIN party ON party.id = daily_cost.party",
     ),
+    *_WAITING,
 )
 """Made by the first write into a file that lacks it; a release that does not know it leaves it alone."""
 

@@ -7,10 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
+from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
-from exporter.ledger import marks, rows, schema
+from exporter.ledger import backlog_rows, marks, rows, schema
 from exporter.ledger.adjustments import Adjustment, Poster
+from exporter.ledger.backlog import Batch, Place
 from exporter.ledger.contents import (
     Contents,
     check,
@@ -35,6 +38,7 @@ class Pending:
     """What is to be written: sums since the last commit, and the state and the end of the latest tick.
 
     `machine` is the one that the books are bound to, empty while that is unknown.
+    `unpriced` are stretches of time without a price as they are to be, by number.
     Books in memory have no history.
     `adjusted` are the adjustments that a write took into the totals.
     """
@@ -46,6 +50,7 @@ class Pending:
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
     end: Instant = 0
     machine: str = ""
+    unpriced: Mapping[int, Unpriced] = field(default_factory=dict)
 
 
 class Store:
@@ -109,6 +114,7 @@ class Store:
                 rows.write(connection, self._keys, before.totals, pending.totals)
                 floor = _prune(connection, before.totals, pending)
                 self._chronicler.write(connection, self._keys, pending.history, floor)
+                backlog_rows.write(connection, self._keys, pending.unpriced)
                 _write_state(connection, before.texts if self._sure else None, pending.texts)
                 meta = {
                     "accrued": rows.bounded(before.totals.accrued + pending.totals.accrued, "accrued"),
@@ -130,6 +136,15 @@ class Store:
         self._chronicler.committed()
         self._poster.committed(pending.adjusted.values())
         self._sure = True
+
+    def unpriced(self, ledger: str, place: Place, zone: ZoneInfo, until: Instant) -> Batch:
+        """A part of the time that waits for a price, as it was committed.
+
+        Raises:
+            DamagedError: a row refers to what is not there.
+            sqlite3.Error: it cannot be read.
+        """
+        return backlog_rows.batch(self._connected(ledger), place, zone, until)
 
     def _connected(self, ledger: str) -> sqlite3.Connection:
         if self._connection is None:

@@ -34,7 +34,7 @@ class Totals:
     """Every sum of the books. Keys of minutes and hours begin with their number since 1970.
 
     `changed` is when a party last got anything, and the list of all parties ever seen.
-    `unpriced` is GPU time that had no price, by who held it.
+    `unpriced` is GPU time that had no price when it passed, by who held it.
     `equivalents` are by party and hosted offer, and no part of the money.
     `hour_covered` is the wall time that segments covered, counted once for all products.
     Sums of money, time and energy are exact; counts of tokens and requests stand still at `LARGEST`,
@@ -63,6 +63,8 @@ class Totals:
         """Add one tick. `known` are the parties that need no first sight any more."""
         for segment in postings.segments:
             self._add_segment(segment, postings.end)
+        for segment in postings.late.segments:
+            self._add_money(segment, postings.end)
         # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
         minute = minute_of(postings.end - 1)
         for tokens in postings.tokens:
@@ -86,9 +88,19 @@ class Totals:
         self.prune(postings.end)
 
     def _add_segment(self, segment: Segment, end: Instant) -> None:
+        _sum(self.hour_covered, hour_of(segment.start), segment.end - segment.start)
+        self._add_money(segment, end)
+        for held in segment.held:
+            _sum(self.held, held.slot, held.duration)
+            if not held.priced:
+                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
+            self.changed[held.slot.party] = end
+
+    def _add_money(self, segment: Segment, end: Instant) -> None:
+        """Money falls where the time that it covers lies, whenever it is posted."""
         minute, hour = minute_of(segment.start), hour_of(segment.start)
+        kept = hour > hour_of(end) - HOURS_KEPT
         self.accrued += segment.accrued
-        _sum(self.hour_covered, hour, segment.end - segment.start)
         # First by the few slots and purposes that there are: each then goes to many families at once.
         slots: dict[Slot, Picodollars] = {}
         purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}
@@ -99,17 +111,13 @@ class Totals:
         for slot, amount in slots.items():
             _sum(self.cost, slot, amount)
             _sum(self.minute_cost, (minute, slot), amount)
-            _sum(self.hour_cost, (hour, slot.party.product), amount)
+            if kept:
+                _sum(self.hour_cost, (hour, slot.party.product), amount)
             self.changed[slot.party] = end
         for (party, component, basis), amount in purposes.items():
             owner = Owner(party.product, party.team, party.namespace, party.server)
             _sum(self.server_cost, (owner, component), amount)
             _sum(self.months, MonthKey(party.product, party.team, basis, segment.month), amount)
-        for held in segment.held:
-            _sum(self.held, held.slot, held.duration)
-            if not held.priced:
-                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
-            self.changed[held.slot.party] = end
 
     def merge(self, later: "Totals", end: Instant) -> None:
         """Take in what was added later, up to a tick's end."""

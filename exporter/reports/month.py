@@ -218,8 +218,11 @@ def _notes(record: MonthRecord, missing: Picodollars, grouping: _Grouping) -> li
         )
     sums = record.sums
     if sums is not None:
-        unpriced = sum(sums.unpriced.values())
-        if unpriced:
+        settled = sum(sums.settled.values())
+        unpriced = sum(sums.unpriced.values()) - settled
+        if settled:
+            notes.append(f"{_hours(settled)} GPU-hours were charged when their price came")
+        if unpriced > 0:
             notes.append(f"{_hours(unpriced)} GPU-hours had no price: they cost nothing here")
         covered = sum(sums.covered.values())
         notes.append(f"{_hours(covered)} hours of this month are metered")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
+from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
 from exporter.cost.advance import Outcome, advance
@@ -12,9 +13,11 @@ from exporter.cost.gap import rebooted, since_boot
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
+from exporter.ledger.backlog import Batch, Place
 from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
 from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler.answer import Setting, months_served, report
+from exporter.sampler.arrears import Arrears
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
 from exporter.sources.configured import holders
@@ -50,6 +53,10 @@ class Ledger(Protocol):
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
         """Settle whose the books are; another machine's begin anew. False while that cannot be told."""
+        ...
+
+    def unpriced(self, zone: ZoneInfo, place: Place) -> Batch | None:
+        """A part of the time that waits for a price; `None` while that cannot be told."""
         ...
 
     def post(self, postings: Postings, state: State) -> None:
@@ -117,6 +124,7 @@ class Sampler:
         self._problem = ledger.problem
         self._health = Health()
         self._notices = Notices()
+        self._arrears = Arrears()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
         self._began = clock.elapsed()
@@ -205,12 +213,14 @@ class Sampler:
         """Commit, then publish: what is served is what a restart would find."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml.name, f"implausible_{reason}", times)
-        self._ledger.post(outcome.postings, outcome.state)
+        terms = plan.setting.terms
+        postings, state = self._arrears.charge(self._ledger, outcome.postings, outcome.state, terms)
+        self._ledger.post(postings, state)
         if outcome.state.uncharged > self._state.uncharged:
             lost = seconds(outcome.state.uncharged - self._state.uncharged)
             log.warning("time was not charged", extra={"seconds": f"{lost:.0f}", "see": "gap.max_days"})
-        self._state = outcome.state
-        months = tuple(month.name for month in months_served(frame, plan.setting.terms))
+        self._state = state
+        months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)
 
     def _tell_ledger(self) -> None:

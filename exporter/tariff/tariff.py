@@ -83,12 +83,17 @@ class Tariff:
 
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         overheads = tuple(self._overheads(month, gpus_on_host))
+        hardware = self.hardware_price(gpu, at)
+        return Price(hardware.rates + overheads, hardware.energy, hardware.priced)
+
+    def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
+        """The same without overheads."""
         rule = self.rule(gpu)
         rates = self._hardware_rates(rule, gpu, at)
         if rates is None:
-            return Price(overheads, None, priced=False)
+            return Price((), None, priced=False)
         energy = None if rule is None or rule.energy is None else _energy_price(rule.energy, rule.source)
-        return Price(rates + overheads, energy, priced=True)
+        return Price(rates, energy, priced=True)
 
     def rule(self, gpu: Gpu) -> Hardware | None:
         """The rule that prices a GPU, `None` where none matches it."""

@@ -1,0 +1,71 @@
+"""Time without a price, charged when a plan brings one: a part of it each tick."""
+
+import logging
+from dataclasses import replace
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from exporter.cost.late import charge
+from exporter.cost.policy import Terms
+from exporter.cost.postings import Late, Postings
+from exporter.cost.state import State
+from exporter.ledger.backlog import FIRST, Batch, Place
+from exporter.tariff.tariff import Tariff
+from exporter.units import NANOSECONDS_PER_HOUR, dollars
+
+log = logging.getLogger(__name__)
+
+
+class Ledger(Protocol):
+    """The books as they tell what waits."""
+
+    def unpriced(self, zone: ZoneInfo, place: Place) -> Batch | None:
+        """A part of what waits; `None` while that cannot be told."""
+        ...
+
+
+class Arrears:
+    """Walks through all that waits, once for each tariff: under the same one nothing new gets a price.
+
+    Where the walk ends early, with the process, the next process begins it anew: what was charged no longer
+    waits.
+    """
+
+    def __init__(self) -> None:
+        self._tariff: Tariff | None = None
+        self._place: Place | None = FIRST
+        self._charged = 0
+        self._settled = 0
+
+    def charge(
+        self, ledger: Ledger, postings: Postings, state: State, terms: Terms
+    ) -> tuple[Postings, State]:
+        """A tick's postings and state, with a part of what waits in them; they are to be posted."""
+        if terms.tariff != self._tariff:
+            self._tariff, self._place = terms.tariff, FIRST
+        if self._place is None:
+            return postings, state
+        batch = ledger.unpriced(terms.zone, self._place)
+        if batch is None:
+            return postings, state
+        self._place = batch.after
+        if batch.unpriced:
+            state, late = charge(state, batch.unpriced, terms, postings.end)
+            postings = replace(postings, late=late)
+            self._count(late)
+        if self._place is None:
+            self._tell()
+        return postings, state
+
+    def _count(self, late: Late) -> None:
+        self._charged += sum(segment.accrued for segment in late.segments)
+        self._settled += sum(held.duration for segment in late.segments for held in segment.held)
+
+    def _tell(self) -> None:
+        if self._settled:
+            told = {
+                "gpu_hours": f"{self._settled / NANOSECONDS_PER_HOUR:.2f}",
+                "dollars": f"{dollars(self._charged):.2f}",
+            }
+            log.info("time that had no price was charged", extra=told)
+        self._charged = self._settled = 0

@@ -1,0 +1,140 @@
+"""Metered without a price and priced later is metered with the price, whatever happened."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.late import charge
+from exporter.cost.postings import Late, Slot, Unpriced, Usage
+from exporter.cost.state import State
+from exporter.tariff.rate import Rate
+from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, terms
+from tests.cost.unpaid import by_hour
+from tests.cost.worlds import KILOWATT_HOUR, OVERHEADS, Host, World, priced, worlds
+
+LATEST = 10**19
+DEAREST = 81
+"""Picodollars that a millijoule costs in these worlds, rounded up: 0.12 x 1.35 x 1.8 dollars a kWh. A
+nanosecond costs 2 at most."""
+
+
+def unpriced(world: World) -> World:
+    return replace(world, terms=terms(overheads=OVERHEADS))
+
+
+def lived(world: World) -> tuple[Meter, list[Unpriced]]:
+    """The world's story through a meter, and what waited for a price after it, by the hour."""
+    host, ticks = Host(world), []
+    meter = Meter(world.terms, world.start - SECOND)
+    meter.pass_by(SECOND, *host.first(), world.holders)
+    for happens in world.story:
+        outcome = meter.pass_by(happens.duration, *host.then(happens), world.holders)
+        ticks.append(outcome.postings)
+    return meter, by_hour(ticks)
+
+
+def settle(meter: Meter, late: Late) -> None:
+    """Add what was charged late to a meter's money."""
+    for segment in late.segments:
+        assert segment.accrued == sum(entry.amount for entry in segment.money)
+        assert all(entry.amount > 0 for entry in segment.money)
+        for entry in segment.money:
+            meter.money[entry.gpu.uuid, entry.component, entry.slot.party, entry.slot.phase] += entry.amount
+            meter.months[segment.month, entry.gpu.uuid, entry.component] += entry.amount
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.data())
+def test_late_is_the_same_money_in_total(world: World, data: st.DataObject) -> None:
+    """By GPU and component, to the picodollar: also where the rent changes inside an hour, in any batches."""
+    at_once, _ = lived(world)
+    meter, waiting = lived(unpriced(world))
+    cut = data.draw(st.integers(0, len(waiting)))
+    now = data.draw(st.sampled_from([meter.wall, meter.wall + 30 * MINUTE, LATEST]))
+    state = meter.state
+    for batch in (waiting[:cut], waiting[cut:]):
+        state, late = charge(state, batch, world.terms, now)
+        assert all(left.slots == {} for left in late.left)
+        settle(meter, late)
+
+    totals = [{}, {}]  # type: ignore[var-annotated]
+    for total, one in zip(totals, (at_once, meter), strict=True):
+        for (uuid, component, _party, _phase), amount in one.money.items():
+            total[uuid, component] = total.get((uuid, component), 0) + amount
+    # A price that changes converts the carry: up to a picodollar a change.
+    assert totals[0].keys() == totals[1].keys()
+    for key, amount in totals[0].items():
+        assert abs(amount - totals[1][key]) <= (1 if key[1] == "rent" else 0)
+    assert state.accrued == sum(meter.money.values())
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds())
+def test_each_party_pays_the_same_within_what_a_cut_rounds(world: World) -> None:
+    """Under a price that does not change: a picodollar, a nanosecond and a millijoule for each tick's cut."""
+    flat = replace(world, terms=priced(world.start - HOUR))
+    at_once, _ = lived(flat)
+    meter, waiting = lived(unpriced(world))
+    assert meter.outcome is not None
+    cuts = sum(1 + happens.duration // MINUTE for happens in world.story) + len(world.story) + len(waiting)
+    _, late = charge(meter.state, waiting, flat.terms, meter.wall + 2 * HOUR)
+    settle(meter, late)
+
+    for key in {*at_once.money, *meter.money}:
+        assert abs(at_once.money[key] - meter.money[key]) <= cuts * (1 + 2 + DEAREST), key
+
+
+amounts = st.integers(0, 2 * HOUR)
+usages = st.builds(Usage, amounts, amounts, st.integers(0, 10**9))
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(), st.lists(st.integers(-MINUTE, 4 * HOUR), min_size=1, max_size=4), st.data())
+def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice(
+    world: World, froms: list[int], data: st.DataObject
+) -> None:
+    """What is settled and what still waits is what waited, slot by slot, after each price."""
+    _, waiting = lived(unpriced(world))
+    stretches = [
+        replace(stretch, slots={slot: data.draw(usages) for slot in stretch.slots}, number=number)
+        for number, stretch in enumerate(waiting, 1)
+    ]
+    state = State()
+    waited = total(stretches)
+    for offset in froms:
+        asked = priced(world.start, gap_max=LATEST)
+        rule = asked.tariff.hardware[1]
+        since = replace(rule.terms, prices=(replace(rule.terms.prices[0], since=world.start + offset),))  # type: ignore[call-arg,union-attr]
+        tariff = replace(asked.tariff, hardware=(replace(rule, terms=since),))
+        state, late = charge(state, stretches, replace(asked, tariff=tariff), LATEST)
+        settled: dict[tuple[str, Slot], int] = {}
+        for segment in late.segments:
+            assert segment.accrued == sum(entry.amount for entry in segment.money)
+            assert segment.start >= world.start + offset
+            for held in segment.held:
+                key = (held.gpu.uuid, held.slot)
+                settled[key] = settled.get(key, 0) + held.duration
+        left = {stretch.number: stretch for stretch in late.left}
+        stretches = [left.get(stretch.number, stretch) for stretch in stretches]
+        still = total(stretches)
+        for key, time in waited.items():
+            assert time == still.get(key, 0) + settled.get(key, 0)
+        waited = still
+
+
+def total(stretches: list[Unpriced]) -> dict[tuple[str, Slot], int]:
+    found: dict[tuple[str, Slot], int] = {}
+    for stretch in stretches:
+        for slot, used in stretch.slots.items():
+            found[stretch.gpu.uuid, slot] = found.get((stretch.gpu.uuid, slot), 0) + used.time
+    return found
+
+
+def test_the_bounds_of_these_worlds_are_right() -> None:
+    """0.12 x 1.35 x 1.8 dollars for 3.6e9 millijoules are 81 picodollars each; 6.88 an hour 1.9 a ns."""
+    price = (
+        KILOWATT_HOUR.dollars_per_kilowatt_hour * KILOWATT_HOUR.pue_ratio * KILOWATT_HOUR.host_factor_ratio
+    )
+    assert 80 < float(price) * 1e12 / 3.6e9 <= DEAREST
+    assert Rate(6_880_000_000_000, HOUR).amount / HOUR < 2

@@ -1,0 +1,28 @@
+"""Time without a price, kept by the hour the plain way, as the ledger keeps it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from exporter.cost.postings import Postings, Slot, Unpriced, Usage
+from tests.cost.bench import HOUR
+
+
+def by_hour(ticks: Iterable[Postings]) -> list[Unpriced]:
+    """What these ticks left without a price: one stretch for each GPU and hour of a day."""
+    found: dict[tuple[str, str, int], Unpriced] = {}
+    for postings in ticks:
+        for segment in postings.segments:
+            for unpriced in segment.unpriced:
+                key = (unpriced.gpu.uuid, unpriced.day, unpriced.start // HOUR)
+                before = found.get(key)
+                found[key] = unpriced if before is None else joined(before, unpriced)
+    return list(found.values())
+
+
+def joined(one: Unpriced, other: Unpriced) -> Unpriced:
+    """Two stretches as one."""
+    slots: dict[Slot, Usage] = dict(one.slots)
+    for slot, used in other.slots.items():
+        had = slots.get(slot, Usage(0, 0, 0))
+        slots[slot] = Usage(had.time + used.time, had.up + used.up, had.energy + used.energy)
+    return replace(one, start=min(one.start, other.start), end=max(one.end, other.end), slots=slots)
