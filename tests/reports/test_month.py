@@ -67,7 +67,8 @@ RECORD = MonthRecord(
             (CHAT, "generation"): 2_500_000,
             (EMBED, "prompt"): 400,
         },
-        unpriced={(GPU_1, EMBED): 30 * HOUR},
+        unpriced={(GPU_1, EMBED): 50 * HOUR},
+        settled={(GPU_1, EMBED): 20 * HOUR},
         covered={(): 250 * HOUR},
     ),
 )
@@ -123,6 +124,7 @@ def test_a_chargeback_for_people() -> None:
         "          2,500,000\n"
         "\n"
         "300.01 dollars come from estimated prices.\n"
+        "20.00 GPU-hours were charged when their price came.\n"
         "30.00 GPU-hours had no price: they cost nothing here.\n"
         "250.00 hours of this month are metered.\n"
     )

@@ -1,0 +1,319 @@
+"""GPU time that waits for a price, as the ledger keeps it."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.postings import Held, Late, Money, Party, Phase, Postings, Segment, Slot, Unpriced, Usage
+from exporter.cost.state import State
+from exporter.ledger.backlog import FIRST, STRETCHES, STRETCHES_WAITING, Backlog
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import Gpu
+from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
+
+UTC = ZoneInfo("UTC")
+FULL = sqlite3.OperationalError("database or disk is full")
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def passing(
+    start: int,
+    length: int = 10 * SECOND,
+    party: Party = CHAT,
+    gpu: Gpu = GPU_0,
+    day: str = "2026-11-01",
+    phase: Phase = "decode",
+    energy: int = 7,
+) -> Postings:
+    """A tick in which a GPU had no price."""
+    slot = Slot(party, phase)
+    unpriced = Unpriced(gpu, day, start, start + length, {slot: Usage(length, length, energy)})
+    held = (Held(gpu, slot, length, priced=False),)
+    segment = Segment(start, start + length, day[:7], day, 0, (), held, (unpriced,))
+    return Postings(start + length, (segment,), day=day)
+
+
+def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[Unpriced]:
+    """Everything that waits, walked through from the first."""
+    found, place = [], FIRST
+    while True:
+        batch = ledger.unpriced(zone, place)
+        assert batch is not None
+        found += batch.unpriced
+        if batch.after is None:
+            return found
+        assert batch.after > place
+        place = batch.after
+
+
+def charged(stretch: Unpriced, left: dict[Slot, Usage], end: int, amount: int = 5) -> Postings:
+    """A tick that charges from a stretch all but what is left."""
+    held = tuple(
+        Held(stretch.gpu, slot, used.time - left.get(slot, Usage(0, 0, 0)).time, priced=True)
+        for slot, used in stretch.slots.items()
+    )
+    slot = next(iter(stretch.slots))
+    money = (Money(stretch.gpu, "rent", "configured", slot, amount),)
+    until = stretch.start if left else stretch.end
+    segment = Segment(stretch.start, stretch.end, stretch.day[:7], stretch.day, amount, money, held)
+    rest = Unpriced(stretch.gpu, stretch.day, stretch.start, until, left, stretch.number)
+    return Postings(end, late=Late((segment,), (rest,)))
+
+
+def test_time_of_an_hour_is_one_stretch(path: Path, clock: StillClock) -> None:
+    """Ticks that follow each other add up by holder and phase; another GPU or hour has its own."""
+    ledger = Ledger.open(path, clock)
+    start = NOVEMBER + HOUR - 20 * SECOND
+    for number in range(4):
+        party, phase = ((CHAT, "decode"), (SEARCH, "idle"))[number % 2]
+        tick = passing(start + number * 10 * SECOND, party=party, phase=phase)  # type: ignore[arg-type]
+        ledger.post(tick, State(wall=tick.end))
+    other = passing(start, gpu=GPU_1)
+    ledger.post(other, State(wall=NOVEMBER + 2 * HOUR))
+    ledger.close()
+
+    ten, chat, search = 10 * SECOND, Slot(CHAT, "decode"), Slot(SEARCH, "idle")
+    one = Usage(ten, ten, 7)
+    assert waiting(Ledger.open(path, clock)) == [
+        Unpriced(GPU_0, "2026-11-01", start, start + 2 * ten, {chat: one, search: one}, 1),
+        Unpriced(GPU_0, "2026-11-01", start + 2 * ten, start + 4 * ten, {chat: one, search: one}, 2),
+        Unpriced(GPU_1, "2026-11-01", start, start + ten, {chat: one}, 3),
+    ]
+
+
+@pytest.mark.parametrize("silence", [0, MINUTE, MINUTE + 1])
+def test_a_stretch_ends_where_its_gpu_was_priced_for_a_minute(silence: int, clock: StillClock) -> None:
+    """So that a price that begins inside an hour finds time where it was."""
+    ledger = Ledger.open(None, clock)
+    for start in (NOVEMBER, NOVEMBER + 10 * SECOND + silence):
+        ledger.post(passing(start), State())
+
+    assert len(waiting(ledger)) == (1 if silence <= MINUTE else 2)
+
+
+def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
+    """A part of a stretch, then the rest; meanwhile it goes on, and history tells what was settled."""
+    ledger = Ledger.open(path, clock)
+    slot, ten = Slot(CHAT, "decode"), 10 * SECOND
+    ledger.post(passing(NOVEMBER), State(wall=NOVEMBER + ten))
+    (stretch,) = waiting(ledger)
+    rest = {slot: Usage(4 * SECOND, 4 * SECOND, 3)}
+    both = charged(stretch, rest, NOVEMBER + 2 * ten)
+    ledger.post(
+        Postings(both.end, passing(NOVEMBER + ten).segments, day="2026-11-01", late=both.late),
+        State(wall=both.end, accrued=5),
+    )
+    (longer,) = waiting(ledger)
+    assert longer == Unpriced(
+        GPU_0, "2026-11-01", NOVEMBER, NOVEMBER + 2 * ten, {slot: Usage(14 * SECOND, 14 * SECOND, 10)}, 1
+    )
+    ledger.post(charged(longer, {}, NOVEMBER + 3 * ten), State(wall=NOVEMBER + 3 * ten, accrued=10))
+    assert waiting(ledger) == []
+    ledger.post(passing(NOVEMBER + 2 * ten), State(wall=NOVEMBER + 3 * ten, accrued=10))
+    ledger.close()
+
+    with LedgerReader.open(path) as reader:
+        (sums,) = reader.days(20261101, 20261101).values()  # type: ignore[union-attr]
+        books = reader.books(NOVEMBER, ("2026-11",))
+    assert (sum(sums.unpriced.values()), sum(sums.settled.values())) == (3 * ten, 2 * ten)
+    assert (sums.covered, sums.held) == ({(): 2 * ten + ten}, {slot: 3 * ten})
+    assert (books.residual, sum(books.months.values()), books.unpriced) == (0, 10, {GPU_0: 3 * ten})
+    start = NOVEMBER + 2 * ten
+    assert waiting(Ledger.open(path, clock)) == [
+        Unpriced(GPU_0, "2026-11-01", start, start + ten, {slot: Usage(ten, ten, 7)}, 2)
+    ]
+
+
+def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock: StillClock) -> None:
+    """What is not on the disk is no basis for charging anything."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ledger.post(passing(NOVEMBER + 10 * SECOND), State(wall=NOVEMBER))
+        assert ledger.unpriced(UTC) is None
+    ledger.post(Postings(NOVEMBER + 20 * SECOND), State(wall=NOVEMBER))
+
+    assert [one.slots[Slot(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
+
+
+def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock) -> None:
+    """The tick goes on without."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DELETE FROM party")
+
+    assert ledger.unpriced(UTC) is None
+
+
+def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
+    """A stretch goes on for its day; books in memory keep the latest, and no time is told twice."""
+    backlog = Backlog()
+    for hour in range(STRETCHES_WAITING + 100):
+        day = f"2026-{11 + hour // 720:02d}-{hour // 24 % 30 + 1:02d}" if hour < 1440 else "2027-01-01"
+        backlog.add(passing(NOVEMBER + hour * HOUR, HOUR, day=day))
+    assert len(backlog.unwritten) == STRETCHES_WAITING
+    total = sum(used.time for one in backlog.unwritten.values() for used in one.slots.values())
+    assert total == (STRETCHES_WAITING + 100) * HOUR
+
+    ledger = Ledger.open(None, clock)
+    for hour in range(STRETCHES_WAITING + 100):
+        ledger.post(passing(NOVEMBER + hour * HOUR, HOUR), State())
+    found = waiting(ledger)
+    assert [one.number for one in found] == list(range(101, STRETCHES_WAITING + 101))
+    assert len(ledger.unpriced(UTC).unpriced) == STRETCHES  # type: ignore[union-attr]
+
+
+def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: StillClock) -> None:
+    """It knows no phase and no energy; of the hour that goes on only what has passed can be meant."""
+    shutil.copy(FIXTURES / "schema-1-history.db", path)
+    ledger = Ledger.open(path, clock)
+
+    used = {
+        Slot(CHAT, "unobserved"): Usage(40 * MINUTE, 40 * MINUTE, 0),
+        Slot(SEARCH, "unobserved"): Usage(20 * MINUTE, 20 * MINUTE, 0),
+    }
+    days = ("2026-11-01", "2026-11-01", "2026-11-02")
+    assert waiting(ledger) == [
+        Unpriced(GPU_0, day, NOVEMBER + hour * HOUR, NOVEMBER + (hour + 1) * HOUR, used)
+        for hour, day in zip((22, 23, 24), days, strict=True)
+    ]
+
+
+def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: StillClock) -> None:
+    """A downgrade and an upgrade again: its rows count for what they have beyond what waits here."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(passing(NOVEMBER, HOUR), State(wall=NOVEMBER + HOUR))
+    ledger.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for table in ("hourly_unpriced", "daily_unpriced"):
+            other.execute(f"UPDATE {table} SET nanoseconds = nanoseconds + 1000")  # noqa: S608 - constants
+    again = Ledger.open(path, clock)
+    first, second = waiting(again)
+    assert (first.number, second.number) == (1, 0)
+    assert list(second.slots.values()) == [Usage(1000, 1000, 0)]
+
+    again.post(charged(second, {}, NOVEMBER + 2 * HOUR), State(wall=NOVEMBER + 2 * HOUR, accrued=5))
+    assert waiting(again) == [first]
+
+
+def test_days_without_their_hours_are_told_as_days(path: Path, clock: StillClock) -> None:
+    """Hours go after 40 days; in Auckland a day begins at its own midnight."""
+    shutil.copy(FIXTURES / "schema-1-history.db", path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DELETE FROM hourly_unpriced")
+    ledger = Ledger.open(path, clock)
+
+    found = waiting(ledger, ZoneInfo("Pacific/Auckland"))
+    # Midnight of the first of November in Auckland is 11:00 UTC of the day before.
+    assert [(one.day, one.start) for one in found] == [
+        ("2026-11-01", NOVEMBER - 13 * HOUR),
+        ("2026-11-02", NOVEMBER + 11 * HOUR),
+    ]
+    assert [sum(used.time for used in one.slots.values()) for one in found] == [2 * HOUR, HOUR]
+
+
+def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> None:
+    """With the day that it lies in."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
+    ledger.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for number in range(13 * 31 - 1):
+            other.execute("INSERT INTO daily_covered VALUES (?, 1)", (20_270_000 + number,))
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), State(wall=NOVEMBER))
+    assert len(waiting(ledger)) == 1
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("INSERT INTO daily_covered VALUES (20280000, 1)")
+    ledger.close()
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), State(wall=NOVEMBER))
+
+    assert waiting(ledger) == []
+
+
+def test_the_release_before_reads_and_writes_a_ledger_of_this_one(path: Path, clock: StillClock) -> None:
+    """All that the release before late pricing says is understood, and nothing in the file forbids it."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
+    ledger.close()
+    statements = (FIXTURES / "schema-1-history.sql").read_text(encoding="utf-8").split(";\n")[:-1]
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(f"EXPLAIN {statement}", [1] * statement.count("?"))
+
+    assert len(statements) == 70
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([10 * SECOND, 20 * MINUTE, 5 * HOUR, 30 * HOUR, -2 * HOUR]),
+        st.sampled_from([CHAT, SEARCH]),
+        st.sampled_from([GPU_0, GPU_1]),
+        st.integers(0, 3),
+        st.sampled_from(["written", "written", "refused", "refused late", "killed"]),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps)
+def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits(
+    tmp_path_factory: pytest.TempPathFactory,
+    disk: Any,
+    told: list[tuple[int, Party, Gpu, int, str]],
+) -> None:
+    """What had no price, less what was settled, is what waits: by day, GPU and holder, none of it older."""
+    path, clock = tmp_path_factory.mktemp("books") / "ledger.db", StillClock()
+    ledger, now, accrued = Ledger.open(path, clock, connect=disk), NOVEMBER, 0
+    for step, party, gpu, thirds, fate in told:
+        now += step
+        day = f"2026-{10 + now // (31 * 24 * HOUR) % 2:02d}-{now // (24 * HOUR) % 28 + 1:02d}"
+        late = Late()
+        batch = ledger.unpriced(UTC)
+        for stretch in batch.unpriced[:1] if batch is not None else ():
+            left = {
+                slot: Usage(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
+                for slot, used in stretch.slots.items()
+                if thirds
+            }
+            late = charged(stretch, left, now).late
+        accrued += sum(segment.accrued for segment in late.segments)
+        posted = passing(now - 10 * SECOND, party=party, gpu=gpu, day=day)
+        disk.failure, disk.late = (FULL if fate.startswith("refused") else None), fate == "refused late"
+        ledger.post(Postings(now, posted.segments, day=day, late=late), State(wall=now, accrued=accrued))
+        disk.failure = None
+        if fate == "killed":
+            ledger._lock.release()  # type: ignore[union-attr]
+            ledger = Ledger.open(path, clock, connect=disk)
+            accrued = ledger.state().accrued
+    ledger.post(Postings(now), State(wall=now, accrued=accrued))
+
+    with closing(sqlite3.connect(path)) as file:
+        history = dict(
+            file.execute("SELECT day || ' ' || gpu || ' ' || party, nanoseconds FROM daily_unpriced")
+        )
+        for key, settled in file.execute(
+            "SELECT day || ' ' || gpu || ' ' || party, nanoseconds FROM daily_settled"
+        ):
+            history[key] -= settled
+        stretches = dict(
+            file.execute(
+                "SELECT day || ' ' || gpu || ' ' || party, sum(nanoseconds) FROM stretch JOIN waiting"
+                " ON stretch = number GROUP BY 1"
+            )
+        )
+    assert {key: time for key, time in history.items() if time} == stretches
+    assert all(one.number for one in waiting(ledger))
+    assert ledger.books(now, ()).residual == 0

@@ -1,0 +1,294 @@
+"""A price that comes late, through the whole crank: a real ledger on disk, a clock that is told."""
+
+import logging
+import shutil
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import Gpu
+from exporter.report import Report
+from exporter.sampler.sampler import Sampler
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
+from tests.sampler.sampler_bench import H100, START, TICK, Clock, Endpoint, Footprint, Nvml, inline, plan
+
+HOUR = NANOSECONDS_PER_HOUR
+MINUTE = 6 * TICK
+CENT = PICODOLLARS_PER_DOLLAR // 100
+"""What the GPU costs in a tick of 10 s, at 3.60 dollars an hour."""
+NETWORK = Overhead("network", Decimal("0.36"), "hour", "host", "overheads[0]")
+NOTHING = Tariff("host", (), (NETWORK,))
+FIXTURE = Path(__file__).parents[1] / "ledger" / "fixtures" / "schema-1-history.db"
+
+
+def priced(since: int | None = None, hourly: str = "3.60") -> Tariff:
+    """The GPU's rent, from an instant on or for all time."""
+    terms = Rented((RentPrice(Decimal(hourly), since=since),))
+    return Tariff("host", (Hardware(HardwareMatch(), terms, "hardware[0].rented"),), (NETWORK,))
+
+
+class Disk:
+    """Opens connections whose commits fail while they are told to; `late`: after they reached the disk."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.late = False
+
+    def __call__(self, uri: str) -> sqlite3.Connection:
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
+                fails = disk.fails and sql == "COMMIT"
+                if not fails or disk.late:
+                    cursor = super().execute(sql, parameters)  # type: ignore[arg-type]
+                if fails:
+                    raise sqlite3.OperationalError("database or disk is full")
+                return cursor
+
+        return sqlite3.connect(uri, uri=True, isolation_level=None, factory=Connection)
+
+
+class Daemon:
+    """Runs of the daemon on one ledger, one after the other."""
+
+    def __init__(self, path: Path | None, tariff: Tariff = NOTHING, clock: Clock | None = None) -> None:
+        self.path, self.clock, self.disk = path, clock or Clock(), Disk()
+        self.nvml, self.endpoint = Nvml(), Endpoint()
+        self.start(tariff)
+
+    def start(self, tariff: Tariff) -> None:
+        """Begin a process; one that ran is gone as after SIGKILL."""
+        self.ledger = Ledger.open(self.path, self.clock, connect=self.disk)
+        gather = inline(self.clock)
+        going = plan(self.endpoint, tariff=tariff)
+        self.sampler = Sampler(self.clock, gather, self.nvml, self.ledger, Footprint(), going)
+
+    def killed(self, tariff: Tariff) -> None:
+        """Die without a word, which lets go of the lock, and begin again."""
+        lock = self.ledger._lock
+        if lock is not None:
+            lock.release()
+        self.start(tariff)
+
+    def reload(self, tariff: Tariff) -> None:
+        self.sampler.plan(plan(self.endpoint, tariff=tariff))
+
+    def ticks(self, count: int, length: int = TICK) -> Report:
+        """The last report of some ticks. The clock stands at it until the next."""
+        for _ in range(count):
+            self.clock.now += length
+            report = self.sampler.tick()
+            assert report.books is not None
+            assert report.books.residual == 0
+        return report
+
+
+def rent(report: Report) -> int:
+    """Picodollars of rent that were posted."""
+    assert report.books is not None
+    return sum(amount for (_, component), amount in report.books.gpu_cost.items() if component == "rent")
+
+
+def families(report: Report) -> set[int]:
+    """What each family of totals sums to."""
+    books = report.books
+    assert books is not None
+    totals = (books.cost, books.server_cost, books.gpu_cost, books.months)
+    return {sum(amounts.values()) for amounts in totals}  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    return Daemon(tmp_path / "ledger.db")
+
+
+def test_a_price_without_from_covers_everything(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    """Twelve ticks without a price, then 3.60 an hour: the next tick posts 13 cents, the one after one."""
+    caplog.set_level(logging.INFO)
+    daemon.ticks(13)
+    daemon.reload(priced())
+    charged = daemon.ticks(1)
+    after = daemon.ticks(1)
+
+    assert (rent(charged), rent(after)) == (13 * CENT, 14 * CENT)
+    # And the network at a tenth of it throughout.
+    assert families(charged) == {13 * CENT + 13 * CENT // 10}
+    assert charged.books is not None
+    assert charged.books.unpriced == {H100: 12 * TICK}
+    told = [vars(record) for record in caplog.records if record.message.startswith("time that had no price")]
+    assert [(record["gpu_hours"], record["dollars"]) for record in told] == [("0.03", "0.12")]
+
+
+def test_late_money_falls_where_it_belongs(daemon: Daemon) -> None:
+    """By phase as the GPU was then, in the minutes and hours that it covers, not in that of the tick."""
+    daemon.ticks(1)
+    daemon.ticks(3 * 60, MINUTE)
+    daemon.reload(priced())
+    report = daemon.ticks(1)
+
+    books = report.books
+    assert books is not None
+    (window,) = books.window.values()
+    # The last 60 whole minutes at 3.60 and 0.36 an hour; before the reload all of it was half busy.
+    assert sum(window.money.values()) == 396 * CENT
+    assert (window.money["idle"], window.money["other"]) == (198 * CENT, 198 * CENT)
+    # The hours know the money of the time that they cover, and that time once.
+    assert books.day["unassigned"] == (1081 * CENT * 11 // 10, 1081 * TICK)
+    with LedgerReader.open(daemon.path) as reader:  # type: ignore[arg-type]
+        hours = reader.hours(START // HOUR, START // HOUR + 3)
+    assert hours is not None
+    # From 00:00:10 on; the tick that ends at 03:00:20 adds one cent and had its price.
+    rents = {hour - START // HOUR: sums.gpu_cost[H100, "rent"] for hour, sums in hours.items()}
+    assert rents == {0: 359 * CENT, 1: 360 * CENT, 2: 360 * CENT, 3: 2 * CENT}
+
+
+def test_a_price_with_from_charges_what_it_covers(daemon: Daemon) -> None:
+    """Three hours without a price, then one from the second hour on, then from the middle of the first."""
+    daemon.ticks(1)
+    daemon.ticks(179, MINUTE)
+    daemon.ticks(5)
+    daemon.reload(priced(START + HOUR))
+    second = daemon.ticks(1)
+    daemon.reload(priced(START + HOUR // 2))
+    third = daemon.ticks(1)
+    daemon.reload(priced(START + HOUR // 2))
+    same = daemon.ticks(1)
+
+    assert rent(second) == 2 * 360 * CENT + CENT
+    assert rent(third) == 2 * 360 * CENT + 180 * CENT + 2 * CENT
+    assert rent(same) == rent(third) + CENT
+
+
+def test_the_next_process_charges_too(daemon: Daemon) -> None:
+    """A daemon that was stopped, given a price, and started again; and once more."""
+    daemon.ticks(13)
+    daemon.killed(priced())
+    charged = daemon.ticks(1)
+    daemon.killed(priced())
+
+    assert (rent(charged), rent(daemon.ticks(1))) == (13 * CENT, 14 * CENT)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_disk_that_refuses_to_write_charges_nothing_twice(
+    daemon: Daemon,
+    late: bool,  # noqa: FBT001 - a case
+    dies: bool,  # noqa: FBT001 - a case
+) -> None:
+    """The tick that charges cannot be committed: it is served once it is, also by another process."""
+    before = daemon.ticks(13)
+    daemon.disk.fails, daemon.disk.late = True, late
+    daemon.reload(priced())
+    meanwhile = [rent(daemon.ticks(1)) for _ in range(3)]
+    daemon.disk.fails = False
+    if dies:
+        daemon.killed(priced())
+    after = daemon.ticks(1)
+
+    assert (rent(before), meanwhile) == (0, [0, 0, 0])
+    assert rent(after) == 16 * CENT
+    assert families(after) == {16 * CENT + 16 * CENT // 10}
+    assert rent(daemon.ticks(1)) == 17 * CENT
+
+
+def test_time_that_passes_while_nothing_can_be_written_waits_too(daemon: Daemon) -> None:
+    """Five ticks in memory without a price: they are written, then charged."""
+    daemon.ticks(3)
+    daemon.disk.fails = True
+    daemon.ticks(5)
+    daemon.reload(priced())
+    daemon.ticks(1)
+    daemon.disk.fails = False
+
+    assert rent(daemon.ticks(1)) == 2 * CENT
+    assert rent(daemon.ticks(1)) == 10 * CENT
+
+
+def test_much_of_it_takes_several_ticks(daemon: Daemon) -> None:
+    """Two hundred hours: 64 a tick, and every dollar in the end."""
+    daemon.ticks(1)
+    daemon.ticks(200, HOUR)
+    daemon.reload(priced())
+    told = [rent(daemon.ticks(1)) for _ in range(6)]
+
+    ticks = 200 * 360
+    assert told[0] < told[1] < told[2] < told[3]
+    assert told[3:] == [(ticks + number) * CENT for number in (4, 5, 6)]
+
+
+def test_a_price_that_goes_and_comes_again_charges_each_time_once(daemon: Daemon) -> None:
+    """Priced, unpriced, priced by another amount: what was priced when it passed stays as it was."""
+    daemon.ticks(1)
+    for tariff in (priced(), NOTHING, priced(hourly="7.20"), NOTHING, priced()):
+        daemon.reload(tariff)
+        report = daemon.ticks(12)
+
+    # 12 ticks at one cent, 24 at two, 24 at one again.
+    assert rent(report) == (12 + 48 + 24) * CENT
+
+
+def test_a_month_that_ended_gets_its_money(tmp_path: Path) -> None:
+    """From an hour before December to an hour after it, priced in December."""
+    daemon = Daemon(tmp_path / "ledger.db", clock=Clock(now=6 * 24 * HOUR - HOUR - TICK))
+    daemon.ticks(1)
+    daemon.ticks(120, MINUTE)
+    daemon.reload(priced())
+    books = daemon.ticks(1).books
+
+    assert books is not None
+    months = {key.month: amount for key, amount in books.months.items()}
+    assert months == {"2026-11": 396 * CENT, "2026-12": (361 * CENT * 11) // 10}
+    assert {key.product for key in books.months} == {"unassigned"}
+
+
+def test_what_a_release_before_this_one_left_is_charged(tmp_path: Path) -> None:
+    """Three hours of GPU-0 by hour and holder, two in one day and one in the next, and no phase."""
+    path = tmp_path / "ledger.db"
+    shutil.copy(FIXTURE, path)
+    november = 1_793_491_200 * NANOSECONDS_PER_SECOND
+    clock = Clock(now=november + 25 * HOUR - START)
+    daemon = Daemon(path, priced(november + 22 * HOUR + HOUR // 2), clock)
+    report = daemon.ticks(1)
+    daemon.killed(priced())
+    whole = daemon.ticks(1)
+
+    def by_phase(told: Report) -> dict[tuple[str, str], int]:
+        assert told.books is not None
+        found: dict[tuple[str, str], int] = {}
+        for slot, amount in told.books.cost.items():
+            key = slot.party.product, slot.phase
+            if amount and slot.phase == "unobserved" and key[0] != "unassigned":
+                found[key] = found.get(key, 0) + amount
+        return found
+
+    # 2.5 hours of 3.60, two thirds of them chat's; then the half hour that waited.
+    assert by_phase(report) == {("chat", "unobserved"): 600 * CENT, ("search", "unobserved"): 300 * CENT}
+    assert by_phase(whole) == {("chat", "unobserved"): 720 * CENT, ("search", "unobserved"): 360 * CENT}
+    with LedgerReader.open(path) as reader:
+        days = reader.days(20261101, 20261102)
+    assert days is not None
+    gpu = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
+    charged = {day: sums.gpu_cost[gpu, "rent"] for day, sums in days.items()}
+    settled = {day: sum(sums.settled.values()) for day, sums in days.items()}
+    assert charged[20261101] == 720 * CENT
+    assert settled == {20261101: 2 * HOUR, 20261102: HOUR}
+
+
+def test_books_in_memory_charge_too() -> None:
+    """They have no history, and keep the time that waits."""
+    daemon = Daemon(None)
+    daemon.ticks(13)
+    daemon.reload(priced(START + 7 * TICK))
+    some = daemon.ticks(1)
+    daemon.reload(priced())
+    every = daemon.ticks(1)
+
+    assert (rent(some), rent(every)) == (7 * CENT, 14 * CENT)
