@@ -14,6 +14,7 @@ from typing import Final
 from exporter.cli import status
 from exporter.cli.build import build, host_name
 from exporter.cli.endpoints import Endpoints
+from exporter.cli.reload import Change, notice
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.cost.policy import Terms
@@ -52,6 +53,11 @@ class Flags:
     config_file: Path | None
     listen_address: str
     ledger_path: Path | None
+
+    def files(self) -> tuple[str, ...]:
+        """The flags that say where the files are, for a verb that is to find the same ones."""
+        told = (("--config.file", self.config_file), ("--ledger.path", self.ledger_path))
+        return tuple(f"{flag}={path}" for flag, path in told if path is not None)
 
 
 def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
@@ -108,6 +114,7 @@ class _Daemon:
         self._config = config
         self._loaded = clock.wall()
         self._ledger: Ledger | None = None
+        self._ledger_path = flags.ledger_path or config.ledger_path
         self._sampler: Sampler | None = None
         self._succeeded = True
         self._reloading = threading.Lock()
@@ -153,8 +160,8 @@ class _Daemon:
             LedgerError: the ledger cannot be used as it is.
         """
         boot = Boot(self._clock.boot(), self._clock.elapsed())
-        path = self._flags.ledger_path or self._config.ledger_path
-        ledger = Ledger.open(path, self._clock, stop, boot=boot)
+        self._ledger_path = self._flags.ledger_path or self._config.ledger_path
+        ledger = Ledger.open(self._ledger_path, self._clock, stop, boot=boot)
         self._ledger = ledger
         for problem in filter(None, (ledger.problem, *ledger.dropped)):
             log.warning("ledger", extra={"problem": problem})
@@ -177,8 +184,10 @@ class _Daemon:
     def _prepare(self) -> None:
         self._web.prepare()
 
-    def reload(self) -> None:
+    def reload(self) -> str:
         """Swap the configuration whole, or keep the old one; the log tells either.
+
+        What it returns is for whoever asked: what it means for money that is posted, often nothing.
 
         Raises:
             ConfigError: the file is not a configuration; the message says where.
@@ -192,6 +201,7 @@ class _Daemon:
                 raise
             if config.ledger_path != self._config.ledger_path:
                 log.warning("ledger.path changes at a restart only")
+            told = self._notice(config)
             before, self._config, self._loaded = self._config, config, self._clock.wall()
             if config.cloud != before.cloud:
                 self._enquiry.close()
@@ -200,6 +210,22 @@ class _Daemon:
             self._gatherer.deadline = min(config.interval, LONGEST_READ)
             self._go_by(succeeded=True)
             log.info("configuration reloaded", extra={"hash": config.hash})
+            for line in told:
+                log.warning("posted money stays as it is", extra={"told": line})
+            return "\n".join(told)
+
+    def _notice(self, config: Config) -> tuple[str, ...]:
+        """Asked before the new prices are in force, so that nothing that they charge late is in it."""
+        host, report = host_name(), self._current()
+        change = Change(
+            terms_of(self._config, host).tariff,
+            terms_of(config, host).tariff,
+            () if report is None else tuple(row.gpu for row in report.gpus),
+            config.timezone,
+            self._clock.wall(),
+        )
+        kept = self._ledger is not None and self._ledger.persistent
+        return notice(change, self._ledger_path if kept else None, self._flags.files())
 
     def _reload_quietly(self) -> None:
         with contextlib.suppress(ConfigError):  # told already

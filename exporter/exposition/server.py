@@ -30,8 +30,8 @@ class WebServer:
     """Serves the current report.
 
     `current` gives the report to serve, `None` before the first tick; it is called from many threads.
-    `reload` swaps the configuration and raises with a message for people when it cannot; without it,
-    reloading over HTTP is switched off.
+    `reload` swaps the configuration and returns what is to be known about it, if anything; it raises with a
+    message for people when it cannot. Without it, reloading over HTTP is switched off.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class WebServer:
         address: str,
         current: Callable[[], Report | None],
         clock: Clock,
-        reload: Callable[[], None] | None,
+        reload: Callable[[], str] | None,
         build: Build,
         *,
         limits: Limits | None = None,
@@ -160,10 +160,10 @@ class WebServer:
             return plain(HTTPStatus.FORBIDDEN, "reloading over HTTP is switched off; send SIGHUP")
         with self._reloading:
             try:
-                self._reload()
+                told = self._reload()
             except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
                 return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {error}")
-        return plain(HTTPStatus.OK, "reloaded")
+        return plain(HTTPStatus.OK, f"reloaded\n{told}" if told else "reloaded")
 
 
 def _is_cross_site(request: Request) -> bool:

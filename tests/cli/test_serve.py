@@ -10,6 +10,9 @@ import pytest
 from exporter.cli.serve import Flags, _Daemon, terms_of
 from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, load
+from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Place
 from exporter.tariff.quotes import Quote
 
@@ -91,3 +94,71 @@ def test_a_reload_during_the_wait_for_the_ledger_is_taken(
     assert [record.getMessage() for record in caplog.records] == ["configuration reloaded"]
     assert daemon._config.interval == 5 * 10**9
     assert daemon._current() is None
+
+
+NOON = 1_795_608_000 * 10**9
+"""2026-11-25T12:00:00Z."""
+
+PRICED = """\
+hardware:
+  - match: {gpu_model: H100}
+    rented: {prices: [{from: 2026-11-25, dollars_per_gpu_hour: %s}]}
+"""
+
+
+class Noon(SystemClock):
+    """The wall stands at noon."""
+
+    def wall(self) -> int:
+        return NOON
+
+
+def after_noon(file: Path, ledger: Path) -> _Daemon:
+    """A daemon whose ledger has 12 hours of one GPU at 3.60 dollars."""
+    gpu, slot = Gpu("GPU-0", "H100"), Slot(Party("chat", "assistants", "", "chat", "m"), "decode")
+    paid = Money(gpu, "rent", "configured", slot, 432 * 10**11)
+    held = Held(gpu, slot, 12 * 3600 * 10**9, priced=True)
+    segment = Segment(NOON - 12 * 3600 * 10**9, NOON, "2026-11", "2026-11-25", paid.amount, (paid,), (held,))
+    file.write_text(PRICED % "3.60")
+    daemon = _Daemon(Flags(file, "127.0.0.1:0", ledger), load(file), Noon())
+    daemon._ledger = Ledger.open(ledger, Noon())
+    daemon._ledger.post(Postings(NOON, (segment,), day="2026-11-25"), State(wall=NOON, accrued=paid.amount))
+    return daemon
+
+
+def test_a_reload_tells_what_is_posted_at_other_prices(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """12 hours at 3.60 were 43.20 and would be 34.56: the caller and the log get what corrects it."""
+    ledger = tmp_path / "ledger.db"
+    daemon = after_noon(file, ledger)
+    file.write_text(PRICED % "2.88")
+    told = daemon.reload()
+    again = daemon.reload()
+    assert daemon._ledger is not None
+    daemon._ledger.close()
+
+    first, line, last = told.splitlines()
+    assert first.startswith("43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay")
+    assert line == (
+        f"inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} --amount=-8.64"
+        " --date=2026-11-25 --product=chat --team=assistants"
+        " --reason='prices since 2026-11-25 were changed afterwards'"
+    )
+    assert [vars(record)["told"] for record in caplog.records] == [first, line, last]
+    assert again == ""
+
+
+def test_a_ledger_that_cannot_be_read_costs_no_reload(
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new prices are in force; the log says why nothing is told of the old ones."""
+    daemon = after_noon(file, tmp_path / "ledger.db")
+    daemon._ledger_path = tmp_path
+    file.write_text(PRICED % "2.88")
+
+    assert daemon.reload() == ""
+    assert [record.getMessage() for record in caplog.records] == ["what is posted cannot be told"]
+    assert vars(caplog.records[0])["problem"] == f"{tmp_path} is no file"
+    assert daemon._ledger is not None
+    daemon._ledger.close()

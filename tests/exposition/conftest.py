@@ -80,6 +80,7 @@ class Site:
     report: Report | None
     reload_error: Exception | None = None
     reloads: int = 0
+    reload_told: str = ""
     server: WebServer = field(init=False)
 
     def connect(self) -> socket.socket:
@@ -103,11 +104,12 @@ class Site:
         finally:
             client.close()
 
-    def reload(self) -> None:
+    def reload(self) -> str:
         """What the server calls to reload."""
         self.reloads += 1
         if self.reload_error is not None:
             raise self.reload_error
+        return self.reload_told
 
 
 def books() -> Books:

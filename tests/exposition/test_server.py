@@ -163,6 +163,14 @@ def test_reload_is_asked_of_the_daemon(serve: Serve, make_report: Callable[..., 
     assert site.reloads == 1
 
 
+def test_a_reload_says_what_it_means_for_posted_money(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """In lines of its own, after the word that scripts look for."""
+    site = serve(make_report())
+    site.reload_told = "10.00 dollars are posted\nrun this"
+
+    assert site.ask("POST", "/-/reload")[::2] == (200, b"reloaded\n10.00 dollars are posted\nrun this\n")
+
+
 def test_a_failed_reload_says_why(serve: Serve, make_report: Callable[..., Any]) -> None:
     """The message for people reaches who asked, and the server goes on."""
     site = serve(make_report())

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,6 +13,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
 from exporter.report import Report
+from exporter.reports.repricing import repricing
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
@@ -29,7 +31,8 @@ FIXTURE = Path(__file__).parents[1] / "ledger" / "fixtures" / "schema-1-history.
 
 def priced(since: int | None = None, hourly: str = "3.60") -> Tariff:
     """The GPU's rent, from an instant on or for all time."""
-    terms = Rented((RentPrice(Decimal(hourly), since=since),))
+    price = RentPrice(Decimal(hourly), since=since, since_text="" if since is None else "then")
+    terms = Rented((price,))
     return Tariff("host", (Hardware(HardwareMatch(), terms, "hardware[0].rented"),), (NETWORK,))
 
 
@@ -292,3 +295,20 @@ def test_books_in_memory_charge_too() -> None:
     every = daemon.ticks(1)
 
     assert (rent(some), rent(every)) == (7 * CENT, 14 * CENT)
+
+
+def test_what_a_reload_says_is_what_metering_would_have_posted(daemon: Daemon) -> None:
+    """Two hours at 3.60, of which the daemon slept a half; from 00:30 on 7.20 are 5.40 more."""
+    daemon.reload(priced())
+    daemon.ticks(1)
+    daemon.ticks(59, MINUTE)
+    daemon.ticks(1, HOUR // 2)
+    daemon.ticks(30, MINUTE)
+    daemon.ticks(5)
+    new = priced(START + HOUR // 2, "7.20")
+    with LedgerReader.open(daemon.path) as reader:  # type: ignore[arg-type]
+        told = repricing(priced(), new, reader, ZoneInfo("UTC"), daemon.clock.wall())
+
+    # From 00:30 to 02:00:00, 90 minutes at 3.60 an hour; what slept is rented hardware that was up.
+    assert told is not None
+    assert (told.posted, told.due) == (540 * CENT, 1080 * CENT)

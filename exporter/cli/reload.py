@@ -1,0 +1,44 @@
+"""What a reload says of posted money, read beside the daemon that writes it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import Gpu
+from exporter.reports.reload import sentences
+from exporter.tariff.tariff import Tariff
+from exporter.units import Instant
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The prices of this host before and after a reload at an instant, and the GPUs that it has."""
+
+    old: Tariff
+    new: Tariff
+    gpus: tuple[Gpu, ...]
+    zone: ZoneInfo
+    now: Instant
+
+
+def notice(change: Change, ledger: Path | None, flags: Sequence[str]) -> tuple[str, ...]:
+    """Lines for people; none where no price of posted money changed, or there is no ledger to ask.
+
+    A ledger that cannot be read costs the lines about it, not the reload.
+    """
+    if change.old == change.new:
+        return ()
+    asked = change.old, change.new
+    if ledger is not None:
+        try:
+            with LedgerReader.open(ledger) as reader:
+                return sentences(*asked, reader, change.gpus, change.zone, change.now, flags)
+        except LedgerError as error:
+            log.warning("what is posted cannot be told", extra={"problem": str(error)})
+    return sentences(*asked, None, change.gpus, change.zone, change.now, flags)

@@ -1,0 +1,309 @@
+"""A reload says what posted money would have been by the new prices, and the lines that correct it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from exporter.cost.postings import Party, Slot
+from exporter.ledger.history import Sums
+from exporter.readings import Gpu
+from exporter.report import Owner
+from exporter.reports.reload import UNDATED, sentences
+from exporter.reports.repricing import Correction, Repricing, repricing
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import (
+    Billing,
+    Electricity,
+    Hardware,
+    HardwareMatch,
+    Overhead,
+    Owned,
+    Rented,
+    RentPrice,
+)
+
+SECOND = 10**9
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+DOLLAR = 10**12
+NOVEMBER = 1_793_491_200 * SECOND
+"""2026-11-01T00:00:00Z."""
+NOW = NOVEMBER + 24 * DAY
+"""2026-11-25T00:00:00Z."""
+UTC = ZoneInfo("UTC")
+GPU = Gpu("GPU-0", "H100")
+OTHER = Gpu("GPU-1", "L4")
+CHAT = Owner("chat", "assistants", "", "chat-8b")
+SEARCH = Owner("search", "retrieval", "", "embed")
+
+
+def rented(
+    *prices: tuple[str, int | None], billing: Billing = "while_up", model: str | None = "H100"
+) -> Hardware:
+    told = tuple(
+        RentPrice(Decimal(hourly), since=since, since_text="" if since is None else "then")
+        for hourly, since in prices
+    )
+    return Hardware(HardwareMatch(gpu_model=model), Rented(told, billing), "hardware[0]")
+
+
+def owned(purchase: int, since: int = NOVEMBER, **told: Any) -> Hardware:
+    terms = Owned(Decimal(purchase), 1, since, "2026-11-01", Decimal(1), **told)
+    return Hardware(HardwareMatch(), terms, "hardware[0]")
+
+
+def tariff(*hardware: Hardware, overheads: tuple[Overhead, ...] = ()) -> Tariff:
+    return Tariff("host", hardware, overheads)
+
+
+def spent(hours: int, hourly: int, component: str = "rent", gpu: Gpu = GPU, **told: Any) -> Sums:
+    """Some hours at dollars an hour, three quarters chat's and one quarter search's."""
+    money = hours * hourly * DOLLAR // 100
+    return Sums(
+        server_cost={
+            (CHAT, component, "configured"): money * 3 // 4,
+            (SEARCH, component, "configured"): money // 4,
+        },
+        gpu_cost={(gpu, component): money},
+        gpu_held={gpu: hours * HOUR},
+        held={Slot(Party("chat", "assistants", "", "chat-8b", "m"), "idle"): hours * HOUR},
+        **told,
+    )
+
+
+@dataclass
+class Kept:
+    """History as it is told; what was asked for is remembered."""
+
+    by_day: Mapping[int, Sums]
+    by_hour: Mapping[int, Sums] = field(default_factory=dict)
+    asked: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def days(self, first: int, last: int) -> Mapping[int, Sums]:
+        self.asked.append(("days", first, last))
+        return {day: sums for day, sums in self.by_day.items() if first <= day <= last}
+
+    def hours(self, first: int, last: int) -> Mapping[int, Sums]:
+        self.asked.append(("hours", first, last))
+        return {hour: sums for hour, sums in self.by_hour.items() if first <= hour <= last}
+
+
+def month(hourly: int = 360, days: int = 24) -> dict[int, Sums]:
+    """Whole days of November at cents an hour."""
+    return {20261100 + day: spent(24, hourly) for day in range(1, days + 1)}
+
+
+FLAT = tariff(rented(("3.60", None)))
+
+
+def test_a_price_of_the_past_is_reckoned_from_its_date_on() -> None:
+    """15 days at 3.60 were 1,296.00; at 2.88 they are 1,036.80: 194.40 less for chat, 64.80 for search."""
+    new = tariff(rented(("3.60", None), ("2.88", NOVEMBER + 9 * DAY)))
+    told = repricing(FLAT, new, Kept(month()), UTC, NOW)
+
+    assert told == Repricing(
+        NOVEMBER + 9 * DAY,
+        1,
+        1296 * DOLLAR,
+        10368 * DOLLAR // 10,
+        (
+            Correction("2026-11-24", "chat", "assistants", -19440),
+            Correction("2026-11-24", "search", "retrieval", -6480),
+        ),
+    )
+
+
+def test_what_people_read() -> None:
+    """What is posted, what it would have been, a line to paste for each product, and what is not in it."""
+    new = tariff(rented(("2.88", NOVEMBER + 9 * DAY)))
+    flags = ("--config.file=/etc/ice config.yaml",)
+    lines = sentences(FLAT, new, Kept(month()), (GPU,), UTC, NOW, flags)
+
+    adjust = "inference-cost-exporter adjust --config.file='/etc/ice config.yaml'"
+    reason = "--reason='prices since 2026-11-10 were changed afterwards'"
+    assert lines == (
+        (
+            "1,296.00 dollars are posted for 1 GPU since 2026-11-10T00:00:00+00:00 and stay posted; "
+            "by the new prices it would have been 1,036.80. To correct it:"
+        ),
+        f"{adjust} --amount=-194.40 --date=2026-11-24 --product=chat --team=assistants {reason}",
+        f"{adjust} --amount=-64.80 --date=2026-11-24 --product=search --team=retrieval {reason}",
+        (
+            "Each GPU and component is exact; among products it is divided as that component was posted to "
+            "them in those hours. Energy, overheads and adjustments that were made already are not in it."
+        ),
+    )
+
+
+def test_a_price_inside_a_day_goes_by_its_hours_and_inside_an_hour_by_time() -> None:
+    """From 20:30: a half and three whole hours, twice 3.60 instead of once: 12.60 more."""
+    hours = {(NOVEMBER + 23 * DAY) // HOUR + hour: spent(1, 360) for hour in range(24)}
+    new = tariff(rented(("7.20", NOVEMBER + 23 * DAY + 20 * HOUR + HOUR // 2)))
+    kept = Kept(month(), hours)
+    told = repricing(FLAT, new, kept, UTC, NOW)
+
+    assert told is not None
+    assert (told.posted, told.due) == (126 * DOLLAR // 10, 252 * DOLLAR // 10)
+    assert [correction.cents for correction in told.corrections] == [945, 315]
+    midnight = (NOVEMBER + 23 * DAY) // HOUR
+    assert kept.asked == [("days", 20261124, 20261125), ("hours", midnight, midnight + 23)]
+
+
+def test_a_day_whose_hours_are_gone_is_divided_by_time() -> None:
+    """From noon: half of 24 hours, at 3.60 more."""
+    told = repricing(FLAT, tariff(rented(("7.20", NOVEMBER + 23 * DAY + 12 * HOUR))), Kept(month()), UTC, NOW)
+
+    assert told is not None
+    assert told.due - told.posted == 432 * DOLLAR // 10
+
+
+def test_each_month_has_its_own_lines() -> None:
+    """What was October's is dated in October."""
+    october = {20261031: spent(24, 360)}
+    new = tariff(rented(("4.60", NOVEMBER - DAY)))
+    told = repricing(FLAT, new, Kept(october | month(days=2)), UTC, NOVEMBER + 2 * DAY)
+
+    assert told is not None
+    assert told.corrections == (
+        Correction("2026-10-31", "chat", "assistants", 1800),
+        Correction("2026-10-31", "search", "retrieval", 600),
+        Correction("2026-11-02", "chat", "assistants", 3600),
+        Correction("2026-11-02", "search", "retrieval", 1200),
+    )
+
+
+@pytest.mark.parametrize(("billing", "hours"), [("while_up", 18), ("always", 24)])
+def test_time_that_the_host_was_down_is_owed_by_a_lease_only(billing: Billing, hours: int) -> None:
+    """6 of 24 hours down: 18 hours were posted at 3.60, and a lease at 3.60 would have cost 24."""
+    sums = spent(24, 0, gpu_down={GPU: 6 * HOUR})
+    sums.gpu_cost[GPU, "rent"] = 18 * 360 * DOLLAR // 100
+    new = tariff(rented(("3.60", NOVEMBER), billing=billing))
+    told = repricing(tariff(rented(("1", None))), new, Kept({20261101: sums}), UTC, NOVEMBER + DAY)
+
+    assert (0 if told is None else told.due - told.posted) == (hours - 18) * 36 * DOLLAR // 10
+
+
+def test_time_that_waits_is_charged_and_not_corrected() -> None:
+    """10 of 24 hours had no price, 4 of them are charged since: 18 hours differ by a dollar."""
+    who = Party("chat", "assistants", "", "chat-8b", "m")
+    sums = spent(18, 360, unpriced={(GPU, who): 10 * HOUR}, settled={(GPU, who): 4 * HOUR})
+    sums.gpu_held[GPU] = 24 * HOUR
+    new = tariff(rented(("4.60", NOVEMBER)))
+    told = repricing(FLAT, new, Kept({20261101: sums}), UTC, NOVEMBER + DAY)
+
+    assert told is not None
+    assert told.due - told.posted == 18 * DOLLAR
+
+
+def test_another_purchase_price_is_of_the_day_in_service() -> None:
+    """8766 dollars over a year are a dollar an hour; 9642.60 are 1.10: 57.60 more in 24 days."""
+    days = {20261100 + day: spent(24, 100, "amortization") for day in range(1, 25)}
+    told = repricing(tariff(owned(8766)), tariff(owned(964_260)), Kept(days), UTC, NOVEMBER + 24 * DAY)
+    ten = repricing(
+        tariff(owned(8766)),
+        tariff(Hardware(HardwareMatch(), Owned(Decimal("9642.60"), 1, NOVEMBER, "x", Decimal(1)), "")),
+        Kept(days),
+        UTC,
+        NOW,
+    )
+
+    assert told is not None
+    assert ten is not None
+    assert ten.due - ten.posted == 576 * DOLLAR // 10
+    assert told.due - told.posted == (110 - 1) * 576 * DOLLAR
+
+
+def test_rented_hardware_that_turns_out_to_be_owned() -> None:
+    """A day of 3.60 an hour of rent goes, a dollar an hour of amortization comes, to the same who paid."""
+    told = repricing(FLAT, tariff(owned(8766)), Kept({20261101: spent(24, 360)}), UTC, NOVEMBER + DAY)
+
+    assert told is not None
+    assert (told.posted, told.due) == (864 * DOLLAR // 10, 24 * DOLLAR)
+    assert [(one.product, one.cents) for one in told.corrections] == [("chat", -4680), ("search", -1560)]
+
+
+def test_hardware_that_was_free_is_billed_to_those_who_held_it() -> None:
+    """Nothing was posted to anybody: GPU time divides it."""
+    sums = Sums(gpu_held={GPU: HOUR}, held={Slot(Party("a", "b", "", "s", "m"), "idle"): HOUR})
+    told = repricing(
+        tariff(rented(("0", None))), tariff(rented(("1", NOVEMBER))), Kept({20261101: sums}), UTC, NOW
+    )
+
+    assert told is not None
+    assert told.corrections == (Correction("2026-11-01", "a", "b", 100),)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        FLAT,
+        tariff(rented(("3.60", NOVEMBER))),
+        tariff(rented(("3.60", None), ("2.88", NOW))),
+        tariff(rented(("3.60", None), ("2.88", NOW + DAY))),
+        tariff(rented(("3.60", None)), rented(("9", NOVEMBER), model="L4")),
+        tariff(),
+        tariff(rented(("3.600001", NOVEMBER + 23 * DAY))),
+    ],
+    ids=["same", "dated now", "from now", "to come", "of other GPUs", "none", "below half a cent"],
+)
+def test_a_reload_that_changes_nothing_of_the_past_says_nothing(new: Tariff) -> None:
+    """The same price in other words, prices to come, GPUs that never were here, no price at all."""
+    assert sentences(FLAT, new, Kept(month()), (GPU,), UTC, NOW) == ()
+
+
+def test_only_gpus_whose_price_changed_are_corrected() -> None:
+    """GPU-1 was posted at a price of before its own rule; that is not this reload's."""
+    both = spent(24, 360)
+    both.gpu_cost[OTHER, "rent"] = 5 * DOLLAR
+    both.gpu_held[OTHER] = DAY
+    old = tariff(rented(("3.60", None)), rented(("1", NOVEMBER), model="L4"))
+    new = tariff(rented(("4.60", NOVEMBER)), rented(("1", NOVEMBER), model="L4"))
+    told = repricing(old, new, Kept({20261101: both}), UTC, NOVEMBER + DAY)
+
+    assert told is not None
+    assert (told.gpus, told.due - told.posted) == (1, 24 * DOLLAR)
+
+
+def test_the_zone_says_where_a_day_begins() -> None:
+    """A price from the first of November in Auckland covers that day whole: nothing is asked by hour."""
+    auckland = ZoneInfo("Pacific/Auckland")
+    kept = Kept({20261101: spent(24, 360)})
+    told = repricing(FLAT, tariff(rented(("4.60", NOVEMBER - 13 * HOUR))), kept, auckland, NOVEMBER + DAY)
+
+    assert told is not None
+    assert told.due - told.posted == 24 * DOLLAR
+    assert {name for name, _, _ in kept.asked} == {"days"}
+
+
+def test_history_is_read_a_month_at_a_time_and_no_further_than_it_goes() -> None:
+    """In service for years: thirteen months are asked for."""
+    kept = Kept({})
+    assert repricing(tariff(owned(1)), tariff(owned(2, since=0)), kept, UTC, NOW) is None
+
+    assert kept.asked[0] == ("days", 20251018, 20251031)
+    assert kept.asked[-1] == ("days", 20261101, 20261125)
+    assert len(kept.asked) == 14
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (FLAT, tariff(rented(("2.88", None)))),
+        (FLAT, tariff(rented(("3.60", None)), overheads=(Overhead("x", Decimal(1), "hour", "gpu", "o"),))),
+        (FLAT, tariff(Hardware(HardwareMatch(), rented(("3.60", None)).terms, "h", Electricity(Decimal(1))))),
+    ],
+    ids=["rent", "overheads", "energy"],
+)
+@pytest.mark.parametrize("history", [None, Kept(month())])
+def test_what_has_no_date_counts_from_now_on(old: Tariff, new: Tariff, history: Kept | None) -> None:
+    """It says nothing of the past, so there is no amount: only that what is posted stays."""
+    assert sentences(old, new, history, (GPU,), UTC, NOW) == (UNDATED,)
+
+
+def test_a_first_price_is_no_change_of_one() -> None:
+    """What had no price is charged with it, and nothing is posted that could be wrong."""
+    assert sentences(tariff(), FLAT, Kept({}), (GPU,), UTC, NOW) == ()
