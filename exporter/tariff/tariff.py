@@ -87,7 +87,7 @@ class Tariff:
         return Price(hardware.rates + overheads, hardware.energy, hardware.priced)
 
     def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
-        """The same without overheads."""
+        """What its hardware alone costs at an instant: not priced before its first price or its service."""
         rule = self.rule(gpu)
         rates = self._hardware_rates(rule, gpu, at)
         if rates is None:

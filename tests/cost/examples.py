@@ -8,12 +8,16 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.advance import advance
+from exporter.cost.late import charge
 from exporter.cost.policy import Terms, Weights
-from exporter.cost.postings import Phase
+from exporter.cost.postings import Party, Phase, Slot, Unpriced, Usage
 from exporter.cost.projection import projected_dollars
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
-from exporter.readings import Frame, Kind
+from exporter.ledger.history import Sums
+from exporter.readings import Frame, Gpu, Kind
+from exporter.report import Owner
+from exporter.reports.repricing import repricing
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
@@ -151,6 +155,54 @@ def since_boot() -> list[float]:
     return [sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR]
 
 
+def late_price() -> list[float]:
+    """3 hours of 45 and 15 minutes without a price; then one from the second hour, then from 00:30."""
+    gpu = Gpu("GPU-0", "NVIDIA H100")
+    quarter = HOUR // 4
+    one, other = (Slot(Party("a", "a", "", server, ""), "decode") for server in ("one", "other"))
+    used = {one: Usage(3 * quarter, 3 * quarter, 0), other: Usage(quarter, quarter, 0)}
+    waiting = [
+        Unpriced(gpu, "2026-11-10", START + hour * HOUR, START + (hour + 1) * HOUR, used, hour + 1)
+        for hour in range(3)
+    ]
+    told = []
+    for since in (START + HOUR, START + HOUR // 2):
+        hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60"), since=since),)), "x")
+        _, late = charge(State(), waiting, terms(hardware), START + 1000 * HOUR)
+        left = {stretch.number: stretch for stretch in late.left}
+        waiting = [left.get(stretch.number, stretch) for stretch in waiting]
+        entries = [entry for segment in late.segments for entry in segment.money]
+        told.append(sum(entry.amount for entry in entries) / DOLLAR)
+        if len(told) == 1:
+            told += [
+                sum(entry.amount for entry in entries if entry.slot == slot) / DOLLAR for slot in (one, other)
+            ]
+    return told
+
+
+class Day:
+    """History of one day: 12 hours of one GPU at 3.60 dollars."""
+
+    def days(self, _first: int, _last: int) -> dict[int, Sums]:
+        gpu, posted = Gpu("GPU-0", "NVIDIA H100"), 432 * DOLLAR // 10
+        cost = {(Owner("chat", "a", "", "chat"), "rent", "configured"): posted}
+        return {20261110: Sums(server_cost=cost, gpu_cost={(gpu, "rent"): posted}, gpu_held={gpu: 12 * HOUR})}
+
+    def hours(self, _first: int, _last: int) -> None:
+        return None
+
+
+def reload_with_past_price() -> list[float]:
+    """12 hours at 3.60 dollars that a reload says cost 2.88."""
+    prices = [
+        Rented((RentPrice(Decimal(hourly), since=START, since_text="x"),)) for hourly in ("3.60", "2.88")
+    ]
+    old, new = (Tariff("", (Hardware(HardwareMatch(), rented, "x"),)) for rented in prices)
+    told = repricing(old, new, Day(), ZoneInfo("UTC"), START + 12 * HOUR)
+    assert told is not None
+    return [told.posted / DOLLAR, told.due / DOLLAR, sum(one.cents for one in told.corrections) / 100]
+
+
 def month_rates() -> list[float]:
     """9.20 dollars a month, by the hour: February, March in Berlin, a leap February."""
     told = []
@@ -255,6 +307,8 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "price-from": price_from,
     "downtime": downtime,
     "since-boot": since_boot,
+    "late-price": late_price,
+    "reload-with-past-price": reload_with_past_price,
     "month-rates": month_rates,
     "host-overhead": host_overhead,
     "idle-joules": idle_joules,
