@@ -194,6 +194,30 @@ def test_a_bad_reload_keeps_the_old_configuration(daemon: Daemon) -> None:
     assert page.matching("inference_gpu_price_dollars_per_hour") == [2.50, 2.50]
 
 
+def test_time_without_a_price_is_charged_by_the_reload_that_brings_one(
+    tmp_path: Path, host: FakeNvml
+) -> None:
+    """Metered without a price, killed, started, reloaded: in the end all GPU time cost 2.50 an hour."""
+    with Daemon(tmp_path, "interval: 1s\n", host.environment()) as daemon:
+
+        def unpriced(page: Page) -> bool:
+            return page.sum("inference_gpu_unpriced_seconds_total") > 4
+
+        before = daemon.until(unpriced, "time without a price")
+        assert before.matching("inference_gpu_cost_dollars_total") == []
+        daemon.kill()
+        daemon.start()
+        assert daemon.reload(PRICED) == 200
+        page = daemon.until(lambda page: page.sum("inference_cost_dollars_total") > 0, "dollars")
+        assert page.sum("inference_cost_dollars_total") == pytest.approx(
+            2.50 * page.sum("inference_gpu_seconds_total") / 3600, rel=1e-9
+        )
+        assert page.sum("inference_gpu_unpriced_seconds_total") >= before.sum(
+            "inference_gpu_unpriced_seconds_total"
+        )
+        assert page.value("inference_ledger_residual_dollars") == 0
+
+
 def test_health_does_not_depend_on_gpus(tmp_path: Path, host: FakeNvml) -> None:
     """Liveness is the process': with NVML hung from the first call, `/-/healthy` and `/metrics` answer."""
     host.set(Scenario(host.scenario.gpus, (Hang("nvmlInitWithFlags"),)))
