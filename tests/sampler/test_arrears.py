@@ -1,8 +1,13 @@
 """A price that comes late, through the whole crank: a real ledger on disk, a clock that is told."""
 
 import logging
+import random
+import select
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -312,3 +317,54 @@ def test_what_a_reload_says_is_what_metering_would_have_posted(daemon: Daemon) -
     # An hour; the half of it that nobody watched is rented hardware that was up.
     assert told is not None
     assert (told.posted, told.due) == (360 * CENT, 720 * CENT)
+
+
+CHARGES = """
+import sys
+from pathlib import Path
+from tests.sampler.sampler_bench import Clock, TICK
+from tests.sampler.test_arrears import Daemon, priced
+
+clock = Clock(now=int(sys.argv[2]))
+daemon = Daemon(Path(sys.argv[1]), priced(), clock)
+print("open", flush=True)
+while True:
+    daemon.ticks(1)
+    print(clock.now, flush=True)
+"""
+
+
+def test_killed_while_it_charges_it_charges_the_rest_and_nothing_twice(daemon: Daemon) -> None:
+    """Three hundred hours, five ticks of charging, SIGKILL at any moment of them, again and again."""
+    daemon.ticks(1)
+    daemon.ticks(300, HOUR)
+    daemon.ledger.close()
+    chance = random.Random(20261125)  # noqa: S311 - a reproducible series
+    now = daemon.clock.now
+    for _ in range(8):
+        with subprocess.Popen(
+            [sys.executable, "-c", CHARGES, str(daemon.path), str(now)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(chance.randint(1, 4)):
+                line = process.stdout.readline()
+                now = now if line == "open\n" else int(line)
+            select.select([], [], [], chance.random() / 20)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            told = [int(line) for line in process.stdout.read().split()]
+            # What was committed and not told yet was at most one tick later.
+            now = max([now, *told]) + TICK
+    daemon.clock.now = now
+    daemon.start(priced())
+    report = daemon.ticks(7)
+
+    # All time since the first tick, at one cent for 10 seconds, whatever was told.
+    assert rent(report) == (daemon.clock.now - TICK) // TICK * CENT
+    with LedgerReader.open(daemon.path) as reader:  # type: ignore[arg-type]
+        days = reader.days(20261125, 20261208)
+    assert days is not None
+    assert sum(sum(sums.settled.values()) for sums in days.values()) == 300 * HOUR
