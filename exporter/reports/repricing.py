@@ -9,7 +9,6 @@ then. Energy, overheads and adjustments that were made already are not in it.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Protocol
@@ -20,13 +19,12 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.history import Sums, day_number
 from exporter.readings import Gpu
 from exporter.reports.rounding import rounded
-from exporter.tariff.calendar import Day, day_of
+from exporter.tariff.calendar import Day, day_of, month_before, month_of
 from exporter.tariff.rate import ComponentRate
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
 from exporter.tariff.terms import Rented
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_SECOND,
     PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
@@ -36,8 +34,8 @@ from exporter.units import (
 BY_TIME: Final = (RENT, AMORTIZATION, SUPPORT, INSURANCE)
 """Components of hardware that accrue by time."""
 
-OLDEST: Final = timedelta(days=13 * 31)
-"""How far back days are looked for."""
+MONTHS_BEFORE: Final = 12
+"""How far back it is looked, beside the month that goes on: an adjustment may be for these."""
 
 CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 
@@ -103,8 +101,10 @@ def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: I
     begin = _begin(new, now)
     if old.hardware == new.hardware or begin is None:
         return None
-    earliest = datetime.fromtimestamp(now // NANOSECONDS_PER_SECOND, zone) - OLDEST
-    begin = max(begin, int(earliest.timestamp()) * NANOSECONDS_PER_SECOND)
+    earliest = month_of(now, zone)
+    for _ in range(MONTHS_BEFORE):
+        earliest = month_before(earliest, zone)
+    begin = max(begin, earliest.start)
     prices = _Prices(old, new, begin, now)
     found = _Found()
     for days in _months(day_of(begin, zone), day_of(now, zone), zone):

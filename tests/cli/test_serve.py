@@ -1,5 +1,6 @@
 """How the daemon starts and reloads, as far as its log and its files tell."""
 
+import shlex
 import socket
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.adjust import Flags as AdjustFlags
+from exporter.cli.adjust import adjust
+from exporter.cli.arguments import _parser
 from exporter.cli.serve import Flags, _Daemon, terms_of
 from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, load
@@ -147,6 +151,24 @@ def test_a_reload_tells_what_is_posted_at_other_prices(
     )
     assert [vars(record)["told"] for record in caplog.records] == [first, line, last]
     assert again == ""
+
+
+def test_the_line_that_a_reload_tells_corrects_the_month(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pasted as it is: at the next tick the month is what the new price would have made of it."""
+    daemon = after_noon(file, tmp_path / "ledger.db")
+    file.write_text(PRICED % "2.88")
+    chosen = _parser().parse_args(shlex.split(daemon.reload().splitlines()[1])[1:])
+    said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
+    entered = adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon())
+    assert daemon._ledger is not None
+    daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
+    books = daemon._ledger.books(NOON, ("2026-11",))
+    daemon._ledger.close()
+
+    assert (entered, capsys.readouterr().err) == (0, "")
+    assert (sum(books.months.values()), books.residual) == (3456 * 10**10, 0)
 
 
 def test_a_ledger_that_cannot_be_read_costs_no_reload(

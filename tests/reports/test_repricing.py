@@ -280,13 +280,13 @@ def test_the_zone_says_where_a_day_begins() -> None:
 
 
 def test_history_is_read_a_month_at_a_time_and_no_further_than_it_goes() -> None:
-    """In service for years: thirteen months are asked for."""
+    """In service for years: this month and the twelve before it are asked for, as adjustments may be."""
     kept = Kept({})
     assert repricing(tariff(owned(1)), tariff(owned(2, since=0)), kept, UTC, NOW) is None
 
-    assert kept.asked[0] == ("days", 20251018, 20251031)
+    assert kept.asked[0] == ("days", 20251101, 20251130)
     assert kept.asked[-1] == ("days", 20261101, 20261125)
-    assert len(kept.asked) == 14
+    assert len(kept.asked) == 13
 
 
 @pytest.mark.parametrize(
