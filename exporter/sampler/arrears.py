@@ -36,6 +36,7 @@ class Arrears:
         self._place: Place | None = FIRST
         self._charged = 0
         self._settled = 0
+        self._held_up = False
 
     def charge(
         self, ledger: Ledger, postings: Postings, state: State, terms: Terms
@@ -47,7 +48,11 @@ class Arrears:
             return postings, state
         batch = ledger.unpriced(terms.zone, self._place)
         if batch is None:
+            if not self._held_up:
+                log.warning("time without a price cannot be charged yet", extra={"see": "ledger"})
+            self._held_up = True
             return postings, state
+        self._held_up = False
         self._place = batch.after
         if batch.unpriced:
             state, late = charge(state, batch.unpriced, terms, postings.end)

@@ -207,17 +207,21 @@ def test_a_disk_that_refuses_to_write_charges_nothing_twice(
     assert rent(daemon.ticks(1)) == 17 * CENT
 
 
-def test_time_that_passes_while_nothing_can_be_written_waits_too(daemon: Daemon) -> None:
-    """Five ticks in memory without a price: they are written, then charged."""
+def test_time_that_passes_while_nothing_can_be_written_waits_too(
+    daemon: Daemon, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five ticks in memory without a price: they are written, then charged; the log says so once."""
     daemon.ticks(3)
     daemon.disk.fails = True
     daemon.ticks(5)
     daemon.reload(priced())
-    daemon.ticks(1)
+    daemon.ticks(2)
     daemon.disk.fails = False
+    told = [record.message for record in caplog.records]
+    assert told.count("time without a price cannot be charged yet") == 1
 
-    assert rent(daemon.ticks(1)) == 2 * CENT
-    assert rent(daemon.ticks(1)) == 10 * CENT
+    assert rent(daemon.ticks(1)) == 3 * CENT
+    assert rent(daemon.ticks(1)) == 11 * CENT
 
 
 def test_much_of_it_takes_several_ticks(daemon: Daemon) -> None:
@@ -230,6 +234,26 @@ def test_much_of_it_takes_several_ticks(daemon: Daemon) -> None:
     ticks = 200 * 360
     assert told[0] < told[1] < told[2] < told[3]
     assert told[3:] == [(ticks + number) * CENT for number in (4, 5, 6)]
+
+
+def test_time_whose_hours_are_gone_is_charged_in_its_days(daemon: Daemon) -> None:
+    """Fifty days: hours are kept for forty, and charging brings none back, in the file or in memory."""
+    daemon.ticks(1)
+    daemon.ticks(50, 24 * HOUR)
+    daemon.ticks(300)
+    daemon.reload(priced())
+    report = daemon.ticks(30)
+
+    assert rent(report) == (50 * 8640 + 330) * CENT
+    with LedgerReader.open(daemon.path) as reader:  # type: ignore[arg-type]
+        hours = reader.hours(0, 10**7)
+        days = reader.days(20261125, 20270201)
+    assert hours is not None
+    assert days is not None
+    assert sum(sums.gpu_cost[H100, "rent"] for sums in days.values()) == rent(report)
+    totals = daemon.ledger._committed.totals
+    assert min(hours) == min(totals.hour_covered)
+    assert {hour for hour, _ in totals.hour_cost} <= totals.hour_covered.keys()
 
 
 def test_a_price_that_goes_and_comes_again_charges_each_time_once(daemon: Daemon) -> None:
