@@ -2,29 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from exporter.cost import attribution, comparison, energy, gap, holding, servers
-from exporter.cost.attribution import NOBODY, Share
-from exporter.cost.gap import Interval
-from exporter.cost.holding import Use
-from exporter.cost.money import WHOLE, accrue, accrue_energy, split
+from exporter.cost.attribution import Share
+from exporter.cost.charging import Charging, Work
+from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
-from exporter.cost.postings import Energy, Held, Money, Party, Postings, Segment, Slot, Unpriced, Usage
+from exporter.cost.postings import Energy, Party, Postings, Slot
 from exporter.cost.servers import Round, ServerTick
-from exporter.cost.state import Carry, GpuState, ServerState, State
-from exporter.cost.stretches import stretches
+from exporter.cost.state import GpuState, ServerState, State
 from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
-from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import Price
-from exporter.tariff.tariff import ENERGY
-from exporter.units import Instant, Millijoules, Nanoseconds
-
-TIME: Final = ""
-"""The key, among components, under which the rounding of GPU time is remembered."""
-
-JOULES: Final = " "
-"""The same of energy that has no price."""
+from exporter.tariff.calendar import day_of
+from exporter.units import Nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         for uuid, gpu in sorted(inventory.items())
     ]
     charged = beginning or interval
-    segments = _Posting(works, terms, charged).segments() if charged is not None and charged.length else ()
+    segments = Charging(works, terms, charged).segments() if charged is not None and charged.length else ()
     postings = Postings(
         end=frame.wall,
         segments=segments,
@@ -98,41 +87,18 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         accrued=state.accrued + sum(segment.accrued for segment in segments),
         fresh_in="" if works else state.fresh_in,
     )
-    return Outcome(after, postings, tuple(work.outcome() for work in works), round_.ticks)
+    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks)
 
 
-@dataclass(slots=True)
-class _Work:
-    """One GPU on its way through a tick. `known` is false for a GPU not seen before the tick.
-
-    `carries` and `owed` are the state's own, moved on by each stretch.
-    """
-
-    state: GpuState
-    known: bool
-    reading: GpuReading | None
-    uses: tuple[Use, ...]
-    by_time: Mapping[Slot, int]
-    by_energy: Mapping[Slot, int]
-    energy: Millijoules
-    counted: bool
-    implausible: bool
-    carries: dict[str, Carry]
-    owed: dict[str, Mapping[Slot, int]]
-
-    def after(self) -> GpuState:
-        """What is remembered of it after the tick."""
-        return replace(self.state, carries=self.carries, owed=self.owed)
-
-    def outcome(self) -> GpuOutcome:
-        return GpuOutcome(
-            self.state.gpu,
-            self.state.index,
-            self.reading,
-            tuple(use.share for use in self.uses),
-            self.by_time,
-            energy.mean_watts(self.state),
-        )
+def _outcome(work: Work) -> GpuOutcome:
+    return GpuOutcome(
+        work.state.gpu,
+        work.state.index,
+        work.reading,
+        tuple(use.share for use in work.uses),
+        work.by_time,
+        energy.mean_watts(work.state),
+    )
 
 
 def _inventory(
@@ -167,7 +133,7 @@ def _work(
     elapsed: Nanoseconds | None,
     *,
     unwatched: bool,
-) -> _Work:
+) -> Work:
     # An interval is charged to the holders at its end, a gap to the last ones that were seen.
     holders = before.holders if unwatched and before is not None else gpu.holders
     uses = holding.uses(attribution.shares(holders), reading, round_.ticks, lost=not gpu.up, gap=unwatched)
@@ -180,7 +146,7 @@ def _work(
         by_energy = holding.slots(uses, round_.ticks, terms, round(idle * WHOLE))
     told = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     counted = told and elapsed is not None
-    return _Work(
+    return Work(
         gpu,
         before is not None,
         reading,
@@ -204,109 +170,8 @@ def _rebooted(state: State) -> State:
     return replace(state, gpus=gpus)
 
 
-def _seen(works: Iterable[_Work], round_: Round, terms: Terms) -> set[Party]:
+def _seen(works: Iterable[Work], round_: Round, terms: Terms) -> set[Party]:
     seen = {slot.party for work in works for slot in work.by_time}
     for key, tick in round_.ticks.items():
         seen.update(servers.party(terms, key, model) for model in (*tick.splits, *tick.idle_models))
     return seen
-
-
-def _hourly(price: Price) -> Price:
-    """Hourly rent alone."""
-    return Price(tuple(rate for rate in price.rates if rate.while_up), None, price.priced)
-
-
-class _Posting:
-    """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
-
-    def __init__(self, works: list[_Work], terms: Terms, interval: Interval) -> None:
-        # A GPU that is new after a gap pays from now on; books that begin at the boot never saw one.
-        anyone = interval.observed or interval.hourly_only
-        self._works = [work for work in works if work.known or anyone]
-        self._terms = terms
-        self._interval = interval
-        nobody = (Use(Share(NOBODY, WHOLE, "none"), None),) if interval.hourly_only else ()
-        self._unseen = holding.slots(nobody, {}, terms)
-        self._parties = {slot.party for work in works for slot in (*work.by_time, *self._unseen)}
-
-    def segments(self) -> tuple[Segment, ...]:
-        """The whole interval, in order."""
-        cuts = stretches(self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone)
-        told = (self._segment(since, until) for since, until in cuts)
-        # Time since boot that nobody rents by the hour is not metered.
-        return tuple(segment for segment in told if segment.held or not self._interval.hourly_only)
-
-    def _segment(self, since: Instant, until: Instant) -> Segment:
-        start, length = self._interval.start, self._interval.length
-        up = self._interval.up_between(since, until)
-        month = month_of(since, self._terms.zone)
-        day = day_of(since, self._terms.zone).name
-        accrued = 0
-        money: list[Money] = []
-        held: list[Held] = []
-        unpriced: list[Unpriced] = []
-        for work in self._works:
-            gpu = work.state.gpu
-            price = self._terms.tariff.price(gpu, since, month, len(self._works))
-            if self._interval.hourly_only:
-                price = _hourly(price)
-                if not price.rates:
-                    continue
-            by_time = self._unseen or work.by_time
-            times = self._split(work, TIME, until - since, by_time)
-            for part, slot in times:
-                held.append(Held(gpu, slot, part, price.priced))
-            if not price.priced:
-                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                used = self._used(work, {slot: part for part, slot in times}, up, joules)
-                unpriced.append(Unpriced(gpu, day, since, until, used))
-            for rate in price.rates:
-                owing = up if rate.while_up else until - since
-                amount, carry = accrue(rate.rate, owing, work.carries.get(rate.component))
-                work.carries[rate.component] = carry
-                accrued += amount
-                basis = rate.provenance.price_basis
-                for part, slot in self._split(work, rate.component, amount, by_time):
-                    money.append(Money(gpu, rate.component, basis, slot, part))
-            if price.energy is not None:
-                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                amount, carry = accrue_energy(price.energy, joules, work.carries.get(ENERGY))
-                work.carries[ENERGY] = carry
-                accrued += amount
-                basis = price.energy.provenance.price_basis
-                for part, slot in self._split(work, ENERGY, amount, work.by_energy):
-                    money.append(Money(gpu, ENERGY, basis, slot, part))
-        return Segment(
-            since,
-            until,
-            month.name,
-            day,
-            accrued,
-            tuple(money),
-            tuple(held),
-            tuple(unpriced),
-            down=until - since - up,
-        )
-
-    def _used(
-        self, work: _Work, times: Mapping[Slot, Nanoseconds], up: Nanoseconds, joules: Millijoules
-    ) -> dict[Slot, Usage]:
-        """What each slot used of a GPU that has no price."""
-        ups = split(up, times)[0] if up < sum(times.values()) else times
-        energies = {slot: part for part, slot in self._split(work, JOULES, joules, work.by_energy)}
-        return {
-            slot: Usage(times.get(slot, 0), ups.get(slot, 0), energies.get(slot, 0))
-            for slot in (*times, *(slot for slot in energies if slot not in times))
-        }
-
-    def _split(
-        self, work: _Work, component: str, amount: int, weights: Mapping[Slot, int]
-    ) -> list[tuple[int, Slot]]:
-        before = work.owed.get(component, {})
-        parts, debts = split(amount, weights, before)
-        # Debts of slots that this tick does not use wait for their turn, while their party is here.
-        for slot, debt in before.items():
-            if slot not in debts and slot.party in self._parties:
-                debts[slot] = debt
-        work.owed[component] = debts
-        return [(part, slot) for slot, part in parts.items() if part]

@@ -1,0 +1,151 @@
+"""What GPUs accrue in an interval, posted stretch by stretch to those who held them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.cost import holding
+from exporter.cost.attribution import NOBODY, Share
+from exporter.cost.gap import Interval
+from exporter.cost.holding import Use
+from exporter.cost.money import WHOLE, accrue, accrue_energy, split
+from exporter.cost.policy import Terms
+from exporter.cost.postings import Held, Money, Segment, Slot, Unpriced, Usage
+from exporter.cost.state import Carry, GpuState
+from exporter.cost.stretches import stretches
+from exporter.readings import GpuReading
+from exporter.tariff.calendar import day_of, month_of
+from exporter.tariff.rate import Price
+from exporter.tariff.tariff import ENERGY
+from exporter.units import Instant, Millijoules, Nanoseconds
+
+TIME: Final = ""
+"""The key, among components, under which the rounding of GPU time is remembered."""
+
+JOULES: Final = " "
+"""The same of energy that has no price."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One GPU on its way through a tick. `known` is false for a GPU not seen before the tick.
+
+    `carries` and `owed` are the state's own, moved on by each stretch.
+    """
+
+    state: GpuState
+    known: bool
+    reading: GpuReading | None
+    uses: tuple[Use, ...]
+    by_time: Mapping[Slot, int]
+    by_energy: Mapping[Slot, int]
+    energy: Millijoules
+    counted: bool
+    implausible: bool
+    carries: dict[str, Carry]
+    owed: dict[str, Mapping[Slot, int]]
+
+    def after(self) -> GpuState:
+        """What is remembered of it after the tick."""
+        return replace(self.state, carries=self.carries, owed=self.owed)
+
+
+def _hourly(price: Price) -> Price:
+    """Hourly rent alone."""
+    return Price(tuple(rate for rate in price.rates if rate.while_up), None, price.priced)
+
+
+class Charging:
+    """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
+
+    def __init__(self, works: list[Work], terms: Terms, interval: Interval) -> None:
+        # A GPU that is new after a gap pays from now on; books that begin at the boot never saw one.
+        anyone = interval.observed or interval.hourly_only
+        self._works = [work for work in works if work.known or anyone]
+        self._terms = terms
+        self._interval = interval
+        nobody = (Use(Share(NOBODY, WHOLE, "none"), None),) if interval.hourly_only else ()
+        self._unseen = holding.slots(nobody, {}, terms)
+        self._parties = {slot.party for work in works for slot in (*work.by_time, *self._unseen)}
+
+    def segments(self) -> tuple[Segment, ...]:
+        """The whole interval, in order."""
+        cuts = stretches(self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone)
+        told = (self._segment(since, until) for since, until in cuts)
+        # Time since boot that nobody rents by the hour is not metered.
+        return tuple(segment for segment in told if segment.held or not self._interval.hourly_only)
+
+    def _segment(self, since: Instant, until: Instant) -> Segment:
+        start, length = self._interval.start, self._interval.length
+        up = self._interval.up_between(since, until)
+        month = month_of(since, self._terms.zone)
+        day = day_of(since, self._terms.zone).name
+        accrued = 0
+        money: list[Money] = []
+        held: list[Held] = []
+        unpriced: list[Unpriced] = []
+        for work in self._works:
+            gpu = work.state.gpu
+            price = self._terms.tariff.price(gpu, since, month, len(self._works))
+            if self._interval.hourly_only:
+                price = _hourly(price)
+                if not price.rates:
+                    continue
+            by_time = self._unseen or work.by_time
+            times = self._split(work, TIME, until - since, by_time)
+            for part, slot in times:
+                held.append(Held(gpu, slot, part, price.priced))
+            if not price.priced:
+                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
+                used = self._used(work, {slot: part for part, slot in times}, up, joules)
+                unpriced.append(Unpriced(gpu, day, since, until, used))
+            for rate in price.rates:
+                owing = up if rate.while_up else until - since
+                amount, carry = accrue(rate.rate, owing, work.carries.get(rate.component))
+                work.carries[rate.component] = carry
+                accrued += amount
+                basis = rate.provenance.price_basis
+                for part, slot in self._split(work, rate.component, amount, by_time):
+                    money.append(Money(gpu, rate.component, basis, slot, part))
+            if price.energy is not None:
+                joules = work.energy * (until - start) // length - work.energy * (since - start) // length
+                amount, carry = accrue_energy(price.energy, joules, work.carries.get(ENERGY))
+                work.carries[ENERGY] = carry
+                accrued += amount
+                basis = price.energy.provenance.price_basis
+                for part, slot in self._split(work, ENERGY, amount, work.by_energy):
+                    money.append(Money(gpu, ENERGY, basis, slot, part))
+        return Segment(
+            since,
+            until,
+            month.name,
+            day,
+            accrued,
+            tuple(money),
+            tuple(held),
+            tuple(unpriced),
+            down=until - since - up,
+        )
+
+    def _used(
+        self, work: Work, times: Mapping[Slot, Nanoseconds], up: Nanoseconds, joules: Millijoules
+    ) -> dict[Slot, Usage]:
+        """What each slot used of a GPU that has no price."""
+        ups = split(up, times)[0] if up < sum(times.values()) else times
+        energies = {slot: part for part, slot in self._split(work, JOULES, joules, work.by_energy)}
+        return {
+            slot: Usage(times.get(slot, 0), ups.get(slot, 0), energies.get(slot, 0))
+            for slot in (*times, *(slot for slot in energies if slot not in times))
+        }
+
+    def _split(
+        self, work: Work, component: str, amount: int, weights: Mapping[Slot, int]
+    ) -> list[tuple[int, Slot]]:
+        before = work.owed.get(component, {})
+        parts, debts = split(amount, weights, before)
+        # Debts of slots that this tick does not use wait for their turn, while their party is here.
+        for slot, debt in before.items():
+            if slot not in debts and slot.party in self._parties:
+                debts[slot] = debt
+        work.owed[component] = debts
+        return [(part, slot) for slot, part in parts.items() if part]
