@@ -176,11 +176,11 @@ def test_a_ledger_that_cannot_be_read_costs_no_reload(
 ) -> None:
     """The new prices are in force; the log says why nothing is told of the old ones."""
     daemon = after_noon(file, tmp_path / "ledger.db")
-    daemon._ledger_path = tmp_path
+    daemon._ledger_path = tmp_path / "gone.db"
     file.write_text(PRICED % "2.88")
 
     assert daemon.reload() == ""
     assert [record.getMessage() for record in caplog.records] == ["what is posted cannot be told"]
-    assert vars(caplog.records[0])["problem"] == f"{tmp_path} is no file"
+    assert vars(caplog.records[0])["problem"].startswith(f"{tmp_path}/gone.db: there is no ledger here")
     assert daemon._ledger is not None
     daemon._ledger.close()
