@@ -22,7 +22,7 @@ from exporter.reports.rounding import rounded
 from exporter.tariff.calendar import Day, day_of, month_before, month_of
 from exporter.tariff.rate import ComponentRate
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
-from exporter.tariff.terms import Rented
+from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     PICODOLLARS_PER_DOLLAR,
@@ -123,7 +123,7 @@ def _begin(new: Tariff, now: Instant) -> Instant | None:
     for rule in new.hardware:
         if isinstance(rule.terms, Rented):
             begins.extend(price.since for price in rule.terms.prices if price.since is not None)
-        else:
+        elif isinstance(rule.terms, Owned):
             begins.append(rule.terms.in_service)
     return min((instant for instant in begins if instant < now), default=None)
 

@@ -198,7 +198,7 @@ def test_time_without_a_price_is_charged_by_the_reload_that_brings_one(
     tmp_path: Path, host: FakeNvml
 ) -> None:
     """Metered without a price, killed, started, reloaded: in the end all GPU time cost 2.50 an hour."""
-    with Daemon(tmp_path, "interval: 1s\n", host.environment()) as daemon:
+    with Daemon(tmp_path, "interval: 1s\nunmatched_hardware: unpriced\n", host.environment()) as daemon:
 
         def unpriced(page: Page) -> bool:
             return page.sum("inference_gpu_unpriced_seconds_total") > 4
