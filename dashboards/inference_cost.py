@@ -287,8 +287,8 @@ def _details(board: dashboard.Dashboard) -> dashboard.Dashboard:
             rows(
                 "GPUs without a price, estimated or not readable",
                 "No row: every GPU is readable and always had a price that somebody stands for. What "
-                "hardware cost in unpriced time is in no figure here until a price comes that covers it; what an "
-                "estimate came to is in all of them.",
+                "hardware cost in unpriced time is in no figure here until a price comes that covers it; "
+                "what an estimate came to is in all of them.",
                 (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Instance"), ("cluster", "Cluster")),
                 (
                     ("Unpriced time", q.GPU_UNPRICED_TIME, NEUTRAL),

@@ -216,10 +216,10 @@ class _Daemon:
 
     def _notice(self, config: Config) -> tuple[str, ...]:
         """Asked before the new prices are in force, so that nothing that they charge late is in it."""
-        host, report = host_name(), self._current()
+        host, report, place = host_name(), self._current(), self._enquiry.place
         change = Change(
-            terms_of(self._config, host).tariff,
-            terms_of(config, host).tariff,
+            terms_of(self._config, host, place).tariff,
+            terms_of(config, host, place).tariff,
             () if report is None else tuple(row.gpu for row in report.gpus),
             config.timezone,
             self._clock.wall(),
