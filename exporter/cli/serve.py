@@ -216,9 +216,12 @@ class _Daemon:
 
     def _notice(self, config: Config) -> tuple[str, ...]:
         """Asked before the new prices are in force, so that nothing that they charge late is in it."""
+        before = self._config
+        if (config.hardware, config.overheads) == (before.hardware, before.overheads):
+            return ()
         host, report, place = host_name(), self._current(), self._enquiry.place
         change = Change(
-            terms_of(self._config, host, place).tariff,
+            terms_of(before, host, place).tariff,
             terms_of(config, host, place).tariff,
             () if report is None else tuple(row.gpu for row in report.gpus),
             config.timezone,
