@@ -6,6 +6,7 @@ from typing import Final
 
 from exporter.config.settings import Config
 from exporter.cost.postings import UNALLOCATED
+from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.prices import price_findings
 from exporter.sources.configured import unknown_gpus
@@ -32,6 +33,7 @@ def findings(
     yield from price_findings(tariff, asked.gpus or (), gpus)
     yield from _of_holders(gpus)
     yield from _of_servers(servers)
+    yield from comparison_findings(config, servers, tariff.catalogue)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
         if asked.gpus is not None:
             told = ", ".join(map(str, absent))

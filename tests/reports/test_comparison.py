@@ -1,0 +1,77 @@
+"""What the doctor suggests to compare with: lines that a configuration takes as they are."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.config import parse
+from exporter.config.settings import Config
+from exporter.reports.comparison import comparison_findings
+from exporter.reports.diagnosis import ServerLine
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.table import BUNDLED
+
+LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
+
+
+def server(*models: str, name: str = "chat") -> ServerLine:
+    return ServerLine(name, "http://127.0.0.1:8000/metrics", True, "vllm", models, {}, (0,), "", "")
+
+
+def suggested(config: Config, *servers: ServerLine, catalogue: Catalogue = CATALOGUE) -> list[str]:
+    found = list(comparison_findings(config, servers, catalogue))
+    assert {finding.severity for finding in found} <= {"note"}
+    return [finding.text for finding in found]
+
+
+def test_the_cheapest_offers_are_suggested_as_lines_to_add() -> None:
+    """Three of them, by prompt and three times generation, with what is known of each."""
+    (told,) = suggested(Config(), server(LLAMA))
+    lines = told.splitlines()
+
+    assert lines[0].startswith(f"model {LLAMA} is compared with no hosted price; ")
+    assert lines[1] == "    compare:"
+    assert len(lines) == 2 + 3
+    assert all(line.startswith("      - {name: ") for line in lines[2:])
+
+
+def test_a_configuration_takes_what_is_suggested() -> None:
+    """The lines below `compare` are YAML, the offers cover the model, and the doctor is then content."""
+    (told,) = suggested(Config(), server(LLAMA))
+    config = parse("\n".join(told.splitlines()[1:]).encode())
+
+    assert [offer.covers("chat", LLAMA) for offer in config.compare] == [True] * 3
+    assert all(offer.prompt > 0 < offer.generation and offer.as_of for offer in config.compare)
+    assert suggested(config, server(LLAMA)) == []
+
+
+@pytest.mark.parametrize("model", ["tiny", "", "a*b", 'q"uote', "back\\slash"])
+def test_a_model_that_nobody_offers_or_no_pattern_can_name_gets_no_suggestion(model: str) -> None:
+    """Silence, not a guess."""
+    assert suggested(Config(), server(model)) == []
+
+
+def test_a_model_that_is_compared_already_needs_none() -> None:
+    """By any offer that covers it, under this server's name."""
+    mine = HostedPrice("mine", Decimal(1), Decimal(1), model="*70B*", server="chat")
+
+    assert suggested(Config(compare=(mine,)), server(LLAMA)) == []
+    assert len(suggested(Config(compare=(mine,)), server(LLAMA, name="batch"))) == 1
+
+
+def test_a_damaged_table_suggests_nothing(tmp_path: Path) -> None:
+    """That it is damaged is told elsewhere."""
+    (tmp_path / "hosted.csv").write_text("", encoding="utf-8")
+
+    assert suggested(Config(), server(LLAMA), catalogue=Catalogue(tmp_path)) == []
+
+
+def test_every_bundled_offer_can_be_configured() -> None:
+    """No price has more decimals than `compare` takes: each suggested line is one that is accepted."""
+    table = (BUNDLED / "hosted.csv").read_text(encoding="utf-8").splitlines()
+    models = {line.split(",")[1] for line in table if not line.startswith("#")}
+    for model in sorted(models):
+        for told in suggested(Config(), server(model)):
+            assert parse("\n".join(told.splitlines()[1:]).encode()).compare
