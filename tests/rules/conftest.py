@@ -32,7 +32,7 @@ def promtool(prometheus_folder: Path) -> Promtool:
             cwd=prometheus_folder,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,  # a busy machine with two cores takes a minute and a half
             check=False,
         )
 
