@@ -50,6 +50,7 @@ class Books:
     `persistent` is false for books in memory. `writable` is false while commits fail:
     totals then stand still.
     `residual` is accrued minus posted; anything but 0 is a bug.
+    `begun` is when a file was first written, `None` where that is not known.
     `uncharged` is time whose gap was too long to be charged.
     `day` is (money, covered time) by product over the last 24 hours, for the projection.
     """
@@ -68,6 +69,7 @@ class Books:
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
+    begun: Instant | None = None
     equivalents: Mapping[tuple[Party, str], Picodollars] = field(default_factory=dict)
     """By party and hosted offer."""
     last_token: Mapping[Party, Instant] = field(default_factory=dict)

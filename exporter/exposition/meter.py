@@ -63,6 +63,11 @@ def _last_commit(report: Report) -> Iterator[Row]:
         yield (), seconds(report.books.last_commit)
 
 
+def _begun(report: Report) -> Iterator[Row]:
+    if report.books is not None and report.books.begun is not None:
+        yield (), seconds(report.books.begun)
+
+
 def _config(report: Report) -> Iterator[Row]:
     yield (report.config.hash,), 1.0
 
@@ -158,6 +163,15 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "When the ledger was last written. Absent when it has not been written since the start.",
         _last_commit,
+        lasting=True,
+    ),
+    gauge(
+        "inference_ledger_begun_timestamp_seconds",
+        (),
+        "When this ledger was first written. A later instant than before is another ledger: the file was "
+        "lost, or moved aside as damaged or another machine's, and the totals began anew. "
+        "Absent for books in memory, and for a ledger of a release that did not note it.",
+        _begun,
         lasting=True,
     ),
     gauge(

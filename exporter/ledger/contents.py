@@ -1,6 +1,7 @@
 """What a ledger's file holds, read and checked."""
 
 import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -35,7 +36,13 @@ class Contents:
     machine: str = ""
     dropped: tuple[str, ...] = ()
     last_commit: Instant | None = None
+    begun: Instant | None = None
     stretch: int = 0
+
+
+def empty() -> Contents:
+    """New books, under an id of their own."""
+    return Contents(str(uuid.uuid4()), Totals(), State(), {})
 
 
 @contextmanager
@@ -142,6 +149,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         machine=machine if isinstance(machine, str) else "",
         dropped=dropped,
         last_commit=_integer(meta, "committed"),
+        begun=_integer(meta, "begun"),
         stretch=stretch,
     )
 

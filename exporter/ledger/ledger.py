@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import uuid
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
 from exporter.ledger.backlog import FIRST, Backlog, Batch, Place
 from exporter.ledger.beginning import NO_BOOT, Boot
-from exporter.ledger.contents import Contents
+from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.lock import Lock
 from exporter.ledger.reader import LedgerReader
@@ -127,7 +126,7 @@ class Ledger:
 
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str) -> "Ledger":
-        return cls(clock, _empty(), problem=f"{why}: {IN_MEMORY}; {advice}")
+        return cls(clock, empty(), problem=f"{why}: {IN_MEMORY}; {advice}")
 
     @staticmethod
     def read(path: Path) -> LedgerReader:
@@ -196,7 +195,7 @@ class Ledger:
         Where that cannot be done the books are in memory, and `problem` says so.
         """
         file, self._store, self._pending = self._store, None, None
-        self._committed, self._machine, self.dropped = _empty(), "", ()
+        self._committed, self._machine, self.dropped = empty(), "", ()
         self._backlog = Backlog()
         if file is None:
             return
@@ -250,7 +249,10 @@ class Ledger:
                 return
         before.totals.merge(pending.totals, pending.end)
         self._backlog.committed(persistent=self.persistent)
-        self._committed = replace(before, state=pending.state, texts=pending.texts, last_commit=now)
+        begun = now if before.last_commit is None else before.begun
+        self._committed = replace(
+            before, state=pending.state, texts=pending.texts, last_commit=now, begun=begun
+        )
         self._failure, self._pending = "", None
 
     def unpriced(self, zone: ZoneInfo, place: Place = FIRST) -> Batch | None:
@@ -275,7 +277,7 @@ class Ledger:
         """
         committed = self._committed
         if self._undecided:
-            committed = Contents(committed.ledger, Totals(), State(), {}, last_commit=committed.last_commit)
+            committed = replace(committed, totals=Totals(), state=State(), texts={})
         return snapshot.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )
@@ -290,10 +292,6 @@ class Ledger:
             self._store.close()
         if self._lock is not None:
             self._lock.release()
-
-
-def _empty() -> Contents:
-    return Contents(str(uuid.uuid4()), Totals(), State(), {})
 
 
 def _reason(error: Exception) -> object:

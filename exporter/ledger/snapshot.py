@@ -43,6 +43,7 @@ def books(
         persistent=persistent,
         writable=writable,
         last_commit=contents.last_commit,
+        begun=contents.begun,
         residual=residual(totals, contents.state.accrued),
         cost=_by_phase(totals.cost, parties),
         gpu_time=_by_phase(totals.held, parties),

@@ -121,6 +121,7 @@ class Store:
                     "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
+                    "begun": now if before.last_commit is None else None,
                     "machine": pending.machine or None,
                 }
                 connection.executemany(

@@ -118,6 +118,7 @@ def books() -> Books:
         persistent=True,
         writable=True,
         last_commit=NOON - SECOND // 2,
+        begun=NOVEMBER,
         residual=0,
         uncharged=259_200 * 10**9,
         cost={

@@ -190,6 +190,7 @@ EXPECTED = {
     "inference_gap_uncharged_seconds_total": [" 259200.0"],
     "inference_ledger_persistent": [" 1.0"],
     "inference_ledger_last_commit_timestamp_seconds": [" 1.7955215995e+09"],
+    "inference_ledger_begun_timestamp_seconds": [" 1.7934912e+09"],
     "inference_config_info": ['{hash="5f2a"} 1.0'],
     "inference_config_last_reload_success": [" 1.0"],
     "inference_config_last_reload_timestamp_seconds": [" 1.795518e+09"],
@@ -214,6 +215,7 @@ OF_THE_BOOKS = {
     "inference_ledger_residual_dollars",
     "inference_gap_uncharged_seconds_total",
     "inference_ledger_persistent",
+    "inference_ledger_begun_timestamp_seconds",
     "inference_ledger_last_commit_timestamp_seconds",
 }
 

@@ -62,6 +62,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_gap_uncharged_seconds_total": ("counter", ()),
     "inference_ledger_persistent": ("gauge", ()),
     "inference_ledger_last_commit_timestamp_seconds": ("gauge", ()),
+    "inference_ledger_begun_timestamp_seconds": ("gauge", ()),
     "inference_config_info": ("gauge", ("hash",)),
     "inference_config_last_reload_success": ("gauge", ()),
     "inference_config_last_reload_timestamp_seconds": ("gauge", ()),
@@ -98,6 +99,7 @@ OTHER_SCALES = re.compile(
 LASTING_GAUGES = {
     "inference_last_tick_timestamp_seconds",
     "inference_ledger_last_commit_timestamp_seconds",
+    "inference_ledger_begun_timestamp_seconds",
     "inference_config_info",
     "inference_config_last_reload_success",
     "inference_config_last_reload_timestamp_seconds",

@@ -1,0 +1,58 @@
+"""When the books began: what tells another ledger from the one before it."""
+
+import shutil
+from pathlib import Path
+
+from exporter.ledger.ledger import Ledger
+from tests.ledger.ledger_ticks import NOVEMBER, SECOND, StillClock, accrued, numbered
+
+FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
+MONTHS = ("2026-11",)
+
+
+def begun(ledger: Ledger) -> int | None:
+    return ledger.books(NOVEMBER, MONTHS).begun
+
+
+def posted(path: Path | None, clock: StillClock, *numbers: int) -> int | None:
+    """What a daemon that posts these ticks serves at its end."""
+    ledger = Ledger.open(path, clock)
+    state = ledger.state()
+    for number in numbers:
+        ledger.post(numbered(number), state)
+    told = begun(ledger)
+    ledger.close()
+    return told
+
+
+def test_the_first_commit_is_the_beginning_and_stays_it(path: Path, clock: StillClock) -> None:
+    """Opening is none; later ticks and restarts do not move it."""
+    assert posted(path, clock) is None
+    clock.now = NOVEMBER + 5 * SECOND
+    assert posted(path, clock, 1) == NOVEMBER + 5 * SECOND
+    clock.now = NOVEMBER + 9 * SECOND
+    assert posted(path, clock, 2, 3) == NOVEMBER + 5 * SECOND
+    assert posted(path, clock) == NOVEMBER + 5 * SECOND
+
+
+def test_a_ledger_that_is_moved_aside_begins_anew(path: Path, clock: StillClock) -> None:
+    """Damaged, or another machine's: either way the new file has a beginning of its own."""
+    posted(path, clock, 1)
+    path.write_bytes(b"no database at all, and longer than sixteen bytes")
+    clock.now = NOVEMBER + 60 * SECOND
+    assert posted(path, clock, 1) == NOVEMBER + 60 * SECOND
+    clock.now = NOVEMBER + 90 * SECOND
+    ledger = Ledger.open(path, clock)
+    ledger.begin_anew()
+    assert begun(ledger) is None
+    ledger.post(numbered(1), accrued(numbered(1)))
+    assert begun(ledger) == NOVEMBER + 90 * SECOND
+    ledger.close()
+
+
+def test_what_is_not_known_is_not_told(path: Path, clock: StillClock) -> None:
+    """Books in memory have no file; a release before this one did not note it, and nobody guesses."""
+    shutil.copy(FIXTURE, path)
+
+    assert posted(None, clock, 1) is None
+    assert posted(path, clock, 8) is None
