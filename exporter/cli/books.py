@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import explain_flags, flags, values
+from exporter.cli import explain_flags, flags, reconcile_flags, values
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
 """What `report month` can be by; spelled here since a report's code is imported when it is asked for."""
@@ -42,6 +42,16 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     explain_flags.add(explain)
     flags.sources(explain)
     explain.set_defaults(run=_explain)
+
+    reconcile = flags.add_verb(
+        verbs,
+        "reconcile",
+        "set the books against a bill, by day, and say why they differ",
+        "--invoice focus-2026-10.csv.gz --resource i-0123456789abcdef0",
+    )
+    reconcile_flags.add(reconcile)
+    flags.sources(reconcile)
+    reconcile.set_defaults(run=_reconcile)
 
     reports = verbs.add_parser("report", help="what a month cost, and whom")
     _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
@@ -134,3 +144,9 @@ def _explain(chosen: argparse.Namespace) -> int:
     from exporter.cli.explain import explained  # noqa: PLC0415
 
     return explained(explain_flags.question(chosen))
+
+
+def _reconcile(chosen: argparse.Namespace) -> int:
+    from exporter.cli.reconcile import reconciled  # noqa: PLC0415
+
+    return reconciled(reconcile_flags.question(chosen))

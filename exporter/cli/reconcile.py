@@ -1,0 +1,69 @@
+"""The wiring of `reconcile`: the file of a bill against a running daemon's ledger, which is only read."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.cli import status
+from exporter.clock import Clock, SystemClock
+from exporter.config import Config, ConfigError, load
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
+from exporter.reports.invoice import CostColumn, Invoice, InvoiceError
+from exporter.reports.invoice_file import Reading, read_invoice
+from exporter.reports.reconciliation import (
+    Books,
+    Reconciliation,
+    hours_wanted,
+    month_billed,
+    reconcile,
+)
+from exporter.reports.reconciliation_sheet import as_json, as_text
+from exporter.units import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. Without a `month` it is the bill's; without `resources` every row counts."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    invoice: Path
+    month: str | None
+    resources: tuple[str, ...]
+    components: frozenset[str]
+    cost: CostColumn
+    as_json: bool
+
+
+def reconciled(question: Question, clock: Clock | None = None) -> int:
+    """Print books against bill; returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration)."""
+    now = (clock or SystemClock()).wall()
+    try:
+        config = load(question.config_file)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return status.CONFIGURATION
+    try:
+        invoice = read_invoice(question.invoice, Reading(config.timezone, question.cost, question.resources))
+        told = _told(question, config, invoice, now)
+    except InvoiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return status.FAILED
+    except LedgerError as error:
+        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        return status.FAILED
+    form = as_json if question.as_json else as_text
+    sys.stdout.write(form(told, str(question.invoice)))
+    return status.OK
+
+
+def _told(question: Question, config: Config, invoice: Invoice, now: Instant) -> Reconciliation:
+    try:
+        month = question.month or month_billed(invoice)
+        with LedgerReader.open(question.ledger_path or config.ledger_path) as ledger:
+            record = ledger.month(month)
+            hours = ledger.hours(*hours_wanted(month)) if invoice.shifted.rows else None
+        return reconcile(invoice, Books(record, hours or {}, config.timezone, now, question.components))
+    except InvoiceError as error:
+        raise InvoiceError(f"{question.invoice}: {error}") from None

@@ -1,0 +1,206 @@
+"""What a bill says, by day: its rows summed as they are read, in memory that does not grow with the file.
+
+Costs are picodollars, times nanoseconds. Words follow FOCUS (the FinOps Open Cost and Usage Specification).
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from exporter.units import Instant, Nanoseconds, Picodollars
+
+Apart = Literal["refunds", "credits", "taxes", "purchases", "corrections"]
+"""What a bill has beside usage. `refunds` are usage below zero or of an earlier bill; `corrections` are what
+the provider calls adjustments."""
+APART: Final[tuple[Apart, ...]] = get_args(Apart)
+
+CostColumn = Literal["billed", "effective"]
+"""`billed` is what the invoice asks for; `effective` spreads commitments over what used them."""
+
+MOST_DAYS: Final = 800
+MOST_RESOURCES: Final = 1000
+MOST_METERS: Final = 50_000
+"""Sums by day, resource and SKU; beyond them nobody asked for one host."""
+
+NO_RESOURCE: Final = ""
+
+
+class InvoiceError(Exception):
+    """A bill that cannot be used; the message says where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The time [start, end) that a charge is for.
+
+    `local` and `utc` name the day that it lies in, of the configured time zone and of UTC; `None`: it lies in
+    no single one. `month` is set where it is longer than a day and lies in one month of UTC.
+    """
+
+    start: Instant
+    end: Instant
+    local: str | None
+    utc: str | None
+    month: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One row. `apart` is `None` for usage. `time` is how long it was used; `None`: it is not by time."""
+
+    period: Period
+    cost: Picodollars
+    apart: Apart | None = None
+    resource: str = NO_RESOURCE
+    name: str = ""
+    service: str = ""
+    sku: str = ""
+    time: Nanoseconds | None = None
+
+
+@dataclass(slots=True)
+class Metered:
+    """What was used by time of one resource and SKU."""
+
+    cost: Picodollars = 0
+    time: Nanoseconds = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The charges of one day or month. `usage` is all of it, by time or not."""
+
+    usage: Picodollars = 0
+    meters: dict[tuple[str, str], Metered] = field(default_factory=dict)
+    apart: dict[Apart, Picodollars] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Picodollars:
+        """What it comes to."""
+        return self.usage + sum(self.apart.values())
+
+    def add(self, other: "Tally") -> None:
+        """Take in another."""
+        self.usage += other.usage
+        for key, metered in other.meters.items():
+            mine = self.meters.setdefault(key, Metered())
+            mine.cost += metered.cost
+            mine.time += metered.time
+        for apart, cost in other.apart.items():
+            self.apart[apart] = self.apart.get(apart, 0) + cost
+
+
+@dataclass(slots=True)
+class Counted:
+    """How many rows, and what they come to."""
+
+    rows: int = 0
+    cost: Picodollars = 0
+
+    def count(self, cost: Picodollars) -> None:
+        """One more row."""
+        self.rows += 1
+        self.cost += cost
+
+
+@dataclass(slots=True)
+class Resource:
+    """What a bill says of one resource. `chosen`: it is compared."""
+
+    name: str
+    service: str
+    chosen: bool
+    counted: Counted = field(default_factory=Counted)
+
+
+@dataclass(slots=True)
+class Invoice:
+    """The rows of a file.
+
+    Only chosen rows are in `local`, `utc` and `months`; `left` are the others, and `unnamed` those of them
+    that are of no resource. `first` and `last` are the instants that all usage lies between.
+    `shifted` are rows of a day of UTC and of no local one, `local_only` the reverse, `loose` those of no day
+    and no month. `crowded`: times are not told.
+    `dates`: the file names days and no instants.
+    """
+
+    form: Literal["focus", "dates"]
+    cost: CostColumn = "billed"
+    rows: int = 0
+    chosen: Counted = field(default_factory=Counted)
+    left: Counted = field(default_factory=Counted)
+    unnamed: Counted = field(default_factory=Counted)
+    local: dict[str, Tally] = field(default_factory=dict)
+    utc: dict[str, Tally] = field(default_factory=dict)
+    months: dict[str, Tally] = field(default_factory=dict)
+    shifted: Counted = field(default_factory=Counted)
+    local_only: Counted = field(default_factory=Counted)
+    loose: Counted = field(default_factory=Counted)
+    crowded: bool = False
+    first: Instant | None = None
+    last: Instant | None = None
+    resources: dict[str, Resource] = field(default_factory=dict)
+    unlisted: Counted = field(default_factory=Counted)
+    _meters: int = 0
+
+    def add(self, charge: Charge, *, chosen: bool) -> None:
+        """Take one row in.
+
+        Raises:
+            InvoiceError: the rows are of more days than a bill has.
+        """
+        self.rows += 1
+        self._list(charge, chosen=chosen)
+        period = charge.period
+        if charge.apart is None:
+            self.first = period.start if self.first is None else min(self.first, period.start)
+            self.last = period.end if self.last is None else max(self.last, period.end)
+        if not chosen:
+            self.left.count(charge.cost)
+            if charge.resource == NO_RESOURCE:
+                self.unnamed.count(charge.cost)
+            return
+        self.chosen.count(charge.cost)
+        if period.local is not None:
+            self._tally(self.local, period.local, charge)
+        if period.utc is not None:
+            self._tally(self.utc, period.utc, charge)
+        if period.month is not None:
+            self._tally(self.months, period.month, charge)
+        elif period.local is None and period.utc is None:
+            self.loose.count(charge.cost)
+        elif period.local is None:
+            self.shifted.count(charge.cost)
+        elif period.utc is None:
+            self.local_only.count(charge.cost)
+
+    def _tally(self, tallies: dict[str, Tally], name: str, charge: Charge) -> None:
+        tally = tallies.get(name)
+        if tally is None:
+            if len(tallies) == MOST_DAYS:
+                raise InvoiceError(f"has rows of more than {MOST_DAYS} days: export one month")
+            tally = tallies[name] = Tally()
+        if charge.apart is not None:
+            tally.apart[charge.apart] = tally.apart.get(charge.apart, 0) + charge.cost
+            return
+        tally.usage += charge.cost
+        if charge.time is None or self.crowded:
+            return
+        key = charge.resource, charge.sku
+        metered = tally.meters.get(key)
+        if metered is None:
+            if self._meters == MOST_METERS:
+                self.crowded = True
+                return
+            self._meters += 1
+            metered = tally.meters[key] = Metered()
+        metered.cost += charge.cost
+        metered.time += charge.time
+
+    def _list(self, charge: Charge, *, chosen: bool) -> None:
+        listed = self.resources.get(charge.resource)
+        if listed is None:
+            if len(self.resources) == MOST_RESOURCES:
+                self.unlisted.count(charge.cost)
+                return
+            listed = self.resources[charge.resource] = Resource(charge.name, charge.service, chosen)
+        listed.counted.count(charge.cost)
