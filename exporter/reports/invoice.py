@@ -18,6 +18,8 @@ CostColumn = Literal["billed", "effective"]
 
 MOST_DAYS: Final = 800
 MOST_RESOURCES: Final = 1000
+MOST_STRETCHES: Final = 100
+"""Periods of a day that are kept apart: rows by the hour have 24, or 25."""
 MOST_METERS: Final = 50_000
 """Sums by day, resource and SKU; beyond them nobody asked for one host."""
 
@@ -67,9 +69,13 @@ class Metered:
 
 @dataclass(slots=True)
 class Tally:
-    """The charges of one day or month. `usage` is all of it, by time or not."""
+    """The charges of one day or month. `usage` is all of it, by time or not.
+
+    `stretches` are the periods of usage; `None`: too many to be kept.
+    """
 
     usage: Picodollars = 0
+    stretches: set[tuple[Instant, Instant]] | None = field(default_factory=set)
     meters: dict[tuple[str, str], Metered] = field(default_factory=dict)
     apart: dict[Apart, Picodollars] = field(default_factory=dict)
 
@@ -78,9 +84,28 @@ class Tally:
         """What it comes to."""
         return self.usage + sum(self.apart.values())
 
+    @property
+    def span(self) -> Nanoseconds | None:
+        """How long there was usage at most; `None`: not known."""
+        if self.stretches is None:
+            return None
+        span, reached = 0, 0
+        for start, end in sorted(self.stretches):
+            span += max(0, end - max(start, reached))
+            reached = max(reached, end)
+        return span
+
+    def used(self, start: Instant, end: Instant) -> None:
+        """There was usage in [start, end)."""
+        if self.stretches is not None:
+            self.stretches.add((start, end))
+            if len(self.stretches) > MOST_STRETCHES:
+                self.stretches = None
+
     def add(self, other: "Tally") -> None:
         """Take in another."""
         self.usage += other.usage
+        self.stretches = None  # a month of them is too many
         for key, metered in other.meters.items():
             mine = self.meters.setdefault(key, Metered())
             mine.cost += metered.cost
@@ -183,6 +208,7 @@ class Invoice:
             tally.apart[charge.apart] = tally.apart.get(charge.apart, 0) + charge.cost
             return
         tally.usage += charge.cost
+        tally.used(charge.period.start, charge.period.end)
         if charge.time is None or self.crowded:
             return
         key = charge.resource, charge.sku

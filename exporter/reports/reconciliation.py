@@ -220,6 +220,8 @@ def _total(rows: Iterable[Compared]) -> Compared:
         books=sum(row.books for row in rows),
         adjusted=sum(row.adjusted for row in rows),
         parts=tuple(_summed([part for row in rows for part in row.parts])),
+        usage=sum(row.usage for row in rows),
+        metered=sum(row.metered for row in rows),
         timed=(sum(cost for cost, _time in timed), sum(time for _cost, time in timed)) if timed else None,
         machines=any(row.machines for row in rows),
         meters=any(row.meters for row in rows),

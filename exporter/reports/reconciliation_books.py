@@ -82,7 +82,7 @@ def utc_books(
 
 
 def hours_kept(days: list[Day], daily: Mapping[int, Sums], hourly: Mapping[int, Sums]) -> bool:
-    """Whether hours still tell of local days all that days do: hours are let go of first, the oldest first."""
+    """Whether hours still tell of local days all that days do: the oldest are let go of first."""
     for day in days:
         told = sum(daily.get(day_number(day.name), Sums()).gpu_held.values())
         if told:

@@ -30,6 +30,15 @@ def hours(time: Nanoseconds) -> str:
     return hundredths(*rounded([time], NANOSECONDS_PER_HOUR // 100))
 
 
+def hourly(amount: Picodollars, time: Nanoseconds) -> str:
+    """Dollars an hour, in hundredths of a cent, as prices are."""
+    whole = (2 * amount * NANOSECONDS_PER_HOUR * 10_000 + time * PICODOLLARS_PER_DOLLAR) // (
+        2 * time * PICODOLLARS_PER_DOLLAR
+    )
+    sign = "-" if whole < 0 else ""
+    return f"{sign}{abs(whole) // 10_000:,}.{abs(whole) % 10_000:04d}"
+
+
 def instant(moment: Instant) -> str:
     """An instant of UTC for people."""
     return datetime.fromtimestamp(moment // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -96,9 +105,10 @@ def _of_time(
         yield f"{dollars(amount)} dollars of {month} are on this bill and not compared"
     if left_out and invoice.first is not None and invoice.last is not None:
         money = sum(book.compared for book in left_out)
+        days = "1 day" if len(left_out) == 1 else f"{len(left_out)} days"
         yield (
-            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {len(left_out)} days of "
-            f"the month with {dollars(money)} dollars in the books are not compared"
+            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {days} of the month "
+            f"with {dollars(money)} dollars in the books are not compared"
         )
 
 
@@ -126,8 +136,15 @@ def _of_prices(invoice: Invoice, rows: Sequence[Compared]) -> Iterator[str]:
             f"on {_days(meters)} the bill charges a machine by several SKUs at once (cores, memory, GPUs), "
             "so that it tells no price per hour"
         )
-    if not invoice.crowded and not machines and not meters and all(row.timed is None for row in rows):
-        yield "the bill tells no hours: a difference of price cannot be told from one of time"
+    both = [row for row in rows if row.metered and row.usage and row.timed is None]
+    if not invoice.crowded and not machines and both:
+        metered = sum(row.metered for row in both)
+        yield (
+            "where the bill tells no hours, a difference of price cannot be told from one of time: over the "
+            f"{hours(metered)} hours that are metered, it comes to "
+            f"{hourly(sum(row.usage for row in both), metered)} an hour and the books to "
+            f"{hourly(sum(row.books for row in both), metered)}"
+        )
 
 
 def _of_books(record: MonthRecord, books: Book) -> Iterator[str]:

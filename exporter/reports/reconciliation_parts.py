@@ -50,6 +50,7 @@ class Part:
 class Compared:
     """One day, or a month. `books` are without adjustments; `parts` sum to `difference`.
 
+    `usage` is the part of the bill that is neither of `APART`, `metered` the time in the books.
     `timed` is what the bill charges by time, and for how long; `None`: it does not tell this day.
     `machines`: the bill has several, side by side; `meters`: it has several SKUs by time for one.
     """
@@ -59,6 +60,8 @@ class Compared:
     books: Picodollars
     adjusted: Picodollars
     parts: tuple[Part, ...]
+    usage: Picodollars
+    metered: Nanoseconds
     timed: tuple[Picodollars, Nanoseconds] | None
     machines: bool = False
     meters: bool = False
@@ -73,11 +76,12 @@ def compare(book: Book, tally: Tally, *, crowded: bool = False) -> Compared:
     """Set one day of a bill against the books. `crowded`: the bill's times are not whole."""
     machines, meters = _several(tally, book.length)
     timed = None if crowded or machines or meters else _timed(tally)
+    parts: list[Part] = []
     if timed is not None:
         parts = _by_time(book, *timed)
         parts.append(Part("other_usage", tally.usage - timed[0]))
-    else:
-        parts = _by_hour_of_the_books(book, tally.usage)
+    elif not machines:  # which of several is this host is not known, and so neither what its time is worth
+        parts = _by_hour_of_the_books(book, tally)
     parts += [Part(apart, tally.apart.get(apart, 0)) for apart in APART]
     parts.append(Part("adjusted", -book.adjusted))
     difference = tally.total - book.compared - book.adjusted
@@ -88,6 +92,8 @@ def compare(book: Book, tally: Tally, *, crowded: bool = False) -> Compared:
         books=book.compared,
         adjusted=book.adjusted,
         parts=tuple(part for part in parts if part.amount),
+        usage=tally.usage,
+        metered=book.metered,
         timed=timed,
         machines=machines,
         meters=meters,
@@ -147,16 +153,18 @@ def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Part]:
     ]
 
 
-def _by_hour_of_the_books(book: Book, usage: Picodollars) -> list[Part]:
-    """Where the bill tells no time."""
+def _by_hour_of_the_books(book: Book, tally: Tally) -> list[Part]:
+    """Where the bill tells no time, but at most the periods that its rows are for."""
+    usage, span = tally.usage, tally.span
     if usage == 0:
         return [Part("not_billed", -book.compared, book.metered)]
     if book.metered == 0:
         return [Part("not_metered", usage - book.compared, book.length)]
     left = max(0, usage - book.compared)
-    missing, priced = book.length - book.metered, book.metered - book.unpriced
+    billed = book.length if span is None else min(span, book.length)
+    missing, priced = max(0, billed - book.metered), book.metered - book.unpriced
     if priced == 0:
-        uncovered = left * missing // book.length
+        uncovered = left * missing // (missing + book.unpriced)
         return [Part("uncovered", uncovered, missing), Part("unpriced", left - uncovered, book.unpriced)]
     parts: list[Part] = []
     lacking: tuple[tuple[Kind, Nanoseconds], ...] = (("uncovered", missing), ("unpriced", book.unpriced))

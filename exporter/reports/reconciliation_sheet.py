@@ -8,7 +8,7 @@ from typing import Any, Final
 from exporter.reports.invoice import Resource
 from exporter.reports.invoice_rows import COSTS
 from exporter.reports.reconciliation import Reconciliation, Suggestion
-from exporter.reports.reconciliation_notes import dollars, hours, instant
+from exporter.reports.reconciliation_notes import dollars, hourly, hours, instant
 from exporter.reports.reconciliation_parts import KINDS, Compared, Kind, Part
 from exporter.reports.rounding import hundredths, rounded
 from exporter.units import (
@@ -136,7 +136,7 @@ def _lines(told: Reconciliation, file: str) -> Iterator[str]:
     yield from _resources(told)
     if told.suggestions:
         yield ""
-        yield "if the bill is right, this makes the month agree:"
+        yield "if the bill is right, this makes the books agree with it:"
         yield from (f"  {_command(each, told, file)}" for each in told.suggestions)
 
 
@@ -178,22 +178,13 @@ def _arithmetic(part: Part) -> str:
     if not part.time:
         return ""
     if part.books is not None:
-        billed = _hourly(part.books + part.amount, part.time)
-        return f": {billed} billed and {_hourly(part.books, part.time)} in the books an hour, {_over(part)}"
-    return f": {hours(part.time)} h at {_hourly(abs(part.amount), part.time)} an hour"
+        billed = hourly(part.books + part.amount, part.time)
+        return f": {billed} billed and {hourly(part.books, part.time)} in the books an hour, {_over(part)}"
+    return f": {hours(part.time)} h at {hourly(abs(part.amount), part.time)} an hour"
 
 
 def _over(part: Part) -> str:
     return f"over {hours(part.time or 0)} h"
-
-
-def _hourly(amount: int, time: int) -> str:
-    """Dollars an hour, in hundredths of a cent, as prices are."""
-    whole = (2 * amount * NANOSECONDS_PER_HOUR * 10_000 + time * PICODOLLARS_PER_DOLLAR) // (
-        2 * time * PICODOLLARS_PER_DOLLAR
-    )
-    sign = "-" if whole < 0 else ""
-    return f"{sign}{abs(whole) // 10_000:,}.{abs(whole) % 10_000:04d}"
 
 
 def _dearest(told: Reconciliation, most: int) -> list[tuple[str, Resource]]:
