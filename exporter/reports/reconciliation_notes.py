@@ -63,11 +63,11 @@ def notes(
 def _of_rows(invoice: Invoice) -> Iterator[str]:
     named = sum(1 for resource in invoice.resources if resource)
     if invoice.left.rows:
-        yield f"{_counted(invoice.left)} of other resources are not compared"
+        yield f"{_counted(invoice.left)} of other resources: not compared"
         if invoice.unnamed.rows:
             yield (
-                f"{_counted(invoice.unnamed)} of them name no resource (taxes, purchases and credits often "
-                "name none): a part of them may be this host's"
+                f"of them, {_counted(invoice.unnamed)} name no resource, as taxes, purchases and credits often do: "
+                "a part may be this host's"
             )
     elif named > 1:
         yield (
@@ -75,7 +75,7 @@ def _of_rows(invoice: Invoice) -> Iterator[str]:
             "--resource"
         )
     if invoice.loose.rows:
-        yield f"{_counted(invoice.loose)} cross the end of a day or of a month and are not compared"
+        yield f"{_counted(invoice.loose)} of periods that cross the end of a day or month: not compared"
 
 
 def _of_time(
@@ -91,7 +91,7 @@ def _of_time(
             f"reports of the month are by {zone.key}"
         )
         if invoice.local_only.rows:
-            yield f"{_counted(invoice.local_only)} are of no one day of UTC and are not compared"
+            yield f"{_counted(invoice.local_only)} of no one day of UTC: not compared"
     elif calendar == "shifted":
         yield (
             f"the bill is by day of UTC and the books by day of {zone.key}: hours of that month are no "
@@ -167,7 +167,7 @@ def _of_books(record: MonthRecord, books: Book) -> Iterator[str]:
     waiting = [each for each in record.adjustments if each.posted is None]
     if waiting:
         amount = sum(each.amount for each in waiting)
-        yield f"{len(waiting)} adjustments of {dollars(amount)} dollars wait for the daemon and are in no sum"
+        yield f"adjustments of {dollars(amount)} dollars wait for the daemon and are in no sum"
 
 
 def _counted(counted: Counted) -> str:
