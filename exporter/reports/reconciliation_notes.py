@@ -66,8 +66,8 @@ def _of_rows(invoice: Invoice) -> Iterator[str]:
         yield f"{_counted(invoice.left)} of other resources: not compared"
         if invoice.unnamed.rows:
             yield (
-                f"of them, {_counted(invoice.unnamed)} name no resource, as taxes, purchases and credits often do: "
-                "a part may be this host's"
+                f"of them, {_counted(invoice.unnamed)} name no resource, as taxes, purchases and credits "
+                "often do: a part may be this host's"
             )
     elif named > 1:
         yield (

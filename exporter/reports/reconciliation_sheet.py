@@ -120,7 +120,7 @@ def _lines(told: Reconciliation, file: str) -> Iterator[str]:
     yield ""
     yield from _table(told)
     yield ""
-    yield f"bill minus books is {dollars(told.total.difference)} dollars:"
+    yield f"bill minus books is {dollars(told.total.difference)} dollars{':' if told.total.parts else '.'}"
     cents = rounded([part.amount for part in told.total.parts], CENT)
     amounts = [hundredths(value) for value in cents]
     width = max(map(len, amounts), default=0)

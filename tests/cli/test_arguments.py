@@ -16,6 +16,7 @@ VERBS = (
     "doctor",
     "check-config",
     "adjust",
+    "reconcile",
     "ledger adopt",
     "report month",
     "report chargeback",

@@ -1,0 +1,98 @@
+"""docs/reconcile.md sets books against a bill by commands that do what the page says, to the letter."""
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import main
+from exporter.config.settings import DEFAULT_LEDGER
+from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reconcile.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("## An example\n")[2].partition("\n## ")[0]
+ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
+PROCESS = "process 2041"
+SECOND = 10**9
+HOUR = 3600 * SECOND
+CENT = 10**10
+OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
+"""2026-10-01T00:00:00Z."""
+NINE = OCTOBER + (32 * 24 + 9) * HOUR
+"""2026-11-02T09:00:00Z."""
+
+
+@dataclass
+class Clock:
+    """2 November 2026, nine in the morning and ten seconds, and ten seconds later after each command."""
+
+    now: int = NINE + 10 * SECOND
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
+        return self.now
+
+    def wait(self, _stop: object, _duration: int) -> bool:
+        return True
+
+
+def blocks(kind: str) -> list[str]:
+    """The section's fenced blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
+
+
+def kept() -> tuple[Segment, ...]:
+    """The books of the page: 23.5 h at 55.04 dollars, and 24 h at 54.20."""
+    party = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+    gpu, slot = Gpu("GPU-0", "H100"), Slot(party, "decode")
+    segments = []
+    for number in range(48):
+        start = OCTOBER + number * HOUR + (HOUR // 2 if number == 0 else 0)
+        end = OCTOBER + (number + 1) * HOUR
+        amount = (5504 if number < 24 else 5420) * CENT * (end - start) // HOUR
+        day = "2026-10-01" if number < 24 else "2026-10-02"
+        money = (Money(gpu, "rent", "configured", slot, amount),)
+        segments.append(
+            Segment(start, end, "2026-10", day, amount, money, (Held(gpu, slot, end - start, True),))
+        )
+    return tuple(segments)
+
+
+def test_the_page_sets_books_against_a_bill(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a daemon, with a tick after each command."""
+    clock = Clock()
+    for module in ("adjust", "reconcile"):
+        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", lambda: clock)
+    monkeypatch.chdir(tmp_path)
+    (bill,) = blocks("csv")
+    Path("focus-2026-10.csv").write_text(bill, encoding="utf-8")
+    path = tmp_path / "ledger.db"
+    daemon = Ledger.open(path, clock)
+    segments = kept()
+    accrued = sum(segment.accrued for segment in segments)
+    daemon.post(Postings(segments[-1].end, segments, day="2026-10-02"), State(accrued=accrued))
+    told, page = [], []
+    for block in blocks("console"):
+        line, _, printed = block.partition("\n")
+        program, *words = shlex.split(line.removeprefix("$ "))
+        assert program == "inference-cost-exporter"
+        assert main([*words, f"--ledger.path={path}"]) == 0
+        out = capsys.readouterr().out.replace(str(path), str(DEFAULT_LEDGER)).replace(daemon.id, ID)
+        told.append(out.replace(f"process {os.getpid()}", PROCESS))
+        page.append(printed)
+        clock.now = NINE + 20 * SECOND
+        daemon.post(Postings(clock.now), State(accrued=accrued))
+    daemon.close()
+
+    assert page == told
+    assert len(page) == 3
