@@ -63,7 +63,7 @@ def _told(question: Question, config: Config, invoice: Invoice, now: Instant) ->
         month = question.month or month_billed(invoice)
         with LedgerReader.open(question.ledger_path or config.ledger_path) as ledger:
             record = ledger.month(month)
-            hours = ledger.hours(*hours_wanted(month)) if invoice.shifted.rows else None
+            hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
         return reconcile(invoice, Books(record, hours or {}, config.timezone, now, question.components))
     except InvoiceError as error:
         raise InvoiceError(f"{question.invoice}: {error}") from None

@@ -13,9 +13,9 @@ from exporter.reports.invoice import Invoice, InvoiceError, Tally
 from exporter.reports.reconciliation_books import (
     Book,
     ProductTeam,
+    hourly_books,
     hours_kept,
     local_books,
-    utc_books,
 )
 from exporter.reports.reconciliation_notes import notes
 from exporter.reports.reconciliation_parts import KINDS, Compared, Part, compare
@@ -31,7 +31,7 @@ Calendar = Literal["local", "utc", "shifted"]
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the ledger tells. `hours` are those of the month by UTC and of the day before it."""
+    """What the ledger tells. `hours` are those of the month by UTC and of a day before and after it."""
 
     record: MonthRecord
     hours: Mapping[int, Sums]
@@ -113,6 +113,8 @@ def reconcile(invoice: Invoice, books: Books) -> Reconciliation:
     zone = UTC_ZONE if calendar == "utc" else books.zone
     days = _days(month_named(record.month, zone), zone, books.now)
     kept = _books(calendar, days, books)
+    before = sum(book.compared for book in kept.values())
+    cut = [] if calendar == "shifted" else _cut(kept, days, invoice, books)
     inside = {day.name: day for day in days if _inside(day, invoice, calendar)}
     tallies = invoice.local if calendar == "local" else invoice.utc
     billed = {name: tally for name, tally in tallies.items() if name.startswith(record.month)}
@@ -131,7 +133,6 @@ def reconcile(invoice: Invoice, books: Books) -> Reconciliation:
         row for book, tally in pairs if _any(row := compare(book, tally, crowded=invoice.crowded), book)
     )
     total = _total(rows)
-    left_out = [book for book in kept.values() if book.name not in named and book.compared]
     whole = Book(record.month, 0)
     for book in shown:
         whole.add(book)
@@ -147,7 +148,7 @@ def reconcile(invoice: Invoice, books: Books) -> Reconciliation:
         total=total,
         others=whole.others,
         suggestions=tuple(_suggestions(total.difference, whole.owners, _date(shown, books))),
-        notes=tuple(notes(invoice, record, books.zone, calendar, rows, whole, left_out)),
+        notes=tuple(notes(invoice, record, books.zone, calendar, rows, whole, before - whole.compared, cut)),
     )
 
 
@@ -159,7 +160,8 @@ def _check(invoice: Invoice, month: str) -> None:
 
 
 def _calendar(invoice: Invoice, books: Books) -> Calendar:
-    if not invoice.shifted.rows:
+    month = invoice.months.get(books.record.month, Tally())
+    if not invoice.shifted.rows and (not month.usage or books.zone.key == "UTC"):
         return "local"
     local = _days(month_named(books.record.month, books.zone), books.zone, books.now)
     first = min(hours_wanted(books.record.month)) + 24
@@ -170,8 +172,29 @@ def _calendar(invoice: Invoice, books: Books) -> Calendar:
 def _books(calendar: Calendar, days: list[Day], books: Books) -> dict[str, Book]:
     told = books.record.adjustments, books.components, books.now
     if calendar == "utc":
-        return utc_books(days, books.hours, *told)
+        return hourly_books(days, books.hours, *told)
     return local_books(days, books.record.days, *told)
+
+
+def _cut(kept: dict[str, Book], days: list[Day], invoice: Invoice, books: Books) -> list[str]:
+    """Cut the days in which a bill begins or ends to what it is about, where hours tell.
+
+    Returns:
+        The days that should be cut and cannot be: their hours are gone.
+    """
+    whole: list[str] = []
+    if invoice.first is None or invoice.last is None:
+        return whole
+    for day in days:
+        part = Day(day.name, max(day.start, invoice.first), min(day.end, invoice.last))
+        if part == day or part.start >= part.end or not kept[day.name].metered:
+            continue
+        if hours_kept([day], books.record.days, books.hours):
+            told = books.record.adjustments, books.components, books.now
+            kept.update(hourly_books([part], books.hours, *told))
+        else:
+            whole.append(day.name)
+    return whole
 
 
 def _days(month: Month, zone: ZoneInfo, now: Instant) -> list[Day]:

@@ -63,18 +63,21 @@ def local_books(
     return {day.name: _book(day, sums, adjustments, components, now) for day, sums in told}
 
 
-def utc_books(
+def hourly_books(
     days: list[Day],
     history: Mapping[int, Sums],
     adjustments: tuple[Adjustment, ...],
     components: frozenset[str],
     now: Instant,
 ) -> dict[str, Book]:
-    """The books by day of UTC, from history by hour since 1970. Adjustments keep the day that they name."""
+    """The books of days of UTC, or of parts of days, from history by hour since 1970.
+
+    An hour of which only a part belongs to a day is taken whole. Adjustments keep the day that they name.
+    """
     books = {}
     for day in days:
         sums = Sums()
-        for hour in range(day.start // NANOSECONDS_PER_HOUR, day.end // NANOSECONDS_PER_HOUR):
+        for hour in _hours(day):
             if hour in history:
                 sums.add(history[hour])
         books[day.name] = _book(day, sums, adjustments, components, now)
@@ -86,9 +89,13 @@ def hours_kept(days: list[Day], daily: Mapping[int, Sums], hourly: Mapping[int, 
     for day in days:
         told = sum(daily.get(day_number(day.name), Sums()).gpu_held.values())
         if told:
-            hours = range(day.start // NANOSECONDS_PER_HOUR, -(-day.end // NANOSECONDS_PER_HOUR))
-            return told <= sum(sum(hourly[hour].gpu_held.values()) for hour in hours if hour in hourly)
+            found = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
+            return told <= sum(map(sum, found))
     return True
+
+
+def _hours(day: Day) -> range:
+    return range(day.start // NANOSECONDS_PER_HOUR, -(-day.end // NANOSECONDS_PER_HOUR))
 
 
 def _book(

@@ -51,11 +51,15 @@ def notes(
     calendar: Literal["local", "utc", "shifted"],
     rows: Sequence[Compared],
     books: Book,
-    left_out: Sequence[Book],
+    outside: Picodollars,
+    uncut: Sequence[str],
 ) -> Iterator[str]:
-    """All of them. `books` sums what is compared; `left_out` are days that the bill is not about."""
+    """All of them. `books` sums what is compared; `outside` is money of the month that the bill is not about.
+
+    `uncut` are days in which the bill begins or ends, and whose books are whole.
+    """
     yield from _of_rows(invoice)
-    yield from _of_time(invoice, record, calendar, zone, left_out)
+    yield from _of_time(invoice, record, calendar, zone, outside, uncut)
     yield from _of_prices(invoice, rows)
     yield from _of_books(record, books)
 
@@ -83,18 +87,19 @@ def _of_time(
     record: MonthRecord,
     calendar: str,
     zone: ZoneInfo,
-    left_out: Sequence[Book],
+    outside: Picodollars,
+    uncut: Sequence[str],
 ) -> Iterator[str]:
     if calendar == "utc":
         yield (
-            f"the bill is by day of UTC, so that the books are too, from their history by the hour; "
-            f"reports of the month are by {zone.key}"
+            "the bill is by UTC, so that the books are too, from their history by the hour; reports of the "
+            f"month are by {zone.key}"
         )
         if invoice.local_only.rows:
             yield f"{_counted(invoice.local_only)} of no one day of UTC: not compared"
     elif calendar == "shifted":
         yield (
-            f"the bill is by day of UTC and the books by day of {zone.key}: hours of that month are no "
+            f"the bill is by UTC and the books by days of {zone.key}: hours of that month are no "
             "longer kept, so that each day is compared with one that begins and ends at other hours"
         )
     elif zone.key != "UTC" and invoice.form == "dates":
@@ -103,12 +108,15 @@ def _of_time(
         yield f"the rows of the bill were put into days of {zone.key}"
     for month, amount in _other_months(invoice, record.month, calendar):
         yield f"{dollars(amount)} dollars of {month} are on this bill and not compared"
-    if left_out and invoice.first is not None and invoice.last is not None:
-        money = sum(book.compared for book in left_out)
-        days = "1 day" if len(left_out) == 1 else f"{len(left_out)} days"
+    if outside and invoice.first is not None and invoice.last is not None:
         yield (
-            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {days} of the month "
-            f"with {dollars(money)} dollars in the books are not compared"
+            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars(outside)} "
+            "dollars that the books have of the rest of the month are not compared"
+        )
+    if uncut:
+        yield (
+            f"the bill begins or ends within {_days(uncut)}, whose hours are no longer kept: the books are "
+            "of the whole day"
         )
 
 

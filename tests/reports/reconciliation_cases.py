@@ -108,3 +108,12 @@ def usage(day: str, dollars: str, hours: str, resource: str = "i-1", sku: str = 
 def named(row: Compared) -> dict[str, int]:
     """The parts of a difference, by kind."""
     return {part.kind: part.amount for part in row.parts}
+
+
+def by_utc(first: int, last: int, amount: int) -> dict[int, Sums]:
+    """Hours of October by UTC, at an amount each."""
+    start = OCTOBER // HOUR
+    told = {hour: sums(HOUR, amount) for hour in range(start + first, start + last)}
+    for hour in told.values():
+        hour.covered.clear()  # as history by the hour is kept
+    return told
