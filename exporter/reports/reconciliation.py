@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.history import MonthRecord, Sums
+from exporter.ledger.totals import HOURS_KEPT
 from exporter.reports.invoice import Invoice, InvoiceError, Tally
 from exporter.reports.reconciliation_books import (
     Book,
@@ -163,10 +164,14 @@ def _calendar(invoice: Invoice, books: Books) -> Calendar:
     month = invoice.months.get(books.record.month, Tally())
     if not invoice.shifted.rows and (not month.usage or books.zone.key == "UTC"):
         return "local"
-    local = _days(month_named(books.record.month, books.zone), books.zone, books.now)
-    first = min(hours_wanted(books.record.month)) + 24
-    earlier = any(hour < first for hour in books.hours)
-    return "utc" if earlier or hours_kept(local, books.record.days, books.hours) else "shifted"
+    local = month_named(books.record.month, books.zone)
+    first = month_named(books.record.month, UTC_ZONE).start // NANOSECONDS_PER_HOUR
+    if first > books.now // NANOSECONDS_PER_HOUR - HOURS_KEPT:
+        return "utc"  # no hour since then can be past its time
+    if first < min(books.hours, default=first) <= local.start // NANOSECONDS_PER_HOUR:
+        return "shifted"  # whether hours are gone, or the host began then, no local day of the month tells
+    days = _days(local, books.zone, books.now)
+    return "utc" if hours_kept(days, books.record.days, books.hours) else "shifted"
 
 
 def _books(calendar: Calendar, days: list[Day], books: Books) -> dict[str, Book]:

@@ -78,6 +78,16 @@ def test_azure_by_hand() -> None:
     assert everything.local["2026-10-03"].apart == {"corrections": -CENT}
 
 
+def test_a_correction_of_an_earlier_bill_is_no_usage(tmp_path: Path) -> None:
+    """Also where it adds: it is told with refunds, and its hours are not of this month."""
+    rows = usage("01", "48", "24") + usage("01", "5", "2")
+    header = HEADER + ",ChargeClass"
+    text = rows.replace(",p5\n", ",p5,\n", 1).replace(",p5\n", ",p5,Correction\n")
+    found = bill(f"{header}\n{text}", tmp_path).local["2026-10-01"]
+    assert (found.usage, found.apart) == (48 * DOLLAR, {"refunds": 5 * DOLLAR})
+    assert found.meters == {("i-1", "p5"): Metered(48 * DOLLAR, 24 * HOUR)}
+
+
 def test_dates_and_dollars_by_hand() -> None:
     """What is below zero is a refund."""
     found = read_invoice(INVOICES / "dates.csv", Reading(UTC))

@@ -26,6 +26,8 @@ from tests.reports.reconciliation_cases import (
 P5 = "i-0a1b2c3d4e5f67890"
 BERLIN = ZoneInfo("Europe/Berlin")
 LOS_ANGELES = ZoneInfo("America/Los_Angeles")
+DECEMBER = NOVEMBER + 30 * DAY
+"""When hours of October may be gone."""
 
 
 def test_days_that_the_bill_is_not_about_are_left_out(tmp_path: Path) -> None:
@@ -142,6 +144,7 @@ def test_a_host_that_began_in_the_month_has_all_its_hours(tmp_path: Path) -> Non
             {20261001: sums(7 * HOUR, 14 * DOLLAR), 20261002: sums(DAY, 48 * DOLLAR)},
             zone=LOS_ANGELES,
             hours=by_utc(24, 55, 2 * DOLLAR),
+            now=DECEMBER,
         ),
     )
     assert (told.calendar, told.total.parts) == ("utc", ())
@@ -153,13 +156,29 @@ def test_once_hours_are_gone_days_are_shifted(tmp_path: Path) -> None:
         f"{HEADER}\n{usage('01', '48', '24')}{usage('02', '48', '24')}", tmp_path, Reading(LOS_ANGELES)
     )
     local = {20261001: sums(DAY, 48 * DOLLAR), 20261002: sums(DAY, 48 * DOLLAR)}
-    told = reconcile(invoice, books(local, zone=LOS_ANGELES, hours=by_utc(40, 60, 2 * DOLLAR)))
+    told = reconcile(invoice, books(local, zone=LOS_ANGELES, hours=by_utc(40, 60, 2 * DOLLAR), now=DECEMBER))
     assert (told.calendar, [row.name for row in told.rows]) == ("shifted", ["2026-10-01", "2026-10-02"])
     assert told.total.parts == ()
     assert told.notes[0] == (
         "the bill is by UTC and the books by days of America/Los_Angeles: hours of that month are no "
         "longer kept, so that each day is compared with one that begins and ends at other hours"
     )
+
+
+def test_hours_that_may_be_gone_are_not_trusted(tmp_path: Path) -> None:
+    """They begin after the month of UTC and before the local one, of which alone the days are known."""
+    invoice = bill(f"{HEADER}\n{usage('01', '48', '24')}", tmp_path, Reading(LOS_ANGELES))
+    local = {20261001: sums(DAY, 48 * DOLLAR)}
+    told = reconcile(invoice, books(local, zone=LOS_ANGELES, hours=by_utc(3, 48, 2 * DOLLAR), now=DECEMBER))
+    assert (told.calendar, told.total.parts) == ("shifted", ())
+
+
+def test_hours_of_the_last_40_days_are_kept(tmp_path: Path) -> None:
+    """The same books a month earlier: the host began then."""
+    invoice = bill(f"{HEADER}\n{usage('01', '42', '21')}", tmp_path, Reading(LOS_ANGELES))
+    local = {20261001: sums(DAY, 48 * DOLLAR)}
+    told = reconcile(invoice, books(local, zone=LOS_ANGELES, hours=by_utc(3, 48, 2 * DOLLAR)))
+    assert (told.calendar, told.total.parts) == ("utc", ())
 
 
 def test_the_hours_that_are_wanted() -> None:

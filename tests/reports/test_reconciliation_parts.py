@@ -172,12 +172,12 @@ def test_without_hours_a_lower_bill_stays_unexplained() -> None:
 
 
 def test_several_machines_at_once_are_not_taken_for_this_host() -> None:
-    """Two of 24 h each on a day of 24 h: which is which nobody knows."""
+    """Two of 24 h each on a day of which 12 are metered: which is which nobody knows."""
     tally = timed(48, 24)
     tally.usage += 72 * DOLLAR
     tally.meters["i-2", "p5"] = Metered(72 * DOLLAR, DAY)
-    row = compare(book(), tally)
-    assert (row.machines, parts(row)) == (True, [("unexplained", 72.0, None)])
+    row = compare(book(metered=DAY // 2, rent=24 * DOLLAR), tally)
+    assert (row.machines, parts(row)) == (True, [("unexplained", 96.0, None)])
 
 
 def test_machines_one_after_the_other_are_one_host() -> None:
