@@ -139,7 +139,7 @@ class Resource:
 
 @dataclass(slots=True)
 class Invoice:
-    """The rows of a file.
+    """The rows of a file. `filtered`: somebody chose resources.
 
     Only chosen rows are in `local`, `utc` and `months`; `left` are the others, and `unnamed` those of them
     that are of no resource. `first` and `last` are the instants that all usage lies between.
@@ -150,6 +150,7 @@ class Invoice:
 
     form: Literal["focus", "dates"]
     cost: CostColumn = "billed"
+    filtered: bool = False
     rows: int = 0
     chosen: Counted = field(default_factory=Counted)
     left: Counted = field(default_factory=Counted)

@@ -94,7 +94,7 @@ def _read(path: Path, lines: "_Lines", reading: Reading) -> Invoice:
     except InvoiceError as error:
         raise InvoiceError(f"{path}:{lines.row}: {error}") from None
     focus = isinstance(form, FocusRows)
-    invoice = Invoice("focus" if focus else "dates", cost=reading.cost)
+    invoice = Invoice("focus" if focus else "dates", reading.cost, filtered=bool(reading.resources))
     row = _next(path, rows, lines) if is_header else first
     while row is not None:
         if row:

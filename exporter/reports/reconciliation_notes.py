@@ -73,7 +73,7 @@ def _of_rows(invoice: Invoice) -> Iterator[str]:
                 f"of them, {_counted(invoice.unnamed)} name no resource, as taxes, purchases and credits "
                 "often do: a part may be this host's"
             )
-    elif named > 1:
+    elif named > 1 and not invoice.filtered:
         yield (
             f"all rows count, of {named} resources: if they are not all of this host, name its own with "
             "--resource"

@@ -230,6 +230,25 @@ def test_what_the_books_know_of_their_own_prices_and_gaps(tmp_path: Path) -> Non
     )
 
 
+def test_a_bill_without_usage(tmp_path: Path) -> None:
+    """A tax of the month and a credit of a day: no day of the books is compared with it."""
+    rows = usage("01", "-5", "").replace("Usage", "Credit")
+    rows += usage("01", "7", "").replace("Usage", "Tax").replace("2026-10-02T", "2026-11-01T")
+    told = reconcile(bill(f"{HEADER}\n{rows}", tmp_path), books({20261002: sums(DAY, 48 * DOLLAR)}))
+    assert [(row.name, named(row)) for row in told.rows] == [
+        ("2026-10-01", {"credits": -5 * DOLLAR}),
+        ("(month)", {"taxes": 7 * DOLLAR}),
+    ]
+
+
+def test_a_choice_is_not_asked_for_again(tmp_path: Path) -> None:
+    """A host that was replaced has two resources, both named, and the bill has no other."""
+    text = HEADER + "\n" + usage("01", "20", "10") + usage("01", "28", "14", "i-2")
+    invoice = bill(text, tmp_path, Reading(UTC, resources=("i-1", "i-2")))
+    told = reconcile(invoice, books({20261001: sums(DAY, 48 * DOLLAR)}))
+    assert (told.total.parts, told.notes) == ((), ())
+
+
 def test_several_machines_ask_for_a_choice(tmp_path: Path) -> None:
     """Without one, nothing is said of hours and prices."""
     text = HEADER + "\n" + usage("01", "48", "24") + usage("01", "48", "24", "i-2")
