@@ -9,6 +9,7 @@ import pytest
 
 from exporter.cli import status
 from exporter.cli.arguments import _parser
+from exporter.config.settings import DEFAULT_LEDGER
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,22 +29,21 @@ def command(unit: configparser.ConfigParser) -> list[str]:
 
 
 def test_it_starts_the_daemon_with_flags_that_exist(command: list[str]) -> None:
-    """The command line is one that the daemon takes, with the ledger in the folder that systemd makes."""
+    """The command line is one that the daemon takes."""
     program, *flags = command
     chosen = _parser().parse_args(["serve", *flags])
 
     assert program == "/opt/inference-cost-exporter/bin/inference-cost-exporter"
     assert chosen.config_file == Path("/etc/inference-cost-exporter.yaml")
-    assert chosen.ledger_path == Path("/var/lib/inference-cost-exporter/ledger.db")
+    assert chosen.ledger_path is None  # the configuration says it, to reports as well
     assert chosen.listen_address == ":9844"
 
 
-def test_the_ledger_outlives_the_daemon(unit: configparser.ConfigParser, command: list[str]) -> None:
+def test_the_ledger_outlives_the_daemon(unit: configparser.ConfigParser) -> None:
     """The unit has systemd make the ledger's folder, which is the only place that can be written."""
     service = unit["Service"]
-    ledger = next(word.partition("=")[2] for word in command if word.startswith("--ledger.path="))
 
-    assert Path("/var/lib", service["StateDirectory"]) == Path(ledger).parent
+    assert Path("/var/lib", service["StateDirectory"]) == DEFAULT_LEDGER.parent
     assert service["ProtectSystem"] == "strict"
 
 
