@@ -55,12 +55,45 @@ NOWHERE: Final = Place()
 
 
 @dataclass(frozen=True, slots=True)
+class MigInstance:
+    """One compute instance of a card in MIG mode, as NVML tells it; `uuid` is its own (`MIG-...`).
+
+    `gpu_slices` and `memory_bytes` are those of its GPU instance, which other compute instances may share;
+    `compute_slices` are its own. `utilization_ratio` is the mean since the previous read, where GPM tells it.
+    """
+
+    uuid: str
+    gpu_instance: int
+    compute_instance: int = 0
+    profile: str = ""  # 1g.10gb
+    gpu_slices: int | None = None
+    compute_slices: int | None = None
+    memory_bytes: int | None = None
+    utilization_ratio: float | None = None
+
+
+class GpuProcess(NamedTuple):
+    """One process that computes on a GPU. `sm_ratio` is its mean SM utilization since the previous read.
+
+    `instance` is the UUID of the MIG instance that it runs on, empty on a whole GPU.
+    """
+
+    pid: int
+    memory_bytes: int | None = None
+    sm_ratio: float | None = None
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GpuReading:
     """One GPU as NVML told it in one tick.
 
     `energy` is the driver's counter since it was loaded.
     `utilization_ratio` is the mean since the previous read, 0 to 1.
     `up` is false for a GPU that the driver still counts and cannot read: its other fields are `None`.
+    `minor` is the number of its device node (`/dev/nvidia0`), by which some clusters name it.
+    `instances` are those of a card in MIG mode, `None` where that is off; `()` is a card cut into nothing.
+    `processes` is `None` where NVML does not tell who computes on it, which is not "nobody".
     """
 
     gpu: Gpu
@@ -75,6 +108,9 @@ class GpuReading:
     power_watts: float | None = None
     power_limit_watts: float | None = None
     energy: Millijoules | None = None
+    minor: int | None = None
+    instances: tuple[MigInstance, ...] | None = None
+    processes: tuple[GpuProcess, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +170,18 @@ class ServerReading:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One server holding one GPU. `share_ratio` is its configured part, `None` where none is configured."""
+    """One server holding one GPU, or one MIG instance of it where `instance` names one (`MIG-...`).
+
+    `share_ratio` is its configured part, `None` where none is configured.
+    `sm_ratio` and `memory_bytes`: what its processes together were seen to use, `None` where nothing tells.
+    """
 
     key: ServerKey
     uuid: str
     share_ratio: float | None = None
+    instance: str = ""
+    sm_ratio: float | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
