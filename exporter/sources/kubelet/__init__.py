@@ -1,0 +1,11 @@
+"""The kubelet of this host: which pod was given which GPU.
+
+`PodResourcesSource` is the way in. `call` speaks gRPC, `protobuf` walks its messages, `devices` understands
+the ids of devices, `allocations` puts both together.
+"""
+
+from exporter.sources.kubelet.allocations import Allocation, Allocations, UnknownDevice
+from exporter.sources.kubelet.devices import Device, Placement
+from exporter.sources.kubelet.source import PodResourcesSource
+
+__all__ = ["Allocation", "Allocations", "Device", "Placement", "PodResourcesSource", "UnknownDevice"]
