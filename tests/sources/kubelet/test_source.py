@@ -1,0 +1,319 @@
+"""The kubelet's socket as it is found: served, absent, hung, made anew, somebody else's."""
+
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.readings import ReadFailedError
+from exporter.sources.kubelet import PodResourcesSource
+from exporter.units import Instant, Nanoseconds, nanoseconds
+from tests import unprivileged
+
+EXCLUSIVE = (Path(__file__).parent / "replies" / "exclusive.binpb").read_bytes()
+
+Failure = Callable[..., ReadFailedError]
+Serve = Callable[[Callable[[socket.socket], None]], Path]
+
+
+class HandClock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now: Nanoseconds = nanoseconds(1000)
+
+    def elapsed(self) -> Nanoseconds:
+        return self.now
+
+    awake = elapsed
+
+    def boot(self) -> str:
+        return ""
+
+    def wall(self) -> Instant:
+        return self.now
+
+    def synchronized(self) -> bool:
+        return True
+
+    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
+        self.now += duration
+        return stop.is_set()
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now += nanoseconds(seconds)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+def reason_of(source: PodResourcesSource) -> str:
+    """What a read fails with; empty for one that does not."""
+    try:
+        source.read()
+    except ReadFailedError as failed:
+        return failed.reason
+    return ""
+
+
+def test_an_answer_is_given_again_for_30_seconds(kubelet: Any, clock: HandClock) -> None:
+    """All who watch a host share what the kubelet lets be asked; what was not understood counts once."""
+    kubelet.reply = (Path(__file__).parent / "replies" / "unknown.binpb").read_bytes()
+    source = PodResourcesSource(clock, path=kubelet.path)
+    errors = []
+    for _ in range(4):
+        source.read()
+        errors.append(source.errors)
+        clock.pass_seconds(10)
+    assert len(kubelet.requests) == 2
+    assert errors == [(("unknown_device", 3),), (), (), (("unknown_device", 3),)]
+
+
+def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandClock) -> None:
+    """An answer that is given again knows the GPUs that NVML told since."""
+    kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
+    minors: dict[int, str] = {}
+    source = PodResourcesSource(clock, lambda: minors, path=kubelet.path)
+    assert [held.device.uuid for held in source.read().held] == ["", "", "", ""]
+    minors[1] = "GPU-one"
+    assert [held.device.uuid for held in source.read().held] == ["", "GPU-one", "", ""]
+    assert len(kubelet.requests) == 1
+
+
+def test_who_asks_too_often_waits_ever_longer(kubelet: Any, clock: HandClock) -> None:
+    """10, 20, 40 s and so on to five minutes, and 10 s again after an answer."""
+    kubelet.status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    source = PodResourcesSource(clock, path=kubelet.path, keep=0)
+    asked = []
+    for second in range(0, 700, 10):
+        before = len(kubelet.requests)
+        assert reason_of(source) == "exhausted"
+        if len(kubelet.requests) > before:
+            asked.append(second)
+        clock.pass_seconds(10)
+    assert asked == [0, 10, 30, 70, 150, 310, 610]
+    kubelet.status = None
+    clock.pass_seconds(300)
+    assert reason_of(source) == ""
+    kubelet.status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    count = len(kubelet.requests)
+    assert reason_of(source) == "exhausted"
+    clock.pass_seconds(9)
+    assert reason_of(source) == "exhausted"
+    assert len(kubelet.requests) == count + 1
+    clock.pass_seconds(1)
+    assert reason_of(source) == "exhausted"
+    assert len(kubelet.requests) == count + 2
+
+
+def test_a_wait_says_how_long_it_is(kubelet: Any, clock: HandClock) -> None:
+    """The first message is the kubelet's own."""
+    kubelet.status = grpc.StatusCode.RESOURCE_EXHAUSTED
+    source = PodResourcesSource(clock, path=kubelet.path)
+    messages = []
+    for _ in range(2):
+        with pytest.raises(ReadFailedError) as failed:
+            source.read()
+        messages.append(str(failed.value))
+    assert messages == [
+        f"{kubelet.path}: gRPC status 8: said 100% no",
+        f"{kubelet.path}: asked too often, and again after 10 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (grpc.StatusCode.UNIMPLEMENTED, "unimplemented"),
+        (grpc.StatusCode.PERMISSION_DENIED, "denied"),
+        (grpc.StatusCode.UNAVAILABLE, "grpc_status"),
+    ],
+)
+def test_another_refusal_is_asked_again_at_once(
+    kubelet: Any, clock: HandClock, status: grpc.StatusCode, reason: str
+) -> None:
+    """Only who is asked too often needs rest."""
+    kubelet.status = status
+    source = PodResourcesSource(clock, path=kubelet.path)
+    assert [reason_of(source), reason_of(source)] == [reason, reason]
+    assert len(kubelet.requests) == 2
+    kubelet.status = None
+    assert reason_of(source) == ""
+
+
+def test_a_restart_costs_one_answer_at_most(kubelet: Any, clock: HandClock) -> None:
+    """The socket is gone, then there is another one under its name."""
+    kubelet.reply = EXCLUSIVE
+    source = PodResourcesSource(clock, path=kubelet.path, keep=0)
+    before = source.read()
+    kubelet.stop()
+    assert reason_of(source) in ("absent", "refused")
+    kubelet.start()
+    assert source.read() == before
+
+
+def test_what_was_told_before_a_failure_is_not_given_again(kubelet: Any, clock: HandClock) -> None:
+    """A failed read says so, also when its answer before was not old."""
+    source = PodResourcesSource(clock, path=kubelet.path)
+    source.read()
+    kubelet.stop()
+    assert reason_of(source) == ""
+    clock.pass_seconds(30)
+    assert reason_of(source) in ("absent", "refused")
+    assert reason_of(source) in ("absent", "refused")
+
+
+def test_a_large_answer_is_read(kubelet: Any) -> None:
+    """1.5 MB, as of a host with thousands of pods: messages behind each other are one."""
+    pods = [EXCLUSIVE.replace(b"embed-0", b"e%06d" % number) for number in range(4000)]
+    kubelet.reply = b"".join(pods)
+    assert len(kubelet.reply) > 1_500_000
+    told = PodResourcesSource(SystemClock(), path=kubelet.path, timeout=20).read()
+    assert [held.pod for held in told.held[2:]] == [f"e{number:06d}" for number in range(4000)]
+
+
+def test_more_than_16_megabytes_are_refused(kubelet: Any, failure_of: Failure) -> None:
+    """By what the answer says of itself."""
+    kubelet.reply = bytes(16 * 1024 * 1024 + 1)
+    failed = failure_of(kubelet.path, timeout=20)
+    assert (failed.reason, str(failed)) == ("too_large", f"{kubelet.path}: more than 16777216 bytes")
+
+
+def test_a_host_without_a_kubelet_has_no_socket(tmp_path: Path, failure_of: Failure) -> None:
+    """Nor may a folder on the way to it be a file."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "kubelet.sock", tmp_path / "none" / "kubelet.sock", tmp_path / "file" / "sock"):
+        failed = failure_of(path)
+        assert failed.reason == "absent"
+        assert str(failed).startswith(f"{path}: No")
+
+
+def test_a_directory_in_place_of_the_socket_is_told(tmp_path: Path, failure_of: Failure) -> None:
+    """A container runtime makes one where the file to mount was not there yet."""
+    failed = failure_of(tmp_path)
+    assert (failed.reason, str(failed)) == ("refused", f"{tmp_path}: no socket")
+
+
+def test_a_socket_that_was_left_behind_is_told(tmp_path: Path, failure_of: Failure) -> None:
+    """A kubelet that was killed leaves its own."""
+    path = tmp_path / "kubelet.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    failed = failure_of(path)
+    assert (failed.reason, str(failed)) == ("refused", f"{path}: Connection refused")
+
+
+def test_a_path_too_long_for_a_socket_is_told(tmp_path: Path, failure_of: Failure) -> None:
+    """An address has room for 107 bytes."""
+    path = tmp_path / ("x" * 108)
+    failed = failure_of(path)
+    assert (failed.reason, str(failed)) == ("connection", f"{path}: AF_UNIX path too long")
+
+
+@pytest.mark.parametrize("locked", ["socket", "folder"])
+def test_a_socket_for_others_is_told(kubelet: Any, locked: str) -> None:
+    """As user 65534 in the DaemonSet's place would find it."""
+    path = kubelet.path if locked == "socket" else kubelet.path.parent
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.chmod(0)
+    script = (
+        "import sys; from pathlib import Path; from exporter.clock import SystemClock\n"
+        "from exporter.readings import ReadFailedError\n"
+        "from exporter.sources.kubelet import PodResourcesSource\n"
+        "try: PodResourcesSource(SystemClock(), path=Path(sys.argv[1])).read()\n"
+        "except ReadFailedError as failed: print(failed.reason, failed)"
+    )
+    try:
+        told = subprocess.run(
+            unprivileged.command(sys.executable, "-c", script, str(kubelet.path)),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        path.chmod(mode)
+    assert told.stdout == f"denied {kubelet.path}: Permission denied\n"
+
+
+def test_a_socket_that_nobody_takes_from_is_told(tmp_path: Path, failure_of: Failure) -> None:
+    """A kubelet that hangs: first it does not answer, then its queue is full."""
+    path = tmp_path / "kubelet.sock"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
+        listener.bind(str(path))
+        listener.listen(0)
+        failed = failure_of(path, timeout=0.1)
+        assert failed.reason == "timeout"
+        other.setblocking(False)
+        other.connect_ex(str(path))
+        failed = failure_of(path, timeout=0.1)
+    assert (failed.reason, str(failed)) == ("timeout", f"{path}: takes no connection")
+
+
+def test_one_deadline_bounds_a_whole_answer(serve: Serve, failure_of: Failure) -> None:
+    """A ping now and then keeps no read alive."""
+    done = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"\0\0\0\4\0\0\0\0\0")
+        while not done.wait(0.01):
+            connection.sendall(b"\0\0\x08\x06\0\0\0\0\0" + bytes(8))
+
+    failed = failure_of(serve(drip), timeout=0.3)
+    done.set()
+    assert failed.reason == "timeout"
+
+
+def test_a_page_in_place_of_the_kubelet_is_told(serve: Serve, failure_of: Failure) -> None:
+    """Somebody's web server on that path."""
+
+    def page(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html></html>")
+
+    path = serve(page)
+    failed = failure_of(path)
+    assert (failed.reason, str(failed)) == ("not_kubelet", f"{path}: answers, but not by HTTP/2")
+
+
+def test_who_hangs_up_is_told(serve: Serve, failure_of: Failure) -> None:
+    """Before a word, as when a kubelet stops."""
+
+    def hang_up(connection: socket.socket) -> None:
+        connection.recv(65536)
+
+    path = serve(hang_up)
+    failed = failure_of(path)
+    assert (failed.reason, str(failed)) == ("connection", f"{path}: closed before the answer was whole")
+
+
+def test_a_connection_ends_with_its_question(serve: Serve) -> None:
+    """A failure closes it as well; nothing is held between reads."""
+    closed = threading.Event()
+
+    def watch(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        while connection.recv(65536):
+            continue
+        closed.set()
+
+    source = PodResourcesSource(SystemClock(), path=serve(watch))
+    assert reason_of(source) == "not_kubelet"
+    assert closed.wait(10)
+    source.close()
+
+
+def test_http2_is_not_loaded_before_it_is_needed() -> None:
+    """A host without a kubelet does not pay for it."""
+    script = "import exporter.sources.kubelet, sys; print('h2' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
