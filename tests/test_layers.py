@@ -34,6 +34,7 @@ FOREIGN = {
     "pynvml": r"sources/nvml\w*(\.py|/.+)",
     "psutil": r"sources/(processes\w*(\.py|/.+)|footprint\.py)",
     "h2": r"sources/kubelet(\.py|/.+)",
+    "httpcore": r"sources/server/client\.py",
     "httpx": r"sources/(exchange\.py|(server|cloud|kubelet)(\.py|/.+))",
     "yaml": r"config(\.py|/.+)",
     "prometheus_client": r"exposition(\.py|/.+)",

@@ -10,7 +10,7 @@ from typing import Final
 from exporter.readings import ReadFailedError
 
 FIELDS_MAX: Final = 1 << 20
-"""Fields looked at in one message, nested ones included: about a second. 1.5 MB of pods have a twentieth."""
+"""Fields looked at in one message, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
 
 VARINT_BYTES_MAX: Final = 10
 TAG_BYTES_MAX: Final = 5
@@ -50,7 +50,10 @@ class Message:
             if number == 0:
                 raise _malformed("a field without a number", at)
             if wire == LENGTH:
-                length, at = self._varint(at, stop)
+                if at < stop and (length := data[at]) < 0x80:  # nearly all: a call for each would be felt
+                    at += 1
+                else:
+                    length, at = self._varint(at, stop)
                 if length > stop - at:
                     raise _malformed("a field that ends after its message", at)
                 yield number, at, at + length

@@ -1,6 +1,7 @@
 """The shared HTTP client, and one of its own for each https endpoint."""
 
 import ssl
+import sys
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,7 @@ def secure_client(ca_file: Path | None) -> httpx.Client:
 
 
 def _client(context: ssl.SSLContext) -> httpx.Client:
+    _load_transport()
     return httpx.Client(
         verify=context,
         trust_env=False,
@@ -63,3 +65,18 @@ def _client(context: ssl.SSLContext) -> httpx.Client:
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # what a server sets is not kept
         limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=0),
     )
+
+
+def _load_transport() -> None:
+    """Load what httpx sends by, without HTTP/2.
+
+    httpcore imports `h2` wherever that is installed, used or not: 1.2 MiB that only a host with a kubelet
+    needs.
+    """
+    if "httpcore" in sys.modules or "h2" in sys.modules:
+        return
+    sys.modules["h2"] = None  # type: ignore[assignment]  # makes its import fail, as if it were not installed
+    try:
+        import httpcore  # noqa: F401, PLC0415 - see above
+    finally:
+        del sys.modules["h2"]
