@@ -11,10 +11,13 @@ from typing import Any
 
 import grpc
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import PingAckReceived
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.kubelet import PodResourcesSource
+from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.units import Instant, Nanoseconds, nanoseconds
 from tests import unprivileged
 
@@ -283,6 +286,24 @@ def test_a_page_in_place_of_the_kubelet_is_told(serve: Serve, failure_of: Failur
     path = serve(page)
     failed = failure_of(path)
     assert (failed.reason, str(failed)) == ("not_kubelet", f"{path}: answers, but not by HTTP/2")
+
+
+def test_a_server_that_waits_for_an_acknowledgment_gets_it(serve: Serve) -> None:
+    """Go's servers measure a connection by pings before they fill it."""
+
+    def answer(connection: socket.socket) -> None:
+        server = H2Connection(H2Configuration(client_side=False))
+        server.initiate_connection()
+        server.ping(b"12345678")
+        connection.sendall(server.data_to_send())
+        while not any(isinstance(e, PingAckReceived) for e in server.receive_data(connection.recv(65536))):
+            continue
+        server.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+        server.send_data(1, bytes(5))
+        server.send_headers(1, [("grpc-status", "0")], end_stream=True)
+        connection.sendall(server.data_to_send())
+
+    assert PodResourcesSource(SystemClock(), path=serve(answer)).read() == Allocations()
 
 
 def test_who_hangs_up_is_told(serve: Serve, failure_of: Failure) -> None:
