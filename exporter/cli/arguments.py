@@ -92,8 +92,6 @@ def _doctor(chosen: argparse.Namespace) -> int:
 
 
 def _check_config(chosen: argparse.Namespace) -> int:
-    from exporter.reports.check_config import check_config  # noqa: PLC0415
+    from exporter.cli.check_config import checked  # noqa: PLC0415
 
-    status, text = check_config(chosen.config_file)
-    (sys.stdout if status == 0 else sys.stderr).write(text if text.endswith("\n") else f"{text}\n")
-    return status
+    return checked(chosen.config_file)

@@ -22,7 +22,7 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     held = holders(config.servers, readings)
     gpus = tuple(_gpus(readings, held, terms, now))
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
-    found = tuple(findings(config, asked, gpus, servers, terms.tariff))
+    found = tuple(findings(config, asked, gpus, servers, terms, now))
     return Diagnosis(
         gpus, servers, tuple(_sums(gpus, config)), found, asked.ledger, terms.tariff.host, asked.place
     )

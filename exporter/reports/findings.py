@@ -5,12 +5,13 @@ from itertools import groupby
 from typing import Final
 
 from exporter.config.settings import Config
+from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.prices import price_findings
 from exporter.sources.configured import unknown_gpus
-from exporter.tariff.tariff import Tariff
+from exporter.units import Instant
 
 SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
 """Reasons of failed reads in which nothing was said."""
@@ -24,16 +25,17 @@ def findings(
     asked: Asked,
     gpus: tuple[GpuLine, ...],
     servers: tuple[ServerLine, ...],
-    tariff: Tariff,
+    terms: Terms,
+    now: Instant,
 ) -> Iterable[Finding]:
     """All of them: of the host, of its GPUs, of its servers."""
     yield from _of_the_host(config, asked)
     yield from _of_the_place(config, asked)
     yield from _of_lost(gpus)
-    yield from price_findings(tariff, asked.gpus or (), gpus)
+    yield from price_findings(terms, asked.gpus or (), gpus, now)
     yield from _of_holders(gpus)
     yield from _of_servers(servers)
-    yield from comparison_findings(config, servers, tariff.catalogue)
+    yield from comparison_findings(config, servers, terms.tariff.catalogue)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
         if asked.gpus is not None:
             told = ", ".join(map(str, absent))

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
 
+from exporter.cost.policy import Terms
 from exporter.readings import GpuReading
 from exporter.reports.diagnosis import Finding, GpuLine, PriceLine
 from exporter.reports.plausibility import doubt
+from exporter.reports.zero_prices import ZeroPrice, zero_price
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.table import CatalogueError
-from exporter.tariff.tariff import RENT, Tariff
-from exporter.units import BYTES_PER_GIBIBYTE
+from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff
+from exporter.units import BYTES_PER_GIBIBYTE, Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +23,41 @@ class _Priced:
     line: GpuLine
     reading: GpuReading | None
     quote: Quote | NoQuote | None
-    rent: PriceLine | None
+    hardware: PriceLine | None
+    """Its rent or its amortization."""
+    zero: ZeroPrice | None
 
 
 def price_findings(
-    tariff: Tariff, readings: Iterable[GpuReading], gpus: Iterable[GpuLine]
+    terms: Terms, readings: Iterable[GpuReading], gpus: Iterable[GpuLine], now: Instant
 ) -> Iterator[Finding]:
-    """All of them, alike GPUs together."""
+    """All of them at an instant, alike GPUs together."""
+    tariff = terms.tariff
     if damage := tariff.catalogue.damage():
         yield Finding("warning", f"the bundled catalogue is damaged, install the package again: {damage}.")
     told = {reading.gpu.uuid: reading for reading in readings}
-    priced = [_priced(tariff, line, told.get(line.uuid)) for line in gpus]
+    priced = [_priced(terms, line, told.get(line.uuid), now) for line in gpus]
     for alike in _groups(priced):
         yield from _of_price(tariff, alike)
     yield from _of_the_instance(tariff, priced)
 
 
-def _priced(tariff: Tariff, line: GpuLine, reading: GpuReading | None) -> _Priced:
-    rent = next((price for price in line.prices if price.component == RENT), None)
-    return _Priced(line, reading, None if reading is None else tariff.quote(reading.gpu), rent)
+def _priced(terms: Terms, line: GpuLine, reading: GpuReading | None, now: Instant) -> _Priced:
+    hardware = next((price for price in line.prices if price.component in {RENT, AMORTIZATION}), None)
+    if reading is None:
+        return _Priced(line, reading, None, hardware, None)
+    rule = terms.tariff.rule(reading.gpu)
+    free = rule is not None and hardware is not None and hardware.dollars_per_hour == 0
+    zero = zero_price(rule, now, terms.zone) if rule is not None and free else None
+    return _Priced(line, reading, terms.tariff.quote(reading.gpu), hardware, zero)
 
 
 def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
     """GPUs of one model and one price, in the order of their first."""
 
     def kind(gpu: _Priced) -> tuple[str, bool, str, float]:
-        rent = gpu.rent
-        source, hourly = ("", 0.0) if rent is None else (rent.source, rent.dollars_per_hour or 0.0)
+        price = gpu.hardware
+        source, hourly = ("", 0.0) if price is None else (price.source, price.dollars_per_hour or 0.0)
         return gpu.line.gpu_model, gpu.line.priced, source, hourly
 
     order = {kind(gpu): number for number, gpu in reversed(list(enumerate(priced)))}
@@ -58,7 +68,7 @@ def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
 
 def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
     first = alike[0]
-    model, rent, quote = first.line.gpu_model, first.rent, first.quote
+    model, price, quote = first.line.gpu_model, first.hardware, first.quote
     counted = f"{len(alike)} x {model}"
     one = len(alike) == 1
     if not first.line.priced:
@@ -68,17 +78,29 @@ def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
             "error",
             f"{counted} {have} no price on host {tariff.host}: {cost} absent.{why} Add:\n    {_line(model)}",
         )
-    elif isinstance(quote, Quote) and rent is not None:
-        yield from _of_quote(tariff, alike, quote, rent)
-    elif rent is not None and rent.dollars_per_hour == 0:
-        be = "costs" if one else "cost"
-        yield Finding("note", f"{counted} {be} 0 dollars per hour by {rent.source}: metered, never charged.")
-    elif rent is not None and rent.dollars_per_hour is not None:
-        hourly = Decimal(repr(rent.dollars_per_hour))
+    elif first.zero is not None and price is not None:
+        yield _of_nothing(counted, alike, first.zero, price)
+    elif isinstance(quote, Quote) and price is not None:
+        yield from _of_quote(tariff, alike, quote, price)
+    elif price is not None and price.component == RENT and price.dollars_per_hour is not None:
+        hourly = Decimal(repr(price.dollars_per_hour))
         if doubted := doubt(tariff.catalogue, model, hourly):
             yield Finding(
-                "warning", f"{counted}: {hourly:f} dollars per GPU-hour by {rent.source} is {doubted}."
+                "warning", f"{counted}: {hourly:f} dollars per GPU-hour by {price.source} is {doubted}."
             )
+
+
+def _of_nothing(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:
+    """Hardware that costs nothing, why, and what is charged beside it."""
+    beside = [
+        line.component for line in alike[0].line.prices if line is not price and line.dollars_per_hour != 0
+    ]
+    charged = f"nothing is charged but {', '.join(beside)}" if beside else "metered, never charged"
+    costs = "costs" if len(alike) == 1 else "cost"
+    return Finding(
+        "warning" if zero.kind in {"discount", "purchase"} else "note",
+        f"{counted} {costs} 0 dollars an hour because {zero.reason} ({price.source}): {charged}.",
+    )
 
 
 def _of_quote(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:

@@ -194,7 +194,7 @@ def _ownership(terms: Owned, source: str, at: Instant) -> tuple[ComponentRate, .
 
 
 def _amortization(terms: Owned, at: Instant) -> Rate:
-    if at >= _end_of_life(terms):
+    if at >= end_of_life(terms):
         return Rate(0, NANOSECONDS_PER_YEAR * terms.gpus)
     if terms.cost_of_capital_ratio:
         return Rate(picodollars(annuity_dollars_per_year(terms)), NANOSECONDS_PER_YEAR * terms.gpus)
@@ -206,7 +206,8 @@ def _life(terms: Owned) -> Nanoseconds:
     return int(terms.life_years * NANOSECONDS_PER_YEAR)
 
 
-def _end_of_life(terms: Owned) -> Instant:
+def end_of_life(terms: Owned) -> Instant:
+    """The instant from which on owned hardware is written off."""
     return terms.in_service + _life(terms)
 
 
@@ -215,7 +216,7 @@ def _changes(terms: Rented | Listed | Owned) -> Iterator[Instant]:
         yield from (price.since for price in terms.prices if price.since is not None)
     elif isinstance(terms, Owned):
         yield terms.in_service
-        yield _end_of_life(terms)
+        yield end_of_life(terms)
 
 
 def _energy_price(energy: Electricity, source: str) -> EnergyPrice:

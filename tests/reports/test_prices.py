@@ -171,9 +171,8 @@ def test_a_slice_of_unknown_origin_is_estimated_whole_and_that_is_told() -> None
             "0",
             [
                 (
-                    "note: 8 x NVIDIA H100 80GB HBM3 cost 0 dollars per hour by hardware[0].rented: metered, "
-                    "never "
-                    "charged."
+                    "note: 8 x NVIDIA H100 80GB HBM3 cost 0 dollars an hour because the rent is 0 "
+                    "(hardware[0].rented): metered, never charged."
                 )
             ],
         ),
@@ -190,8 +189,8 @@ def test_one_gpu_of_several_at_0_is_a_group_of_its_own() -> None:
 
     assert findings(examine(hardware=rules)) == [
         (
-            "note: 1 x NVIDIA H100 80GB HBM3 costs 0 dollars per hour by hardware[0].rented: metered, never "
-            "charged."
+            "note: 1 x NVIDIA H100 80GB HBM3 costs 0 dollars an hour because the rent is 0 "
+            "(hardware[0].rented): metered, never charged."
         )
     ]
 

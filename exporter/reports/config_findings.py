@@ -1,0 +1,77 @@
+"""What is allowed in a configuration and hardly meant, and what is easily overlooked. Pure."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from exporter.config.settings import Config
+from exporter.config.values import plain
+from exporter.cost.postings import UNASSIGNED
+from exporter.reports.diagnosis import Finding
+from exporter.reports.plausibility import doubt
+from exporter.reports.zero_prices import zero_price
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.terms import Hardware, Rented, Unmatched
+from exporter.units import Instant
+
+NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
+    "estimate": "no hardware is given: prices are list prices and estimates of the bundled catalogue",
+    "unpriced": "no hardware is given: nothing is priced, and the cost of every GPU is absent",
+}
+
+
+def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
+    """All of them; prices are those in force at an instant, and those to come."""
+    if not config.hardware:
+        yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
+    for rule in config.hardware:
+        yield from _of_zero(rule, config, now)
+        yield from _doubts(rule)
+    if not config.servers:
+        yield Finding("warning", "no server is configured: the money of every GPU is unallocated")
+    yield from _of_budgets(config)
+
+
+def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
+    """Prices of 0, in force or to come."""
+    instants = [now]
+    if isinstance(rule.terms, Rented):
+        instants += [price.since for price in rule.terms.prices if price.since is not None]
+    zeros = (zero_price(rule, instant, config.timezone) for instant in instants if instant >= now)
+    for zero in dict.fromkeys(filter(None, zeros)):
+        # A GPU that was taken out is named by its UUID: somebody meant that. What is written off is a fact.
+        meant = zero.kind == "life" or (zero.kind == "rent" and rule.match.uuid is not None)
+        yield Finding(
+            "note" if meant else "warning",
+            f"every GPU that {rule.source} matches costs 0 dollars an hour because {zero.reason}",
+        )
+
+
+def _doubts(rule: Hardware) -> Iterator[Finding]:
+    """Prices of a rule that are far from the market."""
+    if not isinstance(rule.terms, Rented):
+        return
+    for price in rule.terms.prices:
+        since = f" from {price.since_text}" if price.since_text else ""
+        per_gpu = price.dollars_per_hour / price.gpus
+        if rule.match.gpu_model and (why := doubt(CATALOGUE, rule.match.gpu_model, per_gpu)):
+            yield Finding("warning", f"{rule.source}: {plain(per_gpu)} dollars per GPU-hour{since} is {why}")
+
+
+def _of_budgets(config: Config) -> Iterator[Finding]:
+    if config.budgets and all(budget.product for budget in config.budgets):
+        yield Finding(
+            "warning",
+            "no budget is without a product: the fleet alerts compare with that one, and they stay silent; "
+            "add one like {name: fleet, dollars_per_month: 27000}",
+        )
+    products = sorted({rule.product for rule in config.ownership} | {UNASSIGNED})
+    for budget in config.budgets:
+        if budget.product and budget.product not in products:
+            alike = get_close_matches(budget.product, products, n=1)
+            hint = f"did you mean {alike[0]}?" if alike else f"they name {', '.join(products)}"
+            yield Finding(
+                "warning",
+                f"budget {budget.name} is for product {budget.product}, which no ownership rule names: "
+                f"nothing is spent from it; {hint}",
+            )

@@ -1,0 +1,124 @@
+"""The rules of a configuration, each in a line for people. Pure."""
+
+from exporter.config.settings import Budget, Server
+from exporter.config.values import plain
+from exporter.cost.policy import SplitRule
+from exporter.tariff.quotes import ANY
+from exporter.tariff.terms import (
+    Electricity,
+    Hardware,
+    HardwareMatch,
+    Listed,
+    Overhead,
+    Owned,
+    Rented,
+    RentPrice,
+)
+
+
+def budget_words(budget: Budget) -> str:
+    """A monthly budget and what it is for."""
+    whose = f"product {budget.product}" if budget.product else "everything"
+    return f"{budget.name}: {plain(budget.dollars_per_month)} dollars per month for {whose}"
+
+
+def hardware_words(rule: Hardware) -> str:
+    """What a rule of `hardware` says."""
+    if isinstance(rule.terms, Rented):
+        terms = _rented(rule.terms)
+    elif isinstance(rule.terms, Listed):
+        terms = _listed(rule.terms)
+    else:
+        terms = _owned(rule.terms)
+    return f"{rule.source}: {which_words(rule.match)}: {terms}; {_energy(rule.energy, rule.terms)}"
+
+
+def which_words(match: HardwareMatch) -> str:
+    """What a rule of `hardware` matches."""
+    always = (("host", match.host), ("model", match.gpu_model), ("UUID", match.uuid))
+    which = ", ".join(f"{what} {pattern_words(pattern)}" for what, pattern in always)
+    for what, pattern in (
+        ("instance type", match.instance_type),
+        ("lifecycle", match.lifecycle),
+        ("region", match.region),
+    ):
+        which += "" if pattern is None else f", {what} {pattern}"
+    return which
+
+
+def _listed(terms: Listed) -> str:
+    cloud = "the host's cloud" if terms.cloud == ANY else terms.cloud
+    words = [f"rented, list price of {terms.instance_type or 'its instance type'} at {cloud}"]
+    if terms.region:
+        words.append(f"region {terms.region}")
+    if terms.discount_of is not None:
+        words.append("spot" if terms.discount_of == "spot" else "on demand")
+    if terms.discount_ratio:
+        words.append(f"less {plain(terms.discount_ratio * 100)} %")
+    return ", ".join(words)
+
+
+def _rented(terms: Rented) -> str:
+    return "rented, " + ", then ".join(map(_price, terms.prices))
+
+
+def _price(price: RentPrice) -> str:
+    unit = "GPU-hour" if price.gpus == 1 else f"hour of {price.gpus} GPUs"
+    since = f" from {price.since_text}" if price.since_text else ""
+    note = f" ({price.note})" if price.note else ""
+    return f"{plain(price.dollars_per_hour)} dollars per {unit}{since}{note}"
+
+
+def _owned(terms: Owned) -> str:
+    capital = terms.cost_of_capital_ratio
+    return ", ".join(
+        [
+            f"owned, {plain(terms.purchase_dollars)} dollars for {terms.gpus} GPU{'s' * (terms.gpus > 1)}",
+            f"in service {terms.in_service_text}",
+            f"{plain(terms.life_years)} years",
+            f"adders {plain(terms.adders_ratio)}",
+            f"residual {plain(terms.residual_ratio)}",
+            f"support {plain(terms.support_dollars_per_year)} a year",
+            f"insurance {plain(terms.insurance_dollars_per_year)} a year",
+            "straight line" if capital is None else f"annuity at {plain(capital)}",
+        ]
+    )
+
+
+def _energy(energy: Electricity | None, terms: Rented | Listed | Owned) -> str:
+    if energy is None:
+        return "no price of electricity: none charged" if isinstance(terms, Owned) else "power is in the rent"
+    return (
+        f"electricity {plain(energy.dollars_per_kilowatt_hour)} dollars per kWh "
+        f"x PUE {plain(energy.pue_ratio)} x host factor {plain(energy.host_factor_ratio)}"
+    )
+
+
+def overhead_words(amount: Overhead) -> str:
+    """A named amount beside the hardware."""
+    where = "" if amount.per == "fleet" else f", host {pattern_words(amount.host)}"
+    per = "GPU" if amount.per == "gpu" else amount.per
+    return f"{amount.name}: {plain(amount.amount_dollars)} dollars per {amount.period} per {per}{where}"
+
+
+def server_words(server: Server) -> str:
+    """One configured endpoint."""
+    gpus = "all GPUs" if server.gpus is None else f"GPUs {', '.join(map(str, server.gpus))}"
+    share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
+    name = f"{server.namespace}/{server.name}" if server.namespace else server.name
+    return f"{name}: {server.url}, {gpus}, engine {server.engine or 'as its page tells'}{share}"
+
+
+def split_words(rule: SplitRule) -> str:
+    """One rule of `split`."""
+    weights = rule.weights
+    return (
+        f"server {pattern_words(rule.server)}, model {pattern_words(rule.model)}: {rule.method}, weights "
+        f"prompt {plain(weights.prompt)}, cached {plain(weights.cached_prompt)}, "
+        f"generation {plain(weights.generation)}"
+    )
+
+
+def pattern_words(pattern: str | None) -> str:
+    """A pattern; "any" stands for none."""
+    return "any" if pattern is None else pattern
