@@ -75,10 +75,10 @@ def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED)
 
     A catalogue that is damaged is no fault of the configuration: the doctor tells it.
     """
-    named = terms.instance_type or _exact(match.instance_type)
+    named = terms.instance_type or exact(match.instance_type)
     if not named:
         return None
-    region = terms.region or _exact(match.region)
+    region = terms.region or exact(match.region)
     clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
     try:
         homes = [cloud for cloud in clouds if catalogue.instance(cloud, named, region) is not None]
@@ -86,7 +86,7 @@ def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED)
             return _no_such(named, clouds, catalogue)
     except CatalogueError:
         return None
-    lifecycle = _exact(match.lifecycle)
+    lifecycle = exact(match.lifecycle)
     place = Place(cloud=homes[0], instance_type=named, region=region, lifecycle=lifecycle)
     quote = quotes.of_listed(catalogue, place, terms)
     if isinstance(quote, quotes.NoQuote):
@@ -101,6 +101,6 @@ def _no_such(named: str, clouds: Iterable[str], catalogue: Catalogue) -> str:
     return f'"{named}" is not in the catalogue of {", ".join(clouds)}; {hint}'
 
 
-def _exact(pattern: str | None) -> str:
+def exact(pattern: str | None) -> str:
     """A pattern that stands for one text only, empty where it does not."""
     return "" if pattern is None or any(c in pattern for c in "*?[") else pattern

@@ -13,7 +13,12 @@ from exporter.tariff.terms import Billing, Listed, Rented, RentPrice
 
 # The books hold at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
-DOLLARS_PER_HOUR = Number("dollars per hour", Decimal(10_000), decimals=DOLLAR_DECIMALS)
+DOLLARS_PER_HOUR = Number(
+    "dollars per hour",
+    Decimal(10_000),
+    decimals=DOLLAR_DECIMALS,
+    excess="if it is the price of a month, divide it by 730",
+)
 
 GPUS_PER_HOST = Key(
     "gpus_per_host",

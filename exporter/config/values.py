@@ -38,13 +38,17 @@ def scalar(node: Node, wanted: str) -> Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An exact decimal in [low, high], taken from its digits and never through a float."""
+    """An exact decimal in [low, high], taken from its digits and never through a float.
+
+    `excess` is what to do about one that is above.
+    """
 
     unit: str
     high: Decimal
     low: Decimal = Decimal(0)
     above_low: bool = False
     decimals: int = MOST_DECIMALS
+    excess: str = ""
 
     @property
     def words(self) -> str:
@@ -57,7 +61,8 @@ class Number:
         del path, walk
         value = number(node, f"number ({self.words})")
         if not self.low <= value <= self.high or (self.above_low and value == self.low):
-            raise RefusedError(f"{shown(_text(node))} is out of range: {self.words}")
+            hint = f"; {self.excess}" if self.excess and value > self.high else ""
+            raise RefusedError(f"{shown(_text(node))} is out of range: {self.words}{hint}")
         exponent = value.normalize().as_tuple().exponent
         if isinstance(exponent, int) and -exponent > self.decimals:
             raise RefusedError(f"{shown(_text(node))} has more than {self.decimals} decimals; round it")

@@ -1,9 +1,11 @@
 """What is allowed in a configuration and hardly meant, and what is easily overlooked. Pure."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Final
 
+from exporter.config.catalogued import exact
 from exporter.config.settings import Config
 from exporter.config.values import plain
 from exporter.cost.postings import UNASSIGNED
@@ -11,7 +13,9 @@ from exporter.reports.diagnosis import Finding
 from exporter.reports.plausibility import doubt
 from exporter.reports.zero_prices import zero_price
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.terms import Hardware, Rented, Unmatched
+from exporter.tariff.instances import CLOUDS
+from exporter.tariff.table import CatalogueError
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, Unmatched
 from exporter.units import Instant
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -51,11 +55,24 @@ def _doubts(rule: Hardware) -> Iterator[Finding]:
     """Prices of a rule that are far from the market."""
     if not isinstance(rule.terms, Rented):
         return
+    gpu, hosts = _matched(rule.match)
     for price in rule.terms.prices:
         since = f" from {price.since_text}" if price.since_text else ""
         per_gpu = price.dollars_per_hour / price.gpus
-        if rule.match.gpu_model and (why := doubt(CATALOGUE, rule.match.gpu_model, per_gpu)):
+        if gpu and (why := doubt(CATALOGUE, gpu, per_gpu, hosts if price.gpus == 1 else ())):
             yield Finding("warning", f"{rule.source}: {plain(per_gpu)} dollars per GPU-hour{since} is {why}")
+
+
+def _matched(match: HardwareMatch) -> tuple[str, tuple[int, ...] | None]:
+    """Which GPU a rule matches, empty where several; and how many of them its host has, where it tells."""
+    listing = None
+    named = exact(match.instance_type)
+    with suppress(CatalogueError):
+        found = (CATALOGUE.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
+        listing = next(filter(None, found), None)
+    if listing is None:
+        return match.gpu_model or "", None
+    return match.gpu_model or listing.gpu_model, (listing.devices,)
 
 
 def _of_budgets(config: Config) -> Iterator[Finding]:

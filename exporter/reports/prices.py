@@ -13,6 +13,7 @@ from exporter.reports.zero_prices import ZeroPrice, zero_price
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.table import CatalogueError
 from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff
+from exporter.tariff.terms import Rented
 from exporter.units import BYTES_PER_GIBIBYTE, Instant
 
 
@@ -38,7 +39,7 @@ def price_findings(
     told = {reading.gpu.uuid: reading for reading in readings}
     priced = [_priced(terms, line, told.get(line.uuid), now) for line in gpus]
     for alike in _groups(priced):
-        yield from _of_price(tariff, alike)
+        yield from _of_price(tariff, alike, len(priced))
     yield from _of_the_instance(tariff, priced)
 
 
@@ -66,7 +67,7 @@ def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
         yield list(run)
 
 
-def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
+def _of_price(tariff: Tariff, alike: list[_Priced], on_host: int) -> Iterator[Finding]:
     first = alike[0]
     model, price, quote = first.line.gpu_model, first.hardware, first.quote
     counted = f"{len(alike)} x {model}"
@@ -84,10 +85,21 @@ def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
         yield from _of_quote(tariff, alike, quote, price)
     elif price is not None and price.component == RENT and price.dollars_per_hour is not None:
         hourly = Decimal(repr(price.dollars_per_hour))
-        if doubted := doubt(tariff.catalogue, model, hourly):
+        hosts = (on_host,) if _is_of_one(tariff, first.reading) else ()
+        if doubted := doubt(tariff.catalogue, model, hourly, hosts):
             yield Finding(
                 "warning", f"{counted}: {hourly:f} dollars per GPU-hour by {price.source} is {doubted}."
             )
+
+
+def _is_of_one(tariff: Tariff, reading: GpuReading | None) -> bool:
+    """Whether the rule of a GPU gives its price as that of one GPU."""
+    rule = None if reading is None else tariff.rule(reading.gpu)
+    return (
+        rule is not None
+        and isinstance(rule.terms, Rented)
+        and all(price.gpus == 1 for price in rule.terms.prices)
+    )
 
 
 def _of_nothing(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:

@@ -53,6 +53,12 @@ class Catalogue:
         table = rows(self._folder, "instances.csv", f"{cloud},")
         return tuple(dict.fromkeys(row["instance_type"] for row in table))
 
+    def gpus_per_host(self, gpu_model: str) -> tuple[int, ...]:
+        """How many GPUs the instance types with several of a model have, ascending; by its catalogue name."""
+        table = rows(self._folder, "instances.csv")
+        counts = {row.count("gpus") for row in table if row["gpu_model"] == gpu_model}
+        return tuple(sorted(int(count) for count in counts if count > 1))
+
     def mig_profile(self, gpu_model: str, profile: str) -> MigProfile | None:
         """As `mig.mig_profile`."""
         return mig_profile(rows(self._folder, "mig_profiles.csv", f"{gpu_model},"), gpu_model, profile)

@@ -205,7 +205,7 @@ def test_rules_by_list_price_are_told_in_words() -> None:
                     "prices "
                     "that are known (3.49 to 11.06125 dollars for H100-SXM5-80GB): is it the price of a "
                     "month? "
-                    "That is 2.5000 dollars per hour"
+                    "Divide by 730: 2.5000 dollars per hour"
                 )
             ],
         ),

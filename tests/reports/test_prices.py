@@ -162,7 +162,7 @@ def test_a_slice_of_unknown_origin_is_estimated_whole_and_that_is_told() -> None
                     "is more "
                     "than ten times the list prices that are known (3.49 to 11.06125 dollars for "
                     "H100-SXM5-80GB): "
-                    "is it the price of a month? That is 2.5000 dollars per hour."
+                    "is it the price of a month? Divide by 730: 2.5000 dollars per hour."
                 )
             ],
         ),

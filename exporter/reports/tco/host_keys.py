@@ -13,8 +13,9 @@ from exporter.config.hardware import (
     PURCHASE,
     RESIDUAL,
 )
+from exporter.config.rented import DOLLARS_PER_HOUR
 from exporter.config.schema import Block, Key, Table, exactly_one, missing
-from exporter.config.values import DOLLAR_DECIMALS, Choice, Number, Whole
+from exporter.config.values import Choice, Number, Whole
 from exporter.reports.tco.scenario import Fleet, OwnedHosts, Power, RentedHosts
 from exporter.reports.tco.shapes import Life
 from exporter.reports.tco.source_keys import AS_OF, CHANGE, SOURCE, source_of
@@ -133,7 +134,6 @@ OWNED = Key(
     "Hosts that are bought.",
 )
 
-DOLLARS_PER_HOUR: Final = Number("dollars per hour", Decimal(10_000), decimals=DOLLAR_DECIMALS)
 PER_GPU_HOUR = Key("dollars_per_gpu_hour", DOLLARS_PER_HOUR, "What one GPU costs per hour.")
 PER_HOST_HOUR = Key("dollars_per_host_hour", DOLLARS_PER_HOUR, "What one host costs per hour.")
 HOURS_RATIO = Key(
