@@ -10,6 +10,7 @@ from exporter.config.settings import Config
 from exporter.config.values import plain
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding
+from exporter.reports.idle_rules import idle_rules
 from exporter.reports.plausibility import doubt
 from exporter.reports.zero_prices import zero_price
 from exporter.tariff.catalogue import CATALOGUE
@@ -31,6 +32,7 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
     for rule in config.hardware:
         yield from _of_zero(rule, config, now)
         yield from _doubts(rule)
+    yield from idle_rules(config)
     if not config.servers:
         yield Finding("warning", "no server is configured: the money of every GPU is unallocated")
     yield from _of_budgets(config)

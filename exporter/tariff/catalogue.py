@@ -10,6 +10,7 @@ from exporter.tariff.instances import Listing, listed, spelled
 from exporter.tariff.market import Market, market
 from exporter.tariff.mig import MigProfile, mig_profile
 from exporter.tariff.offers import Offer, offers
+from exporter.tariff.regions import regions
 from exporter.tariff.table import BUNDLED, COLUMNS, CatalogueError, rows
 
 REMEMBERED: Final = 64
@@ -52,6 +53,10 @@ class Catalogue:
         """The instance types of a cloud, as it spells them."""
         table = rows(self._folder, "instances.csv", f"{cloud},")
         return tuple(dict.fromkeys(row["instance_type"] for row in table))
+
+    def regions(self) -> frozenset[str]:
+        """As `regions.regions`."""
+        return regions(rows(self._folder, "instances.csv"))
 
     def gpus_per_host(self, gpu_model: str) -> tuple[int, ...]:
         """How many GPUs the instance types with several of a model have, ascending; by its catalogue name."""

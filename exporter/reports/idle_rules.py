@@ -1,0 +1,112 @@
+"""Rules that match nothing, ever: behind one that takes all of theirs, or with a name that nobody has."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
+from typing import Final, TypeVar
+
+from exporter.config.settings import Config
+from exporter.reports.diagnosis import Finding
+from exporter.tariff import quotes
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.instances import CLOUDS
+from exporter.tariff.patterns import covers
+from exporter.tariff.table import CatalogueError
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed
+
+LIFECYCLES: Final = ("on_demand", "spot", "reserved")
+"""As a host's place tells them."""
+
+ALIKE: Final = 0.6
+MOST_HINTS: Final = 2
+
+R = TypeVar("R")
+Fields = tuple[str | None, ...]
+
+
+def idle_rules(config: Config) -> Iterator[Finding]:
+    """A warning for each such rule of `hardware`, `ownership` and `split`."""
+    yield from _hidden(config.hardware, "hardware[{}]", lambda rule: _fields(rule.match))
+    for index, rule in enumerate(config.hardware):
+        for line in _of_names(rule):
+            yield Finding("warning", f"hardware[{index}].{line}")
+    yield from _hidden(config.ownership, "ownership.rules[{}]", lambda rule: (rule.namespace, rule.server))
+    # The last one is what the others are exceptions from.
+    yield from _hidden(config.split[:-1], "split.overrides[{}]", lambda rule: (rule.server, rule.model))
+
+
+def _hidden(rules: Sequence[R], name: str, fields: Callable[[R], Fields]) -> Iterator[Finding]:
+    """Rules that an earlier one leaves nothing to match."""
+    for index, later in enumerate(rules):
+        for before, earlier in enumerate(rules[:index]):
+            pairs = zip(fields(earlier), fields(later), strict=True)
+            if all(covers(wider, narrower) for wider, narrower in pairs):
+                yield Finding(
+                    "warning",
+                    f"{name.format(index)} never applies: {name.format(before)} comes first and matches all "
+                    "that it matches; put it before that, or remove it",
+                )
+                break
+
+
+def _fields(match: HardwareMatch) -> Fields:
+    return (
+        match.host,
+        match.gpu_model,
+        match.uuid,
+        match.instance_type,
+        match.lifecycle,
+        match.region,
+    )
+
+
+def _of_names(rule: Hardware) -> Iterator[str]:
+    """Patterns of a rule that match no name there is; where the catalogue is damaged, nobody knows."""
+    match = rule.match
+    if match.lifecycle is not None and not _finds(match.lifecycle, LIFECYCLES):
+        hint = _hint(match.lifecycle.replace("-", "_"), LIFECYCLES) or f"known are {', '.join(LIFECYCLES)}"
+        yield f'match.lifecycle: no host has the lifecycle "{match.lifecycle}"; {hint}'
+    try:
+        if match.region is not None and not _finds(match.region, regions := CATALOGUE.regions()):
+            hint = _or_check(match.region, regions)
+            yield f'match.region: no region that is known is spelled "{match.region}"; {hint}'
+        if isinstance(rule.terms, Listed):
+            yield from _of_list_price(rule.terms, match)
+    except CatalogueError:
+        return
+
+
+def _of_list_price(terms: Listed, match: HardwareMatch) -> Iterator[str]:
+    if terms.region and terms.region.casefold() not in (regions := CATALOGUE.regions()):
+        yield (
+            f'rented.region: no region that is known is spelled "{terms.region}", and the price of another '
+            f"stands in; {_or_check(terms.region, regions)}"
+        )
+    if match.instance_type is None:
+        return
+    clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
+    types = [name for cloud in clouds for name in CATALOGUE.instance_types(cloud)]
+    short = [name.removeprefix("Standard_") for name in types]
+    if not _finds(match.instance_type, (*types, *short)):
+        yield (
+            f'match.instance_type: "{match.instance_type}" matches no instance type in the catalogue of '
+            f"{', '.join(clouds)}; {_hint(match.instance_type, types) or 'its hosts would have no price'}"
+        )
+
+
+def _finds(pattern: str, names: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _or_check(name: str, names: Iterable[str]) -> str:
+    return _hint(name, names) or "look up how your cloud spells it"
+
+
+def _hint(pattern: str, names: Iterable[str]) -> str:
+    """The known names that a pattern is most like, as a question; empty without any. Case is no likeness."""
+    wanted = pattern.casefold()
+    # Rounded, since a letter left out may be like several: us-est-1.
+    likeness = {name: round(SequenceMatcher(None, name.casefold(), wanted).ratio(), 3) for name in names}
+    best = max(likeness.values(), default=0.0)
+    alike = sorted(name for name, ratio in likeness.items() if ratio == best)[:MOST_HINTS]
+    return f"did you mean {' or '.join(alike)}?" if best >= ALIKE else ""

@@ -1,0 +1,188 @@
+"""Rules that never match anything are told: whoever wrote them believes that they hold."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.reports.check_config import check_config
+
+NOW = 1_795_564_800 * 10**9
+CONFIGS = Path(__file__).parents[1] / "configs"
+SERVERS = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]\n'
+H100 = "{match: {gpu_model: '*H100*'}, rented: {dollars_per_gpu_hour: 2.5}}"
+ALL = "{rented: {dollars_per_gpu_hour: 2}}"
+
+
+def warned(tmp_path: Path, content: str) -> list[str]:
+    """The warnings about a file; it is good all the same."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(f"{content}{SERVERS}")
+    status, text = check_config(path, NOW)
+
+    assert status == 0
+    return [line.removeprefix("warning: ") for line in text.splitlines() if line.startswith("warning: ")]
+
+
+def hidden(later: str, earlier: str) -> str:
+    return (
+        f"{later} never applies: {earlier} comes first and matches all that it matches; "
+        "put it before that, or remove it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (f"{H100}, {ALL}", []),
+        (f"{ALL}, {H100}", [hidden("hardware[1]", "hardware[0]")]),
+        (f"{H100}, {H100}", [hidden("hardware[1]", "hardware[0]")]),
+        # The first that hides it is named, and each hidden one once.
+        (
+            f"{ALL}, {H100}, {ALL}",
+            [hidden("hardware[1]", "hardware[0]"), hidden("hardware[2]", "hardware[0]")],
+        ),
+        # Wider in one pattern and narrower in another hides nothing.
+        (
+            (
+                "{match: {host: 'dc1-*', gpu_model: '*H100*'}, rented: {dollars_per_gpu_hour: 2}}, "
+                "{match: {host: 'dc1-a', gpu_model: '*'}, rented: {dollars_per_gpu_hour: 2}}"
+            ),
+            [],
+        ),
+        (
+            (
+                "{match: {host: 'dc?-*'}, rented: {dollars_per_gpu_hour: 2}}, "
+                "{match: {host: 'dc1-*', uuid: GPU-5}, rented: {dollars_per_gpu_hour: 2}}"
+            ),
+            [hidden("hardware[1]", "hardware[0]")],
+        ),
+        # A rule by instance type holds only where the type is known: what stands behind it applies elsewhere.
+        (
+            (
+                "{match: {instance_type: '*'}, rented: {dollars_per_gpu_hour: 2}}, "
+                "{match: {gpu_model: '*H100*'}, rented: {dollars_per_gpu_hour: 2.5}}"
+            ),
+            [hidden("hardware[1]", "hardware[0]")],
+        ),
+    ],
+)
+def test_a_hardware_rule_behind_one_that_takes_all_of_its_gpus(
+    tmp_path: Path, rules: str, told: list[str]
+) -> None:
+    """The first match decides: the second never gets to."""
+    assert warned(tmp_path, f"hardware: [{rules}]\n") == told
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("{match: {server: 'chat*'}, product: chat}, {product: rest}", []),
+        (
+            "{product: rest}, {match: {server: 'chat*'}, product: chat}",
+            [hidden("ownership.rules[1]", "ownership.rules[0]")],
+        ),
+        (
+            "{match: {namespace: 'ml*'}, product: ml}, {match: {namespace: ml, server: r1}, product: r}",
+            [hidden("ownership.rules[1]", "ownership.rules[0]")],
+        ),
+    ],
+)
+def test_an_ownership_rule_behind_a_catch_all(tmp_path: Path, rules: str, told: list[str]) -> None:
+    """Its product would never be billed."""
+    assert warned(tmp_path, f"hardware: [{ALL}]\nownership: {{rules: [{rules}]}}\n") == told
+
+
+def test_a_split_exception_behind_a_wider_one(tmp_path: Path) -> None:
+    """The rule that exceptions are from is no exception: it hides none, and none hides it."""
+    content = (
+        f"hardware: [{ALL}]\nsplit: {{overrides: [{{match: {{server: '*'}}, method: time}}, "
+        "{match: {server: batch}, method: weights}]}\n"
+    )
+
+    assert warned(tmp_path, content) == [hidden("split.overrides[1]", "split.overrides[0]")]
+
+
+def matching(**match: str) -> str:
+    told = ", ".join(f'{key}: "{value}"' for key, value in match.items())
+    return f"hardware: [{{match: {{{told}}}, rented: {{dollars_per_gpu_hour: 2}}}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "told"),
+    [
+        ("spot", None),
+        ("on_*", None),
+        ("*", None),
+        ("spto", "did you mean spot?"),
+        ("on-demand", "did you mean on_demand?"),
+        ("Spot", "did you mean spot?"),
+        ("preemptible", "known are on_demand, spot, reserved"),
+    ],
+)
+def test_a_lifecycle_that_no_host_has(tmp_path: Path, lifecycle: str, told: str | None) -> None:
+    """Clouds spell it in their own ways; here it is spelled in one."""
+    says = f'hardware[0].match.lifecycle: no host has the lifecycle "{lifecycle}"; {told}'
+
+    assert warned(tmp_path, matching(lifecycle=lifecycle)) == ([] if told is None else [says])
+
+
+@pytest.mark.parametrize(
+    ("region", "told"),
+    [
+        ("us-east-1", None),
+        ("eu-*", None),
+        ("us-ashburn-1", None),
+        ("eu-north1", None),
+        ("us-est-1", "did you mean us-east-1 or us-west-1?"),
+        ("us-eastt-1", "did you mean us-east-1?"),
+        ("US-EAST-1", "did you mean us-east-1?"),
+        ("West Europe", "did you mean westeurope?"),
+        ("frankfurt data center", "look up how your cloud spells it"),
+    ],
+)
+def test_a_region_that_no_cloud_spells_so(tmp_path: Path, region: str, told: str | None) -> None:
+    """Also of clouds whose list prices are the same everywhere, and of regions without GPUs."""
+    says = f'hardware[0].match.region: no region that is known is spelled "{region}"; {told}'
+
+    assert warned(tmp_path, matching(region=region)) == ([] if told is None else [says])
+
+
+def test_a_region_of_a_list_price_that_no_cloud_spells_so(tmp_path: Path) -> None:
+    """The price of us-east-1 would stand in for it, which is some other price."""
+    terms = "{catalogue: aws, instance_type: p5.48xlarge, region: eu-noth-1}"
+
+    assert warned(tmp_path, f"hardware: [{{rented: {terms}}}]\n") == [
+        (
+            'hardware[0].rented.region: no region that is known is spelled "eu-noth-1", and the price of '
+            "another stands in; did you mean eu-north-1?"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("match", "rented", "told"),
+    [
+        ("p5*", "{catalogue: aws}", None),
+        ("ND*", "{catalogue: azure}", None),
+        ("Standard_ND*", "{catalogue: any}", None),
+        ("p5*", "{catalogue: gcp}", "gcp; its hosts would have no price"),
+        ("p55.48x*", "{catalogue: aws}", "aws; did you mean p5.48xlarge?"),
+        # An instance type is priced whatever its case, and matched only in its own.
+        ("P5.48xlarge", "{catalogue: aws}", "aws; did you mean p5.48xlarge?"),
+        ("p55*", "{dollars_per_gpu_hour: 2}", None),
+    ],
+)
+def test_instance_types_that_the_catalogue_lacks(
+    tmp_path: Path, match: str, rented: str, told: str | None
+) -> None:
+    """Only a list price needs them there."""
+    content = f'hardware: [{{match: {{instance_type: "{match}"}}, rented: {rented}}}]\n'
+    says = f'hardware[0].match.instance_type: "{match}" matches no instance type in the catalogue of {told}'
+
+    assert warned(tmp_path, content) == ([] if told is None else [says])
+
+
+@pytest.mark.parametrize("name", ["good-design.yaml", "good-windows.yaml", "good-comments.yaml"])
+def test_the_examples_have_no_such_rule(name: str) -> None:
+    """What is shown as good is good."""
+    assert "never applies" not in check_config(CONFIGS / name, NOW)[1]

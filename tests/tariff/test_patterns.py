@@ -1,0 +1,81 @@
+"""A pattern covers another when no text matches the other alone."""
+
+import itertools
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from exporter.tariff.patterns import covers
+
+
+@pytest.mark.parametrize(
+    ("wider", "narrower"),
+    [
+        (None, None),
+        (None, "a"),
+        ("*", None),
+        ("*", "dc1-*"),
+        ("**", None),
+        ("*H100*", "NVIDIA H100 80GB HBM3"),
+        ("*H100*", "*H100 80GB*"),
+        ("dc?-*", "dc1-*"),
+        ("dc[12]-*", "dc1-*"),
+        ("dc[!3]-*", "dc[12]-*"),
+        ("dc[0-9]-*", "dc[2-4]-a"),
+        ("*a*b*", "*ab*"),
+        ("*?", "?*"),
+        ("?*", "*?"),
+        ("a[[]b", "a[[]b"),
+        ("[", "["),
+        ("[]a]", "]"),
+        ("p5*", "p5[e.]48xlarge"),
+    ],
+)
+def test_what_is_covered(wider: str | None, narrower: str | None) -> None:
+    """The same, wider sets, and stars in other places."""
+    assert covers(wider, narrower)
+
+
+@pytest.mark.parametrize(
+    ("wider", "narrower"),
+    [
+        ("a", None),
+        ("?*", None),
+        ("a*", "*"),
+        ("*H100*", "*H200*"),
+        ("*H100 80GB*", "*H100*"),
+        ("dc1-*", "dc?-*"),
+        ("dc[12]-*", "dc[123]-*"),
+        ("dc[!3]-*", "dc[23]-*"),
+        ("[a-c]", "[a-d]"),
+        ("??*", "?*"),
+        ("*a*b*", "*b*a*"),
+        ("P5*", "p5*"),
+        ("[", "[]"),
+    ],
+)
+def test_what_is_not_covered(wider: str | None, narrower: str | None) -> None:
+    """One text is enough."""
+    assert not covers(wider, narrower)
+
+
+def test_what_takes_too_long_is_not_covered() -> None:
+    """A pattern that keeps count of thousands of places is told apart by nobody, and nobody waits for it."""
+    assert not covers("*a" + "?" * 40, "*a" + "?" * 40 + "*")
+
+
+PATTERNS = some.lists(
+    some.sampled_from(["*", "?", "a", "b", "[ab]", "[!a]", "[a-b]"]), min_size=1, max_size=4
+).map("".join)
+TEXTS = ["".join(text) for size in range(6) for text in itertools.product("abc", repeat=size)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(PATTERNS, PATTERNS)
+def test_it_says_what_trying_all_texts_says(wider: str, narrower: str) -> None:
+    """Texts of up to five letters tell patterns of up to four apart: a, b, and one that is neither."""
+    tried = all(fnmatchcase(text, wider) for text in TEXTS if fnmatchcase(text, narrower))
+
+    assert covers(wider, narrower) == tried
