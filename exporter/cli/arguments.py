@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = flags.add_verb(verbs, "check-config", "check a configuration file", "--config.file=/etc/ice.yaml")
     flags.config(check, required=True)
+    check.add_argument("--json", action="store_true", help="print what it comes to, or is wrong, as JSON")
     check.set_defaults(run=_check_config)
 
     books.add(verbs)
@@ -94,4 +95,4 @@ def _doctor(chosen: argparse.Namespace) -> int:
 def _check_config(chosen: argparse.Namespace) -> int:
     from exporter.cli.check_config import checked  # noqa: PLC0415
 
-    return checked(chosen.config_file)
+    return checked(chosen.config_file, as_json=chosen.json)

@@ -75,23 +75,39 @@ def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED)
 
     A catalogue that is damaged is no fault of the configuration: the doctor tells it.
     """
-    named = terms.instance_type or exact(match.instance_type)
-    if not named:
-        return None
-    region = terms.region or exact(match.region)
-    clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
     try:
-        homes = [cloud for cloud in clouds if catalogue.instance(cloud, named, region) is not None]
-        if not homes:
-            return _no_such(named, clouds, catalogue)
+        place = named_place(terms, match, catalogue)
+        if place is None:
+            return None
+        if not place.cloud:
+            return _no_such(place.instance_type, _clouds(terms), catalogue)
     except CatalogueError:
         return None
-    lifecycle = exact(match.lifecycle)
-    place = Place(cloud=homes[0], instance_type=named, region=region, lifecycle=lifecycle)
     quote = quotes.of_listed(catalogue, place, terms)
     if isinstance(quote, quotes.NoQuote):
         return f"the catalogue has no price: {quote.reason}; give dollars_per_host_hour and gpus_per_host"
     return None
+
+
+def named_place(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> Place | None:
+    """Where hosts run that a rule names by instance type, `None` where the type is the host's own.
+
+    The cloud is the first that has it, empty where none has; region and lifecycle are empty where the rule
+    does not name one.
+
+    Raises:
+        CatalogueError: the catalogue is damaged.
+    """
+    named = terms.instance_type or exact(match.instance_type)
+    if not named:
+        return None
+    region = terms.region or exact(match.region)
+    homes = (cloud for cloud in _clouds(terms) if catalogue.instance(cloud, named, region) is not None)
+    return Place(cloud=next(homes, ""), instance_type=named, region=region, lifecycle=exact(match.lifecycle))
+
+
+def _clouds(terms: Listed) -> tuple[str, ...]:
+    return CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
 
 
 def _no_such(named: str, clouds: Iterable[str], catalogue: Catalogue) -> str:

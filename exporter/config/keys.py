@@ -9,7 +9,7 @@ from exporter.config.endpoints import SERVERS
 from exporter.config.hardware import HARDWARE, UNMATCHED
 from exporter.config.moments import Zone
 from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.settings import DEFAULT_LEDGER, CloudChoice, Config
+from exporter.config.settings import DEFAULT_BUDGETS, DEFAULT_LEDGER, CloudChoice, Config
 from exporter.config.values import AbsolutePath, Choice, Duration, Label, Number, Pattern, Whole
 from exporter.cost.policy import Limits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.cost.postings import UNASSIGNED
@@ -213,7 +213,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         timezone=block[TIMEZONE],
         hours_per_month=block[HOURS_PER_MONTH],
         ownership=block.get(OWNERSHIP) or (),
-        budgets=block.get(BUDGETS) or Config().budgets,
+        budgets=block.get(BUDGETS) or DEFAULT_BUDGETS,
         hardware=block.get(HARDWARE) or (),
         unmatched_hardware=block[UNMATCHED],
         overheads=block.get(OVERHEADS) or (),

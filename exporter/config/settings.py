@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
@@ -24,6 +24,10 @@ class Budget:
     name: str
     product: str
     dollars_per_month: Decimal
+
+
+DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
+"""In force where none is configured. It is this very object then: one that says the same was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Config:
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     hours_per_month: Decimal = Decimal(730)
     ownership: tuple[OwnershipRule, ...] = ()
-    budgets: tuple[Budget, ...] = (Budget("fleet", "", Decimal(27000)),)
+    budgets: tuple[Budget, ...] = DEFAULT_BUDGETS
     hardware: tuple[Hardware, ...] = ()
     unmatched_hardware: Unmatched = "estimate"
     overheads: tuple[Overhead, ...] = ()

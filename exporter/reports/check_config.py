@@ -8,9 +8,12 @@ from typing import Final
 from exporter.config import Config, ConfigError, load
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
-from exporter.reports.config_findings import config_findings
+from exporter.reports.config_document import document, refusal
+from exporter.reports.config_findings import config_findings, is_default
+from exporter.reports.rule_amounts import amount, amount_words
 from exporter.reports.rule_wording import (
     budget_words,
+    compare_words,
     hardware_words,
     overhead_words,
     pattern_words,
@@ -33,7 +36,7 @@ GOOD = 0
 REFUSED = 2
 
 
-def check_config(path: Path | None, now: Instant) -> tuple[int, str]:
+def check_config(path: Path | None, now: Instant, *, as_json: bool = False) -> tuple[int, str]:
     """The exit status and what to print: 0 and the configuration in words, or 2 and all that is wrong.
 
     Prices are those in force at an instant.
@@ -41,8 +44,8 @@ def check_config(path: Path | None, now: Instant) -> tuple[int, str]:
     try:
         config = load(path)
     except ConfigError as error:
-        return REFUSED, f"{error}\n"
-    return GOOD, "\n".join(_lines(config, now)) + "\n"
+        return REFUSED, refusal(error) if as_json else f"{error}\n"
+    return GOOD, document(config, now) if as_json else "\n".join(_lines(config, now)) + "\n"
 
 
 def _lines(config: Config, now: Instant) -> Iterator[str]:
@@ -57,8 +60,9 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
     yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
     limits = config.limits
     yield f"limits: {limits.models} models, {limits.servers} servers, {limits.body_bytes} bytes per answer"
-    yield from _section("budgets", map(budget_words, config.budgets), "none")
-    yield from _section("hardware", map(hardware_words, config.hardware), "no rule")
+    budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
+    yield from _section(budgets, map(budget_words, config.budgets), "none")
+    yield from _section("hardware", _hardware(config, now), "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     yield from _section("overheads", map(overhead_words, config.overheads), "none")
     yield from _section("servers", map(server_words, config.servers), "none: all GPU time is unallocated")
@@ -69,7 +73,15 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
     )
     yield from _section("ownership", owners, "no rule: everything is unassigned")
     yield from _section("split", map(split_words, config.split or (SplitRule(),)), "")
+    yield from _section("compare", map(compare_words, config.compare), "no offer")
     yield from (f"{finding.severity}: {finding.text}" for finding in config_findings(config, now))
+
+
+def _hardware(config: Config, now: Instant) -> Iterator[str]:
+    """Each rule, and below it what it comes to."""
+    for rule in config.hardware:
+        yield hardware_words(rule)
+        yield f"  {amount_words(amount(rule, now))}"
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:

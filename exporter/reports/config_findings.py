@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from exporter.config.catalogued import exact
-from exporter.config.settings import Config
+from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding
@@ -75,6 +75,11 @@ def _matched(match: HardwareMatch) -> tuple[str, tuple[int, ...] | None]:
     if listing is None:
         return match.gpu_model or "", None
     return match.gpu_model or listing.gpu_model, (listing.devices,)
+
+
+def is_default(config: Config) -> bool:
+    """Whether the default budget is in force, since none is configured."""
+    return config.budgets is DEFAULT_BUDGETS
 
 
 def _of_budgets(config: Config) -> Iterator[Finding]:

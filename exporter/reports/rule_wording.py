@@ -3,6 +3,7 @@
 from exporter.config.settings import Budget, Server
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
+from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import ANY
 from exporter.tariff.terms import (
     Electricity,
@@ -20,6 +21,14 @@ def budget_words(budget: Budget) -> str:
     """A monthly budget and what it is for."""
     whose = f"product {budget.product}" if budget.product else "everything"
     return f"{budget.name}: {plain(budget.dollars_per_month)} dollars per month for {whose}"
+
+
+def compare_words(offer: HostedPrice) -> str:
+    """A hosted offer that tokens are compared with."""
+    prices = ", ".join(f"{kind.replace('_', ' ')} {plain(price)}" for kind, price in offer.by_kind().items())
+    as_of = f", as of {offer.as_of}" if offer.as_of else ""
+    whose = f"server {pattern_words(offer.server)}, model {pattern_words(offer.model)}"
+    return f"{offer.reference}: {whose}: {prices} dollars per million tokens{as_of}"
 
 
 def hardware_words(rule: Hardware) -> str:

@@ -1,0 +1,90 @@
+"""A configuration as JSON, for programs: what `check-config` says, with amounts as numbers. Pure."""
+
+import json
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from exporter.config import Config, ConfigError
+from exporter.cost.policy import SplitRule
+from exporter.reports.config_findings import config_findings, is_default
+from exporter.reports.rule_amounts import amount
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.terms import Hardware
+from exporter.units import Instant, seconds
+
+
+def document(config: Config, now: Instant) -> str:
+    """A good one; prices are those in force at an instant."""
+    told = {
+        "status": 0,
+        "file": config.path,
+        "sha256": config.hash,
+        "interval_seconds": seconds(config.interval),
+        "timezone": config.timezone.key,
+        "hours_per_month": config.hours_per_month,
+        "ledger": config.ledger_path,
+        "cloud": config.cloud,
+        "gap_max_days": config.gap_max_days,
+        "limits": asdict(config.limits),
+        "budgets_are_default": is_default(config),
+        "budgets": [asdict(budget) for budget in config.budgets],
+        "hardware": [_hardware(rule, now) for rule in config.hardware],
+        "unmatched_hardware": config.unmatched_hardware,
+        "overheads": [asdict(overhead) for overhead in config.overheads],
+        "servers": [asdict(server) for server in config.servers],
+        "ownership": [asdict(rule) for rule in config.ownership],
+        "split": [asdict(rule) for rule in config.split or (SplitRule(),)],
+        "compare": [_compare(offer) for offer in config.compare],
+        "findings": [asdict(finding) for finding in config_findings(config, now)],
+    }
+    return _text(told)
+
+
+def refusal(error: ConfigError) -> str:
+    """One that is refused, and each reason with its place."""
+    problems = [
+        {
+            "line": None if problem.place is None else problem.place.line,
+            "column": None if problem.place is None else problem.place.column,
+            "key": problem.path,
+            "message": problem.message,
+        }
+        for problem in error.problems
+    ]
+    return _text({"status": 2, "file": error.file, "problems": problems})
+
+
+def _hardware(rule: Hardware, now: Instant) -> dict[str, Any]:
+    """What a rule matches and what it comes to; what it says word by word stands in the file."""
+    found = asdict(amount(rule, now))
+    return {
+        "rule": rule.source,
+        "match": asdict(rule.match),
+        **found,
+        "components": dict(found["components"]),
+    }
+
+
+def _compare(offer: HostedPrice) -> dict[str, Any]:
+    return {
+        "reference": offer.reference,
+        "server": offer.server,
+        "model": offer.model,
+        "as_of": offer.as_of,
+        "dollars_per_million_tokens": dict(offer.by_kind()),
+    }
+
+
+def _text(told: dict[str, Any]) -> str:
+    return json.dumps(told, indent=2, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: amounts become numbers, paths text."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(type(value).__name__)
