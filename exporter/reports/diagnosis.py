@@ -78,7 +78,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the doctor was told by the sources; problems are in words, empty where there was none."""
+    """What the doctor was told by the sources; problems are in words, empty where there was none.
+
+    `synchronized` is false where the kernel knows that the wall clock may be off.
+    """
 
     gpus: tuple[GpuReading, ...] | None
     gpu_problem: str
@@ -87,6 +90,7 @@ class Asked:
     ledger_problem: str
     place: Place = field(default_factory=Place)
     place_problem: str = ""
+    synchronized: bool = True
 
 
 @dataclass(frozen=True, slots=True)

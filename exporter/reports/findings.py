@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
-from exporter.config.settings import Config
+from exporter.config.settings import DEFAULT_BUDGETS, Config
+from exporter.config.values import plain
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
 from exporter.reports.comparison import comparison_findings
@@ -31,6 +32,8 @@ def findings(
     """All of them: of the host, of its GPUs, of its servers."""
     yield from _of_the_host(config, asked)
     yield from _of_the_place(config, asked)
+    yield from _of_the_clock(asked)
+    yield from _of_budgets(config)
     yield from _of_lost(gpus)
     yield from price_findings(terms, asked.gpus or (), gpus, now)
     yield from _of_holders(gpus)
@@ -69,6 +72,29 @@ def _of_the_place(config: Config, asked: Asked) -> Iterable[Finding]:
             severity,
             f"{asked.place.cloud} does not tell where this host runs: {asked.place_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
+        )
+
+
+def _of_the_clock(asked: Asked) -> Iterable[Finding]:
+    # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
+    # its kernel. The alert waits six hours.
+    if not asked.synchronized:
+        yield Finding(
+            "note",
+            "the kernel says that the clock is not synchronized. Where months and days begin, from when a "
+            "dated price holds, and how long the host was down go by it; what an hour costs does not. After "
+            "a reboot totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
+        )
+
+
+def _of_budgets(config: Config) -> Iterable[Finding]:
+    if config.budgets is DEFAULT_BUDGETS:
+        (budget,) = DEFAULT_BUDGETS
+        yield Finding(
+            "note",
+            f"no budget is configured: the default of {plain(budget.dollars_per_month)} dollars a month for "
+            "the whole fleet is in force, and alerts and dashboards compare with it. Write yours:\n"
+            "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
         )
 
 

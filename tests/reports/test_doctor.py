@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.settings import Config, Server
+from exporter.config import parse
+from exporter.config.settings import Budget, Config, Server
 from exporter.cost.policy import Terms
 from exporter.readings import CounterReading, Gpu, GpuReading, ServerKey, ServerReading
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis
@@ -21,7 +22,8 @@ URL = "http://127.0.0.1:8000/metrics"
 H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i, power_watts=500.0) for i in range(8))
 RENTED = Rented((RentPrice(Decimal("55.04"), gpus=8, since=0, since_text="2026-01-01"),))
 PRICED = Tariff("h1", (Hardware(HardwareMatch(gpu_model="*H100*"), RENTED, "hardware[0].rented"),))
-CONFIG = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 1, 2, 3)),))
+BUDGETS = (Budget("fleet", "", Decimal(50_000)),)
+CONFIG = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 1, 2, 3)),), budgets=BUDGETS)
 ANSWER = ServerReading(
     ServerKey("", "chat"),
     URL,
@@ -184,7 +186,7 @@ def test_what_is_wrong_is_a_finding_and_an_exit_status(asked: Asked, status: int
 
 def test_a_server_that_holds_a_gpu_this_host_lacks_makes_money_wrong() -> None:
     """A typing error in `gpus` would leave real money unallocated."""
-    config = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 9)),))
+    config = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 9)),), budgets=BUDGETS)
 
     diagnosis = diagnose(config, Terms(PRICED), FINE, NOW)
 
@@ -217,3 +219,39 @@ def test_json_carries_the_same_and_its_status() -> None:
         "note": "",
         "price_basis": "configured",
     }
+
+
+DEFAULT = (
+    "note: no budget is configured: the default of 27000 dollars a month for the whole fleet is in force, "
+    "and alerts and dashboards compare with it. Write yours:\n"
+    "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]"
+)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "told"),
+    [
+        ("", [DEFAULT]),
+        ("budgets: [{name: fleet, dollars_per_month: 9000}]\n", []),
+        ("budgets: [{name: fleet, dollars_per_month: 27000}]\n", []),
+    ],
+)
+def test_the_default_budget_is_told_where_none_is_configured(budgets: str, told: list[str]) -> None:
+    """Whoever configures the same amount has seen it."""
+    config = parse(f"interval: 10s\n{budgets}".encode())
+
+    found = findings(diagnose(config, Terms(PRICED), FINE, NOW))
+    assert [line for line in found if "budget" in line] == told
+
+
+def test_a_clock_that_is_not_synchronized_is_told_with_what_depends_on_it() -> None:
+    """A note: money per hour is right all the same."""
+    diagnosis = diagnose(CONFIG, Terms(PRICED), replace(FINE, synchronized=False), NOW)
+
+    assert diagnosis.status == 0
+    assert findings(diagnosis)[0] == (
+        "note: the kernel says that the clock is not synchronized. Where months and days begin, from when a "
+        "dated price holds, and how long the host was down go by it; what an hour costs does not. After a "
+        "reboot totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it."
+    )
+    assert not any("clock" in line for line in findings(diagnose(CONFIG, Terms(PRICED), FINE, NOW)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.config.settings import Config, Server
+from exporter.config.settings import Budget, Config, Server
 from exporter.cost.policy import Terms
 from exporter.readings import NOWHERE, Gpu, GpuReading, Place
 from exporter.reports.diagnosis import Asked, Diagnosis
@@ -22,7 +22,10 @@ NOW = 1_795_564_800 * 10**9
 H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i) for i in range(8))
 L4 = GpuReading(Gpu("GPU-8", "NVIDIA L4"), 8)
 P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
-CONFIG = Config(path=Path("ice.yaml"), servers=(Server("chat", "http://127.0.0.1:8000/metrics", None),))
+BUDGETS = (Budget("fleet", "", Decimal(50_000)),)
+CONFIG = Config(
+    path=Path("ice.yaml"), servers=(Server("chat", "http://127.0.0.1:8000/metrics", None),), budgets=BUDGETS
+)
 WRITE = "    hardware: [{match: {gpu_model: "
 
 
