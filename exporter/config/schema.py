@@ -6,19 +6,17 @@ the problem with its place and path and goes on, so that one run tells everythin
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.currency import in_dollars
 from exporter.config.document import Mapping, Node, Scalar, Sequence
+from exporter.config.likeness import is_meant, nearest
 from exporter.config.problems import BrokenError, Place, Problems, RefusedError, shown
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-LONGEST_KEY: Final = 64
-ALIKE: Final = 0.55
 MOST_ITEMS: Final = 1000
 
 _START: Final = Place(1, 1)
@@ -136,7 +134,7 @@ class Table(Generic[T_co]):
     def _names_are_known(self, block: Block) -> bool:
         names = [key.name for key in self.keys]
         good = not block.node.faults
-        for name, (place, _) in block.node.entries.items():
+        for name, (place, value) in block.node.entries.items():
             if name not in names:
                 good = False
                 best = nearest(name, names)
@@ -146,10 +144,18 @@ class Table(Generic[T_co]):
                 if number := _cut_by_a_comma(block.node, name):
                     hint = f"if {number} is one number, write it with a point: {number.replace(',', '.')}"
                 block.meant.update([best] if best else [])
-                block.walk.problems.note(place, dotted(block.path, shown(name)[1:-1]), f"unknown key; {hint}")
+                path = dotted(block.path, shown(name)[1:-1])
+                block.walk.problems.note(place, path, f"unknown key; {hint}")
+                if best and not number and best not in block.node.entries and is_meant(name, best):
+                    self._looked_into(best, value, path, block.walk)
         for place, fault in block.node.faults:
             block.walk.problems.note(place, block.path, fault)
         return good
+
+    def _looked_into(self, meant: str, value: Node, path: str, walk: Walk) -> None:
+        """Tell what is wrong with the value of a misspelled key, too: one run tells everything."""
+        key = next(key for key in self.keys if key.name == meant)
+        read_into({}, meant, key.shape, value, path, walk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,16 +252,6 @@ def missing(key: Key[object]) -> str:
 def dotted(path: str, name: str) -> str:
     """A path with one more name."""
     return f"{path}.{name}" if path else name
-
-
-def nearest(word: str, names: list[str]) -> str | None:
-    """The name that a word is most like, `None` where it is like none of them."""
-    if len(word) > LONGEST_KEY:
-        return None
-    # Rounded, so that of names that are about equally like it the first in the documentation is told.
-    likeness = {name: round(SequenceMatcher(None, word, name).ratio(), 1) for name in names}
-    best = max(names, key=likeness.__getitem__)
-    return best if likeness[best] > ALIKE else None
 
 
 def exactly_one(*keys: Key[object]) -> Rule:

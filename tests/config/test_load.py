@@ -121,3 +121,41 @@ def test_an_engine_is_one_of_the_catalogue(refused: Refused) -> None:
     (line,) = refused(b"servers: [{name: a, url: 'http://h', gpus: all, engine: vlm}]\n")
     assert line.startswith('ice.yaml:1:57: servers[0].engine: "vlm" is not one of ')
     assert "vllm" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "limits: {model: 0}\n",
+            [
+                "ice.yaml:1:10: limits.model: unknown key; did you mean models?",
+                'ice.yaml:1:17: limits.model: "0" is out of range: models, 1 to 1000',
+            ],
+        ),
+        # Good where it is meant: only the name is wrong.
+        ("limits: {model: 5}\n", ["ice.yaml:1:10: limits.model: unknown key; did you mean models?"]),
+        # Too little alike to be sure: what would be said of its value might be about another key.
+        ("itrvl: 99s\n", ["ice.yaml:1:1: itrvl: unknown key; did you mean interval?"]),
+        # Given beside: its value is told where it stands.
+        (
+            "limits: {models: 0, modells: 0}\n",
+            [
+                'ice.yaml:1:18: limits.models: "0" is out of range: models, 1 to 1000',
+                "ice.yaml:1:21: limits.modells: unknown key; did you mean models?",
+            ],
+        ),
+    ],
+)
+def test_the_value_of_a_misspelled_key_is_looked_at_in_the_same_round(
+    refused: Refused, text: str, told: list[str]
+) -> None:
+    """Whoever corrects the name should not be told of the value after that."""
+    assert refused(text.encode()) == told
+
+
+def test_a_secret_under_a_key_that_is_refused_is_not_repeated(refused: Refused) -> None:
+    """`bearer_token` is no slip of the pen for the file that holds it."""
+    server = "servers: [{name: a, url: 'http://127.0.0.1:1', gpus: all, metrics: {bearer_token: hunter2}}]\n"
+
+    assert not any("hunter2" in line for line in refused(server.encode()))

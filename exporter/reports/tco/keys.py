@@ -4,13 +4,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from exporter.config.document import Sequence
 from exporter.config.hardware import DOLLARS_PER_YEAR
-from exporter.config.problems import BrokenError
 from exporter.config.schema import Block, Key, ListOf, Table, exactly_one
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole
 from exporter.reports.tco.arithmetic import OWN_COMPONENTS
 from exporter.reports.tco.option_keys import OPTIONS
+from exporter.reports.tco.references import bought_tokens_have_a_load, hybrids_have_parts, items_fit
 from exporter.reports.tco.scenario import MEASURED, Item, Load, Per, Period, Scenario
 from exporter.reports.tco.shapes import Currency, Prose
 from exporter.reports.tco.source_keys import AS_OF, CHANGE, CHANGE_SHAPE, SOURCE, source_of
@@ -180,7 +179,7 @@ HOURS_PER_MONTH = Key(
 
 
 def _scenario(block: Block) -> Scenario:
-    scenario = Scenario(
+    return Scenario(
         name=block[NAME],
         about=block.get(ABOUT) or "",
         horizon_years=block[HORIZON],
@@ -189,30 +188,17 @@ def _scenario(block: Block) -> Scenario:
         options=block[OPTIONS],
         items=block.get(ITEMS) or (),
     )
-    _check_items(block, scenario)
-    return scenario
 
 
-def _check_items(block: Block, scenario: Scenario) -> None:
-    """Items name options that there are, and fall into the horizon."""
-    names = {option.name for option in scenario.options}
-    written = block.node.value(ITEMS.name)
-    nodes = written.items if isinstance(written, Sequence) else []
-    good = True
-    for number, (item, node) in enumerate(zip(scenario.items, nodes, strict=True)):
-        unknown = sorted(set(item.options or ()) - names - {MEASURED})
-        if unknown:
-            path, message = "options", f'"{unknown[0]}" is no option of this scenario'
-        elif item.month > scenario.months:
-            path, message = "month", f"{item.month} is after the horizon of {scenario.months} months"
-        else:
-            continue
-        block.walk.problems.note(node.place, f"{ITEMS.name}[{number}].{path}", message)
-        good = False
-    if not good:
-        raise BrokenError
+def scenario_table(*, measured: bool = False) -> Table[Scenario]:
+    """The whole schema; `measured` says that the load will come from elsewhere."""
+    told = () if measured else (bought_tokens_have_a_load(LOAD, OPTIONS),)
+    return Table(
+        (NAME, ABOUT, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
+        _scenario,
+        (hybrids_have_parts(OPTIONS), items_fit(ITEMS, OPTIONS, HORIZON), *told),
+        words="scenario",
+    )
 
 
-SCENARIO = Table(
-    (NAME, ABOUT, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS), _scenario, words="scenario"
-)
+SCENARIO = scenario_table()

@@ -7,7 +7,7 @@ from typing import Final
 from exporter.config.schema import Block, Item, Key, ListOf, Rule, Table, Walk, exactly_one
 from exporter.config.values import DOLLAR_DECIMALS, Name, Number
 from exporter.reports.tco.host_keys import ENERGY, OWNED, RENTED
-from exporter.reports.tco.scenario import MEASURED, Hosted, Hybrid, Option, OwnedHosts, RentedHosts
+from exporter.reports.tco.scenario import MEASURED, Hosted, Hybrid, Option
 from exporter.reports.tco.source_keys import AS_OF, CHANGE, SOURCE, source_of
 
 PER_MILLION: Final = Number("dollars per million tokens", Decimal(100_000), decimals=DOLLAR_DECIMALS)
@@ -130,22 +130,6 @@ def _names_are_told_once(items: list[Item[Option]], walk: Walk) -> bool:
     return good
 
 
-def _hybrids_have_parts(items: list[Item[Option]], walk: Walk) -> bool:
-    good = True
-    by_name = {item.value.name: item.value.terms for item in items}
-    for item in items:
-        terms = item.value.terms
-        if isinstance(terms, Hybrid):
-            for name, kinds, words in (
-                (terms.base, (OwnedHosts, RentedHosts), "an owned or rented"),
-                (terms.rest, (Hosted,), "a hosted"),
-            ):
-                if not isinstance(by_name.get(name), kinds):
-                    item.refuse(HYBRID.name, f'"{name}" must be {words} option of this scenario', walk)
-                    good = False
-    return good
-
-
 MOST_OPTIONS: Final = 8
 
 
@@ -170,7 +154,7 @@ OPTIONS = Key(
             OPTION_RULES,
             words="option",
         ),
-        (_names_are_told_once, _hybrids_have_parts, _are_few),
+        (_names_are_told_once, _are_few),
         least=1,
     ),
     "What is compared.",

@@ -6,8 +6,8 @@ from typing import Final
 
 from exporter.config.load import contents, read
 from exporter.config.problems import ConfigError, Problem
-from exporter.reports.tco.keys import LOAD, SCENARIO
-from exporter.reports.tco.scenario import Hosted, Hybrid, Scenario
+from exporter.reports.tco.keys import scenario_table
+from exporter.reports.tco.scenario import Scenario
 
 _EXAMPLES: Final = files("exporter.reports.tco") / "scenarios"
 _SUFFIX: Final = ".yaml"
@@ -28,12 +28,7 @@ def parsed(data: bytes, file: str, *, measured: bool = False) -> Scenario:
     Raises:
         ConfigError: they say something that cannot be used.
     """
-    found = read(data, file, SCENARIO)
-    buying = [option.name for option in found.options if isinstance(option.terms, Hosted | Hybrid)]
-    if found.load is None and buying and not measured:
-        message = f'is missing: the tokens of "{buying[0]}" are bought by the million; give it, or --measured'
-        raise ConfigError(file, (Problem(None, LOAD.name, message),))
-    return found
+    return read(data, file, scenario_table(measured=measured))
 
 
 def examples() -> tuple[str, ...]:
