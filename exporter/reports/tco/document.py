@@ -11,6 +11,7 @@ from typing import Any, Final
 from exporter.reports.rounding import rounded
 from exporter.reports.tco.answer import Answer
 from exporter.reports.tco.arithmetic import Course, summed, yearly_loads
+from exporter.reports.tco.breakeven import fleet_of
 from exporter.reports.tco.sheet import shares_of
 from exporter.reports.tco.wording import CENT, assumptions
 
@@ -111,8 +112,10 @@ def _option(answer: Answer, found: Course) -> dict[str, Any]:
     years = [sum((month.total for month in year), Fraction(0)) for year in found.years]
     cents = rounded(years, CENT)
     per_million = answer.per_million(found)
+    fleet = fleet_of(answer.scenario.option(found.option))
     return {
         "name": found.option,
+        "throughput_known": None if fleet is None else fleet.tokens_per_second is not None,
         "total_dollars": sum(cents) / CENTS,
         "paid_dollars": _dollars(found.paid),
         "worth_dollars": _dollars(found.worth),

@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.reports.rounding import hundredths, rounded
 from exporter.reports.tco.answer import Answer
-from exporter.reports.tco.breakeven import BreakEven, Race
+from exporter.reports.tco.breakeven import BreakEven, Race, fleet_of
 from exporter.reports.tco.scenario import MONTHS_PER_YEAR
 from exporter.reports.tco.sensitivity import Loads
 from exporter.reports.tco.wording import CENT, assumptions, money, number, percent, whole
@@ -27,7 +27,7 @@ def text(answer: Answer) -> str:
         list(_head(answer)),
         ["Dollars by year", *_table(_years(answer))],
         ["Dollars by component, and its share", *_table(_components(answer))],
-        ["Hosts by year, and how busy they are", *_table(_hosts(answer))],
+        ["Hosts by year, and how busy they are", *_table(_hosts(answer)), *_guessed(answer)],
         ["Break-even by month, of what has been paid so far", *races(answer)],
         ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
         list(_load_sensitivity(answer)),
@@ -117,6 +117,21 @@ def _hosts(answer: Answer) -> Rows:
             cells.append(f"{year[0].hosts:,}{told}" if year[0].hosts else "-")
         columns.append([found.option, *cells])
     return _columns(["", *(f"year {year}" for year in range(1, answer.scenario.horizon_years + 1))], columns)
+
+
+def _guessed(answer: Answer) -> Iterator[str]:
+    """Fleets that do not grow with the load, since nobody said what a host serves."""
+    if answer.scenario.load is None:
+        return
+    for option in answer.scenario.options:
+        fleet = fleet_of(option)
+        if fleet is not None and fleet.tokens_per_second is None:
+            hosts, are = ("1 host", "is") if fleet.hosts == 1 else (f"{fleet.hosts:,} hosts", "are")
+            yield from wrap(
+                f"{option.name}: its throughput is not given, so {hosts} {are} taken to serve any load. "
+                "Give tokens_per_second_per_host and utilization_ratio to have hosts added.",
+                WIDTH,
+            )
 
 
 def races(answer: Answer) -> list[str]:

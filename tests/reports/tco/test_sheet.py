@@ -208,3 +208,44 @@ def test_assumptions_in_words() -> None:
 def test_numbers(value: Fraction, said: str) -> None:
     """Exact to six decimals, and nothing at their end."""
     assert number(value) == said
+
+
+UNKNOWN = (
+    "its throughput is not given, so {} taken to serve any load. Give tokens_per_second_per_host and "
+    "utilization_ratio to have hosts added."
+)
+
+
+def test_a_fleet_whose_throughput_nobody_gave_says_that_it_never_grows(tmp_path: Path) -> None:
+    """Beside the hosts, with what to give; without a load there is nothing that it could grow with."""
+    path = tmp_path / "guess.yaml"
+    options = (
+        "options: [{name: one, rented: {dollars_per_host_hour: 1, gpus_per_host: 1}}, "
+        "{name: two, rented: {dollars_per_host_hour: 1, gpus_per_host: 1, hosts: 2}}, "
+        "{name: sure, rented: {dollars_per_host_hour: 1, gpus_per_host: 1, tokens_per_second_per_host: 9, "
+        "utilization_ratio: 1}}]\n"
+    )
+    path.write_text(f"name: x\nhorizon_years: 1\nload: {{prompt_tokens_per_day: 9000}}\n{options}")
+    found = answer(reading.scenario(path))
+
+    said = " ".join(text(found).split())
+    assert f"one: {UNKNOWN.format('1 host is')}" in said
+    assert f"two: {UNKNOWN.format('2 hosts are')}" in said
+    assert "sure: its throughput" not in said
+    known = {option["name"]: option["throughput_known"] for option in json.loads(as_json(found))["options"]}
+    assert known == {"one": False, "two": False, "sure": True}
+
+    path.write_text(f"name: x\nhorizon_years: 1\n{options}")
+    assert "throughput is not given" not in " ".join(text(answer(reading.scenario(path))).split())
+
+
+def test_what_is_bought_has_no_throughput() -> None:
+    """Null in JSON: it has no hosts."""
+    told = json.loads(as_json(example("four-ways")))["options"]
+
+    assert {option["name"]: option["throughput_known"] for option in told} == {
+        "owned": True,
+        "rented": True,
+        "hosted": None,
+        "hybrid": None,
+    }
