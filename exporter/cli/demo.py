@@ -26,24 +26,18 @@ def demo(listen_address: str) -> int:
         web.prepare()
 
     set_up = stage(SystemClock(), Footprint(), build(), published)
-    told = threading.Event()
-    web = WebServer(
-        listen_address,
-        lambda: set_up.sampler.current() if told.is_set() else None,  # not half a month
-        set_up.clock,
-        None,
-        build(),
-    )
+    web = WebServer(listen_address, set_up.sampler.current, set_up.clock, None, build())
     try:
-        web.start()
+        web.bind()  # a port that is taken is told at once; who asks early waits for the first live tick
     except ListenError as error:
         log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
         return status.FAILED
     logging.disable(logging.WARNING)  # the restart that is replayed is told below, not as news
     replay(set_up)
     logging.disable(logging.NOTSET)
-    told.set()
-    sys.stdout.write(invitation(web.url.rstrip("/"), set_up.sampler.tick()))
+    report = set_up.sampler.tick()
+    web.start()
+    sys.stdout.write(invitation(web.url.rstrip("/"), report))
     sys.stdout.flush()
     set_up.sampler.run(stop)
     web.close()

@@ -63,14 +63,21 @@ class WebServer:
             "/-/reload": (("POST",), self._reloaded),
         }
 
-    def start(self) -> None:
-        """Listen and serve.
+    def bind(self) -> None:
+        """Take the address, and answer nobody yet: who asks waits for `start`.
 
         Raises:
             ListenError: the address cannot be listened on; the message says what to do.
         """
-        self._listening = listen(self._address, self._limits.backlog)
-        self._listener = Listener(self._listening, self._converse, self._clock, self._limits)
+        self._bound()
+
+    def start(self) -> None:
+        """Serve, at the address that was taken or is now.
+
+        Raises:
+            ListenError: the address cannot be listened on; the message says what to do.
+        """
+        self._listener = Listener(self._bound(), self._converse, self._clock, self._limits)
         self._listener.start()
         _LOG.info("listening on %s", self.url)
 
@@ -108,6 +115,13 @@ class WebServer:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+        elif self._listening is not None:
+            self._listening.close()  # bound and never started, or closed already
+
+    def _bound(self) -> socket.socket:
+        if self._listening is None:
+            self._listening = listen(self._address, self._limits.backlog)
+        return self._listening
 
     def _converse(self, connection: socket.socket, peer: object) -> None:
         listener = self._listener

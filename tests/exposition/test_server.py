@@ -295,3 +295,17 @@ def test_closing_frees_the_port(serve: Serve) -> None:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
         again.listen()
+
+
+def test_an_address_can_be_taken_before_anybody_is_answered() -> None:
+    """Nobody else gets it, and closing gives it back although nothing was served."""
+    web = WebServer("127.0.0.1:0", lambda: None, SystemClock(), None, Build("0", "", "3"))
+    web.bind()
+    other = WebServer(f"127.0.0.1:{web.port}", lambda: None, SystemClock(), None, Build("0", "", "3"))
+
+    with pytest.raises(ListenError):
+        other.bind()
+    web.close()
+    other.start()
+    other.close()
+    other.close()
