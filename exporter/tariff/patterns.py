@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-MOST_STEPS: Final = 5_000
+MOST_STEPS: Final = 1_000
 """Pairs of states that are looked at; patterns that take more are told apart by nobody."""
 
 Tokens = tuple[str, ...]

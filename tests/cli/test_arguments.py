@@ -102,6 +102,8 @@ def test_a_right_configuration_is_said_to_be(tmp_path: Path, capsys: pytest.Capt
 
     assert main(["check-config", f"--config.file={file}"]) == 0
     assert "ok" in capsys.readouterr().out
+    assert main(["check-config", f"--config.file={file}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == 0
 
 
 def test_logfmt_keeps_one_record_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cli.arguments import main
+from exporter.cli.check_config import checked
 from exporter.reports.check_config import check_config
 
 NOW = 1_795_564_800 * 10**9
@@ -219,7 +219,7 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
     path = tmp_path / "ice.yaml"
     path.write_text("intervall: 10s\nlimits: {models: 0}\n")
 
-    assert main(["check-config", f"--config.file={path}", "--json"]) == 2
+    assert checked(path, as_json=True) == 2
     told = capsys.readouterr()
     assert told.err == ""
     assert json.loads(told.out) == {
@@ -240,7 +240,7 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
             },
         ],
     }
-    assert main(["check-config", f"--config.file={path}"]) == 2
+    assert checked(path, as_json=False) == 2
     told = capsys.readouterr()
     assert (told.out, told.err.count("\n")) == ("", 2)
 
