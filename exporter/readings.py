@@ -59,7 +59,8 @@ class MigInstance:
     """One compute instance of a card in MIG mode, as NVML tells it; `uuid` is its own (`MIG-...`).
 
     `gpu_slices` and `memory_bytes` are those of its GPU instance, which other compute instances may share;
-    `compute_slices` are its own. `utilization_ratio` is the mean since the previous read, where GPM tells it.
+    `compute_slices` are its own.
+    `utilization_ratio` is the mean since the previous read, where GPM tells it: that of its GPU instance too.
     """
 
     uuid: str
@@ -73,8 +74,11 @@ class MigInstance:
 
 
 class GpuProcess(NamedTuple):
-    """One process that computes on a GPU. `sm_ratio` is its mean SM utilization since the previous read.
+    """One process that computes on a GPU.
 
+    `sm_ratio` is its mean SM utilization since the previous read: 0 where others used some and it did not,
+    `None` where nothing tells, and on a GPU that it has to itself, where it is not asked for.
+    A server of MPS is a process like its clients.
     `instance` is the UUID of the MIG instance that it runs on, empty on a whole GPU.
     """
 
@@ -90,9 +94,11 @@ class GpuReading:
 
     `energy` is the driver's counter since it was loaded.
     `utilization_ratio` is the mean since the previous read, 0 to 1.
-    `up` is false for a GPU that the driver still counts and cannot read: its other fields are `None`.
+    `up` is false for a GPU that the driver still counts and cannot read: what it would measure is `None`.
     `minor` is the number of its device node (`/dev/nvidia0`), by which some clusters name it.
+    `mig_profile` is how a card is cut, in a word: 3g.20gb,2x1g.5gb; "none" for nothing, empty if whole.
     `instances` are those of a card in MIG mode, `None` where that is off; `()` is a card cut into nothing.
+    A card in MIG mode has no `utilization_ratio` of its own.
     `processes` is `None` where NVML does not tell who computes on it, which is not "nobody".
     """
 

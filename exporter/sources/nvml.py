@@ -1,7 +1,13 @@
 """GPUs, as NVML tells them.
 
-A tick costs one call for the count and seven for each GPU that answers everything: UUID, memory, power,
-power limit, energy, and two for the ring of utilization samples (its length, then it).
+A tick costs one call for the count and for each GPU that answers everything:
+- five for UUID, memory, power, power limit and energy;
+- two for its utilization, by GPM or from the ring of samples (its length, then it);
+- one for the list of who computes, two where it is not empty (its length, then it);
+- two for what each process used, only where several share the GPU.
+A card cut into MIG instances has two for the utilization of each GPU instance, by GPM, and none for its own.
+Every 30 s its layout is looked at and each instance asked for its list.
+Every 30 s a GPU on which anything computes is asked for clients of MPS.
 Fan, PCIe throughput and graphics processes are never asked for: they take the driver's lock for milliseconds.
 """
 
@@ -9,13 +15,17 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
 from exporter.readings import Gpu, GpuReading, ReadFailedError, label
+from exporter.sources.nvml_answers import Answers
 from exporter.sources.nvml_fields import Fields
+from exporter.sources.nvml_gpm import Gpm
 from exporter.sources.nvml_inventory import LOST, Inventory, Slot
 from exporter.sources.nvml_library import ENDED, NEEDS_REOPENING, CallFailedError, Library, reason
+from exporter.sources.nvml_mig import Layouts
+from exporter.sources.nvml_processes import Processes
 from exporter.sources.nvml_thread import StuckError, Worker
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
@@ -26,12 +36,19 @@ GRACE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """How long closing waits for a call in flight: ending a process inside the driver has frozen GPUs."""
 
 
+class _Marks(NamedTuple):
+    """The newest samples used of one GPU: of its ring (0: none) and its processes (`None`: none)."""
+
+    ring: int = 0
+    processes: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What one read brought. `newest` is the newest sample used, by UUID."""
+    """What one read brought. `marks` are by UUID."""
 
     gpus: tuple[GpuReading, ...]
-    newest: Mapping[str, int]
+    marks: Mapping[str, _Marks]
     errors: tuple[tuple[str, int], ...]
 
 
@@ -49,10 +66,14 @@ class NvmlSource:
         self._worker = Worker("nvml", clock)
         self._library = Library(clock)
         self._inventory = Inventory(self._library, clock)
-        self._fields = Fields(self._library)
+        self._answers = Answers(self._library)
+        self._layouts = Layouts(self._library, self._answers, clock)
+        self._gpm = Gpm(self._library, self._answers, self._layouts, clock)
+        self._fields = Fields(self._answers, self._gpm)
+        self._processes = Processes(self._library, self._answers, self._layouts, clock)
         self._driver_version = ""
         self._slow: set[str] = set()
-        self._newest: Mapping[str, int] = {}
+        self._marks: Mapping[str, _Marks] = {}
         self._errors: tuple[tuple[str, int], ...] = ()
         self._closed = False
 
@@ -77,15 +98,15 @@ class NvmlSource:
         self._errors = ()
         if self._closed:
             raise ReadFailedError("closed", "NVML was closed")
-        newest = self._newest
+        marks = self._marks
         try:
-            answer = self._worker.ask(lambda: self._read(newest), self._timeout)
+            answer = self._worker.ask(lambda: self._read(marks), self._timeout)
         except StuckError:
             calling = self._library.calling
             waited = f"{seconds(self._timeout):g} s"
             raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
-        self._newest, self._errors = answer.newest, answer.errors
+        self._marks, self._errors = answer.marks, answer.errors
         return answer.gpus
 
     def close(self) -> None:
@@ -98,41 +119,46 @@ class NvmlSource:
                 self._worker.ask(self._library.close, GRACE)
         self._worker.stop()
 
-    def _read(self, newest: Mapping[str, int]) -> _Answer:
+    def _read(self, marks: Mapping[str, _Marks]) -> _Answer:
         """One read, on the thread."""
         self._inventory.errors.clear()
-        self._fields.errors.clear()
+        self._answers.errors.clear()
         if self._library.open():
-            self._inventory.expire()
-            self._fields.expire()
+            for memory in (self._inventory, self._answers, self._layouts, self._gpm, self._processes):
+                memory.expire()
             self._driver_version = ""
         try:
             self._driver_version = self._driver_version or self._version()
+            slots = self._inventory.slots()
+            for per_gpu in (self._layouts, self._gpm, self._processes):
+                per_gpu.retain({slot.uuid for slot in slots})
             read = [
-                self._gpu(slot, slot.gpu, newest) for slot in self._inventory.slots() if slot.gpu is not None
+                self._gpu(slot, slot.gpu, marks.get(slot.uuid, _Marks()))
+                for slot in slots
+                if slot.gpu is not None
             ]
         except CallFailedError as error:
             raise self._library.failure(error) from error
         return _Answer(
             gpus=tuple(reading for reading, _ in read),
-            newest={reading.gpu.uuid: timestamp for reading, timestamp in read},
-            errors=tuple(sorted(Counter(self._inventory.errors + self._fields.errors).items())),
+            marks={reading.gpu.uuid: mark for reading, mark in read},
+            errors=tuple(sorted(Counter(self._inventory.errors + self._answers.errors).items())),
         )
 
-    def _gpu(self, slot: Slot, gpu: Gpu, newest: Mapping[str, int]) -> tuple[GpuReading, int]:
-        mark = newest.get(gpu.uuid, 0)
+    def _gpu(self, slot: Slot, gpu: Gpu, mark: _Marks) -> tuple[GpuReading, _Marks]:
         reading = GpuReading(
             gpu=gpu,
             index=slot.index,
             up=slot.handle is not None,
             pci_bus_id=slot.pci_bus_id,
             driver_version=self._driver_version,
+            minor=slot.minor,
         )
         if not reading.up:
             return reading, mark
         began = self._clock.elapsed()
         try:
-            answer = self._fields.read(reading, slot.handle, mark)
+            answer = self._told(reading, slot.handle, mark)
         except CallFailedError as error:
             if error.code not in LOST:
                 raise
@@ -148,6 +174,15 @@ class NvmlSource:
             self._inventory.lose(slot, "hung")
             return replace(reading, up=False), mark
         return answer
+
+    def _told(self, reading: GpuReading, handle: Any, mark: _Marks) -> tuple[GpuReading, _Marks]:
+        """All that a GPU tells of itself."""
+        layout = self._layouts.read(reading.gpu, handle)
+        reading, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)
+        processes, used = self._processes.read(reading.gpu, handle, layout, mark.processes)
+        instances = self._gpm.instances(reading.gpu, handle, layout)
+        reading = replace(reading, mig_profile=layout.profile, instances=instances, processes=processes)
+        return reading, _Marks(ring, used)
 
     def _version(self) -> str:
         try:

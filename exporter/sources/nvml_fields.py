@@ -3,27 +3,14 @@
 Units and sentinels are those of nvml.h: milliwatts, millijoules, percent; all ones is "not available".
 """
 
-import logging
 from dataclasses import replace
 from typing import Any, Final
 
 from exporter.readings import Gpu, GpuReading, ratio
-from exporter.sources.nvml_inventory import LOST
-from exporter.sources.nvml_library import (
-    ARGUMENT_VERSION_MISMATCH,
-    ENDED,
-    FUNCTION_NOT_FOUND,
-    NO_PERMISSION,
-    NOT_FOUND,
-    NOT_SUPPORTED,
-    CallFailedError,
-    Library,
-    reason,
-)
+from exporter.sources.nvml_answers import LARGEST_INTEGER, Answers
+from exporter.sources.nvml_gpm import Gpm
+from exporter.sources.nvml_library import NOT_FOUND
 from exporter.units import MILLIWATTS_PER_WATT, Millijoules
-
-UNTOLD: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})
-"""Codes that will not change before NVML is opened again; the call is not made again until then."""
 
 UTILIZATION_SAMPLES: Final = 1
 """nvmlSamplingType_t: GPU utilization in percent, a ring of about 16 s."""
@@ -40,32 +27,22 @@ LARGEST_WATTS: Final = 10_000.0
 LARGEST_OF_LIMIT: Final = 10.0
 """Power above this many times its limit is not a reading."""
 
-LARGEST_INTEGER: Final = 2**63 - 1
-"""Sentinels and wrecked counters lie above; what is counted for years does not."""
-
-log = logging.getLogger(__name__)
-
 
 class Fields:
-    """Reads GPUs, and remembers what each of them cannot tell."""
+    """Reads the figures of a card."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
-        self._untold: set[tuple[str, str]] = set()
-        self.errors: list[str] = []
-        """Reasons of the calls that failed for now, since it was last emptied."""
+    def __init__(self, answers: Answers, gpm: Gpm) -> None:
+        self._answers = answers
+        self._gpm = gpm
 
-    def expire(self) -> None:
-        """NVML was opened again: another driver may tell what this one did not."""
-        self._untold.clear()
-
-    def read(self, reading: GpuReading, handle: Any, newest: int) -> tuple[GpuReading, int]:
+    def read(self, reading: GpuReading, handle: Any, newest: int, *, cut: bool) -> tuple[GpuReading, int]:
         """Fill a reading that holds the identity.
 
         Args:
             reading: identity, index and addresses.
             handle: of the GPU.
             newest: timestamp of the newest utilization sample that was used before, 0 for none.
+            cut: into MIG instances; such a card has no utilization of its own.
 
         Returns:
             The reading, and the timestamp of the newest sample used now.
@@ -76,55 +53,40 @@ class Fields:
         gpu = reading.gpu
         used, total = self._memory(gpu, handle)
         limit = self._limit(gpu, handle)
-        utilization, newest = self._utilization(gpu, handle, newest)
+        utilization, newest = (None, newest) if cut else self._utilization(gpu, handle, newest)
         return (
             replace(
                 reading,
                 utilization_ratio=utilization,
                 memory_used_bytes=used,
                 memory_total_bytes=total,
-                power_watts=_power(self._ask(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
+                power_watts=_power(self._answers.ask(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
                 power_limit_watts=limit,
-                energy=_energy(self._ask(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
+                energy=_energy(self._answers.ask(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
             ),
             newest,
         )
 
-    def _ask(self, gpu: Gpu, function: str, *arguments: object, field: str = "") -> Any:
-        """One call's answer, `None` where there is none. `field` names what is asked (the function)."""
-        key = (gpu.uuid, field or function)
-        if key in self._untold:
-            return None
-        try:
-            return self._library.call(function, *arguments)
-        except CallFailedError as error:
-            if error.code in ENDED or error.code in LOST:
-                raise
-            if error.code in UNTOLD:
-                self._untold.add(key)
-                if error.code == NO_PERMISSION:
-                    log.warning("GPU %s: %s; not asked again", gpu.uuid, error)
-            elif (function, error.code) != ("nvmlDeviceGetSamples", NOT_FOUND):  # no sample is newer
-                self.errors.append(reason(error.code))
-            return None
-
     def _memory(self, gpu: Gpu, handle: Any) -> tuple[int | None, int | None]:
         """Bytes used and total. The second version leaves out what the driver reserves: they do not mix."""
-        told = self._ask(gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2")
-        if told is None and (gpu.uuid, "memory_v2") in self._untold:
-            told = self._ask(gpu, "nvmlDeviceGetMemoryInfo", handle)
+        told = self._answers.ask(gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2")
+        if told is None and self._answers.untold(gpu, "memory_v2"):
+            told = self._answers.ask(gpu, "nvmlDeviceGetMemoryInfo", handle)
         if told is None or not 0 < told.total <= LARGEST_INTEGER or told.used > told.total:
             return None, None
         return told.used, told.total
 
     def _limit(self, gpu: Gpu, handle: Any) -> float | None:
-        enforced = _watts(self._ask(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
+        enforced = _watts(self._answers.ask(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
         if enforced is not None:
             return enforced
-        return _watts(self._ask(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
+        return _watts(self._answers.ask(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
 
     def _utilization(self, gpu: Gpu, handle: Any, newest: int) -> tuple[float | None, int]:
-        """The mean of the samples since `newest`, else the rate of the driver's last sampling period."""
+        """The mean by GPM, else of the samples since `newest`, else the driver's last sampling period's."""
+        mean = self._gpm.card(gpu, handle)
+        if mean is not None:
+            return mean, newest
         samples = self._samples(gpu, handle, newest)
         if not samples and newest:  # nothing newer, or the driver's clock went back
             samples = self._samples(gpu, handle, 0)
@@ -135,13 +97,15 @@ class Fields:
         percents = [percent for _, percent in since if ratio(percent / 100) is not None]
         if percents:
             return sum(percents) / len(percents) / 100, newest
-        rates = self._ask(gpu, "nvmlDeviceGetUtilizationRates", handle)
+        rates = self._answers.ask(gpu, "nvmlDeviceGetUtilizationRates", handle)
         return (None if rates is None else ratio(rates.gpu / 100)), newest
 
     def _samples(self, gpu: Gpu, handle: Any, after: int) -> list[tuple[int, float]]:
         """Timestamps (of any epoch: some drivers count from boot) and percentages of the ring."""
-        told = self._ask(gpu, "nvmlDeviceGetSamples", handle, UTILIZATION_SAMPLES, after)
-        if told is None:
+        told = self._answers.ask(
+            gpu, "nvmlDeviceGetSamples", handle, UTILIZATION_SAMPLES, after, nothing=NOT_FOUND
+        )
+        if not told:
             return []
         value_type, samples = told
         if not 0 <= value_type < len(VALUE_MEMBERS):

@@ -11,6 +11,7 @@ from exporter.sources.nvml_library import (
     ENDED,
     GPU_IS_LOST,
     NEEDS_REOPENING,
+    NOT_SUPPORTED,
     REOPEN,
     RETRY,
     CallFailedError,
@@ -21,6 +22,9 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 LARGEST_COUNT: Final = 128
 """More GPUs than any host has; a larger count is not a reading."""
+
+LARGEST_MINOR: Final = 2**20
+"""Device numbers of Linux have 20 bits for it."""
 
 SLOW: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 """Looking for GPUs that takes longer is done ever less often while one stays lost."""
@@ -44,6 +48,7 @@ class Slot:
     pci_bus_id: str = ""
     handle: Any = None
     reason: str = ""
+    minor: int | None = None
 
     @property
     def uuid(self) -> str:
@@ -153,7 +158,8 @@ class Inventory:
             return Slot(index, None, pci_bus_id, reason="garbled")
         before = known.get(uuid)
         model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
-        return Slot(index, Gpu(uuid, model or self._text("nvmlDeviceGetName", handle)), pci_bus_id, handle)
+        gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
+        return Slot(index, gpu, pci_bus_id, handle, minor=self._minor(handle))
 
     def _text(self, function: str, handle: Any) -> str:
         """A text about a GPU; empty where it is not told."""
@@ -166,6 +172,16 @@ class Inventory:
         except UnicodeDecodeError:  # struct members are decoded when they are read
             self.errors.append("garbled")
         return ""
+
+    def _minor(self, handle: Any) -> int | None:
+        """The number of a GPU's device node; where there is none (WSL) that is no failure."""
+        try:
+            told: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
+        except CallFailedError as error:
+            if error.code != NOT_SUPPORTED:
+                self._note(error)
+            return None
+        return told if told < LARGEST_MINOR else None
 
     def _note(self, error: CallFailedError) -> None:
         """Count a failed call that costs one answer; one that ends NVML goes on up."""
@@ -187,4 +203,4 @@ def _recall(slot: Slot, missing: list[Slot]) -> Slot:
         return slot
     best = max(missing, key=lambda candidate: tuple(likeness(candidate)))
     missing.remove(best)
-    return replace(slot, gpu=best.gpu, pci_bus_id=best.pci_bus_id)
+    return replace(slot, gpu=best.gpu, pci_bus_id=best.pci_bus_id, minor=best.minor)

@@ -5,6 +5,7 @@ NVML is kept open: where persistence mode is off, closing it unloads the GPUs an
 """
 
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 import pynvml
@@ -14,9 +15,11 @@ from exporter.readings import MustRestartError, ReadFailedError
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 UNINITIALIZED: Final = 1
+INVALID_ARGUMENT: Final = 2
 NOT_SUPPORTED: Final = 3
 NO_PERMISSION: Final = 4
 NOT_FOUND: Final = 6
+INSUFFICIENT_SIZE: Final = 7
 DRIVER_NOT_LOADED: Final = 9
 LIBRARY_NOT_FOUND: Final = 12
 FUNCTION_NOT_FOUND: Final = 13
@@ -106,6 +109,8 @@ class Library:
         """Set when a GPU says that it will not answer before NVML is opened again."""
         self.calling = ""
         """The call that is running, or ran last."""
+        self.closing: list[Callable[[], None]] = []
+        """Called before NVML is closed: what it gave out must be given back while it is open."""
 
     def call(self, function: str, *arguments: object) -> Any:
         """Call a function of `pynvml`.
@@ -125,6 +130,17 @@ class Library:
             raise CallFailedError(function, FUNCTION_NOT_FOUND) from None
         except UnicodeDecodeError:
             raise CallFailedError(function, GARBLED) from None
+
+    def structure(self, name: str) -> Any:
+        """An empty structure of `pynvml`.
+
+        Raises:
+            CallFailedError: it has none of that name, since it is older.
+        """
+        try:
+            return getattr(pynvml, name)()
+        except AttributeError:
+            raise CallFailedError(name, FUNCTION_NOT_FOUND) from None
 
     def open(self) -> bool:
         """Make sure that NVML is open; true where this call opened it, so that nothing known before holds.
@@ -169,6 +185,8 @@ class Library:
         if not self._is_open:
             return
         self._is_open = False
+        for give_back in self.closing:
+            give_back()
         try:
             self.call("nvmlShutdown")
         except CallFailedError:

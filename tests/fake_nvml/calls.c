@@ -102,13 +102,16 @@ static struct gpu *find(enum addressed how, const void *what, struct mig **mig) 
   return NULL;
 }
 
-static struct rule *match(int what, const char *function, const struct gpu *gpu) {
+static int part_of(const struct gpu *gpu, const struct mig *mig) { return mig ? (int)(mig - gpu->mig) : WHOLE; }
+
+static struct rule *match(int what, const char *function, const struct gpu *gpu, const struct mig *mig) {
   for (int i = 0; i < world->rules; i++) {
     struct rule *rule = &world->rule[i];
     bool any = strcmp(rule->function, "*") == 0;
     if ((int)rule->what != what || (any ? strcmp(function, "nvmlShutdown") == 0 : strcmp(rule->function, function) != 0))
       continue;
     if (rule->gpu >= 0 && gpu != &world->gpu[rule->gpu]) continue;
+    if (rule->part != ANY_PART && rule->part != part_of(gpu, mig)) continue;
     int64_t seen_before = rule->seen++;
     if (seen_before < rule->after) continue;
     if (rule->times >= 0 && seen_before >= rule->after + rule->times) continue;
@@ -117,11 +120,12 @@ static struct rule *match(int what, const char *function, const struct gpu *gpu)
   return NULL;
 }
 
-static void note(const char *function, const struct gpu *gpu) {
-  char line[128];
+static void note(const char *function, const struct gpu *gpu, const struct mig *mig) {
+  char line[128], which[32] = "";
   if (trace < 0) return;
-  int length = gpu ? snprintf(line, sizeof line, "%s %d\n", function, (int)(gpu - world->gpu))
-                   : snprintf(line, sizeof line, "%s\n", function);
+  if (gpu) snprintf(which, sizeof which, " %d", (int)(gpu - world->gpu));
+  if (mig) snprintf(which, sizeof which, " %d/%d", (int)(gpu - world->gpu), part_of(gpu, mig));
+  int length = snprintf(line, sizeof line, "%s%s\n", function, which);
   if (write(trace, line, (size_t)length) != length) fprintf(stderr, "fake_nvml: cannot write the trace\n");
 }
 
@@ -130,14 +134,18 @@ static bool is_init(const char *function) { return strncmp(function, "nvmlInit",
 /* Waits with the lock let go; the world may be another one afterwards. */
 static void let_time_pass(const char *function, enum addressed how, const void *what) {
   struct mig *mig = NULL;
-  struct rule *slow = match(SLOW, function, how ? find(how, what, &mig) : NULL);
+  const struct gpu *gpu = how ? find(how, what, &mig) : NULL;
+  struct rule *slow = match(SLOW, function, gpu, mig);
   if (slow) {
     long milliseconds = slow->value;
     pthread_mutex_unlock(&lock);
     sleep_ms(milliseconds);
     pthread_mutex_lock(&lock);
   }
-  while (match(HANG, function, how ? find(how, what, &mig) : NULL)) {
+  for (;;) {
+    mig = NULL;
+    gpu = how ? find(how, what, &mig) : NULL;
+    if (!match(HANG, function, gpu, mig)) return;
     pthread_mutex_unlock(&lock);
     sleep_ms(2);
     pthread_mutex_lock(&lock);
@@ -158,11 +166,12 @@ struct call call_begin(const char *function, enum addressed how, const void *wha
     call.code = INVALID_ARGUMENT;
     return call;
   }
-  note(function, how ? find(how, what, &call.mig) : NULL);
+  call.gpu = how ? find(how, what, &call.mig) : NULL;
+  note(function, call.gpu, call.mig);
   let_time_pass(function, how, what);
   call.mig = NULL;
   call.gpu = how ? find(how, what, &call.mig) : NULL;
-  const struct rule *rule = match(RETURN, function, call.gpu);
+  const struct rule *rule = match(RETURN, function, call.gpu, call.mig);
   if (rule) call.code = rule->value;
   else if (!initialized && !is_init(function)) call.code = UNINITIALIZED;
   else if (how == BY_HANDLE && ((const struct handle *)what)->generation != generation) call.code = INVALID_ARGUMENT;

@@ -42,7 +42,9 @@ nvmlReturn_t nvmlGpmSampleGet(nvmlDevice_t device, nvmlGpmSample_t sample) {
 
 nvmlReturn_t nvmlGpmMigSampleGet(nvmlDevice_t device, unsigned gi, nvmlGpmSample_t sample) {
   WHOLE_GPU_CALL(device);
-  return take(call.gpu, gi, sample);
+  for (int i = 0; i < MIGS; i++)
+    if (call.gpu->mig[i].present && call.gpu->mig[i].gi == gi) return take(call.gpu, gi, sample);
+  return NOT_FOUND;
 }
 
 nvmlReturn_t nvmlGpmMetricsGet(nvmlGpmMetricsGet_t *get) {

@@ -165,11 +165,12 @@ class Return:
     """Calls of `function` return `code`: from the one after `after` on, `times` of them (forever).
 
     Counting starts anew with each scenario, in C calls: `pynvml` asks twice for a list (once for its length).
+    `gpu` may be a part of one: "0/2" is its MIG device 2, "0/whole" the card itself.
     """
 
     function: str
     code: int
-    gpu: int | None = None
+    gpu: int | str | None = None
     after: int = 0
     times: int | None = None
 
@@ -185,7 +186,7 @@ class Slow:
 
     function: str
     milliseconds: int
-    gpu: int | None = None
+    gpu: int | str | None = None
     after: int = 0
     times: int | None = None
 
@@ -200,7 +201,7 @@ class Hang:
     """Calls of `function` do not return before a scenario without this rule is written."""
 
     function: str
-    gpu: int | None = None
+    gpu: int | str | None = None
 
     def text(self) -> str:
         """Its line."""
@@ -249,5 +250,5 @@ def h100s(
     )
 
 
-def _which(gpu: int | None) -> str:
+def _which(gpu: int | str | None) -> str:
     return "*" if gpu is None else str(gpu)

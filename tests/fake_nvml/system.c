@@ -78,7 +78,9 @@ nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *into, unsigned length)
   char name[192];
   DEVICE_CALL(device);
   if (!call.mig) return text(into, length, call.gpu->name);
-  snprintf(name, sizeof name, "%s MIG %ug.%ugb", call.gpu->name, call.mig->gi_slices,
+  char compute[16] = ""; /* a compute instance that is only a part of its GPU instance */
+  if (call.mig->ci_slices != call.mig->gi_slices) snprintf(compute, sizeof compute, "%uc.", call.mig->ci_slices);
+  snprintf(name, sizeof name, "%s MIG %s%ug.%ugb", call.gpu->name, compute, call.mig->gi_slices,
            (unsigned)(call.mig->memory_total >> 30));
   return text(into, length, name);
 }

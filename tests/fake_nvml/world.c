@@ -61,19 +61,31 @@ static bool kind(const char *word, enum kind *kind) {
   return false;
 }
 
+/* `*`, `N`, `N/I` (MIG device I of it) or `N/whole`. */
+static bool parse_target(struct rule *rule, char *word) {
+  uint64_t value;
+  rule->gpu = -1;
+  rule->part = ANY_PART;
+  if (strcmp(word, "*") == 0) return true;
+  char *part = strchr(word, '/');
+  if (part) *part++ = 0;
+  if (!number(word, &value) || value >= GPUS) return false;
+  rule->gpu = (int)value;
+  if (!part) return true;
+  if (strcmp(part, "whole") == 0) rule->part = WHOLE;
+  else if (number(part, &value) && value < MIGS) rule->part = (int)value;
+  else return false;
+  return true;
+}
+
 static bool parse_rule(struct world *world, struct words *words, int what) {
   if (world->rules == RULES || words->count < (what == HANG ? 3 : 4)) return false;
   struct rule *rule = &world->rule[world->rules++];
-  *rule = (struct rule){.what = what, .gpu = -1, .times = -1};
+  *rule = (struct rule){.what = what, .times = -1};
   snprintf(rule->function, sizeof rule->function, "%s", words->word[1]);
-  words->next = 2;
+  words->next = 3;
   uint64_t value;
-  if (strcmp(words->word[2], "*") == 0) {
-    words->next++;
-  } else {
-    if (!next_number(words, &value) || value >= GPUS) return false;
-    rule->gpu = (int)value;
-  }
+  if (!parse_target(rule, words->word[2])) return false;
   if (what == HANG) return words->next == words->count;
   if (!next_number(words, &value)) return false;
   rule->value = (int)value;

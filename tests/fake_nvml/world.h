@@ -11,6 +11,7 @@
 enum { GPUS = 32, IDENTITIES = 64, MIGS = 16, PROCESSES = 64, SAMPLES = 256, GPM = 32, FIELDS = 16, RULES = 64, EVENTS = 16 };
 enum kind { POWER, UTILIZATION, MEMORY, KINDS }; /* NVML's own numbers */
 enum list { COMPUTE, GRAPHICS, MPS };
+enum { WHOLE = -1, ANY_PART = -2 }; /* beside the numbers of MIG devices: which part of a GPU a rule means */
 
 struct process {
   enum list list;
@@ -78,6 +79,7 @@ struct rule {
   enum { RETURN, SLOW, HANG } what;
   char function[64]; /* "*": every function but nvmlShutdown */
   int gpu;           /* the scenario's number, -1: any, and calls about none */
+  int part;          /* a MIG device's number, WHOLE or ANY_PART */
   int value;         /* a code, or milliseconds */
   int64_t after, times, seen;
 };

@@ -9,8 +9,8 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from exporter.readings import Gpu, GpuReading
-from tests.fake_nvml.scenario import NOT_AVAILABLE, Mig, Return, Sample, h100s
+from exporter.readings import Gpu, GpuProcess, GpuReading
+from tests.fake_nvml.scenario import NOT_AVAILABLE, Mig, Process, Return, Sample, h100s
 from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
 
 
@@ -25,6 +25,7 @@ def test_a_gpu_that_tells_everything(nvml: NvmlHost) -> None:
     gpu = replace(
         gpu, energy_mj=123_456_789, enforced_limit_mw=650_000, samples=samples((100, 20), (200, 60))
     )
+    gpu = replace(gpu, lines=("minor 3",), processes=(Process(4_194_304, NOT_AVAILABLE), Process(71, 50_000)))
     nvml.set(gpu)
     assert nvml.read() == (
         GpuReading(
@@ -39,18 +40,25 @@ def test_a_gpu_that_tells_everything(nvml: NvmlHost) -> None:
             power_watts=512.345,
             power_limit_watts=650.0,
             energy=123_456_789,
+            minor=3,
+            instances=None,
+            processes=(GpuProcess(71, 50_000), GpuProcess(4_194_304, None)),
         ),
     )
     assert nvml.source.name == "nvml"
     assert nvml.source.errors == ()
 
 
-def test_a_tick_costs_seven_calls_for_each_gpu_and_one_for_all(nvml: NvmlHost) -> None:
-    """NVML's calls take a lock that serving needs too: the budget is exact, and NVML is opened once."""
-    nvml.set(*(replace(gpu, samples=samples((100, 60))) for gpu in h100s(8)))
+def test_a_tick_costs_nine_calls_for_each_gpu_and_one_for_all(nvml: NvmlHost) -> None:
+    """NVML's calls take a lock that serving needs too: the budget is exact, and NVML is opened once.
+
+    A GPU with one process, as most inference servers have it.
+    """
+    one = (Process(71, 50_000),)
+    nvml.set(*(replace(gpu, samples=samples((100, 60)), processes=one) for gpu in h100s(8)))
     nvml.read()
     assert nvml.fake.calls().count("nvmlInitWithFlags") == 1
-    nvml.set(*(replace(gpu, samples=samples((200, 60))) for gpu in h100s(8)))
+    nvml.set(*(replace(gpu, samples=samples((200, 60)), processes=one) for gpu in h100s(8)))
     nvml.fake.forget_calls()
     nvml.read()
     each = {
@@ -60,6 +68,7 @@ def test_a_tick_costs_seven_calls_for_each_gpu_and_one_for_all(nvml: NvmlHost) -
         "nvmlDeviceGetEnforcedPowerLimit": 8,
         "nvmlDeviceGetTotalEnergyConsumption": 8,
         "nvmlDeviceGetSamples": 16,
+        "nvmlDeviceGetComputeRunningProcesses_v3": 16,
     }
     assert Counter(call.split()[0] for call in nvml.fake.calls()) == {"nvmlDeviceGetCount_v2": 1, **each}
 
