@@ -2,6 +2,7 @@
 
 The driver fills one sample at each read; two of them give the mean of the time between.
 It is exact where the ring of samples looks six times a second, and the only figure that a MIG instance has.
+A read that nobody waited for takes its sample as well: the next mean is then of the time since that one.
 Every function is called from one thread: calls for several GPUs at once have crashed.
 """
 
@@ -34,7 +35,7 @@ ROUNDING: Final = 0.005
 """So much above 1 is 1."""
 
 FAILURES: Final = 2
-"""So many in a row, and a GPU is not asked again."""
+"""So many of one scope without a mean in between, and its GPU is not asked again."""
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Gpm:
         self._clock = clock
         self._windows: dict[Scope, _Window] = {}
         self._supported: dict[str, bool] = {}
-        self._failures: dict[str, int] = {}
+        self._failures: dict[Scope, int] = {}
+        self._off: set[str] = set()
         self._request: Any = None
         library.closing.append(self._free)
 
@@ -69,13 +71,14 @@ class Gpm:
         """NVML was opened again: what failed may work now."""
         self._supported.clear()
         self._failures.clear()
+        self._off.clear()
 
     def retain(self, uuids: set[str]) -> None:
         """Forget all other cards."""
         for uuid in self._supported.keys() - uuids:
             del self._supported[uuid]
-            self._failures.pop(uuid, None)
-        self._drop({scope for scope in self._windows if scope[0] not in uuids})
+        self._off &= uuids
+        self._forget({scope for scope in self._scopes() if scope[0] not in uuids})
 
     def card(self, gpu: Gpu, handle: Any) -> float | None:
         """The mean utilization of a whole card since the last read, `None` where GPM does not tell it.
@@ -84,7 +87,7 @@ class Gpm:
             CallFailedError: the card does not answer any more, or NVML has ended.
         """
         scope = (gpu.uuid, ())
-        self._drop({other for other in self._windows if other[0] == gpu.uuid} - {scope})
+        self._forget(self._scopes(gpu) - {scope})
         return self._mean(gpu, scope, "nvmlGpmSampleGet", handle)
 
     def instances(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[MigInstance, ...] | None:
@@ -99,7 +102,7 @@ class Gpm:
         for instance in layout.instances:
             members[instance.gpu_instance] = (*members.get(instance.gpu_instance, ()), instance.uuid)
         scopes = {gi: (gpu.uuid, uuids) for gi, uuids in members.items()}
-        self._drop({other for other in self._windows if other[0] == gpu.uuid} - set(scopes.values()))
+        self._forget(self._scopes(gpu) - set(scopes.values()))
         means = {
             gi: self._mean(gpu, scope, "nvmlGpmMigSampleGet", handle, gi) for gi, scope in scopes.items()
         }
@@ -108,7 +111,7 @@ class Gpm:
         )
 
     def _mean(self, gpu: Gpu, scope: Scope, function: str, *whom: object) -> float | None:
-        if self._failures.get(gpu.uuid, 0) >= FAILURES:
+        if gpu.uuid in self._off:
             return None
         try:
             if not self._supports(gpu, whom[0]):
@@ -119,7 +122,8 @@ class Gpm:
                 raise
             self._fail(gpu, scope, error)
             return None
-        self._failures.pop(gpu.uuid, None)
+        if told is not None:
+            self._failures.pop(scope, None)
         return told
 
     def _supports(self, gpu: Gpu, handle: Any) -> bool:
@@ -174,17 +178,27 @@ class Gpm:
     def _fail(self, gpu: Gpu, scope: Scope, error: CallFailedError) -> None:
         """One failure may be a layout that has just changed; what will not change is not asked again."""
         self._answers.errors.append(reason(error.code))
-        self._drop({scope} & self._windows.keys())
+        self._drop({scope})
         if scope[1]:
             self._layouts.look_again(gpu)
-        failures = FAILURES if error.code in UNTOLD else self._failures.get(gpu.uuid, 0) + 1
-        self._failures[gpu.uuid] = failures
-        if failures >= FAILURES:
+        failures = self._failures[scope] = self._failures.get(scope, 0) + 1
+        if failures >= FAILURES or error.code in UNTOLD:
+            self._off.add(gpu.uuid)
             log.warning("GPU %s: %s; utilization by GPM is not asked again", gpu.uuid, error)
-            self._drop({other for other in self._windows if other[0] == gpu.uuid})
+            self._forget(self._scopes(gpu))
+
+    def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
+        """Of what is remembered, about one card or all."""
+        known = self._windows.keys() | self._failures.keys()
+        return {scope for scope in known if gpu is None or scope[0] == gpu.uuid}
+
+    def _forget(self, scopes: set[Scope]) -> None:
+        self._drop(scopes)
+        for scope in scopes:
+            self._failures.pop(scope, None)
 
     def _drop(self, scopes: set[Scope]) -> None:
-        for scope in scopes:
+        for scope in scopes & self._windows.keys():
             window = self._windows.pop(scope)
             self._give_back(window.older)
             self._give_back(window.newer)
@@ -196,4 +210,4 @@ class Gpm:
             log.debug("%s", error)
 
     def _free(self) -> None:
-        self._drop(set(self._windows))
+        self._drop(self._scopes())
