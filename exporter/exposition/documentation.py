@@ -26,7 +26,7 @@ LABELS: Final = {
     "gpu_model": "the GPU's name as the driver tells it",
     "gpu": "the driver's index of the GPU, which may change at reboot",
     "driver_version": "the NVIDIA driver's version",
-    "mig_profile": "the MIG profile, empty for a whole GPU",
+    "mig_profile": "how it is cut, like `3g.20gb,2x1g.5gb`; `none`: into nothing; empty for a whole GPU",
     "pci_bus_id": "the GPU's place on the bus",
     "price_basis": "`configured`, `catalogue` or `estimate`",
     "source": "of a price: where it stands; of the meter: what is read (`nvml`, a server, ...)",

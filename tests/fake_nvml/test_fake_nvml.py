@@ -9,12 +9,10 @@ import pynvml
 import pytest
 
 from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.opening import A, B, C, code_of, opened
 from tests.fake_nvml.scenario import (
     NOT_AVAILABLE,
-    Gpm,
-    Gpu,
     Hang,
-    Mig,
     Process,
     ProcessUtilization,
     Return,
@@ -23,24 +21,6 @@ from tests.fake_nvml.scenario import (
     Slow,
     h100s,
 )
-
-A = Gpu(uuid="GPU-a", pci="00000000:1B:00.0")
-B = Gpu(uuid="GPU-b", pci="00000000:43:00.0")
-C = Gpu(uuid="GPU-c", pci="00000000:52:00.0")
-
-
-def code_of(function: str, *arguments: object) -> int:
-    """The code that a call fails with."""
-    with pytest.raises(pynvml.NVMLError) as raised:
-        getattr(pynvml, function)(*arguments)
-    return int(raised.value.value)
-
-
-def opened(fake: FakeNvml, *gpus: Gpu, rules: tuple[Return | Slow | Hang, ...] = ()) -> list[object]:
-    """Open NVML on a host of these GPUs; their handles."""
-    fake.set(Scenario(gpus, rules))
-    pynvml.nvmlInit()
-    return [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
 
 
 def uuids() -> list[str]:
@@ -234,69 +214,6 @@ def test_process_utilization(fake: FakeNvml) -> None:
     assert pynvml.nvmlDeviceGetProcessUtilization(a, time.time_ns() // 1000 - 1)[0].pid == 13
 
 
-def test_mig_instances(fake: FakeNvml) -> None:
-    """Instances have handles, attributes, memory and processes; whole-GPU figures are not theirs."""
-    gpu = replace(
-        A,
-        mig_mode=True,
-        mig=(Mig(0, "MIG-x", gi=1, memory_used=4), Mig(2, "MIG-y", gi=5, gi_slices=3, ci_slices=2, sm=48)),
-        processes=(Process(21, 3, gi=1, ci=0), Process(22, 8, gi=5, ci=0)),
-    )
-    (a,) = opened(fake, gpu)
-    assert pynvml.nvmlDeviceGetMigMode(a) == [1, 1]
-    x = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(a, 0)
-    y = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(a, 2)
-    assert code_of("nvmlDeviceGetMigDeviceHandleByIndex", a, 1) == pynvml.NVML_ERROR_NOT_FOUND
-    assert pynvml.nvmlDeviceGetUUID(x) == "MIG-x"
-    assert pynvml.nvmlDeviceGetName(x) == "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
-    assert pynvml.nvmlDeviceIsMigDeviceHandle(x).value == 1
-    assert pynvml.nvmlDeviceGetMemoryInfo(x).used == 4
-    attributes = pynvml.nvmlDeviceGetAttributes(y)
-    assert (attributes.gpuInstanceSliceCount, attributes.computeInstanceSliceCount) == (3, 2)
-    assert (attributes.multiprocessorCount, attributes.memorySizeMB) == (48, 10 * 1024)
-    assert (pynvml.nvmlDeviceGetGpuInstanceId(y), pynvml.nvmlDeviceGetComputeInstanceId(y)) == (5, 0)
-    assert [process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses_v3(y)] == [22]
-    assert [p.gpuInstanceId for p in pynvml.nvmlDeviceGetComputeRunningProcesses_v3(a)] == [1, 5]
-    assert code_of("nvmlDeviceGetUtilizationRates", a) == pynvml.NVML_ERROR_NOT_SUPPORTED
-    assert code_of("nvmlDeviceGetSamples", a, 1, 0) == pynvml.NVML_ERROR_NOT_SUPPORTED
-    assert code_of("nvmlDeviceGetPowerUsage", x) == pynvml.NVML_ERROR_NOT_SUPPORTED
-    parent = pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(x)
-    assert pynvml.nvmlDeviceGetPowerUsage(parent) == 70_000
-    assert pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByUUID("MIG-y")) == "MIG-y"
-
-
-def gpm_value(first: object, second: object, metric: int) -> tuple[int, float]:
-    """One metric of the time between two samples: its own code and value."""
-    get = pynvml.c_nvmlGpmMetricsGet_t()
-    get.version = pynvml.NVML_GPM_METRICS_GET_VERSION
-    get.numMetrics = 1
-    get.sample1, get.sample2 = first, second
-    get.metrics[0].metricId = metric
-    told = pynvml.nvmlGpmMetricsGet(get).metrics[0]
-    return told.nvmlReturn, told.value
-
-
-def test_gpm(fake: FakeNvml) -> None:
-    """Two samples of one GPU or instance give its metrics; a metric that is not told has its own code."""
-    gpu = replace(A, mig_mode=True, mig=(Mig(0, "MIG-x", gi=1),), gpm=(Gpm(2, 81.5), Gpm(2, 33.0, gi=1)))
-    a, b = opened(fake, gpu, B)
-    assert pynvml.nvmlGpmQueryDeviceSupport(a).isSupportedDevice == 1
-    assert pynvml.nvmlGpmQueryDeviceSupport(b).isSupportedDevice == 0
-    samples = [pynvml.nvmlGpmSampleAlloc() for _ in range(3)]
-    assert code_of("nvmlGpmSampleGet", b, samples[0]) == pynvml.NVML_ERROR_NOT_SUPPORTED
-    for sample in samples[:2]:
-        pynvml.nvmlGpmSampleGet(a, sample)
-    assert gpm_value(samples[0], samples[1], 2) == (pynvml.NVML_SUCCESS, 81.5)
-    assert gpm_value(samples[0], samples[1], 5)[0] == pynvml.NVML_ERROR_NOT_SUPPORTED
-    pynvml.nvmlGpmMigSampleGet(a, 1, samples[2])
-    with pytest.raises(pynvml.NVMLError):
-        gpm_value(samples[0], samples[2], 2)
-    pynvml.nvmlGpmMigSampleGet(a, 1, samples[0])
-    assert gpm_value(samples[0], samples[2], 2) == (pynvml.NVML_SUCCESS, 33.0)
-    for sample in samples:
-        pynvml.nvmlGpmSampleFree(sample)
-
-
 def test_events(fake: FakeNvml) -> None:
     """An event is told once to the set that listens; then waiting times out."""
     a, _ = opened(fake, replace(A, lines=("event 8 79",)), replace(B, lines=("event 8 13",)))
@@ -373,6 +290,9 @@ def test_a_malformed_scenario_changes_nothing(fake: FakeNvml, capfd: pytest.Capt
         "return nvmlInitWithFlags *",
         "return nvmlInitWithFlags * 9 1 2 3",
         "hang nvmlInitWithFlags",
+        "return nvmlDeviceGetUUID 0/16 9",
+        "return nvmlDeviceGetUUID 0/card 9",
+        "return nvmlDeviceGetUUID 32/0 9",
         "sleep 3",
     ],
 )

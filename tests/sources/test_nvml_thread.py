@@ -14,8 +14,30 @@ from exporter.sources import nvml as nvml_module
 from exporter.sources.nvml_thread import StuckError, Worker
 from exporter.units import nanoseconds
 from tests.fake_nvml.library import SOURCES, FakeNvml
-from tests.fake_nvml.scenario import Hang, Return, Sample, Scenario
+from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
 from tests.sources.nvml_house import SHORT, A, B, NvmlHost, StillClock
+
+
+@pytest.mark.parametrize(
+    ("function", "gpu"),
+    [
+        ("nvmlDeviceGetComputeRunningProcesses_v3", A),
+        ("nvmlDeviceGetMPSComputeRunningProcesses_v3", replace(A, processes=(Process(12),))),
+        ("nvmlDeviceGetProcessUtilization", replace(A, processes=(Process(12), Process(13)))),
+        ("nvmlGpmSampleGet", replace(A, gpm=(Gpm(1, 50.0),))),
+        ("nvmlDeviceGetMigDeviceHandleByIndex", replace(A, mig_mode=True, mig=(Mig(0, "MIG-x", gi=1),))),
+    ],
+)
+def test_any_call_may_hang_and_return(nvml: NvmlHost, function: str, gpu: Gpu) -> None:
+    """The read is given up, the thread is the same, and once the driver lets go all is read again."""
+    nvml.set(gpu)
+    nvml.hang(function, gpu)
+    assert nvml.refusal() == "hung"
+    nvml.set(gpu)
+    nvml.settle()
+    reading = nvml.one()
+    assert (reading.up, len(reading.processes or ())) == (True, len(gpu.processes))
+    assert nvml.threads() == 1
 
 
 def test_a_hung_call_fails_every_read_and_starts_no_thread(nvml: NvmlHost) -> None:
