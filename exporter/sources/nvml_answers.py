@@ -11,6 +11,7 @@ from exporter.sources.nvml_library import (
     FUNCTION_NOT_FOUND,
     NO_PERMISSION,
     NOT_SUPPORTED,
+    SUCCESS,
     CallFailedError,
     Library,
     reason,
@@ -57,6 +58,7 @@ class Answers:
             arguments: of the function.
             field: what is asked, where that is less than all that the function tells.
             nothing: a code that is an answer too: there is nothing to tell, `()`.
+                Success is another: where the length of a list is 0, `pynvml` raises that.
 
         Raises:
             CallFailedError: the GPU does not answer any more, or NVML has ended.
@@ -68,7 +70,7 @@ class Answers:
         except CallFailedError as error:
             if error.code in ENDED or error.code in LOST:
                 raise
-            if error.code == nothing:
+            if nothing is not None and error.code in {nothing, SUCCESS}:
                 return ()
             self.note(gpu, error, field or function)
             return None

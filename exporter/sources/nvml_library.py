@@ -14,6 +14,7 @@ from exporter.clock import Clock
 from exporter.readings import MustRestartError, ReadFailedError
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
+SUCCESS: Final = 0
 UNINITIALIZED: Final = 1
 INVALID_ARGUMENT: Final = 2
 NOT_SUPPORTED: Final = 3

@@ -17,7 +17,15 @@ from exporter.clock import Clock
 from exporter.readings import Gpu, MigInstance, label
 from exporter.sources.nvml_answers import UNTOLD, Answers
 from exporter.sources.nvml_inventory import LOST
-from exporter.sources.nvml_library import ENDED, INVALID_ARGUMENT, NOT_FOUND, CallFailedError, Library, reason
+from exporter.sources.nvml_library import (
+    ENDED,
+    GARBLED,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    CallFailedError,
+    Library,
+    reason,
+)
 from exporter.units import BYTES_PER_GIBIBYTE, BYTES_PER_MEBIBYTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 LOOK: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
@@ -162,6 +170,8 @@ class Layouts:
     def _instance(self, handle: Any, known: Mapping[str, MigInstance]) -> MigInstance:
         """What an instance is; nothing of it changes under one UUID."""
         uuid = label(self._library.call("nvmlDeviceGetUUID", handle))
+        if not uuid:
+            raise CallFailedError("nvmlDeviceGetUUID", GARBLED)
         if uuid in known:
             return known[uuid]
         attributes = self._optional("nvmlDeviceGetAttributes", handle)

@@ -192,6 +192,13 @@ def test_a_first_look_takes_what_is_told(nvml: NvmlHost) -> None:
     assert reopened(nvml) == 0
 
 
+def test_an_instance_without_a_uuid_has_no_identity(nvml: NvmlHost) -> None:
+    """An answer of control characters is none."""
+    nvml.set(cut(LARGE, replace(SMALL, uuid="\x01\x02")))
+    assert uuids(nvml) == ["MIG-large"]
+    assert nvml.source.errors == (("garbled", 1),)
+
+
 def test_a_mode_that_is_not_told_at_first_is_asked_again(nvml: NvmlHost) -> None:
     """Nothing is concluded from a passing failure, and NVML is not opened again for it."""
     nvml.set(cut(SMALL), rules=(Return("nvmlDeviceGetMigMode", 999, times=1),))

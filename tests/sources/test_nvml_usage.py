@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import pynvml
 import pytest
 
 from tests.fake_nvml.scenario import Process, ProcessUtilization, Return, h100s
@@ -94,6 +95,18 @@ def test_a_clock_that_was_set_back_starts_anew(nvml: NvmlHost) -> None:
     hour = 3_600_000_000
     assert use(nvml, (11, 40, NOW + 5_000_000 - hour)) == [None, None]
     assert use(nvml, (11, 30, NOW + 15_000_000 - hour)) == [0.3, 0.0]
+
+
+def test_a_list_without_a_record_is_no_failure(nvml: NvmlHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a driver succeeds in telling the length 0, pynvml raises "Success"."""
+
+    def empty(_handle: object, _since: int) -> list[object]:
+        raise pynvml.NVMLError(0)
+
+    use(nvml)
+    monkeypatch.setattr(pynvml, CALL, empty)
+    assert use(nvml, (11, 40, 100)) == [None, None]
+    assert nvml.source.errors == ()
 
 
 def test_a_failure_does_not_lose_the_mark(nvml: NvmlHost) -> None:
