@@ -124,7 +124,7 @@ class NvmlSource:
         self._inventory.errors.clear()
         self._answers.errors.clear()
         if self._library.open():
-            for memory in (self._inventory, self._answers, self._layouts, self._gpm, self._processes):
+            for memory in (self._inventory, self._answers, self._layouts, self._gpm):
                 memory.expire()
             self._driver_version = ""
         try:

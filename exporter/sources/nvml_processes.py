@@ -65,11 +65,6 @@ class Processes:
         self._kept: dict[str, _Kept] = {}
         self._mps: dict[str, _Mps] = {}
 
-    def expire(self) -> None:
-        """NVML was opened again."""
-        self._kept.clear()
-        self._mps.clear()
-
     def retain(self, uuids: set[str]) -> None:
         """Forget all other GPUs."""
         for known in (self._kept, self._mps):

@@ -7,7 +7,10 @@
 struct gpm_sample {
   char uuid[96];
   unsigned gi;
+  unsigned number; /* of its taking: the first of a pair is the older */
 };
+
+static unsigned taken;
 
 nvmlReturn_t nvmlGpmQueryDeviceSupport(nvmlDevice_t device, nvmlGpmSupport_t *support) {
   DEVICE_CALL(device);
@@ -32,6 +35,7 @@ static nvmlReturn_t take(const struct gpu *gpu, unsigned gi, nvmlGpmSample_t sam
   if (gpu->gpms == 0) return NOT_SUPPORTED;
   memcpy(sample->uuid, gpu->uuid, sizeof sample->uuid);
   sample->gi = gi;
+  sample->number = ++taken;
   return SUCCESS;
 }
 
@@ -51,7 +55,8 @@ nvmlReturn_t nvmlGpmMetricsGet(nvmlGpmMetricsGet_t *get) {
   CALL(NOTHING, NULL);
   if (get->version != 1) return ARGUMENT_VERSION_MISMATCH;
   nvmlGpmSample_t first = get->sample1, second = get->sample2;
-  if (!first || !second || !*first->uuid || strcmp(first->uuid, second->uuid) != 0 || first->gi != second->gi)
+  if (!first || !second || !*first->uuid || strcmp(first->uuid, second->uuid) != 0 || first->gi != second->gi ||
+      first->number >= second->number)
     return INVALID_ARGUMENT;
   for (unsigned i = 0; i < get->numMetrics; i++) {
     nvmlGpmMetric_t *metric = &get->metrics[i];

@@ -97,12 +97,14 @@ def test_gpm(fake: FakeNvml) -> None:
     for sample in samples[:2]:
         pynvml.nvmlGpmSampleGet(a, sample)
     assert gpm_value(samples[0], samples[1], 2) == (pynvml.NVML_SUCCESS, 81.5)
+    with pytest.raises(pynvml.NVMLError):
+        gpm_value(samples[1], samples[0], 2)
     assert gpm_value(samples[0], samples[1], 5)[0] == pynvml.NVML_ERROR_NOT_SUPPORTED
     pynvml.nvmlGpmMigSampleGet(a, 1, samples[2])
     with pytest.raises(pynvml.NVMLError):
         gpm_value(samples[0], samples[2], 2)
     pynvml.nvmlGpmMigSampleGet(a, 1, samples[0])
-    assert gpm_value(samples[0], samples[2], 2) == (pynvml.NVML_SUCCESS, 33.0)
+    assert gpm_value(samples[2], samples[0], 2) == (pynvml.NVML_SUCCESS, 33.0)
     with pytest.raises(pynvml.NVMLError):
         pynvml.nvmlGpmMigSampleGet(a, 2, samples[0])
     for sample in samples:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from tests.fake_nvml.scenario import Gpm, Gpu, Mig, Return, Sample
+from exporter.readings import GpuProcess
+from tests.fake_nvml.scenario import Gpm, Gpu, Mig, Process, Return, Sample
 from tests.sources.nvml_house import A, B, NvmlHost, nvml_host
 
 SMALL = Mig(1, "MIG-small", gi=9)
@@ -143,6 +144,19 @@ def test_what_cannot_be_allocated_switches_it_off(nvml: NvmlHost, caplog: pytest
     assert (calls["nvmlGpmSampleAlloc"], calls["nvmlGpmSampleFree"]) == (3, 1)
 
 
+def test_nvml_that_is_opened_again_may_have_it(nvml: NvmlHost) -> None:
+    """Another driver was loaded, or profiling was allowed: neither the lack nor the failure is for good."""
+    for before in (replace(A, utilization=35), gpm(62.5)):
+        nvml.set(before, rules=(Return("nvmlGpmSampleGet", 4),))
+        nvml.clock.advance(600)
+        assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
+        nvml.set(gpm(62.5), rules=(Return("nvmlDeviceGetPowerUsage", 16, times=1),))
+        nvml.clock.advance(600)
+        nvml.read()
+        nvml.clock.advance(600)
+        assert [nvml.one().utilization_ratio for _ in range(2)] == [0.35, 0.625]
+
+
 def test_a_failure_now_and_then_leaves_the_ring_for_a_tick(
     nvml: NvmlHost, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,25 +276,27 @@ def test_an_instance_that_is_gone_does_not_switch_it_off(nvml: NvmlHost) -> None
     """Its sample fails, the layout is looked at, and what is there now is told."""
     nvml.set(cut(SMALL, told={9: 30.0}))
     nvml.read()
-    nvml.set(cut(LARGE, told={2: 80.0}))
+    nvml.set(replace(cut(LARGE, told={2: 80.0}), processes=(Process(12, 5, gi=2, ci=0),)))
     assert of_instances(nvml) == {"MIG-small": None}
     assert nvml.source.errors == (("other", 1),)
-    for _ in range(3):
-        nvml.read()
+    reading = nvml.one()
+    assert [one.uuid for one in reading.instances or ()] == ["MIG-large"]
+    assert reading.processes == (GpuProcess(12, 5, None, "MIG-large"),)
+    nvml.read()  # NVML was opened again for the new layout
     assert of_instances(nvml) == {"MIG-large": 0.8}
     assert held(nvml) == 2
 
 
 def test_a_card_that_is_cut_and_whole_again_leaks_nothing(nvml: NvmlHost) -> None:
-    """Samples of a scope that is no more are given back."""
+    """Samples of what is no more are given back, though NVML is opened again for the first change only."""
     for _ in range(5):
         nvml.set(gpm(62.5))
-        nvml.clock.advance(600)
+        nvml.clock.advance(30)
         nvml.read()
         assert nvml.one().instances is None
         assert held(nvml) == 2
         nvml.set(cut(LARGE, SMALL, told={2: 80.0, 9: 30.0}))
-        nvml.clock.advance(600)
+        nvml.clock.advance(30)
         nvml.read()
         assert len(of_instances(nvml)) == 2
         assert held(nvml) == 4

@@ -189,6 +189,8 @@ def test_a_first_look_takes_what_is_told(nvml: NvmlHost) -> None:
         assert uuids(nvml) == ["MIG-large"]
         assert nvml.source.errors == (("unknown", 1),)
     assert uuids(nvml) == ["MIG-large", "MIG-small"]
+    nvml.clock.advance(600)
+    nvml.read()
     assert reopened(nvml) == 0
 
 
@@ -342,6 +344,7 @@ def test_handles_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:
     a, _ = nvml.read()
     assert reopened(nvml) == 1
     assert ([one.uuid for one in a.instances or ()], a.processes) == (["MIG-small"], None)
+    assert nvml.source.errors == (("unknown", 1),)  # of the layout: the void handle is not even tried
     nvml.set(cut(SMALL), B)
     a, _ = nvml.read()
     assert a.processes == ()

@@ -97,6 +97,25 @@ def test_a_clock_that_was_set_back_starts_anew(nvml: NvmlHost) -> None:
     assert use(nvml, (11, 30, NOW + 15_000_000 - hour)) == [0.3, 0.0]
 
 
+def test_records_that_were_used_are_not_used_again(nvml: NvmlHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a driver makes of the timestamp that it is handed."""
+    records = [
+        pynvml.c_nvmlProcessUtilizationSample_t(11, at, percent) for at, percent in ((100, 90), (200, 30))
+    ]
+    use(nvml, (11, 90, 100))
+    monkeypatch.setattr(pynvml, CALL, lambda _handle, _since: records)
+    assert use(nvml) == [0.3, 0.0]
+    assert use(nvml) == [None, None]
+
+
+def test_a_list_that_fails_does_not_lose_the_mark(nvml: NvmlHost) -> None:
+    """The next mean is of both ticks."""
+    use(nvml, (11, 40, 100))
+    nvml.set(A, rules=(Return("nvmlDeviceGetComputeRunningProcesses_v3", 999),))
+    assert nvml.one().processes is None
+    assert use(nvml, (11, 40, 100), (11, 30, 200)) == [0.3, 0.0]
+
+
 def test_a_list_without_a_record_is_no_failure(nvml: NvmlHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a driver succeeds in telling the length 0, pynvml raises "Success"."""
 
