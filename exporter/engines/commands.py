@@ -1,0 +1,232 @@
+"""How inference servers are started: names, not code. One row per way of starting an API server.
+
+Defaults are the program's own: a port or a host that an image sets through the environment cannot be seen
+from outside, and is then found by what listens.
+Sources: each project's argument parser or CLI page; rows marked "memory" were not read again.
+"""
+
+from typing import Final
+
+from exporter.engines.command import Command, Factor
+
+LOOPBACK: Final = "127.0.0.1"
+
+_VLLM_WORLD: Final = (
+    Factor(("--tensor-parallel-size", "-tp")),
+    Factor(("--pipeline-parallel-size", "-pp")),
+    Factor(("--prefill-context-parallel-size", "-pcp")),
+    Factor(
+        ("--data-parallel-size", "-dp"),
+        # External load balancing: one server, and one page, per rank.
+        unless=("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"),
+        # Hybrid: one page per host.
+        narrow=("--data-parallel-hybrid-lb", "-dph", "--data-parallel-start-rank", "-dpr"),
+        narrowed=("--data-parallel-size-local", "-dpl"),
+    ),
+)
+_SSL: Final = ("--ssl-keyfile", "--ssl-certfile")
+_NAMED: Final = ("--served-model-name", "--model")
+_ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
+"""vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command(
+        engine="vllm",
+        programs=("vllm serve",),
+        modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
+        titles=(r"[\w.-]+::APIServer",),
+        workers=(_ENGINE_CORE,),
+        port=8000,
+        unix=("--uds",),
+        tls=_SSL,
+        metrics_off=("--disable-log-stats",),
+        models=_NAMED,
+        positional=True,
+        world=_VLLM_WORLD,
+        nodes=("--nnodes", "-n"),
+        ranks=("--node-rank", "-r"),
+        followers=("--headless",),
+    ),
+    Command(
+        engine="sglang",
+        programs=("sglang serve",),
+        modules=("sglang.launch_server",),
+        workers=(r"sglang::",),
+        port=30000,
+        host=LOOPBACK,
+        tls=_SSL,
+        metrics="off",
+        metrics_on=("--enable-metrics",),
+        metrics_ports=("--smg-http-sidecar-port", "--grpc-http-sidecar-port"),
+        metrics_next=("--smg-grpc-mode", "--grpc-mode"),
+        models=("--served-model-name", "--model-path", "--model"),
+        world=(
+            Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
+            Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
+            # With attention in data parallel the ranks of tensor parallel are divided among it.
+            Factor(("--dp-size", "--data-parallel-size", "--dp"), unless=("--enable-dp-attention",)),
+        ),
+    ),
+    Command(
+        engine="tgi",  # its image sets the port through the environment; the router's command line has it
+        programs=("text-generation-launcher", "text-generation-router"),
+        workers=(r"text-generation-server",),
+        port=3000,
+        ports=("--port", "-p"),
+        hosts=("--hostname",),
+        models=("--model-id", "--tokenizer-name"),
+        world=(Factor(("--num-shard",), needed=True),),  # else every visible GPU
+    ),
+    Command(
+        engine="trtllm",
+        programs=("trtllm-serve serve", "trtllm-serve"),
+        modules=("tensorrt_llm.commands.serve serve", "tensorrt_llm.commands.serve"),
+        workers=(r"mpi4py\.futures\.server",),
+        foreign=("disaggregated", "disaggregated_mpi_worker", "mm_embedding_serve"),
+        port=8000,
+        host="localhost",
+        metrics="configured",  # return_perf_metrics in its YAML; /metrics drains a queue and is never read
+        metrics_path="/prometheus/metrics",
+        models=("--served-model-name",),
+        positional=True,
+        world=(Factor(("--tp-size", "--tp")), Factor(("--pp-size", "--pp")), Factor(("--cp-size",))),
+    ),
+    Command(
+        engine="triton",
+        programs=("tritonserver",),
+        workers=(r"triton_python_backend_stub",),
+        port=8000,
+        ports=("--http-port",),
+        hosts=("--http-address",),
+        metrics_off=("--allow-metrics=false", "--allow-metrics=0"),
+        metrics_port=8002,
+        metrics_ports=("--metrics-port",),
+    ),
+    Command(
+        engine="llamacpp",
+        programs=("llama-server",),
+        port=8080,
+        host=LOOPBACK,
+        tls=("--ssl-key-file",),
+        metrics="off",
+        metrics_on=("--metrics",),
+        models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
+        files=("--model", "-m"),
+    ),
+    Command(
+        engine="ollama",
+        programs=("ollama serve",),
+        workers=(r"ollama runner", r"ollama_llama_server"),
+        port=11434,
+        host=LOOPBACK,
+        metrics="never",
+    ),
+    Command(
+        engine="lmdeploy",
+        programs=("lmdeploy serve api_server",),
+        modules=("lmdeploy serve api_server", "lmdeploy.serve.openai.api_server"),
+        port=23333,
+        ports=("--server-port",),
+        hosts=("--server-name",),
+        tls=("--ssl",),
+        metrics_off=("--disable-metrics",),
+        models=("--model-name",),
+        positional=True,
+        world=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
+    ),
+    Command(
+        engine="aphrodite",
+        programs=("aphrodite run", "aphrodite serve"),
+        modules=("aphrodite.endpoints.openai.api_server", "aphrodite.endpoints.cli run"),
+        workers=(_ENGINE_CORE,),
+        port=2242,
+        tls=_SSL,
+        metrics_off=("--disable-log-stats",),
+        models=_NAMED,
+        positional=True,
+        world=_VLLM_WORLD,
+    ),
+    Command(
+        engine="mlc",
+        programs=("mlc_llm serve",),
+        modules=("mlc_llm serve", "mlc_llm.cli.serve"),
+        port=8000,
+        host=LOOPBACK,
+        models=("--model",),
+        positional=True,
+    ),
+    Command(
+        engine="localai",
+        programs=("local-ai",),
+        foreign=("models", "backends", "federated", "worker", "tts", "transcript"),
+        port=8080,
+        ports=(),
+        hosts=(),
+        addresses=("--address",),
+        metrics_off=("--disable-metrics-endpoint",),
+    ),
+    Command(
+        engine="tei",
+        programs=("text-embeddings-router",),
+        port=3000,
+        ports=("--port", "-p"),
+        hosts=("--hostname",),
+        models=("--served-model-name", "--model-id"),
+    ),
+    Command(
+        engine="infinity",
+        programs=("infinity_emb",),
+        modules=("infinity_emb",),
+        port=7997,
+        models=("--served-model-name", "--model-id", "--model-name-or-path"),
+    ),
+    Command(engine="dynamo", modules=("dynamo.frontend",), port=8000, ports=("--http-port",)),
+    Command(  # a worker; its system port comes from the environment (DYN_SYSTEM_PORT)
+        engine="dynamo",
+        modules=("dynamo.vllm", "dynamo.sglang", "dynamo.trtllm"),
+        ports=(),
+        hosts=(),
+        metrics="configured",
+        models=("--served-model-name", "--model", "--model-path"),
+        world=(
+            Factor(("--tensor-parallel-size", "-tp", "--tp-size", "--tp")),
+            Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
+            Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
+        ),
+    ),
+    Command(  # memory: its images start these modules, and older ones a script of their own
+        engine="nim",
+        programs=("/opt/nim/start_server.sh",),
+        modules=("vllm_nvext.entrypoints.openai.api_server", "nim_llm_sdk.entrypoints.openai.api_server"),
+        port=8000,
+        metrics_path="/v1/metrics",
+        models=_NAMED,
+    ),
+    Command(
+        engine="kserve",
+        modules=("huggingfaceserver",),
+        port=8080,
+        ports=("--http-port",),
+        hosts=(),
+        models=("--model-name", "--model-id"),
+        world=(Factor(("--tensor-parallel-size", "-tp")), Factor(("--pipeline-parallel-size", "-pp"))),
+    ),
+    Command(  # replicas and engines are children of the raylet, beside this proxy
+        engine="ray",
+        titles=(r"ray::ProxyActor", r"ray::HTTPProxyActor"),
+        workers=(r"ray::ServeReplica", r"ray::RayWorker", _ENGINE_CORE),
+        port=8000,
+        host=LOOPBACK,
+        metrics="configured",
+        metrics_apart=True,  # one page per node, of the node's agent
+    ),
+    Command(
+        engine="ray",
+        modules=("ray.dashboard.agent",),
+        part=True,
+        ports=(),
+        hosts=(),
+        metrics_ports=("--metrics-export-port",),
+    ),
+)
+"""The first row that fits wins."""

@@ -1,0 +1,272 @@
+"""What a command line says of an inference server. Pure: an argument vector in, a `Launch` out.
+
+Command lines are written by whoever may start a process, so everything is bounded, and nothing of them is
+kept but what is named here: never a whole line, which may hold keys.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.engines.command import Command, Factor
+from exporter.engines.commands import COMMANDS
+from exporter.readings import label
+
+WORDS_MAX: Final = 512
+"""Words of a command line that are looked at; a long one has about a hundred."""
+
+LARGEST_PORT: Final = 65_535
+LARGEST_WORLD: Final = 65_536
+
+NAME_CHARACTERS: Final = 64
+"""Longest name of a program."""
+
+_INTERPRETER: Final = re.compile(r"(?:python|pypy)[0-9.]*t?")
+_SHELL: Final = re.compile(r"-?(?:ba|da|k|z|a)?sh")
+_TAKES_A_WORD: Final = ("-W", "-X", "--check-hash-based-pycs")
+"""Python's own flags with a word of their own (`python --help`)."""
+
+_MODULE: Final = re.compile(r"-[A-Za-z]*m")
+_FLAG: Final = re.compile(r"--?[A-Za-z].*", re.DOTALL)
+_NUMBER: Final = re.compile(r"[0-9]{1,6}")
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9._:+@-]+")
+_CACHED_MODEL: Final = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
+_WILDCARDS: Final = frozenset({"", "0.0.0.0", "::", "[::]", "*"})  # noqa: S104 - read, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How an API server was started, as far as its command line tells.
+
+    `port` is where its API listens, `None` where that cannot be known or it is a Unix socket; it is the
+    engine's default unless `port_told`. `host` is what it binds, empty for all interfaces.
+    `metrics_port` and `metrics_path` are where its metrics are; `metrics` is false where they are switched
+    off, `None` where a file or the environment decides; `metrics_switch` is what would switch them on.
+    `world` is how many GPUs the server's page tells of, `None` where that is not said.
+    `serves` is false for a follower, whose API is on another host. `part` tells of a server, and is none.
+    """
+
+    engine: str
+    port: int | None = None
+    port_told: bool = False
+    host: str = ""
+    scheme: str = "http"
+    metrics_port: int | None = None
+    metrics_path: str = "/metrics"
+    metrics: bool | None = True
+    metrics_switch: str = ""
+    model: str = ""
+    world: int | None = None
+    nodes: int = 1
+    node_rank: int = 0
+    serves: bool = True
+    part: bool = False
+
+
+class _Options:
+    """Flags with what follows them, and free words. A repeated flag's last value counts, as in argparse.
+
+    A word after an unknown flag may be its value, so it is not free; `valued` are flags of one value.
+    """
+
+    def __init__(self, words: Iterable[str], valued: frozenset[str]) -> None:
+        self._values: dict[str, list[str]] = {}
+        self.words: list[str] = []
+        owner = ""
+        for word in words:
+            if _FLAG.fullmatch(word):
+                name, equals, value = word.partition("=")
+                name = _dashed(name)
+                self._values[name] = [value] if equals else []
+                owner = "" if equals else name
+            elif not owner:
+                self.words.append(word)
+            else:
+                self._values[owner].append(word)
+                owner = "" if owner in valued else owner
+
+    def has(self, flags: Iterable[str]) -> bool:
+        """Whether one of the flags is given, for `--name=value` with that value."""
+        for flag in flags:
+            name, equals, value = flag.partition("=")
+            if name in self._values and (not equals or self._values[name][:1] == [value]):
+                return True
+        return False
+
+    def value(self, flags: Iterable[str]) -> str:
+        """The value of the first of the flags that has one, else the empty text."""
+        return next((self._values[flag][0] for flag in flags if self._values.get(flag)), "")
+
+    def number(self, flags: Iterable[str], otherwise: int | None = None) -> int | None:
+        """The number that the first of the flags has."""
+        value = self.value(flags)
+        return int(value) if _NUMBER.fullmatch(value) else otherwise
+
+
+def launch(argv: Sequence[str]) -> Launch | None:
+    """The API server, or part of one, that a process is; `None` for any other process."""
+    for command, rest in _matches(argv):
+        return _launch(command, rest)
+    return None
+
+
+def works_for(argv: Sequence[str]) -> frozenset[str]:
+    """The engines for whose servers a process of this command line computes; empty where it does not say."""
+    title, spoken = _title(argv), " ".join([_program(argv)[0], *_program(argv)[2][:1]])
+    return frozenset(
+        command.engine
+        for command in COMMANDS
+        for pattern in command.workers
+        if re.match(pattern, title) or re.match(pattern, spoken)
+    )
+
+
+def program(argv: Sequence[str], otherwise: str = "") -> str:
+    """What a process is called: its program, of an interpreter the script or module; never an argument.
+
+    `otherwise` is the kernel's name of it (`comm`), for a process without a command line.
+    """
+    title = _title(argv)
+    name = _program(argv)[0] or otherwise
+    if " " in title or "::" in title:  # a title: nginx: worker process, ray::RayTrainWorker.train
+        name = _basename(title.split(" ", 1)[0])
+    return _UNFIT.sub("_", name.split(" ", 1)[0])[:NAME_CHARACTERS].strip("_") or "unknown"
+
+
+def _matches(argv: Sequence[str]) -> Iterator[tuple[Command, list[str] | None]]:
+    """The rows that fit, each with the words after the program's; a title has none, and hides what it had."""
+    title = _title(argv)
+    name, path, rest, module = _program(argv)
+    for command in COMMANDS:
+        if any(re.match(pattern, title) for pattern in command.titles):
+            yield command, None
+            continue
+        for spelled in command.modules if module else command.programs:
+            first, *words = spelled.split(" ")
+            fits = path.endswith(first) if first.startswith("/") else name == first
+            if fits and rest[: len(words)] == words and not {*rest[len(words) :][:1]} & {*command.foreign}:
+                yield command, rest[len(words) :]
+                break
+        else:
+            if not module and any(_is_module_file(path, spelled) for spelled in command.modules):
+                yield command, rest
+
+
+def _is_module_file(path: str, spelled: str) -> bool:
+    """Whether a script is a module started by its file."""
+    place = "/" + spelled.split(" ", 1)[0].replace(".", "/")
+    return (
+        " " not in spelled and place.count("/") > 1 and path.endswith((f"{place}.py", f"{place}/__main__.py"))
+    )
+
+
+def _title(argv: Sequence[str]) -> str:
+    return argv[0] if argv else ""
+
+
+def _program(argv: Sequence[str]) -> tuple[str, str, list[str], bool]:
+    """Name, path, the words after it, and whether it is a module: of the script, where one is interpreted."""
+    words = [word for word in argv[:WORDS_MAX] if word]
+    if not words:
+        return "", "", [], False
+    path, rest = words[0], words[1:]
+    name = _basename(path)
+    if _SHELL.fullmatch(name) and rest and not rest[0].startswith("-"):
+        return _basename(rest[0]), rest[0], rest[1:], False
+    if not _INTERPRETER.fullmatch(name):
+        return name, path, rest, False
+    while rest:
+        word, rest = rest[0], rest[1:]
+        if _MODULE.fullmatch(word) and rest:
+            return rest[0], rest[0], rest[1:], True
+        if word in ("-c", "-"):
+            break
+        if word in _TAKES_A_WORD:
+            rest = rest[1:]
+        elif not word.startswith("-"):
+            return _basename(word), word, rest, False
+    return name, path, [], False
+
+
+def _launch(command: Command, rest: list[str] | None) -> Launch:
+    valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
+    valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
+    valued |= {flag for factor in command.world for flag in (*factor.flags, *factor.narrowed)}
+    options = _Options(rest or (), frozenset(valued))
+    told, host = options.number(command.ports), options.value(command.hosts) or command.host
+    if address := options.value(command.addresses):
+        host, _, digits = address.rpartition(":")
+        told = int(digits) if _NUMBER.fullmatch(digits) else None
+    port = _port(told if told is not None else command.port)
+    if options.has(command.unix) or host.endswith(".sock"):
+        port = None
+    metrics_port = options.number(command.metrics_ports, command.metrics_port)
+    if metrics_port is None and port is not None and not command.metrics_apart:
+        metrics_port = port + 1 if options.has(command.metrics_next) else port
+    rank = options.number(command.ranks, 0) or 0
+    return Launch(
+        engine=command.engine,
+        port=port,
+        port_told=told is not None and port is not None,
+        host="" if host in _WILDCARDS else label(host),
+        scheme="https" if options.has(command.tls) else "http",
+        metrics_port=_port(metrics_port),
+        metrics_path=command.metrics_path,
+        metrics=_metrics(command, options),
+        metrics_switch=next(iter(command.metrics_on), ""),
+        model=_model(command, options),
+        world=None if rest is None else _world(command.world, options),
+        nodes=max(1, options.number(command.nodes, 1) or 1),
+        node_rank=rank,
+        serves=rank == 0 and not command.part and not options.has(command.followers),
+        part=command.part,
+    )
+
+
+def _metrics(command: Command, options: _Options) -> bool | None:
+    if command.metrics == "never" or options.has(command.metrics_off):
+        return False
+    if command.metrics == "configured":
+        return None
+    return command.metrics == "on" or options.has(command.metrics_on)
+
+
+def _model(command: Command, options: _Options) -> str:
+    """The model's name: as it is served, else as it was given, a path by its last part."""
+    for flag in command.models:
+        if name := options.value((flag,)):
+            return label(_basename(name) if flag in command.files else _named(name))
+    return label(_named(options.words[0])) if command.positional and options.words else ""
+
+
+def _named(model: str) -> str:
+    if cached := _CACHED_MODEL.search(model + "/"):
+        return f"{cached[1]}/{cached[2]}"
+    return _basename(model) if model.startswith(("/", ".", "~")) else model
+
+
+def _world(factors: Iterable[Factor], options: _Options) -> int | None:
+    world = 0
+    for factor in factors:
+        if options.has(factor.unless):
+            size: int | None = 1
+        else:
+            flags = factor.narrowed if options.has(factor.narrow) else factor.flags
+            size = options.number(flags, None if options.has(flags) or factor.needed else 1)
+        if not size or (factor.alone and size > 1):
+            return None
+        world = (world or 1) * size
+    return world if 0 < world <= LARGEST_WORLD else None
+
+
+def _port(port: int | None) -> int | None:
+    return port if port is not None and 0 < port <= LARGEST_PORT else None
+
+
+def _dashed(flag: str) -> str:
+    return flag.replace("_", "-") if flag.startswith("--") else flag
+
+
+def _basename(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
