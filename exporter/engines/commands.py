@@ -222,6 +222,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         engine="ray",
+        programs=("raylet",),
         modules=("ray.dashboard.agent",),
         part=True,
         ports=(),

@@ -1,0 +1,130 @@
+"""What a process's `cgroup` says: its container, pod or unit. Pure; never raises, whatever the bytes.
+
+Version 2 has one line, version 1 and hybrids have one per hierarchy. A reader in a cgroup namespace of its
+own sees paths from its own place (`/../../kubepods/...`), in which the same names stand.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+CGROUP_BYTES: Final = 16_384
+"""Read of one file; a dozen hierarchies with long names take 4 kB."""
+
+PATH_CHARACTERS: Final = 1024
+"""Kept of one path; a pod's has 200."""
+
+_CONTAINER: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+_POD: Final = re.compile(
+    r"(?:^|[/-])pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[/.:]|$)"
+)
+"""A static pod's uid is 32 digits: the annotation kubernetes.io/config.hash."""
+
+_RUNTIMES: Final = (
+    ("cri-containerd", "containerd"),
+    ("crio", "cri-o"),
+    ("libpod", "podman"),
+    ("docker", "docker"),
+)
+_JOB: Final = re.compile(r"job_[0-9]+")
+"""Slurm's: /system.slice/slurmstepd.scope/job_7/step_0, /slurm/uid_1000/job_7/step_0."""
+
+_LOGINS: Final = (
+    "gdm",
+    "getty",
+    "init",
+    "lightdm",
+    "screen",
+    "sddm",
+    "serial-getty",
+    "ssh",
+    "sshd",
+    "tmux",
+    "user",
+)
+_STARTERS: Final = ("atd", "cron", "crond", "jupyter", "jupyterhub", "slurmd", "supervisor", "supervisord")
+_RUNTIME_SERVICES: Final = (
+    "containerd",
+    "crio",
+    "docker",
+    "k3s",
+    "kubelet",
+    "podman",
+    "rke2-agent",
+    "rke2-server",
+)
+_SHARED_SERVICES: Final = frozenset((*_LOGINS, *_STARTERS, *_RUNTIME_SERVICES))
+"""Services below which people start what they like; what runs there belongs together by ancestry only."""
+
+
+class Cgroup(NamedTuple):
+    """Where a process belongs. `anchor` is the path down to what `container` or `unit` names.
+
+    `shared` is true where unrelated processes may be in it: login sessions, services that start what they are
+    asked to, and where no unit is told.
+    """
+
+    anchor: str
+    container: str = ""
+    runtime: str = ""
+    pod: str = ""
+    unit: str = ""
+    shared: bool = True
+
+
+NOWHERE: Final = Cgroup("/")
+"""Of a process of which nothing is told."""
+
+
+def cgroup(content: bytes) -> Cgroup:
+    """Read a `cgroup` file. A container is the deepest that any hierarchy names."""
+    paths = _paths(content)
+    for path in paths:
+        found = [*_CONTAINER.finditer(path)]
+        if found:
+            return _container(path, found[-1])
+    return _unit(next((path for path in paths if path != "/"), "/"))
+
+
+def _paths(content: bytes) -> list[str]:
+    """The paths, that of version 2 first, then systemd's own hierarchy, which are kept best."""
+    ranked = []
+    for line in content[:CGROUP_BYTES].decode(errors="replace").split("\n"):
+        fields = line.split(":", 2)
+        if len(fields) == 3 and fields[2].startswith("/"):
+            rank = 0 if fields[:2] == ["0", ""] else 1 if fields[1] == "name=systemd" else 2
+            ranked.append((rank, _plain(fields[2])))
+    return [path for _, path in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _plain(path: str) -> str:
+    while path.startswith("/.."):
+        path = path[3:]
+    return path[:PATH_CHARACTERS] or "/"
+
+
+def _container(path: str, found: re.Match[str]) -> Cgroup:
+    end = path.find("/", found.end())
+    anchor = path if end < 0 else path[:end]
+    before = path[: found.start()]
+    # containerd and crio write kubepods-...slice:cri-containerd:<id> without systemd's driver below it
+    last = before[:-1].rpartition("/")[2]
+    runtime = next((name for sign, name in _RUNTIMES if sign in last), "")
+    pods = _POD.findall(before)
+    return Cgroup(anchor, found[1], runtime, pods[-1].replace("_", "-") if pods else "", shared=False)
+
+
+def _unit(path: str) -> Cgroup:
+    segments = path.split("/")
+    for depth in range(len(segments) - 1, 0, -1):
+        name = segments[depth]
+        if name.endswith((".service", ".scope")) or _JOB.fullmatch(name):
+            anchor = "/".join(segments[: depth + 1])
+            return Cgroup(anchor, unit=name, shared=_shared(segments[:depth], name))
+    return Cgroup(path)
+
+
+def _shared(above: list[str], name: str) -> bool:
+    """Whether unrelated processes may share a unit."""
+    if name.endswith(".scope"):  # below a user's manager a terminal is a scope, with all its shells
+        return name.startswith(("session-", "init.")) or any(part.startswith("user@") for part in above)
+    return name.removesuffix(".service").partition("@")[0] in _SHARED_SERVICES

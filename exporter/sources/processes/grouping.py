@@ -1,0 +1,193 @@
+"""Who belongs together. Pure: processes in, groups out.
+
+A container or a unit is a group. Where unrelated processes may share one (a login session, a service that
+starts what it is asked to), or where it holds several API servers, ancestry tells them apart.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.engines.launch import Launch, launch, program, works_for
+from exporter.sources.processes.census import Process
+from exporter.sources.processes.groups import ApiServer, Kind, Member, ProcessGroup
+
+GROUPS_MAX: Final = 256
+DEPTH_MAX: Final = 64
+"""Ancestors that are climbed; a circle, which a tree read while it changes may show, ends there too."""
+
+SERVING_MAX: Final = 32
+"""Processes of a server whose sockets are looked for."""
+
+_STARTERS: Final = frozenset(
+    {
+        *("bash", "sh", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "ash", "busybox", "make"),
+        *("tmux: server", "screen", "SCREEN", "sshd", "sshd-session", "login", "su", "sudo", "script"),
+        *("systemd", "init", "dumb-init", "tini", "docker-init", "catatonit", "conmon", "runc", "crun"),
+        *("cron", "crond", "CRON", "atd", "supervisord", "runsv", "runsvdir", "s6-supervise", "slurmstepd"),
+        *("jupyter-lab", "jupyter-noteboo", "jupyterhub-sing", "node", "code-server", "containerd-shim"),
+    }
+)
+"""Programs that start unrelated ones, by the kernel's name of 15 characters: ancestry ends below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A group, whose server's sockets are still to be found, in the processes `serving`."""
+
+    group: ProcessGroup
+    serving: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    process: Process
+    launch: Launch
+    inner: tuple[Launch, ...] = ()
+
+
+def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[Grouped, ...]:
+    """The groups of the processes that compute, then those of servers that compute nothing.
+
+    `computing` may name processes that are not known; they are passed over.
+    """
+    here = {pid for pid in computing if pid in processes}
+    clusters: dict[str, list[Process]] = {}
+    for process in processes.values():
+        clusters.setdefault(process.cgroup.anchor, []).append(process)
+    found = [group for cluster in clusters.values() for group in _Cluster(cluster, here).groups()]
+    found.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
+    return tuple(found[:GROUPS_MAX])
+
+
+class _Cluster:
+    """The processes of one cgroup, down to the container or the unit."""
+
+    def __init__(self, processes: list[Process], computing: set[int]) -> None:
+        self._processes = {process.pid: process for process in processes}
+        self._computing = [process for process in processes if process.pid in computing]
+        self._cgroup = processes[0].cgroup
+        told = {process.pid: launch(process.argv) for process in processes}
+        self._told = {pid: found for pid, found in told.items() if found is not None}
+        self._servers = self._outermost()
+
+    def groups(self) -> Iterator[Grouped]:
+        """Each server with what computes for it, then what computes for none of them."""
+        held: dict[int, list[Process]] = {pid: [] for pid in self._servers}
+        rest: dict[int, list[Process]] = {}
+        for process in self._computing:
+            owner = self._owner(process)
+            if owner is not None:
+                held[owner].append(process)
+            else:
+                root = self._root(process) if self._cgroup.shared else 0
+                rest.setdefault(root, []).append(process)
+        alone = len(held) == 1 and not self._cgroup.shared
+        for pid, computing in held.items():
+            yield self._group(computing, self._servers[pid], None if alone else pid)
+        for root, computing in rest.items():
+            yield self._group(computing, None, root or None)
+
+    def _group(self, computing: list[Process], server: _Server | None, root: int | None) -> Grouped:
+        members = tuple(sorted(Member(process.pid, process.started) for process in computing))
+        first = min(computing, key=lambda process: process.started, default=server and server.process)
+        began = [process.started for process in computing]
+        began += [server.process.started] if server else []
+        place = self._cgroup
+        kind: Kind = "tree" if place.shared else "container" if place.container else "unit"
+        name = place.anchor
+        if root is not None:
+            name += f"#{root}.{self._processes[root].started}"
+        group = ProcessGroup(
+            id=name,
+            kind=kind,
+            name=program(first.argv, first.name) if first else "unknown",
+            computing=members,
+            started=min(began),
+            container=place.container,
+            runtime=place.runtime,
+            pod=place.pod,
+            unit=place.unit,
+        )
+        if server is None:
+            return Grouped(group)
+        process = Member(server.process.pid, server.process.started)
+        group = replace(group, server=ApiServer(process, server.launch, server.inner))
+        return Grouped(group, self._serving(server.process.pid))
+
+    def _outermost(self) -> dict[int, _Server]:
+        """Servers that no server started, each with those that it did, and with what its parts tell."""
+        servers = {pid: found for pid, found in self._told.items() if not found.part}
+        inner: dict[int, list[int]] = {}
+        for pid in servers:
+            above = [other for other in self._ancestors(pid) if other in servers]
+            inner.setdefault(above[-1] if above else pid, []).extend([pid] if above else [])
+        found = {}
+        for pid, below in inner.items():
+            own = servers[pid]
+            engine = [other for other in inner if servers[other].engine == own.engine]
+            parts = [told for told in self._told.values() if told.part and told.engine == own.engine]
+            launches = tuple(servers[one] for one in below)
+            told = _completed(own, (*launches, *(parts if len(engine) == 1 else ())))
+            # A fork that has no title yet, and workers before they had any, look like their parent.
+            others = tuple(one for one in dict.fromkeys(launches) if one != own)
+            found[pid] = _Server(self._processes[pid], told, others)
+        return found
+
+    def _owner(self, process: Process) -> int | None:
+        """The server that a process computes for: itself, its ancestor, else the only one that it can be.
+
+        A worker need not descend from its server: Ray's are the raylet's children, and one whose parent ended
+        is init's.
+        """
+        for pid in (process.pid, *self._ancestors(process.pid)):
+            if pid in self._servers:
+                return pid
+        if not self._cgroup.shared and len(self._servers) == 1:
+            return next(iter(self._servers))
+        engines = works_for(process.argv)
+        fitting = [pid for pid, server in self._servers.items() if server.launch.engine in engines]
+        if len(fitting) > 1:  # those that were started in the same session, where that tells one
+            fitting = [pid for pid in fitting if self._servers[pid].process.session == process.session]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _root(self, process: Process) -> int:
+        """The highest ancestor below a program that starts unrelated ones."""
+        root = process.pid
+        for pid in self._ancestors(process.pid):
+            if self._processes[pid].name in _STARTERS or pid == 1:
+                break
+            root = pid
+        return root
+
+    def _ancestors(self, pid: int) -> Iterator[int]:
+        """Ancestors within the cgroup, nearest first. One that began later is none: its id was used again."""
+        child = self._processes[pid]
+        for _ in range(DEPTH_MAX):
+            parent = self._processes.get(child.parent)
+            if parent is None or parent.pid == child.pid or parent.started > child.started:
+                return
+            yield parent.pid
+            child = parent
+
+    def _serving(self, server: int) -> tuple[int, ...]:
+        """A server and its descendants, the server first, then what looks like a server."""
+        below = [pid for pid in self._processes if pid != server and server in self._ancestors(pid)]
+        below.sort(key=lambda pid: (pid not in self._told, pid))
+        return (server, *below)[:SERVING_MAX]
+
+
+def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
+    """A server's launch with what it does not tell itself and those of its engine do."""
+    for other in others:
+        if other.engine != own.engine:
+            continue
+        if other.port_told and not own.port_told:
+            own = replace(own, port=other.port, port_told=True, host=other.host)
+            if own.metrics_port is not None:
+                own = replace(own, metrics_port=other.metrics_port)
+        if own.metrics_port is None and other.metrics_port is not None:
+            own = replace(own, metrics_port=other.metrics_port, metrics=True if other.part else own.metrics)
+        if not own.model and other.model:
+            own = replace(own, model=other.model)
+    return own

@@ -1,0 +1,91 @@
+"""What is read of the processes that compute on GPUs: groups of them, and the API server of each."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from exporter.engines.launch import Launch
+from exporter.sources.processes.sockets import Listener
+from exporter.units import Nanoseconds
+
+Kind: TypeAlias = Literal["container", "unit", "tree"]
+"""By what a group's processes belong together: a container, a systemd unit (or a Slurm job), or ancestry."""
+
+Found: TypeAlias = Literal["", "descriptor", "command", "namespace"]
+"""How a server's port was found: the socket is open in it; its command line, or its engine's default, names a
+port that something listens on; it is the only one left in its network namespace. Empty: it was not."""
+
+Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
+"""From where a server can be reached: from this network namespace; by an address of its own one; from nowhere
+but its own one, since it listens on loopback there; or it is not known where it listens."""
+
+
+class Member(NamedTuple):
+    """A process, told apart from a later one with the same id by its start in boot time."""
+
+    pid: int
+    started: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServer:
+    """The API server of a group.
+
+    `inner` are servers that it started itself: a TGI router, the vLLM inside a NIM.
+    `port` and `metrics_port` are where they were found to listen, `None` where that was not found.
+    `listening` are the sockets that are its own, where descriptors tell, else all of its network namespace.
+    `network` is the same text for servers that share a network namespace, empty where nothing tells.
+    `hosts` are where to reach `port`, best first; empty where `reach` is `loopback` or `unknown`.
+    """
+
+    process: Member
+    launch: Launch
+    inner: tuple[Launch, ...] = ()
+    port: int | None = None
+    metrics_port: int | None = None
+    found: Found = ""
+    listening: tuple[Listener, ...] = ()
+    network: str = ""
+    reach: Reach = "unknown"
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessGroup:
+    """Processes that belong together: at most one API server, and what computes for it.
+
+    `id` lasts as long as the group: a path of its cgroup, with a process behind `#` where a cgroup holds more
+    than one group. `name` is the program that computes, for a group without a server (`unmatched:<name>`).
+    `computing` are NVML's processes in it, none for a server that holds no GPU itself.
+    `started` is when the first of these processes and its server began, in boot time.
+    `container`, `runtime` and `pod` are as the cgroup tells them; a static pod's uid is its config hash.
+    """
+
+    id: str
+    kind: Kind
+    name: str
+    computing: tuple[Member, ...]
+    started: Nanoseconds
+    container: str = ""
+    runtime: str = ""
+    pod: str = ""
+    unit: str = ""
+    server: ApiServer | None = None
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """What computes, and the server."""
+        server = (
+            () if self.server is None or self.server.process in self.computing else (self.server.process,)
+        )
+        return (*server, *self.computing)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReading:
+    """All groups with a process that computes, then those with a server only.
+
+    `unseen` are NVML's processes of which nothing could be read.
+    """
+
+    groups: tuple[ProcessGroup, ...] = ()
+    unseen: tuple[int, ...] = ()

@@ -1,0 +1,104 @@
+"""Bounded reads of a proc tree.
+
+psutil is not used for this. It reads whole command lines, which a process makes as long as it likes; it asks
+for sockets in the reader's own network namespace whatever the process; it knows no cgroups; and it finds its
+tree by one global (`PROCFS_PATH`), by which the daemon's own footprint is read in another thread.
+The tests hold these reads against psutil's.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from errno import EACCES, ENOENT, EPERM, ESRCH
+from pathlib import Path
+from typing import Final
+
+CHUNK_BYTES: Final = 65_536
+"""One read of a file that may be long; the kernel hands out a page or a few at a time."""
+
+INITIAL_PID_NAMESPACE: Final = "pid:[4026531836]"
+"""PROC_PID_INIT_INO of include/linux/proc_ns.h."""
+
+_REASONS: Final = {EACCES: "denied", EPERM: "denied", ENOENT: "ended", ESRCH: "ended"}
+
+
+class Proc:
+    """One proc tree. What cannot be read is `None`, and why is counted in `failures` by a short word.
+
+    `denied`: this user may not; `ended`: the process is gone; `unreadable`: anything else.
+    """
+
+    def __init__(self, root: Path = Path("/proc")) -> None:
+        self.root = root
+        self._root = os.fspath(root)
+        self.failures: Counter[str] = Counter()
+
+    def pids(self, limit: int) -> list[int]:
+        """The processes that can be seen, in the order of their ids, at most `limit`.
+
+        Raises:
+            OSError: there is no such folder, or it may not be listed.
+        """
+        with os.scandir(self._root) as entries:
+            found = sorted(int(entry.name) for entry in entries if entry.name.isdecimal())
+        if len(found) > limit:
+            self.failures["limit"] += 1
+        return found[:limit]
+
+    def read(self, process: int | str, name: str, limit: int) -> bytes | None:
+        """The first `limit` bytes of a file of a process, `self` included."""
+        content = bytearray()
+        try:
+            file = os.open(f"{self._root}/{process}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                while len(content) < limit:
+                    part = os.read(file, min(CHUNK_BYTES, limit - len(content)))
+                    if not part:
+                        break
+                    content += part
+            finally:
+                os.close(file)
+        except OSError as failure:
+            self._count(failure)
+            return None
+        return bytes(content)
+
+    def link(self, process: int | str, name: str) -> str:
+        """What a link of a process leads to; empty where it may not be read, which is not a failure.
+
+        Links need the right to trace the process, which the daemon is not given (ptrace(2)).
+        """
+        try:
+            return os.readlink(f"{self._root}/{process}/{name}")  # noqa: PTH115 - hundreds at a time
+        except OSError:
+            return ""
+
+    def descriptors(self, process: int, limit: int) -> Iterator[str] | None:
+        """What the open files of a process are, at most `limit`; `None` where that may not be read."""
+        try:
+            with os.scandir(f"{self._root}/{process}/fd") as entries:
+                names = [entry.name for entry, _ in zip(entries, range(limit), strict=False)]
+        except OSError:
+            return None
+        return (self.link(process, f"fd/{name}") for name in names)
+
+    def blindness(self) -> str:
+        """Why processes that exist may not be seen here: `namespace`, `hidden`, or empty for neither."""
+        namespace = self.link("self", "ns/pid")
+        if namespace and namespace != INITIAL_PID_NAMESPACE:
+            return "namespace"
+        mounts = self.read("self", "mountinfo", CHUNK_BYTES) or b""
+        for line in mounts.splitlines():
+            fields = line.decode(errors="replace").split(" ")
+            if len(fields) > 4 and fields[4] == self._root and _hides(fields[-1]):
+                return "hidden"
+        return ""
+
+    def _count(self, failure: OSError) -> None:
+        self.failures[_REASONS.get(failure.errno or 0, "unreadable")] += 1
+
+
+def _hides(options: str) -> bool:
+    """Whether a proc mount hides other users' processes (proc(5), hidepid; by number or by name)."""
+    told = [option.partition("=")[2] for option in options.split(",") if option.startswith("hidepid=")]
+    return any(value not in ("0", "off") for value in told)

@@ -1,0 +1,123 @@
+"""The processes that compute on this host's GPUs, in groups, with the inference server of each."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.readings import ReadFailedError
+from exporter.sources.processes.census import census, started
+from exporter.sources.processes.grouping import grouped
+from exporter.sources.processes.groups import ProcessReading
+from exporter.sources.processes.listening import located
+from exporter.sources.processes.proc import Proc
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+KEPT: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+"""How long a reading is good while nothing that it is about ended."""
+
+COMPUTING_MAX: Final = 4096
+"""Processes of NVML that are looked at."""
+
+NAME: Final = "processes"
+
+_WHY: Final = {
+    "namespace": "this daemon has a process namespace of its own; it needs the host's (hostPID, --pid=host)",
+    "hidden": "/proc is mounted with hidepid, which hides other users' processes; root sees them",
+    "denied": "the processes of other users may not be read",
+    "ended": "they have ended",
+}
+
+
+class Processes:
+    """Reads the processes that NVML says compute, and those of inference servers.
+
+    It needs the host's process namespace, and no right beyond reading /proc: as root without capabilities, and
+    as any user where /proc hides nothing, it reads all but the open files and the namespaces of others. No
+    environment is ever read. Without the open files a server's port is told by its command line.
+    `root` is where the proc tree is.
+    """
+
+    def __init__(self, clock: Clock, *, root: Path = Path("/proc")) -> None:
+        self._clock = clock
+        self._root = root
+        self._asked: frozenset[int] = frozenset()
+        self._kept: ProcessReading | None = None
+        self._until: Nanoseconds = 0
+        self._errors: tuple[tuple[str, int], ...] = ()
+        self._problem = ""
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        return NAME
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """What did not cost the last reading, by reason; empty for one that is kept.
+
+        Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and `time`,
+        more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a server whose
+        port was not found.
+        """
+        return self._errors
+
+    @property
+    def problem(self) -> str:
+        """What `errors` counts of processes that were not seen, for people."""
+        return self._problem
+
+    def read(self, pids: Iterable[int]) -> ProcessReading:
+        """The groups of the processes that NVML lists as computing.
+
+        A reading is kept for 30 s, until other processes compute, or until one of its processes ends.
+
+        Raises:
+            ReadFailedError: `unreadable`, there is no proc tree.
+        """
+        self._errors = ()
+        asked = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
+        proc = Proc(self._root)
+        if self._kept is not None and asked == self._asked and self._clock.elapsed() < self._until:
+            if self._stands(proc, self._kept):
+                return self._kept
+            proc = Proc(self._root)
+        self._kept = None
+        try:
+            seen = census(proc, self._clock, sorted(asked))
+        except OSError as failure:
+            raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
+        unseen = tuple(sorted(asked - seen.keys()))
+        lost = proc.failures.copy()
+        proc.failures.clear()
+        reading = ProcessReading(located(proc, grouped(seen, asked)), unseen)
+        bounds = {reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS}
+        self._tell(proc, unseen, {**lost, **bounds})
+        self._asked, self._kept, self._until = asked, reading, self._clock.elapsed() + KEPT
+        return reading
+
+    def close(self) -> None:
+        """Nothing is held but the last reading."""
+        self._kept = None
+
+    def _stands(self, proc: Proc, reading: ProcessReading) -> bool:
+        """Whether the processes of a reading are still the same."""
+        return all(
+            started(proc, member.pid) == member.started
+            for group in reading.groups
+            for member in group.members
+        ) and all(started(proc, pid) is None for pid in reading.unseen)
+
+    def _tell(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
+        self._problem = ""
+        if unseen:
+            blind = proc.blindness()
+            if blind and failures.get("ended"):  # what is hidden looks as if it were gone
+                failures[blind] = failures.pop("ended")
+            why = next((_WHY[reason] for reason in _WHY if failures.get(reason)), "they cannot be read")
+            self._problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
+        self._errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
+
+
+_OF_SERVERS: Final = ("truncated", "not_listening")
+"""Failures of looking for sockets that say something; others are of processes that ended meanwhile."""
