@@ -1,7 +1,7 @@
 """Who computes on a GPU, which container or unit that is, and the inference server beside it.
 
-`proc` reads a proc tree within bounds; `stat`, `cgroup` and `sockets` understand its files; `census` reads all
-processes, `grouping` puts together who belongs together, `listening` finds where their servers listen.
+`proc` reads a proc tree within bounds; `stat`, `cgroup` and `sockets` understand its files; `census` reads
+all processes, `grouping` tells who belongs together, `listening` where their servers listen.
 `source` is one read of all that: hand it the processes that NVML lists.
 """
 

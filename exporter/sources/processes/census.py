@@ -63,21 +63,27 @@ def read(proc: Proc, pid: int) -> Process | None:
 
     Its start is read again at the end: the id may by then be another process's.
     """
-    before = stat(proc.read(pid, "stat", STAT_BYTES) or b"")
-    if before is None or before.kernel:
+    line = proc.read(pid, "stat", STAT_BYTES)
+    if line is None:
+        return None
+    before = stat(line)
+    if before is None:
+        proc.failures["unreadable"] += 1
+        return None
+    if before.kernel:
         return None
     if before.state in _DEAD:
         proc.failures["ended"] += 1
         return None
     place = proc.read(pid, "cgroup", CGROUP_BYTES)
-    line = proc.read(pid, "cmdline", COMMAND_BYTES)
-    if place is None or line is None:
+    words = proc.read(pid, "cmdline", COMMAND_BYTES)
+    if place is None or words is None:
         return None
     if started(proc, pid) != before.started:
         proc.failures["ended"] += 1
         return None
     return Process(
-        pid, before.parent, before.session, before.started, before.name, command_line(line), cgroup(place)
+        pid, before.parent, before.session, before.started, before.name, command_line(words), cgroup(place)
     )
 
 

@@ -14,9 +14,9 @@ from exporter.sources.processes.sockets import (
     Listener,
     addresses4,
     addresses6,
-    all_told,
     listeners,
     loopback,
+    past_listeners,
     socket,
 )
 
@@ -44,11 +44,14 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is known of one server: its network, and the sockets open in it, `None` where that may not be read."""
+    """What is known of one server: its network, and the sockets open in each of its processes.
+
+    `open` is `None` where that may not be read.
+    """
 
     server: ApiServer
     network: Network
-    open: frozenset[int] | None
+    open: tuple[frozenset[int], ...] | None
 
 
 def located(proc: Proc, groups: Iterable[Grouped]) -> tuple[ProcessGroup, ...]:
@@ -77,11 +80,12 @@ def located(proc: Proc, groups: Iterable[Grouped]) -> tuple[ProcessGroup, ...]:
         others = {
             at for (network, at), who in taken.items() if network == seen[name].network.id and who != name
         }
-        if how != "descriptor" and port in others:
+        told = seen[name].server.launch.port_told
+        if how == "command" and not told and port in others:
             port, how = None, ""
         if port is None:
             port, how = _last_one_left(seen[name], others)
-        if port is None and seen[name].server.launch.serves:
+        if port is None and seen[name].server.launch.serves and seen[name].server.launch.port is not None:
             proc.failures["not_listening"] += 1
         located.append(replace(one.group, server=_located(seen[name], port, how)))
     return tuple(located)
@@ -128,9 +132,9 @@ class _Networks:
     def _listeners(self, process: int | str) -> tuple[Listener, ...]:
         found: dict[int, Listener] = {}
         for table in ("net/tcp", "net/tcp6"):
-            content = self._proc.read(process, table, SOCKET_BYTES)
+            content = self._proc.read(process, table, SOCKET_BYTES, past_listeners)
             if content is not None:
-                if not all_told(content):
+                if len(content) == SOCKET_BYTES:
                     self._proc.failures["truncated"] += 1
                 found.update({one.inode: one for one in listeners(content)})
         return tuple(sorted(found.values(), key=lambda one: (one.port, one.inode)))
@@ -147,47 +151,55 @@ def _share(one: tuple[Listener, ...], other: tuple[Listener, ...]) -> bool:
     return not {listener.inode for listener in one}.isdisjoint(listener.inode for listener in other)
 
 
-def _open(proc: Proc, processes: Iterable[int]) -> frozenset[int] | None:
-    """The sockets that are open in some processes; `None` where the first may not be read."""
-    found: set[int] = set()
-    for at, pid in enumerate(processes):
+def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
+    """The sockets that are open in each process; `None` where those of the first may not be read."""
+    found = []
+    for pid in processes:
         links = proc.descriptors(pid, DESCRIPTORS_MAX)
-        if links is None and at == 0:
+        if links is None and not found:
             return None
-        found.update(number for link in links or () if (number := socket(link)) is not None)
-    return frozenset(found)
+        found.append(frozenset(number for link in links or () if (number := socket(link)) is not None))
+    return tuple(found)
 
 
 def _mine(one: _Seen) -> tuple[Listener, ...]:
     if one.open is None:
         return one.network.listeners
-    return tuple(listener for listener in one.network.listeners if listener.inode in one.open)
+    own = frozenset[int]().union(*one.open)
+    return tuple(listener for listener in one.network.listeners if listener.inode in own)
 
 
 def _port(one: _Seen) -> tuple[int | None, Found]:
     """The port that a server's API is at, and how that is known."""
     launch = one.server.launch
-    if not launch.serves:
+    if not launch.serves or launch.port is None:
         return None, ""
-    mine = {listener.port for listener in _mine(one)}
-    if launch.port in mine:
+    if launch.port in {listener.port for listener in _mine(one)}:
         return launch.port, "command" if one.open is None else "descriptor"
-    if one.open is not None and not launch.port_told and len(mine) == 1:
-        return mine.pop(), "descriptor"
+    if launch.port_told:
+        return None, ""
+    # A file or the environment says another one: the only one of the first process that has any, since workers
+    # listen for each other.
+    for sockets in one.open or ():
+        ports = {listener.port for listener in one.network.listeners if listener.inode in sockets}
+        if ports:
+            return (ports.pop(), "descriptor") if len(ports) == 1 else (None, "")
     return None, ""
 
 
 def _last_one_left(one: _Seen, others: set[int]) -> tuple[int | None, Found]:
     """The only port that nobody else has, in a network that is a pod's or a container's own."""
     launch = one.server.launch
-    if one.open is not None or one.network.shared or not launch.serves or launch.port_told:
+    if one.open is not None or one.network.shared or launch.port_told:
+        return None, ""
+    if not launch.serves or launch.port is None:
         return None, ""
     left = {listener.port for listener in one.network.listeners if not loopback(listener.host)} - others
     return (left.pop(), "namespace") if len(left) == 1 else (None, "")
 
 
 def _located(one: _Seen, port: int | None, how: Found) -> ApiServer:
-    reach, hosts = _reach(one.network, port)
+    reach, hosts = _reach(one, port)
     return replace(
         one.server,
         port=port,
@@ -209,16 +221,19 @@ def _metrics_port(one: _Seen, port: int | None) -> int | None:
     return launch.metrics_port if launch.metrics_port in here else None
 
 
-def _reach(network: Network, port: int | None) -> tuple[Reach, tuple[str, ...]]:
+def _reach(one: _Seen, port: int | None) -> tuple[Reach, tuple[str, ...]]:
     """From where a port can be reached. What listens on all addresses is asked by the nearest."""
-    bound = [listener.host for listener in network.listeners if listener.port == port]
+    bound = [listener.host for listener in _mine(one) if listener.port == port]
+    wanted = LOOPBACK if one.server.launch.host == "localhost" else one.server.launch.host
+    if one.open is None and wanted in bound:  # somebody else may have the port at another address
+        bound = [wanted]
     if not bound:
         return "unknown", ()
     everywhere = "" in bound
-    if network.own:
+    if one.network.own:
         hosts = [LOOPBACK] if everywhere else sorted(bound, key=lambda host: not loopback(host))
         return "here", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
-    hosts = [*network.addresses] if everywhere else [host for host in bound if not loopback(host)]
+    hosts = [*one.network.addresses] if everywhere else [host for host in bound if not loopback(host)]
     if hosts:
         return "address", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
     return ("unknown" if everywhere else "loopback"), ()

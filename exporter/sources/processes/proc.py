@@ -8,7 +8,7 @@ The tests hold these reads against psutil's.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import EACCES, ENOENT, EPERM, ESRCH
 from pathlib import Path
 from typing import Final
@@ -45,8 +45,10 @@ class Proc:
             self.failures["limit"] += 1
         return found[:limit]
 
-    def read(self, process: int | str, name: str, limit: int) -> bytes | None:
-        """The first `limit` bytes of a file of a process, `self` included."""
+    def read(
+        self, process: int | str, name: str, limit: int, enough: Callable[[bytes], bool] | None = None
+    ) -> bytes | None:
+        """The first `limit` bytes of a file of a process, `self` included; fewer once a part is `enough`."""
         content = bytearray()
         try:
             file = os.open(f"{self._root}/{process}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -56,6 +58,8 @@ class Proc:
                     if not part:
                         break
                     content += part
+                    if enough is not None and enough(part):
+                        break
             finally:
                 os.close(file)
         except OSError as failure:

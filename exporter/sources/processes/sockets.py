@@ -46,12 +46,10 @@ def listeners(content: bytes) -> tuple[Listener, ...]:
     return tuple(found)
 
 
-def all_told(content: bytes) -> bool:
-    """Whether all listeners stand in the beginning of a table that was read so far."""
-    if len(content) < SOCKET_BYTES:
-        return True
-    fields = content.rpartition(b"\n")[0].rpartition(b"\n")[2].split()
-    return len(fields) > 3 and fields[3] != _LISTEN.encode()
+def past_listeners(part: bytes) -> bool:
+    """Whether the last whole line of a part of a table is of another socket, after which none listens."""
+    fields = part.rpartition(b"\n")[0].rpartition(b"\n")[2].split()
+    return len(fields) > 9 and re.fullmatch(rb"[0-9A-F]{2}", fields[3]) is not None and fields[3] != b"0A"
 
 
 def socket(link: str) -> int | None:

@@ -32,9 +32,9 @@ _WHY: Final = {
 class Processes:
     """Reads the processes that NVML says compute, and those of inference servers.
 
-    It needs the host's process namespace, and no right beyond reading /proc: as root without capabilities, and
-    as any user where /proc hides nothing, it reads all but the open files and the namespaces of others. No
-    environment is ever read. Without the open files a server's port is told by its command line.
+    It needs the host's process namespace, and no right beyond reading /proc: as root without capabilities,
+    and as any user where /proc hides nothing, it reads all but the open files and the namespaces of others.
+    Without those a server's port is told by its command line. No environment is ever read.
     `root` is where the proc tree is.
     """
 
@@ -56,9 +56,9 @@ class Processes:
     def errors(self) -> tuple[tuple[str, int], ...]:
         """What did not cost the last reading, by reason; empty for one that is kept.
 
-        Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and `time`,
-        more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a server whose
-        port was not found.
+        Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and
+        `time`, more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a
+        server whose port was not found.
         """
         return self._errors
 
