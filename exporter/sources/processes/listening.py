@@ -153,7 +153,7 @@ def _share(one: tuple[Listener, ...], other: tuple[Listener, ...]) -> bool:
 
 def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
     """The sockets that are open in each process; `None` where those of the first may not be read."""
-    found = []
+    found: list[frozenset[int]] = []
     for pid in processes:
         links = proc.descriptors(pid, DESCRIPTORS_MAX)
         if links is None and not found:
@@ -178,8 +178,8 @@ def _port(one: _Seen) -> tuple[int | None, Found]:
         return launch.port, "command" if one.open is None else "descriptor"
     if launch.port_told:
         return None, ""
-    # A file or the environment says another one: the only one of the first process that has any, since workers
-    # listen for each other.
+    # A file or the environment says another one: the only one of the first process that has any, for workers
+    # listen too, for each other.
     for sockets in one.open or ():
         ports = {listener.port for listener in one.network.listeners if listener.inode in sockets}
         if ports:
