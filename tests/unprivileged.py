@@ -16,6 +16,20 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+_DROP_ALL = """
+import ctypes, os, sys
+PR_CAPBSET_DROP = 24
+for capability in range(64):  # a number that this kernel does not know is refused
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def without_capabilities(*argv: str) -> list[str]:
+    """The command, begun with no capability at all, as our DaemonSet runs the daemon."""
+    return [sys.executable, "-c", _DROP_ALL, *argv] if os.geteuid() == 0 else [*argv]
+
+
 def command(*argv: str) -> list[str]:
     """The command, begun so that it may write only where its user may."""
     return [sys.executable, "-c", _DROP, *argv] if os.geteuid() == 0 else [*argv]

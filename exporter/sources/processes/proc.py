@@ -8,7 +8,7 @@ The tests hold these reads against psutil's.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from errno import EACCES, ENOENT, EPERM, ESRCH
 from pathlib import Path
 from typing import Final
@@ -77,14 +77,22 @@ class Proc:
         except OSError:
             return ""
 
-    def descriptors(self, process: int, limit: int) -> Iterator[str] | None:
-        """What the open files of a process are, at most `limit`; `None` where that may not be read."""
+    def descriptors(self, process: int, limit: int) -> tuple[str, ...] | None:
+        """What the open files of a process are, at most `limit`; `None` where that may not be read.
+
+        Root without capabilities may list the files of root's processes, and not follow them.
+        """
+        found = []
         try:
             with os.scandir(f"{self._root}/{process}/fd") as entries:
-                names = [entry.name for entry, _ in zip(entries, range(limit), strict=False)]
+                for entry, _ in zip(entries, range(limit), strict=False):
+                    try:
+                        found.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds at a time
+                    except FileNotFoundError:  # closed meanwhile
+                        continue
         except OSError:
             return None
-        return (self.link(process, f"fd/{name}") for name in names)
+        return tuple(found)
 
     def blindness(self) -> str:
         """Why processes that exist may not be seen here: `namespace`, `hidden`, or empty for neither."""
@@ -92,11 +100,9 @@ class Proc:
         if namespace and namespace != INITIAL_PID_NAMESPACE:
             return "namespace"
         mounts = self.read("self", "mountinfo", CHUNK_BYTES) or b""
-        for line in mounts.splitlines():
-            fields = line.decode(errors="replace").split(" ")
-            if len(fields) > 4 and fields[4] == self._root and _hides(fields[-1]):
-                return "hidden"
-        return ""
+        lines = (line.decode(errors="replace").split(" ") for line in mounts.splitlines())
+        here = [fields for fields in lines if len(fields) > 4 and fields[4] == self._root]
+        return "hidden" if here and _hides(here[-1][-1]) else ""  # the last mount covers those before it
 
     def _count(self, failure: OSError) -> None:
         self.failures[_REASONS.get(failure.errno or 0, "unreadable")] += 1

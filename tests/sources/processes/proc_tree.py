@@ -1,8 +1,8 @@
-"""Proc trees as text, so that a recorded one is a page that can be read and reviewed.
+r"""Proc trees as text, so that a recorded one is a page that can be read and reviewed.
 
-A page begins with `#` lines that say where it is from. Then each file has a line `[PIDS/NAME]`, PIDS being one
-or several processes with the same content, or `self`; what follows is the file, with null bytes as `\\0` and
-line ends as they are, up to the next empty line. Of a link, `-> TARGET` is what it leads to.
+A page begins with `#` lines that say where it is from. Then each file has a line `[PIDS/NAME]`, PIDS being
+one or several processes with the same content, or `self`; what follows is the file, with null bytes as `\0`
+and line ends as they are, up to the next empty line. Of a link, `-> TARGET` is what it leads to.
 
 `python -m tests.sources.processes.proc_tree PID...` prints the page of processes of this machine, masked:
 container ids and pod uids are replaced by others, values of flags that name keys by `masked`, and of sockets

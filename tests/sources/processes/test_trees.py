@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import ApiServer, ProcessGroup, Processes
+from exporter.sources.processes import ApiServer, Processes, ProcessGroup
 from tests.sources.processes.proc_tree import plant
 
 TREES = Path(__file__).parent / "trees"
