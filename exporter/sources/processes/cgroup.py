@@ -97,9 +97,10 @@ def _paths(content: bytes) -> list[str]:
 
 
 def _plain(path: str) -> str:
-    while path.startswith("/.."):
+    """A path without what leads up to a reader's own root, and without control characters."""
+    while path.startswith("/../") or path == "/..":
         path = path[3:]
-    return path[:PATH_CHARACTERS] or "/"
+    return "".join(filter(str.isprintable, path))[:PATH_CHARACTERS] or "/"
 
 
 def _container(path: str, found: re.Match[str]) -> Cgroup:

@@ -1,0 +1,266 @@
+"""Who belongs together where the cgroup does not settle it, and where servers listen."""
+
+import pytest
+
+from exporter.sources.processes import ProcessGroup
+from tests.sources.processes.conftest import Read
+from tests.sources.processes.proc_host import ANY, OURS, ProcHost
+
+C = "0123456789abcdef" * 4
+CONTAINER = f"0::/system.slice/docker-{C}.scope"
+SESSION = "0::/user.slice/user-1.slice/session-3.scope"
+APART = ((ANY, 8000, 1), (ANY, 8001, 2))
+
+
+def shape(groups: tuple[ProcessGroup, ...]) -> list[tuple[int | None, list[int]]]:
+    """Each group's server, and what computes for it."""
+    return [
+        (group.server and group.server.process.pid, [member.pid for member in group.computing])
+        for group in groups
+    ]
+
+
+def port(groups: tuple[ProcessGroup, ...], pid: int) -> tuple[int | None, str]:
+    """Where a server was found to listen, and how."""
+    (server,) = (group.server for group in groups if group.server and group.server.process.pid == pid)
+    return server.port, server.found
+
+
+def test_an_ancestor_that_began_later_is_none(host: ProcHost, read: Read) -> None:
+    """The parent ended, and its id was given to a server that came later."""
+    host.process(10, "vllm", "serve", "m", ticks=900, cgroup=SESSION)
+    host.process(20, "python", "train.py", parent=10, ticks=500, cgroup=SESSION)
+
+    assert shape(read(20)) == [(None, [20]), (10, [])]
+
+
+def test_a_circle_of_ancestors_ends(host: ProcHost, read: Read) -> None:
+    """A tree that is read while processes come and go may show one; nothing hangs."""
+    host.process(10, "python", "a.py", parent=11, ticks=5, cgroup=SESSION)
+    host.process(11, "python", "b.py", parent=10, ticks=5, cgroup=SESSION)
+
+    assert sorted(pid for _, computing in shape(read(10, 11)) for pid in computing) == [10, 11]
+
+
+def test_shells_of_one_session_start_groups_of_their_own(host: ProcHost, read: Read) -> None:
+    """What a shell, a terminal or a service manager starts is not one program; what a program starts is."""
+    host.process(5, "tmux", name="tmux: server", cgroup=SESSION)
+    host.process(6, "bash", parent=5, cgroup=SESSION)
+    host.process(10, "python", "/usr/bin/torchrun", "a.py", parent=6, cgroup=SESSION)
+    host.process(11, "python", "a.py", parent=10, cgroup=SESSION)
+    host.process(12, "python", "a.py", parent=10, cgroup=SESSION)
+    host.process(20, "python", "-m", "b.c", "--key", "x", parent=6, cgroup=SESSION)
+
+    groups = read(11, 12, 20)
+
+    assert shape(groups) == [(None, [11, 12]), (None, [20])]
+    assert [group.name for group in groups] == ["a.py", "b.c"]
+    assert [group.id.rpartition("#")[2] for group in groups] == ["10.100000000", "20.200000000"]
+
+
+def test_a_service_that_starts_what_it_is_asked_to_is_not_one_group(host: ProcHost, read: Read) -> None:
+    """Two cron jobs have nothing to do with each other; two processes of one unit have."""
+    for pid, name in ((10, "a.py"), (11, "b.py")):
+        host.process(pid, "python", name, parent=1, cgroup="0::/system.slice/cron.service")
+        host.process(pid + 10, "python", name, parent=1, cgroup="0::/system.slice/job.service")
+
+    assert shape(read(10, 11, 20, 21)) == [(None, [10]), (None, [11]), (None, [20, 21])]
+
+
+@pytest.mark.parametrize("cgroup", [CONTAINER, "0::/system.slice/vllm.service"])
+def test_whatever_computes_beside_a_containers_or_a_units_only_server_is_its(
+    cgroup: str, host: ProcHost, read: Read
+) -> None:
+    """Workers that do not descend from it, and say nothing of themselves, compute for nobody else."""
+    host.process(10, "vllm", "serve", "m", cgroup=cgroup, network=APART)
+    host.process(11, "python", "-c", "x", parent=1, cgroup=cgroup)
+
+    (group,) = read(11)
+
+    assert shape((group,)) == [(10, [11])]
+    assert [member.pid for member in group.members] == [10, 11]
+    assert "#" not in group.id
+
+
+def test_in_a_session_only_a_workers_own_title_tells_whose_it_is(host: ProcHost, read: Read) -> None:
+    """An orphan that says nothing of itself is not charged to a server that happens to be there."""
+    host.process(10, "vllm", "serve", "m", cgroup=SESSION)
+    host.process(11, "VLLM::Worker_TP0", parent=1, cgroup=SESSION)
+    host.process(12, "python", "-c", "x", parent=1, cgroup=SESSION)
+
+    assert shape(read(11, 12)) == [(10, [11]), (None, [12])]
+
+
+def test_an_orphan_that_may_be_two_servers_is_neithers(host: ProcHost, read: Read) -> None:
+    """Its session decides where that names one; else it stands alone, and nobody's page is charged for it."""
+    host.process(10, "vllm", "serve", "a", "--port=8000", cgroup=CONTAINER, network=APART)
+    host.process(20, "vllm", "serve", "b", "--port=8001", cgroup=CONTAINER, network=APART)
+    host.process(11, "VLLM::EngineCore", parent=10, cgroup=CONTAINER)
+    host.process(21, "VLLM::EngineCore", parent=1, session=20, cgroup=CONTAINER)
+    host.process(31, "VLLM::EngineCore", parent=1, session=30, cgroup=CONTAINER)
+    host.process(32, "sglang::scheduler", parent=1, session=10, cgroup=CONTAINER)
+
+    groups = read(11, 21, 31, 32)
+
+    assert shape(groups) == [(10, [11]), (20, [21]), (None, [31, 32])]
+    assert groups[2].container == C
+    assert len({group.id for group in groups}) == 3
+
+
+def test_a_server_that_a_server_started_is_part_of_it(host: ProcHost, read: Read) -> None:
+    """What computes below is the outer one's, and what it said of itself is kept."""
+    host.process(10, "local-ai", "run", cgroup=CONTAINER, network=APART)
+    host.process(11, "llama-server", "-m", "/m/a.gguf", "--port", "9", parent=10, cgroup=CONTAINER)
+    host.process(12, "llama-server", "-m", "/m/a.gguf", "--port", "9", parent=11, cgroup=CONTAINER)
+
+    (group,) = read(12)
+
+    assert shape((group,)) == [(10, [12])]
+    assert group.server is not None
+    assert [inner.engine for inner in group.server.inner] == ["llamacpp"]
+
+
+def test_another_containers_processes_are_not_joined_by_a_name_that_looks_like_its(
+    host: ProcHost, read: Read
+) -> None:
+    """A user may make a cgroup of any name below their own; its place tells it from the container."""
+    host.process(10, "vllm", "serve", "m", cgroup=CONTAINER, network=APART)
+    host.process(11, "VLLM::EngineCore", parent=10, cgroup=CONTAINER)
+    host.process(12, "x", cgroup=f"0::/user.slice/user-1.slice/user@1.service/docker-{C}.scope")
+
+    assert shape(read(11, 12)) == [(10, [11]), (None, [12])]
+
+
+def test_a_port_of_a_configuration_is_told_by_the_open_socket(host: ProcHost, read: Read) -> None:
+    """Its own counts before those by which its workers meet, and the default port is somebody else's."""
+    network = (OURS, (ANY, 8000, 50), (ANY, 9000, 51), ("127.0.0.1", 29500, 52))
+    host.process(10, "vllm", "serve", "--config", "a.yaml", cgroup=SESSION, network=network)
+    host.process(11, "VLLM::EngineCore", parent=10, cgroup=SESSION, network=network)
+    host.open(10, "socket:[51]", "/dev/null", "anon_inode:[eventpoll]")
+    host.open(11, "socket:[52]")
+
+    assert port(read(11), 10) == (9000, "descriptor")
+
+
+def test_of_several_own_sockets_none_is_guessed(host: ProcHost, read: Read) -> None:
+    """Nothing tells which one is the API."""
+    network = (OURS, (ANY, 9000, 51), (ANY, 9001, 52))
+    host.process(10, "vllm", "serve", "--config", "a.yaml", cgroup=SESSION, network=network)
+    host.open(10, "socket:[51]", "socket:[52]")
+
+    assert port(read(10), 10) == (None, "")
+
+
+def test_a_default_port_is_not_taken_from_a_server_that_was_told_it(host: ProcHost, read: Read) -> None:
+    """Without the right to see open files, two servers would otherwise be read from one page."""
+    network = (OURS, (ANY, 8000, 50))
+    host.process(10, "vllm", "serve", "--config", "a.yaml", cgroup=SESSION, network=network)
+    host.process(20, "vllm", "serve", "b", "--port", "8000", cgroup=SESSION, network=network)
+
+    groups = read(10, 20)
+
+    assert port(groups, 10) == (None, "")
+    assert port(groups, 20) == (8000, "command")
+
+
+def test_in_a_network_of_its_own_the_port_that_is_left_is_the_servers(host: ProcHost, read: Read) -> None:
+    """An image that sets the port through the environment is found in a container, and not on the host."""
+    apart = ((ANY, 80, 1), ("127.0.0.1", 29500, 2))
+    host.process(10, "text-embeddings-router", cgroup=CONTAINER, network=apart)
+    host.process(20, "text-embeddings-router", cgroup=SESSION, network=(OURS, (ANY, 81, 3)))
+
+    groups = read(10, 20)
+
+    assert port(groups, 10) == (80, "namespace")
+    assert port(groups, 20) == (None, "")
+
+
+def test_a_metrics_port_that_nobody_listens_on_is_not_told(host: ProcHost, read: Read) -> None:
+    """Triton without metrics, or with them at a place that cannot be seen."""
+    host.process(10, "tritonserver", cgroup=CONTAINER, network=((ANY, 8000, 1),))
+    host.process(20, "tritonserver", cgroup=SESSION, network=(OURS, (ANY, 8000, 3), (ANY, 8002, 4)))
+
+    found = {
+        group.server.process.pid: (group.server.port, group.server.metrics_port)
+        for group in read(10, 20)
+        if group.server
+    }
+
+    assert found == {10: (8000, None), 20: (8000, 8002)}
+
+
+@pytest.mark.parametrize(
+    ("listening", "host_flag", "expected"),
+    [
+        (((ANY, 8000, 1),), (), ("here", ("127.0.0.1",))),
+        ((("::", 8000, 1),), (), ("here", ("127.0.0.1",))),
+        ((("127.0.0.1", 8000, 1),), (), ("here", ("127.0.0.1",))),
+        ((("::1", 8000, 1),), (), ("here", ("::1",))),
+        ((("10.0.0.5", 8000, 1),), (), ("here", ("10.0.0.5",))),
+        ((("10.0.0.5", 8000, 1), ("127.0.0.1", 8000, 2)), (), ("here", ("127.0.0.1", "10.0.0.5"))),
+        ((("10.0.0.5", 8000, 1), ("127.0.0.1", 8000, 2)), ("--host=10.0.0.5",), ("here", ("10.0.0.5",))),
+        ((("10.0.0.5", 8000, 1), ("127.0.0.1", 8000, 2)), ("--host", "localhost"), ("here", ("127.0.0.1",))),
+    ],
+)
+def test_a_server_of_this_network_is_asked_where_it_is_bound(
+    listening: tuple[tuple[str, int, int], ...],
+    host_flag: tuple[str, ...],
+    expected: tuple[str, tuple[str, ...]],
+    host: ProcHost,
+    read: Read,
+) -> None:
+    """Loopback is preferred, and where two share a port the command line says which is which."""
+    host.process(10, "vllm", "serve", "m", *host_flag, cgroup=SESSION, network=(OURS, *listening))
+
+    (group,) = read(10)
+
+    assert group.server is not None
+    assert (group.server.reach, group.server.hosts) == expected
+
+
+@pytest.mark.parametrize(
+    ("listening", "expected"),
+    [
+        (((ANY, 8000, 1),), ("address", ("10.1.0.2", "10.2.0.2"))),
+        ((("10.2.0.2", 8000, 1), ("127.0.0.1", 8000, 2)), ("address", ("10.2.0.2",))),
+        ((("127.0.0.1", 8000, 1),), ("loopback", ())),
+        (((ANY, 9, 1), (ANY, 10, 2)), ("unknown", ())),
+        ((), ("unknown", ())),
+    ],
+)
+def test_a_server_of_another_network_is_asked_by_its_addresses(
+    listening: tuple[tuple[str, int, int], ...],
+    expected: tuple[str, tuple[str, ...]],
+    host: ProcHost,
+    read: Read,
+) -> None:
+    """What listens on loopback there cannot be reached from here, and that is said."""
+    host.process(10, "vllm", "serve", "m", cgroup=CONTAINER, network=listening)
+    host.addresses(10, "10.1.0.2", "10.2.0.2")
+
+    (group,) = read(10)
+
+    assert group.server is not None
+    assert (group.server.reach, group.server.hosts) == expected
+
+
+def test_servers_that_share_a_network_are_told_so(host: ProcHost, read: Read) -> None:
+    """By the kernel's name of it, where that may be read, else by a socket that both see."""
+    shared, other = ((ANY, 8000, 1), (ANY, 8001, 2)), ((ANY, 8000, 3),)
+    for pid, network, link in ((10, shared, ""), (20, shared, ""), (30, other, ""), (40, other, "net:[7]")):
+        host.process(
+            pid,
+            "vllm",
+            "serve",
+            "m",
+            f"--port={8001 if pid == 20 else 8000}",
+            cgroup=f"0::/a/{pid}.service",
+            network=network,
+        )
+        if link:
+            (host.root / str(pid) / "ns").mkdir()
+            (host.root / str(pid) / "ns/net").symlink_to(link)
+
+    networks = [group.server.network for group in read(10, 20, 30, 40) if group.server]
+
+    assert networks == ["socket:[1]", "socket:[1]", "socket:[3]", "net:[7]"]
