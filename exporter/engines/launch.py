@@ -5,7 +5,7 @@ kept but what is named here: never a whole line, which may hold keys.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,9 +106,8 @@ class _Options:
 
 def launch(argv: Sequence[str]) -> Launch | None:
     """The API server, or part of one, that a process is; `None` for any other process."""
-    for command, rest in _matches(argv):
-        return _launch(command, rest)
-    return None
+    matched = _match(argv)
+    return None if matched is None else _launch(*matched)
 
 
 def works_for(argv: Sequence[str]) -> frozenset[str]:
@@ -134,23 +133,21 @@ def program(argv: Sequence[str], otherwise: str = "") -> str:
     return _UNFIT.sub("_", name.split(" ", 1)[0])[:NAME_CHARACTERS].strip("_") or "unknown"
 
 
-def _matches(argv: Sequence[str]) -> Iterator[tuple[Command, list[str] | None]]:
-    """The rows that fit, each with the words after the program's; a title has none, and hides what it had."""
+def _match(argv: Sequence[str]) -> tuple[Command, list[str] | None] | None:
+    """The row that fits, and the words after the program's; a title has none, and hides what it had."""
     title = _title(argv)
     name, path, rest, module = _program(argv)
     for command in COMMANDS:
         if any(re.match(pattern, title) for pattern in command.titles):
-            yield command, None
-            continue
+            return command, None
         for spelled in command.modules if module else command.programs:
             first, *words = spelled.split(" ")
             fits = path.endswith(first) if first.startswith("/") else name == first
             if fits and rest[: len(words)] == words and not {*rest[len(words) :][:1]} & {*command.foreign}:
-                yield command, rest[len(words) :]
-                break
-        else:
-            if not module and any(_is_module_file(path, spelled) for spelled in command.modules):
-                yield command, rest
+                return command, rest[len(words) :]
+        if not module and any(_is_module_file(path, spelled) for spelled in command.modules):
+            return command, rest
+    return None
 
 
 def _is_module_file(path: str, spelled: str) -> bool:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from exporter.sources.processes.cgroup import Cgroup, cgroup
 from exporter.sources.processes.sockets import (
+    ADDRESSES_MAX,
+    LISTENERS_MAX,
     Listener,
     addresses4,
     addresses6,
@@ -199,6 +201,35 @@ def test_listeners_are_read_by_their_state() -> None:
         Listener("2001:db8::1", 8004, 16),
         Listener("10.0.0.9", 8005, 17),
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0: 0100007F:1F40 0:0 0A 0:0 0:0 0 0 0",
+        "0: 0100007F:1F40 0:0 0A 0:0 0:0 0 0 0 -1 1",
+        "0: 0100007F:1F4 0:0 0A 0:0 0:0 0 0 0 1 1",
+        "0: 0100007f:1F40 0:0 0A 0:0 0:0 0 0 0 1 1",
+        "0: 00007F:1F40 0:0 0A 0:0 0:0 0 0 0 1 1",
+        "0: 0100007F 0:0 0A 0:0 0:0 0 0 0 1 1",
+    ],
+)
+def test_what_is_no_listener_is_passed_over(line: str) -> None:
+    """A line that is cut or damaged says nothing, and the next one counts."""
+    good = row("127.0.0.1", 80, 1)
+
+    assert listeners(f"{line}\n{good}".encode()) == (Listener("127.0.0.1", 80, 1),)
+
+
+def test_listeners_and_addresses_are_bounded() -> None:
+    """A namespace may have as many as it likes."""
+    table = "".join(row("127.0.0.1", 80, inode) for inode in range(1, LISTENERS_MAX + 10))
+    trie = "".join(f"|-- 10.0.0.{last}\n   /32 host LOCAL\n" for last in range(1, ADDRESSES_MAX + 10))
+
+    assert len(listeners(table.encode())) == LISTENERS_MAX
+    assert len(addresses4(trie.encode())) == ADDRESSES_MAX
+    assert addresses4(b"|-- 10.0.0.999\n   /32 host LOCAL\n") == ()
+    assert addresses6(b"x 02 40 00 80 eth0\n") == ()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**63))

@@ -264,3 +264,50 @@ def test_servers_that_share_a_network_are_told_so(host: ProcHost, read: Read) ->
     networks = [group.server.network for group in read(10, 20, 30, 40) if group.server]
 
     assert networks == ["socket:[1]", "socket:[1]", "socket:[3]", "net:[7]"]
+
+
+def test_a_network_is_read_once_where_the_kernel_names_it(host: ProcHost, read: Read) -> None:
+    """Two servers of the host's network, one of another; this reader is in a pod's."""
+    links = {"self": "net:[4]", "1": "net:[1]", "10": "net:[1]", "20": "net:[1]", "30": "net:[4]"}
+    for pid in (10, 20, 30):
+        listens = (OURS, (ANY, 8000, 1)) if pid == 30 else ((ANY, 8000, 5),)
+        told = ("--port=8000",) if pid == 10 else ()
+        host.process(pid, "vllm", "serve", "m", *told, cgroup=f"0::/a/{pid}.service", network=listens)
+    host.process(1, "init")
+    for process, link in links.items():
+        (host.root / process / "ns").mkdir(parents=True)
+        (host.root / process / "ns/net").symlink_to(link)
+
+    groups = {group.server.process.pid: group.server for group in read(10, 20, 30) if group.server}
+
+    assert {pid: server.network for pid, server in groups.items()} == {
+        10: "net:[1]",
+        20: "net:[1]",
+        30: "net:[4]",
+    }
+    assert [groups[pid].reach for pid in (10, 30)] == ["unknown", "here"]  # no address of the host is known
+    assert [groups[pid].port for pid in (10, 20, 30)] == [8000, None, 8000]
+
+
+def test_a_socket_of_a_child_is_its_servers(host: ProcHost, read: Read) -> None:
+    """The server that was started opens none itself; the first of its processes that does tells the port."""
+    network = (OURS, (ANY, 9000, 51), (ANY, 29500, 52))
+    host.process(10, "text-generation-launcher", cgroup=SESSION, network=network)
+    host.process(12, "text-generation-server", parent=10, cgroup=SESSION, network=network)
+    host.process(13, "text-generation-router", parent=10, cgroup=SESSION, network=network)
+    host.open(10, "/dev/null", "gone")
+    host.open(12, "socket:[52]")
+    host.open(13, "socket:[51]", "socket:[99]")
+
+    assert port(read(12), 10) == (9000, "descriptor")
+
+
+def test_of_one_that_ends_while_its_files_are_read_the_others_sockets_count(
+    host: ProcHost, read: Read
+) -> None:
+    """A child without a folder of open files has none."""
+    host.process(10, "vllm", "serve", "m", cgroup=SESSION, network=(OURS, (ANY, 8000, 51)))
+    host.process(11, "VLLM::EngineCore", parent=10, cgroup=SESSION)
+    host.open(10, "socket:[51]")
+
+    assert port(read(11), 10) == (8000, "descriptor")

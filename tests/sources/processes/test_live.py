@@ -111,6 +111,18 @@ def test_what_hidepid_hides_is_said(tmp_path: Path) -> None:
 
 
 @root_only
+def test_what_hidepid_refuses_is_said(tmp_path: Path) -> None:
+    """Its first kind shows that there are processes, and no file of theirs."""
+    refusing = ("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=1 proc /proc && exec "$@"', "sh")
+    with started(tmp_path) as one:
+        answer = read_as("nobody", one.worker, prefix=refusing)
+
+    assert answer["reading"]["unseen"] == [one.worker]
+    assert answer["errors"] == {"denied": 1}
+    assert answer["problem"].endswith("not seen: the processes of other users may not be read")
+
+
+@root_only
 def test_a_process_namespace_of_its_own_is_said(tmp_path: Path) -> None:
     """A container without the host's processes sees none of NVML's, and the reading says why."""
     apart = ("unshare", "--pid", "--fork", "--mount-proc")

@@ -260,3 +260,42 @@ def test_no_environment_is_read(host: ProcHost, source: Processes, monkeypatch: 
     source.read([11])
 
     assert opened == {"stat", "cgroup", "cmdline", "net/tcp", "net/tcp6", "net/fib_trie", "net/if_inet6"}
+
+
+@pytest.mark.parametrize(
+    ("mounts", "reason"),
+    [
+        ("20 1 0:5 / {root} rw - proc proc rw,hidepid=invisible", "hidden"),
+        ("20 1 0:5 / {root} rw - proc proc rw,hidepid=2", "hidden"),
+        ("20 1 0:5 / {root} rw - proc proc rw,hidepid=off", "ended"),
+        ("20 1 0:5 / {root} rw - proc proc rw", "ended"),
+        ("20 1 0:5 / /proc rw - proc proc rw,hidepid=2", "ended"),
+        (
+            "20 1 0:5 / {root} rw - proc proc rw,hidepid=2\n21 20 0:6 / {root} rw - proc proc rw",
+            "ended",
+        ),
+    ],
+)
+def test_how_a_tree_is_mounted_tells_why_processes_are_missing(
+    mounts: str, reason: str, host: ProcHost, source: Processes
+) -> None:
+    """What is hidden looks as if it had ended; the mount that lies on top decides."""
+    (host.root / "self/mountinfo").write_text(mounts.format(root=host.root) + "\n", encoding="utf-8")
+
+    assert source.read([77]).unseen == (77,)
+    assert source.errors == ((reason, 1),)
+
+
+def test_addresses_beyond_what_is_read_are_counted(
+    host: ProcHost, source: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with the routes of the internet has a long table."""
+    host.process(10, "vllm", "serve", "m", cgroup=SERVICE, network=((ANY, 8000, 1),))
+    host.addresses(10, *(f"10.0.0.{last}" for last in range(1, 9)))
+    monkeypatch.setattr(listening, "ADDRESS_BYTES", 90)
+
+    (group,) = source.read([10]).groups
+
+    assert group.server is not None
+    assert group.server.hosts == ("10.0.0.1", "10.0.0.2")
+    assert source.errors == (("truncated", 1),)
