@@ -5,9 +5,9 @@ kept but what is named here: never a whole line, which may hold keys.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from exporter.engines.command import Command, Factor
 from exporter.engines.commands import COMMANDS
@@ -33,6 +33,20 @@ _NUMBER: Final = re.compile(r"[0-9]{1,6}")
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._:+@-]+")
 _CACHED_MODEL: Final = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/")
 _WILDCARDS: Final = frozenset({"", "0.0.0.0", "::", "[::]", "*"})  # noqa: S104 - read, not bound
+
+
+_Spelled: TypeAlias = tuple[str, list[str], Command]
+"""A program or module, the words that must follow it, and its row."""
+
+
+def _spelled(starts: Callable[[Command], Iterable[str]]) -> dict[str, list[_Spelled]]:
+    """The rows by the name of their program or module."""
+    found: dict[str, list[_Spelled]] = {}
+    for command in COMMANDS:
+        for start in starts(command):
+            first, *words = start.split(" ")
+            found.setdefault(_basename(first), []).append((first, words, command))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +150,19 @@ def program(argv: Sequence[str], otherwise: str = "") -> str:
 def _match(argv: Sequence[str]) -> tuple[Command, list[str] | None] | None:
     """The row that fits, and the words after the program's; a title has none, and hides what it had."""
     title = _title(argv)
-    name, path, rest, module = _program(argv)
-    for command in COMMANDS:
-        if any(re.match(pattern, title) for pattern in command.titles):
+    for pattern, command in _TITLES:
+        if "::" in title and pattern.match(title):
             return command, None
-        for spelled in command.modules if module else command.programs:
-            first, *words = spelled.split(" ")
-            fits = path.endswith(first) if first.startswith("/") else name == first
-            if fits and rest[: len(words)] == words and not {*rest[len(words) :][:1]} & {*command.foreign}:
-                return command, rest[len(words) :]
-        if not module and any(_is_module_file(path, spelled) for spelled in command.modules):
-            return command, rest
+    name, path, rest, module = _program(argv)
+    for first, words, command in (_MODULES if module else _PROGRAMS).get(name, ()):
+        fits = not first.startswith("/") or path == first
+        if fits and rest[: len(words)] == words and not {*rest[len(words) :][:1]} & {*command.foreign}:
+            return command, rest[len(words) :]
+    if not module and path.endswith(".py"):
+        for ending, command in _FILES:
+            if path.endswith(ending):
+                return command, rest
     return None
-
-
-def _is_module_file(path: str, spelled: str) -> bool:
-    """Whether a script is a module started by its file."""
-    place = "/" + spelled.split(" ", 1)[0].replace(".", "/")
-    return (
-        " " not in spelled and place.count("/") > 1 and path.endswith((f"{place}.py", f"{place}/__main__.py"))
-    )
 
 
 def _title(argv: Sequence[str]) -> str:
@@ -267,3 +274,16 @@ def _dashed(flag: str) -> str:
 
 def _basename(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
+
+
+_PROGRAMS: Final = _spelled(lambda command: command.programs)
+_MODULES: Final = _spelled(lambda command: command.modules)
+_TITLES: Final = [(re.compile(title), command) for command in COMMANDS for title in command.titles]
+_FILES: Final = [
+    (f"/{module.replace('.', '/')}{ending}", command)
+    for module, rows in _MODULES.items()
+    for _, words, command in rows
+    for ending in (".py", "/__main__.py")
+    if "." in module and not words
+]
+"""Modules that are started by their file."""
