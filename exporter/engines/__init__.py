@@ -1,5 +1,6 @@
 """Engines: names, not code. `exposition` reads pages, `catalogue` whose, `interpretation` what they say.
 
+`launch` reads command lines by the table in `commands`.
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 

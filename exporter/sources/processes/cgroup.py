@@ -5,10 +5,14 @@ own sees paths from its own place (`/../../kubepods/...`), in which the same nam
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 CGROUP_BYTES: Final = 16_384
 """Read of one file; a dozen hierarchies with long names take 4 kB."""
+
+REMEMBERED_MAX: Final = 128
+"""Files whose content was read before; most processes of a host share theirs with others."""
 
 PATH_CHARACTERS: Final = 1024
 """Kept of one path; a pod's has 200."""
@@ -75,6 +79,7 @@ NOWHERE: Final = Cgroup("/")
 """Of a process of which nothing is told."""
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def cgroup(content: bytes) -> Cgroup:
     """Read a `cgroup` file. A container is the deepest that any hierarchy names."""
     paths = _paths(content)

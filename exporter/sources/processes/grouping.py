@@ -4,6 +4,7 @@ A container or a unit is a group. Where unrelated processes may share one (a log
 starts what it is asked to), or where it holds several API servers, ancestry tells them apart.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,6 +19,9 @@ DEPTH_MAX: Final = 64
 
 SERVING_MAX: Final = 32
 """Processes of a server whose sockets are looked for."""
+
+DESCENDANTS_MAX: Final = 1024
+"""Descendants of a server among which those are chosen."""
 
 _STARTERS: Final = frozenset(
     {
@@ -67,9 +71,19 @@ class _Cluster:
         self._processes = {process.pid: process for process in processes}
         self._computing = [process for process in processes if process.pid in computing]
         self._cgroup = processes[0].cgroup
+        self._children: dict[int, list[int]] = {}
+        for process in processes:
+            if parent := self._parent(process):
+                self._children.setdefault(parent.pid, []).append(process.pid)
         told = {process.pid: launch(process.argv) for process in processes}
         self._told = {pid: found for pid, found in told.items() if found is not None}
         self._servers = self._outermost()
+        self._of_engine: dict[str, list[int]] = {}
+        self._of_session: dict[tuple[str, int], list[int]] = {}
+        for pid, server in self._servers.items():
+            self._of_engine.setdefault(server.launch.engine, []).append(pid)
+            session = (server.launch.engine, server.process.session)
+            self._of_session.setdefault(session, []).append(pid)
 
     def groups(self) -> Iterator[Grouped]:
         """Each server with what computes for it, then what computes for none of them."""
@@ -122,16 +136,19 @@ class _Cluster:
         for pid in servers:
             above = [other for other in self._ancestors(pid) if other in servers]
             inner.setdefault(above[-1] if above else pid, []).extend([pid] if above else [])
+        alike = Counter(servers[pid].engine for pid in inner)
+        parts: dict[str, list[Launch]] = {}
+        for told in self._told.values():
+            if told.part and alike[told.engine] == 1:
+                parts.setdefault(told.engine, []).append(told)
         found = {}
         for pid, below in inner.items():
             own = servers[pid]
-            engine = [other for other in inner if servers[other].engine == own.engine]
-            parts = [told for told in self._told.values() if told.part and told.engine == own.engine]
-            launches = tuple(servers[one] for one in below)
-            told = _completed(own, (*launches, *(parts if len(engine) == 1 else ())))
+            launches = tuple(servers[one] for one in below[:SERVING_MAX])
+            whole = _completed(own, (*launches, *parts.get(own.engine, ())))
             # A fork that has no title yet, and workers before they had any, look like their parent.
             others = tuple(one for one in dict.fromkeys(launches) if one != own)
-            found[pid] = _Server(self._processes[pid], told, others)
+            found[pid] = _Server(self._processes[pid], whole, others)
         return found
 
     def _owner(self, process: Process) -> int | None:
@@ -145,11 +162,11 @@ class _Cluster:
                 return pid
         if not self._cgroup.shared and len(self._servers) == 1:
             return next(iter(self._servers))
-        engines = works_for(process.argv)
-        fitting = [pid for pid, server in self._servers.items() if server.launch.engine in engines]
-        if len(fitting) > 1:  # those that were started in the same session, where that tells one
-            fitting = [pid for pid in fitting if self._servers[pid].process.session == process.session]
-        return fitting[0] if len(fitting) == 1 else None
+        engines = sorted(works_for(process.argv))
+        fitting = [self._of_engine.get(engine, []) for engine in engines]
+        if sum(map(len, fitting)) > 1:  # the one that was started in the same session, where that tells it
+            fitting = [self._of_session.get((engine, process.session), []) for engine in engines]
+        return next((pid for one in fitting for pid in one), None) if sum(map(len, fitting)) == 1 else None
 
     def _root(self, process: Process) -> int:
         """The highest ancestor below a program that starts unrelated ones."""
@@ -160,21 +177,31 @@ class _Cluster:
             root = pid
         return root
 
+    def _parent(self, process: Process) -> Process | None:
+        """The parent within the cgroup. One that began later is none: its id was used again."""
+        parent = self._processes.get(process.parent)
+        return None if parent is None or parent.started > process.started else parent
+
     def _ancestors(self, pid: int) -> Iterator[int]:
-        """Ancestors within the cgroup, nearest first. One that began later is none: its id was used again."""
+        """Ancestors within the cgroup, nearest first."""
         child = self._processes[pid]
         for _ in range(DEPTH_MAX):
-            parent = self._processes.get(child.parent)
-            if parent is None or parent.pid == child.pid or parent.started > child.started:
+            parent = self._parent(child)
+            if parent is None:
                 return
             yield parent.pid
             child = parent
 
     def _serving(self, server: int) -> tuple[int, ...]:
         """A server and its descendants, the server first, then what looks like a server."""
-        below = [pid for pid in self._processes if pid != server and server in self._ancestors(pid)]
-        below.sort(key=lambda pid: (pid not in self._told, pid))
-        return (server, *below)[:SERVING_MAX]
+        below: dict[int, None] = {server: None}
+        waiting = [server]
+        while waiting and len(below) < DESCENDANTS_MAX:
+            children = [pid for pid in self._children.get(waiting.pop(), ()) if pid not in below]
+            below.update(dict.fromkeys(children))
+            waiting.extend(children)
+        found = sorted(below, key=lambda pid: (pid != server, pid not in self._told, pid))
+        return tuple(found[:SERVING_MAX])
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.clock import Clock
 from exporter.engines.launch import Launch
 from exporter.sources.processes.grouping import Grouped
 from exporter.sources.processes.groups import ApiServer, Found, ProcessGroup, Reach
@@ -19,9 +20,13 @@ from exporter.sources.processes.sockets import (
     past_listeners,
     socket,
 )
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DESCRIPTORS_MAX: Final = 4096
 """Open files of one process that are looked at; a busy server's connections are among them."""
+
+BUDGET: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+"""Time for all servers together; with every right it takes a fraction of a millisecond each."""
 
 HOSTS_MAX: Final = 4
 LOOPBACK: Final = "127.0.0.1"
@@ -54,15 +59,20 @@ class _Seen:
     open: tuple[frozenset[int], ...] | None
 
 
-def located(proc: Proc, groups: Iterable[Grouped]) -> tuple[ProcessGroup, ...]:
-    """The groups, with the ports, networks and hosts of their servers."""
+def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[ProcessGroup, ...]:
+    """The groups, with the ports, networks and hosts of their servers: of as many as `BUDGET` allows."""
     groups = tuple(groups)
     networks = _Networks(proc)
-    seen = {
-        one.group.id: _Seen(server, networks.of(server.process.pid), _open(proc, one.serving))
-        for one in groups
-        if (server := one.group.server) is not None
-    }
+    seen = {}
+    began = clock.elapsed()
+    for one in groups:
+        server = one.group.server
+        if server is None:
+            continue
+        if clock.elapsed() - began > BUDGET:
+            proc.failures["time"] += 1
+            break
+        seen[one.group.id] = _Seen(server, networks.of(server.process.pid), _open(proc, one.serving))
     found = {name: _port(one) for name, one in seen.items()}
     # Whose port is certain: nobody else in that network is taken to listen there.
     taken = {

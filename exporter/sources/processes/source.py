@@ -90,9 +90,9 @@ class Processes:
         unseen = tuple(sorted(asked - seen.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
-        reading = ProcessReading(located(proc, grouped(seen, asked)), unseen)
-        bounds = {reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS}
-        self._tell(proc, unseen, {**lost, **bounds})
+        reading = ProcessReading(located(proc, self._clock, grouped(seen, asked)), unseen)
+        lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
+        self._tell(proc, unseen, lost)
         self._asked, self._kept, self._until = asked, reading, self._clock.elapsed() + KEPT
         return reading
 
@@ -119,5 +119,5 @@ class Processes:
         self._errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
 
 
-_OF_SERVERS: Final = ("truncated", "not_listening")
+_OF_SERVERS: Final = ("truncated", "not_listening", "time")
 """Failures of looking for sockets that say something; others are of processes that ended meanwhile."""

@@ -3,6 +3,9 @@
 import pytest
 
 from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes.census import Process
+from exporter.sources.processes.cgroup import cgroup
+from exporter.sources.processes.grouping import GROUPS_MAX, grouped
 from tests.sources.processes.conftest import Read
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
@@ -311,3 +314,19 @@ def test_of_one_that_ends_while_its_files_are_read_the_others_sockets_count(
     host.open(10, "socket:[51]")
 
     assert port(read(11), 10) == (8000, "descriptor")
+
+
+@pytest.mark.timeout(20)
+def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
+    """Servers, workers and parts are never all compared with each other."""
+    place = cgroup(f"{SESSION}\n".encode())
+    servers = {
+        pid: Process(pid, pid - pid % 2, 1, pid, "vllm", ("vllm", "serve", "m"), place)
+        for pid in range(2, 16_000)
+    }
+    workers = {pid: Process(pid, 1, 1, pid, "x", ("VLLM::Worker",), place) for pid in range(16_000, 20_000)}
+
+    groups = grouped({**servers, **workers}, workers)
+
+    assert len(groups) == GROUPS_MAX
+    assert sum(len(one.group.computing) for one in groups) == GROUPS_MAX

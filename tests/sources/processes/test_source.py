@@ -198,7 +198,7 @@ def test_a_census_that_takes_too_long_ends(source: Processes, clock: SetClock) -
     clock.step = census.BUDGET
 
     assert [group.unit for group in source.read([11]).groups] == ["vllm.service"]
-    assert ("time", 1) in source.errors
+    assert ("time", 2) in source.errors  # of the census, and of the sockets
 
 
 def test_groups_are_bounded_those_that_compute_first(
@@ -299,3 +299,23 @@ def test_addresses_beyond_what_is_read_are_counted(
     assert group.server is not None
     assert group.server.hosts == ("10.0.0.1", "10.0.0.2")
     assert source.errors == (("truncated", 1),)
+
+
+def test_looking_for_sockets_that_takes_too_long_ends(
+    host: ProcHost, source: Processes, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The servers that hold a GPU come first; of the others it is not known where they listen."""
+    for pid in (10, 20):
+        told = f"--port={8000 + pid}"
+        place = f"0::/system.slice/{pid}.service"
+        host.process(pid, "vllm", "serve", told, cgroup=place, network=((ANY, 8010, 1), (ANY, 8020, 2)))
+    clock.step = 1
+    monkeypatch.setattr(listening, "BUDGET", 1)
+
+    groups = source.read([20]).groups
+
+    assert [group.server and (group.server.process.pid, group.server.port) for group in groups] == [
+        (20, 8020),
+        (10, None),
+    ]
+    assert source.errors == (("time", 1),)
