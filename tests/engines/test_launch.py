@@ -257,7 +257,7 @@ def test_workers_say_for_whom_they_compute(line: str, engines: set[str]) -> None
 @pytest.mark.parametrize(
     ("argv", "name"),
     [
-        (["/usr/bin/python3", "-u", "/home/a/train.py", "--key", "secret"], "train.py"),
+        (["/usr/bin/python3", "-u", "/opt/a/train.py", "--key", "secret"], "train.py"),
         (["python3", "-m", "torch.distributed.run", "secret.py"], "torch.distributed.run"),
         (["python3", "-c", "secret = 1"], "python3"),
         (["python3"], "python3"),
