@@ -330,3 +330,33 @@ def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
 
     assert len(groups) == GROUPS_MAX
     assert sum(len(one.group.computing) for one in groups) == GROUPS_MAX
+
+
+def test_what_a_host_starts_first_is_no_program_that_computes(host: ProcHost, read: Read) -> None:
+    """Whatever the first process is called, its children are strangers to each other."""
+    host.process(1, "box-init")
+    host.process(10, "python", "a.py", parent=1)
+    host.process(20, "python", "b.py", parent=1)
+
+    assert shape(read(10, 20)) == [(None, [10]), (None, [20])]
+
+
+def test_a_part_tells_of_the_only_server_of_its_engine(host: ProcHost, read: Read) -> None:
+    """Of two Ray nodes in one session it is not known whose metrics a raylet's agent serves."""
+    network = (OURS, (ANY, 8000, 1), (ANY, 8080, 2))
+    host.process(10, "raylet", "--metrics_export_port=8080", cgroup=SESSION, network=network)
+    host.process(11, "ray::ProxyActor", parent=10, cgroup=SESSION, network=network)
+    (alone,) = read()
+    host.process(12, "ray::ProxyActor", parent=1, cgroup=SESSION, network=network)
+    two = read()
+
+    assert [group.server and group.server.metrics_port for group in (alone, *two)] == [8080, None, None]
+
+
+def test_on_the_hosts_network_a_port_that_is_left_may_be_anybodys(host: ProcHost, read: Read) -> None:
+    """From a pod the host's network is another one, and still no server's own."""
+    network = ((ANY, 9000, 7),)
+    host.process(1, "init", network=network)
+    host.process(10, "text-embeddings-router", cgroup=CONTAINER, network=network)
+
+    assert port(read(10), 10) == (None, "")
