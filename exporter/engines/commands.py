@@ -2,7 +2,7 @@
 
 Defaults are the program's own: a port or a host that an image sets through the environment cannot be seen
 from outside, and is then found by what listens.
-Sources: each project's argument parser or CLI page; rows marked "memory" were not read again.
+Sources: each project's argument parser or CLI page; NIM's are the scripts of its images.
 """
 
 from typing import Final
@@ -32,7 +32,7 @@ _ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|
 COMMANDS: Final[tuple[Command, ...]] = (
     Command(
         engine="vllm",
-        programs=("vllm serve",),
+        programs=("vllm serve", "vllm-rs serve"),  # the Rust one starts a headless Python one
         modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
         titles=(r"[\w.-]+::APIServer",),
         workers=(_ENGINE_CORE,),
@@ -194,10 +194,14 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
         ),
     ),
-    Command(  # memory: its images start these modules, and older ones a script of their own
+    Command(  # which of these an image starts depends on its age
         engine="nim",
         programs=("/opt/nim/start_server.sh",),
-        modules=("vllm_nvext.entrypoints.openai.api_server", "nim_llm_sdk.entrypoints.openai.api_server"),
+        modules=(
+            "nim_llm_sdk.entrypoints.launch",
+            "nim_llm_sdk.entrypoints.openai.api_server",
+            "vllm_nvext.entrypoints.openai.api_server",
+        ),
         port=8000,
         metrics_path="/v1/metrics",
         models=_NAMED,

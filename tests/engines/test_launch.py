@@ -33,6 +33,7 @@ def told(line: str) -> Launch:
         (f"{PYTHON} -Xfrozen_modules -W error -um vllm.entrypoints.openai.api_server", "vllm", 8000, "", ""),
         (f"{PYTHON} /x/vllm/entrypoints/openai/api_server.py --port 1", "vllm", 1, "", ""),
         (f"{PYTHON} -m vllm.entrypoints.cli.main serve m", "vllm", 8000, "", "m"),
+        ("vllm-rs serve a/b --port 9", "vllm", 9, "", "a/b"),
         ("VLLM::APIServer_1", "vllm", 8000, "", ""),
         ("CHAT::APIServer", "vllm", 8000, "", ""),
         (f"{PYTHON} -m sglang.launch_server --model-path a/b", "sglang", 30000, "127.0.0.1", "a/b"),
@@ -63,6 +64,7 @@ def told(line: str) -> Launch:
         (f"{PYTHON} -m huggingfaceserver --model_name a --http_port 81", "kserve", 81, "", "a"),
         ("/bin/bash /opt/nim/start_server.sh", "nim", 8000, "", ""),
         (f"{PYTHON} -m vllm_nvext.entrypoints.openai.api_server --model a", "nim", 8000, "", "a"),
+        (f"{PYTHON} -m nim_llm_sdk.entrypoints.launch --port 1977", "nim", 1977, "", ""),
         ("ray::ProxyActor", "ray", 8000, "127.0.0.1", ""),
     ],
 )
