@@ -58,7 +58,7 @@ help: ## List the verbs
 
 .PHONY: programs
 programs:
-	@tools/need cc promtool venv
+	@tools/need cc ip promtool venv
 
 .PHONY: develop
 develop:

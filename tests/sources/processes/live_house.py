@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,20 @@ class Started:
     server: int
     worker: int
     port: int
+
+
+NEEDS_ROOT = "only root may put processes into namespaces, and not in every container"
+"""Why a test that needs other namespaces is skipped."""
+
+
+@cache
+def separable() -> bool:
+    """Whether these tests may make namespaces of networks, mounts and processes, and be another user."""
+    apart = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "true"]
+    try:
+        return os.geteuid() == 0 and subprocess.run(apart, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @contextmanager
