@@ -305,7 +305,8 @@ def test_a_table_is_read_until_another_socket_stands_last() -> None:
 def test_no_bytes_make_a_stat_or_a_command_line_raise(noise: bytes) -> None:
     """Whatever stands there, something or nothing is read."""
     stat(noise)
-    assert all(command_line(noise)[:1])
+
+    assert sum(map(len, command_line(noise))) <= len(noise)
 
 
 @given(
