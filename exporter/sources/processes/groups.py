@@ -32,7 +32,8 @@ class ApiServer:
 
     `inner` are servers that it started itself: a TGI router, the vLLM inside a NIM.
     `port` and `metrics_port` are where they were found to listen, `None` where that was not found.
-    `listening` are the sockets that are its own, where descriptors tell, else all of its network namespace.
+    `listening` are the sockets that are its own, where descriptors tell, else its user's in its network
+    namespace.
     `network` is the same text for servers that share a network namespace, empty where nothing tells.
     `hosts` are where to reach `port`, best first; empty where `reach` is `loopback` or `unknown`.
     """

@@ -20,6 +20,7 @@ from exporter.sources.processes.sockets import (
     past_listeners,
     socket,
 )
+from exporter.sources.processes.stat import STAT_BYTES, user
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DESCRIPTORS_MAX: Final = 4096
@@ -51,12 +52,13 @@ class Network:
 class _Seen:
     """What is known of one server: its network, and the sockets open in each of its processes.
 
-    `open` is `None` where that may not be read.
+    `open` is `None` where that may not be read; `user` is whose it is, `None` where that is not told.
     """
 
     server: ApiServer
     network: Network
     open: tuple[frozenset[int], ...] | None
+    user: int | None
 
 
 def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[ProcessGroup, ...]:
@@ -72,7 +74,9 @@ def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[Proces
         if clock.elapsed() - began > BUDGET:
             proc.failures["time"] += 1
             break
-        seen[one.group.id] = _Seen(server, networks.of(server.process.pid), _open(proc, one.serving))
+        pid = server.process.pid
+        whose = user(proc.read(pid, "status", STAT_BYTES) or b"")
+        seen[one.group.id] = _Seen(server, networks.of(pid), _open(proc, one.serving), whose)
     found = {name: _port(one) for name, one in seen.items()}
     # Whose port is certain: nobody else in that network is taken to listen there.
     taken = {
@@ -80,11 +84,11 @@ def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[Proces
         for name, (port, how) in found.items()
         if port is not None and (how == "descriptor" or seen[name].server.launch.port_told)
     }
-    located = []
+    answer = []
     for one in groups:
         name = one.group.id
         if name not in seen:
-            located.append(one.group)
+            answer.append(one.group)
             continue
         port, how = found[name]
         others = {
@@ -97,8 +101,8 @@ def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[Proces
             port, how = _last_one_left(seen[name], others)
         if port is None and seen[name].server.launch.serves and seen[name].server.launch.port is not None:
             proc.failures["not_listening"] += 1
-        located.append(replace(one.group, server=_located(seen[name], port, how)))
-    return tuple(located)
+        answer.append(replace(one.group, server=_located(seen[name], port, how)))
+    return tuple(answer)
 
 
 class _Networks:
@@ -173,8 +177,17 @@ def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | 
 
 
 def _mine(one: _Seen) -> tuple[Listener, ...]:
+    """The sockets that are a server's, or may be.
+
+    Without descriptors that is its user's. A service manager may have opened the one that it is told for it.
+    """
     if one.open is None:
-        return one.network.listeners
+        told = one.server.launch.port if one.server.launch.port_told else None
+        return tuple(
+            listener
+            for listener in one.network.listeners
+            if one.user in (None, listener.user) or (listener.user == 0 and listener.port == told)
+        )
     own = frozenset[int]().union(*one.open)
     return tuple(listener for listener in one.network.listeners if listener.inode in own)
 
@@ -204,7 +217,7 @@ def _last_one_left(one: _Seen, others: set[int]) -> tuple[int | None, Found]:
         return None, ""
     if not launch.serves or launch.port is None:
         return None, ""
-    left = {listener.port for listener in one.network.listeners if not loopback(listener.host)} - others
+    left = {listener.port for listener in _mine(one) if not loopback(listener.host)} - others
     return (left.pop(), "namespace") if len(left) == 1 else (None, "")
 
 

@@ -24,11 +24,12 @@ _TENTATIVE: Final = 0x40 | 0x08
 
 
 class Listener(NamedTuple):
-    """One listening TCP socket. `host` is the address it is bound to, empty for all."""
+    """One listening TCP socket. `host` is the address it is bound to, empty for all; `user` opened it."""
 
     host: str
     port: int
     inode: int
+    user: int
 
 
 def listeners(content: bytes) -> tuple[Listener, ...]:
@@ -38,7 +39,7 @@ def listeners(content: bytes) -> tuple[Listener, ...]:
         fields = line.split()
         if len(fields) < 10 or fields[3] != _LISTEN:
             continue
-        listener = _listener(fields[1], fields[9])
+        listener = _listener(fields[1], fields[7], fields[9])
         if listener is not None:
             found.append(listener)
             if len(found) == LISTENERS_MAX:
@@ -107,13 +108,13 @@ def _useful(text: str) -> bool:
     )
 
 
-def _listener(local: str, inode: str) -> Listener | None:
+def _listener(local: str, user: str, inode: str) -> Listener | None:
     address, _, port = local.partition(":")
     if not re.fullmatch(r"[0-9A-F]{8}|[0-9A-F]{32}", address) or not re.fullmatch(r"[0-9A-F]{4}", port):
         return None
-    if not re.fullmatch(r"[0-9]{1,20}", inode):
+    if not re.fullmatch(r"[0-9]{1,20}", inode) or not re.fullmatch(r"[0-9]{1,10}", user):
         return None
-    return Listener(_host(address), int(port, 16), int(inode))
+    return Listener(_host(address), int(port, 16), int(inode), int(user))
 
 
 def _host(text: str) -> str:

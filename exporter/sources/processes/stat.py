@@ -1,12 +1,16 @@
-"""What a process's `stat` and `cmdline` say. Pure; never raises, whatever the bytes."""
+"""What a process's `stat`, `status` and `cmdline` say. Pure; never raises, whatever the bytes."""
 
 import os
+import re
 from typing import Final, NamedTuple
 
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 STAT_BYTES: Final = 4096
 """Fifty numbers and a name of 64 bytes at most."""
+
+_USER: Final = re.compile(rb"^Uid:\t[0-9]+\t[0-9]+\t[0-9]+\t([0-9]{1,10})$", re.MULTILINE)
+"""Real, effective, saved, and the file system's."""
 
 COMMAND_BYTES: Final = 4096
 """Read of one command line. A longer one is cut after its last whole word."""
@@ -53,6 +57,12 @@ def stat(content: bytes) -> Stat | None:
     name = content[opened + 1 : closed].decode(errors="replace")
     state = fields[0].decode(errors="replace")
     return Stat(pid, name, state, parent, session, bool(flags & KERNEL_THREAD), ticks * TICK)
+
+
+def user(content: bytes) -> int | None:
+    """The user of a process by its `status`, the one whose sockets it opens; `None` where none is told."""
+    found = _USER.search(content)
+    return int(found[1]) if found else None
 
 
 def command_line(content: bytes) -> tuple[str, ...]:

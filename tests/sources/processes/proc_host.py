@@ -7,15 +7,15 @@ TABLE = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
 ANY = "0.0.0.0"  # noqa: S104 - written, not bound
 OURS = (ANY, 9844, 9844)
 
-Socket = tuple[str, int, int]
-"""Address, port and inode."""
+Socket = tuple[str, int, int] | tuple[str, int, int, int]
+"""Address, port, inode, and the user where that is not root."""
 
 
-def row(address: str, port: int, inode: int, state: str = "0A") -> str:
+def row(address: str, port: int, inode: int, user: int = 0, state: str = "0A") -> str:
     """A line of net/tcp or net/tcp6, as net/ipv4/tcp_ipv4.c prints it on a little-endian machine."""
     raw = ipaddress.ip_address(address).packed
     words = "".join(raw[at : at + 4][::-1].hex().upper() for at in range(0, len(raw), 4))
-    return f"   0: {words}:{port:04X} {'0' * 8}:0000 {state} 0:0 00:0 0  0 0 {inode} 1 0 100 0 0 10 0\n"
+    return f"   0: {words}:{port:04X} {'0' * 8}:0000 {state} 0:0 00:0 0  {user} 0 {inode} 1 0 100 0 0 10 0\n"
 
 
 class ProcHost:
@@ -39,6 +39,7 @@ class ProcHost:
         name: str | None = None,
         network: tuple[Socket, ...] = (OURS,),
         state: str = "S",
+        user: int | None = None,
     ) -> None:
         """One process."""
         folder = self.root / str(pid)
@@ -49,6 +50,9 @@ class ProcHost:
         (folder / "stat").write_text(f"{pid} ({name}) {fields}\n", encoding="utf-8")
         (folder / "cgroup").write_text(cgroup + "\n", encoding="utf-8")
         (folder / "cmdline").write_bytes("".join(f"{word}\0" for word in argv).encode())
+        if user is not None:
+            told = f"Name:\tx\nUid:\t9\t9\t9\t{user}\nGid:\t0\t0\t0\t0\n"
+            (folder / "status").write_text(told, encoding="ascii")
         self.network(pid, *network)
 
     def network(self, pid: int | str, *sockets: Socket) -> None:

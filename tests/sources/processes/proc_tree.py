@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-FILES = ("stat", "cgroup", "cmdline", "net/tcp", "net/tcp6", "net/fib_trie", "net/if_inet6")
+FILES = ("stat", "status", "cgroup", "cmdline", "net/tcp", "net/tcp6", "net/fib_trie", "net/if_inet6")
 
 _HEAD = re.compile(r"\[([0-9,]+|self)/([a-z0-9_/]+)\]")
 _IDS = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -48,7 +48,7 @@ def page(pids: Iterable[int], root: Path = Path("/proc")) -> str:
     """The masked page of some processes and of the reader's own network."""
     files: dict[tuple[str, str], list[str]] = {}
     for process in ("self", *map(str, pids)):
-        for name in FILES if process != "self" else FILES[3:]:
+        for name in FILES if process != "self" else FILES[4:]:
             try:
                 content = (root / process / name).read_bytes()
             except OSError:
@@ -71,6 +71,8 @@ def page(pids: Iterable[int], root: Path = Path("/proc")) -> str:
 
 def masked(name: str, text: str) -> str:
     """What of a file is written down."""
+    if name == "status":
+        return "\n".join(line for line in text.split("\n") if line.startswith("Uid:"))
     if name in ("net/tcp", "net/tcp6"):
         lines = text.rstrip("\n").split("\n")
         return "\n".join(lines[:1] + [line for line in lines[1:] if line.split()[3:4] == ["0A"]])

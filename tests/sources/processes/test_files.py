@@ -19,7 +19,7 @@ from exporter.sources.processes.sockets import (
     past_listeners,
     socket,
 )
-from exporter.sources.processes.stat import COMMAND_BYTES, TICK, Stat, command_line, stat
+from exporter.sources.processes.stat import COMMAND_BYTES, TICK, Stat, command_line, stat, user
 from tests.sources.processes.proc_host import ANY, TABLE, row
 
 C = "0123456789abcdef" * 4
@@ -63,6 +63,13 @@ def test_kernel_threads_are_told_by_their_flag() -> None:
 def test_what_is_no_stat_is_not_read(content: bytes) -> None:
     """A line that is cut, or whose numbers are none, says nothing."""
     assert stat(content) is None
+
+
+def test_the_user_of_a_process_is_the_one_that_opens_its_sockets() -> None:
+    """Of four numbers the last; a line that is none, or stands elsewhere, tells nothing."""
+    assert user(b"Name:\tx\nUid:\t1\t2\t3\t1000\nGid:\t5\t5\t5\t5\n") == 1000
+    assert user(b"Name:\tUid:\t1\t2\t3\t4\nGid:\t5\t5\t5\t5\n") is None
+    assert user(b"Uid:\t1\t2\t3\n") is None
 
 
 @pytest.mark.parametrize(
@@ -185,8 +192,8 @@ def test_listeners_are_read_by_their_state() -> None:
     table = (
         TABLE
         + row(ANY, 8000, 11)
-        + row("127.0.0.1", 65535, 12)
-        + row("10.0.0.1", 8001, 13, "01")
+        + row("127.0.0.1", 65535, 12, 1000)
+        + row("10.0.0.1", 8001, 13, state="01")
         + row("::", 8002, 14)
         + row("::1", 8003, 15)
         + row("2001:db8::1", 8004, 16)
@@ -194,12 +201,12 @@ def test_listeners_are_read_by_their_state() -> None:
     )
 
     assert listeners(table.encode()) == (
-        Listener("", 8000, 11),
-        Listener("127.0.0.1", 65535, 12),
-        Listener("", 8002, 14),
-        Listener("::1", 8003, 15),
-        Listener("2001:db8::1", 8004, 16),
-        Listener("10.0.0.9", 8005, 17),
+        Listener("", 8000, 11, 0),
+        Listener("127.0.0.1", 65535, 12, 1000),
+        Listener("", 8002, 14, 0),
+        Listener("::1", 8003, 15, 0),
+        Listener("2001:db8::1", 8004, 16, 0),
+        Listener("10.0.0.9", 8005, 17, 0),
     )
 
 
@@ -208,6 +215,7 @@ def test_listeners_are_read_by_their_state() -> None:
     [
         "0: 0100007F:1F40 0:0 0A 0:0 0:0 0 0 0",
         "0: 0100007F:1F40 0:0 0A 0:0 0:0 0 0 0 -1 1",
+        "0: 0100007F:1F40 0:0 0A 0:0 0:0 0 -1 0 1 1",
         "0: 0100007F:1F4 0:0 0A 0:0 0:0 0 0 0 1 1",
         "0: 0100007f:1F40 0:0 0A 0:0 0:0 0 0 0 1 1",
         "0: 00007F:1F40 0:0 0A 0:0 0:0 0 0 0 1 1",
@@ -218,7 +226,7 @@ def test_what_is_no_listener_is_passed_over(line: str) -> None:
     """A line that is cut or damaged says nothing, and the next one counts."""
     good = row("127.0.0.1", 80, 1)
 
-    assert listeners(f"{line}\n{good}".encode()) == (Listener("127.0.0.1", 80, 1),)
+    assert listeners(f"{line}\n{good}".encode()) == (Listener("127.0.0.1", 80, 1, 0),)
 
 
 def test_listeners_and_addresses_are_bounded() -> None:
@@ -239,7 +247,7 @@ def test_an_address_is_read_back(address: int, port: int, inode: int) -> None:
     line = f"0: {word:08X}:{port:04X} 0:0 0A 0:0 0:0 0 0 0 {inode} 1\n"
 
     assert listeners(line.encode()) == (
-        Listener("" if not address else str(IPv4Address(address)), port, inode),
+        Listener("" if not address else str(IPv4Address(address)), port, inode, 0),
     )
 
 
@@ -290,7 +298,7 @@ def test_a_descriptors_link_tells_its_socket() -> None:
 
 def test_a_table_is_read_until_another_socket_stands_last() -> None:
     """The heading, a listener, and a line that is cut, say nothing of what follows."""
-    listener, other = row(ANY, 1, 1).encode(), row("10.0.0.1", 1, 1, "06").encode()
+    listener, other = row(ANY, 1, 1).encode(), row("10.0.0.1", 1, 1, state="06").encode()
 
     assert not past_listeners(TABLE.encode())
     assert not past_listeners(TABLE.encode() + listener)
@@ -305,6 +313,7 @@ def test_a_table_is_read_until_another_socket_stands_last() -> None:
 def test_no_bytes_make_a_stat_or_a_command_line_raise(noise: bytes) -> None:
     """Whatever stands there, something or nothing is read."""
     stat(noise)
+    user(noise)
 
     assert sum(map(len, command_line(noise))) <= len(noise)
 

@@ -360,3 +360,22 @@ def test_on_the_hosts_network_a_port_that_is_left_may_be_anybodys(host: ProcHost
     host.process(10, "text-embeddings-router", cgroup=CONTAINER, network=network)
 
     assert port(read(10), 10) == (None, "")
+
+
+def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -> None:
+    """Without descriptors whoever starts a program by a server's name has not its port; root may lend one."""
+    mine, theirs, roots = (ANY, 8000, 1, 1000), (ANY, 8001, 2, 1001), (ANY, 8002, 3, 0)
+    network = (OURS, mine, theirs, roots)
+    for pid, whose, at in ((10, 1000, ""), (20, 1002, "8000"), (30, 1000, "8001"), (40, 1000, "8002")):
+        told = (f"--port={at}",) if at else ()
+        host.process(pid, "vllm", "serve", *told, cgroup=f"0::/a/{pid}.service", network=network, user=whose)
+
+    groups = read(10, 20, 30, 40)
+
+    assert [port(groups, pid)[0] for pid in (10, 20, 30, 40)] == [8000, None, None, 8002]
+    assert [[listener.port for listener in group.server.listening] for group in groups if group.server] == [
+        [8000],
+        [],
+        [8000],
+        [8000, 8002],
+    ]

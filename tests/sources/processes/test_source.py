@@ -259,7 +259,16 @@ def test_no_environment_is_read(host: ProcHost, source: Processes, monkeypatch: 
     monkeypatch.setattr(os, "open", watched)
     source.read([11])
 
-    assert opened == {"stat", "cgroup", "cmdline", "net/tcp", "net/tcp6", "net/fib_trie", "net/if_inet6"}
+    assert opened == {
+        "stat",
+        "status",
+        "cgroup",
+        "cmdline",
+        "net/tcp",
+        "net/tcp6",
+        "net/fib_trie",
+        "net/if_inet6",
+    }
 
 
 @pytest.mark.parametrize(
