@@ -41,6 +41,8 @@ class Window:
     money: Mapping[str, Picodollars] = field(default_factory=dict)
     """By phase."""
     tokens: Mapping[Kind, int] = field(default_factory=dict)
+    unpriced: Nanoseconds = 0
+    """GPU time that it held in them and that waits for a price: its money is not all that it cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ class Account:
 
     `money` and `held` (GPU time) are by phase; `held` is empty where the books do not tell it.
     `components` is the money by what it was for, of all models of the server together; empty where not told.
+    `unpriced` is GPU time that waits for a price: with any, what it cost is not known whole, and nothing is
+    divided.
     """
 
     model: str
@@ -32,6 +34,7 @@ class Account:
     tokens: Mapping[Kind, int] = field(default_factory=dict)
     held: Mapping[str, Nanoseconds] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
+    unpriced: Nanoseconds = 0
 
     @property
     def spent(self) -> Picodollars:
@@ -83,7 +86,7 @@ def prices(account: Account, weights: Weights) -> tuple[PerMillion, ...]:
     """Every quotient that exists, as the metrics tell them: by kind, the full basis before the busy."""
     counts = counted(account.tokens)
     parts = carried(account.money, account.tokens, weights)
-    found = per_million(account.money, account.tokens, weights)
+    found = per_million(account.money, account.tokens, weights, account.unpriced)
     return tuple(
         PerMillion(kind, basis, parts[kind, basis], counts[kind], found[kind, basis])
         for kind in ("all", "computed", "prompt", "cached_prompt", "generation")
@@ -93,10 +96,14 @@ def prices(account: Account, weights: Weights) -> tuple[PerMillion, ...]:
 
 
 def ladder(account: Account) -> tuple[Rung, ...]:
-    """The numbers that people say of one and the same model, the narrowest first; none without dollars.
+    """The numbers that people say of one and the same model, the narrowest first.
+
+    None without dollars, and none while a part of its time has no price.
 
     Hardware alone is told where the components are: each model is taken to have its server's mix of them.
     """
+    if account.unpriced:
+        return ()
     counts = counted(account.tokens)
     rungs: list[tuple[float, int, str]] = []
     everything, worked = dollars(account.spent), dollars(account.worked)
@@ -121,9 +128,12 @@ def ladder(account: Account) -> tuple[Rung, ...]:
 
 
 def against(account: Account, span: Nanoseconds, price: float, reference: str) -> BreakEven | None:
-    """An account of a stretch of time against one price for any million tokens; `None` without either."""
+    """An account of a stretch of time against one price for any million tokens.
+
+    `None` without either, and while a part of the account's time has no price.
+    """
     served = sum(account.tokens.values())
-    if span <= 0 or price <= 0 or not served or not account.spent:
+    if span <= 0 or price <= 0 or not served or not account.spent or account.unpriced:
         return None
     a_day = dollars(account.spent) * NANOSECONDS_PER_DAY / span
     return BreakEven(

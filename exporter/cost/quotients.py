@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from exporter.cost.policy import Weights
 from exporter.readings import KINDS, Kind
-from exporter.units import TOKENS_PER_MILLION, Picodollars, dollars
+from exporter.units import TOKENS_PER_MILLION, Nanoseconds, Picodollars, dollars
 
 TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
 Basis = Literal["full", "busy"]
@@ -16,12 +16,18 @@ FEWEST_TOKENS: Final = 1000
 
 
 def per_million(
-    money: Mapping[str, Picodollars], tokens: Mapping[Kind, int], weights: Weights
+    money: Mapping[str, Picodollars],
+    tokens: Mapping[Kind, int],
+    weights: Weights,
+    unpriced: Nanoseconds = 0,
 ) -> dict[tuple[TokenKind, Basis], float]:
     """Dollars per million tokens by (kind, basis): what `carried` says over the tokens of the kind.
 
     A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
+    With `unpriced` GPU time, which waits for a price, there is none: the money is not all that it cost.
     """
+    if unpriced:
+        return {}
     counts = counted(tokens)
     return {
         (kind, basis): amount * TOKENS_PER_MILLION / counts[kind]

@@ -213,6 +213,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         "configured weights (1 to 0.1 unless configured), which nothing measures; "
         "these two against generation go by weights only where inference_split_info says weights. "
         "All and computed go by weights only where one server has several models. "
+        "Absent while a server and model held GPU time in the window that has no price: "
+        "the dollars are then not all that it cost. "
         "Absent below 1,000 tokens of that kind in the window, where nothing has a price, "
         f"and {CHARGED}.",
         _quotients,

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.exposition.wording import amount, timestamp
 from exporter.report import Books, Report, SourceRow
-from exporter.units import NANOSECONDS_PER_DAY, seconds
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
 
 NVML: Final = "nvml"
 CLOCK: Final = "clock"
@@ -32,7 +32,7 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         yield "No tick has been taken for more than three intervals: what is spent now is not known."
     yield from _withheld(report) if report.books is None else _books(report.books)
     if not stale:
-        yield from chain(_over_budget(report, month, projected), _down(report))
+        yield from chain(_over_budget(report, month, projected), _down(report), _unpriced(report))
     yield from _gpus(report, stale=stale)
     if report.books is not None and report.books.uncharged:
         lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
@@ -42,6 +42,16 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         )
     if not report.config.last_reload_success:
         yield "The last reload of the configuration failed: the one before is in force."
+
+
+def _unpriced(report: Report) -> Iterator[str]:
+    """Why there are no prices of tokens where there are dollars and tokens."""
+    held = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
+    if any(held):
+        yield (
+            f"GPU time of the last hour that has no price: {sum(held) / NANOSECONDS_PER_HOUR:.2f} GPU-hours. "
+            "What holds it has no price per million tokens until it is charged."
+        )
 
 
 def _withheld(report: Report) -> Iterator[str]:

@@ -1,18 +1,22 @@
 """GPU time that waits for a price, on its way to the file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.cost.postings import Postings, Unpriced, Usage
-from exporter.ledger.totals import hour_of
+from exporter.ledger.totals import MINUTES_KEPT, hour_of
 from exporter.readings import Gpu
-from exporter.units import NANOSECONDS_PER_MINUTE
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 STRETCHES_WAITING: Final = 2000
 """Stretches that may be in memory: of 8 GPUs, those of ten days."""
 
 STRETCHES: Final = 64
 """How many are told at a time: a tick that charges them takes some 15 ms longer."""
+
+RECENT: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
+"""How far back quotients look, with room for the edges."""
 
 Place = tuple[int, int]
 """How far a walk through everything that waits has come."""
@@ -98,6 +102,17 @@ class Backlog:
         if len(self.unwritten) >= STRETCHES_WAITING:
             return before.day == after.day and after.start > before.start
         return near and before.day == after.day and hour_of(before.start) == hour_of(after.start)
+
+
+def recent(
+    before: Mapping[int, Unpriced], written: Mapping[int, Unpriced], end: Instant
+) -> dict[int, Unpriced]:
+    """What waits of the last `RECENT` time up to a tick's end, after some was written anew."""
+    return {
+        number: stretch
+        for number, stretch in {**before, **written}.items()
+        if stretch.slots and stretch.end > end - RECENT
+    }
 
 
 def _sum(before: Usage | None, used: Usage) -> Usage:

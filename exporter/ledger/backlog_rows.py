@@ -1,12 +1,12 @@
 """GPU time that waits for a price, to rows and back."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import Slot, Unpriced, Usage
-from exporter.ledger.backlog import STRETCHES, Batch, Place
+from exporter.ledger.backlog import RECENT, STRETCHES, Batch, Place
 from exporter.ledger.rows import Keys, Names, bounded, references, tables
 from exporter.ledger.totals import hour_of
 from exporter.readings import Gpu
@@ -15,6 +15,8 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 DAYS: Final = 10
 """How many days are looked through at a time for what another release left."""
+
+_STRETCH: Final = "SELECT number, day, gpu, start, until FROM stretch"
 
 _Holding = dict[tuple[int, int], int]
 """Nanoseconds by GPU and party."""
@@ -82,7 +84,10 @@ def batch(connection: sqlite3.Connection, place: Place, zone: ZoneInfo, until: I
     with references():
         names = Names(connection)
         if place[0] == 0 and "stretch" in there:
-            found = tuple(_stretches(connection, names, place[1]))
+            numbered = connection.execute(
+                f"{_STRETCH} WHERE number > ? ORDER BY number LIMIT ?", (place[1], STRETCHES)
+            ).fetchall()
+            found = tuple(_stretches(connection, names, numbered))
             if len(found) == STRETCHES:
                 return Batch(found, (0, found[-1].number))
             return Batch(found, (1, 0))
@@ -100,11 +105,25 @@ def batch(connection: sqlite3.Connection, place: Place, zone: ZoneInfo, until: I
     return Batch(older, (1, days[-1]) if len(days) == DAYS else None)
 
 
-def _stretches(connection: sqlite3.Connection, names: Names, after: int) -> Iterator[Unpriced]:
-    numbered = connection.execute(
-        "SELECT number, day, gpu, start, until FROM stretch WHERE number > ? ORDER BY number LIMIT ?",
-        (after, STRETCHES),
-    ).fetchall()
+def recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpriced]:
+    """The stretches of the last `RECENT` time up to an instant, by number.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+        sqlite3.Error: it cannot be read.
+    """
+    if "stretch" not in tables(connection):
+        return {}
+    with references():
+        numbered = connection.execute(f"{_STRETCH} WHERE until > ?", (end - RECENT,)).fetchall()
+        if not numbered:
+            return {}
+        return {stretch.number: stretch for stretch in _stretches(connection, Names(connection), numbered)}
+
+
+def _stretches(
+    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int]]
+) -> Iterator[Unpriced]:
     for number, day, gpu, start, until in numbered:
         slots = {
             Slot(names.party(party), names.label(phase)): Usage(time, up, energy)  # type: ignore[arg-type]

@@ -4,10 +4,11 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
 from exporter.ledger import backlog_rows, marks, rows, schema
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
@@ -26,7 +27,8 @@ class Contents:
 
     `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
     included. `machine` is the identity of the one that they were last bound to, empty when there is none.
-    `stretch` is the number of the latest stretch of time that waits for a price.
+    `stretch` is the number of the latest stretch of time that waits for a price; `recent` are those of the
+    last hour, by number.
     """
 
     ledger: str
@@ -38,6 +40,7 @@ class Contents:
     last_commit: Instant | None = None
     begun: Instant | None = None
     stretch: int = 0
+    recent: Mapping[int, Unpriced] = field(default_factory=dict)
 
 
 def empty() -> Contents:
@@ -124,6 +127,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         meta = meta_of(connection)
         totals = rows.read(connection)
         stretch = backlog_rows.last(connection)
+        recent = backlog_rows.recent(connection, _integer(meta, "wall") or 0)
         stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
     state, dropped = marks.state(stored)
     accrued, by_state, ledger = (
@@ -151,6 +155,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         last_commit=_integer(meta, "committed"),
         begun=_integer(meta, "begun"),
         stretch=stretch,
+        recent=recent,
     )
 
 

@@ -12,7 +12,7 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
-from exporter.ledger.backlog import FIRST, Backlog, Batch, Place
+from exporter.ledger.backlog import FIRST, Backlog, Batch, Place, recent
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
@@ -250,8 +250,9 @@ class Ledger:
         before.totals.merge(pending.totals, pending.end)
         self._backlog.committed(persistent=self.persistent)
         begun = now if before.last_commit is None else before.begun
+        lately = recent(before.recent, pending.unpriced, pending.end)
         self._committed = replace(
-            before, state=pending.state, texts=pending.texts, last_commit=now, begun=begun
+            before, state=pending.state, texts=pending.texts, last_commit=now, begun=begun, recent=lately
         )
         self._failure, self._pending = "", None
 
@@ -277,7 +278,7 @@ class Ledger:
         """
         committed = self._committed
         if self._undecided:
-            committed = replace(committed, totals=Totals(), state=State(), texts={})
+            committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={})
         return snapshot.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )

@@ -1,14 +1,14 @@
 """Books made of totals: what is served, and over which time."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
-from exporter.cost.postings import PHASES, Party, Slot
+from exporter.cost.postings import PHASES, Party, Slot, Unpriced
 from exporter.ledger.contents import Contents
 from exporter.ledger.totals import Totals, hour_of, minute_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Books, MonthKey, Window
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
 WINDOW_MINUTES: Final = 60
 DAY_HOURS: Final = 24
@@ -57,7 +57,7 @@ def books(
         uncharged=contents.state.uncharged,
         last_token=last_token,
         months=month_cells,
-        window=window(totals, now),
+        window=window(totals, contents.recent.values(), now),
         day=day(totals, now, month_cells),
     )
 
@@ -76,8 +76,12 @@ def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
     return max((totals.accrued - posted for posted in families), key=abs)
 
 
-def window(totals: Totals, now: Instant) -> dict[Party, Window]:
-    """Sums over the last 60 whole minutes, up to the last whole minute; of a younger ledger what there is."""
+def window(totals: Totals, waiting: Iterable[Unpriced], now: Instant) -> dict[Party, Window]:
+    """Sums over the last 60 whole minutes, up to the last whole minute; of a younger ledger what there is.
+
+    Of a stretch that waits for a price and lies partly in them, each party's time counts as if it were
+    spread evenly, for nothing finer is kept; what is there at all is never rounded to nothing.
+    """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
     money: dict[Party, dict[str, Picodollars]] = {}
@@ -90,7 +94,19 @@ def window(totals: Totals, now: Instant) -> dict[Party, Window]:
         if start <= minute < end:
             by_kind = tokens.setdefault(party, {})
             by_kind[kind] = by_kind.get(kind, 0) + count
-    return {party: Window(money.get(party, {}), tokens.get(party, {})) for party in {**money, **tokens}}
+    unpriced: dict[Party, Nanoseconds] = {}
+    for stretch in waiting:
+        inside = min(stretch.end, end * NANOSECONDS_PER_MINUTE) - max(
+            stretch.start, start * NANOSECONDS_PER_MINUTE
+        )
+        if inside > 0:
+            for slot, used in stretch.slots.items():
+                part = -(-used.time * inside // (stretch.end - stretch.start))
+                unpriced[slot.party] = unpriced.get(slot.party, 0) + part
+    return {
+        party: Window(money.get(party, {}), tokens.get(party, {}), unpriced.get(party, 0))
+        for party in {**money, **tokens, **unpriced}
+    }
 
 
 def day(

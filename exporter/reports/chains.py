@@ -67,6 +67,7 @@ def _model_as_json(model: ModelChain) -> dict[str, Any]:
             phase: held / NANOSECONDS_PER_SECOND for phase, held in account.held.items()
         },
         "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
+        "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
         "tokens": dict(account.tokens),
         "dollars_per_million_tokens": [asdict(price) for price in model.prices],
         "ladder": [asdict(rung) for rung in model.ladder],
@@ -111,7 +112,7 @@ def _spent(account: Account) -> Iterator[str]:
         yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{held}"
     total = f"      {'together':<12}{_money(account.spent):>16} dollars"
     time = sum(account.held.values()) / NANOSECONDS_PER_HOUR
-    if time and account.spent:
+    if time and account.spent and not account.unpriced:
         total += f" / {time:.4f} {HOURS} = {dollars(account.spent) / time:.6f} dollars per GPU-hour"
     yield total
     if account.components:
@@ -123,6 +124,13 @@ def _spent(account: Account) -> Iterator[str]:
 
 
 def _quotients(model: ModelChain) -> Iterator[str]:
+    if model.account.unpriced:
+        hours = f"{model.account.unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS}"
+        yield (
+            f"    no price per token: {hours} that it held have no price, so that what it cost is not known; "
+            "a price under `hardware` that covers them charges them"
+        )
+        return
     if not model.prices:
         few = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
         yield f"    {few}"

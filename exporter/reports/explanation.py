@@ -81,6 +81,7 @@ class _Model:
     money: dict[Any, int] = field(default_factory=dict)
     held: dict[Any, int] = field(default_factory=dict)
     tokens: dict[Any, int] = field(default_factory=dict)
+    unpriced: Nanoseconds = 0
 
 
 @dataclass(slots=True)
@@ -98,6 +99,9 @@ class Accounts:
             _sum(self._model(slot.party.key, slot.party.model).held, slot.phase, duration)
         for (party, kind), count in sums.tokens.items():
             _sum(self._model(party.key, party.model).tokens, kind, count)
+        for sign, family in ((1, sums.unpriced), (-1, sums.settled)):
+            for (_gpu, party), duration in family.items():
+                self._model(party.key, party.model).unpriced += sign * duration
         for (owner, component, _basis), amount in sums.server_cost.items():
             key = ServerKey(owner.namespace, owner.server)
             _sum(self.components.setdefault(key, {}), component, amount)
@@ -110,13 +114,15 @@ class Accounts:
                 _sum(model.money, phase, amount)
             for kind, count in window.tokens.items():
                 _sum(model.tokens, kind, count)
+            model.unpriced += window.unpriced
 
     def of(self, key: ServerKey) -> Iterator[Account]:
         """Those of one server, the dearest first."""
         models = self.models[key]
         for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
             model = models[name]
-            yield Account(name, model.money, model.tokens, model.held, self.components.get(key, {}))
+            components = self.components.get(key, {})
+            yield Account(name, model.money, model.tokens, model.held, components, max(0, model.unpriced))
 
     def _model(self, key: ServerKey, model: str) -> _Model:
         return self.models.setdefault(key, {}).setdefault(model, _Model())

@@ -116,7 +116,8 @@ def _prices(outcome: Outcome, prices: Iterable[Price]) -> Iterable[ComponentPric
 def _quotients(books: Books, terms: Terms) -> Iterable[Quotient]:
     for who, window in books.window.items():
         weights = terms.split_rule(who.server, who.model).weights
-        for (kind, basis), value in per_million(window.money, window.tokens, weights).items():
+        found = per_million(window.money, window.tokens, weights, window.unpriced)
+        for (kind, basis), value in found.items():
             yield Quotient(who, kind, basis, value)
 
 

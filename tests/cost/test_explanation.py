@@ -1,5 +1,6 @@
 """What is said of a model's cost: each number names its money and its tokens."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -65,6 +66,17 @@ def test_without_components_or_work_there_are_fewer_numbers() -> None:
     assert [rung.dollars_per_million for rung in ladder(rested)] == [1, 1]
     assert ladder(Account("llama", {}, {"prompt": 1_000_000})) == ()
     assert ladder(Account("llama", {"idle": DOLLAR})) == ()
+
+
+def test_nothing_is_divided_while_a_part_has_no_price() -> None:
+    """Neither quotients nor the ladder nor a break-even: each would say that the priced part is the cost."""
+    account = replace(ACCOUNT, unpriced=1)
+    offer = HostedPrice("turbo", Decimal(1), Decimal(3))
+
+    assert prices(account, Weights()) == ()
+    assert ladder(account) == ()
+    assert against(account, 6 * HOUR, 1.2, "your number") is None
+    assert hosted(account, 6 * HOUR, offer) is None
 
 
 def test_break_even_is_where_the_day_costs_the_same() -> None:

@@ -47,6 +47,11 @@ def test_nothing_priced_is_no_quotient(money: dict[str, int]) -> None:
     assert per_million(money, TOKENS, WEIGHTS) == {}
 
 
+def test_what_is_priced_in_part_is_no_quotient() -> None:
+    """A nanosecond of a GPU without a price: 12 dollars are not all that the tokens cost."""
+    assert per_million(MONEY, TOKENS, WEIGHTS, unpriced=1) == {}
+
+
 def test_money_that_is_neither_prefill_nor_decode_has_no_busy_quotient() -> None:
     """All of it is `other` and idle: what a token cost while busy nobody knows; 0 would be a claim."""
     found = per_million({"other": 3 * DOLLAR, "idle": 4 * DOLLAR}, TOKENS, WEIGHTS)

@@ -12,7 +12,8 @@ from exporter.exposition.document import document
 from exporter.exposition.page import page
 from exporter.exposition.summary import summarize
 from exporter.readings import ServerKey, ServerReading
-from exporter.report import Build, Report, SourceRow
+from exporter.report import Build, Report, SourceRow, Window
+from tests.exposition.conftest import CHAT, NOBODY
 
 MakeReport = Callable[..., Report]
 
@@ -161,6 +162,23 @@ def test_projections_over_budget_are_noted(make_report: MakeReport) -> None:
         ),
     ]
     assert noted(well(make_report, projected={("search", "2026-11"): 12000.0})) == []
+
+
+def test_a_price_per_token_that_is_withheld_is_noted(make_report: MakeReport) -> None:
+    """90 minutes of two holders wait for a price; of an old report nothing is said of the last hour."""
+    window = {
+        CHAT: Window({"decode": 1}, {}, unpriced=3600 * SECOND),
+        NOBODY: Window({}, {}, unpriced=1800 * SECOND),
+    }
+    books = replace(well(make_report).books, window=window)  # type: ignore[type-var]
+
+    assert noted(well(make_report, books=books)) == [
+        (
+            "GPU time of the last hour that has no price: 1.50 GPU-hours. What holds it has no price per "
+            "million tokens until it is charged."
+        )
+    ]
+    assert noted(well(make_report, books=books), OLD) == [STALE]
 
 
 def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> None:

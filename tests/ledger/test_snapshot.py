@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Held, Party, Postings, Segment, Slot
+from exporter.cost.postings import Held, Party, Postings, Segment, Slot, Unpriced, Usage
 from exporter.ledger.ledger import Ledger
 from exporter.report import Window
 from tests.ledger.ledger_ticks import (
@@ -46,6 +46,30 @@ def test_the_window_is_sixty_whole_minutes(path: Path, clock: StillClock) -> Non
     # At 13:00:00 sharp the minute 12:59 has just become whole; the window starts with 12:00, the minute of 1.
     sharp = ledger.books(NOON + 60 * MINUTE, MONTHS).window
     assert sharp == {CHAT: Window({"decode": 1 + 10 + 58 * 100}, {})}
+    ledger.close()
+
+
+def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) -> None:
+    """Of a stretch from 12:00 to 12:30 that two held, 20 and 10 minutes, what lies in the window: evenly.
+
+    At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
+    What is left of a nanosecond is still something.
+    """
+    held = {Slot(CHAT, "idle"): Usage(20 * MINUTE, 0, 0), Slot(SEARCH, "idle"): Usage(1, 0, 0)}
+    stretch = Unpriced(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, held)
+    segment = Segment(NOON, NOON + 30 * MINUTE, "2026-11", "2026-11-01", 0, (), (), unpriced=(stretch,))
+    posted = Postings(NOON + 30 * MINUTE, (segment,), day="2026-11-01")
+    ledger = opened(path, clock, posted)
+
+    def waiting(moment: int) -> dict[Party, int]:
+        window = ledger.books(NOON + moment, MONTHS).window
+        return {party: row.unpriced for party, row in window.items()}
+
+    assert waiting(75 * MINUTE) == {CHAT: 10 * MINUTE, SEARCH: 1}
+    assert waiting(90 * MINUTE - SECOND) == {CHAT: 40 * SECOND, SEARCH: 1}
+    assert waiting(90 * MINUTE) == {}
+    # At 12:15 the window ends inside the stretch.
+    assert waiting(15 * MINUTE)[CHAT] == 10 * MINUTE
     ledger.close()
 
 

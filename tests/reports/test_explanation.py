@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -218,6 +219,37 @@ def test_the_minutes_tell_phases_and_tokens() -> None:
 
     assert "together            2.000000 dollars\n" in chains.text(found)
     assert found.chains[0].models[0].prices[0].dollars_per_million == 2
+
+
+def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
+    """30 of its 48 GPU-hours had no price, 24 of them were charged since: 6 wait, and the text says so."""
+    gpu = GPUS[0].gpu
+    parts = replace(
+        SUMS, unpriced={(gpu, CHAT): 30 * HOUR, (gpu, EMBED): HOUR}, settled={(gpu, CHAT): 24 * HOUR}
+    )
+    chat = chains.text(explained("llm/chat-8b", 1.1, sums=parts))
+    (model,) = json.loads(chains.as_json(explained("llm/chat-8b", 1.1, sums=parts)))["servers"][0]["models"]
+    settled = replace(parts, settled={(gpu, CHAT): 30 * HOUR, (gpu, EMBED): HOUR})
+
+    assert "      together          144.000000 dollars\n      of the whole" in chat
+    assert chat.split("generation tokens\n")[1].split("\n\n")[0] == (
+        "    no price per token: 6.0000 GPU-hours that it held have no price, so that what it cost is not "
+        "known; a price under `hardware` that covers them charges them"
+    )
+    assert model["unpriced_gpu_seconds"] == 6 * 3600
+    assert [model[name] for name in ("dollars_per_million_tokens", "ladder", "against")] == [[], [], []]
+    assert chains.text(explained("llm/chat-8b", 1.1, sums=settled)) == CHAT_TEXT
+
+
+def test_the_minutes_tell_what_has_no_price() -> None:
+    """A quarter of a GPU-hour of the window waits: no quotient, as the metrics have none."""
+    window = {CHAT: Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)}
+    accounts = Accounts()
+    accounts.add_window(Books(LEDGER, True, True, None, 0, window=window))
+    found = explain(accounts, Stretch(START, START + HOUR, HOUR), TERMS, GPUS, START + HOUR, ledger=LEDGER)
+
+    assert found.chains[0].models[0].prices == ()
+    assert "no price per token: 0.2500 GPU-hours that it held have no price" in chains.text(found)
 
 
 def test_names_cannot_move_a_cursor() -> None:

@@ -100,6 +100,7 @@ def _measured(answer: Answer) -> dict[str, Any] | None:
         "last_day": found.last_day,
         "covered_seconds": found.covered / 10**9,
         "unpriced_gpu_seconds": found.unpriced / 10**9,
+        "days_left_out": found.left_out,
     }
 
 

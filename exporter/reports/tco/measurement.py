@@ -22,14 +22,15 @@ class NotMeasuredError(Exception):
 class Measurement:
     """What a ledger metered from one day to another: tokens and dollars of a metered day.
 
-    `covered` is the time that was metered in those days; `unpriced` GPU time had no price and is not in the
-    dollars.
+    `covered` is the time that was metered in those days. `left_out` days, between them or beside them, are in
+    no number: `unpriced` GPU time of them waits for a price, so that what they cost is not known.
     """
 
     first_day: str
     last_day: str
     covered: Nanoseconds
     unpriced: Nanoseconds
+    left_out: int
     load: Load
     option: Option
 
@@ -38,18 +39,18 @@ def measurement(days: Mapping[int, Sums] | None, ledger: str) -> Measurement:
     """The mean day of some days of history; days are numbers like 20261130.
 
     Raises:
-        NotMeasuredError: less than a day was metered, or no token was counted, or nothing had a price.
+        NotMeasuredError: less than a day was metered with a price for every GPU, or no token was counted, or
+            no dollar was posted.
     """
     sums = Sums()
-    metered = sorted(day for day, told in (days or {}).items() if told.covered)
+    told = {day: of_day for day, of_day in (days or {}).items() if of_day.covered}
+    waiting = {day: time for day, of_day in told.items() if (time := _waiting(of_day)) > 0}
+    metered = sorted(told.keys() - waiting)
     for day in metered:
-        sums.add((days or {})[day])
+        sums.add(told[day])
     covered = sum(sums.covered.values())
     if covered < NANOSECONDS_PER_DAY:
-        hours = Fraction(covered, NANOSECONDS_PER_HOUR)
-        raise NotMeasuredError(
-            f"{float(hours):.1f} hours were metered in the last {DAYS} days; --measured needs 24 at least"
-        )
+        raise NotMeasuredError(_too_little(covered, waiting))
     tokens = dict.fromkeys(KINDS, 0)
     for (_party, kind), count in sums.tokens.items():
         tokens[kind] += count
@@ -67,9 +68,27 @@ def measurement(days: Mapping[int, Sums] | None, ledger: str) -> Measurement:
         first_day=first,
         last_day=last,
         covered=covered,
-        unpriced=sum(sums.unpriced.values()),
+        unpriced=sum(waiting.values()),
+        left_out=len(waiting),
         load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source),
         option=Option(MEASURED, AsMeasured(spent), source=source),
+    )
+
+
+def _waiting(sums: Sums) -> Nanoseconds:
+    """GPU time of a day that had no price, and has none now."""
+    return sum(sums.unpriced.values()) - sum(sums.settled.values())
+
+
+def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str:
+    hours = float(Fraction(covered, NANOSECONDS_PER_HOUR))
+    if not waiting:
+        return f"{hours:.1f} hours were metered in the last {DAYS} days; --measured needs 24 at least"
+    unpriced = float(Fraction(sum(waiting.values()), NANOSECONDS_PER_HOUR))
+    return (
+        f"{hours:.1f} hours were metered in the last {DAYS} days on which every GPU had a price; --measured "
+        f"needs 24 at least: {unpriced:.4f} GPU-hours of other days have none, and what those cost is not "
+        "known; a price under `hardware` that covers them charges them"
     )
 
 

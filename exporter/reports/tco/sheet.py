@@ -52,8 +52,9 @@ def _head(answer: Answer) -> Iterator[str]:
             "as a mean day."
         )
         if found.unpriced:
-            unpriced = money(Fraction(found.unpriced, NANOSECONDS_PER_HOUR))
-            yield f"{unpriced} GPU-hours of them had no price: what is measured costs more than is told."
+            days = "1 day is" if found.left_out == 1 else f"{found.left_out} days are"
+            unpriced = float(Fraction(found.unpriced, NANOSECONDS_PER_HOUR))
+            yield f"{days} left out: {unpriced:.4f} GPU-hours have no price, and what they cost is not known."
 
 
 def _years(answer: Answer) -> Rows:

@@ -1,5 +1,6 @@
 """Load and cost from the ledger's history."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -84,10 +85,35 @@ def test_days_that_were_not_metered_are_left_out() -> None:
     assert measurement({**DAYS, 20261201: stray}, "1111") == measurement(DAYS, "1111")
 
 
-def test_time_without_a_price_is_told() -> None:
-    """The dollars lack it."""
-    days = {20261130: Sums(**{**vars_of(day(24)), "unpriced": {(Gpu("GPU-0", "H100"), CHAT): 5 * HOUR}})}
-    assert measurement(days, "1111").unpriced == 5 * HOUR
+def test_days_with_time_that_has_no_price_are_left_out() -> None:
+    """The mean of the others: what a GPU without a price cost is not known, and is not 0."""
+    waiting = without_a_price(day(24, 9000, 7), 5 * HOUR)
+    found = measurement({**DAYS, 20261201: waiting}, "1111")
+    assert found == replace(measurement(DAYS, "1111"), unpriced=5 * HOUR, left_out=1)
+
+
+def test_days_whose_time_was_charged_since_are_measured() -> None:
+    """Nothing of the day waits any more."""
+    settled = without_a_price(day(24), 5 * HOUR, 5 * HOUR)
+    found = measurement({20261130: settled}, "1111")
+    assert (found.unpriced, found.left_out, found.covered) == (0, 0, 24 * HOUR)
+
+
+def test_a_ledger_with_too_few_days_that_are_priced() -> None:
+    """A GPU without a price on every day but a few hours: there is no mean day to tell."""
+    days = {20261129: without_a_price(day(24), 5 * HOUR, HOUR), 20261130: day(6)}
+    with pytest.raises(NotMeasuredError) as caught:
+        measurement(days, "1111")
+    assert str(caught.value) == (
+        "6.0 hours were metered in the last 30 days on which every GPU had a price; --measured needs 24 at "
+        "least: 4.0000 GPU-hours of other days have none, and what those cost is not known; a price under "
+        "`hardware` that covers them charges them"
+    )
+
+
+def without_a_price(sums: Sums, held: int, settled: int = 0) -> Sums:
+    key = Gpu("GPU-0", "H100"), CHAT
+    return replace(sums, unpriced={key: held}, settled={key: settled} if settled else {})
 
 
 def vars_of(sums: Sums) -> dict[str, object]:

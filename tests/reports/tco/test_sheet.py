@@ -140,6 +140,7 @@ def test_what_was_measured_is_told() -> None:
         "2026-11-30",
         covered=700 * HOUR + HOUR // 2,
         unpriced=3 * HOUR,
+        left_out=2,
         load=load(MILLION),
         option=Option(
             "measured", AsMeasured({"rent": Fraction(10)}), source=Source("measured: x", "2026-11-30")
@@ -149,7 +150,7 @@ def test_what_was_measured_is_told() -> None:
     told = text(found)
     assert (
         "Load and option measured: 700.5 metered hours from 2026-11-01 to 2026-11-30, as a mean day.\n"
-        "3.00 GPU-hours of them had no price: what is measured costs more than is told.\n"
+        "2 days are left out: 3.0000 GPU-hours have no price, and what they cost is not known.\n"
     ) in told
     assert "measured: 10.00 dollars a day, as the ledger posted them. [measured: x; as of 2026-11-30]" in told
     assert json.loads(as_json(found))["measured"] == {
@@ -157,6 +158,7 @@ def test_what_was_measured_is_told() -> None:
         "last_day": "2026-11-30",
         "covered_seconds": 700.5 * 3600,
         "unpriced_gpu_seconds": 10800,
+        "days_left_out": 2,
     }
     # 10 dollars a day against a dollar a million: the ledger does not know how much more its hosts serve
     assert loads_met(found) == [

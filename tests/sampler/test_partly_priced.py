@@ -1,0 +1,119 @@
+"""A server on two GPUs of which one has no price: no price per token until the other's time is charged."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.config.settings import Config, Server
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import Gpu, GpuReading
+from exporter.report import Report
+from exporter.sampler.sampler import Sampler
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
+from tests.sampler.sampler_bench import START, TICK, Clock, Endpoint, Footprint, Nvml, inline, plan
+
+L40S = Gpu("GPU-1", "L40S")
+MINUTE = 6 * TICK
+HOUR = 60 * MINUTE
+SERVERS = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0, 1)),))
+ALONE = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0,)),))
+
+
+class Two(Nvml):
+    """An H100 and an L40S."""
+
+    def read(self) -> tuple[GpuReading, ...]:
+        return (*super().read(), GpuReading(L40S, 1, utilization_ratio=0.5, power_watts=200.0))
+
+
+def hourly(**prices: str) -> Tariff:
+    """Rent by GPU model, and nothing beside it."""
+    rules = [
+        Hardware(HardwareMatch(gpu_model=model), Rented((RentPrice(Decimal(price)),)), f"hardware.{model}")
+        for model, price in prices.items()
+    ]
+    return Tariff("host", tuple(rules), ())
+
+
+class Daemon:
+    """The crank on one ledger, reloaded and restarted."""
+
+    def __init__(self, path: Path | None, tariff: Tariff, config: Config = SERVERS) -> None:
+        self.clock, self.path, self.endpoint = Clock(), path, Endpoint()
+        self.start(tariff, config)
+
+    def start(self, tariff: Tariff, config: Config = SERVERS) -> None:
+        self.ledger = Ledger.open(self.path, self.clock)
+        gather = inline(self.clock)
+        going = plan(self.endpoint, tariff=tariff, config=config)
+        self.sampler = Sampler(self.clock, gather, Two(), self.ledger, Footprint(), going)
+
+    def reload(self, tariff: Tariff, config: Config = SERVERS) -> None:
+        self.sampler.plan(plan(self.endpoint, tariff=tariff, config=config))
+
+    def minutes(self, count: int) -> Report:
+        """100 tokens a tick: 36,000 an hour."""
+        for _ in range(count * 6):
+            self.clock.now += TICK
+            self.endpoint.generation += 100
+            report = self.sampler.tick()
+        return report
+
+
+def told(report: Report) -> dict[str, float]:
+    """What a million of all tokens cost, by server, everything included."""
+    return {
+        row.party.server: round(row.dollars_per_million_tokens, 9)
+        for row in report.quotients
+        if (row.kind, row.basis) == ("all", "full")
+    }
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_no_quotient_until_the_time_is_charged(tmp_path: Path, *, kept: bool) -> None:
+    """31 minutes at 3.60 and no price; then 1.80 for the other GPU: 5.40 an hour over 36,000 tokens."""
+    daemon = Daemon(tmp_path / "ledger.db" if kept else None, hourly(H100="3.60"))
+    partly = daemon.minutes(31)
+    assert partly.books is not None
+    (window,) = [row for who, row in partly.books.window.items() if who.server == "chat"]
+    assert window.unpriced == 31 * MINUTE - TICK
+    assert sum(window.money.values()) > 0
+    assert sum(window.tokens.values()) > 18_000
+    assert partly.quotients == ()
+
+    daemon.reload(hourly(H100="3.60", L40S="1.80"))
+    daemon.minutes(29)
+    assert told(daemon.minutes(1)) == {"chat": 150.0}
+
+
+def test_a_restart_and_a_verb_know_it_too(tmp_path: Path) -> None:
+    """The books are read back with what waits in them, up to the last whole minute."""
+    daemon = Daemon(tmp_path / "ledger.db", hourly(H100="3.60"))
+    daemon.minutes(10)
+    daemon.ledger.close()
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        books = reader.books(START + daemon.clock.now, ())
+    assert sum(window.unpriced for window in books.window.values()) == 10 * MINUTE - TICK
+
+    daemon.start(hourly(H100="3.60"))
+    assert daemon.minutes(1).quotients == ()
+
+
+def test_the_hour_goes_by(tmp_path: Path) -> None:
+    """A GPU that is let go of withholds the quotient as long as the window has time of it, then no longer."""
+    daemon = Daemon(tmp_path / "ledger.db", hourly(H100="3.60"))
+    daemon.minutes(30)
+    daemon.reload(hourly(H100="3.60"), ALONE)
+    assert daemon.minutes(30).quotients == ()
+    # The GPU goes on without a price and without the server; what it held began in the hour before.
+    assert told(daemon.minutes(61)) == {"chat": 100.0}
+
+
+def test_another_party_is_not_concerned(tmp_path: Path) -> None:
+    """The GPU without a price is nobody's: the server on the other has its quotient, 3.60 over 36,000."""
+    daemon = Daemon(tmp_path / "ledger.db", hourly(H100="3.60"), ALONE)
+
+    assert told(daemon.minutes(61)) == {"chat": 100.0}
