@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from exporter.cost import attribution, comparison, energy, gap, holding, servers
 from exporter.cost.attribution import Share
 from exporter.cost.charging import Charging, Work
+from exporter.cost.gap import Interval
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Energy, Party, Postings, Slot
@@ -30,12 +31,13 @@ class GpuOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One tick's answer."""
+    """One tick's answer. `charged` is the time that its segments charge; `None`: none."""
 
     state: State
     postings: Postings
     gpus: tuple[GpuOutcome, ...]
     ticks: Mapping[ServerKey, ServerTick]
+    charged: Interval | None = None
 
 
 def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
@@ -87,7 +89,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         accrued=state.accrued + sum(segment.accrued for segment in segments),
         fresh_in="" if works else state.fresh_in,
     )
-    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks)
+    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks, charged)
 
 
 def _outcome(work: Work) -> GpuOutcome:

@@ -1,6 +1,7 @@
 """Time without a price, charged when a plan brings one: a part of it each tick."""
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -10,8 +11,10 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Late, Postings
 from exporter.cost.state import State
 from exporter.ledger.backlog import FIRST, Batch, Place
+from exporter.readings import ServerKey
+from exporter.sampler.payers import cents, paid, payers
 from exporter.tariff.tariff import Tariff
-from exporter.units import NANOSECONDS_PER_HOUR, dollars
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +37,9 @@ class Arrears:
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
         self._place: Place | None = FIRST
-        self._charged = 0
         self._settled = 0
+        self._waiting = 0
+        self._paid: Counter[ServerKey] = Counter()
         self._held_up = False
 
     def charge(
@@ -57,20 +61,29 @@ class Arrears:
         if batch.unpriced:
             state, late = charge(state, batch.unpriced, terms, postings.end)
             postings = replace(postings, late=late)
-            self._count(late)
+            self._count(batch, late)
         if self._place is None:
             self._tell()
         return postings, state
 
-    def _count(self, late: Late) -> None:
-        self._charged += sum(segment.accrued for segment in late.segments)
-        self._settled += sum(held.duration for segment in late.segments for held in segment.held)
+    def _count(self, batch: Batch, late: Late) -> None:
+        settled = sum(held.duration for segment in late.segments for held in segment.held)
+        self._settled += settled
+        self._waiting += sum(used.time for each in batch.unpriced for used in each.slots.values()) - settled
+        self._paid.update(paid(late.segments))
 
     def _tell(self) -> None:
         if self._settled:
             told = {
-                "gpu_hours": f"{self._settled / NANOSECONDS_PER_HOUR:.2f}",
-                "dollars": f"{dollars(self._charged):.2f}",
+                "gpu_hours": _hours(self._settled),
+                "dollars": cents(self._paid.total()),
+                "payers": payers(self._paid),
+                "gpu_hours_waiting": _hours(self._waiting),
             }
             log.info("time that had no price was charged", extra=told)
-        self._charged = self._settled = 0
+        self._settled = self._waiting = 0
+        self._paid.clear()
+
+
+def _hours(duration: Nanoseconds) -> str:
+    return f"{duration / NANOSECONDS_PER_HOUR:.4f}"

@@ -16,6 +16,7 @@ from exporter.cost.state import State
 from exporter.ledger.backlog import Batch, Place
 from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
 from exporter.report import Books, ProcessRow, Report, SourceRow
+from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.arrears import Arrears
 from exporter.sampler.health import Health
@@ -216,9 +217,7 @@ class Sampler:
         terms = plan.setting.terms
         postings, state = self._arrears.charge(self._ledger, outcome.postings, outcome.state, terms)
         self._ledger.post(postings, state)
-        if outcome.state.uncharged > self._state.uncharged:
-            lost = seconds(outcome.state.uncharged - self._state.uncharged)
-            log.warning("time was not charged", extra={"seconds": f"{lost:.0f}", "see": "gap.max_days"})
+        gaps.tell(outcome.charged, outcome.postings.segments, terms)
         self._state = state
         months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)

@@ -131,7 +131,10 @@ def test_a_price_without_from_covers_everything(daemon: Daemon, caplog: pytest.L
     assert charged.books is not None
     assert charged.books.unpriced == {H100: 12 * TICK}
     told = [vars(record) for record in caplog.records if record.message.startswith("time that had no price")]
-    assert [(record["gpu_hours"], record["dollars"]) for record in told] == [("0.03", "0.12")]
+    names = ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")
+    assert [[record[name] for name in names] for record in told] == [
+        ["0.0333", "0.12", "chat 0.12", "0.0000"]
+    ]
 
 
 def test_late_money_falls_where_it_belongs(daemon: Daemon) -> None:

@@ -89,6 +89,28 @@ def test_no_quotient_until_the_time_is_charged(tmp_path: Path, *, kept: bool) ->
     assert told(daemon.minutes(1)) == {"chat": 150.0}
 
 
+def test_the_log_says_what_was_charged_and_what_still_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two GPUs without a price for 31 minutes less a tick; then one has 3.60: 1.85, and the other waits on.
+
+    In the tick that charges, both pass their last 10 s: one at its price, the other beyond what is walked.
+    """
+    caplog.set_level("INFO")
+    daemon = Daemon(tmp_path / "ledger.db", hourly())
+    daemon.minutes(31)
+    daemon.reload(hourly(H100="3.60"))
+    daemon.minutes(1)
+
+    (told,) = [vars(record) for record in caplog.records if record.message.startswith("time that had no")]
+    assert [told[name] for name in ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")] == [
+        "0.5139",
+        "1.85",
+        "chat 1.85",
+        "0.5139",
+    ]
+
+
 def test_a_restart_and_a_verb_know_it_too(tmp_path: Path) -> None:
     """The books are read back with what waits in them, up to the last whole minute."""
     daemon = Daemon(tmp_path / "ledger.db", hourly(H100="3.60"))
