@@ -54,10 +54,10 @@ class Flags:
     listen_address: str
     ledger_path: Path | None
 
-    def files(self) -> tuple[str, ...]:
-        """The flags that say where the files are, for a verb that is to find the same ones."""
-        told = (("--config.file", self.config_file), ("--ledger.path", self.ledger_path))
-        return tuple(f"{flag}={path}" for flag, path in told if path is not None)
+    def files(self, ledger: Path) -> tuple[str, ...]:
+        """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
+        told = (("--config.file", self.config_file), ("--ledger.path", ledger))
+        return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
 
 
 def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
@@ -228,7 +228,7 @@ class _Daemon:
             self._clock.wall(),
         )
         kept = self._ledger is not None and self._ledger.persistent
-        return notice(change, self._ledger_path if kept else None, self._flags.files())
+        return notice(change, self._ledger_path if kept else None, self._flags.files(self._ledger_path))
 
     def _reload_quietly(self) -> None:
         with contextlib.suppress(ConfigError):  # told already

@@ -9,9 +9,11 @@ from typing import Self, TypeVar
 
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents, history_rows, schema, snapshot
+from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import MonthRecord, Sums
+from exporter.ledger.rows import Names, references
 from exporter.report import Books
 from exporter.units import Instant, Nanoseconds
 
@@ -60,6 +62,15 @@ class LedgerReader:
     def waiting(self) -> int:
         """How many adjustments wait for the daemon."""
         return self._answer(adjustments.waiting)
+
+    def adjustments(self, first: int, last: int) -> tuple[Adjustment, ...]:
+        """Those dated from the first to the last day, numbers like 20261031, posted or waiting."""
+
+        def read(connection: sqlite3.Connection) -> tuple[Adjustment, ...]:
+            with references():
+                return adjustments.read(connection, Names(connection), first, last)
+
+        return self._answer(read)
 
     def hours(self, first: int, last: int) -> Mapping[int, Sums] | None:
         """History by hour since 1970, from the first to the last; `None` where the file keeps none.

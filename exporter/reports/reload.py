@@ -7,7 +7,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.readings import Gpu
-from exporter.reports.repricing import CENT, History, Repricing, amounts_of, dated, repricing
+from exporter.reports.entered import reason
+from exporter.reports.price_changes import amounts_of, dated
+from exporter.reports.repricing import CENT, History, Repricing, repricing
 from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
@@ -15,6 +17,18 @@ from exporter.units import NANOSECONDS_PER_SECOND, Instant
 UNDATED: Final = (
     "A price without `from`, or an amount beside the hardware, changed: it counts from now on, and what is "
     "posted stays posted."
+)
+
+CAVEAT: Final = (
+    "Each GPU and component is reckoned up to the last tick; among products it is divided as that component "
+    "was posted to them in those hours. Energy, overheads and other adjustments are not in it. When prices "
+    "change again, what was entered is taken off by its reason: leave the beginning of that as it is."
+)
+
+UNCOMPARABLE: Final = (
+    "Corrections of changed prices that were entered before come to {made} dollars and reach into time of "
+    "which the new prices have no date, or none: what is still missing cannot be told, and no line is given. "
+    "Set the month right by `report month` and `adjust`, or give the prices the dates from which they held."
 )
 
 
@@ -68,14 +82,21 @@ def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> boo
 
 def _correction(told: Repricing, zone: ZoneInfo, flags: Sequence[str]) -> Iterator[str]:
     """What is posted, what it would have been, and the lines that correct it."""
-    posted, due = (hundredths(*rounded([amount], CENT)) for amount in (told.posted, told.due))
-    since = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone).isoformat()
+    posted, due, made = (
+        hundredths(*rounded([amount], CENT)) for amount in (told.posted, told.due, told.entered)
+    )
+    since = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone)
     gpus = "1 GPU" if told.gpus == 1 else f"{told.gpus} GPUs"
     yield (
-        f"{posted} dollars are posted for {gpus} since {since} and stay posted; by the new prices it would "
-        f"have been {due}. To correct it:"
+        f"{posted} dollars are posted for {gpus} since {since.isoformat()} and stay posted; by the new "
+        f"prices it would have been {due}."
     )
-    first = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone).strftime("%Y-%m-%d")
+    if not told.comparable:
+        yield UNCOMPARABLE.format(made=made)
+        return
+    if told.entered:
+        yield f"Corrections of changed prices that were entered before, {made} dollars, are taken off."
+    yield "An estimate of the correction; enter each line once:"
     for correction in told.corrections:
         said = (
             *flags,
@@ -83,13 +104,10 @@ def _correction(told: Repricing, zone: ZoneInfo, flags: Sequence[str]) -> Iterat
             f"--date={correction.day}",
             f"--product={correction.product}",
             f"--team={correction.team}",
-            f"--reason=prices since {first} were changed afterwards",
+            f"--reason={reason(since.strftime('%Y-%m-%d'))}",
         )
         yield " ".join(["inference-cost-exporter adjust", *map(_quoted, said)])
-    yield (
-        "Each GPU and component is exact; among products it is divided as that component was posted to them "
-        "in those hours. Energy, overheads and adjustments that were made already are not in it."
-    )
+    yield CAVEAT
 
 
 def _quoted(flag: str) -> str:

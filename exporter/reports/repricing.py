@@ -3,11 +3,11 @@
 A reload never moves what is posted. Where the new configuration says by date that past time cost something
 else, the difference is reckoned here from history: exactly for each GPU and component, by whole days, and by
 hours in a day in which a price changes. Among products it is divided as that component was posted to them
-then. Energy, overheads and adjustments that were made already are not in it.
+then. Corrections that were entered after an earlier reload are taken off; energy, overheads and other
+adjustments are not in it.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -16,11 +16,13 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
+from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import Sums, day_number
 from exporter.readings import Gpu
+from exporter.reports.entered import Entered, entered
+from exporter.reports.price_changes import PriceChanges
 from exporter.reports.rounding import rounded
 from exporter.tariff.calendar import Day, day_of, month_before, month_of
-from exporter.tariff.rate import ComponentRate
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
@@ -54,6 +56,10 @@ class History(Protocol):
         """By hour since 1970."""
         ...
 
+    def adjustments(self, first: int, last: int) -> Sequence[Adjustment]:
+        """Those dated from the first to the last day, posted or waiting."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
@@ -67,13 +73,20 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """Money posted at other prices than the new ones, since the first of it, and what it would have been."""
+    """Money posted at other prices than the new ones, since the first of it, and what it would have been.
+
+    `entered` are corrections of changed prices that are in the ledger already, beside `posted`; `corrections`
+    are what is missing then. `comparable` is false where those reach into time of which the new prices say
+    nothing by date: how much of them is about the same money cannot be told, and there are no corrections.
+    """
 
     since: Instant
     gpus: int
     posted: Picodollars
     due: Picodollars
     corrections: tuple[Correction, ...]
+    entered: Picodollars = 0
+    comparable: bool = True
 
 
 @dataclass(slots=True)
@@ -86,10 +99,16 @@ class _Found:
     """By month, product and team."""
     last: dict[str, str] = field(default_factory=dict)
     """The last day of each month."""
+    compared: set[str] = field(default_factory=set)
+    """Months of which anything was."""
+    undated: dict[str, Fraction] = field(default_factory=dict)
+    """By GPU, what prices without a date would change in time that was corrected before."""
 
 
 def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: Instant) -> Repricing | None:
-    """What is posted at other prices than the new ones say by date; `None` where it comes to no cent.
+    """What is posted at other prices than the new ones say by date; `None` where nothing is to correct.
+
+    Time of which a correction was entered is compared with the new prices whether or not these changed.
 
     Args:
         old: the prices until now.
@@ -104,8 +123,10 @@ def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: I
     earliest = month_of(now, zone)
     for _ in range(MONTHS_BEFORE):
         earliest = month_before(earliest, zone)
-    begin = max(begin, earliest.start)
-    prices = _Prices(old, new, begin, now)
+    first, last = day_of(earliest.start, zone), day_of(now, zone)
+    made = entered(history.adjustments(day_number(first.name), day_number(last.name)), zone)
+    begin = max(begin if made.since is None else min(begin, made.since), earliest.start)
+    prices = PriceChanges(old, new, begin, now, made.since)
     found = _Found()
     for days in _months(day_of(begin, zone), day_of(now, zone), zone):
         sums_by_day = history.days(day_number(days[0].name), day_number(days[-1].name)) or {}
@@ -114,7 +135,7 @@ def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: I
             if sums is not None:
                 for since, until, part in _cells(day, sums, prices, history, now):
                     _reckon(found, day, since, until, part, prices)
-    return _told(found)
+    return _told(found, made)
 
 
 def _begin(new: Tariff, now: Instant) -> Instant | None:
@@ -126,47 +147,6 @@ def _begin(new: Tariff, now: Instant) -> Instant | None:
         elif isinstance(rule.terms, Owned):
             begins.append(rule.terms.in_service)
     return min((instant for instant in begins if instant < now), default=None)
-
-
-def dated(rates: Iterable[ComponentRate]) -> bool:
-    """Whether people said since when these hold; a catalogue's date is that of its reading."""
-    return all(rate.provenance.price_basis == "configured" and rate.provenance.as_of for rate in rates)
-
-
-def amounts_of(rates: Iterable[ComponentRate]) -> dict[str, tuple[Fraction, bool]]:
-    """Picodollars a nanosecond by component, and whether only while the host is up."""
-    return {
-        rate.component: (Fraction(rate.rate.amount, rate.rate.period), rate.while_up)
-        for rate in rates
-        if rate.rate.amount
-    }
-
-
-class _Prices:
-    """Both tariffs between their changes, each asked once for each GPU."""
-
-    def __init__(self, old: Tariff, new: Tariff, begin: Instant, now: Instant) -> None:
-        self._old, self._new = old, new
-        self.cuts = sorted({begin, *old.changes(begin, now), *new.changes(begin, now)})
-        self._known: dict[tuple[Gpu, int], dict[str, tuple[Fraction, bool]] | None] = {}
-
-    def of(self, gpu: Gpu, at: Instant) -> dict[str, tuple[Fraction, bool]] | None:
-        """What the new prices say by date, in picodollars a nanosecond; `None` where that is nothing new."""
-        place = bisect_right(self.cuts, at) - 1
-        if place < 0:
-            return None
-        key = gpu, place
-        if key not in self._known:
-            self._known[key] = self._changed(gpu, self.cuts[place])
-        return self._known[key]
-
-    def _changed(self, gpu: Gpu, at: Instant) -> dict[str, tuple[Fraction, bool]] | None:
-        after = self._new.hardware_price(gpu, at)
-        if not after.priced or not dated(after.rates):
-            return None
-        amounts = amounts_of(after.rates)
-        before = self._old.hardware_price(gpu, at)
-        return None if before.priced and amounts_of(before.rates) == amounts else amounts
 
 
 def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
@@ -183,7 +163,7 @@ def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
 
 
 def _cells(
-    day: Day, sums: Sums, prices: _Prices, history: History, now: Instant
+    day: Day, sums: Sums, prices: PriceChanges, history: History, now: Instant
 ) -> Iterator[tuple[Instant, Instant, tuple[Sums, Fraction]]]:
     """A day, or where a price changes in it its hours, and parts of an hour: with the part of the sums."""
     end = min(day.end, max(now, day.start + 1))
@@ -203,23 +183,29 @@ def _cells(
 
 
 def _reckon(
-    found: _Found, day: Day, since: Instant, until: Instant, part: tuple[Sums, Fraction], prices: _Prices
+    found: _Found, day: Day, since: Instant, until: Instant, part: tuple[Sums, Fraction], prices: PriceChanges
 ) -> None:
     sums, fraction = part
     differences: dict[str, Fraction] = {}
     for gpu in sums.gpu_held:
-        amounts = prices.of(gpu, since)
+        new = prices.of(gpu, since)
         time = _priced(sums, gpu)
-        if amounts is None or not time or until <= since:
+        if new is None or not time or until <= since:
             continue
         up = max(0, time - sums.gpu_down.get(gpu, 0))
         for component in BY_TIME:
-            rate, while_up = amounts.get(component, (Fraction(0), False))
+            rate, while_up = new.amounts.get(component, (Fraction(0), False))
             due = rate * (up if while_up else time) * fraction
             posted = sums.gpu_cost.get((gpu, component), 0) * fraction
+            if not new.by_date:
+                found.undated[gpu.uuid] = found.undated.get(gpu.uuid, Fraction(0)) + due - posted
+                continue
             found.posted += posted
             found.due += due
             differences[component] = differences.get(component, Fraction(0)) + due - posted
+        if not new.by_date:
+            continue
+        found.compared.add(day.name[:7])
         found.gpus.add(gpu.uuid)
         found.since = since if found.since is None else min(found.since, since)
     for component, difference in differences.items():
@@ -259,14 +245,24 @@ def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Pic
     return {(UNASSIGNED, UNASSIGNED): amount}
 
 
-def _told(found: _Found) -> Repricing | None:
-    keys = sorted(found.owed)
-    cents = rounded([found.owed[key] for key in keys], CENT)
+def _told(found: _Found, made: Entered) -> Repricing | None:
+    known = {debt: amount for debt, amount in made.amounts.items() if debt[0] in found.compared}
+    keys = sorted({*found.owed, *known})
+    cents = rounded([found.owed.get(key, 0) - known.get(key, 0) for key in keys], CENT)
     corrections = tuple(
-        Correction(found.last[month], product, team, amount)
+        Correction(found.last.get(month) or made.days[month], product, team, amount)
         for (month, product, team), amount in zip(keys, cents, strict=True)
         if amount
     )
     if not corrections or found.since is None:
         return None
-    return Repricing(found.since, len(found.gpus), round(found.posted), round(found.due), corrections)
+    comparable = all(abs(difference) < CENT for difference in found.undated.values())
+    return Repricing(
+        found.since,
+        len(found.gpus),
+        round(found.posted),
+        round(found.due),
+        corrections if comparable else (),
+        sum(known.values()),
+        comparable,
+    )

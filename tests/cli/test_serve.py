@@ -14,6 +14,7 @@ from exporter.cli.arguments import _parser
 from exporter.cli.serve import Flags, _Daemon, terms_of
 from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, load
+from exporter.config.settings import DEFAULT_LEDGER
 from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -142,14 +143,18 @@ def test_a_reload_tells_what_is_posted_at_other_prices(
     assert daemon._ledger is not None
     daemon._ledger.close()
 
-    first, line, last = told.splitlines()
+    first, once, line, last = told.splitlines()
     assert first.startswith("43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay")
     assert line == (
         f"inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} --amount=-8.64"
         " --date=2026-11-25 --product=chat --team=assistants"
         " --reason='prices since 2026-11-25 were changed afterwards'"
     )
-    assert [vars(record)["told"] for record in caplog.records] == [first, line, last]
+    printed = told.replace(str(file), "/etc/ice.yaml").replace(str(ledger), str(DEFAULT_LEDGER))
+    page = Path(__file__).parents[2] / "docs" / "running.md"
+    assert f"\nreloaded\n{printed}\n```\n" in page.read_text(encoding="utf-8")
+    assert once == "An estimate of the correction; enter each line once:"
+    assert [vars(record)["told"] for record in caplog.records] == [first, once, line, last]
     assert again == ""
 
 
@@ -159,7 +164,7 @@ def test_the_line_that_a_reload_tells_corrects_the_month(
     """Pasted as it is: at the next tick the month is what the new price would have made of it."""
     daemon = after_noon(file, tmp_path / "ledger.db")
     file.write_text(PRICED % "2.88")
-    chosen = _parser().parse_args(shlex.split(daemon.reload().splitlines()[1])[1:])
+    chosen = _parser().parse_args(shlex.split(daemon.reload().splitlines()[2])[1:])
     said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
     entered = adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon())
     assert daemon._ledger is not None
@@ -169,6 +174,35 @@ def test_the_line_that_a_reload_tells_corrects_the_month(
 
     assert (entered, capsys.readouterr().err) == (0, "")
     assert (sum(books.months.values()), books.residual) == (3456 * 10**10, 0)
+
+
+def test_prices_that_change_twice_are_corrected_once(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3.60, then 2.88, whose line is entered, then 2.40: 12 hours are 28.80, so that 5.76 more come off.
+
+    Beside a daemon that was told its files by their names alone, the lines name them whole, and the ledger
+    that the daemon has whatever the file says by then.
+    """
+    ledger = tmp_path / "ledger.db"
+    daemon = after_noon(file, ledger)
+    monkeypatch.chdir(tmp_path)
+    daemon._flags = Flags(Path(file.name), "127.0.0.1:0", None)
+    for price in ("2.88", "2.40"):
+        file.write_text(PRICED % price)
+        lines = daemon.reload().splitlines()
+        (line,) = [each for each in lines if each.startswith("inference-cost-exporter ")]
+        assert line.startswith(f"inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} ")
+        chosen = _parser().parse_args(shlex.split(line)[1:])
+        said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
+        assert adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon()) == 0
+    assert lines[1] == "Corrections of changed prices that were entered before, -8.64 dollars, are taken off."
+    assert daemon._ledger is not None
+    daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
+    books = daemon._ledger.books(NOON, ("2026-11",))
+    daemon._ledger.close()
+
+    assert sum(books.months.values()) == 2880 * 10**10
 
 
 def test_a_ledger_that_cannot_be_read_costs_no_reload(

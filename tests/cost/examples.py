@@ -14,6 +14,7 @@ from exporter.cost.postings import Party, Phase, Slot, Unpriced, Usage
 from exporter.cost.projection import projected_dollars
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
+from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import Sums
 from exporter.readings import Frame, Gpu, Kind
 from exporter.report import Owner
@@ -190,6 +191,9 @@ class Day:
 
     def hours(self, _first: int, _last: int) -> None:
         return None
+
+    def adjustments(self, _first: int, _last: int) -> tuple[Adjustment, ...]:
+        return ()
 
 
 def reload_with_past_price() -> list[float]:

@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cost.postings import Party, Slot
+from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import Sums
 from exporter.readings import Gpu
 from exporter.report import Owner
-from exporter.reports.reload import UNDATED, sentences
+from exporter.reports.reload import CAVEAT, UNDATED, sentences
 from exporter.reports.repricing import Correction, Repricing, repricing
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import (
@@ -82,6 +83,7 @@ class Kept:
     by_day: Mapping[int, Sums]
     by_hour: Mapping[int, Sums] = field(default_factory=dict)
     asked: list[tuple[str, int, int]] = field(default_factory=list)
+    made: tuple[Adjustment, ...] = ()
 
     def days(self, first: int, last: int) -> Mapping[int, Sums]:
         self.asked.append(("days", first, last))
@@ -90,6 +92,9 @@ class Kept:
     def hours(self, first: int, last: int) -> Mapping[int, Sums]:
         self.asked.append(("hours", first, last))
         return {hour: sums for hour, sums in self.by_hour.items() if first <= hour <= last}
+
+    def adjustments(self, first: int, last: int) -> list[Adjustment]:
+        return [each for each in self.made if first <= int(each.day.replace("-", "")) <= last]
 
 
 def month(hourly: int = 360, days: int = 24) -> dict[int, Sums]:
@@ -128,14 +133,12 @@ def test_what_people_read() -> None:
     assert lines == (
         (
             "1,296.00 dollars are posted for 1 GPU since 2026-11-10T00:00:00+00:00 and stay posted; "
-            "by the new prices it would have been 1,036.80. To correct it:"
+            "by the new prices it would have been 1,036.80."
         ),
+        "An estimate of the correction; enter each line once:",
         f"{adjust} --amount=-194.40 --date=2026-11-24 --product=chat --team=assistants {reason}",
         f"{adjust} --amount=-64.80 --date=2026-11-24 --product=search --team=retrieval {reason}",
-        (
-            "Each GPU and component is exact; among products it is divided as that component was posted to "
-            "them in those hours. Energy, overheads and adjustments that were made already are not in it."
-        ),
+        CAVEAT,
     )
 
 
