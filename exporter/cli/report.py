@@ -35,11 +35,11 @@ class Question:
 def report(question: Question, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
 
-    def tell(record: MonthRecord, current: str, _zone: ZoneInfo) -> int:
+    def tell(record: MonthRecord, current: str, zone: ZoneInfo) -> int:
         if question.by is None:
-            statement = reports.chargeback(record, current)
+            statement = reports.chargeback(record, current, zone)
         else:
-            statement = reports.month(record, question.by, current)
+            statement = reports.month(record, question.by, current, zone)
         sys.stdout.write(sheet(statement, question.form))
         return status.OK
 

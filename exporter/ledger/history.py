@@ -13,6 +13,8 @@ from exporter.report import MonthKey, Owner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Nanoseconds, Picodollars
 
+ESTIMATE: Final[PriceBasis] = "estimate"
+
 CELLS_WAITING: Final = 200
 """Hours that may wait for the disk: the longest gap that is charged, and a day."""
 
@@ -144,6 +146,11 @@ class MonthRecord:
     def adjusted(self) -> Picodollars:
         """What posted adjustments add to `cells`."""
         return sum(each.amount for each in self.adjustments if each.posted is not None)
+
+    @property
+    def estimated(self) -> Picodollars:
+        """The part of `cells` at estimated prices."""
+        return sum(amount for cell, amount in self.cells.items() if cell.price_basis == ESTIMATE)
 
 
 def day_number(day: str) -> int:

@@ -1,22 +1,20 @@
 """What a month cost, and whom: statements from the ledger that reconcile, whatever they are by. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import Party
 from exporter.ledger.adjustments import COMPONENT, Adjustment
-from exporter.ledger.history import MonthRecord, Sums
+from exporter.ledger.history import ESTIMATE, MonthRecord, Sums
 from exporter.readings import Kind
 from exporter.report import MonthKey
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.month_notes import notes
 from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
     Picodollars,
-    plain_dollars,
 )
 
 By = Literal["product", "team", "server", "model", "component", "gpu"]
@@ -40,13 +38,17 @@ class Line:
     """One row: who or what, and what it comes to.
 
     `itemized` is the part of the money that history knows the phases of, and `idle` the part of that for
-    GPUs that did nothing.
+    GPUs that did nothing. `estimated` is the part at estimated prices, `adjusted` the part that is posted
+    corrections. `unpriced` is the part of the GPU time that waits for a price.
     """
 
     labels: Labels
     money: Picodollars = 0
     itemized: Picodollars = 0
     idle: Picodollars = 0
+    estimated: Picodollars = 0
+    adjusted: Picodollars = 0
+    unpriced: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
 
@@ -55,7 +57,8 @@ class Line:
 class Statement:
     """A month by something. The money of `lines` sums to all that the ledger posted in that month.
 
-    `columns` name the labels. `idle`, `gpu_time` and `tokens` say whether lines tell theirs.
+    `columns` name the labels. `idle`, `estimated`, `gpu_time` and `tokens` say whether lines tell theirs, and
+    with `gpu_time` what of it waits for a price.
     `to_date` says that the month goes on. `notes` are sentences on what the numbers leave open.
     `adjustments` are the month's corrections: posted ones are in `lines`, those that wait are not.
     """
@@ -68,6 +71,7 @@ class Statement:
     to_date: bool
     lines: tuple[Line, ...]
     idle: bool
+    estimated: bool
     gpu_time: bool
     tokens: bool
     notes: tuple[str, ...]
@@ -91,7 +95,11 @@ class _Grouping:
 _GROUPINGS: Final[Mapping[By, _Grouping]] = {
     "product": _Grouping(("product",), lambda cell: (cell.product,), lambda party: (party.product,)),
     "team": _Grouping(("team",), lambda cell: (cell.team,), lambda party: (party.team,)),
-    "server": _Grouping(("namespace", "server"), party=lambda party: (party.namespace, party.server)),
+    "server": _Grouping(
+        ("namespace", "server"),
+        party=lambda party: (party.namespace, party.server),
+        server_cost=lambda key: (key[0].namespace, key[0].server),
+    ),
     "model": _Grouping(("model",), party=lambda party: (party.model,)),
     "component": _Grouping(("component",), server_cost=lambda key: (key[1],)),
     "gpu": _Grouping(("uuid", "gpu_model"), gpu=lambda gpu: (gpu.uuid, gpu.gpu_model)),
@@ -103,22 +111,22 @@ _CHARGEBACK: Final = _Grouping(
 )
 
 
-def month(record: MonthRecord, by: By, current: str) -> Statement:
-    """A month by one thing. `current` is the month that goes on now.
+def month(record: MonthRecord, by: By, current: str, zone: ZoneInfo) -> Statement:
+    """A month by one thing. `current` is the month that goes on now, `zone` the one that months are of.
 
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    return _statement("month", record, _GROUPINGS[by], current)
+    return _statement("month", record, _GROUPINGS[by], current, zone)
 
 
-def chargeback(record: MonthRecord, current: str) -> Statement:
+def chargeback(record: MonthRecord, current: str, zone: ZoneInfo) -> Statement:
     """A month by product and team, those included that no rule names.
 
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    return _statement("chargeback", record, _CHARGEBACK, current)
+    return _statement("chargeback", record, _CHARGEBACK, current, zone)
 
 
 def refuse_unknown(record: MonthRecord) -> None:
@@ -133,7 +141,11 @@ def refuse_unknown(record: MonthRecord) -> None:
 
 
 def _statement(
-    report: Literal["month", "chargeback"], record: MonthRecord, grouping: _Grouping, current: str
+    report: Literal["month", "chargeback"],
+    record: MonthRecord,
+    grouping: _Grouping,
+    current: str,
+    zone: ZoneInfo,
 ) -> Statement:
     refuse_unknown(record)
     sums = record.sums or Sums()
@@ -142,12 +154,17 @@ def _statement(
     missing = total - record.adjusted - sum(sums.cost.values())
     if grouping.cell is not None:
         for cell, amount in record.cells.items():
-            lines.of(grouping.cell(cell)).money += amount
+            line = lines.of(grouping.cell(cell))
+            line.money += amount
+            line.estimated += amount if cell.price_basis == ESTIMATE else 0
     else:
-        corrected = COMPONENT if grouping.server_cost is not None else ADJUSTED
-        for name, amount in ((NOT_ITEMIZED, missing), (corrected, record.adjusted)):
+        for name, amount in ((NOT_ITEMIZED, missing), (_corrected(grouping), record.adjusted)):
             lines.of((name, *("" for _ in grouping.columns[1:]))).money += amount
     _fill(lines, sums, grouping)
+    _correct(lines, record, grouping)
+    if grouping.server_cost is not None:
+        told = sum(line.estimated for line in lines.lines())
+        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - told
     return Statement(
         report=report,
         month=record.month,
@@ -157,9 +174,12 @@ def _statement(
         to_date=record.month == current,
         lines=lines.ordered(),
         idle=record.sums is not None and grouping.party is not None,
-        gpu_time=record.sums is not None and grouping.server_cost is None,
+        estimated=grouping.cell is not None or grouping.server_cost is not None,
+        gpu_time=record.sums is not None and (grouping.party is not None or grouping.gpu is not None),
         tokens=record.sums is not None and grouping.party is not None,
-        notes=(*_notes(record, missing, grouping), *map(_correction, record.adjustments)),
+        notes=notes(
+            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.party is not None
+        ),
         adjustments=record.adjustments,
     )
 
@@ -171,10 +191,15 @@ class _Lines:
     def of(self, labels: Labels) -> Line:
         return self._lines.setdefault(labels, Line(labels))
 
+    def lines(self) -> Collection[Line]:
+        return self._lines.values()
+
     def ordered(self) -> tuple[Line, ...]:
         """The dearest first; what costs nothing and says nothing is left out."""
         told = [
-            line for line in self._lines.values() if line.money or line.gpu_time or any(line.tokens.values())
+            line
+            for line in self._lines.values()
+            if line.money or line.adjusted or line.estimated or line.gpu_time or any(line.tokens.values())
         ]
         return tuple(sorted(told, key=lambda line: (-line.money, line.labels)))
 
@@ -193,54 +218,35 @@ def _fill(lines: _Lines, sums: Sums, grouping: _Grouping) -> None:
             tokens[kind] = tokens.get(kind, 0) + count
     if grouping.server_cost is not None:
         for key, amount in sums.server_cost.items():
-            lines.of(grouping.server_cost(key)).money += amount
+            line = lines.of(grouping.server_cost(key))
+            # Where a party is known too, its phases told the money already.
+            line.money += amount if grouping.party is None else 0
+            line.estimated += amount if key[2] == ESTIMATE else 0
     if grouping.gpu is not None:
         for (gpu, _component), amount in sums.gpu_cost.items():
             lines.of(grouping.gpu(gpu)).money += amount
         for gpu, held in sums.gpu_held.items():
             lines.of(grouping.gpu(gpu)).gpu_time += held
+    for sign, family in ((1, sums.unpriced), (-1, sums.settled)):
+        for (gpu, party), time in family.items():
+            if grouping.party is not None:
+                lines.of(grouping.party(party)).unpriced += sign * time
+            elif grouping.gpu is not None:
+                lines.of(grouping.gpu(gpu)).unpriced += sign * time
 
 
-def _notes(record: MonthRecord, missing: Picodollars, grouping: _Grouping) -> list[str]:
-    notes = []
-    estimated = sum(amount for cell, amount in record.cells.items() if cell.price_basis == "estimate")
-    if estimated:
-        notes.append(f"{_dollars(estimated)} dollars come from estimated prices")
-    if missing and grouping.cell is None:
-        notes.append(
-            f"{_dollars(missing)} dollars are known by product and team only: they were posted "
-            "by an earlier release, or their days are past the 13 months that are kept"
-        )
-    elif missing:
-        notes.append(
-            f"{_dollars(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
-            "by an earlier release, or their days are past the 13 months that are kept"
-        )
-    sums = record.sums
-    if sums is not None:
-        settled = sum(sums.settled.values())
-        unpriced = sum(sums.unpriced.values()) - settled
-        if settled:
-            notes.append(f"{_hours(settled)} GPU-hours were charged when their price came")
-        if unpriced > 0:
-            notes.append(f"{_hours(unpriced)} GPU-hours had no price: they cost nothing here")
-        covered = sum(sums.covered.values())
-        notes.append(f"{_hours(covered)} hours of this month are metered")
-    return notes
+def _correct(lines: _Lines, record: MonthRecord, grouping: _Grouping) -> None:
+    """Tell posted corrections where their money is."""
+    for each in record.adjustments:
+        if each.posted is None:
+            continue
+        if grouping.cell is not None:
+            labels = grouping.cell(each.cell)
+        else:
+            labels = (_corrected(grouping), *("" for _ in grouping.columns[1:]))
+        lines.of(labels).adjusted += each.amount
 
 
-def _correction(adjustment: Adjustment) -> str:
-    state = "" if adjustment.posted is not None else " waits for the daemon and is in no sum"
-    return (
-        f"adjustment {adjustment.number}{state}: {plain_dollars(adjustment.amount)} dollars of "
-        f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
-        f'"{adjustment.reason}"'
-    )
-
-
-def _dollars(amount: Picodollars) -> str:
-    return hundredths(*rounded([amount], PICODOLLARS_PER_DOLLAR // 100))
-
-
-def _hours(duration: Nanoseconds) -> str:
-    return hundredths(*rounded([duration], NANOSECONDS_PER_HOUR // 100))
+def _corrected(grouping: _Grouping) -> str:
+    """What corrections are called where no line is of a product or a team."""
+    return COMPONENT if grouping.columns == ("component",) else ADJUSTED

@@ -31,3 +31,9 @@ def hundredths(value: int) -> str:
     """A number of hundredths for people, like 1,234.50."""
     sign = "-" if value < 0 else ""
     return f"{sign}{abs(value) // 100:,}.{abs(value) % 100:02d}"
+
+
+def ten_thousandths(value: int) -> str:
+    """A number of ten thousandths for people, like 1,234.5000."""
+    sign = "-" if value < 0 else ""
+    return f"{sign}{abs(value) // 10_000:,}.{abs(value) % 10_000:04d}"

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from exporter.ledger.adjustments import Adjustment
 from exporter.readings import KINDS
 from exporter.reports.month import Line, Statement
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.rounding import hundredths, rounded, ten_thousandths
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
@@ -22,7 +22,7 @@ from exporter.units import (
 Form = Literal["table", "json", "csv"]
 
 CENT: Final = PICODOLLARS_PER_DOLLAR // 100
-HUNDREDTH_HOUR: Final = NANOSECONDS_PER_HOUR // 100
+HOUR_FRACTION: Final = NANOSECONDS_PER_HOUR // 10_000
 FORMULA: Final = ("=", "+", "-", "@", "\t")
 """What makes a spreadsheet take a cell for a formula."""
 
@@ -33,7 +33,7 @@ def sheet(statement: Statement, form: Form) -> str:
 
 
 def text(statement: Statement) -> str:
-    """For people. Cents and hundredths of an hour sum to the last row."""
+    """For people. Cents and ten thousandths of an hour sum to the last row."""
     headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
     told = [values for _heading, values in _columns(statement)]
     rows = [
@@ -57,13 +57,10 @@ def text(statement: Statement) -> str:
 
 def as_json(statement: Statement) -> str:
     """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's."""
-    cents, idle = _cents(statement)
+    cents = list(zip(*_cents(statement), *_origin_cents(statement), strict=True))
     rows = [
-        {
-            **dict(zip(statement.columns, line.labels, strict=True)),
-            **_amounts(statement, line, cents[place], idle[place]),
-        }
-        for place, line in enumerate(statement.lines)
+        {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
+        for line, amounts in zip(statement.lines, cents[:-1], strict=True)
     ]
     told = {
         "report": statement.report,
@@ -72,7 +69,7 @@ def as_json(statement: Statement) -> str:
         "ledger": statement.ledger,
         "last_commit": _time(statement.last_commit),
         "rows": rows,
-        "total": _amounts(statement, _total(statement), cents[-1], idle[-1]),
+        "total": _amounts(statement, _total(statement), *cents[-1]),
         "adjustments": [_adjustment(each) for each in statement.adjustments],
         "notes": statement.notes,
     }
@@ -113,13 +110,26 @@ def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str
         else:
             yield "idle %", ["-" if ratio is None else f"{100 * ratio:.1f}" for ratio in ratios]
     if statement.gpu_time:
-        hours = _summed([line.gpu_time for line in lines], HUNDREDTH_HOUR)
-        yield "gpu_hours" if plain else "GPU-hours", [hundredths(value) for value in hours]
+        yield "gpu_hours" if plain else "GPU-hours", _hours([line.gpu_time for line in lines])
     if statement.tokens:
         for kind in KINDS:
             counts = [line.tokens.get(kind, 0) for line in (*lines, _total(statement))]
             name = f"{kind}_tokens" if plain else f"{kind.replace('_', ' ')} tokens"
             yield name, [f"{count:,}" for count in counts]
+    if plain:
+        yield from _origins(statement)
+
+
+def _origins(statement: Statement) -> Iterator[tuple[str, list[str]]]:
+    """What a machine is told of how far the money is to be believed; people read it in the notes."""
+    lines = statement.lines
+    estimated, adjusted = _origin_cents(statement)
+    if statement.estimated:
+        yield "estimated_dollars", [hundredths(cents) for cents in estimated]
+    yield "adjustment_dollars", [hundredths(cents) for cents in adjusted]
+    if statement.gpu_time:
+        yield "unpriced_gpu_hours", _hours([line.unpriced for line in lines])
+    yield "to_date", ["true" if statement.to_date else "false"] * (len(lines) + 1)
 
 
 def _cents(statement: Statement) -> tuple[list[int], list[int]]:
@@ -127,6 +137,16 @@ def _cents(statement: Statement) -> tuple[list[int], list[int]]:
     money = rounded([line.money for line in statement.lines], CENT)
     idle = rounded([line.idle for line in statement.lines], CENT, money)
     return [*money, sum(money)], [*idle, sum(idle)]
+
+
+def _origin_cents(statement: Statement) -> tuple[list[int], list[int]]:
+    """Cents at estimated prices, and of corrections, of each line and, last, of the total."""
+    lines = statement.lines
+    return _summed([line.estimated for line in lines], CENT), _summed([line.adjusted for line in lines], CENT)
+
+
+def _hours(durations: list[int]) -> list[str]:
+    return [ten_thousandths(value) for value in _summed(durations, HOUR_FRACTION)]
 
 
 def _summed(amounts: list[int], unit: int) -> list[int]:
@@ -140,14 +160,22 @@ def _total(statement: Statement) -> Line:
         total.money += line.money
         total.itemized += line.itemized
         total.idle += line.idle
+        total.estimated += line.estimated
+        total.adjusted += line.adjusted
+        total.unpriced += line.unpriced
         total.gpu_time += line.gpu_time
         for kind, count in line.tokens.items():
             total.tokens[kind] = total.tokens.get(kind, 0) + count
     return total
 
 
-def _amounts(statement: Statement, line: Line, cents: int, idle: int) -> dict[str, Any]:
+def _amounts(
+    statement: Statement, line: Line, cents: int, idle: int, estimated: int, adjusted: int
+) -> dict[str, Any]:
     told: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
+    if statement.estimated:
+        told["estimated_dollars"] = estimated / 100
+    told["adjustment_dollars"] = adjusted / 100
     if statement.idle:
         told |= {
             "idle_dollars": idle / 100,
@@ -156,6 +184,7 @@ def _amounts(statement: Statement, line: Line, cents: int, idle: int) -> dict[st
         }
     if statement.gpu_time:
         told["gpu_seconds"] = line.gpu_time / NANOSECONDS_PER_SECOND
+        told["unpriced_gpu_hours"] = line.unpriced / NANOSECONDS_PER_HOUR
     if statement.tokens:
         told |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
     return told

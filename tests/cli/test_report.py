@@ -73,8 +73,9 @@ def test_a_chargeback_as_csv(ledger: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["report", "chargeback", "--month", "2026-11", "--csv", "--ledger.path", str(ledger)]) == 0
     assert capsys.readouterr().out == (
         "month,product,team,dollars,idle_dollars,idle_ratio,gpu_hours,"
-        "prompt_tokens,cached_prompt_tokens,generation_tokens\n"
-        "2026-11,chat,assistants,12.34,10.00,0.8104,0.00,0,0,5000\n"
+        "prompt_tokens,cached_prompt_tokens,generation_tokens,"
+        "estimated_dollars,adjustment_dollars,unpriced_gpu_hours,to_date\n"
+        "2026-11,chat,assistants,12.34,10.00,0.8104,0.0000,0,0,5000,0.00,0.00,0.0000,true\n"
     )
 
 

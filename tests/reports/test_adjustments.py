@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from exporter.report import MonthKey, Owner
 from exporter.reports.month import BYS, By, chargeback, month
 from exporter.reports.sheet import as_csv, as_json, text
 
+UTC = ZoneInfo("UTC")
 DOLLAR = 10**12
 CENT = 10**10
 OCTOBER_31 = 1_793_404_800 * 10**9
@@ -68,12 +70,14 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
     by: By, rows: dict[tuple[str, ...], int]
 ) -> None:
     """100.00 - 12.34 = 87.66 dollars, whatever they are by; what waits is in none."""
-    statement = month(RECORD, by, "2026-11")
+    statement = month(RECORD, by, "2026-11", UTC)
     assert {line.labels: line.money for line in statement.lines} == {
         labels: cents * CENT for labels, cents in rows.items()
     }
+    by_phase = by in {"product", "team", "server", "model"}
     assert statement.notes == (
-        "0.00 hours of this month are metered",
+        *(["idle % is of the 100.00 dollars that are known by phase: adjustments have none"] * by_phase),
+        "0.0000 of the 744.0000 hours of the whole month are metered",
         (
             "adjustment 3: -12.34 dollars of 2026-10-31 to product chat, team assistants: "
             '"invoice 4711: 2 h of a host that never started"'
@@ -87,13 +91,14 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
 
 def test_idle_parts_are_of_what_the_gpus_did() -> None:
     """A quarter of the 100 dollars was idle; a refund changes nothing of it."""
-    (row,) = json.loads(as_json(chargeback(RECORD, "2026-11")))["rows"]
+    (row,) = json.loads(as_json(chargeback(RECORD, "2026-11", UTC)))["rows"]
     assert (row["dollars"], row["idle_dollars"], row["idle_ratio"]) == (87.66, 25.0, 0.25)
+    assert row["adjustment_dollars"] == -12.34
 
 
 def test_a_table_for_people() -> None:
     """The row, its sign and the notes."""
-    assert text(month(RECORD, "component", "2026-11")) == (
+    assert text(month(RECORD, "component", "2026-11", UTC)) == (
         "2026-10, ledger 11111111-2222-4333-8444-555555555555, as of 2026-10-31T00:00:10Z\n"
         "\n"
         "component   dollars\n"
@@ -103,7 +108,7 @@ def test_a_table_for_people() -> None:
         "----------  -------\n"
         "total         87.66\n"
         "\n"
-        "0.00 hours of this month are metered.\n"
+        "0.0000 of the 744.0000 hours of the whole month are metered.\n"
         "adjustment 3: -12.34 dollars of 2026-10-31 to product chat, team assistants: "
         '"invoice 4711: 2 h of a host that never started".\n'
         "adjustment 4 waits for the daemon and is in no sum: 0.005 dollars of 2026-10-31 to product chat, "
@@ -113,14 +118,16 @@ def test_a_table_for_people() -> None:
 
 def test_csv_has_the_row_and_no_reasons() -> None:
     """A refund stays a number; words for people are not for spreadsheets."""
-    assert as_csv(month(RECORD, "component", "2026-11")) == (
-        "month,component,dollars\n2026-10,rent,100.00\n2026-10,adjustment,-12.34\n"
+    assert as_csv(month(RECORD, "component", "2026-11", UTC)) == (
+        "month,component,dollars,estimated_dollars,adjustment_dollars,to_date\n"
+        "2026-10,rent,100.00,0.00,0.00,false\n"
+        "2026-10,adjustment,-12.34,0.00,-12.34,false\n"
     )
 
 
 def test_json_has_them_as_rows() -> None:
     """Exact beside dollars; `posted` is null while it waits."""
-    told = json.loads(as_json(month(RECORD, "gpu", "2026-11")))
+    told = json.loads(as_json(month(RECORD, "gpu", "2026-11", UTC)))
     assert told["adjustments"] == [
         {
             "number": 3,
@@ -146,20 +153,20 @@ def test_json_has_them_as_rows() -> None:
         },
     ]
     assert told["total"]["picodollars"] == 87_660_000_000_000
-    assert json.loads(as_json(month(replace(RECORD, adjustments=()), "gpu", "")))["adjustments"] == []
+    assert json.loads(as_json(month(replace(RECORD, adjustments=()), "gpu", "", UTC)))["adjustments"] == []
 
 
 def test_a_correction_is_not_money_without_history() -> None:
     """Of 60 dollars that an earlier release posted, less 12.34, exactly 60 are not itemized."""
     older = replace(RECORD, cells={CELL: 160 * DOLLAR - 1234 * CENT})
-    statement = month(older, "model", "2026-11")
+    statement = month(older, "model", "2026-11", UTC)
     assert {line.labels: line.money for line in statement.lines} == {
         ("llama-8b",): 100 * DOLLAR,
         ("(not itemized)",): 60 * DOLLAR,
         ("(adjustment)",): -1234 * CENT,
     }
     assert statement.notes[0].startswith("60.00 dollars are known by product and team only")
-    bare = month(replace(older, sums=None), "component", "2026-11")
+    bare = month(replace(older, sums=None), "component", "2026-11", UTC)
     assert {line.labels: line.money for line in bare.lines} == {
         ("(not itemized)",): 160 * DOLLAR,
         ("adjustment",): -1234 * CENT,
@@ -168,7 +175,7 @@ def test_a_correction_is_not_money_without_history() -> None:
 
 def test_a_month_that_only_waits() -> None:
     """It has no row, nothing in the total, and the note."""
-    statement = month(replace(RECORD, cells={}, sums=Sums(), adjustments=(WAITS,)), "server", "2026-11")
+    statement = month(replace(RECORD, cells={}, sums=Sums(), adjustments=(WAITS,)), "server", "2026-11", UTC)
     assert statement.lines == ()
     assert text(statement).splitlines()[-1].startswith("adjustment 4 waits for the daemon and is in no sum: ")
     assert json.loads(as_json(statement))["total"]["picodollars"] == 0
@@ -177,7 +184,7 @@ def test_a_month_that_only_waits() -> None:
 def test_a_reason_that_came_by_hand_moves_no_cursor() -> None:
     """The verb lets no such text in; a person with a shell might."""
     hostile = replace(REFUND, reason='\x1b[2J"\ntotal 0.00')
-    told = text(month(replace(RECORD, adjustments=(hostile,)), "product", "2026-11"))
+    told = text(month(replace(RECORD, adjustments=(hostile,)), "product", "2026-11", UTC))
     assert told.splitlines()[-1].endswith('team assistants: "?[2J"?total 0.00".')
 
 
@@ -214,10 +221,10 @@ def test_every_report_reconciles_with_corrections(
     corrected = sum(amount for *_who, amount, posted in entered if posted)
     exact = kept + older + corrected
     cents = (exact * 2 + CENT) // (CENT * 2)
-    for statement in (*(month(asked, by, "") for by in BYS), chargeback(asked, "")):
+    for statement in (*(month(asked, by, "", UTC) for by in BYS), chargeback(asked, "", UTC)):
         told = json.loads(as_json(statement))
         assert sum(row["picodollars"] for row in told["rows"]) == told["total"]["picodollars"] == exact
         printed = list(csv.DictReader(io.StringIO(as_csv(statement))))
         assert sum(round(float(row["dollars"]) * 100) for row in printed) == cents
-    by_component = {line.labels[0]: line.money for line in month(asked, "component", "").lines}
+    by_component = {line.labels[0]: line.money for line in month(asked, "component", "", UTC).lines}
     assert by_component.get("adjustment", 0) == corrected

@@ -283,7 +283,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
     for charge in told:
         money[charge.product, charge.team] += charge.cost
 
-    owed = {line.labels: line.money for line in chargeback(asked, "").lines if line.money}
+    owed = {line.labels: line.money for line in chargeback(asked, "", UTC).lines if line.money}
     assert {who: amount for who, amount in money.items() if amount} == owed
     assert sum(charge.cost for charge in told) == sum(asked.cells.values())
     by_server: Counter[tuple[str, ...]] = Counter()
@@ -291,7 +291,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
         if charge.what == "gpu time":
             by_server[charge.namespace, charge.server] += charge.cost
     itemized = {
-        line.labels: line.money for line in month(asked, "server", "").lines if line.labels[0][:1] != "("
+        line.labels: line.money for line in month(asked, "server", "", UTC).lines if line.labels[0][:1] != "("
     }
     assert {who: amount for who, amount in by_server.items() if amount} == {
         who: amount for who, amount in itemized.items() if amount

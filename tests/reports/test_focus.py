@@ -220,7 +220,7 @@ def test_the_file_reconciles_with_the_month_to_the_cent(told: dict[int, Any], lo
         assert sum(Decimal(row[column]) for row in rows) * DOLLAR == exact
     # The nearest cent, half up.
     cents = (exact * 2 + DOLLAR // 100) // (DOLLAR // 50)
-    printed = csv.DictReader(io.StringIO(as_csv(month(record, "product", ""))))
+    printed = csv.DictReader(io.StringIO(as_csv(month(record, "product", "", UTC))))
     assert sum(Decimal(row["dollars"]) for row in printed) == Decimal(cents) / 100
     names = {tuple(row[f"x_{name}"] for name in NAMES) for row in rows if row["x_Phase"]}
     assert names == {

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from exporter.report import MonthKey, Owner
 from exporter.reports.month import BYS, NOT_ITEMIZED, By, ReportError, Statement, chargeback, month
 from exporter.reports.sheet import as_csv, as_json, sheet, text
 
+UTC = ZoneInfo("UTC")
 DOLLAR = 10**12
 CENT = 10**10
 HOUR = 3600 * 10**9
@@ -81,7 +83,7 @@ def lines(statement: Statement) -> dict[tuple[str, ...], int]:
 def test_each_grouping_by_hand() -> None:
     """1,599.01 dollars, told six ways."""
     half = CENT // 2
-    assert {by: lines(month(RECORD, by, "2026-11")) for by in BYS} == {
+    assert {by: lines(month(RECORD, by, "2026-11", UTC)) for by in BYS} == {
         "product": {
             ("chat",): 1200 * DOLLAR,
             ("search",): 300 * DOLLAR + half,
@@ -105,46 +107,49 @@ def test_each_grouping_by_hand() -> None:
 
 def test_a_chargeback_for_people() -> None:
     """Half cents of two lines make one: the first of equals gets it, and the column sums to the total."""
-    assert text(chargeback(RECORD, "2026-11")) == (
+    assert text(chargeback(RECORD, "2026-11", UTC)) == (
         "2026-10, ledger 11111111-2222-4333-8444-555555555555, as of 2026-11-01T00:00:00Z\n"
         "\n"
         "product     team         dollars    idle  idle %  GPU-hours  prompt tokens  cached prompt tokens"
         "  generation tokens\n"
         "----------  ----------  --------  ------  ------  ---------  -------------  --------------------"
         "  -----------------\n"
-        "chat        assistants  1,200.00  300.00    25.0     400.00      9,000,000             1,000,000"
+        "chat        assistants  1,200.00  300.00    25.0   400.0000      9,000,000             1,000,000"
         "          2,500,000\n"
-        "search      retrieval     300.01    0.00     0.0      75.00            400                     0"
+        "search      retrieval     300.01    0.00     0.0    75.0000            400                     0"
         "                  0\n"
-        "unassigned  unassigned     99.00   90.00    90.9      25.00              0                     0"
+        "unassigned  unassigned     99.00   90.00    90.9    25.0000              0                     0"
         "                  0\n"
         "----------  ----------  --------  ------  ------  ---------  -------------  --------------------"
         "  -----------------\n"
-        "total                   1,599.01  390.00    24.4     500.00      9,000,400             1,000,000"
+        "total                   1,599.01  390.00    24.4   500.0000      9,000,400             1,000,000"
         "          2,500,000\n"
         "\n"
-        "300.01 dollars come from estimated prices.\n"
-        "20.00 GPU-hours were charged when their price came.\n"
-        "30.00 GPU-hours had no price: they cost nothing here.\n"
-        "250.00 hours of this month are metered.\n"
+        "300.01 of 1,599.01 dollars come from estimated prices.\n"
+        "idle % is of the 1,599.01 dollars that are known by phase: adjustments have none.\n"
+        "20.0000 of 500.0000 GPU-hours were charged when their price came.\n"
+        "30.0000 of 500.0000 GPU-hours have no price: they cost nothing here.\n"
+        "250.0000 of the 744.0000 hours of the whole month are metered.\n"
     )
 
 
 def test_components_and_gpus_tell_what_they_can() -> None:
     """A component has no GPU-hours, and neither has tokens."""
-    assert as_csv(month(RECORD, "component", "2026-11")) == (
-        "month,component,dollars\n2026-10,rent,1399.01\n2026-10,energy,200.00\n"
+    assert as_csv(month(RECORD, "component", "2026-11", UTC)) == (
+        "month,component,dollars,estimated_dollars,adjustment_dollars,to_date\n"
+        "2026-10,rent,1399.01,300.01,0.00,false\n"
+        "2026-10,energy,200.00,0.00,0.00,false\n"
     )
-    assert as_csv(month(RECORD, "gpu", "2026-11")) == (
-        "month,uuid,gpu_model,dollars,gpu_hours\n"
-        "2026-10,GPU-0,H100,1499.01,450.00\n"
-        "2026-10,GPU-1,L4,100.00,50.00\n"
+    assert as_csv(month(RECORD, "gpu", "2026-11", UTC)) == (
+        "month,uuid,gpu_model,dollars,gpu_hours,adjustment_dollars,unpriced_gpu_hours,to_date\n"
+        "2026-10,GPU-0,H100,1499.01,450.0000,0.00,0.0000,false\n"
+        "2026-10,GPU-1,L4,100.00,50.0000,0.00,30.0000,false\n"
     )
 
 
 def test_json_has_exact_money_beside_cents() -> None:
     """Both sum to the total."""
-    told = json.loads(as_json(month(RECORD, "server", "2026-10")))
+    told = json.loads(as_json(month(RECORD, "server", "2026-10", UTC)))
     first = told["rows"][0]
     assert first == {
         "namespace": "llm",
@@ -154,7 +159,10 @@ def test_json_has_exact_money_beside_cents() -> None:
         "idle_dollars": 300.0,
         "idle_picodollars": 300 * DOLLAR,
         "idle_ratio": 0.25,
+        "estimated_dollars": 0.0,
+        "adjustment_dollars": 0.0,
         "gpu_seconds": 400 * 3600.0,
+        "unpriced_gpu_hours": 0.0,
         "prompt_tokens": 9_000_000,
         "cached_prompt_tokens": 1_000_000,
         "generation_tokens": 2_500_000,
@@ -164,17 +172,54 @@ def test_json_has_exact_money_beside_cents() -> None:
     assert told["last_commit"] == "2026-11-01T00:00:00Z"
 
 
+ORIGINS = ("estimated_dollars", "adjustment_dollars", "unpriced_gpu_hours", "to_date")
+
+
+@pytest.mark.parametrize(
+    ("by", "rows"),
+    [
+        ("product", [["0.00", "0.00", "0.0000"], ["300.01", "0.00", "30.0000"], ["0.00", "0.00", "0.0000"]]),
+        ("team", [["0.00", "0.00", "0.0000"], ["300.01", "0.00", "30.0000"], ["0.00", "0.00", "0.0000"]]),
+        ("server", [["0.00", "0.00", "0.0000"], ["300.01", "0.00", "30.0000"], ["0.00", "0.00", "0.0000"]]),
+        ("model", [["-", "0.00", "0.0000"], ["-", "0.00", "30.0000"], ["-", "0.00", "0.0000"]]),
+        ("component", [["300.01", "0.00", "-"], ["0.00", "0.00", "-"]]),
+        ("gpu", [["-", "0.00", "0.0000"], ["-", "0.00", "30.0000"]]),
+    ],
+)
+def test_machines_are_told_how_far_money_is_to_be_believed(by: By, rows: list[list[str]]) -> None:
+    """300.005 estimated dollars, and 50 GPU-hours without a price of which 20 were charged since.
+
+    What books do not know by model or GPU has no column.
+    """
+    for current, to_date in (("2026-11", "false"), ("2026-10", "true")):
+        told = list(csv.DictReader(io.StringIO(as_csv(month(RECORD, by, current, UTC)))))
+        assert [[row.get(name, "-") for name in ORIGINS] for row in told] == [[*row, to_date] for row in rows]
+
+
+def test_estimates_that_history_has_lost_are_in_the_line_that_is_not_itemized() -> None:
+    """Of 300.005 estimated dollars the days know 100: the rest is told where their money is."""
+    sums = replace(
+        RECORD.sums or Sums(),
+        cost={Slot(EMBED, "prefill"): 100 * DOLLAR},
+        server_cost={(Owner("search", "retrieval", "llm", "embed"), "rent", "estimate"): 100 * DOLLAR},
+    )
+    told = json.loads(as_json(month(replace(RECORD, sums=sums), "server", "2026-11", UTC)))
+    found = {row["server"] or row["namespace"]: row["estimated_dollars"] for row in told["rows"]}
+    assert found == {NOT_ITEMIZED: 200.01, "embed": 100.0, "chat-8b": 0.0, "unallocated": 0.0}
+    assert told["total"]["estimated_dollars"] == 300.01
+
+
 def test_a_month_that_goes_on_says_so() -> None:
     """It is to date."""
-    assert text(month(RECORD, "product", "2026-10")).startswith("2026-10 to date, ledger ")
+    assert text(month(RECORD, "product", "2026-10", UTC)).startswith("2026-10 to date, ledger ")
 
 
 def test_money_without_history_has_a_line_of_its_own() -> None:
     """700.01 of 1,599.01 dollars are itemized; the rest is known by product and team only."""
     sums = replace(RECORD.sums or Sums(), cost={Slot(CHAT, "idle"): 700 * DOLLAR + CENT}, unpriced={})
     partly = replace(RECORD, sums=sums)
-    by_server = month(partly, "server", "2026-11")
-    by_product = month(partly, "product", "2026-11")
+    by_server = month(partly, "server", "2026-11", UTC)
+    by_product = month(partly, "product", "2026-11", UTC)
 
     assert lines(by_server)[NOT_ITEMIZED, ""] == 899 * DOLLAR
     assert by_server.notes[1].startswith(
@@ -189,10 +234,13 @@ def test_money_without_history_has_a_line_of_its_own() -> None:
 def test_a_ledger_that_keeps_no_history_tells_money_only() -> None:
     """Nothing is shown as zero that is not known."""
     bare = replace(RECORD, sums=None)
-    assert as_csv(month(bare, "model", "2026-11")) == "month,model,dollars\n2026-10,(not itemized),1599.01\n"
-    assert as_csv(chargeback(bare, "2026-11")).splitlines()[:2] == [
-        "month,product,team,dollars",
-        "2026-10,chat,assistants,1200.00",
+    assert (
+        as_csv(month(bare, "model", "2026-11", UTC))
+        == "month,model,dollars,adjustment_dollars,to_date\n2026-10,(not itemized),1599.01,0.00,false\n"
+    )
+    assert as_csv(chargeback(bare, "2026-11", UTC)).splitlines()[:2] == [
+        "month,product,team,dollars,estimated_dollars,adjustment_dollars,to_date",
+        "2026-10,chat,assistants,1200.00,0.00,0.00,false",
     ]
 
 
@@ -200,8 +248,8 @@ def test_a_ledger_that_keeps_no_history_tells_money_only() -> None:
 def test_unpriced_time_is_a_month_without_money(by: By) -> None:
     """GPU-hours are told, dollars are 0.00, and a ratio of nothing is none."""
     sums = Sums(held={Slot(CHAT, "idle"): HOUR}, gpu_held={GPU_0: HOUR}, unpriced={(GPU_0, CHAT): HOUR})
-    statement = month(replace(RECORD, cells={}, sums=sums), by, "2026-11")
-    assert "1.00 GPU-hours had no price" in text(statement)
+    statement = month(replace(RECORD, cells={}, sums=sums), by, "2026-11", UTC)
+    assert "1.0000 of 1.0000 GPU-hours have no price" in text(statement)
     assert json.loads(as_json(statement))["total"].get("idle_ratio") is None
 
 
@@ -215,7 +263,7 @@ def test_unpriced_time_is_a_month_without_money(by: By) -> None:
 def test_a_month_that_is_not_there_is_an_error(months: tuple[str, ...], said: str) -> None:
     """The message says which there are."""
     with pytest.raises(ReportError) as raised:
-        month(replace(RECORD, months=months, cells={}, sums=None), "product", "2026-11")
+        month(replace(RECORD, months=months, cells={}, sums=None), "product", "2026-11", UTC)
     assert str(raised.value) == said
 
 
@@ -226,7 +274,7 @@ def test_a_label_is_no_formula_in_csv(begin: str) -> None:
     sums = Sums(cost={Slot(CHAT._replace(model=named), "decode"): -5 * DOLLAR})
     cells = {MonthKey("chat", "assistants", "configured", "2026-10"): -5 * DOLLAR}
     (_heading, row) = csv.reader(
-        io.StringIO(as_csv(month(replace(RECORD, cells=cells, sums=sums), "model", "")))
+        io.StringIO(as_csv(month(replace(RECORD, cells=cells, sums=sums), "model", "", UTC)))
     )
     assert row[1:3] == [f"'{named}", "-5.00"]
 
@@ -234,7 +282,7 @@ def test_a_label_is_no_formula_in_csv(begin: str) -> None:
 def test_a_label_moves_no_cursor_in_a_terminal() -> None:
     """Escape sequences are told as question marks."""
     sums = Sums(cost={Slot(CHAT._replace(model="\x1b[2Jgone\n"), "decode"): 1599 * DOLLAR + CENT})
-    assert "?[2Jgone?  1,599.01" in text(month(replace(RECORD, sums=sums), "model", ""))
+    assert "?[2Jgone?  1,599.01" in text(month(replace(RECORD, sums=sums), "model", "", UTC))
 
 
 parties = st.builds(
@@ -283,7 +331,7 @@ def test_every_report_reconciles_to_the_cent(posted: list[Any]) -> None:
     """Whatever a month is by, in every form: the column sums to one and the same total."""
     asked = record(posted)
     exact = sum(amount for *_rest, amount, _kept in posted)
-    statements = [*(month(asked, by, "") for by in BYS), chargeback(asked, "")]
+    statements = [*(month(asked, by, "", UTC) for by in BYS), chargeback(asked, "", UTC)]
     # The nearest cent, half up, by decimal digits.
     cents = (exact * 2 + CENT) // (CENT * 2)
     for statement in statements:
