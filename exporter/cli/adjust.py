@@ -15,11 +15,14 @@ from exporter.config import Config, ConfigError, load
 from exporter.config.problems import RefusedError, shown
 from exporter.ledger.entry import Entered, Entry, EntryError, Known, enter
 from exporter.ledger.errors import LedgerError
+from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.calendar import day_of
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
 MOST_DOLLARS: Final = 1_000_000
 """What one adjustment may move, either way."""
+
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 
 DECIMALS: Final = 12
 """The books count picodollars."""
@@ -58,6 +61,8 @@ def adjust(flags: Flags, clock: Clock | None = None) -> int:
         sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
         return status.FAILED
     sys.stdout.write(f"{path}: {_told(entered)}\n")
+    for warning in _warnings(entered):
+        sys.stderr.write(f"warning: {warning}\n")
     return status.OK
 
 
@@ -145,5 +150,26 @@ def _told(entered: Entered) -> str:
     return (
         f"adjustment {made.number} is entered: {plain_dollars(made.amount)} dollars, {made.day}, "
         f'product {made.product}, team {made.team}: "{made.reason}"\n'
-        f"{when[0].upper()}{when[1:]}; until then reports tell it as waiting."
+        f"{when[0].upper()}{when[1:]}; until then reports tell it as waiting.\n"
+        f"With all that waits, {made.month} then comes to {_cents(entered.month)} dollars, "
+        f"product {made.product} to {_cents(entered.product)}."
     )
+
+
+def _warnings(entered: Entered) -> Iterator[str]:
+    """What a person may not have meant; it is entered all the same."""
+    made = entered.adjustment
+    undo = f"if that is not meant, enter {plain_dollars(-made.amount)} with another reason"
+    below = [
+        name
+        for name, total in ((f"product {made.product}", entered.product), ("all products", entered.month))
+        if total < 0
+    ]
+    if below:
+        yield f"{made.month} is below zero for {' and '.join(below)}: {undo}"
+    if entered.begun and made.day < entered.begun:
+        yield f"{made.day} is before {entered.begun}, the first day that this ledger metered: {undo}"
+
+
+def _cents(amount: Picodollars) -> str:
+    return hundredths(*rounded([amount], CENT))

@@ -47,10 +47,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The row, and the process that has the ledger now: "unknown" where it cannot be told, "" without one."""
+    """The row, and the process that has the ledger now: "unknown" where it cannot be told, "" without one.
+
+    `month` and `product` are what its month, and its product in that, come to with it and with all else that
+    waits. `begun` is the first day that the ledger metered, empty where it keeps no history.
+    """
 
     adjustment: Adjustment
     daemon: str
+    month: Picodollars
+    product: Picodollars
+    begun: str
 
 
 def enter(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
@@ -73,7 +80,7 @@ def enter(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
             raise LedgerError(f"{path} is no file")
         contents.refuse_other_files(path)
         with contents.failures(path):
-            adjustment = _append(path, entry, known, now)
+            entered = _append(path, entry, known, now)
     except DamagedError as error:
         raise LedgerError(f"{path} is no ledger that can be adjusted: {error}") from error
     except KeyError as error:
@@ -84,7 +91,7 @@ def enter(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
         raise LedgerError(f"{path} cannot be written ({error.strerror}){_advice(error)}") from error
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be written ({error}){_advice(error)}") from error
-    return Entered(adjustment, lock.holder(path))
+    return replace(entered, daemon=lock.holder(path))
 
 
 def _advice(error: Exception) -> str:
@@ -94,14 +101,15 @@ def _advice(error: Exception) -> str:
     return ": run this as the user that the daemon runs as" if theirs else ""
 
 
-def _append(path: Path, entry: Entry, known: Known, now: Instant) -> Adjustment:
+def _append(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
     with closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection:
         connection.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
         contents.check(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
         with contents.transaction(connection):
             adjustments.create(connection)
-            return _insert(connection, entry, known, now)
+            made = _insert(connection, entry, known, now)
+            return _entered(connection, made)
 
 
 def _insert(connection: sqlite3.Connection, entry: Entry, known: Known, now: Instant) -> Adjustment:
@@ -122,6 +130,26 @@ def _insert(connection: sqlite3.Connection, entry: Entry, known: Known, now: Ins
     _see_that_it_fits(connection, draft, keys)
     number = connection.execute(_INSERT, (*values, now)).lastrowid or 0
     return replace(draft, number=number)
+
+
+def _entered(connection: sqlite3.Connection, made: Adjustment) -> Entered:
+    """What it makes of its month, as the file has it now."""
+    keys = rows.Keys(connection)
+    product = keys.of(made.product)
+    days = day_number(f"{made.month}-01"), day_number(f"{made.month}-31")
+    totals: dict[int, Picodollars] = {}
+    for whose, amount in (
+        *connection.execute(
+            "SELECT product, picodollars FROM months WHERE month = ?", (keys.of(made.month),)
+        ),
+        *connection.execute(_MONTH_WAITS, days),
+    ):
+        totals[whose] = totals.get(whose, 0) + amount
+    first = None
+    if "daily_covered" in rows.tables(connection):
+        (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
+    begun = "" if first is None else f"{first // 10000:04d}-{first // 100 % 100:02d}-{first % 100:02d}"
+    return Entered(made, "", sum(totals.values()), totals[product], begun)
 
 
 def _products(connection: sqlite3.Connection, names: rows.Names, known: Known) -> dict[str, set[str]]:
@@ -211,6 +239,9 @@ _CELL: Final = (
 _CELL_WAITS: Final = (
     "SELECT coalesce(sum(picodollars), 0) FROM adjustment"
     " WHERE (product, team) = (?, ?) AND posted IS NULL AND day BETWEEN ? AND ?"
+)
+_MONTH_WAITS: Final = (
+    "SELECT product, picodollars FROM adjustment WHERE posted IS NULL AND day BETWEEN ? AND ?"
 )
 _INSERT: Final = (
     "INSERT INTO adjustment (day, product, team, picodollars, reason, entered) VALUES (?, ?, ?, ?, ?, ?)"

@@ -93,6 +93,7 @@ def test_it_says_what_it_entered_and_when_it_counts(
         f'"{INVOICE}"\n'
         f"The daemon (process {os.getpid()}) posts it at its next tick; "
         "until then reports tell it as waiting.\n"
+        "With all that waits, 2026-10 then comes to -12.34 dollars, product chat to -12.34.\n"
     )
     assert amounts(host.path) == [-12_340_000_000_000]
 
@@ -294,7 +295,7 @@ def test_products_and_teams_are_those_of_the_ledger_and_the_configuration(
         "budgets: [{name: b, match: {product: batch}, dollars_per_month: 5},"
         " {name: all, dollars_per_month: 9}]\n"
     )
-    flags = replace(flags, config_file=file)
+    flags = replace(flags, config_file=file, amount="12.34", date="2026-11-01")
     results = [
         adjust(replace(flags, product="serach"), Clock()),
         adjust(replace(flags, product="search"), Clock()),
