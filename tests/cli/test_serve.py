@@ -205,6 +205,21 @@ def test_prices_that_change_twice_are_corrected_once(
     assert sum(books.months.values()) == 2880 * 10**10
 
 
+def test_prices_that_changed_while_it_was_stopped(file: Path, tmp_path: Path) -> None:
+    """As the page on running says: the old file and a reload, the new one and a reload, which tells it."""
+    daemon = after_noon(file, tmp_path / "ledger.db")
+    file.write_text(PRICED % "2.88")
+    daemon._config = load(file)  # as a restart would begin
+
+    assert daemon.reload() == ""
+    file.write_text(PRICED % "3.60")
+    assert daemon.reload() == ""
+    file.write_text(PRICED % "2.88")
+    assert " --amount=-8.64 --date=2026-11-25 --product=chat " in daemon.reload()
+    assert daemon._ledger is not None
+    daemon._ledger.close()
+
+
 def test_a_ledger_that_cannot_be_read_costs_no_reload(
     file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
