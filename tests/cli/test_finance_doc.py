@@ -1,0 +1,224 @@
+"""docs/finance.md closes a month, adds up hosts, and copies and restores books by commands that run."""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.cli import main
+from exporter.config import load
+from exporter.cost.attribution import NOBODY
+from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.state import State
+from exporter.exposition.table import METRICS
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import Gpu
+from tests.cli.test_correction_doc import Clock
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "finance.md").read_text(encoding="utf-8")
+KEPT = "/var/lib/inference-cost-exporter"
+ARCHIVE = "/srv/archive"
+SECOND = 10**9
+DAY = 86_400 * SECOND
+OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
+"""2026-10-01T00:00:00Z."""
+DOLLAR = 10**12
+CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+SEARCH = Party("search", "retrieval", "", "embed", "bge")
+NO_ONE = Party(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
+
+
+class Host:
+    """A daemon whose October cost each party 48 dollars a day on a GPU of its own."""
+
+    def __init__(self, path: Path, *parties: Party) -> None:
+        self.clock = Clock()
+        self.ledger = Ledger.open(path, self.clock)
+        segments, self.accrued = [], 0
+        for day in range(31):
+            start, name = OCTOBER + day * DAY, f"2026-10-{day + 1:02d}"
+            slots = [(Gpu(f"GPU-{n}", "H100"), Slot(party, "idle")) for n, party in enumerate(parties)]
+            money = tuple(Money(gpu, "rent", "configured", slot, 48 * DOLLAR) for gpu, slot in slots)
+            held = tuple(Held(gpu, slot, DAY, priced=True) for gpu, slot in slots)
+            accrued = 48 * DOLLAR * len(parties)
+            segments.append(Segment(start, start + DAY, "2026-10", name, accrued, money, held))
+            self.accrued += accrued
+        last = segments[-1].end
+        self.ledger.post(Postings(last, tuple(segments), day="2026-10-31"), State(accrued=self.accrued))
+
+    def tick(self) -> None:
+        """One of no cost, which posts what waits."""
+        self.clock.now += 10 * SECOND
+        self.ledger.post(Postings(self.clock.now), State(accrued=self.accrued))
+
+
+def section(heading: str) -> str:
+    return PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def blocks(kind: str, text: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with the daemon's and the archive's in it, and nobody's systemd."""
+    for module in ("adjust", "report", "reconcile"):
+        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
+    for folder in ("kept", "archive", "bin"):
+        (tmp_path / folder).mkdir()
+    for program in ("systemctl", "pip"):
+        (tmp_path / "bin" / program).write_text(f'#!/bin/sh\necho "{program} $*"\n')
+        (tmp_path / "bin" / program).chmod(0o755)
+    (tmp_path / "bin" / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "bin" / "sudo").chmod(0o755)
+    (tmp_path / "bin" / "python3").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}", prepend=":")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shell(block: str, place: Path) -> str:
+    """What a block prints; its places are those of the test."""
+    for named, here in ((KEPT, "kept"), (ARCHIVE, "archive"), ("/opt/inference-cost-exporter/bin", "bin")):
+        block = block.replace(named, str(place / here))
+    return subprocess.run(
+        ["bash", "-euc", block], cwd=place, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def verb(line: str, place: Path) -> str:
+    """What a verb prints, as the page asks for it, of the ledger that is kept unless it names another."""
+    line, _, file = line.replace(ARCHIVE, str(place / "archive")).partition(" > ")
+    program, *words = shlex.split(line.removeprefix("$ "))
+    assert program == "inference-cost-exporter"
+    if "--ledger.path" not in line:
+        words.append(f"--ledger.path={place / 'kept' / 'ledger.db'}")
+    printed, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        status = main(words)
+    assert (status, errors.getvalue()) == (0, "")
+    if file:
+        (place / file.strip()).write_text(printed.getvalue())
+    return printed.getvalue()
+
+
+def verbs(text: str) -> list[str]:
+    return [line for block in blocks("console", text) for line in block.splitlines() if line[:2] == "$ "]
+
+
+def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
+    """One host of chat and a GPU that nobody held, 1,488.00 each, and 4.00 of an invoice; another of search.
+
+    Of 44,666.67 dollars of the fleet each of three GPUs carries a third: 14,888.89.
+    """
+    rows = [f"2026-10-{day:02d},{100 if day == 31 else 96}.00" for day in range(1, 32)]
+    (place / "bill-2026-10.csv").write_text("\n".join(["date,dollars", *rows, ""]))
+    first = Host(place / "kept" / "ledger.db", CHAT, NO_ONE)
+    other = Host(place / "other.db", SEARCH)
+    told = []
+    for line in verbs(section("Closing a month")):
+        told.append(verb(line, place))
+        first.tick()
+    csv = verb(
+        f"$ inference-cost-exporter report chargeback --month=2026-10 --csv --ledger.path={place}/other.db",
+        place,
+    )
+    (place / "chargeback-2026-10-gpu-host-2.csv").write_text(csv)
+    for host in (first, other):
+        host.ledger.close()
+
+    assert "744.0000 of the 744.0000 hours of the whole month are metered.\n" in told[0]
+    assert "bill minus books is 4.00 dollars" in told[1]
+    assert "2026-10 then comes to 2,980.00 dollars, product chat to 1,492.00." in told[2]
+    assert (place / "focus-2026-10-gpu-host-1.csv").exists()
+    (adding,) = blocks("sh", section("The bill of a fleet"))
+    assert shell(adding, place) == (
+        "product,team,dollars,fleet_dollars\n"
+        "chat,assistants,1492.00,14888.89\n"
+        "search,retrieval,1488.00,14888.89\n"
+        "unassigned,unassigned,1488.00,14888.89\n"
+        "total,,4468.00,44666.67\n"
+    )
+
+
+def test_books_are_copied_restored_and_kept(place: Path) -> None:
+    """The copy of a running ledger is whole; put in its place it goes on; after a stop the file is enough."""
+    text = section("Upgrade, backup and restore")
+    upgrade, backup, restore = blocks("sh", text)
+    path = place / "kept" / "ledger.db"
+    host = Host(path, CHAT)
+    host.tick()
+    assert "pip install --upgrade ." in shell(upgrade, place)
+    shell(backup, place)
+    copy = place / "ledger-gpu-host-1.db"
+    copy.rename(place / "archive" / copy.name)
+    (line,) = verbs(text)
+    assert "1,488.00" in verb(line, place)
+
+    host.ledger.close()
+    assert shell(restore, place).split("\n")[:2] == [
+        "systemctl stop inference-cost-exporter",
+        "systemctl start inference-cost-exporter",
+    ]
+    again = Ledger.open(path, Clock())
+    assert (again.id, again.problem) == (host.ledger.id, "")
+    assert sum(again.books(Clock().now, ("2026-10",)).months.values()) == 1488 * DOLLAR
+    again.close()
+
+    (place / "archive" / copy.name).unlink()
+    (leaving,) = blocks("sh", section("A host that is decommissioned"))
+    shell(leaving, place)
+    with LedgerReader.open(place / "archive" / copy.name) as reader:
+        assert sum(reader.month("2026-10").cells.values()) == 1488 * DOLLAR
+
+
+def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:
+    """The rule of the page is a configuration, and finds them."""
+    (rule,) = blocks("yaml", PAGE)
+    file = tmp_path / "ice.yaml"
+    file.write_text(rule)
+    config = load(file)
+    from exporter.cli.serve import terms_of
+
+    assert terms_of(config, "host").owner(NOBODY) == ("platform", "capacity")
+
+
+def test_every_metric_and_rule_of_the_page_is_there() -> None:
+    """Names that the page has in code are metrics, or are recorded by the rules."""
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+    recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
+    alerts = {rule.get("alert") for group in rules["groups"] for rule in group["rules"]}
+    metrics = {metric.name for metric in METRICS}
+    named = set(re.findall(r"`(inference[:_][a-z0-9_:]+)", PAGE)) | set(
+        re.findall(r"inference_[a-z_]+(?=\))", PAGE)
+    )
+
+    assert named - metrics - recorded == set()
+    assert {"inference_month_to_date_dollars", "inference:month_to_date_dollars:ledger"} <= named
+    assert set(re.findall(r"`(Inference\w+)`", PAGE)) <= alerts
+
+
+def test_every_flag_of_the_page_is_there() -> None:
+    """Also those that no command of it shows."""
+    flags = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter" / "cli").glob("*.py"))
+    own = {flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z.]+", PAGE) if flag != "--upgrade"}
+    assert {flag for flag in own if f'"{flag}"' not in flags} == set()
+    assert {"--ledger.path", "--invoice", "--json", "--by"} <= own
+
+
+def test_prometheus_takes_the_query_of_the_page(tmp_path: Path) -> None:
+    """A rule made of it is one that promtool passes."""
+    (query,) = blocks("promql", PAGE)
+    file = tmp_path / "rules.yml"
+    rule = {"groups": [{"name": "finance", "rules": [{"record": "inference:finance", "expr": query}]}]}
+    file.write_text(yaml.safe_dump(rule))
+    subprocess.run(["promtool", "check", "rules", str(file)], check=True, capture_output=True, timeout=60)
