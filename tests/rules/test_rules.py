@@ -16,6 +16,7 @@ RECORDED = {
     "inference:fleet_overhead_dollars_per_hour",
     "inference:hosts_missing",
     "inference:ledger_seen",
+    "inference:model_unpriced",
     "inference:month_end_timestamp_seconds",
     "inference:month_hours_left",
     "inference:month_projected_dollars",
