@@ -38,9 +38,16 @@ class Gpu(NamedTuple):
     gpu_model: str
 
 
+NodeLabels = tuple[tuple[str, str], ...]
+"""The labels of a Kubernetes node, sorted by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a host runs, as its cloud or its cluster says; empty strings where it cannot tell."""
+    """Where a host runs, as its cloud or its cluster says; empty strings where it cannot tell.
+
+    `node_labels` are `None` while its cluster has labels for it and does not tell them: which is not "none".
+    """
 
     cloud: str = ""  # aws, gcp, azure, oci, nebius
     instance_type: str = ""
@@ -48,6 +55,7 @@ class Place:
     zone: str = ""
     lifecycle: str = ""  # on_demand, spot, reserved..., "" unknown
     source: str = ""  # who told: "dmi", "aws metadata", "node labels", "configuration"
+    node_labels: NodeLabels | None = ()
 
 
 NOWHERE: Final = Place()

@@ -35,7 +35,7 @@ FOREIGN = {
     "psutil": r"sources/(processes\w*(\.py|/.+)|footprint\.py)",
     "h2": r"sources/kubelet(\.py|/.+)",
     "httpcore": r"sources/server/client\.py",
-    "httpx": r"sources/(exchange\.py|(server|cloud|kubelet)(\.py|/.+))",
+    "httpx": r"sources/(exchange\.py|(server|cloud|kubelet|kubernetes)(\.py|/.+))",
     "yaml": r"config(\.py|/.+)",
     "prometheus_client": r"exposition(\.py|/.+)",
     "bcrypt": r"exposition(\.py|/.+)",

@@ -8,6 +8,7 @@ from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.endpoints import Endpoints
 from exporter.cli.serve import terms_of
+from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.inspection import inspect
@@ -34,13 +35,16 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     endpoints = kept.of(config)
     nvml = NvmlSource(clock)
     cloud = CloudSource(clock, config.cloud)
+    node = node_source(clock, config)
     gatherer = Gatherer(clock, DEADLINE)
+    unknown, unlabeled = "", ""
     try:
-        told, place, *answers = gatherer((nvml, cloud, *endpoints))
+        told, place, labels, *answers = gatherer((nvml, cloud, node, *endpoints))
         gpus, problem = told.reading, told.problem
-        where, unknown = place.reading or cloud.known, place.problem or cloud.problem
+        where, contradiction = whereabouts(cloud, place, node, labels)
+        unknown, unlabeled = place.problem or cloud.problem, labels.problem or contradiction
     except MustRestartError as error:
-        gpus, problem, answers, where, unknown = None, str(error), [], cloud.known, ""
+        gpus, problem, answers, where = None, str(error), [], cloud.known
     servers = tuple(
         Answer(
             answer.reading or ServerReading(endpoint.key, endpoint.url, up=False),
@@ -50,7 +54,17 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         for endpoint, answer in zip(endpoints, answers, strict=False)
     )
     ledger = inspect(ledger_path or config.ledger_path)
-    asked = Asked(gpus, problem, servers, ledger.state, ledger.problem, where, unknown, clock.synchronized())
+    asked = Asked(
+        gpus,
+        problem,
+        servers,
+        ledger.state,
+        ledger.problem,
+        where,
+        unknown,
+        clock.synchronized(),
+        unlabeled,
+    )
     diagnosis = report.diagnose(config, terms_of(config, host_name(), where), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()

@@ -8,6 +8,7 @@ from typing import Final
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
+from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.ledger.errors import LedgerError
@@ -70,8 +71,8 @@ def explained(question: Question, clock: Clock | None = None) -> int:
 
 def _place(config: Config, clock: Clock) -> Place:
     """Where this host runs: prices of now may depend on it, those that were posted do not."""
-    cloud = CloudSource(clock, config.cloud)
-    return read(cloud, clock).reading or cloud.known
+    cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
+    return whereabouts(cloud, read(cloud, clock), node, read(node, clock))[0]
 
 
 def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:

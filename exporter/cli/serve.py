@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from exporter.cli import status
 from exporter.cli.build import build, host_name
 from exporter.cli.endpoints import Endpoints
 from exporter.cli.reload import Change, notice
+from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.cost.policy import Terms
@@ -27,7 +28,6 @@ from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources import machine
-from exporter.sources.cloud import CloudSource, Enquiry
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
@@ -64,13 +64,17 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
     """What a configuration says to the cost model of a host, and where that runs as far as it is known.
 
     `None` while that is being asked: what a price would then be looked up by is not known yet, and such GPUs
-    are unpriced until it is.
+    are unpriced until it is. So are those whose rule goes by labels of the node that could not be read.
     """
     hardware, unmatched = config.hardware, config.unmatched_hardware
     if place is None:
-        hardware, unmatched = tuple(takewhile(_holds_anywhere, hardware)), "unpriced"
+        hardware = tuple(takewhile(_holds_anywhere, hardware))
+    elif place.node_labels is None:
+        hardware = tuple(takewhile(_needs_no_label, hardware))
+    if place is None or len(hardware) < len(config.hardware):
+        unmatched = "unpriced"
     return Terms(
-        tariff=Tariff(host, hardware, config.overheads, place or NOWHERE, unmatched),
+        tariff=Tariff(host, hardware, config.overheads, _priced_by(place or NOWHERE, hardware), unmatched),
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
@@ -85,9 +89,18 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
 def _holds_anywhere(rule: Hardware) -> bool:
     """Whether a rule matches, and prices, wherever the host runs."""
     match = rule.match
-    return match.instance_type is match.lifecycle is match.region is None and not isinstance(
-        rule.terms, Listed
-    )
+    told = match.instance_type is match.lifecycle is match.region is None and _needs_no_label(rule)
+    return told and not isinstance(rule.terms, Listed)
+
+
+def _priced_by(place: Place, hardware: tuple[Hardware, ...]) -> Place:
+    """A place with those labels alone that a rule looks at: no other one changes a price."""
+    names = {name for rule in hardware for name, _ in rule.match.node_label}
+    return replace(place, node_labels=tuple(pair for pair in place.node_labels or () if pair[0] in names))
+
+
+def _needs_no_label(rule: Hardware) -> bool:
+    return not rule.match.node_label
 
 
 def serve(flags: Flags) -> int:
@@ -120,7 +133,7 @@ class _Daemon:
         self._reloading = threading.Lock()
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
-        self._enquiry = self._enquire()
+        self._whereabouts = Whereabouts(clock, config, self._placed)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
         self._web = WebServer(flags.listen_address, self._current, clock, self.reload, build())
 
@@ -133,7 +146,7 @@ class _Daemon:
             _say("cannot listen", error)
             return status.FAILED
         with self._reloading:
-            self._enquiry.start()  # beside the wait for the ledger; no tick waits for it
+            self._whereabouts.start()  # beside the wait for the ledger; no tick waits for it
         try:
             self._begin(stop).run(stop)
         except LedgerError as error:
@@ -144,7 +157,7 @@ class _Daemon:
             return status.FAILED
         finally:
             self._web.close()
-            self._enquiry.close()
+            self._whereabouts.close()
             self._gatherer.close()
             self._nvml.close()
             self._endpoints.close()
@@ -202,11 +215,8 @@ class _Daemon:
             if config.ledger_path != self._config.ledger_path:
                 log.warning("ledger.path changes at a restart only")
             told = self._notice(config)
-            before, self._config, self._loaded = self._config, config, self._clock.wall()
-            if config.cloud != before.cloud:
-                self._enquiry.close()
-                self._enquiry = self._enquire()
-                self._enquiry.start()
+            self._config, self._loaded = config, self._clock.wall()
+            self._whereabouts.go_by(config)
             self._gatherer.deadline = min(config.interval, LONGEST_READ)
             self._go_by(succeeded=True)
             log.info("configuration reloaded", extra={"hash": config.hash})
@@ -219,7 +229,7 @@ class _Daemon:
         before = self._config
         if (config.hardware, config.overheads) == (before.hardware, before.overheads):
             return ()
-        host, report, place = host_name(), self._current(), self._enquiry.place
+        host, report, place = host_name(), self._current(), self._whereabouts.place
         change = Change(
             terms_of(before, host, place).tariff,
             terms_of(config, host, place).tariff,
@@ -234,11 +244,8 @@ class _Daemon:
         with contextlib.suppress(ConfigError):  # told already
             self.reload()
 
-    def _enquire(self) -> Enquiry:
-        return Enquiry(CloudSource(self._clock, self._config.cloud), self._clock, self._placed)
-
     def _placed(self) -> None:
-        """The cloud has told where this host runs, or failed to."""
+        """The cloud or the cluster has told where this host runs, or failed to."""
         with self._reloading:
             self._go_by(succeeded=self._succeeded)
 
@@ -250,12 +257,11 @@ class _Daemon:
     def _plan(self, *, succeeded: bool) -> Plan:
         setting = Setting(
             config=self._config,
-            terms=terms_of(self._config, host_name(), self._enquiry.place),
+            terms=terms_of(self._config, host_name(), self._whereabouts.place),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
         )
-        cloud = self._enquiry.row
-        return Plan(setting, self._endpoints.of(self._config), () if cloud is None else (cloud,))
+        return Plan(setting, self._endpoints.of(self._config), self._whereabouts.rows)
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)

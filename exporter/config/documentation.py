@@ -34,6 +34,8 @@ hardware:
         - {from: 2026-11-01, dollars_per_host_hour: 41.28, note: "EDP 25 %"}
   - match: {gpu_model: "*L4*"}
     rented: {dollars_per_gpu_hour: 0.70}
+  - match: {node_label: {example.com/billing: lease}}
+    rented: {dollars_per_gpu_hour: 1.90, billing: always}
   - match: {instance_type: "p5*", lifecycle: spot}
     rented: {catalogue: aws, discount_ratio: 0.30, discount_of: on_demand}
 unmatched_hardware: estimate

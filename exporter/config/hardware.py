@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from exporter.config.catalogued import unknown
+from exporter.config.kubernetes import MATCH_NODE_LABEL
 from exporter.config.moments import Day
 from exporter.config.problems import BrokenError
 from exporter.config.rented import GPUS_PER_HOST, RENTED, gpus_of
@@ -30,7 +31,15 @@ MATCH_LIFECYCLE = Key(
 MATCH_REGION = Key("region", Pattern(), "The host's region as its cloud spells it, like us-east-1.")
 
 MATCH = Table(
-    (MATCH_HOST, MATCH_GPU_MODEL, MATCH_UUID, MATCH_INSTANCE_TYPE, MATCH_LIFECYCLE, MATCH_REGION),
+    (
+        MATCH_HOST,
+        MATCH_GPU_MODEL,
+        MATCH_UUID,
+        MATCH_INSTANCE_TYPE,
+        MATCH_LIFECYCLE,
+        MATCH_REGION,
+        MATCH_NODE_LABEL,
+    ),
     lambda block: HardwareMatch(
         host=block.get(MATCH_HOST),
         gpu_model=block.get(MATCH_GPU_MODEL),
@@ -38,6 +47,7 @@ MATCH = Table(
         instance_type=block.get(MATCH_INSTANCE_TYPE),
         lifecycle=block.get(MATCH_LIFECYCLE),
         region=block.get(MATCH_REGION),
+        node_label=block.get(MATCH_NODE_LABEL) or (),
     ),
 )
 

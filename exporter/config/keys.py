@@ -9,7 +9,13 @@ from exporter.config.endpoints import SERVERS
 from exporter.config.hardware import HARDWARE, UNMATCHED
 from exporter.config.moments import Zone
 from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.settings import DEFAULT_BUDGETS, DEFAULT_LEDGER, CloudChoice, Config
+from exporter.config.settings import (
+    DEFAULT_BUDGETS,
+    DEFAULT_LEDGER,
+    CloudChoice,
+    Config,
+    KubernetesChoice,
+)
 from exporter.config.values import AbsolutePath, Choice, Duration, Label, Number, Pattern, Whole
 from exporter.cost.policy import Limits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.cost.postings import UNASSIGNED
@@ -156,9 +162,17 @@ CLOUD = Key(
     "cloud's name asks that cloud whatever the firmware says.",
     default="auto",
 )
+KUBERNETES_CHOICES: Choice[KubernetesChoice] = Choice(("auto", "off"))
+KUBERNETES = Key(
+    "kubernetes",
+    KUBERNETES_CHOICES,
+    "Whether the cluster is asked for the labels of this node: auto asks where a service account is mounted, "
+    "off never.",
+    default="auto",
+)
 DISCOVERY = Key(
     "discovery",
-    Table((CLOUD,), lambda block: block[CLOUD]),
+    Table((CLOUD, KUBERNETES), lambda block: (block[CLOUD], block[KUBERNETES])),
     "What is found out without being told here.",
 )
 
@@ -206,6 +220,7 @@ LEDGER = Key(
 
 def config(block: Block, path: Path | None = None, file_hash: str = "") -> Config:
     """The configuration of a document whose keys are all good."""
+    cloud, kubernetes = block.get(DISCOVERY) or (Config().cloud, Config().kubernetes)
     return Config(
         path=path,
         hash=file_hash,
@@ -221,7 +236,8 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         split=block.get(SPLIT) or (),
         compare=block.get(COMPARE) or (),
         limits=block.get(LIMITS) or Limits(),
-        cloud=block.get(DISCOVERY) or Config().cloud,
+        cloud=cloud,
+        kubernetes=kubernetes,
         gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
     )

@@ -16,6 +16,9 @@ DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
 """Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
 
+KubernetesChoice = Literal["auto", "off"]
+"""Whether the API server is asked for the labels of this pod's node: where the pod may, or never."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -66,5 +69,6 @@ class Config:
     compare: tuple[HostedPrice, ...] = ()
     limits: Limits = field(default_factory=Limits)
     cloud: CloudChoice = "auto"
+    kubernetes: KubernetesChoice = "auto"
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER

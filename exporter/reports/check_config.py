@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config import Config, ConfigError, load
+from exporter.config.settings import KubernetesChoice
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
 from exporter.reports.config_document import document, refusal
@@ -30,6 +31,10 @@ UNMATCHED: Final[Mapping[Unmatched, str]] = {
 CLOUDS: Final = {
     "auto": "the one that the firmware names is asked where this host runs",
     "off": "nobody is asked",
+}
+KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
+    "auto": "this node's labels are asked for where a service account is mounted",
+    "off": "no cluster is asked",
 }
 
 GOOD = 0
@@ -58,6 +63,7 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
     yield f"run-rate: {plain(config.hours_per_month)} hours per month"
     yield f"ledger: {config.ledger_path}"
     yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
+    yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
     limits = config.limits
     yield f"limits: {limits.models} models, {limits.servers} servers, {limits.body_bytes} bytes per answer"
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"

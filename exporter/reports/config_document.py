@@ -26,6 +26,7 @@ def document(config: Config, now: Instant) -> str:
         "hours_per_month": config.hours_per_month,
         "ledger": config.ledger_path,
         "cloud": config.cloud,
+        "kubernetes": config.kubernetes,
         "gap_max_days": config.gap_max_days,
         "limits": asdict(config.limits),
         "budgets_are_default": is_default(config),
@@ -61,7 +62,7 @@ def _hardware(rule: Hardware, now: Instant) -> dict[str, Any]:
     found = asdict(amount(rule, now))
     return {
         "rule": rule.source,
-        "match": asdict(rule.match),
+        "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
         **found,
         "components": dict(found["components"]),
     }

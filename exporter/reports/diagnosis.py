@@ -91,6 +91,7 @@ class Asked:
     place: Place = field(default_factory=Place)
     place_problem: str = ""
     synchronized: bool = True
+    label_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def findings(
     """All of them: of the host, of its GPUs, of its servers."""
     yield from _of_the_host(config, asked)
     yield from _of_the_place(config, asked)
+    yield from _of_the_node(config, asked)
     yield from _of_the_clock(asked)
     yield from _of_budgets(config)
     yield from _of_lost(gpus)
@@ -72,6 +73,21 @@ def _of_the_place(config: Config, asked: Asked) -> Iterable[Finding]:
             severity,
             f"{asked.place.cloud} does not tell where this host runs: {asked.place_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
+        )
+
+
+def _of_the_node(config: Config, asked: Asked) -> Iterable[Finding]:
+    rules = [rule.source for rule in config.hardware if rule.match.node_label]
+    labels = asked.place.node_labels
+    if asked.label_problem:
+        severity: Severity = "error" if rules and labels is None else "warning"
+        waits = f" What {rules[0]} and the rules behind it price waits." if severity == "error" else ""
+        yield Finding(severity, f"node labels: {asked.label_problem}.{waits}")
+    elif rules and labels == ():
+        yield Finding(
+            "warning",
+            f"{rules[0]} goes by node_label, and there are no labels here: a pod needs a service account "
+            "that may read its node (deploy/kubernetes/node-labels.yaml), other hosts have none.",
         )
 
 

@@ -26,8 +26,19 @@ Fields = tuple[str | None, ...]
 
 def idle_rules(config: Config) -> Iterator[Finding]:
     """A warning for each such rule of `hardware`, `ownership` and `split`."""
-    yield from _hidden(config.hardware, "hardware[{}]", lambda rule: _fields(rule.match))
+    yield from _hidden(
+        config.hardware,
+        "hardware[{}]",
+        lambda rule: _fields(rule.match),
+        lambda earlier, later: _labels_cover(earlier.match, later.match),
+    )
     for index, rule in enumerate(config.hardware):
+        if config.kubernetes == "off" and rule.match.node_label:
+            yield Finding(
+                "warning",
+                f"hardware[{index}].match.node_label: no host is asked for labels, since "
+                "discovery.kubernetes is off",
+            )
         for line in _of_names(rule):
             yield Finding("warning", f"hardware[{index}].{line}")
     yield from _hidden(config.ownership, "ownership.rules[{}]", lambda rule: (rule.namespace, rule.server))
@@ -35,12 +46,17 @@ def idle_rules(config: Config) -> Iterator[Finding]:
     yield from _hidden(config.split[:-1], "split.overrides[{}]", lambda rule: (rule.server, rule.model))
 
 
-def _hidden(rules: Sequence[R], name: str, fields: Callable[[R], Fields]) -> Iterator[Finding]:
+def _hidden(
+    rules: Sequence[R],
+    name: str,
+    fields: Callable[[R], Fields],
+    beside: Callable[[R, R], bool] = lambda *_: True,
+) -> Iterator[Finding]:
     """Rules that an earlier one leaves nothing to match."""
     for index, later in enumerate(rules):
         for before, earlier in enumerate(rules[:index]):
             pairs = zip(fields(earlier), fields(later), strict=True)
-            if all(covers(wider, narrower) for wider, narrower in pairs):
+            if all(covers(wider, narrower) for wider, narrower in pairs) and beside(earlier, later):
                 yield Finding(
                     "warning",
                     f"{name.format(index)} never applies: {name.format(before)} comes first and matches all "
@@ -58,6 +74,12 @@ def _fields(match: HardwareMatch) -> Fields:
         match.lifecycle,
         match.region,
     )
+
+
+def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
+    """Whether each label that the earlier rule asks for is one that the later one asks for as narrowly."""
+    asked = dict(later.node_label)
+    return all(name in asked and covers(pattern, asked[name]) for name, pattern in earlier.node_label)
 
 
 def _of_names(rule: Hardware) -> Iterator[str]:

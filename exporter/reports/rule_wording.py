@@ -52,7 +52,7 @@ def which_words(match: HardwareMatch) -> str:
         ("region", match.region),
     ):
         which += "" if pattern is None else f", {what} {pattern}"
-    return which
+    return which + "".join(f', node label {name} "{pattern}"' for name, pattern in match.node_label)
 
 
 def _listed(terms: Listed) -> str:

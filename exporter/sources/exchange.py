@@ -1,5 +1,6 @@
 """One bounded exchange with an HTTP server that is not trusted: one deadline, bounded bytes, no redirects."""
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -79,6 +80,16 @@ def exchange(client: httpx.Client, request: Request, deadline: Deadline, limit: 
             return Answer(response.status_code, body, dict(response.headers))
     except httpx.TimeoutException as failure:
         raise ReadFailedError("timeout", f"{request.subject}: {type(failure).__name__}") from failure
+
+
+def is_tls(failure: BaseException) -> bool:
+    """Whether a failure is one of certificates or of TLS itself."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _body(response: httpx.Response, subject: str, deadline: Deadline, limit: int) -> bytes:

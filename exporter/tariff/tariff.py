@@ -242,7 +242,13 @@ def _matches(match: HardwareMatch, host: str, place: Place, gpu: Gpu) -> bool:
         and (_covers(match.instance_type, place.instance_type) or _covers(match.instance_type, short))
         and _covers(match.lifecycle, place.lifecycle)
         and _covers(match.region, place.region)
+        and _labeled(match, place)
     )
+
+
+def _labeled(match: HardwareMatch, place: Place) -> bool:
+    labels = dict(place.node_labels or ())
+    return all(name in labels and fnmatchcase(labels[name], pattern) for name, pattern in match.node_label)
 
 
 def _covers(pattern: str | None, text: str) -> bool:

@@ -16,9 +16,16 @@ Unmatched = Literal["estimate", "unpriced"]
 DiscountOf = Literal["on_demand", "spot"]
 
 
+LabelPatterns = tuple[tuple[str, str], ...]
+"""Names of labels, each with a shell-style pattern of its value."""
+
+
 @dataclass(frozen=True, slots=True)
 class HardwareMatch:
-    """Shell-style patterns; all that are given must match. `None` matches anything."""
+    """Shell-style patterns; all that are given must match. `None` matches anything.
+
+    A label of `node_label` that the node does not have is not matched by any pattern.
+    """
 
     host: str | None = None
     gpu_model: str | None = None
@@ -26,6 +33,7 @@ class HardwareMatch:
     instance_type: str | None = None
     lifecycle: str | None = None
     region: str | None = None
+    node_label: LabelPatterns = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.cli import doctor as doctor_module
 from exporter.cli import serve as serve_module
+from exporter.cli import whereabouts as whereabouts_module
 from exporter.cli.doctor import doctor
 from exporter.cli.serve import Flags, _Daemon, terms_of
 from exporter.clock import SystemClock
@@ -43,8 +44,9 @@ def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
         places.append(place)
         return terms_of(config, host, place)
 
-    for module in (serve_module, doctor_module):
+    for module in (whereabouts_module, doctor_module):
         monkeypatch.setattr(module, "CloudSource", source)
+    for module in (serve_module, doctor_module):
         monkeypatch.setattr(module, "terms_of", terms)
     return places
 
@@ -88,7 +90,7 @@ def daemon(file: Path, plans: Plans) -> Iterator[Callable[[str], _Daemon]]:
 
     yield make
     for one in made:
-        one._enquiry.close()
+        one._whereabouts.close()
 
 
 def cloud_of(plan: Plan) -> SourceRow:
@@ -103,7 +105,7 @@ def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
     made = daemon('discovery: {cloud: azure}\nservers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n')
     before = made._plan(succeeded=True)
     assert before.others == ()
-    made._enquiry.start()
+    made._whereabouts.start()
     after = plans.next()
 
     assert asked == [None, ANSWER]
@@ -117,7 +119,7 @@ def test_a_cloud_that_fails_is_a_source_that_is_down(
 ) -> None:
     """With what is known without it: the market price of the GPUs may stand in."""
     house.replies.clear()
-    daemon("discovery: {cloud: azure}\n")._enquiry.start()
+    daemon("discovery: {cloud: azure}\n")._whereabouts.start()
     row = cloud_of(plans.next())
 
     assert (row.source, row.up, row.errors) == ("cloud", False, {"http_status": 1})
@@ -129,7 +131,7 @@ def test_on_bare_metal_there_is_no_such_source(
 ) -> None:
     """And the place is known from the first plan on."""
     made = daemon("interval: 10s\n")
-    made._enquiry.start()
+    made._whereabouts.start()
 
     assert made._plan(succeeded=True).others == ()
     assert asked == [Place()]
@@ -141,7 +143,7 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
 ) -> None:
     """What one cloud told is not kept for another choice."""
     made = daemon("discovery: {cloud: azure}\n")
-    made._enquiry.start()
+    made._whereabouts.start()
     plans.next()
     file.write_text("discovery: {cloud: off}\n")
     made.reload()
@@ -156,7 +158,7 @@ def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
 ) -> None:
     """The answer is kept for the life of the process."""
     made = daemon("discovery: {cloud: azure}\n")
-    made._enquiry.start()
+    made._whereabouts.start()
     plans.next()
     file.write_text("discovery: {cloud: azure}\ninterval: 5s\n")
     made.reload()
@@ -217,13 +219,13 @@ def test_the_first_tick_does_not_wait_for_the_cloud(
     def published() -> None:
         report = daemon._current()
         assert report is not None
-        told.append((daemon._enquiry.place, {row.source: row.up for row in report.sources}))
+        told.append((daemon._whereabouts.place, {row.source: row.up for row in report.sources}))
         ticked.set()
         if "cloud" in told[-1][1] or len(told) == 30:
             stop.set()
 
     monkeypatch.setattr(daemon, "_prepare", published)
-    daemon._enquiry.start()
+    daemon._whereabouts.start()
     assert house.arrived.acquire(timeout=30)
     assert daemon.run(stop) == 0
 

@@ -1,5 +1,6 @@
 """What a host's place means to its prices, and that nothing is priced by a guess while it is being asked."""
 
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -58,3 +59,49 @@ def test_a_list_price_of_the_hosts_own_instance_waits_as_well() -> None:
     listed = b"hardware: [{rented: {catalogue: any, discount_ratio: 0.25}}]\n"
     assert rent(listed, None) is None
     assert rent(listed, AWS) == pytest.approx(5.16)  # 6.88 x 0.75
+
+
+LABELED = b"""hardware:
+  - {match: {gpu_model: "*L4*"}, rented: {dollars_per_gpu_hour: 0.70}}
+  - {match: {node_label: {example.com/billing: lease}}, rented: {dollars_per_gpu_hour: 1.90}}
+  - {match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2}}
+"""
+LEASE = (("example.com/billing", "lease"),)
+
+
+def test_a_rule_that_goes_by_labels_waits_for_them_and_those_behind_it_too() -> None:
+    """While both are being asked, and for as long as the cluster has labels that it does not tell."""
+    assert rent(LABELED, None) is None
+    assert rent(LABELED, replace(AWS, node_labels=None)) is None
+    assert rent(LABELED, replace(AWS, node_labels=LEASE)) == pytest.approx(1.90)
+    assert rent(LABELED, AWS) == 2
+
+
+def test_what_is_priced_before_it_does_not_wait() -> None:
+    """No label changes it."""
+    assert rent(LABELED, replace(AWS, node_labels=None), Gpu("GPU-1", "NVIDIA L4")) == pytest.approx(0.70)
+
+
+def test_labels_that_are_not_told_hold_up_only_who_asks_for_them() -> None:
+    """Without such a rule a refusal of the cluster changes no price, the list price included."""
+    assert rent(b"", replace(AWS, node_labels=None)) == pytest.approx(6.88)
+    assert rent(RULES, replace(AWS, node_labels=None)) == 5
+
+
+def test_nothing_is_estimated_behind_a_rule_that_waits() -> None:
+    """The GPU may turn out to be a leased one."""
+    leased = b"hardware: [{match: {node_label: {pool: lease}}, rented: {dollars_per_gpu_hour: 1.90}}]\n"
+    assert rent(leased, replace(AWS, node_labels=None)) is None
+    assert rent(leased, AWS) == pytest.approx(6.88)
+
+
+def test_a_label_that_no_rule_looks_at_changes_no_tariff() -> None:
+    """Labels come and go; under the same tariff what waits for a price is not gone through again."""
+    config = parse(LABELED)
+    more = (("example.com/billing", "lease"), ("nvidia.com/gpu.deploy.client", "paused-for-driver-upgrade"))
+    first, second, third = (
+        terms_of(config, "gpu-1", replace(AWS, node_labels=labels)).tariff for labels in (LEASE, more, ())
+    )
+
+    assert first == second
+    assert first != third

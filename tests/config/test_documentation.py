@@ -67,4 +67,4 @@ def test_the_example_is_a_good_file(text: str) -> None:
     """Whoever copies the example has a working file."""
     config = parse(text.encode())
     assert [server.name for server in config.servers] == ["chat-8b", "batch"]
-    assert len(config.hardware) == 4
+    assert len(config.hardware) == 5

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.cli.arguments import _parser
-from exporter.sources.cloud.enquiry import FIRST_PAUSE, LONGEST_PAUSE
+from exporter.cli.whereabouts import LABELS_RENEWAL
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL
 from exporter.sources.cloud.services import SERVICES
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
+from exporter.sources.enquiry import FIRST_PAUSE, LONGEST_PAUSE
+from exporter.sources.kubernetes import node
+from exporter.sources.kubernetes.api import REFUSALS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
 
@@ -96,3 +99,15 @@ def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
     assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page
     assert (TIMEOUT_SECONDS, "one second at most" in page) == (1.0, True)
     assert (FIRST_PAUSE, LONGEST_PAUSE) == (5 * 10**9, 3600 * 10**9)
+
+
+def test_everything_that_is_asked_of_a_cluster_is_told() -> None:
+    """Request, bounds and renewal stand on the page, and each reason of a failure."""
+    page = section("Which cloud it is in").partition("### The labels of a Kubernetes node\n")[2]
+
+    assert "`GET /api/v1/nodes/NODE_NAME`" in page
+    assert f"takes {node.TIMEOUT_SECONDS:g} seconds and {node.BODY_BYTES_MAX >> 20} MiB at most" in page
+    assert f"every {LABELS_RENEWAL // 60 // 10**9} minutes" in page
+    reasons = {*REFUSALS.values(), "node_name", "token_file", "tls", "connection", "timeout", "redirect"}
+    reasons |= {"http_status", "encoding", "too_large", "not_recognized"}
+    assert reasons <= set(re.findall(r"`([a-z_]+)`", page))

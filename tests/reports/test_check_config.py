@@ -1,5 +1,6 @@
 """check-config says ok and what the file comes to, or everything that is wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,19 +54,37 @@ def test_the_defaults_are_ok() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cloud", "told"),
+    ("choice", "told"),
     [
-        ("auto", "cloud: the one that the firmware names is asked where this host runs"),
-        ("off", "cloud: nobody is asked"),
-        ("oci", "cloud: oci is asked where this host runs"),
+        ("cloud: auto", "cloud: the one that the firmware names is asked where this host runs"),
+        ("cloud: off", "cloud: nobody is asked"),
+        ("cloud: oci", "cloud: oci is asked where this host runs"),
+        (
+            "kubernetes: auto",
+            "kubernetes: this node's labels are asked for where a service account is mounted",
+        ),
+        ("kubernetes: off", "kubernetes: no cluster is asked"),
     ],
 )
-def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, cloud: str, told: str) -> None:
+def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, choice: str, told: str) -> None:
     """A request to somebody is nothing to find out by surprise."""
     path = tmp_path / "ice.yaml"
-    path.write_text(f"discovery: {{cloud: {cloud}}}\n")
+    path.write_text(f"discovery: {{{choice}}}\n")
 
     assert told in check_config(path, NOW)[1].splitlines()
+
+
+def test_the_labels_that_a_rule_matches_are_told(tmp_path: Path) -> None:
+    """An empty pattern is seen by its quotes."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(
+        'hardware: [{match: {node_label: {pool: "h100-*", gpu: ""}}, rented: {dollars_per_gpu_hour: 2}}]\n'
+    )
+    text = check_config(path, NOW)[1]
+    (rule,) = json.loads(check_config(path, NOW, as_json=True)[1])["hardware"]
+
+    assert ': host any, model any, UUID any, node label pool "h100-*", node label gpu "": rented' in text
+    assert rule["match"]["node_label"] == {"pool": "h100-*", "gpu": ""}
 
 
 def warnings(text: str) -> list[str]:

@@ -1,15 +1,18 @@
 """The doctor tells where the host runs, who told, and what to do where nobody does."""
 
 import json
+from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from exporter.config.settings import CloudChoice, Config
 from exporter.cost.policy import Terms
-from exporter.readings import Place
+from exporter.readings import NodeLabels, Place
 from exporter.reports.diagnosis import Asked, Diagnosis
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 
 NOW = 1_795_564_800 * 10**9
 AWS = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
@@ -89,4 +92,35 @@ def test_json_has_the_place() -> None:
         "zone": "us-east-1d",
         "lifecycle": "on_demand",
         "source": "aws metadata",
+        "node_labels": [],
     }
+
+
+LEASED = (Hardware(HardwareMatch(node_label=(("pool", "*"),)), Rented((RentPrice(Decimal(2)),)), "rule"),)
+
+
+def labeled(problem: str, labels: NodeLabels | None, hardware: tuple[Hardware, ...]) -> list[str]:
+    asked = Asked((), "", (), "", "", replace(AWS, node_labels=labels), label_problem=problem)
+    told = diagnose(Config(hardware=hardware), Terms(Tariff("gpu-1")), asked, NOW)
+    return [f"{found.severity}: {found.text}" for found in told.findings if "label" in found.text]
+
+
+def test_labels_that_a_rule_goes_by_and_nobody_tells_make_money_wrong() -> None:
+    """What waits for them has no price; without such a rule it is only to look at."""
+    expected = "error: node labels: answers 403. What rule and the rules behind it price waits."
+    assert labeled("answers 403", None, LEASED) == [expected]
+    assert labeled("answers 403", None, ()) == ["warning: node labels: answers 403."]
+
+
+def test_labels_of_another_place_are_told() -> None:
+    """Rules match on them all the same."""
+    expected = ["warning: node labels: the node's labels say in gcp, dmi says in aws."]
+    assert labeled("the node's labels say in gcp, dmi says in aws", (("pool", "a"),), LEASED) == expected
+
+
+def test_a_rule_by_labels_where_there_are_none_is_told() -> None:
+    """A file of the whole fleet may have it on purpose, so it is a warning."""
+    (told,) = labeled("", (), LEASED)
+    assert told.startswith("warning: rule goes by node_label, and there are no labels here: ")
+    assert labeled("", (), ()) == []
+    assert labeled("", (("pool", "a"),), LEASED) == []

@@ -186,3 +186,36 @@ def test_instance_types_that_the_catalogue_lacks(
 def test_the_examples_have_no_such_rule(name: str) -> None:
     """What is shown as good is good."""
     assert "never applies" not in check_config(CONFIGS / name, NOW)[1]
+
+
+def labeled(**labels: str) -> str:
+    told = ", ".join(f"{name}: '{pattern}'" for name, pattern in labels.items())
+    return f"{{match: {{node_label: {{{told}}}}}, rented: {{dollars_per_gpu_hour: 2}}}}"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "hides"),
+    [
+        (labeled(pool="*"), labeled(pool="lease"), True),
+        (labeled(pool="l*"), labeled(pool="lease", team="a"), True),
+        (ALL, labeled(pool="lease"), True),
+        (labeled(pool="lease"), labeled(pool="*"), False),
+        (labeled(pool="*"), H100, False),
+        (labeled(pool="*"), labeled(team="*"), False),
+        (labeled(pool="*", team="*"), labeled(pool="lease"), False),
+    ],
+)
+def test_a_rule_by_labels_hides_those_that_ask_for_the_same_more_narrowly(
+    tmp_path: Path, earlier: str, later: str, *, hides: bool
+) -> None:
+    """A rule that does not ask for a label holds for nodes without it as well."""
+    expected = [hidden("hardware[1]", "hardware[0]")] if hides else []
+    assert warned(tmp_path, f"hardware: [{earlier}, {later}]\n") == expected
+
+
+def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: Path) -> None:
+    """Whoever switched it off may have forgotten the rule."""
+    text = f"hardware: [{labeled(pool='*')}]\ndiscovery: {{kubernetes: off}}\n"
+    assert warned(tmp_path, text) == [
+        "hardware[0].match.node_label: no host is asked for labels, since discovery.kubernetes is off"
+    ]

@@ -171,6 +171,7 @@ def test_the_same_as_json(tmp_path: Path) -> None:
             "instance_type": "p5.48xlarge",
             "lifecycle": None,
             "region": "us-east-1",
+            "node_label": {},
         },
         "billing": "while_up",
         "dollars_per_gpu_hour": 4.816,

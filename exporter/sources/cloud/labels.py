@@ -47,9 +47,14 @@ LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 """In lower case. Reserved capacity is paid otherwise: unknown."""
 
 
-def place_of(labels: Mapping[str, str]) -> Place:
-    """The place that a node's labels tell; an empty one where they contradict each other or are no words."""
-    clouds = {cloud for label in labels for start, cloud in SIGNS if label.startswith(start)}
+def place_of(labels: Mapping[str, str], cloud: str = "") -> Place:
+    """The place that a node's labels tell; an empty one where they contradict each other or are no words.
+
+    `cloud` is the one that is known otherwise, for labels that no cloud has signed.
+    """
+    clouds = {signed for label in labels for start, signed in SIGNS if label.startswith(start)}
+    if not clouds and cloud and any(name in labels for name in (*INSTANCE_TYPE, *REGION, *ZONE)):
+        clouds = {cloud}
     if len(clouds) != 1:
         return Place()
     (cloud,) = clouds

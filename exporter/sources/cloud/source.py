@@ -58,6 +58,11 @@ class CloudSource:
         return self._problem
 
     @property
+    def asks(self) -> bool:
+        """Whether there is a cloud to ask."""
+        return bool(self._known.cloud)
+
+    @property
     def known(self) -> Place:
         """What is known without asking: the cloud to ask, and on AWS the instance type; empty for nobody."""
         return self._known

@@ -1,12 +1,11 @@
 """One bounded GET after another to one endpoint."""
 
-import ssl
 from pathlib import Path
 
 import httpx
 
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Deadline, Request, exchange
+from exporter.sources.exchange import Answer, Deadline, Request, exchange, is_tls
 from exporter.sources.server.client import HEADERS, secure_client
 from exporter.sources.server.token import TokenFile
 
@@ -38,7 +37,7 @@ class Fetcher:
         try:
             answer = exchange(self._client(url), request, deadline, limit)
         except httpx.RequestError as failure:
-            reason = "tls" if _is_tls(failure) else "connection"
+            reason = "tls" if is_tls(failure) else "connection"
             raise ReadFailedError(reason, f"{self._endpoint}: {failure}") from failure
         if answer.status != httpx.codes.OK:
             raise ReadFailedError(
@@ -71,12 +70,3 @@ class Fetcher:
         except OSError as failure:
             raise ReadFailedError("tls", f"{self._ca_file}: {failure.strerror}") from failure
         return status.st_mtime_ns, status.st_ino
-
-
-def _is_tls(failure: BaseException) -> bool:
-    cause: BaseException | None = failure
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False

@@ -1,22 +1,24 @@
 """A metadata service on loopback: it answers as told, by its cloud's rules, and remembers what was asked."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SESSION = "AQAEAJx0kI5v3Yq1n0mT8s6bX2dVwF7uG4hR9cLzP5oKeA=="
-BROKEN = (BrokenPipeError, ConnectionResetError)
+BROKEN = (BrokenPipeError, ConnectionResetError, ssl.SSLError)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What one path answers."""
+    """What one path answers; `times` sends the body over and over."""
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,14 @@ Rules = Callable[[Asked], Reply | None]
 
 
 class House:
-    """A server that is told its answers by method and path; others are 404. `hangs` paths never answer."""
+    """A server that is told its answers by method and path; others are 404. `hangs` paths never answer.
 
-    def __init__(self) -> None:
+    With `tls` it speaks https. `sent` are the bytes of bodies that went out.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
+        self.sent = 0
         self.replies: dict[str, Reply] = {}
         self.hangs: set[str] = set()
         self.headers: dict[str, str] = {}
@@ -58,9 +64,18 @@ class House:
             def log_message(self, *_: object) -> None:
                 """Nobody listens."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = False
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        class Server(ThreadingHTTPServer):
+            daemon_threads = False
+
+            def handle_error(self, *_: object) -> None:
+                """A client that does not trust us, or goes: the tests look at what it says."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.address = f"{'http' if tls is None else 'https'}://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
@@ -98,9 +113,11 @@ class House:
             handler.send_response(reply.status)
             for key, value in {**self.headers, **reply.headers}.items():
                 handler.send_header(key.replace("_", "-"), value)
-            handler.send_header("Content-Length", str(len(reply.body)))
+            handler.send_header("Content-Length", str(len(reply.body) * reply.times))
             handler.end_headers()
-            handler.wfile.write(reply.body)
+            for _ in range(reply.times):
+                handler.wfile.write(reply.body)
+                self.sent += len(reply.body)
         except BROKEN:
             return
 

@@ -10,11 +10,11 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import Place
 from exporter.report import SourceRow
-from exporter.sources.cloud import CloudSource, Enquiry
+from exporter.sources.cloud import CloudSource
+from exporter.sources.enquiry import Enquiry
 from exporter.units import Nanoseconds, seconds
 from tests.sources.cloud.metadata_house import (
     AWS_SESSION_PATH,
-    AZURE_COMPUTE,
     AZURE_PATH,
     House,
     Reply,
@@ -23,7 +23,6 @@ from tests.sources.cloud.metadata_house import (
 )
 
 Make = Callable[..., CloudSource]
-Begin = Callable[..., Enquiry]
 
 NOW = 1_795_564_800 * 10**9
 ANSWER = Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata")
@@ -59,15 +58,15 @@ class Bench:
         self.clock = Clock()
         self.told: list[tuple[Place | None, SourceRow | None]] = []
         self.changed = threading.Semaphore(0)
-        self.enquiry: Enquiry | None = None
+        self.enquiry: Enquiry[Place] | None = None
 
-    def begin(self, source: CloudSource) -> Enquiry:
+    def begin(self, source: CloudSource, renewal: Nanoseconds | None = None) -> Enquiry[Place]:
         def changed() -> None:
             assert self.enquiry is not None
-            self.told.append((self.enquiry.place, self.enquiry.row))
+            self.told.append((self.enquiry.told, self.enquiry.row))
             self.changed.release()
 
-        self.enquiry = Enquiry(source, self.clock, changed)
+        self.enquiry = Enquiry(source, self.clock, changed, renewal)
         return self.enquiry
 
     def next(self) -> tuple[Place | None, SourceRow | None]:
@@ -95,7 +94,7 @@ def test_nothing_is_told_until_the_cloud_has_answered(house: House, source: Make
     """`None` is not "in no cloud": what is not priced meanwhile is priced with the answer."""
     azure(house)
     enquiry = bench.begin(source("azure"))
-    assert (enquiry.place, enquiry.row) == (None, None)
+    assert (enquiry.told, enquiry.row) == (None, None)
 
     enquiry.start()
     place, row = bench.next()
@@ -114,7 +113,7 @@ def test_starting_does_not_wait_and_starts_once(house: House, source: Make, benc
     enquiry.start()
     enquiry.start()
     assert house.arrived.acquire(timeout=30)
-    assert (enquiry.place, bench.told) == (None, [])
+    assert (enquiry.told, bench.told) == (None, [])
     assert [thread.name for thread in threading.enumerate()].count("cloud") == 1
 
     answers.set()
@@ -151,7 +150,7 @@ def test_an_answer_is_kept_and_asked_for_once(house: House, source: Make, bench:
     assert not enquiry._thread.is_alive()
     assert house.paths == [AZURE_PATH]
     assert bench.clock.waited == []
-    assert enquiry.place == ANSWER
+    assert enquiry.told == ANSWER
 
 
 def test_silence_is_asked_again_after_pauses_that_double_up_to_an_hour(
@@ -214,7 +213,7 @@ def test_on_bare_metal_there_is_no_thread_and_no_source(house: House, source: Ma
     enquiry = bench.begin(source("auto"))
     enquiry.start()
 
-    assert Place() == enquiry.place
+    assert Place() == enquiry.told
     assert (enquiry.row, enquiry._thread) == (None, None)
     assert house.asked == []
 
@@ -228,7 +227,7 @@ def test_what_is_closed_changes_nothing_any_more(house: House, source: Make, ben
     assert enquiry._thread is not None
     enquiry._thread.join(timeout=30)
 
-    assert (enquiry.place, enquiry.row) == (None, None)
+    assert (enquiry.told, enquiry.row) == (None, None)
     assert bench.told == []
 
 
@@ -249,10 +248,10 @@ def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
     assert (row.up, row.errors) == (False, {"internal": 1})
 
 
-def test_the_log_tells_an_outage_once_and_the_place_once(
+def test_the_log_tells_an_outage_once(
     house: House, source: Make, bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line for each change, however often it is asked."""
+    """However often it is asked."""
     caplog.set_level("INFO", logger="exporter")
     bench.begin(source("azure")).start()
     for _ in range(3):
@@ -262,17 +261,34 @@ def test_the_log_tells_an_outage_once_and_the_place_once(
     while bench.next()[0] != ANSWER:
         bench.clock.asked_again()
 
-    failed, known, told = caplog.records
+    (failed,) = caplog.records
     problem = f"azure metadata at {house.address}: answers with HTTP status 404"
     assert ("source failed", "cloud", problem) == (
         failed.getMessage(),
         vars(failed)["source"],
         vars(failed)["problem"],
     )
-    assert (
-        known.getMessage(),
-        vars(known)["cloud"],
-        vars(known)["told_by"],
-    ) == ("place", "azure", "configuration")
-    assert AZURE_COMPUTE["vmSize"] == vars(told)["instance_type"]
-    assert vars(told)["lifecycle"] == "on_demand"
+
+
+def test_an_answer_that_may_change_is_asked_for_again(house: House, source: Make, bench: Bench) -> None:
+    """So long after each answer; a failure pauses as ever and leaves what was told, and the row tells it."""
+    azure(house)
+    enquiry = bench.begin(source("azure"), renewal=600 * 10**9)
+    enquiry.start()
+    bench.next()
+    bench.clock.asked_again()
+    assert bench.next()[0] == ANSWER
+    house.says_everywhere(Reply(b"", 503))
+    for _ in range(3):
+        bench.clock.asked_again()
+        place, row = bench.next()
+
+    assert place == ANSWER
+    assert row is not None
+    assert (row.up, row.last_success, row.errors) == (False, NOW, {"http_status": 3})
+    azure(house).rules = lambda _: None
+    bench.clock.asked_again()
+    assert bench.next()[0] == ANSWER
+    bench.clock.asked_again()
+    bench.next()
+    assert bench.clock.waited[:6] == [600, 600, 5, 10, 20, 600]

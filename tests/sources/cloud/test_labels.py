@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.readings import Place
-from exporter.sources.cloud import place_of
+from exporter.sources.cloud.labels import place_of
 
 EKS = {
     "eks.amazonaws.com/capacityType": "SPOT",

@@ -1,15 +1,14 @@
-"""Asks where this host runs, in the background, and keeps the answer for the life of the process."""
+"""Asks a source in the background, beside every tick, and keeps what it told."""
 
 import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
-from exporter.readings import Place, ReadFailedError
+from exporter.readings import ReadFailedError
 from exporter.report import SourceRow
-from exporter.sources.cloud.source import CloudSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -17,34 +16,83 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 LONGEST_PAUSE: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Pauses between attempts, doubled each time: a host's network may come up after the daemon, and some pods
-are kept from the metadata service on purpose."""
+are kept from whom they ask on purpose."""
 
 UNEXPECTED: Final = "internal"
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-class Enquiry:
+
+class Asked(Protocol[T_co]):
+    """A source whose answer holds for long, and what is known without it."""
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        ...
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anybody to ask."""
+        ...
+
+    @property
+    def known(self) -> T_co:
+        """What is known without asking."""
+        ...
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """Why the last reading is not whole, by reason."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """What `errors` counts, for people."""
+        ...
+
+    def read(self) -> T_co:
+        """Ask once, within a time of its own.
+
+        Raises:
+            ReadFailedError: nothing was told this time.
+        """
+        ...
+
+
+class Enquiry(Generic[T]):
     """One thread that reads a source until it has told everything, and calls `changed` after each attempt.
 
-    `place` is `None` while nothing was told yet: during the first attempt, which its timeout bounds. After a
+    `told` is `None` while nothing was told yet: during the first attempt, which its timeout bounds. After a
     failure it is what is known without asking, and a later answer replaces it.
+    With `renewal` it asks again so long after each answer; a failure then leaves what was told before.
     """
 
-    def __init__(self, source: CloudSource, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        source: Asked[T],
+        clock: Clock,
+        changed: Callable[[], None],
+        renewal: Nanoseconds | None = None,
+    ) -> None:
         self._source = source
         self._clock = clock
         self._changed = changed
+        self._renewal = renewal
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._place: Place | None = None if source.known.cloud else source.known
+        self._answered = False
+        self._told: T | None = None if source.asks else source.known
         self._row: SourceRow | None = None
         self._problem = ""
         self._errors: Counter[str] = Counter()
         self._last_success: Instant | None = None
 
     @property
-    def place(self) -> Place | None:
-        """Where this host runs, as far as it is known; `None` while it is being asked for the first time."""
-        return self._place
+    def told(self) -> T | None:
+        """What the source told, as far as it is known; `None` while it is being asked for the first time."""
+        return self._told
 
     @property
     def row(self) -> SourceRow | None:
@@ -53,8 +101,8 @@ class Enquiry:
 
     def start(self) -> None:
         """Begin to ask, if there is anybody to ask. Idempotent."""
-        if self._place is None and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="cloud", daemon=True)
+        if self._source.asks and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._source.name, daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -63,15 +111,20 @@ class Enquiry:
 
     def _run(self) -> None:
         pause = FIRST_PAUSE
-        while not self._attempt():
-            if self._clock.wait(self._stop, pause):
+        while True:
+            if not self._attempt():
+                wait, pause = pause, min(2 * pause, LONGEST_PAUSE)
+            elif self._renewal is None:
                 return
-            pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                wait, pause = self._renewal, FIRST_PAUSE
+            if self._clock.wait(self._stop, wait):
+                return
 
     def _attempt(self) -> bool:
-        """Ask once; true when there is nothing more to ask."""
+        """Ask once; true when everything was told."""
         began = self._clock.elapsed()
-        told: Place | None = None
+        told: T | None = None
         reasons: tuple[tuple[str, int], ...]
         try:
             told = self._source.read()
@@ -92,26 +145,12 @@ class Enquiry:
             self._last_success,
             dict(self._errors),
         )
-        self._settle(self._source.known if told is None else told, problem)
-        self._changed()
-        return not reasons
-
-    def _settle(self, place: Place, problem: str) -> None:
-        """Keep a place, and log what is new."""
         if problem and problem != self._problem:
             log.warning("source failed", extra={"source": self._source.name, "problem": problem})
-        if place != self._place:
-            log.info("place", extra=_fields(place))
-        self._place, self._problem = place, problem
-
-
-def _fields(place: Place) -> dict[str, str]:
-    told = {
-        "cloud": place.cloud,
-        "instance_type": place.instance_type,
-        "region": place.region,
-        "zone": place.zone,
-        "lifecycle": place.lifecycle,
-        "told_by": place.source,
-    }
-    return {name: text for name, text in told.items() if text}
+        self._problem = problem
+        if told is not None:
+            self._answered, self._told = True, told
+        elif not self._answered:
+            self._told = self._source.known
+        self._changed()
+        return not reasons

@@ -1,0 +1,211 @@
+"""The cloud and the cluster are asked side by side, and the prices wait for both."""
+
+import queue
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import doctor as doctor_module
+from exporter.cli import explain as explain_module
+from exporter.cli import whereabouts as module
+from exporter.cli.doctor import doctor
+from exporter.cli.whereabouts import Whereabouts
+from exporter.clock import SystemClock
+from exporter.config import parse
+from exporter.readings import Place
+from exporter.sources import kubernetes
+from exporter.sources.cloud import CloudSource
+from tests.sources.cloud.metadata_house import AZURE_PATH, House, Reply, azure
+from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, Cluster, metadata
+
+LABELS = tuple(sorted(EKS.items()))
+ALONE = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "node labels", LABELS)
+
+Begin = Callable[[str], Whereabouts]
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    made = House()
+    yield azure(made)
+    made.close()
+
+
+@pytest.fixture
+def cluster(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A pod of a cluster, on a machine whose firmware says nothing and whose cloud is the house."""
+    made = Cluster(tmp_path / "account")
+    source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
+    for where in (module, doctor_module, explain_module):
+        monkeypatch.setattr(where, "CloudSource", source)
+    monkeypatch.setattr(kubernetes, "account", partial(kubernetes.account, made.environ, made.mount))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def changes() -> "queue.Queue[None]":
+    return queue.Queue()
+
+
+@pytest.fixture
+def begin(cluster: Cluster, changes: "queue.Queue[None]") -> Iterator[Begin]:
+    made: list[Whereabouts] = []
+
+    def start(text: str) -> Whereabouts:
+        made.append(Whereabouts(SystemClock(), parse(text.encode()), lambda: changes.put(None)))
+        made[-1].start()
+        return made[-1]
+
+    assert cluster.house.asked == []
+    yield start
+    for one in made:
+        one.close()
+
+
+def test_labels_alone_are_a_place(begin: Begin, changes: "queue.Queue[None]") -> None:
+    """Where the firmware shows no sign and nobody else is asked."""
+    asking = begin("interval: 10s\n")
+    changes.get(timeout=30)
+
+    assert asking.place == ALONE
+    assert [(row.source, row.up) for row in asking.rows] == [("node_labels", True)]
+
+
+def test_the_place_is_unknown_until_both_were_asked(
+    begin: Begin, cluster: Cluster, changes: "queue.Queue[None]"
+) -> None:
+    """The cloud has answered, the API server has not: what prices by labels is not known yet."""
+    cluster.house.hangs.add(NODE_PATH)
+    asking = begin("discovery: {cloud: azure}\n")
+    changes.get(timeout=30)
+
+    assert asking.place is None
+    assert [(row.source, row.up) for row in asking.rows] == [("cloud", True)]
+
+
+def test_a_cluster_that_refuses_leaves_what_the_cloud_told(
+    begin: Begin, cluster: Cluster, changes: "queue.Queue[None]"
+) -> None:
+    """And labels that are not known, which is not the same as none."""
+    cluster.refused[NODE_PATH] = 403
+    asking = begin("discovery: {cloud: azure}\n")
+    changes.get(timeout=30)
+    changes.get(timeout=30)
+
+    assert asking.place == Place(
+        "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata", None
+    )
+    assert [(row.source, row.up, row.errors) for row in asking.rows] == [
+        ("cloud", True, {}),
+        ("node_labels", False, {"forbidden": 1}),
+    ]
+
+
+def test_a_cloud_that_keeps_silent_is_told_by_the_labels(
+    begin: Begin, house: House, cluster: Cluster, changes: "queue.Queue[None]"
+) -> None:
+    """As where a hop limit or a policy keeps pods from the metadata service."""
+    house.says_everywhere(Reply(b"", 503))
+    aks = {
+        "kubernetes.azure.com/scalesetpriority": "spot",
+        "node.kubernetes.io/instance-type": "Standard_ND96isr_H100_v5",
+        "topology.kubernetes.io/region": "eastus2",
+    }
+    cluster.says(NODE_PATH, metadata(labels=aks))
+    asking = begin("discovery: {cloud: azure}\n")
+    changes.get(timeout=30)
+    changes.get(timeout=30)
+
+    assert asking.place == Place(
+        "azure",
+        "Standard_ND96isr_H100_v5",
+        "eastus2",
+        "",
+        "spot",
+        "configuration, node labels",
+        tuple(sorted(aks.items())),
+    )
+
+
+def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Cluster) -> None:
+    """`off` asks nobody, and there are no labels then."""
+    asking = begin("discovery: {kubernetes: off}\n")
+
+    assert asking.place == Place()
+    assert (asking.rows, cluster.house.asked) == ((), [])
+
+
+def test_a_reload_asks_anew_only_whom_it_changes(
+    begin: Begin, house: House, cluster: Cluster, changes: "queue.Queue[None]"
+) -> None:
+    """The answer of the cloud is kept for the life of the process; switched off, the labels are none."""
+    asking = begin("discovery: {cloud: azure}\n")
+    changes.get(timeout=30)
+    changes.get(timeout=30)
+    asking.go_by(parse(b"discovery: {cloud: azure}\ninterval: 5s\n"))
+    asking.go_by(parse(b"discovery: {cloud: azure, kubernetes: off}\n"))
+
+    place = asking.place
+    assert place is not None
+    assert (place.instance_type, place.node_labels) == ("Standard_ND96isr_H100_v5", ())
+    assert (house.paths, len(cluster.house.asked)) == ([AZURE_PATH], 1)
+
+    asking.go_by(parse(b"discovery: {cloud: azure}\n"))
+    changes.get(timeout=30)
+    place = asking.place
+    assert place is not None
+    assert place.node_labels == LABELS
+
+
+def test_the_log_tells_a_place_and_a_contradiction_once(
+    begin: Begin, changes: "queue.Queue[None]", caplog: pytest.LogCaptureFixture
+) -> None:
+    """The labels are of EKS, the metadata of Azure: what the cloud says counts."""
+    caplog.set_level("INFO", logger="exporter")
+    asking = begin("discovery: {cloud: azure}\n")
+    changes.get(timeout=30)
+    changes.get(timeout=30)
+    asking._told()
+    contradicted, told = caplog.records
+
+    assert contradicted.getMessage() == "node labels are not the place's"
+    assert vars(contradicted)["problem"] == "the node's labels say in aws, azure metadata says in azure"
+    assert (told.getMessage(), vars(told)["instance_type"], vars(told)["lifecycle"]) == (
+        "place",
+        "Standard_ND96isr_H100_v5",
+        "on_demand",
+    )
+
+
+def test_the_doctor_tells_who_told(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reads the labels once, and waits for them."""
+    doctor(None, tmp_path / "ledger.db", as_json=False)
+
+    line = capsys.readouterr().out.split("\n")[1]
+    assert line.endswith("p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; told by node labels")
+    assert len(cluster.house.asked) == 1
+
+
+def test_the_doctor_says_what_a_refusal_means(
+    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rule that goes by labels prices nothing until they are told: money would be wrong."""
+    cluster.refused[NODE_PATH] = 403
+    file = tmp_path / "ice.yaml"
+    file.write_text('hardware: [{match: {node_label: {a: "*"}}, rented: {dollars_per_gpu_hour: 1}}]\n')
+
+    assert doctor(file, tmp_path / "ledger.db", as_json=False) == 2
+    printed = capsys.readouterr().out
+    assert "error: node labels: node ip-10-0-1-23.ec2.internal at https://127.0.0.1:" in printed
+    assert "What hardware[0].rented and the rules behind it price waits." in printed
+
+
+def test_explain_goes_by_the_labels(cluster: Cluster) -> None:
+    """Its prices of now are those of the daemon."""
+    assert explain_module._place(parse(b""), SystemClock()) == ALONE
+    assert len(cluster.house.asked) == 1

@@ -1,0 +1,43 @@
+"""A cluster on loopback, and sources with the service account of a pod in it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.readings import ReadFailedError
+from exporter.sources.kubernetes import NodeSource
+from tests.sources.kubernetes.cluster_house import Cluster
+
+Found = Callable[..., Cluster]
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Iterator[Found]:
+    """Makes a cluster with a certificate of the folder `identity`."""
+    made: list[Cluster] = []
+
+    def make(certificate: str = "certificate.pem") -> Cluster:
+        made.append(Cluster(tmp_path / f"account-{len(made)}", certificate))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def cluster(found: Found) -> Cluster:
+    return found()
+
+
+@pytest.fixture
+def failure() -> Callable[[NodeSource], ReadFailedError]:
+    """The failure that a read ends with."""
+
+    def of(source: NodeSource) -> ReadFailedError:
+        with pytest.raises(ReadFailedError) as caught:
+            source.read()
+        return caught.value
+
+    return of

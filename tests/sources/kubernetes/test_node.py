@@ -1,0 +1,186 @@
+"""The labels of this pod's node, asked of the API server with what a pod is given."""
+
+from collections.abc import Callable
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.readings import ReadFailedError
+from exporter.sources.kubernetes import NodeReading, NodeSource
+from tests.sources.cloud.metadata_house import House
+from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, PARTIAL, Cluster, metadata
+
+FailureOf = Callable[[NodeSource], ReadFailedError]
+
+
+def source(cluster: Cluster, timeout: float = 30.0) -> NodeSource:
+    return NodeSource(SystemClock(), cluster.account, timeout=timeout)
+
+
+def test_the_labels_are_told(cluster: Cluster) -> None:
+    """All of them, sorted; an empty value is one."""
+    told = source(cluster).read().labels
+
+    assert told == tuple(sorted(EKS.items()))
+    assert ("node-role.kubernetes.io/gpu", "") in (told or ())
+
+
+def test_one_request_asks_for_the_metadata_alone(cluster: Cluster) -> None:
+    """A GET of this node, with the token, and of it only what labels stand in."""
+    source(cluster).read()
+    (asked,) = cluster.house.asked
+
+    assert (asked.method, asked.path) == ("GET", NODE_PATH)
+    assert asked.headers["authorization"] == "Bearer first"
+    assert asked.headers["accept"] == f"{PARTIAL},application/json"
+
+
+def test_a_whole_node_is_understood_too(cluster: Cluster) -> None:
+    """What else a server answers with is not looked at."""
+    whole = {**metadata(), "kind": "Node", "apiVersion": "v1", "status": {"images": [{"names": ["a"]}] * 50}}
+    cluster.says(NODE_PATH, whole)
+
+    assert source(cluster).read().labels == tuple(sorted(EKS.items()))
+
+
+def test_a_node_may_have_no_labels(cluster: Cluster) -> None:
+    """That is known then, which is not the same as a failure."""
+    bare = metadata()
+    del bare["metadata"]["labels"]
+    cluster.says(NODE_PATH, bare)
+
+    assert source(cluster).read() == NodeReading(())
+
+
+def test_nobody_is_asked_without_an_account() -> None:
+    """Outside a cluster it is known that there are no labels."""
+    alone = NodeSource(SystemClock(), None)
+
+    assert not alone.asks
+    assert NodeReading(()) == alone.known == alone.read()
+
+
+def test_what_is_not_told_is_not_none(cluster: Cluster) -> None:
+    """In a cluster the labels are unknown until they were read."""
+    assert source(cluster).asks
+    assert source(cluster).known == NodeReading(None)
+
+
+def test_a_token_that_was_renewed_is_sent(cluster: Cluster) -> None:
+    """The kubelet renews it each hour; the one of the start is refused then, and read no more."""
+    asking = source(cluster)
+    asking.read()
+    cluster.mounts("second")
+    cluster.tokens = {"second"}
+    asking.read()
+
+    sent = [asked.headers["authorization"] for asked in cluster.house.asked]
+    assert sent == ["Bearer first", "Bearer second"]
+
+
+def test_an_expired_token_is_told_by_its_kind(cluster: Cluster, failure: FailureOf) -> None:
+    """Never by what it holds; once it is renewed the labels are read."""
+    cluster.tokens = {"second"}
+    told = failure(source(cluster))
+    assert told.reason == "unauthorized"
+    assert "first" not in str(told)
+    expected = (
+        f"node ip-10-0-1-23.ec2.internal at {cluster.house.address}: answers with HTTP status 401; "
+        "the token of the service account is not, or no longer, valid"
+    )
+    assert str(told) == expected
+
+    cluster.mounts("second")
+    assert source(cluster).read().labels
+
+
+def test_a_token_that_is_gone_is_told_by_its_path(cluster: Cluster, failure: FailureOf) -> None:
+    """And nothing is asked without it."""
+    (cluster.mount / "token").unlink()
+    told = failure(source(cluster))
+
+    assert told.reason == "token_file"
+    assert str(told) == f"{cluster.mount / 'token'}: No such file or directory"
+    assert cluster.house.asked == []
+
+
+def test_who_may_not_is_told_how_to_be_allowed(cluster: Cluster, failure: FailureOf) -> None:
+    """The rule itself, since a role of one's own may be elsewhere; or how to ask no more."""
+    cluster.refused[NODE_PATH] = 403
+    told = failure(source(cluster))
+
+    assert told.reason == "forbidden"
+    expected = (
+        f"node ip-10-0-1-23.ec2.internal at {cluster.house.address}: answers with HTTP status 403; allow it "
+        'by a ClusterRole with the rule {apiGroups: [""], resources: [nodes], verbs: [get]}, as '
+        "deploy/kubernetes/node-labels.yaml does, or set `discovery: {kubernetes: off}`"
+    )
+    assert str(told) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (404, "not_found", "answers with HTTP status 404; set NODE_NAME by the fieldRef spec.nodeName"),
+        (429, "http_status", "answers with HTTP status 429"),
+        (500, "http_status", "answers with HTTP status 500"),
+        (503, "http_status", "answers with HTTP status 503"),
+    ],
+)
+def test_another_status_is_told(
+    cluster: Cluster, failure: FailureOf, status: int, reason: str, words: str
+) -> None:
+    """An unknown node is most likely a name that somebody wrote."""
+    cluster.refused[NODE_PATH] = status
+    told = failure(source(cluster))
+
+    assert told.reason == reason
+    assert str(told).endswith(f": {words}")
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        pytest.param("", "NODE_NAME is not set", id="unset"),
+        pytest.param("../../api/v1/secrets", "NODE_NAME is no name of a node", id="path"),
+        pytest.param("gpu-1?watch=1", "NODE_NAME is no name of a node", id="query"),
+        pytest.param("GPU-1", "NODE_NAME is no name of a node", id="upper-case"),
+        pytest.param("a." * 130, "NODE_NAME is no name of a node", id="over-long"),
+    ],
+)
+def test_a_name_that_no_node_has_is_not_asked_for(
+    cluster: Cluster, failure: FailureOf, node: str, words: str
+) -> None:
+    """It would be part of the address."""
+    given = cluster.account
+    account = type(given)(given.server, node, given.token_file, given.ca_file)
+    told = failure(NodeSource(SystemClock(), account))
+
+    assert told.reason == "node_name"
+    assert str(told) == f"{words}; set it by the fieldRef spec.nodeName"
+    assert cluster.house.asked == []
+
+
+def test_a_redirect_is_not_followed(cluster: Cluster, failure: FailureOf) -> None:
+    """The token goes to nobody else."""
+    elsewhere = House()
+    try:
+        cluster.house.says(NODE_PATH, "", status=302, Location=f"{elsewhere.address}/steal")
+        told = failure(source(cluster))
+    finally:
+        elsewhere.close()
+
+    assert told.reason == "redirect"
+    assert elsewhere.asked == []
+
+
+def test_no_proxy_of_the_environment_is_used(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would see which node asks."""
+    proxy = House()
+    try:
+        for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.address)
+        assert source(cluster).read().labels
+    finally:
+        proxy.close()
+    assert proxy.asked == []
