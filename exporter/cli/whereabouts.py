@@ -59,7 +59,7 @@ class Whereabouts:
         if config.cloud != before.cloud:
             self._cloud.close()
             self._cloud = self._ask_cloud()
-        if config.kubernetes != before.kubernetes:
+        if (config.kubernetes == "off") != (before.kubernetes == "off"):
             self._node.close()
             self._node = self._ask_node()
         self.start()

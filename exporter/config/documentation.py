@@ -10,6 +10,7 @@ from exporter.config.schema import Key, ListOf, Table
 EXAMPLE: Final = """\
 timezone: Europe/Berlin
 ownership:
+  pod_labels: {product: app.kubernetes.io/part-of, team: team}
   rules:
     - {match: {namespace: "search-*"}, product: search, team: retrieval}
     - {match: {server: "chat*"}, product: chat, team: assistants}

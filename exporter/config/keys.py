@@ -7,15 +7,10 @@ from exporter.config.amounts import BUDGETS, OVERHEADS
 from exporter.config.comparison import COMPARE
 from exporter.config.endpoints import SERVERS
 from exporter.config.hardware import HARDWARE, UNMATCHED
+from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
 from exporter.config.moments import Zone
 from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.settings import (
-    DEFAULT_BUDGETS,
-    DEFAULT_LEDGER,
-    CloudChoice,
-    Config,
-    KubernetesChoice,
-)
+from exporter.config.settings import DEFAULT_BUDGETS, DEFAULT_LEDGER, CloudChoice, Config, PodLabels
 from exporter.config.values import AbsolutePath, Choice, Duration, Label, Number, Pattern, Whole
 from exporter.cost.policy import Limits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.cost.postings import UNASSIGNED
@@ -68,7 +63,7 @@ RULES = Key(
 )
 OWNERSHIP = Key(
     "ownership",
-    Table((RULES,), lambda block: block.get(RULES) or ()),
+    Table((POD_LABELS, RULES), lambda block: (block.get(RULES) or (), block.get(POD_LABELS) or PodLabels())),
     "Who pays. A change holds from then on and never moves posted money.",
 )
 
@@ -162,17 +157,12 @@ CLOUD = Key(
     "cloud's name asks that cloud whatever the firmware says.",
     default="auto",
 )
-KUBERNETES_CHOICES: Choice[KubernetesChoice] = Choice(("auto", "off"))
-KUBERNETES = Key(
-    "kubernetes",
-    KUBERNETES_CHOICES,
-    "Whether the cluster is asked for the labels of this node: auto asks where a service account is mounted, "
-    "off never.",
-    default="auto",
-)
 DISCOVERY = Key(
     "discovery",
-    Table((CLOUD, KUBERNETES), lambda block: (block[CLOUD], block[KUBERNETES])),
+    Table(
+        (CLOUD, KUBERNETES, KUBELET_CA_FILE),
+        lambda block: (block[CLOUD], block[KUBERNETES], block.get(KUBELET_CA_FILE)),
+    ),
     "What is found out without being told here.",
 )
 
@@ -220,14 +210,15 @@ LEDGER = Key(
 
 def config(block: Block, path: Path | None = None, file_hash: str = "") -> Config:
     """The configuration of a document whose keys are all good."""
-    cloud, kubernetes = block.get(DISCOVERY) or (Config().cloud, Config().kubernetes)
+    rules, pod_labels = block.get(OWNERSHIP) or ((), PodLabels())
+    cloud, kubernetes, kubelet_ca_file = block.get(DISCOVERY) or (Config().cloud, Config().kubernetes, None)
     return Config(
         path=path,
         hash=file_hash,
         interval=block[INTERVAL],
         timezone=block[TIMEZONE],
         hours_per_month=block[HOURS_PER_MONTH],
-        ownership=block.get(OWNERSHIP) or (),
+        ownership=rules,
         budgets=block.get(BUDGETS) or DEFAULT_BUDGETS,
         hardware=block.get(HARDWARE) or (),
         unmatched_hardware=block[UNMATCHED],
@@ -238,6 +229,8 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         limits=block.get(LIMITS) or Limits(),
         cloud=cloud,
         kubernetes=kubernetes,
+        kubelet_ca_file=kubelet_ca_file,
+        pod_labels=pod_labels,
         gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
     )

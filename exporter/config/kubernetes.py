@@ -6,8 +6,9 @@ from typing import Final
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Key, Walk, found
-from exporter.config.values import PATTERN_CHARACTERS
+from exporter.config.schema import Key, Table, Walk, found
+from exporter.config.settings import KubernetesChoice, PodLabels
+from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, scalar
 from exporter.tariff.terms import LabelPatterns
 
 MOST_PATTERNS: Final = 16
@@ -80,4 +81,55 @@ MATCH_NODE_LABEL: Final = Key(
     NodeLabel(),
     "Labels of the host's Kubernetes node, each with a pattern of its value; one that the node does not have "
     "matches nothing. What they price waits until they could be read.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelName:
+    """The name of a label, or the empty text for none."""
+
+    words: str = "label"
+
+    def read(self, node: Node, path: str, walk: Walk) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if text and not is_label_name(text):
+            raise RefusedError(f'{shown(text)} is no label: name or prefix/name; "" for none')
+        return text
+
+
+POD_PRODUCT: Final = Key(
+    "product",
+    LabelName(),
+    'The label whose value is the product that pays; "" for none.',
+    default=PodLabels().product,
+)
+POD_TEAM: Final = Key(
+    "team",
+    LabelName(),
+    'The label whose value is the team that answers for it; "" for none.',
+    default=PodLabels().team,
+)
+POD_LABELS: Final = Key(
+    "pod_labels",
+    Table((POD_PRODUCT, POD_TEAM), lambda block: PodLabels(block[POD_PRODUCT], block[POD_TEAM])),
+    "Labels of the pods of a server that say who pays for it, where no rule does.",
+)
+
+CHOICES: Final[Choice[KubernetesChoice]] = Choice(("auto", "off", "kubelet", "api_server"))
+KUBERNETES: Final = Key(
+    "kubernetes",
+    CHOICES,
+    "Who is asked for the pods of this node, where a service account is mounted: the kubelet, the API "
+    "server, or with auto the kubelet and else the API server. The API server is asked for the labels of "
+    "this node as well; off asks neither for anything.",
+    default="auto",
+)
+KUBELET_CA_FILE: Final = Key(
+    "kubelet_ca_file",
+    AbsolutePath(),
+    "A file of certificates (PEM) that the kubelet's is checked by. Without it any is taken: kubelets sign "
+    "their own unless the cluster was set up otherwise, and the node's own address is asked, which nothing "
+    "leaves the node for.",
 )

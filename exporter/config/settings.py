@@ -16,8 +16,16 @@ DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
 """Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
 
-KubernetesChoice = Literal["auto", "off"]
-"""Whether the API server is asked for the labels of this pod's node: where the pod may, or never."""
+KubernetesChoice = Literal["auto", "off", "kubelet", "api_server"]
+"""Who is asked for the pods of this pod's node; the API server also for its labels, unless it is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodLabels:
+    """The labels of pods that say who pays; empty where none does."""
+
+    product: str = "app.kubernetes.io/part-of"
+    team: str = "team"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +78,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     cloud: CloudChoice = "auto"
     kubernetes: KubernetesChoice = "auto"
+    kubelet_ca_file: Path | None = None
+    pod_labels: PodLabels = field(default_factory=PodLabels)
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER

@@ -33,8 +33,10 @@ CLOUDS: Final = {
     "off": "nobody is asked",
 }
 KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
-    "auto": "this node's labels are asked for where a service account is mounted",
+    "auto": "this node's labels and pods are asked for where a service account is mounted",
     "off": "no cluster is asked",
+    "kubelet": "the kubelet is asked for this node's pods, the API server for its labels",
+    "api_server": "the API server is asked for this node's pods and labels",
 }
 
 GOOD = 0
@@ -77,6 +79,8 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
         f"product {rule.product}, team {rule.team}"
         for rule in config.ownership
     )
+    labels = config.pod_labels
+    yield f"pod labels: product {labels.product or 'none'}, team {labels.team or 'none'}"
     yield from _section("ownership", owners, "no rule: everything is unassigned")
     yield from _section("split", map(split_words, config.split or (SplitRule(),)), "")
     yield from _section("compare", map(compare_words, config.compare), "no offer")

@@ -27,6 +27,8 @@ def document(config: Config, now: Instant) -> str:
         "ledger": config.ledger_path,
         "cloud": config.cloud,
         "kubernetes": config.kubernetes,
+        "kubelet_ca_file": config.kubelet_ca_file,
+        "pod_labels": asdict(config.pod_labels),
         "gap_max_days": config.gap_max_days,
         "limits": asdict(config.limits),
         "budgets_are_default": is_default(config),

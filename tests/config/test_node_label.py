@@ -6,6 +6,7 @@ import pytest
 
 from exporter.config import load, parse
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
+from exporter.config.settings import PodLabels
 from exporter.tariff.terms import HardwareMatch
 
 GOOD = Path(__file__).parents[1] / "configs" / "good-node-label.yaml"
@@ -92,3 +93,26 @@ def test_values_of_labels_are_those_that_kubernetes_takes(text: str, *, good: bo
 def test_names_of_nodes_are_those_of_dns(text: str, *, good: bool) -> None:
     """In lower case."""
     assert is_node_name(text) is good
+
+
+def test_pods_are_asked_for_as_told() -> None:
+    """And who pays is read from the labels that are named; none from an empty name."""
+    config = parse(
+        b'ownership: {pod_labels: {product: example.com/product, team: ""}}\n'
+        b"discovery: {kubernetes: kubelet, kubelet_ca_file: /etc/kubernetes/kubelet-ca.pem}\n"
+    )
+
+    assert config.pod_labels == PodLabels("example.com/product", "")
+    assert (config.kubernetes, config.kubelet_ca_file) == ("kubelet", Path("/etc/kubernetes/kubelet-ca.pem"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"ownership: {pod_labels: {team: team}}\n", b"ownership: {rules: [{product: chat}]}\n"],
+)
+def test_pods_say_who_pays_without_being_told_to(text: bytes) -> None:
+    """By the labels that charts commonly set."""
+    config = parse(text)
+
+    assert config.pod_labels == PodLabels("app.kubernetes.io/part-of", "team")
+    assert config.kubelet_ca_file is None

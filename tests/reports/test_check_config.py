@@ -61,7 +61,15 @@ def test_the_defaults_are_ok() -> None:
         ("cloud: oci", "cloud: oci is asked where this host runs"),
         (
             "kubernetes: auto",
-            "kubernetes: this node's labels are asked for where a service account is mounted",
+            "kubernetes: this node's labels and pods are asked for where a service account is mounted",
+        ),
+        (
+            "kubernetes: kubelet",
+            "kubernetes: the kubelet is asked for this node's pods, the API server for its labels",
+        ),
+        (
+            "kubernetes: api_server",
+            "kubernetes: the API server is asked for this node's pods and labels",
         ),
         ("kubernetes: off", "kubernetes: no cluster is asked"),
     ],
@@ -294,3 +302,14 @@ def test_a_bad_file_is_refused_with_its_problems(tmp_path: Path) -> None:
         f"{path}:1:1: intervall: unknown key; did you mean interval?",
         f'{path}:2:18: limits.models: "0" is out of range: models, 1 to 1000',
     ]
+
+
+def test_the_labels_of_pods_that_say_who_pays_are_told(tmp_path: Path) -> None:
+    """Also where nobody named them, since they decide who pays."""
+    path = tmp_path / "ice.yaml"
+    assert "pod labels: product app.kubernetes.io/part-of, team team\n" in check_config(None, NOW)[1]
+
+    path.write_text('ownership: {pod_labels: {product: example.com/product, team: ""}}\n')
+    told = json.loads(check_config(path, NOW, as_json=True)[1])
+    assert "pod labels: product example.com/product, team none\n" in check_config(path, NOW)[1]
+    assert told["pod_labels"] == {"product": "example.com/product", "team": ""}
