@@ -54,8 +54,14 @@ class Request:
     method: str = "GET"
 
 
-def exchange(client: httpx.Client, request: Request, deadline: Deadline, limit: int) -> Answer:
-    """Ask once, and read a body of at most `limit` bytes.
+Sink = Callable[[bytes], None]
+"""Takes a body piece by piece, so that nobody has to hold all of it."""
+
+
+def exchange(
+    client: httpx.Client, request: Request, deadline: Deadline, limit: int, sink: Sink | None = None
+) -> Answer:
+    """Ask once, and read a body of at most `limit` bytes; where it goes into a `sink`, the answer has none.
 
     Raises:
         ReadFailedError: `timeout`, `redirect`, `encoding`, `too_large`.
@@ -76,7 +82,7 @@ def exchange(client: httpx.Client, request: Request, deadline: Deadline, limit: 
                 )
             body = b""
             if response.status_code == httpx.codes.OK:
-                body = _body(response, request.subject, deadline, limit)
+                body = _body(response, request.subject, deadline, limit, sink)
             return Answer(response.status_code, body, dict(response.headers))
     except httpx.TimeoutException as failure:
         raise ReadFailedError("timeout", f"{request.subject}: {type(failure).__name__}") from failure
@@ -92,16 +98,18 @@ def is_tls(failure: BaseException) -> bool:
     return False
 
 
-def _body(response: httpx.Response, subject: str, deadline: Deadline, limit: int) -> bytes:
+def _body(response: httpx.Response, subject: str, deadline: Deadline, limit: int, sink: Sink | None) -> bytes:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         # It was not asked for, and a small body may expand to any size.
         raise ReadFailedError("encoding", f"{subject}: content encoding {encoding[:32]!r} was not asked for")
-    body = bytearray()
+    body, size = bytearray(), 0
+    take = body.extend if sink is None else sink
     for chunk in response.iter_raw():
-        body += chunk
-        if len(body) > limit:
+        size += len(chunk)
+        if size > limit:
             raise ReadFailedError("too_large", f"{subject}: larger than {limit} bytes")
+        take(chunk)
         deadline.left()
     return bytes(body)
 

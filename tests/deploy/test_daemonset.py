@@ -81,10 +81,13 @@ def test_it_sees_every_gpu_and_takes_none(pod: Manifest, container: Manifest) ->
 
 
 def test_the_exporter_knows_its_node(container: Manifest) -> None:
-    """Prices matched by host mean the node's name; the pod's host name changes with the pod."""
-    (node,) = [item for item in container["env"] if item["name"] == "NODE_NAME"]
+    """Prices matched by host mean the node's name, not the pod's; its kubelet listens at its address."""
+    told = {item["name"]: item["valueFrom"] for item in container["env"] if "valueFrom" in item}
 
-    assert node["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
+    assert told == {
+        "NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}},
+        "NODE_IP": {"fieldRef": {"fieldPath": "status.hostIP"}},
+    }
 
 
 def test_a_driver_upgrade_can_evict_it(pod: Manifest) -> None:

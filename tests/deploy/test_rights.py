@@ -9,10 +9,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from exporter.sources.kubernetes import source
 from exporter.sources.kubernetes.node import RIGHT
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
-RIGHTS = {"node-labels.yaml": [yaml.safe_load(RIGHT)]}
+RIGHTS = {
+    "node-labels.yaml": [yaml.safe_load(RIGHT)],
+    "pods.yaml": [yaml.safe_load(source.RIGHTS[source.KUBELET])],
+    "pods-api-server.yaml": [yaml.safe_load(source.RIGHTS[source.API_SERVER])],
+}
 """Each file with the rules that it grants."""
 
 Manifest = dict[str, Any]
@@ -55,9 +60,12 @@ def test_the_role_is_bound_to_the_exporters_account(name: str, manifests: dict[s
     ]
 
 
-def test_the_line_that_mounts_the_token_is_one_of_this_daemonset(manifests: dict[str, Manifest]) -> None:
+@pytest.mark.parametrize("file", RIGHTS)
+def test_the_line_that_mounts_the_token_is_one_of_this_daemonset(
+    manifests: dict[str, Manifest], file: str
+) -> None:
     """The comment's patch names the DaemonSet and sets the key that the file has."""
-    text = (KUBERNETES / "node-labels.yaml").read_text()
+    text = (KUBERNETES / file).read_text()
     name, namespace = (manifests["DaemonSet"]["metadata"][key] for key in ("name", "namespace"))
 
     assert f"kubectl -n {namespace} patch daemonset {name} " in text

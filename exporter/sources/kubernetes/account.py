@@ -15,13 +15,14 @@ class Account:
     """What a pod was given to ask with.
 
     `server` is the API server's address as `https://host:port`, `node` the name of the node that the pod is
-    on, empty where nobody told it.
+    on and `node_ip` an address of it, empty where nobody told them.
     """
 
     server: str
     node: str
     token_file: Path
     ca_file: Path
+    node_ip: str = ""
 
 
 def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> Account | None:
@@ -32,4 +33,10 @@ def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> Acc
     if not host or not token_file.exists():
         return None
     address = f"[{host}]" if ":" in host else host
-    return Account(f"https://{address}:{port}", environ.get("NODE_NAME", ""), token_file, mount / "ca.crt")
+    return Account(
+        f"https://{address}:{port}",
+        environ.get("NODE_NAME", ""),
+        token_file,
+        mount / "ca.crt",
+        environ.get("NODE_IP", ""),
+    )

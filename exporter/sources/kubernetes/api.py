@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Deadline, Request, exchange, is_tls
+from exporter.sources.exchange import Answer, Deadline, Request, Sink, exchange, is_tls
 from exporter.sources.server.client import HEADERS
 from exporter.sources.server.token import TokenFile
 
@@ -42,10 +42,7 @@ def document(call: Call, connect: Callable[[], httpx.Client], deadline: Deadline
         ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `unauthorized`,
             `forbidden`, `not_found`, `http_status`, `encoding`, `too_large`, `not_recognized`.
     """
-    answer = _ask(call, connect, deadline)
-    if answer.status != HTTPStatus.OK:
-        reason = {int(status): word for status, word in REFUSALS.items()}.get(answer.status, "http_status")
-        raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")
+    answer = ask(call, connect, deadline)
     try:
         told = json.loads(answer.body)
     except (ValueError, RecursionError) as error:
@@ -55,12 +52,29 @@ def document(call: Call, connect: Callable[[], httpx.Client], deadline: Deadline
     return told
 
 
-def _ask(call: Call, connect: Callable[[], httpx.Client], deadline: Deadline) -> Answer:
+def ask(
+    call: Call, connect: Callable[[], httpx.Client], deadline: Deadline, sink: Sink | None = None
+) -> Answer:
+    """As `document`, for a body of any kind, which may go into a sink.
+
+    Raises:
+        ReadFailedError: as `document`, `not_recognized` excepted.
+    """
+    answer = _exchange(call, connect, deadline, sink)
+    if answer.status != HTTPStatus.OK:
+        reason = {int(status): word for status, word in REFUSALS.items()}.get(answer.status, "http_status")
+        raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")
+    return answer
+
+
+def _exchange(
+    call: Call, connect: Callable[[], httpx.Client], deadline: Deadline, sink: Sink | None
+) -> Answer:
     token = TokenFile(call.token_file).token()
     headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {token}"}
     with connect() as client:
         try:
-            return exchange(client, Request(call.url, headers, call.subject), deadline, call.limit)
+            return exchange(client, Request(call.url, headers, call.subject), deadline, call.limit, sink)
         except httpx.InvalidURL as failure:
             raise ReadFailedError("connection", f"{call.subject}: {failure}") from failure
         except httpx.RequestError as failure:

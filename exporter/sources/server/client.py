@@ -55,6 +55,14 @@ def secure_client(ca_file: Path | None) -> httpx.Client:
     return _client(context)
 
 
+def unverified_client() -> httpx.Client:
+    """A client that takes any certificate: only to ask an address of this very host."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _client(context)
+
+
 def _client(context: ssl.SSLContext) -> httpx.Client:
     _load_transport()
     return httpx.Client(

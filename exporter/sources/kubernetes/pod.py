@@ -1,0 +1,125 @@
+"""The pods of this node as data, with what joins them to processes, to allocations of GPUs, and to owners."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, Literal, NamedTuple
+
+Role = Literal["container", "init", "ephemeral"]
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+
+TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
+"""Phases after which no container of a pod is started again, and its GPUs are free."""
+
+
+class Port(NamedTuple):
+    """A TCP port that a container declares; `name` is often empty. Declaring one is not listening on it."""
+
+    name: str
+    number: int
+
+
+class Workload(NamedTuple):
+    """What people know a pod by: its Deployment rather than its ReplicaSet, its InferenceService rather
+    than that. A pod that nothing owns is its own: kind `Pod`.
+    """
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container. `id` are the 64 hexadecimal digits that its cgroup's path ends in, empty before it was
+    created; after a restart they are others.
+
+    `running` is false while it waits (images, crash loop) and after it ended.
+    """
+
+    name: str
+    id: str = ""
+    running: bool = False
+    role: Role = "container"
+    ports: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a pod's annotations `inference-cost/...` say of it; empty and `None` where they say nothing.
+
+    `port` and `path` are where its metrics are read, at the pod's own address and never at another.
+    `refused` are the annotations that cannot be used, by their last word (`port`), each with the fault.
+    """
+
+    name: str = ""
+    product: str = ""
+    team: str = ""
+    port: int | None = None
+    path: str = ""
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+NO_WISHES: Final = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of this node.
+
+    `uid` is the one that its cgroup's path has; that of a static pod is the hash of its manifest, while the
+    API server knows it by another.
+    `ips` are its addresses, the first one first; those of the node where `host_network` is true.
+    `annotations` are only those that somebody here reads (`decoding.KEPT`).
+    `live` is true until nothing of it runs or will: a pod whose container waits to be started again holds the
+    GPUs that it was given. `running` is true while at least one container runs.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    workload: Workload
+    phase: Phase = "Unknown"
+    live: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    ips: tuple[str, ...] = ()
+    host_network: bool = False
+    containers: tuple[Container, ...] = ()
+    wishes: Wishes = NO_WISHES
+
+    @property
+    def running(self) -> bool:
+        """Whether a container of it runs."""
+        return any(container.running for container in self.containers)
+
+
+@dataclass(frozen=True)
+class Pods:
+    """All pods of this node that were told, and who told: `kubelet` or `api_server`."""
+
+    pods: tuple[Pod, ...] = ()
+    told_by: str = ""
+
+    def of_uid(self, uid: str) -> Pod | None:
+        """The pod whose cgroup has a uid."""
+        return self._uids.get(uid)
+
+    def of_container(self, container_id: str) -> tuple[Pod, Container] | None:
+        """The pod and the container that a container id belongs to."""
+        return self._containers.get(container_id)
+
+    def named(self, namespace: str, name: str) -> Pod | None:
+        """The pod of a name, as the kubelet's allocations name it."""
+        return self._names.get((namespace, name))
+
+    @cached_property
+    def _uids(self) -> dict[str, Pod]:
+        return {pod.uid: pod for pod in self.pods}
+
+    @cached_property
+    def _names(self) -> dict[tuple[str, str], Pod]:
+        return {(pod.namespace, pod.name): pod for pod in self.pods}
+
+    @cached_property
+    def _containers(self) -> dict[str, tuple[Pod, Container]]:
+        return {each.id: (pod, each) for pod in self.pods for each in pod.containers if each.id}

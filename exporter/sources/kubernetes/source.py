@@ -1,0 +1,205 @@
+"""The pods of this node, asked of its kubelet or of the API server."""
+
+import ipaddress
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from exporter.clock import Clock
+from exporter.config.kubernetes import is_node_name
+from exporter.config.settings import KubernetesChoice
+from exporter.readings import ReadFailedError
+from exporter.sources.exchange import Deadline
+from exporter.sources.kubernetes.account import Account
+from exporter.sources.kubernetes.annotations import PREFIX, READERS
+from exporter.sources.kubernetes.api import Call, ask
+from exporter.sources.kubernetes.decoding import pod_of
+from exporter.sources.kubernetes.listing import NotAListError, PodListing
+from exporter.sources.kubernetes.pod import Pod, Pods
+from exporter.sources.server.client import secure_client, unverified_client
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "pods"
+TIMEOUT_SECONDS: Final = 4.0
+"""For one read, half of it for each of two that are asked: below the five in which a tick wants answers."""
+
+RENEWAL: Final[Nanoseconds] = 20 * NANOSECONDS_PER_SECOND
+"""How old an answer, or a refusal, may be; pods come and go more rarely."""
+
+BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+PODS_MAX: Final = 1000
+"""Kubernetes recommends at most 110 pods on a node, and some clusters allow 500."""
+
+KUBELET: Final = "kubelet"
+API_SERVER: Final = "api_server"
+KUBELET_PORT: Final = 10250
+
+RIGHTS: Final = {
+    KUBELET: '{apiGroups: [""], resources: [nodes/pods], verbs: [get]}',
+    API_SERVER: '{apiGroups: [""], resources: [pods], verbs: [list]}',
+}
+"""The rule of a ClusterRole that allows each. Never `nodes/proxy`, which older kubelets ask for instead: with
+it one may run commands in every pod of the node."""
+
+
+class PodSource:
+    """Reads the pods of one node; `account` is `None` where there is nobody to ask, and there are none then.
+
+    `choice` is `kubelet`, `api_server`, or `auto`: the kubelet, and where it does not tell, the API server.
+    The kubelet is asked at the node's own address. Its certificate is checked by `kubelet_ca_file`; without
+    one any is taken, since kubelets sign their own unless the cluster was set up otherwise. What is sent to
+    an address of the node itself does not leave it; only who is on the node's network while its kubelet is
+    down could listen in its place, and would get a token that reads this cluster's nodes or pods.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        account: Account | None,
+        choice: KubernetesChoice = "auto",
+        kubelet_ca_file: Path | None = None,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        kubelet_port: int = KUBELET_PORT,
+    ) -> None:
+        self._clock = clock
+        self._account = None if choice == "off" else account
+        self._ways: list[str] = [choice] if choice in (KUBELET, API_SERVER) else [KUBELET, API_SERVER]
+        self._kubelet_ca_file = kubelet_ca_file
+        self._timeout = timeout
+        self._kubelet_port = kubelet_port
+        self._told: Pods | ReadFailedError | None = None
+        self._at: Nanoseconds = 0
+        self._errors: tuple[tuple[str, int], ...] = ()
+        self._refused: frozenset[tuple[str, str, str]] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        return NAME
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """What was left out of the last reading, by reason; what is refused of a pod counts once.
+
+        `pod` (what is no pod of this node), `too_many_pods`, `annotation_...` (see `annotations`).
+        """
+        return self._errors
+
+    def read(self) -> Pods:
+        """The pods of this node, at most 20 seconds old.
+
+        Raises:
+            ReadFailedError: `node_ip`, `node_name`, or as `api.document`. In `auto` the one of the kubelet,
+                with the message of both.
+        """
+        self._errors = ()
+        account = self._account
+        if account is None:
+            return Pods()
+        now = self._clock.elapsed()
+        if self._told is None or now - self._at >= RENEWAL:
+            self._told, self._at = self._asked(account), now
+        if isinstance(self._told, ReadFailedError):
+            raise ReadFailedError(self._told.reason, str(self._told))
+        return self._told
+
+    def close(self) -> None:
+        """Nothing is held between reads but what was told."""
+
+    def _asked(self, account: Account) -> Pods | ReadFailedError:
+        failures: dict[str, ReadFailedError] = {}
+        for way in tuple(self._ways):
+            deadline = Deadline(self._clock, self._timeout / len(self._ways))
+            try:
+                pods = self._listed(way, account, deadline)
+            except ReadFailedError as failure:
+                failures[way] = failure
+                self._ways = [*(other for other in self._ways if other != way), way]  # asked last from now on
+            else:
+                return Pods(pods, way)
+        first = failures.get(KUBELET) or failures[API_SERVER]
+        told = (failures[way] for way in (KUBELET, API_SERVER) if way in failures)
+        return ReadFailedError(first.reason, "; ".join(map(str, told)))
+
+    def _listed(self, way: str, account: Account, deadline: Deadline) -> tuple[Pod, ...]:
+        if not is_node_name(account.node):
+            raise ReadFailedError("node_name", "NODE_NAME is not set; set it by the fieldRef spec.nodeName")
+        call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
+        listing = PodListing()
+        pods: list[Pod] = []
+        left_out: Counter[str] = Counter()
+
+        def take(items: list[object]) -> None:
+            for item in items:
+                pod = pod_of(item, account.node)
+                if pod is None:
+                    left_out["pod"] += 1
+                elif len(pods) == PODS_MAX:
+                    left_out["too_many_pods"] += 1
+                else:
+                    pods.append(pod)
+
+        try:
+            ask(call, connect, deadline, lambda piece: take(listing.feed(piece)))
+            take(listing.end())
+        except NotAListError as fault:
+            raise ReadFailedError("not_recognized", f"{call.subject}: answers, {fault}") from fault
+        except ReadFailedError as failure:
+            if failure.reason == "forbidden":
+                message = f"{failure}; allow it by a ClusterRole with the rule {RIGHTS[way]}"
+                raise ReadFailedError(failure.reason, message) from failure
+            raise
+        left_out.update(self._new_refusals(pods))
+        self._errors = tuple(sorted(left_out.items()))
+        return tuple(pods)
+
+    def _kubelet(self, account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
+        try:
+            address = ipaddress.ip_address(account.node_ip)
+        except ValueError:
+            raise ReadFailedError(
+                "node_ip", "NODE_IP is not set; set it by the fieldRef status.hostIP"
+            ) from None
+        host = f"[{address}]" if address.version == 6 else str(address)
+        server = f"https://{host}:{self._kubelet_port}"
+        connect = unverified_client
+        if self._kubelet_ca_file is not None:
+            connect = partial(secure_client, self._kubelet_ca_file)
+        subject = f"kubelet at {server}"
+        return Call(f"{server}/pods", subject, account.token_file, BODY_BYTES_MAX), connect
+
+    @staticmethod
+    def _api_server(account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
+        # From the API server's memory, as kubelets read it: no question goes to etcd.
+        query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
+        call = Call(
+            f"{account.server}/api/v1/pods?{query}",
+            f"pods of {account.node} at {account.server}",
+            account.token_file,
+            BODY_BYTES_MAX,
+        )
+        return call, partial(secure_client, account.ca_file)
+
+    def _new_refusals(self, pods: list[Pod]) -> Iterator[str]:
+        """The reason of each annotation that is refused and was not before; the log says which pod has it."""
+        refused = {
+            (f"{pod.namespace}/{pod.name}", annotation, fault)
+            for pod in pods
+            for annotation, fault in pod.wishes.refused
+        }
+        for pod, annotation, fault in sorted(refused - self._refused):
+            log.warning(
+                "annotation refused",
+                extra={"pod": pod, "annotation": f"{PREFIX}{annotation}", "problem": fault},
+            )
+            yield f"annotation_{annotation if annotation in READERS else 'unknown'}"
+        self._refused = frozenset(refused)

@@ -1,0 +1,83 @@
+"""What a pod may ask for, and what it may not."""
+
+import pytest
+
+from exporter.sources.kubernetes import Wishes
+from exporter.sources.kubernetes.annotations import wishes_of
+
+NO_PORT = "is no port: a number from 1 to 65535"
+NO_PATH = "is no path: / and what follows in a URL, at most 256 characters"
+NO_OWNER = "is empty, has spaces around it, or is longer than 128 characters"
+
+
+def test_all_that_there_is_to_ask_for() -> None:
+    """Other annotations are others' business."""
+    told = wishes_of(
+        {
+            "inference-cost/name": "chat-8b",
+            "inference-cost/product": "Chat (EU)",
+            "inference-cost/team": "assistants",
+            "inference-cost/port": "8000",
+            "inference-cost/path": "/engine/metrics",
+            "prometheus.io/port": "99999",
+        }
+    )
+
+    assert told == Wishes("chat-8b", "Chat (EU)", "assistants", 8000, "/engine/metrics")
+
+
+def test_a_pod_that_asks_for_nothing() -> None:
+    """Is the common one."""
+    assert wishes_of({"prometheus.io/port": "8000"}) == Wishes()
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "fault"),
+    [
+        ("port", "0", NO_PORT),
+        ("port", "65536", NO_PORT),
+        ("port", "-1", NO_PORT),
+        ("port", "08000", NO_PORT),
+        ("port", "8000 ", NO_PORT),
+        ("port", "8000\n", NO_PORT),
+        ("port", "http", NO_PORT),
+        ("port", "٨٠٠٠", NO_PORT),
+        ("port", "10.0.0.1:8000", NO_PORT),
+        ("port", "", NO_PORT),
+        ("path", "", NO_PATH),
+        ("path", "metrics", NO_PATH),
+        ("path", "//10.0.0.1/metrics", NO_PATH),
+        ("path", "http://10.0.0.1/metrics", NO_PATH),
+        ("path", "/metrics?model=x", NO_PATH),
+        ("path", "/metrics#x", NO_PATH),
+        ("path", "/metrics\r\nHost: x", NO_PATH),
+        ("path", "/met rics", NO_PATH),
+        ("path", "/\\10.0.0.1", NO_PATH),
+        ("path", "/" + "x" * 256, NO_PATH),
+        ("name", "", NO_OWNER),
+        ("name", " chat", NO_OWNER),
+        ("name", "chat\n", NO_OWNER),
+        ("name", "ch\u202eat", NO_OWNER),
+        ("name", "x" * 129, NO_OWNER),
+        ("name", "unallocated", "is reserved"),
+        ("name", "other", "is reserved"),
+        ("name", "unmatched:train", "is reserved"),
+        ("product", "x" * 129, NO_OWNER),
+        ("team", "\x1b[31mred", NO_OWNER),
+        ("host", "10.0.0.1", "is none of name, product, team, port, path"),
+        ("", "x", "is none of name, product, team, port, path"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_the_rest_holds(word: str, text: str, fault: str) -> None:
+    """There is no way to name a host."""
+    told = wishes_of({"inference-cost/team": "good", f"inference-cost/{word}": text})
+
+    assert told.refused == ((word, fault),)
+    assert told.team == ("" if word == "team" else "good")
+
+
+@pytest.mark.parametrize(("port", "path"), [("1", "/"), ("65535", "/a-b_c.d~e/%20;v=1,2/@x:y")])
+def test_the_bounds_are_taken(port: str, path: str) -> None:
+    """Everything that RFC 3986 has in a path."""
+    told = wishes_of({"inference-cost/port": port, "inference-cost/path": path})
+    assert (told.port, told.path, told.refused) == (int(port), path, ())

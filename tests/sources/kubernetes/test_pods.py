@@ -1,0 +1,212 @@
+"""The pods of this node, asked of its kubelet or of the API server, over https."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.readings import ReadFailedError
+from exporter.sources.kubernetes import Pods, PodSource
+from exporter.units import Nanoseconds
+from tests.sources.kubernetes.cluster_house import IDENTITY, NODE, Cluster
+
+RECORDINGS = Path(__file__).parent / "recordings"
+KUBELET_PATH = "/pods"
+API_PATH = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}&resourceVersion=0"
+PODS: list[dict[str, Any]] = json.loads((RECORDINGS / "kubelet-pods.json").read_text())["items"]
+
+
+class Clock(SystemClock):
+    """The host's, and as much later as a test says."""
+
+    later: Nanoseconds = 0
+
+    def elapsed(self) -> Nanoseconds:
+        return super().elapsed() + self.later
+
+    def passes(self, seconds: float) -> None:
+        self.later += int(seconds * 10**9)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def both(cluster: Cluster) -> Cluster:
+    """A kubelet and an API server at one address, each with its recording."""
+    for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
+        cluster.house.says(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
+    return cluster
+
+
+def source(cluster: Cluster, clock: Clock, choice: Any = "auto", **options: Any) -> PodSource:
+    account = replace(cluster.account, node_ip=options.pop("node_ip", "127.0.0.1"))
+    port = int(cluster.house.address.rpartition(":")[2])
+    return PodSource(clock, account, choice, **{"timeout": 30.0, "kubelet_port": port, **options})
+
+
+def failure(asking: PodSource) -> ReadFailedError:
+    with pytest.raises(ReadFailedError) as caught:
+        asking.read()
+    return caught.value
+
+
+def test_the_kubelet_tells_all_pods_of_the_node(both: Cluster, clock: Clock) -> None:
+    """With one GET and this pod's token."""
+    asking = source(both, clock)
+    told = asking.read()
+
+    assert (told.told_by, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+    (asked,) = both.house.asked
+    assert (asked.method, asked.path) == ("GET", KUBELET_PATH)
+    assert asked.headers["authorization"] == "Bearer first"
+    assert asked.headers["accept"] == "application/json"
+
+
+def test_the_api_server_tells_them_where_it_is_chosen(both: Cluster, clock: Clock) -> None:
+    """Those of this node alone, from its memory."""
+    told = source(both, clock, "api_server").read()
+
+    assert (told.told_by, len(told.pods)) == ("api_server", 3)
+    assert both.house.paths == [API_PATH]
+
+
+def test_nobody_is_asked_without_an_account_or_switched_off(both: Cluster, clock: Clock) -> None:
+    """No pods are known then, which is no failure."""
+    assert PodSource(clock, None).read() == Pods()
+    assert source(both, clock, "off").read() == Pods()
+    assert both.house.asked == []
+
+
+def test_an_answer_is_kept_for_20_seconds(both: Cluster, clock: Clock) -> None:
+    """Ticks are more frequent than pods come and go."""
+    asking = source(both, clock)
+    first = asking.read()
+    clock.passes(19)
+    assert asking.read() is first
+    clock.passes(2)
+    assert asking.read() is not first
+    assert both.house.paths == [KUBELET_PATH] * 2
+
+
+def test_a_refusal_is_kept_as_well(both: Cluster, clock: Clock) -> None:
+    """Who may not need not ask at each tick; a right that is given is found out."""
+    both.refused[KUBELET_PATH] = 403
+    asking = source(both, clock, "kubelet")
+    assert (failure(asking).reason, failure(asking).reason) == ("forbidden", "forbidden")
+    assert len(both.house.asked) == 1
+
+    both.refused.clear()
+    clock.passes(21)
+    assert asking.read().told_by == "kubelet"
+
+
+def test_a_token_that_was_renewed_is_sent(both: Cluster, clock: Clock) -> None:
+    """To the kubelet as to the API server."""
+    asking = source(both, clock)
+    asking.read()
+    both.mounts("second")
+    both.tokens = {"second"}
+    clock.passes(21)
+    asking.read()
+
+    assert [asked.headers["authorization"] for asked in both.house.asked] == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_where_the_kubelet_refuses_the_api_server_is_asked(both: Cluster, clock: Clock, status: int) -> None:
+    """And from then on first, until it fails itself."""
+    both.refused[KUBELET_PATH] = status
+    asking = source(both, clock)
+    assert asking.read().told_by == "api_server"
+    clock.passes(21)
+    assert asking.read().told_by == "api_server"
+    assert both.house.paths == [KUBELET_PATH, API_PATH, API_PATH]
+
+    both.refused = {API_PATH: 403}
+    clock.passes(21)
+    assert asking.read().told_by == "kubelet"
+
+
+def test_a_kubelet_that_keeps_silent_leaves_time_for_the_api_server(both: Cluster, clock: Clock) -> None:
+    """Each has half of it."""
+    both.house.hangs.add(KUBELET_PATH)
+
+    assert source(both, clock, timeout=2.0).read().told_by == "api_server"
+
+
+def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clock) -> None:
+    """Either would do; the kubelet's reason counts."""
+    both.refused = {KUBELET_PATH: 403, API_PATH: 403}
+    told = failure(source(both, clock))
+    port = both.house.address.rpartition(":")[2]
+
+    assert told.reason == "forbidden"
+    allow = "answers with HTTP status 403; allow it by a ClusterRole with the rule"
+    kubelet, api_server = str(told).split("; pods of ")
+    expected = (
+        f'at https://127.0.0.1:{port}: {allow} {{apiGroups: [""], resources: [nodes/pods], verbs: [get]}}'
+    )
+    assert kubelet == f"kubelet {expected}"
+    expected = f'at {both.house.address}: {allow} {{apiGroups: [""], resources: [pods], verbs: [list]}}'
+    assert api_server == f"{NODE} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("node_ip", "words"),
+    [("", "NODE_IP is not set"), ("kubelet.example.com", "NODE_IP is not set"), ("10.0.0.1/pods", "NODE_IP")],
+)
+def test_the_kubelet_is_asked_at_an_address_only(
+    both: Cluster, clock: Clock, node_ip: str, words: str
+) -> None:
+    """A name may mean any host."""
+    told = failure(source(both, clock, "kubelet", node_ip=node_ip))
+
+    assert told.reason == "node_ip"
+    assert words in str(told)
+    assert both.house.asked == []
+
+
+def test_a_node_that_nobody_named_is_not_asked_for(both: Cluster, clock: Clock) -> None:
+    """Whose pods they are could not be told."""
+    account = replace(both.account, node="")
+    assert failure(PodSource(clock, account, "api_server")).reason == "node_name"
+    assert both.house.asked == []
+
+
+@pytest.mark.parametrize("certificate", ["misnamed.pem", "expired.pem"])
+def test_a_kubelet_may_have_signed_its_certificate_itself(
+    found: Callable[..., Cluster], clock: Clock, certificate: str
+) -> None:
+    """As most have; with a CA it must hold, and no token is sent where it does not."""
+    cluster = found(certificate)
+    cluster.house.says(KUBELET_PATH, (RECORDINGS / "kubelet-pods.json").read_bytes())
+    checked = source(cluster, clock, "kubelet", kubelet_ca_file=IDENTITY / "ca.pem")
+    assert failure(checked).reason == "tls"
+    assert cluster.house.asked == []
+
+    assert len(source(cluster, clock, "kubelet").read().pods) == 14
+
+
+def test_a_kubelet_is_checked_by_its_ca(both: Cluster, clock: Clock) -> None:
+    """Where the cluster signs the certificates of kubelets."""
+    good = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "ca.pem")
+    assert good.read().told_by == "kubelet"
+    other = source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem")
+    assert failure(other).reason == "tls"
+
+
+@pytest.mark.parametrize("certificate", ["misnamed.pem", "expired.pem"])
+def test_the_api_server_is_always_checked(
+    found: Callable[..., Cluster], clock: Clock, certificate: str
+) -> None:
+    """What is sent to it leaves the node."""
+    cluster = found(certificate)
+    assert failure(source(cluster, clock, "api_server")).reason == "tls"
+    assert cluster.house.asked == []
