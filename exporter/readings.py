@@ -27,6 +27,9 @@ Quantity = Literal[
 `decode_seconds` do not overlap, or overlap exactly as the prefill seconds beside them do.
 """
 
+Role = Literal["", "prefill", "decode"]
+"""What a server does of a disaggregated pair; empty for one that does both."""
+
 LABEL_CHARACTERS: Final = 128
 """Longest label value that is exported."""
 
@@ -167,6 +170,8 @@ class ServerReading:
     `identity` changes when the process behind the endpoint is another one; empty where nothing tells.
     `started` is when that process started, where it can be told.
     `models` are the models it serves, loaded or not.
+    `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
+    `world_size` is on how many GPUs its engine says that it runs, on all hosts together (TP x PP x DP).
     """
 
     key: ServerKey
@@ -180,6 +185,9 @@ class ServerReading:
     counters: tuple[CounterReading, ...] = ()
     loads: tuple[LoadReading, ...] = ()
     models: tuple[str, ...] = ()
+    role: Role = ""
+    spans_hosts: bool = False
+    world_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

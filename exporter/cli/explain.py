@@ -53,7 +53,7 @@ def explained(question: Question, clock: Clock | None = None) -> int:
                 accounts,
                 stretch,
                 terms_of(config, host_name(), _place(config, clock)),
-                ledger.state().gpus.values(),
+                ledger.state(),
                 now,
                 ledger=ledger.id,
                 server=question.server,

@@ -1,10 +1,11 @@
 """One tick of the books: state and readings in, state and postings out."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exporter.cost import attribution, comparison, energy, gap, holding, servers
-from exporter.cost.attribution import Share
+from exporter.cost import attribution, comparison, energy, gap, holding, servers, slices
+from exporter.cost.attribution import Share, ShareMethod
 from exporter.cost.charging import Charging, Work
 from exporter.cost.gap import Interval
 from exporter.cost.money import WHOLE
@@ -19,12 +20,16 @@ from exporter.units import Nanoseconds
 
 @dataclass(frozen=True, slots=True)
 class GpuOutcome:
-    """What one GPU did in one tick. `slots` are weights by time."""
+    """What one GPU did in one tick. `slots` are weights by time.
+
+    `held` is the part of its time that each server held, by method; they sum to 1.
+    """
 
     gpu: Gpu
     index: int
     reading: GpuReading | None
     shares: tuple[Share, ...]
+    held: Mapping[tuple[ServerKey, ShareMethod], float]
     slots: Mapping[Slot, int]
     mean_watts: float | None
 
@@ -57,6 +62,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     inventory = dict(state.gpus)
     if frame.gpus is not None:
         inventory = _inventory(state, frame.gpus, frame.holders, terms, known)
+    known |= _partial(known, inventory, round_)
     beginning = gap.since_boot(state, frame, terms)
     # Nothing but hourly rent begins before a GPU is read, energy neither.
     metered = elapsed if beginning is None else None
@@ -98,6 +104,7 @@ def _outcome(work: Work) -> GpuOutcome:
         work.state.index,
         work.reading,
         tuple(use.share for use in work.uses),
+        holding.held(work.uses),
         work.by_time,
         energy.mean_watts(work.state),
     )
@@ -121,9 +128,29 @@ def _inventory(
                 known.setdefault(key, ServerState())
                 held.append(holder if key == holder.key else replace(holder, key=key))
         before = state.gpus.get(uuid) or GpuState(reading.gpu, reading.index)
-        read[uuid] = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, holders=tuple(held))
+        after = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up)
+        # A GPU that cannot be read tells neither how it is cut nor who computes on it.
+        if reading.up or held:
+            after = replace(after, holders=tuple(held))
+        if reading.up:
+            after = replace(after, slices=slices.slices(reading))
+        read[uuid] = after
     lost = {uuid: replace(gpu, up=False) for uuid, gpu in state.gpus.items() if uuid not in read}
     return lost | read
+
+
+def _partial(
+    known: Mapping[ServerKey, ServerState], inventory: Mapping[str, GpuState], round_: Round
+) -> dict[ServerKey, ServerState]:
+    """Servers that declare more GPUs than they hold here: others compute for their tokens, too."""
+    declared = {key: tick.world_size for key, tick in round_.ticks.items() if tick.world_size}
+    if not declared:
+        return {}
+    devices = {
+        (holder.key, holder.uuid, holder.instance) for gpu in inventory.values() for holder in gpu.holders
+    }
+    held = Counter(key for key, _, _ in devices)
+    return {key: replace(known[key], partial=True) for key, world in declared.items() if world > held[key]}
 
 
 def _work(
@@ -137,8 +164,9 @@ def _work(
     unwatched: bool,
 ) -> Work:
     # An interval is charged to the holders at its end, a gap to the last ones that were seen.
-    holders = before.holders if unwatched and before is not None else gpu.holders
-    uses = holding.uses(attribution.shares(holders), reading, round_.ticks, lost=not gpu.up, gap=unwatched)
+    last = before if unwatched and before is not None else gpu
+    shares = attribution.shares(last.holders, last.slices)
+    uses = holding.uses(shares, reading, round_.ticks, lost=not gpu.up, gap=unwatched)
     busy = holding.busy_ratio(uses)
     gpu, used = energy.use(gpu, reading, elapsed, busy, observed=not unwatched)
     by_time = holding.slots(uses, round_.ticks, terms)

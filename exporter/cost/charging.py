@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.cost import holding
-from exporter.cost.attribution import NOBODY, Share
+from exporter.cost.attribution import UNHELD
 from exporter.cost.gap import Interval
 from exporter.cost.holding import Use
-from exporter.cost.money import WHOLE, accrue, accrue_energy, split
+from exporter.cost.money import accrue, accrue_energy, split
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Held, Money, Segment, Slot, Unpriced, Usage
 from exporter.cost.state import Carry, GpuState
@@ -64,7 +64,7 @@ class Charging:
         self._works = [work for work in works if work.known or anyone]
         self._terms = terms
         self._interval = interval
-        nobody = (Use(Share(NOBODY, WHOLE, "none"), None),) if interval.hourly_only else ()
+        nobody = (Use(UNHELD, None),) if interval.hourly_only else ()
         self._unseen = holding.slots(nobody, {}, terms)
         self._parties = {slot.party for work in works for slot in (*work.by_time, *self._unseen)}
 

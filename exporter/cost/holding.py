@@ -1,9 +1,10 @@
 """Which slots one GPU's time and money go to in one tick, as integer weights."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from exporter.cost.attribution import NOBODY, Share
+from exporter.cost.attribution import NOBODY, REST, Share, ShareMethod
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Phase, Slot
@@ -15,7 +16,10 @@ Ticks = Mapping[ServerKey, ServerTick]
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One share of one GPU in one tick. `busy` is in parts of `money.WHOLE`, `None`: nobody could tell."""
+    """One share of one GPU in one tick. `busy` is in parts of `money.WHOLE`, `None`: nobody could tell.
+
+    Where the holders of a GPU (of an instance) were not equally busy, each share's two parts are the same.
+    """
 
     share: Share
     busy: int | None
@@ -26,8 +30,10 @@ def uses(
 ) -> tuple[Use, ...]:
     """How busy each share of a GPU was.
 
-    NVML tells, averaged over the tick. Where it cannot, or says 0 while tokens moved, a share was busy if its
-    server had requests running. With no server to ask it is unobserved; idle is only what is known to be.
+    NVML tells, averaged over the tick: of a card that is cut, for each instance. Where it cannot, or says 0
+    while tokens moved, a share was busy if its server had requests running, and what it holds while idle is
+    what it holds. With no server to ask it is unobserved; idle is only what is known to be: what no instance
+    covers, and what nobody holds and no process runs on.
 
     Args:
         parts: the GPU's shares.
@@ -36,16 +42,64 @@ def uses(
         lost: it is known to be off the bus, also while NVML is silent; a missing reading alone says nothing.
         gap: the tick is too long to have been observed.
     """
-    parts = tuple(parts)
     if gap:
-        return tuple(Use(share, None) for share in parts)
+        return tuple(Use(_settled(share), None) for share in parts)
     if lost:
-        return tuple(Use(share, 0) for share in parts)
-    told = reading.utilization_ratio if reading is not None else None
+        return tuple(Use(_settled(share), 0) for share in parts)
+    found: list[Use] = []
+    for instance, together in groupby(parts, lambda share: share.instance):
+        found += _used(tuple(together), instance, reading, ticks)
+    return tuple(found)
+
+
+def _used(parts: tuple[Share, ...], instance: str, reading: GpuReading | None, ticks: Ticks) -> Iterator[Use]:
+    """The shares of one GPU that is not cut, of one instance, or of what no instance covers."""
+    if reading is not None and reading.instances is not None and instance == REST:
+        yield from (Use(_settled(share), 0) for share in parts)
+        return
+    told = None if reading is None else _utilization_ratio(reading, instance)
     moved = any(ticks[share.key].moved for share in parts if share.key in ticks)
     if told is not None and (told > 0 or not moved):
-        return tuple(Use(share, round(told * WHOLE)) for share in parts)
-    return tuple(Use(share, _asked(ticks.get(share.key))) for share in parts)
+        yield from (Use(share, round(told * WHOLE)) for share in parts)
+        return
+    for share in parts:
+        if share.key == NOBODY and reading is not None and _deserted(reading, instance):
+            yield Use(share, 0)
+        else:
+            yield Use(_settled(share), _asked(ticks.get(share.key)))
+
+
+def _settled(share: Share) -> Share:
+    """A share whose every second is divided as idle ones are."""
+    return replace(share, busy_part=share.idle_part, busy_method=share.idle_method)
+
+
+def _utilization_ratio(reading: GpuReading, instance: str) -> float | None:
+    if reading.instances is None:
+        return reading.utilization_ratio
+    told = (one.utilization_ratio for one in reading.instances if one.uuid == instance)
+    return next(told, None)
+
+
+def _deserted(reading: GpuReading, instance: str) -> bool:
+    """Whether NVML tells who computes, and nobody does there."""
+    return reading.processes is not None and all(one.instance != instance for one in reading.processes)
+
+
+def held(gpu: Iterable[Use]) -> dict[tuple[ServerKey, ShareMethod], float]:
+    """The part of a GPU's time in one tick that each server held, by the method that gave it.
+
+    They sum to 1. Where busy and idle time were divided by two methods, a server has a part by each.
+    """
+    parts: dict[tuple[ServerKey, ShareMethod], int] = {}
+    for use in gpu:
+        share, busy = use.share, use.busy or 0
+        for method, part in (
+            (share.busy_method, share.busy_part * busy),
+            (share.idle_method, share.idle_part * (WHOLE - busy)),
+        ):
+            parts[share.key, method] = parts.get((share.key, method), 0) + part
+    return {key: part / (WHOLE * WHOLE) for key, part in parts.items()}
 
 
 def busy_ratio(gpu: Iterable[Use]) -> float | None:
@@ -54,7 +108,7 @@ def busy_ratio(gpu: Iterable[Use]) -> float | None:
     for use in gpu:
         if use.busy is None:
             return None
-        total += use.share.part * use.busy
+        total += use.share.busy_part * use.busy
     return total / (WHOLE * WHOLE)
 
 
@@ -63,6 +117,7 @@ def slots(gpu: Iterable[Use], ticks: Ticks, terms: Terms, idle: int | None = Non
 
     By energy where `idle` is given: what idling throughout would have used of what was used, in parts of
     `money.WHOLE`. A share that rested in between pays its idle time at that rate, at most all it used.
+    The energy of a card is divided as its time is: no instance is told what another one drew.
     """
     weights: dict[Slot, int] = {}
 
@@ -72,19 +127,19 @@ def slots(gpu: Iterable[Use], ticks: Ticks, terms: Terms, idle: int | None = Non
             weights[slot] = weights.get(slot, 0) + weight
 
     for use in gpu:
-        key, part = use.share.key, use.share.part
+        key, worked, rested = use.share.key, use.share.busy_part, use.share.idle_part
         tick = ticks.get(key) or ServerTick(key)
         if use.busy is None:
             for model, portion in tick.idle_models.items():
-                add(key, model, "unobserved", part * portion * WHOLE * WHOLE)
+                add(key, model, "unobserved", rested * portion * WHOLE * WHOLE)
             continue
         resting = WHOLE - use.busy
         if idle is not None and use.busy > 0:
             resting = min(WHOLE, resting * idle // WHOLE)
         for model, portion in tick.idle_models.items():
-            add(key, model, "idle", part * portion * resting * WHOLE)
+            add(key, model, "idle", rested * portion * resting * WHOLE)
         for model, portion in tick.busy_models.items():
-            working = part * portion * (WHOLE - resting)
+            working = worked * portion * (WHOLE - resting)
             told = tick.splits.get(model)
             if told is None or told.prefill_ratio is None:
                 add(key, model, "other", working * WHOLE)

@@ -10,10 +10,17 @@ from exporter.cost.policy import Limits, Terms
 from exporter.cost.postings import OTHER, Party, Requests, Tokens
 from exporter.cost.split import ModelTick, PhaseSplit
 from exporter.cost.state import EndpointState, ModelState, ServerState, State
-from exporter.readings import KINDS, Frame, LoadReading, Quantity, ServerKey, ServerReading
+from exporter.readings import KINDS, Frame, LoadReading, Quantity, Role, ServerKey, ServerReading
 from exporter.units import Nanoseconds
 
 SECONDS: tuple[Quantity, ...] = ("prefill_seconds", "decode_seconds", "decode_request_seconds")
+ELSEWHERE: Mapping[Role, tuple[Quantity, ...]] = {
+    "": (),
+    "prefill": ("generation",),
+    "decode": ("prompt", "cached_prompt"),
+}
+"""What a role's engine counts that the other one of its pair counts as well: each token is counted once."""
+
 NO_MODEL = ""
 """The model of a server that never told one."""
 
@@ -25,6 +32,7 @@ class ServerTick:
     `up`: some endpoint answered. `moved`: tokens moved.
     `running`: it had requests running at its read, or moved tokens where it does not tell; `None`: unknown.
     `busy_models` and `idle_models` are parts of `money.WHOLE` by model.
+    `world_size` is the largest that one of its endpoints told, 0 where none did.
     """
 
     key: ServerKey
@@ -35,6 +43,7 @@ class ServerTick:
     idle_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
     splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
     loads: tuple[LoadReading, ...] = ()
+    world_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +86,12 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
             endpoints[reading.url] = after
             restarted |= anew
             for counted, value in delta.items():
+                if counted[1] in ELSEWHERE[reading.role]:
+                    continue
                 moved[counted] = moved.get(counted, 0.0) + value
         room = terms.limits.models - sum(len(known.models) for known in servers.values())
         told = _Told.of(server, readings, moved, room)
+        role = _role(readings)
         models: dict[str, ModelState] = {}
         splits: dict[str, PhaseSplit] = {}
         for model in told.models:
@@ -108,9 +120,13 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
                 ModelTick(counts, took, told.running.get(model)),
                 elapsed,
                 terms.split_rule(key.server, model),
+                role,
             )
-        servers[key] = ServerState({**server.models, **models})
-        ticks[key] = _tick(key, readings, told, splits)
+        # A server that sleeps or loads has the models that it had.
+        served = told.served or server.served
+        partial = _partial(server, readings)
+        servers[key] = ServerState({**server.models, **models}, served, partial)
+        ticks[key] = _tick(key, readings, told, splits, served or told.models)
     return Round(endpoints, servers, ticks, tuple(tokens), tuple(requests))
 
 
@@ -168,11 +184,29 @@ def _by_server(
     return grouped
 
 
+def _role(readings: Iterable[ServerReading]) -> Role:
+    """The role that all endpoints of a server have; a server that has both does both."""
+    roles = {reading.role for reading in readings}
+    return roles.pop() if len(roles) == 1 else ""
+
+
+def _partial(server: ServerState, readings: Iterable[ServerReading]) -> bool:
+    readings = tuple(readings)
+    if any(reading.role or reading.spans_hosts for reading in readings):
+        return True
+    # One that does not answer may not tell; it is what it was.
+    return server.partial and not any(reading.up for reading in readings)
+
+
 def _tick(
-    key: ServerKey, readings: list[ServerReading], told: _Told, splits: Mapping[str, PhaseSplit]
+    key: ServerKey,
+    readings: list[ServerReading],
+    told: _Told,
+    splits: Mapping[str, PhaseSplit],
+    served: Iterable[str],
 ) -> ServerTick:
-    # A model that is no longer served pays no idle money; a server that is loading keeps its last models.
-    current = {model: splits[model] for model in told.served or told.models if model in splits}
+    # A model that is no longer served pays no idle money.
+    current = {model: splits[model] for model in served if model in splits}
     if not current:
         current = {NO_MODEL: PhaseSplit("none", None, 0.0, 0.0)}
     largest = max(model.trailing for model in current.values())
@@ -194,4 +228,5 @@ def _tick(
         idle_models=idle,
         splits=splits,
         loads=told.loads,
+        world_size=max((reading.world_size or 0 for reading in readings), default=0),
     )

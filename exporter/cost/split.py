@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.state import ModelState
-from exporter.readings import Kind, Quantity
+from exporter.readings import Kind, Quantity, Role
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
 HALF_LIFE: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
@@ -40,12 +40,17 @@ class PhaseSplit:
 
 
 def advance(
-    state: ModelState, tick: ModelTick, elapsed: Nanoseconds, rule: SplitRule
+    state: ModelState, tick: ModelTick, elapsed: Nanoseconds, rule: SplitRule, role: Role = ""
 ) -> tuple[ModelState, PhaseSplit]:
-    """Move a model's trailing sums on by one tick and split its busy money."""
+    """Move a model's trailing sums on by one tick and split its busy money.
+
+    One of a disaggregated pair has nothing to split, whatever is configured or measured.
+    """
     prefill, decode = weigh(tick.tokens, rule.weights)
     after = _trail(state, tick, elapsed, prefill, decode)
     trailing = after.weighted_prefill + after.weighted_decode
+    if role:
+        return after, PhaseSplit("role", 1.0 if role == "prefill" else 0.0, prefill + decode, trailing)
     by_time = _by_time(after) if rule.method != "weights" else None
     if by_time is not None:
         return after, PhaseSplit("time", by_time, prefill + decode, trailing)

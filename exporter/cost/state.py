@@ -29,6 +29,8 @@ class GpuState:
     `recent` holds (duration, energy) of the last ticks, newest last, for the mean power.
     `owed` is what rounding owes each slot, by component: a hint for fairness, never money;
     it is not kept on disk.
+    `holders` are the last known ones, and `slices` the last known parts of its MIG instances by UUID, in
+    parts of `money.WHOLE`; `None` for a card that is not cut.
     """
 
     gpu: Gpu
@@ -43,6 +45,7 @@ class GpuState:
     carries: Mapping[str, Carry] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
     owed: Mapping[str, Mapping[Slot, int]] = field(default_factory=dict)
+    slices: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,15 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """One server: its models, first come first."""
+    """One server: its models, first come first.
+
+    `served` are those that it served when it last told. `partial`: others compute for its tokens (another
+    role, other hosts), so that its money over its tokens is no price.
+    """
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
+    served: tuple[str, ...] = ()
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

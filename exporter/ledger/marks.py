@@ -7,10 +7,11 @@ Fields that are missing take their defaults and unknown ones are ignored, so tha
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from exporter.cost.money import WHOLE
 from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
 from exporter.readings import Gpu, Holder, ServerKey
 
@@ -111,6 +112,9 @@ def _gpu_record(state: GpuState) -> dict[str, object]:
         "recent": state.recent,
         "carries": {name: (carry.numerator, carry.period) for name, carry in state.carries.items()},
         "holders": [(*_key(holder.key), holder.uuid, holder.share_ratio) for holder in state.holders],
+        # Beside the holders, one by one: an earlier release takes those for four values each.
+        "held": [(holder.instance, holder.sm_ratio, holder.memory_bytes) for holder in state.holders],
+        "slices": None if state.slices is None else dict(state.slices),
     }
 
 
@@ -126,11 +130,30 @@ def _gpu(record: Mapping[str, Any]) -> GpuState:
         idle_watts=_maybe(_number, record.get("idle_watts")),
         recent=tuple((_integer(length), _integer(used)) for length, used in _array(record.get("recent", []))),
         carries={name: _carry(carry) for name, carry in _object(record.get("carries", {})).items()},
-        holders=tuple(
-            Holder(_server_key([namespace, server]), _word(uuid), _maybe(_number, share))
-            for namespace, server, uuid, share in _array(record.get("holders", []))
-        ),
+        holders=tuple(_holders(record)),
+        slices=_maybe(_slices, record.get("slices")),
     )
+
+
+def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
+    holders = _array(record.get("holders", []))
+    held = _array(record.get("held", [("", None, None)] * len(holders)))
+    for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, held, strict=True):
+        yield Holder(
+            _server_key([namespace, server]),
+            _word(uuid),
+            _maybe(_number, share),
+            _word(instance),
+            _maybe(_number, ratio),
+            _maybe(_integer, memory),
+        )
+
+
+def _slices(parts: object) -> dict[str, int]:
+    found = {uuid: _integer(part) for uuid, part in _object(parts).items()}
+    if any(part < 0 for part in found.values()) or sum(found.values()) > WHOLE:
+        raise ValueError(f"instances of {sum(found.values())} parts of {WHOLE}")
+    return found
 
 
 def _carry(pair: object) -> Carry:
@@ -163,12 +186,20 @@ def _endpoint(record: Mapping[str, Any]) -> EndpointState:
 
 
 def _server_record(state: ServerState) -> dict[str, object]:
-    return {"models": {model: _model_record(told) for model, told in state.models.items()}}
+    return {
+        "models": {model: _model_record(told) for model, told in state.models.items()},
+        "served": state.served,
+        "partial": state.partial,
+    }
 
 
 def _server(record: Mapping[str, Any]) -> ServerState:
     models = _object(record.get("models", {}))
-    return ServerState({model: _model(_object(told)) for model, told in models.items()})
+    return ServerState(
+        {model: _model(_object(told)) for model, told in models.items()},
+        tuple(_word(model) for model in _array(record.get("served", []))),
+        record.get("partial", False) is True,
+    )
 
 
 def _model_record(state: ModelState) -> dict[str, object]:

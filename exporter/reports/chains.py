@@ -48,6 +48,7 @@ def as_json(explanation: Explanation) -> str:
         "servers": [
             {
                 **chain.key._asdict(),
+                "partial": chain.partial,
                 "held": [asdict(held) for held in chain.held],
                 "models": [_model_as_json(model) for model in chain.models],
             }
@@ -82,7 +83,10 @@ def _server(chain: Chain) -> Iterator[str]:
     for model in chain.models:
         yield f"  model {printable(model.account.model) or '(none told)'}"
         yield from _spent(model.account)
-        yield from _quotients(model)
+        if chain.partial:
+            yield "    no price per token: others compute for its tokens, too (another role, or other hosts)"
+        else:
+            yield from _quotients(model)
         yield from _ladder(model)
         yield from (f"    {line}" for told in model.against for line in _against(told))
 

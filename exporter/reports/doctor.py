@@ -6,8 +6,11 @@ from dataclasses import asdict
 
 from exporter.config.settings import Config
 from exporter.cost import attribution
+from exporter.cost.attribution import Share
+from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
+from exporter.cost.slices import slices
 from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import SILENT, findings
@@ -50,22 +53,30 @@ def _gpus(
             energy = energy_dollars_per_hour(price, at)
             note = "no power reading" if at is None else f"at {at:.0f} W"
             lines.append(PriceLine("energy", energy, price.energy.provenance.source, "", note))
-        shares = attribution.shares(holder for holder in held if holder.uuid == reading.gpu.uuid)
+        shares = attribution.shares(
+            (holder for holder in held if holder.uuid == reading.gpu.uuid), slices(reading)
+        )
         yield GpuLine(
             reading.index,
             reading.gpu.gpu_model,
             reading.gpu.uuid,
             reading.up,
-            tuple(
-                share.key.server
-                if share.method in {"whole", "none"}
-                else f"{share.key.server} {share.part / 1e7:.0f} % ({share.method})"
-                for share in shares
-            ),
+            tuple(_held(share) for share in shares),
             tuple(lines),
             price.priced,
             reading.utilization_ratio,
         )
+
+
+def _held(share: Share) -> str:
+    """Who holds a part of a GPU, how much and by what; a whole GPU needs no number."""
+    name, idle = share.key.server, f"{share.idle_part / 1e7:.0f} %"
+    if share.idle_method in {"whole", "none"} and share.idle_part == WHOLE:
+        return name
+    if share.busy_method == share.idle_method:
+        return f"{name} {idle} ({share.idle_method})"
+    busy = f"{share.busy_part / 1e7:.0f} %"
+    return f"{name} {busy} while busy ({share.busy_method}), {idle} while idle ({share.idle_method})"
 
 
 def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> ServerLine:

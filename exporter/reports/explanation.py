@@ -1,6 +1,6 @@
 """Why a server's tokens cost what they cost: accounts from the ledger, and what follows from them. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from exporter.cost import attribution, explanation
 from exporter.cost.explanation import Account, BreakEven, PerMillion, Rung
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
-from exporter.cost.state import GpuState
+from exporter.cost.state import GpuState, State
 from exporter.ledger.history import Sums
 from exporter.readings import ServerKey
 from exporter.report import Books
@@ -59,11 +59,15 @@ class ModelChain:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One server: what it holds now, and its models over the stretch."""
+    """One server: what it holds now, and its models over the stretch.
+
+    `partial`: others compute for its tokens, too, and its models have no price.
+    """
 
     key: ServerKey
     held: tuple[HeldPrice, ...]
     models: tuple[ModelChain, ...]
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ def explain(
     accounts: Accounts,
     stretch: Stretch,
     terms: Terms,
-    gpus: Iterable[GpuState],
+    state: State,
     now: Instant,
     *,
     ledger: str,
@@ -145,7 +149,7 @@ def explain(
         accounts: what was posted in the stretch.
         stretch: the time that they are of.
         terms: prices, weights and offers as they are configured now.
-        gpus: the inventory, with its last holders.
+        state: the inventory with its last holders, and the servers.
         now: for prices by the hour.
         ledger: the id of the books.
         server: which; all without it.
@@ -163,7 +167,8 @@ def explain(
     if not asked:
         names = ", ".join(_name(key) for key in sorted(known))
         raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
-    inventory = tuple(gpus)
+    inventory = tuple(state.gpus.values())
+    partial = {key for key, known_server in state.servers.items() if known_server.partial}
     return Explanation(
         ledger,
         stretch,
@@ -171,7 +176,13 @@ def explain(
             Chain(
                 key,
                 tuple(_held(key, inventory, terms, now)),
-                tuple(_chain(key, account, stretch, terms, price) for account in accounts.of(key)),
+                tuple(
+                    ModelChain(account, (), (), ())
+                    if key in partial
+                    else _chain(key, account, stretch, terms, price)
+                    for account in accounts.of(key)
+                ),
+                key in partial,
             )
             for key in asked
         ),
@@ -204,7 +215,8 @@ def _held(key: ServerKey, gpus: tuple[GpuState, ...], terms: Terms, now: Instant
     month = month_of(now, terms.zone)
     alike: dict[tuple[str, str, float, str, str], float] = {}
     for gpu in sorted(gpus, key=lambda gpu: gpu.index):
-        mine = sum(share.part for share in attribution.shares(gpu.holders) if share.key == key) / WHOLE
+        shares = attribution.shares(gpu.holders, gpu.slices)
+        mine = sum(share.idle_part for share in shares if share.key == key) / WHOLE
         if not mine:
             continue
         for rate in terms.tariff.price(gpu.gpu, now, month, len(gpus)).rates:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from exporter.config.settings import Config
 from exporter.cost.advance import Outcome
 from exporter.cost.attribution import NOBODY
-from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour, price_now, projected_dollars, rates
 from exporter.cost.quotients import per_million
 from exporter.cost.servers import party
-from exporter.readings import Frame
+from exporter.cost.state import ServerState
+from exporter.readings import Frame, ServerKey
 from exporter.report import (
     Books,
     BudgetRow,
@@ -72,7 +72,7 @@ def report(
         process=process,
         rates=hourly,
         prices=tuple(_prices(outcome, prices)),
-        quotients=() if books is None else tuple(_quotients(books, terms)),
+        quotients=() if books is None else tuple(_quotients(books, terms, outcome.state.servers)),
         month_ends={each.name: each.end for each in (month, before)},
         projected={} if books is None else _projected(books, month, frame),
         run_rate=sum(hourly.values()) * hours if hourly else None,
@@ -89,10 +89,10 @@ def report(
             for load in tick.loads
         ),
         shares=tuple(
-            ShareRow(share.key, gpu.gpu.uuid, share.part / WHOLE, share.method)
+            ShareRow(key, gpu.gpu.uuid, ratio, method)
             for gpu in outcome.gpus
-            for share in gpu.shares
-            if share.key != NOBODY
+            for (key, method), ratio in gpu.held.items()
+            if key != NOBODY
         ),
         splits=tuple(
             SplitRow(party(terms, key, model), split.method, split.prefill_ratio)
@@ -113,8 +113,10 @@ def _prices(outcome: Outcome, prices: Iterable[Price]) -> Iterable[ComponentPric
             yield ComponentPrice(gpu.gpu, ENERGY, energy, price.energy.provenance)
 
 
-def _quotients(books: Books, terms: Terms) -> Iterable[Quotient]:
+def _quotients(books: Books, terms: Terms, servers: Mapping[ServerKey, ServerState]) -> Iterable[Quotient]:
     for who, window in books.window.items():
+        if servers.get(who.key, ServerState()).partial:
+            continue
         weights = terms.split_rule(who.server, who.model).weights
         found = per_million(window.money, window.tokens, weights, window.unpriced)
         for (kind, basis), value in found.items():

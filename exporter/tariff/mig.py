@@ -1,10 +1,22 @@
 """What part of a GPU a MIG profile is. Pure but for the table it reads."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
 
 from exporter.tariff.table import Row
+
+SLICES: Final = 7
+"""Compute slices of a card that can be cut, but for those of four."""
+
+_OF_FOUR: Final = re.compile(r"\b(A30|RTX PRO 6000)\b")
+
+
+def slices_of_gpu(name: str) -> int:
+    """The compute slices of a card by the name that NVML tells, whether or not the table has the card."""
+    return 4 if _OF_FOUR.search(name) else SLICES
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,13 @@ REMEMBERED = State(
             idle_watts=71.25,
             recent=((10**10, 700_000), (10**10, 710_000)),
             carries={"rent": Carry(5, 7), "energy": Carry(10**30, 10**30 + 1)},
-            holders=(Holder(ZETA, "GPU-1", 0.7), Holder(ALPHA, "GPU-1")),
+            holders=(
+                Holder(ZETA, "GPU-1", 0.7, "MIG-a", 0.25, 10**11),
+                Holder(ALPHA, "GPU-1"),
+                Holder(ALPHA, "GPU-1", instance="MIG-b"),
+            ),
             owed={"rent": {Slot(CHAT, "idle"): 3}},
+            slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
         ),
         "GPU-0": GpuState(GPU_0, index=0),
     },
@@ -51,7 +56,9 @@ REMEMBERED = State(
             {
                 "z-first": ModelState(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8, {"prompt": -9}),
                 "a-second": ModelState(),
-            }
+            },
+            served=("a-second",),
+            partial=True,
         ),
         ALPHA: ServerState(),
     },
@@ -137,6 +144,25 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "uuid": None}), "None is no text"),
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "carries": {"rent": [5, 0]}}), "a carry of 5/0"),
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "recent": 7}), "7 is no array"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "slices": {"MIG-a": 0.5}}), "0.5 is no integer"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "slices": {"MIG-a": 10**9, "MIG-b": 1}}),
+            "instances of 1000000001 parts of 1000000000",
+        ),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "slices": {"MIG-a": -1}}),
+            "instances of -1 parts of 1000000000",
+        ),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "holders": [["", "a", "GPU-0", None]], "held": []}),
+            "zip() argument 2 is shorter than argument 1",
+        ),
         (
             "gpu",
             "GPU-0",
@@ -172,6 +198,35 @@ def test_a_scope_that_cannot_be_read_is_dropped(
     assert now == (before if key == "zeta" else before - 1)
     assert (books.cost[Slot(CHAT, "decode")], books.residual) == (42, 0)
     assert (healed.dropped, set(healed.state().gpus)) == ((), {"GPU-0", "GPU-1"})
+
+
+def test_holders_of_an_earlier_release_come_back() -> None:
+    """It knew four values of each, and nothing of instances and of what was served last."""
+    holders = [["llm", "zeta", "GPU-0", 0.7], ["", "alpha", "GPU-0", None]]
+    rows = [
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "holders": holders})),
+        ("server", '["llm","zeta"]', '{"models": {}}'),
+    ]
+    state, dropped = marks.state(rows)
+
+    assert state.gpus["GPU-0"].holders == (
+        Holder(ZETA, "GPU-0", 0.7),
+        Holder(ServerKey("", "alpha"), "GPU-0"),
+    )
+    assert (state.gpus["GPU-0"].slices, state.servers[ZETA]) == (None, ServerState())
+    assert dropped == ()
+
+
+def test_an_earlier_release_understands_the_holders() -> None:
+    """What it reads of each is four values, as it wrote them; what is new stands beside."""
+    record = json.loads(marks.texts(REMEMBERED)["gpu", "GPU-1"])
+
+    assert record["holders"] == [
+        ["llm", "zeta", "GPU-1", 0.7],
+        ["llm", "alpha", "GPU-1", None],
+        ["llm", "alpha", "GPU-1", None],
+    ]
+    assert record["held"] == [["MIG-a", 0.25, 10**11], ["", None, None], ["MIG-b", None, None]]
 
 
 def test_fields_and_scopes_of_a_later_release_are_ignored() -> None:

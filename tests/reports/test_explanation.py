@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Party, Slot
-from exporter.cost.state import GpuState
+from exporter.cost.state import GpuState, ServerState, State
 from exporter.ledger.history import Sums
 from exporter.readings import Gpu, Holder, ServerKey
 from exporter.report import Books, Owner, Window
@@ -73,12 +73,16 @@ TERMS = terms(
 )
 
 
-def explained(server: str | None = None, price: float | None = None, sums: Sums = SUMS) -> Explanation:
+def explained(
+    server: str | None = None, price: float | None = None, sums: Sums = SUMS, *, partial: bool = False
+) -> Explanation:
     accounts = Accounts()
     accounts.add_history(sums)
     stretch = Stretch(START, START + 24 * HOUR, 24 * HOUR)
     now = START + 24 * HOUR
-    return explain(accounts, stretch, TERMS, GPUS, now, ledger=LEDGER, server=server, price=price)
+    servers = {ServerKey("llm", "chat-8b"): ServerState(partial=partial)}
+    state = State(gpus={gpu.gpu.uuid: gpu for gpu in GPUS}, servers=servers)
+    return explain(accounts, stretch, TERMS, state, now, ledger=LEDGER, server=server, price=price)
 
 
 CHAT_TEXT = f"""\
@@ -215,7 +219,7 @@ def test_the_minutes_tell_phases_and_tokens() -> None:
     accounts = Accounts()
     accounts.add_window(Books(LEDGER, True, True, None, 0, window=window))
     stretch = Stretch(START, START + HOUR, HOUR)
-    found = explain(accounts, stretch, TERMS, GPUS, START + HOUR, ledger=LEDGER)
+    found = explain(accounts, stretch, TERMS, State(), START + HOUR, ledger=LEDGER)
 
     assert "together            2.000000 dollars\n" in chains.text(found)
     assert found.chains[0].models[0].prices[0].dollars_per_million == 2
@@ -250,6 +254,21 @@ def test_the_minutes_tell_what_has_no_price() -> None:
 
     assert found.chains[0].models[0].prices == ()
     assert "no price per token: 0.2500 GPU-hours that it held have no price" in chains.text(found)
+
+
+def test_a_server_that_others_compute_for_has_dollars_and_no_price() -> None:
+    """Of a disaggregated pair, or spread over hosts: its own money over its own tokens would mislead."""
+    found = explained("chat-8b", 1.1, partial=True)
+    printed = chains.text(found)
+    (server,) = json.loads(chains.as_json(found))["servers"]
+    (model,) = server["models"]
+
+    assert "      together          144.000000 dollars / 48.0000 GPU-hours" in printed
+    assert printed.split("generation tokens\n")[1].startswith(
+        "    no price per token: others compute for its tokens, too (another role, or other hosts)\n\n"
+    )
+    assert server["partial"]
+    assert (model["dollars_per_million_tokens"], model["ladder"], model["against"]) == ([], [], [])
 
 
 def test_names_cannot_move_a_cursor() -> None:
