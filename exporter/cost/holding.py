@@ -57,7 +57,7 @@ def _used(parts: tuple[Share, ...], instance: str, reading: GpuReading | None, t
     if reading is not None and reading.instances is not None and instance == REST:
         yield from (Use(_settled(share), 0) for share in parts)
         return
-    told = None if reading is None else _utilization_ratio(reading, instance)
+    told = None if reading is None else utilization_ratio(reading, instance)
     moved = any(ticks[share.key].moved for share in parts if share.key in ticks)
     if told is not None and (told > 0 or not moved):
         yield from (Use(share, round(told * WHOLE)) for share in parts)
@@ -74,7 +74,8 @@ def _settled(share: Share) -> Share:
     return replace(share, busy_part=share.idle_part, busy_method=share.idle_method)
 
 
-def _utilization_ratio(reading: GpuReading, instance: str) -> float | None:
+def utilization_ratio(reading: GpuReading, instance: str = REST) -> float | None:
+    """How busy a GPU that is not cut was, or one instance of a card that is; `None` where NVML cannot say."""
     if reading.instances is None:
         return reading.utilization_ratio
     told = (one.utilization_ratio for one in reading.instances if one.uuid == instance)

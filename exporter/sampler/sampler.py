@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from exporter.clock import Clock
 from exporter.cost.advance import Outcome, advance
 from exporter.cost.gap import rebooted, since_boot
+from exporter.cost.holding import utilization_ratio
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
@@ -261,10 +262,10 @@ def _frame(
 
 
 def _resting(outcome: Outcome) -> frozenset[ServerKey]:
-    """Servers all of whose GPUs told that they were idle."""
+    """Servers all of whose GPUs and instances told that they were idle."""
     held: dict[ServerKey, list[bool]] = {}
     for gpu in outcome.gpus:
-        idle = gpu.reading is not None and gpu.reading.utilization_ratio == 0.0
         for share in gpu.shares:
-            held.setdefault(share.key, []).append(idle)
+            told = None if gpu.reading is None else utilization_ratio(gpu.reading, share.instance)
+            held.setdefault(share.key, []).append(told == 0.0)
     return frozenset(key for key, idle in held.items() if all(idle))

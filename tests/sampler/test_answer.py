@@ -1,0 +1,81 @@
+"""What a report says of servers that are shared, and of those that are a part of something larger."""
+
+from dataclasses import replace
+
+import pytest
+
+from exporter.cost.advance import advance
+from exporter.cost.policy import Terms
+from exporter.cost.postings import UNASSIGNED, Party
+from exporter.cost.state import State
+from exporter.readings import Frame, Gpu, GpuReading, Holder, MigInstance, ServerKey, ServerReading
+from exporter.report import Books, Build, ConfigRow, Report, Window
+from exporter.sampler.answer import Setting, report
+from exporter.units import PICODOLLARS_PER_DOLLAR
+from tests.sampler.sampler_bench import CHAT, CONFIG, START, TARIFF
+
+GB = 10**9
+BATCH = ServerKey("", "batch")
+WINDOW = Window({"decode": 3 * PICODOLLARS_PER_DOLLAR}, {"generation": 1_000_000})
+SETTING = Setting(CONFIG, Terms(TARIFF), Build("0", "", "3"), ConfigRow("abc", True, START))
+
+
+def told(
+    server: ServerReading | None = None,
+    gpu: GpuReading | None = None,
+    holders: tuple[Holder, ...] = (Holder(CHAT, "GPU-0"),),
+) -> Report:
+    """The report of one tick, with a million tokens and 3 dollars of chat in the window."""
+    reading = gpu or GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.5)
+    servers = () if server is None else (server,)
+    frame = Frame(0, START, (reading,), servers, holders)
+    outcome = advance(State(), frame, SETTING.terms)
+    books = Books("id", True, True, None, 0, window={Party(UNASSIGNED, UNASSIGNED, "", "chat", "m"): WINDOW})
+    return report(SETTING, frame, outcome, books, (), None)
+
+
+ENDPOINT = ServerReading(CHAT, "http://127.0.0.1:8000/metrics", up=True, models=("m",))
+
+
+def test_a_server_that_serves_alone_has_quotients() -> None:
+    """3 dollars over a million."""
+    assert {row.dollars_per_million_tokens for row in told(ENDPOINT).quotients} == {3.0}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        replace(ENDPOINT, role="decode"),
+        replace(ENDPOINT, role="prefill"),
+        replace(ENDPOINT, spans_hosts=True),
+        replace(ENDPOINT, spans_hosts=True, up=False),
+        replace(ENDPOINT, world_size=2),
+    ],
+)
+def test_a_part_of_something_larger_has_none(part: ServerReading) -> None:
+    """Its dollars and its tokens do not belong together; those of the fleet do."""
+    assert told(part).quotients == ()
+
+
+def test_the_parts_of_a_shared_gpu_are_told_by_method() -> None:
+    """Half busy: 0.7 and 0.3 of the busy half by utilization, 1/4 and 3/4 of the other one by memory."""
+    holders = (
+        Holder(CHAT, "GPU-0", sm_ratio=0.35, memory_bytes=20 * GB),
+        Holder(BATCH, "GPU-0", sm_ratio=0.15, memory_bytes=60 * GB),
+    )
+    rows = {(row.key.server, row.method): row.share_ratio for row in told(holders=holders).shares}
+    assert rows == {
+        ("chat", "sm_utilization"): 0.35,
+        ("chat", "memory"): 0.125,
+        ("batch", "sm_utilization"): 0.15,
+        ("batch", "memory"): 0.375,
+    }
+
+
+def test_what_no_instance_covers_is_nobodys_row() -> None:
+    """Chat holds 2g.20gb of 80 GB, 2/7 of the card; the rest has no row."""
+    instance = MigInstance("MIG-a", 1, gpu_slices=2, compute_slices=2, memory_bytes=20 * GB)
+    card = GpuReading(Gpu("GPU-0", "A100"), 0, memory_total_bytes=80 * GB, instances=(instance,))
+    (row,) = told(gpu=card, holders=(Holder(CHAT, "GPU-0", instance="MIG-a"),)).shares
+    assert (row.key, row.uuid, row.method) == (CHAT, "GPU-0", "mig")
+    assert row.share_ratio == pytest.approx(2 / 7)
