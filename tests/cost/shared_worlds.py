@@ -1,0 +1,307 @@
+"""Random hosts whose GPUs are shared, cut anew, lost and found, and who holds which part of them.
+
+`Reckoning` tells the written contract a second time, in fractions; it shares no arithmetic with the code.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from exporter.cost.policy import Terms
+from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey, ServerReading
+from exporter.tariff.terms import Electricity, HardwareMatch
+from tests.cost.bench import SECOND, down, overhead, owned, page, rent, terms
+
+GB: Final = 10**9
+SERVERS: Final = 4
+GAP: Final = 60 * SECOND
+
+MODELS: Final = (("NVIDIA A100-SXM4-40GB", 7, 40), ("NVIDIA A30", 4, 24), ("NVIDIA A100-SXM4-40GB", 7, 40))
+"""By number: the name, its compute slices and its memory in GB. GPU-0 is owned and pays for its power, GPU-1
+is rented, GPU-2 has no price but what the host has for each GPU."""
+
+Layout = tuple[tuple[str, int, int, int, int], ...]
+"""By instance: UUID, GPU instance, slices of that, compute slices, GB of the GPU instance."""
+
+LAYOUTS: Final[tuple[tuple[Layout | None, ...], ...]] = (
+    (
+        None,
+        (),
+        (("MIG-a", 1, 3, 3, 20), ("MIG-b", 2, 2, 2, 10), ("MIG-c", 3, 1, 1, 5)),
+        (("MIG-a", 1, 4, 4, 20), ("MIG-b", 2, 3, 3, 20)),
+        (("MIG-a", 1, 3, 1, 20), ("MIG-b", 1, 3, 2, 20), ("MIG-c", 5, 1, 1, 10)),
+        tuple((f"MIG-{name}", number, 1, 1, 5) for number, name in enumerate("abcdefg")),
+    ),
+    (None, (("MIG-a", 1, 2, 2, 12), ("MIG-b", 2, 1, 1, 6)), (("MIG-a", 0, 4, 4, 24),)),
+    (None,),
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a tick reads of a GPU; `None` in its place: it is not among those that are read."""
+
+    up: bool
+    layout: Layout | None
+    busy: float | None
+    by_instance: dict[str, float | None]
+    processes: tuple[str, ...] | None
+    joules: int
+
+
+@dataclass(frozen=True)
+class Happening:
+    """What is read after some time. By server: tokens moved and requests running; `None` is no answer."""
+
+    duration: int
+    silent: bool
+    gpus: tuple[Seen | None, ...]
+    holders: tuple[Holder, ...]
+    servers: tuple[tuple[int, int | None] | None, ...]
+
+
+utilizations = st.none() | st.sampled_from([0.0, 0.25, 1.0]) | st.integers(0, 1000).map(lambda n: n / 1000)
+names = ("", "MIG-a", "MIG-b", "MIG-c", "MIG-gone")
+keys = st.integers(0, SERVERS - 1).map(lambda number: ServerKey("", f"s{number}"))
+claims = st.builds(
+    Holder,
+    st.one_of(keys, keys, st.just(ServerKey("", "unmatched:python"))),
+    st.integers(0, 2).map(lambda number: f"GPU-{number}"),
+    st.sampled_from([None, None, 0.0, 0.25, 0.5, 0.7]),
+    st.sampled_from(names),
+    st.sampled_from([None, 0.0, 0.125, 0.3, 0.7]),
+    st.sampled_from([None, 0, 5 * GB, 20 * GB, 33 * GB]),
+)
+
+
+def seen(number: int) -> st.SearchStrategy[Seen]:
+    """Anything that NVML may say of a GPU."""
+    return st.builds(
+        Seen,
+        st.sampled_from([True, True, True, False]),
+        st.sampled_from(LAYOUTS[number]),
+        utilizations,
+        st.fixed_dictionaries({f"MIG-{name}": utilizations for name in "abcdefg"}),
+        st.none() | st.lists(st.sampled_from(names[:4]), max_size=3).map(tuple),
+        st.integers(0, 3000),
+    )
+
+
+happenings = st.builds(
+    Happening,
+    st.one_of(st.just(10 * SECOND), st.integers(1, 60 * SECOND), st.integers(61 * SECOND, 7200 * SECOND)),
+    st.sampled_from([False, False, False, True]),
+    st.tuples(*(st.one_of(st.none(), *[seen(number)] * 4) for number in range(3))),
+    st.lists(claims, max_size=8).map(tuple),
+    st.tuples(
+        *(
+            st.none() | st.tuples(st.sampled_from([0, 0, 7, 5000]), st.sampled_from([None, 0, 3]))
+            for _ in range(SERVERS)
+        )
+    ),
+)
+stories = st.lists(happenings, min_size=1, max_size=7)
+
+
+def tariff() -> Terms:
+    """Prices of the three, and 0.25 dollars an hour of each for storage."""
+    power = Electricity(Decimal("0.12"), Decimal("1.35"))
+    own = replace(owned(energy=power, gpus=1), match=HardwareMatch(uuid="GPU-0"))
+    leased = rent("3.67", match=HardwareMatch(uuid="GPU-1"))
+    return terms(own, leased, overheads=(overhead("storage", "0.25", "hour", "gpu"),))
+
+
+@dataclass
+class Host:
+    """The host of a story: its counters go up whether they are read or not."""
+
+    joules: list[int] = field(default_factory=lambda: [0, 0, 0])
+    tokens: list[int] = field(default_factory=lambda: [0] * SERVERS)
+
+    def first(self) -> tuple[list[GpuReading], list[ServerReading]]:
+        """Everything is read once before a story begins."""
+        quiet = Seen(True, None, 0.0, {}, None, 0)
+        return [self._gpu(number, quiet) for number in range(3)], [
+            self._page(number, 0) for number in range(SERVERS)
+        ]
+
+    def then(self, happens: Happening) -> tuple[list[GpuReading] | None, list[ServerReading]]:
+        """What is read after a happening."""
+        gpus = []
+        for number, told in enumerate(happens.gpus):
+            if told is not None:
+                self.joules[number] += told.joules * happens.duration // (10 * SECOND)
+                gpus.append(self._gpu(number, told))
+        pages = []
+        for number, answer in enumerate(happens.servers):
+            if answer is None:
+                pages.append(down(self._page(number, 0)))
+                continue
+            self.tokens[number] += answer[0]
+            pages.append(self._page(number, answer[1]))
+        return None if happens.silent else gpus, pages
+
+    def _gpu(self, number: int, told: Seen) -> GpuReading:
+        model, _, memory = MODELS[number]
+        gpu = Gpu(f"GPU-{number}", model)
+        if not told.up:
+            return GpuReading(gpu, number, up=False)
+        instances = None
+        if told.layout is not None:
+            instances = tuple(
+                MigInstance(uuid, gi, 0, "", slices, compute, gb * GB, told.by_instance[uuid])
+                for uuid, gi, slices, compute, gb in told.layout
+            )
+        running = None
+        if told.processes is not None:
+            running = tuple(GpuProcess(pid, instance=on) for pid, on in enumerate(told.processes, start=1))
+        return GpuReading(
+            gpu,
+            number,
+            utilization_ratio=told.busy if instances is None else None,
+            memory_total_bytes=memory * GB,
+            energy=self.joules[number] * 1000,
+            power_limit_watts=400.0,
+            instances=instances,
+            processes=running,
+        )
+
+    def _page(self, number: int, running: int | None) -> ServerReading:
+        key = ServerKey("", f"s{number}")
+        load = None if running is None else float(running)
+        return page(key, f"model-{number}", load, generation=float(self.tokens[number]))
+
+
+class Reckoning:
+    """What each (GPU, server, kind of time) is due, in nanoseconds; kinds are busy, idle and unobserved."""
+
+    def __init__(self, story: Iterable[Happening]) -> None:
+        self.due: defaultdict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
+        self._layouts: list[Layout | None] = [None, None, None]
+        self._holders: list[list[Holder]] = [[], [], []]
+        self._lost = [False, False, False]
+        for happens in story:
+            for number in range(3):
+                self._tick(happens, number)
+
+    def _tick(self, happens: Happening, number: int) -> None:
+        before = self._layouts[number], self._holders[number]
+        told = None if happens.silent else happens.gpus[number]
+        if not happens.silent:
+            self._lost[number] = told is None or not told.up
+            now = [one for one in happens.holders if one.uuid == f"GPU-{number}"]
+            if told is not None and (told.up or now):
+                self._holders[number] = now
+            if told is not None and told.up:
+                self._layouts[number] = told.layout
+        gap = happens.duration > GAP
+        layout, holders = before if gap else (self._layouts[number], self._holders[number])
+        for instance, part, those in _regions(number, layout, holders):
+            self._region(happens, number, told, instance, part * happens.duration, those, gap=gap)
+
+    def _region(
+        self,
+        happens: Happening,
+        number: int,
+        told: Seen | None,
+        instance: str,
+        time: Fraction,
+        those: list[Holder],
+        *,
+        gap: bool,
+    ) -> None:
+        working, resting = _parts(those, ("sm", "memory")), _parts(those, ("memory", "sm"))
+
+        def owe(server: str, kind: str, amount: Fraction) -> None:
+            self.due[f"GPU-{number}", server, kind] += amount
+
+        busy = None if gap else self._busy(happens, number, told, instance, [*resting])
+        for server in resting:
+            if gap:
+                owe(server, "unobserved", time * resting[server])
+            elif busy is not None:
+                owe(server, "busy", time * busy * working[server])
+                owe(server, "idle", time * (1 - busy) * resting[server])
+            else:
+                owe(server, self._asked(happens, told, instance, server), time * resting[server])
+
+    def _busy(
+        self, happens: Happening, number: int, told: Seen | None, instance: str, servers: list[str]
+    ) -> Fraction | None:
+        if self._lost[number]:
+            return Fraction(0)
+        if told is None:
+            return None
+        if told.layout is not None and not instance:
+            return Fraction(0)
+        ratio = told.busy if told.layout is None else told.by_instance[instance]
+        moved = any((_answer(happens, server) or (0, 0))[0] for server in servers)
+        return None if ratio is None or (ratio == 0 and moved) else Fraction(str(ratio))
+
+    def _asked(self, happens: Happening, told: Seen | None, instance: str, server: str) -> str:
+        if server == "unallocated":
+            knows = told is not None and told.processes is not None
+            return "idle" if knows and instance not in told.processes else "unobserved"  # type: ignore[union-attr, operator]
+        answer = _answer(happens, server)
+        if answer is None:
+            return "unobserved"
+        moved, running = answer
+        if running is None:
+            return "busy" if moved else "unobserved"
+        return "busy" if running else "idle"
+
+
+def _answer(happens: Happening, server: str) -> Any:
+    return happens.servers[int(server[1:])] if server[0] == "s" else None
+
+
+def _regions(
+    number: int, layout: Layout | None, holders: list[Holder]
+) -> list[tuple[str, Fraction, list[Holder]]]:
+    """Instances, what none covers, or the GPU: its part of the GPU and who holds it."""
+    if layout is None:
+        return [("", Fraction(1), holders)]
+    _, whole, memory = MODELS[number]
+    sizes = {gi: max(Fraction(slices, whole), Fraction(gb, memory)) for _, gi, slices, _, gb in layout}
+    over = max(Fraction(1), sum(sizes.values(), Fraction(0)))
+    of_card = [one for one in holders if not one.instance]
+    found = []
+    for uuid, gi, _, compute, _ in layout:
+        part = sizes[gi] / over * Fraction(compute, sum(row[3] for row in layout if row[1] == gi))
+        found.append((uuid, part, [one for one in holders if one.instance == uuid] or of_card))
+    rest = 1 - sum((part for _, part, _ in found), Fraction(0))
+    return [*found, ("", rest, of_card)] if rest else found
+
+
+def _parts(those: list[Holder], measures: tuple[str, str]) -> dict[str, Fraction]:
+    """Parts by server."""
+    servers = list(dict.fromkeys(one.key.server for one in those))
+    if len(servers) < 2:
+        return {server: Fraction(1) for server in servers or ["unallocated"]}
+
+    def summed(server: str, name: str) -> Fraction | None:
+        told = [getattr(one, name) for one in those if one.key.server == server]
+        told = [Fraction(str(value)) for value in told if value is not None]
+        return sum(told, Fraction(0)) if told else None
+
+    ratios = {server: summed(server, "share_ratio") for server in servers}
+    fixed = {server: ratio for server, ratio in ratios.items() if ratio is not None}
+    others = [server for server in servers if server not in fixed]
+    using = dict.fromkeys(others, Fraction(1))
+    for name in measures:
+        told = {
+            server: summed(server, {"sm": "sm_ratio", "memory": "memory_bytes"}[name]) for server in others
+        }
+        if None not in told.values() and any(told.values()):
+            using = told  # type: ignore[assignment]
+            break
+    left = max(Fraction(0), 1 - sum(fixed.values(), Fraction(0)))
+    every = sum(using.values(), Fraction(0))
+    parts = fixed | {server: left * using[server] / every for server in others}
+    whole = sum(parts.values(), Fraction(0))
+    return {server: part / whole if whole else Fraction(1, len(parts)) for server, part in parts.items()}
