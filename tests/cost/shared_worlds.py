@@ -79,6 +79,20 @@ claims = st.builds(
 )
 
 
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[Holder, ...]:
+    """Servers that all tell what they use, on one GPU or one instance of it: any mix hides what each does."""
+    uuid, instance = f"GPU-{draw(st.sampled_from([2, 2, 0, 1]))}", draw(st.sampled_from(["", "", "MIG-a"]))
+    numbers = draw(st.sets(st.integers(0, SERVERS - 1), min_size=2))
+    used = st.tuples(st.sampled_from([0.0, 0.1, 0.3, 0.7]), st.sampled_from([5 * GB, 20 * GB, 33 * GB]))
+    return tuple(
+        Holder(
+            ServerKey("", f"s{number}"), uuid, draw(st.sampled_from([None, None, 0.5])), instance, *draw(used)
+        )
+        for number in sorted(numbers)
+    )
+
+
 def seen(number: int) -> st.SearchStrategy[Seen]:
     """Anything that NVML may say of a GPU."""
     return st.builds(
@@ -97,7 +111,7 @@ happenings = st.builds(
     st.one_of(st.just(10 * SECOND), st.integers(1, 60 * SECOND), st.integers(61 * SECOND, 7200 * SECOND)),
     st.sampled_from([False, False, False, True]),
     st.tuples(*(st.one_of(st.none(), *[seen(number)] * 4) for number in range(3))),
-    st.lists(claims, max_size=8).map(tuple),
+    st.lists(claims, max_size=8).map(tuple) | crowds(),
     st.tuples(
         *(
             st.none() | st.tuples(st.sampled_from([0, 0, 7, 5000]), st.sampled_from([None, 0, 3]))

@@ -34,7 +34,7 @@ def lived(story: list[Happening]) -> tuple[Meter, list[tuple[Postings, State]]]:
     return meter, [(outcome.postings, outcome.state) for outcome in outcomes]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(stories)
 def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> None:
     """Servers and `unallocated` are charged what the GPU accrued: not a picodollar more or less."""
@@ -68,7 +68,7 @@ def test_every_second_is_where_the_contract_says(story: list[Happening]) -> None
         assert abs(held[key] - expected.get(key, 0)) <= 4e-9 * elapsed + 8, key
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stories)
 def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> None:
     """By server and phase, by server and component, by GPU and component; and the GPU time beside them."""
@@ -86,7 +86,7 @@ def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> No
     assert sum(books.gpu_time.values()) == 3 * sum(told.duration for told in story)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stories)
 def test_what_is_told_of_a_gpu_is_all_of_it(story: list[Happening]) -> None:
     """The parts by server and method sum to 1 on every GPU in every tick."""
