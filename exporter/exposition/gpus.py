@@ -121,14 +121,19 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_server_gpus",
         ("namespace", "server"),
-        "GPUs that this server holds, in fractions where they are shared. "
-        "Absent for a server that holds none.",
+        "GPUs that this server held in the last tick, in fractions where they are shared: what "
+        "inference_gpu_seconds_total grows by, over time. Absent for a server that holds none.",
         _held,
     ),
     gauge(
         "inference_server_gpu_share_ratio",
         ("namespace", "server", "uuid", "method"),
-        "Part of a GPU that this server holds, 0 to 1, and by what the GPU is shared. "
+        "Part of a GPU's time that this server was charged in the last tick, 0 to 1, and the method that "
+        "gave it. Method whole: the only server on the GPU; mig: the only one on a MIG instance, by its "
+        "slices and memory; of several: configured by gpu_share_ratio, sm_utilization by what each computed, "
+        "memory by what each held, equal where nothing tells them apart. Busy time goes by sm_utilization "
+        "and idle time by memory where both are known: a server then has a row of each, and its share is "
+        "their sum. "
         "Absent where the server does not hold the GPU.",
         _shares,
     ),

@@ -215,8 +215,9 @@ ROWS: Final[tuple[Metric, ...]] = (
         "All and computed go by weights only where one server has several models. "
         "Absent while a server and model held GPU time in the window that has no price: "
         "the dollars are then not all that it cost. "
-        "Absent below 1,000 tokens of that kind in the window, where nothing has a price, "
-        f"and {CHARGED}.",
+        "Absent below 1,000 tokens of that kind in the window, where nothing has a price, for a server that "
+        "only prefills or only decodes or that computes on other hosts as well (its dollars and tokens meet "
+        f"in the fleet), and {CHARGED}.",
         _quotients,
     ),
     counter(

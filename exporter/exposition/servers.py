@@ -76,7 +76,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_tokens_total",
         (*PARTY, "kind"),
         "Tokens served, from the engine's own counters. Kind prompt: computed; "
-        "cached_prompt: served from a prefix cache; generation: produced. "
+        "cached_prompt: served from a prefix cache; generation: produced. A server that only decodes counts "
+        "no prompts, one that only prefills no generation: the other one of the pair does. "
         f"Absent for a kind that the engine does not tell, and {CHARGED}.",
         _tokens,
     ),
@@ -119,7 +120,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_split_info",
         ("namespace", "server", "model", "method"),
         "By what a model's busy dollars are split between prefill and decode. "
-        "Method weights is an assumption about what a token of each kind weighs, not a measurement. "
+        "Method weights is an assumption about what a token of each kind weighs, not a measurement; "
+        "method role has nothing to split: the server only prefills, or only decodes. "
         "Absent for a model whose busy dollars were not split in the last tick.",
         _splits,
     ),

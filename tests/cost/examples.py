@@ -23,7 +23,6 @@ from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import (
-    BATCH,
     CHAT,
     DOLLAR,
     HOUR,
@@ -40,6 +39,7 @@ from tests.cost.bench import (
     rent,
     terms,
 )
+from tests.cost.sharing_examples import SHARING_EXAMPLES
 from tests.cost.tco_examples import TCO_EXAMPLES
 
 MACHINE: Final = "owned-machine"
@@ -101,25 +101,6 @@ def money(meter: Meter) -> dict[str, int]:
     """Money by phase."""
     phases: tuple[Phase, ...] = ("prefill", "decode", "other", "idle", "unobserved")
     return {phase: meter.dollars(phase=phase) for phase in phases}
-
-
-def shared(*ratios: float | None) -> list[float]:
-    """Two servers on a GPU at 3.67 dollars, for an hour."""
-    meter = Meter(terms(rent("3.67")))
-    holders = (*holding(CHAT, 0, share=ratios[0]), *holding(BATCH, 0, share=ratios[1]))
-    for _ in range(61):
-        meter.tick(60, [h100(utilization_ratio=0.5)], [], holders)
-    return [meter.dollars(server="chat") / DOLLAR, meter.dollars(server="batch") / DOLLAR]
-
-
-def shared_by_ratio() -> list[float]:
-    """0.7 and 0.3 configured."""
-    return shared(0.7, 0.3)
-
-
-def shared_equally() -> list[float]:
-    """Nothing configured."""
-    return shared(None, None)
 
 
 def price_from() -> list[float]:
@@ -317,14 +298,13 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "host-overhead": host_overhead,
     "idle-joules": idle_joules,
     "tensor-parallel": tensor_parallel,
-    "shared-by-ratio": shared_by_ratio,
-    "shared-equally": shared_equally,
     "phase-by-time": phase_by_time,
     "phase-by-weights": phase_by_weights,
     "per-kind": per_kind,
     "restart": restart,
     "projection": projection,
     "hosted": hosted,
+    **SHARING_EXAMPLES,
     **TCO_EXAMPLES,
 }
 """By the name that the page gives them."""
