@@ -250,7 +250,7 @@ def test_the_minutes_tell_what_has_no_price() -> None:
     window = {CHAT: Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)}
     accounts = Accounts()
     accounts.add_window(Books(LEDGER, True, True, None, 0, window=window))
-    found = explain(accounts, Stretch(START, START + HOUR, HOUR), TERMS, GPUS, START + HOUR, ledger=LEDGER)
+    found = explain(accounts, Stretch(START, START + HOUR, HOUR), TERMS, State(), START + HOUR, ledger=LEDGER)
 
     assert found.chains[0].models[0].prices == ()
     assert "no price per token: 0.2500 GPU-hours that it held have no price" in chains.text(found)
