@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from exporter.config.settings import Config
 from exporter.cost import attribution
-from exporter.cost.attribution import Share
+from exporter.cost.attribution import Share, ShareMethod
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
@@ -61,22 +61,32 @@ def _gpus(
             reading.gpu.gpu_model,
             reading.gpu.uuid,
             reading.up,
-            tuple(_held(share) for share in shares),
+            tuple(_held(shares)),
             tuple(lines),
             price.priced,
             reading.utilization_ratio,
         )
 
 
-def _held(share: Share) -> str:
-    """Who holds a part of a GPU, how much and by what; a whole GPU needs no number."""
-    name, idle = share.key.server, f"{share.idle_part / 1e7:.0f} %"
-    if share.idle_method in {"whole", "none"} and share.idle_part == WHOLE:
-        return name
-    if share.busy_method == share.idle_method:
-        return f"{name} {idle} ({share.idle_method})"
-    busy = f"{share.busy_part / 1e7:.0f} %"
-    return f"{name} {busy} while busy ({share.busy_method}), {idle} while idle ({share.idle_method})"
+def _held(shares: Iterable[Share]) -> Iterable[str]:
+    """Who holds a GPU, how much of it and by what, instances together; a whole GPU needs no number."""
+    parts: dict[tuple[str, ShareMethod, ShareMethod], tuple[int, int]] = {}
+    for share in shares:
+        who = share.key.server, share.busy_method, share.idle_method
+        busy, idle = parts.get(who, (0, 0))
+        parts[who] = busy + share.busy_part, idle + share.idle_part
+    for (name, busy_method, idle_method), (busy, idle) in parts.items():
+        if idle == WHOLE and idle_method in {"whole", "none"}:
+            yield name
+        elif busy_method == idle_method:
+            yield f"{name} {_percent(idle)} ({idle_method})"
+        else:
+            work, rest = f"{_percent(busy)} of the work", f"{_percent(idle)} of the rest"
+            yield f"{name} {work} ({busy_method}), {rest} ({idle_method})"
+
+
+def _percent(part: int) -> str:
+    return f"{100 * part / WHOLE:.0f} %"
 
 
 def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> ServerLine:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from exporter.exposition.table import METRICS
-from exporter.report import GpuRow, Report
+from exporter.readings import ServerKey
+from exporter.report import GpuRow, Report, ShareRow
 
 Lines = Callable[[Report, str], list[str]]
 MakeReport = Callable[..., Report]
@@ -240,6 +241,24 @@ def test_gpu_seconds_have_all_phases_of_every_party(make_report: MakeReport, lin
         f'inference_gpu_seconds_total{{{CHAT},phase="prefill",{OF_CHAT}}} 1800.0',
         f'inference_gpu_seconds_total{{{BATCH},phase="unobserved",{OF_BATCH}}} 0.5',
         f'inference_gpu_seconds_total{{{NOBODY},phase="idle",{OF_NOBODY}}} 2700.0',
+    ]
+
+
+def test_a_gpu_shared_by_two_methods_has_a_row_of_each(make_report: MakeReport, lines: Lines) -> None:
+    """And they are one part of what its server holds."""
+    batch = ServerKey("", "batch")
+    shares = (
+        ShareRow(batch, "GPU-bbbb", 0.375, "sm_utilization"),
+        ShareRow(batch, "GPU-bbbb", 0.125, "memory"),
+    )
+    name = "inference_server_gpu_share_ratio"
+
+    assert lines(make_report(shares=shares), name) == [
+        name + '{method="memory",namespace="",server="batch",uuid="GPU-bbbb"} 0.125',
+        name + '{method="sm_utilization",namespace="",server="batch",uuid="GPU-bbbb"} 0.375',
+    ]
+    assert lines(make_report(shares=shares), "inference_server_gpus") == [
+        'inference_server_gpus{namespace="",server="batch"} 0.5'
     ]
 
 

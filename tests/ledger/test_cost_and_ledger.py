@@ -10,7 +10,16 @@ from exporter.cost.policy import Terms
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import CounterReading, Frame, GpuReading, Holder, LoadReading, ServerKey, ServerReading
+from exporter.readings import (
+    CounterReading,
+    Frame,
+    GpuReading,
+    Holder,
+    LoadReading,
+    MigInstance,
+    ServerKey,
+    ServerReading,
+)
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.ledger.ledger_ticks import GPU_0, GPU_1, HOUR, NOVEMBER, SECOND, StillClock
@@ -141,3 +150,43 @@ def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock)
     assert {sum(sums.cost.values()) for sums in hours.values()} == {14 * 10**12}
     assert len(hours) == 55
     assert months == {"2026-10": 3 * 14 * 10**12, "2026-11": 52 * 14 * 10**12}
+
+
+def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: StillClock) -> None:
+    """The daemon was down for two hours; what the file remembers divides them, not what is found after.
+
+    Of 40 GB: 3g.20gb is half, held by two servers with 5 and 15 GB; 2g.10gb is two of seven slices.
+    """
+    batch, train = ServerKey("llm", "batch"), ServerKey("", "unmatched:python")
+    gigabyte = 10**9
+    instances = (
+        MigInstance("MIG-a", 1, gpu_slices=3, compute_slices=3, memory_bytes=20 * gigabyte),
+        MigInstance("MIG-b", 2, gpu_slices=2, compute_slices=2, memory_bytes=10 * gigabyte),
+    )
+    cut = GpuReading(GPU_0, 0, memory_total_bytes=40 * gigabyte, instances=instances)
+    holders = (
+        Holder(CHAT, "GPU-0", instance="MIG-a", memory_bytes=5 * gigabyte),
+        Holder(batch, "GPU-0", instance="MIG-a", memory_bytes=15 * gigabyte),
+        Holder(train, "GPU-0", instance="MIG-b"),
+    )
+    before = Frame(elapsed=HOUR, wall=NOVEMBER, gpus=(cut,), holders=holders)
+    after = Frame(
+        elapsed=3 * HOUR,
+        wall=NOVEMBER + 2 * HOUR,
+        gpus=(GpuReading(GPU_0, 0),),
+        holders=(Holder(CHAT, "GPU-0"),),
+    )
+    terms = Terms(Tariff("host-1", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal(7)),)), "x"),)))
+    for read in (before, after):
+        ledger = Ledger.open(path, clock)
+        outcome = advance(ledger.state(), read, terms)
+        ledger.post(outcome.postings, outcome.state)
+        books = ledger.books(read.wall, ("2026-11",))
+        ledger.close()
+
+    # 14 dollars: 7 to the first instance as 1 to 3, 4 to the second, 3 to nobody.
+    dollars = {slot.party.server: amount / 10**12 for slot, amount in books.cost.items() if amount}
+    expected = {"chat": 1.75, "batch": 5.25, "unmatched:python": 4.0, "unallocated": 3.0}
+    assert {name: round(amount, 6) for name, amount in dollars.items()} == expected
+    assert sum(books.cost.values()) == 14 * 10**12
+    assert {slot.phase for slot, amount in books.cost.items() if amount} == {"unobserved"}

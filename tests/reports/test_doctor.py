@@ -9,8 +9,10 @@ import pytest
 
 from exporter.config import parse
 from exporter.config.settings import Budget, Config, Server
+from exporter.cost.attribution import shares
 from exporter.cost.policy import Terms
-from exporter.readings import CounterReading, Gpu, GpuReading, ServerKey, ServerReading
+from exporter.readings import CounterReading, Gpu, GpuReading, Holder, MigInstance, ServerKey, ServerReading
+from exporter.reports import doctor
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
@@ -103,6 +105,37 @@ def test_models_without_a_price_are_told_each_with_its_count() -> None:
     told = [finding.split(" on host")[0] for finding in findings(diagnosis) if "no price" in finding]
 
     assert told == ["error: 3 x NVIDIA H100 80GB HBM3 have no price", "error: 1 x NVIDIA L4 has no price"]
+
+
+def test_a_card_that_is_cut_is_held_in_parts() -> None:
+    """Who is configured to hold a card holds its instances and the rest; nobody holds the other card."""
+    instance = MigInstance("MIG-a", 1, gpu_slices=2, compute_slices=2, memory_bytes=20 * 10**9)
+    gpus = tuple(replace(H100[i], instances=(instance,), memory_total_bytes=80 * 10**9) for i in (3, 4))
+    told = diagnose(CONFIG, Terms(PRICED), Asked(gpus, "", (Answer(ANSWER),), "", ""), NOW).gpus
+
+    assert [gpu.holders for gpu in told] == [("chat 100 % (mig)",), ("unallocated",)]
+
+
+def test_a_shared_gpu_says_by_what() -> None:
+    """0.7 configured, and what that leaves."""
+    servers = (Server("chat", URL, (0,), gpu_share_ratio=Decimal("0.7")), Server("batch", URL, (0,)))
+    config = replace(CONFIG, servers=servers)
+    (told,) = diagnose(config, Terms(PRICED), Asked(H100[:1], "", (Answer(ANSWER),), "", ""), NOW).gpus
+
+    assert told.holders == ("chat 70 % (configured)", "batch 30 % (equal)")
+
+
+def test_work_and_rest_may_be_shared_by_two_measures() -> None:
+    """70 to 30 % of the SMs, 20 to 60 GB."""
+    seen = [
+        Holder(ServerKey("", name), "GPU-0", sm_ratio=ratio, memory_bytes=gigabytes * 10**9)
+        for name, ratio, gigabytes in (("chat", 0.7, 20), ("batch", 0.3, 60))
+    ]
+
+    assert tuple(doctor._held(shares(seen))) == (
+        "chat 70 % of the work (sm_utilization), 25 % of the rest (memory)",
+        "batch 30 % of the work (sm_utilization), 75 % of the rest (memory)",
+    )
 
 
 def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
