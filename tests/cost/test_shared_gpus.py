@@ -44,7 +44,7 @@ BOTH = (used(CHAT, 0.35, 20), used(BATCH, 0.15, 60))
 
 
 def test_work_goes_by_utilization_and_rest_by_memory(meter: Meter) -> None:
-    """Half busy of 10 s: 5 s as 0.7 to 0.3, the other 5 as 20 to 60 GB."""
+    """Half busy of 10 s: 5 s as 0.7 to 0.3, the other 5 as 20 to 60 GB. Trap: each pays all of it."""
     meter.tick(1, [h100()], [], BOTH)
     meter.tick(10, [h100(utilization_ratio=0.5)], [], BOTH)
     assert phases(meter, server="chat") == {"other": 3.5, "idle": 1.25}
@@ -278,7 +278,10 @@ def test_a_card_that_is_not_read_stays_as_it_was_cut(meter: Meter) -> None:
 
 
 def test_energy_of_a_card_is_divided_and_never_repeated() -> None:
-    """NVML tells it of the card alone: 14 kJ are 7 of chat's half, 4 of batch's, 3 of nobody's."""
+    """NVML tells it of the card alone: 14 kJ are 7 of chat's half, 4 of batch's, 3 of nobody's.
+
+    Trap: MIG repeats the whole card's power for each of its instances.
+    """
     meter = Meter(terms(rent(0, energy=Electricity(Decimal(3600)))))
     busy: dict[str, float | None] = {"3g": 1.0, "2g": 0.0, "1g": 0.0}
     meter.tick(50, [cut(busy, energy=0)], [], (ON_3G, ON_2G))
