@@ -26,6 +26,9 @@ HOURS_KEPT: Final = 40 * 24 + 1
 LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
+WITH_CEILING: Final = frozenset({"tokens", "requests", "minute_tokens", "equivalents"})
+"""Totals that a server tells, or that are made of what it tells."""
+
 K = TypeVar("K")
 
 
@@ -37,8 +40,8 @@ class Totals:
     `unpriced` is GPU time that had no price when it passed, by who held it.
     `equivalents` are by party and hosted offer, and no part of the money.
     `hour_covered` is the wall time that segments covered, counted once for all products.
-    Sums of money, time and energy are exact; counts of tokens and requests stand still at `LARGEST`,
-    so that a server that lies cannot stop the books.
+    Sums of money, time and energy are exact; counts of tokens and requests, and what tokens would have cost
+    elsewhere, stand still at `LARGEST`, so that a server that lies cannot stop the books.
     """
 
     accrued: Picodollars = 0
@@ -74,7 +77,7 @@ class Totals:
                 _count(self.minute_tokens, (minute, party, kind), count)
                 self.last_token[party] = self.changed[party] = postings.end
         for told in postings.equivalents:
-            _sum(self.equivalents, (told.party, told.reference), told.amount)
+            _count(self.equivalents, (told.party, told.reference), told.amount)
         for requests in postings.requests:
             _count(self.requests, requests.party, requests.count)
             if requests.count:
@@ -147,11 +150,11 @@ SUMS: Final = tuple(item.name for item in fields(Totals) if item.name != "accrue
 
 
 def combined(name: str, earlier: int | None, later: int) -> int:
-    """One total after more came: counts have a ceiling, instants are replaced, the rest is summed."""
+    """One total after more came: what servers tell has a ceiling, instants are replaced, the rest sums."""
     if name in {"last_token", "changed"}:
         return later
     total = (earlier or 0) + later
-    return min(total, LARGEST) if name in {"tokens", "requests", "minute_tokens"} else total
+    return min(total, LARGEST) if name in WITH_CEILING else total
 
 
 def minute_of(instant: Instant) -> int:

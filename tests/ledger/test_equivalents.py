@@ -2,12 +2,15 @@
 
 import shutil
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
-from exporter.cost.postings import Equivalent
+from exporter.cost.comparison import equivalents
+from exporter.cost.postings import Equivalent, Tokens
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
+from exporter.tariff.hosted import HostedPrice
+from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, money, tick
 
 FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
@@ -59,3 +62,26 @@ def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> Non
 
     with LedgerReader.open(path) as reader:
         assert reader.books(NOVEMBER, MONTHS).equivalents == {}
+
+
+def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: StillClock) -> None:
+    """A server that lies tells 10**18 tokens: at a dollar a million, a million million dollars, of which
+    9,223,372.036854775807 are kept. A comparison is no reason to stop the books, at once or a tick later.
+    """
+    offer = HostedPrice("turbo", Decimal(1), Decimal(1))
+    lie = tick(NOVEMBER + 10 * SECOND, money(3), tokens=(Tokens(CHAT, "generation", 10**18),), seen=(CHAT,))
+    lie = replace(lie, equivalents=equivalents(lie.tokens, (offer,)))
+    after = tick(NOVEMBER + 20 * SECOND, money(4), tokens=(Tokens(CHAT, "generation", 5),), seen=(CHAT,))
+    after = replace(after, equivalents=equivalents(after.tokens, (offer,)))
+    ledger = Ledger.open(path, clock)
+    told = []
+    for number, one in enumerate((lie, after), 1):
+        ledger.post(one, accrued(*(lie, after)[:number]))
+        books = ledger.books(NOVEMBER, MONTHS)
+        told.append((ledger.problem, books.equivalents, sum(books.cost.values()), books.residual))
+    ledger.close()
+
+    full = {(CHAT, "turbo"): 9_223_372_036_854_775_807}
+    assert told == [("", full, 3, 0), ("", full, 7, 0)]
+    with LedgerReader.open(path) as reader:
+        assert reader.books(NOVEMBER, MONTHS).equivalents == full
