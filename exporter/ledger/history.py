@@ -53,6 +53,11 @@ class Sums:
             for key, value in getattr(later, family).items():
                 _sum(mine, key, value)
 
+    def waiting(self) -> dict[tuple[Gpu, Party], Nanoseconds]:
+        """GPU time that has no price to this day, by who held it."""
+        rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
+        return {key: time for key, time in rest.items() if time > 0}
+
     def add_segment(self, segment: Segment) -> None:
         """Add the money and the GPU time of one segment."""
         _sum(self.covered, (), segment.end - segment.start)

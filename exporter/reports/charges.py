@@ -42,7 +42,7 @@ class Charge:
     A label is empty where there is none. `reason` is an adjustment's. `phase` is set for GPU time, `kind` and
     `tokens` for tokens, which carry no money: it is all in the GPU time that made them.
     `price_basis` is empty where nothing was paid. `estimated` is the part of `cost` that comes from estimated
-    prices, and `unpriced` the part of `gpu_time` that had no price.
+    prices, and `unpriced` the part of `gpu_time` that has no price yet.
     """
 
     what: What
@@ -219,7 +219,7 @@ def _paid(sums: Sums) -> dict[Owner, dict[str, Picodollars]]:
 
 def _unpriced(sums: Sums) -> dict[Party, Nanoseconds]:
     found: dict[Party, Nanoseconds] = {}
-    for (_gpu, party), held in sums.unpriced.items():
+    for (_gpu, party), held in sums.waiting().items():
         _add(found, party, held)
     return found
 

@@ -16,7 +16,7 @@ class Book:
     """A day, or a month that days were added to.
 
     `length` is how much of it has passed, `metered` how much of that is in the books; of `metered`,
-    `unobserved` is what nobody watched, as far as GPU time tells, and `unpriced` what had no price.
+    `unobserved` is what nobody watched, as far as GPU time tells, and `unpriced` what has no price yet.
     `money`, by price basis, and `owners` are of the components that are compared; `others` are the others.
     `adjusted` is what posted adjustments add.
     """
@@ -109,7 +109,7 @@ def _book(
     if held:
         unobserved = sum(time for slot, time in sums.held.items() if slot.phase == "unobserved")
         book.unobserved = min(metered, metered * unobserved // held)
-        book.unpriced = min(metered, metered * sum(sums.unpriced.values()) // held)
+        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // held)
     for (owner, component, basis), amount in sums.server_cost.items():
         if component in components:
             payer = owner.product, owner.team

@@ -220,9 +220,7 @@ def _reckon(
 
 def _priced(sums: Sums, gpu: Gpu) -> Nanoseconds:
     """GPU time that is charged: what waits for a price is charged with the new one."""
-    waits = sum(time for (whose, _), time in sums.unpriced.items() if whose == gpu)
-    waits -= sum(time for (whose, _), time in sums.settled.items() if whose == gpu)
-    return sums.gpu_held[gpu] - max(0, waits)
+    return sums.gpu_held[gpu] - sum(time for (whose, _), time in sums.waiting().items() if whose == gpu)
 
 
 def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Picodollars]:

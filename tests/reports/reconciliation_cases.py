@@ -39,6 +39,7 @@ def sums(
     rent: int,
     *,
     unpriced: int = 0,
+    settled: int = 0,
     unobserved: int = 0,
     basis: str = "configured",
     owner: Owner = OWNER,
@@ -53,6 +54,7 @@ def sums(
         server_cost={(owner, component, basis): amount for component, amount in rates.items() if amount},
         gpu_held={GPU: metered},
         unpriced={(GPU, CHAT): unpriced} if unpriced else {},
+        settled={(GPU, CHAT): settled} if settled else {},
         covered={(): metered},
     )
 

@@ -104,6 +104,18 @@ def test_a_month_by_hand() -> None:
     ]
 
 
+def test_time_that_was_charged_late_is_without_a_price_no_more() -> None:
+    """Of GPU-0's hour 40 minutes were charged since, and all of GPU-1's half: 20 of the 90 are left.
+
+    By 2 to 1 of what was held: 13 min 20 s and 6 min 40 s. EMBED's hour still waits.
+    """
+    settled = {(GPU_0, CHAT): HOUR * 2 // 3, (GPU_1, CHAT): HOUR // 2}
+    record = replace(RECORD, days={20261030: replace(DAY, settled=settled)})
+    told = [charge.unpriced for charge in charges(record, UTC) if charge.what == "gpu time"]
+
+    assert told == [800 * SECOND, 400 * SECOND, HOUR]
+
+
 def test_one_price_basis_is_told_as_it_is() -> None:
     """Both phases of a server that only rent was paid for."""
     rent = {(Owner("chat", "assistants", "llm", "chat-8b"), "rent", "catalogue"): 9 * DOLLAR}
@@ -255,7 +267,10 @@ corrections = st.builds(
 
 
 def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> MonthRecord:
-    """The month of these segments as the ledger tells it; history knows of those only that say so."""
+    """The month of these segments as the ledger tells it; history knows of those only that say so.
+
+    Of GPU-1's time without a price a third was charged since.
+    """
     cells: Counter[MonthKey] = Counter()
     days: dict[int, Sums] = {}
     whole = Sums()
@@ -266,6 +281,10 @@ def record(posted: list[tuple[Segment, bool]], entered: list[Adjustment]) -> Mon
         if kept:
             days.setdefault(int(segment.day.replace("-", "")), Sums()).add_segment(segment)
             whole.add_segment(segment)
+    for of_day in days.values():
+        of_day.settled = {key: time // 3 for key, time in of_day.unpriced.items() if key[0] == GPU_1}
+        for key, time in of_day.settled.items():
+            whole.settled[key] = whole.settled.get(key, 0) + time
     for each in entered:
         if each.posted is not None:
             cells[each.cell] += each.amount
@@ -301,6 +320,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
     sums = asked.sums
     assert sums is not None
     assert sum(charge.gpu_time for charge in told) == sum(sums.gpu_held.values())
-    assert sum(charge.unpriced for charge in told) == sum(sums.unpriced.values())
+    waits = sum(sums.unpriced.values()) - sum(sums.settled.values())
+    assert sum(charge.unpriced for charge in told) == waits
     assert all(0 <= charge.unpriced <= charge.gpu_time for charge in told)
     assert all(0 <= charge.estimated <= charge.cost for charge in told if charge.what == "gpu time")

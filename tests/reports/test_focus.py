@@ -185,6 +185,24 @@ def test_a_month_without_money_has_its_unpriced_hours() -> None:
     }
 
 
+def test_hours_that_were_charged_late_had_a_price_in_the_end() -> None:
+    """An hour and a half without one, of which the hour was charged when it came: 0.5 are left."""
+    gpu = Gpu("GPU-0", "H100")
+    held = Sums(
+        held={Slot(CHAT, "idle"): 3 * HOUR // 2},
+        unpriced={(gpu, CHAT): 3 * HOUR // 2},
+        settled={(gpu, CHAT): HOUR},
+        cost={Slot(CHAT, "idle"): 4 * DOLLAR},
+        server_cost={(OWNER, "rent", "configured"): 4 * DOLLAR},
+    )
+    cells = {MonthKey("chat", "assistants", "configured", "2026-11"): 4 * DOLLAR}
+    lines = focus(replace(RECORD, days={20261101: held}, cells=cells, adjustments=()), UTC)
+    (row,) = csv.DictReader(io.StringIO("".join(lines)))
+
+    told = [row[name] for name in ("BilledCost", "ConsumedQuantity", "x_UnpricedQuantity")]
+    assert told == ["4.0", "1.5", "0.5"]
+
+
 labels = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
 parties = st.builds(Party, labels, labels, labels, labels, labels)
 days = st.dictionaries(

@@ -230,6 +230,18 @@ def test_what_the_books_know_of_their_own_prices_and_gaps(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(("settled", "waits"), [(6 * HOUR, 0), (4 * HOUR, 2)])
+def test_hours_that_were_charged_late_explain_nothing(tmp_path: Path, settled: int, waits: int) -> None:
+    """Of 6 hours without a price at 2 dollars, what was charged since is no gap: 0 or 4 dollars lack."""
+    day = sums(DAY, 48 * DOLLAR - 2 * waits * DOLLAR, unpriced=6 * HOUR, settled=settled)
+    told = reconcile(bill("date,dollars\n2026-10-02,48\n", tmp_path), books({20261002: day}))
+
+    assert named(told.total) == ({"unpriced": 2 * waits * DOLLAR} if waits else {})
+    assert [note for note in told.notes if "no price" in note] == (
+        [f"{waits}.00 hours in the books had no price: they cost nothing there"] if waits else []
+    )
+
+
 def test_a_bill_without_usage(tmp_path: Path) -> None:
     """A tax of the month and a credit of a day: no day of the books is compared with it."""
     rows = usage("01", "-5", "").replace("Usage", "Credit")
