@@ -32,7 +32,7 @@ from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Hardware, Listed
+from exporter.tariff.terms import Hardware
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -68,13 +68,16 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
     """
     hardware, unmatched = config.hardware, config.unmatched_hardware
     if place is None:
-        hardware = tuple(takewhile(_holds_anywhere, hardware))
+        hardware = tuple(takewhile(lambda rule: not rule.depends_on_place, hardware))
     elif place.node_labels is None:
-        hardware = tuple(takewhile(_needs_no_label, hardware))
-    if place is None or len(hardware) < len(config.hardware):
+        hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
+    left_out = len(hardware) < len(config.hardware)
+    asking = left_out or (place is None and unmatched == "estimate")
+    if place is None or left_out:
         unmatched = "unpriced"
+    where = _priced_by(place or NOWHERE, hardware)
     return Terms(
-        tariff=Tariff(host, hardware, config.overheads, _priced_by(place or NOWHERE, hardware), unmatched),
+        tariff=Tariff(host, hardware, config.overheads, where, unmatched, asking=asking),
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
@@ -86,21 +89,10 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
     )
 
 
-def _holds_anywhere(rule: Hardware) -> bool:
-    """Whether a rule matches, and prices, wherever the host runs."""
-    match = rule.match
-    told = match.instance_type is match.lifecycle is match.region is None and _needs_no_label(rule)
-    return told and not isinstance(rule.terms, Listed)
-
-
 def _priced_by(place: Place, hardware: tuple[Hardware, ...]) -> Place:
     """A place with those labels alone that a rule looks at: no other one changes a price."""
     names = {name for rule in hardware for name, _ in rule.match.node_label}
     return replace(place, node_labels=tuple(pair for pair in place.node_labels or () if pair[0] in names))
-
-
-def _needs_no_label(rule: Hardware) -> bool:
-    return not rule.match.node_label
 
 
 def serve(flags: Flags) -> int:

@@ -15,7 +15,6 @@ from exporter.cost.state import Carry, GpuState
 from exporter.cost.stretches import stretches
 from exporter.readings import GpuReading
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import Price
 from exporter.tariff.tariff import ENERGY
 from exporter.units import Instant, Millijoules, Nanoseconds
 
@@ -48,11 +47,6 @@ class Work:
     def after(self) -> GpuState:
         """What is remembered of it after the tick."""
         return replace(self.state, carries=self.carries, owed=self.owed)
-
-
-def _hourly(price: Price) -> Price:
-    """Hourly rent alone."""
-    return Price(tuple(rate for rate in price.rates if rate.while_up), None, price.priced)
 
 
 class Charging:
@@ -88,8 +82,9 @@ class Charging:
             gpu = work.state.gpu
             price = self._terms.tariff.price(gpu, since, month, len(self._works))
             if self._interval.hourly_only:
-                price = _hourly(price)
-                if not price.rates:
+                price = price.hourly()
+                # What the cloud has not told yet may be a price by the hour; else nothing says that it is.
+                if not price.rates and (price.priced or not self._terms.tariff.waits_for_place(gpu)):
                     continue
             by_time = self._unseen or work.by_time
             times = self._split(work, TIME, until - since, by_time)
@@ -98,7 +93,8 @@ class Charging:
             if not price.priced:
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
                 used = self._used(work, {slot: part for part, slot in times}, up, joules)
-                unpriced.append(Unpriced(gpu, day, since, until, used))
+                hourly_only = self._interval.hourly_only
+                unpriced.append(Unpriced(gpu, day, since, until, used, hourly_only=hourly_only))
             for rate in price.rates:
                 owing = up if rate.while_up else until - since
                 amount, carry = accrue(rate.rate, owing, work.carries.get(rate.component))

@@ -111,7 +111,7 @@ class _Desk:
 
     def settle(self, stretch: Unpriced) -> None:
         cuts = self._cuts(stretch)
-        prices = [self._terms.tariff.hardware_price(stretch.gpu, since) for since, _ in cuts]
+        prices = [self._price(stretch, since) for since, _ in cuts]
         if not any(price.priced for price in prices):
             return
         pool, left = _Pool.of(stretch.slots), _Pool()
@@ -131,6 +131,10 @@ class _Desk:
                 end = until
                 left.add(part)
         self._left.append(replace(stretch, end=end, slots=left.slots()))
+
+    def _price(self, stretch: Unpriced, at: Instant) -> Price:
+        price = self._terms.tariff.hardware_price(stretch.gpu, at)
+        return price.hourly() if stretch.hourly_only else price
 
     def _cuts(self, stretch: Unpriced) -> list[tuple[Instant, Instant]]:
         if stretch.end <= stretch.start:

@@ -81,6 +81,7 @@ class Unpriced:
 
     It lies in [start, end), which is inside one hour of one local `day`, like 2026-11-30; where nothing
     better is known, inside the day. `number` is what the ledger knows it by; 0 is a name of none.
+    `hourly_only`: nothing but hourly rent is owed for it, as since a boot.
     """
 
     gpu: Gpu
@@ -89,6 +90,7 @@ class Unpriced:
     end: Instant
     slots: Mapping[Slot, Usage]
     number: int = 0
+    hourly_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

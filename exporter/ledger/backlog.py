@@ -98,6 +98,8 @@ class Backlog:
         return begun
 
     def _goes_on(self, before: Unpriced, after: Unpriced) -> bool:
+        if before.hourly_only != after.hourly_only:
+            return False
         near = abs(after.start - before.end) <= NANOSECONDS_PER_MINUTE
         if len(self.unwritten) >= STRETCHES_WAITING:
             return before.day == after.day and after.start > before.start

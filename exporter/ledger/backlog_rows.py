@@ -16,7 +16,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant
 DAYS: Final = 10
 """How many days are looked through at a time for what another release left."""
 
-_STRETCH: Final = "SELECT number, day, gpu, start, until FROM stretch"
+_STRETCH: Final = "SELECT number, day, gpu, start, until, hourly_only FROM stretch"
 
 _Holding = dict[tuple[int, int], int]
 """Nanoseconds by GPU and party."""
@@ -34,8 +34,16 @@ def write(connection: sqlite3.Connection, keys: Keys, stretches: Mapping[int, Un
             connection.execute("DELETE FROM stretch WHERE number = ?", (number,))
             continue
         connection.execute(
-            "INSERT OR REPLACE INTO stretch (number, day, gpu, start, until) VALUES (?, ?, ?, ?, ?)",
-            (number, int(stretch.day.replace("-", "")), keys.of(stretch.gpu), stretch.start, stretch.end),
+            "INSERT OR REPLACE INTO stretch (number, day, gpu, start, until, hourly_only)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                int(stretch.day.replace("-", "")),
+                keys.of(stretch.gpu),
+                stretch.start,
+                stretch.end,
+                int(stretch.hourly_only),
+            ),
         )
         connection.executemany(
             "INSERT INTO waiting (stretch, party, phase, nanoseconds, up, millijoules)"
@@ -122,16 +130,16 @@ def recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpriced]:
 
 
 def _stretches(
-    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int]]
+    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int]]
 ) -> Iterator[Unpriced]:
-    for number, day, gpu, start, until in numbered:
+    for number, day, gpu, start, until, hourly_only in numbered:
         slots = {
             Slot(names.party(party), names.label(phase)): Usage(time, up, energy)  # type: ignore[arg-type]
             for party, phase, time, up, energy in connection.execute(
                 "SELECT party, phase, nanoseconds, up, millijoules FROM waiting WHERE stretch = ?", (number,)
             )
         }
-        yield Unpriced(names.gpu(gpu), _named(day), start, until, slots, number)
+        yield Unpriced(names.gpu(gpu), _named(day), start, until, slots, number, hourly_only != 0)
 
 
 def _of_a_day(

@@ -168,7 +168,8 @@ DDL: Final = (
 _WAITING: Final = (
     (
         "CREATE TABLE IF NOT EXISTS stretch (number INTEGER PRIMARY KEY, day INTEGER NOT NULL, "
-        "gpu INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL)"
+        "gpu INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL, "
+        "hourly_only INTEGER NOT NULL DEFAULT 0)"
     ),
     "CREATE INDEX IF NOT EXISTS stretch_by_day ON stretch (day)",
     (

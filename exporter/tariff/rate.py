@@ -61,3 +61,7 @@ class Price:
     rates: tuple[ComponentRate, ...]
     energy: EnergyPrice | None
     priced: bool
+
+    def hourly(self) -> "Price":
+        """Its hourly rent alone."""
+        return Price(tuple(rate for rate in self.rates if rate.while_up), None, self.priced)

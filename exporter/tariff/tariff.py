@@ -52,7 +52,7 @@ class Tariff:
     """Prices of one host. The first hardware rule that matches a GPU prices it.
 
     A GPU without a rule is estimated or unpriced, as `unmatched` says; `place` is where the host runs, as far
-    as it is known.
+    as it is known. `asking`: the cloud has yet to tell that, and rules that depend on it were left out.
     """
 
     host: str = ""
@@ -61,6 +61,7 @@ class Tariff:
     place: Place = NOWHERE
     unmatched: Unmatched = "unpriced"
     catalogue: Catalogue = CATALOGUE
+    asking: bool = False
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
@@ -101,6 +102,14 @@ class Tariff:
             if _matches(rule.match, self.host, self.place, gpu):
                 return rule
         return None
+
+    def waits_for_place(self, gpu: Gpu) -> bool:
+        """Whether a GPU that has no price may get one, by the hour, from where the host runs."""
+        rule = self.rule(gpu)
+        if rule is not None:
+            return isinstance(rule.terms, Listed)
+        by_place = any(each.depends_on_place for each in self.hardware)
+        return self.asking or self.unmatched == "estimate" or by_place
 
     def quote(self, gpu: Gpu) -> Quote | NoQuote | None:
         """What the catalogue says of a GPU; `None` where it is not asked, since the configuration decides."""

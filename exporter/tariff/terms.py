@@ -112,6 +112,13 @@ class Hardware:
     source: str
     energy: Electricity | None = None
 
+    @property
+    def depends_on_place(self) -> bool:
+        """Whether what it matches, or the price, depends on where the host runs."""
+        match = self.match
+        anywhere = match.instance_type is match.lifecycle is match.region is None and not match.node_label
+        return not anywhere or isinstance(self.terms, Listed)
+
 
 @dataclass(frozen=True, slots=True)
 class Overhead:

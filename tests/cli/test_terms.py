@@ -54,6 +54,28 @@ def test_a_rule_that_holds_anywhere_prices_at_once() -> None:
     assert rent(RULES, AWS, l4) == pytest.approx(0.70)
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "waits"),
+    [
+        (RULES, None, True),
+        (RULES, AWS, False),  # priced
+        (b"", None, True),
+        (b"unmatched_hardware: unpriced\n", None, False),
+        (b"unmatched_hardware: unpriced\n", Place(), False),
+        # Another attempt may tell the instance type.
+        (RULES.replace(b"*H100*", b"*H200*") + b"unmatched_hardware: unpriced\n", Place(), True),
+        (b"hardware: [{rented: {catalogue: any}}]\n", Place(), True),
+        (b"hardware: [{rented: {prices: [{from: 2027-01-01, dollars_per_gpu_hour: 2}]}}]\n", None, False),
+    ],
+)
+def test_which_gpus_wait_for_the_place(text: bytes, place: Place | None, waits: bool) -> None:  # noqa: FBT001
+    """Those without a price that may get one by it; a rule that begins later is no such thing."""
+    tariff = terms_of(parse(text), "gpu-1", place).tariff
+    priced = tariff.hardware_price(H100, NOW).priced
+
+    assert (not priced and tariff.waits_for_place(H100)) == waits
+
+
 def test_a_list_price_of_the_hosts_own_instance_waits_as_well() -> None:
     """It is looked up by what the cloud tells."""
     listed = b"hardware: [{rented: {catalogue: any, discount_ratio: 0.25}}]\n"

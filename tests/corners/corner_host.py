@@ -19,6 +19,7 @@ from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.ledger import Ledger, LedgerReader
+from exporter.readings import NOWHERE, Place
 from exporter.report import Build, ConfigRow, Report
 from exporter.reports.month import By
 from exporter.sampler.answer import Setting
@@ -76,9 +77,13 @@ class Host:
     """One GPU, one server that holds it, a configuration file, a ledger, and a daemon that ticks when told.
 
     Its ledger is on a disk that stays, whatever the test's folder is on.
+    Its `place` is `None` while the cloud is being asked.
     """
 
-    def __init__(self, folder: Path, config: str, now: str, up: int = 30 * DAY) -> None:
+    def __init__(
+        self, folder: Path, config: str, now: str, up: int = 30 * DAY, place: Place | None = NOWHERE
+    ) -> None:
+        self.place = place
         self.file = folder / "config.yaml"
         self.file.write_text(config)
         self.path: Path | None = folder / "ledger.db"
@@ -91,14 +96,33 @@ class Host:
 
     def start(self) -> None:
         """Start the daemon."""
-        config = load(self.file)
         boot = Boot(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: "")
         self.ledger = Ledger.open(self.path, self.clock, boot=boot if self.path else NO_BOOT)
-        row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
-        plan = Plan(Setting(config, terms_of(config, "host-1"), BUILD, row), (self.endpoint,))
         self.sampler = Sampler(
-            self.clock, inline(self.clock), self.nvml, self.ledger, Footprint(), plan, machine="product:1"
+            self.clock,
+            inline(self.clock),
+            self.nvml,
+            self.ledger,
+            Footprint(),
+            self._plan(),
+            machine="product:1",
         )
+
+    def _plan(self) -> Plan:
+        config = load(self.file)
+        row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
+        terms = terms_of(config, "host-1", self.place)
+        return Plan(Setting(config, terms, BUILD, row), (self.endpoint,))
+
+    def placed(self, place: Place) -> None:
+        """The cloud tells where the host runs."""
+        self.place = place
+        self.sampler.plan(self._plan())
+
+    def reload(self, config: str) -> None:
+        """Another configuration holds from the next tick on."""
+        self.file.write_text(config)
+        self.sampler.plan(self._plan())
 
     def kill(self) -> None:
         """End the daemon with nothing said: what is committed stays, the lock goes."""

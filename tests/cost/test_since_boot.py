@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cost.advance import Outcome, advance
+from exporter.cost.late import charge
 from exporter.cost.policy import Terms
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading
+from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import (
     CHAT,
@@ -239,3 +241,32 @@ def test_unpriced_hardware_is_not_counted_since_the_boot() -> None:
     """Nothing says that it is billed by the hour."""
     told: Terms = terms()
     assert advance(FRESH, frame(), told).postings.segments == ()
+
+
+def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None:
+    """20 minutes, of which 5 asleep: GPU time without a price, for hourly rent alone.
+
+    3.60 dollars an hour are 900 thousandths then; a lease, owned hardware and its energy have nothing of it.
+    """
+    power = Electricity(Decimal("0.36"))
+    network = overhead("network", "3.60", "hour", "host")
+    asking = Terms(Tariff("host-1", (), (network,), asking=True))
+    outcome = advance(FRESH, frame(asleep=5 * MINUTE), asking)
+    waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
+
+    assert (charged(outcome), outcome.state.fresh_in) == (0, "")
+    held = [row for segment in outcome.postings.segments for row in segment.held]
+    assert {(row.slot.party.server, row.slot.phase, row.priced) for row in held} == {
+        ("unallocated", "unobserved", False)
+    }
+    used = [usage for one in waiting for usage in one.slots.values()]
+    assert {one.hourly_only for one in waiting} == {True}
+    assert sum(usage.time for usage in used) == sum(row.duration for row in held) == 20 * MINUTE
+    assert (sum(usage.up for usage in used), sum(usage.energy for usage in used)) == (15 * MINUTE, 0)
+    leased = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), "always"), "lease")
+    for hardware, milli in ((rent("3.60", energy=power), 900), (leased, 0), (owned(power), 0)):
+        _, late = charge(outcome.state, waiting, terms(hardware), NOON)
+        assert sum(segment.accrued for segment in late.segments) == milli * MILLI
+        settled = [row for segment in late.segments for row in segment.held]
+        assert sum(row.duration for row in settled) == 20 * MINUTE
+        assert not any(left.slots for left in late.left)

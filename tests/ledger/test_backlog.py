@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -97,6 +98,26 @@ def test_a_stretch_ends_where_its_gpu_was_priced_for_a_minute(silence: int, cloc
         ledger.post(passing(start), State())
 
     assert len(waiting(ledger)) == (1 if silence <= MINUTE else 2)
+
+
+def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: StillClock) -> None:
+    """What only hourly rent is owed for does not mix with what follows it, in memory and in the file."""
+    boot = passing(NOVEMBER)
+    (segment,) = boot.segments
+    alone = replace(segment, unpriced=(replace(segment.unpriced[0], hourly_only=True),))
+    ticks = [replace(boot, segments=(alone,)), passing(NOVEMBER + 10 * SECOND)]
+    for place in (path, None):
+        ledger = Ledger.open(place, clock)
+        for tick in ticks:
+            ledger.post(tick, State(wall=tick.end))
+        if place is not None:
+            ledger.close()
+            ledger = Ledger.open(place, clock)
+
+        assert [(one.start, one.hourly_only) for one in waiting(ledger)] == [
+            (NOVEMBER, True),
+            (NOVEMBER + 10 * SECOND, False),
+        ]
 
 
 def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
