@@ -1,0 +1,268 @@
+"""Random lives of a host, driven through the real sampler, ledger, page and verbs, against another reckoning.
+
+Late prices, gaps, reboots, suspend, a month's end, an hour that comes twice, reloads, a cloud that answers
+late or forgets, disks that fail, kills, adjustments: in any order. `world` says what all of it should cost.
+"""
+
+import csv
+import io
+import json
+import sqlite3
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.cli.explain import Question, explained
+from exporter.cli.focus import focus_file
+from exporter.cli.reconcile import Question as Bill
+from exporter.cli.reconcile import reconciled
+from exporter.ledger import backlog, backlog_rows
+from exporter.ledger.entry import Entry, enter
+from exporter.readings import NOWHERE, Gpu, GpuReading, Place, ReadFailedError
+from tests.corners.corner_host import HOUR, MINUTE, SECOND, Host
+from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
+
+START = "2026-10-31T21:20:00-04:00"
+NANO = Fraction(1, 10**9)
+"""A billionth of a dollar: energy is divided among hours by whole millijoules, a tenth of it each."""
+
+
+class Meters:
+    """Two GPUs that draw 300 W while the host is awake."""
+
+    name = "nvml"
+    errors = ()
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.failing = False
+
+    def read(self) -> tuple[GpuReading, ...]:
+        if self.failing:
+            raise ReadFailedError("hung", "told to")
+        drawn = self.host.clock.awake() * 300_000 // SECOND
+        return tuple(
+            GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5, energy=drawn)
+            for number in range(GPUS)
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Life:
+    """The host and the reckoning, side by side."""
+
+    def __init__(self, folder: Path, name: str, place: Place | None) -> None:
+        self.name = name
+        self.host = Host(folder, CONFIGURATIONS[name], START, 20 * MINUTE, place)
+        self.meters = Meters(self.host)
+        self.reckoning = Reckoning()
+        self.writes = True
+        self.entered = 0
+        self._ready()
+        self.tick(0)
+
+    def _ready(self) -> None:
+        """What a process that is started anew is given."""
+        self.host.sampler._nvml = self.meters  # type: ignore[assignment]
+        assert self.host.ledger is not None
+        self.store: Any = self.host.ledger._store
+        self.write = self.store.write
+        self.disk(writes=self.writes)
+
+    def disk(self, *, writes: bool) -> None:
+        self.writes = writes
+
+        def full(*_told: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        self.store.write = self.write if writes else full
+
+    def tick(self, after: int) -> None:
+        clock = self.host.clock
+        served = (clock.wall() + after) // SECOND % 10**6 * 7
+        self.host.endpoint.generation = float(served)
+        self.host.tick(after)
+        self.reckoning.tick(
+            Clocks(clock.wall(), clock.booted, clock.asleep, served),
+            self.name,
+            self.host.place,
+            writes=self.writes,
+            reads=not self.meters.failing,
+        )
+
+    def restart(self, down: int, *, boots: bool) -> None:
+        (self.host.reboot if boots else self.host.restart)(down)
+        self.host.clock.asleep = 0 if boots else self.host.clock.asleep
+        self.reckoning.killed()
+        self._ready()
+        self.tick(0)
+
+    def sleep(self, asleep: int) -> None:
+        self.host.clock.asleep += asleep
+        self.tick(asleep)
+
+    def reload(self, name: str) -> None:
+        self.name = name
+        self.host.reload(CONFIGURATIONS[name])
+        self.tick(10 * SECOND)
+
+    def place(self, place: Place | None) -> None:
+        self.host.place = place
+        self.reload(self.name)
+
+    def adjust(self, amount: int) -> None:
+        self.entered += 1
+        now = self.host.clock.wall()
+        day = "2026-10-31" if month(now) == "2026-10" else "2026-11-01"
+        entry = Entry(amount, day, "chat", "assistants", f"number {self.entered}")
+        assert self.host.path is not None
+        enter(self.host.path, entry, {"chat": frozenset({"assistants"})}, now)
+        self.reckoning.entered.append((day[:7], amount))
+
+
+durations = st.one_of(
+    st.sampled_from([10 * SECOND, 60 * SECOND, 61 * SECOND, 15 * MINUTE, 15 * MINUTE + 1, HOUR]),
+    st.integers(100, 5 * 360_000).map(lambda hundredths: hundredths * SECOND // 100),
+)
+events = st.one_of(
+    st.tuples(st.sampled_from(["tick", "kill", "reboot", "sleep"]), durations),
+    st.tuples(st.just("reload"), st.sampled_from(sorted(CONFIGURATIONS))),
+    st.tuples(st.just("place"), st.sampled_from([None, NOWHERE, P5])),
+    st.tuples(st.just("adjust"), st.integers(-(10**13), 10**13).filter(bool)),
+    st.tuples(st.sampled_from(["disk", "nvml"]), st.booleans()),
+)
+
+
+def live(life: Life, told: list[tuple[str, Any]]) -> None:
+    for what, how in told:
+        match what:
+            case "tick":
+                life.tick(how)
+            case "kill" | "reboot":
+                life.restart(how, boots=what == "reboot")
+            case "sleep":
+                life.sleep(how)
+            case "reload":
+                life.reload(how)
+            case "place":
+                life.place(how)
+            case "adjust":
+                life.adjust(how)
+            case "disk":
+                life.disk(writes=not how)
+            case "nvml":
+                life.meters.failing = how
+
+
+def focus(host: Host, name: str) -> list[dict[str, str]]:
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert focus_file(host.file, host.path, name, None, host.clock) == 0
+    return list(csv.DictReader(io.StringIO(printed.getvalue())))
+
+
+def explanation(host: Host) -> Fraction:
+    """Dollars of all hours that are kept."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert (
+            explained(Question(host.file, host.path, None, 40 * 24 - 1, None, as_json=True), host.clock) == 0
+        )
+    servers = json.loads(printed.getvalue())["servers"]
+    return sum(Fraction(model["dollars"]) for server in servers for model in server["models"])
+
+
+def reconciliation(life: Life, name: str) -> Fraction | None:
+    """What the books lack of a bill that says by the hour what the rent was; `None` without any."""
+    rents: dict[int, Fraction] = {}
+    for (hour, _, component), dollars in life.reckoning.books.money.items():
+        if component == "rent" and dollars and month(hour * HOUR) == name:
+            rents[hour] = rents.get(hour, Fraction(0)) + dollars
+    if not rents:
+        return None
+    lines = ["BilledCost,BillingCurrency,ChargeCategory,ChargePeriodStart,ChargePeriodEnd"]
+    for hour, dollars in rents.items():
+        period = [
+            datetime.fromtimestamp(at * 3600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (hour, hour + 1)
+        ]
+        lines.append(f"{float(dollars):.12f},USD,Usage,{period[0]},{period[1]}")
+    bill = life.host.file.with_name("bill.csv")
+    bill.write_text("\n".join(lines) + "\n")
+    printed = io.StringIO()
+    question = Bill(
+        life.host.file, life.host.path, bill, name, (), frozenset({"rent"}), "billed", as_json=True
+    )
+    with redirect_stdout(printed):
+        assert reconciled(question, life.host.clock) == 0
+    return Fraction(json.loads(printed.getvalue())["total"]["difference"]["picodollars"], 10**12)
+
+
+def near(one: Fraction, other: Fraction) -> bool:
+    return abs(one - other) <= NANO
+
+
+def check(life: Life) -> None:
+    """All that is told of money agrees: exactly among itself, and but for floors with the reckoning."""
+    host, reckoning = life.host, life.reckoning
+    books = host.months()
+    by_hand = reckoning.months()
+    told = {}
+    for name in books:
+        lines = host.statement(name, "component")["rows"]
+        told.update({(name, line["component"]): Fraction(line["picodollars"], 10**12) for line in lines})
+    off = {key: (told.get(key, 0), by_hand.get(key, 0)) for key in told.keys() | by_hand.keys()}
+    assert {key: pair for key, pair in off.items() if not near(Fraction(pair[0]), Fraction(pair[1]))} == {}
+    waits = reckoning.waits()
+    for name, amount in books.items():
+        rows = focus(host, name)
+        assert sum(Fraction(row["BilledCost"]) for row in rows) == Fraction(amount, 10**12)
+        hours = sum(Fraction(row["x_UnpricedQuantity"] or 0) for row in rows)
+        assert near(hours, Fraction(waits.get(name, 0), HOUR))
+        lacks = reconciliation(life, name)
+        assert lacks is None or near(lacks, -by_hand.get((name, "adjustment"), Fraction(0)))
+    metered = sum(amount for (_, component), amount in by_hand.items() if component != "adjustment")
+    if metered:
+        assert near(explanation(host), metered)
+    assert host.served("inference_tokens_total") == reckoning.books.tokens
+    equivalent = host.served("inference_hosted_equivalent_dollars_total")
+    assert equivalent == pytest.approx(
+        float(reckoning.books.equivalent) if life.name in HOSTED else 0, rel=1e-9
+    )
+    served = host.rows("inference_month_to_date_dollars")
+    assert sum(served.values()) == pytest.approx(sum(books.values()) / 1e12, rel=1e-9, abs=1e-9)
+    projected = sum(host.rows("inference_month_projected_dollars", month=month(host.clock.wall())).values())
+    assert projected == pytest.approx(float(reckoning.projected(host.clock.wall())), rel=1e-9, abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(CONFIGURATIONS)),
+    st.sampled_from([None, P5, NOWHERE]),
+    st.lists(events, min_size=4, max_size=12),
+)
+def test_whatever_happens_it_costs_what_it_should(
+    tmp_path_factory: pytest.TempPathFactory, name: str, place: Place | None, told: list[tuple[str, Any]]
+) -> None:
+    """Months by component, bills, explanations, the page and its projection, after everything is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backlog, "STRETCHES", 10_000)
+        patch.setattr(backlog_rows, "STRETCHES", 10_000)
+        life = Life(tmp_path_factory.mktemp("life"), name, place)
+        live(life, told)
+        life.disk(writes=True)
+        life.meters.failing = False
+        for _ in range(3):
+            life.tick(10 * SECOND)
+        check(life)
+        life.reload("rented")
+        life.tick(10 * SECOND)
+        check(life)
+        assert life.reckoning.waits() == {}

@@ -1,0 +1,321 @@
+"""A host's life reckoned anew in exact fractions, from the tables of `docs/cost-model.md` alone.
+
+Two GPUs. Every stretch of time is cut at whole hours, in which months, local midnights and the dates of all
+configurations begin too; what it costs is decided by the configuration of the tick that ends it, or, where
+that has no price, by the first later one that has.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from exporter.readings import NOWHERE, Place
+
+SECOND = 10**9
+HOUR = 3600 * SECOND
+GPUS = 2
+GAP = 60 * SECOND
+INTERVAL = 10 * SECOND
+REBOOT = 15 * 60 * SECOND
+YOUNG = HOUR
+ZONE = ZoneInfo("America/New_York")
+P5 = Place("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
+MILLIJOULES_PER_SECOND = 300_000
+JOULE = Fraction(36, 100) / 3_600_000
+"""Dollars of a joule at 0.36 a kilowatt-hour."""
+
+FROM = 1_793_516_400 * SECOND
+"""2026-11-01T02:00 in New York, an hour after the clocks went back: the date in `CONFIGURATIONS`."""
+
+HEAD = """
+timezone: America/New_York
+unmatched_hardware: unpriced
+ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}
+servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]
+"""
+SHARED = """
+overheads:
+  - {name: network, dollars_per_hour: 1.10, per: host}
+  - {name: storage, dollars_per_month: 100, per: gpu}
+"""
+OWNED = (
+    "{owned: {purchase_dollars_per_gpu: 26298, in_service: 2026-01-01, life_years: 3}, "
+    "energy: {dollars_per_kilowatt_hour: 0.36}, match: {uuid: GPU-1}}"
+)
+HOSTED = {"rented": Fraction(2), "both": Fraction(3)}
+"""Dollars per million generated tokens at the offer that some compare with."""
+
+GAP_MAX = {"leased": 3 * HOUR}
+
+
+def hosted(dollars: int) -> str:
+    """That offer."""
+    prices = f"prompt_dollars_per_million_tokens: 1, generation_dollars_per_million_tokens: {dollars}"
+    return f"compare: [{{name: turbo, {prices}}}]\n"
+
+
+CONFIGURATIONS = {
+    "nothing": HEAD,
+    "rented": HEAD + SHARED + hosted(2) + "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n",
+    "leased": HEAD
+    + "gap: {max_days: 0.125}\n"
+    + "hardware: [{rented: {dollars_per_gpu_hour: 2.40, billing: always}}]\n",
+    "dated": HEAD
+    + SHARED
+    + "hardware: [{rented: {prices: [{from: 2026-11-01T02:00, dollars_per_gpu_hour: 7.20}]}}]\n",
+    "owned": HEAD + SHARED + f"hardware: [{OWNED}]\n",
+    "both": HEAD + hosted(3) + f"hardware: [{OWNED}, {{rented: {{dollars_per_gpu_hour: 3.60}}}}]\n",
+    "catalogue": HEAD + SHARED + "hardware: [{rented: {catalogue: any, discount_ratio: 0.5}}]\n",
+    "by place": HEAD
+    + "hardware:\n  - {match: {instance_type: p5.48xlarge}, rented: {dollars_per_gpu_hour: 3.60}}\n"
+    + "  - {rented: {dollars_per_gpu_hour: 2.40, billing: always}}\n",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one GPU: dollars an hour by component, those of them that are owed while the host is up only."""
+
+    hourly: dict[str, Fraction]
+    while_up: bool = False
+    energy: bool = False
+
+
+RENTED = Cost({"rent": Fraction("3.60")}, while_up=True)
+LEASED = Cost({"rent": Fraction("2.40")})
+AMORTIZED = Cost({"amortization": Fraction(1)}, energy=True)  # 26,298 dollars over 3 x 8,766 hours
+LISTED = Cost({"rent": Fraction("3.44")}, while_up=True)  # 55.04 for 8, less half
+DATED = Cost({"rent": Fraction("7.20")}, while_up=True)
+
+
+def cost(name: str, place: Place | None, gpu: int, at: int) -> Cost | None:
+    """What a GPU costs under a configuration at an instant; `None` without a price."""
+    if name == "by place":
+        return {None: None, P5: RENTED, NOWHERE: LEASED}[place]
+    if name == "dated":
+        return DATED if at >= FROM else None
+    if name == "catalogue":
+        return LISTED if place == P5 else None
+    if name in {"owned", "both"} and gpu == 1:
+        return AMORTIZED
+    return {"rented": RENTED, "leased": LEASED, "both": RENTED}.get(name)
+
+
+def may_come_with_the_place(name: str, place: Place | None) -> bool:
+    """Whether a GPU without a price may get one as soon as it is known where the host runs."""
+    return name == "catalogue" or (name == "by place" and place is None)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A part of an hour of one GPU that had no price. `energy` is in millijoules."""
+
+    gpu: int
+    start: int
+    time: int
+    up: int
+    energy: Fraction
+    hourly_only: bool = False
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """What the clocks of the host say at a tick, and the tokens that its server has counted."""
+
+    wall: int
+    booted: int
+    asleep: int = 0
+    served: int = 0
+
+
+@dataclass
+class Books:
+    """What is posted. `money` is by hour since 1970, GPU and component, adjustments by month beside it."""
+
+    last: Clocks | None = None
+    money: dict[tuple[int, int, str], Fraction] = field(default_factory=dict)
+    waiting: tuple[Waiting, ...] = ()
+    adjusted: dict[str, int] = field(default_factory=dict)
+    mark: int = 0
+    tokens: int = 0
+    equivalent: Fraction = Fraction(0)
+    covered: dict[int, int] = field(default_factory=dict)
+
+    def copy(self) -> "Books":
+        return replace(self, money=dict(self.money), adjusted=dict(self.adjusted), covered=dict(self.covered))
+
+    def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
+        key = at // HOUR, gpu, component
+        self.money[key] = self.money.get(key, Fraction(0)) + dollars
+
+
+@dataclass
+class Reckoning:
+    """The books as they should be. `committed` is what a killed daemon leaves."""
+
+    books: Books = field(default_factory=Books)
+    committed: Books = field(default_factory=Books)
+    entered: list[tuple[str, int]] = field(default_factory=list)
+    behind: bool = False
+
+    def tick(self, now: Clocks, name: str, place: Place | None, *, writes: bool, reads: bool) -> None:
+        """A tick whose GPUs were read or not, and whose commit succeeded or not."""
+        late = () if self.behind else self.books.waiting
+        self._pass(now, name, place, reads=reads)
+        self._charge_late(late, name, place)
+        if writes:
+            for month, amount in self.entered:
+                self.books.adjusted[month] = self.books.adjusted.get(month, 0) + amount
+            self.entered = []
+            self.committed = self.books.copy()
+        self.behind = not writes
+
+    def killed(self) -> None:
+        self.books, self.behind = self.committed.copy(), False
+
+    def _pass(self, now: Clocks, name: str, place: Place | None, *, reads: bool) -> None:
+        books, last = self.books, self.books.last
+        drawn = (now.wall - now.booted - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
+        books.last = now
+        if last is not None:
+            books.tokens += now.served - last.served
+            books.equivalent += (now.served - last.served) * HOSTED.get(name, Fraction(0)) / 10**6
+        if last is None:
+            books.mark = drawn
+            if now.wall - now.booted < YOUNG:
+                up = [(now.booted + now.asleep, now.wall)]
+                self._spend(now.booted, now.wall, up, 0, (name, place), since_boot=True)
+            return
+        if last.booted != now.booted:
+            books.mark = 0
+        energy = drawn - books.mark if reads else 0
+        books.mark = drawn if reads else books.mark
+        start = max(last.wall, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
+        self._spend(start, now.wall, list(_up(last, now)), energy, (name, place))
+
+    def _spend(
+        self,
+        start: int,
+        end: int,
+        up: list[tuple[int, int]],
+        energy: int,
+        by: tuple[str, Place | None],
+        *,
+        since_boot: bool = False,
+    ) -> None:
+        books = self.books
+        for since, until in hours(start, end):
+            time = until - since
+            owed = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
+            told = False
+            for gpu in range(GPUS):
+                used = Waiting(gpu, since, time, owed, Fraction(energy * time, end - start), since_boot)
+                told = self._use(used, *by) or told
+            if told or not since_boot:
+                books.covered[since // HOUR] = books.covered.get(since // HOUR, 0) + time
+            if "overheads" in CONFIGURATIONS[by[0]] and not since_boot:
+                for gpu in range(GPUS):
+                    share = Fraction(time, HOUR)
+                    books.charge(since, gpu, "network", Fraction("1.10") / GPUS * share)
+                    books.charge(since, gpu, "storage", Fraction(100, length(since) // HOUR) * share)
+
+    def _use(self, used: Waiting, name: str, place: Place | None) -> bool:
+        """Whether its time is in the books."""
+        price = cost(name, place, used.gpu, used.start)
+        if price is not None and (price.while_up or not used.hourly_only):
+            self._pay(used, price)
+            return True
+        if price is None and (may_come_with_the_place(name, place) or not used.hourly_only):
+            self.books.waiting += (used,)
+            return True
+        return False
+
+    def _pay(self, used: Waiting, price: Cost) -> None:
+        if used.hourly_only and not price.while_up:
+            return
+        owed = Fraction(used.up if price.while_up else used.time, HOUR)
+        for component, hourly in price.hourly.items():
+            self.books.charge(used.start, used.gpu, component, hourly * owed)
+        if price.energy and used.energy:
+            self.books.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
+
+    def _charge_late(self, waiting: tuple[Waiting, ...], name: str, place: Place | None) -> None:
+        left = self.books.waiting[len(waiting) :] if waiting else self.books.waiting
+        for used in waiting:
+            price = cost(name, place, used.gpu, used.start)
+            if price is None:
+                left += (used,)
+            else:
+                self._pay(used, price)
+        self.books.waiting = left
+
+    def months(self) -> dict[tuple[str, str], Fraction]:
+        """Dollars by month and component."""
+        found: dict[tuple[str, str], Fraction] = {}
+        for (hour, _, component), dollars in self.books.money.items():
+            key = month(hour * HOUR), component
+            found[key] = found.get(key, Fraction(0)) + dollars
+        for name, amount in self.books.adjusted.items():
+            found[name, "adjustment"] = Fraction(amount, 10**12)
+        return {key: dollars for key, dollars in found.items() if dollars}
+
+    def waits(self) -> dict[str, int]:
+        """Nanoseconds of GPU time without a price, by month."""
+        found: dict[str, int] = {}
+        for used in self.books.waiting:
+            name = month(used.start)
+            found[name] = found.get(name, 0) + used.time
+        return found
+
+    def projected(self, now: int) -> Fraction:
+        """Of the month that goes on: what is in it, and its rest at the rate of 24 hours and this one."""
+        hours_back = range(now // HOUR - 24, now // HOUR + 1)
+        recent = sum(
+            (dollars for (hour, *_), dollars in self.books.money.items() if hour in hours_back), Fraction(0)
+        )
+        time = sum(length for hour, length in self.books.covered.items() if hour in hours_back)
+        name = month(now)
+        spent = sum(dollars for (of, _), dollars in self.months().items() if of == name)
+        end = next(until for of, _, until in MONTHS if of == name)
+        return spent + recent * (end - now) / time
+
+
+def _up(last: Clocks, now: Clocks) -> Iterator[tuple[int, int]]:
+    """When the host is known to have been up between two ticks."""
+    if last.booted == now.booted:
+        yield last.wall + now.asleep - last.asleep, now.wall
+    elif now.booted - last.wall <= REBOOT:
+        yield last.wall, now.wall
+    else:
+        yield last.wall, last.wall + 2 * INTERVAL
+        yield now.booted, now.wall
+
+
+def hours(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A stretch, cut at whole hours."""
+    while start < end:
+        until = min(end, start - start % HOUR + HOUR)
+        yield start, until
+        start = until
+
+
+def _instant(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp()) * SECOND
+
+
+MONTHS = [
+    ("2026-10", _instant("2026-10-01T00:00:00-04:00"), _instant("2026-11-01T00:00:00-04:00")),
+    ("2026-11", _instant("2026-11-01T00:00:00-04:00"), _instant("2026-12-01T00:00:00-05:00")),
+]
+
+
+def month(at: int) -> str:
+    """The month of an instant in New York."""
+    return next(name for name, since, until in MONTHS if since <= at < until)
+
+
+def length(at: int) -> int:
+    """The length of the month of an instant: November has 721 hours."""
+    return next(until - since for _, since, until in MONTHS if since <= at < until)
