@@ -17,8 +17,10 @@ from exporter.cli.serve import terms_of
 from exporter.config import load
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
+from exporter.ledger import schema
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.ledger import Ledger, LedgerReader
+from exporter.ledger.schema import Connect
 from exporter.readings import NOWHERE, Place
 from exporter.report import Build, ConfigRow, Report
 from exporter.reports.month import By
@@ -81,9 +83,16 @@ class Host:
     """
 
     def __init__(
-        self, folder: Path, config: str, now: str, up: int = 30 * DAY, place: Place | None = NOWHERE
+        self,
+        folder: Path,
+        config: str,
+        now: str,
+        up: int = 30 * DAY,
+        place: Place | None = NOWHERE,
+        connect: Connect = schema.connect,
     ) -> None:
         self.place = place
+        self.connect = connect
         self.file = folder / "config.yaml"
         self.file.write_text(config)
         self.path: Path | None = folder / "ledger.db"
@@ -97,7 +106,9 @@ class Host:
     def start(self) -> None:
         """Start the daemon."""
         boot = Boot(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: "")
-        self.ledger = Ledger.open(self.path, self.clock, boot=boot if self.path else NO_BOOT)
+        self.ledger = Ledger.open(
+            self.path, self.clock, connect=self.connect, boot=boot if self.path else NO_BOOT
+        )
         self.sampler = Sampler(
             self.clock,
             inline(self.clock),

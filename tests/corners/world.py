@@ -160,17 +160,17 @@ class Reckoning:
     entered: list[tuple[str, int]] = field(default_factory=list)
     behind: bool = False
 
-    def tick(self, now: Clocks, name: str, place: Place | None, *, writes: bool, reads: bool) -> None:
-        """A tick whose GPUs were read or not, and whose commit succeeded or not."""
+    def tick(self, now: Clocks, name: str, place: Place | None, *, disk: str, reads: bool) -> None:
+        """A tick whose GPUs were read or not. `disk`: what became of its commit; a lie is a false alarm."""
         late = () if self.behind else self.books.waiting
         self._pass(now, name, place, reads=reads)
         self._charge_late(late, name, place)
-        if writes:
+        if disk != "refuses":
             for month, amount in self.entered:
                 self.books.adjusted[month] = self.books.adjusted.get(month, 0) + amount
             self.entered = []
             self.committed = self.books.copy()
-        self.behind = not writes
+        self.behind = disk != "well"
 
     def killed(self) -> None:
         self.books, self.behind = self.committed.copy(), False
