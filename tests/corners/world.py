@@ -122,12 +122,16 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Clocks:
-    """What the clocks of the host say at a tick, and the tokens that its server has counted."""
+    """What the clocks of the host say at a tick, and the tokens that its server has counted.
+
+    `elapsed` is the time since the boot, of which `asleep` was suspended; the wall clock may be wrong.
+    """
 
     wall: int
-    booted: int
-    asleep: int = 0
-    served: int = 0
+    elapsed: int
+    boot: str
+    asleep: int
+    served: int
 
 
 @dataclass
@@ -177,23 +181,27 @@ class Reckoning:
 
     def _pass(self, now: Clocks, name: str, place: Place | None, *, reads: bool) -> None:
         books, last = self.books, self.books.last
-        drawn = (now.wall - now.booted - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
+        drawn = (now.elapsed - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
         books.last = now
         if last is not None:
             books.tokens += now.served - last.served
             books.equivalent += (now.served - last.served) * HOSTED.get(name, Fraction(0)) / 10**6
         if last is None:
             books.mark = drawn
-            if now.wall - now.booted < YOUNG:
-                up = [(now.booted + now.asleep, now.wall)]
-                self._spend(now.booted, now.wall, up, 0, (name, place), since_boot=True)
+            if now.elapsed < YOUNG:
+                booted = now.wall - now.elapsed
+                up = [(booted + now.asleep, now.wall)]
+                self._spend(booted, now.wall, up, 0, (name, place), since_boot=True)
             return
-        if last.booted != now.booted:
+        if last.boot != now.boot:
             books.mark = 0
         energy = drawn - books.mark if reads else 0
         books.mark = drawn if reads else books.mark
-        start = max(last.wall, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
-        self._spend(start, now.wall, list(_up(last, now)), energy, (name, place))
+        # Within a boot the wall clock's steps are no time; across boots nothing else tells.
+        before = now.wall - (now.elapsed - last.elapsed) if last.boot == now.boot else last.wall
+        before = min(before, now.wall)
+        start = max(before, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
+        self._spend(start, now.wall, list(_up(last, now, before)), energy, (name, place))
 
     def _spend(
         self,
@@ -282,15 +290,16 @@ class Reckoning:
         return spent + recent * (end - now) / time
 
 
-def _up(last: Clocks, now: Clocks) -> Iterator[tuple[int, int]]:
-    """When the host is known to have been up between two ticks."""
-    if last.booted == now.booted:
-        yield last.wall + now.asleep - last.asleep, now.wall
-    elif now.booted - last.wall <= REBOOT:
-        yield last.wall, now.wall
+def _up(last: Clocks, now: Clocks, before: int) -> Iterator[tuple[int, int]]:
+    """When the host is known to have been up between two ticks, the first of which was `before`."""
+    booted = now.wall - now.elapsed
+    if last.boot == now.boot:
+        yield before + now.asleep - last.asleep, now.wall
+    elif booted - before <= REBOOT:
+        yield before, now.wall
     else:
-        yield last.wall, last.wall + 2 * INTERVAL
-        yield now.booted, now.wall
+        yield before, before + 2 * INTERVAL
+        yield booted, now.wall
 
 
 def hours(start: int, end: int) -> Iterator[tuple[int, int]]:
