@@ -37,7 +37,7 @@ FULL = sqlite3.OperationalError("database or disk is full")
 
 
 class Meters:
-    """Two GPUs that draw 300 W while the host is awake."""
+    """GPUs that draw 300 W while the host is awake."""
 
     name = "nvml"
     errors = ()
@@ -45,6 +45,7 @@ class Meters:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.failing = False
+        self.gpus = GPUS
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failing:
@@ -52,7 +53,7 @@ class Meters:
         drawn = self.host.clock.awake() * 300_000 // SECOND
         return tuple(
             GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5, energy=drawn)
-            for number in range(GPUS)
+            for number in range(self.gpus)
         )
 
     def close(self) -> None:
@@ -83,11 +84,12 @@ class Disk:
 class Life:
     """The host and the reckoning, side by side."""
 
-    def __init__(self, folder: Path, name: str, place: Place | None) -> None:
+    def __init__(self, folder: Path, name: str, place: Place | None, gpus: int) -> None:
         self.name = name
         self.disk = Disk()
         self.host = Host(folder, CONFIGURATIONS[name], START, 20 * MINUTE, place, self.disk)
         self.meters = Meters(self.host)
+        self.meters.gpus = gpus
         self.reckoning = Reckoning()
         self.entered = 0
         self.host.sampler._nvml = self.meters  # type: ignore[assignment]
@@ -103,7 +105,7 @@ class Life:
             self.name,
             self.host.place,
             disk=self.disk.state,
-            reads=not self.meters.failing,
+            gpus=0 if self.meters.failing else self.meters.gpus,
         )
 
     def restart(self, down: int, *, boots: bool) -> None:
@@ -149,6 +151,7 @@ events = st.one_of(
     st.tuples(st.just("adjust"), st.integers(-(10**13), 10**13).filter(bool)),
     st.tuples(st.just("disk"), st.sampled_from(["well", "refuses", "lies"])),
     st.tuples(st.just("nvml"), st.booleans()),
+    st.tuples(st.just("gpus"), st.integers(1, GPUS)),
     st.tuples(st.just("clock"), st.sampled_from([-DAY, 0, DAY])),
 )
 
@@ -172,6 +175,8 @@ def live(life: Life, told: list[tuple[str, Any]]) -> None:
                 life.disk.state = how
             case "clock":
                 life.host.clock.off = how
+            case "gpus":
+                life.meters.gpus = how
             case "nvml":
                 life.meters.failing = how
 
@@ -265,16 +270,21 @@ def check(life: Life) -> None:
 @given(
     st.sampled_from(sorted(CONFIGURATIONS)),
     st.sampled_from([None, P5, NOWHERE]),
+    st.integers(1, GPUS),
     st.lists(events, min_size=4, max_size=12),
 )
 def test_whatever_happens_it_costs_what_it_should(
-    tmp_path_factory: pytest.TempPathFactory, name: str, place: Place | None, told: list[tuple[str, Any]]
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    place: Place | None,
+    gpus: int,
+    told: list[tuple[str, Any]],
 ) -> None:
     """Months by component, bills, explanations, the page and its projection, after everything is written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backlog, "STRETCHES", 10_000)
         patch.setattr(backlog_rows, "STRETCHES", 10_000)
-        life = Life(tmp_path_factory.mktemp("life"), name, place)
+        life = Life(tmp_path_factory.mktemp("life"), name, place, gpus)
         live(life, told)
         life.disk.state = "well"
         life.meters.failing = False

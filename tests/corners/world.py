@@ -1,8 +1,8 @@
 """A host's life reckoned anew in exact fractions, from the tables of `docs/cost-model.md` alone.
 
-Two GPUs. Every stretch of time is cut at whole hours, in which months, local midnights and the dates of all
-configurations begin too; what it costs is decided by the configuration of the tick that ends it, or, where
-that has no price, by the first later one that has.
+One or two GPUs. Every stretch of time is cut at whole hours, in which months, local midnights and the dates
+of all configurations begin too; what it costs is decided by the configuration of the tick that ends it, or,
+where that has no price, by the first later one that has.
 """
 
 from collections.abc import Iterator
@@ -136,19 +136,28 @@ class Clocks:
 
 @dataclass
 class Books:
-    """What is posted. `money` is by hour since 1970, GPU and component, adjustments by month beside it."""
+    """What is posted. `money` is by hour since 1970, GPU and component, adjustments by month beside it.
+
+    `marks` are millijoules that each GPU had drawn when it was last read; one without was never seen.
+    """
 
     last: Clocks | None = None
     money: dict[tuple[int, int, str], Fraction] = field(default_factory=dict)
     waiting: tuple[Waiting, ...] = ()
     adjusted: dict[str, int] = field(default_factory=dict)
-    mark: int = 0
+    marks: dict[int, int] = field(default_factory=dict)
     tokens: int = 0
     equivalent: Fraction = Fraction(0)
     covered: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> "Books":
-        return replace(self, money=dict(self.money), adjusted=dict(self.adjusted), covered=dict(self.covered))
+        return replace(
+            self,
+            money=dict(self.money),
+            adjusted=dict(self.adjusted),
+            covered=dict(self.covered),
+            marks=dict(self.marks),
+        )
 
     def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
         key = at // HOUR, gpu, component
@@ -164,10 +173,10 @@ class Reckoning:
     entered: list[tuple[str, int]] = field(default_factory=list)
     behind: bool = False
 
-    def tick(self, now: Clocks, name: str, place: Place | None, *, disk: str, reads: bool) -> None:
-        """A tick whose GPUs were read or not. `disk`: what became of its commit; a lie is a false alarm."""
+    def tick(self, now: Clocks, name: str, place: Place | None, *, disk: str, gpus: int) -> None:
+        """A tick that read so many GPUs. `disk`: what became of its commit; a lie is a false alarm."""
         late = () if self.behind else self.books.waiting
-        self._pass(now, name, place, reads=reads)
+        self._pass(now, name, place, gpus)
         self._charge_late(late, name, place)
         if disk != "refuses":
             for month, amount in self.entered:
@@ -179,7 +188,7 @@ class Reckoning:
     def killed(self) -> None:
         self.books, self.behind = self.committed.copy(), False
 
-    def _pass(self, now: Clocks, name: str, place: Place | None, *, reads: bool) -> None:
+    def _pass(self, now: Clocks, name: str, place: Place | None, gpus: int) -> None:
         books, last = self.books, self.books.last
         drawn = (now.elapsed - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
         books.last = now
@@ -187,16 +196,22 @@ class Reckoning:
             books.tokens += now.served - last.served
             books.equivalent += (now.served - last.served) * HOSTED.get(name, Fraction(0)) / 10**6
         if last is None:
-            books.mark = drawn
+            books.marks = dict.fromkeys(range(gpus), drawn)
             if now.elapsed < YOUNG:
                 booted = now.wall - now.elapsed
                 up = [(booted + now.asleep, now.wall)]
-                self._spend(booted, now.wall, up, 0, (name, place), since_boot=True)
+                none = dict.fromkeys(range(gpus), 0)
+                self._spend(booted, now.wall, up, none, (name, place), since_boot=True)
             return
         if last.boot != now.boot:
-            books.mark = 0
-        energy = drawn - books.mark if reads else 0
-        books.mark = drawn if reads else books.mark
+            books.marks = dict.fromkeys(books.marks, 0)
+        watched = last.boot == now.boot and now.elapsed - last.elapsed <= GAP
+        energy = {
+            gpu: drawn - books.marks.get(gpu, drawn) if gpu < gpus else 0
+            for gpu in range(GPUS)
+            if gpu in books.marks or (watched and gpu < gpus)
+        }
+        books.marks |= dict.fromkeys(range(gpus), drawn)
         # Within a boot the wall clock's steps are no time; across boots nothing else tells.
         before = now.wall - (now.elapsed - last.elapsed) if last.boot == now.boot else last.wall
         before = min(before, now.wall)
@@ -208,7 +223,7 @@ class Reckoning:
         start: int,
         end: int,
         up: list[tuple[int, int]],
-        energy: int,
+        energy: dict[int, int],
         by: tuple[str, Place | None],
         *,
         since_boot: bool = False,
@@ -218,15 +233,15 @@ class Reckoning:
             time = until - since
             owed = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
             told = False
-            for gpu in range(GPUS):
-                used = Waiting(gpu, since, time, owed, Fraction(energy * time, end - start), since_boot)
+            for gpu, drawn in energy.items():
+                used = Waiting(gpu, since, time, owed, Fraction(drawn * time, end - start), since_boot)
                 told = self._use(used, *by) or told
             if told or not since_boot:
                 books.covered[since // HOUR] = books.covered.get(since // HOUR, 0) + time
             if "overheads" in CONFIGURATIONS[by[0]] and not since_boot:
-                for gpu in range(GPUS):
+                for gpu in energy:
                     share = Fraction(time, HOUR)
-                    books.charge(since, gpu, "network", Fraction("1.10") / GPUS * share)
+                    books.charge(since, gpu, "network", Fraction("1.10") / len(energy) * share)
                     books.charge(since, gpu, "storage", Fraction(100, length(since) // HOUR) * share)
 
     def _use(self, used: Waiting, name: str, place: Place | None) -> bool:
