@@ -16,7 +16,7 @@ from exporter.units import Instant, Nanoseconds, Picodollars
 ESTIMATE: Final[PriceBasis] = "estimate"
 
 CELLS_WAITING: Final = 200
-"""Hours that may wait for the disk: the longest gap that is charged, and a day."""
+"""Hours that may wait for a disk that refuses: a week, and a day."""
 
 K = TypeVar("K")
 
@@ -104,6 +104,7 @@ class History:
 
     def add(self, postings: Postings) -> None:
         """Add one tick. Tokens of a tick that names no day are in no history."""
+        refused = bool(self.cells)  # a gap alone may be of more hours, and is written at once
         for segment in postings.segments:
             self._cell(segment.day, hour_of(segment.start)).add_segment(segment)
         for segment in postings.late.segments:
@@ -112,7 +113,7 @@ class History:
             sums = self._cell(postings.day, hour_of(postings.end - 1))
             for moved in postings.tokens:
                 _sum(sums.tokens, (moved.party, moved.kind), moved.count)
-        if len(self.cells) > CELLS_WAITING:
+        if refused and len(self.cells) > CELLS_WAITING:
             self._fold()
 
     def _cell(self, day: str, hour: int) -> Sums:

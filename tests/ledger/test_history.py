@@ -262,6 +262,20 @@ def test_a_long_outage_is_folded_into_later_hours_of_the_same_day(monkeypatch: p
     assert by_day == {20261101: (24, 24), 20261102: (24, 24), 20261103: (2, 2)}
 
 
+def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> None:
+    """Three weeks that were charged at once (`gap.max_days`) are told by the hour: 504 of them, one each."""
+    cuts = [NOVEMBER + hour * HOUR for hour in range(21 * 24 + 1)]
+    segments = tuple(
+        segment(end, money(1), day=f"2026-11-{1 + number // 24:02d}", length=HOUR)
+        for number, end in enumerate(cuts[1:])
+    )
+    posted(path, clock, Postings(cuts[-1], segments, day="2026-11-21"))
+
+    told = hours(path)
+    assert sorted(told) == [start // HOUR for start in cuts[:-1]]
+    assert {sum(sums.cost.values()) for sums in told.values()} == {1}
+
+
 def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:
     """A server that lies about its tokens cannot stop the books, in history no more than in totals."""
     liar = Party("chat", "assistants", "llm", "liar", "m")
