@@ -249,6 +249,8 @@ def check(life: Life) -> None:
         assert sum(Fraction(row["BilledCost"]) for row in rows) == Fraction(amount, 10**12)
         hours = sum(Fraction(row["x_UnpricedQuantity"] or 0) for row in rows)
         assert near(hours, Fraction(waits.get(name, 0), HOUR))
+        estimated = sum((Fraction(row["x_EstimatedCost"]) for row in rows), Fraction(0))
+        assert near(estimated, reckoning.books.estimated.get(name, Fraction(0)))
         lacks = None if ahead else reconciliation(life, name)
         assert lacks is None or near(lacks, Fraction(0))
     metered = sum(dollars for (hour, *_), dollars in reckoning.books.money.items() if hour <= last)

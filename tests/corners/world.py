@@ -67,6 +67,7 @@ CONFIGURATIONS = {
     + "hardware: [{rented: {prices: [{from: 2026-11-01T02:00, dollars_per_gpu_hour: 7.20}]}}]\n",
     "owned": HEAD + SHARED + f"hardware: [{OWNED}]\n",
     "both": HEAD + hosted(3) + f"hardware: [{OWNED}, {{rented: {{dollars_per_gpu_hour: 3.60}}}}]\n",
+    "estimated": HEAD.replace("unpriced", "estimate"),
     "catalogue": HEAD + SHARED + "hardware: [{rented: {catalogue: any, discount_ratio: 0.5}}]\n",
     "by place": HEAD
     + "hardware:\n  - {match: {instance_type: p5.48xlarge}, rented: {dollars_per_gpu_hour: 3.60}}\n"
@@ -76,17 +77,20 @@ CONFIGURATIONS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one GPU: dollars an hour by component, those of them that are owed while the host is up only."""
+    """Of one GPU: dollars an hour by component; `while_up`: only then; `estimate`: by the market."""
 
     hourly: dict[str, Fraction]
     while_up: bool = False
     energy: bool = False
+    estimate: bool = False
 
 
 RENTED = Cost({"rent": Fraction("3.60")}, while_up=True)
 LEASED = Cost({"rent": Fraction("2.40")})
 AMORTIZED = Cost({"amortization": Fraction(1)}, energy=True)  # 26,298 dollars over 3 x 8,766 hours
 LISTED = Cost({"rent": Fraction("3.44")}, while_up=True)  # 55.04 for 8, less half
+WHOLE_LIST = Cost({"rent": Fraction("6.88")}, while_up=True)
+MARKET = Cost({"rent": Fraction("3.875")}, while_up=True, estimate=True)  # between 3.85 and 3.90
 DATED = Cost({"rent": Fraction("7.20")}, while_up=True)
 
 
@@ -94,6 +98,8 @@ def cost(name: str, place: Place | None, gpu: int, at: int) -> Cost | None:
     """What a GPU costs under a configuration at an instant; `None` without a price."""
     if name == "by place":
         return {None: None, P5: RENTED, NOWHERE: LEASED}[place]
+    if name == "estimated":
+        return {None: None, P5: WHOLE_LIST, NOWHERE: MARKET}[place]
     if name == "dated":
         return DATED if at >= FROM else None
     if name == "catalogue":
@@ -105,7 +111,7 @@ def cost(name: str, place: Place | None, gpu: int, at: int) -> Cost | None:
 
 def may_come_with_the_place(name: str, place: Place | None) -> bool:
     """Whether a GPU without a price may get one as soon as it is known where the host runs."""
-    return name == "catalogue" or (name == "by place" and place is None)
+    return name == "catalogue" or (name in {"by place", "estimated"} and place is None)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class Books:
     waiting: tuple[Waiting, ...] = ()
     adjusted: dict[str, int] = field(default_factory=dict)
     marks: dict[int, int] = field(default_factory=dict)
+    estimated: dict[str, Fraction] = field(default_factory=dict)
     tokens: int = 0
     equivalent: Fraction = Fraction(0)
     covered: dict[int, int] = field(default_factory=dict)
@@ -157,6 +164,7 @@ class Books:
             adjusted=dict(self.adjusted),
             covered=dict(self.covered),
             marks=dict(self.marks),
+            estimated=dict(self.estimated),
         )
 
     def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
@@ -261,6 +269,9 @@ class Reckoning:
         owed = Fraction(used.up if price.while_up else used.time, HOUR)
         for component, hourly in price.hourly.items():
             self.books.charge(used.start, used.gpu, component, hourly * owed)
+            if price.estimate:
+                name = month(used.start)
+                self.books.estimated[name] = self.books.estimated.get(name, Fraction(0)) + hourly * owed
         if price.energy and used.energy:
             self.books.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
 
