@@ -22,9 +22,13 @@ from exporter.cli.explain import Question, explained
 from exporter.cli.focus import focus_file
 from exporter.cli.reconcile import Question as Bill
 from exporter.cli.reconcile import reconciled
+from exporter.cli.serve import terms_of
+from exporter.config import parse
 from exporter.ledger import backlog, backlog_rows
 from exporter.ledger.entry import Entry, enter
+from exporter.ledger.reader import LedgerReader
 from exporter.readings import NOWHERE, Gpu, GpuReading, Place, ReadFailedError
+from exporter.reports.repricing import repricing
 from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host
 from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
 
@@ -91,6 +95,8 @@ class Life:
         self.meters = Meters(self.host)
         self.meters.gpus = gpus
         self.reckoning = Reckoning()
+        self.raised = Reckoning()
+        """What it would have cost, had what is agreed been raised from the beginning."""
         self.entered = 0
         self.host.sampler._nvml = self.meters  # type: ignore[assignment]
         self.tick(0)
@@ -100,13 +106,11 @@ class Life:
         served = (clock.true + after) // SECOND % 10**6 * 7
         self.host.endpoint.generation = float(served)
         self.host.tick(after)
-        self.reckoning.tick(
-            Clocks(clock.wall(), clock.elapsed(), clock.boot(), clock.asleep, served),
-            self.name,
-            self.host.place,
-            disk=self.disk.state,
-            gpus=0 if self.meters.failing else self.meters.gpus,
-        )
+        now = Clocks(clock.wall(), clock.elapsed(), clock.boot(), clock.asleep, served)
+        gpus = 0 if self.meters.failing else self.meters.gpus
+        self.reckoning.tick(now, self.name, self.host.place, disk=self.disk.state, gpus=gpus)
+        name = "raised" if self.name == "agreed" else self.name
+        self.raised.tick(now, name, self.host.place, disk=self.disk.state, gpus=gpus)
 
     def restart(self, down: int, *, boots: bool) -> None:
         state, self.disk.state = self.disk.state, "well"  # else the books would be in memory
@@ -114,6 +118,7 @@ class Life:
         self.disk.state = state
         self.host.clock.asleep = 0 if boots else self.host.clock.asleep
         self.reckoning.killed()
+        self.raised.killed()
         self.host.sampler._nvml = self.meters  # type: ignore[assignment]
         self.tick(0)
 
@@ -144,14 +149,17 @@ durations = st.one_of(
     st.sampled_from([10 * SECOND, 60 * SECOND, 61 * SECOND, 15 * MINUTE, 15 * MINUTE + 1, HOUR]),
     st.integers(100, 5 * 360_000).map(lambda hundredths: hundredths * SECOND // 100),
 )
-events = st.one_of(
+happenings = st.one_of(
     st.tuples(st.sampled_from(["tick", "kill", "reboot", "sleep"]), durations),
-    st.tuples(st.just("reload"), st.sampled_from(sorted(CONFIGURATIONS))),
-    st.tuples(st.just("place"), st.sampled_from([None, NOWHERE, P5])),
     st.tuples(st.just("adjust"), st.integers(-(10**13), 10**13).filter(bool)),
     st.tuples(st.just("disk"), st.sampled_from(["well", "refuses", "lies"])),
     st.tuples(st.just("nvml"), st.booleans()),
     st.tuples(st.just("gpus"), st.integers(1, GPUS)),
+)
+events = st.one_of(
+    happenings,
+    st.tuples(st.just("reload"), st.sampled_from(sorted(CONFIGURATIONS))),
+    st.tuples(st.just("place"), st.sampled_from([None, NOWHERE, P5])),
     st.tuples(st.just("clock"), st.sampled_from([-DAY, 0, DAY])),
 )
 
@@ -297,3 +305,40 @@ def test_whatever_happens_it_costs_what_it_should(
         life.tick(10 * SECOND)
         check(life)
         assert life.reckoning.waits() == {}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(1, GPUS),
+    st.lists(
+        happenings | st.tuples(st.just("reload"), st.sampled_from(["nothing", "agreed"])),
+        min_size=4,
+        max_size=12,
+    ),
+)
+def test_what_a_reload_says_is_what_it_would_have_cost(
+    tmp_path_factory: pytest.TempPathFactory, gpus: int, told: list[tuple[str, Any]]
+) -> None:
+    """A price that is raised from a past date on: all that is posted by then, late or not, in cents."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backlog, "STRETCHES", 10_000)
+        patch.setattr(backlog_rows, "STRETCHES", 10_000)
+        life = Life(tmp_path_factory.mktemp("life"), "agreed", NOWHERE, gpus)
+        live(life, told)
+    life.disk.state = "well"
+    for _ in range(3):
+        life.reload("agreed")
+    agreed, raised = (
+        sum(dollars for (_, component), dollars in each.months().items() if component == "rent")
+        for each in (life.reckoning, life.raised)
+    )
+    before, after = (
+        terms_of(parse(CONFIGURATIONS[name].encode()), "host-1") for name in ("agreed", "raised")
+    )
+    assert life.host.path is not None
+    with LedgerReader.open(life.host.path) as reader:
+        said = repricing(before.tariff, after.tariff, reader, before.zone, life.host.clock.wall())
+
+    cents = 0 if said is None else sum(correction.cents for correction in said.corrections)
+    # Each of both months is rounded by itself.
+    assert abs(Fraction(cents, 100) - (raised - agreed)) <= Fraction(1, 100)

@@ -56,17 +56,25 @@ def hosted(dollars: int) -> str:
     return f"compare: [{{name: turbo, {prices}}}]\n"
 
 
+def dated(prices: str) -> str:
+    """Rent by the hour from some dates on."""
+    return f"hardware: [{{rented: {{prices: [{prices}]}}}}]\n"
+
+
 CONFIGURATIONS = {
     "nothing": HEAD,
     "rented": HEAD + SHARED + hosted(2) + "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n",
     "leased": HEAD
     + "gap: {max_days: 0.125}\n"
     + "hardware: [{rented: {dollars_per_gpu_hour: 2.40, billing: always}}]\n",
-    "dated": HEAD
-    + SHARED
-    + "hardware: [{rented: {prices: [{from: 2026-11-01T02:00, dollars_per_gpu_hour: 7.20}]}}]\n",
+    "dated": HEAD + SHARED + dated("{from: 2026-11-01T02:00, dollars_per_gpu_hour: 7.20}"),
     "owned": HEAD + SHARED + f"hardware: [{OWNED}]\n",
     "both": HEAD + hosted(3) + f"hardware: [{OWNED}, {{rented: {{dollars_per_gpu_hour: 3.60}}}}]\n",
+    "agreed": HEAD + dated("{from: 2026-10-01, dollars_per_gpu_hour: 3.60}"),
+    "raised": HEAD
+    + dated(
+        "{from: 2026-10-01, dollars_per_gpu_hour: 3.60}, {from: 2026-11-01T02:00, dollars_per_gpu_hour: 7.20}"
+    ),
     "estimated": HEAD.replace("unpriced", "estimate"),
     "catalogue": HEAD + SHARED + "hardware: [{rented: {catalogue: any, discount_ratio: 0.5}}]\n",
     "by place": HEAD
@@ -100,13 +108,15 @@ def cost(name: str, place: Place | None, gpu: int, at: int) -> Cost | None:
         return {None: None, P5: RENTED, NOWHERE: LEASED}[place]
     if name == "estimated":
         return {None: None, P5: WHOLE_LIST, NOWHERE: MARKET}[place]
+    if name == "raised":
+        return DATED if at >= FROM else RENTED
     if name == "dated":
         return DATED if at >= FROM else None
     if name == "catalogue":
         return LISTED if place == P5 else None
     if name in {"owned", "both"} and gpu == 1:
         return AMORTIZED
-    return {"rented": RENTED, "leased": LEASED, "both": RENTED}.get(name)
+    return {"rented": RENTED, "agreed": RENTED, "leased": LEASED, "both": RENTED}.get(name)
 
 
 def may_come_with_the_place(name: str, place: Place | None) -> bool:
