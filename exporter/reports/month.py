@@ -227,12 +227,11 @@ def _fill(lines: _Lines, sums: Sums, grouping: _Grouping) -> None:
             lines.of(grouping.gpu(gpu)).money += amount
         for gpu, held in sums.gpu_held.items():
             lines.of(grouping.gpu(gpu)).gpu_time += held
-    for sign, family in ((1, sums.unpriced), (-1, sums.settled)):
-        for (gpu, party), time in family.items():
-            if grouping.party is not None:
-                lines.of(grouping.party(party)).unpriced += sign * time
-            elif grouping.gpu is not None:
-                lines.of(grouping.gpu(gpu)).unpriced += sign * time
+    for (gpu, party), time in sums.waiting().items():
+        if grouping.party is not None:
+            lines.of(grouping.party(party)).unpriced += time
+        elif grouping.gpu is not None:
+            lines.of(grouping.gpu(gpu)).unpriced += time
 
 
 def _correct(lines: _Lines, record: MonthRecord, grouping: _Grouping) -> None:

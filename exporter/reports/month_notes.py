@@ -55,12 +55,11 @@ def _notes(
         yield f"idle % is of the {_dollars(phased)} dollars that are known by phase: adjustments have none"
     sums = record.sums
     if sums is not None:
-        settled = sum(sums.settled.values())
-        unpriced = sum(sums.unpriced.values()) - settled
+        settled, unpriced = sum(sums.settled.values()), sum(sums.waiting().values())
         held = _hours(sum(sums.gpu_held.values()))
         if settled:
             yield (f"{_hours(settled)} of {held} GPU-hours were charged when their price came")
-        if unpriced > 0:
+        if unpriced:
             yield (f"{_hours(unpriced)} of {held} GPU-hours have no price: they cost nothing here")
         year, number = map(int, record.month.split("-"))
         length = month_of(first_instant(year, number, 1, zone), zone).length

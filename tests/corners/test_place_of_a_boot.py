@@ -61,7 +61,7 @@ def test_the_time_since_the_boot_waits_for_the_answer(booted: Booted) -> None:
     assert rent(host) == 0
     assert host.served("inference_gpu_unpriced_seconds_total") == 1220
     assert host.served("inference_gpu_seconds_total") == 1220
-    assert note(host) == ["0.34 GPU-hours had no price: they cost nothing here"]
+    assert note(host) == ["0.3389 of 0.3389 GPU-hours have no price: they cost nothing here"]
     host.placed(P5)
     host.tick(TICK)
 
@@ -72,7 +72,7 @@ def test_the_time_since_the_boot_waits_for_the_answer(booted: Booted) -> None:
     assert host.served(cost, server="unallocated", phase="unobserved") == pytest.approx(1.20, rel=1e-12)
     assert host.served(cost, server="chat") == pytest.approx(0.06, rel=1e-12)
     assert host.served("inference_gpu_seconds_total") == 1230
-    assert note(host) == ["0.34 GPU-hours were charged when their price came"]
+    assert note(host) == ["0.3389 of 0.3417 GPU-hours were charged when their price came"]
 
 
 def test_a_catalogue_price_less_a_discount(booted: Booted) -> None:
@@ -119,7 +119,7 @@ def test_hardware_that_turns_out_to_be_owned_begins_at_the_first_tick(booted: Bo
     host.tick(TICK)
 
     assert host.whole() == 100 * CENT * 20 // 3600 + CENT
-    assert note(host) == ["0.34 GPU-hours were charged when their price came"]
+    assert note(host) == ["0.3361 of 0.3389 GPU-hours were charged when their price came"]
 
 
 def test_where_the_place_says_nothing_of_the_price_nothing_is_counted(booted: Booted) -> None:

@@ -33,6 +33,9 @@ from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host
 from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
 
 START = "2026-10-31T21:20:00-04:00"
+RISE = "2026-11-01T01:50:00-05:00"
+"""Ten minutes before the price rises."""
+
 NANO = Fraction(1, 10**9)
 """A billionth of a dollar: energy is divided among hours by whole millijoules, a tenth of it each."""
 
@@ -88,10 +91,10 @@ class Disk:
 class Life:
     """The host and the reckoning, side by side."""
 
-    def __init__(self, folder: Path, name: str, place: Place | None, gpus: int) -> None:
+    def __init__(self, folder: Path, name: str, place: Place | None, gpus: int, start: str = START) -> None:
         self.name = name
         self.disk = Disk()
-        self.host = Host(folder, CONFIGURATIONS[name], START, 20 * MINUTE, place, self.disk)
+        self.host = Host(folder, CONFIGURATIONS[name], start, 20 * MINUTE, place, self.disk)
         self.meters = Meters(self.host)
         self.meters.gpus = gpus
         self.reckoning = Reckoning()
@@ -323,7 +326,7 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backlog, "STRETCHES", 10_000)
         patch.setattr(backlog_rows, "STRETCHES", 10_000)
-        life = Life(tmp_path_factory.mktemp("life"), "agreed", NOWHERE, gpus)
+        life = Life(tmp_path_factory.mktemp("life"), "agreed", NOWHERE, gpus, RISE)
         live(life, told)
     life.disk.state = "well"
     for _ in range(3):
@@ -340,5 +343,4 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
         said = repricing(before.tariff, after.tariff, reader, before.zone, life.host.clock.wall())
 
     cents = 0 if said is None else sum(correction.cents for correction in said.corrections)
-    # Each of both months is rounded by itself.
     assert abs(Fraction(cents, 100) - (raised - agreed)) <= Fraction(1, 100)

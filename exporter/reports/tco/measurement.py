@@ -77,7 +77,7 @@ def measurement(days: Mapping[int, Sums] | None, ledger: str) -> Measurement:
 
 def _waiting(sums: Sums) -> Nanoseconds:
     """GPU time of a day that had no price, and has none now."""
-    return sum(sums.unpriced.values()) - sum(sums.settled.values())
+    return sum(sums.waiting().values())
 
 
 def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str:
