@@ -158,9 +158,9 @@ def test_a_file_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> 
         (b"PK\x03\x04\x14\x00", "bill.csv: is a zip file: unpack it first"),
         (b"PAR1\x15\x04", "bill.csv: is a Parquet file: export it as CSV"),
         (b"%PDF-1.7\n", "bill.csv: is a PDF: a bill is compared by its CSV export"),
-        (gzip.compress(b"PAR1\x15\x04"), "bill.csv: is a Parquet file: export it as CSV"),
+        (gzip.compress(b"PAR1\x15\x04", mtime=0), "bill.csv: is a Parquet file: export it as CSV"),
         (
-            gzip.compress(b"date,dollars\n2026-10-01,5\n")[:-9],
+            gzip.compress(b"date,dollars\n2026-10-01,5\n", mtime=0)[:-9],
             (
                 "bill.csv: its gzip is damaged (Compressed file ended before the end-of-stream marker was "
                 "reached): fetch it again"
