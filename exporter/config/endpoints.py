@@ -1,139 +1,58 @@
-"""The keys of `servers`: which inference servers are read, and which GPUs each holds."""
+"""The keys of `servers`: servers that are told outright, and what is told of those that are found."""
 
-import ipaddress
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Final, TypeAlias
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from exporter.config.document import Node, Scalar, Sequence
-from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, found
-from exporter.config.settings import Server
-from exporter.config.values import AbsolutePath, Choice, Label, Number, Whole, plain, scalar
+from exporter.config.addresses import SCHEMES, GpuList, Url, UrlPath
+from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, missing
+from exporter.config.settings import Role, Server, ServerMatch, ServerRule
+from exporter.config.values import AbsolutePath, Choice, Label, Number, Pattern, Truth, Whole, plain
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
-
-URL_CHARACTERS: Final = 2048
-MOST_GPUS: Final = 1024
-METRICS_PATH: Final = "/metrics"
-
-_SCHEMES: Final = {"http": 80, "https": 443}
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
-_UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
-
-Gpus: TypeAlias = tuple[int | str, ...]
-ALL: Final[Gpus] = ()
-"""Stands for `all`, which an empty list never does: it is refused."""
 
 EVERY: Final = "(any)"
 """Stands for a GPU that only servers on all GPUs hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
-    """Where metrics are read: http or https, nobody's password in it, nothing that is never sent."""
-
-    words: str = "URL"
-
-    def read(self, node: Node, path: str, walk: Walk) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, "URL like http://127.0.0.1:8000/metrics").text
-        said = "this" if "@" in text else shown(text)  # what stands before an @ may be a password
-        if len(text) > URL_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
-            raise RefusedError(f"{said} is no URL: write printable ASCII without spaces, percent-encoded")
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise RefusedError(f"{said} is no URL: {error}") from None
-        if "@" in parts.netloc:
-            raise RefusedError("has a user or password in it; use metrics.bearer_token_file")
-        if parts.scheme not in _SCHEMES:
-            raise RefusedError(f"{said} is not read; write a URL that begins with http:// or https://")
-        if "#" in text:
-            raise RefusedError(f"{said} has a fragment (#), which is never sent; remove it")
-        if not _is_host(parts):
-            raise RefusedError(f"{said} has no valid host; write a name or an address")
-        if port == 0 or parts.netloc.endswith(":"):
-            raise RefusedError(f"{said} has no valid port; write 1 to 65535, or none")
-        return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
+def _says_something(block: Block) -> bool:
+    if block.node.entries:
+        return True
+    block.refuse(None, "is empty and would match every server; give port, workload, unit or process")
+    return False
 
 
-def _is_host(parts: SplitResult) -> bool:
-    host = parts.hostname or ""
-    if parts.netloc.startswith("["):
-        try:
-            return ipaddress.ip_address(host).version == 6
-        except ValueError:
-            return False
-    return len(host) <= 253 and bool(_HOST.fullmatch(host))
-
-
-@dataclass(frozen=True, slots=True)
-class GpuList:
-    """NVML indices and UUIDs, or the word all."""
-
-    words: str = "all, or list of indices and UUIDs"
-
-    def read(self, node: Node, path: str, walk: Walk) -> Gpus:
-        """As `Shape.read`."""
-        if isinstance(node, Scalar) and node.text == "all":
-            return ALL
-        if not isinstance(node, Sequence):
-            raise RefusedError(f"must be the word all or a list like [0, 1], not {found(node)}")
-        if not node.items:
-            raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
-        return ListOf(GpuName(), (_gpus_are_told_once,)).read(node, path, walk)
-
-
-@dataclass(frozen=True, slots=True)
-class GpuName:
-    """One GPU: its NVML index, or its UUID."""
-
-    words: str = "index or UUID"
-
-    def read(self, node: Node, path: str, walk: Walk) -> int | str:
-        """As `Shape.read`."""
-        if isinstance(node, Scalar) and _UUID.fullmatch(node.text):
-            return node.text
-        if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
-            return Whole("index", 0, MOST_GPUS - 1).read(node, path, walk)
-        raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {found(node)}")
-
-
-def _gpus_are_told_once(items: list[Item[int | str]], walk: Walk) -> bool:
-    good = True
-    seen: set[int | str] = set()
-    for item in items:
-        if item.value in seen:
-            walk.problems.note(
-                item.node.place, item.path, f"GPU {item.value} is already in the list; keep one"
-            )
-            good = False
-        seen.add(item.value)
-    return good
-
-
+PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.")
+WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.")
+UNIT = Key("unit", Pattern(), "Its systemd unit, like vllm@chat.service.")
+PROCESS = Key(
+    "process", Pattern(), "The name of its program: what stands behind `unmatched:`, or its engine."
+)
+MATCH = Key(
+    "match",
+    Table(
+        (PORT, WORKLOAD, UNIT, PROCESS),
+        lambda block: ServerMatch(block.get(PORT), block.get(WORKLOAD), block.get(UNIT), block.get(PROCESS)),
+        (_says_something,),
+    ),
+    "Which of the servers that are found this entry is about, in place of a url; all that is given must "
+    "match, and the first entry that does decides.",
+)
 NAME = Key(
     "name",
     Label("server name", reserved=(UNALLOCATED, OTHER)),
     "The server as people think of it; several entries with one name are replicas, and their tokens add up.",
-    required=True,
 )
 URL = Key(
     "url",
     Url(),
     "Where its metrics are read; a URL without a path is read at /metrics.",
-    required=True,
 )
 GPUS = Key(
     "gpus",
     GpuList(),
     "Which GPUs it holds: a list of NVML indices or UUIDs like [0, 1], or the word all.",
-    required=True,
 )
 ENGINE = Key(
     "engine",
@@ -146,49 +65,135 @@ SHARE = Key(
     Number("ratio", Decimal(1), above_low=True),
     "The part of each of its GPUs that it pays for, where several servers share them; at most 1 together.",
 )
+SPANS_HOSTS = Key(
+    "spans_hosts",
+    Truth(),
+    "Whether it runs on several hosts: its cost per token is then told by the fleet rules, not by a host.",
+    default="false",
+)
+ROLE = Key(
+    "role",
+    Choice(("both", "prefill", "decode")),
+    "Its part in a pair that computes prompts on one server and generates on another; `both` is no pair.",
+    default="both",
+)
+ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode": "decode"}
+METRICS_SCHEME = Key("scheme", Choice(("http", "https")), "How its metrics are read, with match only.")
+METRICS_PORT = Key("port", Whole("port", 1, 65535), "The port its metrics are read at, with match only.")
+METRICS_PATH = Key("path", UrlPath(), "The path its metrics are read at, with match only.")
 BEARER_TOKEN_FILE = Key("bearer_token_file", AbsolutePath(), "A file that holds the token to send.")
 CA_FILE = Key("ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.")
 
 
 METRICS = Key(
     "metrics",
-    Table((BEARER_TOKEN_FILE, CA_FILE), lambda block: (block.get(BEARER_TOKEN_FILE), block.get(CA_FILE))),
+    Table(
+        (METRICS_SCHEME, METRICS_PORT, METRICS_PATH, BEARER_TOKEN_FILE, CA_FILE),
+        lambda block: block,
+    ),
     "What reading its metrics takes.",
 )
 
 
-def _server(block: Block) -> Server:
-    bearer_token_file, ca_file = block.get(METRICS) or (None, None)
-    return Server(
-        name=block[NAME],
-        url=block[URL],
-        gpus=block[GPUS] or None,
-        namespace=block.get(NAMESPACE) or "",
-        engine=block.get(ENGINE),
-        gpu_share_ratio=block.get(SHARE),
-        bearer_token_file=bearer_token_file,
-        ca_file=ca_file,
-    )
-
-
-def _certificates_go_with_https(items: list[Item[Server]], walk: Walk) -> bool:
+def _is_told_or_found(block: Block) -> bool:
+    """An entry with a `url` is a server of its own; one with `match` is about servers that are found."""
+    if MATCH in block and URL in block:
+        block.refuse(MATCH, "cannot stand beside url; keep exactly one of url, match")
+        return False
+    if MATCH in block:
+        return _says_what_of_the_found(block)
     good = True
-    for item in items:
-        if item.value.ca_file and item.value.url.startswith("http:"):
-            item.refuse(METRICS.name, "ca_file goes with an https URL only; remove it or write https", walk)
+    needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
+    for key in needed:
+        if key not in block:
+            good = False
+            if key.name not in block.meant:
+                block.refuse(None, missing(key))
+    where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, METRICS_PATH)
+    for key in where:
+        if (metrics := block.get(METRICS)) is not None and key in metrics:
+            metrics.refuse(key, f"goes with match only: the url tells the {key.name}")
             good = False
     return good
 
 
-def _urls_are_told_once(items: list[Item[Server]], walk: Walk) -> bool:
+def _says_what_of_the_found(block: Block) -> bool:
+    if GPUS in block:
+        block.refuse(GPUS, "goes with url only; which GPUs a server that is found holds is found as well")
+        return False
+    if len(block.node.entries) == 1:
+        block.refuse(
+            None, "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
+        )
+        return False
+    return True
+
+
+def _server(block: Block) -> Server | ServerRule:
+    metrics = block.get(METRICS)
+    role = ROLE_OF[block[ROLE]]
+    told_of_reading = {
+        "bearer_token_file": None if metrics is None else metrics.get(BEARER_TOKEN_FILE),
+        "ca_file": None if metrics is None else metrics.get(CA_FILE),
+    }
+    if (match := block.get(MATCH)) is None:
+        return Server(
+            name=block[NAME],
+            url=block[URL],
+            gpus=block[GPUS] or None,
+            namespace=block.get(NAMESPACE) or "",
+            engine=block.get(ENGINE),
+            gpu_share_ratio=block.get(SHARE),
+            spans_hosts=block[SPANS_HOSTS],
+            role=role,
+            **told_of_reading,
+        )
+    return ServerRule(
+        match=match,
+        name=block.get(NAME),
+        namespace=block.get(NAMESPACE),
+        engine=block.get(ENGINE),
+        gpu_share_ratio=block.get(SHARE),
+        spans_hosts=block[SPANS_HOSTS],
+        role=role,
+        metrics_scheme=None if metrics is None else metrics.get(METRICS_SCHEME),
+        metrics_port=None if metrics is None else metrics.get(METRICS_PORT),
+        metrics_path=None if metrics is None else metrics.get(METRICS_PATH),
+        **told_of_reading,
+    )
+
+
+Entries: TypeAlias = list[Item[Server | ServerRule]]
+
+
+def _told(items: Entries) -> Iterator[tuple[Item[Server | ServerRule], Server]]:
+    """The entries that are servers of their own."""
+    for item in items:
+        if isinstance(item.value, Server):
+            yield item, item.value
+
+
+def _certificates_go_with_https(items: Entries, walk: Walk) -> bool:
+    good = True
+    for item in items:
+        entry = item.value
+        scheme = urlsplit(entry.url).scheme if isinstance(entry, Server) else entry.metrics_scheme
+        if entry.ca_file and scheme != "https":
+            what = "an https URL" if isinstance(entry, Server) else "`scheme: https`"
+            item.refuse(METRICS.name, f"ca_file goes with {what} only; remove it or write https", walk)
+            good = False
+    return good
+
+
+def _urls_are_told_once(items: Entries, walk: Walk) -> bool:
     good = True
     seen: dict[tuple[object, ...], str] = {}
-    for item in items:
-        parts = urlsplit(item.value.url)
+    for item, server in _told(items):
+        parts = urlsplit(server.url)
         endpoint = (
             parts.scheme,
             parts.hostname,
-            parts.port or _SCHEMES[parts.scheme],
+            parts.port or SCHEMES[parts.scheme],
             parts.path,
             parts.query,
         )
@@ -200,11 +205,10 @@ def _urls_are_told_once(items: list[Item[Server]], walk: Walk) -> bool:
     return good
 
 
-def _shares_fit(items: list[Item[Server]], walk: Walk) -> bool:
+def _shares_fit(items: Entries, walk: Walk) -> bool:
     """The configured shares of one GPU are at most 1 together; replicas have one share of it."""
     shares: dict[int | str, dict[tuple[str, str], Decimal]] = {EVERY: {}}
-    for item in items:
-        server = item.value
+    for item, server in _told(items):
         if server.gpu_share_ratio is None:
             continue
         key = (server.namespace, server.name)
@@ -225,11 +229,13 @@ SERVERS = Key(
     "servers",
     ListOf(
         Table(
-            (NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, METRICS),
+            (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS),
             _server,
+            (_is_told_or_found,),
             words="server",
         ),
         (_certificates_go_with_https, _urls_are_told_once, _shares_fit),
     ),
-    "The inference servers of this host; this release reads those named here and looks for no others.",
+    "Inference servers that are not found by themselves (with url and gpus), and what was found wrong of "
+    "those that are (with match). A GPU that an entry names is held by no server that is found.",
 )

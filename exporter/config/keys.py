@@ -10,8 +10,16 @@ from exporter.config.hardware import HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
 from exporter.config.moments import Zone
 from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.settings import DEFAULT_BUDGETS, DEFAULT_LEDGER, CloudChoice, Config, PodLabels
-from exporter.config.values import AbsolutePath, Choice, Duration, Label, Number, Pattern, Whole
+from exporter.config.settings import (
+    DEFAULT_BUDGETS,
+    DEFAULT_LEDGER,
+    CloudChoice,
+    Config,
+    PodLabels,
+    Server,
+    ServerRule,
+)
+from exporter.config.values import AbsolutePath, Choice, Duration, Label, Number, Pattern, Truth, Whole
 from exporter.cost.policy import Limits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.cost.postings import UNASSIGNED
 
@@ -157,12 +165,16 @@ CLOUD = Key(
     "cloud's name asks that cloud whatever the firmware says.",
     default="auto",
 )
+PROCESSES = Key(
+    "processes",
+    Truth(),
+    "Whether the processes that compute on the GPUs are looked at, to find which servers hold them and where "
+    "they are read; false leaves only what servers says.",
+    default="true",
+)
 DISCOVERY = Key(
     "discovery",
-    Table(
-        (CLOUD, KUBERNETES, KUBELET_CA_FILE),
-        lambda block: (block[CLOUD], block[KUBERNETES], block.get(KUBELET_CA_FILE)),
-    ),
+    Table((PROCESSES, CLOUD, KUBERNETES, KUBELET_CA_FILE), lambda block: block),
     "What is found out without being told here.",
 )
 
@@ -211,7 +223,7 @@ LEDGER = Key(
 def config(block: Block, path: Path | None = None, file_hash: str = "") -> Config:
     """The configuration of a document whose keys are all good."""
     rules, pod_labels = block.get(OWNERSHIP) or ((), PodLabels())
-    cloud, kubernetes, kubelet_ca_file = block.get(DISCOVERY) or (Config().cloud, Config().kubernetes, None)
+    servers, discovery = block.get(SERVERS) or (), block.get(DISCOVERY)
     return Config(
         path=path,
         hash=file_hash,
@@ -223,13 +235,15 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         hardware=block.get(HARDWARE) or (),
         unmatched_hardware=block[UNMATCHED],
         overheads=block.get(OVERHEADS) or (),
-        servers=block.get(SERVERS) or (),
+        servers=tuple(entry for entry in servers if isinstance(entry, Server)),
+        server_rules=tuple(entry for entry in servers if isinstance(entry, ServerRule)),
         split=block.get(SPLIT) or (),
         compare=block.get(COMPARE) or (),
         limits=block.get(LIMITS) or Limits(),
-        cloud=cloud,
-        kubernetes=kubernetes,
-        kubelet_ca_file=kubelet_ca_file,
+        cloud=Config().cloud if discovery is None else discovery[CLOUD],
+        processes=Config().processes if discovery is None else discovery[PROCESSES],
+        kubernetes=Config().kubernetes if discovery is None else discovery[KUBERNETES],
+        kubelet_ca_file=None if discovery is None else discovery.get(KUBELET_CA_FILE),
         pod_labels=pod_labels,
         gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,

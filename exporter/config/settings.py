@@ -28,6 +28,10 @@ class PodLabels:
     team: str = "team"
 
 
+Role = Literal["", "prefill", "decode"]
+"""The part of a server in a disaggregated pair; empty for one that does both."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """A monthly budget of one product; an empty product is the whole fleet."""
@@ -56,6 +60,42 @@ class Server:
     gpu_share_ratio: Decimal | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    spans_hosts: bool = False
+    role: Role = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMatch:
+    """Which of the servers that are found; what is `None` says nothing. Patterns are shell-style.
+
+    `workload` is matched against `namespace/name`.
+    """
+
+    port: int | None = None
+    workload: str | None = None
+    unit: str | None = None
+    process: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRule:
+    """What the configuration says of servers that are found; `None` is what it leaves as it was found.
+
+    `metrics_path` and `metrics_port` say where such a server is read, never at which host.
+    """
+
+    match: ServerMatch
+    name: str | None = None
+    namespace: str | None = None
+    engine: str | None = None
+    gpu_share_ratio: Decimal | None = None
+    spans_hosts: bool = False
+    role: Role = ""
+    metrics_scheme: str | None = None
+    metrics_port: int | None = None
+    metrics_path: str | None = None
+    bearer_token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +113,7 @@ class Config:
     unmatched_hardware: Unmatched = "estimate"
     overheads: tuple[Overhead, ...] = ()
     servers: tuple[Server, ...] = ()
+    server_rules: tuple[ServerRule, ...] = ()
     split: tuple[SplitRule, ...] = ()
     compare: tuple[HostedPrice, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -80,5 +121,6 @@ class Config:
     kubernetes: KubernetesChoice = "auto"
     kubelet_ca_file: Path | None = None
     pod_labels: PodLabels = field(default_factory=PodLabels)
+    processes: bool = True
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER

@@ -191,6 +191,21 @@ class Choice(Generic[W]):
 
 
 @dataclass(frozen=True, slots=True)
+class Truth:
+    """The word true or false, as YAML 1.2 has it."""
+
+    words: str = "true or false"
+
+    def read(self, node: Node, path: str, walk: Walk) -> bool:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if text not in {"true", "false"}:
+            raise RefusedError(f"{shown(text)} is neither true nor false")
+        return text == "true"
+
+
+@dataclass(frozen=True, slots=True)
 class Duration:
     """A whole number with its unit: 500ms, 10s, 1m."""
 

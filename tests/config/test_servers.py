@@ -1,0 +1,37 @@
+"""What is said of servers: those told outright, and those that are found."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from exporter.config import Config
+from exporter.config.settings import Server, ServerMatch, ServerRule
+
+
+def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Config]) -> None:
+    """An entry with a URL is a server; one with a match leaves as it was found what it does not say."""
+    config = good("good-servers-found.yaml")
+
+    assert config.server_rules == (
+        ServerRule(ServerMatch(port=8000), name="chat-8b", gpu_share_ratio=Decimal("0.7")),
+        ServerRule(
+            ServerMatch(workload="ml/r1-*"),
+            name="r1",
+            spans_hosts=True,
+            metrics_scheme="https",
+            metrics_port=9400,
+            metrics_path="/metrics",
+            bearer_token_file=Path("/etc/ice/token"),
+            ca_file=Path("/etc/ice/ca.pem"),
+        ),
+        ServerRule(ServerMatch(unit="vllm@*.service", process="python*"), namespace="search", role="decode"),
+    )
+    assert config.servers == (
+        Server("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm", role="prefill"),
+    )
+
+
+def test_what_is_looked_for_can_be_switched_off(good: Callable[[str], Config]) -> None:
+    """Without a word processes are looked at; `false` stops that."""
+    assert Config().processes
+    assert not good("good-servers-found.yaml").processes
