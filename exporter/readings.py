@@ -206,6 +206,14 @@ class Holder:
     memory_bytes: int | None = None
 
 
+class Owned(NamedTuple):
+    """Who pays for a server as the server's own labels say; empty strings where they do not."""
+
+    key: ServerKey
+    product: str = ""
+    team: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
     """How one source fared in one tick. `reason` is a short fixed word, empty when `up`."""
@@ -224,6 +232,8 @@ class Frame:
 
     `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not "no GPUs".
     `servers` names every watched endpoint, those that did not answer included.
+    `unsure` are the UUIDs of GPUs of which nobody could tell who holds them: their last holders hold on.
+    `owners` are told of servers whose labels were read; of others they are as they last were.
     `elapsed` counts from the boot that `boot` names; `awake` is it without suspended time, where known.
     """
 
@@ -232,6 +242,8 @@ class Frame:
     gpus: tuple[GpuReading, ...] | None
     servers: tuple[ServerReading, ...] = ()
     holders: tuple[Holder, ...] = ()
+    unsure: frozenset[str] = frozenset()
+    owners: tuple[Owned, ...] = ()
     health: tuple[SourceHealth, ...] = ()
     awake: Nanoseconds | None = None
     boot: str = ""

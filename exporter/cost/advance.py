@@ -13,7 +13,7 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Energy, Party, Postings, Slot
 from exporter.cost.servers import Round, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
+from exporter.readings import Frame, Gpu, GpuReading, Holder, Owned, ServerKey
 from exporter.tariff.calendar import day_of
 from exporter.units import Nanoseconds
 
@@ -42,6 +42,8 @@ class Outcome:
     postings: Postings
     gpus: tuple[GpuOutcome, ...]
     ticks: Mapping[ServerKey, ServerTick]
+    terms: Terms
+    """Those that the tick went by, with what servers said of who pays for them."""
     charged: Interval | None = None
 
 
@@ -51,6 +53,8 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     The tick charges the time since the last one (`gap` says which that is); without a last tick, nothing,
     or the time since boot.
     """
+    owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
+    terms = terms.told(owners)
     interval = gap.since_last(state, frame, terms)
     elapsed = None if interval is None else interval.length
     unwatched = interval is not None and not interval.observed
@@ -61,7 +65,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     inventory = dict(state.gpus)
     if frame.gpus is not None:
-        inventory = _inventory(state, frame.gpus, frame.holders, terms, known)
+        inventory = _inventory(state, frame, terms, known)
     known |= _partial(known, inventory, round_)
     beginning = gap.since_boot(state, frame, terms)
     # Nothing but hourly rent begins before a GPU is read, energy neither.
@@ -94,8 +98,19 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         servers=known,
         accrued=state.accrued + sum(segment.accrued for segment in segments),
         fresh_in="" if works else state.fresh_in,
+        owners=_here(owners, works, round_, frame),
     )
-    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks, charged)
+    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks, terms, charged)
+
+
+def _here(
+    owners: Mapping[ServerKey, Owned], works: Iterable[Work], round_: Round, frame: Frame
+) -> Mapping[ServerKey, Owned]:
+    """The owners of servers that hold a GPU, or are read, or were told now: others need none any more."""
+    here = {holder.key for work in works for holder in work.state.holders}
+    here.update(endpoint.key for endpoint in round_.endpoints.values())
+    here.update(owned.key for owned in frame.owners)
+    return {key: owned for key, owned in owners.items() if key in here}
 
 
 def _outcome(work: Work) -> GpuOutcome:
@@ -111,18 +126,16 @@ def _outcome(work: Work) -> GpuOutcome:
 
 
 def _inventory(
-    state: State,
-    readings: Iterable[GpuReading],
-    holders: Iterable[Holder],
-    terms: Terms,
-    known: dict[ServerKey, ServerState],
+    state: State, frame: Frame, terms: Terms, known: dict[ServerKey, ServerState]
 ) -> dict[str, GpuState]:
     """The sticky inventory: GPUs read now with their holders, and GPUs of before with their last ones."""
     read: dict[str, GpuState] = {}
-    for reading in readings:
+    for reading in frame.gpus or ():
         uuid = reading.gpu.uuid
-        held = []
-        for holder in holders:
+        held: list[Holder] = []
+        if uuid in frame.unsure and uuid in state.gpus:
+            held.extend(state.gpus[uuid].holders)
+        for holder in frame.holders:
             if holder.uuid == uuid:
                 key = servers.admit_server(known, holder.key, terms.limits)
                 known.setdefault(key, ServerState())

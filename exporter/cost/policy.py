@@ -1,6 +1,7 @@
 """What the configuration says to the cost model, beside the prices."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -8,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED, Party
-from exporter.readings import ServerKey
+from exporter.readings import Owned, ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
@@ -75,6 +76,9 @@ class Terms:
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
     gap_max: Nanoseconds = 7 * NANOSECONDS_PER_DAY
 
+    owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
+    """What servers say of who pays for them, where no rule of the configuration does."""
+
     def party(self, key: ServerKey, model: str) -> Party:
         """The party of a server's model, owned as these terms say."""
         known = self._parties.get((key, model))
@@ -89,11 +93,30 @@ class Terms:
         return {}
 
     def owner(self, key: ServerKey) -> tuple[str, str]:
-        """The product and team that pay for a server: the first rule that matches, else unassigned."""
+        """The product and team that pay for a server.
+
+        The first rule that matches says, else the server's own labels, else it is unassigned.
+        """
         for rule in self.ownership:
             if matches(rule.namespace, key.namespace) and matches(rule.server, key.server):
                 return rule.product, rule.team
-        return UNASSIGNED, UNASSIGNED
+        told = self.owners.get(key)
+        product, team = ("", "") if told is None else (told.product, told.team)
+        return product or UNASSIGNED, team or UNASSIGNED
+
+    def told(self, owners: Mapping[ServerKey, Owned]) -> "Terms":
+        """The same terms where servers say these owners; the same ones again while they say the same."""
+        if owners == self.owners:
+            return self
+        kept = self._told.get("terms")
+        if kept is None or kept.owners != owners:
+            kept = self._told["terms"] = replace(self, owners=owners)
+        return kept
+
+    @cached_property
+    def _told(self) -> dict[str, "Terms"]:
+        # What servers say changes rarely, and the parties above are remembered with it.
+        return {}
 
     def split_rule(self, server: str, model: str) -> SplitRule:
         """The first rule that matches a server and model, else the default."""

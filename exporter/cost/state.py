@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.cost.postings import Slot
-from exporter.readings import Gpu, Holder, ServerKey
+from exporter.readings import Gpu, Holder, Owned, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -121,3 +121,5 @@ class State:
     boot: str = ""
     uncharged: Nanoseconds = 0
     fresh_in: str = ""
+    owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
+    """Who pays, as the servers that are here last said of themselves."""

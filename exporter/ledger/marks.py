@@ -13,14 +13,15 @@ from typing import Any, Final, TypeVar
 
 from exporter.cost.money import WHOLE
 from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
-from exporter.readings import Gpu, Holder, ServerKey
+from exporter.readings import Gpu, Holder, Owned, ServerKey
 
 Scope = tuple[str, str]
-"""What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` and its key; `clock` alone."""
+"""What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` or `owner` and its key; `clock`
+alone."""
 
 CLOCK: Final = ("clock", "")
 
-SCOPES: Final = ("gpu", "endpoint", "server", "clock")
+SCOPES: Final = ("gpu", "endpoint", "server", "owner", "clock")
 """The scopes that this release knows; those of a later one are neither read nor written."""
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ def texts(state: State) -> dict[Scope, str]:
     found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
     found |= {("endpoint", url): _text(_endpoint_record(seen)) for url, seen in state.endpoints.items()}
     found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
+    found |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
     if state.elapsed is not None:
         found[CLOCK] = _text(_clock_record(state))
     return found
@@ -51,12 +53,17 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
     gpus: dict[str, GpuState] = {}
     endpoints: dict[str, EndpointState] = {}
     servers: dict[ServerKey, ServerState] = {}
+    owners: dict[ServerKey, Owned] = {}
     clock = State()
     dropped = []
     for scope, key, text in rows:
         if scope not in SCOPES:
             continue
         try:
+            if scope == "owner":
+                owned = _owned(json.loads(key), json.loads(text))
+                owners[owned.key] = owned
+                continue
             record = _object(json.loads(text))
             if scope == "gpu":
                 gpus[key] = _gpu(record)
@@ -69,7 +76,8 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             dropped.append(f"what was remembered of {scope} {key} cannot be read and was dropped: {why}")
-    return replace(clock, gpus=gpus, endpoints=endpoints, servers=servers), tuple(dropped)
+    told = replace(clock, gpus=gpus, endpoints=endpoints, servers=servers, owners=owners)
+    return told, tuple(dropped)
 
 
 def _text(record: object) -> str:
@@ -218,6 +226,11 @@ def _model(record: Mapping[str, Any]) -> ModelState:
 def _server_key(pair: object) -> ServerKey:
     namespace, server = _array(pair)
     return ServerKey(_word(namespace), _word(server))
+
+
+def _owned(key: object, pair: object) -> Owned:
+    product, team = _array(pair)
+    return Owned(_server_key(key), _word(product), _word(team))
 
 
 def _maybe(read: Callable[[object], T], value: object) -> T | None:

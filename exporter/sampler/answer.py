@@ -57,7 +57,7 @@ def report(
     process: ProcessRow | None,
 ) -> Report:
     """The answer of one tick; without books, money is not served yet."""
-    terms = setting.terms
+    terms = outcome.terms
     month, before = months_served(frame, terms)
     prices = price_now(outcome.gpus, frame.wall, terms)
     hourly = rates(outcome.gpus, prices)

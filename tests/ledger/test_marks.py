@@ -15,7 +15,7 @@ from exporter.cost.postings import Postings, Slot
 from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Holder, ServerKey
+from exporter.readings import Holder, Owned, ServerKey
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -66,6 +66,7 @@ REMEMBERED = State(
     awake=4,
     boot="boot-1",
     uncharged=6,
+    owners={ZETA: Owned(ZETA, "chat", "assistants"), ALPHA: Owned(ALPHA, team="lab")},
 )
 
 
