@@ -168,7 +168,8 @@ class ServerReading:
 
     `up` is false when it did not answer: the counters are then empty and nothing is known.
     `identity` changes when the process behind the endpoint is another one; empty where nothing tells.
-    `started` is when that process started, where it can be told.
+    `started` is when that process started, where it can be told; `absent_at` is a moment at which it was
+    looked for and was not there.
     `models` are the models it serves, loaded or not.
     `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
     `world_size` is on how many GPUs its engine says that it runs, on all hosts together (TP x PP x DP).
@@ -182,6 +183,7 @@ class ServerReading:
     pod: str = ""
     identity: str = ""
     started: Instant | None = None
+    absent_at: Instant | None = None
     counters: tuple[CounterReading, ...] = ()
     loads: tuple[LoadReading, ...] = ()
     models: tuple[str, ...] = ()

@@ -6,7 +6,6 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name
-from exporter.cli.endpoints import Endpoints
 from exporter.cli.serve import terms_of
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import SystemClock
@@ -16,6 +15,7 @@ from exporter.readings import MustRestartError, ServerReading
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import Answer, Asked
 from exporter.sources.cloud import CloudSource
+from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -32,7 +32,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         sys.stderr.write(f"{error}\n")
         return status.CONFIGURATION
     kept = Endpoints(clock)
-    endpoints = kept.of(config)
+    endpoints = kept.of(configured(config.servers), config.limits.body_bytes)
     nvml = NvmlSource(clock)
     cloud = CloudSource(clock, config.cloud)
     node = node_source(clock, config)

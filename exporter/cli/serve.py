@@ -13,7 +13,6 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import build, host_name
-from exporter.cli.endpoints import Endpoints
 from exporter.cli.reload import Change, notice
 from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
@@ -28,6 +27,7 @@ from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources import machine
+from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
@@ -253,7 +253,8 @@ class _Daemon:
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
         )
-        return Plan(setting, self._endpoints.of(self._config), self._whereabouts.rows)
+        endpoints = self._endpoints.of(configured(self._config.servers), self._config.limits.body_bytes)
+        return Plan(setting, endpoints, self._whereabouts.rows)
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)

@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from exporter.config.addresses import SCHEMES, GpuList, Url, UrlPath
 from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, missing
-from exporter.config.settings import Role, Server, ServerMatch, ServerRule
+from exporter.config.settings import Server, ServerMatch, ServerRule
 from exporter.config.values import AbsolutePath, Choice, Label, Number, Pattern, Truth, Whole, plain
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
+from exporter.readings import Role
 
 EVERY: Final = "(any)"
 """Stands for a GPU that only servers on all GPUs hold."""

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
+from exporter.readings import Role
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Overhead, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -26,10 +27,6 @@ class PodLabels:
 
     product: str = "app.kubernetes.io/part-of"
     team: str = "team"
-
-
-Role = Literal["", "prefill", "decode"]
-"""The part of a server in a disaggregated pair; empty for one that does both."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def endpoint(
         The new marks, what moved, and whether the process was restarted.
     """
     if before is None:
-        before = EndpointState(reading.key, watched_since=wall)
+        before = EndpointState(reading.key, watched_since=min(wall, reading.absent_at or wall))
     elif before.key != reading.key:
         # Renamed, or another server at this address: where identities tell which, nothing is lost.
         told = before.identity and (reading.identity or not reading.up)

@@ -65,6 +65,24 @@ def test_a_process_that_starts_in_the_instant_we_begin_to_watch_counts_from_zero
     assert watch.generated(replace(gen(3), started=START)) == 3
 
 
+def test_a_process_that_started_since_it_was_looked_for_in_vain_counts_from_zero(watch: Watch) -> None:
+    """It was found and read later than it started, and was not there at an earlier look."""
+    late = replace(gen(70), started=START - 15 * SECOND, absent_at=START - 20 * SECOND)
+    assert watch.generated(late) == 70
+
+
+def test_a_process_that_started_before_it_was_looked_for_is_a_baseline(watch: Watch) -> None:
+    """The look that missed it proves nothing of tokens that are older than the look."""
+    assert watch.read(replace(gen(70), started=START - 21 * SECOND, absent_at=START - 20 * SECOND)) == {}
+
+
+def test_a_look_in_the_future_moves_nothing(watch: Watch) -> None:
+    """The wall clock was set back since: the watch begins now."""
+    assert watch.read(replace(gen(70), started=START - 1, absent_at=START + SECOND)) == {}
+    assert watch.state is not None
+    assert watch.state.watched_since == START
+
+
 def test_a_failed_read_delays_tokens(watch: Watch) -> None:
     """What failed reads missed arrives with the next good one."""
     watch.read(gen(100))

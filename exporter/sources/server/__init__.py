@@ -4,6 +4,6 @@ An endpoint is hostile until proven otherwise: bounded bodies, one deadline, no 
 """
 
 from exporter.sources.server.client import lean_client
-from exporter.sources.server.source import ServerSource
+from exporter.sources.server.source import About, ServerSource
 
-__all__ = ["ServerSource", "lean_client"]
+__all__ = ["About", "ServerSource", "lean_client"]

@@ -1,7 +1,7 @@
 """One endpoint of an inference server."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +22,11 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.readings import ReadFailedError, Role, ServerKey, ServerReading
 from exporter.sources.exchange import Answer, Deadline
 from exporter.sources.server import llamacpp
 from exporter.sources.server.fetch import Fetcher
+from exporter.units import Instant
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
@@ -35,8 +36,25 @@ BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 UNKNOWN_PAGE: Final = "a page of no known engine"
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a server beside what its endpoint says.
+
+    `identity` and `started` are of the process that listens, for pages that tell neither.
+    `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
+    """
+
+    pod: str = ""
+    identity: str = ""
+    started: Instant | None = None
+    absent_at: Instant | None = None
+    spans_hosts: bool = False
+    role: Role = ""
+    world_size: int | None = None
+
+
 class ServerSource:
-    """Reads one configured endpoint.
+    """Reads one endpoint.
 
     `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
     here. `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
@@ -61,6 +79,7 @@ class ServerSource:
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
+        about: About | None = None,
     ) -> None:
         self._key = key
         self._url = url
@@ -69,6 +88,7 @@ class ServerSource:
         self._timeout = timeout
         self._body_bytes = body_bytes
         self._busy = busy
+        self._about = about or About()
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
@@ -227,8 +247,13 @@ class ServerSource:
             up=True,
             engine=engine.name,
             engine_version=self._props.build if self._props is not None and engine is LLAMACPP else "",
-            identity=told.identity,
-            started=told.started,
+            pod=self._about.pod,
+            identity=told.identity or self._about.identity,
+            started=told.started if told.identity else told.started or self._about.started,
+            absent_at=self._about.absent_at,
+            role=self._about.role,
+            spans_hosts=self._about.spans_hosts,
+            world_size=self._about.world_size,
             counters=told.counters,
             loads=told.loads,
             models=told.models,

@@ -4,12 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.cli.endpoints import Endpoints
 from exporter.clock import SystemClock
 from exporter.config import parse
+from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.server import ServerSource
 
 ONE = 'servers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n'
+
+
+def of(kept: Endpoints, text: str) -> tuple[ServerSource, ...]:
+    """The sources that a configuration asks for."""
+    config = parse(text.encode())
+    return kept.of(configured(config.servers), config.limits.body_bytes)
 
 
 @pytest.fixture
@@ -25,20 +31,20 @@ def test_what_a_reload_dropped_is_open_until_the_next_one(
     """It may be in the middle of a read; the same configuration, asked for again, is no reload."""
     closed: list[str] = []
     monkeypatch.setattr(ServerSource, "close", lambda source: closed.append(source.name))
-    (a,) = kept.of(parse(ONE.encode()))
-    other = parse(ONE.replace("name: a", "name: b").encode())
-    (b,) = kept.of(other)
+    (a,) = of(kept, ONE)
+    other = ONE.replace("name: a", "name: b")
+    (b,) = of(kept, other)
     assert (a.name, b.name) == ("server:a", "server:b")
 
-    assert kept.of(other) == (b,)
+    assert of(kept, other) == (b,)
     assert closed == []
 
-    kept.of(parse(b"interval: 10s\n"))
+    of(kept, "interval: 10s\n")
     assert closed == ["server:a"]
 
 
 def test_a_server_that_a_reload_leaves_alone_keeps_its_source(kept: Endpoints) -> None:
     """With all that it knows."""
-    before = kept.of(parse(ONE.encode()))
+    before = of(kept, ONE)
 
-    assert kept.of(parse(f"interval: 5s\n{ONE}".encode()))[0] is before[0]
+    assert of(kept, f"interval: 5s\n{ONE}")[0] is before[0]
