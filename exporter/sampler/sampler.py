@@ -15,35 +15,21 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.backlog import Batch, Place
-from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
+from exporter.readings import Frame, GpuReading, ServerKey, Source
 from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.arrears import Arrears
+from exporter.sampler.frames import Discovery, Endpoint, Reader
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
-from exporter.sources.configured import holders
-from exporter.sources.gather import Gather, Gathered
+from exporter.sources.gather import Gather
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, seconds
 
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
 """How long a rebooted host is given to set its clock."""
-
-
-class Endpoint(Source[ServerReading], Protocol):
-    """A source of one server's counters. It knows its server and address also when it cannot be read."""
-
-    @property
-    def key(self) -> ServerKey:
-        """The server it belongs to."""
-        ...
-
-    @property
-    def url(self) -> str:
-        """Where it is read."""
-        ...
 
 
 class Ledger(Protocol):
@@ -112,10 +98,11 @@ class Sampler:
         plan: Plan,
         published: Callable[[], None] = lambda: None,
         machine: str = "",
+        discovery: Discovery | None = None,
     ) -> None:
         self._clock = clock
-        self._gather = gather
-        self._nvml = nvml
+        self._reader = Reader(clock, gather, nvml, discovery)
+        self._nvml = nvml.name
         self._ledger = ledger
         self._footprint = footprint
         self._plan = plan
@@ -166,13 +153,11 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
-        elapsed, awake, wall = self._clock.elapsed(), self._clock.awake(), self._clock.wall()
-        gathered = self._gather((self._nvml, *plan.endpoints))
-        frame = _frame(gathered, plan, elapsed=elapsed, wall=wall, awake=awake, boot=self._clock.boot())
+        since = self._state.wall if self._bound else None
+        frame, gathered = self._reader.read(plan.setting.config, plan.endpoints, since)
         synchronized = self._clock.synchronized()
-        self._health.note(gathered, wall)
-        self._health.note_clock(wall, synchronized=synchronized)
+        self._health.note(gathered, frame.wall)
+        self._health.note_clock(frame.wall, synchronized=synchronized)
         self._bind(frame)
         # Of books that may be another machine's, nothing is remembered, posted or served.
         outcome = advance(self._state if self._bound else State(), frame, plan.setting.terms)
@@ -182,7 +167,7 @@ class Sampler:
         self._tell_ledger()
         self._resting = _resting(outcome)
         if self._report is None:
-            log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(plan.endpoints)})
+            log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
         self._report = report(
             plan.setting,
             frame,
@@ -193,7 +178,7 @@ class Sampler:
         )
         self._notices.note(plan.setting.config, self._report, frame)
         self._published()
-        log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - elapsed):.3f}s"})
+        log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return self._report
 
     def _bind(self, frame: Frame) -> None:
@@ -214,7 +199,7 @@ class Sampler:
     def _post(self, outcome: Outcome, frame: Frame, plan: Plan) -> Books:
         """Commit, then publish: what is served is what a restart would find."""
         for reason, times in outcome.postings.implausible:
-            self._health.count(self._nvml.name, f"implausible_{reason}", times)
+            self._health.count(self._nvml, f"implausible_{reason}", times)
         terms = plan.setting.terms
         postings, state = self._arrears.charge(self._ledger, outcome.postings, outcome.state, terms)
         self._ledger.post(postings, state)
@@ -232,33 +217,6 @@ class Sampler:
             else:
                 log.info("the ledger is well again")
             self._problem = problem
-
-
-def _frame(
-    gathered: list[Gathered],
-    plan: Plan,
-    *,
-    elapsed: Nanoseconds,
-    wall: Instant,
-    awake: Nanoseconds,
-    boot: str,
-) -> Frame:
-    nvml, *rest = gathered
-    gpus: tuple[GpuReading, ...] | None = nvml.reading
-    servers = tuple(
-        answer.reading if answer.reading is not None else ServerReading(endpoint.key, endpoint.url, up=False)
-        for endpoint, answer in zip(plan.endpoints, rest, strict=True)
-    )
-    return Frame(
-        elapsed=elapsed,
-        wall=wall,
-        gpus=gpus,
-        servers=servers,
-        holders=holders(plan.setting.config.servers, gpus or ()),
-        health=tuple(answer.health for answer in gathered),
-        awake=awake,
-        boot=boot,
-    )
 
 
 def _resting(outcome: Outcome) -> frozenset[ServerKey]:

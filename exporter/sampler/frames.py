@@ -1,0 +1,119 @@
+"""One round of reading: every source once, put together to a frame."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from exporter.clock import Clock
+from exporter.config.settings import Config
+from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
+from exporter.sources.configured import holders
+from exporter.sources.discovery.found import Found
+from exporter.sources.gather import Gather, Gathered
+from exporter.units import Instant
+
+
+class Endpoint(Source[ServerReading], Protocol):
+    """A source of one server's counters. It knows its server and address also when it cannot be read."""
+
+    @property
+    def key(self) -> ServerKey:
+        """The server it belongs to."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where it is read."""
+        ...
+
+
+class Discovery(Protocol):
+    """Finds out which servers are here."""
+
+    @property
+    def sources(self) -> tuple[Source[Any], ...]:
+        """What it reads beside NVML."""
+        ...
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where the servers are read that the last look found."""
+        ...
+
+    def look(
+        self,
+        config: Config,
+        gpus: tuple[GpuReading, ...],
+        answers: Iterable[Gathered],
+        gather: Gather,
+        since: Instant | None,
+    ) -> Found:
+        """Look at the host.
+
+        Args:
+            config: what is known without looking.
+            gpus: who computes on them.
+            answers: of `sources`, in their order.
+            gather: reads more.
+            since: when the host was last looked at, by this daemon or by the one before it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads NVML, the servers, and whatever tells who holds which GPU."""
+
+    clock: Clock
+    gather: Gather
+    nvml: Source[tuple[GpuReading, ...]]
+    discovery: Discovery | None = None
+
+    def read(
+        self, config: Config, configured: tuple[Endpoint, ...], since: Instant | None
+    ) -> tuple[Frame, list[Gathered]]:
+        """One frame, and how each source fared.
+
+        Raises:
+            MustRestartError: only a new process can read on.
+        """
+        # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
+        elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
+        sources, endpoints = self._sources(), self._endpoints(configured)
+        nvml, *answers = gathered = self.gather((self.nvml, *sources, *endpoints))
+        gpus: tuple[GpuReading, ...] | None = nvml.reading
+        found = Found()
+        if self.discovery is not None and gpus is not None:
+            told = answers[: len(sources)]
+            found = self.discovery.look(config, gpus, told, self.gather, since)
+        servers = tuple(
+            answer.reading
+            if answer.reading is not None
+            else ServerReading(endpoint.key, endpoint.url, up=False)
+            for endpoint, answer in zip(endpoints, answers[len(sources) :], strict=True)
+        )
+        gathered = [*gathered, *found.gathered]
+        frame = Frame(
+            elapsed=elapsed,
+            wall=wall,
+            gpus=gpus,
+            servers=servers,
+            holders=(*holders(config.servers, gpus or ()), *found.holders),
+            unsure=found.unsure,
+            owners=found.owners,
+            health=tuple(answer.health for answer in gathered),
+            awake=awake,
+            boot=self.clock.boot(),
+        )
+        return frame, gathered
+
+    def _sources(self) -> tuple[Source[Any], ...]:
+        return () if self.discovery is None else self.discovery.sources
+
+    def _endpoints(self, configured: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """All of them. One that a reload has just named is read once, whatever the last look found."""
+        if self.discovery is None:
+            return configured
+        named = {endpoint.url for endpoint in configured}
+        found = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
+        return (*configured, *found)

@@ -1,0 +1,1 @@
+"""Who holds which GPU, found out without being told: processes, pods and configuration, joined."""

@@ -1,0 +1,110 @@
+"""One round of reading: what is asked, in which order, and what of it is in the frame."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.config.settings import Config
+from exporter.readings import GpuReading, Holder, Owned, ServerKey, SourceHealth
+from exporter.sampler.frames import Reader
+from exporter.sources.discovery.found import Found
+from exporter.sources.gather import Gather, Gathered
+from tests.sampler.sampler_bench import CHAT, CONFIG, START, Clock, Endpoint, Nvml, inline
+
+BATCH = ServerKey("", "batch")
+
+
+@dataclass(eq=False)
+class Pods:
+    """A source that names pods."""
+
+    name: str = "kubelet"
+    errors: tuple[tuple[str, int], ...] = ()
+
+    def read(self) -> str:
+        return "pods"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
+class Lookout:
+    """Finds what it is told, and remembers what it was asked with."""
+
+    found: Found = field(default_factory=Found)
+    endpoints: tuple[Endpoint, ...] = ()
+    sources: tuple[Pods, ...] = (Pods(),)
+    looks: list[tuple[Config, tuple[GpuReading, ...], list[object], int | None]] = field(default_factory=list)
+
+    def look(
+        self,
+        config: Config,
+        gpus: tuple[GpuReading, ...],
+        answers: Iterable[Gathered],
+        gather: Gather,
+        since: int | None,
+    ) -> Found:
+        assert callable(gather)
+        self.looks.append((config, gpus, [answer.reading for answer in answers], since))
+        return self.found
+
+
+@pytest.fixture
+def nvml() -> Nvml:
+    return Nvml()
+
+
+def reader(nvml: Nvml, lookout: Lookout | None) -> Reader:
+    clock = Clock()
+    return Reader(clock, inline(clock), nvml, lookout)
+
+
+def test_without_discovery_the_configuration_says_all(nvml: Nvml) -> None:
+    """Its servers are read, and hold what it says."""
+    frame, gathered = reader(nvml, None).read(CONFIG, (Endpoint(),), None)
+
+    assert [reading.key for reading in frame.servers] == [CHAT]
+    assert frame.holders == (Holder(CHAT, "GPU-0"),)
+    assert [answer.health.source for answer in gathered] == ["nvml", "server:chat"]
+
+
+def test_what_a_look_finds_is_in_the_frame(nvml: Nvml) -> None:
+    """Holders beside configured ones, who is unsure, who pays; how its sources fared beside the others."""
+    health = SourceHealth("processes", up=True, duration=5)
+    processes = Gathered(Pods("processes"), "groups", health)
+    holder, owned = Holder(BATCH, "GPU-0"), Owned(BATCH, "night", "lab")
+    lookout = Lookout(Found((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,)))
+    frame, gathered = reader(nvml, lookout).read(CONFIG, (Endpoint(),), START)
+
+    assert frame.holders == (Holder(CHAT, "GPU-0"), holder)
+    assert (frame.unsure, frame.owners) == ({"GPU-1"}, (owned,))
+    assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat", "processes"]
+    assert frame.health[-1] == health
+    (look,) = lookout.looks
+    assert look == (CONFIG, frame.gpus, ["pods"], START)
+
+
+def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: Nvml) -> None:
+    """One that does not answer is there, and not up."""
+    silent = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
+    frame, _ = reader(nvml, Lookout(endpoints=(silent,))).read(CONFIG, (Endpoint(),), None)
+
+    assert [(reading.key, reading.up) for reading in frame.servers] == [(CHAT, True), (BATCH, False)]
+
+
+def test_an_endpoint_is_read_once(nvml: Nvml) -> None:
+    """A reload may name a server that the last look found: its tokens must not come twice."""
+    frame, _ = reader(nvml, Lookout(endpoints=(Endpoint(BATCH),))).read(CONFIG, (Endpoint(),), None)
+
+    assert [reading.key for reading in frame.servers] == [CHAT]
+
+
+def test_nobody_looks_while_nvml_is_silent(nvml: Nvml) -> None:
+    """Nothing is known then, which is not that nobody holds anything."""
+    nvml.failure = "nvmlDeviceGetCount has not returned"
+    lookout = Lookout(Found((Holder(BATCH, "GPU-0"),)))
+    frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
+
+    assert (frame.gpus, frame.holders, lookout.looks) == (None, (), [])
