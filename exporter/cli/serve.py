@@ -27,6 +27,7 @@ from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources import machine
+from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
@@ -126,6 +127,7 @@ class _Daemon:
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
         self._whereabouts = Whereabouts(clock, config, self._placed)
+        self._discovery = discovery(clock, self._was_busy)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
         self._web = WebServer(flags.listen_address, self._current, clock, self.reload, build())
 
@@ -153,6 +155,7 @@ class _Daemon:
             self._gatherer.close()
             self._nvml.close()
             self._endpoints.close()
+            self._discovery.close()
             if self._ledger is not None:
                 self._ledger.close()
         log.info("stopped")
@@ -180,6 +183,7 @@ class _Daemon:
                 self._plan(succeeded=self._succeeded),
                 self._prepare,
                 machine.identity(),
+                self._discovery,
             )
             return self._sampler
 

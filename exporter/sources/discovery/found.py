@@ -2,9 +2,27 @@
 
 from dataclasses import dataclass
 
-from exporter.readings import Holder, Owned
+from exporter.readings import Holder, Owned, ServerKey
 from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One server, or other holder, as it was found; for people.
+
+    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
+    not: `lacking` then says why, and what to do.
+    """
+
+    key: ServerKey
+    engine: str = ""
+    model: str = ""
+    program: str = ""
+    where: str = ""
+    gpus: tuple[str, ...] = ()
+    url: str = ""
+    lacking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +31,7 @@ class Found:
 
     `unsure` are GPUs of which nobody could tell who holds them this time.
     `gathered` is how the sources fared that were asked for it.
+    `refused` counts pods that asked for the name of another workload.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -20,3 +39,5 @@ class Found:
     owners: tuple[Owned, ...] = ()
     targets: tuple[Target, ...] = ()
     gathered: tuple[Gathered, ...] = ()
+    sights: tuple[Sight, ...] = ()
+    refused: int = 0

@@ -57,6 +57,11 @@ class PodResourcesSource:
         self._errors: tuple[tuple[str, int], ...] = ()
 
     @property
+    def path(self) -> Path:
+        """The socket."""
+        return self._path
+
+    @property
     def name(self) -> str:
         """The value of the `source` label."""
         return NAME

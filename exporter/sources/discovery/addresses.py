@@ -1,0 +1,136 @@
+"""Where each server that was found is read, or why it is not. Pure.
+
+The host is never told by a workload: it is an address of the network that the server listens in, or of its
+pod as its cluster says. Only a port and a path may be.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.engines.catalogue import ENGINES
+from exporter.engines.launch import Launch
+from exporter.readings import Role
+from exporter.sources.discovery.naming import Named
+from exporter.sources.discovery.pods import Wishes
+from exporter.sources.endpoints import Target
+from exporter.sources.processes import ApiServer
+from exporter.sources.server import About
+from exporter.units import Instant, Nanoseconds
+
+METRICS_PATH: Final = "/metrics"
+
+UNREADABLE: Final = frozenset({"ollama"})
+"""Engines that tell no tokens to anybody, however they are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a look was taken, by both clocks: what began at a boot time began at a wall time."""
+
+    elapsed: Nanoseconds
+    wall: Instant
+
+    def wall_of(self, elapsed: Nanoseconds) -> Instant:
+        """The wall time of an instant of boot time."""
+        return self.wall - (self.elapsed - elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where one server is read, `None` where it is not; `lacking` is then what is missing, for people."""
+
+    target: Target | None
+    lacking: str = ""
+
+
+def address(one: Named, moment: Moment) -> Address:
+    """Where a server is read."""
+    wishes = one.tenant.pod.wishes if one.tenant.pod is not None else Wishes()
+    if one.launch is None and wishes.port is None and (one.rule is None or one.rule.metrics_port is None):
+        return Address(None, "no inference server is known among its processes")
+    if one.launch is not None and not one.launch.serves:
+        return Address(None, f"its API is on another host (node rank {one.launch.node_rank})")
+    server = None if one.group is None else one.group.server
+    where = _port(one, wishes, server)
+    if isinstance(where, str):
+        return Address(None, where)
+    hosts = _hosts(one, server)
+    if isinstance(hosts, str):
+        return Address(None, hosts)
+    return Address(_target(one, wishes, f"{_host(hosts[0])}:{where}", moment))
+
+
+def _target(one: Named, wishes: Wishes, where: str, moment: Moment) -> Target:
+    rule, launch = one.rule, one.launch
+    scheme = (rule and rule.metrics_scheme) or (launch and launch.scheme) or "http"
+    path = (rule and rule.metrics_path) or wishes.path or (launch and launch.metrics_path) or METRICS_PATH
+    engine = rule.engine if rule is not None and rule.engine else None
+    if engine is None and launch is not None and launch.engine in ENGINES:
+        engine = launch.engine
+    return Target(
+        one.key,
+        f"{scheme}://{where}{path}",
+        engine,
+        bearer_token_file=None if rule is None else rule.bearer_token_file,
+        ca_file=None if rule is None else rule.ca_file,
+        about=_about(one, moment),
+    )
+
+
+def _about(one: Named, moment: Moment) -> About:
+    rule, launch, pod = one.rule, one.launch, one.tenant.pod
+    server = None if one.group is None else one.group.server
+    identity, started = "", None
+    if server is not None:
+        process = server.process
+        identity, started = f"{process.pid}:{process.started}", moment.wall_of(process.started)
+    role: Role = (rule.role if rule is not None else "") or (pod.wishes.role if pod is not None else "")
+    return About(
+        pod="" if pod is None else pod.name,
+        identity=identity,
+        started=started,
+        spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
+        role=role,
+        world_size=None if launch is None else launch.world,
+    )
+
+
+def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
+    """The port of the metrics, or why there is none."""
+    told = (one.rule and one.rule.metrics_port) or wishes.port
+    if told is not None:
+        return told
+    launch = one.launch
+    if launch is None:
+        return "no inference server is known among its processes"
+    if launch.metrics is False or launch.engine in UNREADABLE:
+        return _switched_off(launch)
+    found = launch.metrics_port or launch.port if server is None else server.metrics_port
+    if found is None:
+        return "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`"
+    return found
+
+
+def _switched_off(launch: Launch) -> str:
+    if launch.engine in UNREADABLE:
+        return f"{launch.engine} tells no tokens"
+    switch = f"start it with {launch.metrics_switch}" if launch.metrics_switch else "switch them on"
+    return f"its metrics are switched off: {switch}"
+
+
+def _hosts(one: Named, server: ApiServer | None) -> tuple[str, ...] | str:
+    """Addresses to ask at, best first, or why there is none."""
+    pod = one.tenant.pod
+    if server is not None and server.reach == "loopback":
+        return "it listens on loopback in a network of its own: let it listen on all addresses"
+    if pod is not None and pod.addresses and (server is None or server.reach != "here"):
+        return pod.addresses
+    if server is not None and server.hosts:
+        return server.hosts
+    if server is None:
+        return "no address of its pod is known: allow the look-up of pods"
+    return "it is not known at which address it listens: give its url in `servers`"
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

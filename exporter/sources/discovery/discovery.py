@@ -1,0 +1,177 @@
+"""Looks at a host at each tick, and remembers what it saw."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from exporter.clock import Clock
+from exporter.config.settings import Config
+from exporter.readings import GpuReading, Source
+from exporter.sources.discovery.addresses import Moment
+from exporter.sources.discovery.found import Found
+from exporter.sources.discovery.joining import Seen, found
+from exporter.sources.endpoints import Busy, Endpoints, Target
+from exporter.sources.gather import Gather, Gathered
+from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource
+from exporter.sources.kubelet.allocations import located
+from exporter.sources.processes import Processes, ProcessGroup, ProcessReading
+from exporter.sources.server import ServerSource
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+
+HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
+
+NOT_HERE: Final = frozenset({"absent", "unimplemented"})
+"""Why a kubelet that is not there says nothing: then nobody was given anything by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a kubelet gave out, and when it said so in boot time."""
+
+    held: tuple[Allocation, ...]
+    at: Nanoseconds
+
+
+class _Asking:
+    """The processes, asked about those that compute now."""
+
+    def __init__(self, processes: Processes, pids: frozenset[int]) -> None:
+        self._processes = processes
+        self._pids = pids
+
+    def __eq__(self, other: object) -> bool:
+        """One that is still busy is not asked again, whatever about."""
+        return isinstance(other, _Asking) and self._processes is other._processes
+
+    def __hash__(self) -> int:
+        """As equality has it."""
+        return hash(id(self._processes))
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        return self._processes.name
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """Failures that did not cost the last reading, by reason."""
+        return self._processes.errors
+
+    def read(self) -> ProcessReading:
+        """The groups of these processes."""
+        return self._processes.read(self._pids)
+
+    def close(self) -> None:
+        """Nothing is held here."""
+
+
+class Discovery:
+    """Finds who holds which GPU and where servers are read, without being told.
+
+    A server that is found is read from the next tick on. What sources that fail said before stands for a
+    while; after that, GPUs of which nothing else tells are held by who held them last.
+    """
+
+    def __init__(
+        self, clock: Clock, endpoints: Endpoints, processes: Processes, kubelet: PodResourcesSource | None
+    ) -> None:
+        self._clock = clock
+        self._endpoints = endpoints
+        self._processes = processes
+        self._kubelet = kubelet
+        self._kubelet_seen = False
+        self._given: _Given | None = None
+        self._minors: Mapping[int, str] = {}
+        self._targets: dict[str, Target] = {}
+        self._looked: Instant | None = None
+        self._body_bytes = Config().limits.body_bytes
+        self.last = Found()
+        """What the last look found."""
+
+    @property
+    def sources(self) -> tuple[Source[Any], ...]:
+        """What is read beside NVML: a kubelet, from the moment on at which there is one."""
+        if self._kubelet is not None:
+            self._kubelet_seen = self._kubelet_seen or self._kubelet.path.parent.exists()
+        return (self._kubelet,) if self._kubelet is not None and self._kubelet_seen else ()
+
+    @property
+    def endpoints(self) -> tuple[ServerSource, ...]:
+        """The sources of the servers that the last look found."""
+        return self._endpoints.of(self._targets.values(), self._body_bytes)
+
+    def look(
+        self,
+        config: Config,
+        gpus: tuple[GpuReading, ...],
+        answers: Iterable[Gathered],
+        gather: Gather,
+        since: Instant | None,
+    ) -> Found:
+        """As `sampler.frames.Discovery.look`."""
+        moment = Moment(self._clock.elapsed(), self._clock.wall())
+        self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
+        self._body_bytes = config.limits.body_bytes
+        told = {answer.source: answer for answer in answers}
+        groups: tuple[ProcessGroup, ...] | None = ()
+        gathered: tuple[Gathered, ...] = ()
+        if config.processes:
+            groups, gathered = self._look_at_processes(gpus, gather)
+        else:
+            gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
+        seen = Seen(groups, self._look_at_kubelet(told), ())
+        looked = found(config, gpus, seen, moment)
+        self._targets = self._known(looked.targets, since)
+        self._looked = moment.wall
+        self.last = replace(looked, targets=tuple(self._targets.values()), gathered=gathered)
+        return self.last
+
+    def _look_at_processes(
+        self, gpus: Iterable[GpuReading], gather: Gather
+    ) -> tuple[tuple[ProcessGroup, ...] | None, tuple[Gathered, ...]]:
+        pids = frozenset(process.pid for gpu in gpus for process in gpu.processes or ())
+        gathered = tuple(gather((_Asking(self._processes, pids),)))
+        reading: ProcessReading | None = gathered[0].reading
+        return None if reading is None else reading.groups, gathered
+
+    def _look_at_kubelet(self, told: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
+        """What was given out; `()` where there is no kubelet, `None` where it has been silent for long."""
+        if self._kubelet is None or self._kubelet not in told:
+            return ()
+        answer = told[self._kubelet]
+        now = self._clock.elapsed()
+        reading: Allocations | None = answer.reading
+        if reading is not None:
+            self._given = _Given(located(reading, self._minors).held, now)
+        elif answer.health.reason in NOT_HERE:
+            self._given = None
+            return ()
+        elif self._given is not None and now - self._given.at > HELD:
+            self._given = None
+        return None if self._given is None else self._given.held
+
+    def _known(self, targets: Iterable[Target], since: Instant | None) -> dict[str, Target]:
+        """The targets by URL. One that was there before stays as it was, so that its source is kept."""
+        absent_at = since if self._looked is None else self._looked
+        known: dict[str, Target] = {}
+        for target in targets:
+            before = self._targets.get(target.url)
+            if before is not None and before.about.identity == target.about.identity:
+                about = replace(target.about, started=before.about.started, absent_at=before.about.absent_at)
+            else:
+                about = replace(target.about, absent_at=absent_at)
+            known[target.url] = replace(target, about=about)
+        return known
+
+    def close(self) -> None:
+        """Let go of all that is held."""
+        self._processes.close()
+        if self._kubelet is not None:
+            self._kubelet.close()
+        self._endpoints.close()
+
+
+def discovery(clock: Clock, busy: Busy | None = None) -> Discovery:
+    """Of this host, with its own processes and its own kubelet."""
+    return Discovery(clock, Endpoints(clock, busy), Processes(clock), PodResourcesSource(clock))

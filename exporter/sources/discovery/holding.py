@@ -1,0 +1,145 @@
+"""Who holds which GPU, by who computes on it and who was given it. Pure."""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
+from exporter.sources.discovery.naming import UNSEEN, Named
+from exporter.sources.kubelet import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What can be known at a look.
+
+    `processes`: processes could be looked at. `given`: what the kubelet gave out is known, or there is none.
+    """
+
+    processes: bool = True
+    given: bool = True
+
+
+@dataclass(slots=True)
+class _Claim:
+    """What one server was seen to use of one GPU, or of one instance of it."""
+
+    computes: bool = False
+    replica: bool = True
+    sm: list[float | None] = field(default_factory=list)
+    memory: list[int | None] = field(default_factory=list)
+    share_ratio: float | None = None
+
+
+Claims = dict[tuple[ServerKey, str], _Claim]
+
+
+def holders(
+    gpus: Iterable[GpuReading], named: Iterable[Named], taken: Collection[str], evidence: Evidence
+) -> tuple[tuple[Holder, ...], frozenset[str]]:
+    """Who holds each GPU, and the GPUs of which nobody can tell.
+
+    A process that computes holds its GPU, and so does a pod that was given one, whether it computes or not.
+    A process of which nothing is seen belongs to whoever was given the GPU, else to nobody that is known.
+
+    Args:
+        gpus: and who computes on them.
+        named: everybody on the host.
+        taken: UUIDs of GPUs that the configuration says the holders of.
+        evidence: what can be known this time.
+    """
+    everybody = tuple(named)
+    by_pid = {member.pid: one for one in everybody if one.group is not None for member in one.group.computing}
+    found: list[Holder] = []
+    unsure: set[str] = set()
+    for gpu in gpus:
+        uuid = gpu.gpu.uuid
+        if uuid in taken or not gpu.up:
+            continue
+        claims: Claims = {}
+        strangers: list[GpuProcess] = []
+        told = gpu.processes is not None and evidence.processes
+        for process in gpu.processes or ():
+            one = by_pid.get(process.pid) if told else None
+            if one is None:
+                strangers.append(process)
+            else:
+                _add(claims, one, process)
+        _add_given(claims, gpu, everybody, told=told)
+        if told and not claims:
+            for process in strangers:
+                _add(claims, None, process)
+        if not claims and not (told and evidence.given):
+            unsure.add(uuid)
+        found += _held(uuid, claims)
+    return tuple(found), frozenset(unsure)
+
+
+def _add(claims: Claims, one: Named | None, process: GpuProcess) -> None:
+    key = UNSEEN if one is None else one.key
+    claim = claims.setdefault((key, process.instance), _Claim(share_ratio=_ratio(one)))
+    claim.computes = True
+    claim.sm.append(process.sm_ratio)
+    claim.memory.append(process.memory_bytes)
+
+
+def _add_given(claims: Claims, gpu: GpuReading, everybody: Iterable[Named], *, told: bool) -> None:
+    """Pods that were given a part of a GPU on which none of their processes was seen."""
+    computing = {key: claim for key, claim in claims.items() if claim.computes}
+    idle: Claims = {}
+    for one in _first_of_each(everybody):
+        for allocation in one.tenant.allocations:
+            for instance in _instances(allocation.device, gpu):
+                mine = {other.key for other in everybody if other.tenant is one.tenant}
+                if any((key, instance) in computing for key in mine):
+                    continue
+                claim = idle.setdefault((one.key, instance), _Claim(share_ratio=_ratio(one)))
+                claim.replica &= allocation.device.replica is not None
+                claim.sm, claim.memory = ([0.0], [0]) if told else ([], [])
+    for (key, instance), claim in idle.items():
+        used = any(where == instance for _, where in computing)
+        if claim.replica or not used:  # else it was given the GPU before, and has ended
+            claims[key, instance] = claim
+
+
+def _first_of_each(everybody: Iterable[Named]) -> Iterator[Named]:
+    """One server of each tenant that was given something: one that serves, if any does."""
+    seen: set[int] = set()
+    for one in sorted(everybody, key=lambda one: one.launch is None):
+        if one.tenant.allocations and id(one.tenant) not in seen:
+            seen.add(id(one.tenant))
+            yield one
+
+
+def _instances(device: Device, gpu: GpuReading) -> tuple[str, ...]:
+    """The parts of a GPU that a device stands for: the empty word for all of one that is not cut."""
+    here = (device.uuid or None) == gpu.gpu.uuid or (device.minor is not None and device.minor == gpu.minor)
+    if gpu.instances is None:
+        return ("",) if device.every or (here and not device.mig_uuid) else ()
+    if device.mig_uuid:
+        return tuple(one.uuid for one in gpu.instances if one.uuid == device.mig_uuid)
+    if here and device.gpu_instance is not None:
+        return tuple(one.uuid for one in gpu.instances if one.gpu_instance == device.gpu_instance)
+    if here and device.placement is None:
+        return tuple(one.uuid for one in gpu.instances)
+    return ()
+
+
+def _ratio(one: Named | None) -> float | None:
+    if one is None or one.rule is None or one.rule.gpu_share_ratio is None:
+        return None
+    return float(one.rule.gpu_share_ratio)
+
+
+def _held(uuid: str, claims: Mapping[tuple[ServerKey, str], _Claim]) -> Iterator[Holder]:
+    for (key, instance), claim in claims.items():
+        sm = [ratio for ratio in claim.sm if ratio is not None]
+        memory = [amount for amount in claim.memory if amount is not None]
+        yield Holder(
+            key,
+            uuid,
+            claim.share_ratio,
+            instance,
+            sm_ratio=math.fsum(sm) if sm else None,
+            memory_bytes=sum(memory) if memory else None,
+        )

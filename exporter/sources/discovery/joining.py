@@ -1,0 +1,113 @@
+"""Puts together what was read of a host: who holds which GPU, where they are read, who pays. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.config.settings import Config, Server
+from exporter.readings import GpuReading, Holder, Owned, ServerKey, label
+from exporter.sources.discovery.addresses import Address, Moment, address
+from exporter.sources.discovery.found import Found, Sight
+from exporter.sources.discovery.holding import Evidence, holders
+from exporter.sources.discovery.naming import Named, named
+from exporter.sources.discovery.pods import Pod
+from exporter.sources.discovery.tenants import tenants
+from exporter.sources.endpoints import Target
+from exporter.sources.kubelet import Allocation
+from exporter.sources.processes import ProcessGroup
+
+TARGETS_MAX: Final = 256
+"""Endpoints that are found on one host; more are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the sources said. `None` is one that could not say, `()` one that has nothing to say."""
+
+    groups: tuple[ProcessGroup, ...] | None = ()
+    given: tuple[Allocation, ...] | None = ()
+    pods: tuple[Pod, ...] | None = ()
+
+
+def found(config: Config, gpus: tuple[GpuReading, ...], seen: Seen, moment: Moment) -> Found:
+    """Who is here. Servers that the configuration names are left to it, and so are the GPUs they hold."""
+    computing: dict[int, frozenset[str]] = {}
+    for gpu in gpus:
+        for process in gpu.processes or ():
+            computing[process.pid] = computing.get(process.pid, frozenset()) | {gpu.gpu.uuid}
+    tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), computing)
+    everybody, refused = named(tenancies, config.server_rules)
+    taken = _taken(config.servers, gpus)
+    evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
+    held, unsure = holders(gpus, everybody, taken, evidence)
+    urls = {server.url for server in config.servers}
+    targets: dict[str, Target] = {}
+    sights = []
+    for one in everybody:
+        where = address(one, moment)
+        if _is_configured(one, computing, taken):
+            where = Address(None, "the configuration names who holds its GPUs")
+        elif where.target is not None and where.target.url in urls:
+            where = Address(None, "the configuration names its url")
+        elif where.target is not None and len(targets) < TARGETS_MAX:
+            targets.setdefault(where.target.url, where.target)
+        sights.append(_sight(one, where, held))
+    return Found(
+        holders=held,
+        unsure=unsure,
+        owners=tuple(_owners(everybody)),
+        targets=tuple(targets.values()),
+        sights=tuple(sights),
+        refused=refused,
+    )
+
+
+def _taken(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> frozenset[str]:
+    """The GPUs that the configuration says the holders of."""
+    servers = tuple(servers)
+    return frozenset(
+        gpu.gpu.uuid
+        for gpu in gpus
+        if any(
+            server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus
+            for server in servers
+        )
+    )
+
+
+def _is_configured(one: Named, computing: Mapping[int, frozenset[str]], taken: Collection[str]) -> bool:
+    """Whether it computes on GPUs of configured servers only: it is one of them, by another address maybe."""
+    if one.group is None:
+        return False
+    uuids = {uuid for member in one.group.computing for uuid in computing.get(member.pid, ())}
+    return bool(uuids) and uuids <= set(taken)
+
+
+def _owners(everybody: Iterable[Named]) -> Iterable[Owned]:
+    """What pods say of who pays: their wishes, else their labels. Of replicas the first is heard."""
+    told: dict[ServerKey, Owned] = {}
+    for one in everybody:
+        if (pod := one.tenant.pod) is not None:
+            product, team = pod.wishes.product or pod.product, pod.wishes.team or pod.team
+            told.setdefault(one.key, Owned(one.key, label(product), label(team)))
+    return told.values()
+
+
+def _sight(one: Named, where: Address, held: Iterable[Holder]) -> Sight:
+    group, start = one.group, one.launch
+    tenant = one.tenant
+    place = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
+    if group is not None and not place:
+        place = group.unit or (
+            f"{group.runtime or 'container'} {group.container[:12]}" if group.container else ""
+        )
+    return Sight(
+        key=one.key,
+        engine="" if start is None else start.engine,
+        model="" if start is None else label(start.model),
+        program="" if group is None else group.name,
+        where=place,
+        gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
+        url="" if where.target is None else where.target.url,
+        lacking=where.lacking,
+    )
