@@ -80,19 +80,23 @@ class Reader:
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
         elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
         sources, endpoints = self._sources(), self._endpoints(configured)
-        nvml, *answers = gathered = self.gather((self.nvml, *sources, *endpoints))
+        nvml, *answers = self.gather((self.nvml, *sources, *endpoints))
         gpus: tuple[GpuReading, ...] | None = nvml.reading
+        told, read = answers[: len(sources)], answers[len(sources) :]
         found = Found()
         if self.discovery is not None and gpus is not None:
-            told = answers[: len(sources)]
             found = self.discovery.look(config, gpus, told, self.gather, since)
+            # What was found now is read now: its tokens are counted from here on.
+            asked = {endpoint.url for endpoint in endpoints}
+            new = tuple(one for one in self._endpoints(configured) if one.url not in asked)
+            endpoints, read = (*endpoints, *new), [*read, *self.gather(new)]
         servers = tuple(
             answer.reading
             if answer.reading is not None
             else ServerReading(endpoint.key, endpoint.url, up=False)
-            for endpoint, answer in zip(endpoints, answers[len(sources) :], strict=True)
+            for endpoint, answer in zip(endpoints, read, strict=True)
         )
-        gathered = [*gathered, *found.gathered]
+        gathered = [nvml, *told, *read, *found.gathered]
         frame = Frame(
             elapsed=elapsed,
             wall=wall,

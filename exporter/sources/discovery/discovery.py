@@ -121,8 +121,10 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         seen = Seen(groups, self._look_at_kubelet(told), ())
-        looked = found(config, gpus, seen, moment)
-        self._targets = self._known(looked.targets, since)
+        looked = found(config, gpus, seen, moment, self._targets.values())
+        known = self._known(looked.targets, since)
+        # Without a look at the processes nothing is known to have ended.
+        self._targets = known if groups is not None else {**self._targets, **known}
         self._looked = moment.wall
         self.last = replace(looked, targets=tuple(self._targets.values()), gathered=gathered)
         return self.last

@@ -29,8 +29,19 @@ class Seen:
     pods: tuple[Pod, ...] | None = ()
 
 
-def found(config: Config, gpus: tuple[GpuReading, ...], seen: Seen, moment: Moment) -> Found:
-    """Who is here. Servers that the configuration names are left to it, and so are the GPUs they hold."""
+def found(
+    config: Config,
+    gpus: tuple[GpuReading, ...],
+    seen: Seen,
+    moment: Moment,
+    before: Collection[Target] = (),
+) -> Found:
+    """Who is here. Servers that the configuration names are left to it, and so are the GPUs they hold.
+
+    A server is read if it holds a GPU, if its pod or the configuration says where, or if it was read before:
+    one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
+    its engines count already.
+    """
     computing: dict[int, frozenset[str]] = {}
     for gpu in gpus:
         for process in gpu.processes or ():
@@ -41,6 +52,8 @@ def found(config: Config, gpus: tuple[GpuReading, ...], seen: Seen, moment: Mome
     evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
     held, unsure = holders(gpus, everybody, taken, evidence)
     urls = {server.url for server in config.servers}
+    known = {(target.url, target.about.identity) for target in before}
+    holding = {holder.key for holder in held}
     targets: dict[str, Target] = {}
     sights = []
     for one in everybody:
@@ -49,6 +62,8 @@ def found(config: Config, gpus: tuple[GpuReading, ...], seen: Seen, moment: Mome
             where = Address(None, "the configuration names who holds its GPUs")
         elif where.target is not None and where.target.url in urls:
             where = Address(None, "the configuration names its url")
+        elif where.target is not None and not _is_read(one, where.target, holding, known):
+            where = Address(None, "it holds no GPU of this host")
         elif where.target is not None and len(targets) < TARGETS_MAX:
             targets.setdefault(where.target.url, where.target)
         sights.append(_sight(one, where, held))
@@ -81,6 +96,13 @@ def _is_configured(one: Named, computing: Mapping[int, frozenset[str]], taken: C
         return False
     uuids = {uuid for member in one.group.computing for uuid in computing.get(member.pid, ())}
     return bool(uuids) and uuids <= set(taken)
+
+
+def _is_read(
+    one: Named, target: Target, holding: Collection[ServerKey], known: Collection[tuple[str, str]]
+) -> bool:
+    told = one.rule is not None or (one.tenant.pod is not None and one.tenant.pod.wishes.port is not None)
+    return told or one.key in holding or (target.url, target.about.identity) in known
 
 
 def _owners(everybody: Iterable[Named]) -> Iterable[Owned]:
