@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, Named
-from exporter.sources.kubelet import Device
+from exporter.sources.discovery.parts import stood_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _add_given(claims: Claims, gpu: GpuReading, everybody: Iterable[Named], *, t
     idle: Claims = {}
     for one in _first_of_each(everybody):
         for allocation in one.tenant.allocations:
-            for instance in _instances(allocation.device, gpu):
+            for _, instance in stood_for(allocation.device, gpu):
                 mine = {other.key for other in everybody if other.tenant is one.tenant}
                 if any((key, instance) in computing for key in mine):
                     continue
@@ -109,20 +109,6 @@ def _first_of_each(everybody: Iterable[Named]) -> Iterator[Named]:
         if one.tenant.allocations and id(one.tenant) not in seen:
             seen.add(id(one.tenant))
             yield one
-
-
-def _instances(device: Device, gpu: GpuReading) -> tuple[str, ...]:
-    """The parts of a GPU that a device stands for: the empty word for all of one that is not cut."""
-    here = (device.uuid or None) == gpu.gpu.uuid or (device.minor is not None and device.minor == gpu.minor)
-    if gpu.instances is None:
-        return ("",) if device.every or (here and not device.mig_uuid) else ()
-    if device.mig_uuid:
-        return tuple(one.uuid for one in gpu.instances if one.uuid == device.mig_uuid)
-    if here and device.gpu_instance is not None:
-        return tuple(one.uuid for one in gpu.instances if one.gpu_instance == device.gpu_instance)
-    if here and device.placement is None:
-        return tuple(one.uuid for one in gpu.instances)
-    return ()
 
 
 def _ratio(one: Named | None) -> float | None:

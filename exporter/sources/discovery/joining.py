@@ -10,6 +10,7 @@ from exporter.sources.discovery.addresses import Address, Moment, address
 from exporter.sources.discovery.found import Found, Sight
 from exporter.sources.discovery.holding import Evidence, holders
 from exporter.sources.discovery.naming import Named, named
+from exporter.sources.discovery.parts import Part, computed_on, stood_for
 from exporter.sources.discovery.pods import Pod
 from exporter.sources.discovery.tenants import tenants
 from exporter.sources.endpoints import Target
@@ -42,12 +43,9 @@ def found(
     one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
     its engines count already.
     """
-    computing: dict[int, frozenset[str]] = {}
-    for gpu in gpus:
-        for process in gpu.processes or ():
-            computing[process.pid] = computing.get(process.pid, frozenset()) | {gpu.gpu.uuid}
-    tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), computing)
+    tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), gpus)
     everybody, refused = named(tenancies, config.server_rules)
+    computing = computed_on(gpus)
     taken = _taken(config.servers, gpus)
     evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
     held, unsure = holders(gpus, everybody, taken, evidence)
@@ -58,7 +56,7 @@ def found(
     sights = []
     for one in everybody:
         where = address(one, moment)
-        if _is_configured(one, computing, taken):
+        if _is_configured(one, gpus, computing, taken):
             where = Address(None, "the configuration names who holds its GPUs")
         elif where.target is not None and where.target.url in urls:
             where = Address(None, "the configuration names its url")
@@ -90,12 +88,15 @@ def _taken(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> frozenset[s
     )
 
 
-def _is_configured(one: Named, computing: Mapping[int, frozenset[str]], taken: Collection[str]) -> bool:
-    """Whether it computes on GPUs of configured servers only: it is one of them, by another address maybe."""
-    if one.group is None:
-        return False
-    uuids = {uuid for member in one.group.computing for uuid in computing.get(member.pid, ())}
-    return bool(uuids) and uuids <= set(taken)
+def _is_configured(
+    one: Named, gpus: Iterable[GpuReading], computing: Mapping[int, frozenset[Part]], taken: Collection[str]
+) -> bool:
+    """Whether it has GPUs of configured servers only: it is one of them, by another address maybe."""
+    pids = () if one.group is None else tuple(member.pid for member in one.group.computing)
+    parts = {part for pid in pids for part in computing.get(pid, ())}
+    for allocation in one.tenant.allocations:
+        parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
+    return bool(parts) and {part.uuid for part in parts} <= set(taken)
 
 
 def _is_read(

@@ -1,15 +1,17 @@
 """Who is on a host: pods, and process groups outside of any. Pure.
 
 A pod is known by its processes (whose cgroup has its uid), by what the kubelet gave it (by its name), and by
-what its cluster says of it (by both). Where the cluster says nothing, the GPU that only it was given and only
-it computes on joins the two.
+what its cluster says of it (by both). Where the cluster says nothing, the GPU (or MIG instance) that only it
+was given and only it computes on joins the two.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.readings import GpuReading
+from exporter.sources.discovery.parts import Part, computed_on, stood_for
 from exporter.sources.discovery.pods import Pod
 from exporter.sources.kubelet.allocations import Allocation
 from exporter.sources.processes import ProcessGroup
@@ -43,17 +45,17 @@ def tenants(
     groups: Iterable[ProcessGroup],
     given: Iterable[Allocation],
     pods: Iterable[Pod],
-    computing: Mapping[int, frozenset[str]],
+    gpus: Iterable[GpuReading],
 ) -> tuple[Tenant, ...]:
     """Everybody who computes on a GPU, serves, or was given one.
 
     Args:
         groups: of processes.
-        given: what the kubelet gave out, by UUID where that is known.
+        given: what the kubelet gave out.
         pods: of this host, as far as they are known.
-        computing: the UUIDs of the GPUs that each process computes on.
+        gpus: of this host, and who computes on them.
     """
-    by_uid = {uid: pod for pod in pods for uid in pod.uids}
+    by_uid = {uid: pod for pod in pods for uid in pod.uids if uid}
     by_container = {container.id: pod for pod in pods for container in pod.containers if container.id}
     by_name = {(pod.namespace, pod.name): pod for pod in pods}
     known: dict[tuple[str, str], Tenant] = {}
@@ -79,7 +81,7 @@ def tenants(
     for pod in by_name.values():
         if pod.live and (pod.namespace, pod.name) not in known and _may_serve(pod):
             known[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload, pod=pod)
-    others = tuple(_joined(known, loose.values(), computing))
+    others = tuple(_joined(known, loose.values(), tuple(gpus)))
     return (*known.values(), *others)
 
 
@@ -97,18 +99,17 @@ def workload_of(pod: str) -> str:
 
 
 def _joined(
-    known: dict[tuple[str, str], Tenant],
-    loose: Iterable[Tenant],
-    computing: Mapping[int, frozenset[str]],
+    known: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: Iterable[GpuReading]
 ) -> Iterator[Tenant]:
-    """Gives named pods the processes that compute on a GPU that is theirs alone; yields everybody else."""
-    owners: dict[str, tuple[str, str] | None] = {}
+    """Gives named pods the processes that compute on what is theirs alone; yields everybody else."""
+    owners: dict[Part, tuple[str, str] | None] = {}
     for name, tenant in known.items():
-        for uuid in _whole(tenant.allocations):
-            owners[uuid] = None if uuid in owners else name
+        for part in _whole(tenant.allocations, gpus):
+            owners[part] = None if part in owners else name
+    computing = computed_on(gpus)
     for tenant in loose:
         pids = [member.pid for group in tenant.groups if group.pod for member in group.computing]
-        alone = {owners.get(uuid) for pid in pids for uuid in computing.get(pid, ())} - {None}
+        alone = {owners.get(part) for pid in pids for part in computing.get(pid, ())} - {None}
         owner = alone.pop() if len(alone) == 1 else None
         if owner is None or known[owner].groups:
             yield tenant
@@ -116,10 +117,12 @@ def _joined(
             known[owner] = replace(known[owner], groups=tenant.groups)
 
 
-def _whole(given: Iterable[Allocation]) -> set[str]:
-    """The GPUs of which a pod was given all."""
+def _whole(given: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set[Part]:
+    """The GPUs, and the instances of cut ones, of which a pod was given all."""
     return {
-        allocation.device.uuid
+        part
         for allocation in given
-        if allocation.device.uuid and allocation.device.replica is None
+        if allocation.device.replica is None
+        for gpu in gpus
+        for part in stood_for(allocation.device, gpu)
     }

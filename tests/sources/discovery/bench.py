@@ -1,0 +1,139 @@
+"""What a look at a host is made of, in few words: GPUs, process groups, allocations, pods."""
+
+from typing import Any
+
+from exporter.config.settings import Config, Server, ServerMatch, ServerRule
+from exporter.engines.launch import Launch
+from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
+from exporter.sources.discovery.addresses import Moment
+from exporter.sources.discovery.found import Found
+from exporter.sources.discovery.joining import Seen, found
+from exporter.sources.discovery.pods import Pod
+from exporter.sources.endpoints import Target
+from exporter.sources.kubelet import Allocation, Device
+from exporter.sources.processes import ApiServer, Member, ProcessGroup
+
+SECOND = 10**9
+BOOT = 1_800_000_000 * SECOND
+"""Wall time of boot."""
+NOW = Moment(1000 * SECOND, BOOT + 1000 * SECOND)
+UIDS = tuple(f"{number:08x}-1111-2222-3333-444444444444" for number in range(8))
+"""Pods' uids."""
+CONTAINERS = tuple(f"{number:x}" * 64 for number in range(8))
+"""Containers' ids."""
+
+
+def uuid(number: int) -> str:
+    """A GPU's."""
+    return f"GPU-{number}"
+
+
+def gpu(number: int, *processes: int | GpuProcess, **told: Any) -> GpuReading:
+    """A GPU on which these compute; its minor number is ten more than its index."""
+    computing = tuple(one if isinstance(one, GpuProcess) else GpuProcess(one) for one in processes)
+    words = {"minor": number + 10, "processes": computing, **told}
+    return GpuReading(Gpu(uuid(number), "NVIDIA H100 80GB HBM3"), number, **words)
+
+
+def cut(*instances: str) -> tuple[MigInstance, ...]:
+    """The instances of a card, each a GPU instance of its own, numbered from 1."""
+    return tuple(MigInstance(name, number) for number, name in enumerate(instances, start=1))
+
+
+def api(pid: int, port: int | None = 8000, **told: Any) -> ApiServer:
+    """A vLLM server that answers at loopback of the daemon's own network."""
+    how = told.pop("launch", None) or Launch("vllm", port, port_told=True, metrics_port=port)
+    words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **told}
+    return ApiServer(Member(pid, 100 * SECOND + pid), how, **words)
+
+
+def group(*pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
+    """What belongs together, by default what a terminal started."""
+    members = tuple(Member(pid, 100 * SECOND + pid) for pid in pids)
+    words = {"id": f"/#{pids or server}", "kind": "tree", "name": "python", "started": 100 * SECOND, **told}
+    return ProcessGroup(computing=members, server=server, **words)
+
+
+def contained(number: int, *pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
+    """A container outside Kubernetes."""
+    words = {"id": f"/{number}", "kind": "container", "container": CONTAINERS[number], **told}
+    return group(*pids, server=server, **words)
+
+
+def podded(number: int, *pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
+    """A container of a pod."""
+    return contained(number, *pids, server=server, pod=UIDS[number], **told)
+
+
+def given(pod: str, number: int, namespace: str = "ml", **device: Any) -> Allocation:
+    """A GPU that a pod was given, by its UUID unless something else tells which."""
+    words = device or {"uuid": uuid(number)}
+    return Allocation(namespace, pod, "main", "nvidia.com/gpu", Device(**words))
+
+
+def shared(pod: str, number: int, replica: int, namespace: str = "ml") -> Allocation:
+    """A part of a GPU that is time-sliced."""
+    return given(pod, number, namespace, uuid=uuid(number), replica=replica)
+
+
+def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> Pod:
+    """A pod as its cluster tells of it."""
+    words = {"uids": (UIDS[number],), "addresses": (f"10.0.0.{number}",), **told}
+    return Pod(words.pop("namespace", "ml"), name, workload or name, **words)
+
+
+def rule(name: str | None = None, **told: Any) -> ServerRule:
+    """What the configuration says of servers that are found."""
+    match = {word: told.pop(word) for word in ("port", "workload", "unit", "process") if word in told}
+    return ServerRule(ServerMatch(**match), name, **told)
+
+
+def server(name: str, url: str, *gpus: int | str) -> Server:
+    """A server that the configuration names; without GPUs it holds all of them."""
+    return Server(name, url, gpus or None)
+
+
+def look(
+    gpus: tuple[GpuReading, ...] = (),
+    groups: tuple[ProcessGroup, ...] | None = (),
+    given: tuple[Allocation, ...] | None = (),
+    pods: tuple[Pod, ...] = (),
+    *,
+    rules: tuple[ServerRule, ...] = (),
+    servers: tuple[Server, ...] = (),
+    before: tuple[Target, ...] = (),
+) -> Found:
+    """What is found on a host."""
+    config = Config(servers=servers, server_rules=rules)
+    return found(config, gpus, Seen(groups, given, pods), NOW, before)
+
+
+def names(told: Found) -> list[str]:
+    """Who was seen, in order: namespace/server."""
+    return [f"{one.key.namespace}/{one.key.server}" for one in told.sights]
+
+
+def held(told: Found) -> dict[str, list[str]]:
+    """By GPU, or by instance: who holds it, as namespace/server."""
+    by_part: dict[str, list[str]] = {}
+    for one in told.holders:
+        part = one.uuid + (f"/{one.instance}" if one.instance else "")
+        by_part.setdefault(part, []).append(f"{one.key.namespace}/{one.key.server}")
+    return by_part
+
+
+def urls(told: Found) -> dict[str, str]:
+    """Where servers are read: by url, who."""
+    return {target.url: f"{target.key.namespace}/{target.key.server}" for target in told.targets}
+
+
+def lacking(told: Found) -> list[str]:
+    """Why what was seen is not read; the empty word for what is."""
+    return [one.lacking for one in told.sights]
+
+
+def holder(told: Found, name: str, number: int = 0) -> Holder:
+    """What one server was seen to use of one GPU."""
+    namespace, _, server = name.rpartition("/")
+    (one,) = [h for h in told.holders if (h.key, h.uuid) == (ServerKey(namespace, server), uuid(number))]
+    return one
