@@ -37,16 +37,30 @@ class Named:
 def named(tenants: Iterable[Tenant], rules: tuple[ServerRule, ...]) -> tuple[tuple[Named, ...], int]:
     """Everybody's names, and how many pods asked for a name that is another's."""
     tenants = tuple(tenants)
-    natural = [(tenant.namespace, tenant.workload) for tenant in tenants if tenant.workload]
+    owners = _owners(tenants, rules)
     found: list[Named] = []
     refused = 0
     for tenant in tenants:
-        wished = tenant.pod.wishes.name if tenant.pod is not None else ""
-        if wished and wished != tenant.workload and (tenant.namespace, wished) in natural:
+        wished = label(tenant.pod.wishes.name) if tenant.pod is not None else ""
+        if owners.get(ServerKey(tenant.namespace, wished), set()) - {(tenant.namespace, tenant.workload)}:
             refused += 1
             wished = ""
         found += _of(tenant, wished, rules)
     return tuple(found), refused
+
+
+def _owners(
+    tenants: Iterable[Tenant], rules: tuple[ServerRule, ...]
+) -> dict[ServerKey, set[tuple[str, str]]]:
+    """The workloads whose each name is without anybody asking for one: their own, or the configuration's."""
+    owners: dict[ServerKey, set[tuple[str, str]]] = {}
+    for tenant in tenants:
+        keys = {one.key for one in _of(tenant, "", rules)}
+        if tenant.workload:  # also where what it is called begins with `unmatched:`
+            keys.add(ServerKey(tenant.namespace, label(tenant.workload)))
+        for key in keys:
+            owners.setdefault(key, set()).add((tenant.namespace, tenant.workload))
+    return owners
 
 
 def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...]) -> Iterator[Named]:

@@ -1,0 +1,244 @@
+"""What each server is called, and what the configuration says of it."""
+
+import pytest
+
+from exporter.engines.launch import Launch
+from exporter.readings import LABEL_CHARACTERS, ServerKey
+from exporter.sources.discovery.pods import Container, Wishes
+from exporter.sources.processes import ProcessGroup
+from tests.sources.discovery.bench import (
+    api,
+    contained,
+    given,
+    gpu,
+    group,
+    held,
+    look,
+    names,
+    pod,
+    podded,
+    rule,
+    urls,
+)
+
+LLAMA = Launch("llamacpp", 8080, metrics_port=8080, model="qwen3-8b")
+
+
+@pytest.mark.parametrize(
+    ("one", "name"),
+    [
+        # On bare metal: its engine and the port that was found, else the one that it was started with.
+        (group(7, server=api(7, 8000)), "vllm:8000"),
+        (group(7, server=api(7, None, launch=Launch("vllm", 8000))), "vllm:8000"),
+        (group(7, server=api(7, 8005, launch=Launch("vllm", 8000))), "vllm:8005"),
+        (group(7, server=api(7, None, launch=Launch("dynamo"))), "dynamo"),
+        # A container may have all ports to itself: the model tells them apart.
+        (contained(1, 7, server=api(7, 8080, launch=LLAMA)), "llamacpp:8080:qwen3-8b"),
+        (contained(1, 7, server=api(7, None, launch=Launch("tgi", model="m"))), "tgi:m"),
+        (contained(1, 7, server=api(7, 8000)), "vllm:8000"),
+        # In a network namespace without a container: the address does.
+        (
+            group(7, server=api(7, 8000, reach="address", hosts=("10.1.0.2", "10.1.0.3"))),
+            "vllm:10.1.0.2:8000",
+        ),
+        (group(7, server=api(7, 8000, reach="loopback", hosts=())), "vllm:8000"),
+        (group(7, server=api(7, 8000, reach="address", hosts=())), "vllm:8000"),
+        # Whatever is no known server: its program.
+        (group(7, name="train.py"), "unmatched:train.py"),
+        (contained(1, 7, name="train.py"), "unmatched:train.py"),
+    ],
+)
+def test_outside_of_kubernetes(one: ProcessGroup, name: str) -> None:
+    """Names that last: a server that is started again as before has the one that it had."""
+    assert names(look((gpu(0, 7),), (one,))) == [f"/{name}"]
+
+
+def test_a_process_of_which_nothing_is_seen() -> None:
+    """Its dollars have a name, too."""
+    assert held(look((gpu(0, 7),))) == {"GPU-0": ["/unmatched:unknown"]}
+
+
+def test_a_pod_is_called_by_its_workload() -> None:
+    """One that serves by itself, one that computes behind `unmatched:`."""
+    told = look(
+        (gpu(0, 7), gpu(1, 8)),
+        (podded(0, 7, server=api(5)), podded(1, 8, name="torchrun")),
+        pods=(pod("chat-x2v4k", "chat"), pod("tune-0", "tune", 1)),
+    )
+    assert names(told) == ["ml/chat", "ml/unmatched:tune"]
+
+
+def test_a_pod_of_an_unknown_engine_serves_if_it_says_where() -> None:
+    """An annotation tells where its metrics are: it is a server, with or without processes that are seen."""
+    pods = (pod("a-0", "a", wishes=Wishes(port=9000)), pod("b-0", "b", 1, wishes=Wishes(port=9000)))
+    told = look((gpu(0, 7),), (podded(0, 7, name="engine"),), (given("b-0", 1),), pods)
+    assert names(told) == ["ml/a", "ml/b"]
+
+
+def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
+    """Its cluster tells the words of its containers; the first that is a server counts."""
+    sidecar, server = Container("", ("envoy",)), Container("", ("vllm", "serve", "m", "--port", "9001"))
+    told = look((gpu(0),), (), (given("chat-0", 0),), (pod("chat-0", "chat", containers=(sidecar, server)),))
+    assert names(told) == ["ml/chat"]
+    assert urls(told) == {"http://10.0.0.0:9001/metrics": "ml/chat"}
+    assert told.sights[0].engine == "vllm"
+
+
+def test_a_pod_may_ask_for_another_name() -> None:
+    """All that it runs has it, a trainer too: it was asked for."""
+    wishes = Wishes(name="assistants")
+    told = look(
+        (gpu(0, 7), gpu(1, 8)),
+        (podded(0, 7, server=api(5)), podded(1, 8)),
+        pods=(pod("a-0", "a", wishes=wishes), pod("b-0", "b", 1, wishes=wishes)),
+    )
+    assert names(told) == ["ml/assistants", "ml/assistants"]
+    assert told.refused == 0
+
+
+def test_the_name_of_another_workload_is_refused() -> None:
+    """A pod that claims it is called by its own, and is counted; the other one is left in peace."""
+    pods = (
+        pod("thief-0", "thief", wishes=Wishes(name="chat")),
+        pod("chat-0", "chat", 1),
+        pod("own-0", "own", 2, wishes=Wishes(name="own")),
+    )
+    told = look(
+        (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
+        (podded(0, 7, server=api(7)), podded(1, 8, server=api(8)), podded(2, 9, server=api(9))),
+        pods=pods,
+    )
+    assert held(told) == {"GPU-0": ["ml/thief"], "GPU-1": ["ml/chat"], "GPU-2": ["ml/own"]}
+    assert told.refused == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unmatched:tune",  # as the other one is called
+        "tune",  # as it is not called, but is known to its people
+        "tu\nne",  # as it is printed
+        "official",  # as the configuration calls a third one
+    ],
+)
+def test_nobody_takes_a_name_by_another_spelling(name: str) -> None:
+    """What counts is what would be printed, whoever gave the other one its name."""
+    pods = (pod("thief-0", "thief", wishes=Wishes(name=name)), pod("tune-0", "tune", 1), pod("c-0", "c", 2))
+    told = look(
+        (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
+        (podded(0, 7, server=api(7)), podded(1, 8), podded(2, 9, server=api(9))),
+        pods=pods,
+        rules=(rule("official", workload="ml/c"),),
+    )
+    assert held(told) == {"GPU-0": ["ml/thief"], "GPU-1": ["ml/unmatched:tune"], "GPU-2": ["ml/official"]}
+    assert told.refused == 1
+
+
+def test_replicas_may_ask_for_a_name_that_one_of_them_has() -> None:
+    """Two pods of one workload, one of which serves and one of which trains, under one name."""
+    wishes = Wishes(name="unmatched:a")
+    told = look(
+        (gpu(0, 7), gpu(1, 8)),
+        (podded(0, 7, server=api(7)), podded(1, 8)),
+        pods=(pod("a-0", "a", wishes=wishes), pod("a-1", "a", 1)),
+    )
+    assert held(told) == {"GPU-0": ["ml/unmatched:a"], "GPU-1": ["ml/unmatched:a"]}
+    assert told.refused == 0
+
+
+def test_a_name_in_another_namespace_is_nobodys() -> None:
+    """A pod names itself within its own namespace only, so that it cannot be another team's."""
+    pods = (pod("a-0", "a", namespace="red", wishes=Wishes(name="chat")), pod("chat-0", "chat", 1))
+    told = look((gpu(0, 7), gpu(1, 8)), (podded(0, 7, server=api(7)), podded(1, 8, server=api(8))), pods=pods)
+    assert held(told) == {"GPU-0": ["red/chat"], "GPU-1": ["ml/chat"]}
+    assert told.refused == 0
+
+
+@pytest.mark.parametrize("name", ["unallocated", "other"])
+def test_reserved_names_are_nobodys(name: str) -> None:
+    """What the books call nobody, and everybody beyond the limit, is no server's name, whoever gave it."""
+    wished = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod("a-0", wishes=Wishes(name=name)),))
+    called = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod(f"{name}-0", name),))
+    ruled = look((gpu(0, 7),), (group(7, server=api(7)),), rules=(rule(name),))
+    assert (names(wished), names(called), names(ruled)) == (
+        [f"ml/unmatched:{name}"],
+        [f"ml/unmatched:{name}"],
+        [f"/unmatched:{name}"],
+    )
+
+
+def test_names_are_fit_to_be_labels() -> None:
+    """No control characters, at most 128 characters: models come from command lines."""
+    hostile = Launch("vllm", 8000, model='m"\n\x1b[31m' + "x" * 1000)
+    (one,) = look((gpu(0, 7),), (contained(1, 7, server=api(7, launch=hostile)),)).sights
+    assert one.key == ServerKey("", ('vllm:8000:m"[31m' + "x" * 1000)[:LABEL_CHARACTERS])
+    assert "\n" not in one.model
+    assert len(one.model) == LABEL_CHARACTERS
+
+
+def test_what_computes_beside_a_pods_server_is_the_servers() -> None:
+    """A reranker that is no known engine, in the container beside."""
+    told = look(
+        (gpu(0, 7), gpu(1, 8)),
+        (podded(0, 7, server=api(5)), podded(0, 8, name="rerank", id="/beside")),
+        pods=(pod("chat-0", "chat"),),
+    )
+    assert held(told) == {"GPU-0": ["ml/chat"], "GPU-1": ["ml/chat"]}
+
+
+@pytest.mark.parametrize(
+    ("match", "name"),
+    [
+        ({"port": 8000}, "x"),
+        ({"port": 8005}, "x"),  # as it was started
+        ({"port": 8002}, "x"),  # where its metrics are
+        ({"port": 8001}, "vllm:8000"),
+        ({"unit": "chat.service"}, "x"),
+        ({"unit": "cha?.serv*"}, "x"),
+        ({"unit": "chat"}, "vllm:8000"),
+        ({"process": "python*"}, "x"),
+        ({"process": "Python"}, "vllm:8000"),
+        ({"port": 8000, "process": "python"}, "x"),
+        ({"port": 8000, "process": "java"}, "vllm:8000"),
+        ({"port": 8001, "process": "python"}, "vllm:8000"),
+        ({"port": 8000, "unit": "other.service"}, "vllm:8000"),
+        ({"workload": "ml/*"}, "vllm:8000"),
+        ({"workload": "*", "port": 8000}, "x"),
+    ],
+)
+def test_a_rule_names_what_it_matches(match: dict[str, object], name: str) -> None:
+    """By port, unit and program; all that is given must match."""
+    server = api(7, 8000, metrics_port=8002, launch=Launch("vllm", 8005))
+    one = group(7, server=server, unit="chat.service", name="python")
+    assert names(look((gpu(0, 7),), (one,), rules=(rule("x", **match),))) == [f"/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"), [("ml/r1", "x"), ("ml/*", "x"), ("r1", "r1"), ("*/r1-0", "r1"), ("*", "x")]
+)
+def test_a_rule_names_workloads(pattern: str, name: str) -> None:
+    """By namespace/workload, whether its processes are seen or not."""
+    rules = (rule("x", workload=pattern),)
+    seen = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod("r1-0", "r1"),), rules=rules)
+    unseen = look(
+        (gpu(0),), (), (given("r1-0", 0),), (pod("r1-0", "r1", wishes=Wishes(port=1)),), rules=rules
+    )
+    assert (names(seen), names(unseen)) == ([f"ml/{name}"], [f"ml/{name}"])
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    """Also where it says nothing of the name."""
+    one = group(7, server=api(7, 8000))
+    first, second = rule(port=8000, spans_hosts=True), rule("late", port=8000)
+    assert names(look((gpu(0, 7),), (one,), rules=(first, second))) == ["/vllm:8000"]
+    assert names(look((gpu(0, 7),), (one,), rules=(second, first))) == ["/late"]
+    assert names(look((gpu(0, 7),), (one,), rules=(rule("no", port=1), second))) == ["/late"]
+
+
+def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
+    """And gives it another namespace where it says so."""
+    known = (pod("a-0", "a", wishes=Wishes(name="wish")),)
+    told = look(
+        (gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=known, rules=(rule("x", namespace="prod"),)
+    )
+    assert names(told) == ["prod/x"]
