@@ -4,6 +4,7 @@ The host is never told by a workload: it is an address of the network that the s
 pod as its cluster says. Only a port and a path may be.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,9 @@ from exporter.sources.server import About
 from exporter.units import Instant, Nanoseconds
 
 METRICS_PATH: Final = "/metrics"
+
+_PATH: Final = re.compile(r"/[!-~]{0,1023}")
+"""What may follow a port: no blank, nothing that is not printed."""
 
 UNREADABLE: Final = frozenset({"ollama"})
 """Engines that tell no tokens to anybody, however they are asked."""
@@ -54,22 +58,25 @@ def address(one: Named, moment: Moment) -> Address:
     where = _port(one, wishes, server)
     if isinstance(where, str):
         return Address(None, where)
-    hosts = _hosts(one, server)
+    hosts = _hosts(one, server, where)
     if isinstance(hosts, str):
         return Address(None, hosts)
-    return Address(_target(one, wishes, f"{_host(hosts[0])}:{where}", moment))
+    path = (one.rule and one.rule.metrics_path) or wishes.path
+    path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
+    if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
+        return Address(None, "the path that it tells for its metrics is none")
+    return Address(_target(one, f"{_host(hosts[0])}:{where}{path}", moment))
 
 
-def _target(one: Named, wishes: Wishes, where: str, moment: Moment) -> Target:
+def _target(one: Named, where: str, moment: Moment) -> Target:
     rule, launch = one.rule, one.launch
     scheme = (rule and rule.metrics_scheme) or (launch and launch.scheme) or "http"
-    path = (rule and rule.metrics_path) or wishes.path or (launch and launch.metrics_path) or METRICS_PATH
     engine = rule.engine if rule is not None and rule.engine else None
     if engine is None and launch is not None and launch.engine in ENGINES:
         engine = launch.engine
     return Target(
         one.key,
-        f"{scheme}://{where}{path}",
+        f"{scheme}://{where}",
         engine,
         bearer_token_file=None if rule is None else rule.bearer_token_file,
         ca_file=None if rule is None else rule.ca_file,
@@ -118,16 +125,17 @@ def _switched_off(launch: Launch) -> str:
     return f"its metrics are switched off: {switch}"
 
 
-def _hosts(one: Named, server: ApiServer | None) -> tuple[str, ...] | str:
+def _hosts(one: Named, server: ApiServer | None, port: int) -> tuple[str, ...] | str:
     """Addresses to ask at, best first, or why there is none."""
     pod = one.tenant.pod
-    if server is not None and server.reach == "loopback":
+    # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
+    if server is not None and server.reach == "loopback" and port in (server.port, server.metrics_port):
         return "it listens on loopback in a network of its own: let it listen on all addresses"
     if pod is not None and pod.addresses and (server is None or server.reach != "here"):
         return pod.addresses
     if server is not None and server.hosts:
         return server.hosts
-    if server is None:
+    if server is None and (one.tenant.workload or (one.group is not None and one.group.pod)):
         return "no address of its pod is known: allow the look-up of pods"
     return "it is not known at which address it listens: give its url in `servers`"
 

@@ -1,0 +1,245 @@
+"""Where a server that was found is read, or why it is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.engines.launch import Launch
+from exporter.readings import ServerKey
+from exporter.sources.discovery.pods import Container, Wishes
+from exporter.sources.endpoints import Target
+from exporter.sources.processes import ProcessGroup
+from exporter.sources.server import About
+from tests.sources.discovery.bench import (
+    BOOT,
+    SECOND,
+    api,
+    given,
+    gpu,
+    group,
+    lacking,
+    look,
+    pod,
+    podded,
+    rule,
+    urls,
+)
+
+VLLM = Launch("vllm", 8000, port_told=True, metrics_port=8000)
+
+
+def one_url(one: ProcessGroup, **told: Any) -> str:
+    """Where the only server is read, else why not in parentheses."""
+    found = look((gpu(0, 7),), (one,), **told)
+    return next(iter(urls(found)), f"({lacking(found)[0]})")
+
+
+def bare(**told: Any) -> ProcessGroup:
+    """A server outside of any container."""
+    return group(7, server=api(7, **told))
+
+
+def in_pod(**told: Any) -> ProcessGroup:
+    """A server in the network of its pod, at an address that its processes tell."""
+    return podded(0, 7, server=api(7, **{"reach": "address", "hosts": ("10.9.9.9",), **told}))
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        ({}, "http://127.0.0.1:8000/metrics"),
+        ({"hosts": ("192.168.1.5", "10.0.0.5")}, "http://192.168.1.5:8000/metrics"),
+        ({"reach": "address", "hosts": ("10.1.0.2",)}, "http://10.1.0.2:8000/metrics"),
+        ({"reach": "address", "hosts": ("fd00::2",)}, "http://[fd00::2]:8000/metrics"),
+        ({"metrics_port": 8002}, "http://127.0.0.1:8002/metrics"),
+        ({"launch": Launch("nim", 8000, metrics_path="/v1/metrics")}, "http://127.0.0.1:8000/v1/metrics"),
+        ({"launch": Launch("vllm", 8000, scheme="https")}, "https://127.0.0.1:8000/metrics"),
+        ({"launch": Launch("trtllm", 8000, metrics=None)}, "http://127.0.0.1:8000/metrics"),
+    ],
+)
+def test_where_it_listens(server: dict[str, Any], url: str) -> None:
+    """At the nearest address of its network; the port that was found and the path of its engine."""
+    assert one_url(bare(**server)) == url
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        (
+            {"reach": "loopback", "hosts": ()},
+            "it listens on loopback in a network of its own: let it listen on all addresses",
+        ),
+        (
+            {"reach": "unknown", "hosts": ()},
+            "it is not known at which address it listens: give its url in `servers`",
+        ),
+        (
+            {"port": None, "metrics_port": None},
+            "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`",
+        ),
+        (
+            {"launch": Launch("sglang", 30000, metrics=False, metrics_switch="--enable-metrics")},
+            "its metrics are switched off: start it with --enable-metrics",
+        ),
+        ({"launch": Launch("vllm", 8000, metrics=False)}, "its metrics are switched off: switch them on"),
+        ({"launch": Launch("ollama", 11434, metrics=False)}, "ollama tells no tokens"),
+        ({"launch": Launch("ollama", 11434)}, "ollama tells no tokens"),
+        (
+            {"launch": Launch("vllm", 8000, nodes=2, node_rank=1, serves=False)},
+            "its API is on another host (node rank 1)",
+        ),
+    ],
+)
+def test_why_it_is_not_read(server: dict[str, Any], why: str) -> None:
+    """In words that say what to do; its GPUs are its all the same."""
+    found = look((gpu(0, 7),), (bare(**server),))
+    assert (lacking(found), found.targets, len(found.holders)) == ([why], (), 1)
+
+
+def test_a_trainer_has_no_address() -> None:
+    """Nothing is asked of what is no server."""
+    assert one_url(group(7)) == "(no inference server is known among its processes)"
+
+
+@pytest.mark.parametrize(
+    ("server", "addresses", "url"),
+    [
+        ({}, ("10.0.0.1", "fd00::1"), "http://10.0.0.1:8000/metrics"),
+        ({}, ("fd00::1",), "http://[fd00::1]:8000/metrics"),
+        ({}, (), "http://10.9.9.9:8000/metrics"),
+        ({"reach": "unknown", "hosts": ()}, ("10.0.0.1",), "http://10.0.0.1:8000/metrics"),
+        # In the host's network, which is the daemon's, it may have bound one address only.
+        ({"reach": "here", "hosts": ("192.168.1.5",)}, ("10.0.0.1",), "http://192.168.1.5:8000/metrics"),
+        (
+            {"reach": "loopback", "hosts": ()},
+            ("10.0.0.1",),
+            "(it listens on loopback in a network of its own: let it listen on all addresses)",
+        ),
+    ],
+)
+def test_a_pod_is_asked_at_its_own_address(
+    server: dict[str, Any], addresses: tuple[str, ...], url: str
+) -> None:
+    """As its cluster tells it, else as its processes do."""
+    assert one_url(in_pod(**server), pods=(pod("a-0", "a", addresses=addresses),)) == url
+
+
+@pytest.mark.parametrize(
+    ("wishes", "url"),
+    [
+        (Wishes(port=9400), "http://10.0.0.0:9400/metrics"),
+        (Wishes(path="/m"), "http://10.0.0.0:8000/m"),
+        (Wishes(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
+    ],
+)
+def test_a_pod_may_tell_port_and_path(wishes: Wishes, url: str) -> None:
+    """Never a host: it is asked at its own address, whatever its path holds."""
+    assert one_url(in_pod(), pods=(pod("a-0", "a", wishes=wishes),)) == url
+
+
+def test_a_port_that_a_pod_tells_is_not_where_its_server_listens() -> None:
+    """An exporter beside a server that listens on loopback, tells no metrics, or is of no known engine."""
+    told = {"pods": (pod("a-0", "a", wishes=Wishes(port=9400)),)}
+    url = "http://10.0.0.0:9400/metrics"
+    assert one_url(in_pod(reach="loopback", hosts=()), **told) == url
+    assert one_url(in_pod(launch=Launch("ollama", 11434)), **told) == url
+    assert one_url(podded(0, 7), **told) == url
+
+
+def test_a_port_that_a_rule_tells_is_in_the_network_of_the_server() -> None:
+    """Outside of pods the addresses of the server are the only ones that are known."""
+    how = {"rules": (rule(process="*", metrics_port=9400),)}
+    elsewhere = bare(reach="address", hosts=("10.1.0.2",))
+    assert one_url(elsewhere, **how) == "http://10.1.0.2:9400/metrics"
+    assert one_url(bare(reach="loopback", hosts=()), **how) == (
+        "(it is not known at which address it listens: give its url in `servers`)"
+    )
+
+
+@pytest.mark.parametrize("path", ["@evil.example/m", "metrics", "/a b", "/\x1b", "/m\n", ":80@evil/m", "/é"])
+def test_a_path_never_makes_another_host(path: str) -> None:
+    """What does not begin with a slash, or is no URL, is not asked for, whoever wants it."""
+    wished = one_url(in_pod(), pods=(pod("a-0", "a", wishes=Wishes(path=path)),))
+    assert wished == "(the path that it tells for its metrics is none)"
+
+
+def test_a_rule_tells_where_to_read() -> None:
+    """It wins over what the pod says and over what was found; the host stays."""
+    how = rule(
+        metrics_port=9500,
+        metrics_path="/r",
+        metrics_scheme="https",
+        engine="sglang",
+        bearer_token_file=Path("/token"),
+        ca_file=Path("/ca"),
+        spans_hosts=True,
+        role="decode",
+        process="*",
+    )
+    known = pod("a-0", "a", wishes=Wishes(port=9400, path="/m", role="prefill"))
+    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(how,)).targets
+    assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
+    assert (target.bearer_token_file, target.ca_file) == (Path("/token"), Path("/ca"))
+    assert (target.about.role, target.about.spans_hosts) == ("decode", True)
+
+
+def test_a_rule_that_says_nothing_changes_nothing() -> None:
+    """What a pod says stands where the rule is silent."""
+    known = pod("a-0", "a", spans_hosts=True, wishes=Wishes(port=9400, path="/m", role="prefill"))
+    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(rule(process="*"),)).targets
+    assert (target.url, target.engine) == ("http://10.0.0.0:9400/m", "vllm")
+    assert (target.about.role, target.about.spans_hosts) == ("prefill", True)
+
+
+def test_a_rule_for_what_is_no_known_engine() -> None:
+    """A pod is asked at its own address; elsewhere nobody knows the network, so that a url is needed."""
+    how = rule("mine", process="my-engine", metrics_port=9400)
+    mine = podded(0, 7, name="my-engine")
+    assert one_url(mine, pods=(pod("a-0", "a"),), rules=(how,)) == "http://10.0.0.0:9400/metrics"
+    assert one_url(mine, rules=(how,)) == "(no address of its pod is known: allow the look-up of pods)"
+    assert one_url(group(7, name="my-engine"), rules=(how,)) == (
+        "(it is not known at which address it listens: give its url in `servers`)"
+    )
+
+
+@pytest.mark.parametrize(("engine", "name"), [("vllm", "vllm"), ("nim", None), ("ray", None)])
+def test_an_engine_whose_page_is_not_its_own_is_told_by_the_page(engine: str, name: str | None) -> None:
+    """NIM shows vLLM's page, or TensorRT-LLM's."""
+    (target,) = look((gpu(0, 7),), (bare(launch=Launch(engine, 8000)),)).targets
+    assert target.engine == name
+
+
+def test_what_is_known_of_the_server_behind_an_address() -> None:
+    """Which process it is, when that started by the wall clock, and on how many GPUs it says that it runs."""
+    server = api(5, launch=Launch("vllm", 8000, world=4))
+    known = pod("a-0", "a", addresses=())
+    (target,) = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(known,)).targets
+    started = 100 * SECOND + 5
+    assert target == Target(
+        ServerKey("ml", "a"),
+        "http://127.0.0.1:8000/metrics",
+        "vllm",
+        about=About(pod="a-0", identity=f"5:{started}", started=BOOT + started, world_size=4),
+    )
+
+
+def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
+    """No process, so no identity and no start; its command tells engine, port and world."""
+    words = ("vllm", "serve", "m", "--port", "9001", "-tp", "2")
+    known = pod("a-0", "a", containers=(Container("", words),))
+    (target,) = look((gpu(0),), (), (given("a-0", 0),), (known,)).targets
+    assert target == Target(
+        ServerKey("ml", "a"),
+        "http://10.0.0.0:9001/metrics",
+        "vllm",
+        about=About(pod="a-0", world_size=2),
+    )
+
+
+def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
+    """Without its processes and without its cluster there is no address."""
+    unknown = look((gpu(0),), (), (given("a-0", 0),), (pod("a-0", "a", addresses=(), wishes=Wishes(port=1)),))
+    assert lacking(unknown) == ["no address of its pod is known: allow the look-up of pods"]
+    nothing = look((gpu(0),), (), (given("a-0", 0),))
+    assert lacking(nothing) == ["no inference server is known among its processes"]
