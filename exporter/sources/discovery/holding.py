@@ -65,10 +65,13 @@ def holders(
                 strangers.append(process)
             else:
                 _add(claims, one, process)
-        _add_given(claims, gpu, everybody, told=told)
-        if told and not claims:
+        hidden = {process.instance for process in strangers}
+        _add_given(claims, gpu, everybody, hidden if told else None)
+        if told and strangers:
+            given = _given(gpu, everybody)
             for process in strangers:
-                _add(claims, None, process)
+                if process.instance not in given:
+                    _add(claims, None, process)
         if not claims and not (told and evidence.given):
             unsure.add(uuid)
         found += _held(uuid, claims)
@@ -83,8 +86,13 @@ def _add(claims: Claims, one: Named | None, process: GpuProcess) -> None:
     claim.memory.append(process.memory_bytes)
 
 
-def _add_given(claims: Claims, gpu: GpuReading, everybody: Iterable[Named], *, told: bool) -> None:
-    """Pods that were given a part of a GPU on which none of their processes was seen."""
+def _add_given(
+    claims: Claims, gpu: GpuReading, everybody: Iterable[Named], hidden: Collection[str] | None
+) -> None:
+    """Pods that were given a part of a GPU on which none of their processes was seen.
+
+    They used nothing, unless it is not known who computes: on the parts that are `hidden`, on all for `None`.
+    """
     computing = {key: claim for key, claim in claims.items() if claim.computes}
     idle: Claims = {}
     for one in _first_of_each(everybody):
@@ -95,11 +103,22 @@ def _add_given(claims: Claims, gpu: GpuReading, everybody: Iterable[Named], *, t
                     continue
                 claim = idle.setdefault((one.key, instance), _Claim(share_ratio=_ratio(one)))
                 claim.replica &= allocation.device.replica is not None
-                claim.sm, claim.memory = ([0.0], [0]) if told else ([], [])
+                known = hidden is not None and instance not in hidden
+                claim.sm, claim.memory = ([0.0], [0]) if known else ([], [])
     for (key, instance), claim in idle.items():
         used = any(where == instance for _, where in computing)
         if claim.replica or not used:  # else it was given the GPU before, and has ended
             claims[key, instance] = claim
+
+
+def _given(gpu: GpuReading, everybody: Iterable[Named]) -> frozenset[str]:
+    """The parts of a GPU that somebody was given."""
+    return frozenset(
+        instance
+        for one in everybody
+        for allocation in one.tenant.allocations
+        for _, instance in stood_for(allocation.device, gpu)
+    )
 
 
 def _first_of_each(everybody: Iterable[Named]) -> Iterator[Named]:
