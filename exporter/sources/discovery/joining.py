@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from exporter.config.settings import Config, Server
 from exporter.readings import GpuReading, Holder, Owned, ServerKey, label
@@ -16,6 +17,9 @@ from exporter.sources.discovery.tenants import tenants
 from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation
 from exporter.sources.processes import ProcessGroup
+
+LOOPBACK: Final = "127.0.0.1"
+PORTS: Final = {"http": 80, "https": 443}
 
 TARGETS_MAX: Final = 256
 """Endpoints that are found on one host; more are not read."""
@@ -49,7 +53,7 @@ def found(
     taken = _taken(config.servers, gpus)
     evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
     held, unsure = holders(gpus, everybody, taken, evidence)
-    urls = {server.url for server in config.servers}
+    configured = {_place(server.url) for server in config.servers}
     known = {(target.url, target.about.identity) for target in before}
     holding = {holder.key for holder in held}
     targets: dict[str, Target] = {}
@@ -58,12 +62,16 @@ def found(
         where = address(one, moment)
         if _is_configured(one, gpus, computing, taken):
             where = Address(None, "the configuration names who holds its GPUs")
-        elif where.target is not None and where.target.url in urls:
+        elif where.target is not None and _place(where.target.url) in configured:
             where = Address(None, "the configuration names its url")
         elif where.target is not None and not _is_read(one, where.target, holding, known):
             where = Address(None, "it holds no GPU of this host")
-        elif where.target is not None and len(targets) < TARGETS_MAX:
-            targets.setdefault(where.target.url, where.target)
+        elif where.target is not None and where.target.url in targets:
+            where = Address(None, "another server is read at its address")
+        elif where.target is not None and len(targets) == TARGETS_MAX:
+            where = Address(None, f"more than {TARGETS_MAX} servers are read already")
+        elif where.target is not None:
+            targets[where.target.url] = where.target
         sights.append(_sight(one, where, held))
     return Found(
         holders=held,
@@ -73,6 +81,13 @@ def found(
         sights=tuple(sights),
         refused=refused,
     )
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    """The host and the port of a URL, by which it is the same server, whatever its path."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
+    return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
 def _taken(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> frozenset[str]:

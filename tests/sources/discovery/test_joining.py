@@ -1,0 +1,233 @@
+"""All that was read of a host, put together: who is read, who pays, what people are told."""
+
+import pytest
+
+from exporter.engines.launch import Launch
+from exporter.readings import GpuProcess, Owned, ServerKey
+from exporter.sources.discovery import joining
+from exporter.sources.discovery.found import Sight
+from exporter.sources.discovery.pods import Wishes
+from exporter.sources.endpoints import Target
+from exporter.sources.server import About
+from tests.sources.discovery.bench import (
+    SECOND,
+    api,
+    contained,
+    cut,
+    given,
+    gpu,
+    group,
+    held,
+    lacking,
+    look,
+    names,
+    pod,
+    podded,
+    rule,
+    server,
+    urls,
+    uuid,
+)
+
+URL = "http://127.0.0.1:8000/metrics"
+
+
+def test_a_host_on_which_nothing_runs() -> None:
+    """Nothing is found, and nothing is missing."""
+    told = look((gpu(0),))
+    assert (told.holders, told.targets, told.sights, told.owners, told.refused) == ((), (), (), (), 0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        "http://localhost:8000/metrics",
+        "http://[::1]:8000/metrics",
+        "http://127.0.0.1:8000",
+        "http://127.0.0.1:8000/metrics?model=a",
+        "https://127.0.0.1:8000/v1/metrics",
+    ],
+)
+def test_a_configured_server_is_not_read_a_second_time(url: str) -> None:
+    """It is the same server by the same host and port; on GPUs that it is not said to hold it is seen too."""
+    told = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
+    assert told.targets == ()
+    assert lacking(told) == ["the configuration names its url"]
+    assert held(told) == {"GPU-0": ["/vllm:8000"]}
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8001/metrics", "http://127.0.0.2:8000/metrics", "http://127.0.0.1/metrics"]
+)
+def test_another_address_is_another_server(url: str) -> None:
+    """Neither the port alone nor the host alone makes it the same."""
+    told = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
+    assert urls(told) == {URL: "/vllm:8000"}
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_a_port_that_a_url_leaves_out_is_its_schemes(scheme: str, port: int) -> None:
+    """`http://10.0.0.9/metrics` is at port 80."""
+    launch = Launch("vllm", port, scheme=scheme)
+    told = look(
+        (gpu(0, 7), gpu(1)),
+        (group(7, server=api(7, port, launch=launch, hosts=("10.0.0.9",))),),
+        servers=(server("chat", f"{scheme}://10.0.0.9/metrics", 1),),
+    )
+    assert told.targets == ()
+
+
+def test_who_computes_on_a_configured_servers_gpus_is_that_server() -> None:
+    """Behind a proxy, or by a name of its host: by whatever address, it is not read twice."""
+    configured = (server("chat", "http://chat.example/metrics", 0, 1),)
+    groups = (group(7, server=api(7)), group(8, server=api(8, 8001)), group(9, server=api(9, 8002)))
+    told = look((gpu(0, 7), gpu(1, 7, 8), gpu(2, 8, 9)), groups, servers=configured)
+    assert urls(told) == {
+        "http://127.0.0.1:8001/metrics": "/vllm:8001",  # it computes on another GPU, too
+        "http://127.0.0.1:8002/metrics": "/vllm:8002",
+    }
+    assert lacking(told)[0] == "the configuration names who holds its GPUs"
+
+
+def test_a_pod_that_was_given_a_configured_servers_gpu_is_that_server() -> None:
+    """While it loads, or sleeps, it computes nowhere; its annotation does not have it read twice."""
+    told = look(
+        (gpu(0), gpu(1)),
+        (podded(0, server=api(7)),),
+        (given("chat-0", 0),),
+        (pod("chat-0", "chat", wishes=Wishes(port=8000)),),
+        servers=(server("chat", "http://chat.example/metrics", 0),),
+    )
+    assert told.targets == ()
+    assert lacking(told) == ["the configuration names who holds its GPUs"]
+
+
+def test_what_holds_no_gpu_may_be_a_router() -> None:
+    """Its tokens are those of its engines, which count them already: it is seen, and not read."""
+    told = look((gpu(0),), (group(server=api(7)),))
+    assert (told.targets, lacking(told)) == ((), ["it holds no GPU of this host"])
+
+
+def test_what_holds_no_gpu_is_read_where_somebody_says_so() -> None:
+    """The configuration by a rule, a pod by its port; a pod that says nothing of a port is not."""
+    bare, inside = group(server=api(7)), podded(0, server=api(8))
+    told = look((gpu(0),), (bare,), rules=(rule("front", port=8000),))
+    assert urls(told) == {URL: "/front"}
+    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", wishes=Wishes(port=9000)),))
+    assert urls(told) == {"http://127.0.0.1:9000/metrics": "ml/a"}
+    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", wishes=Wishes(name="b")),))
+    assert urls(told) == {}
+
+
+def known(url: str, identity: str) -> Target:
+    return Target(ServerKey("", "x"), url, about=About(identity=identity))
+
+
+def test_what_let_go_of_its_gpu_is_read_as_long_as_it_runs() -> None:
+    """A vLLM that sleeps: the same process at the same address. Another process there is another server."""
+    asleep = (group(server=api(7)),)
+    mine = f"7:{100 * SECOND + 7}"
+    assert urls(look((gpu(0),), asleep, before=(known(URL, mine),))) == {URL: "/vllm:8000"}
+    assert urls(look((gpu(0),), asleep, before=(known(URL, "7:1"),))) == {}
+    assert urls(look((gpu(0),), asleep, before=(known("http://127.0.0.1:8001/metrics", mine),))) == {}
+
+
+def test_a_replica_beside_one_that_holds_a_gpu_is_read() -> None:
+    """Servers of one name are one server: one that holds nothing now is a part of it."""
+    told = look(
+        (gpu(0, 7),),
+        (podded(0, 7, server=api(7, 8000)), podded(1, server=api(8, 8001))),
+        pods=(pod("a-0", "a"), pod("a-1", "a", 1)),
+    )
+    assert sorted(urls(told).values()) == ["ml/a", "ml/a"]
+
+
+def test_no_address_is_read_twice() -> None:
+    """Of two that claim one port the first is read there: one that computes goes before one that does not."""
+    told = look((gpu(0, 7), gpu(1, 8)), (group(7, server=api(7)), contained(1, 8, server=api(8))))
+    assert [target.about.identity for target in told.targets] == [f"7:{100 * SECOND + 7}"]
+    assert lacking(told) == ["", "another server is read at its address"]
+
+
+def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody holds what they hold; the rest is not read, and says so."""
+    monkeypatch.setattr(joining, "TARGETS_MAX", 2)
+    groups = tuple(group(number, server=api(number, 8000 + number)) for number in range(1, 4))
+    told = look((gpu(0, 1, 2, 3),), groups)
+    assert len(told.targets) == 2
+    assert lacking(told) == ["", "", "more than 2 servers are read already"]
+    assert [one.url for one in told.sights][2] == ""
+    assert len(told.holders) == 3
+
+
+@pytest.mark.parametrize(
+    ("told", "owned"),
+    [
+        ({}, ("", "")),
+        ({"product": "search", "team": "red"}, ("search", "red")),
+        ({"product": "search", "team": "red", "wishes": Wishes(product="chat")}, ("chat", "red")),
+        ({"product": "search", "wishes": Wishes(team="blue")}, ("search", "blue")),
+        ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
+    ],
+)
+def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
+    """Its wishes, else its labels, fit to be labels."""
+    found = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
+    assert found.owners == (Owned(ServerKey("ml", "a"), *owned),)
+
+
+def test_of_replicas_the_first_says_who_pays() -> None:
+    """One server has one owner; what is in no pod says nothing."""
+    found = look(
+        (gpu(0, 7, 8, 9),),
+        (podded(0, 7, server=api(7)), podded(1, 8, server=api(8)), group(9)),
+        pods=(pod("a-0", "a", product="one"), pod("a-1", "a", 1, product="two")),
+    )
+    assert found.owners == (Owned(ServerKey("ml", "a"), "one"),)
+
+
+def test_what_people_are_told_of_a_server() -> None:
+    """What it is, where it runs, what it holds, where it is read."""
+    launch = Launch("vllm", 8000, model="meta/llama")
+    found = look(
+        (gpu(0, 7), gpu(1, 7)), (podded(0, 7, server=api(7, launch=launch)),), pods=(pod("a-0", "a"),)
+    )
+    assert found.sights == (
+        Sight(
+            ServerKey("ml", "a"),
+            engine="vllm",
+            model="meta/llama",
+            program="python",
+            where="ml/a",
+            gpus=(uuid(0), uuid(1)),
+            url="http://127.0.0.1:8000/metrics",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "where"),
+    [
+        ({"unit": "chat.service"}, "chat.service"),
+        ({"container": "ab" * 32, "runtime": "docker"}, "docker abababababab"),
+        ({"container": "ab" * 32}, "container abababababab"),
+        ({}, ""),
+    ],
+)
+def test_where_a_process_runs(told: dict[str, str], where: str) -> None:
+    """Outside of Kubernetes: its unit, or its container."""
+    (one,) = look((gpu(0, 7),), (group(7, **told),)).sights
+    assert (one.where, one.program, one.engine, one.gpus) == (where, "python", "", (uuid(0),))
+
+
+def test_a_cut_card_is_told_once() -> None:
+    """Two instances of one card are on one GPU."""
+    card = gpu(0, GpuProcess(7, instance="a"), GpuProcess(7, instance="b"), instances=cut("a", "b"))
+    assert look((card,), (group(7),)).sights[0].gpus == (uuid(0),)
+
+
+def test_what_is_configured_is_still_seen() -> None:
+    """People are told of it; its GPUs are the configured server's."""
+    told = look((gpu(0, 7),), (group(7, server=api(7)),), servers=(server("chat", URL),))
+    assert (names(told), told.holders) == (["/vllm:8000"], ())
