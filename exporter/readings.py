@@ -235,6 +235,7 @@ class Frame:
     `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not "no GPUs".
     `servers` names every watched endpoint, those that did not answer included.
     `unsure` are the UUIDs of GPUs of which nobody could tell who holds them: their last holders hold on.
+    `blind`: nobody could tell which servers are here, so that one that is not among `servers` may be.
     `owners` are told of servers whose labels were read; of others they are as they last were.
     `elapsed` counts from the boot that `boot` names; `awake` is it without suspended time, where known.
     """
@@ -249,6 +250,7 @@ class Frame:
     health: tuple[SourceHealth, ...] = ()
     awake: Nanoseconds | None = None
     boot: str = ""
+    blind: bool = False
 
 
 class ReadFailedError(Exception):

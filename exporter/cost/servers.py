@@ -71,7 +71,8 @@ def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: Limi
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> Round:
     """Advance every watched endpoint and the servers they make up."""
-    endpoints: dict[str, EndpointState] = {}
+    # While nobody knows which servers are here, those that are not read are kept, or their tokens were lost.
+    endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.blind else {}
     servers: dict[ServerKey, ServerState] = dict(state.servers)
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[Tokens] = []

@@ -86,10 +86,13 @@ class Reader:
         found = Found()
         if self.discovery is not None and gpus is not None:
             found = self.discovery.look(config, gpus, told, self.gather, since)
-            # What was found now is read now: its tokens are counted from here on.
-            asked = {endpoint.url for endpoint in endpoints}
-            new = tuple(one for one in self._endpoints(configured) if one.url not in asked)
-            endpoints, read = (*endpoints, *new), [*read, *self.gather(new)]
+            # What was found now is read now: its tokens are counted from here on. What answered for a server
+            # that has ended may be the one after it.
+            here = self._endpoints(configured)
+            new = [one for one in here if one not in endpoints]
+            kept = [pair for pair in zip(endpoints, read, strict=True) if pair[0] in here]
+            kept += zip(new, self.gather(new), strict=True)
+            endpoints, read = tuple(one for one, _ in kept), [answer for _, answer in kept]
         servers = tuple(
             answer.reading
             if answer.reading is not None
@@ -108,6 +111,7 @@ class Reader:
             health=tuple(answer.health for answer in gathered),
             awake=awake,
             boot=self.clock.boot(),
+            blind=self.discovery is not None and (gpus is None or found.blind),
         )
         return frame, gathered
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.cost.advance import advance
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Limits, OwnershipRule
 from exporter.cost.postings import Party
 from exporter.cost.servers import ServerTick
-from exporter.readings import CounterReading, LoadReading, ServerKey, ServerReading
-from tests.cost.bench import BATCH, CHAT, Meter, down, h100, holding, page, rent, terms
+from exporter.readings import CounterReading, Frame, LoadReading, ServerKey, ServerReading
+from tests.cost.bench import BATCH, CHAT, SECOND, Meter, down, h100, holding, page, rent, terms
 
 
 @pytest.fixture
@@ -280,3 +281,19 @@ def test_owners_are_those_of_the_moment() -> None:
     meter.terms = replace(before, ownership=(OwnershipRule("chat", "assistants", server="ch*"),))
     meter.tick(2, [h100()], [], holding(CHAT, 0))
     assert (meter.dollars(product="search"), meter.dollars(product="chat")) == (10**12, 2 * 10**12)
+
+
+@pytest.mark.parametrize(("blind", "counted"), [(True, 17), (False, 0)])
+def test_servers_are_remembered_while_nobody_can_tell_which_are_here(
+    meter: Meter, *, blind: bool, counted: int
+) -> None:
+    """A daemon that starts while NVML hangs finds no server: what they serve meanwhile is counted later.
+
+    One that a look does not find is gone, and with it its marks.
+    """
+    meter.tick(10, [], [page(generation=50)])
+    silent = Frame(meter.elapsed + 10 * SECOND, meter.wall + 10 * SECOND, None, blind=blind)
+    meter.state = advance(meter.state, silent, meter.terms).state
+    meter.elapsed, meter.wall = silent.elapsed, silent.wall
+    meter.tick(10, [], [page(generation=67)])
+    assert meter.tokens["chat", "llama", "generation"] == counted

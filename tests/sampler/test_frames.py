@@ -108,3 +108,65 @@ def test_nobody_looks_while_nvml_is_silent(nvml: Nvml) -> None:
     frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
 
     assert (frame.gpus, frame.holders, lookout.looks) == (None, (), [])
+
+
+@dataclass
+class Moving(Lookout):
+    """Each look finds endpoints of its own."""
+
+    found_later: tuple[Endpoint, ...] = ()
+
+    def look(
+        self,
+        config: Config,
+        gpus: tuple[GpuReading, ...],
+        answers: Iterable[Gathered],
+        gather: Gather,
+        since: int | None,
+    ) -> Found:
+        self.endpoints = self.found_later
+        return super().look(config, gpus, answers, gather, since)
+
+
+def test_what_was_found_now_is_read_now(nvml: Nvml) -> None:
+    """Its tokens are counted from this tick on; what was found before is read once."""
+    first = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch")
+    second = Endpoint(ServerKey("", "new"), "http://10.0.0.9:8001/metrics", "server:new")
+    lookout = Moving(endpoints=(first,), found_later=(first, second))
+    frame, gathered = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
+
+    assert [reading.key.server for reading in frame.servers] == ["chat", "batch", "new"]
+    assert [answer.health.source for answer in gathered] == [
+        *("nvml", "kubelet", "server:chat", "server:batch", "server:new")
+    ]
+
+
+def test_what_answered_for_a_server_that_was_started_anew_is_not_taken_for_it(nvml: Nvml) -> None:
+    """The look tells that another process listens there: its page is read as its own, and counted once."""
+    url = "http://10.0.0.9:8000/metrics"
+    before = Endpoint(BATCH, url, "server:batch", generation=100.0)
+    after = Endpoint(BATCH, url, "server:batch", generation=300.0)
+    lookout = Moving(endpoints=(before,), found_later=(after,))
+    frame, gathered = reader(nvml, lookout).read(CONFIG, (), None)
+
+    assert [reading.counters[0].value for reading in frame.servers] == [300.0]
+    assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:batch"]
+
+
+def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: Nvml) -> None:
+    """Something else may listen there since; a server that ended is no failed source either."""
+    ended = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
+    frame, gathered = reader(nvml, Moving(endpoints=(ended,))).read(CONFIG, (Endpoint(),), None)
+
+    assert [reading.key for reading in frame.servers] == [CHAT]
+    assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat"]
+
+
+def test_a_frame_tells_whether_anybody_could_look(nvml: Nvml) -> None:
+    """Without NVML nobody does, without discovery nobody need to, and the processes may not be readable."""
+    sees, blind = Lookout(), Lookout(Found(blind=True))
+    assert [reader(nvml, one).read(CONFIG, (), None)[0].blind for one in (sees, blind, None)] == [
+        *(False, True, False)
+    ]
+    nvml.failure = "nvmlDeviceGetCount has not returned"
+    assert [reader(nvml, one).read(CONFIG, (), None)[0].blind for one in (sees, None)] == [True, False]

@@ -14,7 +14,7 @@ from exporter.readings import Role
 from exporter.sources.discovery.naming import Named
 from exporter.sources.discovery.pods import Wishes
 from exporter.sources.endpoints import Target
-from exporter.sources.processes import ApiServer
+from exporter.sources.processes import ApiServer, Member
 from exporter.sources.server import About
 from exporter.units import Instant, Nanoseconds
 
@@ -22,6 +22,8 @@ METRICS_PATH: Final = "/metrics"
 
 _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
+
+SILENT: Final = "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`"
 
 UNREADABLE: Final = frozenset({"ollama"})
 """Engines that tell no tokens to anybody, however they are asked."""
@@ -45,6 +47,11 @@ class Address:
 
     target: Target | None
     lacking: str = ""
+
+
+def identity_of(process: Member) -> str:
+    """What a process is and no later one will be."""
+    return f"{process.pid}:{process.started}"
 
 
 def address(one: Named, moment: Moment) -> Address:
@@ -90,7 +97,7 @@ def _about(one: Named, moment: Moment) -> About:
     identity, started = "", None
     if server is not None:
         process = server.process
-        identity, started = f"{process.pid}:{process.started}", moment.wall_of(process.started)
+        identity, started = identity_of(process), moment.wall_of(process.started)
     role: Role = (rule.role if rule is not None else "") or (pod.wishes.role if pod is not None else "")
     return About(
         pod="" if pod is None else pod.name,
@@ -114,7 +121,7 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
         return _switched_off(launch)
     found = launch.metrics_port or launch.port if server is None else server.metrics_port
     if found is None:
-        return "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`"
+        return SILENT
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.readings import GpuReading, Source
-from exporter.sources.discovery.addresses import Moment
+from exporter.sources.discovery.addresses import Moment, identity_of
 from exporter.sources.discovery.found import Found
 from exporter.sources.discovery.joining import Seen, found
 from exporter.sources.endpoints import Busy, Endpoints, Target
@@ -16,13 +16,28 @@ from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource
 from exporter.sources.kubelet.allocations import located
 from exporter.sources.processes import Processes, ProcessGroup, ProcessReading
 from exporter.sources.server import ServerSource
-from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
 NOT_HERE: Final = frozenset({"absent", "unimplemented"})
 """Why a kubelet that is not there says nothing: then nobody was given anything by one."""
+
+LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
+"""How long a server may run before it is read and still have all its tokens counted: it loads its model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """A server's process that may be read much later, once it has loaded its model.
+
+    `absent_at` is a moment at which it was not there, or since which it is read; `since` is when in boot time
+    it was first seen, or last to be read.
+    """
+
+    absent_at: Instant | None
+    since: Nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,8 @@ class Discovery:
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
         self._looked: Instant | None = None
+        self._listed: tuple[ProcessReading | None, Instant | None] = (None, None)
+        self._unread: dict[str, _Unread] = {}
         self._body_bytes = Config().limits.body_bytes
         self.last = Found()
         """What the last look found."""
@@ -113,29 +130,41 @@ class Discovery:
         moment = Moment(self._clock.elapsed(), self._clock.wall())
         self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
         self._body_bytes = config.limits.body_bytes
+        self._looked = since if self._looked is None else self._looked
         told = {answer.source: answer for answer in answers}
         groups: tuple[ProcessGroup, ...] | None = ()
         gathered: tuple[Gathered, ...] = ()
         if config.processes:
-            groups, gathered = self._look_at_processes(gpus, gather)
+            groups, gathered = self._look_at_processes(gpus, gather, moment)
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         seen = Seen(groups, self._look_at_kubelet(told), ())
         looked = found(config, gpus, seen, moment, self._targets.values())
-        known = self._known(looked.targets, since)
-        # Without a look at the processes nothing is known to have ended.
+        known = self._known(looked.targets, moment)
+        # Without a look at the processes nothing is known to have ended, nor to have been absent.
         self._targets = known if groups is not None else {**self._targets, **known}
-        self._looked = moment.wall
-        self.last = replace(looked, targets=tuple(self._targets.values()), gathered=gathered)
+        self._looked = moment.wall if groups is not None else self._looked
+        targets = tuple(self._targets.values())
+        self.last = replace(looked, targets=targets, gathered=gathered, blind=groups is None)
         return self.last
 
     def _look_at_processes(
-        self, gpus: Iterable[GpuReading], gather: Gather
+        self, gpus: Iterable[GpuReading], gather: Gather, moment: Moment
     ) -> tuple[tuple[ProcessGroup, ...] | None, tuple[Gathered, ...]]:
         pids = frozenset(process.pid for gpu in gpus for process in gpu.processes or ())
         gathered = tuple(gather((_Asking(self._processes, pids),)))
         reading: ProcessReading | None = gathered[0].reading
-        return None if reading is None else reading.groups, gathered
+        if reading is None:
+            return None, gathered
+        before, listed = self._listed
+        if reading is not before:  # one that is kept does not say who is there now
+            first = _Unread(self._looked if before is None else listed, moment.elapsed)
+            running = [
+                identity_of(group.server.process) for group in reading.groups if group.server is not None
+            ]
+            self._unread = {identity: self._unread.get(identity, first) for identity in running}
+            self._listed = reading, moment.wall
+        return reading.groups, gathered
 
     def _look_at_kubelet(self, told: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
         """What was given out; `()` where there is no kubelet, `None` where it has been silent for long."""
@@ -153,16 +182,21 @@ class Discovery:
             self._given = None
         return None if self._given is None else self._given.held
 
-    def _known(self, targets: Iterable[Target], since: Instant | None) -> dict[str, Target]:
+    def _known(self, targets: Iterable[Target], moment: Moment) -> dict[str, Target]:
         """The targets by URL. One that was there before stays as it was, so that its source is kept."""
-        absent_at = since if self._looked is None else self._looked
         known: dict[str, Target] = {}
         for target in targets:
+            identity = target.about.identity
             before = self._targets.get(target.url)
-            if before is not None and before.about.identity == target.about.identity:
+            if before is not None and before.about.identity == identity:
                 about = replace(target.about, started=before.about.started, absent_at=before.about.absent_at)
             else:
+                unread = self._unread.get(identity)
+                recent = unread is not None and moment.elapsed - unread.since <= LOADING
+                absent_at = unread.absent_at if unread is not None and recent else self._looked
                 about = replace(target.about, absent_at=absent_at)
+            if identity in self._unread:  # what is read from here on is not counted from zero again
+                self._unread[identity] = _Unread(moment.wall, moment.elapsed)
             known[target.url] = replace(target, about=about)
         return known
 

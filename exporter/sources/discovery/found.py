@@ -32,6 +32,7 @@ class Found:
     `unsure` are GPUs of which nobody could tell who holds them this time.
     `gathered` is how the sources fared that were asked for it.
     `refused` counts pods that asked for the name of another workload.
+    `blind`: the processes could not be looked at, and which servers are here is not known.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -41,3 +42,4 @@ class Found:
     gathered: tuple[Gathered, ...] = ()
     sights: tuple[Sight, ...] = ()
     refused: int = 0
+    blind: bool = False

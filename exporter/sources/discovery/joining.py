@@ -1,13 +1,13 @@
 """Puts together what was read of a host: who holds which GPU, where they are read, who pays. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.config.settings import Config, Server
 from exporter.readings import GpuReading, Holder, Owned, ServerKey, label
-from exporter.sources.discovery.addresses import Address, Moment, address
+from exporter.sources.discovery.addresses import SILENT, Address, Moment, address, identity_of
 from exporter.sources.discovery.found import Found, Sight
 from exporter.sources.discovery.holding import Evidence, holders
 from exporter.sources.discovery.naming import Named, named
@@ -54,12 +54,12 @@ def found(
     evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
     held, unsure = holders(gpus, everybody, taken, evidence)
     configured = {_place(server.url) for server in config.servers}
-    known = {(target.url, target.about.identity) for target in before}
+    known = {target.about.identity: target for target in before}
     holding = {holder.key for holder in held}
     targets: dict[str, Target] = {}
     sights = []
     for one in everybody:
-        where = address(one, moment)
+        where = _address(one, moment, known)
         if _is_configured(one, gpus, computing, taken):
             where = Address(None, "the configuration names who holds its GPUs")
         elif where.target is not None and _place(where.target.url) in configured:
@@ -114,11 +114,19 @@ def _is_configured(
     return bool(parts) and {part.uuid for part in parts} <= set(taken)
 
 
-def _is_read(
-    one: Named, target: Target, holding: Collection[ServerKey], known: Collection[tuple[str, str]]
-) -> bool:
+def _address(one: Named, moment: Moment, known: Mapping[str, Target]) -> Address:
+    """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
+    where = address(one, moment)
+    server = None if one.group is None else one.group.server
+    if where.lacking == SILENT and server is not None and (before := known.get(identity_of(server.process))):
+        return Address(replace(before, key=one.key))
+    return where
+
+
+def _is_read(one: Named, target: Target, holding: Collection[ServerKey], known: Mapping[str, Target]) -> bool:
+    before = known.get(target.about.identity)
     told = one.rule is not None or (one.tenant.pod is not None and one.tenant.pod.wishes.port is not None)
-    return told or one.key in holding or (target.url, target.about.identity) in known
+    return told or one.key in holding or (before is not None and before.url == target.url)
 
 
 def _owners(everybody: Iterable[Named]) -> Iterable[Owned]:
