@@ -127,7 +127,7 @@ class _Daemon:
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
         self._whereabouts = Whereabouts(clock, config, self._placed)
-        self._discovery = discovery(clock, self._was_busy)
+        self._discovery = discovery(clock, config, self._was_busy)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
         self._web = WebServer(flags.listen_address, self._current, clock, self.reload, build())
 

@@ -8,6 +8,7 @@ from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.readings import GpuReading, Source
 from exporter.sources.discovery.addresses import Moment, identity_of
+from exporter.sources.discovery.cluster import Cluster, cluster
 from exporter.sources.discovery.found import Found
 from exporter.sources.discovery.joining import Seen, found
 from exporter.sources.endpoints import Busy, Endpoints, Target
@@ -89,13 +90,19 @@ class Discovery:
     """
 
     def __init__(
-        self, clock: Clock, endpoints: Endpoints, processes: Processes, kubelet: PodResourcesSource | None
+        self,
+        clock: Clock,
+        endpoints: Endpoints,
+        processes: Processes,
+        kubelet: PodResourcesSource | None,
+        cluster: Cluster | None = None,
     ) -> None:
         self._clock = clock
         self._endpoints = endpoints
         self._processes = processes
         self._kubelet = kubelet
         self._kubelet_seen = False
+        self._cluster = cluster or Cluster(clock, None)
         self._given: _Given | None = None
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
@@ -108,10 +115,11 @@ class Discovery:
 
     @property
     def sources(self) -> tuple[Source[Any], ...]:
-        """What is read beside NVML: a kubelet, from the moment on at which there is one."""
+        """What is read beside NVML: a kubelet, from the moment on at which there is one, and a cluster."""
         if self._kubelet is not None:
             self._kubelet_seen = self._kubelet_seen or self._kubelet.path.parent.exists()
-        return (self._kubelet,) if self._kubelet is not None and self._kubelet_seen else ()
+        kubelet = self._kubelet if self._kubelet_seen else None
+        return tuple(source for source in (kubelet, self._cluster.source) if source is not None)
 
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
@@ -138,11 +146,14 @@ class Discovery:
             groups, gathered = self._look_at_processes(gpus, gather, moment)
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
-        seen = Seen(groups, self._look_at_kubelet(told), ())
+        pods = self._cluster.pods(config, told)
+        self._cluster.go_by(config)
+        seen = Seen(groups, self._look_at_kubelet(told), pods)
         looked = found(config, gpus, seen, moment, self._targets.values())
         known = self._known(looked.targets, moment)
-        # Without a look at the processes nothing is known to have ended, nor to have been absent.
-        self._targets = known if groups is not None else {**self._targets, **known}
+        # Without a look at the processes nothing is known to have ended, nor to have been absent; without one
+        # at the pods, what servers are called.
+        self._targets = {**self._targets, **known} if groups is None or pods is None else known
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
         self.last = replace(looked, targets=targets, gathered=gathered, blind=groups is None)
@@ -205,9 +216,12 @@ class Discovery:
         self._processes.close()
         if self._kubelet is not None:
             self._kubelet.close()
+        self._cluster.close()
         self._endpoints.close()
 
 
-def discovery(clock: Clock, busy: Busy | None = None) -> Discovery:
-    """Of this host, with its own processes and its own kubelet."""
-    return Discovery(clock, Endpoints(clock, busy), Processes(clock), PodResourcesSource(clock))
+def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discovery:
+    """Of this host, with its own processes, its own kubelet, and the cluster of this pod if it is in one."""
+    own = cluster(clock)
+    own.go_by(config)
+    return Discovery(clock, Endpoints(clock, busy), Processes(clock), PodResourcesSource(clock), own)

@@ -53,6 +53,9 @@ def found(
     taken = _taken(config.servers, gpus)
     evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
     held, unsure = holders(gpus, everybody, taken, evidence)
+    nameless = frozenset(one.key for one in everybody if seen.pods is None and _is_nameless(one))
+    unsure |= {holder.uuid for holder in held if holder.key in nameless}
+    held = tuple(holder for holder in held if holder.uuid not in unsure)
     configured = {_place(server.url) for server in config.servers}
     known = {target.about.identity: target for target in before}
     holding = {holder.key for holder in held}
@@ -60,7 +63,9 @@ def found(
     sights = []
     for one in everybody:
         where = _address(one, moment, known)
-        if _is_configured(one, gpus, computing, taken):
+        if one.key in nameless:
+            where = Address(None, "its cluster does not tell now what it is called")
+        elif _is_configured(one, gpus, computing, taken):
             where = Address(None, "the configuration names who holds its GPUs")
         elif where.target is not None and _place(where.target.url) in configured:
             where = Address(None, "the configuration names its url")
@@ -121,6 +126,11 @@ def _address(one: Named, moment: Moment, known: Mapping[str, Target]) -> Address
     if where.lacking == SILENT and server is not None and (before := known.get(identity_of(server.process))):
         return Address(replace(before, key=one.key))
     return where
+
+
+def _is_nameless(one: Named) -> bool:
+    """Whether it is of a pod of which only the uid is known: as soon as its cluster answers it has a name."""
+    return one.group is not None and bool(one.group.pod) and not one.tenant.workload
 
 
 def _is_read(one: Named, target: Target, holding: Collection[ServerKey], known: Mapping[str, Target]) -> bool:

@@ -33,9 +33,8 @@ class Pod:
     """One pod.
 
     `uids` are all it is known by: a static pod's cgroup has another one than the API.
-    `live` is false for one whose containers have all ended. `group` is what it is a part of beyond this host,
-    empty for a server of one host.
-    `product` and `team` are what its labels say.
+    `live` is false for one whose containers have all ended. `spans_hosts`: it is one of a group of pods that
+    serve together. `product` and `team` are what its labels say.
     """
 
     namespace: str

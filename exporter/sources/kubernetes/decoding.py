@@ -21,6 +21,8 @@ ANNOTATIONS_MAX: Final = 32
 ANNOTATION_CHARACTERS: Final = 1024
 CONTAINERS_MAX: Final = 64
 PORTS_MAX: Final = 32
+WORDS_MAX: Final = 128
+WORD_CHARACTERS: Final = 512
 ADDRESSES_MAX: Final = 4
 
 CONFIG_HASH: Final = "kubernetes.io/config.hash"
@@ -130,7 +132,16 @@ def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[
                 running="running" in _mapping(state.get("state")),
                 role=role,
                 ports=tuple(islice(_ports(container), PORTS_MAX)),
+                argv=tuple(islice(_words(container), WORDS_MAX)),
             )
+
+
+def _words(container: Mapping[str, Any]) -> Iterator[str]:
+    """What a container is started with; none without a command, for then its image says the program."""
+    command = _list(container.get("command"))
+    for word in (*command, *(_list(container.get("args")) if command else ())):
+        if isinstance(word, str):
+            yield word[:WORD_CHARACTERS]
 
 
 def _ports(container: Mapping[str, Any]) -> Iterator[Port]:

@@ -33,7 +33,8 @@ class Container:
     """One container. `id` are the 64 hexadecimal digits that its cgroup's path ends in, empty before it was
     created; after a restart they are others.
 
-    `running` is false while it waits (images, crash loop) and after it ended.
+    `running` is false while it waits (images, crash loop) and after it ended. `argv` is what its pod says
+    that it is started with, empty where its image says.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Container:
     running: bool = False
     role: Role = "container"
     ports: tuple[Port, ...] = ()
+    argv: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.sources.kubernetes import Pod
-from exporter.sources.kubernetes.decoding import pod_of
+from exporter.sources.kubernetes.decoding import _containers, pod_of
 from tests.sources.kubernetes.cluster_house import NODE
 
 RECORDING = Path(__file__).parent / "recordings" / "kubelet-pods.json"
@@ -212,3 +212,24 @@ def test_a_mirror_has_the_uid_of_its_static_pod() -> None:
     told = changed("metadata", "annotations", to={"kubernetes.io/config.hash": HASH})
     told["metadata"]["ownerReferences"] = [MIRRORED]
     assert decoded(told).uid == HASH
+
+
+def test_what_a_container_is_started_with() -> None:
+    """Command and arguments together; arguments alone are of a program that only the image names."""
+    told = {
+        "spec": {
+            "containers": [
+                {
+                    "name": "vllm",
+                    "command": ["vllm", "serve", "m" * 600],
+                    "args": ["--port", 8000, "--port=8000"],
+                },
+                {"name": "image", "args": ["--model", "m"]},
+                {"name": "odd", "command": "vllm serve"},
+            ]
+        }
+    }
+    vllm, image, odd = _containers(told["spec"], {})
+
+    assert vllm.argv == ("vllm", "serve", "m" * 512, "--port", "--port=8000")
+    assert (image.argv, odd.argv) == ((), ())

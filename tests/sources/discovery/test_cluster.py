@@ -1,0 +1,144 @@
+"""Pods as their cluster tells them: who is asked, what stands while nobody answers, what they are called."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from exporter.config.settings import Config, PodLabels
+from exporter.readings import SourceHealth
+from exporter.sources import kubernetes
+from exporter.sources.discovery.cluster import Cluster
+from exporter.sources.discovery.pods import Container, Pod, Wishes
+from exporter.sources.gather import Gathered
+from exporter.sources.kubernetes import Account, Pods
+
+ACCOUNT = Account(
+    "https://10.0.0.1:443", "node-1", Path("/nowhere/token"), Path("/nowhere/ca.crt"), "10.1.1.1"
+)
+SECOND = 10**9
+CHAT = kubernetes.Pod(
+    "ml",
+    "chat-7c9d8f6b5d-x2k4p",
+    "9a190bd4-d1ba-e1cf-c422-57d4f623e64c",
+    kubernetes.Workload("Deployment", "chat"),
+    labels={"app.kubernetes.io/part-of": "assistants", "team": "conversation", "squad": "blue"},
+    ips=("10.0.37.11",),
+    containers=(kubernetes.Container("vllm", "a" * 64, running=True, argv=("vllm", "serve", "m")),),
+    wishes=kubernetes.Wishes(name="chat-8b", port=9400, path="/m"),
+)
+
+
+@dataclass
+class Clock:
+    """Stands still until it is told."""
+
+    now: int = 0
+
+    def elapsed(self) -> int:
+        return self.now
+
+
+@dataclass
+class Told:
+    """A cluster, and what its source said."""
+
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.cluster = Cluster(self.clock, ACCOUNT)  # type: ignore[arg-type]
+        self.cluster.go_by(Config())
+
+    def pods(
+        self, reading: Pods | None, reason: str = "", config: Config | None = None
+    ) -> tuple[Pod, ...] | None:
+        source = self.cluster.source
+        assert source is not None
+        health = SourceHealth("pods", up=reading is not None, duration=1, reason=reason)
+        return self.cluster.pods(config or Config(), {source: Gathered(source, reading, health)})
+
+
+def test_a_pod_is_told_in_the_words_of_discovery() -> None:
+    """Its workload's name, its addresses, what it asks for, and who pays by its labels."""
+    assert Told().pods(Pods((CHAT,), "kubelet")) == (
+        Pod(
+            namespace="ml",
+            name="chat-7c9d8f6b5d-x2k4p",
+            workload="chat",
+            uids=("9a190bd4-d1ba-e1cf-c422-57d4f623e64c",),
+            addresses=("10.0.37.11",),
+            containers=(Container("a" * 64, ("vllm", "serve", "m")),),
+            product="assistants",
+            team="conversation",
+            wishes=Wishes(name="chat-8b", port=9400, path="/m"),
+        ),
+    )
+
+
+def test_the_configuration_says_which_labels_tell_who_pays() -> None:
+    """They are looked up at each look: a reload needs no new answer."""
+    (pod,) = (
+        Told().pods(Pods((CHAT,), "kubelet"), config=Config(pod_labels=PodLabels(product="", team="squad")))
+        or ()
+    )
+
+    assert (pod.product, pod.team) == ("", "blue")
+
+
+@pytest.mark.parametrize(("size", "spans"), [("2", True), ("1", False), (None, False)])
+def test_a_pod_of_a_group_spans_hosts(size: str | None, *, spans: bool) -> None:
+    """A LeaderWorkerSet writes on each pod how many serve together."""
+    annotations = {} if size is None else {"leaderworkerset.sigs.k8s.io/size": size}
+    pod = kubernetes.Pod(
+        "ml", "r1-0", "u", kubernetes.Workload("LeaderWorkerSet", "r1"), annotations=annotations
+    )
+    (told,) = Told().pods(Pods((pod,), "kubelet")) or ()
+
+    assert told.spans_hosts is spans
+
+
+def test_what_was_told_stands_for_five_minutes() -> None:
+    """A kubelet restarts; after that nobody knows what pods are called, which is not that there are none."""
+    told = Told()
+    first = told.pods(Pods((CHAT,), "kubelet"))
+    told.clock.now = 300 * SECOND
+    kept = told.pods(None, "timeout")
+    told.clock.now += 1
+    gone = told.pods(None, "timeout")
+
+    assert first == kept
+    assert gone is None
+
+
+def test_who_may_not_ask_has_no_pods() -> None:
+    """Rights do not come by waiting: servers go by the names that the host tells, at once."""
+    told = Told()
+    told.pods(Pods((CHAT,), "kubelet"))
+
+    assert told.pods(None, "forbidden") == ()
+    assert told.pods(None, "timeout") is None
+
+
+def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:
+    """No source, no row of health, no pods."""
+    outside = Cluster(Clock(), None)  # type: ignore[arg-type]
+    outside.go_by(Config())
+    off = Cluster(Clock(), ACCOUNT)  # type: ignore[arg-type]
+    off.go_by(Config(kubernetes="off"))
+
+    assert (outside.source, off.source) == (None, None)
+    assert (outside.pods(Config(), {}), off.pods(Config(), {})) == ((), ())
+
+
+def test_a_reload_that_asks_no_otherwise_keeps_its_source() -> None:
+    """Another choice is another source, and what the first told is forgotten."""
+    told = Told()
+    before = told.cluster.source
+    told.pods(Pods((CHAT,), "kubelet"))
+    told.cluster.go_by(Config(interval=5 * SECOND))
+    same = told.cluster.source
+    told.cluster.go_by(Config(kubernetes="api_server"))
+
+    assert same is before
+    assert told.cluster.source is not before
+    assert told.pods(None, "timeout") is None
