@@ -1,0 +1,66 @@
+"""What a source may say. SI units; `None` where the source cannot say, never a stand-in value.
+
+A frame is all readings of one tick. Data and health are kept apart: an absent reading says nothing about why.
+"""
+
+from exporter.readings.frame import (
+    Frame,
+    MustRestartError,
+    ReadFailedError,
+    Source,
+    SourceHealth,
+)
+from exporter.readings.hardware import (
+    NOWHERE,
+    Gpu,
+    GpuProcess,
+    GpuReading,
+    MigInstance,
+    NodeLabels,
+    Place,
+)
+from exporter.readings.serving import (
+    KINDS,
+    CounterReading,
+    Holder,
+    Kind,
+    LoadReading,
+    Owned,
+    Quantity,
+    Role,
+    ServerKey,
+    ServerReading,
+)
+from exporter.readings.values import (
+    LABEL_CHARACTERS,
+    label,
+    ratio,
+)
+
+__all__ = [
+    "KINDS",
+    "LABEL_CHARACTERS",
+    "NOWHERE",
+    "CounterReading",
+    "Frame",
+    "Gpu",
+    "GpuProcess",
+    "GpuReading",
+    "Holder",
+    "Kind",
+    "LoadReading",
+    "MigInstance",
+    "MustRestartError",
+    "NodeLabels",
+    "Owned",
+    "Place",
+    "Quantity",
+    "ReadFailedError",
+    "Role",
+    "ServerKey",
+    "ServerReading",
+    "Source",
+    "SourceHealth",
+    "label",
+    "ratio",
+]

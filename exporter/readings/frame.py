@@ -1,0 +1,90 @@
+"""All that was said in one tick, and the protocol of those who say it."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from exporter.readings.hardware import GpuReading
+from exporter.readings.serving import Holder, Owned, ServerReading
+from exporter.units import Instant, Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHealth:
+    """How one source fared in one tick. `reason` is a short fixed word, empty when `up`."""
+
+    source: str
+    up: bool
+    duration: Nanoseconds
+    reason: str = ""
+    errors: tuple[tuple[str, int], ...] = ()
+    """Partial failures that did not cost the reading, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """All readings of one tick, and when it was taken.
+
+    `gpus` is `None` while NVML is silent (hung, upgrading): nothing is known, which is not "no GPUs".
+    `servers` names every watched endpoint, those that did not answer included.
+    `unsure` are the UUIDs of GPUs of which nobody could tell who holds them: their last holders hold on.
+    `blind`: nobody could tell which servers are here, so that one that is not among `servers` may be.
+    `owners` are told of servers whose labels were read; of others they are as they last were.
+    `elapsed` counts from the boot that `boot` names; `awake` is it without suspended time, where known.
+    """
+
+    elapsed: Nanoseconds
+    wall: Instant
+    gpus: tuple[GpuReading, ...] | None
+    servers: tuple[ServerReading, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    unsure: frozenset[str] = frozenset()
+    owners: tuple[Owned, ...] = ()
+    health: tuple[SourceHealth, ...] = ()
+    awake: Nanoseconds | None = None
+    boot: str = ""
+    blind: bool = False
+
+
+class ReadFailedError(Exception):
+    """A source could not read this time; the next tick tries again.
+
+    `reason` is a short fixed word (a metric's label), the message is for people.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MustRestartError(Exception):
+    """A source found a state that only a new process can leave; the daemon exits with this message."""
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """Something that is read. Reading is bounded in time and never changes what is read."""
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        ...
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """Failures that did not cost the last reading, by reason."""
+        ...
+
+    def read(self) -> T_co:
+        """Read once.
+
+        Raises:
+            ReadFailedError: nothing could be read this time.
+            MustRestartError: only a new process can read again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held. Idempotent."""
+        ...

@@ -1,0 +1,113 @@
+"""What is said of inference servers, and of who holds which GPU."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from exporter.units import Instant
+
+Kind = Literal["prompt", "cached_prompt", "generation"]
+KINDS: Final[tuple[Kind, ...]] = ("prompt", "cached_prompt", "generation")
+
+Quantity = Literal[
+    "prompt",
+    "cached_prompt",
+    "generation",
+    "requests",
+    "prefill_seconds",
+    "decode_seconds",
+    "decode_request_seconds",
+]
+"""What a server's counter counts.
+
+`decode_request_seconds` overlap (all running requests tick at once) and are divided by the mean batch;
+`decode_seconds` do not overlap, or overlap exactly as the prefill seconds beside them do.
+"""
+
+Role = Literal["", "prefill", "decode"]
+"""What a server does of a disaggregated pair; empty for one that does both."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterReading:
+    """One raw series of a server's page, with what it counts.
+
+    `series` names the series within its server; deltas are taken per series, then summed.
+    `sign` is -1 where an engine counts something inside another counter that must be taken out of it
+    (cached tokens inside the prompt counter).
+    """
+
+    series: str
+    model: str
+    quantity: Quantity
+    value: float
+    sign: Literal[1, -1] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReading:
+    """Requests of one model at the moment of the read."""
+
+    model: str
+    running: float | None = None
+    waiting: float | None = None
+
+
+class ServerKey(NamedTuple):
+    """A server as the operator thinks of it; its replicas on one host share the key."""
+
+    namespace: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReading:
+    """One endpoint of a server in one tick.
+
+    `up` is false when it did not answer: the counters are then empty and nothing is known.
+    `identity` changes when the process behind the endpoint is another one; empty where nothing tells.
+    `started` is when that process started, where it can be told; `absent_at` is a moment at which it was
+    looked for and was not there.
+    `models` are the models it serves, loaded or not.
+    `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
+    `world_size` is on how many GPUs its engine says that it runs, on all hosts together (TP x PP x DP).
+    """
+
+    key: ServerKey
+    url: str
+    up: bool
+    engine: str = ""
+    engine_version: str = ""
+    pod: str = ""
+    identity: str = ""
+    started: Instant | None = None
+    absent_at: Instant | None = None
+    counters: tuple[CounterReading, ...] = ()
+    loads: tuple[LoadReading, ...] = ()
+    models: tuple[str, ...] = ()
+    role: Role = ""
+    spans_hosts: bool = False
+    world_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One server holding one GPU, or one MIG instance of it where `instance` names one (`MIG-...`).
+
+    `share_ratio` is its configured part, `None` where none is configured.
+    `sm_ratio` and `memory_bytes`: what its processes together were seen to use, `None` where nothing tells.
+    """
+
+    key: ServerKey
+    uuid: str
+    share_ratio: float | None = None
+    instance: str = ""
+    sm_ratio: float | None = None
+    memory_bytes: int | None = None
+
+
+class Owned(NamedTuple):
+    """Who pays for a server as the server's own labels say; empty strings where they do not."""
+
+    key: ServerKey
+    product: str = ""
+    team: str = ""
