@@ -15,6 +15,7 @@ from exporter.readings import MustRestartError, ServerReading
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import Answer, Asked
 from exporter.sources.cloud import CloudSource
+from exporter.sources.discovery import Found, discovery
 from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
@@ -33,14 +34,21 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         return status.CONFIGURATION
     kept = Endpoints(clock)
     endpoints = kept.of(configured(config.servers), config.limits.body_bytes)
+    lookout = discovery(clock, config)
     nvml = NvmlSource(clock)
     cloud = CloudSource(clock, config.cloud)
     node = node_source(clock, config)
     gatherer = Gatherer(clock, DEADLINE)
     unknown, unlabeled = "", ""
+    found = Found()
     try:
-        told, place, labels, *answers = gatherer((nvml, cloud, node, *endpoints))
+        sources = lookout.sources
+        told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *endpoints))
         gpus, problem = told.reading, told.problem
+        seen, answers = answers[: len(sources)], answers[len(sources) :]
+        if gpus is not None:
+            found = lookout.look(config, gpus, seen, gatherer, None)
+            endpoints, answers = (*endpoints, *lookout.endpoints), [*answers, *gatherer(lookout.endpoints)]
         where, contradiction = whereabouts(cloud, place, node, labels)
         unknown, unlabeled = place.problem or cloud.problem, labels.problem or contradiction
     except MustRestartError as error:
@@ -64,10 +72,12 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         unknown,
         clock.synchronized(),
         unlabeled,
+        found,
     )
     diagnosis = report.diagnose(config, terms_of(config, host_name(), where), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
     nvml.close()
     kept.close()
+    lookout.close()
     return diagnosis.status

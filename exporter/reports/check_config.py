@@ -18,6 +18,7 @@ from exporter.reports.rule_wording import (
     hardware_words,
     overhead_words,
     pattern_words,
+    server_rule_words,
     server_words,
     split_words,
 )
@@ -73,7 +74,9 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
     yield from _section("hardware", _hardware(config, now), "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     yield from _section("overheads", map(overhead_words, config.overheads), "none")
-    yield from _section("servers", map(server_words, config.servers), "none: all GPU time is unallocated")
+    nobody = "none but those that are found" if config.processes else "none: all GPU time is unallocated"
+    told = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
+    yield from _section("servers", iter(told), nobody)
     owners = (
         f"namespace {pattern_words(rule.namespace)}, server {pattern_words(rule.server)}: "
         f"product {rule.product}, team {rule.team}"

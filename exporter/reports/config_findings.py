@@ -33,8 +33,11 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
         yield from _of_zero(rule, config, now)
         yield from _doubts(rule)
     yield from idle_rules(config)
-    if not config.servers:
-        yield Finding("warning", "no server is configured: the money of every GPU is unallocated")
+    if not config.servers and not config.processes:
+        yield Finding(
+            "warning",
+            "no server is configured and processes are not looked at: the money of every GPU is unallocated",
+        )
     yield from _of_budgets(config)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter.readings import GpuReading, Place, ServerReading
+from exporter.sources.discovery import Found, Sight
 
 Severity = Literal["note", "warning", "error"]
 EXIT_STATUS: Final[Mapping[Severity, int]] = {"note": 0, "warning": 1, "error": 2}
@@ -80,6 +81,7 @@ class Answer:
 class Asked:
     """What the doctor was told by the sources; problems are in words, empty where there was none.
 
+    `found` is what a look at the host found beside what is configured.
     `synchronized` is false where the kernel knows that the wall clock may be off.
     """
 
@@ -92,6 +94,7 @@ class Asked:
     place_problem: str = ""
     synchronized: bool = True
     label_problem: str = ""
+    found: Found = field(default_factory=Found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Diagnosis:
     ledger: str
     host: str = ""
     place: Place = field(default_factory=Place)
+    sights: tuple[Sight, ...] = ()
 
     @property
     def status(self) -> int:

@@ -14,6 +14,7 @@ from exporter.cost.slices import slices
 from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import SILENT, findings
+from exporter.reports.sights import sight_lines
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
 from exporter.units import Instant
@@ -22,12 +23,19 @@ from exporter.units import Instant
 def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagnosis:
     """Examine a host."""
     readings = asked.gpus or ()
-    held = holders(config.servers, readings)
+    held = (*holders(config.servers, readings), *asked.found.holders)
     gpus = tuple(_gpus(readings, held, terms, now))
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
     found = tuple(findings(config, asked, gpus, servers, terms, now))
     return Diagnosis(
-        gpus, servers, tuple(_sums(gpus, config)), found, asked.ledger, terms.tariff.host, asked.place
+        gpus,
+        servers,
+        tuple(_sums(gpus, config)),
+        found,
+        asked.ledger,
+        terms.tariff.host,
+        asked.place,
+        asked.found.sights,
     )
 
 
@@ -149,6 +157,9 @@ def text(diagnosis: Diagnosis) -> str:
         if server.tokens:
             told = ", ".join(f"{kind} {count:,}" for kind, count in server.tokens.items())
             lines.append(f"       tokens since it started: {told}")
+    if diagnosis.sights:
+        lines.append("Found")
+        lines.extend(sight_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus}))
     lines.extend(["Ledger", f"  {diagnosis.ledger}", "Check by hand"])
     lines.extend(f"  {line}" for line in diagnosis.sums or ("nothing is priced",))
     lines.append("Findings")

@@ -11,6 +11,7 @@ from exporter.cost.postings import UNALLOCATED
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.prices import price_findings
+from exporter.reports.sights import sight_findings
 from exporter.sources.configured import unknown_gpus
 from exporter.units import Instant
 
@@ -38,6 +39,7 @@ def findings(
     yield from _of_lost(gpus)
     yield from price_findings(terms, asked.gpus or (), gpus, now)
     yield from _of_holders(gpus)
+    yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from _of_servers(servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
@@ -55,10 +57,11 @@ def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
         yield Finding("warning", f"ledger: {asked.ledger_problem}")
     if config.path is None:
         yield Finding("note", "no configuration file: give one with --config.file.")
-    if not config.servers:
+    if not config.servers and not config.processes and not asked.found.holders:
         yield Finding(
             "warning",
-            "no server is configured: all GPU money would be `unallocated`. Add:\n"
+            "no server is configured, and processes are not looked at: all GPU money would be `unallocated`. "
+            "Set `discovery: {processes: true}`, or add:\n"
             '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
         )
 
@@ -128,12 +131,12 @@ def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
         at_work = "are busy and" if len(busy) > 1 else "is busy and"
         yield Finding(
             "warning",
-            f"{_named(busy)} {at_work} held by no configured server: `unallocated`. "
+            f"{_named(busy)} {at_work} held by nobody that is known: `unallocated`. "
             "Add whoever works there to `servers`, or correct the `gpus` of one.",
         )
     if idle:
         are = "are" if len(idle) > 1 else "is"
-        yield Finding("note", f"{_named(idle)} {are} held by no configured server: `unallocated`.")
+        yield Finding("note", f"{_named(idle)} {are} held by nobody: `unallocated`.")
 
 
 def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:

@@ -1,6 +1,6 @@
 """The rules of a configuration, each in a line for people. Pure."""
 
-from exporter.config.settings import Budget, Server
+from exporter.config.settings import Budget, Server, ServerRule
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
 from exporter.tariff.hosted import HostedPrice
@@ -116,6 +116,32 @@ def server_words(server: Server) -> str:
     share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
     name = f"{server.namespace}/{server.name}" if server.namespace else server.name
     return f"{name}: {server.url}, {gpus}, engine {server.engine or 'as its page tells'}{share}"
+
+
+def server_rule_words(rule: ServerRule) -> str:
+    """What is said of servers that are found."""
+    match = rule.match
+    which = [
+        f"{name} {value}"
+        for name, value in (
+            ("port", match.port),
+            ("workload", match.workload),
+            ("unit", match.unit),
+            ("process", match.process),
+        )
+        if value is not None
+    ]
+    says = [
+        f"name {rule.name}" if rule.name else "",
+        f"namespace {rule.namespace}" if rule.namespace else "",
+        f"engine {rule.engine}" if rule.engine else "",
+        f"share {plain(rule.gpu_share_ratio)}" if rule.gpu_share_ratio is not None else "",
+        "spans hosts" if rule.spans_hosts else "",
+        f"role {rule.role}" if rule.role else "",
+        f"metrics at port {rule.metrics_port}" if rule.metrics_port is not None else "",
+        f"metrics at path {rule.metrics_path}" if rule.metrics_path else "",
+    ]
+    return f"found with {', '.join(which)}: {', '.join(word for word in says if word) or 'read as told'}"
 
 
 def split_words(rule: SplitRule) -> str:

@@ -26,6 +26,7 @@ def test_the_exporter_accepts_its_examples(manifests: dict[str, dict[str, Any]])
     assert [(budget.product, budget.dollars_per_month) for budget in config.budgets] == [("", Decimal(27000))]
     assert len(config.hardware) == 2
     assert len(config.ownership) == 1
-    assert [(server.namespace, server.name, server.engine) for server in config.servers] == [
-        ("ml", "chat", "vllm")
+    assert [(rule.match.workload, rule.name, rule.spans_hosts) for rule in config.server_rules] == [
+        ("ml/chat-*", "chat", False),
+        ("ml/r1-*", "r1", True),
     ]

@@ -109,7 +109,17 @@ def test_the_ledger_outlives_the_pod(pod: Manifest, container: Manifest) -> None
     assert volumes["ledger"]["hostPath"] == {"path": folder, "type": "DirectoryOrCreate"}
     assert mounts["ledger"] == {"name": "ledger", "mountPath": folder}
     assert mounts["config"]["readOnly"]
-    assert set(mounts) == {"config", "ledger"} == set(volumes)
+    assert set(mounts) == {"config", "ledger", "pod-resources"} == set(volumes)
+
+
+def test_the_kubelets_folder_is_mounted_to_be_read(pod: Manifest, container: Manifest) -> None:
+    """The folder and not the socket, which a kubelet makes anew when it starts."""
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "pod-resources")
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "pod-resources")
+    folder = "/var/lib/kubelet/pod-resources"
+
+    assert volume["hostPath"] == {"path": folder, "type": "Directory"}
+    assert mount == {"name": "pod-resources", "mountPath": folder, "readOnly": True}
 
 
 def test_the_arguments_name_the_mounted_files(container: Manifest) -> None:

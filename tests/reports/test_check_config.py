@@ -119,10 +119,43 @@ def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content:
     status, text = check_config(path, NOW)
 
     assert status == 0
-    assert warnings(text) == [
-        f"warning: {told}",
-        "warning: no server is configured: the money of every GPU is unallocated",
-    ]
+    assert warnings(text) == [f"warning: {told}"]
+
+
+def test_without_a_server_and_without_looking_for_one_all_is_unallocated(tmp_path: Path) -> None:
+    """Servers are found unless that is switched off."""
+    path = tmp_path / "ice.yaml"
+    path.write_text("unmatched_hardware: unpriced\ndiscovery: {processes: false}\n")
+    status, text = check_config(path, NOW)
+
+    assert status == 0
+    (_, warning) = warnings(text)
+    assert warning == (
+        "warning: no server is configured and processes are not looked at: the money of every GPU is "
+        "unallocated"
+    )
+    assert "servers: none: all GPU time is unallocated" in text
+
+
+def test_what_is_said_of_servers_that_are_found_is_told(tmp_path: Path) -> None:
+    """What they are known by, and what is said of them."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(
+        "servers:\n"
+        "  - {match: {port: 8000}, name: chat, gpu_share_ratio: 0.7}\n"
+        '  - {match: {workload: "ml/r1-*", process: python3}, spans_hosts: true, role: decode, '
+        "namespace: ml, engine: vllm, metrics: {port: 9400, path: /m}}\n"
+        '  - {match: {unit: "vllm@*"}, metrics: {scheme: https}}\n'
+    )
+    _, text = check_config(path, NOW)
+
+    told = "\n".join(line.strip() for line in text.splitlines() if line.strip().startswith("found with"))
+    assert told == (
+        "found with port 8000: name chat, share 0.7\n"
+        "found with workload ml/r1-*, process python3: namespace ml, engine vllm, spans hosts, role decode, "
+        "metrics at port 9400, metrics at path /m\n"
+        "found with unit vllm@*: read as told"
+    )
 
 
 ONLY_PRODUCTS = (

@@ -55,7 +55,7 @@ def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand
         "8 x NVIDIA H100 80GB HBM3 at 6.880000 = 55.040000 dollars per hour",
         "55.040000 dollars per hour x 730 hours = 40,179.20 dollars a month",
     )
-    assert findings(diagnosis) == ["note: GPUs 4 to 7 are held by no configured server: `unallocated`."]
+    assert findings(diagnosis) == ["note: GPUs 4 to 7 are held by nobody: `unallocated`."]
 
 
 def test_tokens_are_those_that_would_be_counted() -> None:
@@ -91,7 +91,7 @@ def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> No
             '    hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
             "rented: {dollars_per_gpu_hour: PRICE}}]"
         ),
-        "note: GPUs 4 to 7 are held by no configured server: `unallocated`.",
+        "note: GPUs 4 to 7 are held by nobody: `unallocated`.",
     ]
     assert text(diagnosis).count("no price\n") == 8
 
@@ -147,10 +147,10 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
     assert diagnosis.status == 1
     assert findings(diagnosis) == [
         (
-            "warning: GPUs 4, 6 are busy and held by no configured server: `unallocated`. "
+            "warning: GPUs 4, 6 are busy and held by nobody that is known: `unallocated`. "
             "Add whoever works there to `servers`, or correct the `gpus` of one."
         ),
-        "note: GPUs 5, 7 are held by no configured server: `unallocated`.",
+        "note: GPUs 5, 7 are held by nobody: `unallocated`.",
     ]
 
 

@@ -1,6 +1,6 @@
 """Looks at a host at each tick, and remembers what it saw."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -156,8 +156,21 @@ class Discovery:
         self._targets = {**self._targets, **known} if groups is None or pods is None else known
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
-        self.last = replace(looked, targets=targets, gathered=gathered, blind=groups is None)
+        self.last = replace(
+            looked,
+            targets=targets,
+            gathered=gathered,
+            blind=groups is None,
+            problems=tuple(self._problems((*told.values(), *gathered))),
+        )
         return self.last
+
+    def _problems(self, answers: Iterable[Gathered]) -> Iterator[tuple[str, str]]:
+        for answer in answers:
+            if answer.problem and answer.health.reason not in NOT_HERE:
+                yield answer.health.source, answer.problem
+        if self._processes.problem:
+            yield self._processes.name, self._processes.problem
 
     def _look_at_processes(
         self, gpus: Iterable[GpuReading], gather: Gather, moment: Moment

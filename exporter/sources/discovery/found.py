@@ -32,6 +32,7 @@ class Found:
     `unsure` are GPUs of which nobody could tell who holds them this time.
     `gathered` is how the sources fared that were asked for it.
     `refused` counts pods that asked for the name of another workload.
+    `problems` are sources that said less than they should, and why, for people.
     `blind`: the processes could not be looked at, and which servers are here is not known.
     """
 
@@ -43,3 +44,4 @@ class Found:
     sights: tuple[Sight, ...] = ()
     refused: int = 0
     blind: bool = False
+    problems: tuple[tuple[str, str], ...] = ()

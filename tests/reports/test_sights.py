@@ -1,0 +1,118 @@
+"""What the doctor says of who was found, and what to write where it could not tell."""
+
+from exporter.readings import Holder, ServerKey
+from exporter.reports.diagnosis import Finding
+from exporter.reports.sights import sight_findings, sight_lines
+from exporter.sources.discovery import Found, Sight
+from exporter.sources.discovery.naming import UNSEEN
+
+INDICES = {"GPU-a": 0, "GPU-b": 1, "GPU-c": 2}
+CHAT = Sight(
+    ServerKey("ml", "chat"),
+    engine="vllm",
+    model="llama-8b",
+    program="python3",
+    where="ml/chat",
+    gpus=("GPU-b", "GPU-a"),
+    url="http://10.0.0.7:8000/metrics",
+)
+TRAINING = Sight(
+    ServerKey("", "unmatched:train"), program="train", gpus=("GPU-c",), lacking="no server is known"
+)
+MUTE = Sight(
+    ServerKey("", "llamacpp:8080"),
+    engine="llamacpp",
+    program="llama-server",
+    where="llama.service",
+    gpus=("GPU-c",),
+    lacking="its metrics are switched off: start it with --metrics",
+)
+
+
+def told(*sights: Sight, **found: object) -> list[Finding]:
+    """The findings of what was found."""
+    return list(sight_findings(Found(sights=sights, **found), INDICES))  # type: ignore[arg-type]
+
+
+def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
+    """Two lines each: what it is and holds; where it is read, or why it is not."""
+    router = Sight(ServerKey("", "router:9000"), lacking="it holds no GPU of this host")
+
+    assert list(sight_lines((CHAT, TRAINING, MUTE, router), INDICES)) == [
+        "  ml/chat  vllm, model llama-8b, in ml/chat  GPUs 0, 1",
+        "       read at http://10.0.0.7:8000/metrics",
+        "  unmatched:train  train  GPUs 2",
+        "       not read: no server is known",
+        "  llamacpp:8080  llamacpp, in llama.service  GPUs 2",
+        "       not read: its metrics are switched off: start it with --metrics",
+        "  router:9000  nothing that is seen  GPUs none",
+        "       not read: it holds no GPU of this host",
+    ]
+
+
+def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
+    """What has an index comes first."""
+    sight = Sight(
+        ServerKey("", "a"), engine="vllm", gpus=("GPU-x", "GPU-b"), url="http://127.0.0.1:1/metrics"
+    )
+
+    assert next(sight_lines((sight,), INDICES)) == "  a  vllm  GPUs 1, GPU-x"
+
+
+def test_what_is_well_found_needs_no_word() -> None:
+    """A server that is read; what holds no GPU; what the configuration names."""
+    configured = Sight(
+        ServerKey("", "vllm:8000"), gpus=("GPU-a",), lacking="the configuration names who holds its GPUs"
+    )
+    assert told(CHAT, Sight(ServerKey("", "x"), lacking="it holds no GPU of this host"), configured) == []
+
+
+def test_a_holder_that_is_no_server_may_be_named() -> None:
+    """By its program; in Kubernetes by its workload."""
+    job = Sight(ServerKey("batch", "unmatched:nightly"), program="python3", gpus=("GPU-a", "GPU-b"))
+
+    assert told(TRAINING, job) == [
+        Finding(
+            "note",
+            "unmatched:train holds GPU 2, is no inference server that is known, and carries its dollars. "
+            'To name it: `servers: [{match: {process: "train"}, name: training}]`.',
+        ),
+        Finding(
+            "note",
+            "unmatched:nightly holds GPUs 0, 1, is no inference server that is known, and carries its "
+            "dollars. "
+            'To name it: `servers: [{match: {workload: "batch/nightly"}, name: training}]`.',
+        ),
+    ]
+
+
+def test_a_server_whose_tokens_are_not_counted_is_a_warning() -> None:
+    """With the reason, which says what to do."""
+    assert told(MUTE) == [
+        Finding(
+            "warning",
+            "server llamacpp:8080 holds GPU 2, and its tokens are not counted: "
+            "its metrics are switched off: start it with --metrics.",
+        )
+    ]
+
+
+def test_processes_that_cannot_be_seen_are_a_warning() -> None:
+    """Their money is somebody's, and nobody knows whose."""
+    found = told(holders=(Holder(UNSEEN, "GPU-a"),), problems=(("processes", "2 are not seen: hidden"),))
+
+    assert found == [
+        Finding("warning", "processes: 2 are not seen: hidden."),
+        Finding(
+            "warning",
+            "processes that cannot be seen compute on GPUs and are paid by `unmatched:unknown`. "
+            "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
+        ),
+    ]
+
+
+def test_pods_that_ask_for_another_ones_name_are_told() -> None:
+    """They were refused, and kept their own."""
+    assert told(refused=2) == [
+        Finding("warning", "2 pods ask by annotation for the name of another workload; they keep their own.")
+    ]
