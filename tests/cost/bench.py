@@ -151,14 +151,14 @@ class Meter:
         gpus: Iterable[GpuReading] | None,
         servers: Iterable[ServerReading] = (),
         holders: Iterable[Holder] = (),
+        **told: Any,
     ) -> Outcome:
-        """As `tick`, in nanoseconds."""
+        """As `tick`, in nanoseconds; `told` is what else the frame says."""
         first = self.state.elapsed is None
         self.elapsed += nanoseconds
         self.wall += nanoseconds
-        frame = Frame(
-            self.elapsed, self.wall, None if gpus is None else tuple(gpus), tuple(servers), tuple(holders)
-        )
+        read = None if gpus is None else tuple(gpus)
+        frame = Frame(self.elapsed, self.wall, read, tuple(servers), tuple(holders), **told)
         accrued = self.state.accrued
         outcome = advance(self.state, frame, self.terms)
         self.state, self.outcome = outcome.state, outcome

@@ -1,0 +1,170 @@
+"""What holds for every host, however it is read and whatever its workloads claim."""
+
+from dataclasses import replace
+from fractions import Fraction
+from urllib.parse import urlsplit
+
+from hypothesis import given, settings
+
+from exporter.clock import SystemClock
+from exporter.readings import LABEL_CHARACTERS, ServerReading, label
+from exporter.sources import configured
+from exporter.sources.discovery.addresses import Moment
+from exporter.sources.discovery.found import Found
+from exporter.sources.discovery.joining import found
+from exporter.sources.server import ServerSource, lean_client
+from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
+from tests.sources.discovery.bench import BOOT, NOW, gpu
+from tests.sources.discovery.worlds import GPUS, World, stories, worlds
+
+HOSTS = {"127.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.7", "fd00::7"}
+"""The addresses that sources told. No workload did."""
+
+EXAMPLES = 200
+
+
+def look(world: World) -> Found:
+    return found(world.config, world.gpus, world.seen, NOW)
+
+
+def claimed(world: World) -> set[str]:
+    """The GPUs whose holders the configuration says."""
+    return {
+        gpu.gpu.uuid
+        for gpu in world.gpus
+        for server in world.config.servers
+        if gpu.index in (server.gpus or ()) or gpu.gpu.uuid in (server.gpus or ())
+    }
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_every_gpu_has_holders_or_is_unsure_or_nobodys(world: World) -> None:
+    """Nobody's is only one on which nobody computes and of which nobody was given a part; nothing raises."""
+    told = look(world)
+    here = {gpu.gpu.uuid: gpu for gpu in world.gpus if gpu.up}
+    held = {holder.uuid for holder in told.holders}
+    assert held | told.unsure <= set(here) - claimed(world)
+    assert not held & told.unsure
+    processes, kubelet = world.seen.groups is not None, world.seen.given is not None
+    for uuid in set(here) - claimed(world) - held:
+        gpu = here[uuid]
+        knows = gpu.processes is not None and processes
+        assert (uuid in told.unsure) == (not knows or not kubelet)
+        assert not (knows and gpu.processes)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(world: World) -> None:
+    """By the parts that NVML tells; once each, and with all the memory that their processes hold."""
+    told = look(world)
+    keys = [(holder.key, holder.uuid, holder.instance) for holder in told.holders]
+    assert len(keys) == len(set(keys))
+    if world.seen.groups is None:
+        return
+    for card in world.gpus:
+        uuid = card.gpu.uuid
+        if not card.up or uuid in claimed(world):
+            continue
+        seen = {member.pid for group in world.seen.groups for member in group.computing}
+        mine = [process for process in card.processes or () if process.pid in seen]
+        memory = sum(process.memory_bytes or 0 for process in mine)
+        holders = [holder for holder in told.holders if holder.uuid == uuid]
+        assert {process.instance for process in mine} <= {holder.instance for holder in holders}
+        assert memory <= sum(holder.memory_bytes or 0 for holder in holders)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_names_are_fit_to_be_printed_and_never_reserved(world: World) -> None:
+    """Whatever is on a command line, in an annotation or in a rule."""
+    told = look(world)
+    for key in {one.key for one in told.sights} | {holder.key for holder in told.holders}:
+        assert key.server not in ("", "unallocated", "other")
+        assert key.server.isprintable()
+        assert len(key.server) <= LABEL_CHARACTERS
+    for owned in told.owners:
+        assert (owned.product + owned.team).isprintable()
+    for one in told.sights:
+        assert (one.model + one.engine + one.lacking).isprintable()
+        assert bool(one.url) != bool(one.lacking)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_no_endpoint_is_read_twice_or_elsewhere(world: World) -> None:
+    """Each url once, at an address that no workload told, and never at a configured server's."""
+    told = look(world)
+    urls = [target.url for target in told.targets]
+    assert len(urls) == len(set(urls))
+    assert {one.url for one in told.sights if one.url} == set(urls)
+    places = {(urlsplit(url).hostname, urlsplit(url).port) for url in urls}
+    assert {host for host, _ in places} <= HOSTS
+    taken = {("127.0.0.1", 8000), ("127.0.0.1", 8001)}
+    configured = {
+        taken_by for server in world.config.servers for taken_by in taken if f":{taken_by[1]}" in server.url
+    }
+    assert not places & configured
+
+
+def test_every_endpoint_can_be_made_a_source() -> None:
+    """A source refuses what is no url; one that would would end the tick."""
+    with lean_client() as client:
+
+        @settings(max_examples=EXAMPLES, deadline=None)
+        @given(worlds)
+        def check(world: World) -> None:
+            for target in look(world).targets:
+                ServerSource(target.key, target.url, client, SystemClock(), engine=target.engine).close()
+
+        check()
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(world: World) -> None:
+    """Pods that ask for nothing, and all that is in no pod, are called what they would be without."""
+    modest = tuple(replace(one, wishes=replace(one.wishes, name="")) for one in world.seen.pods or ())
+    asked = {one.workload for one in world.seen.pods or () if one.wishes.name}
+    with_it, without = look(world), look(replace(world, seen=replace(world.seen, pods=modest)))
+    changed = {(a.key, b.key) for a, b in zip(with_it.sights, without.sights, strict=True) if a.key != b.key}
+    for _, natural in changed:
+        rules = {one.name for one in world.config.server_rules}
+        assert label(natural.server.removeprefix("unmatched:")) in {label(name) for name in asked} | rules
+    others = {one.key for one in without.sights} - {natural for _, natural in changed}
+    assert {key for key, _ in changed}.isdisjoint(others)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(stories)
+def test_no_dollar_and_no_second_is_lost(story: list[World]) -> None:
+    """The books of any story of such hosts: each GPU's time and rent go to who holds it, whole.
+
+    The meter checks on each tick that parts sum to the whole.
+    """
+    meter = Meter(terms(rent("3.67")))
+    before: Found = Found()
+    now = NOW.elapsed
+    meter.pass_by(0, tuple(gpu(number) for number in range(GPUS)))
+    for world in story:
+        now += world.elapsed
+        before = found(world.config, world.gpus, world.seen, Moment(now, BOOT + now), before.targets)
+        meter.pass_by(
+            world.elapsed,
+            world.gpus,
+            [served(target.key, target.url, now) for target in before.targets],
+            (*configured.holders(world.config.servers, world.gpus), *before.holders),
+            unsure=before.unsure,
+            owners=before.owners,
+        )
+    passed = now - NOW.elapsed
+    for number in range(GPUS):
+        assert sum(time for (uuid, *_), time in meter.held.items() if uuid == f"GPU-{number}") == passed
+        rent_due = Fraction("3.67") * DOLLAR * passed / (3600 * SECOND)
+        assert meter.dollars(uuid=f"GPU-{number}") == int(rent_due)
+
+
+def served(key: object, url: str, now: int) -> ServerReading:
+    """A page of a server that goes on."""
+    return page(key, url=url, generation=now // SECOND)  # type: ignore[arg-type]

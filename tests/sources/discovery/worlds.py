@@ -1,0 +1,198 @@
+"""Random hosts as a look may find them, hostile and half read ones among them."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from exporter.config.settings import Config, Server, ServerMatch, ServerRule
+from exporter.cost.policy import Limits
+from exporter.engines.launch import Launch
+from exporter.readings import Gpu, GpuProcess, GpuReading, MigInstance
+from exporter.sources.discovery.joining import Seen
+from exporter.sources.discovery.pods import Container, Pod, Wishes
+from exporter.sources.kubelet import Allocation, Device, Placement
+from exporter.sources.processes import ApiServer, Member, ProcessGroup
+from tests.sources.discovery.bench import CONTAINERS, SECOND, UIDS
+
+GPUS: Final = 3
+PIDS: Final = 9
+HOSTILE: Final = (
+    "",
+    "a\nb",
+    "\x1b[31m",
+    "x" * 300,
+    "unallocated",
+    "other",
+    "unmatched:unknown",
+    "é",
+    "a/b:c",
+)
+HOSTS: Final = ("127.0.0.1", "10.0.0.1", "fd00::1")
+
+pids = st.integers(1, PIDS)
+names = st.sampled_from(["a", "b", "a-0", "a-x2v4k", *HOSTILE])
+ports = st.sampled_from([None, 80, 443, 8000, 8001])
+parts = st.sampled_from(["", "", "MIG-a", "MIG-b"])
+ratios = st.none() | st.sampled_from([0.0, 0.25, 1.0])
+memories = st.none() | st.integers(0, 80 * 10**9)
+layouts = st.sampled_from(
+    [None, None, None, (), (MigInstance("MIG-a", 1, 0, "", 3, 3, 40 * 10**9),)]
+) | st.just(
+    (MigInstance("MIG-a", 1, 0, "", 3, 3, 40 * 10**9), MigInstance("MIG-b", 2, 0, "", 4, 4, 40 * 10**9))
+)
+processes = st.builds(GpuProcess, pids, memories, ratios, parts)
+
+
+def card(number: int) -> st.SearchStrategy[GpuReading]:
+    """Anything that NVML may say of a GPU."""
+    return st.builds(
+        GpuReading,
+        st.just(Gpu(f"GPU-{number}", "NVIDIA H100 80GB HBM3")),
+        st.just(number),
+        up=st.sampled_from([True, True, True, False]),
+        minor=st.sampled_from([None, number]),
+        utilization_ratio=ratios,
+        memory_total_bytes=st.just(80 * 10**9),
+        instances=layouts,
+        processes=st.none() | st.lists(processes, max_size=5).map(tuple),
+    )
+
+
+launches = st.builds(
+    Launch,
+    st.sampled_from(["vllm", "llamacpp", "ollama", "nim"]),
+    ports,
+    scheme=st.sampled_from(["http", "https"]),
+    metrics_port=ports,
+    metrics=st.sampled_from([True, False, None]),
+    model=names,
+    world=st.sampled_from([None, 1, 2, 8]),
+    serves=st.booleans(),
+)
+servers = st.builds(
+    ApiServer,
+    st.builds(Member, pids, st.just(SECOND)),
+    launches,
+    port=ports,
+    metrics_port=ports,
+    reach=st.sampled_from(["here", "address", "loopback", "unknown"]),
+    hosts=st.lists(st.sampled_from(HOSTS), max_size=2, unique=True).map(tuple),
+)
+containers = st.sampled_from(["", "", *CONTAINERS[:3]])
+uids = st.sampled_from(["", "", *UIDS[:3]])
+
+
+@st.composite
+def groupings(draw: st.DrawFn) -> tuple[ProcessGroup, ...]:
+    """Some of the processes, each in one group at most."""
+    left = draw(st.lists(pids, unique=True))
+    groups = []
+    for number in range(draw(st.integers(0, 4))):
+        size = draw(st.integers(0, 3))
+        mine, left = left[:size], left[size:]
+        groups.append(
+            ProcessGroup(
+                id=f"/{number}",
+                kind="tree",
+                name=draw(names),
+                computing=tuple(Member(pid, SECOND) for pid in mine),
+                started=SECOND,
+                container=draw(containers),
+                pod=draw(uids),
+                unit=draw(names),
+                server=draw(st.none() | servers),
+            )
+        )
+    return tuple(groups)
+
+
+devices = st.one_of(
+    st.builds(Device, uuid=st.sampled_from(["GPU-0", "GPU-1", "GPU-2", "GPU-9"])),
+    st.builds(Device, uuid=st.sampled_from(["GPU-0", "GPU-1"]), replica=st.integers(0, 2)),
+    st.builds(Device, minor=st.integers(0, 3), gpu_instance=st.sampled_from([None, 1, 2])),
+    st.builds(Device, mig_uuid=st.sampled_from(["MIG-a", "MIG-b", "MIG-gone"])),
+    st.just(Device(minor=0, placement=Placement(19, 0))),
+    st.just(Device(every=True)),
+    st.just(Device()),
+)
+spaces = st.sampled_from(["ml", "red"])
+given_out = st.builds(Allocation, spaces, names, st.just("main"), st.just("nvidia.com/gpu"), devices)
+wishes = st.builds(
+    Wishes, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
+)
+pods = st.builds(
+    Pod,
+    spaces,
+    names.filter(bool),
+    names.filter(bool),
+    uids=st.lists(uids, max_size=2).map(tuple),
+    addresses=st.lists(st.sampled_from(["10.0.0.7", "fd00::7"]), max_size=2).map(tuple),
+    live=st.booleans(),
+    containers=st.lists(
+        st.builds(Container, containers, st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)])), max_size=2
+    ).map(tuple),
+    product=names,
+    team=names,
+    spans_hosts=st.booleans(),
+    wishes=wishes,
+)
+rules = st.builds(
+    ServerRule,
+    st.builds(
+        ServerMatch, port=ports, workload=st.sampled_from([None, "ml/*", "*"]), process=st.none() | names
+    ),
+    st.none() | names.filter(bool),
+    st.none() | spaces,
+    metrics_port=ports,
+    metrics_path=st.sampled_from([None, "/r"]),
+)
+configured = st.builds(
+    Server,
+    st.sampled_from(["chat", "batch"]),
+    st.sampled_from(["http://127.0.0.1:8000/metrics", "http://localhost:8001", "https://chat.example/"]),
+    st.sampled_from([(), (0,), (0, "GPU-1")]),
+)
+configurations = st.builds(
+    Config,
+    servers=st.lists(configured, max_size=2).map(tuple),
+    server_rules=st.lists(rules, max_size=2).map(tuple),
+    limits=st.sampled_from([Limits(), Limits(servers=2, models=1)]),
+)
+
+
+def maybe(told: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """What a source said; now and then it says nothing."""
+    return st.one_of(told, told, told, st.none())
+
+
+@dataclass(frozen=True)
+class World:
+    """A host at one moment."""
+
+    config: Config
+    gpus: tuple[GpuReading, ...]
+    seen: Seen
+    elapsed: int
+
+
+def world(
+    config: Config, cards: tuple[GpuReading, ...], count: int, told: tuple[Any, Any, Any], elapsed: int
+) -> World:
+    """A host of so many of the cards."""
+    return World(config, cards[:count], Seen(*told), elapsed)
+
+
+worlds = st.builds(
+    world,
+    configurations,
+    st.tuples(*(card(number) for number in range(GPUS))),
+    st.integers(0, GPUS),
+    st.tuples(
+        maybe(groupings()),
+        maybe(st.lists(given_out, max_size=4).map(tuple)),
+        st.lists(pods, max_size=2).map(tuple),
+    ),
+    st.sampled_from([10 * SECOND, 7 * SECOND + 1, 3600 * SECOND]),
+)
+stories = st.lists(worlds, min_size=1, max_size=4)
