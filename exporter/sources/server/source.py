@@ -249,7 +249,7 @@ class ServerSource:
             engine_version=self._props.build if self._props is not None and engine is LLAMACPP else "",
             pod=self._about.pod,
             identity=told.identity or self._about.identity,
-            started=told.started if told.identity else told.started or self._about.started,
+            started=told.started or self._about.started,
             absent_at=self._about.absent_at,
             role=self._about.role,
             spans_hosts=self._about.spans_hosts,
