@@ -33,3 +33,22 @@ def without_capabilities(*argv: str) -> list[str]:
 def command(*argv: str) -> list[str]:
     """The command, begun so that it may write only where its user may."""
     return [sys.executable, "-c", _DROP, *argv] if os.geteuid() == 0 else [*argv]
+
+
+def powerless(*argv: str) -> list[str]:
+    """The command, begun as our DaemonSet runs the daemon: as this user without any capability."""
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *argv] if os.geteuid() == 0 else [*argv]
+
+
+STRANGER = 65534
+"""The user and the group of nobody."""
+
+
+def stranger(*argv: str) -> list[str]:
+    """The command, begun as root for a user who sees no processes but their own.
+
+    The proc tree is mounted anew, for this command only, as hardened hosts have it (proc(5), hidepid).
+    """
+    who = f"setpriv --reuid={STRANGER} --regid={STRANGER} --clear-groups"
+    mount = "mount -t proc -o hidepid=invisible proc /proc"
+    return ["unshare", "--mount", "sh", "-c", f'{mount} && exec {who} "$0" "$@"', *argv]

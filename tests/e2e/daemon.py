@@ -48,9 +48,11 @@ def free_port() -> int:
         return port
 
 
-def get(port: int, path: str, *, method: str = "GET", seconds: float = 10) -> tuple[int, bytes]:
-    """Status and body of one request to loopback."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+def get(
+    port: int, path: str, *, method: str = "GET", seconds: float = 10, host: str = "127.0.0.1"
+) -> tuple[int, bytes]:
+    """Status and body of one request, to loopback unless told."""
+    connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request(method, path)
         answer = connection.getresponse()

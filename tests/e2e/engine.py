@@ -25,10 +25,12 @@ class Engine(ABC):
     """What a request must say beside the usual."""
     longest: int = 900
     """Tokens that whoever hangs up had asked for."""
+    host: str = "127.0.0.1"
+    """Where it is asked."""
 
     def __init__(self, log: Path) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/metrics"
+        self.url = f"http://{self.host}:{self.port}/metrics"
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -86,13 +88,13 @@ class Engine(ABC):
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
         try:
-            return get(self.port, "/health")[0] == http.client.OK
+            return get(self.port, "/health", host=self.host)[0] == http.client.OK
         except OSError:
             return False
 
     def page(self) -> Page:
         """What it says to whoever scrapes it."""
-        status, body = get(self.port, "/metrics")
+        status, body = get(self.port, "/metrics", host=self.host)
         assert status == http.client.OK
         return Page(body, 0)
 
@@ -110,7 +112,7 @@ class Engine(ABC):
 
     def complete(self, prompt: str, tokens: int) -> dict[str, Any]:
         """One completion of exactly so many tokens; the server's answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         body = {**self._request(prompt, tokens)}
         try:
             connection.request(
@@ -128,7 +130,7 @@ class Engine(ABC):
         """Ask for a long stream, and go away once it has begun."""
         body = json.dumps({**self._request(prompt, self.longest), "stream": True}).encode()
         head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection((self.host, self.port), timeout=30) as connection:
             connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
             received = b""
             while b"data:" not in received:

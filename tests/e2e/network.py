@@ -1,0 +1,52 @@
+"""A network of their own for some processes, as container runtimes make one: a namespace, a pair of links."""
+
+import os
+import subprocess
+from types import TracebackType
+from typing import Self
+
+NO_ROOT = "only root may make a network namespace: run the end-to-end tests as root"
+"""Why a test that needs one is skipped."""
+
+PREFIX = "10.203.113"
+"""Addresses that no host of these tests has."""
+
+
+class Network:
+    """A network namespace whose only neighbor is this host. It takes root and `ip` (iproute2) to make one."""
+
+    def __init__(self) -> None:
+        self.name = f"ice-{os.getpid()}"
+        self._link = f"ice{os.getpid()}"
+        self.host = f"{PREFIX}.2"
+        """Where its processes are reached."""
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self.name)
+        try:
+            _ip("link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+            _ip("address", "add", f"{PREFIX}.1/30", "dev", self._link)
+            _ip("link", "set", self._link, "up")
+            for said in (f"address add {self.host}/30 dev eth0", "link set eth0 up", "link set lo up"):
+                _ip("-n", self.name, *said.split())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Both ends of the link end with the namespace."""
+        _ip("netns", "delete", self.name)
+
+    def command(self, *argv: str) -> list[str]:
+        """The command, begun in this network; it is the same process."""
+        return ["ip", "netns", "exec", self.name, *argv]
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)

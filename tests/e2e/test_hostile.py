@@ -1,0 +1,198 @@
+"""Processes that were made to break a page, a log or somebody's books, and a user who may see nobody else."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import unprivileged
+from tests.e2e.daemon import Daemon, Page, get
+from tests.e2e.llama import Llama
+from tests.e2e.tenants import Program, compute
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
+
+UUIDS = tuple(gpu.uuid for gpu in h100s(4))
+SECONDS = "inference_gpu_seconds_total"
+EVIL = (
+    b"evil\n# TYPE inference_cost_dollars_total gauge\n\x1b[2J\x1b]0;title\x07"
+    b'"} 1e300 <script>\xff\xfe \xe2\x80\xae'
+)
+"""Line ends, escape sequences, the end of a label, no UTF-8, and what turns the direction of a line."""
+MEGABYTE = [EVIL * 1400] * 10
+"""A command line of a megabyte: the kernel takes words of 128 KiB."""
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def gpus(tmp_path_factory: pytest.TempPathFactory) -> FakeNvml:
+    scenario = Scenario(h100s(4, utilization=40, power_mw=400_000))
+    return FakeNvml(tmp_path_factory.mktemp("hostile"), scenario)
+
+
+@pytest.fixture(scope="module", params=["root", "powerless"])
+def page(
+    tmp_path_factory: pytest.TempPathFactory, gpus: FakeNvml, request: pytest.FixtureRequest
+) -> Iterator[tuple[Daemon, Page, Llama]]:
+    """A server of somebody honest, and three programs of somebody who is not.
+
+    Read as root, who sees which process has which socket, and as root without capabilities, who does not.
+    """
+    folder = tmp_path_factory.mktemp("books")
+    daemon = Daemon(folder, "interval: 1s\n", gpus.environment())
+    if request.param == "powerless":
+        daemon.begin = unprivileged.powerless
+    with (
+        Llama(folder / "llama.log") as honest,
+        Program([EVIL, *MEGABYTE], executable=waiting(folder)) as huge,
+        # Another server's port, by who does not listen there; and a model's name that is no name.
+        Program(
+            [b"vllm", b"serve", EVIL, b"--port", str(honest.port).encode()], executable=waiting(folder)
+        ) as thief,
+        Program(
+            [b"vllm", b"serve", EVIL, b"--port", b"99999999@evil.example"], executable=waiting(folder)
+        ) as liar,
+        daemon,
+    ):
+        assert len(Path(f"/proc/{huge.pid}/cmdline").read_bytes()) > 1_000_000
+        assert honest.process is not None
+        compute(gpus, honest.process.pid, huge.pid, thief.pid, liar.pid)
+        daemon.settled()
+        for number in range(4):
+            honest.complete(f"{number} tokens cost money", 30)
+        honest.at_rest()
+        yield daemon, daemon.settled(), honest
+
+
+def waiting(folder: Path) -> str:
+    """A program that waits, whatever its command line says."""
+    program = folder / "wait"
+    if not program.exists():
+        source = "#include <unistd.h>\nint main(void) { char c; return (int)read(0, &c, 1); }\n"
+        subprocess.run(["cc", "-xc", "-", "-o", program], input=source.encode(), check=True)
+    return str(program)
+
+
+def test_metrics_stay_well_formed(page: tuple[Daemon, Page, Llama]) -> None:
+    """Prometheus' own parser and promtool take them; no series has a name that is not ours."""
+    _, scraped, _ = page
+    promtool = shutil.which("promtool")
+    assert promtool is not None, "promtool is not on PATH: run the end-to-end tests with `make e2e`"
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=scraped.body, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    assert {name for name in scraped.rows if not name.startswith(("inference_", "process_"))} == set()
+    assert b"\x1b" not in scraped.body
+    assert all(
+        value.isprintable()
+        for rows in scraped.rows.values()
+        for labels, _ in rows
+        for value in labels.values()
+    )
+    assert len(scraped.body) < 200_000
+
+
+def test_everybody_carries_their_own_dollars(page: tuple[Daemon, Page, Llama]) -> None:
+    """Each of the four a quarter, whatever they call themselves."""
+    _, scraped, honest = page
+    rows = scraped.rows["inference_server_gpu_share_ratio"]
+    held = {labels["uuid"]: labels["server"] for labels, _ in rows}
+    assert held[UUIDS[0]] == f"llamacpp:{honest.port}"
+    assert sorted(held) == sorted(UUIDS)
+    assert len(set(held.values())) == 4
+    for server in held.values():
+        assert scraped.sum("inference_cost_dollars_total", server=server) == pytest.approx(
+            scraped.sum("inference_cost_dollars_total") / 4, rel=1e-6
+        )
+    assert held[UUIDS[1]] == "unmatched:evil"
+    assert scraped.value("inference_ledger_residual_dollars") == 0
+
+
+def test_tokens_are_of_who_serves_them(page: tuple[Daemon, Page, Llama]) -> None:
+    """Who claims another one's port has none, and is read nowhere."""
+    _, scraped, honest = page
+    assert scraped.tokens(f"llamacpp:{honest.port}") == honest.count(honest.page())
+    assert [labels["url"] for labels, _ in scraped.rows["inference_server_up"]] == [honest.url]
+    assert len(scraped.rows["inference_tokens_total"]) == 3
+
+
+def test_the_page_and_its_data_stay_well_formed(page: tuple[Daemon, Page, Llama]) -> None:
+    """What stands on a command line is no markup, and no escape sequence."""
+    daemon, _, _ = page
+    status, body = get(daemon.port, "/")
+    assert (status, b"<script>\xff" in body, b"1e300 <script>" in body, b"\x1b" in body) == (
+        200,
+        False,
+        False,
+        False,
+    )
+    status, body = get(daemon.port, "/cost.json")
+    assert status == 200
+    json.loads(body)
+    assert b"\x1b" not in body
+
+
+def test_the_log_stays_lines(page: tuple[Daemon, Page, Llama]) -> None:
+    """One for each event, each with its time; short, and without escape sequences."""
+    daemon, _, _ = page
+    lines = daemon.log.read_bytes().splitlines()
+    assert [line for line in lines if not re.match(rb"ts=2\d{3}-\d\d-\d\dT\S+ level=\w+ msg=", line)] == []
+    assert max(map(len, lines)) < 2000
+    assert b"\x1b" not in daemon.log.read_bytes()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder of nobody's, which every user may reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    os.chown(folder, unprivileged.STRANGER, unprivileged.STRANGER)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_user_who_may_see_nobody_else(open_folder: Path) -> None:
+    """Finds what is their own, says that the rest is hidden, and does not pay for it.
+
+    The proc tree hides other users' processes (hidepid): the one of this user's two programs that NVML lists
+    is `unmatched:`, all others are one that is unknown.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user, and mount a proc tree")
+    host = FakeNvml(open_folder, Scenario(h100s(3, utilization=40, power_mw=400_000)))
+    for path in open_folder.iterdir():
+        os.chown(path, unprivileged.STRANGER, unprivileged.STRANGER)
+    program = waiting(open_folder)
+    as_nobody = [
+        "setpriv",
+        *f"--reuid={unprivileged.STRANGER} --regid={unprivileged.STRANGER} --clear-groups".split(),
+    ]
+    daemon = Daemon(open_folder, "interval: 1s\n", host.environment())
+    daemon.begin = unprivileged.stranger
+    with (
+        Program([*as_nobody, program]) as mine,
+        Program([program]) as other,
+        Llama(open_folder / "llama.log") as llama,
+    ):
+        assert llama.process is not None
+        compute(host, mine.pid, other.pid, llama.process.pid)
+        os.chown(host.scenario_path, unprivileged.STRANGER, unprivileged.STRANGER)
+        with daemon:
+            page = daemon.settled()
+    held = {labels["uuid"]: labels["server"] for labels, _ in page.rows["inference_server_gpu_share_ratio"]}
+    assert held == dict(
+        zip(UUIDS, ("unmatched:wait", "unmatched:unknown", "unmatched:unknown"), strict=False)
+    )
+    assert page.matching("inference_source_up", source="processes") == [1]
+    assert page.matching("inference_source_errors_total", source="processes", reason="hidden") != []
+    assert page.matching("inference_server_up") == []
+    assert page.value("inference_ledger_residual_dollars") == 0
+    assert page.sum(SECONDS, server="unmatched:unknown") == pytest.approx(page.sum(SECONDS) * 2 / 3, rel=1e-9)
