@@ -1,0 +1,112 @@
+"""A host that is looked at every ten seconds, by a clock that stands until it is told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from exporter.clock import SystemClock
+from exporter.config.settings import Config
+from exporter.readings import GpuReading, ReadFailedError, Source
+from exporter.sources.discovery.discovery import Discovery
+from exporter.sources.discovery.found import Found
+from exporter.sources.endpoints import Endpoints
+from exporter.sources.gather import Gathered, read
+from exporter.sources.kubelet import Allocations, PodResourcesSource
+from exporter.sources.processes import ProcessGroup, ProcessReading
+from exporter.units import Instant, Nanoseconds
+from tests.sources.discovery.bench import BOOT, SECOND, api, group
+
+TICK = 10 * SECOND
+BEGAN = 1000 * SECOND
+URL = "http://127.0.0.1:8000/metrics"
+
+
+class Clock(SystemClock):
+    """Stands until it is told."""
+
+    now: Nanoseconds = BEGAN
+
+    def elapsed(self) -> Nanoseconds:
+        return self.now
+
+    def wall(self) -> Instant:
+        return BOOT + self.now
+
+
+@dataclass(eq=False)
+class Processes:
+    """What the proc tree says: the same reading again until there is another one."""
+
+    reading: ProcessReading | None = field(default_factory=ProcessReading)
+    asked: list[frozenset[int]] = field(default_factory=list)
+    closed: bool = False
+    name: str = "processes"
+    errors: tuple[tuple[str, int], ...] = (("denied", 1),)
+
+    def read(self, pids: Iterable[int]) -> ProcessReading:
+        self.asked.append(frozenset(pids))
+        if self.reading is None:
+            raise ReadFailedError("unreadable", "/proc: No such file or directory")
+        return self.reading
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass(eq=False)
+class Kubelet(PodResourcesSource):
+    """What the kubelet says, or why it says nothing."""
+
+    place: Path
+    said: Allocations = field(default_factory=Allocations)
+    reason: str = ""
+    closed: bool = False
+
+    @property
+    def path(self) -> Path:
+        return self.place
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        return ()
+
+    def read(self) -> Allocations:
+        if self.reason:
+            raise ReadFailedError(self.reason, "the kubelet says nothing")
+        return self.said
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Host:
+    """One daemon's discovery on a host, looked at every ten seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = Clock()
+        self.processes = Processes()
+        self.kubelet = Kubelet(folder / "kubelet.sock")
+        self.config = Config()
+        self.since: Instant | None = None
+        self.discovery = Discovery(self.clock, Endpoints(self.clock), self.processes, self.kubelet)  # type: ignore[arg-type]
+
+    def runs(self, *groups: ProcessGroup) -> None:
+        """From now on these do."""
+        self.processes.reading = ProcessReading(groups)
+
+    def gather(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
+        return [read(source, self.clock) for source in sources]
+
+    def look(self, *gpus: GpuReading, after: Nanoseconds = TICK) -> Found:
+        """A tick later."""
+        self.clock.now += after
+        answers = self.gather(self.discovery.sources)
+        return self.discovery.look(self.config, gpus, answers, self.gather, self.since)
+
+
+def vllm(pid: int, started: float, *computing: int) -> ProcessGroup:
+    """A vLLM at port 8000 that began at a second of boot time."""
+    one = api(pid)
+    process = one.process._replace(started=int(started * SECOND))
+    return group(*computing, server=replace(one, process=process))

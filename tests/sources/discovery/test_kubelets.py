@@ -1,0 +1,102 @@
+"""What a look goes by while a kubelet is absent, silent or gone, and what it goes by without processes."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.config.settings import Config
+from exporter.sources.discovery.discovery import HELD, Discovery
+from exporter.sources.endpoints import Endpoints
+from exporter.sources.kubelet import Allocations
+from tests.sources.discovery.bench import (
+    api,
+    given,
+    gpu,
+    held,
+    podded,
+    uuid,
+)
+from tests.sources.discovery.host import Host, vllm
+
+
+def test_processes_may_be_switched_off(host: Host) -> None:
+    """Then no process is read, no source is told of, and GPUs are held as they were given."""
+    (host.kubelet.place.parent / "there").touch()
+    host.config = Config(processes=False)
+    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.runs(vllm(7, 500, 7))
+    found = host.look(gpu(0, 7), gpu(1, 8), gpu(2, processes=None))
+    assert host.processes.asked == []
+    assert (found.gathered, found.blind) == ((), False)
+    assert held(found) == {"GPU-0": ["ml/unmatched:a"]}
+    assert (found.unsure, found.targets) == (frozenset(), ())
+
+
+def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
+    """No row of health for what is not there; from the moment on that there is one it is a source."""
+    host = Host(tmp_path / "pod-resources")
+    assert host.discovery.sources == ()
+    assert host.look(gpu(0)).unsure == frozenset()
+    (tmp_path / "pod-resources").mkdir()
+    assert host.discovery.sources == (host.kubelet,)
+    (tmp_path / "pod-resources").rmdir()
+    assert host.discovery.sources == (host.kubelet,)
+
+
+def test_a_host_without_kubernetes(host: Host) -> None:
+    """Nobody asks for a kubelet."""
+    alone = Discovery(host.clock, Endpoints(host.clock), host.processes, None)  # type: ignore[arg-type]
+    assert alone.sources == ()
+    assert alone.look(Config(), (gpu(0),), (), host.gather, None).unsure == frozenset()
+    alone.close()
+
+
+def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: Host) -> None:
+    """It restarts; after that nobody knows, and who held a GPU last holds on."""
+    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.look(gpu(0), gpu(1))
+    host.kubelet.reason = "refused"
+    found = host.look(gpu(0), gpu(1), after=HELD)
+    assert (held(found), found.unsure) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
+    found = host.look(gpu(0), gpu(1), after=1)
+    assert (held(found), found.unsure) == ({}, {uuid(0), uuid(1)})
+    host.kubelet.reason = ""
+    assert held(host.look(gpu(0), gpu(1))) == {"GPU-0": ["ml/unmatched:a"]}
+
+
+def test_a_kubelet_that_never_answered(host: Host) -> None:
+    """There is one, and what it gave out is not known."""
+    host.kubelet.reason = "timeout"
+    assert host.look(gpu(0)).unsure == {uuid(0)}
+
+
+@pytest.mark.parametrize("reason", ["absent", "unimplemented"])
+def test_a_kubelet_that_is_gone_gave_nobody_anything(host: Host, reason: str) -> None:
+    """The host left its cluster: what was given out before is void at once."""
+    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.look(gpu(0))
+    host.kubelet.reason = reason
+    found = host.look(gpu(0))
+    assert (held(found), found.unsure) == ({}, frozenset())
+    host.kubelet.reason = "refused"
+    assert host.look(gpu(0)).unsure == {uuid(0)}
+
+
+def test_gpus_that_are_named_by_number(host: Host) -> None:
+    """GKE: the number is that of the device file, and which GPU it is may change."""
+    host.kubelet.said = Allocations((given("a-0", 0, minor=1),))
+    host.runs(podded(0, 7, server=api(7)))
+    assert held(host.look(gpu(0, 7, minor=1), gpu(1, minor=0))) == {"GPU-0": ["ml/a"]}
+    assert held(host.look(gpu(0, 7, minor=0), gpu(1, minor=1))) == {
+        "GPU-0": ["/vllm:8000"],
+        "GPU-1": ["ml/unmatched:a"],
+    }
+
+
+def test_closing_closes_what_it_reads(host: Host) -> None:
+    """Processes, kubelet, endpoints."""
+    host.runs(vllm(7, 500, 7))
+    host.look(gpu(0, 7))
+    assert host.discovery.endpoints
+    host.discovery.close()
+    assert (host.processes.closed, host.kubelet.closed) == (True, True)
