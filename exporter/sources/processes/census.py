@@ -32,8 +32,10 @@ class Process:
     cgroup: Cgroup
 
 
-def census(proc: Proc, clock: Clock, first: Iterable[int]) -> Mapping[int, Process]:
-    """Read `first` and then all others, kernel threads excepted, within bounds.
+def census(
+    proc: Proc, clock: Clock, first: Iterable[int], known: Iterable[int] = ()
+) -> Mapping[int, Process]:
+    """Read `first`, then `known`, and then all others, kernel threads excepted, within bounds.
 
     Reasons why it is less are counted in `proc.failures`; those of processes not in `first` are not, since
     processes end all the time.
@@ -48,6 +50,9 @@ def census(proc: Proc, clock: Clock, first: Iterable[int]) -> Mapping[int, Proce
         if process := read(proc, pid):
             found[pid] = process
     counted = proc.failures.copy()
+    for pid in known:
+        if pid not in found and (process := read(proc, pid)):
+            found[pid] = process
     for pid in others:
         if clock.elapsed() - began > BUDGET:
             counted["time"] += 1

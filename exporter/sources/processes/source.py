@@ -44,6 +44,7 @@ class Processes:
         self._asked: frozenset[int] = frozenset()
         self._kept: ProcessReading | None = None
         self._until: Nanoseconds = 0
+        self._servers: tuple[int, ...] = ()
         self._errors: tuple[tuple[str, int], ...] = ()
         self._problem = ""
 
@@ -84,7 +85,7 @@ class Processes:
             proc = Proc(self._root)
         self._kept = None
         try:
-            seen = census(proc, self._clock, sorted(asked))
+            seen = census(proc, self._clock, sorted(asked), self._servers)
         except OSError as failure:
             raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
         unseen = tuple(sorted(asked - seen.keys()))
@@ -92,6 +93,8 @@ class Processes:
         proc.failures.clear()
         reading = ProcessReading(located(proc, self._clock, grouped(seen, asked)), unseen)
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
+        # On a host too busy to be read whole a server that was found is not lost, and with it its name.
+        self._servers = tuple(one.server.process.pid for one in reading.groups if one.server is not None)
         self._tell(proc, unseen, lost)
         self._asked, self._kept, self._until = asked, reading, self._clock.elapsed() + KEPT
         return reading
