@@ -22,8 +22,10 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
-NOT_HERE: Final = frozenset({"absent", "unimplemented"})
-"""Why a kubelet that is not there says nothing: then nobody was given anything by one."""
+NOT_HERE: Final = frozenset({"absent", "denied", "unimplemented"})
+"""Why a kubelet says nothing that is not there for us, and will not be. What is known is then who computes,
+or else a server that ended would hold its GPU for ever.
+"""
 
 LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """How long a server may run before it is read and still have all its tokens counted: it loads its model."""

@@ -70,9 +70,9 @@ def test_a_kubelet_that_never_answered(host: Host) -> None:
     assert host.look(gpu(0)).unsure == {uuid(0)}
 
 
-@pytest.mark.parametrize("reason", ["absent", "unimplemented"])
-def test_a_kubelet_that_is_gone_gave_nobody_anything(host: Host, reason: str) -> None:
-    """The host left its cluster: what was given out before is void at once."""
+@pytest.mark.parametrize("reason", ["absent", "denied", "unimplemented"])
+def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: Host, reason: str) -> None:
+    """The host left its cluster, or this user may not ask: what was given out before is void at once."""
     host.kubelet.said = Allocations((given("a-0", 0),))
     host.look(gpu(0))
     host.kubelet.reason = reason
