@@ -22,9 +22,12 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
-NOT_HERE: Final = frozenset({"absent", "denied", "unimplemented"})
-"""Why a kubelet says nothing that is not there for us, and will not be. What is known is then who computes,
-or else a server that ended would hold its GPU for ever.
+NOT_HERE: Final = frozenset({"absent", "unimplemented"})
+"""Why a kubelet that is not there says nothing: then nobody was given anything by one."""
+
+NOT_ALLOWED: Final = frozenset({"denied"})
+"""Why a kubelet will not tell us, ever. Who computes is then all that is known, or else a server that ended
+would hold its GPU for ever.
 """
 
 LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
@@ -201,7 +204,7 @@ class Discovery:
         reading: Allocations | None = answer.reading
         if reading is not None:
             self._given = _Given(located(reading, self._minors).held, now)
-        elif answer.health.reason in NOT_HERE:
+        elif answer.health.reason in NOT_HERE | NOT_ALLOWED:
             self._given = None
             return ()
         elif self._given is not None and now - self._given.at > HELD:

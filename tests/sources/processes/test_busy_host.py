@@ -37,7 +37,7 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
     clock.now += KEPT
     clock.pace = BUDGET + 1
     assert servers(source) == [SERVER]
-    assert source.errors == (("time", 1),)
+    assert "time" in dict(source.errors)
 
 
 def test_a_server_that_was_never_found_is_not_known(tmp_path: Path) -> None:
