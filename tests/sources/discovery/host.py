@@ -43,6 +43,7 @@ class Processes:
     closed: bool = False
     name: str = "processes"
     errors: tuple[tuple[str, int], ...] = (("denied", 1),)
+    problem: str = ""
 
     def read(self, pids: Iterable[int]) -> ProcessReading:
         self.asked.append(frozenset(pids))

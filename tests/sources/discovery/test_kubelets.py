@@ -100,3 +100,18 @@ def test_closing_closes_what_it_reads(host: Host) -> None:
     assert host.discovery.endpoints
     host.discovery.close()
     assert (host.processes.closed, host.kubelet.closed) == (True, True)
+
+
+def test_what_says_less_than_it_should_is_told_for_people(host: Host) -> None:
+    """A source that failed, and processes that were not seen; a kubelet that is not there is no problem."""
+    (host.kubelet.place.parent / "there").touch()
+    host.kubelet.reason = "timeout"
+    host.processes.problem = "2 of the processes that compute are not seen"
+    silent = host.look(gpu(0, 7)).problems
+    host.kubelet.reason = "absent"
+    host.processes.problem = ""
+    fine = host.look(gpu(0)).problems
+
+    assert [source for source, _ in silent] == ["kubelet", "processes"]
+    assert silent[1] == ("processes", "2 of the processes that compute are not seen")
+    assert fine == ()
