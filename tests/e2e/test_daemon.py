@@ -163,26 +163,26 @@ def test_a_correction_is_in_the_month_a_tick_later(daemon: Daemon) -> None:
     said = verb(
         daemon,
         "adjust",
-        "--amount=-12.34",
+        "--amount=12.34",
         f"--date={today}",
         "--product=unassigned",
         "--reason=invoice 4711",
     )
     assert f"The daemon (process {daemon.pid}) posts it at its next tick" in said
     month, total = "inference_month_to_date_dollars", "inference_cost_dollars_total"
-    after = daemon.until(lambda page: page.sum(month) < -12, "the correction", 10)
+    after = daemon.until(lambda page: page.sum(month) > 12, "the correction", 10)
 
     assert before.sum(month) == pytest.approx(before.sum(total), abs=1e-9)
-    assert after.sum(month) == pytest.approx(after.sum(total) - 12.34, abs=1e-9)
+    assert after.sum(month) == pytest.approx(after.sum(total) + 12.34, abs=1e-9)
     assert after.sum(total) - before.sum(total) == pytest.approx(
         2 * 2.50 * (after.tick - before.tick) / 3600, rel=1e-3
     )
     assert after.value("inference_ledger_residual_dollars") == 0
     told = json.loads(verb(daemon, "report", "month", f"--month={today[:7]}", "--by=component", "--json"))
     assert [row["picodollars"] for row in told["rows"] if row["component"] == "adjustment"] == [
-        -12_340_000_000_000
+        12_340_000_000_000
     ]
-    assert [(row["dollars"], row["reason"]) for row in told["adjustments"]] == [(-12.34, "invoice 4711")]
+    assert [(row["dollars"], row["reason"]) for row in told["adjustments"]] == [(12.34, "invoice 4711")]
 
 
 def test_a_bad_reload_keeps_the_old_configuration(daemon: Daemon) -> None:
