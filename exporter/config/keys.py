@@ -82,12 +82,13 @@ CACHED_PROMPT = Key(
     "cached_prompt", WEIGHT, "What a prompt token from the prefix cache weighs.", default="0.1"
 )
 GENERATION = Key("generation", POSITIVE_WEIGHT, "What a generated token weighs.", default="3")
-METHODS: Choice[SplitMethod] = Choice(("auto", "time", "weights"))
+METHODS: Choice[SplitMethod] = Choice(("auto", "engine", "time", "weights"))
 METHOD = Key(
     "method",
     METHODS,
-    "How busy money is split between prefill and decode: auto takes the best that the server offers, time "
-    "the seconds that its requests spent in each, weights the tokens.",
+    "How busy money is split between prefill and decode: engine by the GPU seconds that the engine itself "
+    "tells of each, time by the seconds that its requests spent in each, weights by the tokens. Auto takes "
+    "the first of them that the server offers; a method that it does not offer gives way to those after it.",
     default="auto",
 )
 WEIGHTS = Key(

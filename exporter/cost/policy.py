@@ -14,7 +14,7 @@ from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
-SplitMethod = Literal["auto", "time", "weights"]
+SplitMethod = Literal["auto", "engine", "time", "weights"]
 
 
 @dataclass(frozen=True, slots=True)

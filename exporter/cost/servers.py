@@ -8,12 +8,11 @@ from exporter.cost.deltas import Moved
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import Limits, Terms
 from exporter.cost.postings import OTHER, Party, Requests, Tokens
-from exporter.cost.split import ModelTick, PhaseSplit
+from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
 from exporter.cost.state import EndpointState, ModelState, ServerState, State
-from exporter.readings import KINDS, Frame, LoadReading, Quantity, Role, ServerKey, ServerReading
+from exporter.readings import KINDS, Frame, Kind, LoadReading, Quantity, Role, ServerKey, ServerReading
 from exporter.units import Nanoseconds
 
-SECONDS: tuple[Quantity, ...] = ("prefill_seconds", "decode_seconds", "decode_request_seconds")
 ELSEWHERE: Mapping[Role, tuple[Quantity, ...]] = {
     "": (),
     "prefill": ("generation",),
@@ -79,20 +78,17 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
     requests: list[Requests] = []
     for key, readings in _by_server(servers, frame.servers, terms.limits).items():
         server = servers.setdefault(key, ServerState())
-        moved: Moved = {}
+        moves: list[Moved] = []
         restarted = False
         for reading in readings:
             before = state.endpoints.get(reading.url)
             after, delta, anew = deltas.endpoint(before, reading, frame.wall)
             endpoints[reading.url] = after
             restarted |= anew
-            for counted, value in delta.items():
-                if counted[1] in ELSEWHERE[reading.role]:
-                    continue
-                moved[counted] = moved.get(counted, 0.0) + value
+            moves.append({key: n for key, n in delta.items() if key[1] not in ELSEWHERE[reading.role]})
         room = terms.limits.models - sum(len(known.models) for known in servers.values())
-        told = _Told.of(server, readings, moved, room)
-        role = _role(readings)
+        told = _Told.of(server, readings, moves, room)
+        role = _role(server, readings)
         models: dict[str, ModelState] = {}
         splits: dict[str, PhaseSplit] = {}
         for model in told.models:
@@ -111,14 +107,9 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
                 tokens.append(Tokens(who, kind, counts[kind]))
             if (model, "requests") in told.moved:
                 requests.append(Requests(who, max(0, round(told.moved[model, "requests"]))))
-            took: dict[Quantity, float] = {
-                quantity: told.moved[model, quantity]
-                for quantity in SECONDS
-                if (model, quantity) in told.moved
-            }
             models[model], splits[model] = split.advance(
                 remembered if debt == remembered.debt else replace(remembered, debt=debt),
-                ModelTick(counts, took, told.running.get(model)),
+                told.tick(model, counts),
                 elapsed,
                 terms.split_rule(key.server, model),
                 role,
@@ -126,7 +117,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
         # A server that sleeps or loads has the models that it had.
         served = told.served or server.served
         partial = _partial(server, readings)
-        servers[key] = ServerState({**server.models, **models}, served, partial)
+        servers[key] = ServerState({**server.models, **models}, served, partial, role)
         ticks[key] = _tick(key, readings, told, splits, served or told.models)
     return Round(endpoints, servers, ticks, tuple(tokens), tuple(requests))
 
@@ -138,11 +129,14 @@ class _Told:
     models: tuple[str, ...]
     served: tuple[str, ...]
     moved: Moved
+    requests: Mapping[str, PhaseSeconds]
+    engine: Mapping[str, PhaseSeconds]
     running: Mapping[str, float]
+    batches: Mapping[str, int]
     loads: tuple[LoadReading, ...]
 
     @classmethod
-    def of(cls, server: ServerState, readings: list[ServerReading], moved: Moved, room: int) -> "_Told":
+    def of(cls, server: ServerState, readings: list[ServerReading], moves: list[Moved], room: int) -> "_Told":
         names: dict[str, str] = {model: model for model in server.models}
 
         def admit(model: str) -> str:
@@ -154,15 +148,25 @@ class _Told:
 
         served = dict.fromkeys(admit(model) for reading in readings for model in reading.models)
         summed: Moved = {}
-        for (model, quantity), value in moved.items():
-            counted = admit(model), quantity
-            summed[counted] = summed.get(counted, 0.0) + value
+        requests: dict[str, PhaseSeconds] = {}
+        engine: dict[str, PhaseSeconds] = {}
+        for moved in moves:
+            for (model, quantity), value in moved.items():
+                counted = admit(model), quantity
+                summed[counted] = summed.get(counted, 0.0) + value
+                # The prefill seconds of one endpoint are of the kind of the decode seconds beside them.
+                if quantity in {"decode_seconds", "decode_request_seconds"}:
+                    told = PhaseSeconds(moved.get((model, "prefill_seconds"), 0.0), value)
+                    seconds = engine if quantity == "decode_seconds" else requests
+                    seconds[counted[0]] = seconds.get(counted[0], PhaseSeconds()) + told
         running: dict[str, float] = {}
+        batches: dict[str, int] = {}
         waiting: dict[str, float] = {}
         for load in (load for reading in readings for load in reading.loads):
             model = admit(load.model)
             if load.running is not None:
                 running[model] = running.get(model, 0.0) + load.running
+                batches[model] = batches.get(model, 0) + (load.running > 0)
             if load.waiting is not None:
                 waiting[model] = waiting.get(model, 0.0) + load.waiting
         models = dict.fromkeys([*server.models, *names.values()])
@@ -170,7 +174,17 @@ class _Told:
             LoadReading(model, running.get(model), waiting.get(model))
             for model in dict.fromkeys([*running, *waiting])
         )
-        return cls(tuple(models), tuple(served), summed, running, loads)
+        return cls(tuple(models), tuple(served), summed, requests, engine, running, batches, loads)
+
+    def tick(self, model: str, tokens: Mapping[Kind, int]) -> ModelTick:
+        """What one model did."""
+        return ModelTick(
+            tokens,
+            self.requests.get(model),
+            self.running.get(model),
+            self.batches.get(model, 0),
+            self.engine.get(model),
+        )
 
 
 def _by_server(
@@ -185,9 +199,11 @@ def _by_server(
     return grouped
 
 
-def _role(readings: Iterable[ServerReading]) -> Role:
+def _role(server: ServerState, readings: Iterable[ServerReading]) -> Role:
     """The role that all endpoints of a server have; a server that has both does both."""
-    roles = {reading.role for reading in readings}
+    roles = {reading.role for reading in readings if reading.up or reading.role}
+    if not roles:
+        return server.role  # those that do not answer may not tell; it is what it was
     return roles.pop() if len(roles) == 1 else ""
 
 

@@ -1,4 +1,7 @@
-"""How the busy money of one model is split between prefill and decode, and what trails from tick to tick."""
+"""How the busy money of one model is split between prefill and decode, and what trails from tick to tick.
+
+How far each method is from the truth on a simulated engine: docs/split.md.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,23 +9,68 @@ from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.state import ModelState
-from exporter.readings import Kind, Quantity, Role
+from exporter.readings import Kind, Role
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
 HALF_LIFE: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
 """What trailing sums are halved over."""
 
-FINISHED_WITHIN: Final[Nanoseconds] = 45 * NANOSECONDS_PER_MINUTE
-"""With nothing finished for this long, request seconds say nothing about now."""
+TOLD_WITHIN: Final[Nanoseconds] = 45 * NANOSECONDS_PER_MINUTE
+"""With nothing told for this long, seconds say nothing about now: no request finished, or the engine stopped
+telling them."""
+
+FAR: Final[Mapping[str, tuple[str, ...]]] = {
+    "engine": ("saturated", "retrieval", "long generation"),
+    "time": ("retrieval", "long generation"),
+    "weights": ("chat", "heavy chat", "light", "retrieval", "long generation"),
+}
+"""Workloads of the simulation (docs/split.md) on which a method was more than 25 % off the true share, on
+either kind of engine: `engine` only where prompts are computed in iterations in which others decode."""
+
+MEANING: Final[Mapping[str, str]] = {
+    "engine": (
+        "the engine's own GPU seconds of each. Exact where prompts are computed apart; where they are "
+        "computed while others decode, more than 25 % off in a simulation on these loads: "
+        f"{', '.join(FAR['engine'])}"
+    ),
+    "time": (
+        "an estimate from the seconds of its requests, in a simulation within 25 % of the truth except on "
+        f"these loads: {', '.join(FAR['time'])}"
+    ),
+    "weights": (
+        "an assumption about what a token of each kind weighs, in a simulation more than 25 % off the truth "
+        f"on these loads: {', '.join(FAR['weights'])}"
+    ),
+    "role": "nothing to split, since the server only prefills, or only decodes",
+}
+"""What each method is worth, in the words of the page and of `explain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSeconds:
+    """Seconds of prefill and of decode. A difference of two counters may be negative for a tick."""
+
+    prefill: float = 0.0
+    decode: float = 0.0
+
+    def __add__(self, other: "PhaseSeconds") -> "PhaseSeconds":
+        return PhaseSeconds(self.prefill + other.prefill, self.decode + other.decode)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTick:
-    """What one model did in one tick, summed over its endpoints."""
+    """What one model did in one tick, summed over its endpoints.
+
+    `requests` are seconds of requests, which overlap, `engine` the engine's own of its GPU; `None`: not told.
+    `running` are the requests running, `None` where nothing tells, in so many `batches`: one for each
+    endpoint with any, since each engine has its own.
+    """
 
     tokens: Mapping[Kind, int]
-    seconds: Mapping[Quantity, float]
-    running: float | None
+    requests: PhaseSeconds | None = None
+    running: float | None = None
+    batches: int = 1
+    engine: PhaseSeconds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +96,28 @@ def advance(
     """
     prefill, decode = weigh(tick.tokens, rule.weights)
     after = _trail(state, tick, elapsed, prefill, decode)
-    trailing = after.weighted_prefill + after.weighted_decode
+    method, ratio = trailing(after, rule, role)
+    if method == "weights" and prefill + decode > 0:
+        ratio = prefill / (prefill + decode)
+    weighed = after.weighted_prefill + after.weighted_decode
+    return after, PhaseSplit(method, ratio, prefill + decode, weighed)
+
+
+def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, float | None]:
+    """The method that splits a model's busy money now, and the prefill share by what trails.
+
+    It is the first that what was told allows: of all where the rule says `auto`, else of the one that it
+    names and those after it.
+    """
     if role:
-        return after, PhaseSplit("role", 1.0 if role == "prefill" else 0.0, prefill + decode, trailing)
-    by_time = _by_time(after) if rule.method != "weights" else None
-    if by_time is not None:
-        return after, PhaseSplit("time", by_time, prefill + decode, trailing)
-    if prefill + decode > 0:
-        by_weights: float | None = prefill / (prefill + decode)
-    else:
-        by_weights = after.weighted_prefill / trailing if trailing > 0 else None
-    return after, PhaseSplit("weights", by_weights, prefill + decode, trailing)
+        return "role", 1.0 if role == "prefill" else 0.0
+    for method, share in (("engine", _by_engine), ("time", _by_time)):
+        if rule.method in {"auto", "engine", method}:
+            ratio = share(state)
+            if ratio is not None:
+                return method, ratio
+    total = state.weighted_prefill + state.weighted_decode
+    return "weights", state.weighted_prefill / total if total > 0 else None
 
 
 def weigh(tokens: Mapping[Kind, int], weights: Weights) -> tuple[float, float]:
@@ -74,36 +133,46 @@ def _trail(
     decay = 0.5 ** (elapsed / HALF_LIFE)
     running = tick.running or 0.0
     duration = seconds(elapsed)
-    finished = any(value > 0 for value in tick.seconds.values())
-    if finished:
-        since_finished: Nanoseconds | None = 0
-    else:
-        since_finished = None if state.since_finished is None else state.since_finished + elapsed
+    requests, engine = tick.requests or PhaseSeconds(), tick.engine or PhaseSeconds()
     return replace(
         state,
-        prefill_seconds=_add(state.prefill_seconds, decay, tick.seconds.get("prefill_seconds")),
-        decode_seconds=_add(state.decode_seconds, decay, tick.seconds.get("decode_seconds")),
-        decode_request_seconds=_add(
-            state.decode_request_seconds, decay, tick.seconds.get("decode_request_seconds")
-        ),
+        prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
+        decode_request_seconds=_add(state.decode_request_seconds, decay, requests.decode),
+        prefill_seconds=_add(state.prefill_seconds, decay, engine.prefill),
+        decode_seconds=_add(state.decode_seconds, decay, engine.decode),
         running_sum=state.running_sum * decay + running * duration,
-        running_time=state.running_time * decay + (duration if running > 0 else 0.0),
+        running_time=state.running_time * decay + (tick.batches * duration if running > 0 else 0.0),
         weighted_prefill=state.weighted_prefill * decay + prefill,
         weighted_decode=state.weighted_decode * decay + decode,
-        since_finished=since_finished,
+        since_finished=_since(state.since_finished, requests, elapsed),
+        since_computed=_since(state.since_computed, engine, elapsed),
     )
 
 
-def _add(sum_before: float, decay: float, moved: float | None) -> float:
+def _add(sum_before: float, decay: float, moved: float) -> float:
     # A fallback that subtracts (time to first token less queueing) can dip below zero for a tick.
-    return max(0.0, sum_before * decay + (moved or 0.0))
+    return max(0.0, sum_before * decay + moved)
+
+
+def _since(before: Nanoseconds | None, moved: PhaseSeconds, elapsed: Nanoseconds) -> Nanoseconds | None:
+    if moved.prefill > 0 or moved.decode > 0:
+        return 0
+    return None if before is None else before + elapsed
+
+
+def _by_engine(state: ModelState) -> float | None:
+    """P / (P + D): an engine's own seconds do not overlap."""
+    return _share(state.since_computed, state.prefill_seconds, state.decode_seconds)
 
 
 def _by_time(state: ModelState) -> float | None:
     """P / (P + D / b): requests decode side by side, so their seconds are divided by the mean batch."""
-    if state.since_finished is None or state.since_finished > FINISHED_WITHIN:
-        return None
     batch = max(1.0, state.running_sum / state.running_time) if state.running_time > 0 else 1.0
-    decode = state.decode_seconds + state.decode_request_seconds / batch
-    total = state.prefill_seconds + decode
-    return state.prefill_seconds / total if total > 0 else None
+    return _share(state.since_finished, state.prefill_request_seconds, state.decode_request_seconds / batch)
+
+
+def _share(since: Nanoseconds | None, prefill: float, decode: float) -> float | None:
+    """`None` where nothing was told lately, or nothing that took any time."""
+    if since is None or since > TOLD_WITHIN or prefill + decode <= 0:
+        return None
+    return prefill / (prefill + decode)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.cost.postings import Slot
-from exporter.readings import Gpu, Holder, Owned, ServerKey
+from exporter.readings import Gpu, Holder, Owned, Role, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -70,21 +70,25 @@ class EndpointState:
 class ModelState:
     """Trailing sums of one model of one server, each halved every 15 minutes.
 
-    `prefill_seconds`, `decode_seconds`, `decode_request_seconds`: the engine's own seconds by phase.
-    `running_sum` over `running_time`: requests running, over ticks with any running.
+    `prefill_seconds`, `decode_seconds`: the engine's own GPU seconds by phase.
+    `prefill_request_seconds`, `decode_request_seconds`: those of requests that finished, which overlap.
+    `running_sum` over `running_time`: requests running in a batch, over ticks with any running.
     `weighted_prefill`, `weighted_decode`: tokens by weight.
-    `since_finished` is how long nothing told seconds.
+    `since_finished` is how long nothing told seconds of requests, `since_computed` how long none of the
+    engine's own; `None`: never.
     `debt` holds, by kind, what was taken out of a counter before it came in (never below zero in the books).
     """
 
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    prefill_request_seconds: float = 0.0
     decode_request_seconds: float = 0.0
     running_sum: float = 0.0
     running_time: float = 0.0
     weighted_prefill: float = 0.0
     weighted_decode: float = 0.0
     since_finished: Nanoseconds | None = None
+    since_computed: Nanoseconds | None = None
     debt: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -93,12 +97,13 @@ class ServerState:
     """One server: its models, first come first.
 
     `served` are those that it served when it last told. `partial`: others compute for its tokens (another
-    role, other hosts), so that its money over its tokens is no price.
+    role, other hosts), so that its money over its tokens is no price. `role` is that of its endpoints.
     """
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
     served: tuple[str, ...] = ()
     partial: bool = False
+    role: Role = ""
 
 
 @dataclass(frozen=True, slots=True)

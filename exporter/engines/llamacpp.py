@@ -4,8 +4,8 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 
 - The prompt counter excludes cached tokens; builds that tell them do so in a counter of their own.
 - Generated tokens move when a request ends; builds of 2025-12 do not count those of a cancelled one.
-- Seconds: newer builds (known by the counter of cached tokens) count wall time of prompt batches, and request
-  seconds of generation, which overlap. Older ones count request seconds of both, so their ratio is direct.
+- Seconds of generation are those of requests, which overlap. Those of prompts are wall time of prompt batches
+  in newer builds, and those of requests in older ones.
 - `n_tokens_max` has the type of a counter and is a maximum. The throughput gauges are reset by every scrape.
 - Numbers have six significant digits: above a million a counter moves in steps of ten, above ten million of
   a hundred. Nothing is lost, it arrives later.
@@ -35,15 +35,11 @@ LLAMACPP: Final = Engine(
         (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
         (
             Alternative(
-                (_PROMPT_SECONDS, _GENERATION_SECONDS, _CACHED),
+                (_PROMPT_SECONDS, _GENERATION_SECONDS),
                 (
                     Count(_PROMPT_SECONDS, "prefill_seconds"),
                     Count(_GENERATION_SECONDS, "decode_request_seconds"),
                 ),
-            ),
-            Alternative(
-                (_PROMPT_SECONDS, _GENERATION_SECONDS),
-                (Count(_PROMPT_SECONDS, "prefill_seconds"), Count(_GENERATION_SECONDS, "decode_seconds")),
             ),
         ),
     ),

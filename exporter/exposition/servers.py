@@ -120,8 +120,10 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_split_info",
         ("namespace", "server", "model", "method"),
         "By what a model's busy dollars are split between prefill and decode. "
-        "Method weights is an assumption about what a token of each kind weighs, not a measurement; "
-        "method role has nothing to split: the server only prefills, or only decodes. "
+        "Method engine: the engine's own GPU seconds of each; time: an estimate from the seconds of its "
+        "requests; weights: an assumption about what a token of each kind weighs, not a measurement; "
+        "role: nothing to split, since the server only prefills, or only decodes. "
+        "How far each is from the truth, and under which load: docs/split.md. "
         "Absent for a model whose busy dollars were not split in the last tick.",
         _splits,
     ),

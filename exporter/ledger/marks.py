@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from exporter.cost.money import WHOLE
 from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
-from exporter.readings import Gpu, Holder, Owned, ServerKey
+from exporter.readings import Gpu, Holder, Owned, Role, ServerKey
 
 Scope = tuple[str, str]
 """What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` or `owner` and its key; `clock`
@@ -29,6 +29,7 @@ T = TypeVar("T")
 _MODEL_NUMBERS: Final = (
     "prefill_seconds",
     "decode_seconds",
+    "prefill_request_seconds",
     "decode_request_seconds",
     "running_sum",
     "running_time",
@@ -198,6 +199,7 @@ def _server_record(state: ServerState) -> dict[str, object]:
         "models": {model: _model_record(told) for model, told in state.models.items()},
         "served": state.served,
         "partial": state.partial,
+        "role": state.role,
     }
 
 
@@ -207,18 +209,21 @@ def _server(record: Mapping[str, Any]) -> ServerState:
         {model: _model(_object(told)) for model, told in models.items()},
         tuple(_word(model) for model in _array(record.get("served", []))),
         record.get("partial", False) is True,
+        _role(record.get("role", "")),
     )
 
 
 def _model_record(state: ModelState) -> dict[str, object]:
     numbers: dict[str, object] = {name: getattr(state, name) for name in _MODEL_NUMBERS}
-    return {**numbers, "since_finished": state.since_finished, "debt": dict(state.debt)}
+    since = {"since_finished": state.since_finished, "since_computed": state.since_computed}
+    return {**numbers, **since, "debt": dict(state.debt)}
 
 
 def _model(record: Mapping[str, Any]) -> ModelState:
     return ModelState(
         **{name: _number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
         since_finished=_maybe(_integer, record.get("since_finished")),
+        since_computed=_maybe(_integer, record.get("since_computed")),
         debt={kind: _integer(count) for kind, count in _object(record.get("debt", {})).items()},
     )
 
@@ -231,6 +236,13 @@ def _server_key(pair: object) -> ServerKey:
 def _owned(key: object, pair: object) -> Owned:
     product, team = _array(pair)
     return Owned(_server_key(key), _word(product), _word(team))
+
+
+def _role(value: object) -> Role:
+    match value:
+        case "" | "prefill" | "decode":
+            return value
+    raise TypeError(f"{value!r} is no role")
 
 
 def _maybe(read: Callable[[object], T], value: object) -> T | None:

@@ -19,8 +19,9 @@ Quantity = Literal[
 ]
 """What a server's counter counts.
 
-`decode_request_seconds` overlap (all running requests tick at once) and are divided by the mean batch;
-`decode_seconds` do not overlap, or overlap exactly as the prefill seconds beside them do.
+`decode_request_seconds` are those of requests: they overlap (all running requests tick at once) and are
+divided by the mean batch. `decode_seconds` are the engine's own GPU seconds, which do not overlap.
+`prefill_seconds` are of the kind of the decode seconds that the same endpoint tells of the same model.
 """
 
 Role = Literal["", "prefill", "decode"]

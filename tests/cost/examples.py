@@ -230,6 +230,12 @@ def phase_by_time() -> list[float]:
     )
 
 
+def phase_by_engine() -> list[float]:
+    """3 s of prefill and 9 s of decode, the engine's own, in a batch of 16."""
+    quiet = {"prefill_seconds": 0.0, "decode_seconds": 0.0, "generation": 0.0}
+    return phases([quiet, {"prefill_seconds": 3.0, "decode_seconds": 9.0, "generation": 9.0}], 16.0)
+
+
 def phase_by_weights() -> list[float]:
     """600 computed, 1000 cached, 100 generated."""
     quiet = {"prompt": 0.0, "cached_prompt": 0.0, "generation": 0.0}
@@ -298,6 +304,7 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "host-overhead": host_overhead,
     "idle-joules": idle_joules,
     "tensor-parallel": tensor_parallel,
+    "phase-by-engine": phase_by_engine,
     "phase-by-time": phase_by_time,
     "phase-by-weights": phase_by_weights,
     "per-kind": per_kind,

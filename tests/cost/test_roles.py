@@ -141,3 +141,14 @@ def test_a_sleeping_server_pays_for_the_model_that_it_had(meter: Meter) -> None:
     meter.tick(10, [h100(0, utilization_ratio=0.0)], [down(asleep)], holding(CHAT, 0))
     assert meter.dollars(model="new", phase="idle") == 50 * DOLLAR
     assert meter.dollars(model="old", phase="idle") == 0
+
+
+def test_a_server_that_does_not_answer_has_the_role_that_it_had(meter: Meter) -> None:
+    """Where its page told the role, its silence tells none: still decode, and kept for `explain`."""
+    told = of("decode", generation=0)
+    meter.tick(1, [h100()], [told], holding(CHAT, 0))
+    outcome = meter.tick(10, [h100()], [replace(down(told), role="")], holding(CHAT, 0))
+    assert outcome.ticks[CHAT].splits["llama"].method == "role"
+    assert meter.state.servers[CHAT].role == "decode"
+    outcome = meter.tick(10, [h100()], [of("", generation=0)], holding(CHAT, 0))
+    assert outcome.ticks[CHAT].splits["llama"].method == "weights"

@@ -1,4 +1,7 @@
-"""Prefill and decode: by request seconds with the batch taken out, by weights, by what trails."""
+"""Prefill and decode: by request seconds with the batch taken out, by weights, by what trails.
+
+An engine's own seconds have a file of their own.
+"""
 
 from decimal import Decimal
 from typing import Any
@@ -7,7 +10,7 @@ import pytest
 
 from exporter.cost import split
 from exporter.cost.policy import SplitRule, Weights
-from exporter.cost.split import ModelTick, PhaseSplit
+from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
 from tests.cost.bench import MINUTE, SECOND
 
@@ -25,11 +28,12 @@ class Model:
     def tick(
         self,
         tokens: dict[Any, int] | None = None,
-        seconds: dict[Any, float] | None = None,
+        requests: tuple[float, float] | None = None,
         running: float | None = None,
         elapsed: int = TEN,
     ) -> PhaseSplit:
-        tick = ModelTick(tokens or {}, seconds or {}, running)
+        """`requests` are their seconds of prefill and of decode."""
+        tick = ModelTick(tokens or {}, PhaseSeconds(*requests) if requests else None, running)
         self.state, told = split.advance(self.state, tick, elapsed, self.rule)
         return told
 
@@ -75,7 +79,7 @@ def test_time_takes_the_batch_out_of_decode_seconds() -> None:
     """P = 20 s, D = 320 s over a batch of 16: p = 20 / (20 + 320 / 16) = 0.5; the raw ratio says 0.059."""
     told = Model().tick(
         {"prompt": 1, "generation": 1},
-        {"prefill_seconds": 20.0, "decode_request_seconds": 320.0},
+        (20.0, 320.0),
         running=16.0,
     )
     assert (told.method, told.prefill_ratio) == ("time", pytest.approx(0.5))
@@ -84,7 +88,7 @@ def test_time_takes_the_batch_out_of_decode_seconds() -> None:
 def test_the_batch_is_a_mean_over_ticks_with_any_running() -> None:
     """30 running for 10 s, then none for 10 s: b = 30, not 15; decay takes both sums alike."""
     model = Model()
-    model.tick({}, {"prefill_seconds": 10.0, "decode_request_seconds": 300.0}, running=30.0)
+    model.tick({}, (10.0, 300.0), running=30.0)
     model.tick(running=0.0)
     assert model.tick(running=None).prefill_ratio == pytest.approx(0.5)
 
@@ -92,7 +96,7 @@ def test_the_batch_is_a_mean_over_ticks_with_any_running() -> None:
 def test_a_mean_batch_weighs_recent_ticks_more() -> None:
     """8 running 15 minutes ago, 2 now: (8 x 1/2 + 2) / (1/2 + 1) = 4; P = 5 + 0, D = 20 / 4."""
     model = Model()
-    model.tick({}, {"prefill_seconds": 10.0, "decode_request_seconds": 40.0}, running=8.0)
+    model.tick({}, (10.0, 40.0), running=8.0)
     told = model.tick(running=2.0, elapsed=15 * MINUTE)
     # the second tick is 90 times as long as the first: (8 x 10 x 1/2 + 2 x 900) / (10 x 1/2 + 900)
     batch = (40 + 1800) / 905
@@ -101,32 +105,26 @@ def test_a_mean_batch_weighs_recent_ticks_more() -> None:
 
 def test_a_batch_below_one_is_one() -> None:
     """Half a request on average still decodes alone."""
-    told = Model().tick({}, {"prefill_seconds": 1.0, "decode_request_seconds": 3.0}, running=0.5)
+    told = Model().tick({}, (1.0, 3.0), running=0.5)
     assert told.prefill_ratio == pytest.approx(0.25)
 
 
 def test_an_unknown_batch_is_one() -> None:
     """A server that tells no running requests is taken at its word, undivided."""
-    told = Model().tick({}, {"prefill_seconds": 1.0, "decode_request_seconds": 3.0})
+    told = Model().tick({}, (1.0, 3.0))
     assert told.prefill_ratio == pytest.approx(0.25)
-
-
-def test_seconds_that_do_not_overlap_are_not_divided() -> None:
-    """`decode_seconds` are the engine's own: 1 / (1 + 3) at any batch."""
-    told = Model().tick({}, {"prefill_seconds": 1.0, "decode_seconds": 3.0}, running=40.0)
-    assert (told.method, told.prefill_ratio) == ("time", pytest.approx(0.25))
 
 
 @pytest.mark.parametrize("method", ["auto", "time"])
 def test_after_45_minutes_without_a_finished_request_weights_are_used(method: Any) -> None:
     """Request seconds come when a request ends; when none does, they say nothing about now."""
     model = Model(SplitRule(method=method))
-    model.tick({"prompt": 100}, {"prefill_seconds": 9.0, "decode_request_seconds": 1.0}, running=1.0)
+    model.tick({"prompt": 100}, (9.0, 1.0), running=1.0)
     last = model.tick({"generation": 50}, running=1.0, elapsed=45 * MINUTE)
     assert (last.method, last.prefill_ratio) == ("time", pytest.approx(0.9))
     over = model.tick({"generation": 50}, running=1.0, elapsed=1)
     assert (over.method, over.prefill_ratio) == ("weights", 0.0)
-    again = model.tick({}, {"prefill_seconds": 1.0}, running=1.0)
+    again = model.tick({}, (1.0, 0.0), running=1.0)
     assert again.method == "time"
 
 
@@ -138,27 +136,25 @@ def test_a_server_that_never_told_seconds_goes_by_weights() -> None:
 
 def test_seconds_that_are_all_zero_go_by_weights() -> None:
     """Nothing finished, though the series are there."""
-    told = Model().tick({"prompt": 1}, {"prefill_seconds": 0.0, "decode_request_seconds": 0.0})
+    told = Model().tick({"prompt": 1}, (0.0, 0.0))
     assert told == PhaseSplit("weights", 1.0, 1.0, 1.0)
 
 
 def test_weights_may_be_asked_for() -> None:
     """A server that tells seconds is split by tokens where the configuration says so."""
-    told = Model(SplitRule(method="weights")).tick(
-        {"prompt": 1, "generation": 1}, {"prefill_seconds": 20.0, "decode_request_seconds": 20.0}
-    )
+    told = Model(SplitRule(method="weights")).tick({"prompt": 1, "generation": 1}, (20.0, 20.0))
     assert (told.method, told.prefill_ratio) == ("weights", pytest.approx(0.25))
 
 
 def test_a_sum_of_seconds_never_falls_below_zero() -> None:
     """Prefill told as a difference of two counters can dip; it is no negative share."""
-    told = Model().tick({}, {"prefill_seconds": -5.0, "decode_request_seconds": 3.0}, running=1.0)
+    told = Model().tick({}, (-5.0, 3.0), running=1.0)
     assert told.prefill_ratio == 0.0
 
 
 def test_seconds_of_nothing_are_no_ratio() -> None:
     """Something finished and took no time at all: there is no time to split by."""
     model = Model()
-    model.tick({}, {"prefill_seconds": 1.0})
-    told = model.tick({"prompt": 1}, {"prefill_seconds": -9.0}, elapsed=0)
+    model.tick({}, (1.0, 0.0))
+    told = model.tick({"prompt": 1}, (-9.0, 0.0), elapsed=0)
     assert told.method == "weights"

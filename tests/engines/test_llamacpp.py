@@ -32,12 +32,12 @@ def test_new_builds_overlap_in_generation_only(told: Told) -> None:
 
 
 def test_old_builds_overlap_in_both_phases(told: Told) -> None:
-    """Request seconds of both: their ratio is direct. Cached tokens are absent, not zero."""
+    """Request seconds of both, of which those of generation are many at once. No cached tokens, not zero."""
     assert values(told("llamacpp", OLD)) == {
         "prompt": 10.0,
         "generation": 20.0,
         "prefill_seconds": 3.0,
-        "decode_seconds": 40.0,
+        "decode_request_seconds": 40.0,
     }
 
 

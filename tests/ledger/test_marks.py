@@ -54,11 +54,12 @@ REMEMBERED = State(
     servers={
         ZETA: ServerState(
             {
-                "z-first": ModelState(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8, {"prompt": -9}),
+                "z-first": ModelState(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9, 10, {"prompt": -9}),
                 "a-second": ModelState(),
             },
             served=("a-second",),
             partial=True,
+            role="decode",
         ),
         ALPHA: ServerState(),
     },
@@ -173,6 +174,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
         ("endpoint", URL, json.dumps({**ENDPOINT_TEXT, "marks": {"a": "b"}}), "'b' is no number"),
         ("endpoint", URL, json.dumps({"key": ["llm", "zeta"]}), "'watched_since' is missing"),
         ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "1 is no object"),
+        ("server", '["llm","zeta"]', '{"role": "both"}', "'both' is no role"),
         ("server", "zeta", "{}", "Expecting value: line 1 column 1 (char 0)"),
     ],
 )

@@ -1,0 +1,165 @@
+"""An engine's own GPU seconds by phase, which is asked for what, and what holds of any split."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost import split
+from exporter.cost.policy import SplitMethod, SplitRule
+from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
+from exporter.cost.state import ModelState
+from tests.cost.bench import CHAT, DOLLAR, MINUTE, SECOND, Meter, h100, holding, page, rent, terms
+
+TEN = 10 * SECOND
+METHODS: tuple[SplitMethod, ...] = ("auto", "engine", "time", "weights")
+
+
+def advanced(
+    ticks: Iterable[ModelTick], rule: SplitRule | None = None, elapsed: int = TEN
+) -> tuple[ModelState, PhaseSplit]:
+    """The state and the split after ticks of equal length."""
+    state, told = ModelState(), PhaseSplit("", None, 0.0, 0.0)
+    for tick in ticks:
+        state, told = split.advance(state, tick, elapsed, rule or SplitRule())
+    return state, told
+
+
+def of(**told: Any) -> ModelTick:
+    """One tick of a model."""
+    return ModelTick(**{"tokens": {}, **told})
+
+
+def test_gpu_seconds_do_not_overlap_and_are_not_divided_by_the_batch() -> None:
+    """2 s of prefill and 6 s of decode: 2 / (2 + 6) = 0.25, with 40 requests running."""
+    _, told = advanced([of(engine=PhaseSeconds(2.0, 6.0), running=40.0)])
+    assert (told.method, told.prefill_ratio) == ("engine", 0.25)
+
+
+def test_auto_takes_gpu_seconds_before_request_seconds_before_weights() -> None:
+    """The order of the methods, each told something of its own: 0.25, 0.5 and, of 1 + 3 x 3, 0.1."""
+    everything = {
+        "tokens": {"prompt": 1, "generation": 3},
+        "requests": PhaseSeconds(4.0, 8.0),
+        "running": 2.0,
+        "engine": PhaseSeconds(2.0, 6.0),
+    }
+    told = [advanced([of(**everything)])[1]]
+    told.append(advanced([of(**{**everything, "engine": None})])[1])
+    told.append(advanced([of(tokens=everything["tokens"])])[1])
+    assert [(one.method, one.prefill_ratio) for one in told] == [
+        ("engine", 0.25),
+        ("time", 0.5),
+        ("weights", pytest.approx(0.1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [("auto", "engine"), ("engine", "engine"), ("time", "time"), ("weights", "weights")]
+)
+def test_a_method_that_is_asked_for_is_taken(asked: SplitMethod, told: str) -> None:
+    """Where the server tells what it takes, whatever else it tells."""
+    tick = of(tokens={"prompt": 1}, requests=PhaseSeconds(1.0, 1.0), engine=PhaseSeconds(1.0, 1.0))
+    assert advanced([tick], SplitRule(method=asked))[1].method == told
+
+
+@pytest.mark.parametrize("asked", ["engine", "time"])
+def test_a_method_that_cannot_be_had_gives_way_to_the_next(asked: SplitMethod) -> None:
+    """Request seconds stand in for GPU seconds that are not told; never the other way round."""
+    rule = SplitRule(method=asked)
+    assert advanced([of(requests=PhaseSeconds(1.0, 1.0))], rule)[1].method == "time"
+    assert advanced([of(tokens={"prompt": 1})], rule)[1].method == "weights"
+    own = of(tokens={"prompt": 1}, engine=PhaseSeconds(1.0, 1.0))
+    assert advanced([own], SplitRule(method="time"))[1].method == "weights"
+
+
+def test_gpu_seconds_trail_with_a_half_life_of_15_minutes() -> None:
+    """8 s of prefill, then 4 s of decode a quarter of an hour later: 4 / (4 + 4)."""
+    ticks = [of(engine=PhaseSeconds(8.0, 0.0)), of(engine=PhaseSeconds(0.0, 4.0))]
+    assert advanced(ticks, elapsed=15 * MINUTE)[1].prefill_ratio == pytest.approx(0.5)
+
+
+def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None:
+    """An engine that was started without its timer tells request seconds only; both are there in time."""
+    state, _ = advanced([of(engine=PhaseSeconds(3.0, 1.0), requests=PhaseSeconds(1.0, 1.0))])
+    requests = of(requests=PhaseSeconds(1.0, 1.0))
+    state, last = split.advance(state, requests, 45 * MINUTE, SplitRule())
+    assert (last.method, last.prefill_ratio) == ("engine", pytest.approx(0.75))
+    state, over = split.advance(state, requests, 1, SplitRule())
+    assert (over.method, over.prefill_ratio) == ("time", pytest.approx(0.5))
+    assert split.advance(state, of(engine=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method == "engine"
+
+
+def test_the_books_take_the_kind_of_prefill_seconds_from_the_decode_seconds_beside_them() -> None:
+    """A replica tells GPU seconds, 1 of 4 prefill; the other request seconds, 9 of 10: a dollar a second."""
+    meter = Meter(terms(rent(3600)))
+    own = {"prefill_seconds": 0.0, "decode_seconds": 0.0, "generation": 0.0}
+    other = {"prefill_seconds": 0.0, "decode_request_seconds": 0.0}
+    meter.tick(1, [h100()], [page(url="http://a", **own), page(url="http://b", **other)], holding(CHAT, 0))
+    own |= {"prefill_seconds": 1.0, "decode_seconds": 3.0, "generation": 5.0}
+    other |= {"prefill_seconds": 9.0, "decode_request_seconds": 1.0}
+    pages = [page(url="http://a", **own), page(url="http://b", **other)]
+    told = meter.tick(10, [h100()], pages, holding(CHAT, 0))
+    assert meter.dollars(phase="prefill") == 2.5 * DOLLAR
+    assert told.ticks[CHAT].splits["llama"].method == "engine"
+    state = meter.state.servers[CHAT].models["llama"]
+    assert (state.prefill_seconds, state.decode_seconds) == (1.0, 3.0)
+    assert (state.prefill_request_seconds, state.decode_request_seconds) == (9.0, 1.0)
+
+
+def test_each_replica_has_a_batch_of_its_own() -> None:
+    """Two replicas of 16 each: P = 40, D = 640 in batches of 16 is 0.5. In one of 32 it would be 0.667."""
+    meter = Meter(terms(rent(3600)))
+    urls = ("http://a", "http://b", "http://quiet")
+    none = {"prefill_seconds": 0.0, "decode_request_seconds": 0.0, "generation": 0.0}
+    meter.tick(1, [h100()], [page(url=url, running=0.0, **none) for url in urls], holding(CHAT, 0))
+    some = {"prefill_seconds": 20.0, "decode_request_seconds": 320.0, "generation": 9.0}
+    busy = [page(url=url, running=16.0, **some) for url in urls[:2]]
+    told = meter.tick(10, [h100()], [*busy, page(url=urls[2], running=0.0, **none)])
+    assert told.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+
+
+seconds = st.builds(PhaseSeconds, *[st.floats(0, 1e6, allow_subnormal=False)] * 2)
+ticks = st.builds(
+    ModelTick,
+    st.dictionaries(st.sampled_from(["prompt", "cached_prompt", "generation"]), st.integers(0, 10**9)),
+    st.none() | seconds,
+    st.none() | st.floats(0, 4096, allow_subnormal=False),
+    st.integers(1, 16),
+    st.none() | seconds,
+)
+
+
+@given(st.lists(ticks, min_size=1, max_size=8), st.sampled_from(METHODS), st.integers(0, 3600 * SECOND))
+def test_a_share_is_a_share(told: list[ModelTick], method: SplitMethod, elapsed: int) -> None:
+    """Prefill and decode have 0 to 1 of the busy money each, and all of it together, or neither has any."""
+    found = advanced(told, SplitRule(method=method), elapsed)[1]
+    assert found.prefill_ratio is None or 0.0 <= found.prefill_ratio <= 1.0
+    assert found.method in {"engine", "time", "weights"}
+
+
+@given(st.lists(seconds, min_size=1, max_size=8), st.integers(0, 3600))
+def test_what_trails_is_the_sum_of_what_came_by_age(told: list[PhaseSeconds], elapsed: int) -> None:
+    """Halved every 900 s: each tick's seconds times 2 to the minus its age over 900, summed apart."""
+    state, found = advanced([of(engine=one) for one in told], elapsed=elapsed * SECOND)
+    ages = [Fraction(elapsed * (len(told) - 1 - place), 900) for place in range(len(told))]
+    prefill = sum(one.prefill * 2.0 ** -float(age) for one, age in zip(told, ages, strict=True))
+    decode = sum(one.decode * 2.0 ** -float(age) for one, age in zip(told, ages, strict=True))
+    assert state.prefill_seconds == pytest.approx(prefill, rel=1e-9)
+    assert state.decode_seconds == pytest.approx(decode, rel=1e-9)
+    if found.method == "engine":
+        assert found.prefill_ratio == pytest.approx(prefill / (prefill + decode), rel=1e-9)
+
+
+@given(st.lists(ticks, min_size=2, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_of_what_comes_at_once_does_not_matter(told: list[ModelTick], random: Any) -> None:
+    """Ticks of no length, in any order, leave the same sums."""
+    shuffled = told.copy()
+    random.shuffle(shuffled)
+    one, other = advanced(told, elapsed=0)[0], advanced(shuffled, elapsed=0)[0]
+    for name in ("prefill_seconds", "decode_seconds", "prefill_request_seconds", "decode_request_seconds"):
+        assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-9)
+    assert split.trailing(one, SplitRule())[1] == pytest.approx(split.trailing(other, SplitRule())[1])
