@@ -1,0 +1,53 @@
+"""docs/split.md tells what the simulation prints; the methods are as close as page and program say."""
+
+import pytest
+
+from benchmarks import phases
+from exporter.cost.split import FAR, MEANING
+
+pytestmark = pytest.mark.xdist_group("split")  # simulated once, not once by each process of `pytest -n`
+
+
+@pytest.fixture(scope="module")
+def told() -> tuple[tuple[phases.Outcome, ...], tuple[phases.Outcome, ...]]:
+    """Every workload on both kinds of engine: some seconds of computing."""
+    return phases.outcomes(mixes=True), phases.outcomes(mixes=False)
+
+
+Told = tuple[tuple[phases.Outcome, ...], tuple[phases.Outcome, ...]]
+
+
+def test_the_page_tells_what_the_command_prints(told: Told) -> None:
+    """`python -m benchmarks.phases --update` writes it."""
+    _, printed, _ = phases.block(phases.PAGE.read_text(encoding="utf-8"))
+    assert printed == phases.text(*told)
+
+
+def test_auto_is_within_a_quarter_of_the_truth_on_chat_and_light_load(told: Told) -> None:
+    """By request seconds where prompts share iterations, by GPU seconds where they do not."""
+    mixing, apart = ({row.workload.name: row for row in rows} for rows in told)
+    for name in ("chat", "light"):
+        assert abs(mixing[name].told["time"] / mixing[name].true - 1) < 0.25
+        assert abs(apart[name].told["engine"] / apart[name].true - 1) < 0.25
+
+
+def test_where_a_method_is_far_from_the_truth_is_told(told: Told) -> None:
+    """The loads that the program names are those on which it is more than a quarter off, and no others."""
+    names = [workload.name for workload in phases.WORKLOADS]
+    for method, far in FAR.items():
+        found = {
+            row.workload.name for rows in told for row in rows if abs(row.told[method] / row.true - 1) > 0.25
+        }
+        assert tuple(name for name in names if name in found) == far
+        assert f"loads: {', '.join(far)}" in MEANING[method]
+
+
+def test_an_engine_that_computes_prompts_apart_times_them_exactly(told: Told) -> None:
+    """Nothing but the trailing of the sums is between its share and the truth."""
+    assert all(abs(row.told["engine"] / row.true - 1) < 0.03 for row in told[1])
+
+
+def test_every_method_is_explained() -> None:
+    """On the page about methods, each in a row of its own."""
+    page = phases.PAGE.read_text(encoding="utf-8")
+    assert all(f"| `{method}` |" in page for method in MEANING)
