@@ -40,4 +40,6 @@ def _server(line: ServerLine) -> dict[str, Any]:
         "gpus": line.gpus,
         "dollars_per_hour": line.dollars_per_hour,
         "dollars_per_million_tokens": line.dollars_per_million_tokens,
+        "split_method": line.split_method,
+        "prefill_ratio": line.prefill_ratio,
     }

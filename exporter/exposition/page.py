@@ -1,11 +1,12 @@
 """The page at `/`: one file, no script, nothing loaded from anywhere."""
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from html import escape
 from typing import Final
 
+from exporter.cost.split import MEANING
 from exporter.exposition.summary import ServerLine, Summary
 from exporter.exposition.wording import amount, timestamp
 from exporter.report import Build
@@ -50,6 +51,8 @@ _COLUMNS: Final = (
     ("GPUs", True),
     ("$ per hour", True),
     ("$ per million tokens", True),
+    ("Prefill of busy $", True),
+    ("Split by", False),
 )
 
 
@@ -94,7 +97,7 @@ def _notes(notes: Iterable[str]) -> str:
     return f'<ul class="notes" role="status">\n{items}</ul>\n' if items else ""
 
 
-def _table(lines: Iterable[ServerLine]) -> str:
+def _table(lines: Collection[ServerLine]) -> str:
     rows = "".join(map(_row, lines))
     if not rows:
         return "<p>No server is known now.</p>\n"
@@ -103,6 +106,17 @@ def _table(lines: Iterable[ServerLine]) -> str:
         '<div class="table" role="region" aria-label="Servers" tabindex="0"><table>\n'
         "<caption>Servers, the last hour's price per million tokens</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n"
+        f"{_methods(lines)}"
+    )
+
+
+def _methods(lines: Iterable[ServerLine]) -> str:
+    """What the methods that split these servers' busy dollars are worth."""
+    used = {line.split_method for line in lines}
+    return "".join(
+        f"<p>Busy dollars are split by {escape(method)}: {escape(meaning)}.</p>\n"
+        for method, meaning in MEANING.items()
+        if method in used
     )
 
 
@@ -117,6 +131,8 @@ def _row(line: ServerLine) -> str:
         "" if line.gpus is None else f"{line.gpus:.2f}".rstrip("0").rstrip("."),
         _dollars(line.dollars_per_hour),
         _dollars(line.dollars_per_million_tokens),
+        "" if line.prefill_ratio is None else f"{line.prefill_ratio:.0%}",
+        line.split_method or "",
     ]
     data = (
         f"<td{_class(number)}>{escape(cell)}</td>"

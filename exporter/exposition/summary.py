@@ -32,6 +32,10 @@ class ServerLine:
     dollars_per_hour: float | None
     dollars_per_million_tokens: float | None
     """All tokens, everything accrued, over the last hour."""
+    split_method: str | None
+    """By what its busy dollars were split in the last tick; `None`: they were not."""
+    prefill_ratio: float | None
+    """Prefill's part of them; `None`: nothing ever told it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +137,19 @@ def _lines(report: Report) -> Iterator[ServerLine]:
         for quotient in report.quotients
         if quotient.kind == "all" and quotient.basis == "full"
     }
+    splits = {row.party: row for row in report.splits}
     parties = {*report.rates, *price, *(row.party for row in report.loads)}
     known = {party.key for party in parties}
     unknown = {*up, *held} - known
     parties |= {Party("", "", key.namespace, key.server, "") for key in unknown}
     for party in sorted(parties):
+        split = splits.get(party)
         yield ServerLine(
             party=party,
             gpus=_finite(held.get(party.key)),
             up=up.get(party.key),
             dollars_per_hour=_finite(report.rates.get(party)),
             dollars_per_million_tokens=_finite(price.get(party)),
+            split_method=None if split is None else split.method,
+            prefill_ratio=None if split is None else _finite(split.prefill_ratio),
         )

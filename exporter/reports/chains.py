@@ -6,9 +6,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from exporter.cost.explanation import Account, BreakEven
+from exporter.cost.explanation import BreakEven
 from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
+from exporter.cost.split import MEANING
 from exporter.readings import KINDS
 from exporter.reports.explanation import YOURS, Chain, Explanation, HeldPrice, ModelChain
 from exporter.units import (
@@ -69,6 +70,7 @@ def _model_as_json(model: ModelChain) -> dict[str, Any]:
         },
         "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
         "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
+        "split": None if model.split is None else asdict(model.split),
         "tokens": dict(account.tokens),
         "dollars_per_million_tokens": [asdict(price) for price in model.prices],
         "ladder": [asdict(rung) for rung in model.ladder],
@@ -82,7 +84,7 @@ def _server(chain: Chain) -> Iterator[str]:
     yield from _prices_now(chain.held)
     for model in chain.models:
         yield f"  model {printable(model.account.model) or '(none told)'}"
-        yield from _spent(model.account)
+        yield from _spent(model)
         if chain.partial:
             yield "    no price per token: others compute for its tokens, too (another role, or other hosts)"
         else:
@@ -106,7 +108,8 @@ def _prices_now(held: tuple[HeldPrice, ...]) -> Iterator[str]:
     yield f"    together {total:.6f} dollars per hour"
 
 
-def _spent(account: Account) -> Iterator[str]:
+def _spent(model: ModelChain) -> Iterator[str]:
+    account = model.account
     phases = [phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)]
     yield "    spent"
     for phase in phases:
@@ -122,6 +125,9 @@ def _spent(account: Account) -> Iterator[str]:
     if account.components:
         parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
         yield f"      of the whole server: {parts}"
+    if model.split is not None:
+        method, share = model.split.method, model.split.prefill_ratio
+        yield f"      now split by {method}, prefill {share:.1%} of busy: {MEANING[method]}"
     if account.tokens:
         counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
         yield f"    served {counts} tokens"

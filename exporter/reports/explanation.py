@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from exporter.cost import attribution, explanation
+from exporter.cost import attribution, explanation, split
 from exporter.cost.explanation import Account, BreakEven, PerMillion, Rung
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
@@ -48,13 +48,22 @@ class HeldPrice:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """By which method a model's busy money is split now, and the share of it that prefill has."""
+
+    method: str
+    prefill_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelChain:
-    """One model: what it cost and served, and every number that follows."""
+    """One model: what it cost and served, and every number that follows. `split` is `None`: nothing told."""
 
     account: Account
     prices: tuple[PerMillion, ...]
     ladder: tuple[Rung, ...]
     against: tuple[BreakEven, ...]
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +186,9 @@ def explain(
                 key,
                 tuple(_held(key, inventory, terms, now)),
                 tuple(
-                    ModelChain(account, (), (), ())
+                    ModelChain(account, (), (), (), _split(key, account, state, terms))
                     if key in partial
-                    else _chain(key, account, stretch, terms, price)
+                    else _chain(key, account, stretch, terms, state, price)
                     for account in accounts.of(key)
                 ),
                 key in partial,
@@ -193,7 +202,7 @@ def explain(
 
 
 def _chain(
-    key: ServerKey, account: Account, stretch: Stretch, terms: Terms, price: float | None
+    key: ServerKey, account: Account, stretch: Stretch, terms: Terms, state: State, price: float | None
 ) -> ModelChain:
     compared = [
         explanation.hosted(account, stretch.covered, offer)
@@ -207,7 +216,17 @@ def _chain(
         explanation.prices(account, terms.split_rule(key.server, account.model).weights),
         explanation.ladder(account),
         tuple(told for told in compared if told is not None),
+        _split(key, account, state, terms),
     )
+
+
+def _split(key: ServerKey, account: Account, state: State, terms: Terms) -> Split | None:
+    server = state.servers.get(key)
+    model = None if server is None else server.models.get(account.model)
+    if server is None or model is None:
+        return None
+    method, ratio = split.trailing(model, terms.split_rule(key.server, account.model), server.role)
+    return None if ratio is None else Split(method, ratio)
 
 
 def _held(key: ServerKey, gpus: tuple[GpuState, ...], terms: Terms, now: Instant) -> Iterator[HeldPrice]:

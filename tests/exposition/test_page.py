@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from exporter.cost.postings import Party
+from exporter.cost.split import FAR, MEANING
 from exporter.exposition.document import document
 from exporter.exposition.page import HEADERS, page
 from exporter.exposition.summary import summarize
-from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow
+from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow
 
 MakeReport = Callable[..., Report]
 
@@ -270,3 +271,27 @@ def test_names_from_outside_are_text(name: str, make_report: MakeReport) -> None
     assert {tag for tag, _ in reader.tags} == {tag for tag, _ in Reader(shown(make_report())).tags}
     assert f"{readable}/{readable}" in reader.text
     assert [line["model"] for line in told(report)["servers"] if line["server"] == name] == [name]
+
+
+def test_the_page_says_what_the_methods_in_force_are_worth(make_report: MakeReport) -> None:
+    """Each method once, with the loads on which it is far off; one that splits nothing here is not told."""
+    text = Reader(shown(make_report())).text
+
+    assert "24%time" in text
+    for method in ("time", "weights"):
+        assert text.count(f"Busy dollars are split by {method}: {MEANING[method]}.") == 1
+        assert MEANING[method].endswith(f"on these loads: {', '.join(FAR[method])}")
+    assert "split by engine" not in text
+
+
+@pytest.mark.parametrize(("ratio", "written"), [(0.0, "0%"), (1.0, "100%"), (None, ""), (math.nan, "")])
+def test_a_share_that_nothing_told_is_no_zero(
+    ratio: float | None, written: str, make_report: MakeReport
+) -> None:
+    """0 % is decode alone; what is not known is empty on the page and null in the document."""
+    report = make_report(splits=(SplitRow(CHAT, "engine", ratio),))
+    (line,) = (line for line in told(report)["servers"] if line["server"] == "chat")
+
+    assert line["split_method"] == "engine"
+    assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written else None)
+    assert f'<td class="number">{written}</td><td>engine</td>' in shown(report)

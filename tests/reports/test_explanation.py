@@ -8,12 +8,13 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Party, Slot
-from exporter.cost.state import GpuState, ServerState, State
+from exporter.cost.split import MEANING
+from exporter.cost.state import GpuState, ModelState, ServerState, State
 from exporter.ledger.history import Sums
-from exporter.readings import Gpu, Holder, ServerKey
+from exporter.readings import Gpu, Holder, Role, ServerKey
 from exporter.report import Books, Owner, Window
 from exporter.reports import chains
-from exporter.reports.explanation import Accounts, Explanation, ExplanationError, Stretch, explain
+from exporter.reports.explanation import Accounts, Explanation, ExplanationError, Split, Stretch, explain
 from exporter.tariff.hosted import HostedPrice
 from tests.cost.bench import DOLLAR, HOUR, START, overhead, rent, terms
 
@@ -72,15 +73,29 @@ TERMS = terms(
     compare=(HostedPrice("turbo", Decimal(1), Decimal(3), model="llama*", cached_prompt=Decimal("0.1")),),
 )
 
+SPLIT = ModelState(
+    prefill_request_seconds=20.0,
+    decode_request_seconds=960.0,
+    running_sum=1600.0,
+    running_time=100.0,
+    since_finished=0,
+)
+"""20 / (20 + 960 / 16) = 0.25 by request seconds."""
+
 
 def explained(
-    server: str | None = None, price: float | None = None, sums: Sums = SUMS, *, partial: bool = False
+    server: str | None = None,
+    price: float | None = None,
+    sums: Sums = SUMS,
+    *,
+    partial: bool = False,
+    role: Role = "",
 ) -> Explanation:
     accounts = Accounts()
     accounts.add_history(sums)
     stretch = Stretch(START, START + 24 * HOUR, 24 * HOUR)
     now = START + 24 * HOUR
-    servers = {ServerKey("llm", "chat-8b"): ServerState(partial=partial)}
+    servers = {ServerKey("llm", "chat-8b"): ServerState({"llama-8b": SPLIT}, partial=partial, role=role)}
     state = State(gpus={gpu.gpu.uuid: gpu for gpu in GPUS}, servers=servers)
     return explain(accounts, stretch, TERMS, state, now, ledger=LEDGER, server=server, price=price)
 
@@ -100,6 +115,7 @@ llm/chat-8b
       idle               48.000000 dollars   33.3%   16.0000 GPU-hours
       together          144.000000 dollars / 48.0000 GPU-hours = 3.000000 dollars per GPU-hour
       of the whole server: rent 120.000000, storage 24.000000
+      now split by time, prefill 25.0% of busy: {MEANING["time"]}
     served 20,000,000 prompt, 40,000,000 cached prompt, 12,000,000 generation tokens
     dollars per million tokens, as the metrics tell them
       all           full     144.000000 / 72.000000 million = 2.000000
@@ -194,6 +210,7 @@ def test_json_says_the_same() -> None:
 
     assert (told["metered_seconds"], told["fleet_dollars_per_hour"]) == (86_400, 60)
     assert (server["namespace"], server["server"]) == ("llm", "chat-8b")
+    assert model["split"] == {"method": "time", "prefill_ratio": 0.25}
     assert model["dollars_by_phase"] == {"prefill": 24, "decode": 72, "idle": 48}
     assert model["server_dollars_by_component"] == {"rent": 120, "storage": 24}
     assert model["dollars_per_million_tokens"][0]["dollars_per_million"] == 2
@@ -293,3 +310,19 @@ def test_nothing_posted_is_nothing_to_explain() -> None:
         ExplanationError, match=r"^nothing was posted in this time: ask for a longer --window$"
     ):
         explained(sums=Sums())
+
+
+def test_a_server_with_a_role_has_nothing_to_split() -> None:
+    """A decode server, whatever seconds its engine told before."""
+    (chain,) = explained("chat-8b", partial=True, role="decode").chains
+
+    assert chain.models[0].split == Split("role", 0.0)
+    assert "now split by role, prefill 0.0% of busy: nothing to split" in chains.text(
+        explained("chat-8b", partial=True, role="decode")
+    )
+
+
+def test_a_server_that_told_nothing_has_no_split() -> None:
+    """Nor have GPUs that nobody held."""
+    assert [chain.models[0].split for chain in explained().chains[1:]] == [None, None]
+    assert "now split" not in chains.text(explained("embed"))
