@@ -71,35 +71,24 @@ class Request:
     first_token: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tick:
-    """One tick: what the page's counters moved by, what its gauge says, and what is true.
+    """One tick: what the page's counters moved by, what its gauge says at the end, and what is true.
 
     `prefill` and `decode` are the engine's own GPU seconds, an iteration with any prompt token in it being
     prefill; `request_prefill` and `request_decode` those of the requests that finished.
-    `busy` and `truly_prefill` are GPU seconds.
+    `busy` are all GPU seconds. Of these `truly_prefill` went to prompt tokens: of what an iteration takes for
+    all its tokens alike their part of the tokens, and all of the attention over prompts.
+    `added_by_prefill` is by how much prompts made iterations longer.
     """
 
-    prompt: int
-    generation: int
-    prefill: float
-    decode: float
-    request_prefill: float
-    request_decode: float
-    running: int
-    busy: float
-    truly_prefill: float
-    added_by_prefill: float
-
-
-@dataclass(slots=True)
-class _Moved:
     prompt: int = 0
     generation: int = 0
     prefill: float = 0.0
     decode: float = 0.0
     request_prefill: float = 0.0
     request_decode: float = 0.0
+    running: int = 0
     busy: float = 0.0
     truly_prefill: float = 0.0
     added_by_prefill: float = 0.0
@@ -142,7 +131,7 @@ class Engine:
     held: int = 0
     offset: int = 0
     serial: int = 0
-    moved: _Moved = field(default_factory=_Moved)
+    moved: Tick = field(default_factory=Tick)
 
     @property
     def running(self) -> int:
@@ -165,19 +154,9 @@ class Engine:
                     self._advance(stop)
                 else:
                     self.now = stop
-            moved, self.moved = self.moved, _Moved()
-            yield Tick(
-                moved.prompt,
-                moved.generation,
-                moved.prefill,
-                moved.decode,
-                moved.request_prefill,
-                moved.request_decode,
-                self.running,
-                moved.busy,
-                moved.truly_prefill,
-                moved.added_by_prefill,
-            )
+            self.moved.running = self.running
+            yield self.moved
+            self.moved = Tick()
 
     def _admit(self) -> None:
         """First come, first served, where there is room for the whole answer: nothing is ever preempted."""

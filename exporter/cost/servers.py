@@ -166,7 +166,7 @@ class _Told:
             model = admit(load.model)
             if load.running is not None:
                 running[model] = running.get(model, 0.0) + load.running
-                batches[model] = batches.get(model, 0) + (load.running > 0)
+                batches[model] = batches.get(model, 0) + (load.batches if load.running > 0 else 0)
             if load.waiting is not None:
                 waiting[model] = waiting.get(model, 0.0) + load.waiting
         models = dict.fromkeys([*server.models, *names.values()])

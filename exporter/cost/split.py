@@ -62,8 +62,8 @@ class ModelTick:
     """What one model did in one tick, summed over its endpoints.
 
     `requests` are seconds of requests, which overlap, `engine` the engine's own of its GPU; `None`: not told.
-    `running` are the requests running, `None` where nothing tells, in so many `batches`: one for each
-    endpoint with any, since each engine has its own.
+    `running` are the requests running, `None` where nothing tells, in so many `batches`: each engine
+    has its own.
     """
 
     tokens: Mapping[Kind, int]

@@ -77,16 +77,21 @@ def _loads(engine: Engine, page: Page, model: str) -> tuple[LoadReading, ...]:
     running = _requests(engine, engine.running, page, model)
     waiting = _requests(engine, engine.waiting, page, model)
     return tuple(
-        LoadReading(name, running.get(name), waiting.get(name))
+        LoadReading(
+            name,
+            sum(running[name]) if name in running else None,
+            sum(waiting[name]) if name in waiting else None,
+            max(1, sum(requests > 0 for requests in running.get(name, ()))),
+        )
         for name in sorted(running.keys() | waiting.keys())
     )
 
 
-def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -> dict[str, float]:
-    """Requests per model by the first gauge on the page, added up over ranks."""
+def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -> dict[str, list[float]]:
+    """Requests per model by the first gauge on the page, a number for each rank."""
     for gauge in gauges:
         if gauge.name in page.names:
-            requests: dict[str, float] = {}
+            requests: dict[str, list[float]] = {}
             for sample in page.samples.get(gauge.name, ()):
                 if (
                     chosen(sample.series.labels, gauge.where)
@@ -94,7 +99,7 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -
                     and sample.value >= 0
                 ):
                     name = _model(engine, sample.series, model)
-                    requests[name] = requests.get(name, 0.0) + sample.value
+                    requests.setdefault(name, []).append(sample.value)
             return requests
     return {}
 

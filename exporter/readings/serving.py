@@ -46,11 +46,16 @@ class CounterReading:
 
 @dataclass(frozen=True, slots=True)
 class LoadReading:
-    """Requests of one model at the moment of the read."""
+    """Requests of one model at the moment of the read.
+
+    `batches` is in how many batches those run: one for each engine behind the endpoint that has any (a
+    data-parallel rank, a replica on a shared page).
+    """
 
     model: str
     running: float | None = None
     waiting: float | None = None
+    batches: int = 1
 
 
 class ServerKey(NamedTuple):

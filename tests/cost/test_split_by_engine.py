@@ -1,6 +1,7 @@
 """An engine's own GPU seconds by phase, which is asked for what, and what holds of any split."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -119,6 +120,17 @@ def test_each_replica_has_a_batch_of_its_own() -> None:
     some = {"prefill_seconds": 20.0, "decode_request_seconds": 320.0, "generation": 9.0}
     busy = [page(url=url, running=16.0, **some) for url in urls[:2]]
     told = meter.tick(10, [h100()], [*busy, page(url=urls[2], running=0.0, **none)])
+    assert told.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+
+
+def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
+    """One page of 4 ranks with 64 running: P = 20, D = 320 in batches of 16 is 0.5. In one of 64: 0.8."""
+    meter = Meter(terms(rent(3600)))
+    none = page(running=0.0, prefill_seconds=0.0, decode_request_seconds=0.0, generation=0.0)
+    meter.tick(1, [h100()], [none], holding(CHAT, 0))
+    some = page(running=64.0, prefill_seconds=20.0, decode_request_seconds=320.0, generation=9.0)
+    some = replace(some, loads=(replace(some.loads[0], batches=4),))
+    told = meter.tick(10, [h100()], [some])
     assert told.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
 
 

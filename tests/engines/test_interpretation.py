@@ -52,6 +52,13 @@ def test_the_first_gauge_on_the_page_tells_the_requests() -> None:
     assert told("i_active 9\ni_queue 1").loads == (LoadReading("", running=9.0, waiting=1.0),)
 
 
+def test_each_rank_that_has_requests_has_a_batch() -> None:
+    """Three of four data-parallel ranks run 7 together; where none runs any, one batch has nothing in it."""
+    ranks = "\n".join(f'i_active{{rank="{rank}"}} {running}' for rank, running in enumerate((4, 0, 2, 1)))
+    assert told(ranks).loads == (LoadReading("", running=7.0, batches=3),)
+    assert told('i_active{rank="0"} 0\ni_active{rank="1"} 0').loads == (LoadReading("", running=0.0),)
+
+
 def test_a_page_without_anything_says_nothing() -> None:
     """Absent, never zero."""
     assert told("other 1") == Interpretation((), (), (), "", None)
