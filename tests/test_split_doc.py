@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import phases
+from benchmarks import batching, phases
 from exporter.cost.split import FAR, MEANING
 
 pytestmark = pytest.mark.xdist_group("split")  # simulated once, not once by each process of `pytest -n`
@@ -29,6 +29,22 @@ def test_auto_is_within_a_quarter_of_the_truth_on_chat_and_light_load(told: Told
     for name in ("chat", "light"):
         assert abs(mixing[name].told["time"] / mixing[name].true - 1) < 0.25
         assert abs(apart[name].told["engine"] / apart[name].true - 1) < 0.25
+
+
+@pytest.mark.parametrize(("arithmetic", "bandwidth"), [(0.3, 0.5), (0.3, 0.9), (0.7, 0.5), (0.7, 0.9)])
+def test_that_does_not_hang_on_how_fast_the_gpu_is(
+    arithmetic: float, bandwidth: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 989.4 TFLOPS and 3.35 TB/s."""
+    flops = 989.4e12 * arithmetic
+    monkeypatch.setattr(batching, "FLOPS", flops)
+    monkeypatch.setattr(batching, "ATTENTION", 4 * 32 * 4096 / flops)
+    monkeypatch.setattr(batching, "BANDWIDTH", 3.35e12 * bandwidth)
+    for workload in phases.WORKLOADS:
+        if workload.name in {"chat", "light"}:
+            mixing, apart = (phases.outcome(workload, mixes=mixes) for mixes in (True, False))
+            assert abs(mixing.told["time"] / mixing.true - 1) < 0.25
+            assert abs(apart.told["engine"] / apart.true - 1) < 0.25
 
 
 def test_where_a_method_is_far_from_the_truth_is_told(told: Told) -> None:
