@@ -1,22 +1,57 @@
-"""The fast exposition reader against prometheus_client's parser, in CPU time on this machine.
+"""The fast reader of exposition pages beside prometheus_client's parser, in CPU time on this machine.
 
-Times differ from machine to machine; their ratio hardly does, so that is what to watch.
+Both read the same bytes and must extract the same values: all series of the names that an engine is read by.
+Times differ from machine to machine; their ratio hardly does, so that is what to watch. A ratio is of
+medians; it must be at least 40 on every page, and the largest page must take at most 10 ms.
 
-Usage: python benchmarks/reader.py
+Usage: python -m benchmarks.reader
 """
 
+import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.engines import ENGINES, EVERYTHING, Memory, interpret, read, wanted
+from exporter.engines import ENGINES, EVERYTHING, Memory, Wanted, interpret, read, wanted
 
-ROOT = Path(__file__).parents[1]
-SINGLE = ROOT / "tests/engines/captures/vllm-0.33.0-single.prom"
-VLLM = ENGINES["vllm"]
-RANKS = 16
+CAPTURES: Final = Path(__file__).parents[1] / "tests/engines/captures"
+PAGES: Final = Path(__file__).parent / "pages"
+RANKS: Final = 16
+ROUNDS: Final = 15
+MORE_READS: Final = 1000
+RATIO_MIN: Final = 40
+MILLISECONDS_MAX: Final = 10.0
+
+Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+VLLM: Final = ENGINES["vllm"]
+SGLANG: Final = Wanted(
+    [
+        "process_start_time_seconds",
+        "sglang:prompt_tokens_total",
+        "sglang:generation_tokens_total",
+        "sglang:cached_tokens_total",
+        "sglang:realtime_tokens_total",
+        "sglang:num_requests_total",
+        "sglang:num_running_reqs",
+        "sglang:num_queue_reqs",
+        "sglang:forward_execution_seconds_total",
+    ]
+)
+TGI: Final = Wanted(
+    [
+        "tgi_request_input_length_sum",
+        "tgi_request_generated_tokens_sum",
+        "tgi_request_success",
+        "tgi_batch_forward_duration_sum",
+        "tgi_batch_current_size",
+        "tgi_queue_size",
+    ]
+)
 
 
 def ranks(page: bytes, count: int) -> bytes:
@@ -28,31 +63,86 @@ def ranks(page: bytes, count: int) -> bytes:
     return b"".join(others + made)
 
 
-def seconds(work: Callable[[], object], times: int) -> float:
-    """CPU seconds of one run: the best of three rounds."""
-    rounds = []
-    for _ in range(3):
-        began = time.process_time()
-        for _ in range(times):
+def pages() -> Iterable[tuple[str, bytes, Wanted]]:
+    """Each page with the names to read on it."""
+    single = (CAPTURES / "vllm-0.33.0-single.prom").read_bytes()
+    yield "vLLM", single, wanted(VLLM)
+    yield "SGLang", (PAGES / "sglang-0.5.23.prom").read_bytes(), SGLANG
+    yield "TGI", (PAGES / "tgi-3.3.7.prom").read_bytes(), TGI
+    yield f"vLLM, {RANKS} ranks", ranks(single, RANKS), wanted(VLLM)
+
+
+def by_reader(page: bytes, names: Wanted, memory: Memory) -> Values:
+    """What the fast reader extracts."""
+    return {
+        (name, frozenset(sample.series.labels.items())): sample.value
+        for name, samples in read(page, names, memory).samples.items()
+        for sample in samples
+    }
+
+
+def by_parser(page: bytes, names: Wanted) -> Values:
+    """What prometheus_client's parser extracts. It adds `_total` to the name of a counter that has none."""
+    return {
+        (name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+        for name in (sample.name, sample.name.removesuffix("_total"))
+        if name in names.names
+    }
+
+
+def milliseconds(works: Iterable[Callable[[], object]]) -> list[float]:
+    """Median CPU time of one run of each; the rounds take turns, so that a busy machine slows all alike."""
+    listed = list(works)
+    rounds: list[list[float]] = [[] for _ in listed]
+    for _ in range(ROUNDS):
+        for work, taken in zip(listed, rounds, strict=True):
+            began = time.process_time()
             work()
-        rounds.append((time.process_time() - began) / times)
-    return min(rounds)
+            taken.append((time.process_time() - began) * 1000)
+    return [statistics.median(taken) for taken in rounds]
 
 
-def main() -> None:
-    """Print a line for each size of page."""
-    single = SINGLE.read_bytes()
-    for title, page in (("one engine", single), (f"{RANKS} ranks", ranks(single, RANKS))):
+def growth(page: bytes, names: Wanted, reads: int) -> int:
+    """Blocks of memory that a server's reads hold after many more than after the first two."""
+    memory = Memory()
+    held = []
+    for times in (2, reads):
+        for _ in range(times):
+            read(page, names, memory)
+        held.append(sys.getallocatedblocks())
+    return held[1] - held[0]
+
+
+def main() -> int:
+    """Print a line for each page; 1 if one of them misses the bounds."""
+    missed = False
+    print(f"{'':16}{'lines':>7}{'kB':>6}{'series':>8}{'read':>10}{'parser':>11}{'ratio':>7}")
+    for title, page, names in pages():
         memory = Memory()
-        fast = seconds(lambda: interpret(VLLM, read(page, wanted(VLLM), memory)), 20)  # noqa: B023
-        first = seconds(lambda: read(page, EVERYTHING), 20)  # noqa: B023
-        full = seconds(lambda: list(text_string_to_metric_families(page.decode())), 1)  # noqa: B023
-        print(
-            f"{title:>12}: {len(page) / 1000:6.0f} kB  read and interpret {fast * 1000:7.3f} ms"
-            f"  recognize {first * 1000:7.3f} ms  prometheus_client {full * 1000:8.2f} ms"
-            f"  ratio {full / fast:5.0f}"
+        extracted = by_reader(page, names, memory)
+        if extracted != by_parser(page, names) or not extracted:
+            print(f"{title}: the two extract different values")
+            return 1
+        fast, full = milliseconds(
+            (
+                lambda: read(page, names, memory),  # noqa: B023 - it is called before the loop goes on
+                lambda: by_parser(page, names),  # noqa: B023 - as above
+            )
         )
+        missed |= full < RATIO_MIN * fast or fast > MILLISECONDS_MAX
+        print(
+            f"{title:16}{len(page.splitlines()):7}{len(page) / 1000:6.0f}{len(extracted):8}"
+            f"{fast:7.3f} ms{full:8.2f} ms{full / fast:7.0f}"
+        )
+    grown = growth(page, names, MORE_READS)
+    told = read(page, names, memory)
+    meaning, first = milliseconds((lambda: interpret(VLLM, told), lambda: read(page, EVERYTHING)))
+    print(f"of the last page: {meaning:.3f} ms to interpret it, {first:.3f} ms to read it for the first time")
+    print(f"blocks of memory held after {MORE_READS} more reads of it: {grown:+}")
+    return int(missed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

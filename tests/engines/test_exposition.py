@@ -1,14 +1,18 @@
 """The fast reader, line by line."""
 
 import math
+import sys
 
 import pytest
 
 from exporter.engines.exposition import (
     KEY_CHARACTERS,
+    LINE_BYTES,
     REMEMBERED_BYTES,
+    REMEMBERED_BYTES_MAX,
     REMEMBERED_MAX,
     SERIES_MAX,
+    WANTED_BYTES,
     Memory,
     Page,
     Wanted,
@@ -183,6 +187,78 @@ def test_the_memory_is_bounded() -> None:
     assert len(memory) == 10
 
 
+def test_the_memory_is_bounded_in_bytes() -> None:
+    """Half of the longest sets that are remembered, twice as many as there is room for: the rest is left."""
+    memory = Memory()
+    filler = b"y" * (REMEMBERED_BYTES - len(b'{m="0000"}'))
+    room = REMEMBERED_BYTES_MAX // REMEMBERED_BYTES
+    for number in range(room):
+        read(b'a:x_total{m="%04d%b"} 5' % (number, filler), A, memory)
+    assert len(memory) == room
+    read(b'a:x_total{m="%04d%b"} 5' % (room, filler), A, memory)
+    assert len(memory) == 1
+
+
+REMEMBERED = b'a:x_total{m="q"} 1\na:x_total 1\na:x_total{} 1'
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        pytest.param(b'a:x_total{m="q"} 5', [({"m": "q"}, 5.0)], id="the-same"),
+        pytest.param(b'a:x_total{m="q"}  5', [({"m": "q"}, 5.0)], id="two-blanks"),
+        pytest.param(b'a:x_total{m="q"} \t5', [({"m": "q"}, 5.0)], id="tab"),
+        pytest.param(b'a:x_total{m="q"} 5\r', [({"m": "q"}, 5.0)], id="crlf"),
+        pytest.param(b'a:x_total{m="q"} 5 17', [({"m": "q"}, 5.0)], id="timestamp"),
+        pytest.param(b'a:x_total{m="q"} 5 # {m="q"} 1', [({"m": "q"}, 5.0)], id="exemplar"),
+        pytest.param(b'a:x_total{m="q"}5', [({"m": "q"}, 5.0)], id="no-blank"),
+        pytest.param(b"a:x_total 5 17", [({}, 5.0)], id="no-labels-timestamp"),
+        pytest.param(b"a:x_total \t5", [({}, 5.0)], id="no-labels-tab"),
+        pytest.param(b"a:x_total{}5", [({}, 5.0)], id="empty-labels-no-blank"),
+        pytest.param(b'a:x_total{m="q"} 1_0', [], id="python-number"),
+        pytest.param(b'a:x_total{m="q"} \v5', [], id="vertical-tab"),
+        pytest.param(b'a:x_total{m="q"} 1' + b"0" * 64, [], id="endless-number"),
+        pytest.param(b'a:x_total{m="q"} five', [], id="word"),
+        pytest.param(b'a:x_total{m="q"} ', [], id="no-value"),
+        pytest.param(b'a:x_total{m="q"} {} 5', [], id="labels-twice"),
+    ],
+)
+def test_a_series_that_is_remembered_is_read_by_the_same_rules(
+    line: bytes, told: list[tuple[dict[str, str], float]]
+) -> None:
+    """The short way of a line that looks like the last page's takes nothing that the long one would not."""
+    memory = Memory()
+    read(REMEMBERED, A, memory)
+    page = read(line, A, memory)
+    assert told == [(labels, value) for _, labels, value in readings(page)]
+    assert page.malformed == (not told)
+
+
+def test_the_memory_of_a_server_does_not_grow_with_reads() -> None:
+    """Its counters move, its series stay: the thousandth read holds what the second did."""
+    memory = Memory()
+    body = b"".join(b'a:x_total{m="%d"} %%d\n' % number for number in range(50))
+
+    def held(reads: int) -> int:
+        for number in range(reads):
+            read(body % ((number,) * 50), A, memory)
+        return sys.getallocatedblocks()
+
+    early = held(2)
+    assert held(1000) < early + 200
+    assert len(memory) == 50
+
+
+def test_a_page_with_more_wanted_bytes_than_any_engine_is_cut() -> None:
+    """Labels cost memory in proportion to their bytes. A line too long to read counts as the longest."""
+    lines = [b'a:x_total{m="%d%b"} 1\n' % (number, b"y" * 50_000) for number in range(50)]
+    assert not read(b"".join(lines[: WANTED_BYTES // 51_000]), A).cut
+    assert read(b"".join(lines), A).cut
+    huge = b'a:x_total{m="%b"} 1\n' % (b"y" * 1_000_000)
+    page = read(huge * (WANTED_BYTES // LINE_BYTES), A)
+    assert (page.cut, page.malformed) == (False, WANTED_BYTES // LINE_BYTES)
+
+
 def test_a_page_with_more_series_than_any_engine_is_cut() -> None:
     """And says so: half of a page must not be taken for all of it."""
     lines = b"".join(b'a:x_total{m="%d"} 1\n' % number for number in range(SERIES_MAX))
@@ -199,6 +275,23 @@ def test_names_are_matched_whole_and_literally() -> None:
     """A dot in a name is a dot, and of two names that begin alike each finds its own."""
     page = read(b"a 1\na_b 2\na.b 3\naxb 4\n", Wanted(["a", "a_b", "a.b"]))
     assert [(name, value) for name, _, value in readings(page)] == [("a", 1.0), ("a_b", 2.0), ("a.b", 3.0)]
+
+
+def test_a_name_that_differs_in_the_colon_alone_is_its_own() -> None:
+    """An underscore stands for a colon only where no wanted name is written so."""
+    page = read(b"a:b 1\na_b 2\na:b_c 3\na_b_c 4\n", Wanted(["a:b", "a_b", "a:b_c"]))
+    assert [(name, value) for name, _, value in readings(page)] == [
+        ("a:b", 1.0),
+        ("a_b", 2.0),
+        ("a:b_c", 3.0),
+    ]
+    assert page.duplicates == 1
+
+
+def test_only_the_first_colon_of_a_name_may_be_an_underscore() -> None:
+    """Recording rules have more; no engine's name does."""
+    page = read(b"a:b:c 1\na_b:d 2\na_b_c 3\na:b_d 4\n", Wanted(["a:b:c", "a:b:d"]))
+    assert [(name, value) for name, _, value in readings(page)] == [("a:b:c", 1.0), ("a:b:d", 2.0)]
 
 
 def test_trap_17384_a_page_inside_of_a_json_string_is_read() -> None:

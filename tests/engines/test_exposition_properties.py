@@ -1,19 +1,25 @@
 """The reader against an independent writer, and against noise."""
 
 import math
+import time
+import tracemalloc
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.engines.exposition import Wanted, read
+from exporter.engines.exposition import Memory, Wanted, read
 
 LABELS = st.dictionaries(st.sampled_from(["m", "n", "le"]), st.text(max_size=20), min_size=3, max_size=3)
 SERIES = st.lists(
     st.tuples(LABELS, st.floats(0, 1e18)), max_size=8, unique_by=lambda row: str(sorted(row[0].items()))
 )
 WANTED = Wanted(["a:x_total"])
+MULTIPLE = 48
+"""Memory, in sizes of the page, that a read may take. A page of the shortest different series takes 35."""
+ALLOWANCE = 65_536
+"""Bytes that a read may take whatever the page."""
 PIECES = st.sampled_from(
     [
         b"a:x_total",
@@ -34,6 +40,26 @@ PIECES = st.sampled_from(
         b"\xff",
     ]
 )
+NOISE = st.lists(PIECES, max_size=12).map(b"".join)
+
+
+@st.composite
+def rounds(draw: st.DrawFn) -> bytes:
+    """Something short, over and over, mostly with a number in it that makes each a new one."""
+    start, before, after, end = (draw(NOISE) for _ in range(4))
+    times, numbered = draw(st.integers(1, 3000)), draw(st.integers(0, 3))
+    return (
+        start
+        + b"".join(before + (b"%d" % number if numbered else b"") + after for number in range(times))
+        + end
+    )
+
+
+def repeated(piece: bytes, start: bytes = b"") -> bytes:
+    """As long as a line may be, or 5,000 different pieces, one for each `N`."""
+    if b"N" in piece:
+        return start + b"".join(piece.replace(b"N", b"%d" % number) for number in range(5000))
+    return start + piece * (60_000 // len(piece))
 
 
 @given(SERIES)
@@ -65,3 +91,46 @@ def test_noise_around_a_good_line_leaves_it_alone(noise: bytes) -> None:
     good = [s.value for s in page.samples["a:x_total"] if s.series.labels.get("mark") == "good"]
     assert good == [5.0]
     assert not any(math.isnan(s.value) for s in page.samples["a:x_total"])
+
+
+@given(st.binary() | st.lists(PIECES, max_size=60).map(b"".join))
+def test_what_is_remembered_changes_nothing_that_is_read(noise: bytes) -> None:
+    """The second read of a page, which knows its series, says what the first said."""
+    memory = Memory()
+    first = read(noise, WANTED, memory)
+    assert repr(first) == repr(read(noise, WANTED, memory))  # NaN is not equal to itself
+
+
+@settings(deadline=None)  # by this process' CPU time instead: other work on this machine is not the reader's
+@given(rounds())
+@example(repeated(b'a:x_total{mN=""} 1\n'))
+@example(repeated(b'a:x_total{m="N"} 1\n'))
+@example(repeated(b'mN="",', b"a:x_total{"))
+@example(repeated(b'mN="",', b"a:x_total{") + b"} 1")
+@example(repeated(b'a:x_total{m="\\nN\xf0\x9f\x98\x80"} 1\n'))
+@example(repeated(b"a:x_total\n"))
+@example(repeated(b'"', b"a:x_total{"))
+@example(repeated(b"\\", b'a:x_total{m="'))
+@example(repeated(b'"a', b"a:x_total{"))
+@example(repeated(b" ", b"a:x_total{"))
+@example(repeated(b" ", b"a:x_total "))
+@example(repeated(b" # ", b"a:x_total 1"))
+@example(repeated(b" \n"))
+@example(repeated(b"a:x_totala"))
+@example(repeated(b"\\ud83d\\ude00", b'"') + b'"')
+@example(repeated(b"a", b'"\xf0\x9f\x98\x80') + b'"')
+@example(repeated(b"[", b'"'))
+def test_no_page_costs_more_than_a_multiple_of_its_size(page: bytes) -> None:
+    """Neither memory nor time: a pattern that tried every way to read a page would not come back."""
+    read(b"", WANTED)
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        told = read(page, WANTED)
+        took = time.process_time() - began
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= MULTIPLE * len(page) + ALLOWANCE
+    assert took <= 1 + len(page) / 100_000
+    assert told.malformed + told.duplicates <= len(page)
