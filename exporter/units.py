@@ -36,6 +36,8 @@ MILLIJOULES_PER_KILOWATT_HOUR: Final = 3_600_000 * MILLIJOULES_PER_JOULE
 TOKENS_PER_MILLION: Final = 1_000_000
 BYTES_PER_MEBIBYTE: Final = 2**20
 BYTES_PER_GIBIBYTE: Final = 2**30
+LARGEST_COUNT: Final = 2.0**53
+"""A float counts by one up to here; what is above, negative or not a number is no count."""
 
 
 def picodollars(dollars: Decimal) -> Picodollars:

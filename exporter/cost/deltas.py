@@ -6,12 +6,10 @@ from typing import Final
 
 from exporter.cost.state import EndpointState
 from exporter.readings import CounterReading, Quantity, ServerReading
-from exporter.units import Instant
+from exporter.units import LARGEST_COUNT, Instant
 
 FALLS_OF_A_RESTART: Final = 3
 """Good reads in a row with a series below its mark that make a restart; fewer are bad reads."""
-LARGEST: Final = 2.0**53
-"""A float counts by one up to here; what is above, negative or not a number is no count."""
 
 Moved = dict[tuple[str, Quantity], float]
 """What moved, by model and quantity."""
@@ -53,7 +51,7 @@ def endpoint(
 
 
 def _counts(reading: ServerReading) -> Iterator[CounterReading]:
-    return (counter for counter in reading.counters if 0 <= counter.value <= LARGEST)
+    return (counter for counter in reading.counters if 0 <= counter.value <= LARGEST_COUNT)
 
 
 def _fell(counter: CounterReading, marks: Mapping[str, float]) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.backlog import Batch, Place
-from exporter.readings import Frame, GpuReading, ServerKey, Source
+from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
 from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
@@ -23,7 +23,7 @@ from exporter.sampler.arrears import Arrears
 from exporter.sampler.frames import Discovery, Endpoint, Reader
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
-from exporter.sources.gather import Gather
+from exporter.sources.gather import Gather, Gathered
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, seconds
 
 log = logging.getLogger(__name__)
@@ -164,6 +164,7 @@ class Sampler:
         books = None
         if self._bound and (synchronized or not self._waits_for_the_clock(frame, plan.setting.terms)):
             books = self._post(outcome, frame, plan)
+        self._count_refused(gathered, outcome)
         self._tell_ledger()
         self._resting = _resting(outcome)
         if self._report is None:
@@ -207,6 +208,16 @@ class Sampler:
         self._state = state
         months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)
+
+    def _count_refused(self, gathered: Iterable[Gathered], outcome: Outcome) -> None:
+        """Count reads that named models beyond the limit, whose tokens and money go under `other`."""
+        for answer in gathered:
+            reading = answer.reading
+            if not isinstance(reading, ServerReading):
+                continue
+            server = outcome.state.servers.get(reading.key)
+            if server is not None and not server.models.keys() >= {*reading.models}:
+                self._health.count(answer.health.source, "too_many_models", 1)
 
     def _tell_ledger(self) -> None:
         """Log the ledger's trouble when it comes and when it goes, not at every tick of it."""

@@ -9,10 +9,14 @@ import httpx
 
 from exporter.clock import Clock
 from exporter.readings import ReadFailedError
+from exporter.sources.compression import expanded
 from exporter.units import Nanoseconds, nanoseconds, seconds
 
 CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 """Events of httpcore's `trace` extension that hand out a fresh network stream."""
+
+GZIP: Final = ("gzip", "x-gzip")
+"""What a proxy may make of a body whether asked or not. Nobody asks for it: it would cost a server CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,9 @@ Sink = Callable[[bytes], None]
 def exchange(
     client: httpx.Client, request: Request, deadline: Deadline, limit: int, sink: Sink | None = None
 ) -> Answer:
-    """Ask once, and read a body of at most `limit` bytes; where it goes into a `sink`, the answer has none.
+    """Ask once, and read a body of at most `limit` bytes, expanded where it is gzip.
+
+    Where it goes into a `sink`, the answer has none.
 
     Raises:
         ReadFailedError: `timeout`, `redirect`, `encoding`, `too_large`.
@@ -100,16 +106,18 @@ def is_tls(failure: BaseException) -> bool:
 
 def _body(response: httpx.Response, subject: str, deadline: Deadline, limit: int, sink: Sink | None) -> bytes:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        # It was not asked for, and a small body may expand to any size.
+    pieces = response.iter_raw()
+    if encoding in GZIP:
+        pieces = expanded(pieces, subject, limit)
+    elif encoding not in ("", "identity"):
         raise ReadFailedError("encoding", f"{subject}: content encoding {encoding[:32]!r} was not asked for")
     body, size = bytearray(), 0
     take = body.extend if sink is None else sink
-    for chunk in response.iter_raw():
-        size += len(chunk)
+    for piece in pieces:
+        size += len(piece)
         if size > limit:
             raise ReadFailedError("too_large", f"{subject}: larger than {limit} bytes")
-        take(chunk)
+        take(piece)
         deadline.left()
     return bytes(body)
 

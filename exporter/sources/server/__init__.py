@@ -1,6 +1,6 @@
 """Inference servers, each read at its own endpoint over HTTP.
 
-An endpoint is hostile until proven otherwise: bounded bodies, one deadline, no redirects, no decompression.
+An endpoint is hostile until proven otherwise: bounded bodies, expanded or not, one deadline, no redirects.
 """
 
 from exporter.sources.server.client import lean_client

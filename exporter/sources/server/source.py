@@ -22,6 +22,7 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.engines.plausibility import implausible
 from exporter.readings import ReadFailedError, Role, ServerKey, ServerReading
 from exporter.sources.exchange import Answer, Deadline
 from exporter.sources.server import llamacpp
@@ -117,7 +118,7 @@ class ServerSource:
 
     @property
     def errors(self) -> tuple[tuple[str, int], ...]:
-        """What did not cost the last reading, by reason: `malformed` and `duplicate` lines."""
+        """What did not cost the last reading, by reason: `malformed`, `duplicate` and `implausible` lines."""
         return self._errors
 
     def close(self) -> None:
@@ -154,7 +155,11 @@ class ServerSource:
         page, engine = self._recognized(answer.body)
         self._errors = tuple(
             (reason, count)
-            for reason, count in (("malformed", page.malformed), ("duplicate", page.duplicates))
+            for reason, count in (
+                ("malformed", page.malformed),
+                ("duplicate", page.duplicates),
+                ("implausible", implausible(engine, page)),
+            )
             if count
         )
         reading = self._reading(engine, self._interpreted(engine, page, answer, deadline))

@@ -1,6 +1,5 @@
 """Endpoints that misbehave, on real sockets: bounded in bytes, in time and in trust."""
 
-import gzip
 import socket
 import threading
 from collections.abc import Callable
@@ -101,13 +100,6 @@ def test_a_body_of_exactly_the_limit_is_read(serve: Serve, real: Real, vllm_page
     script = sends(OK, b"\r\n", vllm_page)
     assert real(serve(script), body_bytes=len(vllm_page)).read().up
     assert failure_of(real(serve(script), body_bytes=len(vllm_page) - 1)).reason == "too_large"
-
-
-def test_a_compressed_body_is_refused(serve: Serve, real: Real) -> None:
-    """It was not asked for, and a megabyte of it may be a gigabyte."""
-    bomb = gzip.compress(bytes(1_000_000))
-    script = sends(OK, b"Content-Encoding: gzip\r\n\r\n", bomb)
-    assert failure_of(real(serve(script))).reason == "encoding"
 
 
 def test_a_redirect_is_not_followed(serve: Serve, real: Real, vllm_page: bytes) -> None:
