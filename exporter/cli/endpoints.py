@@ -5,7 +5,7 @@ from collections.abc import Callable
 from exporter.clock import Clock
 from exporter.config import Config, Server
 from exporter.readings import ServerKey
-from exporter.sources.server import ServerSource, lean_client
+from exporter.sources.server import ServerSource, lean_client, repeated
 
 Busy = Callable[[ServerKey], bool]
 
@@ -18,7 +18,7 @@ class Endpoints:
         self._busy = busy
         self._client = lean_client()
         self._config: Config | None = None
-        self._sources: dict[tuple[Server, int], ServerSource] = {}
+        self._sources: dict[tuple[Server, int, frozenset[str]], ServerSource] = {}
         self._retired: tuple[ServerSource, ...] = ()
 
     def of(self, config: Config) -> tuple[ServerSource, ...]:
@@ -26,10 +26,9 @@ class Endpoints:
         if config is self._config:
             return tuple(self._sources.values())
         limit = config.limits.body_bytes
-        sources = {
-            (server, limit): self._sources.get((server, limit)) or self._source(server, limit)
-            for server in config.servers
-        }
+        elsewhere = repeated(server.engine for server in config.servers)
+        wanted = [(server, limit, elsewhere) for server in config.servers]
+        sources = {key: self._sources.get(key) or self._source(*key) for key in wanted}
         # What is dropped may still be in a read of this tick; it is closed when the next ones are dropped.
         for source in self._retired:
             source.close()
@@ -43,7 +42,7 @@ class Endpoints:
             source.close()
         self._client.close()
 
-    def _source(self, server: Server, body_bytes: int) -> ServerSource:
+    def _source(self, server: Server, body_bytes: int, told_elsewhere: frozenset[str]) -> ServerSource:
         key = ServerKey(server.namespace, server.name)
         busy = self._busy
         return ServerSource(
@@ -56,4 +55,5 @@ class Endpoints:
             ca_file=server.ca_file,
             body_bytes=body_bytes,
             busy=None if busy is None else lambda: busy(key),
+            told_elsewhere=told_elsewhere,
         )

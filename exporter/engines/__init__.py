@@ -4,8 +4,9 @@
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 
-from exporter.engines.catalogue import ENGINES, EVERYTHING, Foreign, match, recognize
+from exporter.engines.catalogue import ENGINES, EVERYTHING, match, recognize
 from exporter.engines.exposition import Memory, Page, Wanted, read
+from exporter.engines.gateways import Gateway
 from exporter.engines.interpretation import Interpretation, interpret
 from exporter.engines.spec import Engine, wanted
 
@@ -13,7 +14,7 @@ __all__ = [
     "ENGINES",
     "EVERYTHING",
     "Engine",
-    "Foreign",
+    "Gateway",
     "Interpretation",
     "Memory",
     "Page",

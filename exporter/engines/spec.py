@@ -154,6 +154,9 @@ class Engine:
     `six_digits` means that numbers are printed with six significant digits: above a million a counter moves
     in steps of ten. Marks are taken of what is printed, so that nothing is lost, and it arrives later.
     `mistaken` matches the body of a page of this engine that must not be read; its metrics are elsewhere.
+    `disguises` are engines by name whose page it may show as its own, and which then is read as theirs.
+    `repeats` are engines by name whose tokens it counts again. It is read only where the configuration names
+    it, and they are then not; `instead` says as an order what is read otherwise.
     """
 
     name: str
@@ -176,6 +179,9 @@ class Engine:
     tokens: bool = True
     six_digits: bool = False
     mistaken: str = ""
+    disguises: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
+    instead: str = ""
     manual: Manual = Manual()
 
     def counts(self) -> Iterator[Count]:

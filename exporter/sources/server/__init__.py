@@ -4,6 +4,7 @@ An endpoint is hostile until proven otherwise: bounded bodies, one deadline, no 
 """
 
 from exporter.sources.server.client import lean_client
+from exporter.sources.server.recognition import repeated
 from exporter.sources.server.source import ServerSource
 
-__all__ = ["ServerSource", "lean_client"]
+__all__ = ["ServerSource", "lean_client", "repeated"]

@@ -1,6 +1,6 @@
 """One endpoint of an inference server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,6 @@ from exporter.engines import (
     ENGINES,
     EVERYTHING,
     Engine,
-    Foreign,
     Interpretation,
     Memory,
     Page,
@@ -22,24 +21,27 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.engines.ollama import OLLAMA
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
 from exporter.sources.exchange import Answer, Deadline
 from exporter.sources.server import llamacpp
 from exporter.sources.server.fetch import Fetcher
+from exporter.sources.server.recognition import reader
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
-UNKNOWN_PAGE: Final = "a page of no known engine"
+GREETING_BYTES_MAX: Final = 4096
 
 
 class ServerSource:
     """Reads one configured endpoint.
 
     `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
-    here. `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
+    here. `told_elsewhere` are engines whose tokens another endpoint counts already, by name (see `reader`).
+    `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
     by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
@@ -61,6 +63,7 @@ class ServerSource:
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
+        told_elsewhere: Collection[str] = (),
     ) -> None:
         self._key = key
         self._url = url
@@ -69,6 +72,7 @@ class ServerSource:
         self._timeout = timeout
         self._body_bytes = body_bytes
         self._busy = busy
+        self._told_elsewhere = told_elsewhere
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
@@ -109,7 +113,8 @@ class ServerSource:
 
         Raises:
             ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `http_status`,
-                `encoding`, `too_large`, `not_recognized`, `no_tokens`; `router`, `asleep` of llama.cpp.
+                `encoding`, `too_large`, `not_recognized`, `gateway`, `counted_twice`,
+                `no_tokens`; `router`, `asleep` of llama.cpp.
         """
         self._errors = ()
         deadline = Deadline(self._clock, self._timeout)
@@ -130,7 +135,7 @@ class ServerSource:
             due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
             if not due and self._kept is not None:
                 return replace(self._kept, loads=())
-        answer = self._fetcher.get(self._address, deadline, self._body_bytes)
+        answer = self._metrics(deadline)
         page, engine = self._recognized(answer.body)
         self._errors = tuple(
             (reason, count)
@@ -175,22 +180,37 @@ class ServerSource:
             self._kept, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._kept.loads)
         )
 
+    def _metrics(self, deadline: Deadline) -> Answer:
+        """The page of metrics. What has none may be a server that never has one, known by its root page."""
+        try:
+            return self._fetcher.get(self._address, deadline, self._body_bytes)
+        except ReadFailedError as failure:
+            if failure.reason != "http_status" or self._engine is not None or not self._greets(deadline):
+                raise
+            raise ReadFailedError(
+                "no_tokens", f"{self._url}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
+            ) from failure
+
+    def _greets(self, deadline: Deadline) -> bool:
+        """Whether the server's root page is the one by which Ollama is known."""
+        root = self._address.copy_with(path="/", query=None)
+        try:
+            answer = self._fetcher.get(root, deadline, GREETING_BYTES_MAX)
+        except ReadFailedError:
+            return False
+        return answer.body.strip() == OLLAMA.greeting
+
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
         """The page as its engine writes it. An engine that no longer fits is looked for again."""
         engine = self._engine
-        if engine is not None:
+        if engine is not None and not engine.disguises and engine.name not in self._told_elsewhere:
             page = self._page(body, engine)
-            if self._configured is not None or engine.fingerprint.matches(page):
+            if engine.fingerprint.matches(page):
                 return page, engine
         page = self._page(body, None)
-        row = match(page)
-        if not isinstance(row, Engine):
-            self._engine = None
-            title = row.title if isinstance(row, Foreign) else ""
-            page_of = f"the page of {title}, whose engines are read instead" if title else UNKNOWN_PAGE
-            raise ReadFailedError("not_recognized", f"{self._url}: answers with {page_of}")
-        self._engine = row
-        return page, row
+        self._engine = self._configured
+        self._engine = reader(match(page), self._configured, self._told_elsewhere, self._url)
+        return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         page = read(body, EVERYTHING if engine is None else wanted(engine), self._memory)
@@ -203,7 +223,8 @@ class ServerSource:
         model = self._model(header, deadline) if not engine.models else ""
         told = interpret(engine, page, model=model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
-        if not tokens and not (engine.creates_late and engine.fingerprint.matches(page)):
+        late = engine.creates_late or not engine.tokens
+        if not tokens and not (late and engine.fingerprint.matches(page)):
             raise ReadFailedError("no_tokens", f"{self._url}: no counter of tokens that {engine.name} has")
         return told
 
