@@ -4,11 +4,11 @@
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 
-from exporter.engines.catalogue import ENGINES, EVERYTHING, match, recognize
+from exporter.engines.catalogue import ENGINES, EVERYTHING, match, mistaken, recognize
 from exporter.engines.exposition import Memory, Page, Wanted, read
 from exporter.engines.gateways import Gateway
-from exporter.engines.interpretation import Interpretation, interpret
-from exporter.engines.spec import Engine, wanted
+from exporter.engines.interpretation import Interpretation, interpret, process
+from exporter.engines.spec import Engine, Question, Way, wanted
 
 __all__ = [
     "ENGINES",
@@ -18,9 +18,13 @@ __all__ = [
     "Interpretation",
     "Memory",
     "Page",
+    "Question",
     "Wanted",
+    "Way",
     "interpret",
     "match",
+    "mistaken",
+    "process",
     "read",
     "recognize",
     "wanted",

@@ -1,17 +1,26 @@
 """The engines, in the order in which a page is tried against them."""
 
+import re
 from typing import Final
 
+from exporter.engines.aphrodite import APHRODITE
 from exporter.engines.dynamo import DYNAMO, DYNAMO_FRONTEND
 from exporter.engines.exposition import Page, Wanted
 from exporter.engines.gateways import GATEWAYS, Gateway
+from exporter.engines.infinity import INFINITY
 from exporter.engines.kserve import KSERVE
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.engines.lmdeploy import LMDEPLOY
 from exporter.engines.localai import LOCALAI
+from exporter.engines.mlc import MLC
 from exporter.engines.nim import NIM
 from exporter.engines.ray import RAY
+from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Engine, wanted
+from exporter.engines.tei import TEI
+from exporter.engines.tgi import TGI
 from exporter.engines.triton import TRITON
+from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import VLLM
 
 ROWS: Final[tuple[Engine | Gateway, ...]] = (
@@ -21,10 +30,18 @@ ROWS: Final[tuple[Engine | Gateway, ...]] = (
     TRITON,
     VLLM,
     RAY,
+    SGLANG,
+    TGI,
+    TEI,
+    TRTLLM,
     LLAMACPP,
+    LMDEPLOY,
+    APHRODITE,
     LOCALAI,
     NIM,
+    MLC,
     KSERVE,
+    INFINITY,  # last: what it writes, other programs write as well
 )
 """The first hit wins: what looks like an engine comes before it, and what may carry one after it."""
 
@@ -48,3 +65,11 @@ def recognize(page: Page) -> Engine | None:
     """The engine of a page that was read for `EVERYTHING`; `None` for an unknown one or a gateway's."""
     row = match(page)
     return row if isinstance(row, Engine) else None
+
+
+def mistaken(body: bytes) -> Engine | None:
+    """The engine of which this body is a page that must not be read; `None` if it is of none."""
+    for engine in ENGINES.values():
+        if engine.mistaken and re.match(engine.mistaken.encode(), body, re.DOTALL):
+            return engine
+    return None

@@ -41,8 +41,10 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
         for counter in _counters(engine, alternative, page, model)
     )
     loads = _loads(engine, page, model)
-    identity, started = _process(engine, page, header)
+    identity, started = process(engine, page, header)
     names = {counter.model for counter in counters} | {load.model for load in loads}
+    if names <= {""}:  # nothing has been counted yet
+        names = {label(model)}
     return Interpretation(
         counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page)
     )
@@ -147,7 +149,7 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -
     return {}
 
 
-def _process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
+def process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
     """Identity and start. What stands on the page and cannot be read makes neither, rather than another one.
 
     An identity that changes is a restart, and a restart counts from zero.

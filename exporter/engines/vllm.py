@@ -16,7 +16,7 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
 
@@ -94,4 +94,19 @@ VLLM: Final = Engine(
     waiting=(Gauge("vllm:num_requests_waiting"),),
     created="vllm:prompt_tokens_created",
     creates_late=True,
+    questions=(Question("version", version=("version",)),),
+    manual=Manual(
+        title="vLLM",
+        versions="0.2.7 to 0.33.0",
+        reading="Renders counters of its API server; the engine is not asked.",
+        deployment=(
+            "Several API servers of one deployment answer with one merged page: read one of them.",
+            "With external load balancing each data-parallel rank has a page of its own: read all of them.",
+            "A server of a disaggregated pair does not say which one it is: configure its role.",
+        ),
+        cannot_tell=(
+            "Which LoRA adapter a token was for.",
+            "That a prompt was answered n times: it is counted n times.",
+        ),
+    ),
 )
