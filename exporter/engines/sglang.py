@@ -6,8 +6,9 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 
 - The tokenizer's counters move when a request finishes, so that a long answer arrives at its end.
   `realtime_tokens_total` (0.5.10 and later) moves with every batch and is preferred: its modes tell
-  computed and cached prompt apart, and decode counts accepted drafts. With the overlap scheduler, which is the
-  default, the step that a finished request overshoots stands for its first token, which prefill makes.
+  computed and cached prompt apart, and decode counts accepted drafts. With the overlap scheduler, which
+  is the default, the step that a finished request overshoots stands for its first token, which prefill
+  makes.
 - `cached_tokens_total` counts a request either by cache_source device, host and storage, or, where it has no
   details, under total: one or the other, so all of them are added up. They are inside of the prompt counter.
 - `--enable-metrics-for-all-schedulers` writes the scheduler's series once per rank of tensor and pipeline

@@ -4,8 +4,8 @@ Source: huggingface/text-embeddings-inference 0d124dc (v1.9.3), `core/src/{infer
 `router/src/{lib,prometheus,http/server}.rs`.
 
 - It generates nothing: all tokens are prompt, and all of a GPU's work is prefill.
-- Tokens are the sum of a histogram of input lengths, as tokenized and validated. `te_batch_next_tokens` counts
-  them once more, by batch.
+- Tokens are the sum of a histogram of input lengths, as tokenized and validated. `te_batch_next_tokens`
+  counts them once more, by batch.
 - `te_request_count` counts a single prediction twice, so that `te_request_success` tells the requests.
 - No series names the model, counters have no `_total`, and every family appears with its first use.
 """

@@ -17,23 +17,23 @@ from exporter.engines import (
     Page,
     interpret,
     match,
+    process,
     read,
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.engines.ollama import OLLAMA
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
-from exporter.sources.exchange import Answer, Deadline
+from exporter.sources.exchange import Answer
 from exporter.sources.server import llamacpp
+from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
+from exporter.sources.server.pages import Pages
 from exporter.sources.server.recognition import reader
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-
-GREETING_BYTES_MAX: Final = 4096
 
 
 class ServerSource:
@@ -67,20 +67,22 @@ class ServerSource:
     ) -> None:
         self._key = key
         self._url = url
-        self._address = _address(url)
         self._clock = clock
-        self._timeout = timeout
-        self._body_bytes = body_bytes
         self._busy = busy
         self._told_elsewhere = told_elsewhere
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
+        self._pages = Pages(
+            self._fetcher, url, clock, self._configured, timeout=timeout, body_bytes=body_bytes
+        )
         self._memory = Memory()
         self._errors: tuple[tuple[str, int], ...] = ()
         self._strange = True
         self._props: llamacpp.Props | None = None
+        self._interview = Interview(self._pages.ask)
         self._rest = llamacpp.Rest()
+        self._answers = Answers()
         self._kept: ServerReading | None = None
 
     @property
@@ -117,16 +119,19 @@ class ServerSource:
                 `no_tokens`; `router`, `asleep` of llama.cpp.
         """
         self._errors = ()
-        deadline = Deadline(self._clock, self._timeout)
+        self._pages.begin()
         try:
-            return self._read(deadline)
-        except ReadFailedError:
+            return self._read()
+        except ReadFailedError as failure:
             self._strange = True  # what answers next time may be another server
+            self._interview.forget()
             self._rest.was(active=True)
+            if failure.reason == "connection":
+                self._pages.gone()
             raise
 
-    def _read(self, deadline: Deadline) -> ServerReading:
-        self._ask_props(deadline)
+    def _read(self) -> ServerReading:
+        self._ask_props()
         sleeping = None if self._props is None else self._props.sleeping
         if sleeping is not None:
             self._rest.sees(sleeping=sleeping)
@@ -135,14 +140,15 @@ class ServerSource:
             due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
             if not due and self._kept is not None:
                 return replace(self._kept, loads=())
-        answer = self._metrics(deadline)
+        answer = self._pages.metrics()
         page, engine = self._recognized(answer.body)
+        self._pages.engine = engine
         self._errors = tuple(
             (reason, count)
             for reason, count in (("malformed", page.malformed), ("duplicate", page.duplicates))
             if count
         )
-        reading = self._reading(engine, self._interpreted(engine, page, answer, deadline))
+        reading = self._reading(engine, self._interpreted(engine, page, answer))
         self._rest.was(active=self._moved(reading))
         self._strange = False
         self._kept = reading
@@ -154,19 +160,19 @@ class ServerSource:
             return True
         return any(load.running or load.waiting for load in reading.loads)
 
-    def _ask_props(self, deadline: Deadline) -> None:
+    def _ask_props(self) -> None:
         """Ask a llama.cpp, or a server not known yet, whether it sleeps, before its metrics may wake it."""
         maybe = self._strange and self._engine in (None, LLAMACPP)
         if not maybe and (self._props is None or self._props.sleeping is None):
             return
         try:
-            answer = self._fetcher.get(self._beside("props"), deadline, llamacpp.JSON_BYTES_MAX)
+            body = self._pages.ask("props")
         except ReadFailedError as failure:
             if failure.reason in ("connection", "timeout", "tls", "token_file"):
                 raise
             self._props = None  # no such page, or a model that is not loaded: the metrics will tell
             return
-        self._props = llamacpp.props(answer.body)
+        self._props = llamacpp.props(body)
         if self._props is not None and self._props.router:
             raise ReadFailedError(
                 "router",
@@ -179,26 +185,6 @@ class ServerSource:
         return replace(
             self._kept, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._kept.loads)
         )
-
-    def _metrics(self, deadline: Deadline) -> Answer:
-        """The page of metrics. What has none may be a server that never has one, known by its root page."""
-        try:
-            return self._fetcher.get(self._address, deadline, self._body_bytes)
-        except ReadFailedError as failure:
-            if failure.reason != "http_status" or self._engine is not None or not self._greets(deadline):
-                raise
-            raise ReadFailedError(
-                "no_tokens", f"{self._url}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
-            ) from failure
-
-    def _greets(self, deadline: Deadline) -> bool:
-        """Whether the server's root page is the one by which Ollama is known."""
-        root = self._address.copy_with(path="/", query=None)
-        try:
-            answer = self._fetcher.get(root, deadline, GREETING_BYTES_MAX)
-        except ReadFailedError:
-            return False
-        return answer.body.strip() == OLLAMA.greeting
 
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
         """The page as its engine writes it. An engine that no longer fits is looked for again."""
@@ -218,28 +204,29 @@ class ServerSource:
             raise ReadFailedError("too_large", f"{self._url}: more series than an engine has")
         return page
 
-    def _interpreted(self, engine: Engine, page: Page, answer: Answer, deadline: Deadline) -> Interpretation:
+    def _interpreted(self, engine: Engine, page: Page, answer: Answer) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        model = self._model(header, deadline) if not engine.models else ""
-        told = interpret(engine, page, model=model, header=header)
+        self._answers = self._told(engine, process(engine, page, header)[0])
+        told = interpret(engine, page, model=self._answers.model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
         late = engine.creates_late or not engine.tokens
-        if not tokens and not (late and engine.fingerprint.matches(page)):
+        if not tokens and not (late and self._fits(engine, page, answer)):
             raise ReadFailedError("no_tokens", f"{self._url}: no counter of tokens that {engine.name} has")
         return told
 
-    def _model(self, identity: str, deadline: Deadline) -> str:
-        """The model of a server whose series do not name it, asked once per process; empty if none tells."""
-        if self._props is not None and self._props.model:
-            return self._props.model
-        kept = self._kept
-        if kept is not None and not self._strange and kept.identity == identity and kept.models:
-            return kept.models[0]
-        try:
-            answer = self._fetcher.get(self._beside("v1/models"), deadline, llamacpp.JSON_BYTES_MAX)
-        except ReadFailedError:
-            return ""
-        return next(iter(llamacpp.models(answer.body)), "")
+    def _fits(self, engine: Engine, page: Page, answer: Answer) -> bool:
+        """Whether a page on which no token is told is the engine's all the same, before its first use."""
+        if engine.fingerprint.matches(page) or not answer.body.strip():
+            return True
+        return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
+
+    def _told(self, engine: Engine, identity: str) -> Answers:
+        """What the metrics do not tell: a llama.cpp has it in what it was asked already."""
+        props = self._props if engine is LLAMACPP else None
+        if props is not None and props.model:
+            return Answers(props.model, props.build)
+        told = self._interview.told(engine, identity)
+        return told if props is None else replace(told, version=props.build)
 
     def _reading(self, engine: Engine, told: Interpretation) -> ServerReading:
         return ServerReading(
@@ -247,17 +234,14 @@ class ServerSource:
             url=self._url,
             up=True,
             engine=engine.name,
-            engine_version=self._props.build if self._props is not None and engine is LLAMACPP else "",
+            engine_version=self._answers.version,
             identity=told.identity,
             started=told.started,
             counters=told.counters,
             loads=told.loads,
             models=told.models,
+            role=told.role,
         )
-
-    def _beside(self, path: str) -> httpx.URL:
-        """Another page of the same server, behind the same prefix and for the same model."""
-        return self._address.copy_with(path=self._address.path.rpartition("/")[0] + "/" + path)
 
 
 def _engine(name: str) -> Engine:
@@ -265,20 +249,3 @@ def _engine(name: str) -> Engine:
         return ENGINES[name]
     except KeyError:
         raise ValueError(f"engine {name!r} is none of {', '.join(sorted(ENGINES))}") from None
-
-
-def _address(url: str) -> httpx.URL:
-    """The address to ask. A llama.cpp router is never asked to load the model that is asked for."""
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as failure:
-        raise ValueError(f"{url!r} is no URL: {failure}") from failure
-    if address.scheme not in ("http", "https") or not address.host:
-        raise ValueError(f"{url!r} is no http or https URL")
-    if address.userinfo:
-        raise ValueError("a URL with credentials in it would show them; use bearer_token_file")
-    if address.path in ("", "/"):
-        address = address.copy_with(path="/metrics")
-    if "model" in address.params:
-        address = address.copy_set_param("autoload", "false")
-    return address

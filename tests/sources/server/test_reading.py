@@ -31,7 +31,7 @@ def test_the_classic_text_format_is_asked_for(make: Make, site: Any, vllm_page: 
     """Uncompressed, without a token, by our name."""
     site.says("/metrics", vllm_page)
     make(engine="vllm").read()
-    [request] = site.asked
+    request, _ = site.asked  # the other one is for the version
     assert request.headers["accept"] == "text/plain;version=0.0.4"
     assert request.headers["accept-encoding"] == "identity"
     assert request.headers["user-agent"].startswith("inference-cost-exporter/")
@@ -74,7 +74,7 @@ def test_an_impossible_address_is_refused_at_once(make: Make, url: str) -> None:
 
 def test_an_unknown_engine_is_refused_at_once(make: Make) -> None:
     """The message names those that are known."""
-    with pytest.raises(ValueError, match=r"none of dynamo, .*, llamacpp, .*, vllm"):
+    with pytest.raises(ValueError, match=r"none of aphrodite, .*, llamacpp, .*, vllm"):
         make(engine="vlm")
 
 
