@@ -194,7 +194,7 @@ class ServerSource:
             if engine.fingerprint.matches(page):
                 return page, engine
         page = self._page(body, None)
-        self._engine = self._configured
+        self._engine = self._pages.engine = self._configured
         self._engine = reader(match(page), self._configured, self._told_elsewhere, self._url)
         return page, self._engine
 
