@@ -14,22 +14,22 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
 - Queued requests are those without a first token, in prefill too: they are not what waits.
 """
 
-from dataclasses import replace
 from typing import Final
 
+from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import VLLM
 
-_PORT: Final = "Set `DYN_SYSTEM_PORT` for each worker, such as 8081; without it a worker has no page."
+_CARRIED: Final = (VLLM, SGLANG, TRTLLM)
 
-DYNAMO: Final = replace(
-    VLLM,
+DYNAMO: Final = Engine(
     name="dynamo",
     prefix="",
     default_port=8081,
     fingerprint=Fingerprint(
         names=(
-            *VLLM.fingerprint.names,
+            *(name for engine in _CARRIED for name in engine.fingerprint.names),
             "dynamo_component_requests_total",
             "dynamo_component_inflight_requests",
             "dynamo_component_uptime_seconds",
@@ -37,12 +37,18 @@ DYNAMO: Final = replace(
         labels=("dynamo_component",),
     ),
     models=("model_name", "model"),
-    created="",
+    groups=tuple(group for engine in _CARRIED for group in engine.groups),
+    running=tuple(gauge for engine in _CARRIED for gauge in engine.running),
+    waiting=tuple(gauge for engine in _CARRIED for gauge in engine.waiting),
+    creates_late=True,
+    nameless=TRTLLM.nameless,
+    named_by=TRTLLM.named_by,
+    repeated=SGLANG.repeated | TRTLLM.repeated,
     role="dynamo_component",
     manual=Manual(
         title="NVIDIA Dynamo, workers",
         versions="1.0 to 1.6",
-        switch=_PORT,
+        switch="`DYN_SYSTEM_PORT=8081` in its environment",
         deployment=(
             "Read every worker, and not the frontend, which counts the same tokens again.",
             "Of a disaggregated pair both count the prompt. A prefill worker is known by its component.",

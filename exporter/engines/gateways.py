@@ -17,6 +17,7 @@ llm-d/llm-d-inference-scheduler `pkg/epp/metrics`, renamed to `llm_d_epp_*` in l
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Fingerprint
 from exporter.engines.vllm import VLLM
 
@@ -125,7 +126,7 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
         what="which repeats the page of every engine behind it",
         remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
-            ("sglang:prompt_tokens_total", "sglang:num_running_reqs", *VLLM.fingerprint.names),
+            SGLANG.fingerprint.names + VLLM.fingerprint.names,
             labels=("worker_addr",),
         ),
         default_port=30000,

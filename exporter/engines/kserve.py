@@ -30,10 +30,9 @@ KSERVE: Final = Engine(
     manual=Manual(
         title="KServe huggingfaceserver",
         versions="0.21",
-        switch="With the vLLM backend tokens are told unless it is started with `--disable-log-stats`.",
         deployment=(
             "Read the container (8080) or the aggregated page of the queue proxy (9088), which repeats it.",
-            "With the vLLM backend it is shown as vLLM.",
+            "With the vLLM backend it is shown as vLLM, unless it is started with `--disable-log-stats`.",
         ),
         cannot_tell=("Tokens, with the Hugging Face backend and of other model servers.",),
     ),

@@ -38,8 +38,10 @@ LOCALAI: Final = Engine(
     manual=Manual(
         title="LocalAI",
         versions="4.3.2 to 4.9",
-        switch="On by default. Where LocalAI asks for keys, send that of an administrator.",
-        deployment=("Read LocalAI; the backends that it starts have no pages.",),
+        deployment=(
+            "Read LocalAI; the backends that it starts have no pages.",
+            "Where it asks for keys, send an administrator's: `metrics.bearer_token_file`.",
+        ),
         cannot_tell=(
             "Tokens, before 4.3.2.",
             "Which tokens of a prompt were cached, the time of each phase, and requests in hand.",

@@ -62,7 +62,8 @@ SGLANG: Final = Engine(
             "sglang:num_queue_reqs",
             "sglang:max_total_num_tokens",
         ),
-        without=("dynamo_component",),
+        # Dynamo marks its workers, and the SGLang router those whose pages it collects.
+        without=("dynamo_component", "worker_addr"),
     ),
     models=("model_name",),
     groups=(

@@ -28,6 +28,11 @@ _TRTLLM_REQUESTS: Final = "nv_trt_llm_request_metrics"
 _VLLM_ENDED: Final = "vllm:e2e_request_latency_seconds_count"
 _SUCCESS: Final = "nv_inference_request_success"
 
+_VLLM_SWITCH: Final = (
+    "The vLLM backend tells tokens (24.08 and later) with the parameter `REPORT_CUSTOM_METRICS` set to true "
+    "in the model's `config.pbtxt`, and `disable_log_stats` set to false in its `model.json`."
+)
+
 TRITON: Final = Engine(
     name="triton",
     prefix="",
@@ -73,13 +78,9 @@ TRITON: Final = Engine(
     manual=Manual(
         title="NVIDIA Triton Inference Server",
         versions="23.11 to 25.12",
-        switch=(
-            "Triton's own metrics are on. The vLLM backend tells tokens from 24.08 on, with the parameter "
-            "`REPORT_CUSTOM_METRICS` set to `true` in the model's `config.pbtxt` and `disable_log_stats` "
-            "`false` in its `model.json`."
-        ),
         deployment=(
             "Read the metrics port (8002), which speaks for all models of the server.",
+            _VLLM_SWITCH,
             "An ensemble counts a request once more for each member; requests are taken from token counters.",
         ),
         cannot_tell=(

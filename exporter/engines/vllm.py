@@ -58,8 +58,9 @@ VLLM: Final = Engine(
             "vllm:request_success_total",
         ),
         labels=("model_name",),
-        # `server`: the production-stack router; `version`: Triton's vLLM backend; Dynamo marks its workers.
-        without=("server", "version", "dynamo_component"),
+        # `server`: the production-stack router; `version`: Triton's vLLM backend; Dynamo marks its workers,
+        # and the SGLang router those whose pages it collects.
+        without=("server", "version", "dynamo_component", "worker_addr"),
     ),
     models=("model_name",),
     groups=(

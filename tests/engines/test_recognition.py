@@ -127,7 +127,7 @@ def test_every_gateway_says_what_it_is_and_what_to_read_instead() -> None:
 def test_what_is_said_of_other_engines_names_engines() -> None:
     """An engine that repeats others, or is one in disguise, refers to them by the names they have here."""
     for engine in ENGINES.values():
-        assert set(engine.repeats) <= ENGINES.keys()
+        assert {*engine.repeats, *engine.disguises} <= ENGINES.keys()
         assert bool(engine.repeats) == bool(engine.instead)
 
 
