@@ -12,6 +12,9 @@ from tests.engines.test_captures import RECOGNIZED, expected_of
 
 SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)\{(.*)\}(\s+\S+)$")
 LABEL = re.compile(r'[a-zA-Z_]\w*="(?:[^"\\]|\\.)*"')
+ONE_MODEL = [path for path in RECOGNIZED if len(list(filter(None, expected_of(path)["models"]))) == 1]
+"""Pages that name a model; several would become one."""
+
 STRANGE = 'we, "say" {x=1} \\ é'
 """A model's name with everything in it that labels escape or that ends them."""
 
@@ -86,9 +89,7 @@ def test_how_a_page_is_written_does_not_matter(path: Path, mutation: Callable[[s
     """The same engine, series and values: a proxy in between or another writer moves no mark."""
     page = path.read_text(encoding="utf-8")
     changed = mutation(page)
-    if changed == page:
-        assert mutation is reordered
-        pytest.skip("the page has no labels")
+    assert changed != page or (mutation is reordered and '="' not in stripped(page))
     before, after = told(page), told(changed)
     assert {(c.series, c.model, c.quantity, c.value, c.sign) for c in before.counters} == {
         (c.series, c.model, c.quantity, c.value, c.sign) for c in after.counters
@@ -101,13 +102,11 @@ def test_how_a_page_is_written_does_not_matter(path: Path, mutation: Callable[[s
     )
 
 
-@pytest.mark.parametrize("path", RECOGNIZED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ONE_MODEL, ids=lambda path: path.stem)
 def test_a_model_of_any_name_is_told_by_that_name(path: Path) -> None:
     """Commas, quotes, braces and backslashes in it change nothing else."""
     models = [model for model in expected_of(path)["models"] if model]
     page = path.read_text(encoding="utf-8")
-    if len(models) != 1:
-        pytest.skip("the page names no model, or several that would become one")
     before, after = told(page), told(renamed(page, models))
     assert after.models == (STRANGE,)
     assert {quantity: value for (_, quantity), value in sums(before).items()} == pytest.approx(

@@ -14,7 +14,6 @@ from exporter.engines import ENGINES, interpret, read, wanted
 from exporter.readings import ServerKey, ServerReading
 from exporter.units import nanoseconds
 
-
 WATCHED_SINCE = nanoseconds(9000)
 """Unix time of the first read: after the processes of these lives began, whose past is not charged."""
 
