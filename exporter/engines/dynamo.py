@@ -32,7 +32,6 @@ DYNAMO: Final = Engine(
             *(name for engine in _CARRIED for name in engine.fingerprint.names),
             "dynamo_component_requests_total",
             "dynamo_component_inflight_requests",
-            "dynamo_component_uptime_seconds",
         ),
         labels=("dynamo_component",),
     ),
@@ -69,7 +68,15 @@ DYNAMO_FRONTEND: Final = Engine(
     name="dynamo-frontend",
     prefix="dynamo_frontend_",
     default_port=8000,
-    fingerprint=Fingerprint(names=(_PROMPT, _GENERATION, _REQUESTS, "dynamo_frontend_inflight_requests")),
+    fingerprint=Fingerprint(
+        names=(
+            _PROMPT,
+            _GENERATION,
+            _REQUESTS,
+            "dynamo_frontend_inflight_requests",
+            "dynamo_frontend_disconnected_clients",  # there before the first request
+        )
+    ),
     models=("model",),
     groups=(
         (

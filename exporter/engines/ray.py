@@ -7,7 +7,8 @@ documentation.
 - One page per node holds all replicas: `ReplicaId` and `WorkerId` keep their series apart, and no page of a
   replica is read beside it.
 - About 2.48 each counter stands there a second time without `_total`. Exact names leave that out.
-- A counter appears with its first increment, since an increment of zero is skipped.
+- A counter appears with its first increment, since an increment of zero is skipped. A page of a node without
+  any is read all the same, so that the first tokens count.
 - The agent forgets series of workers that are silent for a while; they return with what they had counted.
 """
 
@@ -24,7 +25,13 @@ RAY: Final = Engine(
     name="ray",
     prefix="ray_",
     default_port=8080,
-    fingerprint=Fingerprint(names=_VLLM.fingerprint.names + _SGLANG.fingerprint.names),
+    fingerprint=Fingerprint(
+        names=(
+            *_VLLM.fingerprint.names,
+            *_SGLANG.fingerprint.names,
+            "ray_node_mem_used",  # there before the first request
+        )
+    ),
     models=("model_name",),
     groups=_VLLM.groups + _SGLANG.groups,
     running=_VLLM.running + _SGLANG.running,

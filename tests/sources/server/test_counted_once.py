@@ -203,6 +203,46 @@ def test_engines_of_ranks_on_one_page_are_added_once_each(house: House) -> None:
     assert house.tokens == {"prompt": 30, "generation": 3}
 
 
+@pytest.mark.parametrize(
+    ("engine", "cold", "warm"),
+    [
+        (
+            "ray",
+            'ray_node_mem_used{ip="10.0.0.1"} 9\n',
+            'ray_vllm_generation_tokens_total{model_name="m"} 7\n',
+        ),
+        (
+            "dynamo-frontend",
+            "dynamo_frontend_disconnected_clients 0\n",
+            'dynamo_frontend_output_tokens_total{model="m"} 7\n',
+        ),
+        (
+            "localai",
+            'api_call_count{method="GET",path="/props"} 1\n',
+            'localai_tokens_total{kind="completion",served_model="m",user="u"} 7\n',
+        ),
+        ("nim", 'num_request_max{model_name="m"} 8\n', 'generation_tokens_total{model_name="m"} 7\n'),
+        (
+            "triton",
+            'nv_inference_request_success{model="m",version="1"} 0\n',
+            (
+                'nv_llm_input_token_len_sum{model="m",version="1"} 0\n'
+                'nv_llm_output_token_len_sum{model="m",version="1"} 7\n'
+            ),
+        ),
+    ],
+)
+def test_the_first_tokens_of_a_process_count(house: House, engine: str, cold: str, warm: str) -> None:
+    """Trap: series appear with their first token, and a first sight of them would only set marks."""
+    house.configure(FIRST, first=engine)
+
+    house.tick({FIRST: cold})
+    house.tick({FIRST: cold + warm})
+
+    assert house.reasons == {}
+    assert +house.tokens == {"generation": 7}
+
+
 def test_a_replica_of_ray_that_is_new_on_the_page_counts_from_zero(house: House) -> None:
     """One page speaks for all replicas of a node, and replicas come and go."""
 
