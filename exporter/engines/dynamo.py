@@ -47,6 +47,7 @@ DYNAMO: Final = Engine(
     manual=Manual(
         title="NVIDIA Dynamo, workers",
         versions="1.0 to 1.6",
+        reading="Renders counters of the worker's process; the engine is not asked.",
         switch="`DYN_SYSTEM_PORT=8081` in its environment",
         deployment=(
             "Read every worker, and not the frontend, which counts the same tokens again.",
@@ -110,6 +111,7 @@ DYNAMO_FRONTEND: Final = Engine(
     manual=Manual(
         title="NVIDIA Dynamo, frontend",
         versions="0.7 to 1.6",
+        reading="Renders counters of the frontend; its workers are not asked.",
         deployment=(
             "Read only where workers have no page: it is then named with `engine: dynamo-frontend`.",
             "Beside a frontend that is read, pages of workers are not.",

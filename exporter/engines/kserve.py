@@ -30,6 +30,7 @@ KSERVE: Final = Engine(
     manual=Manual(
         title="KServe huggingfaceserver",
         versions="0.21",
+        reading="Renders counters of the model server; the model is not asked.",
         deployment=(
             "Read the container (8080) or the aggregated page of the queue proxy (9088), which repeats it.",
             "With the vLLM backend it is shown as vLLM, unless it is started with `--disable-log-stats`.",

@@ -38,6 +38,7 @@ LOCALAI: Final = Engine(
     manual=Manual(
         title="LocalAI",
         versions="4.3.2 to 4.9",
+        reading="Renders counters of the API server; its backends are not asked.",
         deployment=(
             "Read LocalAI; the backends that it starts have no pages.",
             "Where it asks for keys, send an administrator's: `metrics.bearer_token_file`.",

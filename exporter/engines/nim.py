@@ -42,6 +42,7 @@ NIM: Final = Engine(
     manual=Manual(
         title="NVIDIA NIM for LLMs",
         versions="24.05 to 1.14 by its documentation; later ones as the engine inside",
+        reading="Renders counters of its API server; the engine is not asked.",
         deployment=("Read `/v1/metrics`; 24.05 and NIMs of vision models 1.0 have `/metrics`.",),
         cannot_tell=(
             "Which tokens of a prompt were cached, up to 1.x.",

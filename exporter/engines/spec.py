@@ -120,8 +120,9 @@ class Manual:
 
     `title` is its name as people write it. `versions` are those whose sources were read.
     `switch` is how metrics are switched on; empty where they are on by themselves.
-    `reading` is what a read of the metrics does to the server; `never_read` names pages that are not read,
-    and why. `deployment` says which endpoints to read where there are several, and what counts twice.
+    `reading` is what a read of the metrics does to the server, which must be next to nothing.
+    `never_read` names pages that are not read, and why.
+    `deployment` says which endpoints to read where there are several, and what counts twice.
     `cannot_tell` lists what the engine does not say.
     """
 

@@ -91,6 +91,7 @@ TRTLLM: Final = Engine(
         reading="Adds up the files of its processes; the engine is not asked.",
         never_read=(("/metrics", _DRAINS), ("/perf_metrics", _DRAINS)),
         deployment=(
+            "Name the engine: one that is not known is first read at `/metrics`, once.",
             "The server in front of a disaggregated pair is not read: it counts what its engines count.",
         ),
         cannot_tell=(

@@ -11,6 +11,9 @@ from exporter.sources.server.address import beside, first
 from exporter.sources.server.answers import JSON_BYTES_MAX
 from exporter.sources.server.fetch import Fetcher
 
+SWITCHED_OFF: Final = ("404", "501")
+"""How messages of servers end that have no such page, or have switched it off."""
+
 GREETING_BYTES_MAX: Final = 4096
 
 
@@ -71,7 +74,7 @@ class Pages:
                     "no_tokens", f"{self._url}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
                 ) from failure
             switch = "" if self.engine is None else self.engine.manual.switch
-            if not switch:
+            if not switch or not str(failure).endswith(SWITCHED_OFF):
                 raise
             raise ReadFailedError("http_status", f"{failure}; it serves metrics with {switch}") from failure
         return answer

@@ -115,13 +115,16 @@ def test_another_server_at_its_place_is_read_as_it_was_configured(
     assert source.read().engine == "vllm"
 
 
-def test_a_server_whose_metrics_are_off_is_told_how_they_are_switched_on(make: Make) -> None:
+def test_a_server_whose_metrics_are_off_is_told_how_they_are_switched_on(make: Make, site: Any) -> None:
     """The message has the flag."""
     source = make(engine="sglang")
     with pytest.raises(ReadFailedError, match=r"HTTP status 404; it serves metrics with `--enable-metrics`$"):
         source.read()
     with pytest.raises(ReadFailedError, match=r"HTTP status 404$"):
         make(engine="vllm").read()
+    site.answers["/metrics"] = httpx.Response(401)
+    with pytest.raises(ReadFailedError, match=r"HTTP status 401$"):
+        source.read()
 
 
 def test_vllm_tells_its_version(make: Make, site: Any, vllm_page: bytes) -> None:
