@@ -17,7 +17,7 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, prompt_holding
 from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import VLLM
 
@@ -80,16 +80,7 @@ DYNAMO_FRONTEND: Final = Engine(
     ),
     models=("model",),
     groups=(
-        (
-            Alternative(
-                (_PROMPT,),
-                (
-                    Count(_PROMPT, "prompt"),
-                    Count(_CACHED, "prompt", sign=-1),
-                    Count(_CACHED, "cached_prompt"),
-                ),
-            ),
-        ),
+        (prompt_holding(_CACHED, _PROMPT),),
         (
             Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),
             Alternative(  # before it was counted live

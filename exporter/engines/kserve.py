@@ -10,7 +10,7 @@ Source: kserve 0.21.0 `kserve/metrics.py`, `huggingfaceserver`, and `qpext`.
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual
+from exporter.engines.spec import Engine, Fingerprint, Manual, counter
 
 _PREDICTED: Final = "request_predict_seconds_count"
 
@@ -23,7 +23,7 @@ KSERVE: Final = Engine(
         labels=("model_name",),
     ),
     models=("model_name",),
-    groups=((Alternative((_PREDICTED,), (Count(_PREDICTED, "requests"),)),),),
+    groups=(counter(_PREDICTED, "requests"),),
     creates_late=True,
     tokens=False,
     disguises=("vllm",),

@@ -12,7 +12,16 @@ Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,met
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.spec import (
+    Alternative,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    counter,
+    prompt_holding,
+)
 
 _PROMPT: Final = "lmdeploy:prompt_tokens_total"
 _CACHED: Final = "lmdeploy:cached_tokens_total"
@@ -30,18 +39,9 @@ LMDEPLOY: Final = Engine(
     ),
     models=("model_name",),
     groups=(
-        (
-            Alternative(
-                (_PROMPT,),
-                (
-                    Count(_PROMPT, "prompt"),
-                    Count(_CACHED, "prompt", sign=-1),
-                    Count(_CACHED, "cached_prompt"),
-                ),
-            ),
-        ),
-        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
-        (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests"),)),),
+        (prompt_holding(_CACHED, _PROMPT),),
+        counter(_GENERATION, "generation"),
+        counter(_REQUESTS, "requests"),
         (
             Alternative(
                 (_PREFILL, _DECODE),

@@ -11,7 +11,7 @@ Source: mudler/LocalAI @82c191a (4.9.0), `core/services/metrics` and `core/servi
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, counter
 
 _TOKENS: Final = "localai_tokens_total"
 _BILLED: Final = "localai_billed_requests_total"
@@ -32,7 +32,7 @@ LOCALAI: Final = Engine(
                 ),
             ),
         ),
-        (Alternative((_BILLED,), (Count(_BILLED, "requests"),)),),
+        counter(_BILLED, "requests"),
     ),
     creates_late=True,
     manual=Manual(

@@ -13,7 +13,7 @@ Source: mlc-ai/mlc-llm 79d603f (2026-07), `cpp/serve/{metrics.h,metrics.cc,engin
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, Question
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, Question, counter
 
 _PROMPT: Final = "prompt_tokens_sum"
 _COMPUTED: Final = "prefill_tokens_sum"
@@ -37,7 +37,7 @@ MLC: Final = Engine(
                 ),
             ),
         ),
-        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
+        counter(_GENERATION, "generation"),
         (
             Alternative(
                 (_PREFILL, _DECODE), (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_seconds"))

@@ -10,7 +10,7 @@ of 2.x are not documented: its page is read as that of the engine inside.
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, counter
 
 _TTFT: Final = "time_to_first_token_seconds_sum"
 _TPOT: Final = "time_per_output_token_seconds_sum"
@@ -23,8 +23,8 @@ NIM: Final = Engine(
     fingerprint=Fingerprint(names=("num_request_max",)),
     models=("model_name",),
     groups=(
-        (Alternative(("prompt_tokens_total",), (Count("prompt_tokens_total", "prompt"),)),),
-        (Alternative(("generation_tokens_total",), (Count("generation_tokens_total", "generation"),)),),
+        counter("prompt_tokens_total", "prompt"),
+        counter("generation_tokens_total", "generation"),
         (
             Alternative(("request_success_total",), (Count("request_success_total", "requests"),)),
             Alternative(("request_finish_total",), (Count("request_finish_total", "requests"),)),

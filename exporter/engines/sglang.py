@@ -23,7 +23,16 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual
+from exporter.engines.spec import (
+    Alternative,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    counter,
+    prompt_holding,
+)
 
 _REALTIME: Final = "sglang:realtime_tokens_total"
 _PROMPT: Final = "sglang:prompt_tokens_total"
@@ -75,20 +84,13 @@ SGLANG: Final = Engine(
                     Count(_REALTIME, "cached_prompt", where=(("mode", ("prefill_cache",)),)),
                 ),
             ),
-            Alternative(  # cached tokens appear with the first of them
-                (_PROMPT,),
-                (
-                    Count(_PROMPT, "prompt"),
-                    Count(_CACHED, "prompt", sign=-1),
-                    Count(_CACHED, "cached_prompt"),
-                ),
-            ),
+            prompt_holding(_CACHED, _PROMPT),
         ),
         (
             Alternative((_REALTIME,), (Count(_REALTIME, "generation", where=(("mode", ("decode",)),)),)),
             Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),
         ),
-        (Alternative(("sglang:num_requests_total",), (Count("sglang:num_requests_total", "requests"),)),),
+        counter("sglang:num_requests_total", "requests"),
         (
             _timed("sglang:forward_execution_seconds_total"),
             _timed("sglang:gpu_execution_seconds_total", "forward_"),

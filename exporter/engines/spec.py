@@ -81,6 +81,19 @@ Group: TypeAlias = tuple[Alternative, ...]
 """Alternatives, best first. The first whose names are on the page tells; the others would count it twice."""
 
 
+def counter(name: str, quantity: Quantity) -> Group:
+    """A quantity that one counter tells, in all versions."""
+    return (Alternative((name,), (Count(name, quantity),)),)
+
+
+def prompt_holding(cached: str, prompt: str) -> Alternative:
+    """A prompt counter that holds the cached tokens, which one of their own tells where it is there."""
+    return Alternative(
+        (prompt,),
+        (Count(prompt, "prompt"), Count(cached, "prompt", sign=-1), Count(cached, "cached_prompt")),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Gauge:
     """Requests at the moment. The series that pass are added up per model."""

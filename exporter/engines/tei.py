@@ -12,7 +12,7 @@ Source: huggingface/text-embeddings-inference 0d124dc (v1.9.3), `core/src/{infer
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
+from exporter.engines.spec import Engine, Fingerprint, Gauge, Manual, Question, counter
 
 _INPUT: Final = "te_request_input_length_sum"
 
@@ -24,8 +24,8 @@ TEI: Final = Engine(
         names=(_INPUT, "te_request_count", "te_request_success", "te_embed_count", "te_queue_size")
     ),
     groups=(
-        (Alternative((_INPUT,), (Count(_INPUT, "prompt"),)),),
-        (Alternative(("te_request_success",), (Count("te_request_success", "requests"),)),),
+        counter(_INPUT, "prompt"),
+        counter("te_request_success", "requests"),
     ),
     waiting=(Gauge("te_queue_size"),),
     creates_late=True,

@@ -16,7 +16,7 @@ Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{ser
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question, counter
 
 _PROMPT: Final = "tgi_request_input_length_sum"
 _GENERATION: Final = "tgi_request_generated_tokens_sum"
@@ -37,9 +37,9 @@ TGI: Final = Engine(
         )
     ),
     groups=(
-        (Alternative((_PROMPT,), (Count(_PROMPT, "prompt"),)),),
-        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
-        (Alternative(("tgi_request_success",), (Count("tgi_request_success", "requests"),)),),
+        counter(_PROMPT, "prompt"),
+        counter(_GENERATION, "generation"),
+        counter("tgi_request_success", "requests"),
         (
             Alternative(
                 (_FORWARD,),

@@ -25,6 +25,8 @@ from exporter.engines.spec import (
     Manual,
     Named,
     Question,
+    counter,
+    prompt_holding,
 )
 
 _PROMPT: Final = "trtllm_prompt_tokens_total"
@@ -52,22 +54,9 @@ TRTLLM: Final = Engine(
     ),
     models=("model_name",),
     groups=(
-        (
-            Alternative(
-                (_PROMPT,),
-                (
-                    Count(_PROMPT, "prompt"),
-                    Count(_CACHED, "prompt", sign=-1),
-                    Count(_CACHED, "cached_prompt"),
-                ),
-            ),
-        ),
-        (Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),),
-        (
-            Alternative(
-                ("trtllm_request_success_total",), (Count("trtllm_request_success_total", "requests"),)
-            ),
-        ),
+        (prompt_holding(_CACHED, _PROMPT),),
+        counter(_GENERATION, "generation"),
+        counter("trtllm_request_success_total", "requests"),
         (
             Alternative(  # an observation of zero is skipped: no answer had a second token yet
                 (_PREFILL,),

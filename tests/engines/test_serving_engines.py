@@ -6,16 +6,10 @@ import pytest
 
 from exporter.engines import ENGINES, Interpretation, mistaken, wanted
 from exporter.readings import LoadReading
+from tests.engines.sums import values
 
 Told = Callable[..., Interpretation]
 Seen = Callable[[str], object]
-
-
-def values(said: Interpretation) -> dict[str, float]:
-    counted: dict[str, float] = {}
-    for counter in said.counters:
-        counted[counter.quantity] = counted.get(counter.quantity, 0.0) + counter.sign * counter.value
-    return counted
 
 
 @pytest.mark.parametrize(

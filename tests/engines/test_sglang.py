@@ -6,16 +6,10 @@ import pytest
 
 from exporter.engines import ENGINES, Interpretation, wanted
 from exporter.readings import CounterReading, LoadReading
+from tests.engines.sums import values
 
 Told = Callable[..., Interpretation]
 Seen = Callable[[str], object]
-
-
-def values(said: Interpretation) -> dict[str, float]:
-    counted: dict[str, float] = {}
-    for counter in said.counters:
-        counted[counter.quantity] = counted.get(counter.quantity, 0.0) + counter.sign * counter.value
-    return counted
 
 
 FINISHED = """sglang:prompt_tokens_total{model_name="m"} 100
