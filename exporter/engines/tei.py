@@ -29,7 +29,10 @@ TEI: Final = Engine(
     ),
     waiting=(Gauge("te_queue_size"),),
     creates_late=True,
-    questions=(Question("info", model=("model_id",), version=("version",)),),
+    questions=(
+        Question("info", model=("served_model_name",), version=("version",)),
+        Question("info", model=("model_id",)),  # before there was a name of its own
+    ),
     manual=Manual(
         title="Text Embeddings Inference",
         versions="1.9.3",

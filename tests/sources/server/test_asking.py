@@ -199,3 +199,17 @@ def test_infinity_behind_a_prefix_is_asked_there(make: Make, site: Any) -> None:
 def test_a_way_into_a_document_ends_at_a_text_or_nowhere(body: bytes, way: Way, told: str) -> None:
     """Whatever a server answers."""
     assert text(body, way) == told
+
+
+@pytest.mark.parametrize(
+    ("info", "model"),
+    [
+        (b'{"model_id": "/data", "served_model_name": "org/e", "version": "1.9"}', "org/e"),
+        (b'{"model_id": "org/old", "version": "1.5"}', "org/old"),
+    ],
+)
+def test_a_served_name_comes_before_what_was_loaded(make: Make, site: Any, info: bytes, model: str) -> None:
+    """TEI: clients ask for the served name; older ones have none."""
+    site.says("/metrics", b"te_request_input_length_sum 9\n")
+    site.says("/info", info)
+    assert make(engine="tei").read().models == (model,)
