@@ -152,3 +152,40 @@ request_postprocess_seconds_count{model_name="m"} 10
     )
     assert [(c.model, c.quantity, c.value) for c in page.counters] == [("m", "requests", 10.0)]
     assert not ENGINES["kserve"].tokens
+
+
+@pytest.mark.parametrize(
+    ("engine", "page", "expected"),
+    [
+        pytest.param(
+            "dynamo",
+            """sglang:prompt_tokens_total{dynamo_component="backend",model_name="m",tp_rank="0"} 100
+sglang:cached_tokens_total{cache_source="device",dynamo_component="backend",model_name="m"} 40
+""",
+            [("prompt", 100.0), ("prompt", -40.0), ("cached_prompt", 40.0)],
+            id="dynamo-sglang",
+        ),
+        pytest.param(
+            "dynamo",
+            """trtllm_prompt_tokens_total{dynamo_component="tensorrt_llm",model_name="m"} 100
+trtllm_prompt_cached_tokens_total{dynamo_component="tensorrt_llm",model_name="m"} 40
+""",
+            [("prompt", 100.0), ("prompt", -40.0), ("cached_prompt", 40.0)],
+            id="dynamo-trtllm",
+        ),
+        pytest.param(
+            "ray",
+            """ray_sglang_realtime_tokens_total{ReplicaId="a",mode="prefill_compute",tp_rank="0"} 60
+ray_sglang_realtime_tokens_total{ReplicaId="a",mode="prefill_compute",tp_rank="1"} 60
+ray_sglang_realtime_tokens_total{ReplicaId="b",mode="prefill_compute",tp_rank="0"} 5
+""",
+            [("prompt", 60.0), ("prompt", 5.0)],
+            id="ray-sglang",
+        ),
+    ],
+)
+def test_the_engine_inside_is_read_by_its_own_rules(
+    told: Told, engine: str, page: str, expected: list[tuple[str, float]]
+) -> None:
+    """What holds cached tokens and which ranks repeat each other is the engine's, whoever shows its page."""
+    assert rows(told(engine, page), "prompt", "cached_prompt") == expected
