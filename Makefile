@@ -39,6 +39,10 @@ e2e: programs develop ## Run the exporter against a real llama.cpp server and a 
 test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
 	@$(with_tools) tests/vllm/run $(ARGS)
 
+.PHONY: test-triton
+test-triton: programs develop ## Read a real Triton on the CPU; downloads 400 MB
+	@$(with_tools) tests/triton/run $(ARGS)
+
 .PHONY: bench
 bench: programs develop ## Keep a year of 10 s ticks and compare it with an exact reckoning; takes hours
 	@$(with_tools) python -m benchmarks.year $(ARGS)

@@ -57,7 +57,7 @@ GPUS = Key(
 )
 ENGINE = Key(
     "engine",
-    Choice(tuple(ENGINES)),
+    Choice(tuple(sorted(ENGINES))),
     "The software it runs; without it the page that the server exports tells.",
 )
 NAMESPACE = Key("namespace", Label("namespace"), "A namespace to show it under; empty without it.")

@@ -4,22 +4,27 @@
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 
-from exporter.engines.catalogue import ENGINES, EVERYTHING, Foreign, match, recognize
+from exporter.engines.catalogue import ENGINES, EVERYTHING, match, mistaken, recognize
 from exporter.engines.exposition import Memory, Page, Wanted, read
-from exporter.engines.interpretation import Interpretation, interpret
-from exporter.engines.spec import Engine, wanted
+from exporter.engines.gateways import Gateway
+from exporter.engines.interpretation import Interpretation, interpret, process
+from exporter.engines.spec import Engine, Question, Way, wanted
 
 __all__ = [
     "ENGINES",
     "EVERYTHING",
     "Engine",
-    "Foreign",
+    "Gateway",
     "Interpretation",
     "Memory",
     "Page",
+    "Question",
     "Wanted",
+    "Way",
     "interpret",
     "match",
+    "mistaken",
+    "process",
     "read",
     "recognize",
     "wanted",

@@ -1,40 +1,49 @@
 """The engines, in the order in which a page is tried against them."""
 
-from dataclasses import dataclass
+import re
 from typing import Final
 
+from exporter.engines.aphrodite import APHRODITE
+from exporter.engines.dynamo import DYNAMO, DYNAMO_FRONTEND
 from exporter.engines.exposition import Page, Wanted
+from exporter.engines.gateways import GATEWAYS, Gateway
+from exporter.engines.infinity import INFINITY
+from exporter.engines.kserve import KSERVE
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.engines.spec import Engine, Fingerprint, wanted
+from exporter.engines.lmdeploy import LMDEPLOY
+from exporter.engines.localai import LOCALAI
+from exporter.engines.mlc import MLC
+from exporter.engines.nim import NIM
+from exporter.engines.ray import RAY
+from exporter.engines.sglang import SGLANG
+from exporter.engines.spec import Engine, wanted
+from exporter.engines.tei import TEI
+from exporter.engines.tgi import TGI
+from exporter.engines.triton import TRITON
+from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import VLLM
 
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A page that looks like an engine's and is not. `title` is what people call it."""
-
-    title: str
-    fingerprint: Fingerprint
-
-
-_VLLM_NAMES: Final = VLLM.fingerprint.names
-
-ROWS: Final[tuple[Engine | Foreign, ...]] = (
-    Foreign("a Dynamo worker", Fingerprint(_VLLM_NAMES, labels=("dynamo_component",))),
-    # Its numbers are its backends', under the same names.
-    Foreign(
-        "a production-stack router",
-        Fingerprint(
-            (*_VLLM_NAMES, "vllm:current_qps", "vllm:num_incoming_requests_total"),
-            labels=("server",),
-            without=("model_name",),
-        ),
-    ),
-    Foreign("Triton's vLLM backend", Fingerprint(_VLLM_NAMES, labels=("model", "version"))),
+ROWS: Final[tuple[Engine | Gateway, ...]] = (
+    *GATEWAYS,
+    DYNAMO_FRONTEND,
+    DYNAMO,
+    TRITON,
     VLLM,
+    RAY,
+    SGLANG,
+    TGI,
+    TEI,
+    TRTLLM,
     LLAMACPP,
+    LMDEPLOY,
+    APHRODITE,
+    LOCALAI,
+    NIM,
+    MLC,
+    KSERVE,
+    INFINITY,  # last: what it writes, other programs write as well
 )
-"""The first hit wins: what looks like an engine comes before it."""
+"""The first hit wins: what looks like an engine comes before it, and what may carry one after it."""
 
 ENGINES: Final = {row.name: row for row in ROWS if isinstance(row, Engine)}
 """Engines by name."""
@@ -47,12 +56,20 @@ EVERYTHING: Final = Wanted(
 """Every name that recognition, or the reading of any engine, looks at."""
 
 
-def match(page: Page) -> Engine | Foreign | None:
+def match(page: Page) -> Engine | Gateway | None:
     """The row of a page that was read for `EVERYTHING`; `None` for an unknown one."""
     return next((row for row in ROWS if row.fingerprint.matches(page)), None)
 
 
 def recognize(page: Page) -> Engine | None:
-    """The engine of a page that was read for `EVERYTHING`; `None` for an unknown or a foreign one."""
+    """The engine of a page that was read for `EVERYTHING`; `None` for an unknown one or a gateway's."""
     row = match(page)
     return row if isinstance(row, Engine) else None
+
+
+def mistaken(body: bytes) -> Engine | None:
+    """The engine of which this body is a page that must not be read; `None` if it is of none."""
+    for engine in ENGINES.values():
+        if engine.mistaken and re.match(engine.mistaken.encode(), body, re.DOTALL):
+            return engine
+    return None

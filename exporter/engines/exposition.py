@@ -63,6 +63,13 @@ class Series:
     labels: Mapping[str, str]
     key: str
 
+    def less(self, names: frozenset[str]) -> "Series":
+        """The series without labels of these names."""
+        if names.isdisjoint(self.labels):
+            return self
+        labels = {name: value for name, value in self.labels.items() if name not in names}
+        return Series(self.name, labels, _key(self.name, labels))
+
 
 class Sample(NamedTuple):
     """One series' value, which may be NaN or infinite."""

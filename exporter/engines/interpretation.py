@@ -1,13 +1,13 @@
 """What a page means, given the engine that wrote it."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
-from exporter.engines.spec import PROCESS_START, Alternative, Engine, Gauge, chosen
-from exporter.readings import CounterReading, LoadReading, label
+from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen
+from exporter.readings import CounterReading, LoadReading, Role, label
 from exporter.units import Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
@@ -16,22 +16,24 @@ LATEST_SECONDS: Final = 1e11
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """One page in the words of `ServerReading`."""
+    """One page in the words of `ServerReading`; `role` is empty where both roles are on the page."""
 
     counters: tuple[CounterReading, ...]
     loads: tuple[LoadReading, ...]
     models: tuple[str, ...]
     identity: str
     started: Instant | None
+    role: Role = ""
 
 
 def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") -> Interpretation:
     """Read a page by its engine's names.
 
-    `model` is the model of series without a model label, as something else told it.
+    `model` is the model of series that do not name one, as something else told it.
     `header` is the value of the engine's identity header, empty where there is none.
     A counter that is NaN, infinite or negative is not a reading.
     """
+    model = model or _named(engine, page)
     counters = tuple(
         counter
         for group in engine.groups
@@ -39,9 +41,13 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
         for counter in _counters(engine, alternative, page, model)
     )
     loads = _loads(engine, page, model)
-    identity, started = _process(engine, page, header)
+    identity, started = process(engine, page, header)
     names = {counter.model for counter in counters} | {load.model for load in loads}
-    return Interpretation(counters, loads, tuple(sorted(names - {""})), identity, started)
+    if names <= {""}:  # nothing has been counted yet
+        names = {label(model)}
+    return Interpretation(
+        counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page)
+    )
 
 
 def _told(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
@@ -54,23 +60,72 @@ def _told(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
 
 def _counters(engine: Engine, alternative: Alternative, page: Page, model: str) -> Iterator[CounterReading]:
     for count in alternative.counts:
-        for sample in page.samples.get(count.name, ()):
-            labels = sample.series.labels
-            if not chosen(labels, count.where) or (count.unless and chosen(labels, count.unless)):
-                continue
-            if math.isfinite(sample.value) and sample.value >= 0:
-                yield CounterReading(
-                    series=sample.series.key.removeprefix(engine.prefix),
-                    model=_model(engine, sample.series, model),
-                    quantity=count.quantity,
-                    value=sample.value * count.scale,
-                    sign=count.sign,
-                )
+        for sample in _samples(engine, page, count.name, count.where, count.unless):
+            yield CounterReading(
+                series=sample.series.key.removeprefix(engine.prefix),
+                model=_model(engine, sample.series, model),
+                quantity=count.quantity,
+                value=sample.value * count.scale,
+                sign=count.sign,
+            )
+
+
+def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choice = ()) -> Sequence[Sample]:
+    """The numbers that are meant. Of ranks that count the same work the largest, under a name of its own.
+
+    So a series keeps its name and its mark when a rank leaves, and another one tells it.
+    """
+    samples = [
+        sample
+        for sample in page.samples.get(name, ())
+        if math.isfinite(sample.value)
+        and sample.value >= 0
+        and chosen(sample.series.labels, where)
+        and not (unless and chosen(sample.series.labels, unless))
+    ]
+    if not engine.repeated:
+        return samples
+    once: dict[str, Sample] = {}
+    for sample in samples:
+        series = sample.series.less(engine.repeated)
+        known = once.get(series.key)
+        if known is None or sample.value > known.value:
+            once[series.key] = Sample(series, sample.value)
+    return tuple(once.values())
 
 
 def _model(engine: Engine, series: Series, otherwise: str) -> str:
     told = (series.labels[name] for name in engine.models if name in series.labels)
-    return label(next(told, otherwise))
+    name = next(told, otherwise)
+    return label(otherwise if name in engine.nameless else name)
+
+
+def _named(engine: Engine, page: Page) -> str:
+    """The model that the page names beside its counters; empty if none."""
+    return next(
+        (
+            sample.series.labels[named.label]
+            for named in engine.named_by
+            for sample in page.samples.get(named.name, ())
+            if sample.series.labels.get(named.label)
+        ),
+        "",
+    )
+
+
+def _role(engine: Engine, page: Page) -> Role:
+    if not engine.role:
+        return ""
+    told = {
+        sample.series.labels.get(engine.role, "") for samples in page.samples.values() for sample in samples
+    }
+    # Some series are of the process and not of the engine.
+    match sorted(told - {""}):
+        case ["prefill"]:
+            return "prefill"
+        case ["decode"]:
+            return "decode"
+    return ""
 
 
 def _loads(engine: Engine, page: Page, model: str) -> tuple[LoadReading, ...]:
@@ -92,19 +147,14 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -
     for gauge in gauges:
         if gauge.name in page.names:
             requests: dict[str, list[float]] = {}
-            for sample in page.samples.get(gauge.name, ()):
-                if (
-                    chosen(sample.series.labels, gauge.where)
-                    and math.isfinite(sample.value)
-                    and sample.value >= 0
-                ):
-                    name = _model(engine, sample.series, model)
-                    requests.setdefault(name, []).append(sample.value)
+            for sample in _samples(engine, page, gauge.name, gauge.where):
+                name = _model(engine, sample.series, model)
+                requests.setdefault(name, []).append(sample.value)
             return requests
     return {}
 
 
-def _process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
+def process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
     """Identity and start. What stands on the page and cannot be read makes neither, rather than another one.
 
     An identity that changes is a restart, and a restart counts from zero.

@@ -17,7 +17,7 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
 
 _PROMPT: Final = "llamacpp:prompt_tokens_total"
 _CACHED: Final = "llamacpp:prompt_tokens_cached_total"
@@ -46,4 +46,20 @@ LLAMACPP: Final = Engine(
     running=(Gauge("llamacpp:requests_processing"),),
     waiting=(Gauge("llamacpp:requests_deferred"),),
     identity_header="process-start-time-unix",
+    questions=(Question("v1/models", model=("data", 0, "id")),),
+    six_digits=True,
+    manual=Manual(
+        title="llama.cpp",
+        versions="builds of December 2025 and b10434",
+        switch="`--metrics`",
+        reading="Is a task of the server's, which resets its idle timer and wakes a model that sleeps. "
+        "A server that may sleep is therefore read after ticks in which its GPU was busy, and once when that "
+        "falls idle. It also resets the throughput gauges, which are not read.",
+        deployment=("A router is read by model, with `?model=NAME`; it is never asked to load one.",),
+        cannot_tell=(
+            "Requests finished.",
+            "Cached tokens, in older builds.",
+            "Tokens of a request that is canceled, in older builds.",
+        ),
+    ),
 )

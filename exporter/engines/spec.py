@@ -6,9 +6,9 @@ a place in `catalogue.ROWS`, and put a captured page with hand-made expectations
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from exporter.engines.exposition import Page, Wanted
 from exporter.readings import Quantity
@@ -28,17 +28,22 @@ def chosen(labels: Mapping[str, str], choice: Choice) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Tells an engine by its page: a series of one of these names, all `labels`, none of `without`."""
+    """Tells an engine by its page: a series of one of these names, all `labels`, none of `without`.
+
+    `where` is for names that other programs write as well: labels with the values that are the engine's own.
+    """
 
     names: tuple[str, ...]
     labels: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    where: Choice = ()
 
     def matches(self, page: Page) -> bool:
         """Whether the page has such a series."""
         return any(
             all(label in sample.series.labels for label in self.labels)
             and not any(label in sample.series.labels for label in self.without)
+            and chosen(sample.series.labels, self.where)
             for name in self.names
             for sample in page.samples.get(name, ())
         )
@@ -76,6 +81,19 @@ Group: TypeAlias = tuple[Alternative, ...]
 """Alternatives, best first. The first whose names are on the page tells; the others would count it twice."""
 
 
+def counter(name: str, quantity: Quantity) -> Group:
+    """A quantity that one counter tells, in all versions."""
+    return (Alternative((name,), (Count(name, quantity),)),)
+
+
+def prompt_holding(cached: str, prompt: str) -> Alternative:
+    """A prompt counter that holds the cached tokens, which one of their own tells where it is there."""
+    return Alternative(
+        (prompt,),
+        (Count(prompt, "prompt"), Count(cached, "prompt", sign=-1), Count(cached, "cached_prompt")),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Gauge:
     """Requests at the moment. The series that pass are added up per model."""
@@ -84,17 +102,75 @@ class Gauge:
     where: Choice = ()
 
 
+Way: TypeAlias = tuple[str | int, ...]
+"""The way to a value in a JSON document: a word is a key of an object, a number a place in a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A JSON page of the same server that tells what its metrics do not. It is asked once per process.
+
+    `path` is from the server's root, without a slash before it. A way that is empty is not asked for.
+    Only pages that the server answers from its own memory are asked: none that works, waits or wakes.
+    """
+
+    path: str
+    model: Way = ()
+    version: Way = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A series of which a label names the model; its value says nothing."""
+
+    name: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manual:
+    """What an operator should know of an engine, in whole sentences. The page of engines is written from it.
+
+    `title` is its name as people write it. `versions` are those whose sources were read.
+    `switch` is how metrics are switched on; empty where they are on by themselves.
+    `reading` is what a read of the metrics does to the server, which must be next to nothing.
+    `never_read` names pages that are not read, and why.
+    `deployment` says which endpoints to read where there are several, and what counts twice.
+    `cannot_tell` lists what the engine does not say.
+    """
+
+    title: str = ""
+    versions: str = ""
+    switch: str = ""
+    reading: str = ""
+    never_read: tuple[tuple[str, str], ...] = ()
+    deployment: tuple[str, ...] = ()
+    cannot_tell: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """One engine's metrics.
 
     `prefix` starts its names and is left out of series names in the books.
     `models` are labels that name the model, the first that a series has; without any, the model is told apart
-    from the page. All other labels (`engine`, a data-parallel rank; `pid`; ...) keep series apart.
+    from the page. All other labels (`engine`, a data-parallel rank; ...) keep series apart.
+    A model label with one of the values `nameless` names none. Such series, and those without a model label,
+    belong to the model that a `Question` tells, else to the one of the first `named_by` on the page.
+    `repeated` are labels of ranks that all count the same work: series that differ in nothing else are one,
+    of the largest value, so that it is counted once whichever of the ranks is on the page.
+    `role` is a label whose values prefill and decode tell one of a disaggregated pair.
     `running` and `waiting` list alternatives, best first.
     The process is told by `PROCESS_START`, else by the oldest `created` series, else by the response header
     `identity_header`, whose value is opaque.
     `creates_late` means that series appear with their first token, so that a page without is not a failure.
+    `tokens` is false for an engine that counts none: what it holds is paid for, and no token tells for what.
+    `six_digits` means that numbers are printed with six significant digits: above a million a counter moves
+    in steps of ten. Marks are taken of what is printed, so that nothing is lost, and it arrives later.
+    `mistaken` matches the body of a page of this engine that must not be read; its metrics are elsewhere.
+    `disguises` are engines by name whose page it may show as its own, and which then is read as theirs.
+    `repeats` are engines by name whose tokens it counts again. It is read only where the configuration names
+    it, and they are then not; `instead` says as an order what is read otherwise.
     """
 
     name: str
@@ -109,6 +185,18 @@ class Engine:
     created: str = ""
     identity_header: str = ""
     creates_late: bool = False
+    nameless: tuple[str, ...] = ()
+    named_by: tuple[Named, ...] = ()
+    questions: tuple[Question, ...] = ()
+    repeated: frozenset[str] = frozenset()
+    role: str = ""
+    tokens: bool = True
+    six_digits: bool = False
+    mistaken: str = ""
+    disguises: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
+    instead: str = ""
+    manual: Manual = Manual()
 
     def counts(self) -> Iterator[Count]:
         """All counters of all alternatives."""
@@ -124,6 +212,28 @@ def wanted(engine: Engine) -> Wanted:
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
     names.update(gauge.name for gauge in (*engine.running, *engine.waiting))
+    names.update(named.name for named in engine.named_by)
     if engine.created:
         names.add(engine.created)
     return Wanted(names)
+
+
+def under_prefix(engine: Engine, prefix: str, **changes: Any) -> Engine:
+    """The same metrics under other names, for what took them over from an engine: `a:x` becomes `b:x`.
+
+    `changes` are fields of the new engine; its name is one of them.
+    """
+    moved: Engine = _moved(replace(engine, manual=Manual()), engine.prefix, prefix)
+    return replace(moved, **changes)
+
+
+def _moved(part: Any, old: str, new: str) -> Any:
+    if isinstance(part, str):
+        return new + part.removeprefix(old) if part.startswith(old) else part
+    if isinstance(part, tuple):
+        return tuple(_moved(item, old, new) for item in part)
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(
+            part, **{each.name: _moved(getattr(part, each.name), old, new) for each in fields(part)}
+        )
+    return part

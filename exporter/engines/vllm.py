@@ -16,7 +16,7 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
 
@@ -58,8 +58,9 @@ VLLM: Final = Engine(
             "vllm:request_success_total",
         ),
         labels=("model_name",),
-        # `server`: the production-stack router; `version`: Triton's vLLM backend; Dynamo marks its workers.
-        without=("server", "version", "dynamo_component"),
+        # `server`: the production-stack router; `version`: Triton's vLLM backend; Dynamo marks its workers,
+        # and the SGLang router those whose pages it collects.
+        without=("server", "version", "dynamo_component", "worker_addr"),
     ),
     models=("model_name",),
     groups=(
@@ -94,4 +95,19 @@ VLLM: Final = Engine(
     waiting=(Gauge("vllm:num_requests_waiting"),),
     created="vllm:prompt_tokens_created",
     creates_late=True,
+    questions=(Question("version", version=("version",)),),
+    manual=Manual(
+        title="vLLM",
+        versions="0.2.7 to 0.33.0",
+        reading="Renders counters of its API server; the engine is not asked.",
+        deployment=(
+            "Several API servers of one deployment answer with one merged page: read one of them.",
+            "With external load balancing each data-parallel rank has a page of its own: read all of them.",
+            "A server of a disaggregated pair does not say which one it is: configure its role.",
+        ),
+        cannot_tell=(
+            "Which LoRA adapter a token was for.",
+            "That a prompt was answered n times: it is counted n times.",
+        ),
+    ),
 )

@@ -13,7 +13,7 @@ from exporter.cost.projection import energy_dollars_per_hour
 from exporter.cost.slices import slices
 from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
-from exporter.reports.findings import SILENT, findings
+from exporter.reports.findings import REMEDIED, SILENT, findings
 from exporter.reports.sights import sight_lines
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
@@ -189,7 +189,7 @@ def _failure(server: ServerLine) -> str:
         return f"ANSWERS {server.problem.rpartition(' ')[2]}"
     if server.reason == "not_recognized":
         return "ANSWERS WITH ANOTHER PAGE"
-    return "CANNOT BE READ"
+    return REMEDIED.get(server.reason, "CANNOT BE READ")
 
 
 def as_json(diagnosis: Diagnosis) -> str:

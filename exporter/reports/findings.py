@@ -1,15 +1,16 @@
 """What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
 
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Iterable, Mapping
+from itertools import combinations, groupby
 from typing import Final
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
+from exporter.readings import ServerReading
 from exporter.reports.comparison import comparison_findings
-from exporter.reports.diagnosis import Asked, Finding, GpuLine, ServerLine, Severity
+from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.prices import price_findings
 from exporter.reports.sights import sight_findings
 from exporter.sources.configured import unknown_gpus
@@ -18,8 +19,18 @@ from exporter.units import Instant
 SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
 """Reasons of failed reads in which nothing was said."""
 
+REMEDIED: Final[Mapping[str, str]] = {
+    "gateway": "A GATEWAY",
+    "counted_twice": "COUNTED ELSEWHERE",
+    "no_tokens": "COUNTS NO TOKENS",
+}
+"""Reasons of failed reads whose problem says what to do, and what they are in a word."""
+
 BUSY_RATIO: Final = 0.01
 """Above it a GPU is at work; at most as busy is idle."""
+
+TWINS_RATIO: Final = 0.01
+"""By how much one counter may have moved between the reads of two endpoints that show it."""
 
 
 def findings(
@@ -41,6 +52,7 @@ def findings(
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from _of_servers(servers)
+    yield from _of_twins(asked.servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
         if asked.gpus is not None:
@@ -148,6 +160,8 @@ def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
                 )
         elif server.reason in SILENT:
             yield Finding("warning", f"server {server.server} does not answer: {server.problem}")
+        elif server.reason in REMEDIED:
+            yield Finding("warning", f"server {server.server}: {server.problem}.")
         elif server.reason in {"http_status", "redirect", "not_recognized"}:
             yield Finding(
                 "warning",
@@ -156,6 +170,36 @@ def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
             )
         else:
             yield Finding("warning", f"server {server.server} cannot be read: {server.problem}")
+
+
+def _of_twins(answers: Iterable[Answer]) -> Iterable[Finding]:
+    """Endpoints that show one process: the same start, the same series, and nearly the same counts.
+
+    KServe's queue proxy repeats the page of its container, so may a service's address that of a pod.
+    """
+    told = [answer.reading for answer in answers if answer.reading.identity and answer.reading.counters]
+    for one, other in combinations(told, 2):
+        if one.identity == other.identity and _alike(one, other):
+            yield Finding(
+                "warning",
+                f"{one.url} and {other.url} seem to show the counters of one process, which would be counted "
+                "twice: remove one of them.",
+            )
+
+
+def _alike(one: ServerReading, other: ServerReading) -> bool:
+    counts = [
+        {(counter.series, counter.quantity): counter.value for counter in reading.counters}
+        for reading in (one, other)
+    ]
+    return (
+        counts[0].keys() == counts[1].keys()
+        and any(counts[0].values())
+        and all(
+            abs(value - counts[1][series]) <= TWINS_RATIO * max(value, counts[1][series])
+            for series, value in counts[0].items()
+        )
+    )
 
 
 def _named(indices: list[int]) -> str:

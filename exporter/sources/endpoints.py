@@ -7,7 +7,7 @@ from pathlib import Path
 from exporter.clock import Clock
 from exporter.config.settings import Server
 from exporter.readings import ServerKey
-from exporter.sources.server import About, ServerSource, lean_client
+from exporter.sources.server import About, ServerSource, lean_client, repeated
 
 Busy = Callable[[ServerKey], bool]
 
@@ -49,12 +49,19 @@ class Endpoints:
         self._clock = clock
         self._busy = busy
         self._client = lean_client()
-        self._sources: dict[tuple[Target, int], ServerSource] = {}
+        self._sources: dict[tuple[Target, int, frozenset[str]], ServerSource] = {}
         self._retired: tuple[ServerSource, ...] = ()
 
-    def of(self, targets: Iterable[Target], body_bytes: int) -> tuple[ServerSource, ...]:
-        """The sources of these targets, in their order. Asked again for the same ones, they are the same."""
-        wanted = [(target, body_bytes) for target in targets]
+    def of(
+        self, targets: Iterable[Target], body_bytes: int, engines: Iterable[str | None] = ()
+    ) -> tuple[ServerSource, ...]:
+        """The sources of these targets, in their order. Asked again for the same ones, they are the same.
+
+        `engines` are those of endpoints that are read beside these: what they count is not counted again.
+        """
+        targets = tuple(targets)
+        elsewhere = repeated((*(target.engine for target in targets), *engines))
+        wanted = [(target, body_bytes, elsewhere) for target in targets]
         if wanted == list(self._sources):
             return tuple(self._sources.values())
         sources = {key: self._sources.get(key) or self._source(*key) for key in wanted}
@@ -71,7 +78,7 @@ class Endpoints:
             source.close()
         self._client.close()
 
-    def _source(self, target: Target, body_bytes: int) -> ServerSource:
+    def _source(self, target: Target, body_bytes: int, told_elsewhere: frozenset[str]) -> ServerSource:
         key, busy = target.key, self._busy
         return ServerSource(
             key,
@@ -83,5 +90,6 @@ class Endpoints:
             ca_file=target.ca_file,
             body_bytes=body_bytes,
             busy=None if busy is None else lambda: busy(key),
+            told_elsewhere=told_elsewhere,
             about=target.about,
         )

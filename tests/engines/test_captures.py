@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.engines import EVERYTHING, interpret, read, recognize, wanted
+from exporter.engines import ENGINES, EVERYTHING, Gateway, interpret, match, read, recognize, wanted
 
 CAPTURES = Path(__file__).parent / "captures"
 PAGES = sorted(CAPTURES.glob("*.prom"))
@@ -23,12 +23,20 @@ def expected_of(page: Path) -> dict[str, Any]:
 RECOGNIZED = [page for page in PAGES if expected_of(page)["engine"] is not None]
 
 
+def test_every_capture_has_its_expectations_and_each_of_them_its_capture() -> None:
+    """One without the other is a mistake."""
+    assert {page.stem for page in PAGES} == {path.stem for path in CAPTURES.glob("*.json")}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_capture_is_recognized_as_what_wrote_it(path: Path) -> None:
-    """A page is taken for its engine, and for none if no engine that is known wrote it."""
+    """A page is taken for its engine, a gateway's for the gateway's, and another one for nobody's."""
     page = read(path.read_bytes(), EVERYTHING)
-    engine = recognize(page)
+    engine, row = recognize(page), match(page)
     assert expected_of(path)["engine"] == (engine.name if engine else None)
+    assert expected_of(path).get("gateway") == (row.title if isinstance(row, Gateway) else None)
+    if isinstance(row, Gateway):  # also for an engine that the configuration takes it for
+        assert [name for name, other in ENGINES.items() if other.fingerprint.matches(page)] == []
     assert (page.malformed, page.duplicates, page.cut) == (0, 0, False)
 
 
@@ -43,13 +51,15 @@ def test_a_capture_says_what_stands_on_it(path: Path) -> None:
     for counter in told.counters:
         models[counter.model][counter.quantity] += counter.sign * counter.value
     for load in told.loads:
-        assert load.running is not None
-        assert load.waiting is not None
-        models[load.model].update(running=load.running, waiting=load.waiting)
+        if load.running is not None:
+            models[load.model]["running"] = load.running
+        if load.waiting is not None:
+            models[load.model]["waiting"] = load.waiting
     assert expected["models"].keys() == models.keys()
     for model, quantities in expected["models"].items():
         assert quantities == pytest.approx(models[model], rel=1e-12), model
     assert tuple(model for model in expected["models"] if model) == told.models
+    assert expected.get("role", "") == told.role
 
 
 @pytest.mark.parametrize("path", RECOGNIZED, ids=lambda path: path.stem)

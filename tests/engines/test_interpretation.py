@@ -1,7 +1,11 @@
 """What the declarative format can say, with an invented engine."""
 
+from dataclasses import replace
+
+import pytest
+
 from exporter.engines import Engine, Interpretation, interpret, read, wanted
-from exporter.engines.spec import Alternative, Count, Fingerprint, Gauge
+from exporter.engines.spec import Alternative, Count, Fingerprint, Gauge, Manual, Named, under_prefix
 from exporter.readings import CounterReading, LoadReading
 
 INVENTED = Engine(
@@ -23,8 +27,8 @@ INVENTED = Engine(
 )
 
 
-def told(text: str, *, model: str = "") -> Interpretation:
-    return interpret(INVENTED, read(text.encode(), wanted(INVENTED)), model=model)
+def told(text: str, *, model: str = "", engine: Engine = INVENTED) -> Interpretation:
+    return interpret(engine, read(text.encode(), wanted(engine)), model=model)
 
 
 def test_a_scale_makes_seconds_of_microseconds() -> None:
@@ -62,3 +66,60 @@ def test_each_rank_that_has_requests_has_a_batch() -> None:
 def test_a_page_without_anything_says_nothing() -> None:
     """Absent, never zero."""
     assert told("other 1") == Interpretation((), (), (), "", None)
+
+
+def test_ranks_that_count_the_same_work_are_one_series() -> None:
+    """The largest of them, under a name without the rank, so that it outlives a rank that leaves."""
+    engine = replace(INVENTED, repeated=frozenset({"rank"}))
+    both = told('i_cached{rank="0",dp="0"} 5\ni_cached{rank="1",dp="0"} 6\ni_cached{dp="1"} 7', engine=engine)
+    assert [(c.series, c.value) for c in both.counters] == [("cached{dp=0}", 6.0), ("cached{dp=1}", 7.0)]
+    one = told('i_cached{rank="1",dp="0"} 6', engine=engine)
+    assert one.counters == both.counters[:1]
+
+
+def test_requests_that_ranks_repeat_are_told_once() -> None:
+    """Gauges are read as counters are."""
+    engine = replace(INVENTED, repeated=frozenset({"pid"}))
+    page = told('i_active{pid="7"} 4\ni_active{pid="8"} 3', engine=engine)
+    assert page.loads == (LoadReading("", running=4.0),)
+
+
+def test_a_model_label_that_names_none_is_no_name() -> None:
+    """The model is then the one that was asked for, else the one that the page names elsewhere."""
+    engine = replace(
+        INVENTED, nameless=("undefined",), named_by=(Named("i_info", "path"), Named("i_info", "x"))
+    )
+    page = 'i_cached{model="undefined"} 1\ni_info{path="p/m"} 1'
+    assert told(page, engine=engine).models == ("p/m",)
+    assert told(page, engine=engine, model="asked").models == ("asked",)
+    assert told('i_cached{model="undefined"} 1\ni_info{x=""} 1', engine=engine).models == ()
+
+
+@pytest.mark.parametrize(
+    ("roles", "role"),
+    [
+        (("prefill", "prefill"), "prefill"),
+        (("decode", ""), "decode"),
+        (("prefill", "decode"), ""),
+        (("unified", "unified"), ""),
+        (("dynamic", "prefill"), ""),
+    ],
+)
+def test_the_role_of_a_server_is_that_of_all_its_series(roles: tuple[str, str], role: str) -> None:
+    """A page of both, or of one that changes it, is of neither."""
+    engine = replace(INVENTED, role="kind")
+    page = told(f'i_cached{{kind="{roles[0]}"}} 1\ni_queue{{kind="{roles[1]}"}} 1', engine=engine)
+    assert page.role == role
+
+
+def test_an_engine_takes_over_the_names_of_another() -> None:
+    """Every name moves with the prefix, and nothing else does."""
+    other = under_prefix(
+        replace(INVENTED, named_by=(Named("i_info", "i_label"),), manual=Manual(title="i_")),
+        "j:",
+        name="other",
+    )
+    assert other.name == "other"
+    assert other.manual == Manual()
+    assert {"j:busy_us", "j:cached", "j:running", "j:active", "j:queue", "j:info"} < wanted(other).names
+    assert told('j:running{rank="0"} 2', engine=other).loads == (LoadReading("", running=2.0),)

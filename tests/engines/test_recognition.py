@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.engines import ENGINES, EVERYTHING, Engine, Foreign, read, recognize
+from exporter.engines import ENGINES, EVERYTHING, Engine, Gateway, read, recognize
 from exporter.engines.catalogue import ROWS
+from exporter.engines.commands import COMMANDS
+from exporter.engines.gateways import GATEWAYS
+from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import chosen
 
 Seen = Callable[[str], object]
@@ -30,25 +33,109 @@ def test_vllm_is_recognized(seen: Seen, page: str) -> None:
     [
         pytest.param(
             'vllm:num_requests_running{server="http://10.0.0.1:8000"} 1\nvllm:current_qps{server="x"} 2',
-            "a production-stack router",
-            id="router",
+            "the vLLM production-stack router",
+            id="production-stack",
         ),
         pytest.param(
-            'vllm:prompt_tokens_total{model="m",version="1"} 1', "Triton's vLLM backend", id="triton"
+            'vllm:num_incoming_requests_total{model="m"} 0',
+            "the vLLM production-stack router",
+            id="production-stack-without-engines",
         ),
         pytest.param(
-            'vllm:prompt_tokens_total{dynamo_component="backend",model="m",model_name="m"} 1',
-            "a Dynamo worker",
-            id="dynamo-worker",
+            'sglang_prompt_tokens_total{model_name="m",worker_addr="http://10.0.0.1:30000"} 1',
+            "the SGLang router's collection of its engines",
+            id="sglang-engine-metrics",
+        ),
+        pytest.param(
+            'vllm_prompt_tokens_total{engine="0",model_name="m",worker_addr="http://10.0.0.1:8000"} 1',
+            "the SGLang router's collection of its engines",
+            id="sglang-engine-metrics-of-vllm",
+        ),
+        pytest.param("sgl_router_requests_total 1", "the SGLang router", id="sglang-router-of-old"),
+        pytest.param("smg_router_tokens_total 1", "the SGLang router", id="sglang-router"),
+        pytest.param("litellm_in_flight_requests 0", "the LiteLLM proxy", id="litellm"),
+        pytest.param(
+            'inference_model_request_total{model_name="m"} 1',
+            "the Gateway API endpoint picker",
+            id="picker-0.3",
+        ),
+        pytest.param('inference_pool_ready_pods{name="p"} 1', "the Gateway API endpoint picker", id="picker"),
+        pytest.param(
+            'llm_d_epp_request_total{model_name="m"} 1', "the Gateway API endpoint picker", id="llm-d-router"
         ),
     ],
 )
-def test_what_borrows_the_names_of_vllm_is_not_taken_for_it(seen: Seen, page: str, title: str) -> None:
-    """Trap: a router repeats its engines' numbers, and both would be added."""
+def test_a_gateway_is_no_engine(seen: Seen, page: str, title: str) -> None:
+    """Trap: router and engine both show tokens of the same traffic, and both would be added."""
     row = seen(page)
-    assert isinstance(row, Foreign)
+    assert isinstance(row, Gateway)
     assert title == row.title
     assert recognize(read(page.encode(), EVERYTHING)) is None
+
+
+@pytest.mark.parametrize(
+    ("page", "engine"),
+    [
+        pytest.param('vllm:prompt_tokens_total{model="m",version="1"} 1', "triton", id="triton-vllm"),
+        pytest.param(
+            'vllm:prompt_tokens_total{dynamo_component="backend",model="m",model_name="m"} 1',
+            "dynamo",
+            id="dynamo-worker",
+        ),
+        pytest.param(
+            'dynamo_component_requests_total{dynamo_component="backend"} 1', "dynamo", id="dynamo-worker-late"
+        ),
+        pytest.param(
+            'dynamo_frontend_output_tokens_total{model="m"} 1', "dynamo-frontend", id="dynamo-frontend"
+        ),
+        pytest.param('ray_vllm_prompt_tokens_total{model_name="m"} 1', "ray", id="ray"),
+        pytest.param('nv_inference_request_success{model="m",version="1"} 0', "triton", id="triton-plain"),
+        pytest.param(
+            'nv_trt_llm_request_metrics{model="m",request_type="max",version="1"} 0',
+            "triton",
+            id="triton-trtllm",
+        ),
+        pytest.param('num_request_max{model_name="m"} 256', "nim", id="nim"),
+        pytest.param('request_predict_seconds_count{model_name="m"} 1', "kserve", id="kserve"),
+        pytest.param('api_call_count{method="GET",path="/v1/models"} 1', "localai", id="localai-of-old"),
+    ],
+)
+def test_what_borrows_or_sets_names_is_told_by_its_own(seen: Seen, page: str, engine: str) -> None:
+    """Whoever takes over vLLM's names adds labels to them; others have names of their own."""
+    assert ENGINES[engine] is seen(page)
+
+
+def test_what_carries_an_engine_is_taken_for_it(seen: Seen) -> None:
+    """NIM 2.x and KServe's vLLM backend show vLLM's page; KServe's own histograms stand on it as well."""
+    vllm = 'vllm:generation_tokens_total{engine="0",model_name="m"} 1\n'
+    assert ENGINES["vllm"] is seen(vllm + 'request_predict_seconds_count{model_name="m"} 1')
+    assert [ENGINES[name].disguises for name in ("nim", "kserve")] == [
+        ("vllm", "sglang", "trtllm", "dynamo"),
+        ("vllm",),
+    ]
+
+
+def test_every_gateway_says_what_it_is_and_what_to_read_instead() -> None:
+    """Whoever reads the message can act on it."""
+    for gateway in GATEWAYS:
+        assert gateway.title.startswith("the ")
+        assert gateway.what.startswith("which ")
+        assert gateway.remedy.startswith("read ")
+        assert gateway.fingerprint.names
+        assert 0 < gateway.default_port < 65536
+        assert gateway.default_path.startswith("/")
+
+
+def test_what_is_found_by_its_command_has_a_name_here() -> None:
+    """A process that serves is an engine whose page is read, or one that is known to have none."""
+    assert {command.engine for command in COMMANDS} <= {*ENGINES, OLLAMA.name}
+
+
+def test_what_is_said_of_other_engines_names_engines() -> None:
+    """An engine that repeats others, or is one in disguise, refers to them by the names they have here."""
+    for engine in ENGINES.values():
+        assert {*engine.repeats, *engine.disguises} <= ENGINES.keys()
+        assert bool(engine.repeats) == bool(engine.instead)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +144,9 @@ def test_what_borrows_the_names_of_vllm_is_not_taken_for_it(seen: Seen, page: st
         pytest.param("", id="empty"),
         pytest.param("<html><body>vllm:prompt_tokens_total</body></html>", id="html"),
         pytest.param('{"vllm:prompt_tokens_total": 1}', id="json"),
-        pytest.param('aphrodite:prompt_tokens_total{model_name="m"} 1', id="aphrodite"),
-        pytest.param('ray_vllm_prompt_tokens_total{model_name="m"} 1', id="ray"),
+        pytest.param('ray_vllm_prompt_tokens{model_name="m"} 1', id="ray-twin"),
         pytest.param('kserve_vllm:prompt_tokens_total{model_name="m"} 1', id="kserve"),
-        pytest.param('prompt_tokens_total{model_name="m"} 1\ngeneration_tokens_total 1', id="nim"),
-        pytest.param('lmdeploy:prompt_tokens_total{model_name="m"} 1', id="lmdeploy"),
+        pytest.param('prompt_tokens_total{model_name="m"} 1\ngeneration_tokens_total 1', id="no-nim"),
         pytest.param("# TYPE vllm:prompt_tokens_total counter\nhttp_requests_total 5", id="comments-only"),
         pytest.param("vllm:prompt_tokens_total 1", id="no-model-name"),
     ],

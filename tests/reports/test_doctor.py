@@ -182,6 +182,27 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
             ),
         ),
         ("tls", "no trust", "CANNOT BE READ", "server chat cannot be read: no trust"),
+        (
+            "gateway",
+            f"{URL}: answers with the page of the LiteLLM proxy, which counts: read each engine's own page",
+            "A GATEWAY",
+            (
+                f"server chat: {URL}: answers with the page of the LiteLLM proxy, which counts: "
+                "read each engine's own page."
+            ),
+        ),
+        (
+            "counted_twice",
+            f"{URL}: answers with the page of a worker: remove one of the two",
+            "COUNTED ELSEWHERE",
+            f"server chat: {URL}: answers with the page of a worker: remove one of the two.",
+        ),
+        (
+            "no_tokens",
+            f"{URL}: Ollama, which counts no tokens: serve otherwise",
+            "COUNTS NO TOKENS",
+            f"server chat: {URL}: Ollama, which counts no tokens: serve otherwise.",
+        ),
     ],
 )
 def test_silence_is_told_apart_from_a_wrong_answer(

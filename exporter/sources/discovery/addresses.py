@@ -10,6 +10,7 @@ from typing import Final
 
 from exporter.engines.catalogue import ENGINES
 from exporter.engines.launch import Launch
+from exporter.engines.ollama import OLLAMA
 from exporter.readings import Role
 from exporter.sources.discovery.naming import Named
 from exporter.sources.discovery.pods import Wishes
@@ -25,8 +26,8 @@ _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 
 SILENT: Final = "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`"
 
-UNREADABLE: Final = frozenset({"ollama"})
-"""Engines that tell no tokens to anybody, however they are asked."""
+UNCOUNTED: Final = {OLLAMA.name: f"{OLLAMA.title} counts no tokens: {OLLAMA.remedy}"}
+"""Engines that tell no tokens to anybody, however they are asked, and what to do about each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
     launch = one.launch
     if launch is None:
         return "no inference server is known among its processes"
-    if launch.metrics is False or launch.engine in UNREADABLE:
+    if launch.metrics is False or launch.engine in UNCOUNTED:
         return _switched_off(launch)
     found = launch.metrics_port or launch.port if server is None else server.metrics_port
     if found is None:
@@ -126,8 +127,8 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
 
 
 def _switched_off(launch: Launch) -> str:
-    if launch.engine in UNREADABLE:
-        return f"{launch.engine} tells no tokens"
+    if launch.engine in UNCOUNTED:
+        return UNCOUNTED[launch.engine]
     switch = f"start it with {launch.metrics_switch}" if launch.metrics_switch else "switch them on"
     return f"its metrics are switched off: {switch}"
 

@@ -115,6 +115,7 @@ class Discovery:
         self._listed: tuple[ProcessReading | None, Instant | None] = (None, None)
         self._unread: dict[str, _Unread] = {}
         self._body_bytes = Config().limits.body_bytes
+        self._engines: tuple[str | None, ...] = ()
         self.last = Found()
         """What the last look found."""
 
@@ -129,7 +130,7 @@ class Discovery:
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
         """The sources of the servers that the last look found."""
-        return self._endpoints.of(self._targets.values(), self._body_bytes)
+        return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines)
 
     def look(
         self,
@@ -143,6 +144,7 @@ class Discovery:
         moment = Moment(self._clock.elapsed(), self._clock.wall())
         self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
         self._body_bytes = config.limits.body_bytes
+        self._engines = tuple(server.engine for server in config.servers)
         self._looked = since if self._looked is None else self._looked
         told = {answer.source: answer for answer in answers}
         groups: tuple[ProcessGroup, ...] | None = ()

@@ -3,7 +3,9 @@
 An endpoint is hostile until proven otherwise: bounded bodies, expanded or not, one deadline, no redirects.
 """
 
+from exporter.sources.server.about import About
 from exporter.sources.server.client import lean_client
-from exporter.sources.server.source import About, ServerSource
+from exporter.sources.server.recognition import repeated
+from exporter.sources.server.source import ServerSource
 
-__all__ = ["About", "ServerSource", "lean_client"]
+__all__ = ["About", "ServerSource", "lean_client", "repeated"]

@@ -12,9 +12,6 @@ from typing import Any, Final
 from exporter.readings import label
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
-JSON_BYTES_MAX: Final = 1 << 20
-"""Largest `/props` or `/v1/models`; a chat template makes tens of kilobytes of it."""
-
 FIRST_PAUSE: Final = 10 * NANOSECONDS_PER_SECOND
 LONGEST_PAUSE: Final = 4 * NANOSECONDS_PER_HOUR
 """Pauses between reads of an idle server, doubled each time."""
@@ -46,14 +43,6 @@ def props(body: bytes) -> Props | None:
         model=_text(document.get("model_alias")),
         build=_text(document.get("build_info")),
     )
-
-
-def models(body: bytes) -> tuple[str, ...]:
-    """The names in `/v1/models`, in order; none if it is not understood."""
-    data = (_object(body) or {}).get("data")
-    rows = data if isinstance(data, list) else []
-    names = (_text(row.get("id")) for row in rows if isinstance(row, dict))
-    return tuple(name for name in names if name)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """One endpoint of an inference server."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,53 +12,38 @@ from exporter.engines import (
     ENGINES,
     EVERYTHING,
     Engine,
-    Foreign,
     Interpretation,
     Memory,
     Page,
     interpret,
     match,
+    process,
     read,
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.plausibility import implausible
-from exporter.readings import ReadFailedError, Role, ServerKey, ServerReading
-from exporter.sources.exchange import Answer, Deadline
+from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.sources.exchange import Answer
 from exporter.sources.server import llamacpp
+from exporter.sources.server.about import About
+from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
-from exporter.units import Instant
+from exporter.sources.server.pages import Pages
+from exporter.sources.server.recognition import reader
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
-UNKNOWN_PAGE: Final = "a page of no known engine"
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What is known of a server beside what its endpoint says.
-
-    `identity` and `started` are of the process that listens, for pages that tell neither.
-    `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
-    """
-
-    pod: str = ""
-    identity: str = ""
-    started: Instant | None = None
-    absent_at: Instant | None = None
-    spans_hosts: bool = False
-    role: Role = ""
-    world_size: int | None = None
-
 
 class ServerSource:
     """Reads one endpoint.
 
     `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
-    here. `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
+    here. `told_elsewhere` are engines whose tokens another endpoint counts already, by name (see `reader`).
+    `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
     by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
@@ -81,23 +66,27 @@ class ServerSource:
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
         about: About | None = None,
+        told_elsewhere: Collection[str] = (),
     ) -> None:
         self._key = key
         self._url = url
-        self._address = _address(url)
         self._clock = clock
-        self._timeout = timeout
-        self._body_bytes = body_bytes
         self._busy = busy
         self._about = about or About()
+        self._told_elsewhere = told_elsewhere
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
+        self._pages = Pages(
+            self._fetcher, url, clock, self._configured, timeout=timeout, body_bytes=body_bytes
+        )
         self._memory = Memory()
         self._errors: tuple[tuple[str, int], ...] = ()
         self._strange = True
         self._props: llamacpp.Props | None = None
+        self._interview = Interview(self._pages.ask)
         self._rest = llamacpp.Rest()
+        self._answers = Answers()
         self._kept: ServerReading | None = None
 
     @property
@@ -130,19 +119,23 @@ class ServerSource:
 
         Raises:
             ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `http_status`,
-                `encoding`, `too_large`, `not_recognized`, `no_tokens`; `router`, `asleep` of llama.cpp.
+                `encoding`, `too_large`, `not_recognized`, `gateway`, `counted_twice`,
+                `no_tokens`; `router`, `asleep` of llama.cpp.
         """
         self._errors = ()
-        deadline = Deadline(self._clock, self._timeout)
+        self._pages.begin()
         try:
-            return self._read(deadline)
-        except ReadFailedError:
+            return self._read()
+        except ReadFailedError as failure:
             self._strange = True  # what answers next time may be another server
+            self._interview.forget()
             self._rest.was(active=True)
+            if failure.reason == "connection":
+                self._pages.gone()
             raise
 
-    def _read(self, deadline: Deadline) -> ServerReading:
-        self._ask_props(deadline)
+    def _read(self) -> ServerReading:
+        self._ask_props()
         sleeping = None if self._props is None else self._props.sleeping
         if sleeping is not None:
             self._rest.sees(sleeping=sleeping)
@@ -151,8 +144,9 @@ class ServerSource:
             due = self._rest.due(self._clock.elapsed(), busy=self._busy is None or self._busy())
             if not due and self._kept is not None:
                 return replace(self._kept, loads=())
-        answer = self._fetcher.get(self._address, deadline, self._body_bytes)
+        answer = self._pages.metrics()
         page, engine = self._recognized(answer.body)
+        self._pages.engine = engine
         self._errors = tuple(
             (reason, count)
             for reason, count in (
@@ -162,7 +156,7 @@ class ServerSource:
             )
             if count
         )
-        reading = self._reading(engine, self._interpreted(engine, page, answer, deadline))
+        reading = self._reading(engine, self._interpreted(engine, page, answer))
         self._rest.was(active=self._moved(reading))
         self._strange = False
         self._kept = reading
@@ -174,19 +168,19 @@ class ServerSource:
             return True
         return any(load.running or load.waiting for load in reading.loads)
 
-    def _ask_props(self, deadline: Deadline) -> None:
+    def _ask_props(self) -> None:
         """Ask a llama.cpp, or a server not known yet, whether it sleeps, before its metrics may wake it."""
         maybe = self._strange and self._engine in (None, LLAMACPP)
         if not maybe and (self._props is None or self._props.sleeping is None):
             return
         try:
-            answer = self._fetcher.get(self._beside("props"), deadline, llamacpp.JSON_BYTES_MAX)
+            body = self._pages.ask("props")
         except ReadFailedError as failure:
             if failure.reason in ("connection", "timeout", "tls", "token_file"):
                 raise
             self._props = None  # no such page, or a model that is not loaded: the metrics will tell
             return
-        self._props = llamacpp.props(answer.body)
+        self._props = llamacpp.props(body)
         if self._props is not None and self._props.router:
             raise ReadFailedError(
                 "router",
@@ -203,19 +197,14 @@ class ServerSource:
     def _recognized(self, body: bytes) -> tuple[Page, Engine]:
         """The page as its engine writes it. An engine that no longer fits is looked for again."""
         engine = self._engine
-        if engine is not None:
+        if engine is not None and not engine.disguises and engine.name not in self._told_elsewhere:
             page = self._page(body, engine)
-            if self._configured is not None or engine.fingerprint.matches(page):
+            if engine.fingerprint.matches(page):
                 return page, engine
         page = self._page(body, None)
-        row = match(page)
-        if not isinstance(row, Engine):
-            self._engine = None
-            title = row.title if isinstance(row, Foreign) else ""
-            page_of = f"the page of {title}, whose engines are read instead" if title else UNKNOWN_PAGE
-            raise ReadFailedError("not_recognized", f"{self._url}: answers with {page_of}")
-        self._engine = row
-        return page, row
+        self._engine = self._pages.engine = self._configured
+        self._engine = reader(match(page), self._configured, self._told_elsewhere, self._url)
+        return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         page = read(body, EVERYTHING if engine is None else wanted(engine), self._memory)
@@ -223,27 +212,29 @@ class ServerSource:
             raise ReadFailedError("too_large", f"{self._url}: more series than an engine has")
         return page
 
-    def _interpreted(self, engine: Engine, page: Page, answer: Answer, deadline: Deadline) -> Interpretation:
+    def _interpreted(self, engine: Engine, page: Page, answer: Answer) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        model = self._model(header, deadline) if not engine.models else ""
-        told = interpret(engine, page, model=model, header=header)
+        self._answers = self._told(engine, process(engine, page, header)[0])
+        told = interpret(engine, page, model=self._answers.model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
-        if not tokens and not (engine.creates_late and engine.fingerprint.matches(page)):
+        late = engine.creates_late or not engine.tokens
+        if not tokens and not (late and self._fits(engine, page, answer)):
             raise ReadFailedError("no_tokens", f"{self._url}: no counter of tokens that {engine.name} has")
         return told
 
-    def _model(self, identity: str, deadline: Deadline) -> str:
-        """The model of a server whose series do not name it, asked once per process; empty if none tells."""
-        if self._props is not None and self._props.model:
-            return self._props.model
-        kept = self._kept
-        if kept is not None and not self._strange and kept.identity == identity and kept.models:
-            return kept.models[0]
-        try:
-            answer = self._fetcher.get(self._beside("v1/models"), deadline, llamacpp.JSON_BYTES_MAX)
-        except ReadFailedError:
-            return ""
-        return next(iter(llamacpp.models(answer.body)), "")
+    def _fits(self, engine: Engine, page: Page, answer: Answer) -> bool:
+        """Whether a page on which no token is told is the engine's all the same, before its first use."""
+        if engine.fingerprint.matches(page) or not answer.body.strip():
+            return True
+        return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
+
+    def _told(self, engine: Engine, identity: str) -> Answers:
+        """What the metrics do not tell: a llama.cpp has it in what it was asked already."""
+        props = self._props if engine is LLAMACPP else None
+        if props is not None and props.model:
+            return Answers(props.model, props.build)
+        told = self._interview.told(engine, identity)
+        return told if props is None else replace(told, version=props.build)
 
     def _reading(self, engine: Engine, told: Interpretation) -> ServerReading:
         return ServerReading(
@@ -251,12 +242,12 @@ class ServerSource:
             url=self._url,
             up=True,
             engine=engine.name,
-            engine_version=self._props.build if self._props is not None and engine is LLAMACPP else "",
+            engine_version=self._answers.version,
             pod=self._about.pod,
             identity=told.identity or self._about.identity,
             started=told.started or self._about.started,
             absent_at=self._about.absent_at,
-            role=self._about.role,
+            role=self._about.role or told.role,
             spans_hosts=self._about.spans_hosts,
             world_size=self._about.world_size,
             counters=told.counters,
@@ -264,30 +255,9 @@ class ServerSource:
             models=told.models,
         )
 
-    def _beside(self, path: str) -> httpx.URL:
-        """Another page of the same server, behind the same prefix and for the same model."""
-        return self._address.copy_with(path=self._address.path.rpartition("/")[0] + "/" + path)
-
 
 def _engine(name: str) -> Engine:
     try:
         return ENGINES[name]
     except KeyError:
         raise ValueError(f"engine {name!r} is none of {', '.join(sorted(ENGINES))}") from None
-
-
-def _address(url: str) -> httpx.URL:
-    """The address to ask. A llama.cpp router is never asked to load the model that is asked for."""
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as failure:
-        raise ValueError(f"{url!r} is no URL: {failure}") from failure
-    if address.scheme not in ("http", "https") or not address.host:
-        raise ValueError(f"{url!r} is no http or https URL")
-    if address.userinfo:
-        raise ValueError("a URL with credentials in it would show them; use bearer_token_file")
-    if address.path in ("", "/"):
-        address = address.copy_with(path="/metrics")
-    if "model" in address.params:
-        address = address.copy_set_param("autoload", "false")
-    return address

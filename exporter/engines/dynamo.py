@@ -1,0 +1,113 @@
+"""NVIDIA Dynamo: workers, which show their engine's metrics, and the frontend, which counts the same tokens.
+
+Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dynamo 1.6.1
+`prometheus_names.py`, and docs.nvidia.com/dynamo `observability/metrics`.
+
+- A worker's page is at `DYN_SYSTEM_PORT`, off by default: its engine's own names, each series with
+  `dynamo_component`, beside `dynamo_component_*` of its own. `dynamo_component_router_*` repeats lengths.
+- Of a disaggregated pair the component of prefill workers is `prefill`; decode workers have the name of any
+  other worker (`backend`), so that their role is configured.
+- The frontend's prompts include cached tokens, told beside them, and move at the first token; generated
+  tokens move live. The sum of inter-token latency is decode seconds; time to the first token
+  holds the queue's.
+- Requests that fail may carry a model name that nobody serves; those that succeed are counted.
+- Queued requests are those without a first token, in prefill too: they are not what waits.
+"""
+
+from typing import Final
+
+from exporter.engines.sglang import SGLANG
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, prompt_holding
+from exporter.engines.trtllm import TRTLLM
+from exporter.engines.vllm import VLLM
+
+_CARRIED: Final = (VLLM, SGLANG, TRTLLM)
+
+DYNAMO: Final = Engine(
+    name="dynamo",
+    prefix="",
+    default_port=8081,
+    fingerprint=Fingerprint(
+        names=(
+            *(name for engine in _CARRIED for name in engine.fingerprint.names),
+            "dynamo_component_requests_total",
+            "dynamo_component_inflight_requests",
+        ),
+        labels=("dynamo_component",),
+    ),
+    models=("model_name", "model"),
+    groups=tuple(group for engine in _CARRIED for group in engine.groups),
+    running=tuple(gauge for engine in _CARRIED for gauge in engine.running),
+    waiting=tuple(gauge for engine in _CARRIED for gauge in engine.waiting),
+    creates_late=True,
+    nameless=TRTLLM.nameless,
+    named_by=TRTLLM.named_by,
+    repeated=SGLANG.repeated | TRTLLM.repeated,
+    role="dynamo_component",
+    manual=Manual(
+        title="NVIDIA Dynamo, workers",
+        versions="1.0 to 1.6",
+        reading="Renders counters of the worker's process; the engine is not asked.",
+        switch="`DYN_SYSTEM_PORT=8081` in its environment",
+        deployment=(
+            "Read every worker, and not the frontend, which counts the same tokens again.",
+            "Of a disaggregated pair both count the prompt. A prefill worker is known by its component.",
+            "A decode worker of a pair needs `role: decode`, for its component is that of any other worker.",
+        ),
+        cannot_tell=("That a worker is one of a pair's decode workers.",),
+    ),
+)
+
+_PROMPT: Final = "dynamo_frontend_input_sequence_tokens_sum"
+_CACHED: Final = "dynamo_frontend_cached_tokens_sum"
+_GENERATION: Final = "dynamo_frontend_output_tokens_total"
+_REQUESTS: Final = "dynamo_frontend_requests_total"
+_TTFT: Final = "dynamo_frontend_time_to_first_token_seconds_sum"
+_ITL: Final = "dynamo_frontend_inter_token_latency_seconds_sum"
+
+DYNAMO_FRONTEND: Final = Engine(
+    name="dynamo-frontend",
+    prefix="dynamo_frontend_",
+    default_port=8000,
+    fingerprint=Fingerprint(
+        names=(
+            _PROMPT,
+            _GENERATION,
+            _REQUESTS,
+            "dynamo_frontend_inflight_requests",
+            "dynamo_frontend_disconnected_clients",  # there before the first request
+        )
+    ),
+    models=("model",),
+    groups=(
+        (prompt_holding(_CACHED, _PROMPT),),
+        (
+            Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),
+            Alternative(  # before it was counted live
+                ("dynamo_frontend_output_sequence_tokens_sum",),
+                (Count("dynamo_frontend_output_sequence_tokens_sum", "generation"),),
+            ),
+        ),
+        (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests", where=(("status", ("success",)),)),)),),
+        (
+            Alternative(
+                (_TTFT, _ITL), (Count(_TTFT, "prefill_seconds"), Count(_ITL, "decode_request_seconds"))
+            ),
+        ),
+    ),
+    running=(Gauge("dynamo_frontend_inflight_requests"),),
+    creates_late=True,
+    repeats=("dynamo",),
+    instead="read each worker's own page (DYN_SYSTEM_PORT), or name this one with engine: dynamo-frontend",
+    manual=Manual(
+        title="NVIDIA Dynamo, frontend",
+        versions="0.7 to 1.6",
+        reading="Renders counters of the frontend; its workers are not asked.",
+        deployment=(
+            "Read only where workers have no page: it is then named with `engine: dynamo-frontend`.",
+            "Beside a frontend that is read, pages of workers are not.",
+            "A frontend speaks for the workers of all hosts, whatever GPUs it is said to hold.",
+        ),
+        cannot_tell=("Requests that wait.",),
+    ),
+)

@@ -1,0 +1,141 @@
+"""Gateways: what stands before engines and tells their tokens again. Recognized, and never counted.
+
+Sources: vllm-project/production-stack `src/vllm_router/services/metrics_service`; sglang-router 0.3.2 and
+sgl-project/sglang `sgl-model-gateway/src/core/worker_manager.rs`; litellm 1.106.12
+`litellm/integrations/prometheus.py`; kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and
+llm-d/llm-d-inference-scheduler `pkg/epp/metrics`, renamed to `llm_d_epp_*` in llm-d-router 0.9.
+
+- The production-stack router repeats its engines' gauges under their own names, with `server` for a label;
+  its `vllm:gpu_prefix_cache_hits_total` is a gauge.
+- The SGLang router has counters of its own at `/metrics`, and at `/engine_metrics` the pages of all its
+  engines as one, each series with `worker_addr`: every token of them, once more.
+- LiteLLM and the endpoint picker count what answers say of themselves, so that streams without usage are
+  missed; LiteLLM also counts what providers elsewhere served.
+- Their shares by team and by adapter are not used to divide money.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.engines.sglang import SGLANG
+from exporter.engines.spec import Fingerprint
+from exporter.engines.vllm import VLLM
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A page whose tokens are counted elsewhere.
+
+    `title` is what people call it. `what` says in one clause what its page tells, `remedy` as an order what
+    to read instead. `default_port` and `default_path` are where it is usually met.
+    """
+
+    title: str
+    what: str
+    remedy: str
+    fingerprint: Fingerprint
+    default_port: int
+    default_path: str = "/metrics"
+
+
+_READ_ENGINES: Final = "read each engine's own page"
+
+_PRODUCTION_STACK: Final = Gateway(
+    title="the vLLM production-stack router",
+    what="which repeats its engines' numbers under their names",
+    remedy=_READ_ENGINES,
+    fingerprint=Fingerprint(
+        (
+            *VLLM.fingerprint.names,
+            "vllm:current_qps",
+            "vllm:healthy_pods_total",
+            "vllm:input_tokens_total",
+            "vllm:output_tokens_total",
+        ),
+        labels=("server",),
+        without=("model_name",),
+    ),
+    default_port=8001,
+)
+
+GATEWAYS: Final[tuple[Gateway, ...]] = (
+    Gateway(
+        title="the Gateway API endpoint picker",
+        what="which counts the usage that answers tell",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            (
+                "inference_objective_request_total",  # 1.1 and later
+                "inference_objective_running_requests",
+                "inference_model_request_total",  # 0.3 to 1.0
+                "inference_model_running_requests",
+                "inference_pool_ready_pods",
+                "inference_pool_average_queue_size",
+                "inference_extension_info",
+                "llm_d_inference_scheduler_disagg_decision_total",
+                "llm_d_inference_scheduler_pd_decision_total",
+                "llm_d_epp_request_total",  # llm-d-router 0.9 and later
+                "llm_d_epp_scheduler_attempts_total",
+                "llm_d_epp_per_endpoint_queue_size",
+            )
+        ),
+        default_port=9090,
+    ),
+    Gateway(
+        title="the LiteLLM proxy",
+        what="which counts the usage that answers tell, those of other providers too",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            (
+                "litellm_proxy_total_requests_metric_total",
+                "litellm_proxy_failed_requests_metric_total",
+                "litellm_requests_metric_total",
+                "litellm_spend_metric_total",
+                "litellm_total_tokens_metric_total",
+                "litellm_input_tokens_metric_total",
+                "litellm_output_tokens_metric_total",
+                "litellm_in_flight_requests",
+                "litellm_deployment_state",
+            )
+        ),
+        default_port=4000,
+        default_path="/metrics/",
+    ),
+    Gateway(
+        title="the SGLang router",
+        what="which passes requests on and holds no GPU",
+        remedy=_READ_ENGINES + ", started with --enable-metrics",
+        fingerprint=Fingerprint(
+            (
+                "smg_http_requests_total",
+                "smg_http_connections_active",
+                "smg_router_requests_total",
+                "smg_router_tokens_total",  # where it speaks gRPC with its engines
+                "smg_worker_pool_size",
+                "smg_worker_health",
+                "sgl_router_requests_total",  # before it was renamed
+                "sgl_router_processed_requests_total",
+                "sgl_router_active_workers",
+                "sgl_router_worker_health",
+            )
+        ),
+        default_port=29000,
+    ),
+    Gateway(
+        title="the SGLang router's collection of its engines",
+        what="which repeats the page of every engine behind it",
+        remedy=_READ_ENGINES,
+        fingerprint=Fingerprint(
+            SGLANG.fingerprint.names + VLLM.fingerprint.names,
+            labels=("worker_addr",),
+        ),
+        default_port=30000,
+        default_path="/engine_metrics",
+    ),
+    _PRODUCTION_STACK,
+    replace(  # before it knows an engine
+        _PRODUCTION_STACK,
+        fingerprint=Fingerprint(("vllm:num_incoming_requests_total", "vllm:routing_decisions_total")),
+    ),
+)
+"""Tried before the engines, whose names some of them borrow."""

@@ -1,0 +1,52 @@
+"""Infinity: `infinity_emb v2`.
+
+Source: infinity_emb 0.0.77, `infinity_server.py`.
+
+- It counts no tokens. Its page is what prometheus-fastapi-instrumentator writes for every FastAPI program, so
+  it is known by routes that others do not have: with a prefix such as `/v1`, by those of images and audio.
+- Requests are those of all its routes that succeeded; status classes are grouped to 2xx.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Choice, Count, Engine, Fingerprint, Manual, Question
+
+_HTTP: Final = "http_requests_total"
+_ROUTES: Final = ("/embeddings", "/embeddings_image", "/embeddings_audio", "/rerank", "/classify")
+_OWN: Final = (
+    "/embeddings",
+    "/embeddings_image",
+    "/embeddings_audio",
+    "/v1/embeddings_image",
+    "/v1/embeddings_audio",
+)
+_SERVED: Final[Choice] = (
+    ("handler", (*_ROUTES, *(f"/v1{route}" for route in _ROUTES))),
+    ("status", ("2xx", "200")),
+)
+
+INFINITY: Final = Engine(
+    name="infinity",
+    prefix="http_",
+    default_port=7997,
+    fingerprint=Fingerprint(names=(_HTTP,), where=(("handler", _OWN),)),
+    groups=((Alternative((_HTTP,), (Count(_HTTP, "requests", where=_SERVED),)),),),
+    questions=(
+        Question("models", model=("data", 0, "id")),
+        Question("v1/models", model=("data", 0, "id")),  # with the prefix /v1
+    ),
+    creates_late=True,
+    tokens=False,
+    manual=Manual(
+        title="Infinity",
+        versions="0.0.77",
+        reading="Renders counters of its API server; the model is not asked.",
+        deployment=("Routes under a prefix other than `/v1` are not known.",),
+        cannot_tell=(
+            "Tokens: what it holds is paid for, in the phase other, and has no price per token.",
+            "Requests at work or waiting.",
+            "Which of several models a request was for: all are counted as the first one's.",
+            "Its version.",
+        ),
+    ),
+)

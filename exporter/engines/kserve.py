@@ -1,0 +1,40 @@
+"""KServe's model server, `python -m huggingfaceserver` and its kin, where no engine inside tells tokens.
+
+Source: kserve 0.21.0 `kserve/metrics.py`, `huggingfaceserver`, and `qpext`.
+
+- Its own metrics are four histograms of request times; one counts the requests.
+- With the vLLM backend vLLM's metrics stand on the same page, which then is read as vLLM's.
+- The aggregated page of the queue proxy (`qpext`, port 9088) repeats the container's page (8080).
+- Dashboards of KServe show `kserve_vllm:` names: Prometheus is told to rename, the page has vLLM's.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Engine, Fingerprint, Manual, counter
+
+_PREDICTED: Final = "request_predict_seconds_count"
+
+KSERVE: Final = Engine(
+    name="kserve",
+    prefix="",
+    default_port=8080,
+    fingerprint=Fingerprint(
+        names=(_PREDICTED, "request_preprocess_seconds_count", "request_postprocess_seconds_count"),
+        labels=("model_name",),
+    ),
+    models=("model_name",),
+    groups=(counter(_PREDICTED, "requests"),),
+    creates_late=True,
+    tokens=False,
+    disguises=("vllm",),
+    manual=Manual(
+        title="KServe huggingfaceserver",
+        versions="0.21",
+        reading="Renders counters of the model server; the model is not asked.",
+        deployment=(
+            "Read the container (8080) or the aggregated page of the queue proxy (9088), which repeats it.",
+            "With the vLLM backend it is shown as vLLM, unless it is started with `--disable-log-stats`.",
+        ),
+        cannot_tell=("Tokens, with the Hugging Face backend and of other model servers.",),
+    ),
+)

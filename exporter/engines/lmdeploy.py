@@ -1,0 +1,64 @@
+"""LMDeploy: `lmdeploy serve api_server`.
+
+Source: InternLM/lmdeploy 1263d5c (0.16.0), `lmdeploy/metrics/{loggers,stats,metrics_processor}.py`.
+
+- The prompt counter moves at a request's first token and holds cached tokens, which are counted when the
+  request finishes: what is taken out of the prompt comes later than the prompt. Those of a request that is
+  canceled are never told, and stay prompt.
+- `engine` is the data-parallel rank; each rank is an API server with a port and a page of its own.
+- `iteration_tokens_total` is a histogram, `num_requests_succeeded` a gauge that only grows: neither is read.
+- Request seconds are of finished requests and overlap.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import (
+    Alternative,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    counter,
+    prompt_holding,
+)
+
+_PROMPT: Final = "lmdeploy:prompt_tokens_total"
+_CACHED: Final = "lmdeploy:cached_tokens_total"
+_GENERATION: Final = "lmdeploy:generation_tokens_total"
+_REQUESTS: Final = "lmdeploy:request_success_total"
+_PREFILL: Final = "lmdeploy:request_prefill_time_seconds_sum"
+_DECODE: Final = "lmdeploy:request_decode_time_seconds_sum"
+
+LMDEPLOY: Final = Engine(
+    name="lmdeploy",
+    prefix="lmdeploy:",
+    default_port=23333,
+    fingerprint=Fingerprint(
+        names=(_PROMPT, _GENERATION, _REQUESTS, "lmdeploy:num_requests_running"), labels=("model_name",)
+    ),
+    models=("model_name",),
+    groups=(
+        (prompt_holding(_CACHED, _PROMPT),),
+        counter(_GENERATION, "generation"),
+        counter(_REQUESTS, "requests"),
+        (
+            Alternative(
+                (_PREFILL, _DECODE),
+                (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_request_seconds")),
+            ),
+        ),
+    ),
+    running=(Gauge("lmdeploy:num_requests_running"),),
+    waiting=(Gauge("lmdeploy:num_requests_waiting"),),
+    manual=Manual(
+        title="LMDeploy",
+        versions="0.16.0",
+        reading="Renders counters of its API server; the engine is not asked.",
+        deployment=("With data parallelism each rank has a port of its own: read all of them.",),
+        cannot_tell=(
+            "Its version.",
+            "Cached tokens of a request that is canceled: they are counted as computed.",
+        ),
+    ),
+)

@@ -1,0 +1,52 @@
+"""LocalAI: `local-ai`.
+
+Source: mudler/LocalAI @82c191a (4.9.0), `core/services/metrics` and `core/services/routing/billing`.
+
+- Tokens are counted per user and model as they are billed, at the end of a request, about since 4.3.2; older
+  versions have only the histogram of API calls.
+- Series appear with the first request.
+- What could not be billed (an answer without usage) is in `localai_usage_unrecorded_total`, as a count of
+  requests. Nothing tells cached tokens or the time of a phase.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, counter
+
+_TOKENS: Final = "localai_tokens_total"
+_BILLED: Final = "localai_billed_requests_total"
+
+LOCALAI: Final = Engine(
+    name="localai",
+    prefix="localai_",
+    default_port=8080,
+    fingerprint=Fingerprint(names=(_TOKENS, _BILLED, "localai_usage_unrecorded_total", "api_call_count")),
+    models=("served_model",),
+    groups=(
+        (
+            Alternative(
+                (_TOKENS,),
+                (
+                    Count(_TOKENS, "prompt", where=(("kind", ("prompt",)),)),
+                    Count(_TOKENS, "generation", where=(("kind", ("completion",)),)),
+                ),
+            ),
+        ),
+        counter(_BILLED, "requests"),
+    ),
+    creates_late=True,
+    manual=Manual(
+        title="LocalAI",
+        versions="4.3.2 to 4.9",
+        reading="Renders counters of the API server; its backends are not asked.",
+        deployment=(
+            "Read LocalAI; the backends that it starts have no pages.",
+            "Where it asks for keys, send an administrator's: `metrics.bearer_token_file`.",
+        ),
+        cannot_tell=(
+            "Tokens, before 4.3.2.",
+            "Which tokens of a prompt were cached, the time of each phase, and requests in hand.",
+            "Tokens of answers without usage.",
+        ),
+    ),
+)

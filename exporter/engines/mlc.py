@@ -1,0 +1,59 @@
+"""MLC-LLM: `mlc_llm serve`.
+
+Source: mlc-ai/mlc-llm 79d603f (2026-07), `cpp/serve/{metrics.h,metrics.cc,engine.cc}`,
+`python/mlc_llm/serve/{engine_base,entrypoints/metrics_entrypoints}.py`.
+
+- The page is no exposition: names and values with a tab between, no types, labels without quotes
+  (`decode_time_by_batch_size_mean{batch_size=1}`). What is read has no labels.
+- `prompt_tokens_sum` are whole prompts, `prefill_tokens_sum` what was computed of them: the rest was cached.
+  `decode_tokens_sum` holds tokens that were rolled back; `completion_tokens_sum` does not.
+- Tokens move when a request finishes, engine seconds with every step.
+- All names stand on the page from the start, and none begins with the engine's name.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, Question, counter
+
+_PROMPT: Final = "prompt_tokens_sum"
+_COMPUTED: Final = "prefill_tokens_sum"
+_GENERATION: Final = "completion_tokens_sum"
+_PREFILL: Final = "engine_prefill_time_sum"
+_DECODE: Final = "engine_decode_time_sum"
+
+MLC: Final = Engine(
+    name="mlc",
+    prefix="",
+    default_port=8000,
+    fingerprint=Fingerprint(names=(_PREFILL,)),
+    groups=(
+        (
+            Alternative(
+                (_PROMPT, _COMPUTED),
+                (
+                    Count(_COMPUTED, "prompt"),
+                    Count(_PROMPT, "cached_prompt"),
+                    Count(_COMPUTED, "cached_prompt", sign=-1),
+                ),
+            ),
+        ),
+        counter(_GENERATION, "generation"),
+        (
+            Alternative(
+                (_PREFILL, _DECODE), (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_seconds"))
+            ),
+        ),
+    ),
+    questions=(Question("v1/models", model=("data", 0, "id")),),
+    manual=Manual(
+        title="MLC-LLM",
+        versions="the sources of July 2026",
+        reading="Passes through the engine's loop as a request that runs no model.",
+        deployment=("Of several models only the first one's counters are on the page.",),
+        cannot_tell=(
+            "Requests at work, waiting or finished.",
+            "Its version, and when its process started.",
+            "Tokens of a request that is not finished.",
+        ),
+    ),
+)

@@ -1,0 +1,52 @@
+"""NVIDIA NIM for LLMs, 1.x: names of its own without a prefix. Later ones show the page of what they carry.
+
+Source: docs.nvidia.com/nim/large-language-models `observability`, 24.05 to 1.14; no source is public. Names
+of 2.x are not documented: its page is read as that of the engine inside.
+
+- Names are so plain that only one is NIM's own: `num_request_max`. It tells the page.
+- Whether the prompt counter includes cached tokens is not documented: all are prompt.
+- The time to the first token holds the queue's; the time per output token is observed per token.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, counter
+
+_TTFT: Final = "time_to_first_token_seconds_sum"
+_TPOT: Final = "time_per_output_token_seconds_sum"
+
+NIM: Final = Engine(
+    name="nim",
+    prefix="",
+    default_port=8000,
+    default_path="/v1/metrics",
+    fingerprint=Fingerprint(names=("num_request_max",)),
+    models=("model_name",),
+    groups=(
+        counter("prompt_tokens_total", "prompt"),
+        counter("generation_tokens_total", "generation"),
+        (
+            Alternative(("request_success_total",), (Count("request_success_total", "requests"),)),
+            Alternative(("request_finish_total",), (Count("request_finish_total", "requests"),)),
+        ),
+        (
+            Alternative(
+                (_TTFT, _TPOT), (Count(_TTFT, "prefill_seconds"), Count(_TPOT, "decode_request_seconds"))
+            ),
+        ),
+    ),
+    running=(Gauge("num_requests_running"),),
+    waiting=(Gauge("num_requests_waiting"),),
+    creates_late=True,
+    disguises=("vllm", "sglang", "trtllm", "dynamo"),
+    manual=Manual(
+        title="NVIDIA NIM for LLMs",
+        versions="24.05 to 1.14 by its documentation; later ones as the engine inside",
+        reading="Renders counters of its API server; the engine is not asked.",
+        deployment=("Read `/v1/metrics`; 24.05 and NIMs of vision models 1.0 have `/metrics`.",),
+        cannot_tell=(
+            "Which tokens of a prompt were cached, up to 1.x.",
+            "That it is a NIM, from 2.x on: it is shown as the engine inside.",
+        ),
+    ),
+)

@@ -1,0 +1,139 @@
+"""SGLang: `python -m sglang.launch_server --enable-metrics`.
+
+Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) and
+`srt/observability/metrics_collector.py`, `managers/tokenizer_manager.py`,
+`managers/scheduler_components/{metrics_reporter,batch_result_processor}.py`.
+
+- The tokenizer's counters move when a request finishes, so that a long answer arrives at its end.
+  `realtime_tokens_total` (0.5.10 and later) moves with every batch and is preferred: its modes tell
+  computed and cached prompt apart, and decode counts accepted drafts. With the overlap scheduler, which
+  is the default, the step that a finished request overshoots stands for its first token, which prefill
+  makes.
+- `cached_tokens_total` counts a request either by cache_source device, host and storage, or, where it has no
+  details, under total: one or the other, so all of them are added up. They are inside of the prompt counter.
+- `--enable-metrics-for-all-schedulers` writes the scheduler's series once per rank of tensor and pipeline
+  parallelism, all counting the same work: they are one. Ranks of data parallelism (`dp_rank`) add up.
+- With priority scheduling a gauge stands once as a total, with an empty `priority`, and once per priority.
+- `forward_execution_seconds_total` (0.5.15 and later; `gpu_execution_seconds_total` in 0.5.10, its categories
+  begin with forward_) are GPU seconds by the kind of batch, which a device timer measures. A mixed batch of
+  chunked prefill counts as extend. Verifying and extending drafts is decode.
+- Without it: seconds of `prefill_forward` per request, and seconds between tokens.
+- `gen_throughput` and the histograms `*_tokens_histogram` are not read.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import (
+    Alternative,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    counter,
+    prompt_holding,
+)
+
+_REALTIME: Final = "sglang:realtime_tokens_total"
+_PROMPT: Final = "sglang:prompt_tokens_total"
+_CACHED: Final = "sglang:cached_tokens_total"
+_GENERATION: Final = "sglang:generation_tokens_total"
+_STAGES: Final = "sglang:per_stage_req_latency_seconds_sum"
+_BETWEEN: Final = "sglang:inter_token_latency_seconds_sum"
+_QUEUE: Final = "sglang:queue_time_seconds_sum"
+_FIRST: Final = "sglang:time_to_first_token_seconds_sum"
+
+_PREFILL: Final = ("extend", "mixed", "split_prefill", "dllm_extend")
+_DECODE: Final = ("decode", "target_verify", "draft_extend", "draft_extend_v2")
+
+
+def _timed(name: str, before: str = "") -> Alternative:
+    """GPU seconds by category, whose names `before` begins."""
+    return Alternative(
+        (name,),
+        (
+            Count(name, "prefill_seconds", where=(("category", tuple(before + each for each in _PREFILL)),)),
+            Count(name, "decode_seconds", where=(("category", tuple(before + each for each in _DECODE)),)),
+        ),
+    )
+
+
+SGLANG: Final = Engine(
+    name="sglang",
+    prefix="sglang:",
+    default_port=30000,
+    fingerprint=Fingerprint(
+        names=(
+            _PROMPT,
+            _GENERATION,
+            _REALTIME,
+            "sglang:num_running_reqs",
+            "sglang:num_queue_reqs",
+            "sglang:max_total_num_tokens",
+        ),
+        # Dynamo marks its workers, and the SGLang router those whose pages it collects.
+        without=("dynamo_component", "worker_addr"),
+    ),
+    models=("model_name",),
+    groups=(
+        (
+            Alternative(
+                (_REALTIME,),
+                (
+                    Count(_REALTIME, "prompt", where=(("mode", ("prefill_compute",)),)),
+                    Count(_REALTIME, "cached_prompt", where=(("mode", ("prefill_cache",)),)),
+                ),
+            ),
+            prompt_holding(_CACHED, _PROMPT),
+        ),
+        (
+            Alternative((_REALTIME,), (Count(_REALTIME, "generation", where=(("mode", ("decode",)),)),)),
+            Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),
+        ),
+        counter("sglang:num_requests_total", "requests"),
+        (
+            _timed("sglang:forward_execution_seconds_total"),
+            _timed("sglang:gpu_execution_seconds_total", "forward_"),
+            Alternative(
+                (_STAGES, _BETWEEN),
+                (
+                    Count(_STAGES, "prefill_seconds", where=(("stage", ("prefill_forward",)),)),
+                    Count(_BETWEEN, "decode_request_seconds"),
+                ),
+            ),
+            Alternative(  # the first token's time holds the queue's where that is not told
+                (_FIRST, _BETWEEN),
+                (
+                    Count(_FIRST, "prefill_seconds"),
+                    Count(_QUEUE, "prefill_seconds", sign=-1),
+                    Count(_BETWEEN, "decode_request_seconds"),
+                ),
+            ),
+        ),
+    ),
+    running=(Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
+    waiting=(Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),
+    creates_late=True,
+    repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
+    role="engine_type",
+    manual=Manual(
+        title="SGLang",
+        versions="0.4.2 to 0.5.23",
+        switch="`--enable-metrics`",
+        reading="Adds up the files of its processes; nothing is asked of the scheduler.",
+        never_read=(
+            ("/server_info", "it stops the scheduler for an answer, so the version is not asked for"),
+        ),
+        deployment=(
+            "GPU seconds by phase need `SGLANG_ENABLE_METRICS_DEVICE_TIMER=1` in its environment.",
+            "With `--enable-metrics-for-all-schedulers` every rank writes the same work; it is counted once.",
+            "Of a disaggregated pair the page tells which one it is; each token is counted on one side.",
+            "Its router, sglang-router, is not read: it counts what its engines count.",
+        ),
+        cannot_tell=(
+            "Its version.",
+            "Which LoRA adapter a token was for.",
+            "Without the overlap scheduler (`--disable-overlap-schedule`), the first token of each request.",
+        ),
+    ),
+)

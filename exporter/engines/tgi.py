@@ -1,0 +1,68 @@
+"""Text Generation Inference: `text-generation-launcher`.
+
+Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{server,validation}.rs`,
+`backends/v3/src/{backend,lib,queue}.rs`.
+
+- No series names the model; counters have no `_total`.
+- The prompt is the sum of a histogram of every validated request, also of one that is dropped later. Cached
+  tokens are inside of it, and no counter tells them: all are prompt.
+- Generated tokens are the sum of a histogram of successful requests, and move when those end.
+- `tgi_batch_forward_duration` are seconds of the model's forward passes by phase: engine seconds, not
+  requests'. A prefill that is batched with decodes counts as prefill.
+- `tgi_request_skipped_tokens` is a summary, `tgi_request_mean_time_per_token_duration` a mean per request.
+  Neither is read.
+- Every family appears with its first use; only `tgi_batch_max_total_tokens` is there from the start.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question, counter
+
+_PROMPT: Final = "tgi_request_input_length_sum"
+_GENERATION: Final = "tgi_request_generated_tokens_sum"
+_FORWARD: Final = "tgi_batch_forward_duration_sum"
+
+TGI: Final = Engine(
+    name="tgi",
+    prefix="tgi_",
+    default_port=3000,
+    fingerprint=Fingerprint(
+        names=(
+            _PROMPT,
+            _GENERATION,
+            "tgi_request_count",
+            "tgi_queue_size",
+            "tgi_batch_current_size",
+            "tgi_batch_max_total_tokens",
+        )
+    ),
+    groups=(
+        counter(_PROMPT, "prompt"),
+        counter(_GENERATION, "generation"),
+        counter("tgi_request_success", "requests"),
+        (
+            Alternative(
+                (_FORWARD,),
+                (
+                    Count(_FORWARD, "prefill_seconds", where=(("method", ("prefill",)),)),
+                    Count(_FORWARD, "decode_seconds", where=(("method", ("decode",)),)),
+                ),
+            ),
+        ),
+    ),
+    running=(Gauge("tgi_batch_current_size"),),
+    waiting=(Gauge("tgi_queue_size"),),
+    creates_late=True,
+    questions=(Question("info", model=("model_id",), version=("version",)),),
+    manual=Manual(
+        title="TGI",
+        versions="3.3.7",
+        reading="Renders counters of its router; the model server is not asked.",
+        deployment=("The image listens on port 80, the router by itself on 3000.",),
+        cannot_tell=(
+            "How many prompt tokens came from its prefix cache: all are counted as computed.",
+            "When its process started.",
+            "The tokens of a request that fails or is canceled.",
+        ),
+    ),
+)

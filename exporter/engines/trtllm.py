@@ -1,0 +1,91 @@
+"""TensorRT-LLM: `trtllm-serve` with `return_perf_metrics: true`.
+
+Source: NVIDIA/TensorRT-LLM 050f80d (2026), `tensorrt_llm/metrics/collector.py` and
+`tensorrt_llm/serve/openai_server.py`.
+
+- The text is at `/prometheus/metrics`. `/metrics` and `/perf_metrics` are JSON and drain a queue: what one
+  reader takes no other one sees.
+- The labels model_name and engine_type say undefined. `/v1/models` has the name that clients use, else the
+  page has the one that was loaded.
+- Counters move when a request finishes. The prompt holds cached tokens, which a counter of their own tells;
+  `trtllm_prompt_cache_hit_tokens_total` counts them once more, by tier, and is not read.
+- Gauges carry the `pid` of the process that set them, and need `enable_iter_perf_stats: true`.
+- `trtllm_time_per_output_token_seconds` is a mean per request, not decode time.
+- 1.1.0rc5 writes latencies only, without a prefix: no tokens, so it is not recognized.
+"""
+
+from typing import Final
+
+from exporter.engines.spec import (
+    Alternative,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    Named,
+    Question,
+    counter,
+    prompt_holding,
+)
+
+_PROMPT: Final = "trtllm_prompt_tokens_total"
+_CACHED: Final = "trtllm_prompt_cached_tokens_total"
+_GENERATION: Final = "trtllm_generation_tokens_total"
+_PREFILL: Final = "trtllm_request_prefill_time_seconds_sum"
+_DECODE: Final = "trtllm_request_decode_time_seconds_sum"
+_DRAINS: Final = "it is JSON that is gone once it is read, and its other readers would miss it"
+
+TRTLLM: Final = Engine(
+    name="trtllm",
+    prefix="trtllm_",
+    default_port=8000,
+    default_path="/prometheus/metrics",
+    fingerprint=Fingerprint(
+        names=(
+            _PROMPT,
+            _GENERATION,
+            _CACHED,
+            "trtllm_request_success_total",
+            "trtllm_num_requests_running",
+            "trtllm_model_config_info",
+        ),
+        without=("dynamo_component",),
+    ),
+    models=("model_name",),
+    groups=(
+        (prompt_holding(_CACHED, _PROMPT),),
+        counter(_GENERATION, "generation"),
+        counter("trtllm_request_success_total", "requests"),
+        (
+            Alternative(  # an observation of zero is skipped: no answer had a second token yet
+                (_PREFILL,),
+                (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_request_seconds")),
+            ),
+        ),
+    ),
+    running=(Gauge("trtllm_num_requests_running"),),
+    waiting=(Gauge("trtllm_num_requests_waiting"),),
+    creates_late=True,
+    nameless=("undefined", ""),
+    named_by=(Named("trtllm_model_config_info", "model"),),
+    questions=(Question("v1/models", model=("data", 0, "id")), Question("version", version=("version",))),
+    repeated=frozenset({"pid"}),
+    role="engine_type",
+    mistaken=r'\s*\[(\s*\]\s*\Z|.{0,4096}"iterLatencyMS")',
+    manual=Manual(
+        title="TensorRT-LLM",
+        versions="the sources of 2026 (after 1.1)",
+        switch="`return_perf_metrics: true`, and for requests at work `enable_iter_perf_stats: true`",
+        reading="Adds up the files of its processes; the engine is not asked.",
+        never_read=(("/metrics", _DRAINS), ("/perf_metrics", _DRAINS)),
+        deployment=(
+            "Name the engine: one that is not known is first read at `/metrics`, once.",
+            "The server in front of a disaggregated pair is not read: it counts what its engines count.",
+        ),
+        cannot_tell=(
+            "When its process started.",
+            "Tokens of a request that is canceled.",
+        ),
+    ),
+)

@@ -1,0 +1,23 @@
+"""What is known of a server beside what its endpoint says."""
+
+from dataclasses import dataclass
+
+from exporter.readings import Role
+from exporter.units import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a server beside what its endpoint says.
+
+    `identity` and `started` are of the process that listens, for pages that tell neither.
+    `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
+    """
+
+    pod: str = ""
+    identity: str = ""
+    started: Instant | None = None
+    absent_at: Instant | None = None
+    spans_hosts: bool = False
+    role: Role = ""
+    world_size: int | None = None

@@ -1,0 +1,98 @@
+"""The pages of one server: its metrics, and what is asked beside them. One deadline bounds a read."""
+
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.engines import Engine, mistaken
+from exporter.engines.ollama import OLLAMA
+from exporter.readings import ReadFailedError
+from exporter.sources.exchange import Answer, Deadline
+from exporter.sources.server.address import beside, first
+from exporter.sources.server.answers import JSON_BYTES_MAX
+from exporter.sources.server.fetch import Fetcher
+
+SWITCHED_OFF: Final = ("404", "501")
+"""How messages of servers end that have no such page, or have switched it off."""
+
+GREETING_BYTES_MAX: Final = 4096
+
+
+class Pages:
+    """Gets the pages of one endpoint.
+
+    `body_bytes` bounds a page of metrics, `timeout` all requests of one read, in seconds.
+    `engine` is what wrote the page, as far as that is known: it says where the others are.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        url: str,
+        clock: Clock,
+        engine: Engine | None,
+        *,
+        timeout: float,
+        body_bytes: int,
+    ) -> None:
+        self._fetcher = fetcher
+        self._url = url
+        self._address = self._configured = first(url, engine)
+        self._clock = clock
+        self._timeout = timeout
+        self._body_bytes = body_bytes
+        self.engine = engine
+        self._deadline = Deadline(clock, timeout)
+
+    def begin(self) -> None:
+        """Begin a read."""
+        self._deadline = Deadline(self._clock, self._timeout)
+
+    def gone(self) -> None:
+        """What listened there is gone, so that what comes is read as it was configured."""
+        self._address = self._configured
+
+    def metrics(self) -> Answer:
+        """The page of metrics.
+
+        A page that must not be read is read once, if at all: then its server's own one, from now on.
+        What has none may be a server that never has one, known by its root page.
+
+        Raises:
+            ReadFailedError: as a `Fetcher`; `no_tokens` of Ollama.
+        """
+        try:
+            answer = self._fetcher.get(self._address, self._deadline, self._body_bytes)
+            other = mistaken(answer.body)
+            if other is not None:
+                self._address = beside(self._address, self.engine, other.default_path)
+                answer = self._fetcher.get(self._address, self._deadline, self._body_bytes)
+        except ReadFailedError as failure:
+            if failure.reason != "http_status":
+                raise
+            if self.engine is None and self._greets():
+                raise ReadFailedError(
+                    "no_tokens", f"{self._url}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
+                ) from failure
+            switch = "" if self.engine is None else self.engine.manual.switch
+            if not switch or not str(failure).endswith(SWITCHED_OFF):
+                raise
+            raise ReadFailedError("http_status", f"{failure}; it serves metrics with {switch}") from failure
+        return answer
+
+    def ask(self, path: str) -> bytes:
+        """Another page of the same server, behind the same prefix as its metrics.
+
+        Raises:
+            ReadFailedError: as a `Fetcher`.
+        """
+        address = beside(self._address, self.engine, "/" + path)
+        return self._fetcher.get(address, self._deadline, JSON_BYTES_MAX).body
+
+    def _greets(self) -> bool:
+        """Whether the server's root page is the one by which Ollama is known."""
+        root = self._address.copy_with(path="/", query=None)
+        try:
+            answer = self._fetcher.get(root, self._deadline, GREETING_BYTES_MAX)
+        except ReadFailedError:
+            return False
+        return answer.body.strip() == OLLAMA.greeting

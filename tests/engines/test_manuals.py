@@ -1,0 +1,59 @@
+"""What the description of every engine says to its operator; it agrees with how engines are started."""
+
+import pytest
+
+from exporter.engines import ENGINES, Engine
+from exporter.engines.commands import COMMANDS
+
+NAMES = sorted(ENGINES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_engine_is_described(name: str) -> None:
+    """Its title, the versions that were read, what a read does to it and what it cannot tell."""
+    manual = ENGINES[name].manual
+    assert manual.title
+    assert manual.versions
+    assert manual.reading.endswith(".")
+    assert manual.cannot_tell
+    for sentence in (*manual.deployment, *manual.cannot_tell):
+        assert sentence[0].isupper() or sentence[0] == "`"
+        assert sentence.endswith(".")
+    for path, why in manual.never_read:
+        assert path.startswith("/")
+        assert why
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_is_never_read_is_read(name: str) -> None:
+    """Neither as metrics nor as a question; a question is for what metrics do not tell."""
+    engine = ENGINES[name]
+    never = {path for path, _ in engine.manual.never_read}
+    asked = {"/" + question.path for question in engine.questions}
+    assert not never & {engine.default_path, *asked}
+    assert all(question.model or question.version for question in engine.questions)
+    assert not engine.models or engine.nameless or not any(q.model for q in engine.questions)
+
+
+def _started(engine: Engine) -> list[tuple[int | None, str]]:
+    return [
+        (row.metrics_port or row.port, row.metrics_path)
+        for row in COMMANDS
+        if row.engine == engine.name and not row.part and row.port is not None
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("dynamo", "ray")])
+def test_an_engine_is_where_its_command_says(name: str) -> None:
+    """Its port and path, unless a flag says otherwise. Dynamo's and Ray's are of another process."""
+    engine = ENGINES[name]
+    for port, path in _started(engine):
+        assert (engine.default_port, engine.default_path) == (port, path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_that_must_be_switched_on_says_how(name: str) -> None:
+    """As its command's row knows it."""
+    for row in COMMANDS:
+        if row.engine == name and row.metrics == "off":
+            assert any(flag in ENGINES[name].manual.switch for flag in row.metrics_on)
