@@ -44,11 +44,15 @@ STRANGER = 65534
 """The user and the group of nobody."""
 
 
+def nobody(*argv: str) -> list[str]:
+    """The command, begun by root for a user who has no rights and owns nothing."""
+    return ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", *argv]
+
+
 def stranger(*argv: str) -> list[str]:
-    """The command, begun as root for a user who sees no processes but their own.
+    """As `nobody`, for a user who sees no processes but their own.
 
     The proc tree is mounted anew, for this command only, as hardened hosts have it (proc(5), hidepid).
     """
-    who = f"setpriv --reuid={STRANGER} --regid={STRANGER} --clear-groups"
-    mount = "mount -t proc -o hidepid=invisible proc /proc"
-    return ["unshare", "--mount", "sh", "-c", f'{mount} && exec {who} "$0" "$@"', *argv]
+    mount = 'mount -t proc -o hidepid=invisible proc /proc && exec "$0" "$@"'
+    return ["unshare", "--mount", "sh", "-c", mount, *nobody(*argv)]

@@ -80,3 +80,12 @@ def compute(gpus: FakeNvml, *pids: int | None) -> None:
         for gpu, pid in zip(gpus.scenario.gpus, pids, strict=True)
     )
     gpus.set(Scenario(listed))
+
+
+def waiting(folder: Path) -> str:
+    """A program that waits, whatever its command line says."""
+    program = folder / "wait"
+    if not program.exists():
+        source = "#include <unistd.h>\nint main(void) { char c; return (int)read(0, &c, 1); }\n"
+        subprocess.run(["cc", "-xc", "-", "-o", program], input=source.encode(), check=True)
+    return str(program)

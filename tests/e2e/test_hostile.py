@@ -1,11 +1,9 @@
-"""Processes that were made to break a page, a log or somebody's books, and a user who may see nobody else."""
+"""Processes that were made to break a page, a log or somebody's books."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page, get
 from tests.e2e.llama import Llama
-from tests.e2e.tenants import Program, compute
+from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -69,15 +67,6 @@ def page(
             honest.complete(f"{number} tokens cost money", 30)
         honest.at_rest()
         yield daemon, daemon.settled(), honest
-
-
-def waiting(folder: Path) -> str:
-    """A program that waits, whatever its command line says."""
-    program = folder / "wait"
-    if not program.exists():
-        source = "#include <unistd.h>\nint main(void) { char c; return (int)read(0, &c, 1); }\n"
-        subprocess.run(["cc", "-xc", "-", "-o", program], input=source.encode(), check=True)
-    return str(program)
 
 
 def test_metrics_stay_well_formed(page: tuple[Daemon, Page, Llama]) -> None:
@@ -147,52 +136,3 @@ def test_the_log_stays_lines(page: tuple[Daemon, Page, Llama]) -> None:
     assert [line for line in lines if not re.match(rb"ts=2\d{3}-\d\d-\d\dT\S+ level=\w+ msg=", line)] == []
     assert max(map(len, lines)) < 2000
     assert b"\x1b" not in daemon.log.read_bytes()
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder of nobody's, which every user may reach."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    os.chown(folder, unprivileged.STRANGER, unprivileged.STRANGER)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_a_user_who_may_see_nobody_else(open_folder: Path) -> None:
-    """Finds what is their own, says that the rest is hidden, and does not pay for it.
-
-    The proc tree hides other users' processes (hidepid): the one of this user's two programs that NVML lists
-    is `unmatched:`, all others are one that is unknown.
-    """
-    if os.geteuid() != 0:
-        pytest.skip("only root may become another user, and mount a proc tree")
-    host = FakeNvml(open_folder, Scenario(h100s(3, utilization=40, power_mw=400_000)))
-    for path in open_folder.iterdir():
-        os.chown(path, unprivileged.STRANGER, unprivileged.STRANGER)
-    program = waiting(open_folder)
-    as_nobody = [
-        "setpriv",
-        *f"--reuid={unprivileged.STRANGER} --regid={unprivileged.STRANGER} --clear-groups".split(),
-    ]
-    daemon = Daemon(open_folder, "interval: 1s\n", host.environment())
-    daemon.begin = unprivileged.stranger
-    with (
-        Program([*as_nobody, program]) as mine,
-        Program([program]) as other,
-        Llama(open_folder / "llama.log") as llama,
-    ):
-        assert llama.process is not None
-        compute(host, mine.pid, other.pid, llama.process.pid)
-        os.chown(host.scenario_path, unprivileged.STRANGER, unprivileged.STRANGER)
-        with daemon:
-            page = daemon.settled()
-    held = {labels["uuid"]: labels["server"] for labels, _ in page.rows["inference_server_gpu_share_ratio"]}
-    assert held == dict(
-        zip(UUIDS, ("unmatched:wait", "unmatched:unknown", "unmatched:unknown"), strict=False)
-    )
-    assert page.matching("inference_source_up", source="processes") == [1]
-    assert page.matching("inference_source_errors_total", source="processes", reason="hidden") != []
-    assert page.matching("inference_server_up") == []
-    assert page.value("inference_ledger_residual_dollars") == 0
-    assert page.sum(SECONDS, server="unmatched:unknown") == pytest.approx(page.sum(SECONDS) * 2 / 3, rel=1e-9)

@@ -136,6 +136,7 @@ def test_replicas_of_a_shared_gpu_hold_it_beside_who_computes() -> None:
         (pod("a-0", "a"),),
     )
     assert held(told) == {"GPU-0": ["ml/a", "ml/unmatched:b"]}
+    assert holder(told, "ml/a") == Holder(ServerKey("ml", "a"), uuid(0), sm_ratio=0.5, memory_bytes=30)
     assert holder(told, "ml/unmatched:b") == Holder(
         ServerKey("ml", "unmatched:b"), uuid(0), sm_ratio=0.0, memory_bytes=0
     )

@@ -1,0 +1,115 @@
+"""A daemon of a user without rights: what it finds, and what it says of the rest."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import unprivileged
+from tests.e2e.daemon import Daemon, Page
+from tests.e2e.llama import Llama
+from tests.e2e.tenants import Program, compute, waiting
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
+
+SECONDS = "inference_gpu_seconds_total"
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user: run as root"),
+]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of nobody's, which every user may reach."""
+    made = Path(tempfile.mkdtemp())
+    made.chmod(0o755)
+    os.chown(made, unprivileged.STRANGER, unprivileged.STRANGER)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def gpus(folder: Path) -> FakeNvml:
+    """Three GPUs, of which nobody may read."""
+    return FakeNvml(folder, Scenario(h100s(3, utilization=40, power_mw=400_000)))
+
+
+@pytest.fixture
+def daemon(folder: Path, gpus: FakeNvml) -> Daemon:
+    """Not started."""
+    return Daemon(folder, "interval: 1s\n", gpus.environment())
+
+
+@pytest.fixture
+def mine(folder: Path) -> Iterator[Program]:
+    """A program of the daemon's own user."""
+    with Program(unprivileged.nobody(waiting(folder))) as program:
+        yield program
+
+
+@pytest.fixture
+def other(folder: Path) -> Iterator[Program]:
+    """A program of root's."""
+    with Program([waiting(folder)]) as program:
+        yield program
+
+
+@pytest.fixture
+def llama(folder: Path) -> Iterator[Llama]:
+    """A server of root's."""
+    with Llama(folder / "llama.log") as server:
+        yield server
+
+
+def held(page: Page) -> list[str]:
+    """Who holds the GPUs, in their order."""
+    by_uuid = {
+        labels["uuid"]: labels["server"] for labels, _ in page.rows["inference_server_gpu_share_ratio"]
+    }
+    return [by_uuid[gpu.uuid] for gpu in h100s(3)]
+
+
+def lists(gpus: FakeNvml, llama: Llama, mine: Program, other: Program) -> None:
+    """NVML tells of all three."""
+    assert llama.process is not None
+    compute(gpus, mine.pid, other.pid, llama.process.pid)
+    for path in gpus.scenario_path.parent.iterdir():
+        os.chown(path, unprivileged.STRANGER, unprivileged.STRANGER)
+
+
+def test_others_servers_are_found_by_their_command_lines(
+    daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
+) -> None:
+    """Sockets of other users' processes are not told, and command lines are: nothing is missing here."""
+    lists(gpus, llama, mine, other)
+    daemon.begin = unprivileged.nobody
+    with daemon:
+        daemon.settled()
+        for number in range(3):
+            llama.complete(f"{number} tokens cost money", 30)
+        counted = llama.at_rest()
+        page = daemon.settled()
+    assert held(page) == ["unmatched:wait", "unmatched:wait", f"llamacpp:{llama.port}"]
+    assert page.tokens(f"llamacpp:{llama.port}") == counted
+    assert page.matching("inference_source_errors_total", source="processes") == []
+
+
+def test_what_is_hidden_is_unknown_and_pays_for_itself(
+    daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
+) -> None:
+    """The proc tree hides other users' processes: the page says so, and nobody else carries their dollars."""
+    lists(gpus, llama, mine, other)
+    daemon.begin = unprivileged.stranger
+    with daemon:
+        page = daemon.settled()
+    assert held(page) == ["unmatched:wait", "unmatched:unknown", "unmatched:unknown"]
+    assert page.matching("inference_source_up", source="processes") == [1]
+    assert page.value("inference_source_errors_total", source="processes", reason="hidden") >= 2
+    assert page.matching("inference_server_up") == []
+    assert page.value("inference_ledger_residual_dollars") == 0
+    assert page.sum(SECONDS, server="unmatched:unknown") == pytest.approx(page.sum(SECONDS) * 2 / 3, rel=1e-9)
