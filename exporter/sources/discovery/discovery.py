@@ -158,9 +158,9 @@ class Discovery:
         seen = Seen(groups, self._look_at_kubelet(told), pods)
         looked = found(config, gpus, seen, moment, self._targets.values())
         known = self._known(looked.targets, moment)
-        # Without a look at the processes nothing is known to have ended, nor to have been absent; without one
-        # at the pods, what servers are called.
-        self._targets = {**self._targets, **known} if groups is None or pods is None else known
+        if groups is None or pods is None:
+            known = {**self._kept(running=groups is not None), **known}
+        self._targets = known
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
         self.last = replace(
@@ -230,6 +230,18 @@ class Discovery:
                 self._unread[identity] = _Unread(moment.wall, moment.elapsed)
             known[target.url] = replace(target, about=about)
         return known
+
+    def _kept(self, *, running: bool) -> dict[str, Target]:
+        """The targets of before.
+
+        Without a look at the processes nothing is known to have ended, nor to have been absent; without one
+        at the pods, what those are called that are still `running`.
+        """
+        return {
+            url: target
+            for url, target in self._targets.items()
+            if not running or not target.about.identity or target.about.identity in self._unread
+        }
 
     def close(self) -> None:
         """Let go of all that is held."""

@@ -97,7 +97,7 @@ def look(
     gpus: tuple[GpuReading, ...] = (),
     groups: tuple[ProcessGroup, ...] | None = (),
     given: tuple[Allocation, ...] | None = (),
-    pods: tuple[Pod, ...] = (),
+    pods: tuple[Pod, ...] | None = (),
     *,
     rules: tuple[ServerRule, ...] = (),
     servers: tuple[Server, ...] = (),

@@ -10,6 +10,7 @@ from exporter.config.settings import Config
 from exporter.readings import GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.discovery.found import Found
+from exporter.sources.discovery.pods import Pod
 from exporter.sources.endpoints import Endpoints
 from exporter.sources.gather import Gathered, read
 from exporter.sources.kubelet import Allocations, PodResourcesSource
@@ -81,6 +82,23 @@ class Kubelet(PodResourcesSource):
         self.closed = True
 
 
+@dataclass
+class Cluster:
+    """What the cluster tells of this node's pods."""
+
+    told: tuple[Pod, ...] | None = ()
+    source: None = None
+
+    def go_by(self, _config: Config) -> None:
+        """As it is told."""
+
+    def pods(self, _config: Config, _told: Any) -> tuple[Pod, ...] | None:
+        return self.told
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 class Host:
     """One daemon's discovery on a host, looked at every ten seconds."""
 
@@ -90,7 +108,14 @@ class Host:
         self.kubelet = Kubelet(folder / "kubelet.sock")
         self.config = Config()
         self.since: Instant | None = None
-        self.discovery = Discovery(self.clock, Endpoints(self.clock), self.processes, self.kubelet)  # type: ignore[arg-type]
+        self.cluster = Cluster()
+        self.discovery = Discovery(
+            self.clock,
+            Endpoints(self.clock),
+            self.processes,  # type: ignore[arg-type]
+            self.kubelet,
+            self.cluster,  # type: ignore[arg-type]
+        )
 
     def runs(self, *groups: ProcessGroup) -> None:
         """From now on these do."""

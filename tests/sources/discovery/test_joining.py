@@ -231,3 +231,23 @@ def test_what_is_configured_is_still_seen() -> None:
     """People are told of it; its GPUs are the configured server's."""
     told = look((gpu(0, 7),), (group(7, server=api(7)),), servers=(server("chat", URL),))
     assert (names(told), told.holders) == (["/vllm:8000"], ())
+
+
+def test_what_a_pod_is_called_is_waited_for() -> None:
+    """While its cluster does not answer who held its GPU holds on, and it is not read under a name for a while.
+
+    What is in no pod is called as ever.
+    """
+    groups = (podded(0, 7, server=api(7)), group(8, server=api(8, 8001)))
+    told = look((gpu(0, 7), gpu(1, 8), gpu(2, 7, 8)), groups, pods=None)
+    assert (held(told), told.unsure) == ({"GPU-1": ["/vllm:8001"]}, {uuid(0), uuid(2)})
+    assert urls(told) == {"http://127.0.0.1:8001/metrics": "/vllm:8001"}
+    assert lacking(told) == ["its cluster does not tell now what it is called", ""]
+    told = look((gpu(0, 7), gpu(1, 8)), groups, pods=())
+    assert held(told) == {"GPU-0": ["/vllm:8000"], "GPU-1": ["/vllm:8001"]}
+
+
+def test_a_pod_that_the_kubelet_names_is_called_so() -> None:
+    """Its GPU joins its processes and its name, whether its cluster answers or not."""
+    groups, given_out = (podded(0, 7, server=api(7)),), (given("chat-0", 0),)
+    assert held(look((gpu(0, 7),), groups, given_out, None)) == {"GPU-0": ["ml/chat"]}

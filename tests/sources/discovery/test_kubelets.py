@@ -13,10 +13,12 @@ from tests.sources.discovery.bench import (
     given,
     gpu,
     held,
+    pod,
     podded,
+    urls,
     uuid,
 )
-from tests.sources.discovery.host import Host, vllm
+from tests.sources.discovery.host import URL, Host, vllm
 
 
 def test_processes_may_be_switched_off(host: Host) -> None:
@@ -80,6 +82,21 @@ def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: Host, rea
     assert (held(found), found.unsure) == ({}, frozenset())
     host.kubelet.reason = "refused"
     assert host.look(gpu(0)).unsure == {uuid(0)}
+
+
+def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(host: Host) -> None:
+    """Under the name that they had, by whom GPUs are held on; what has ended is no longer read."""
+    chat, trainer = podded(0, 7, server=api(7)), podded(1, 8, server=api(8, 8001))
+    host.cluster.told = (pod("chat-0", "chat", addresses=()), pod("b-0", "b", 1, addresses=()))
+    host.runs(chat, trainer)
+    first = host.look(gpu(0, 7), gpu(1, 8))
+    host.cluster.told = None
+    later = host.look(gpu(0, 7), gpu(1, 8))
+    assert (later.targets, later.holders, later.unsure) == (first.targets, (), {uuid(0), uuid(1)})
+    host.runs(chat)
+    assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
+    host.processes.reading = None
+    assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
 
 
 def test_gpus_that_are_named_by_number(host: Host) -> None:

@@ -191,7 +191,7 @@ worlds = st.builds(
     st.tuples(
         maybe(groupings()),
         maybe(st.lists(given_out, max_size=4).map(tuple)),
-        st.lists(pods, max_size=2, unique_by=lambda pod: (pod.namespace, pod.name)).map(tuple),
+        maybe(st.lists(pods, max_size=2, unique_by=lambda pod: (pod.namespace, pod.name)).map(tuple)),
     ),
     st.sampled_from([10 * SECOND, 7 * SECOND + 1, 3600 * SECOND]),
 )
