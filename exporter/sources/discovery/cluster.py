@@ -47,14 +47,14 @@ class Cluster:
             self.source = PodSource(self._clock, self._account, *choice)
 
     def pods(self, config: Config, told: Mapping[Source[Any], Gathered]) -> tuple[Pod, ...] | None:
-        """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answers."""
-        if self.source is None or self.source not in told:
+        """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answered yet."""
+        if self.source is None:
             return ()
-        answer, now = told[self.source], self._clock.elapsed()
-        reading: Pods | None = answer.reading
+        answer, now = told.get(self.source), self._clock.elapsed()
+        reading: Pods | None = None if answer is None else answer.reading
         if reading is not None:
             self._pods = reading, now
-        elif answer.health.reason in NOT_ALLOWED:
+        elif answer is not None and answer.health.reason in NOT_ALLOWED:
             self._pods = None
             return ()
         elif self._pods is not None and now - self._pods[1] > HELD:

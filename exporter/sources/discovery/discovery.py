@@ -153,8 +153,8 @@ class Discovery:
             groups, gathered = self._look_at_processes(gpus, gather, moment)
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
-        pods = self._cluster.pods(config, told)
         self._cluster.go_by(config)
+        pods = self._cluster.pods(config, told)
         seen = Seen(groups, self._look_at_kubelet(told), pods)
         looked = found(config, gpus, seen, moment, self._targets.values())
         known = self._known(looked.targets, moment)
@@ -167,7 +167,7 @@ class Discovery:
             looked,
             targets=targets,
             gathered=gathered,
-            blind=groups is None,
+            blind=groups is None or pods is None,
             problems=tuple(self._problems((*told.values(), *gathered))),
         )
         return self.last

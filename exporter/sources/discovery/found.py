@@ -33,7 +33,7 @@ class Found:
     `gathered` is how the sources fared that were asked for it.
     `refused` counts pods that asked for the name of another workload.
     `problems` are sources that said less than they should, and why, for people.
-    `blind`: the processes could not be looked at, and which servers are here is not known.
+    `blind`: processes could not be looked at, or pods not asked for: which servers are here is not known.
     """
 
     holders: tuple[Holder, ...] = ()

@@ -53,8 +53,8 @@ def found(
     taken = _taken(config.servers, gpus)
     evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
     held, unsure = holders(gpus, everybody, taken, evidence)
-    nameless = frozenset(one.key for one in everybody if seen.pods is None and _is_nameless(one))
-    unsure |= {holder.uuid for holder in held if holder.key in nameless}
+    nameless = [one for one in everybody if seen.pods is None and _is_nameless(one)]
+    unsure |= {holder.uuid for holder in held if holder.key in {one.key for one in nameless}}
     held = tuple(holder for holder in held if holder.uuid not in unsure)
     configured = {_place(server.url) for server in config.servers}
     known = {target.about.identity: target for target in before}
@@ -63,7 +63,7 @@ def found(
     sights = []
     for one in everybody:
         where = _address(one, moment, known)
-        if one.key in nameless:
+        if one in nameless:
             where = Address(None, "its cluster does not tell now what it is called")
         elif _is_configured(one, gpus, computing, taken):
             where = Address(None, "the configuration names who holds its GPUs")

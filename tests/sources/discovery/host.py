@@ -88,11 +88,13 @@ class Cluster:
 
     told: tuple[Pod, ...] | None = ()
     source: None = None
+    asked: list[tuple[str, Config]] = field(default_factory=list)
 
-    def go_by(self, _config: Config) -> None:
-        """As it is told."""
+    def go_by(self, config: Config) -> None:
+        self.asked.append(("go by", config))
 
-    def pods(self, _config: Config, _told: Any) -> tuple[Pod, ...] | None:
+    def pods(self, config: Config, _told: Any) -> tuple[Pod, ...] | None:
+        self.asked.append(("pods", config))
         return self.told
 
     def close(self) -> None:

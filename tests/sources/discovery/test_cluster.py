@@ -142,3 +142,12 @@ def test_a_reload_that_asks_no_otherwise_keeps_its_source() -> None:
     assert same is before
     assert told.cluster.source is not before
     assert told.pods(None, "timeout") is None
+
+
+def test_before_the_first_answer_nobody_knows() -> None:
+    """The source is read at the next tick: until then pods are not without a name."""
+    told = Told()
+
+    assert told.cluster.pods(Config(), {}) is None
+    told.pods(Pods((CHAT,), "kubelet"))
+    assert [pod.name for pod in told.cluster.pods(Config(), {}) or ()] == [CHAT.name]

@@ -234,9 +234,9 @@ def test_what_is_configured_is_still_seen() -> None:
 
 
 def test_what_a_pod_is_called_is_waited_for() -> None:
-    """While its cluster does not answer who held its GPU holds on, and it is not read under a name for a while.
+    """While its cluster does not answer who held its GPU holds on, and it is not read under another name.
 
-    What is in no pod is called as ever.
+    What is in no pod is called, and read, as ever.
     """
     groups = (podded(0, 7, server=api(7)), group(8, server=api(8, 8001)))
     told = look((gpu(0, 7), gpu(1, 8), gpu(2, 7, 8)), groups, pods=None)
@@ -245,6 +245,14 @@ def test_what_a_pod_is_called_is_waited_for() -> None:
     assert lacking(told) == ["its cluster does not tell now what it is called", ""]
     told = look((gpu(0, 7), gpu(1, 8)), groups, pods=())
     assert held(told) == {"GPU-0": ["/vllm:8000"], "GPU-1": ["/vllm:8001"]}
+
+
+def test_a_server_that_is_called_as_a_pod_might_be_is_read() -> None:
+    """Its name is its own, whatever that of the pod will be."""
+    groups = (podded(0, 7, server=api(7)), group(8, server=api(8, 8000, hosts=("10.0.0.9",))))
+    assert urls(look((gpu(0, 7), gpu(1, 8)), groups, pods=None, rules=(rule(process="*"),))) == {
+        "http://10.0.0.9:8000/metrics": "/vllm:8000"
+    }
 
 
 def test_a_pod_that_the_kubelet_names_is_called_so() -> None:

@@ -9,6 +9,7 @@ from exporter.sources.discovery.discovery import HELD, Discovery
 from exporter.sources.endpoints import Endpoints
 from exporter.sources.kubelet import Allocations
 from tests.sources.discovery.bench import (
+    SECOND,
     api,
     given,
     gpu,
@@ -93,10 +94,26 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
     host.cluster.told = None
     later = host.look(gpu(0, 7), gpu(1, 8))
     assert (later.targets, later.holders, later.unsure) == (first.targets, (), {uuid(0), uuid(1)})
+    assert (first.blind, later.blind) == (False, True)
     host.runs(chat)
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
     host.processes.reading = None
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
+
+
+def test_a_daemon_that_starts_before_its_cluster_answers_does_not_know_who_is_here(host: Host) -> None:
+    """So that what the one before it counted of them is not forgotten."""
+    host.cluster.told = None
+    host.runs(podded(0, 7, server=api(7)))
+    found = host.look(gpu(0, 7))
+    assert (found.targets, found.holders, found.blind) == ((), (), True)
+
+
+def test_a_cluster_is_asked_by_the_configuration_of_the_look(host: Host) -> None:
+    """Whoever is to be asked is known before anybody is called anything: in the first look, too."""
+    host.config = Config(interval=5 * SECOND)
+    host.look(gpu(0))
+    assert host.cluster.asked == [("go by", host.config), ("pods", host.config)]
 
 
 def test_gpus_that_are_named_by_number(host: Host) -> None:
