@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import unprivileged
-from tests.e2e.daemon import Daemon, Page
+from tests.e2e.daemon import ROOT, Daemon, Page
 from tests.e2e.llama import Llama
 from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
@@ -82,6 +84,23 @@ def lists(gpus: FakeNvml, llama: Llama, mine: Program, other: Program) -> None:
         os.chown(path, unprivileged.STRANGER, unprivileged.STRANGER)
 
 
+def doctor(daemon: Daemon) -> str:
+    """What the doctor says to the same user."""
+    done = subprocess.run(
+        daemon.begin(
+            *(sys.executable, "-m", "exporter", "doctor"),
+            *("--config.file", str(daemon.config), "--ledger.path", str(daemon.ledger)),
+        ),
+        cwd=ROOT,
+        env=daemon.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
 def test_others_servers_are_found_by_their_command_lines(
     daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
 ) -> None:
@@ -94,19 +113,27 @@ def test_others_servers_are_found_by_their_command_lines(
             llama.complete(f"{number} tokens cost money", 30)
         counted = llama.at_rest()
         page = daemon.settled()
+        said = doctor(daemon)
     assert held(page) == ["unmatched:wait", "unmatched:wait", f"llamacpp:{llama.port}"]
     assert page.tokens(f"llamacpp:{llama.port}") == counted
+    assert f"read at {llama.url}\n" in said
+    assert "not seen" not in said
     assert page.matching("inference_source_errors_total", source="processes") == []
 
 
 def test_what_is_hidden_is_unknown_and_pays_for_itself(
     daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
 ) -> None:
-    """The proc tree hides other users' processes: the page says so, and nobody else carries their dollars."""
+    """The proc tree hides other users' processes: page and doctor say so, nobody else carries their dollars."""
     lists(gpus, llama, mine, other)
     daemon.begin = unprivileged.stranger
     with daemon:
         page = daemon.settled()
+        said = doctor(daemon)
+    assert (
+        "  warning: processes: 2 of the processes that compute are not seen: /proc is mounted with hidepid, "
+        "which hides other users' processes; root sees them.\n"
+    ) in said
     assert held(page) == ["unmatched:wait", "unmatched:unknown", "unmatched:unknown"]
     assert page.matching("inference_source_up", source="processes") == [1]
     assert page.value("inference_source_errors_total", source="processes", reason="hidden") >= 2
