@@ -124,7 +124,7 @@ def test_others_servers_are_found_by_their_command_lines(
 def test_what_is_hidden_is_unknown_and_pays_for_itself(
     daemon: Daemon, gpus: FakeNvml, llama: Llama, mine: Program, other: Program
 ) -> None:
-    """The proc tree hides other users' processes: page and doctor say so, nobody else carries their dollars."""
+    """The proc tree hides others' processes: page and doctor say so, nobody else carries their dollars."""
     lists(gpus, llama, mine, other)
     daemon.begin = unprivileged.stranger
     with daemon:

@@ -76,6 +76,17 @@ def test_the_gpu_that_is_theirs_alone_joins_a_pod_and_its_processes() -> None:
     assert held(told) == {"GPU-0": ["ml/chat"], "GPU-1": ["ml/unmatched:tune"]}
 
 
+def test_all_containers_of_a_pod_are_joined_with_the_one_that_computes() -> None:
+    """Its server may be in another one, and hold no GPU."""
+    told = look(
+        (gpu(0, 7),),
+        (podded(0, 7, name="engine"), podded(0, server=api(5), id="/api", container=CONTAINERS[1])),
+        (given("chat-0", 0),),
+    )
+    assert names(told) == ["ml/chat", "ml/chat"]
+    assert held(told) == {"GPU-0": ["ml/chat"]}
+
+
 def test_processes_on_all_of_a_pods_gpus_are_the_pods() -> None:
     """Tensor parallel: one pod, two GPUs, one group."""
     told = look(
