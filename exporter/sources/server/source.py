@@ -214,7 +214,7 @@ class ServerSource:
 
     def _interpreted(self, engine: Engine, page: Page, answer: Answer) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._answers = self._told(engine, process(engine, page, header)[0])
+        self._answers = self._told(engine, process(engine, page, header)[0] or self._about.identity)
         told = interpret(engine, page, model=self._answers.model, header=header)
         tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
         late = engine.creates_late or not engine.tokens
