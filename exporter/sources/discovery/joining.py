@@ -21,6 +21,9 @@ from exporter.sources.processes import ProcessGroup
 LOOPBACK: Final = "127.0.0.1"
 PORTS: Final = {"http": 80, "https": 443}
 
+GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
+"""Programs that NVML lists as computing, and that compute for the clients that it lists beside them (MPS)."""
+
 TARGETS_MAX: Final = 256
 """Endpoints that are found on one host; more are not read."""
 
@@ -47,6 +50,7 @@ def found(
     one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
     its engines count already.
     """
+    seen, gpus = _without_go_betweens(seen, gpus)
     tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), gpus)
     everybody, refused = named(tenancies, config.server_rules)
     computing = computed_on(gpus)
@@ -86,6 +90,21 @@ def found(
         sights=tuple(sights),
         refused=refused,
     )
+
+
+def _without_go_betweens(seen: Seen, gpus: tuple[GpuReading, ...]) -> tuple[Seen, tuple[GpuReading, ...]]:
+    """What is left without processes that compute for others, who are listed themselves."""
+    between = {group.id for group in seen.groups or () if group.name in GO_BETWEENS and group.server is None}
+    if not between or seen.groups is None:
+        return seen, gpus
+    pids = {member.pid for group in seen.groups if group.id in between for member in group.computing}
+    left = tuple(
+        gpu
+        if gpu.processes is None
+        else replace(gpu, processes=tuple(one for one in gpu.processes if one.pid not in pids))
+        for gpu in gpus
+    )
+    return replace(seen, groups=tuple(group for group in seen.groups if group.id not in between)), left
 
 
 def _place(url: str) -> tuple[str, int | None]:

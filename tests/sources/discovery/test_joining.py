@@ -259,3 +259,14 @@ def test_a_pod_that_the_kubelet_names_is_called_so() -> None:
     """Its GPU joins its processes and its name, whether its cluster answers or not."""
     groups, given_out = (podded(0, 7, server=api(7)),), (given("chat-0", 0),)
     assert held(look((gpu(0, 7),), groups, given_out, None)) == {"GPU-0": ["ml/chat"]}
+
+
+def test_the_server_of_mps_holds_nothing_itself() -> None:
+    """Its clients compute through it, are listed beside it, and share the GPU; alone it holds nothing."""
+    go_between = group(3, name="nvidia-cuda-mps-server")
+    shared_by = look((gpu(0, 3, 7, 8),), (go_between, group(7, name="a"), group(8, name="b")))
+    alone = look((gpu(0, 3),), (go_between,))
+
+    assert held(shared_by) == {"GPU-0": ["/unmatched:a", "/unmatched:b"]}
+    assert (held(alone), alone.unsure) == ({}, frozenset())
+    assert look((gpu(0, processes=None),), (go_between,)).unsure == {"GPU-0"}
