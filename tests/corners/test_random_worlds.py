@@ -9,6 +9,7 @@ import io
 import json
 import sqlite3
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -101,7 +102,7 @@ class Life:
         self.raised = Reckoning()
         """What it would have cost, had what is agreed been raised from the beginning."""
         self.entered = 0
-        self.host.sampler._nvml = self.meters  # type: ignore[assignment]
+        self.host.sampler._reader = replace(self.host.sampler._reader, nvml=self.meters)
         self.tick(0)
 
     def tick(self, after: int) -> None:
@@ -122,7 +123,7 @@ class Life:
         self.host.clock.asleep = 0 if boots else self.host.clock.asleep
         self.reckoning.killed()
         self.raised.killed()
-        self.host.sampler._nvml = self.meters  # type: ignore[assignment]
+        self.host.sampler._reader = replace(self.host.sampler._reader, nvml=self.meters)
         self.tick(0)
 
     def sleep(self, asleep: int) -> None:
