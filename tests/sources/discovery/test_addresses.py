@@ -244,3 +244,9 @@ def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
     assert lacking(unknown) == ["no address of its pod is known: allow the look-up of pods"]
     nothing = look((gpu(0),), (), (given("a-0", 0),))
     assert lacking(nothing) == ["no inference server is known among its processes"]
+
+
+def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_port() -> None:
+    """Triton answers at 8000 and tells at 8002."""
+    known = pod("a-0", "a", containers=(Container("", ("tritonserver",)),))
+    assert urls(look((gpu(0),), (), (given("a-0", 0),), (known,))) == {"http://10.0.0.0:8002/metrics": "ml/a"}

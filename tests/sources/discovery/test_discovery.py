@@ -1,11 +1,15 @@
 """What a look remembers of the looks before it."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from exporter.config.settings import Config
-from exporter.readings import ServerKey
+from exporter.readings import ServerKey, Source
 from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.found import Found
+from exporter.sources.gather import Gathered
 from exporter.units import Instant
 from tests.sources.discovery.bench import (
     BOOT,
@@ -215,3 +219,21 @@ def test_only_processes_that_compute_are_asked_about(host: Host) -> None:
     assert [(answer.health.source, answer.health.errors) for answer in found.gathered] == [
         ("processes", (("denied", 1),))
     ]
+
+
+def test_processes_that_are_still_being_read_are_not_asked_a_second_time(host: Host, tmp_path: Path) -> None:
+    """Whoever gathers knows them again at the next look, whichever processes compute then."""
+    gathered: list[Source[Any]] = []
+
+    def gather(sources: Iterable[Source[Any]]) -> list[Gathered]:
+        sources = tuple(sources)
+        gathered.extend(sources)
+        return Host.gather(host, sources)
+
+    other = Host(tmp_path)
+    for each, pid in ((host, 7), (host, 8), (other, 8)):
+        each.discovery.look(each.config, (gpu(0, pid),), (), gather, None)
+    first, second, others = gathered
+    assert (first == second, hash(first) == hash(second), second == others, first == "processes") == (
+        *(True, True, False, False),
+    )

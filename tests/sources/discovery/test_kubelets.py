@@ -6,6 +6,7 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.sources.discovery.discovery import HELD, Discovery
+from exporter.sources.discovery.pods import Wishes
 from exporter.sources.endpoints import Endpoints
 from exporter.sources.kubelet import Allocations
 from tests.sources.discovery.bench import (
@@ -99,6 +100,16 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
     host.processes.reading = None
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
+
+
+def test_a_pod_whose_processes_are_not_seen_is_read_on_while_nobody_tells_of_it(host: Host) -> None:
+    """Nothing says that it has ended."""
+    host.cluster.told = (pod("chat-0", "chat", wishes=Wishes(port=9400)),)
+    first = host.look(gpu(0)).targets
+    host.cluster.told = None
+    assert host.look(gpu(0)).targets == first != ()
+    host.cluster.told = ()
+    assert host.look(gpu(0)).targets == ()
 
 
 def test_a_daemon_that_starts_before_its_cluster_answers_does_not_know_who_is_here(host: Host) -> None:
