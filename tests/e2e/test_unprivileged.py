@@ -118,7 +118,8 @@ def test_others_servers_are_found_by_their_command_lines(
     assert page.tokens(f"llamacpp:{llama.port}") == counted
     assert f"read at {llama.url}\n" in said
     assert "not seen" not in said
-    assert page.matching("inference_source_errors_total", source="processes") == []
+    for reason in ("denied", "hidden", "namespace", "unreadable"):
+        assert page.matching("inference_source_errors_total", source="processes", reason=reason) == []
 
 
 def test_what_is_hidden_is_unknown_and_pays_for_itself(
