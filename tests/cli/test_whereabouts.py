@@ -183,12 +183,12 @@ def test_the_log_tells_a_place_and_a_contradiction_once(
 def test_the_doctor_tells_who_told(
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It reads the labels once, and waits for them."""
+    """It reads the labels once, and waits for them; pods are asked for beside."""
     doctor(None, tmp_path / "ledger.db", as_json=False)
 
     line = capsys.readouterr().out.split("\n")[1]
     assert line.endswith("p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; told by node labels")
-    assert len(cluster.house.asked) == 1
+    assert [asked.path.split("?")[0].split("/")[3] for asked in cluster.house.asked].count("nodes") == 1
 
 
 def test_the_doctor_says_what_a_refusal_means(
