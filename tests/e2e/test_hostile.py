@@ -55,7 +55,7 @@ def page(
             [b"vllm", b"serve", EVIL, b"--port", str(honest.port).encode()], executable=waiting(folder)
         ) as thief,
         Program(
-            [b"vllm", b"serve", EVIL, b"--port", b"99999999@evil.example"], executable=waiting(folder)
+            [b"aphrodite", b"run", EVIL, b"--port", b"99999999@evil.example"], executable=waiting(folder)
         ) as liar,
         daemon,
     ):
