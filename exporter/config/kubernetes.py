@@ -117,13 +117,14 @@ POD_LABELS: Final = Key(
     "Labels of the pods of a server that say who pays for it, where no rule does.",
 )
 
-CHOICES: Final[Choice[KubernetesChoice]] = Choice(("auto", "off", "kubelet", "api_server"))
+CHOICES: Final[Choice[KubernetesChoice]] = Choice(("auto", "off", "pods_api", "kubelet", "api_server"))
 KUBERNETES: Final = Key(
     "kubernetes",
     CHOICES,
-    "Who is asked for the pods of this node, where a service account is mounted: the kubelet, the API "
-    "server, or with auto the kubelet and else the API server. The API server is asked for the labels of "
-    "this node as well; off asks neither for anything.",
+    "Who is asked for the pods of this node: the socket of the kubelet's Pods API (Kubernetes 1.37), the "
+    "kubelet by https, the API server, or with auto the first of these that tells; the last two only where a "
+    "service account is mounted. The API server is asked for the labels of this node as well; off asks "
+    "nobody for anything.",
     default="auto",
 )
 KUBELET_CA_FILE: Final = Key(

@@ -17,7 +17,7 @@ DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
 """Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
 
-KubernetesChoice = Literal["auto", "off", "kubelet", "api_server"]
+KubernetesChoice = Literal["auto", "off", "pods_api", "kubelet", "api_server"]
 """Who is asked for the pods of this pod's node; the API server also for its labels, unless it is off."""
 
 

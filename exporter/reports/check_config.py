@@ -34,8 +34,9 @@ CLOUDS: Final = {
     "off": "nobody is asked",
 }
 KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
-    "auto": "this node's labels and pods are asked for where a service account is mounted",
+    "auto": "this node's pods are asked for by socket, else, as its labels, by a service account",
     "off": "no cluster is asked",
+    "pods_api": "the kubelet's socket is asked for this node's pods, the API server for its labels",
     "kubelet": "the kubelet is asked for this node's pods, the API server for its labels",
     "api_server": "the API server is asked for this node's pods and labels",
 }

@@ -61,7 +61,11 @@ def test_the_defaults_are_ok() -> None:
         ("cloud: oci", "cloud: oci is asked where this host runs"),
         (
             "kubernetes: auto",
-            "kubernetes: this node's labels and pods are asked for where a service account is mounted",
+            "kubernetes: this node's pods are asked for by socket, else, as its labels, by a service account",
+        ),
+        (
+            "kubernetes: pods_api",
+            "kubernetes: the kubelet's socket is asked for this node's pods, the API server for its labels",
         ),
         (
             "kubernetes: kubelet",

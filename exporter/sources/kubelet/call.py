@@ -37,8 +37,16 @@ PREFIX_BYTES: Final = 5
 SETTINGS: Final = 4
 """Type of the frame that a server of HTTP/2 begins with, in its fourth byte (RFC 9113, 3.4 and 4.1)."""
 
-STATUSES: Final = {4: "timeout", 7: "denied", 8: "exhausted", 12: "unimplemented", 16: "denied"}
-"""Reasons for those statuses of gRPC that ask for different things to be done."""
+STATUSES: Final = {
+    4: "timeout",
+    7: "denied",
+    8: "exhausted",
+    9: "starting",
+    12: "unimplemented",
+    16: "denied",
+}
+"""Reasons for those statuses of gRPC that ask for different things to be done. Status 9, FAILED_PRECONDITION,
+is what a kubelet says that does not know all of its pods yet."""
 
 Headers = dict[bytes, bytes]
 
@@ -160,7 +168,7 @@ def call(path: Path, method: str, deadline: Deadline, limit: int) -> bytes:
 
     Raises:
         ReadFailedError: `absent`, `denied`, `refused`, `timeout`, `connection`, `not_kubelet`, `malformed`,
-            `too_large`, `exhausted`, `unimplemented`, `grpc_status`.
+            `too_large`, `exhausted`, `starting`, `unimplemented`, `grpc_status`.
     """
     conversation = Conversation(method, str(path), limit, deadline.left())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -1,4 +1,4 @@
-"""What a protocol buffers message holds, without generated code: its strings and nested messages, by number.
+"""What a protocol buffers message holds, without generated code: strings, messages and integers, by number.
 
 The encoding is https://protobuf.dev/programming-guides/encoding/. Numbers that nobody asks for, and fields of
 other wire types, are skipped as newer senders have them.
@@ -34,6 +34,18 @@ class Message:
         Raises:
             ReadFailedError: `malformed`; `too_large`, more fields than are looked at.
         """
+        return self._walked(LENGTH, start, end)
+
+    def integers(self, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+        """The number of each integer or truth value between two offsets, and its value without a sign.
+
+        Raises:
+            ReadFailedError: as `fields`.
+        """
+        return ((number, value) for number, value, _ in self._walked(VARINT, start, end))
+
+    def _walked(self, wanted: int, start: int, end: int | None) -> Iterator[tuple[int, int, int]]:
+        """The fields of one wire type; of an integer its value in place of its first offset."""
         data = self._data
         stop = len(data) if end is None else end
         at = start
@@ -56,10 +68,13 @@ class Message:
                     length, at = self._varint(at, stop)
                 if length > stop - at:
                     raise _malformed("a field that ends after its message", at)
-                yield number, at, at + length
+                if wanted == LENGTH:
+                    yield number, at, at + length
                 at += length
             elif wire == VARINT:
-                _, at = self._varint(at, stop)
+                value, at = self._varint(at, stop)
+                if wanted == VARINT:
+                    yield number, value, at
             elif wire in (FIXED64, FIXED32):
                 at += 8 if wire == FIXED64 else 4
                 if at > stop:

@@ -77,8 +77,8 @@ class PodResourcesSource:
         Raises:
             ReadFailedError: `absent`, there is no socket; `denied`, not for us; `refused`, nobody listens;
                 `timeout`; `connection`, it broke off; `not_kubelet`, something else answers; `malformed`;
-                `too_large`; `exhausted`, asked too often, or not asked again yet; `unimplemented`;
-                `grpc_status`, any other refusal.
+                `too_large`; `exhausted`, asked too often, or not asked again yet; `starting`, it does not
+                know yet; `unimplemented`; `grpc_status`, any other refusal.
         """
         self._errors = ()
         now = self._clock.elapsed()

@@ -1,5 +1,6 @@
 """What Kubernetes tells a pod by HTTP, with the rights that its service account was given, and no others.
 
+Pods are told by the kubelet's socket as well, to whoever may open it and without an account.
 `account` is what the pod was given, `api` one bounded GET, `node` the labels of the node that it is on.
 
 The entry point for the pods of this node is `PodSource(clock, account(), choice, kubelet_ca_file).read()`.

@@ -1,5 +1,6 @@
 """From a pod's JSON, as kubelet and API server tell it, to a `Pod`. Pure, and bounded in all that it keeps.
 
+`kubelet.pod_fields` makes the same of a serialized pod, so that whoever tells a pod, it is decoded here.
 Fields are those of core/v1 (k8s.io/api/core/v1/types.go). What is missing or of another type than it should
 be is left out; a pod without a name, a namespace or a uid is none.
 """
@@ -47,18 +48,22 @@ _STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
 _CONTAINER_ID: Final = re.compile(r"[a-z0-9-]+://([0-9a-f]{64})")
 
 
-def pod_of(told: object, node: str) -> Pod | None:
-    """The pod of a JSON object; `None` where it is none, or is not on the node of that name."""
+def pod_of(told: object, node: str = "") -> Pod | None:
+    """The pod of a JSON object; `None` where it is none, or is not on the node of that name.
+
+    Without a name the pod says which node it is on: a kubelet's socket tells the pods of this node alone.
+    """
     pod, metadata = _mapping(told), _mapping(_mapping(told).get("metadata"))
     spec, status = _mapping(pod.get("spec")), _mapping(pod.get("status"))
     name, namespace, uid = (_text(metadata, key) for key in ("name", "namespace", "uid"))
     if not (is_node_name(name) and is_node_name(namespace) and _UID.fullmatch(uid)):
         return None
-    if _text(spec, "nodeName") != node:
+    own = _text(spec, "nodeName")
+    if not is_node_name(own) or node not in ("", own):
         return None
     annotations = dict(islice(_annotations(metadata), ANNOTATIONS_MAX))
     owner = _controller(metadata)
-    if owner == ("Node", node) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
+    if owner == ("Node", own) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
         uid = annotations[CONFIG_HASH]
     labels = dict(islice(_labels(metadata), LABELS_MAX))
     containers = tuple(_containers(spec, status))
@@ -70,9 +75,9 @@ def pod_of(told: object, node: str) -> Pod | None:
         workload=workload_of(
             name,
             labels,
-            ("Node", node) if _STATIC_UID.fullmatch(uid) else owner,
+            ("Node", own) if _STATIC_UID.fullmatch(uid) else owner,
             created_minute=_minute(_text(metadata, "creationTimestamp")),
-            node=node,
+            node=own,
         ),
         phase=phase,
         live=_is_live(phase, containers, deleted="deletionTimestamp" in metadata),
@@ -147,7 +152,7 @@ def _words(container: Mapping[str, Any]) -> Iterator[str]:
 def _ports(container: Mapping[str, Any]) -> Iterator[Port]:
     for port in map(_mapping, _list(container.get("ports"))):
         number, name = port.get("containerPort"), _text(port, "name")
-        if type(number) is int and 0 < number < 65536 and port.get("protocol", "TCP") == "TCP":
+        if type(number) is int and 0 < number < 65536 and (port.get("protocol") or "TCP") == "TCP":
             yield Port(name if is_label_value(name) else "", number)
 
 

@@ -97,7 +97,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Pods:
-    """All pods of this node that were told, and who told: `kubelet` or `api_server`."""
+    """All pods of this node that were told, and who told: `pods_api`, `kubelet` or `api_server`."""
 
     pods: tuple[Pod, ...] = ()
     told_by: str = ""

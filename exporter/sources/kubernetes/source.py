@@ -1,9 +1,9 @@
-"""The pods of this node, asked of its kubelet or of the API server."""
+"""The pods of this node, asked of its kubelet, by socket or by https, or of the API server."""
 
 import ipaddress
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
 from exporter.readings import ReadFailedError
 from exporter.sources.exchange import Deadline
+from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.account import Account
 from exporter.sources.kubernetes.annotations import PREFIX, READERS
 from exporter.sources.kubernetes.api import Call, ask
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "pods"
 TIMEOUT_SECONDS: Final = 4.0
-"""For one read, half of it for each of two that are asked: below the five in which a tick wants answers."""
+"""For one read, in equal parts for those that are asked: below the five in which a tick wants answers."""
 
 RENEWAL: Final[Nanoseconds] = 20 * NANOSECONDS_PER_SECOND
 """How old an answer, or a refusal, may be; pods come and go more rarely."""
@@ -38,9 +39,19 @@ BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 PODS_MAX: Final = 1000
 """Kubernetes recommends at most 110 pods on a node, and some clusters allow 500."""
 
+PODS_API: Final = "pods_api"
 KUBELET: Final = "kubelet"
 API_SERVER: Final = "api_server"
+WAYS: Final = (PODS_API, KUBELET, API_SERVER)
+"""Who is asked in `auto`, the first one first."""
+
 KUBELET_PORT: Final = 10250
+
+PASSING: Final = frozenset({"absent", "refused", "starting"})
+"""Failures of a socket that a restart of the kubelet brings, and that are told at once."""
+
+CLOSED: Final = frozenset({"denied", "unimplemented"})
+"""Failures of a socket that last, so that it is as if there were none."""
 
 RIGHTS: Final = {
     KUBELET: '{apiGroups: [""], resources: [nodes/pods], verbs: [get]}',
@@ -51,13 +62,16 @@ it one may run commands in every pod of the node."""
 
 
 class PodSource:
-    """Reads the pods of one node; `account` is `None` where there is nobody to ask, and there are none then.
+    """Reads the pods of one node; `account` is `None` where kubelet and API server would not answer.
 
-    `choice` is `kubelet`, `api_server`, or `auto`: the kubelet, and where it does not tell, the API server.
-    The kubelet is asked at the node's own address. Its certificate is checked by `kubelet_ca_file`; without
-    one any is taken, since kubelets sign their own unless the cluster was set up otherwise. What is sent to
-    an address of the node itself does not leave it; only who is on the node's network while its kubelet is
-    down could listen in its place, and would get a token that reads this cluster's nodes or pods.
+    `choice` is `pods_api`, the kubelet's socket; `kubelet`, by https; `api_server`; or `auto`: the socket
+    from the moment on at which there is one, then the kubelet and the API server where there is an account,
+    each where the one before does not tell. The socket needs no account, but root.
+
+    By https the kubelet is asked at the node's own address. Its certificate is checked by `kubelet_ca_file`;
+    without one any is taken, since kubelets sign their own unless the cluster was set up otherwise. What is
+    sent to an address of the node itself does not leave it; only who is on the node's network while its
+    kubelet is down could listen in its place, and would get a token that reads this cluster's nodes or pods.
     """
 
     def __init__(
@@ -69,10 +83,14 @@ class PodSource:
         *,
         timeout: float = TIMEOUT_SECONDS,
         kubelet_port: int = KUBELET_PORT,
+        socket: Path = pods_api.SOCKET,
     ) -> None:
         self._clock = clock
-        self._account = None if choice == "off" else account
-        self._ways: list[str] = [choice] if choice in (KUBELET, API_SERVER) else [KUBELET, API_SERVER]
+        self._account = account
+        self._choice = choice
+        self._socket = socket
+        self._socket_seen = choice == PODS_API
+        self._order: list[str] = list(WAYS)
         self._kubelet_ca_file = kubelet_ca_file
         self._timeout = timeout
         self._kubelet_port = kubelet_port
@@ -87,6 +105,11 @@ class PodSource:
         return NAME
 
     @property
+    def asks(self) -> bool:
+        """Whether there is anybody to ask, now or before; the answer is no pods where there is not."""
+        return bool(self._ways())
+
+    @property
     def errors(self) -> tuple[tuple[str, int], ...]:
         """What was left out of the last reading, by reason; what is refused of a pod counts once.
 
@@ -98,16 +121,17 @@ class PodSource:
         """The pods of this node, at most 20 seconds old.
 
         Raises:
-            ReadFailedError: `node_ip`, `node_name`, or as `api.document`. In `auto` the one of the kubelet,
-                with the message of both.
+            ReadFailedError: `node_ip`, `node_name`, as `api.document`, or as `pods_api.pods`. In `auto` the
+                one of the first in `WAYS`, unless that is a socket that is closed to us, with the messages of
+                all.
         """
         self._errors = ()
-        account = self._account
-        if account is None:
+        ways = self._ways()
+        if not ways:
             return Pods()
         now = self._clock.elapsed()
         if self._told is None or now - self._at >= RENEWAL:
-            self._told, self._at = self._asked(account), now
+            self._told, self._at = self._asked(ways), now
         if isinstance(self._told, ReadFailedError):
             raise ReadFailedError(self._told.reason, str(self._told))
         return self._told
@@ -115,32 +139,37 @@ class PodSource:
     def close(self) -> None:
         """Nothing is held between reads but what was told."""
 
-    def _asked(self, account: Account) -> Pods | ReadFailedError:
+    def _ways(self) -> tuple[str, ...]:
+        """Who can be asked, the first one first."""
+        if self._choice == "auto":
+            self._socket_seen = self._socket_seen or pods_api.is_served(self._socket)
+        able = {PODS_API: self._socket_seen, KUBELET: self._account, API_SERVER: self._account}
+        return tuple(way for way in self._order if able[way] and self._choice in ("auto", way))
+
+    def _asked(self, ways: tuple[str, ...]) -> Pods | ReadFailedError:
         failures: dict[str, ReadFailedError] = {}
-        for way in tuple(self._ways):
-            deadline = Deadline(self._clock, self._timeout / len(self._ways))
+        for way in ways:
+            deadline = Deadline(self._clock, self._timeout / len(ways))
             try:
-                pods = self._listed(way, account, deadline)
+                pods = self._listed(way, deadline)
             except ReadFailedError as failure:
                 failures[way] = failure
-                self._ways = [*(other for other in self._ways if other != way), way]  # asked last from now on
+                if way != PODS_API or failure.reason not in PASSING:
+                    self._order = [*(other for other in self._order if other != way), way]  # asked last now
             else:
                 return Pods(pods, way)
-        first = failures.get(KUBELET) or failures[API_SERVER]
-        told = (failures[way] for way in (KUBELET, API_SERVER) if way in failures)
+        told = [failures[way] for way in WAYS if way in failures]
+        first = told[0] if len(told) == 1 or told[0].reason not in CLOSED else told[1]
         return ReadFailedError(first.reason, "; ".join(map(str, told)))
 
-    def _listed(self, way: str, account: Account, deadline: Deadline) -> tuple[Pod, ...]:
-        if not is_node_name(account.node):
-            raise ReadFailedError("node_name", "NODE_NAME is not set; set it by the fieldRef spec.nodeName")
-        call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
-        listing = PodListing()
+    def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
+        node = "" if self._account is None else self._account.node
         pods: list[Pod] = []
         left_out: Counter[str] = Counter()
 
-        def take(items: list[object]) -> None:
+        def take(items: Iterable[object]) -> None:
             for item in items:
-                pod = pod_of(item, account.node)
+                pod = pod_of(item, node)
                 if pod is None:
                     left_out["pod"] += 1
                 elif len(pods) == PODS_MAX:
@@ -148,6 +177,21 @@ class PodSource:
                 else:
                     pods.append(pod)
 
+        if way == PODS_API:
+            take(pods_api.pods(self._socket, deadline))
+        else:
+            self._ask(way, deadline, take)
+        left_out.update(self._new_refusals(pods))
+        self._errors = tuple(sorted(left_out.items()))
+        return tuple(pods)
+
+    def _ask(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:
+        """Hand over the pods that one of the two tells by https, as they come."""
+        account = self._account
+        if account is None or not is_node_name(account.node):
+            raise ReadFailedError("node_name", "NODE_NAME is not set; set it by the fieldRef spec.nodeName")
+        call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
+        listing = PodListing()
         try:
             ask(call, connect, deadline, lambda piece: take(listing.feed(piece)))
             take(listing.end())
@@ -158,9 +202,6 @@ class PodSource:
                 message = f"{failure}; allow it by a ClusterRole with the rule {RIGHTS[way]}"
                 raise ReadFailedError(failure.reason, message) from failure
             raise
-        left_out.update(self._new_refusals(pods))
-        self._errors = tuple(sorted(left_out.items()))
-        return tuple(pods)
 
     def _kubelet(self, account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
         try:

@@ -122,13 +122,58 @@ def test_who_may_not_ask_has_no_pods() -> None:
 
 def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:
     """No source, no row of health, no pods."""
-    outside = Cluster(Clock(), None)  # type: ignore[arg-type]
+    outside = Cluster(Clock(), None, Path("/nowhere/pods-api.sock"))  # type: ignore[arg-type]
     outside.go_by(Config())
     off = Cluster(Clock(), ACCOUNT)  # type: ignore[arg-type]
     off.go_by(Config(kubernetes="off"))
 
     assert (outside.source, off.source) == (None, None)
     assert (outside.pods(Config(), {}), off.pods(Config(), {})) == ((), ())
+
+
+def test_a_socket_is_asked_without_an_account_once_there_is_one(tmp_path: Path) -> None:
+    """Before, there is no source and there are no pods; then nobody knows until it has answered."""
+    path = tmp_path / "pods-api.sock"
+    cluster = Cluster(Clock(), None, path)  # type: ignore[arg-type]
+    cluster.go_by(Config())
+    assert (cluster.source, cluster.pods(Config(), {})) == (None, ())
+
+    path.touch()
+    assert cluster.source is not None
+    assert cluster.pods(Config(), {}) is None
+    path.unlink()  # by a kubelet that stops
+    assert cluster.source is not None
+
+
+def test_a_socket_that_alone_may_be_asked_is_asked_for(tmp_path: Path) -> None:
+    """Its absence is told by the health of the source."""
+    cluster = Cluster(Clock(), None, tmp_path / "pods-api.sock")  # type: ignore[arg-type]
+    cluster.go_by(Config(kubernetes="pods_api"))
+
+    assert cluster.source is not None
+
+
+@pytest.mark.parametrize("reason", ["denied", "unimplemented"])
+def test_a_socket_that_is_closed_tells_of_no_pods(reason: str) -> None:
+    """It stays closed: servers go by the names that the host tells, at once."""
+    told = Told()
+    told.pods(Pods((CHAT,), "pods_api"))
+
+    assert told.pods(None, reason) == ()
+
+
+def test_a_socket_that_is_gone_may_come_again() -> None:
+    """What it told stands for five minutes; where it never told anything there is none."""
+    told = Told()
+    assert told.pods(None, "absent") == ()
+    first = told.pods(Pods((CHAT,), "pods_api"))
+    told.clock.now += 300 * SECOND
+    kept = told.pods(None, "absent")
+    told.clock.now += 1
+
+    assert first == kept != ()
+    assert told.pods(None, "absent") == ()
+    assert told.pods(None, "starting") is None
 
 
 def test_a_reload_that_asks_no_otherwise_keeps_its_source() -> None:

@@ -124,8 +124,9 @@ def test_a_status_in_one_go_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [("4", "timeout"), ("7", "denied"), ("8", "exhausted"), ("12", "unimplemented"), ("16", "denied")]
-    + [(status, "grpc_status") for status in ("1", "2", "9", "13", "14", "17", "999")],
+    [("4", "timeout"), ("7", "denied"), ("8", "exhausted"), ("9", "starting"), ("12", "unimplemented")]
+    + [("16", "denied")]
+    + [(status, "grpc_status") for status in ("1", "2", "13", "14", "17", "999")],
 )
 def test_each_status_has_a_reason(status: str, reason: str) -> None:
     """Also behind a message: a status that is not zero wins."""

@@ -1,0 +1,258 @@
+"""Serialized pods: what is read of them, and what is broken, hostile or of a later release."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.readings import ReadFailedError
+from exporter.sources.kubelet.pod_fields import POD_BYTES_MAX, listed
+from exporter.sources.kubelet.protobuf import FIELDS_MAX
+from exporter.sources.kubernetes import Container, Pod, Port, Workload
+from exporter.sources.kubernetes.decoding import pod_of
+
+RECORDINGS = Path(__file__).parents[1] / "kubernetes" / "recordings"
+BYTES = sorted(RECORDINGS.glob("*.binpb"))
+REPLIES = [file.read_bytes() for file in BYTES]
+
+
+def varint(value: int) -> bytes:
+    """A number of variable length, as the encoding has it; one below zero takes ten bytes."""
+    value &= (1 << 64) - 1
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def part(number: int, *contents: bytes | str) -> bytes:
+    """A field with a text or a message of several fields."""
+    content = b"".join(each.encode() if isinstance(each, str) else each for each in contents)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def integer(number: int, value: int) -> bytes:
+    """A field with a number or a truth value."""
+    return varint(number << 3) + varint(value)
+
+
+def told(*fields: bytes) -> Any:
+    """What a reply with one pod of these fields says."""
+    (pod,) = listed(part(1, *fields))
+    return pod
+
+
+def failure(reply: bytes) -> tuple[str, str]:
+    """Reason and message of what cannot be read."""
+    with pytest.raises(ReadFailedError) as failed:
+        list(listed(reply))
+    return failed.value.reason, str(failed.value)
+
+
+def decoded(reply: bytes) -> list[Pod | None]:
+    return [pod_of(pod) for pod in listed(reply)]
+
+
+@pytest.mark.parametrize("file", BYTES, ids=lambda file: file.stem)
+def test_a_pod_is_the_same_whether_it_is_told_as_json_or_serialized(file: Path) -> None:
+    """Another library wrote the bytes from the text beside them."""
+    items = json.loads(file.with_suffix(".json").read_text())["items"]
+    expected = [pod_of(item) for item in items]
+
+    assert decoded(file.read_bytes()) == expected
+    assert None not in expected
+    assert len(expected) == {"debugged-pods": 1, "kubelet-pods": 14}[file.stem]
+
+
+def test_a_pod_that_is_debugged_whole() -> None:
+    """Commands, an ephemeral container, ports of other protocols, an owner that does not control, a waiting
+    container that ran before.
+    """
+    assert decoded((RECORDINGS / "debugged-pods.binpb").read_bytes()) == [
+        Pod(
+            namespace="ml",
+            name="nightly-29926260-7xkqp",
+            uid="6f1d5a0e-2a54-4a35-8a5c-0c7d3a1b9e21",
+            workload=Workload("CronJob", "nightly"),
+            phase="Running",
+            live=True,
+            labels={"app": "nightly", "note": ""},
+            ips=("10.0.37.40",),
+            containers=(
+                Container(
+                    "main",
+                    "a" * 64,
+                    ports=(Port("", 8001), Port("metrics", 9400)),
+                    argv=(
+                        *("python3", "-m", "vllm.entrypoints.openai.api_server"),
+                        *("--port", "8001", "--served-model-name", ""),
+                    ),
+                ),
+                Container("debugger", "b" * 64, running=True, role="ephemeral", argv=("sh",)),
+            ),
+        )
+    ]
+
+
+def test_a_reply_without_pods_is_one() -> None:
+    """An empty node has told that it has none."""
+    assert list(listed(b"")) == []
+
+
+def test_what_go_writes_of_empty_fields_is_told() -> None:
+    """Go's own encoder writes fields that are empty; labels may be."""
+    metadata = part(1, part(1, ""), part(11, part(1, "spot"), part(2, "")), part(11), part(8))
+    port = part(6, part(1, ""), integer(2, 0), integer(3, 8000), part(4, ""), part(5, ""))
+    spec = part(2, part(2, part(1, "main"), port), integer(11, 0))
+
+    assert told(metadata, spec) == {
+        "metadata": {"name": "", "labels": {"spot": "", "": ""}, "creationTimestamp": ""},
+        "spec": {
+            "containers": [
+                {"name": "main", "ports": [{"name": "", "protocol": "", "containerPort": 8000}]},
+            ],
+            "hostNetwork": False,
+        },
+    }
+
+
+def test_a_port_without_a_protocol_is_one_of_tcp() -> None:
+    """As in JSON, where an empty one is left out."""
+    recorded = json.loads((RECORDINGS / "debugged-pods.json").read_text())["items"][0]
+    recorded["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "protocol": ""}]
+    pod = pod_of(recorded)
+
+    assert pod is not None
+    assert pod.containers[0].ports == (Port("", 80),)
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        pytest.param(integer(1, 1795575600), "2026-11-25T03:00:00Z", id="a-time"),
+        pytest.param(
+            integer(1, 1795575600) + integer(2, 999999999), "2026-11-25T03:00:00Z", id="nanoseconds"
+        ),
+        pytest.param(integer(1, 0), "1970-01-01T00:00:00Z", id="zero"),
+        pytest.param(b"", "", id="none"),
+        pytest.param(integer(1, -1), "", id="before-1970"),
+        pytest.param(integer(1, 1 << 62), "", id="after-the-last-year"),
+        pytest.param(part(1, "2026"), "", id="text"),
+    ],
+)
+def test_a_time_is_told_as_json_tells_it(time: bytes, words: str) -> None:
+    """A pod that is being deleted is, whatever the time says."""
+    assert told(part(1, part(9, time))) == {"metadata": {"deletionTimestamp": words}}
+
+
+@pytest.mark.parametrize("value", [-1, 0, 65536, 1 << 40])
+def test_a_port_that_is_none_is_left_out(value: int) -> None:
+    """A number below zero is a great one without its sign."""
+    spec = part(2, part(10, "gpu-1"), part(2, part(1, "main"), part(6, integer(3, value))))
+    identity = (part(1, "chat-0"), part(3, "ml"), part(5, "6f1d5a0e-2a54-4a35-8a5c-0c7d3a1b9e21"))
+    pod = pod_of(told(part(1, *identity), spec))
+
+    assert pod is not None
+    assert pod.containers == (Container("main"),)
+
+
+def test_a_state_without_words_is_one() -> None:
+    """Go leaves out what a container is not; what it is may be empty."""
+    states = [part(8, part(1, name), part(2, state)) for name, state in (("a", part(2)), ("b", part(1)))]
+
+    assert told(part(3, *states)) == {
+        "status": {
+            "containerStatuses": [
+                {"name": "a", "state": {"running": {}}},
+                {"name": "b", "state": {}},
+            ]
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param(integer(600, 150), id="number"),
+        pytest.param(part(500, "x"), id="text"),
+        pytest.param(varint(700 << 3 | 1) + bytes(8), id="fixed64"),
+        pytest.param(varint(700 << 3 | 5) + bytes(4), id="fixed32"),
+        pytest.param(integer(1, 7), id="a-name-that-is-a-number"),
+        pytest.param(part(6, "x"), id="a-flag-that-is-a-text"),
+    ],
+)
+def test_what_a_later_release_adds_is_skipped(later: bytes) -> None:
+    """Whatever its type; a field of another type than ours is not ours."""
+    owner = part(1, "Job") + part(3, "nightly") + integer(6, 1)
+    expected = {"kind": "Job", "name": "nightly", "controller": True}
+
+    assert told(part(1, part(13, later, owner)), later) == {"metadata": {"ownerReferences": [expected]}}
+    assert told(part(1, part(13, owner, later))) == {"metadata": {"ownerReferences": [expected]}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        pytest.param(b"\x0a\x05abcd", "a field that ends after its message, at byte 2", id="short"),
+        pytest.param(b"<html>", "wire type 4, at byte 1", id="page"),
+        pytest.param(part(1, part(1, part(1, b"\xff"))), "a string that is not UTF-8, at byte 6", id="utf8"),
+        pytest.param(
+            part(1, part(1, b"\x0a\x7fx")), "a field that ends after its message, at byte 6", id="in"
+        ),
+        pytest.param(part(1, part(2, b"\x58\xff")), "a number without an end, at byte 5", id="flag"),
+        pytest.param(part(1, part(1, part(8, b"\x08"))), "a number without an end, at byte 7", id="time"),
+    ],
+)
+def test_what_is_no_list_of_pods_is_told(reply: bytes, message: str) -> None:
+    """With the place where it broke; nothing of it counts as pods."""
+    assert failure(reply) == ("malformed", message)
+
+
+def test_more_fields_than_are_looked_at_are_refused() -> None:
+    """However small each is, and in whatever pod."""
+    half = part(1, *[part(4)] * (FIELDS_MAX // 2 - 1))
+
+    assert list(listed(half * 2)) == [{}, {}]
+    assert failure(half * 2 + part(1)) == ("too_large", "more fields than a kubelet has to tell")
+
+
+def test_a_pod_that_is_larger_than_any_is_refused() -> None:
+    """Four MiB are read; no API server keeps so much in one object."""
+    most = part(500, bytes(POD_BYTES_MAX - 6))
+
+    assert list(listed(part(1, most))) == [{}]
+    assert failure(part(1, most, b"\x08\x01")) == ("too_large", "a pod of more than 4194304 bytes")
+
+
+def survives(reply: bytes) -> None:
+    """Read it, or fail as a source may."""
+    try:
+        pods = decoded(reply)
+    except ReadFailedError as failed:
+        outcome, bounded = failed.reason, len(str(failed)) < 300
+    else:
+        outcome, bounded = "read", all(pod is None or len(pod.name) <= 253 for pod in pods)
+    assert outcome in ("read", "malformed", "too_large")
+    assert bounded
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400))
+def test_no_bytes_break_the_reader(reply: bytes) -> None:
+    """They are a list of pods, or they are not."""
+    survives(reply)
+    survives(part(1, reply))
+    survives(part(1, part(1, reply), part(2, reply), part(3, reply)))
+
+
+@settings(deadline=None)
+@given(st.sampled_from(REPLIES), st.data())
+def test_no_damage_breaks_the_reader(reply: bytes, draw: st.DataObject) -> None:
+    """Bytes changed, cut out or put in."""
+    begin = draw.draw(st.integers(0, len(reply)))
+    end = draw.draw(st.integers(begin, min(len(reply), begin + 4)))
+    survives(reply[:begin] + draw.draw(st.binary(max_size=4)) + reply[end:])

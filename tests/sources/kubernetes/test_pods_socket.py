@@ -1,0 +1,233 @@
+"""The pods of this node, asked of the kubelet's socket: before others, instead of them, without account."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from exporter.sources.kubernetes import Pods, PodSource
+from exporter.sources.kubernetes.source import PODS_MAX
+from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubelet.test_pod_fields import part
+from tests.sources.kubernetes.cluster_house import NODE, Cluster
+from tests.sources.kubernetes.test_pods import API_PATH, KUBELET_PATH, RECORDINGS, Clock, failure, source
+
+REPLY = (RECORDINGS / "kubelet-pods.binpb").read_bytes()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
+    """One that serves its pods; it is not started."""
+    made = Kubelet(tmp_path / "pods-api.sock")
+    made.reply = REPLY
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def both(cluster: Cluster) -> Cluster:
+    """A kubelet and an API server, asked by https."""
+    for path, name in ((KUBELET_PATH, "kubelet-pods.json"), (API_PATH, "api-pods.json")):
+        cluster.house.says(path, (RECORDINGS / name).read_bytes(), Content_Type="application/json")
+    return cluster
+
+
+def alone(kubelet: Kubelet, clock: Clock, choice: Any = "auto") -> PodSource:
+    """A source without a service account."""
+    return PodSource(clock, None, choice, timeout=30.0, socket=kubelet.path)
+
+
+def test_the_socket_tells_what_the_kubelet_tells_by_https(
+    both: Cluster, kubelet: Kubelet, clock: Clock
+) -> None:
+    """The same pods, the same refusals of annotations; nobody is asked by https any more."""
+    by_https = source(both, clock, "kubelet")
+    expected, errors = by_https.read(), by_https.errors
+    kubelet.start()
+    asking = source(both, clock, socket=kubelet.path)
+    told = asking.read()
+
+    assert (told.told_by, told.pods) == ("pods_api", expected.pods)
+    assert asking.errors == errors == (("annotation_path", 1),)
+    assert both.house.paths == [KUBELET_PATH]
+
+
+def test_the_socket_needs_no_account(kubelet: Kubelet, clock: Clock) -> None:
+    """A pod without a token, and a daemon on the node itself; each pod says which node it is on."""
+    kubelet.start()
+    asking = alone(kubelet, clock)
+    told = asking.read()
+
+    assert (asking.asks, told.told_by, len(told.pods)) == (True, "pods_api", 14)
+    static = told.named("kube-system", f"gpu-proxy-{NODE}")
+    assert static is not None
+    assert static.workload.name == "gpu-proxy"
+
+
+def test_without_account_and_socket_nobody_is_asked(kubelet: Kubelet, clock: Clock) -> None:
+    """Until there is a socket: a kubelet is upgraded below a daemon that runs on."""
+    asking = alone(kubelet, clock)
+    assert (asking.asks, asking.read()) == (False, Pods())
+
+    kubelet.start()
+    assert (asking.asks, asking.read().told_by) == (True, "pods_api")
+
+
+@pytest.mark.parametrize("choice", ["kubelet", "api_server", "off"])
+def test_the_socket_is_not_asked_where_others_are_chosen(
+    both: Cluster, kubelet: Kubelet, clock: Clock, choice: str
+) -> None:
+    """Whoever chose has a reason."""
+    kubelet.start()
+    source(both, clock, choice, socket=kubelet.path).read()
+
+    assert alone(kubelet, clock, choice).read() == Pods()
+    assert kubelet.methods == []
+
+
+def test_the_socket_alone_is_asked_where_it_is_chosen(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:
+    """Also where there is none, which is told."""
+    asking = source(both, clock, "pods_api", socket=kubelet.path)
+    told = failure(asking)
+
+    assert (told.reason, str(told)) == ("absent", f"{kubelet.path}: No such file or directory")
+    assert asking.asks
+    assert both.house.asked == []
+    kubelet.start()
+    clock.passes(21)
+    assert asking.read().told_by == "pods_api"
+
+
+def test_an_answer_is_kept_for_20_seconds(kubelet: Kubelet, clock: Clock) -> None:
+    """As by https."""
+    kubelet.start()
+    asking = alone(kubelet, clock)
+    first = asking.read()
+    clock.passes(19)
+    assert asking.read() is first
+    clock.passes(2)
+    assert asking.read() is not first
+    assert len(kubelet.requests) == 2
+
+
+def test_a_kubelet_that_starts_is_passed_by_and_asked_again(
+    both: Cluster, kubelet: Kubelet, clock: Clock
+) -> None:
+    """Its https answers meanwhile; without an account there is no answer for so long."""
+    kubelet.start()
+    kubelet.status = grpc.StatusCode.FAILED_PRECONDITION
+    asking = source(both, clock, socket=kubelet.path)
+    assert asking.read().told_by == "kubelet"
+    told = failure(alone(kubelet, clock))
+    assert (told.reason, str(told)) == ("starting", f"{kubelet.path}: gRPC status 9: said 100% no")
+
+    kubelet.status = None
+    clock.passes(21)
+    assert asking.read().told_by == "pods_api"
+
+
+def test_a_socket_that_is_gone_for_a_moment_is_asked_first_again(
+    both: Cluster, kubelet: Kubelet, clock: Clock
+) -> None:
+    """A kubelet that stops takes it away, and makes another one when it starts."""
+    kubelet.start()
+    asking = source(both, clock, socket=kubelet.path)
+    asking.read()
+    kubelet.stop()
+    clock.passes(21)
+    assert asking.read().told_by == "kubelet"
+    kubelet.start()
+    clock.passes(21)
+    assert asking.read().told_by == "pods_api"
+
+
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INTERNAL]
+)
+def test_a_socket_that_does_not_tell_is_asked_last(
+    both: Cluster, kubelet: Kubelet, clock: Clock, status: grpc.StatusCode
+) -> None:
+    """Whoever answered is asked first from then on, until it fails itself."""
+    kubelet.start()
+    kubelet.status = status
+    asking = source(both, clock, socket=kubelet.path)
+    assert asking.read().told_by == "kubelet"
+    clock.passes(21)
+    assert asking.read().told_by == "kubelet"
+    assert len(kubelet.requests) == 1
+
+    kubelet.status = None
+    both.refused = {KUBELET_PATH: 403, API_PATH: 403}
+    clock.passes(21)
+    assert asking.read().told_by == "pods_api"
+
+
+@pytest.mark.parametrize("broken", [b"<html></html>", REPLY[:-1], bytes(16 * 1024 * 1024 + 1)])
+def test_an_answer_that_is_none_leaves_the_others(
+    both: Cluster, kubelet: Kubelet, clock: Clock, broken: bytes
+) -> None:
+    """Nothing of it is kept, nor counted."""
+    kubelet.start()
+    kubelet.reply = broken
+    asking = source(both, clock, socket=kubelet.path)
+    told = asking.read()
+
+    assert (told.told_by, len(told.pods), asking.errors) == ("kubelet", 14, (("annotation_path", 1),))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (grpc.StatusCode.FAILED_PRECONDITION, "starting"),
+        (grpc.StatusCode.UNIMPLEMENTED, "forbidden"),
+        (grpc.StatusCode.PERMISSION_DENIED, "forbidden"),
+    ],
+)
+def test_where_nobody_tells_the_reason_is_of_who_might(
+    both: Cluster, kubelet: Kubelet, clock: Clock, status: grpc.StatusCode, reason: str
+) -> None:
+    """A kubelet that starts will tell; a socket that is closed is as none. The messages are of all."""
+    kubelet.start()
+    kubelet.status = status
+    both.refused = {KUBELET_PATH: 403, API_PATH: 403}
+    told = failure(source(both, clock, socket=kubelet.path))
+
+    assert told.reason == reason
+    begins = f"{kubelet.path}: gRPC status {status.value[0]}: said 100% no; kubelet at https://127.0.0.1:"
+    assert str(told).startswith(begins)
+    assert f"; pods of {NODE} at {both.house.address}: " in str(told)
+
+
+def test_pods_of_other_nodes_are_left_out(both: Cluster, kubelet: Kubelet, clock: Clock) -> None:
+    """Where the node is known."""
+    kubelet.start()
+    elsewhere = PodSource(clock, replace(both.account, node="gpu-2"), "pods_api", socket=kubelet.path)
+
+    assert elsewhere.read().pods == ()
+    assert elsewhere.errors == (("pod", 14),)
+
+
+def test_more_pods_than_a_node_has_are_left_out(kubelet: Kubelet, clock: Clock) -> None:
+    """A thousand are kept, the rest is counted; what is none is, too."""
+    pods = [
+        part(
+            1,
+            part(1, part(1, f"pod-{number}"), part(3, "ml"), part(5, f"{number:032x}")),
+            part(2, part(10, NODE)),
+        )
+        for number in range(PODS_MAX + 7)
+    ]
+    kubelet.reply = b"".join(pods) + part(1)
+    kubelet.start()
+    asking = alone(kubelet, clock)
+
+    assert len(asking.read().pods) == 1000
+    assert asking.errors == (("pod", 1), ("too_many_pods", 7))
