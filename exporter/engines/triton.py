@@ -86,7 +86,7 @@ TRITON: Final = Engine(
         ),
         cannot_tell=(
             "Tokens of models that are no language models, and of backends other than TensorRT-LLM and vLLM.",
-            "Which tokens of a prompt were cached.",
+            "Which tokens of a prompt were cached, up to 25.12.",
             "With the TensorRT-LLM backend: the time of each phase, and tokens before the request ends.",
         ),
     ),
