@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter import __version__
-from exporter.cli import books, flags, logs, tco_flags
+from exporter.cli import books, flags, logs, record_flags, tco_flags
 
 PROGRAM: Final = "inference-cost-exporter"
 
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
     books.add(verbs)
     tco_flags.add(verbs)
+    record_flags.add(verbs)
     return parser
 
 

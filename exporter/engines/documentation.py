@@ -31,8 +31,8 @@ What is read of each inference engine, what it means, how its metrics are switch
 the server, and what the engine does not tell.
 An engine is recognized by its page; `engine` in the [configuration](configuration.md) names it where it \
 must be named.
-[discovery.md](discovery.md) says how servers are found, and [split.md](split.md) what the methods of \
-splitting are worth.
+[discovery.md](discovery.md) says how servers are found, [split.md](split.md) what the methods of splitting \
+are worth, and [running.md](running.md#recording-a-server) how a server's pages are recorded.
 """
 
 _GLANCE_HEAD: Final = """\

@@ -49,6 +49,7 @@ _LABEL: Final = re.compile(
     [ \t]*+ = [ \t]*+ "([^"\\]*+ (?: \\. [^"\\]*+ )*+)" [ \t]*+ (?: , | \Z )""",
     re.VERBOSE | re.DOTALL,
 )
+_NAME: Final = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 _NUMBER: Final = re.compile(rb"[-+.0-9A-Za-z]{1,64}")
 _ESCAPE: Final = re.compile(r'\\([\\"n])')
 _COLON: Final = "\0"  # the colon that some writers turn into an underscore
@@ -93,6 +94,24 @@ class Page:
     malformed: int = 0
     duplicates: int = 0
     cut: bool = False
+
+
+class Line(NamedTuple):
+    """A sample's line as it was written: `number` is its text."""
+
+    name: str
+    labels: Mapping[str, str]
+    number: str
+
+
+def parsed(line: bytes) -> Line | None:
+    """A line of any name, without its timestamp and exemplar; `None` for one that is no sample's."""
+    named = _NAME.match(line)
+    rest = _LINE.fullmatch(line, named.end()) if named is not None and len(line) <= LINE_BYTES else None
+    labels = None if rest is None else _labels((rest[1] or b"{}")[1:-1])
+    if named is None or rest is None or labels is None:
+        return None
+    return Line(named[0].decode(), labels, rest[2].decode())
 
 
 class Wanted:
@@ -153,7 +172,7 @@ def read(page: bytes, wanted: Wanted, memory: Memory | None = None) -> Page:
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
     memory = memory if memory is not None else Memory()
     if page[:1] == b'"':
-        page = _unwrapped(page)
+        page = unwrapped(page)
     found: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
@@ -200,7 +219,7 @@ def _choice(names: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)}){'?' if ends else ''}"
 
 
-def _unwrapped(page: bytes) -> bytes:
+def unwrapped(page: bytes) -> bytes:
     """The page inside of a JSON string, as llama.cpp sent it in November 2025 (ggml-org/llama.cpp #17384)."""
     try:
         text: str = json.loads(page)

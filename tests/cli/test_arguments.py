@@ -21,6 +21,7 @@ VERBS = (
     "report month",
     "report chargeback",
     "tco",
+    "record",
 )
 
 
@@ -70,6 +71,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["predict"], "invalid choice: 'predict'"),
         (["ledger"], "the following arguments are required: VERB"),
         (["check-config"], "the following arguments are required: --config.file"),
+        (["record"], "the following arguments are required: --url, --output"),
+        (
+            ["record", "--url=http://[::1]", "--output=x", "--times=0"],
+            "argument --times: '0' is no number of reads: write one from 1 to 1000",
+        ),
+        (
+            ["record", "--url=http://[::1]", "--output=x", "--every=2h"],
+            "argument --every: '2h' is no interval: write one from 1s to 1h, like 10s or 5m",
+        ),
     ],
 )
 def test_a_wrong_flag_is_refused_with_what_is_right(

@@ -1,5 +1,6 @@
 """The pages of one server: its metrics, and what is asked beside them. One deadline bounds a read."""
 
+from collections.abc import Callable
 from typing import Final
 
 from exporter.clock import Clock
@@ -16,12 +17,16 @@ SWITCHED_OFF: Final = ("404", "501")
 
 GREETING_BYTES_MAX: Final = 4096
 
+Seen = Callable[[str, Answer], None]
+"""Is told of each page that is got: its path from the root as it was asked for, empty for the metrics."""
+
 
 class Pages:
     """Gets the pages of one endpoint.
 
     `body_bytes` bounds a page of metrics, `timeout` all requests of one read, in seconds.
     `engine` is what wrote the page, as far as that is known: it says where the others are.
+    `seen` is told of each page but those that only tell what a server is not.
     """
 
     def __init__(
@@ -33,7 +38,9 @@ class Pages:
         *,
         timeout: float,
         body_bytes: int,
+        seen: Seen | None = None,
     ) -> None:
+        self._seen = seen
         self._fetcher = fetcher
         self._url = url
         self._address = self._configured = first(url, engine)
@@ -77,6 +84,8 @@ class Pages:
             if not switch or not str(failure).endswith(SWITCHED_OFF):
                 raise
             raise ReadFailedError("http_status", f"{failure}; it serves metrics with {switch}") from failure
+        if self._seen is not None:
+            self._seen("", answer)
         return answer
 
     def ask(self, path: str) -> bytes:
@@ -86,7 +95,10 @@ class Pages:
             ReadFailedError: as a `Fetcher`.
         """
         address = beside(self._address, self.engine, "/" + path)
-        return self._fetcher.get(address, self._deadline, JSON_BYTES_MAX).body
+        answer = self._fetcher.get(address, self._deadline, JSON_BYTES_MAX)
+        if self._seen is not None:
+            self._seen(path, answer)
+        return answer.body
 
     def _greets(self) -> bool:
         """Whether the server's root page is the one by which Ollama is known."""

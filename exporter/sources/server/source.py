@@ -29,7 +29,7 @@ from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
 from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
-from exporter.sources.server.pages import Pages
+from exporter.sources.server.pages import Pages, Seen
 from exporter.sources.server.recognition import reader
 
 TIMEOUT_SECONDS: Final = 3.0
@@ -47,6 +47,7 @@ class ServerSource:
     by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
+    `seen` is told of each page that is got (see `Pages`).
     One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
 
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
@@ -67,6 +68,7 @@ class ServerSource:
         busy: Callable[[], bool] | None = None,
         about: About | None = None,
         told_elsewhere: Collection[str] = (),
+        seen: Seen | None = None,
     ) -> None:
         self._key = key
         self._url = url
@@ -78,7 +80,7 @@ class ServerSource:
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
         self._pages = Pages(
-            self._fetcher, url, clock, self._configured, timeout=timeout, body_bytes=body_bytes
+            self._fetcher, url, clock, self._configured, timeout=timeout, body_bytes=body_bytes, seen=seen
         )
         self._memory = Memory()
         self._errors: tuple[tuple[str, int], ...] = ()

@@ -1,0 +1,79 @@
+"""Reads a server as the daemon does, and hands out the pages as well as what they said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from exporter.clock import Clock
+from exporter.readings import ServerKey, ServerReading
+from exporter.sources.exchange import Answer
+from exporter.sources.server.client import lean_client
+from exporter.sources.server.source import ServerSource
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One read: what the server said, and the pages that said it.
+
+    `metrics` is `None` where the server was left alone, since it may be falling asleep.
+    `answers` are bodies of other pages that were asked for in this read, by path without the first slash.
+    """
+
+    reading: ServerReading
+    metrics: Answer | None
+    answers: Mapping[str, bytes]
+
+
+class Onlooker:
+    """Looks at one endpoint again and again.
+
+    No GPU of its is watched, so that a llama.cpp which may fall asleep is left alone as one that is idle.
+
+    Raises:
+        ValueError: the URL is none, or no engine has this name.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        engine: str | None = None,
+        bearer_token_file: Path | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._got: dict[str, Answer] = {}
+        self._client = lean_client()
+        self._source = ServerSource(
+            ServerKey("", "recorded"),
+            url,
+            self._client,
+            clock,
+            engine=engine,
+            bearer_token_file=bearer_token_file,
+            ca_file=ca_file,
+            busy=lambda: False,
+            seen=self._got.__setitem__,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.close()
+        self._client.close()
+
+    def look(self) -> Look:
+        """Read once.
+
+        Raises:
+            ReadFailedError: as `ServerSource.read`.
+        """
+        self._got.clear()
+        reading = self._source.read()
+        answers = {path: answer.body for path, answer in self._got.items() if path}
+        return Look(reading, self._got.get(""), answers)
