@@ -57,6 +57,8 @@ _RANK: Final = re.compile(r"[0-9]{1,4}")
 _WORD: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _VERSION: Final = re.compile(r"[bv]?[0-9]{1,6}(?:[.-][0-9A-Za-z]{1,12}){0,5}")
 
+_PLAIN: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_NAME: Final = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _COMMENT: Final = re.compile(rb"# (?:HELP|TYPE|UNIT) ([a-zA-Z_:][a-zA-Z0-9_:]*) .*")
 
 PROPS: Final = "props"
@@ -71,24 +73,31 @@ class Mask:
         self._numbers: dict[str, int] = {}
 
     def page(self, body: bytes) -> tuple[bytes, int]:
-        """A page of metrics, masked, and how many samples of it were left out."""
+        """A page of metrics, masked, and how many samples of it were left out.
+
+        Of a line that cannot be read the name is kept.
+        """
         lines: list[str] = []
         comments: list[tuple[str, str]] = []
         left_out = 0
-        for raw in (unwrapped(body) if body[:1] == b'"' else body).split(b"\n"):
-            comment = _COMMENT.fullmatch(raw.rstrip(b"\r"))
+        for written in (unwrapped(body) if body[:1] == b'"' else body).split(b"\n"):
+            raw = written.strip()
+            comment = _COMMENT.fullmatch(raw)
             if comment is not None:
-                comments.append((comment[1].decode(), comment[0].decode("utf-8", "replace")))
+                comments.append((comment[1].decode(), raw.decode("utf-8", "replace")))
                 continue
-            if not raw.strip() or raw.startswith(b"#"):
+            if not raw or raw.startswith(b"#"):
                 continue
-            line = parsed(raw)
-            if line is None or not (line.name in _NAMES or line.name.startswith(FAMILIES)):
+            named = _NAME.match(raw)
+            name = "" if named is None else named[0].decode()
+            if not (name in _NAMES or name.startswith(FAMILIES)):
                 left_out += 1
                 continue
-            lines += [text for family, text in comments if line.name.startswith(family)]
+            lines += [text for family, text in comments if name.startswith(family)]
             comments.clear()
-            lines.append(self._line(line))
+            line = parsed(raw)
+            # That a name is on the page counts, even where its line is damaged.
+            lines.append(f"{name} ?" if line is None else self._line(line))
         return "".join(f"{line}\n" for line in lines).encode(), left_out
 
     def answer(self, path: str, body: bytes, engine: Engine) -> bytes | None:
@@ -133,8 +142,14 @@ class Mask:
         return plain | {key: value for key, value in told.items() if value is not None}
 
     def _line(self, line: Line) -> str:
-        labels = ",".join(f'{name}="{self._value(name, value)}"' for name, value in line.labels.items())
+        labels = ",".join(
+            f'{self._label(name)}="{self._value(name, value)}"' for name, value in line.labels.items()
+        )
         return f"{line.name}{{{labels}}} {line.number}" if labels else f"{line.name} {line.number}"
+
+    def _label(self, name: str) -> str:
+        """A label's name; one that must be quoted is no engine's, and may say anything."""
+        return name if _PLAIN.fullmatch(name) else f'"{self._replacement("label", name)}"'
 
     def _value(self, name: str, value: str) -> str:
         if (
@@ -144,7 +159,9 @@ class Mask:
             or (name in _WORDS and (_WORD.fullmatch(value) or _RANK.fullmatch(value)))
         ):
             return value
-        return self._replacement("model" if name in _MODELS else name, value)
+        return self._replacement(
+            "model" if name in _MODELS else name if _PLAIN.fullmatch(name) else "value", value
+        )
 
     def _replacement(self, what: str, text: str) -> str:
         if not text:
