@@ -57,7 +57,7 @@ def test_replicas_of_one_name_hold_each_gpu_once() -> None:
 
 def test_a_share_that_a_rule_says() -> None:
     """It is the server's on each of its GPUs, also where it was given one and does not compute."""
-    how = (rule(process="python", gpu_share_ratio=0.75), rule(workload="ml/*", gpu_share_ratio=0.25))
+    how = (rule(process="vllm", gpu_share_ratio=0.75), rule(workload="ml/*", gpu_share_ratio=0.25))
     told = look((gpu(0, 7),), (SERVER,), (shared("a-0", 0, 1),), rules=how)
     assert [one.share_ratio for one in told.holders] == [0.75, 0.25]
 

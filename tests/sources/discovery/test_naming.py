@@ -190,24 +190,26 @@ def test_what_computes_beside_a_pods_server_is_the_servers() -> None:
     ("match", "name"),
     [
         ({"port": 8000}, "x"),
-        ({"port": 8005}, "x"),  # as it was started
+        ({"port": 8005}, "vllm:8000"),  # as it was started, and does not listen
         ({"port": 8002}, "x"),  # where its metrics are
         ({"port": 8001}, "vllm:8000"),
         ({"unit": "chat.service"}, "x"),
         ({"unit": "cha?.serv*"}, "x"),
         ({"unit": "chat"}, "vllm:8000"),
-        ({"process": "python*"}, "x"),
-        ({"process": "Python"}, "vllm:8000"),
-        ({"port": 8000, "process": "python"}, "x"),
+        ({"process": "vllm"}, "x"),
+        ({"process": "v*"}, "x"),
+        ({"process": "VLLM"}, "vllm:8000"),
+        ({"process": "python"}, "vllm:8000"),  # what its workers are called
+        ({"port": 8000, "process": "vllm"}, "x"),
         ({"port": 8000, "process": "java"}, "vllm:8000"),
-        ({"port": 8001, "process": "python"}, "vllm:8000"),
+        ({"port": 8001, "process": "vllm"}, "vllm:8000"),
         ({"port": 8000, "unit": "other.service"}, "vllm:8000"),
         ({"workload": "ml/*"}, "vllm:8000"),
         ({"workload": "*", "port": 8000}, "x"),
     ],
 )
 def test_a_rule_names_what_it_matches(match: dict[str, object], name: str) -> None:
-    """By port, unit and program; all that is given must match."""
+    """By port, unit and engine; all that is given must match."""
     server = api(7, 8000, metrics_port=8002, launch=Launch("vllm", 8005))
     one = group(7, server=server, unit="chat.service", name="python")
     assert names(look((gpu(0, 7),), (one,), rules=(rule("x", **match),))) == [f"/{name}"]
@@ -242,3 +244,48 @@ def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
         (gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=known, rules=(rule("x", namespace="prod"),)
     )
     assert names(told) == ["prod/x"]
+
+
+def unfound(pid: int, *, told: bool = False, **words: str) -> ProcessGroup:
+    """A vLLM whose socket was not found: its port is its engine's default, or was told."""
+    how = Launch("vllm", 8000, port_told=told, model=words.pop("model", ""))
+    return group(pid, server=api(pid, None, launch=how, metrics_port=None, **words))
+
+
+def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
+    """What a file or an environment says cannot be seen: two servers must not become one."""
+    found, other = group(7, server=api(7, 8000)), unfound(8, model="qwen")
+    assert names(look((gpu(0, 7), gpu(1, 8)), (found, other))) == ["/vllm:8000", "/vllm:qwen"]
+    loading = unfound(7, told=True)
+    assert names(look((gpu(0, 7), gpu(1, 8)), (loading, other))) == ["/vllm:8000", "/vllm:qwen"]
+    assert names(look((gpu(0, 7), gpu(1, 8)), (unfound(7, model="a"), unfound(8, model="b")))) == [
+        "/vllm:a",
+        "/vllm:b",
+    ]
+
+
+def test_a_default_port_that_nobody_else_has_is_a_name() -> None:
+    """While it loads, and in a network of its own."""
+    elsewhere = group(7, server=api(7, 8000, network="net:[2]", reach="address", hosts=("10.1.0.2",)))
+    here = unfound(8, network="net:[1]")
+    assert names(look((gpu(1, 8),), (here,))) == ["/vllm:8000"]
+    assert names(look((gpu(0, 7), gpu(1, 8)), (elsewhere, here))) == ["/vllm:10.1.0.2:8000", "/vllm:8000"]
+
+
+def test_a_rule_for_a_port_is_not_for_who_listens_elsewhere() -> None:
+    """Nor for who might: the one that was found to listen there is meant."""
+    how = (rule("chat", port=8000),)
+    three = (
+        group(7, server=api(7, 8000)),
+        group(8, server=api(8, 18002, launch=Launch("vllm", 8000))),
+        unfound(9, model="qwen"),
+    )
+    assert names(look((gpu(0, 7, 8, 9),), three, rules=how)) == ["/chat", "/vllm:18002", "/vllm:qwen"]
+
+
+def test_a_rule_for_a_program_is_not_for_servers_whose_workers_are_called_so() -> None:
+    """Workers of every vLLM have one name; a program of that name that serves nobody is meant."""
+    how = (rule("embedded", process="VLLM::EngineCore"),)
+    server = group(7, server=api(7, 8000), name="VLLM::EngineCore")
+    alone = group(8, name="VLLM::EngineCore")
+    assert names(look((gpu(0, 7), gpu(1, 8)), (server, alone), rules=how)) == ["/vllm:8000", "/embedded"]
