@@ -42,7 +42,7 @@ MATCH = Key(
 )
 NAME = Key(
     "name",
-    Label("server name", reserved=(UNALLOCATED, OTHER)),
+    Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
     "The server as people think of it; several entries with one name are replicas, and their tokens add up.",
 )
 URL = Key(

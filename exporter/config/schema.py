@@ -142,7 +142,9 @@ class Table(Generic[T_co]):
                 if meant := in_dollars(name, names):
                     best, hint = meant, f"amounts are in dollars only: convert it, and write {meant}"
                 if number := _cut_by_a_comma(block.node, name):
-                    hint = f"if {number} is one number, write it with a point: {number.replace(',', '.')}"
+                    whole, _, rest = number.partition(",")
+                    thousands = f"{whole}{rest} for thousands, or " if len(rest) == 3 else ""
+                    hint = f"if {number} is one number, write it {thousands}with a point: {whole}.{rest}"
                 block.meant.update([best] if best else [])
                 path = dotted(block.path, shown(name)[1:-1])
                 block.walk.problems.note(place, path, f"unknown key; {hint}")

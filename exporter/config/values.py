@@ -97,12 +97,13 @@ class Whole:
 class Label:
     """Text that becomes a label's value as it is: printable, not empty, no spaces around it.
 
-    `reserved` words have a meaning of their own on the page.
+    `reserved` words have a meaning of their own on the page, and so has `reserved_beginning`.
     """
 
     what: str
     reserved: tuple[str, ...] = ()
     exact: bool = False
+    reserved_beginning: str | None = None
 
     @property
     def words(self) -> str:
@@ -121,6 +122,8 @@ class Label:
             )
         if text in self.reserved:
             raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+        if self.reserved_beginning is not None and text.startswith(self.reserved_beginning):
+            raise RefusedError(f"{shown(text)} begins as what is no server does; choose another {self.what}")
         if self.exact and any(c in text for c in "*?["):
             raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
         return text

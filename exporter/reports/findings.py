@@ -1,6 +1,6 @@
 """What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations, groupby
 from typing import Final
 
@@ -51,7 +51,7 @@ def findings(
     yield from price_findings(terms, asked.gpus or (), gpus, now)
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
-    yield from _of_servers(servers)
+    yield from _of_servers(servers, {server.url for server in config.servers})
     yield from _of_twins(asked.servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
@@ -151,7 +151,7 @@ def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
         yield Finding("note", f"{_named(idle)} {are} held by nobody: `unallocated`.")
 
 
-def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
+def _of_servers(servers: Iterable[ServerLine], configured: Collection[str]) -> Iterable[Finding]:
     for server in servers:
         if server.up:
             if not server.tokens:
@@ -166,7 +166,12 @@ def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
             yield Finding(
                 "warning",
                 f"server {server.server}: {server.problem}. "
-                "Correct its `url`, or switch on the metrics of its engine.",
+                + (
+                    "Correct its `url`, or switch on the metrics of its engine."
+                    if server.url in configured
+                    else "Switch on the metrics of its engine, or say where they are: "
+                    "`servers: [{match: {...}, metrics: {port: PORT, path: PATH}}]`."
+                ),
             )
         else:
             yield Finding("warning", f"server {server.server} cannot be read: {server.problem}")

@@ -42,9 +42,9 @@ def sight_findings(found: Found, indices: Mapping[str, int]) -> Iterator[Finding
             yield Finding(
                 "note",
                 f"{sight.key.server} holds {held}, is no inference server that is known, and carries its "
-                f"dollars. To name it: `servers: [{{match: {_match(sight)}, name: training}}]`.",
+                f"dollars. To name it: `servers: [{{match: {_match(sight)}, name: NAME}}]`.",
             )
-        elif not sight.url:
+        elif not sight.url and sight.engine:  # what has a name and no engine serves nobody
             yield Finding(
                 "warning",
                 f"server {sight.key.server} holds {held}, and its tokens are not counted: {sight.lacking}.",

@@ -20,6 +20,7 @@ from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.arrears import Arrears
+from exporter.sampler.arrivals import Arrivals
 from exporter.sampler.frames import Discovery, Endpoint, Reader
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
@@ -113,6 +114,7 @@ class Sampler:
         self._problem = ledger.problem
         self._health = Health()
         self._notices = Notices()
+        self._arrivals = Arrivals()
         self._arrears = Arrears()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
@@ -178,6 +180,7 @@ class Sampler:
             self._footprint.read(),
         )
         self._notices.note(plan.setting.config, self._report, frame)
+        self._arrivals.note(frame)
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return self._report

@@ -75,13 +75,13 @@ def test_a_holder_that_is_no_server_may_be_named() -> None:
         Finding(
             "note",
             "unmatched:train holds GPU 2, is no inference server that is known, and carries its dollars. "
-            'To name it: `servers: [{match: {process: "train"}, name: training}]`.',
+            'To name it: `servers: [{match: {process: "train"}, name: NAME}]`.',
         ),
         Finding(
             "note",
             "unmatched:nightly holds GPUs 0, 1, is no inference server that is known, and carries its "
             "dollars. "
-            'To name it: `servers: [{match: {workload: "batch/nightly"}, name: training}]`.',
+            'To name it: `servers: [{match: {workload: "batch/nightly"}, name: NAME}]`.',
         ),
     ]
 
@@ -116,3 +116,10 @@ def test_pods_that_ask_for_another_ones_name_are_told() -> None:
     assert told(refused=2) == [
         Finding("warning", "2 pods ask by annotation for the name of another workload; they keep their own.")
     ]
+
+
+def test_what_was_given_a_name_and_serves_nobody_needs_no_word() -> None:
+    """A training job has no tokens to count."""
+    assert (
+        told(Sight(ServerKey("", "training"), program="train.py", gpus=("GPU-a",), lacking="no server")) == []
+    )
