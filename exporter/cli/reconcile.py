@@ -54,8 +54,14 @@ def reconciled(question: Question, clock: Clock | None = None) -> int:
         sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
         return status.FAILED
     form = as_json if question.as_json else as_text
-    sys.stdout.write(form(told, str(question.invoice)))
+    sys.stdout.write(form(told, str(question.invoice), _files(question)))
     return status.OK
+
+
+def _files(question: Question) -> tuple[str, ...]:
+    """The flags that say where the books are, to be given again."""
+    told = (("--config.file", question.config_file), ("--ledger.path", question.ledger_path))
+    return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
 
 
 def _told(question: Question, config: Config, invoice: Invoice, now: Instant) -> Reconciliation:

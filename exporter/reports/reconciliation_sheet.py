@@ -58,12 +58,15 @@ WORDS: Final[dict[Kind, str]] = {
 }
 
 
-def as_text(told: Reconciliation, file: str) -> str:
-    """For people. Each column sums to its last row, to the cent."""
-    return "\n".join(_lines(told, file)).rstrip("\n") + "\n"
+def as_text(told: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
+    """For people. Each column sums to its last row, to the cent.
+
+    `flags` say where the books are, for commands that are to find the same ones.
+    """
+    return "\n".join(_lines(told, file, flags)).rstrip("\n") + "\n"
 
 
-def as_json(told: Reconciliation, file: str) -> str:
+def as_json(told: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
     """For machines. `picodollars` are exact: those of `parts` sum to those of `difference`."""
     invoice = told.invoice
     document = {
@@ -91,7 +94,7 @@ def as_json(told: Reconciliation, file: str) -> str:
         "not_on_this_bill": {name: _money(amount) for name, amount in sorted(told.others.items()) if amount},
         "suggestions": [
             {
-                "command": _command(each, told, file),
+                "command": _command(each, told, file, flags),
                 "date": each.day,
                 "product": each.product,
                 "team": each.team,
@@ -104,7 +107,7 @@ def as_json(told: Reconciliation, file: str) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-def _lines(told: Reconciliation, file: str) -> Iterator[str]:
+def _lines(told: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[str]:
     when = f"{told.record.month} to date" if told.to_date else told.record.month
     zone = "UTC" if told.calendar == "utc" else told.zone.key
     committed = told.record.last_commit
@@ -137,7 +140,7 @@ def _lines(told: Reconciliation, file: str) -> Iterator[str]:
     if told.suggestions:
         yield ""
         yield "if the bill is right, this makes the books agree with it:"
-        yield from (f"  {_command(each, told, file)}" for each in told.suggestions)
+        yield from (f"  {_command(each, told, file, flags)}" for each in told.suggestions)
 
 
 def _table(told: Reconciliation) -> Iterator[str]:
@@ -209,7 +212,7 @@ def _resources(told: Reconciliation) -> Iterator[str]:
         yield f"  and {many}{max(more, 1):,} more"
 
 
-def _command(suggestion: Suggestion, told: Reconciliation, file: str) -> str:
+def _command(suggestion: Suggestion, told: Reconciliation, file: str, files: Sequence[str]) -> str:
     name = _printable(file.rpartition("/")[2])[:LONGEST_NAME]
     reason = f"invoice {name}: {dollars(told.total.bill)} billed, "
     reason += f"{dollars(told.total.books + told.total.adjusted)} in the books"
@@ -220,6 +223,7 @@ def _command(suggestion: Suggestion, told: Reconciliation, file: str) -> str:
         ("team", suggestion.team),
     )
     words = [f"--{flag}={shlex.quote(value)}" for flag, value in flags]
+    words = [*map(shlex.quote, files), *words]
     return " ".join(("inference-cost-exporter adjust", *words, f"--reason={shlex.quote(reason)}"))
 
 

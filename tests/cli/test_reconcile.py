@@ -105,8 +105,9 @@ def test_the_table_and_its_command(
     assert main(asked) == 0
     page = capsys.readouterr().out
     words = shlex.split(page.splitlines()[-1])
-    assert words[:3] == ["inference-cost-exporter", "adjust", "--amount=6.00"]
-    assert main([*words[1:], f"--ledger.path={ledger}"]) == 0
+    command = ["inference-cost-exporter", "adjust", f"--ledger.path={ledger}", "--amount=6.00"]
+    assert words[:4] == command
+    assert main(words[1:]) == 0
     capsys.readouterr()
 
     assert main([*asked, "--json"]) == 0
