@@ -132,13 +132,13 @@ def of_model(catalogue: Catalogue, gpu_name: str) -> Quote | NoQuote:
         as_of = min(catalogue.source(source)[1] for source in market.sources)
     except CatalogueError as error:
         return NoQuote(f"it is damaged: {error}")
-    which = "median" if market.neocloud and len(market.vendors) > 1 else "lowest"
+    which = "" if len(market.vendors) == 1 else "median " if market.neocloud else "lowest "
     part = "" if known.part == 1 else f", {known.part} of it by memory"
     return Quote(
         market.dollars * known.part.numerator / known.part.denominator,
         1,
         "estimate",
-        f"{which} list price of {model.gpu_model} at {', '.join(sorted(market.vendors))}{part}",
+        f"{which}list price of {model.gpu_model} at {', '.join(sorted(market.vendors))}{part}",
         as_of,
     )
 

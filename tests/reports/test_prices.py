@@ -57,7 +57,7 @@ def test_an_estimate_is_a_warning_with_the_line_that_would_replace_it() -> None:
             f"PRICE}}}}]"
         ),
         (
-            "warning: 1 x NVIDIA L4 is priced by an estimate: 0.70683 dollars per GPU-hour, lowest "
+            "warning: 1 x NVIDIA L4 is priced by an estimate: 0.70683 dollars per GPU-hour, "
             "list price of L4 at gcp, of 2026-07-30. "
             f'Write what you pay:\n{WRITE}"NVIDIA L4"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]'
         ),

@@ -96,7 +96,7 @@ def test_a_vgpu_is_estimated_by_its_part_of_the_memory() -> None:
     found = price(Tariff("h", unmatched="estimate"), Gpu("GPU-a", "NVIDIA A10-4Q"))
 
     assert rent(found) == Fraction("1.29") / 6
-    assert origin(found).source == "lowest list price of A10 at lambda, 1/6 of it by memory"
+    assert origin(found).source == "list price of A10 at lambda, 1/6 of it by memory"
 
 
 def test_an_estimate_can_be_switched_off() -> None:
