@@ -6,12 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from chargeback import chargeback
+from fleet import fleet
+from gpus import gpus
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from inference_cost import inference_cost
+from meter import meter
+from models import models
+from waste import waste
 
 FOLDER: Final = Path(__file__).parent
-DASHBOARDS: Final[dict[str, Callable[[], Dashboard]]] = {"inference-cost.json": inference_cost}
+DASHBOARDS: Final[dict[str, Callable[[], Dashboard]]] = {
+    "fleet.json": fleet,
+    "chargeback.json": chargeback,
+    "models.json": models,
+    "waste.json": waste,
+    "gpus.json": gpus,
+    "meter.json": meter,
+}
 
 
 def rendered(builder: Dashboard) -> str:

@@ -24,6 +24,10 @@ SHARE_OF_BUDGET: Final[tuple[Step, ...]] = ((None, "green"), (0.8, "orange"), (1
 """Of the exported budget. Change 0.8 when the warning comes too early or too late."""
 IDLE: Final[tuple[Step, ...]] = ((None, "green"), (0.5, "orange"), (0.8, "red"))
 """Half idle is common with a daily curve; four fifths is a server too many."""
+RATIO_TO_HOSTED: Final[tuple[Step, ...]] = ((None, "green"), (1, "orange"))
+"""From 1 on the hosted offer is the cheaper one."""
+STALE: Final[tuple[Step, ...]] = ((None, "green"), (120, "orange"))
+"""Seconds since a tick. Longer than three intervals of 30 seconds, after which gauges are absent."""
 BOOKS: Final[tuple[Step, ...]] = ((None, "green"), (1e-12, "red"))
 """A picodollar, the smallest amount that the books know."""
 
@@ -194,9 +198,9 @@ def rows(
     Sorted by the first column, largest first. A cell is empty where its query has nothing for that row.
     """
     refs = _refs([query for _, query, _ in columns])
-    headings = dict(keys) | {
-        f"Value #{ref}": heading for (ref, _), (heading, _, _) in zip(refs, columns, strict=True)
-    }
+    # Grafana calls the values of a query by its letter where there are several queries.
+    names = [f"Value #{ref}" for ref, _ in refs] if len(refs) > 1 else ["Value"]
+    headings = dict(keys) | {name: heading for name, (heading, _, _) in zip(names, columns, strict=True)}
     panel = (
         table.Panel()
         .title(title)

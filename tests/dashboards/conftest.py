@@ -15,6 +15,9 @@ from exporter.exposition.table import METRICS
 ROOT = Path(__file__).parents[2]
 TARGET_LABELS = frozenset({"cluster", "instance", "job", "node"})
 """Set by whoever scrapes; no metric of ours has them."""
+ALERTS = frozenset({"cluster", "alertname", "alertstate", "severity"})
+"""Labels of Prometheus's own series of alerts, as far as all of ours have them."""
+FILES = sorted((ROOT / "dashboards").glob("*.json"))
 
 GRAFANA = (
     (re.compile(r"\$__(rate_interval|interval|range)"), "5m"),
@@ -43,6 +46,12 @@ class Names:
         found: list[str] = []
         self._flow(promql.parse(expression), found)
         return found
+
+    def labels(self, expression: str) -> frozenset[str]:
+        """The labels that a query's series may carry."""
+        for pattern, value in GRAFANA:
+            expression = pattern.sub(value, expression)
+        return self._flow(promql.parse(expression), [])
 
     def label_fault(self, expression: str, label: str) -> list[str]:
         """The same of `label_values(expression, label)`."""
@@ -110,27 +119,29 @@ class Names:
 
 @pytest.fixture(scope="session")
 def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())["groups"]
+    files = sorted((ROOT / "deploy" / "prometheus").glob("*rules.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
 
 @pytest.fixture(scope="session")
 def names(rules: list[dict[str, Any]]) -> Names:
     return Names(
-        {metric.name: frozenset(metric.labels) for metric in METRICS},
+        {metric.name: frozenset(metric.labels) for metric in METRICS} | {"ALERTS": ALERTS},
         {rule["record"]: rule["expr"] for rule in rules if "record" in rule},
     )
 
 
-@pytest.fixture(scope="session")
-def dashboard_files() -> list[Path]:
-    return sorted((ROOT / "dashboards").glob("*.json"))
+@pytest.fixture(scope="session", params=FILES, ids=lambda file: file.stem)
+def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Each of the checked-in dashboards."""
+    return dict(json.loads(request.param.read_text()))
 
 
 @pytest.fixture(scope="session")
-def dashboard(dashboard_files: list[Path]) -> dict[str, Any]:
-    (file,) = dashboard_files
-    return dict(json.loads(file.read_text()))
+def dashboards() -> dict[str, dict[str, Any]]:
+    """All of them, by file name."""
+    return {file.name: json.loads(file.read_text()) for file in FILES}
 
 
 @pytest.fixture(scope="session")

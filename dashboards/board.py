@@ -1,0 +1,195 @@
+"""What all dashboards have in common: who chooses what, links between them, and marks on their time axes.
+
+Every dashboard carries every variable, so that a choice survives a visit to a dashboard that has no use for
+it; those without use there are hidden.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import queries as q
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as model
+from panels import DATASOURCE
+
+TAG: Final = "inference-cost"
+"""Links go to all dashboards that carry it."""
+
+ALL: Final = ".*"
+"""What "All" stands for: it also matches series without the label, as where nothing sets `cluster`."""
+
+_SERVERS: Final = "inference_gpu_seconds_total"
+"""Knows everybody who ever held a GPU, priced or not."""
+
+_LABELS: Final[dict[str, tuple[str, str]]] = {
+    "cluster": ("Cluster", "label_values(inference_exporter_info, cluster)"),
+    "product": ("Product", f"label_values({_SERVERS}{{{q.CLUSTER}}}, product)"),
+    "team": ("Team", f'label_values({_SERVERS}{{{q.CLUSTER},product=~"$product"}}, team)'),
+    "namespace": ("Namespace", f"label_values({_SERVERS}{{{q.OWNER}}}, namespace)"),
+    "server": (
+        "Server",
+        f'label_values({_SERVERS}{{{q.OWNER},namespace=~"$namespace"}}, server)',
+    ),
+    "model": ("Model", f'label_values({_SERVERS}{{{q.SERVER},model!=""}}, model)'),
+    "instance": ("Host", f"label_values(inference_exporter_info{{{q.CLUSTER}}}, instance)"),
+}
+"""By name: its heading, and where its choices come from."""
+
+_CHOICES: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
+    "basis": ("Basis", (("full", ".*"), ("busy", "prefill|decode"))),
+    "tokens": ("Tokens", (("all", ".*"), ("computed", "prompt|generation"))),
+}
+"""By name: its heading, and each choice with the phases of money or the kinds of tokens that it takes in."""
+
+VARIABLES: Final = ("datasource", *_LABELS, *_CHOICES)
+
+
+def _hidden(*, hidden: bool) -> model.VariableHide:
+    return model.VariableHide.HIDE_VARIABLE if hidden else model.VariableHide.DONT_HIDE
+
+
+def _label(name: str, *, hidden: bool) -> dashboard.QueryVariable:
+    heading, query = _LABELS[name]
+    return (
+        dashboard.QueryVariable(name)
+        .label(heading)
+        .hide(_hidden(hidden=hidden))
+        .query(query)
+        .datasource(DATASOURCE)
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(ALL)
+        .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
+    )
+
+
+def _choice(name: str, *, hidden: bool) -> dashboard.CustomVariable:
+    heading, choices = _CHOICES[name]
+    options = [
+        model.VariableOption(selected=place == 0, text=text, value=value)
+        for place, (text, value) in enumerate(choices)
+    ]
+    return (
+        dashboard.CustomVariable(name)
+        .label(heading)
+        .hide(_hidden(hidden=hidden))
+        .values(",".join(f"{text} : {value}" for text, value in choices))
+        .options(options)
+        .current(options[0])
+    )
+
+
+class _Annotation(model.AnnotationQuery):
+    """With the fields that Grafana's Prometheus data source reads and the SDK's class does not have."""
+
+    def __init__(self, name: str, expr: str, color: str, title: str) -> None:
+        super().__init__(
+            name=name, datasource=DATASOURCE, enable=True, icon_color=color, built_in=None, expr=expr
+        )
+        self._title = title
+
+    def to_json(self) -> dict[str, object]:
+        return super().to_json() | {"step": STEP, "titleFormat": self._title}
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Builds one annotation; events are where `expr` is above 0, those a step apart are one."""
+
+    name: str
+    expr: str
+    color: str
+    title: str
+
+    def build(self) -> model.AnnotationQuery:
+        return _Annotation(self.name, self.expr, self.color, self.title)
+
+
+STEP: Final = "60s"
+_AGO: Final = "5m"
+"""How long something is new. Longer than a step, also in a range of weeks, where Grafana lengthens steps."""
+
+
+def _newly(metric: str, label: str) -> str:
+    """Hosts that show a value of this label and showed another one before; new hosts and restarts are not."""
+    before = f"last_over_time({metric}{{{q.CLUSTER}}}[1h] offset {_AGO})"
+    return (
+        f"group by (cluster, instance, {label}) (("
+        f"{metric}{{{q.CLUSTER}}} unless on (cluster, instance, {label}) {before}"
+        f") and on (cluster, instance) {before})"
+    )
+
+
+MARKS: Final = (
+    _Mark(
+        "Prices changed",
+        # Energy is in watts times a price, so that its part changes at every tick.
+        "group by (cluster, gpu_model, component) (changes("
+        f'inference_gpu_price_dollars_per_hour{{{q.CLUSTER},component!="energy"}}[{_AGO}]) > 0)',
+        "orange",
+        "Price changed: {{component}} of {{gpu_model}} {{cluster}}",
+    ),
+    _Mark(
+        "Configuration changed",
+        _newly("inference_config_info", "hash"),
+        "blue",
+        "Configuration changed: {{instance}} {{cluster}}",
+    ),
+    _Mark(
+        "Exporter changed",
+        _newly("inference_exporter_info", "version"),
+        "purple",
+        "Exporter {{version}} on {{instance}} {{cluster}}",
+    ),
+    _Mark(
+        "Month began",
+        f"group by (month) (time() - max by (month) (inference_month_end_timestamp_seconds{{{q.CLUSTER}}})"
+        " >= 0 < 300)",
+        "green",
+        "{{month}} is over",
+    ),
+    _Mark(
+        "Alerts",
+        f"group by (cluster, alertname, severity) ({q.FIRING})",
+        "red",
+        "{{alertname}} {{cluster}}",
+    ),
+)
+
+
+def board(
+    name: str, uid: str, question: str, shown: Sequence[str], *, back: str = "24h"
+) -> dashboard.Dashboard:
+    """An empty dashboard that answers `question`.
+
+    `shown` are the variables that its panels use; `uid` never changes, since links and alerts point at it.
+    """
+    built = (
+        dashboard.Dashboard(f"Inference cost: {name}")
+        .uid(uid)
+        .description(question)
+        .tags([TAG])
+        .timezone("browser")
+        .time(f"now-{back}", "now")
+        .refresh("1m")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .readonly()
+        .link(
+            dashboard.DashboardLink("Inference cost")
+            .type(model.DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .keep_time(True)
+            .include_vars(True)
+        )
+        .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+    )
+    for label in _LABELS:
+        built = built.with_variable(_label(label, hidden=label not in shown))
+    for choice in _CHOICES:
+        built = built.with_variable(_choice(choice, hidden=choice not in shown))
+    for mark in MARKS:
+        built = built.annotation(mark)
+    return built

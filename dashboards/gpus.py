@@ -1,0 +1,191 @@
+"""Hosts and GPUs: which GPU does what, for whom, and what an hour of it costs."""
+
+from typing import Final
+
+import queries as q
+from board import board
+from grafana_foundation_sdk.builders import dashboard, stat
+from panels import ANY_IS_BAD, NEUTRAL, lines, number, rows
+from queries import Query
+
+UID: Final = "inference-cost-gpus"
+
+_NAME: Final = "{{instance}} {{uuid}}"
+
+_GPUS: Final = Query(f"count by (gpu_model) (inference_gpu_up{{{q.HOST}}})", "short", "{{gpu_model}}")
+_UNREADABLE: Final = Query(f"sum(1 - inference_gpu_up{{{q.HOST}}})", "short")
+_BUSY: Final = Query(f"avg(inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
+_FULL: Final = Query(
+    f"sum(inference_gpu_memory_used_bytes{{{q.HOST}}}) / sum(inference_gpu_memory_total_bytes{{{q.HOST}}})",
+    "percentunit",
+)
+_POWER: Final = Query(f"sum(inference_gpu_power_watts{{{q.HOST}}})", "watt")
+_HOUR: Final = Query(f"sum(inference_gpu_price_dollars_per_hour{{{q.HOST}}})", "currencyUSD")
+
+_ROW_PRICE: Final = Query(
+    f"sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST}}})", "currencyUSD"
+)
+_ROW_BUSY: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
+_ROW_USED: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_memory_used_bytes{{{q.HOST}}})", "bytes")
+_ROW_TOTAL: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_memory_total_bytes{{{q.HOST}}})", "bytes")
+_ROW_POWER: Final = Query(f"max by ({q.BY_GPU}) (inference_gpu_power_watts{{{q.HOST}}})", "watt")
+_ROW_LOST: Final = Query(f"count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0)", "short")
+
+_BUSY_LINE: Final = Query(f"inference_gpu_utilization_ratio{{{q.HOST}}}", "percentunit", _NAME)
+_USED_LINE: Final = Query(f"inference_gpu_memory_used_bytes{{{q.HOST}}}", "bytes", _NAME)
+_POWER_LINE: Final = Query(f"inference_gpu_power_watts{{{q.HOST}}}", "watt", _NAME)
+
+_HELD: Final = Query(
+    "sum by (cluster, instance, uuid, namespace, server)"
+    f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})',
+    "percentunit",
+)
+_ENERGY: Final = Query(
+    f"sum by (instance) (rate(inference_gpu_energy_joules_total{{{q.HOST}}}[$__rate_interval]))",
+    "watt",
+    "{{instance}}",
+)
+
+
+def unreadable() -> stat.Panel:
+    """How many GPUs of the chosen hosts are lost; meter health shows it, too."""
+    return number(
+        "GPUs not readable",
+        "Known, still paid for, and lost: off the bus, or their driver is gone. "
+        "Absent: no exporter sees a GPU.",
+        _UNREADABLE,
+        steps=ANY_IS_BAD,
+        decimals=0,
+    )
+
+
+def gpus() -> dashboard.Dashboard:
+    """First row: how many, lost, busy, full, their power and what an hour of all costs."""
+    empty = board(
+        "hosts and GPUs",
+        UID,
+        "Which GPU does what, for whom, and what does an hour of it cost?",
+        ("cluster", "instance", "namespace", "server"),
+        back="6h",
+    )
+    return _holders(_lines(_table(_all(empty))))
+
+
+def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return (
+        built.with_panel(number("GPUs", "By model. Absent: no exporter sees a GPU.", _GPUS, decimals=0))
+        .with_panel(unreadable())
+        .with_panel(
+            number(
+                "Utilization, mean",
+                "Busy part of the time since the tick before. Absent: no GPU could tell.",
+                _BUSY,
+                decimals=0,
+                trend=True,
+            )
+        )
+        .with_panel(
+            number(
+                "Memory in use",
+                "Of all memory that there is. Absent: no GPU could tell.",
+                _FULL,
+                decimals=0,
+                trend=True,
+            )
+        )
+        .with_panel(
+            number("Power", "Of GPUs alone. Absent: no GPU could tell.", _POWER, decimals=1, trend=True)
+        )
+        .with_panel(
+            number(
+                "Dollars per hour, all components",
+                "Rent or amortization, support, energy and overheads by GPU. Absent: no GPU has a price.",
+                _HOUR,
+                decimals=2,
+            )
+        )
+    )
+
+
+def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return built.with_panel(
+        rows(
+            "Each GPU",
+            "An empty price: nothing says what it costs. An empty cell elsewhere: the GPU could not tell. "
+            "`nvidia-smi -L` lists UUIDs beside the driver's numbers.",
+            (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
+            (
+                ("Dollars per hour", _ROW_PRICE, NEUTRAL),
+                ("Utilization", _ROW_BUSY, NEUTRAL),
+                ("Memory in use", _ROW_USED, NEUTRAL),
+                ("Memory", _ROW_TOTAL, NEUTRAL),
+                ("Power", _ROW_POWER, NEUTRAL),
+                ("Not readable", _ROW_LOST, ANY_IS_BAD),
+            ),
+            width=24,
+            height=8,
+        )
+    )
+
+
+def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return (
+        built.with_panel(
+            lines(
+                "Utilization, by GPU",
+                "A gap: the GPU could not tell, or no exporter was answering.",
+                _BUSY_LINE,
+                width=8,
+                height=7,
+                full=1,
+            )
+        )
+        .with_panel(
+            lines(
+                "Memory in use, by GPU",
+                "A gap: the GPU could not tell, or no exporter was answering.",
+                _USED_LINE,
+                width=8,
+                height=7,
+            )
+        )
+        .with_panel(
+            lines(
+                "Power, by GPU",
+                "A gap: the GPU could not tell, or no exporter was answering.",
+                _POWER_LINE,
+                width=8,
+                height=7,
+            )
+        )
+    )
+
+
+def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return built.with_panel(
+        rows(
+            "Who holds which GPU",
+            "The part of its time that a server was charged in the last tick. "
+            "No row: no server holds a GPU here.",
+            (
+                ("server", "Server"),
+                ("namespace", "Namespace"),
+                ("uuid", "UUID"),
+                ("instance", "Host"),
+                ("cluster", "Cluster"),
+            ),
+            (("Share", _HELD, NEUTRAL),),
+            width=12,
+            height=7,
+        )
+    ).with_panel(
+        lines(
+            "Energy by host, mean power",
+            "From the counters of energy, so that nothing between two scrapes is missed. "
+            "A gap: no GPU there tells its energy or power.",
+            _ENERGY,
+            width=12,
+            height=7,
+            stacked=True,
+        )
+    )

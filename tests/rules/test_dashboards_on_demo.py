@@ -1,0 +1,108 @@
+"""Every query of every dashboard has an answer where a Prometheus has scraped the demo for a day.
+
+The demo is replayed through the real pipeline by a clock that passes no time, its page is taken each minute
+of the last day, and Prometheus's own engine asks the queries with the fleet rules loaded.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.demo.story import replay, stage
+from exporter.exposition.negotiation import TEXT, Variant
+from exporter.exposition.rendering import Exposition
+from exporter.report import Build, ProcessRow, Report
+from exporter.units import NANOSECONDS_PER_SECOND
+from tests.demo.test_story import Noon
+from tests.rules.dashboard_queries import Check, asked, wrong
+
+BUILD = Build("0", "", "3")
+NOON = Noon().wall() // NANOSECONDS_PER_SECOND
+"""At which the day of scrapes ends; seconds since the epoch."""
+MINUTES = 24 * 60 + 1
+
+BEGINS = "the demo's books begin with this month"
+STEADY = "nothing changes in the demo's last minutes"
+WELL = "all is well in the demo"
+EMPTY = {
+    "chargeback: Invoice: last month, by product and team: Dollars": BEGINS,
+    "chargeback: Invoice: last month, by product and team: Share": BEGINS,
+    "chargeback: Last month": BEGINS,
+    "chargeback: What last month rests on": BEGINS,
+    "chargeback: Hosts: missing": WELL,
+    "chargeback: Of the products' budgets, this month": "the demo's only budget is the fleet's",
+    "fleet: Who: servers, and what changed since this time yesterday: Change in tokens": (
+        "a day ago the demo has one sample, and a rate takes two"
+    ),
+    "gpus: Each GPU: Not readable": WELL,
+    "mark: Configuration changed": STEADY,
+    "mark: Exporter changed": STEADY,
+    "mark: Month began": STEADY,
+    "mark: Prices changed": STEADY,
+    "meter: Exporters: Since last commit": "the demo's books are in memory",
+    "meter: Failing sources: Errors, 1 h": WELL,
+    "meter: Failing sources: Since last success": WELL,
+    "meter: GPUs without a price, estimated or not readable: Estimate, per hour": WELL,
+    "meter: GPUs without a price, estimated or not readable: Not readable": WELL,
+    "meter: GPUs without a price, estimated or not readable: Unpriced time": WELL,
+    "meter: GPUs without a price, estimated or not readable: Without a price": WELL,
+    "meter: Hosts: missing": WELL,
+}
+"""What is empty, and why. The tests of the values have an answer for each of these."""
+
+
+class Footprint:
+    """A daemon that takes 50 MB and no time."""
+
+    def read(self) -> ProcessRow:
+        return ProcessRow(50_000_000, 1.0, (NOON - 86_400) * NANOSECONDS_PER_SECOND)
+
+
+def told(page: str) -> Iterator[tuple[str, float]]:
+    """Series and value of each line; instants count from the day's beginning, as promtool's clock does."""
+    for line in page.splitlines():
+        if line.startswith("#"):
+            continue
+        series, _, value = line.rpartition(" ")
+        name, _, labels = series.partition("{")
+        shift = NOON - 86_400 if name.endswith(("_timestamp_seconds", "_start_time_seconds")) else 0
+        yield f'{name}{{cluster="c",instance="demo:9844",{labels or "}"}', float(value) - shift
+
+
+@pytest.fixture(scope="module")
+def series() -> dict[str, str]:
+    """The demo's pages of a day, in promtool's notation."""
+    exposition = Exposition(BUILD)
+    values: dict[str, list[str]] = {}
+
+    def published() -> None:
+        report: Report | None = set_up.sampler.current()
+        assert report is not None
+        minute = (report.wall // NANOSECONDS_PER_SECOND - NOON) // 60 + MINUTES - 1
+        if minute < 0:
+            return
+        page = exposition.render(report, Variant(TEXT, gzip=False), stale=False).decode()
+        for name, value in told(page):
+            values.setdefault(name, ["_"] * MINUTES)[minute] = repr(value)
+
+    set_up = stage(Noon(), Footprint(), BUILD, published)
+    replay(set_up)
+    set_up.sampler.tick()
+    return {name: " ".join(minutes) for name, minutes in values.items()}
+
+
+def test_every_query_has_an_answer_in_the_demo(
+    series: dict[str, str], promtool: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Each gives a finite number, or is listed with the reason why it has none, and has none."""
+    queries = asked()
+    assert set(EMPTY) - set(queries) == set()
+    checks = [
+        Check(name, f"group(abs({query}) < Inf)", MINUTES - 1, {} if name in EMPTY else {"{}": 1})
+        for name, alike in queries.items()
+        for query in alike
+    ]
+
+    assert wrong(promtool, tmp_path / "demo.json", series, checks) == []
