@@ -21,7 +21,7 @@ from exporter.ledger import schema
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.ledger import Ledger, LedgerReader
 from exporter.ledger.schema import Connect
-from exporter.readings import NOWHERE, Place
+from exporter.readings import NOWHERE, GpuReading, Place, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.reports.month import By
 from exporter.sampler.answer import Setting
@@ -78,6 +78,7 @@ class HostClock:
 class Host:
     """One GPU, one server that holds it, a configuration file, a ledger, and a daemon that ticks when told.
 
+    Its GPUs are others where `nvml` tells of them.
     Its ledger is on a disk that stays, whatever the test's folder is on.
     Its `place` is `None` while the cloud is being asked.
     """
@@ -90,6 +91,7 @@ class Host:
         up: int = 30 * DAY,
         place: Place | None = NOWHERE,
         connect: Connect = schema.connect,
+        nvml: Source[tuple[GpuReading, ...]] | None = None,
     ) -> None:
         self.place = place
         self.connect = connect
@@ -97,7 +99,7 @@ class Host:
         self.file.write_text(config)
         self.path: Path | None = folder / "ledger.db"
         self.clock = HostClock(moment(now), moment(now) - up)
-        self.nvml = Nvml()
+        self.nvml = nvml or Nvml()
         self.endpoint = Endpoint()
         self.report: Report | None = None
         self.ledger: Ledger | None = None

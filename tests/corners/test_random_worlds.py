@@ -30,7 +30,7 @@ from exporter.ledger.entry import Entry, enter
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import NOWHERE, Gpu, GpuReading, Place, ReadFailedError
 from exporter.reports.repricing import repricing
-from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host
+from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host, HostClock
 from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
 
 START = "2026-10-31T21:20:00-04:00"
@@ -50,15 +50,16 @@ class Meters:
     name = "nvml"
     errors = ()
 
-    def __init__(self, host: Host) -> None:
-        self.host = host
+    clock: HostClock
+
+    def __init__(self, gpus: int) -> None:
         self.failing = False
-        self.gpus = GPUS
+        self.gpus = gpus
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failing:
             raise ReadFailedError("hung", "told to")
-        drawn = self.host.clock.awake() * 300_000 // SECOND
+        drawn = self.clock.awake() * 300_000 // SECOND
         return tuple(
             GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5, energy=drawn)
             for number in range(self.gpus)
@@ -95,14 +96,13 @@ class Life:
     def __init__(self, folder: Path, name: str, place: Place | None, gpus: int, start: str = START) -> None:
         self.name = name
         self.disk = Disk()
-        self.host = Host(folder, CONFIGURATIONS[name], start, 20 * MINUTE, place, self.disk)
-        self.meters = Meters(self.host)
-        self.meters.gpus = gpus
+        self.meters = Meters(gpus)
+        self.host = Host(folder, CONFIGURATIONS[name], start, 20 * MINUTE, place, self.disk, self.meters)
+        self.meters.clock = self.host.clock
         self.reckoning = Reckoning()
         self.raised = Reckoning()
         """What it would have cost, had what is agreed been raised from the beginning."""
         self.entered = 0
-        self.host.sampler._reader = replace(self.host.sampler._reader, nvml=self.meters)
         self.tick(0)
 
     def tick(self, after: int) -> None:
@@ -123,7 +123,6 @@ class Life:
         self.host.clock.asleep = 0 if boots else self.host.clock.asleep
         self.reckoning.killed()
         self.raised.killed()
-        self.host.sampler._reader = replace(self.host.sampler._reader, nvml=self.meters)
         self.tick(0)
 
     def sleep(self, asleep: int) -> None:
