@@ -5,6 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is slow: how long an example takes says nothing of the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # A test run inside a cluster asks nothing of it, nor does any program that a test starts.
 os.environ.pop("KUBERNETES_SERVICE_HOST", None)

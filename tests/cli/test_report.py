@@ -68,8 +68,11 @@ def test_a_month_is_told_beside_the_daemon(by: str, ledger: Path, capsys: pytest
     assert "12.34" in total.split()
 
 
-def test_a_chargeback_as_csv(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """10 of 12.34 dollars were idle."""
+def test_a_chargeback_as_csv(
+    ledger: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 of 12.34 dollars were idle, in the month so far: the day of the test is noon of November's first."""
+    monkeypatch.setattr("exporter.cli.report.SystemClock", Noon)
     assert main(["report", "chargeback", "--month", "2026-11", "--csv", "--ledger.path", str(ledger)]) == 0
     assert capsys.readouterr().out == (
         "month,product,team,dollars,idle_dollars,idle_ratio,gpu_hours,"

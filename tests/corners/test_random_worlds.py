@@ -9,7 +9,6 @@ import io
 import json
 import sqlite3
 from contextlib import redirect_stdout
-from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
