@@ -1,6 +1,6 @@
 """Every query of the dashboard, with what its value is measured in.
 
-Queries of money per month and per model take what the fleet rules record (deploy/prometheus/rules.yml), since
+Queries of money per month and per model take what the fleet rules record (written by rules/), since
 only they remember hosts that are gone; everything else asks the exporter's own series.
 A query yields nothing where nothing is known. None of them turns that into a zero.
 """

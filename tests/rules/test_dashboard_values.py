@@ -144,9 +144,15 @@ def test_every_query_gives_the_number_worked_out_by_hand(
     file.write_text(
         yaml.safe_dump(
             {
-                "rule_files": [str(prometheus_folder / "rules.yml")],
+                "rule_files": [str(file) for file in sorted(prometheus_folder.glob("*rules.yml"))],
                 "evaluation_interval": "1m",
-                "group_eval_order": ["inference-fleet", "inference-month-memory", "inference-alerts"],
+                "group_eval_order": [
+                    "inference-cluster",
+                    "inference-month-memory",
+                    "inference-week",
+                    "inference-fleet",
+                    "inference-alerts",
+                ],
                 "tests": [
                     {
                         "interval": "1m",
