@@ -194,9 +194,10 @@ def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:
 
 def test_every_metric_and_rule_of_the_page_is_there() -> None:
     """Names that the page has in code are metrics, or are recorded by the rules."""
-    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
-    recorded = {rule.get("record") for group in rules["groups"] for rule in group["rules"]}
-    alerts = {rule.get("alert") for group in rules["groups"] for rule in group["rules"]}
+    files = sorted((ROOT / "deploy" / "prometheus").glob("*-rules.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    recorded = {rule.get("record") for group in groups for rule in group["rules"]}
+    alerts = {rule.get("alert") for group in groups for rule in group["rules"]}
     metrics = {metric.name for metric in METRICS}
     named = set(re.findall(r"`(inference[:_][a-z0-9_:]+)", PAGE)) | set(
         re.findall(r"inference_[a-z_]+(?=\))", PAGE)

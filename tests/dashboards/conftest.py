@@ -13,11 +13,14 @@ import yaml
 from exporter.exposition.table import METRICS
 
 ROOT = Path(__file__).parents[2]
-TARGET_LABELS = frozenset({"cluster", "instance", "job", "node"})
+TARGET_LABELS = frozenset({"cluster", "exported_namespace", "instance", "job", "node"})
 """Set by whoever scrapes; no metric of ours has them."""
 ALERTS = frozenset({"cluster", "alertname", "alertstate", "severity"})
 """Labels of Prometheus's own series of alerts, as far as all of ours have them."""
 FILES = sorted((ROOT / "dashboards").glob("*.json"))
+
+FOREIGN = {"kube_node_status_capacity": frozenset({"node", "resource", "unit"})}
+"""Of kube-state-metrics: which nodes have GPUs."""
 
 GRAFANA = (
     (re.compile(r"\$__(rate_interval|interval|range)"), "5m"),
@@ -127,7 +130,7 @@ def rules() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def names(rules: list[dict[str, Any]]) -> Names:
     return Names(
-        {metric.name: frozenset(metric.labels) for metric in METRICS} | {"ALERTS": ALERTS},
+        {metric.name: frozenset(metric.labels) for metric in METRICS} | FOREIGN | {"ALERTS": ALERTS},
         {rule["record"]: rule["expr"] for rule in rules if "record" in rule},
     )
 

@@ -45,6 +45,33 @@ def test_every_rule_uses_names_that_exist(names: Any, rules: list[dict[str, Any]
     assert {rule["expr"]: names.faults(rule["expr"]) for rule in rules if names.faults(rule["expr"])} == {}
 
 
+def test_every_query_of_a_notification_uses_names_that_exist(names: Any, rules: list[dict[str, Any]]) -> None:
+    """A label that a record does not have would leave "None is known" in the notification, at night."""
+    words = [
+        text
+        for rule in rules
+        for text in (*rule.get("annotations", {}).values(), *rule.get("labels", {}).values())
+    ]
+    queries = {
+        query.replace("%q", '"x"')
+        for text in words
+        for query in re.findall(r"(?:query|printf) `(.*?)`", text)
+        if "ALERTS_FOR_STATE" not in query
+    }
+
+    assert len(queries) > 15
+    assert {query: names.faults(query) for query in queries if names.faults(query)} == {}
+
+
+def test_since_when_asks_for_labels_that_the_alert_has(names: Any, rules: list[dict[str, Any]]) -> None:
+    """Prometheus keeps the beginning of an alert under its labels; another one would find nothing."""
+    for rule in rules:
+        if "alert" in rule:
+            asked = set(re.findall(r"(\w+)=%q", rule["annotations"]["since"]))
+
+            assert [fault for label in asked for fault in names.label_fault(rule["expr"], label)] == []
+
+
 def test_the_rules_are_tested_on_series_that_exist(names: Any) -> None:
     """A rule proven on a label that the exporter does not have proves nothing."""
     files = sorted((ROOT / "deploy" / "prometheus").glob("*_test.yml"))

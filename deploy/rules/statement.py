@@ -1,0 +1,110 @@
+"""What a rule file is made of, checked against the table of metrics before it is written."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from exporter.exposition.table import METRICS
+
+FOREIGN: Final = frozenset({"kube_node_status_capacity"})
+"""Series of others that a rule asks for: kube-state-metrics tells which nodes have GPUs."""
+
+NAME: Final = re.compile(r"\b(?:inference[_:]|kube_|process_)[a-z0-9_:]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A recording rule; `why` becomes the comment above it."""
+
+    name: str
+    expr: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alerting rule, with labels and annotations in the order in which they are written."""
+
+    name: str
+    expr: str
+    wait: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    keep: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rules that are evaluated one after the other, every `interval`."""
+
+    name: str
+    interval: str
+    rules: tuple[Record | Alert, ...] = field(default=())
+    why: str = ""
+
+
+def unknown(groups: tuple[Group, ...]) -> list[str]:
+    """Names in expressions and in the queries of annotations that no table and no rule has."""
+    rules = [rule for group in groups for rule in group.rules]
+    known = {metric.name for metric in METRICS} | FOREIGN
+    known |= {rule.name for rule in rules if isinstance(rule, Record)}
+    texts = [rule.expr for rule in rules]
+    for rule in rules:
+        if isinstance(rule, Alert):
+            texts += re.findall(
+                r"\{\{(.*?)\}\}", " ".join([*rule.annotations.values(), *rule.labels.values()])
+            )
+    return sorted({name for text in texts for name in NAME.findall(text)} - known)
+
+
+def text(header: str, groups: tuple[Group, ...]) -> str:
+    """The file that Prometheus loads."""
+    lines = [*comment(header, ""), "groups:"]
+    for group in groups:
+        lines += [
+            "",
+            *comment(group.why, ""),
+            f"- name: {group.name}",
+            f"  interval: {group.interval}",
+            "  rules:",
+        ]
+        for rule in group.rules:
+            lines += comment(rule.why, "  ")
+            lines += record(rule) if isinstance(rule, Record) else alert(rule)
+    return "\n".join(lines) + "\n"
+
+
+def comment(words: str, indent: str) -> list[str]:
+    """Lines of a comment, none for no words."""
+    return [f"{indent}# {line}".rstrip() for line in words.strip().splitlines()]
+
+
+def record(rule: Record) -> list[str]:
+    """The lines of a recording rule."""
+    return [f"  - record: {rule.name}", *expression(rule.expr)]
+
+
+def alert(rule: Alert) -> list[str]:
+    """The lines of an alert."""
+    lines = [f"  - alert: {rule.name}", *expression(rule.expr), f"    for: {rule.wait}"]
+    if rule.keep:
+        lines.append(f"    keep_firing_for: {rule.keep}")
+    for title, entries in (("labels", rule.labels), ("annotations", rule.annotations)):
+        lines.append(f"    {title}:")
+        lines += [f"      {key}: {scalar(value)}" for key, value in entries.items()]
+    return lines
+
+
+def expression(expr: str) -> list[str]:
+    """One line where it fits, a block where it has several."""
+    stripped = expr.strip("\n")
+    if "\n" not in stripped:
+        return [f"    expr: {scalar(stripped)}"]
+    mark = "|2" if stripped.startswith(" ") else "|"  # YAML takes the first line's indent for that of all
+    return [f"    expr: {mark}", *(f"      {line}".rstrip() for line in stripped.splitlines())]
+
+
+def scalar(value: str) -> str:
+    """A plain word, or a string in single quotes."""
+    return value if re.fullmatch(r"[A-Za-z/][\w/.-]*", value) else "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,92 @@
+"""A month of spot instances: many ledgers, each of a few hours, all of whose money stays."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LEDGERS = 120
+LIFE = 6  # hours
+APART = 3  # hours between two starts
+HOURS = LEDGERS * APART + 24
+GROUPS = [
+    "inference-cluster",
+    "inference-month-memory",
+    "inference-week",
+    "inference-fleet",
+    "inference-alerts",
+]
+
+
+def series(number: int) -> list[dict[str, str]]:
+    """A host that spends 1, 2, 3, ... dollars until it has had six hours, and is gone."""
+    labels = f'month="m1",ledger="spot-{number}",product="p{number % 3}",team="t",instance="i{number}"'
+    start = f"_x{number * APART} " if number else ""
+    return [
+        {"series": f"inference_month_to_date_dollars{{{labels}}}", "values": f"{start}0+1x{LIFE} stale"},
+        {
+            "series": f'inference_month_end_timestamp_seconds{{month="m1",instance="i{number}"}}',
+            "values": f"{start}2592000x{LIFE} stale",
+        },
+    ]
+
+
+def test_the_month_keeps_every_host_that_ever_was(
+    promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path
+) -> None:
+    """After 120 hosts the month has six dollars of each, by product as well, and none is missing any more."""
+    end = f"{HOURS}h"
+    owner = "inference:month_to_date_dollars:owner"
+    case = {
+        "interval": "1h",
+        "input_series": [line for number in range(LEDGERS) for line in series(number)],
+        "promql_expr_test": [
+            {
+                "expr": "inference:month_to_date_dollars",
+                "eval_time": end,
+                "exp_samples": [
+                    {"labels": 'inference:month_to_date_dollars{month="m1"}', "value": LEDGERS * LIFE}
+                ],
+            },
+            {
+                "expr": owner,
+                "eval_time": end,
+                "exp_samples": [
+                    {
+                        "labels": f'{owner}{{month="m1",product="p{n}",team="t"}}',
+                        "value": LEDGERS // 3 * LIFE,
+                    }
+                    for n in range(3)
+                ],
+            },
+            {
+                "expr": "count(inference:month_to_date_dollars:ledger)",
+                "eval_time": end,
+                "exp_samples": [{"labels": "{}", "value": LEDGERS}],
+            },
+            {"expr": "inference:hosts_missing", "eval_time": end, "exp_samples": []},
+            # halfway: 60 hosts have started, the last of them this hour and the one before 3 hours ago
+            {
+                "expr": "inference:month_to_date_dollars",
+                "eval_time": f"{59 * APART}h",
+                "exp_samples": [
+                    {"labels": 'inference:month_to_date_dollars{month="m1"}', "value": 58 * LIFE + 3}
+                ],
+            },
+        ],
+    }
+    file = tmp_path / "churn.yml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": [str(prometheus_folder / "cluster-rules.yml")],
+                "evaluation_interval": "1h",
+                "group_eval_order": GROUPS[:3],
+                "tests": [case],
+            }
+        )
+    )
+    result = promtool("test", "rules", str(file))
+
+    assert result.returncode == 0, result.stdout + result.stderr
