@@ -20,7 +20,8 @@ _MONTHS: Final = (
 )
 _ENDS: Final = f"max by (month) (inference_month_end_timestamp_seconds{{{q.CLUSTER}}})"
 _OVER: Final = f"({_MONTHS} and on (month) ({_ENDS} <= time()))"
-_GOING_ON: Final = f"({_MONTHS} and on (month) ({_ENDS} > time()))"
+# The rules know the current month only, and in it what hosts had spent that are gone.
+_GOING_ON: Final = f"inference:month_to_date_dollars:owner{{{q.OWNER}}}"
 
 
 def _shares(part: str, by: str) -> str:
@@ -49,15 +50,19 @@ _COURSE: Final = Query(
     "{{product}} {{month}}",
 )
 _OF_BUDGET: Final = Query(
-    f"sum by (product) ({_GOING_ON})"
-    ' / on (product) (max by (product) (inference:budget_dollars{product!=""}) > 0)',
-    "percentunit",
-    "{{product}}",
+    f'inference:budget_spent_ratio{{{q.BUDGET},product!=""}}', "percentunit", "{{budget}} spent"
 )
-_GONE: Final = Query(
-    f"sum(inference:month_to_date_dollars{{{q.CLUSTER}}})"
-    f" - sum(max by (cluster, ledger, month, product, team, price_basis)"
-    f" (inference_month_to_date_dollars{{{q.CLUSTER}}}) and on (month) ({_ENDS} > time()))",
+_TO_BE_OF_BUDGET: Final = Query(
+    f'inference:budget_projected_ratio{{{q.BUDGET},product!=""}}', "percentunit", "{{budget}} projected"
+)
+_PROJECTED: Final = Query(
+    f"sum by (product, team) (inference:month_projected_dollars:owner{{{q.OWNER}}})",
+    "currencyUSD",
+    "{{product}} ({{team}})",
+)
+_OVERHEAD: Final = Query(
+    "sum by (product, team)"
+    ' (inference:fleet_overhead_dollars_per_hour:owner{product=~"$product",team=~"$team"})',
     "currencyUSD",
 )
 
@@ -86,7 +91,12 @@ def _closed(built: dashboard.Dashboard) -> dashboard.Dashboard:
             )
         )
         .with_panel(
-            number("This month so far", f"{_HOSTS_ONLY} Absent: nothing was spent.", _THIS, decimals=2)
+            number(
+                "This month so far",
+                "Hosts that are gone included. Absent: nothing was spent, or the fleet rules are not loaded.",
+                _THIS,
+                decimals=2,
+            )
         )
         .with_panel(
             number(
@@ -148,12 +158,15 @@ def _invoices(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         rows(
             "This month so far, by product and team",
-            f"{_HOSTS_ONLY} No row: nothing was spent. An empty rate: it holds no GPU now.",
+            "Hosts that are gone included. Overheads of the fleet are divided by GPUs, and in no other "
+            "figure. No row: nothing was spent, or the fleet rules are not loaded. An empty cell: it holds "
+            "no GPU now, or no overhead is configured.",
             owners,
             (
                 ("Dollars", _THIS_OWNER, NEUTRAL),
                 ("Share", _THIS_SHARE, NEUTRAL),
                 ("Dollars per hour, now", _OWNER_RATE, NEUTRAL),
+                ("Fleet overheads, per hour", _OVERHEAD, NEUTRAL),
             ),
             width=12,
             height=9,
@@ -177,9 +190,10 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             bars(
                 "Of the products' budgets, this month",
-                f"Over the largest budget of that product. {_HOSTS_ONLY} "
+                "Spent and projected, of the whole fleet. "
                 "Absent: no budget names a product, or the fleet rules are not loaded.",
                 _OF_BUDGET,
+                _TO_BE_OF_BUDGET,
                 width=6,
                 height=7,
                 steps=SHARE_OF_BUDGET,
@@ -188,15 +202,15 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             )
         )
         .with_panel(
-            number(
-                "This month, of hosts that are gone",
-                "The fleet's month to date less that of hosts that answer: it is in no row above. Their "
-                "ledgers have it; copy them before the disks go. Not by product. "
-                "Absent: no exporter is answering, or the fleet rules are not loaded.",
-                _GONE,
+            bars(
+                "Projected at month end, by product and team",
+                "Month to date plus the hours left at the mean rate of the last 7 days, of 24 h until then. "
+                "Absent: nothing was spent this month, or the fleet rules are not loaded.",
+                _PROJECTED,
                 width=6,
                 height=7,
-                decimals=2,
+                steps=NEUTRAL,
+                decimals=0,
             )
         )
     )

@@ -22,15 +22,25 @@ _MONTH: Final = Query(
 _PROJECTED: Final = Query(
     f"sum by (month) (inference:month_projected_dollars{{{q.CLUSTER}}})", "currencyUSD", "{{month}}"
 )
-_SPENT_SHARE: Final = Query(f"{_MONTH.expr} / on () group_left () {q.FLEET_BUDGET}", "percentunit", "spent")
+_SPENT_SHARE: Final = Query(f"inference:budget_spent_ratio{{{q.BUDGET}}}", "percentunit", "{{budget}} spent")
 _PROJECTED_SHARE: Final = Query(
-    f"{_PROJECTED.expr} / on () group_left () {q.FLEET_BUDGET}", "percentunit", "projected"
+    f"inference:budget_projected_ratio{{{q.BUDGET}}}", "percentunit", "{{budget}} projected"
 )
 _ALERTS: Final = Query(f"count by (alertname, severity) ({q.FIRING})", "short")
 
 # Where
 _SPENT_LINE: Final = Query(_MONTH.expr, "currencyUSD", "spent {{month}}")
 _PROJECTED_LINE: Final = Query(_PROJECTED.expr, "currencyUSD", "projected {{month}}")
+_LOW_LINE: Final = Query(
+    f"sum by (month) (inference:month_projected_dollars:low{{{q.CLUSTER}}})",
+    "currencyUSD",
+    "at the cheapest day",
+)
+_HIGH_LINE: Final = Query(
+    f"sum by (month) (inference:month_projected_dollars:high{{{q.CLUSTER}}})",
+    "currencyUSD",
+    "at the dearest day",
+)
 _BUDGET_LINE: Final = Query(q.FLEET_BUDGET, "currencyUSD", "budget")
 _BY_PRODUCT: Final = Query(
     f"sum by (product, team) (inference_cost_dollars_per_hour{{{q.SERVER}}})",
@@ -76,6 +86,11 @@ _GPU_HOUR: Final = Query(
     "currencyUSD",
     "{{gpu_model}}",
 )
+# A product's week against the week before: dollars = GPU-hours x price, tokens = GPU-hours x tokens of one.
+_WEEK_DOLLARS: Final = Query(f"inference:cost_dollars:week_ratio{{{q.OWNER}}}", "percentunit")
+_WEEK_HOURS: Final = Query(f"inference:gpu_hours:week_ratio{{{q.OWNER}}}", "percentunit")
+_WEEK_PRICE: Final = Query(f"inference:gpu_hour_price:week_ratio{{{q.OWNER}}}", "percentunit")
+_WEEK_TOKENS: Final = Query(f"inference:tokens_per_gpu_hour:week_ratio{{{q.OWNER}}}", "percentunit")
 
 
 def fleet() -> dashboard.Dashboard:
@@ -124,10 +139,10 @@ def _fine(built: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             bars(
-                "Of the monthly budget",
-                "Month to date and projection over the smallest budget without a product, the one that the "
-                "alerts compare with; of the selected clusters, while the budget is the whole fleet's. "
-                f"Absent: no such budget is exported. {_NOT_BY_OWNER}",
+                "Of the monthly budgets",
+                "Month to date and projection of what each budget governs, over that budget: the whole "
+                "fleet's, and those of the selected products. Not filtered otherwise. "
+                "Absent: nothing is known of the month, or the fleet rules are not loaded.",
                 _SPENT_SHARE,
                 _PROJECTED_SHARE,
                 width=5,
@@ -174,9 +189,12 @@ def _where(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         lines(
             "The month against its budget",
-            f"Spent and projected this month. No red line: no budget without a product. {_NOT_BY_OWNER}",
+            "Spent and projected this month, and the projection at the cheapest and the dearest day of the "
+            f"last seven. No red line: no budget without a product. {_NOT_BY_OWNER}",
             _SPENT_LINE,
             _PROJECTED_LINE,
+            _LOW_LINE,
+            _HIGH_LINE,
             _BUDGET_LINE,
             width=12,
             height=7,
@@ -211,24 +229,43 @@ def _who(built: dashboard.Dashboard) -> dashboard.Dashboard:
 
 
 def _why(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
-        lines(
-            "Why: what the money was for",
-            "Shares by phase of the selected servers. `other` is busy without a token told; `unobserved` "
-            "is charged time that nobody watched. A gap: nothing was spent.",
-            _PHASES,
-            width=12,
-            height=7,
-            stacked=True,
-            full=1,
+    return (
+        built.with_panel(
+            lines(
+                "Why: what the money was for",
+                "Shares by phase of the selected servers. `other` is busy without a token told; `unobserved` "
+                "is charged time that nobody watched. A gap: nothing was spent.",
+                _PHASES,
+                width=7,
+                height=7,
+                stacked=True,
+                full=1,
+            )
         )
-    ).with_panel(
-        lines(
-            "Why: what an hour of a GPU costs, by model",
-            "The mean over GPUs of a model, all components together. Filtered by cluster only. "
-            "A gap: no GPU of that model has a price.",
-            _GPU_HOUR,
-            width=12,
-            height=7,
+        .with_panel(
+            lines(
+                "Why: what an hour of a GPU costs, by model",
+                "The mean over GPUs of a model, all components together. Filtered by cluster only. "
+                "A gap: no GPU of that model has a price.",
+                _GPU_HOUR,
+                width=7,
+                height=7,
+            )
+        )
+        .with_panel(
+            rows(
+                "Why: this week over the week before",
+                "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
+                "No row: two weeks are not recorded yet, or the fleet rules are not loaded.",
+                (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
+                (
+                    ("Dollars", _WEEK_DOLLARS, NEUTRAL),
+                    ("GPU-hours", _WEEK_HOURS, NEUTRAL),
+                    ("Price of one", _WEEK_PRICE, NEUTRAL),
+                    ("Tokens of one", _WEEK_TOKENS, NEUTRAL),
+                ),
+                width=10,
+                height=7,
+            )
         )
     )

@@ -43,6 +43,8 @@ _UNPRICED_TIME: Final = Query(
     f"sum by ({q.BY_GPU}) (inference_gpu_unpriced_seconds_total{{{q.HOST}}} > 0)", "s"
 )
 
+_UNMETERED: Final = Query(f"count by (cluster, node) (inference:gpu_nodes_unmetered{{{q.CLUSTER}}})", "short")
+
 # One row per exporter. Every program has process_ metrics: those beside inference_exporter_info are ours.
 _BY_HOST: Final = "cluster, instance"
 _OURS: Final = f"and on ({_BY_HOST}) inference_exporter_info{{{q.HOST}}}"
@@ -137,30 +139,43 @@ def _at_a_glance(built: dashboard.Dashboard) -> dashboard.Dashboard:
 
 
 def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    return built.with_panel(
-        rows(
-            "Failing sources",
-            "No row: every source answers. An empty age: the source has never answered.",
-            (("source", "Source"), ("instance", "Host"), ("cluster", "Cluster")),
-            (("Since last success", _SOURCE_SILENT, NEUTRAL), ("Errors, 1 h", _SOURCE_ERRORS, NEUTRAL)),
-            width=10,
-            height=7,
+    return (
+        built.with_panel(
+            rows(
+                "Failing sources",
+                "No row: every source answers. An empty age: the source has never answered.",
+                (("source", "Source"), ("instance", "Host"), ("cluster", "Cluster")),
+                (("Since last success", _SOURCE_SILENT, NEUTRAL), ("Errors, 1 h", _SOURCE_ERRORS, NEUTRAL)),
+                width=7,
+                height=7,
+            )
         )
-    ).with_panel(
-        rows(
-            "GPUs without a price, estimated or not readable",
-            "No row: every GPU is readable and always had a price that somebody stands for. What "
-            "hardware cost in unpriced time is in no figure here until a price comes that covers it; "
-            "what an estimate came to is in all of them.",
-            (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
-            (
-                ("Unpriced time", _UNPRICED_TIME, NEUTRAL),
-                ("Without a price", _NOT_PRICED, ANY_IS_BAD),
-                ("Estimate, per hour", _ESTIMATED, NEUTRAL),
-                ("Not readable", _NOT_READABLE, ANY_IS_BAD),
-            ),
-            width=14,
-            height=7,
+        .with_panel(
+            rows(
+                "GPUs without a price, estimated or not readable",
+                "No row: every GPU is readable and always had a price that somebody stands for. What "
+                "hardware cost in unpriced time is in no figure here until a price comes that covers it; "
+                "what an estimate came to is in all of them.",
+                (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
+                (
+                    ("Unpriced time", _UNPRICED_TIME, NEUTRAL),
+                    ("Without a price", _NOT_PRICED, ANY_IS_BAD),
+                    ("Estimate, per hour", _ESTIMATED, NEUTRAL),
+                    ("Not readable", _NOT_READABLE, ANY_IS_BAD),
+                ),
+                width=12,
+                height=7,
+            )
+        )
+        .with_panel(
+            rows(
+                "GPU nodes without an exporter",
+                "No row: none, or kube-state-metrics is not scraped, or the fleet rules are not loaded.",
+                (("node", "Node"), ("cluster", "Cluster")),
+                (("Without", _UNMETERED, ANY_IS_BAD),),
+                width=5,
+                height=7,
+            )
         )
     )
 

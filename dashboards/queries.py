@@ -42,6 +42,8 @@ BY_GPU: Final = "cluster, instance, uuid, gpu_model"
 HOURS_PER_MONTH: Final = 730
 """A mean month. Hosts may be configured otherwise for their run-rate; here rates of many hosts are added."""
 
+BUDGET: Final = 'product=~"$product|"'
+"""Budgets of the chosen products, and those without a product."""
 FLEET_BUDGET: Final = 'min(inference:budget_dollars{product=""})'
 """The budget that the alerts compare with: the smallest one without a product."""
 

@@ -51,6 +51,9 @@ _NOBODY: Final = Query(
     f'{q.HOURS_PER_MONTH} * sum(inference_cost_dollars_per_hour{{{q.SERVER},server="unallocated"}})',
     "currencyUSD",
 )
+_DOWN: Final = Query(
+    f"{q.HOURS_PER_MONTH} * sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})", "currencyUSD"
+)
 _IDLE_MONTH: Final = Query(
     _per_month(f'sum(rate(inference_cost_dollars_total{{{_SELECTED},phase="idle"}}[1d]))'), "currencyUSD"
 )
@@ -101,7 +104,7 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Servers whose GPUs were idle for 12 hours; the table below names them. "
                 "Absent: there is none, or no GPU has a price.",
                 _SAVED,
-                width=6,
+                width=5,
                 decimals=0,
             )
         )
@@ -111,7 +114,17 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "GPUs without a server, at what they cost now. "
                 "Absent: every GPU is held, or none has a price.",
                 _NOBODY,
-                width=6,
+                width=5,
+                decimals=0,
+            )
+        )
+        .with_panel(
+            number(
+                "Repair: down and paid for, per month",
+                "Servers that hold GPUs and answer nobody, at what they cost now. "
+                "Absent: every server answers, or the fleet rules are not loaded.",
+                _DOWN,
+                width=5,
                 decimals=0,
             )
         )
@@ -121,17 +134,17 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "A month of the idle time of the last 24 h, the servers to switch off among it; only a part "
                 "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
                 _IDLE_MONTH,
-                width=6,
+                width=5,
                 decimals=0,
             )
         )
         .with_panel(
             number(
-                "Idle share of the money, last 24 h",
+                "Idle share, last 24 h",
                 "GPUs that nobody holds included; time that nobody observed is left out. "
                 "Absent: nothing was spent, or nothing was observed.",
                 _IDLE_SHARE,
-                width=6,
+                width=4,
                 steps=IDLE,
                 decimals=0,
             )

@@ -15,6 +15,8 @@ from exporter.exposition.table import METRICS
 ROOT = Path(__file__).parents[2]
 TARGET_LABELS = frozenset({"cluster", "exported_namespace", "instance", "job", "node"})
 """Set by whoever scrapes; no metric of ours has them."""
+FOREIGN = {"kube_node_status_capacity": frozenset({"node", "resource", "unit"})}
+"""Of kube-state-metrics: which nodes have GPUs."""
 ALERTS = frozenset({"cluster", "alertname", "alertstate", "severity"})
 """Labels of Prometheus's own series of alerts, as far as all of ours have them."""
 FILES = sorted((ROOT / "dashboards").glob("*.json"))

@@ -39,7 +39,7 @@ FIRST_ROW = {
         "Spend now, dollars per hour",
         "Month to date",
         "Projected at month end",
-        "Of the monthly budget",
+        "Of the monthly budgets",
         "Fleet overheads, per hour",
         "Alerts",
     ],
@@ -74,8 +74,9 @@ FIRST_ROW = {
     "inference-cost-waste": [
         "Switch off: saves per month",
         "Give back: held by nobody, per month",
+        "Repair: down and paid for, per month",
         "Shrink: idle while held, per month",
-        "Idle share of the money, last 24 h",
+        "Idle share, last 24 h",
     ],
 }
 
@@ -141,12 +142,12 @@ def test_what_is_colored_as_a_budget_is_divided_by_one(dashboards: dict[str, Pan
     ]
 
     assert {panel["title"] for panel in budgets} == {
-        "Of the monthly budget",
+        "Of the monthly budgets",
         "Of the products' budgets, this month",
     }
     for panel in budgets:
         assert steps(panel) == [("percentunit", [None, 0.8, 1])]
-        assert all("inference:budget_dollars" in target["expr"] for target in panel["targets"])
+        assert all(target["expr"].startswith("inference:budget_") for target in panel["targets"])
 
 
 def test_a_row_is_as_wide_as_the_screen_and_nothing_overlaps(dashboard: Panel) -> None:

@@ -52,6 +52,8 @@ def of_metric(name: str) -> Dimension:
     found = next(
         (unit for end, unit in SUFFIXES if quantity.removesuffix("_total").endswith(f"_{end}")), THING
     )
+    if level.endswith("ratio"):
+        return NONE
     return product(found, {"second": -1}, 1) if level.startswith("rate") else found
 
 

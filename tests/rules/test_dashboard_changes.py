@@ -42,6 +42,8 @@ SERIES = {
     f'inference_cost_dollars_per_million_tokens{{{BIG},kind="prompt",basis="busy",instance="a"}}': "20x1560",
     f'inference_server_last_token_timestamp_seconds{{{BIG},instance="a"}}': "0+60x1560",
     f'inference_server_last_token_timestamp_seconds{{{OLD},instance="a"}}': "0+60x500 30000x1059",
+    'inference_server_up{server="old",namespace="",url="u",instance="a"}': "0x1560",
+    'inference_server_up{server="big",namespace="ml",url="v",instance="a"}': "1x1560",
     'inference_server_gpus{server="big",namespace="ml",instance="a"}': "2x600 4x959",
     'inference_server_gpus{server="old",namespace="",instance="a"}': "1x1560",
     'inference_server_gpu_share_ratio{server="big",uuid="GPU-0",method="whole",instance="a"}': "1x1560",
@@ -102,7 +104,8 @@ EXPECTED: dict[str, Samples] = {
     f"{WHO}: Change in GPUs": {BIG_ROW: 2, OLD_ROW: 0},
     f"{WHO}: Change in tokens": {BIG_ROW: 5000 / 60},
     "chargeback: Last month": {'{month="m1"}': 2500},
-    "chargeback: This month so far": {'{month="m2"}': 60},
+    # 60 of the host that reports and 20 of the one that is gone
+    "chargeback: This month so far": {'{month="m2"}': 80},
     "chargeback: Since last month ended": {"{}": 3600},
     "chargeback: What last month rests on": {
         '{price_basis="configured"}': 0.8,
@@ -110,12 +113,14 @@ EXPECTED: dict[str, Samples] = {
     },
     f"{LAST}: Dollars": {OWNER: 2000, UNASSIGNED: 500},
     f"{LAST}: Share": {OWNER: 0.8, UNASSIGNED: 0.2},
-    f"{THIS}: Dollars": {OWNER: 60},
-    f"{THIS}: Share": {OWNER: 1},
+    f"{THIS}: Dollars": {OWNER: 60, "{}": 20},
+    f"{THIS}: Share": {OWNER: 0.75, "{}": 0.25},
     f"{THIS}: Dollars per hour, now": {OWNER: 60, '{product="q",team="u"}': 6, "{}": 3},
-    "chargeback: Month to date, by product": {'{product="p",month="m2"}': 60},
-    "chargeback: Of the products' budgets, this month": {'{product="p"}': 0.1},
-    "chargeback: This month, of hosts that are gone": {"{}": 20},
+    "chargeback: Month to date, by product": {'{product="p",month="m2"}': 60, '{month="m2"}': 20},
+    # of 600 dollars
+    "chargeback: Of the products' budgets, this month: {{budget}} spent": {
+        '{budget="p",product="p",month="m2"}': 0.1
+    },
     # 1 dollar and 10,000 tokens a minute
     "models: Dollars per million tokens by model, last 24 h": {MODEL: 100},
     "models: Dollars per million tokens by model, of each hour": {MODEL: 100},
@@ -136,10 +141,12 @@ EXPECTED: dict[str, Samples] = {
     # 6 dollars an hour x 730
     "waste: Switch off: saves per month": {"{}": 4380},
     "waste: Give back: held by nobody, per month": {"{}": 2190},
+    # old, whose endpoint does not answer: 10 cents a minute x 60 x 730
+    "waste: Repair: down and paid for, per month": {"{}": 4380},
     # 60 cents a minute x 60 x 730
     "waste: Shrink: idle while held, per month": {"{}": 26280},
     # 65 cents of 115
-    "waste: Idle share of the money, last 24 h": {"{}": 65 / 115},
+    "waste: Idle share, last 24 h": {"{}": 65 / 115},
     f"{OFF}: Saves per month": {OLD_ROW: 4380},
     f"{OFF}: GPUs": {OLD_ROW: 1},
     # 93,600 s - 30,000 s

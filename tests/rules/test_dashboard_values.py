@@ -26,6 +26,15 @@ SERIES = {
     'inference_fleet_overhead_dollars_per_hour{component="staff",instance="a"}': "60x180",
     'inference_fleet_overhead_dollars_per_hour{component="staff",instance="c"}': "60x180",
     'inference_fleet_overhead_dollars_per_hour{component="office",instance="a"}': "1.5x180",
+    # what takes weeks, or GPU time, to record
+    'inference:month_projected_dollars:low{month="2026-11"}': "5000x180",
+    'inference:month_projected_dollars:high{month="2026-11"}': "7000x180",
+    'inference:cost_dollars:week_ratio{product="p",team="t"}': "1.5x180",
+    'inference:gpu_hours:week_ratio{product="p",team="t"}': "1.25x180",
+    'inference:gpu_hour_price:week_ratio{product="p",team="t"}': "1.2x180",
+    'inference:tokens_per_gpu_hour:week_ratio{product="p",team="t"}': "0.9x180",
+    'inference:fleet_overhead_dollars_per_hour:owner{product="p",team="t"}': "41x180",
+    'kube_node_status_capacity{node="n1",resource="nvidia_com_gpu"}': "8x180",
     'inference_server_gpus{server="chat",namespace="ml"}': "2x180",
     'inference_server_gpu_share_ratio{server="chat",namespace="ml",uuid="GPU-0",method="sm_utilization"}': (
         "0.5x180"
@@ -34,11 +43,13 @@ SERIES = {
         "0.25x180"
     ),
     'inference_server_last_token_timestamp_seconds{server="chat",namespace="ml",model="m"}': "0+60x179 10740",
-    'inference_month_to_date_dollars{ledger="a",month="2026-11",instance="a"}': "0+1x180",
+    'inference_month_to_date_dollars{ledger="a",product="p",team="t",month="2026-11",instance="a"}': (
+        "0+1x180"
+    ),
     'inference_month_to_date_dollars{ledger="b",month="2026-11",instance="b"}': "20x100 stale",
     'inference_month_end_timestamp_seconds{month="2026-11",instance="a"}': "360000x180",
     'inference_budget_dollars{budget="fleet",product="",instance="a"}': "20000x180",
-    'inference_budget_dollars{budget="chat",product="chat",instance="a"}': "100x180",
+    'inference_budget_dollars{budget="p",product="p",instance="a"}': "100x180",
     'inference_exporter_info{instance="a"}': "1x180",
     'inference_exporter_info{instance="b"}': "1x100 stale",
     'inference_gpu_priced{uuid="GPU-0",gpu_model="L4",instance="a"}': "1x180",
@@ -77,6 +88,9 @@ SERIES = {
 CHAT = '{server="chat",namespace="ml"}'
 UNALLOCATED = '{server="unallocated"}'
 MONTH = '{month="2026-11"}'
+FLEET_BUDGET = '{budget="fleet",month="2026-11"}'
+P_BUDGET = '{budget="p",product="p",month="2026-11"}'
+PRODUCT = '{product="p",team="t"}'
 GPU_0 = '{uuid="GPU-0",gpu_model="L4",instance="a"}'
 GPU_1 = '{uuid="GPU-1",gpu_model="L4",instance="a"}'
 GPU_2 = '{uuid="GPU-2",gpu_model="T4",instance="a"}'
@@ -92,14 +106,21 @@ EXPECTED: dict[str, Samples] = {
     # 360,000 s - 10,800 s = 97 h left, at 60 dollars an hour
     "fleet: Projected at month end": {MONTH: 200 + 97 * 60},
     # of 20,000, the budget without a product: 200 and 6,020
-    "fleet: Of the monthly budget: spent": {MONTH: 0.01},
-    "fleet: Of the monthly budget: projected": {MONTH: 0.301},
+    # and of 100, the budget of p: 180, and 97 h more at 30 dollars
+    "fleet: Of the monthly budgets: {{budget}} spent": {FLEET_BUDGET: 0.01, P_BUDGET: 1.8},
+    "fleet: Of the monthly budgets: {{budget}} projected": {FLEET_BUDGET: 0.301, P_BUDGET: 30.9},
     # staff 60 and office 1.5, told by two hosts and spent once
     "fleet: Fleet overheads, per hour": {"{}": 61.5},
     "fleet: Where: dollars per hour, by product": {'{product="p",team="t"}': 30, "{}": 30},
     "fleet: The month against its budget: spent {{month}}": {MONTH: 200},
     "fleet: The month against its budget: projected {{month}}": {MONTH: 6020},
+    "fleet: The month against its budget: at the cheapest day": {MONTH: 5000},
+    "fleet: The month against its budget: at the dearest day": {MONTH: 7000},
     "fleet: The month against its budget: budget": {"{}": 20000},
+    "fleet: Why: this week over the week before: Dollars": {PRODUCT: 1.5},
+    "fleet: Why: this week over the week before: GPU-hours": {PRODUCT: 1.25},
+    "fleet: Why: this week over the week before: Price of one": {PRODUCT: 1.2},
+    "fleet: Why: this week over the week before: Tokens of one": {PRODUCT: 0.9},
     f"{WHO}: Dollars per hour": {CHAT: 30, UNALLOCATED: 30},
     f"{WHO}: GPUs": {CHAT: 2},
     f"{WHO}: Tokens per second": {CHAT: 4096 / 60},
@@ -120,8 +141,14 @@ EXPECTED: dict[str, Samples] = {
     "chargeback: GPUs without a price": {"{}": 1},
     "chargeback: Hosts: reporting": {"{}": 1},
     "chargeback: Hosts: missing": {"{}": 1},
-    # 20 dollars of the host that is gone
-    "chargeback: This month, of hosts that are gone": {"{}": 20},
+    "chargeback: Of the products' budgets, this month: {{budget}} spent": {P_BUDGET: 1.8},
+    "chargeback: Of the products' budgets, this month: {{budget}} projected": {P_BUDGET: 30.9},
+    # 97 hours at 30 dollars each; the host that is gone had spent its 20 for nobody
+    "chargeback: Projected at month end, by product and team": {
+        PRODUCT: 180 + 97 * 30,
+        "{}": 20 + 97 * 30,
+    },
+    "chargeback: This month so far, by product and team: Fleet overheads, per hour": {PRODUCT: 41},
     "gpus: GPUs": {'{gpu_model="L4"}': 2},
     "gpus: GPUs not readable": {"{}": 1},
     "gpus: Utilization, mean": {"{}": 0.75},
@@ -155,6 +182,7 @@ EXPECTED: dict[str, Samples] = {
     f"{WRONG}: Without a price": {GPU_1: 1},
     f"{WRONG}: Estimate, per hour": {GPU_0: 0.70683},
     f"{WRONG}: Not readable": {GPU_0: 1},
+    "meter: GPU nodes without an exporter: Without": {'{node="n1"}': 1},
     "meter: Exporters: Since last tick": {A: 120},
     "meter: Exporters: Since last commit": {A: 60},
     "meter: Exporters: On disk": {A: 1},

@@ -24,6 +24,8 @@ NOON = Noon().wall() // NANOSECONDS_PER_SECOND
 MINUTES = 24 * 60 + 1
 
 BEGINS = "the demo's books begin with this month"
+FLEET_ONLY = "the demo's only budget is the fleet's"
+YOUNG = "two weeks are compared, and the demo is scraped for a day"
 STEADY = "nothing changes in the demo's last minutes"
 WELL = "all is well in the demo"
 EMPTY = {
@@ -32,10 +34,15 @@ EMPTY = {
     "chargeback: Last month": BEGINS,
     "chargeback: What last month rests on": BEGINS,
     "chargeback: Hosts: missing": WELL,
-    "chargeback: Of the products' budgets, this month": "the demo's only budget is the fleet's",
+    "chargeback: Of the products' budgets, this month: {{budget}} projected": FLEET_ONLY,
+    "chargeback: Of the products' budgets, this month: {{budget}} spent": FLEET_ONLY,
     "fleet: Who: servers, and what changed since this time yesterday: Change in tokens": (
         "a day ago the demo has one sample, and a rate takes two"
     ),
+    "fleet: Why: this week over the week before: Dollars": YOUNG,
+    "fleet: Why: this week over the week before: GPU-hours": YOUNG,
+    "fleet: Why: this week over the week before: Price of one": YOUNG,
+    "fleet: Why: this week over the week before: Tokens of one": YOUNG,
     "gpus: Each GPU: Not readable": WELL,
     "mark: Configuration changed": STEADY,
     "mark: Exporter changed": STEADY,
@@ -48,7 +55,9 @@ EMPTY = {
     "meter: GPUs without a price, estimated or not readable: Not readable": WELL,
     "meter: GPUs without a price, estimated or not readable: Unpriced time": WELL,
     "meter: GPUs without a price, estimated or not readable: Without a price": WELL,
+    "meter: GPU nodes without an exporter: Without": "the demo is no node of Kubernetes",
     "meter: Hosts: missing": WELL,
+    "waste: Repair: down and paid for, per month": WELL,
 }
 """What is empty, and why. The tests of the values have an answer for each of these."""
 
