@@ -46,7 +46,7 @@ def test_a_name_that_nobody_has_stops_the_generator(repository: Path) -> None:
     """Names in expressions and in the queries of annotations are looked up in the table of metrics."""
     program = """
 import sys
-sys.path.insert(0, "rules")
+sys.path.insert(0, "deploy/rules")
 from statement import Alert, Group, Record, unknown
 rules = (
     Record("inference:a", "inference_tokens_total + inference:b"),
