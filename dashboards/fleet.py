@@ -130,7 +130,7 @@ def _fine(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Projected at month end",
-                "Month to date plus the hours left at the mean rate of the last 24 h. "
+                "Month to date plus the hours left at the mean rate of the last 7 days (24 h until then). "
                 f"Absent: the rate or the month's end is unknown. {_NOT_BY_OWNER}",
                 _PROJECTED,
                 width=3,

@@ -5,7 +5,7 @@ from typing import Final
 from month import SERVER
 from spending import MATCH, SELF, WHO
 from statement import Alert
-from wording import DOLLARS, OWNER, PAGE, SHARE, SPEND, alert, number, servers
+from wording import DOLLARS, GPUS, METER, OWNER, PAGE, SHARE, SPEND, alert, number, servers
 
 HOST: Final = ("cluster", "instance")
 ON_HOST: Final = servers("inference_cost_dollars_per_hour{cluster=%q,instance=%q}", *HOST)
@@ -20,6 +20,7 @@ HOSTS: Final = (
     alert(
         "InferenceHostsMissing",
         "inference:hosts_missing > 0",
+        dashboard=METER,
         wait="10m",
         by=("cluster",),
         summary="{{ $value }} hosts stopped reporting: spend figures are short of them. Scaled down on purpose: clears itself in 6 h.",
@@ -32,6 +33,7 @@ HOSTS: Final = (
     alert(
         "InferenceNoExporter",
         "absent(inference_exporter_info)",
+        dashboard=METER,
         wait="10m",
         by=(),
         severity=PAGE,
@@ -50,6 +52,7 @@ HOSTS: Final = (
 or
 (0 * inference:gpu_nodes unless on (cluster) inference:hosts_metered)
 """,
+        dashboard=METER,
         wait="10m",
         by=("cluster",),
         severity=PAGE,
@@ -62,6 +65,7 @@ or
     alert(
         "InferenceNodesUnmetered",
         "count by (cluster) (inference:gpu_nodes_unmetered) > 0",
+        dashboard=METER,
         wait="30m",
         by=("cluster",),
         summary="{{ $value }} GPU nodes{{ with $labels.cluster }} of cluster {{ . }}{{ end }} have no exporter: what they cost is in no figure.",
@@ -74,6 +78,7 @@ or
     alert(
         "InferenceExporterStale",
         "max by (cluster, instance) (time() - inference_last_tick_timestamp_seconds) > 300",
+        dashboard=METER,
         wait="5m",
         by=HOST,
         summary="{{ $labels.instance }} answers, but has not read anything for {{ $value | humanizeDuration }}.",
@@ -85,6 +90,7 @@ or
     alert(
         "InferenceSourceDown",
         'min by (cluster, instance, source) (inference_source_up{source!~"clock|cloud|node_labels"}) == 0',
+        dashboard=METER,
         wait="15m",
         by=(*HOST, "source"),
         summary="{{ $labels.source }} cannot be read on {{ $labels.instance }}: its tokens or its GPU time are not seen.",
@@ -98,6 +104,7 @@ or
     alert(
         "InferenceGpuDown",
         "count by (cluster, instance) (min by (cluster, instance, uuid) (inference_gpu_up) == 0)",
+        dashboard=GPUS,
         wait="10m",
         by=HOST,
         summary="{{ $value }} GPUs of {{ $labels.instance }} cannot be read: they are paid for, and nobody sees what they do.",
@@ -110,6 +117,7 @@ or
     alert(
         "InferenceClockUnsynchronized",
         'min by (cluster, instance) (inference_source_up{source="clock"}) == 0',
+        dashboard=METER,
         wait="6h",
         by=HOST,
         summary="The clock of {{ $labels.instance }} is not synchronized: months may begin at the wrong time there.",
@@ -126,6 +134,7 @@ BOOKS: Final = (
         "InferenceLedgerShared",
         "max by (cluster, ledger, month) (count by (cluster, ledger, month, product, team, price_basis)"
         " (inference_month_to_date_dollars)) > 1",
+        dashboard=METER,
         wait="15m",
         by=("cluster", "ledger", "month"),
         summary="{{ $value }} targets report ledger {{ $labels.ledger }} (a cloned disk image, or one exporter scraped twice):"
@@ -138,6 +147,7 @@ BOOKS: Final = (
     alert(
         "InferenceLedgerNotPersistent",
         "min by (cluster, instance) (inference_ledger_persistent) == 0",
+        dashboard=METER,
         wait="10m",
         by=HOST,
         summary="The ledger of {{ $labels.instance }} is not on disk: a restart would lose what is metered now.",
@@ -149,6 +159,7 @@ BOOKS: Final = (
     alert(
         "InferenceLedgerBegunAnew",
         "max by (cluster, instance) (changes(inference_ledger_begun_timestamp_seconds[6h])) > 0",
+        dashboard=METER,
         wait="1m",
         by=HOST,
         summary="The books of {{ $labels.instance }} began anew: its month lacks what the ledger before it had.",
@@ -162,6 +173,7 @@ BOOKS: Final = (
     alert(
         "InferenceConfigReloadFailed",
         "min by (cluster, instance) (inference_config_last_reload_success) == 0",
+        dashboard=METER,
         wait="5m",
         by=HOST,
         summary="{{ $labels.instance }} refused its configuration and goes on with the one before.",
@@ -173,6 +185,7 @@ BOOKS: Final = (
     alert(
         "InferenceBooksUnbalanced",
         "max by (cluster, instance) (abs(inference_ledger_residual_dollars)) > 0",
+        dashboard=METER,
         wait="5m",
         by=HOST,
         summary='The books of {{ $labels.instance }} are off by {{ $value | printf "%g" }} dollars: do not bill by them.',
@@ -184,6 +197,7 @@ BOOKS: Final = (
     alert(
         "InferenceLabelsRenamed",
         'count by (cluster, instance) (inference_cost_dollars_per_hour{exported_namespace!=""})',
+        dashboard=METER,
         wait="15m",
         by=HOST,
         summary="{{ $labels.instance }} is scraped without honorLabels: the workloads' namespaces were renamed.",
@@ -198,6 +212,7 @@ PRICED: Final = (
     alert(
         "InferenceGpuUnpriced",
         "count by (cluster, gpu_model) (min by (cluster, uuid, gpu_model) (inference_gpu_priced) == 0)",
+        dashboard=METER,
         wait="15m",
         by=("cluster", "gpu_model"),
         summary="{{ $value }} GPUs of model {{ $labels.gpu_model }} have no price: what they cost is in no figure.",
@@ -210,6 +225,7 @@ PRICED: Final = (
         "InferenceMonthEstimated",
         'sum(inference:month_to_date_dollars:price_basis{price_basis="estimate"})'
         " / sum(inference:month_to_date_dollars:price_basis) > 0.2",
+        dashboard=METER,
         wait="6h",
         by=(),
         summary="{{ $value | humanizePercentage }} of the month rests on estimated prices.",
@@ -242,6 +258,7 @@ PRICED: Final = (
 )
 unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference:server_tokens:rate5m[1h])) > 0)
 """,
+        dashboard=METER,
         wait="1h",
         by=WHO,
         labels=OWNER,

@@ -4,7 +4,7 @@ from typing import Final
 
 from month import SERVER
 from statement import Alert
-from wording import DOLLARS, OWNER, PAGE, SHARE, SPEND, TICKET, alert, number, servers
+from wording import DOLLARS, MODELS, OWNER, PAGE, SHARE, SPEND, TICKET, WASTE, alert, number, servers
 
 BUDGET: Final = ("budget", "product")
 NIGHT: Final = 0.05
@@ -116,6 +116,7 @@ SLOW: Final = (
     alert(
         "InferenceIdleSpend",
         "24 * avg_over_time(inference:budget_idle_dollars_per_hour[1d]) >= on (budget, product) 0.01 * inference:budget_dollars",
+        dashboard=WASTE,
         wait="2h",
         by=("budget",),
         labels=PAYS,
@@ -143,6 +144,7 @@ inference:server_cost_dollars_per_million_tokens:24h
   / (last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 1d) > 0)
 > 1.5
 """,
+        dashboard=MODELS,
         wait="2h",
         by=WHO,
         labels=OWNER,
@@ -166,6 +168,7 @@ inference:server_cost_dollars_per_million_tokens:24h
 unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference:server_tokens:rate5m[1d])) > 0)
 unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference:busy_dollars_per_hour[1d])) > 0)
 """,
+        dashboard=WASTE,
         wait="1h",
         by=WHO,
         labels=OWNER,

@@ -4,7 +4,10 @@ from typing import Final
 
 from statement import Alert
 
-DASHBOARD: Final = "/d/inference-cost"
+MONEY: Final = "/d/inference-cost"
+METER, GPUS, MODELS, WASTE = (f"{MONEY}-{name}" for name in ("meter", "gpus", "models", "waste"))
+"""The dashboards, by their uids."""
+
 PAGE, TICKET = "page", "ticket"
 FLEET: Final = {"product": "fleet", "team": "platform"}
 """Who is told of what concerns the meter itself, or all products."""
@@ -63,6 +66,7 @@ def alert(
     top: str,
     waiting: str,
     severity: str = TICKET,
+    dashboard: str = MONEY,
     labels: dict[str, str] = FLEET,
     keep: str = "",
     why: str = "",
@@ -79,7 +83,7 @@ def alert(
             "since": since(name, severity, by),
             "servers": top,
             "waiting": waiting,
-            "dashboard": DASHBOARD,
+            "dashboard": dashboard,
             "runbook": f"docs/runbooks/{name}.md",
         },
         keep,
