@@ -115,3 +115,48 @@ def test_every_query_has_an_answer_in_the_demo(
     ]
 
     assert wrong(promtool, tmp_path / "demo.json", series, checks) == []
+
+
+SILENT = {
+    "inference:cluster_silent": WELL,
+    "inference:cost_dollars:week_ratio": BEGINS,
+    "inference:gpu_hour_price:week_ratio": BEGINS,
+    "inference:gpu_hours:week_ratio": BEGINS,
+    "inference:gpu_nodes": "no kube-state-metrics is scraped",
+    "inference:gpu_nodes_unmetered": "no kube-state-metrics is scraped",
+    "inference:hosts_missing": WELL,
+    "inference:idle_down_dollars_per_hour": WELL,
+    "inference:model_unpriced": WELL,
+    "inference:server_one_sided": "no server of the demo has a role",
+    "inference:server_unpriced": WELL,
+    "inference:tokens_per_gpu_hour:week_ratio": BEGINS,
+}
+"""Records that are empty, and why."""
+
+FIRING = {
+    "InferenceBudgetExhausted": "eight H100 cost more than the default budget within three weeks",
+    "InferenceIdleSpend": "archive-13b serves nothing, and one GPU has no server",
+    "InferenceLedgerNotPersistent": "the demo's books are in memory",
+    "InferenceRunRateOverBudget": "as the budget",
+    "InferenceSpendProjectedOverBudget": "as the budget",
+    "InferenceSpendUnassigned": "nobody owns archive-13b",
+}
+"""Alerts that fire within the day, and why; all of them tickets."""
+
+
+def test_every_record_has_a_value_in_the_demo_and_no_alert_fires_without_a_reason(
+    series: dict[str, str], rules: list[dict[str, Any]], promtool: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The rules fit what the exporter tells, not only what their own tests feed them."""
+    records = {rule["record"] for rule in rules if "record" in rule}
+    alerts = {rule["alert"] for rule in rules if "alert" in rule}
+    assert set(SILENT) - records == set(FIRING) - alerts == set()
+    checks = [
+        Check(name, f"group({name})", MINUTES - 1, {} if name in SILENT else {"{}": 1}) for name in records
+    ]
+    for name in alerts:
+        fired = f'group by (severity) (max_over_time(ALERTS{{alertname="{name}",alertstate="firing"}}[1d]))'
+        samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
+        checks.append(Check(name, fired, MINUTES - 1, samples))
+
+    assert wrong(promtool, tmp_path / "rules.json", series, checks) == []

@@ -124,6 +124,22 @@ def test_every_record_is_on_the_page(rules: list[dict[str, Any]], repository: Pa
     assert told == {rule["record"] for rule in rules if "record" in rule}
 
 
+def test_every_alert_is_on_the_page(alerts: list[dict[str, Any]], repository: Path) -> None:
+    """The page on alerts says of each whether it pages, and how long its condition must last."""
+    rows = re.findall(
+        r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| ([a-z, ]+) \| .* \| (\d+) (min|h) \|$",
+        (repository / "docs" / "alerts.md").read_text(),
+        re.MULTILINE,
+    )
+    told = {
+        (name, severity, f"{number}{unit[0]}")
+        for name, severities, number, unit in rows
+        for severity in severities.split(", ")
+    }
+
+    assert told == {(found["alert"], found["labels"]["severity"], found["for"]) for found in alerts}
+
+
 def test_no_rule_holds_a_budget_of_its_own(rules: list[dict[str, Any]]) -> None:
     """The threshold is the exported budget, the default of 27,000 dollars included, never a constant."""
     expressions = [rule["expr"] for rule in rules]
