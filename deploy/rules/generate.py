@@ -27,7 +27,7 @@ FILES: Final = {
 What each cluster's Prometheus records of its own exporters. Written by deploy/rules/generate.py; do not edit.
 `cluster` is optional (a target label, or the external label of Thanos and Mimir); docs/alerts.md says what is recorded
 and where to load which file. Series of replicas that are not de-duplicated count double where no `max` is.""",
-        (MEMORY, CLUSTER, WEEK),
+        (CLUSTER, MEMORY, WEEK),
     ),
     "fleet-rules.yml": (
         """\
