@@ -1,0 +1,149 @@
+"""The fleets of these tests: hosts that come and go, a ledger that was lost, a machine that was replaced.
+
+The week has three parts of 52 hours. In the first an owner spends less than now, and in the second as much more,
+so that the mean of the week is what is spent now, exactly, and goes on being it however often it is taken.
+"""
+
+from tests.e2e.fleet.books import DAY, FOREVER, HOUR, NOBODY, UNALLOCATED, Book, Fleet, Gpu, Server
+
+PART = 52 * HOUR
+BEGIN = -3 * PART
+"""Where the history begins: within seven days, and more than six ago."""
+MONTH_BEGIN, MONTH_END = -504 * HOUR, 240 * HOUR
+"""A month of 744 hours."""
+
+CHAT = ("chat", "conversations")
+SEARCH = ("search", "retrieval")
+RESEARCH = ("research", "lab")
+
+CHAT_70B = Server(
+    "chat-70b", CHAT, "prod", "Llama-3.3-70B", (250, 350, 0, 390, 10), (900_000, 300_000, 400_000)
+)
+SEARCH_8B = Server("search-8b", SEARCH, "prod", "Qwen3-8B", (500, 100, 0, 400, 0), (4_000_000, 0, 50_000))
+PREFILL = Server(
+    "draft-prefill", RESEARCH, "lab", "Draft-32B", (600, 0, 0, 400, 0), (1_200_000, 0, 0), "role"
+)
+DECODE = Server("draft-decode", RESEARCH, "lab", "Draft-32B", (0, 700, 0, 300, 0), (0, 0, 600_000), "role")
+TRIAL = Server("trial", RESEARCH, "lab", "Trial-1B", (100, 100, 0, 800, 0), (50_000, 0, 50_000))
+ARCHIVE = Server("archive-13b", NOBODY, "", "Archive-13B", up=False)
+
+
+def gpus(
+    host: str, count: int, model: str, rent: int, network: int, basis: str = "configured"
+) -> tuple[Gpu, ...]:
+    """GPUs of one price; `basis` says where it comes from."""
+    return tuple(Gpu(f"GPU-{host}-{index}", model, rent, network, basis) for index in range(count))
+
+
+def h100s(host: str, count: int) -> tuple[Gpu, ...]:
+    """At 2.50 dollars an hour each."""
+    return gpus(host, count, "NVIDIA H100 80GB HBM3", 2_400_000, 100_000)
+
+
+def l4s(host: str, count: int) -> tuple[Gpu, ...]:
+    """At 0.80 dollars an hour each, which nobody was told."""
+    return gpus(host, count, "NVIDIA L4", 750_000, 50_000, "estimate")
+
+
+def book(cluster: str, host: str, ledger: str, metal: tuple[Gpu, ...], *held: Server, **life: int) -> Book:
+    """One ledger's life on a host; `earlier`: its first holder's dollars of the month before the history."""
+    earlier = life.get("earlier", 0)
+    return Book(
+        cluster,
+        f"{host}:9844",
+        ledger,
+        metal,
+        held,
+        life.get("begin", BEGIN),
+        life.get("end", FOREVER),
+        ((held[0].owner, earlier * 10**6),) if earlier else (),
+    )
+
+
+LOST = Gpu("GPU-west-2-1", "NVIDIA L4", 750_000, 50_000, "estimate", up=False)
+UNPRICED = Gpu("GPU-west-1-2", "NVIDIA L40S", 0, 0, "")
+
+FLEET = Fleet(
+    (
+        book(
+            "east",
+            "east-1",
+            "e1",
+            h100s("east-1", 4),
+            CHAT_70B,
+            CHAT_70B,
+            SEARCH_8B,
+            UNALLOCATED,
+            earlier=6_120,
+        ),
+        book("east", "east-2", "e2", h100s("east-2", 2), CHAT_70B, CHAT_70B, earlier=3_480),
+        # spot machines: two in the second part of the week, one since; the second was replaced two hours ago
+        book("east", "spot-1", "s1", h100s("spot-1", 1), SEARCH_8B, begin=BEGIN + PART, end=BEGIN + 2 * PART),
+        book("east", "spot-2", "s2", h100s("spot-2", 1), SEARCH_8B, begin=BEGIN + PART, end=-2 * HOUR),
+        book("east", "spot-3", "s3", h100s("spot-3", 1), SEARCH_8B, begin=-2 * HOUR),
+        book(
+            "west",
+            "west-1",
+            "w1",
+            (*gpus("west-1", 2, "NVIDIA L40S", 1_000_000, 200_000), UNPRICED),
+            PREFILL,
+            DECODE,
+            TRIAL,
+            earlier=760,
+        ),
+        # its disk died three days ago: the books began anew
+        book(
+            "west", "west-2", "w2", (*l4s("west-2", 1), LOST), ARCHIVE, SEARCH_8B, end=-3 * DAY, earlier=155
+        ),
+        book("west", "west-2", "w2-new", (*l4s("west-2", 1), LOST), ARCHIVE, SEARCH_8B, begin=-3 * DAY),
+    ),
+    (("fleet", "", 27_000), ("chat", "chat", 12_000)),
+    "2026-07",
+    MONTH_BEGIN,
+    MONTH_END,
+    "2026-06",
+    (
+        book(
+            "east",
+            "spot-0",
+            "s0",
+            h100s("spot-0", 1),
+            CHAT_70B,
+            begin=-400 * HOUR,
+            end=-300 * HOUR,
+            earlier=62,
+        ),
+        book("west", "west-0", "w0", l4s("west-0", 1), ARCHIVE, begin=-450 * HOUR, end=-200 * HOUR),
+    ),
+    (("staff", 9_000_000), ("office", 1_500_000)),
+    hosted=900_000,
+)
+"""What the panels, the sums and the second engine are asked about."""
+
+
+def heading(to_dollars: str, month_to_date: int) -> Fleet:
+    """A fleet of 36 dollars an hour: chat has 24, search 9 and nobody 3; the budget of chat is 20,000."""
+    assistant, finder = (
+        Server("chat-70b", CHAT, "prod", "Llama-3.3-70B", (400, 500, 0, 100, 0), (900_000, 0, 400_000)),
+        Server("search-8b", SEARCH, "prod", "Qwen3-8B", (400, 500, 0, 100, 0), (900_000, 0, 40_000)),
+    )
+    metal = gpus(to_dollars, 12, "NVIDIA H200", 2_800_000, 200_000)
+    chat = month_to_date * 2 // 3
+    return Fleet(
+        (
+            Book(
+                "east",
+                f"{to_dollars}-1:9844",
+                f"{to_dollars}-ledger",
+                metal,
+                (*[assistant] * 8, *[finder] * 3, UNALLOCATED),
+                0,
+                earlier=((CHAT, chat * 10**6), (SEARCH, (month_to_date - chat) * 10**6 + 250_000)),
+            ),
+        ),
+        (("fleet", "", 27_000), ("chat", "chat", 20_000)),
+        "2026-07",
+        MONTH_BEGIN,
+        MONTH_END,
+        "2026-06",
+    )

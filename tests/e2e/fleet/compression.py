@@ -1,0 +1,78 @@
+"""The repository's own configuration files with their times made short, and their addresses those of a test.
+
+Nothing else changes. What an alert waits for (`for`, `keep_firing_for`) becomes two evaluations, what a group
+waits between two becomes one interval, and an Alertmanager waits a second where it waited minutes.
+The links become whole addresses by the command that the header of fleet-rules.yml gives.
+"""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+RULES = ("cluster-rules.yml", "fleet-rules.yml")
+WAITED = re.compile(r"^(    (?:for|keep_firing_for)): .*$", re.MULTILINE)
+BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
+
+
+def rule_files(folder: Path, interval: float) -> list[Path]:
+    """Both rule files, evaluated every `interval` seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name in RULES:
+        text = linked(DEPLOY / "prometheus" / name)
+        text = BETWEEN.sub(rf"\1: {_duration(interval)}", text)
+        text = WAITED.sub(rf"\1: {_duration(2 * interval)}", text)
+        file = folder / name
+        file.write_text(text, encoding="utf-8")
+        files.append(file)
+    return files
+
+
+def linked(file: Path) -> str:
+    """The file after the command that its header tells the reader to use; the others have none."""
+    found = re.search(r"^#   (sed -e (?:.*\\\n#)?.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        return file.read_text(encoding="utf-8")
+    command = found[1].replace("\\\n#", "")
+    return subprocess.run(
+        ["sh", "-c", command], cwd=file.parent, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def prometheus(rules: Sequence[Path], targets: Path | None, interval: float, alertmanager: str = "") -> str:
+    """The repository's prometheus.yml: its rule files where they were copied to, its targets from a file."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    assert config["rule_files"] == [file.name for file in rules]
+    config["global"] = {"scrape_interval": _duration(interval), "evaluation_interval": _duration(interval)}
+    config["rule_files"] = [str(file) for file in rules]
+    (job,) = config["scrape_configs"]
+    del job["static_configs"]
+    if targets is None:
+        config["scrape_configs"] = []
+    else:
+        job["file_sd_configs"] = [{"files": [str(targets)]}]
+    if alertmanager:
+        address = alertmanager.removeprefix("http://")
+        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
+    return yaml.safe_dump(config)
+
+
+def alertmanager(receiver: str) -> str:
+    """The repository's alertmanager.yml: its receivers at an address of the test, by their names."""
+    text = (DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8")
+    config: dict[str, Any] = yaml.safe_load(text)
+    for place in config["receivers"]:
+        for hook in place["webhook_configs"]:
+            hook["url"] = f"{receiver}/{place['name']}"
+    config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
+    return yaml.safe_dump(config)
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

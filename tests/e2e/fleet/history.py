@@ -1,0 +1,78 @@
+"""The past of a fleet as text: what was scraped and what was recorded."""
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests.e2e.fleet.books import DAY, HOUR, Fleet
+from tests.e2e.fleet.page import page
+from tests.e2e.fleet.records import memory
+
+JOB = "inference-cost-exporter"
+RECENT = 26 * HOUR
+"""How long ago the denser part of what was scraped begins."""
+DENSE = 60
+"""Seconds between scrapes where somebody takes a rate of five minutes: in the last ones, and a day ago."""
+LONGEST_BLOCK = "486h"
+"""promtool reads the whole text once for each block: one block is made, and not one for each two hours."""
+
+Sample = tuple[str, float, int]
+"""Series, value, and seconds since the epoch."""
+
+
+def moments(begin: int, recent: int, old: int) -> list[int]:
+    """When the fleet was scraped, by seconds between two samples of the last day and of the days before."""
+    dense = {*range(-900, 1, DENSE), *range(-DAY - 900, -DAY + 901, DENSE)}
+    thin = {*range(begin, -RECENT, old), *range(max(begin, -RECENT), 1, recent)}
+    return sorted(at for at in dense | thin if at >= begin)
+
+
+def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = HOUR) -> Iterator[Sample]:
+    """What Prometheus would have scraped until `now`."""
+    times = moments(begin, recent, old)
+    for book in fleet.books:
+        alive = [at for at in times if book.alive(at)]
+        target = {
+            "cluster": book.cluster,
+            "instance": book.instance,
+            "job": JOB,
+            "node": book.instance.partition(":")[0],
+        }
+        for line in page(book, fleet, now):
+            series = line.series(**target)
+            for at in alive:
+                if (value := line.at(at)) is not None:
+                    yield series, value, now + at
+
+
+def recorded(fleet: Fleet, now: int, begin: int, step: int = 300) -> Iterator[Sample]:
+    """What the rules would have recorded until `now`, as far as anything looks back on it."""
+    for item in memory(fleet, begin, step):
+        text = ",".join(f'{key}="{value}"' for key, value in sorted(item.labels.items()) if value)
+        series = f"{item.name}{{{text}}}"
+        for at in item.times:
+            if (value := item.at(at)) is not None:
+                yield series, value, now + at
+
+
+def written(samples: Iterable[Sample], text: Path) -> Path:
+    """OpenMetrics, which promtool reads."""
+    with text.open("w", encoding="utf-8") as file:
+        file.writelines(f"{series} {value!r} {at}\n" for series, value, at in samples)
+        file.write("# EOF\n")
+    return text
+
+
+def blocks(text: Path, folder: Path) -> None:
+    """Make the database that a Prometheus begins with."""
+    command = [
+        "promtool",
+        "tsdb",
+        "create-blocks-from",
+        "openmetrics",
+        f"--max-block-duration={LONGEST_BLOCK}",
+    ]
+    made = subprocess.run(
+        [*command, str(text), str(folder)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert made.returncode == 0, made.stdout + made.stderr

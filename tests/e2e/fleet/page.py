@@ -1,0 +1,222 @@
+"""What the exporter of each host would say: every metric of the table, by its books on paper."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tests.e2e.fleet.books import DAY, HOUR, HOURS_PER_MONTH, KINDS, PHASES, UNALLOCATED, Book, Fleet, Server
+
+MICRO = 10**6
+MILLION = 10**6
+SHIFT = -60
+"""When a part of the rent came to be for the network, and a new version with a new configuration began."""
+MOVED = 50_000
+"""Microdollars an hour; the price of a GPU stays what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series: its value at a second, none where the page does not have it then."""
+
+    name: str
+    labels: dict[str, str]
+    at: Callable[[float], float | None]
+
+    def series(self, **more: str) -> str:
+        """As it stands on a page."""
+        labels = ",".join(f'{key}="{value}"' for key, value in sorted({**self.labels, **more}.items()))
+        return f"{self.name}{{{labels}}}" if labels else self.name
+
+
+def always(value: float) -> Callable[[float], float]:
+    """The same at all times."""
+    return lambda _: value
+
+
+def since(begin: int, slope: int, per: int, before: int = 0) -> Callable[[float], float]:
+    """What accrues from a beginning on, `slope / per` each second, divided once."""
+    return lambda at: (before + slope * (at - begin)) / per
+
+
+def owned(server: Server) -> dict[str, str]:
+    """The labels of a server's money."""
+    product, team = server.owner
+    return {"product": product, "team": team, "namespace": server.namespace, "server": server.name}
+
+
+def place(server: Server) -> dict[str, str]:
+    """The labels of a server without its owner."""
+    return {"namespace": server.namespace, "server": server.name}
+
+
+def page(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
+    """All series of one host; `now` is the second, since the epoch, that times count from."""
+    for server in book.servers():
+        yield from _money(book, server)
+        if server is not UNALLOCATED:
+            yield from _serving(book, server, fleet, now)
+    yield from _month(book, fleet, now)
+    for index, _ in enumerate(book.gpus):
+        yield from _gpu(book, index)
+    yield from _meter(book, now)
+
+
+def _money(book: Book, server: Server) -> Iterator[Line]:
+    labels = {**owned(server), "model": server.model}
+    price = book.price(server)
+    for phase, share in zip(PHASES, server.shares, strict=True):
+        cost = since(book.begin, price * share, MICRO * 1000 * HOUR)
+        yield Line("inference_cost_dollars_total", {**labels, "phase": phase}, cost)
+        held = since(book.begin, book.count(server) * share, 1000)
+        yield Line("inference_gpu_seconds_total", {**labels, "phase": phase}, held)
+    if price:
+        yield Line("inference_cost_dollars_per_hour", labels, always(price / MICRO))
+    for component in ("rent", "network"):
+        part = sum(getattr(gpu, component) for gpu, holder in book.pairs() if holder == server and gpu.basis)
+        total = since(book.begin, part, MICRO * HOUR)
+        yield Line("inference_server_cost_dollars_total", {**owned(server), "component": component}, total)
+
+
+def _serving(book: Book, server: Server, fleet: Fleet, now: int) -> Iterator[Line]:
+    labels = {**owned(server), "model": server.model}
+    count = book.count(server)
+    for kind, tokens in zip(KINDS, server.tokens, strict=True):
+        total = since(book.begin, tokens * count, HOUR)
+        yield Line("inference_tokens_total", {**labels, "kind": kind}, total)
+    each = sum(server.tokens) * count
+    yield Line("inference_requests_total", labels, since(book.begin, each, HOUR * 1000))
+    served = book.begin if not each else None
+    yield Line(
+        "inference_server_last_token_timestamp_seconds",
+        labels,
+        lambda at: float(now + (at if served is None else served)),
+    )
+    yield Line("inference_server_requests_running", labels, always(2.0 if each else 0.0))
+    yield Line("inference_server_requests_waiting", labels, always(0.0))
+    if each:
+        for basis, share in (("full", 1000), ("busy", server.shares[0] + server.shares[1])):
+            price = book.price(server) * share / 1000 / each
+            for kind in (*KINDS, "all", "computed"):
+                yield Line(
+                    "inference_cost_dollars_per_million_tokens",
+                    {**labels, "kind": kind, "basis": basis},
+                    always(price),
+                )
+        if fleet.hosted:
+            offer = since(book.begin, fleet.hosted * each, MICRO * MILLION * HOUR)
+            yield Line("inference_hosted_equivalent_dollars_total", {**labels, "reference": "offer"}, offer)
+    url = f"http://{book.instance.split(':')[0]}:8000/metrics"
+    yield Line("inference_server_info", {**place(server), "engine": "vllm"}, always(1))
+    yield Line("inference_server_up", {**place(server), "url": url}, always(float(server.up)))
+    yield Line(
+        "inference_server_endpoint_info",
+        {**place(server), "pod": f"{server.name}-0", "url": url, "engine_version": "0.9"},
+        always(1),
+    )
+    split = {**place(server), "model": server.model, "method": server.method}
+    yield Line("inference_split_info", split, always(1))
+    yield Line("inference_server_gpus", place(server), always(float(count)))
+
+
+def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
+    ledger = {"ledger": book.ledger}
+    run_rate = sum(gpu.price for gpu in book.gpus) * HOURS_PER_MONTH / MICRO
+    yield Line("inference_monthly_run_rate_dollars", ledger, always(run_rate))
+    for (product, team, basis), (before, pace) in book.postings().items():
+        labels = {"product": product, "team": team, "price_basis": basis, **ledger}
+        month = since(book.begin, pace, MICRO * HOUR, before * HOUR)
+        yield Line("inference_month_to_date_dollars", {**labels, "month": fleet.month}, month)
+        last = {**labels, "month": fleet.last_month}
+        yield Line("inference_month_to_date_dollars", last, always(pace * 720 / MICRO))
+        projected = {"product": product, "month": fleet.month}
+        if basis == "configured" and pace:
+            end = since(book.begin, pace, MICRO * HOUR, before * HOUR)(fleet.month_end)
+            yield Line("inference_month_projected_dollars", projected, always(end))
+    for month_name, end_at in ((fleet.last_month, fleet.month_begin), (fleet.month, fleet.month_end)):
+        ends = always(float(now + end_at))
+        yield Line("inference_month_end_timestamp_seconds", {"month": month_name}, ends)
+    for name, product, dollars in fleet.budgets:
+        yield Line("inference_budget_dollars", {"budget": name, "product": product}, always(float(dollars)))
+    for component, amount in fleet.overheads:
+        overhead = always(amount / MICRO)
+        yield Line("inference_fleet_overhead_dollars_per_hour", {"component": component}, overhead)
+    if fleet.hosted:
+        for kind in KINDS:
+            yield Line(
+                "inference_hosted_price_dollars_per_million_tokens",
+                {"reference": "offer", "kind": kind},
+                always(fleet.hosted / MICRO),
+            )
+
+
+def _gpu(book: Book, index: int) -> Iterator[Line]:
+    gpu, server = book.gpus[index], book.held[index]
+    labels = {"uuid": gpu.uuid, "gpu_model": gpu.model}
+    for component, amount, moved in (("rent", gpu.rent, -MOVED), ("network", gpu.network, MOVED)):
+        part = {**labels, "component": component}
+        yield Line(
+            "inference_gpu_cost_dollars_total",
+            part,
+            since(book.begin, amount if gpu.basis else 0, MICRO * HOUR),
+        )
+        if gpu.basis:
+            yield Line("inference_gpu_price_dollars_per_hour", part, _shifted(amount, moved))
+            told = {"price_basis": gpu.basis, "source": "hardware[0].rented", "as_of": ""}
+            yield Line("inference_price_info", {**part, **told}, always(1))
+    unpriced = since(book.begin, 0 if gpu.basis else 1, 1)
+    busy = sum(server.shares[:3]) / 1000
+    info = {
+        "gpu": str(index),
+        "driver_version": "580.95.05",
+        "mig_profile": "",
+        "pci_bus_id": f"00000000:{index:02x}:00.0",
+    }
+    yield Line("inference_gpu_info", {**labels, **info}, always(1))
+    yield Line("inference_gpu_up", labels, always(float(gpu.up)))
+    yield Line("inference_gpu_priced", labels, always(float(bool(gpu.basis))))
+    yield Line("inference_gpu_unpriced_seconds_total", labels, unpriced)
+    yield Line("inference_gpu_utilization_ratio", labels, always(busy))
+    yield Line("inference_gpu_memory_used_bytes", labels, always(20e9 if server is not UNALLOCATED else 0.0))
+    yield Line("inference_gpu_memory_total_bytes", labels, always(80e9))
+    yield Line("inference_gpu_power_watts", labels, always(100 + 500 * busy))
+    yield Line("inference_gpu_energy_joules_total", labels, since(book.begin, int(100 + 500 * busy), 1))
+    if server is not UNALLOCATED:
+        share = {**place(server), "uuid": gpu.uuid, "method": "whole"}
+        yield Line("inference_server_gpu_share_ratio", share, always(1))
+
+
+def _shifted(amount: int, moved: int) -> Callable[[float], float]:
+    return lambda at: (amount + (moved if at >= SHIFT else 0)) / MICRO
+
+
+def _meter(book: Book, now: int) -> Iterator[Line]:
+    failing = not all(gpu.up for gpu in book.gpus)
+    begun = float(now + max(book.begin, -40 * DAY))
+    for source, well in (("nvml", True), ("processes", True), ("servers", not failing)):
+        label = {"source": source}
+        yield Line("inference_source_up", label, always(float(well)))
+        yield Line("inference_source_read_duration_seconds", label, always(0.004))
+        last = (lambda at: float(now + at)) if well else always(float(now - 2 * HOUR))
+        yield Line("inference_source_last_success_timestamp_seconds", label, last)
+        errors = since(book.begin, 0 if well else 1, 60)
+        yield Line("inference_source_errors_total", {**label, "reason": "timeout"}, errors)
+    yield Line("inference_last_tick_timestamp_seconds", {}, lambda at: float(now + at))
+    yield Line("inference_ledger_last_commit_timestamp_seconds", {}, lambda at: float(now + at))
+    yield Line("inference_ledger_begun_timestamp_seconds", {}, always(begun))
+    yield Line("inference_ledger_residual_dollars", {}, always(0))
+    yield Line("inference_ledger_persistent", {}, always(1))
+    yield Line("inference_gap_uncharged_seconds_total", {}, always(0))
+    yield Line("inference_config_last_reload_success", {}, always(float(not failing)))
+    yield Line("inference_config_last_reload_timestamp_seconds", {}, always(begun))
+    yield from _changed("inference_config_info", {"hash": "5eed"}, {"hash": "beef"})
+    version = {"revision": "", "python": "3.13"}
+    yield from _changed(
+        "inference_exporter_info", {"version": "0.1", **version}, {"version": "0.2", **version}
+    )
+    yield Line("process_resident_memory_bytes", {}, always(5e7))
+    yield Line("process_cpu_seconds_total", {}, since(book.begin, 1, 100))
+    yield Line("process_start_time_seconds", {}, lambda at: begun if at < SHIFT else float(now + SHIFT))
+
+
+def _changed(name: str, old: dict[str, str], new: dict[str, str]) -> Iterator[Line]:
+    yield Line(name, old, lambda at: 1 if at < SHIFT else None)
+    yield Line(name, new, lambda at: None if at < SHIFT else 1)

@@ -1,0 +1,234 @@
+"""Programs of the distribution, started on loopback and ended by their own pids."""
+
+import http
+import json
+import shutil
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.e2e.daemon import free_port, until
+
+START_SECONDS = 30
+PACKAGES = {
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "victoria-metrics": "victoria-metrics",
+    "vmalert": "victoria-metrics",
+}
+
+
+class Program:
+    """One process that answers HTTP on a port of its own."""
+
+    def __init__(self, name: str, folder: Path, health: str) -> None:
+        self.name = name
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "log"
+        self._health = health
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def arguments(self) -> Sequence[str]:
+        """What follows its name on the command line."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        binary = shutil.which(self.name)
+        assert binary is not None, f"{self.name} is not on PATH: apt-get install {PACKAGES[self.name]}"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [binary, *self.arguments()], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            until(self._healthy, START_SECONDS, f"{self.name} healthy, see {self.log}")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it; what it stored is thrown away, so it need not say good-bye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def _healthy(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
+        try:
+            return self.ask(self._health) is not None
+        except OSError:
+            return False
+
+    def ask(self, path: str, data: bytes | None = None, **parameters: str) -> bytes:
+        """The body of an answer.
+
+        Raises:
+            AssertionError: it was refused; the message is the program's.
+        """
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}{query}", data, timeout=60) as answer:  # noqa: S310
+                body: bytes = answer.read()
+        except urllib.error.HTTPError as error:
+            if error.code == http.HTTPStatus.SERVICE_UNAVAILABLE:  # not ready yet
+                raise
+            raise AssertionError(f"{path}{query}: {error.read().decode()}") from error
+        return body
+
+
+Rows = dict[str, float]
+"""Values by the labels of their series, written as in `{a="1",b="2"}`."""
+
+
+def written(labels: dict[str, str]) -> str:
+    """Labels as a selector has them, without the name of the metric."""
+    return "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items()) if k != "__name__") + "}"
+
+
+class Queried(Program):
+    """A program that answers PromQL."""
+
+    def query(self, expression: str, at: float | None = None) -> Rows:
+        """The instant vector at a time in seconds, now unless told."""
+        when = {} if at is None else {"time": repr(at)}
+        body = json.loads(self.ask("/api/v1/query", query=expression, **when))
+        assert body["status"] == "success", body
+        assert body["data"]["resultType"] == "vector", body
+        return {written(row["metric"]): float(row["value"][1]) for row in body["data"]["result"]}
+
+    def value(self, expression: str, at: float | None = None) -> float:
+        """The only sample of a query."""
+        (value,) = self.query(expression, at).values()
+        return value
+
+    def range(
+        self, expression: str, begin: float, end: float, step: float
+    ) -> dict[str, list[tuple[float, float]]]:
+        """Times and values of each series."""
+        body = json.loads(
+            self.ask(
+                "/api/v1/query_range", query=expression, start=repr(begin), end=repr(end), step=repr(step)
+            )
+        )
+        return {
+            written(row["metric"]): [(at, float(value)) for at, value in row["values"]]
+            for row in body["data"]["result"]
+        }
+
+
+class Prometheus(Queried):
+    """A Prometheus over a folder that may hold blocks; `config` is its configuration's text."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        super().__init__("prometheus", folder, "/-/ready")
+        self.data = folder / "data"
+        self.data.mkdir(exist_ok=True)
+        (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+
+    def arguments(self) -> Sequence[str]:
+        """On loopback, with a retention that holds the two weeks which the rules look back on."""
+        return (
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--storage.tsdb.retention.time=40d",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        )
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Its groups of rules, with what it thinks of each rule."""
+        found: list[dict[str, Any]] = json.loads(self.ask("/api/v1/rules"))["data"]["groups"]
+        return found
+
+    def evaluated(self, since: float) -> bool:
+        """Whether every group has been evaluated after a second since the epoch, without an error.
+
+        Raises:
+            AssertionError: a rule failed; the message is what Prometheus said.
+        """
+        groups = self.groups()
+        rules = [rule for group in groups for rule in group["rules"]]
+        assert {rule["name"]: rule["lastError"] for rule in rules if rule.get("lastError")} == {}
+        done = [datetime.fromisoformat(group["lastEvaluation"]).timestamp() for group in groups]
+        return bool(rules) and min(done) > since
+
+
+class Alertmanager(Program):
+    """An Alertmanager that is alone."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        super().__init__("prometheus-alertmanager", folder, "/-/ready")
+        (folder / "alertmanager.yml").write_text(config, encoding="utf-8")
+
+    def arguments(self) -> Sequence[str]:
+        """No peers: it would look for an address beyond loopback."""
+        return (
+            "--config.file=alertmanager.yml",
+            "--storage.path=data",
+            "--cluster.listen-address=",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        )
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What is active there."""
+        found: list[dict[str, Any]] = json.loads(self.ask("/api/v2/alerts"))
+        return found
+
+
+class Victoria(Queried):
+    """A VictoriaMetrics that answers about the last second too."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("victoria-metrics", folder, "/health")
+
+    def arguments(self) -> Sequence[str]:
+        """Without the 30 seconds that it waits for what may still come."""
+        return (
+            "-storageDataPath=data",
+            "-search.latencyOffset=0s",
+            "-retentionPeriod=60d",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+        )
+
+    def take(self, text: bytes) -> None:
+        """Import samples with their times in milliseconds, and make them seen at once."""
+        self.ask("/api/v1/import/prometheus", text)
+        self.ask("/internal/force_flush")
+        self.ask("/internal/resetRollupResultCache")
+
+
+class Vmalert(Program):
+    """VictoriaMetrics's evaluator of rules, which writes back what it records."""
+
+    def __init__(self, folder: Path, rules: Sequence[Path], victoria: Victoria) -> None:
+        super().__init__("vmalert", folder, "/health")
+        self._rules = rules
+        self._victoria = victoria
+
+    def arguments(self) -> Sequence[str]:
+        """Evaluating for this moment, and notifying nobody."""
+        return (
+            *(f"-rule={file}" for file in self._rules),
+            f"-datasource.url={self._victoria.url}",
+            f"-remoteWrite.url={self._victoria.url}",
+            f"-remoteRead.url={self._victoria.url}",
+            "-remoteWrite.flushInterval=200ms",
+            "-rule.evalDelay=0s",
+            "-notifier.blackhole",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+        )

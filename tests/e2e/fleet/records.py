@@ -1,0 +1,240 @@
+"""What the rules would have recorded of a fleet on paper, reckoned without them: what a history needs.
+
+Only what the rules or the dashboards look back on is here. What a rule says now, it says itself.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tests.e2e.fleet.books import DAY, HOUR, KINDS, NOBODY, PHASES, UNALLOCATED, Book, Fleet, Owner, Server
+from tests.e2e.fleet.page import MICRO, always
+
+Value = Callable[[int], float | None]
+WEEK = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One recorded series and the seconds at which it was recorded."""
+
+    name: str
+    labels: dict[str, str]
+    at: Value
+    times: Sequence[int]
+
+
+def memory(fleet: Fleet, begin: int, step: int) -> Iterator[Memory]:
+    """All of it, from where the history begins; `step` is between two samples of the last day."""
+    day = range(-26 * HOUR // step * step, 1, step)
+    for cluster in fleet.clusters():
+        yield from _month(fleet, cluster, begin)
+        yield from _spending(fleet, cluster, begin, day)
+        yield from _rates(fleet, cluster, begin, day)
+    for name, product, dollars in fleet.budgets:
+        labels = {"budget": name, "product": product}
+        yield Memory("inference:budget_dollars", labels, always(dollars), day)
+    overhead = sum(amount for _, amount in fleet.overheads) / MICRO
+    if fleet.overheads:
+        yield Memory("inference:fleet_overhead_dollars_per_hour", {}, always(overhead), day)
+    yield Memory("inference:gpus", {}, lambda at: float(_gpus(fleet, at)), day)
+
+
+def _gpus(fleet: Fleet, at: int, cluster: str = "", owner: Owner | None = None) -> int:
+    return sum(
+        owner in (None, server.owner) and cluster in ("", book.cluster)
+        for book in fleet.books
+        if book.alive(at)
+        for server in book.held
+    )
+
+
+def _month(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
+    here = {"cluster": cluster, "month": fleet.month}
+    hourly = range(begin, 1, HOUR)
+    left = range(-2 * HOUR, 1, 60)
+    yield Memory("inference:month_hours_left", here, lambda at: (fleet.month_end - at) / HOUR, left)
+    for book in (*fleet.books, *fleet.forgotten):
+        if book.cluster != cluster:
+            continue
+        for product, team, basis in book.postings():
+            labels = {**here, "ledger": book.ledger, "product": product, "team": team, "price_basis": basis}
+            value = _posted(book, (product, team, basis))
+            yield Memory("inference:month_to_date_dollars:posting_hourly", labels, value, hourly)
+        seen = [at for at in range(-8 * HOUR, 1, HOUR) if book.alive(at)]
+        yield Memory("inference:ledger_seen", {"cluster": cluster, "ledger": book.ledger}, always(1), seen)
+    spent = range(begin, 1, HOUR)
+    yield Memory("inference:month_to_date_dollars", here, lambda at: float(fleet.spent(at, cluster)), spent)
+
+
+def _posted(book: Book, key: tuple[str, str, str]) -> Value:
+    return lambda at: float(book.month(at)[key]) if at >= book.begin else None
+
+
+def _spending(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterator[Memory]:
+    week = range(begin, 1, 5 * 60)
+    days = range(begin + DAY, 1, HOUR)
+    here = {"cluster": cluster}
+
+    def told(name: str, labels: dict[str, str], owner: Owner | None) -> Iterator[Memory]:
+        yield Memory(name, labels, lambda at: float(fleet.pace(at, cluster, owner)), week)
+        suffix = ":owner" if owner else ""
+        mean = f"inference:day_dollars_per_hour{suffix}"
+        yield Memory(mean, labels, lambda at: day_mean(fleet, at, cluster, owner), days)
+
+    yield from told("inference:known_dollars_per_hour", here, None)
+    for product, team in sorted(fleet.owners(cluster)):
+        labels = {**here, "product": product, "team": team}
+        yield from told("inference:cost_dollars_per_hour:owner", labels, (product, team))
+    for server in _servers(fleet, cluster):
+        labels = _labels(cluster, server)
+        spend = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO)
+        yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
+
+
+def day_mean(fleet: Fleet, at: int, cluster: str, owner: Owner | None) -> float:
+    """The mean pace of the 24 hours before: of the stretches between beginnings and ends of books."""
+    begin = at - DAY
+    edges = {
+        begin,
+        at,
+        *(edge for book in fleet.books for edge in (book.begin, book.end) if begin < edge < at),
+    }
+    stretches = sorted(edges)
+    return float(
+        sum(fleet.pace(left, cluster, owner) * (right - left) for left, right in pairwise(stretches)) / DAY
+    )
+
+
+def _servers(fleet: Fleet, cluster: str) -> list[Server]:
+    return list(
+        dict.fromkeys(server for book in fleet.books if book.cluster == cluster for server in book.held)
+    )
+
+
+def _labels(cluster: str, server: Server) -> dict[str, str]:
+    product, team = server.owner
+    return {
+        "cluster": cluster,
+        "product": product,
+        "team": team,
+        "namespace": server.namespace,
+        "server": server.name,
+    }
+
+
+def _alive(fleet: Fleet, cluster: str, server: Server, what: Callable[[Book, Server], float]) -> Value:
+    """The sum over the hosts that a server is on, none where it is on none."""
+    books = [book for book in fleet.books if book.cluster == cluster and server in book.held]
+
+    def value(at: int) -> float | None:
+        there = [what(book, server) for book in books if book.alive(at)]
+        return sum(there) if there else None
+
+    return value
+
+
+def _rates(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterator[Memory]:
+    minutes = range(begin, 1, 60)
+    before = (-WEEK - 2 * HOUR, -WEEK - HOUR, -WEEK)
+    yesterday = (-26 * HOUR, -25 * HOUR, -24 * HOUR)
+    servers = _servers(fleet, cluster)
+    for server in servers:
+        labels = _labels(cluster, server)
+        model = {"cluster": cluster, "model": server.model}
+        cost = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO / HOUR)
+        busy = _alive(fleet, cluster, server, _busy)
+        tokens = _alive(
+            fleet, cluster, server, lambda book, server: sum(server.tokens) * book.count(server) / HOUR
+        )
+        held = _alive(fleet, cluster, server, lambda book, server: float(book.count(server)))
+        yield Memory("inference:server_cost_dollars:rate5m", labels, cost, day)
+        yield Memory("inference:server_busy_cost_dollars:rate5m", labels, busy, day)
+        yield Memory("inference:busy_dollars_per_hour", labels, _times(busy, HOUR), day)
+        yield Memory("inference:waste_dollars_per_hour:server", labels, _idle(fleet, cluster, server), day)
+        if server is UNALLOCATED:
+            continue
+        yield Memory("inference:server_tokens:rate5m", labels, tokens, day)
+        kinds = {**labels, "model": server.model}
+        for kind, count in zip(KINDS, server.tokens, strict=True):
+            rate = _alive(fleet, cluster, server, lambda book, server, n=count: n * book.count(server) / HOUR)
+            yield Memory("inference:kind_tokens:rate5m", {**kinds, "kind": kind}, rate, day)
+        if server.method != "role" and (each := sum(server.tokens)):
+            price = [
+                book.price(server) / each / book.count(server) for book in fleet.books if server in book.held
+            ]
+            yield Memory(
+                "inference:server_cost_dollars_per_million_tokens:7d", labels, always(price[0]), yesterday
+            )
+        alone = [other for other in servers if other.model == server.model] == [server]
+        if alone:
+            yield Memory("inference:cost_dollars:rate5m", model, cost, day)
+            yield Memory("inference:busy_cost_dollars:rate5m", model, busy, day)
+            yield Memory("inference:tokens:rate5m", model, tokens, day)
+            yield Memory("inference:model_gpus:rate5m", model, held, day)
+    for product, team in sorted({server.owner for server in servers}):
+        yield from _owner(fleet, cluster, (product, team), minutes, before)
+
+
+def _owner(
+    fleet: Fleet, cluster: str, owner: Owner, minutes: Sequence[int], before: Sequence[int]
+) -> Iterator[Memory]:
+    labels = {"cluster": cluster, "product": owner[0], "team": owner[1]}
+    whole = WEEK // HOUR
+
+    def cost(at: int) -> float:
+        return float(fleet.pace(at, cluster, owner)) / HOUR
+
+    def held(at: int) -> float:
+        return float(_gpus(fleet, at, cluster, owner))
+
+    def tokens(at: int) -> float:
+        return _tokens(fleet, at, cluster, owner)
+
+    fortnight = (-13 * DAY - 12 * HOUR,)
+    for name, now, scale in (
+        ("owner_cost_dollars", cost, HOUR),
+        ("gpus", held, 1),
+        ("owner_tokens", tokens, HOUR),
+    ):
+        rate = "inference:gpus:owner" if name == "gpus" else f"inference:{name}:rate5m"
+        week = "owner_gpu_hours" if name == "gpus" else name
+        yield Memory(rate, labels, now, minutes)
+        # the week before: nine tenths of what this one has now
+        past = now(0) * scale * whole * 0.9
+        yield Memory(f"inference:{week}:7d", labels, always(past), before)
+        yield Memory(rate, labels, always(now(0)), fortnight)
+    if owner == NOBODY or cost(0):
+        idle = [_idle(fleet, cluster, server) for server in _servers(fleet, cluster) if server.owner == owner]
+        waste = sum(value(0) or 0 for value in idle)
+        yield Memory("inference:waste_dollars_per_hour", labels, always(waste), range(-26 * HOUR, 1, 300))
+
+
+def _tokens(fleet: Fleet, at: int, cluster: str, owner: Owner) -> float:
+    return (
+        sum(
+            sum(server.tokens)
+            for book in fleet.books
+            if book.cluster == cluster and book.alive(at)
+            for server in book.held
+            if server.owner == owner
+        )
+        / HOUR
+    )
+
+
+def _busy(book: Book, server: Server) -> float:
+    return book.price(server) * (server.shares[0] + server.shares[1]) / 1000 / MICRO / HOUR
+
+
+def _idle(fleet: Fleet, cluster: str, server: Server) -> Value:
+    share = server.shares[PHASES.index("idle")] / 1000
+    return _alive(fleet, cluster, server, lambda book, server: book.price(server) * share / MICRO)
+
+
+def _times(value: Value, factor: float) -> Value:
+    def product(at: int) -> float | None:
+        found = value(at)
+        return None if found is None else found * factor
+
+    return product

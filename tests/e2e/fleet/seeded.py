@@ -1,0 +1,113 @@
+"""A Prometheus that begins with the past of a fleet, and scrapes its exporters from then on.
+
+    with seeded(Path("somewhere"), FLEET, BEGIN) as life:
+        life.prometheus.query("inference:month_to_date_dollars")
+
+Whoever draws what the dashboards show asks for more samples: `recent=120` is one every two minutes of a day.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.e2e.daemon import until
+from tests.e2e.fleet.books import HOUR, Book, Fleet
+from tests.e2e.fleet.compression import prometheus, rule_files
+from tests.e2e.fleet.exporters import KUBERNETES, Exporters
+from tests.e2e.fleet.history import Sample, blocks, recorded, scraped, written
+from tests.e2e.fleet.kubernetes import nodes
+from tests.e2e.fleet.page import page
+from tests.e2e.fleet.programs import Prometheus
+
+SETTLED_SECONDS = 60
+SETTLED = 6
+"""Evaluations after which all rules have what others record, and alerts that wait for two have fired."""
+
+
+@dataclass
+class Life:
+    """A fleet that goes on: `books` are those that answer; a test may add to them and take away."""
+
+    fleet: Fleet
+    now: int
+    """The second since the epoch at which the history ends."""
+    prometheus: Prometheus
+    books: list[Book]
+    exporters: Exporters | None = None
+    told: dict[str, float] = field(default_factory=dict)
+    """When each host was last scraped, in seconds after the history's end."""
+
+    def at(self) -> float:
+        """This moment, in seconds after the history's end."""
+        return time.time() - self.now
+
+    def page(self, instance: str) -> str | None:
+        """What a host says now."""
+        at = self.at()
+        if instance == KUBERNETES:
+            return "".join(f"{series} {value!r}\n" for series, value in nodes(self.fleet))
+        for book in self.books:
+            if book.instance == instance and book.alive(at):
+                lines = [(line.series(), line.at(at)) for line in page(book, self.fleet, self.now)]
+                self.told[book.ledger] = at
+                return "".join(f"{series} {value!r}\n" for series, value in lines if value is not None)
+        return None
+
+    def become(self, books: Iterable[Book]) -> None:
+        """Other hosts, or the same with other books, from the next scrape on."""
+        self.books = list(books)
+        if self.exporters is not None:
+            self.exporters.tell([book for book in self.books if book.alive(self.at())])
+
+
+def past(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = HOUR) -> list[Sample]:
+    """All samples of a fleet until `now`."""
+    found = [*scraped(fleet, now, begin, recent=recent, old=old), *recorded(fleet, now, begin, recent)]
+    cluster = fleet.clusters()[-1]
+    for series, value in nodes(fleet, cluster=cluster, job="kube-state-metrics"):
+        found.extend((series, value, now + at) for at in range(-1800, 1, 60))
+    return found
+
+
+@contextmanager
+def seeded(
+    folder: Path,
+    fleet: Fleet,
+    begin: int,
+    *,
+    samples: list[Sample] | None = None,
+    now: int | None = None,
+    interval: float = 1,
+    scraping: bool = True,
+    recent: int = 300,
+    old: int = HOUR,
+    alertmanager: str = "",
+) -> Iterator[Life]:
+    """Start everything, wait until each rule has been evaluated, and end it by pid.
+
+    `begin` is where the history begins, in seconds after its end; `interval` is between two scrapes, and between
+    two evaluations of each rule. `samples` are the history where it is made already, `now` is its end.
+    Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    now = int(time.time()) // 60 * 60 if now is None else now
+    if samples is None:
+        samples = past(fleet, now, begin, recent=recent, old=old)
+    files = rule_files(folder / "rules", interval)
+    targets = folder / "targets.json"
+    program = Prometheus(
+        folder / "prometheus", prometheus(files, targets if scraping else None, interval, alertmanager)
+    )
+    blocks(written(samples, folder / "history.txt"), program.data)
+    (folder / "history.txt").unlink()
+    life = Life(fleet, now, program, list(fleet.books))
+    with ExitStack() as stack:
+        if scraping:
+            life.exporters = stack.enter_context(Exporters(targets, life.page))
+            life.become(fleet.books)
+        stack.enter_context(program)
+        due = time.time() + SETTLED * interval
+        until(lambda: program.evaluated(due), SETTLED_SECONDS, f"all rules settled, see {program.log}")
+        yield life
