@@ -135,6 +135,8 @@ class Fleet:
     """Ledgers of this month that ended before the history begins: only the rules remember them."""
     overheads: tuple[tuple[str, int], ...] = ()
     """Component and microdollars an hour, of the whole fleet."""
+    nodes: tuple[str, ...] = ()
+    """Nodes of its last cluster that have GPUs and no exporter, as Kubernetes tells."""
     hosted: int = 0
     """Microdollars that a hosted offer takes for a million tokens; 0: there is none."""
 

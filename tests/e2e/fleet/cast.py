@@ -1,8 +1,10 @@
 """The fleets of these tests: hosts that come and go, a ledger that was lost, a machine that was replaced.
 
-The week has three parts of 52 hours. In the first an owner spends less than now, and in the second as much more,
-so that the mean of the week is what is spent now, exactly, and goes on being it however often it is taken.
+The week has three parts of 52 hours. In the first an owner spends less than now, and in the second as much
+more, so that the mean of the week is what is spent now, exactly, and stays it however often it is taken.
 """
+
+from dataclasses import replace
 
 from tests.e2e.fleet.books import DAY, FOREVER, HOUR, NOBODY, UNALLOCATED, Book, Fleet, Gpu, Server
 
@@ -116,34 +118,46 @@ FLEET = Fleet(
         book("west", "west-0", "w0", l4s("west-0", 1), ARCHIVE, begin=-450 * HOUR, end=-200 * HOUR),
     ),
     (("staff", 9_000_000), ("office", 1_500_000)),
+    nodes=("west-9",),
     hosted=900_000,
 )
 """What the panels, the sums and the second engine are asked about."""
 
 
-def heading(to_dollars: str, month_to_date: int) -> Fleet:
-    """A fleet of 36 dollars an hour: chat has 24, search 9 and nobody 3; the budget of chat is 20,000."""
-    assistant, finder = (
-        Server("chat-70b", CHAT, "prod", "Llama-3.3-70B", (400, 500, 0, 100, 0), (900_000, 0, 400_000)),
-        Server("search-8b", SEARCH, "prod", "Qwen3-8B", (400, 500, 0, 100, 0), (900_000, 0, 40_000)),
+def heading(for_dollars: str, chat: int, search: int) -> Fleet:
+    """A fleet at 36 dollars an hour, of which chat takes 24, search 9, and nobody 3.
+
+    `chat` and `search` are what their month has come to at the history's end, in dollars.
+    """
+    assistant = Server(
+        "chat-70b", CHAT, "prod", "Llama-3.3-70B", (400, 500, 0, 100, 0), (900_000, 0, 400_000)
     )
-    metal = gpus(to_dollars, 12, "NVIDIA H200", 2_800_000, 200_000)
-    chat = month_to_date * 2 // 3
-    return Fleet(
-        (
-            Book(
-                "east",
-                f"{to_dollars}-1:9844",
-                f"{to_dollars}-ledger",
-                metal,
-                (*[assistant] * 8, *[finder] * 3, UNALLOCATED),
-                0,
-                earlier=((CHAT, chat * 10**6), (SEARCH, (month_to_date - chat) * 10**6 + 250_000)),
-            ),
-        ),
-        (("fleet", "", 27_000), ("chat", "chat", 20_000)),
-        "2026-07",
-        MONTH_BEGIN,
-        MONTH_END,
-        "2026-06",
+    finder = Server("search-8b", SEARCH, "prod", "Qwen3-8B", (400, 500, 0, 100, 0), (900_000, 0, 40_000))
+    metal = gpus(for_dollars, 12, "NVIDIA H200", 2_800_000, 200_000)
+    hours = -BEGIN // HOUR
+    spent = ((CHAT, chat, 24), (SEARCH, search, 9))
+    only = Book(
+        "east",
+        f"{for_dollars}-1:9844",
+        f"{for_dollars}-ledger",
+        metal,
+        (*[assistant] * 8, *[finder] * 3, UNALLOCATED),
+        BEGIN,
+        earlier=tuple((owner, (dollars - pace * hours) * 10**6) for owner, dollars, pace in spent),
+    )
+    budgets = (("fleet", "", 27_000), ("chat", "chat", 20_000))
+    return Fleet((only,), budgets, "2026-07", MONTH_BEGIN, MONTH_END, "2026-06")
+
+
+def fallen(book: Book, at: int, gpus: int) -> Book:
+    """The same ledger from a second on, with only its first GPUs; what was spent stays in its month."""
+    spent: dict[tuple[str, str], int] = {}
+    for (product, team, _), dollars in book.month(at).items():
+        spent[product, team] = spent.get((product, team), 0) + round(dollars * 10**6)
+    return replace(
+        book,
+        gpus=book.gpus[:gpus],
+        held=book.held[:gpus],
+        begin=at,
+        earlier=tuple(spent.items()),
     )

@@ -45,9 +45,9 @@ def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int =
                     yield series, value, now + at
 
 
-def recorded(fleet: Fleet, now: int, begin: int, step: int = 300) -> Iterator[Sample]:
+def recorded(fleet: Fleet, now: int, begin: int, step: int = 300, mean: int = 300) -> Iterator[Sample]:
     """What the rules would have recorded until `now`, as far as anything looks back on it."""
-    for item in memory(fleet, begin, step):
+    for item in memory(fleet, begin, step, mean):
         text = ",".join(f'{key}="{value}"' for key, value in sorted(item.labels.items()) if value)
         series = f"{item.name}{{{text}}}"
         for at in item.times:
@@ -55,16 +55,13 @@ def recorded(fleet: Fleet, now: int, begin: int, step: int = 300) -> Iterator[Sa
                 yield series, value, now + at
 
 
-def written(samples: Iterable[Sample], text: Path) -> Path:
-    """OpenMetrics, which promtool reads."""
+def blocks(samples: Iterable[Sample], folder: Path) -> None:
+    """Make the database that a Prometheus begins with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = folder.with_suffix(".txt")
     with text.open("w", encoding="utf-8") as file:
         file.writelines(f"{series} {value!r} {at}\n" for series, value, at in samples)
         file.write("# EOF\n")
-    return text
-
-
-def blocks(text: Path, folder: Path) -> None:
-    """Make the database that a Prometheus begins with."""
     command = [
         "promtool",
         "tsdb",
@@ -76,3 +73,9 @@ def blocks(text: Path, folder: Path) -> None:
         [*command, str(text), str(folder)], capture_output=True, text=True, check=False, timeout=120
     )
     assert made.returncode == 0, made.stdout + made.stderr
+    text.unlink()
+
+
+def imported(samples: Iterable[Sample]) -> bytes:
+    """The same as VictoriaMetrics takes it: times in milliseconds."""
+    return "".join(f"{series} {value!r} {at}000\n" for series, value, at in samples).encode()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tests.e2e.fleet.books import DAY, HOUR, HOURS_PER_MONTH, KINDS, PHASES, UNALLOCATED, Book, Fleet, Server
+from tests.e2e.fleet.books import HOUR, HOURS_PER_MONTH, KINDS, PHASES, UNALLOCATED, Book, Fleet, Server
 
 MICRO = 10**6
 MILLION = 10**6
@@ -57,7 +57,7 @@ def page(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
     yield from _month(book, fleet, now)
     for index, _ in enumerate(book.gpus):
         yield from _gpu(book, index)
-    yield from _meter(book, now)
+    yield from _meter(book, fleet, now)
 
 
 def _money(book: Book, server: Server) -> Iterator[Line]:
@@ -188,9 +188,10 @@ def _shifted(amount: int, moved: int) -> Callable[[float], float]:
     return lambda at: (amount + (moved if at >= SHIFT else 0)) / MICRO
 
 
-def _meter(book: Book, now: int) -> Iterator[Line]:
+def _meter(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
     failing = not all(gpu.up for gpu in book.gpus)
-    begun = float(now + max(book.begin, -40 * DAY))
+    lives = [other.begin for other in fleet.books if other.ledger == book.ledger]
+    begun = float(now + min(lives, default=book.begin))
     for source, well in (("nvml", True), ("processes", True), ("servers", not failing)):
         label = {"source": source}
         yield Line("inference_source_up", label, always(float(well)))

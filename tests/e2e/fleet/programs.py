@@ -147,6 +147,7 @@ class Prometheus(Queried):
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
             "--storage.tsdb.retention.time=40d",
+            "--rules.alert.resend-delay=2s",  # an Alertmanager that is not known yet is told again
             f"--web.listen-address=127.0.0.1:{self.port}",
         )
 
@@ -154,6 +155,11 @@ class Prometheus(Queried):
         """Its groups of rules, with what it thinks of each rule."""
         found: list[dict[str, Any]] = json.loads(self.ask("/api/v1/rules"))["data"]["groups"]
         return found
+
+    def alertmanagers(self) -> list[str]:
+        """Where it sends alerts."""
+        found = json.loads(self.ask("/api/v1/alertmanagers"))["data"]["activeAlertmanagers"]
+        return [one["url"] for one in found]
 
     def evaluated(self, since: float) -> bool:
         """Whether every group has been evaluated after a second since the epoch, without an error.

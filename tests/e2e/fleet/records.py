@@ -24,12 +24,15 @@ class Memory:
     times: Sequence[int]
 
 
-def memory(fleet: Fleet, begin: int, step: int) -> Iterator[Memory]:
-    """All of it, from where the history begins; `step` is between two samples of the last day."""
+def memory(fleet: Fleet, begin: int, step: int, mean: int) -> Iterator[Memory]:
+    """All of it, from where the history begins.
+
+    `step` is between two samples of the last day, `mean` between two of what weekly means are taken of.
+    """
     day = range(-26 * HOUR // step * step, 1, step)
     for cluster in fleet.clusters():
         yield from _month(fleet, cluster, begin)
-        yield from _spending(fleet, cluster, begin, day)
+        yield from _spending(fleet, cluster, range(begin, 1, mean), day)
         yield from _rates(fleet, cluster, begin, day)
     for name, product, dollars in fleet.budgets:
         labels = {"budget": name, "product": product}
@@ -71,9 +74,8 @@ def _posted(book: Book, key: tuple[str, str, str]) -> Value:
     return lambda at: float(book.month(at)[key]) if at >= book.begin else None
 
 
-def _spending(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterator[Memory]:
-    week = range(begin, 1, 5 * 60)
-    days = range(begin + DAY, 1, HOUR)
+def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int]) -> Iterator[Memory]:
+    days = range(week[0] + DAY, 1, HOUR)
     here = {"cluster": cluster}
 
     def told(name: str, labels: dict[str, str], owner: Owner | None) -> Iterator[Memory]:

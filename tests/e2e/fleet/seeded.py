@@ -3,9 +3,11 @@
     with seeded(Path("somewhere"), FLEET, BEGIN) as life:
         life.prometheus.query("inference:month_to_date_dollars")
 
-Whoever draws what the dashboards show asks for more samples: `recent=120` is one every two minutes of a day.
+Whoever draws what the dashboards show makes a denser past: `now = int(time.time())`, and
+`seeded(..., now=now, samples=past(FLEET, now, BEGIN, recent=120, old=600))`.
 """
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +18,7 @@ from tests.e2e.daemon import until
 from tests.e2e.fleet.books import HOUR, Book, Fleet
 from tests.e2e.fleet.compression import prometheus, rule_files
 from tests.e2e.fleet.exporters import KUBERNETES, Exporters
-from tests.e2e.fleet.history import Sample, blocks, recorded, scraped, written
+from tests.e2e.fleet.history import Sample, blocks, recorded, scraped
 from tests.e2e.fleet.kubernetes import nodes
 from tests.e2e.fleet.page import page
 from tests.e2e.fleet.programs import Prometheus
@@ -62,9 +64,11 @@ class Life:
             self.exporters.tell([book for book in self.books if book.alive(self.at())])
 
 
-def past(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = HOUR) -> list[Sample]:
+def past(
+    fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = HOUR, mean: int = 300
+) -> list[Sample]:
     """All samples of a fleet until `now`."""
-    found = [*scraped(fleet, now, begin, recent=recent, old=old), *recorded(fleet, now, begin, recent)]
+    found = [*scraped(fleet, now, begin, recent=recent, old=old), *recorded(fleet, now, begin, recent, mean)]
     cluster = fleet.clusters()[-1]
     for series, value in nodes(fleet, cluster=cluster, job="kube-state-metrics"):
         found.extend((series, value, now + at) for at in range(-1800, 1, 60))
@@ -77,31 +81,33 @@ def seeded(
     fleet: Fleet,
     begin: int,
     *,
-    samples: list[Sample] | None = None,
     now: int | None = None,
+    samples: list[Sample] | None = None,
+    ready: Path | None = None,
     interval: float = 1,
     scraping: bool = True,
-    recent: int = 300,
-    old: int = HOUR,
     alertmanager: str = "",
+    stand: str = "",
 ) -> Iterator[Life]:
     """Start everything, wait until each rule has been evaluated, and end it by pid.
 
-    `begin` is where the history begins, in seconds after its end; `interval` is between two scrapes, and between
-    two evaluations of each rule. `samples` are the history where it is made already, `now` is its end.
+    `begin` is where the history begins, in seconds after its end; `interval` is between two scrapes, and
+    between two evaluations of each rule. `now` is the history's end, in seconds since the epoch; `samples` are
+    the history, and `ready` is a folder with the blocks made of it, where there is either already.
     Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
+    `stand` is an external label, where several send their alerts to one Alertmanager.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    now = int(time.time()) // 60 * 60 if now is None else now
-    if samples is None:
-        samples = past(fleet, now, begin, recent=recent, old=old)
+    now = int(time.time()) if now is None else now
     files = rule_files(folder / "rules", interval)
     targets = folder / "targets.json"
     program = Prometheus(
-        folder / "prometheus", prometheus(files, targets if scraping else None, interval, alertmanager)
+        folder / "prometheus", prometheus(files, targets if scraping else None, interval, alertmanager, stand)
     )
-    blocks(written(samples, folder / "history.txt"), program.data)
-    (folder / "history.txt").unlink()
+    if ready is not None:
+        shutil.copytree(ready, program.data, dirs_exist_ok=True)
+    else:
+        blocks(past(fleet, now, begin) if samples is None else samples, program.data)
     life = Life(fleet, now, program, list(fleet.books))
     with ExitStack() as stack:
         if scraping:

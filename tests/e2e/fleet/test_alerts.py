@@ -1,0 +1,176 @@
+"""A month that heads past its budget is told to whoever is on call, with the right numbers, and taken back.
+
+Prometheus and Alertmanager are real, and so are the rules, the routes and the links; only their times are
+short (compression.py). The past makes up for the rest: of the week that the mean is taken of, it has a sample
+every six hours, so that each evaluation after it weighs as much as six hours do.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import until
+from tests.e2e.fleet.books import HOUR
+from tests.e2e.fleet.cast import BEGIN, fallen, heading
+from tests.e2e.fleet.compression import ROOT, alertmanager
+from tests.e2e.fleet.programs import Alertmanager
+from tests.e2e.fleet.receiver import Notice, Receiver
+from tests.e2e.fleet.seeded import Life, past, seeded
+
+PROJECTED = "InferenceSpendProjectedOverBudget"
+INTERVAL = 0.5
+NOTIFIED_SECONDS = 30
+RESOLVED_SECONDS = 60
+"""After the spend fell; some 20 evaluations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Two fleets, over and below, whose alerts come to one place."""
+
+    over: Life
+    below: Life
+    alertmanager: Alertmanager
+    receiver: Receiver
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    folder = tmp_path_factory.mktemp("alerts")
+    with (
+        Receiver() as receiver,
+        Alertmanager(folder / "am", alertmanager(receiver.url)) as told,
+        # 36 dollars an hour for 240 hours more are 8,640, of which chat has 5,760; nobody has spent 468
+        _life(folder, told, "over", 16_000, 4_532) as over,
+        _life(folder, told, "below", 11_000, 5_532) as below,
+    ):
+        yield Stand(over, below, told, receiver)
+
+
+def _life(
+    folder: Path, told: Alertmanager, name: str, chat: int, search: int
+) -> AbstractContextManager[Life]:
+    fleet = heading(name, chat, search)
+    now = int(datetime.now(UTC).timestamp())
+    samples = past(fleet, now, BEGIN, mean=6 * HOUR)
+    return seeded(
+        folder / name,
+        fleet,
+        BEGIN,
+        now=now,
+        samples=samples,
+        interval=INTERVAL,
+        alertmanager=told.url,
+        stand=name,
+    )
+
+
+def notice(stand: Stand, status: str, budget: str, seconds: float) -> Notice:
+    """The first notification of a status about a budget of the fleet that is over it."""
+    (first, *_) = until(
+        lambda: stand.receiver.told(status, alertname=PROJECTED, budget=budget, stand="over"),
+        seconds,
+        f"{PROJECTED} of {budget} {status}",
+    )
+    return first
+
+
+def test_a_month_that_heads_past_its_budget_is_told_with_its_numbers(stand: Stand) -> None:
+    """21,000 dollars and 240 hours at 36 make 29,640; the notification says so, and where to look."""
+    told = notice(stand, "firing", "fleet", NOTIFIED_SECONDS)
+
+    assert told.receiver == "platform-tickets"
+    assert told.labels == {
+        "alertname": PROJECTED,
+        "budget": "fleet",
+        "month": "2026-07",
+        "product": "fleet",
+        "severity": "ticket",
+        "stand": "over",
+        "team": "platform",
+    }
+    since = told.annotations.pop("since")
+    assert told.annotations == {
+        "summary": (
+            "Projected spend of fleet for 2026-07 is 29640 dollars, over the budget of 27000 dollars."
+        ),
+        "description": (
+            "Month to date plus the hours left at the mean rate of the last 7 days exceeds the budget."
+            " Find the servers that grew on the dashboard, scale down or stop what is idle, or raise the"
+            " budget in the exporter's configuration."
+        ),
+        "servers": (
+            "prod/chat-70b at 24.00 dollars an hour. prod/search-8b at 9.00 dollars an hour."
+            " unallocated at 3.00 dollars an hour. "
+        ),
+        "waiting": "Eight hours of waiting cost 288 dollars, 1.067% of a month's budget.",
+        "dashboard": "https://grafana.example/d/inference-cost",
+        "runbook": (f"https://git.example/inference-cost-exporter/blob/main/docs/runbooks/{PROJECTED}.md"),
+    }
+    began = datetime.fromisoformat(told.began).timestamp()
+    pending = datetime.strptime(since, "%Y-%m-%d %H:%M:%S %z UTC").timestamp()
+    assert stand.over.now <= pending <= began <= datetime.now(UTC).timestamp()
+
+
+def test_a_product_is_told_of_its_own_budget(stand: Stand) -> None:
+    """Chat's 16,000 and 240 hours at 24 are over its 20,000: its own tickets get it, with its team."""
+    told = notice(stand, "firing", "chat", NOTIFIED_SECONDS)
+
+    assert told.receiver == "chat-tickets"
+    assert told.labels["product"] == "chat"
+    assert told.labels["team"] == "conversations"
+    assert told.annotations["summary"] == (
+        "Projected spend of chat for 2026-07 is 21760 dollars, over the budget of 20000 dollars."
+    )
+    assert told.annotations["servers"] == "prod/chat-70b at 24.00 dollars an hour. "
+    assert (
+        told.annotations["waiting"] == "Eight hours of waiting cost 192 dollars, 0.96% of a month's budget."
+    )
+
+
+def test_the_links_lead_somewhere(stand: Stand) -> None:
+    """The address of the dashboard ends in the path of one that is provisioned, the runbook's in a file."""
+    told = notice(stand, "firing", "fleet", NOTIFIED_SECONDS)
+    _, _, uid = told.annotations["dashboard"].partition("/d/")
+    _, _, runbook = told.annotations["runbook"].partition("/blob/main/")
+
+    assert f'"uid": "{uid}"' in (ROOT / "dashboards" / "fleet.json").read_text()
+    assert (ROOT / runbook).is_file()
+
+
+def test_it_is_taken_back_when_the_spend_falls(stand: Stand) -> None:
+    """One GPU is left of twelve: the mean sinks until both projections are within their budgets."""
+    notice(stand, "firing", "fleet", NOTIFIED_SECONDS)
+    notice(stand, "firing", "chat", NOTIFIED_SECONDS)
+    (book,) = stand.over.books
+    stand.over.become([fallen(book, int(stand.over.at()), gpus=1)])
+    fleet = notice(stand, "resolved", "fleet", RESOLVED_SECONDS)
+    chat = notice(stand, "resolved", "chat", RESOLVED_SECONDS)
+
+    assert (fleet.receiver, chat.receiver) == ("platform-tickets", "chat-tickets")
+    assert stand.over.prometheus.value('inference:budget_month_projected_dollars{budget="fleet"}') < 27_000
+    assert stand.over.prometheus.value('inference:budget_month_projected_dollars{budget="chat"}') < 20_000
+    assert stand.alertmanager.alerts() == []
+
+
+def test_nothing_is_told_of_a_month_below_its_budget(stand: Stand) -> None:
+    """25,640 of 27,000: the rules have run, the Alertmanager is there, and nobody is told."""
+    program = stand.below.prometheus
+    projected = 'inference:budget_month_projected_dollars{budget="fleet"}'
+    until(lambda: program.value(f"count_over_time({projected}[1h])") > 20, NOTIFIED_SECONDS, "20 evaluations")
+
+    assert program.value(projected) == pytest.approx(25_640, abs=0.5)
+    assert program.query("last_over_time(ALERTS[1h])") == {}
+    assert program.alertmanagers() == [f"{stand.alertmanager.url}/api/v2/alerts"]
+    assert [notice for notice in stand.receiver.notices if notice.labels["stand"] != "over"] == []
+
+
+def test_nobody_is_told_of_anything_else(stand: Stand) -> None:
+    """A fleet that is well but for its budget is no reason for another alert."""
+    notice(stand, "firing", "fleet", NOTIFIED_SECONDS)
+
+    assert {notice.labels["alertname"] for notice in stand.receiver.notices} == {PROJECTED}
