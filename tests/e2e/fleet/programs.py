@@ -20,7 +20,6 @@ PACKAGES = {
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "victoria-metrics": "victoria-metrics",
-    "vmalert": "victoria-metrics",
 }
 
 
@@ -214,27 +213,9 @@ class Victoria(Queried):
     def take(self, text: bytes) -> None:
         """Import samples with their times in milliseconds, and make them seen at once."""
         self.ask("/api/v1/import/prometheus", text)
+        self.flush()
+
+    def flush(self) -> None:
+        """Make everything that it was told be seen."""
         self.ask("/internal/force_flush")
         self.ask("/internal/resetRollupResultCache")
-
-
-class Vmalert(Program):
-    """VictoriaMetrics's evaluator of rules, which writes back what it records."""
-
-    def __init__(self, folder: Path, rules: Sequence[Path], victoria: Victoria) -> None:
-        super().__init__("vmalert", folder, "/health")
-        self._rules = rules
-        self._victoria = victoria
-
-    def arguments(self) -> Sequence[str]:
-        """Evaluating for this moment, and notifying nobody."""
-        return (
-            *(f"-rule={file}" for file in self._rules),
-            f"-datasource.url={self._victoria.url}",
-            f"-remoteWrite.url={self._victoria.url}",
-            f"-remoteRead.url={self._victoria.url}",
-            "-remoteWrite.flushInterval=200ms",
-            "-rule.evalDelay=0s",
-            "-notifier.blackhole",
-            f"-httpListenAddr=127.0.0.1:{self.port}",
-        )

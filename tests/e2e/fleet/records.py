@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.e2e.fleet.books import DAY, HOUR, KINDS, NOBODY, PHASES, UNALLOCATED, Book, Fleet, Owner, Server
+from tests.e2e.fleet.books import DAY, HOUR, KINDS, PHASES, UNALLOCATED, Book, Fleet, Owner, Server
 from tests.e2e.fleet.page import MICRO, always
 
 Value = Callable[[int], float | None]
@@ -91,7 +91,8 @@ def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int
     for server in _servers(fleet, cluster):
         labels = _labels(cluster, server)
         spend = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO)
-        yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
+        if spend(0):  # nobody tells the spend of what has no price
+            yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
 
 
 def day_mean(fleet: Fleet, at: int, cluster: str, owner: Owner | None) -> float:
@@ -143,13 +144,9 @@ def _rates(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterat
     servers = _servers(fleet, cluster)
     for server in servers:
         labels = _labels(cluster, server)
-        model = {"cluster": cluster, "model": server.model}
-        cost = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO / HOUR)
+        cost = _alive(fleet, cluster, server, _cost)
         busy = _alive(fleet, cluster, server, _busy)
-        tokens = _alive(
-            fleet, cluster, server, lambda book, server: sum(server.tokens) * book.count(server) / HOUR
-        )
-        held = _alive(fleet, cluster, server, lambda book, server: float(book.count(server)))
+        tokens = _alive(fleet, cluster, server, _served)
         yield Memory("inference:server_cost_dollars:rate5m", labels, cost, day)
         yield Memory("inference:server_busy_cost_dollars:rate5m", labels, busy, day)
         yield Memory("inference:busy_dollars_per_hour", labels, _times(busy, HOUR), day)
@@ -168,12 +165,11 @@ def _rates(fleet: Fleet, cluster: str, begin: int, day: Sequence[int]) -> Iterat
             yield Memory(
                 "inference:server_cost_dollars_per_million_tokens:7d", labels, always(price[0]), yesterday
             )
-        alone = [other for other in servers if other.model == server.model] == [server]
-        if alone:
-            yield Memory("inference:cost_dollars:rate5m", model, cost, day)
-            yield Memory("inference:busy_cost_dollars:rate5m", model, busy, day)
-            yield Memory("inference:tokens:rate5m", model, tokens, day)
-            yield Memory("inference:model_gpus:rate5m", model, held, day)
+    for name in dict.fromkeys(server.model for server in servers if server.model):
+        several = [server for server in servers if server.model == name]
+        for record, what in MODELS.items():
+            parts = [_alive(fleet, cluster, server, what) for server in several]
+            yield Memory(f"inference:{record}:rate5m", {"cluster": cluster, "model": name}, _sum(parts), day)
     for product, team in sorted({server.owner for server in servers}):
         yield from _owner(fleet, cluster, (product, team), minutes, before)
 
@@ -194,19 +190,18 @@ def _owner(
         return _tokens(fleet, at, cluster, owner)
 
     fortnight = (-13 * DAY - 12 * HOUR,)
-    for name, now, scale in (
-        ("owner_cost_dollars", cost, HOUR),
-        ("gpus", held, 1),
-        ("owner_tokens", tokens, HOUR),
+    counted = any(server is not UNALLOCATED for server in _servers(fleet, cluster) if server.owner == owner)
+    for rate, week, now, scale in (
+        ("owner_cost_dollars:rate5m", "owner_cost_dollars:7d", cost, HOUR),
+        ("gpus:owner", "owner_gpu_hours:7d", held, 1),
+        *([("owner_tokens:rate5m", "owner_tokens:7d", tokens, HOUR)] if counted else []),
     ):
-        rate = "inference:gpus:owner" if name == "gpus" else f"inference:{name}:rate5m"
-        week = "owner_gpu_hours" if name == "gpus" else name
-        yield Memory(rate, labels, now, minutes)
+        yield Memory(f"inference:{rate}", labels, now, minutes)
         # the week before: nine tenths of what this one has now
         past = now(0) * scale * whole * 0.9
-        yield Memory(f"inference:{week}:7d", labels, always(past), before)
-        yield Memory(rate, labels, always(now(0)), fortnight)
-    if owner == NOBODY or cost(0):
+        yield Memory(f"inference:{week}", labels, always(past), before)
+        yield Memory(f"inference:{rate}", labels, always(now(0)), fortnight)
+    if cost(0):
         idle = [_idle(fleet, cluster, server) for server in _servers(fleet, cluster) if server.owner == owner]
         waste = sum(value(0) or 0 for value in idle)
         yield Memory("inference:waste_dollars_per_hour", labels, always(waste), range(-26 * HOUR, 1, 300))
@@ -225,8 +220,32 @@ def _tokens(fleet: Fleet, at: int, cluster: str, owner: Owner) -> float:
     )
 
 
+def _cost(book: Book, server: Server) -> float:
+    return book.price(server) / MICRO / HOUR
+
+
 def _busy(book: Book, server: Server) -> float:
-    return book.price(server) * (server.shares[0] + server.shares[1]) / 1000 / MICRO / HOUR
+    return _cost(book, server) * (server.shares[0] + server.shares[1]) / 1000
+
+
+def _served(book: Book, server: Server) -> float:
+    return sum(server.tokens) * book.count(server) / HOUR
+
+
+def _held(book: Book, server: Server) -> float:
+    return float(book.count(server))
+
+
+MODELS = {"cost_dollars": _cost, "busy_cost_dollars": _busy, "tokens": _served, "model_gpus": _held}
+"""What is recorded of each model, a second."""
+
+
+def _sum(parts: Sequence[Value]) -> Value:
+    def total(at: int) -> float | None:
+        there = [value for part in parts if (value := part(at)) is not None]
+        return sum(there) if there else None
+
+    return total
 
 
 def _idle(fleet: Fleet, cluster: str, server: Server) -> Value:

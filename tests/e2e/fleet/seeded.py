@@ -92,7 +92,7 @@ def seeded(
     """Start everything, wait until each rule has been evaluated, and end it by pid.
 
     `begin` is where the history begins, in seconds after its end; `interval` is between two scrapes, and
-    between two evaluations of each rule. `now` is the history's end, in seconds since the epoch; `samples` are
+    between two evaluations of each rule. `now` is the history's end, in seconds since the epoch; `samples` is
     the history, and `ready` is a folder with the blocks made of it, where there is either already.
     Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
     `stand` is an external label, where several send their alerts to one Alertmanager.

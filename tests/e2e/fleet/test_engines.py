@@ -1,0 +1,183 @@
+"""Two engines and a sheet of paper say the same: Prometheus, VictoriaMetrics with vmalert, and a reckoning.
+
+Both engines have one history and scrape nothing, so that no scrape is a millisecond late.
+vmalert evaluates the ten seconds after it; Prometheus goes on evaluating.
+What counts its samples as minutes is left out, since here they are seconds: the sums of a week.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+import yaml
+
+from tests.e2e.fleet.cast import BEGIN, FLEET
+from tests.e2e.fleet.compression import DEPLOY, RULES
+from tests.e2e.fleet.conftest import Past
+from tests.e2e.fleet.history import imported
+from tests.e2e.fleet.programs import Prometheus, Victoria, written
+from tests.e2e.fleet.records import memory
+from tests.e2e.fleet.replay import Rule, replay
+from tests.e2e.fleet.seeded import seeded
+
+CLOSE = 1e-9
+"""Of the value: sums of floats in another order."""
+LATE_DOLLARS = 0.05
+"""What the fleet spends within the seconds by which two evaluations are apart; 21.50 an hour."""
+SECONDS = 10
+
+TIMED = (
+    "inference:month_hours_left",
+    "inference:fleet_month_hours_left",
+    "inference:month_projected_dollars",
+    "inference:budget_month_projected_dollars",
+    "inference:budget_projected_ratio",
+)
+"""What goes by the clock, with all that begins so."""
+COUNTED = (
+    "inference:owner_cost_dollars:7d",
+    "inference:owner_gpu_hours:7d",
+    "inference:owner_tokens:7d",
+    "inference:cost_dollars:week_ratio",
+    "inference:gpu_hours:week_ratio",
+)
+"""What counts samples as minutes."""
+
+
+@pytest.fixture(scope="module")
+def rules() -> list[Rule]:
+    """Everything that is recorded, in the order of the files."""
+    texts = [(DEPLOY / "prometheus" / name).read_text(encoding="utf-8") for name in RULES]
+    groups = [group for text in texts for group in yaml.safe_load(text)["groups"]]
+    return [rule for group in groups for rule in group["rules"] if "record" in rule]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Both over one history, which ends at `now`."""
+
+    prometheus: Prometheus
+    victoria: Victoria
+    now: int
+
+
+@pytest.fixture(scope="module")
+def engines(history: Past, rules: list[Rule], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Prometheus, and VictoriaMetrics with what vmalert recorded of the ten seconds after the history."""
+    with Victoria(tmp_path_factory.mktemp("victoria")) as victoria, ThreadPoolExecutor() as beside:
+        victoria.take(imported(history.samples))
+        replayed = beside.submit(replay, rules, victoria, history.now + 1, history.now + SECONDS)
+        folder = tmp_path_factory.mktemp("still")
+        with seeded(folder, FLEET, BEGIN, now=history.now, ready=history.ready, scraping=False) as life:
+            replayed.result()
+            yield Engines(life.prometheus, victoria, history.now)
+
+
+@pytest.fixture(scope="module")
+def records(rules: list[Rule]) -> list[str]:
+    return [rule["record"] for rule in rules]
+
+
+def test_both_engines_record_the_same(engines: Engines, records: list[str]) -> None:
+    """Month, run-rate, spend, budgets, prices per million tokens: as many series, and the same values."""
+    compared = [name for name in records if not name.startswith(TIMED) and name not in COUNTED]
+    different = {}
+    for name in compared:
+        ours, theirs = engines.prometheus.query(name), engines.victoria.query(name, engines.now + SECONDS)
+        if theirs != pytest.approx(ours, rel=CLOSE, abs=CLOSE):
+            different[name] = ours, theirs
+
+    assert different == {}
+    assert len(compared) > 75
+    filled = {name for name in compared if engines.prometheus.query(name)}
+    assert {
+        "inference:month_to_date_dollars",
+        "inference:month_to_date_dollars:owner",
+        "inference:monthly_run_rate_dollars",
+        "inference:usual_dollars_per_hour",
+        "inference:cheapest_day_dollars_per_hour",
+        "inference:cost_dollars_per_million_tokens:1h",
+        "inference:server_busy_cost_dollars_per_million_tokens:24h",
+        "inference:fleet_overhead_dollars_per_million_tokens:24h",
+    } <= filled
+
+
+def test_both_engines_project_the_same(engines: Engines, records: list[str]) -> None:
+    """Projections go by the clock: they are alike but for what is spent between the two evaluations."""
+    projected = [name for name in records if "month_projected_dollars" in name]
+    assert len(projected) == 9
+    for name in projected:
+        ours, theirs = engines.prometheus.query(name), engines.victoria.query(name, engines.now + SECONDS)
+        waited = (engines.prometheus.value(f"max(timestamp({name}))") - engines.now - SECONDS) / 3600
+
+        assert ours
+        assert theirs.keys() == ours.keys()
+        for labels, dollars in ours.items():
+            assert -LATE_DOLLARS < theirs[labels] - dollars < LATE_DOLLARS + 40 * waited, name
+
+
+def test_both_have_recorded_all_of_it_themselves(engines: Engines, records: list[str]) -> None:
+    """Nothing that is compared is what the history brought."""
+    at = engines.now + SECONDS
+    old = [name for name in records if engines.victoria.query(f"timestamp({name}) != {at}", at)]
+
+    assert old == []
+    assert [name for name in records if engines.prometheus.query(f"timestamp({name}) <= {at}")] == []
+
+
+def test_the_projection_is_what_the_paper_says(engines: Engines) -> None:
+    """East: 12,642 dollars, and 17.50 an hour for 240 hours but ten seconds; 15 or 20 at other days' pace.
+
+    12,642 are 6,120 + 156 h at 10, 3,480 + 156 h at 5, 52 + 102 + 2 h of spot machines at 2.50, and 62 + 100
+    h at 2.50 of one that was gone before.
+    West: 1,739 are 760 + 156 h at 2.40, 155 + 156 h at 1.60, and 250 h at 0.80 of one that was gone before.
+    """
+    at, left = engines.now + SECONDS, 240 - SECONDS / 3600
+    east, west = '{cluster="east",month="2026-07"}', '{cluster="west",month="2026-07"}'
+
+    assert engines.victoria.query("inference:month_to_date_dollars", at) == pytest.approx(
+        {east: 12_642, west: 1_739}
+    )
+    assert engines.victoria.query("inference:month_projected_dollars", at) == pytest.approx(
+        {east: 12_642 + 17.5 * left, west: 1_739 + 4 * left}, rel=CLOSE
+    )
+    low, high = "inference:month_projected_dollars:low", "inference:month_projected_dollars:high"
+    assert engines.victoria.query(low, at)[east] == pytest.approx(12_642 + 15 * left, rel=CLOSE)
+    assert engines.victoria.query(high, at)[east] == pytest.approx(12_642 + 20 * left, rel=CLOSE)
+    # 730 h at 21.50
+    assert engines.victoria.value("sum(inference:monthly_run_rate_dollars)", at) == pytest.approx(
+        15_695, rel=CLOSE
+    )
+    # 2.50 dollars an hour buy 1.6 million tokens of it
+    price = engines.victoria.query("inference:cost_dollars_per_million_tokens:24h", at)
+    assert price['{cluster="east",model="Llama-3.3-70B"}'] == pytest.approx(1.5625, rel=CLOSE)
+
+
+def test_the_rules_record_what_was_reckoned_without_them(engines: Engines) -> None:
+    """The memory that the history brought is what the rules go on recording, series by series."""
+    expected: dict[str, dict[str, float]] = {}
+    for item in memory(FLEET, BEGIN, 300, 300):
+        if item.times and item.times[-1] == 0 and (value := item.at(0)) is not None:
+            labels = written({key: text for key, text in item.labels.items() if text})
+            expected.setdefault(item.name, {})[labels] = value
+    compared = [name for name in expected if not name.startswith(TIMED) and name not in COUNTED]
+    different = {}
+    for name in compared:
+        found = engines.prometheus.query(name)
+        if found != pytest.approx(expected[name], rel=CLOSE, abs=CLOSE):
+            different[name] = found, expected[name]
+
+    assert different == {}
+    assert len(compared) > 20
+
+
+def test_vmalert_accepts_the_files_as_they_are() -> None:
+    """Alerts and the templates of their sentences too."""
+    files = [f"-rule={DEPLOY / 'prometheus' / name}" for name in RULES]
+    checked = subprocess.run(
+        ["vmalert", "-dryRun", *files], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert checked.returncode == 0, checked.stderr
