@@ -27,7 +27,7 @@ def moments(begin: int, recent: int, old: int) -> list[int]:
     return sorted(at for at in dense | thin if at >= begin)
 
 
-def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = HOUR) -> Iterator[Sample]:
+def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = 1800) -> Iterator[Sample]:
     """What Prometheus would have scraped until `now`."""
     times = moments(begin, recent, old)
     for book in fleet.books:

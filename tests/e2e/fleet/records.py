@@ -24,15 +24,15 @@ class Memory:
     times: Sequence[int]
 
 
-def memory(fleet: Fleet, begin: int, step: int, mean: int) -> Iterator[Memory]:
+def memory(fleet: Fleet, begin: int, step: int, apart: int) -> Iterator[Memory]:
     """All of it, from where the history begins.
 
-    `step` is between two samples of the last day, `mean` between two of what weekly means are taken of.
+    `step` is between two samples of the last day, `apart` between two of what weekly means are taken of.
     """
     day = range(-26 * HOUR // step * step, 1, step)
     for cluster in fleet.clusters():
         yield from _month(fleet, cluster, begin)
-        yield from _spending(fleet, cluster, range(begin, 1, mean), day)
+        yield from _spending(fleet, cluster, range(begin, 1, apart), day)
         yield from _rates(fleet, cluster, begin, day)
     for name, product, dollars in fleet.budgets:
         labels = {"budget": name, "product": product}
@@ -66,12 +66,42 @@ def _month(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
             yield Memory("inference:month_to_date_dollars:posting_hourly", labels, value, hourly)
         seen = [at for at in range(-8 * HOUR, 1, HOUR) if book.alive(at)]
         yield Memory("inference:ledger_seen", {"cluster": cluster, "ledger": book.ledger}, always(1), seen)
-    spent = range(begin, 1, HOUR)
-    yield Memory("inference:month_to_date_dollars", here, lambda at: float(fleet.spent(at, cluster)), spent)
+    yield from _graph(fleet, cluster, begin)
 
 
 def _posted(book: Book, key: tuple[str, str, str]) -> Value:
     return lambda at: float(book.month(at)[key]) if at >= book.begin else None
+
+
+def _graph(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
+    """What only the graphs of a month show."""
+    here = {"cluster": cluster, "month": fleet.month}
+    times = sorted({*range(begin, -DAY, HOUR), *range(-DAY, 1, 600)})
+    yield Memory("inference:month_to_date_dollars", here, _spent(fleet, cluster, None), times)
+    for product, team in sorted(fleet.owners(cluster)):
+        owner = {**here, "product": product, "team": team}
+        part = _spent(fleet, cluster, (product, team))
+        yield Memory("inference:month_to_date_dollars:owner", owner, part, times)
+    for suffix, choose in (("", None), (":low", min), (":high", max)):
+        projected = _projected(fleet, cluster, begin, choose)
+        yield Memory(f"inference:month_projected_dollars{suffix}", here, projected, range(-DAY, 1, 600))
+
+
+def _spent(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
+    return lambda at: float(fleet.spent(at, cluster, owner))
+
+
+def _projected(
+    fleet: Fleet, cluster: str, begin: int, choose: Callable[[list[float]], float] | None
+) -> Value:
+    """Month to date and the hours left: at the mean since the beginning, or at the chosen one of its days."""
+
+    def dollars(at: int) -> float:
+        days = [mean(fleet, end - DAY, end, cluster, None) for end in range(begin + DAY, at + 1, 6 * HOUR)]
+        pace = choose(days) if choose else mean(fleet, begin, at, cluster, None)
+        return float(fleet.spent(at, cluster)) + pace * (fleet.month_end - at) / HOUR
+
+    return dollars
 
 
 def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int]) -> Iterator[Memory]:
@@ -81,8 +111,8 @@ def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int
     def told(name: str, labels: dict[str, str], owner: Owner | None) -> Iterator[Memory]:
         yield Memory(name, labels, lambda at: float(fleet.pace(at, cluster, owner)), week)
         suffix = ":owner" if owner else ""
-        mean = f"inference:day_dollars_per_hour{suffix}"
-        yield Memory(mean, labels, lambda at: day_mean(fleet, at, cluster, owner), days)
+        of_day = f"inference:day_dollars_per_hour{suffix}"
+        yield Memory(of_day, labels, lambda at: mean(fleet, at - DAY, at, cluster, owner), days)
 
     yield from told("inference:known_dollars_per_hour", here, None)
     for product, team in sorted(fleet.owners(cluster)):
@@ -95,9 +125,8 @@ def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int
             yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
 
 
-def day_mean(fleet: Fleet, at: int, cluster: str, owner: Owner | None) -> float:
-    """The mean pace of the 24 hours before: of the stretches between beginnings and ends of books."""
-    begin = at - DAY
+def mean(fleet: Fleet, begin: int, at: int, cluster: str, owner: Owner | None) -> float:
+    """The mean pace of a stretch: of its parts between beginnings and ends of books."""
     edges = {
         begin,
         at,
@@ -105,7 +134,8 @@ def day_mean(fleet: Fleet, at: int, cluster: str, owner: Owner | None) -> float:
     }
     stretches = sorted(edges)
     return float(
-        sum(fleet.pace(left, cluster, owner) * (right - left) for left, right in pairwise(stretches)) / DAY
+        sum(fleet.pace(left, cluster, owner) * (right - left) for left, right in pairwise(stretches))
+        / (at - begin)
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import HOUR, Book, Fleet
+from tests.e2e.fleet.books import Book, Fleet
 from tests.e2e.fleet.compression import prometheus, rule_files
 from tests.e2e.fleet.exporters import KUBERNETES, Exporters
 from tests.e2e.fleet.history import Sample, blocks, recorded, scraped
@@ -65,7 +65,7 @@ class Life:
 
 
 def past(
-    fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = HOUR, mean: int = 300
+    fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int = 1800, mean: int = 300
 ) -> list[Sample]:
     """All samples of a fleet until `now`."""
     found = [*scraped(fleet, now, begin, recent=recent, old=old), *recorded(fleet, now, begin, recent, mean)]
