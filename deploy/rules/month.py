@@ -72,13 +72,16 @@ MONTH: Final = (
 (
     max by ({POSTING}) (inference_month_to_date_dollars)
   or
+    max by ({POSTING}) (last_over_time(inference_month_to_date_dollars[5m]))
+  or
     max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[1h]))
   or
     max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting_hourly[14d]))
 )
 and on (cluster, month) inference:month_hours_left
 """,
-        "Month to date by host and owner. A host that is gone keeps what it had spent.",
+        "Month to date by host and owner. A host that is gone keeps what it had spent, to its last scrape and not only to\n"
+        "the last evaluation before it.",
     ),
     Record(
         "inference:month_to_date_dollars:ledger",
