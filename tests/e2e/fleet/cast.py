@@ -1,7 +1,7 @@
 """The fleets of these tests: hosts that come and go, a ledger that was lost, a machine that was replaced.
 
-The week has three parts of 52 hours. In the first an owner spends less than now, and in the second as much
-more, so that the mean of the week is what is spent now, exactly, and stays it however often it is taken.
+Within the week an owner spends as much more than now as less, and for as long, so that the mean of the week
+is what is spent now, exactly, and stays it however often it is taken; the mean of the last day is less.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from dataclasses import replace
 from tests.e2e.fleet.books import DAY, FOREVER, HOUR, NOBODY, UNALLOCATED, Book, Fleet, Gpu, Server
 
 PART = 52 * HOUR
+"""A third of the history."""
 BEGIN = -3 * PART
 """Where the history begins: within seven days, and more than six ago."""
 MONTH_BEGIN, MONTH_END = -504 * HOUR, 240 * HOUR
@@ -78,11 +79,14 @@ FLEET = Fleet(
             UNALLOCATED,
             earlier=6_120,
         ),
-        book("east", "east-2", "e2", h100s("east-2", 2), CHAT_70B, CHAT_70B, earlier=3_480),
-        # spot machines: two in the second part of the week, one since; the second was replaced two hours ago
+        # replaced by another machine two hours ago
+        book("east", "east-2", "e2", h100s("east-2", 2), CHAT_70B, CHAT_70B, end=-2 * HOUR, earlier=3_480),
+        book("east", "east-3", "e3", h100s("east-3", 2), CHAT_70B, CHAT_70B, begin=-2 * HOUR),
+        # spot machines: none in the first part of the week, two in the second; one, two, none and one since
         book("east", "spot-1", "s1", h100s("spot-1", 1), SEARCH_8B, begin=BEGIN + PART, end=BEGIN + 2 * PART),
-        book("east", "spot-2", "s2", h100s("spot-2", 1), SEARCH_8B, begin=BEGIN + PART, end=-2 * HOUR),
-        book("east", "spot-3", "s3", h100s("spot-3", 1), SEARCH_8B, begin=-2 * HOUR),
+        book("east", "spot-2", "s2", h100s("spot-2", 1), SEARCH_8B, begin=BEGIN + PART, end=-24 * HOUR),
+        book("east", "spot-3", "s3", h100s("spot-3", 1), SEARCH_8B, begin=-46 * HOUR, end=-24 * HOUR),
+        book("east", "spot-4", "s4", h100s("spot-4", 1), SEARCH_8B, begin=-2 * HOUR),
         book(
             "west",
             "west-1",

@@ -46,12 +46,12 @@ def linked(file: Path) -> str:
 
 
 def prometheus(
-    rules: Sequence[Path], targets: Path | None, interval: float, alertmanager: str = "", stand: str = ""
+    rules: Sequence[Path], targets: Path | None, scrape: float, alertmanager: str = "", stand: str = ""
 ) -> str:
     """The repository's prometheus.yml: its rule files where they were copied to, its targets from a file."""
     config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     assert config["rule_files"] == [file.name for file in rules]
-    config["global"] = {"scrape_interval": _duration(interval), "evaluation_interval": _duration(interval)}
+    config["global"]["scrape_interval"] = _duration(scrape)
     if stand:
         config["global"]["external_labels"] = {"stand": stand}
     config["rule_files"] = [str(file) for file in rules]

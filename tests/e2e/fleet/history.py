@@ -31,7 +31,7 @@ def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int =
     """What Prometheus would have scraped until `now`."""
     times = moments(begin, recent, old)
     for book in fleet.books:
-        alive = [at for at in times if book.alive(at)]
+        alive = [at for at in sorted({*times, min(book.end - 1, 0)}) if book.alive(at)]
         target = {
             "cluster": book.cluster,
             "instance": book.instance,

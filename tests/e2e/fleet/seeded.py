@@ -9,18 +9,18 @@ Whoever draws what the dashboards show makes a denser past: `now = int(time.time
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.e2e.daemon import until
-from tests.e2e.fleet.books import Book, Fleet
+from tests.e2e.fleet.books import Book, Fleet, Owner
 from tests.e2e.fleet.compression import prometheus, rule_files
 from tests.e2e.fleet.exporters import KUBERNETES, Exporters
 from tests.e2e.fleet.history import Sample, blocks, recorded, scraped
 from tests.e2e.fleet.kubernetes import nodes
-from tests.e2e.fleet.page import page
+from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.programs import Prometheus
 
 SETTLED_SECONDS = 60
@@ -39,7 +39,9 @@ class Life:
     books: list[Book]
     exporters: Exporters | None = None
     told: dict[str, float] = field(default_factory=dict)
-    """When each host was last scraped, in seconds after the history's end."""
+    """When each ledger was last scraped, in seconds after the history's end."""
+    said: dict[str, dict[Owner, float]] = field(default_factory=dict)
+    """Dollars of the month by owner, as the last page with each ledger said them."""
 
     def at(self) -> float:
         """This moment, in seconds after the history's end."""
@@ -52,16 +54,24 @@ class Life:
             return "".join(f"{series} {value!r}\n" for series, value in nodes(self.fleet))
         for book in self.books:
             if book.instance == instance and book.alive(at):
-                lines = [(line.series(), line.at(at)) for line in page(book, self.fleet, self.now)]
+                lines = [(line, line.at(at)) for line in page(book, self.fleet, self.now)]
+                self._keep(book.ledger, lines)
                 self.told[book.ledger] = at
-                return "".join(f"{series} {value!r}\n" for series, value in lines if value is not None)
+                return "".join(f"{line.series()} {value!r}\n" for line, value in lines if value is not None)
         return None
 
+    def _keep(self, ledger: str, lines: list[tuple[Line, float | None]]) -> None:
+        said: dict[Owner, float] = {}
+        for line, value in lines:
+            labels = line.labels
+            if line.name == "inference_month_to_date_dollars" and labels["month"] == self.fleet.month:
+                owner = labels["product"], labels["team"]
+                said[owner] = said.get(owner, 0) + (value or 0)
+        self.said[ledger] = said
+
     def become(self, books: Iterable[Book]) -> None:
-        """Other hosts, or the same with other books, from the next scrape on."""
+        """Other hosts, or the same with other books, from the next scrape on; no others answer."""
         self.books = list(books)
-        if self.exporters is not None:
-            self.exporters.tell([book for book in self.books if book.alive(self.at())])
 
 
 def past(
@@ -85,25 +95,29 @@ def seeded(
     samples: list[Sample] | None = None,
     ready: Path | None = None,
     interval: float = 1,
+    settled: int = SETTLED,
+    scrape: float | None = None,
     scraping: bool = True,
+    coming: Sequence[Book] = (),
     alertmanager: str = "",
     stand: str = "",
 ) -> Iterator[Life]:
     """Start everything, wait until each rule has been evaluated, and end it by pid.
 
-    `begin` is where the history begins, in seconds after its end; `interval` is between two scrapes, and
-    between two evaluations of each rule. `now` is the history's end, in seconds since the epoch; `samples` is
-    the history, and `ready` is a folder with the blocks made of it, where there is either already.
+    `begin` is where the history begins, in seconds after its end; `interval` is between two evaluations of
+    each rule, and `scrape` between two scrapes, the same unless told; `settled` evaluations are waited for.
+    `now` is the end in seconds since the epoch, `samples` are the history and `ready` is a folder with the
+    blocks made of it, where there is either already.
     Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
+    `coming` are books of hosts that a test adds later; Prometheus asks for them in vain until then.
     `stand` is an external label, where several send their alerts to one Alertmanager.
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = int(time.time()) if now is None else now
     files = rule_files(folder / "rules", interval)
     targets = folder / "targets.json"
-    program = Prometheus(
-        folder / "prometheus", prometheus(files, targets if scraping else None, interval, alertmanager, stand)
-    )
+    config = prometheus(files, targets if scraping else None, scrape or interval, alertmanager, stand)
+    program = Prometheus(folder / "prometheus", config)
     if ready is not None:
         shutil.copytree(ready, program.data, dirs_exist_ok=True)
     else:
@@ -112,8 +126,8 @@ def seeded(
     with ExitStack() as stack:
         if scraping:
             life.exporters = stack.enter_context(Exporters(targets, life.page))
-            life.become(fleet.books)
+            life.exporters.tell([*(book for book in fleet.books if book.alive(life.at())), *coming])
         stack.enter_context(program)
-        due = time.time() + SETTLED * interval
+        due = time.time() + settled * interval
         until(lambda: program.evaluated(due), SETTLED_SECONDS, f"all rules settled, see {program.log}")
         yield life

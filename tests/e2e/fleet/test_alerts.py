@@ -21,10 +21,12 @@ from tests.e2e.fleet.programs import Alertmanager
 from tests.e2e.fleet.receiver import Notice, Receiver
 from tests.e2e.fleet.seeded import Life, past, seeded
 
+pytestmark = pytest.mark.timeout(300)
+
 PROJECTED = "InferenceSpendProjectedOverBudget"
 INTERVAL = 0.5
-NOTIFIED_SECONDS = 30
-RESOLVED_SECONDS = 60
+NOTIFIED_SECONDS = 60
+RESOLVED_SECONDS = 120
 """After the spend fell; some 20 evaluations."""
 
 
@@ -64,6 +66,7 @@ def _life(
         now=now,
         samples=samples,
         interval=INTERVAL,
+        settled=0,
         alertmanager=told.url,
         stand=name,
     )

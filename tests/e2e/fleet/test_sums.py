@@ -1,0 +1,136 @@
+"""What the rules say of a fleet is the sum of what its hosts said, whoever came, went and lost its books.
+
+The history has machines that were replaced and ledgers that ended before it.
+More of them come and go here, while Prometheus scrapes and evaluates, until none is left.
+What each host said last is kept where it was said, and summed without Prometheus.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.e2e.daemon import until
+from tests.e2e.fleet.books import NOBODY, Book, Owner
+from tests.e2e.fleet.cast import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, book, h100s
+from tests.e2e.fleet.conftest import Past
+from tests.e2e.fleet.seeded import Life, seeded
+from tests.rules.dashboard_queries import asked
+
+pytestmark = pytest.mark.timeout(300)
+
+SCRAPED_SECONDS = 60
+CENT = 0.01
+EVALUATION = 1.5
+"""Seconds between two."""
+BIG = book("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
+BIGGER = book("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
+MONTH = "inference:month_to_date_dollars"
+
+
+def become(life: Life, *books: Book) -> None:
+    """Other hosts from now on; waits until these are scraped and the others are known to be gone."""
+    gone = {book.instance for book in life.books} - {book.instance for book in books}
+    begun = life.at()
+    life.become(books)
+    until(
+        lambda: all(life.told.get(book.ledger, begun) > begun for book in books),
+        SCRAPED_SECONDS,
+        "a scrape of each host",
+    )
+    names = "|".join(sorted(gone)) or "nobody"
+    until(
+        lambda: not life.prometheus.query(f'up{{instance=~"{names}"}} == 1'),
+        SCRAPED_SECONDS,
+        f"the end of {gone}",
+    )
+
+
+def said(life: Life, owner: Owner | None = None) -> float:
+    """The sum of what all ledgers said last, those included that only the history has seen."""
+    amounts: list[float] = []
+    for one in (*FLEET.books, *FLEET.forgotten):
+        if one.ledger not in life.said:
+            month = one.month(0).items()
+            amounts += [
+                float(dollars) for (product, team, _), dollars in month if owner in (None, (product, team))
+            ]
+    for posted in life.said.values():
+        amounts += [dollars for who, dollars in posted.items() if owner in (None, who)]
+    return math.fsum(amounts)
+
+
+@pytest.fixture(scope="module")
+def life(history: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """The fleet after a history of coming and going, and some more of it, until nobody is left.
+
+    It is scraped several times between two evaluations, as a fleet is.
+    """
+    folder = tmp_path_factory.mktemp("churn")
+    now = history.now
+    with seeded(
+        folder,
+        FLEET,
+        BEGIN,
+        now=now,
+        ready=history.ready,
+        interval=EVALUATION,
+        settled=1,
+        scrape=0.25,
+        coming=(BIG, BIGGER),
+    ) as found:
+        old = {one.ledger: one for one in FLEET.books}
+        become(found, *(one for one in FLEET.books if one.alive(found.at())))
+        # a machine of eight GPUs comes, a spot machine goes, and the disk of another is lost with its ledger
+        big = replace(BIG, begin=int(found.at()))
+        anew = replace(old["e3"], ledger="e3-new", begin=int(found.at()), earlier=())
+        become(found, old["e1"], anew, old["w1"], old["w2-new"], big)
+        # that one is replaced by another, a host of west restarts with its ledger, and the other is gone
+        bigger = replace(BIGGER, begin=int(found.at()))
+        become(found, old["e1"], anew, bigger)
+        become(found, old["e1"], anew, bigger, old["w1"])
+        become(found)
+        due = now + found.at() + 2 * EVALUATION
+        until(lambda: found.prometheus.evaluated(due), SCRAPED_SECONDS, "an evaluation after all of it")
+        yield found
+
+
+def test_the_fleet_is_the_sum_of_its_hosts(life: Life) -> None:
+    """To the cent, whoever is gone; and all that any of them ever told is what the database has of them."""
+    told = f'last_over_time(inference_month_to_date_dollars{{month="{FLEET.month}"}}[7d])'
+    hosts = f"sum(max by (cluster, ledger, product, team, price_basis) ({told}))"
+    forgotten = sum(float(dollars) for book in FLEET.forgotten for dollars in book.month(0).values())
+
+    assert life.prometheus.query("inference_month_to_date_dollars") == {}
+    assert life.prometheus.value(f"sum({MONTH})") == pytest.approx(said(life), abs=CENT)
+    assert life.prometheus.value(hosts) + forgotten == pytest.approx(said(life), abs=CENT)
+
+
+@pytest.mark.parametrize("owner", [CHAT, SEARCH, RESEARCH, NOBODY])
+def test_each_owner_is_the_sum_of_its_hosts(life: Life, owner: Owner) -> None:
+    """Product and team, the unassigned among them."""
+    product, team = owner
+    found = life.prometheus.value(f'sum({MONTH}:owner{{product="{product}",team="{team}"}})')
+
+    assert found == pytest.approx(said(life, owner), abs=CENT)
+
+
+def test_the_chargeback_is_the_fleet(life: Life) -> None:
+    """What the dashboard invoices to products and teams sums to the fleet's month, and its shares to one."""
+    table = "chargeback: This month so far, by product and team"
+    (dollars,), (shares,) = asked()[f"{table}: Dollars"][:1], asked()[f"{table}: Share"][:1]
+    invoiced = life.prometheus.query(dollars)
+
+    assert '{product="unassigned",team="unassigned"}' in invoiced
+    assert len(invoiced) == 4
+    assert math.fsum(invoiced.values()) == pytest.approx(life.prometheus.value(f"sum({MONTH})"), abs=CENT)
+    assert math.fsum(life.prometheus.query(shares).values()) == pytest.approx(1)
+
+
+def test_each_ledger_is_in_the_month_once(life: Life) -> None:
+    """As many as there ever were in this month, and each in one cluster."""
+    ledgers = {book.ledger for book in (*FLEET.books, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
+
+    assert life.prometheus.value(f"count({MONTH}:ledger)") == len(ledgers)
+    assert life.prometheus.value(f"count(count by (ledger) ({MONTH}:ledger))") == len(ledgers)
