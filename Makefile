@@ -29,7 +29,8 @@ update: programs develop ## Write again everything that is generated: goldens, d
 	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e
-e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library
+e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library, and a fleet of them
+	@tools/need prometheus prometheus-alertmanager victoria-metrics vmalert
 	@tools/environment .cache/llama requirements/llama.lock
 	@tools/environment .cache/peers requirements/peers.lock
 	@tools/environment .cache/focus requirements/focus.lock 3.12
