@@ -35,6 +35,10 @@ e2e: programs develop ## Run the exporter against a real llama.cpp server and a 
 	@tools/environment .cache/focus requirements/focus.lock 3.12
 	@$(with_tools) pytest tests/e2e $(ARGS)
 
+.PHONY: faults
+faults: programs develop ## Break a simulated host by 200 seeded plans of faults, and reckon its books
+	@$(with_tools) pytest tests/faults -n auto --plans 200 $(ARGS)
+
 .PHONY: test-vllm
 test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
 	@$(with_tools) tests/vllm/run $(ARGS)
