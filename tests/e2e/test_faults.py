@@ -15,7 +15,10 @@ SEED = 20261126
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.mark.parametrize("number", range(PLANS))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(number, marks=pytest.mark.xdist_group(f"faults {number}")) for number in range(PLANS)],
+)
 def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> None:
     """Whatever is done, prices times time and the servers' own counters are what the books hold."""
     if not small_disk.mountable():
