@@ -34,7 +34,12 @@ e2e: programs develop ## Run the exporter against a real llama.cpp server and a 
 	@tools/environment .cache/llama requirements/llama.lock
 	@tools/environment .cache/peers requirements/peers.lock
 	@tools/environment .cache/focus requirements/focus.lock 3.12
-	@$(with_tools) pytest tests/e2e $(ARGS)
+	@$(with_tools) pytest tests/e2e -m alone $(ARGS) || [ $$? -eq 5 ] # none of those asked for
+	@$(with_tools) pytest tests/e2e -m "not alone" -n 3 --dist loadgroup $(ARGS)
+
+.PHONY: faults
+faults: programs develop ## Break a simulated host by 200 seeded plans of faults, and reckon its books
+	@$(with_tools) pytest tests/faults -n auto --plans 200 $(ARGS)
 
 .PHONY: test-vllm
 test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB

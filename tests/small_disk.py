@@ -12,12 +12,15 @@ _MOUNT = 'mount -t tmpfs -o size=1m,mode=0755 small "$0" && exec "$@"'
 
 def command(folder: Path, *argv: str) -> list[str]:
     """The command, begun with a small disk mounted on a folder, which only it and its children see."""
-    return [*_unshare(), "sh", "-c", _MOUNT, str(folder), *argv]
+    return [*namespace(), "sh", "-c", _MOUNT, str(folder), *argv]
 
 
 @cache
-def _unshare() -> tuple[str, ...]:
-    """As root, else as root of a user namespace; the first that works, or nothing that could."""
+def namespace() -> tuple[str, ...]:
+    """Begins a command in a mount namespace of its own: as root, else as root of a user namespace.
+
+    The first way that works, or what never does.
+    """
     ways = (("unshare", "--mount"), ("unshare", "--mount", "--map-root-user"))
     return next((way for way in ways if _works(way)), ("false",))
 
@@ -25,7 +28,7 @@ def _unshare() -> tuple[str, ...]:
 @cache
 def mountable() -> bool:
     """Whether this host lets these tests mount something."""
-    return _unshare() != ("false",)
+    return namespace() != ("false",)
 
 
 def _works(way: tuple[str, ...]) -> bool:

@@ -27,7 +27,11 @@ IDLE_UTILIZATION: Final = 0.01
 """At most this busy, a tick's mean power is a candidate for the idle power."""
 
 MEAN_OVER: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""What the mean power of a rate is taken over."""
+"""What the mean power of a rate is taken over, and the longest that one sample of power stands for."""
+
+GONE_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""A counter that was not told for longer is not waited for any more: well before reads that fail beside it
+could make the silence longer than what a sample of power may stand for."""
 
 Recent = tuple[tuple[Nanoseconds, Millijoules], ...]
 """Duration and energy of ticks, newest last."""
@@ -109,7 +113,7 @@ def _uncounted(
     state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds, busy_ratio: float | None
 ) -> tuple[GpuState, Used]:
     """A tick without the counter. One that has a mark will tell later, unless it is gone for long."""
-    gone = state.energy_mark is None or state.energy_age > MEAN_OVER
+    gone = state.energy_mark is None or state.energy_age > GONE_AFTER
     if reading is not None and reading.power_watts is not None and gone:
         return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
     if state.energy_age > MEAN_OVER:

@@ -14,9 +14,9 @@ from tests.e2e.load import KINDS, Counts, Load
 PICODOLLARS: Final = 10**12
 SECOND: Final = 10**9
 HOUR: Final = 3600 * SECOND
-RENTED: Final = 2
 GPUS: Final = 3
-"""The first two are rented, the third is owned."""
+OWNED: Final = 2
+"""The third; all others are rented."""
 MILLIWATTS: Final = 400_000
 """What each GPU draws: far enough below its limit of 700 W that no read that is late looks implausible."""
 LATE_SECONDS: Final = 5
@@ -54,30 +54,32 @@ servers:
 class Account:
     """What books or a page say: nanoseconds, picodollars, millijoules, tokens.
 
-    `unobserved` is the part of `time` that no process watched.
+    `unobserved` is the part of `time` that nobody watched, as a mean of all GPUs.
     """
 
     time: int
-    unobserved: int
+    unobserved: Fraction
     money: dict[tuple[int, str], int]
     energy: dict[int, int]
     tokens: dict[str, Counts]
     residual: int
+    gpus: int = GPUS
 
     @classmethod
-    def of_books(cls, books: Books) -> "Account":
-        """From the ledger."""
+    def of_books(cls, books: Books, gpus: int = GPUS) -> "Account":
+        """From the ledger of a host with so many GPUs, of which all but the third are rented."""
         tokens: dict[str, list[int]] = {name: [0] * len(KINDS) for name in PACES}
         for (party, kind), count in books.tokens.items():
             tokens[party.server][KINDS.index(kind)] += count
         held = [(time, slot.phase) for slot, time in books.gpu_time.items()]
         return cls(
-            time=_whole(sum(time for time, _ in held), GPUS),
-            unobserved=_whole(sum(time for time, phase in held if phase == "unobserved"), GPUS),
+            time=_whole(sum(time for time, _ in held), gpus),
+            unobserved=Fraction(sum(time for time, phase in held if phase == "unobserved"), gpus),
             money={(_number(gpu.uuid), component): n for (gpu, component), n in books.gpu_cost.items()},
             energy={_number(gpu.uuid): energy for gpu, energy in books.energy.items()},
             tokens={name: _counts(counted) for name, counted in tokens.items()},
             residual=books.residual,
+            gpus=gpus,
         )
 
     @classmethod
@@ -90,7 +92,7 @@ class Account:
         tokens = {name: page.tokens(name) for name in PACES}
         return cls(
             time=_whole(sum(time for time, _ in held), GPUS),
-            unobserved=_whole(sum(time for time, phase in held if phase == "unobserved"), GPUS),
+            unobserved=Fraction(sum(time for time, phase in held if phase == "unobserved"), GPUS),
             money={
                 (_number(labels["uuid"]), labels["component"]): round(value * PICODOLLARS)
                 for labels, value in page.rows.get("inference_gpu_cost_dollars_total", ())
@@ -128,11 +130,13 @@ class Account:
     def expected_money(self) -> dict[tuple[int, str], int]:
         """Price x time in whole picodollars, rounded down once, whatever the ticks and processes."""
         rent = Fraction("2.37") * self.time / HOUR
-        network = Fraction("1.10") * self.time / HOUR / GPUS
-        exact = {(gpu, "rent"): rent for gpu in range(RENTED)}
-        exact |= {(gpu, "network"): network for gpu in range(GPUS)}
-        exact[2, "amortization"] = Fraction(31_000) * self.time / (4 * 8766 * HOUR)
-        exact[2, "energy"] = Fraction("0.31") * Fraction("1.3") * self.energy.get(2, 0) / 3_600_000_000
+        network = Fraction("1.10") * self.time / HOUR / self.gpus
+        exact = {(gpu, "rent"): rent for gpu in range(self.gpus) if gpu != OWNED}
+        exact |= {(gpu, "network"): network for gpu in range(self.gpus)}
+        exact[OWNED, "amortization"] = Fraction(31_000) * self.time / (4 * 8766 * HOUR)
+        exact[OWNED, "energy"] = (
+            Fraction("0.31") * Fraction("1.3") * self.energy.get(OWNED, 0) / 3_600_000_000
+        )
         return {key: int(dollars * PICODOLLARS) for key, dollars in exact.items()}
 
 

@@ -11,6 +11,7 @@ from tests.e2e.vllm import Vllm
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
+HERE = Path(__file__).parent
 ENGINES: dict[str, type[Engine]] = {"llama": Llama, "vllm": Vllm}
 POWER_MILLIWATTS = 700_000
 
@@ -18,6 +19,13 @@ POWER_MILLIWATTS = 700_000
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", choices=sorted(ENGINES), default="llama", help="which real server to meter")
     parser.addoption("--record", type=Path, help="folder to write the pages of the story to")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker: what they share is started once."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="module")

@@ -111,6 +111,7 @@ def all_metered(page: Page) -> bool:
     return page.sum("inference_server_up") == SERVERS and page.sum("inference_gpu_up") == SERVERS
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_the_daemon_is_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """At most 48 MiB resident and 1 % of a core, scraped every tick; the figures are printed for CI."""

@@ -22,7 +22,10 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
-NOT_HERE: Final = frozenset({"absent", "unimplemented"})
+ABSENT: Final = "absent"
+"""There is no socket. One that restarts takes it away for a moment; else the host has left its cluster."""
+
+NOT_HERE: Final = frozenset({ABSENT, "unimplemented"})
 """Why a kubelet that is not there says nothing: then nobody was given anything by one."""
 
 NOT_ALLOWED: Final = frozenset({"denied"})
@@ -206,12 +209,18 @@ class Discovery:
         reading: Allocations | None = answer.reading
         if reading is not None:
             self._given = _Given(located(reading, self._minors).held, now)
+        elif self._restarts(answer.health.reason, now):
+            pass
         elif answer.health.reason in NOT_HERE | NOT_ALLOWED:
             self._given = None
             return ()
         elif self._given is not None and now - self._given.at > HELD:
             self._given = None
         return None if self._given is None else self._given.held
+
+    def _restarts(self, reason: str, now: Nanoseconds) -> bool:
+        """Whether a kubelet that had a socket a moment ago, and has none, may just be starting again."""
+        return reason == ABSENT and self._given is not None and now - self._given.at <= HELD
 
     def _known(self, targets: Iterable[Target], moment: Moment) -> dict[str, Target]:
         """The targets by URL. One that was there before stays as it was, so that its source is kept."""

@@ -74,9 +74,27 @@ def test_a_kubelet_that_never_answered(host: Host) -> None:
     assert host.look(gpu(0)).unsure == {uuid(0)}
 
 
-@pytest.mark.parametrize("reason", ["absent", "denied", "unimplemented"])
+def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: Host) -> None:
+    """A restart takes it away for a moment. A host that has none for five minutes has left its cluster."""
+    host.kubelet.said = Allocations((given("a-0", 0),))
+    host.look(gpu(0), gpu(1))
+    host.kubelet.reason = "absent"
+    found = host.look(gpu(0), gpu(1), after=HELD)
+    assert (held(found), found.unsure) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
+    found = host.look(gpu(0), gpu(1), after=1)
+    assert (held(found), found.unsure) == ({}, frozenset())
+
+
+def test_a_kubelet_that_never_had_a_socket_gave_nobody_anything(host: Host) -> None:
+    """There is none, and nothing to be unsure of."""
+    host.kubelet.reason = "absent"
+    found = host.look(gpu(0))
+    assert (held(found), found.unsure) == ({}, frozenset())
+
+
+@pytest.mark.parametrize("reason", ["denied", "unimplemented"])
 def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: Host, reason: str) -> None:
-    """The host left its cluster, or this user may not ask: what was given out before is void at once."""
+    """This user may not ask, or it has nothing to tell: what was given out before is void at once."""
     host.kubelet.said = Allocations((given("a-0", 0),))
     host.look(gpu(0))
     host.kubelet.reason = reason
