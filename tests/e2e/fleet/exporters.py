@@ -1,14 +1,11 @@
 """All exporters of a fleet in one process: a page for each host, and the file that tells Prometheus where."""
 
 import json
-import threading
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.e2e.fleet.books import Book
+from tests.e2e.fleet.loopback import Loopback, Quiet
 
 KUBERNETES = "kube-state-metrics:8080"
 """Scraped beside the hosts of the last cluster."""
@@ -17,40 +14,18 @@ Pages = Callable[[str], str | None]
 """The page of an instance at this moment; none: it does not answer."""
 
 
-class Exporters:
+class Exporters(Loopback):
     """Serves the pages of hosts on loopback, each at a path of its own, until it is left."""
 
     def __init__(self, targets: Path, pages: Pages) -> None:
         self._targets = targets
-        self._pages = pages
-        answer = pages
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                page = answer(self.path.strip("/"))
-                body = (page or "").encode()
-                self.send_response(200 if page is not None else 404)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        class Handler(Quiet):
+            def do_GET(self) -> None:  # noqa: N802
+                page = pages(self.path.strip("/"))
+                self.answer(404 if page is None else 200, (page or "").encode())
 
-            def log_message(self, *_: object) -> None:
-                """Nothing: pytest shows what went wrong."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        super().__init__(Handler)
 
     def tell(self, books: Sequence[Book]) -> None:
         """Write who is there: one target for each host, which Prometheus notices by itself."""
@@ -69,6 +44,6 @@ class Exporters:
     def _target(self, instance: str, **labels: str) -> dict[str, object]:
         """One page, under the labels that a deployment sets."""
         return {
-            "targets": [f"127.0.0.1:{self._server.server_port}"],
+            "targets": [self.address],
             "labels": {"__metrics_path__": f"/{instance}", "instance": instance, **labels},
         }

@@ -22,7 +22,7 @@ from tests.e2e.fleet.records import memory
 from tests.e2e.fleet.replay import Rule, replay
 from tests.e2e.fleet.seeded import seeded
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
 CLOSE = 1e-9
 """Of the value: sums of floats in another order."""

@@ -15,7 +15,7 @@ from tests.e2e.fleet.compression import ROOT
 from tests.e2e.fleet.seeded import Life
 from tests.rules.dashboard_queries import asked, filled
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
 BOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 EMPTY = {"mark: Month began": "the fleet's month began three weeks ago, and its history a week ago"}

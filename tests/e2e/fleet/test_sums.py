@@ -18,7 +18,7 @@ from tests.e2e.fleet.conftest import Past
 from tests.e2e.fleet.seeded import Life, seeded
 from tests.rules.dashboard_queries import asked
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
 SCRAPED_SECONDS = 60
 CENT = 0.01
