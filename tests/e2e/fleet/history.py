@@ -11,8 +11,11 @@ from tests.e2e.fleet.records import memory
 JOB = "inference-cost-exporter"
 RECENT = 26 * HOUR
 """How long ago the denser part of what was scraped begins."""
-DENSE = 60
-"""Seconds between scrapes where somebody takes a rate of five minutes: in the last ones, and a day ago."""
+DENSE = 120
+"""Seconds between scrapes where somebody takes a rate of five minutes: in the last ones, and a day ago.
+
+Prometheus goes on with a rate for as long after the last sample as there is between two of them.
+"""
 LONGEST_BLOCK = "486h"
 """promtool reads the whole text once for each block: one block is made, and not one for each two hours."""
 

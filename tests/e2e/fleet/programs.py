@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from tests.e2e.daemon import free_port, until
 
-START_SECONDS = 30
+START_SECONDS = 120
 PACKAGES = {
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",

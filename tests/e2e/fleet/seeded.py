@@ -23,7 +23,9 @@ from tests.e2e.fleet.kubernetes import nodes
 from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.programs import Prometheus
 
-SETTLED_SECONDS = 60
+SCRAPE_SECONDS = 5
+"""And what a scrape may take: a host that is late on a busy machine would be a host that is gone."""
+SETTLED_SECONDS = 120
 SETTLED = 6
 """Evaluations after which all rules have what others record, and alerts that wait for two have fired."""
 
@@ -96,7 +98,7 @@ def seeded(
     ready: Path | None = None,
     interval: float = 1,
     settled: int = SETTLED,
-    scrape: float | None = None,
+    scrape: float = SCRAPE_SECONDS,
     scraping: bool = True,
     coming: Sequence[Book] = (),
     alertmanager: str = "",
@@ -105,7 +107,7 @@ def seeded(
     """Start everything, wait until each rule has been evaluated, and end it by pid.
 
     `begin` is where the history begins, in seconds after its end; `interval` is between two evaluations of
-    each rule, and `scrape` between two scrapes, the same unless told; `settled` evaluations are waited for.
+    each rule, and `scrape` between two scrapes; `settled` evaluations are waited for.
     `now` is the end in seconds since the epoch, `samples` are the history and `ready` is a folder with the
     blocks made of it, where there is either already.
     Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
@@ -116,7 +118,7 @@ def seeded(
     now = int(time.time()) if now is None else now
     files = rule_files(folder / "rules", interval)
     targets = folder / "targets.json"
-    config = prometheus(files, targets if scraping else None, scrape or interval, alertmanager, stand)
+    config = prometheus(files, targets if scraping else None, scrape, alertmanager, stand)
     program = Prometheus(folder / "prometheus", config)
     if ready is not None:
         shutil.copytree(ready, program.data, dirs_exist_ok=True)

@@ -6,6 +6,7 @@ What counts its samples as minutes is left out, since here they are seconds: the
 """
 
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Engines:
     prometheus: Prometheus
     victoria: Victoria
     now: int
+    at: float
+    """When Prometheus had evaluated everything, seconds since the epoch; what is compared is of then."""
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +78,9 @@ def engines(history: Past, rules: list[Rule], tmp_path_factory: pytest.TempPathF
         replayed = beside.submit(replay, rules, victoria, history.now + 1, history.now + SECONDS)
         folder = tmp_path_factory.mktemp("still")
         with seeded(folder, FLEET, BEGIN, now=history.now, ready=history.ready, scraping=False) as life:
+            at = time.time()
             replayed.result()
-            yield Engines(life.prometheus, victoria, history.now)
+            yield Engines(life.prometheus, victoria, history.now, at)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +98,16 @@ def test_both_engines_record_the_same(engines: Engines, records: list[str]) -> N
     compared = [name for name in records if not name.startswith(TIMED) and name not in COUNTED]
     different = {}
     for name in compared:
-        ours, theirs = engines.prometheus.query(name), engines.victoria.query(name, engines.now + SECONDS)
+        ours, theirs = (
+            engines.prometheus.query(name, engines.at),
+            engines.victoria.query(name, engines.now + SECONDS),
+        )
         if theirs != pytest.approx(ours, rel=tolerance(name), abs=CLOSE):
             different[name] = ours, theirs
 
     assert different == {}
     assert len(compared) > 75
-    filled = {name for name in compared if engines.prometheus.query(name)}
+    filled = {name for name in compared if engines.prometheus.query(name, engines.at)}
     assert {
         "inference:month_to_date_dollars",
         "inference:month_to_date_dollars:owner",
@@ -118,8 +125,13 @@ def test_both_engines_project_the_same(engines: Engines, records: list[str]) -> 
     projected = [name for name in records if "month_projected_dollars" in name]
     assert len(projected) == 9
     for name in projected:
-        ours, theirs = engines.prometheus.query(name), engines.victoria.query(name, engines.now + SECONDS)
-        waited = (engines.prometheus.value(f"max(timestamp({name}))") - engines.now - SECONDS) / 3600
+        ours, theirs = (
+            engines.prometheus.query(name, engines.at),
+            engines.victoria.query(name, engines.now + SECONDS),
+        )
+        waited = (
+            engines.prometheus.value(f"max(timestamp({name}))", engines.at) - engines.now - SECONDS
+        ) / 3600
 
         assert ours
         assert theirs.keys() == ours.keys()
@@ -133,7 +145,9 @@ def test_both_have_recorded_all_of_it_themselves(engines: Engines, records: list
     old = [name for name in records if engines.victoria.query(f"timestamp({name}) != {at}", at)]
 
     assert old == []
-    assert [name for name in records if engines.prometheus.query(f"timestamp({name}) <= {at}")] == []
+    assert [
+        name for name in records if engines.prometheus.query(f"timestamp({name}) <= {at}", engines.at)
+    ] == []
 
 
 def test_the_projection_is_what_the_paper_says(engines: Engines) -> None:
@@ -174,7 +188,7 @@ def test_the_rules_record_what_was_reckoned_without_them(engines: Engines) -> No
     compared = [name for name in expected if not name.startswith(TIMED) and name not in COUNTED]
     different = {}
     for name in compared:
-        found = engines.prometheus.query(name)
+        found = engines.prometheus.query(name, engines.at)
         if found != pytest.approx(expected[name], rel=tolerance(name), abs=CLOSE):
             different[name] = found, expected[name]
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
 SCRAPED_SECONDS = 60
 CENT = 0.01
-EVALUATION = 1.5
+EVALUATION = 4
 """Seconds between two."""
 BIG = book("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
 BIGGER = book("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
@@ -77,7 +77,7 @@ def life(history: Past, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
         ready=history.ready,
         interval=EVALUATION,
         settled=1,
-        scrape=0.25,
+        scrape=1,
         coming=(BIG, BIGGER),
     ) as found:
         old = {one.ledger: one for one in FLEET.books}
