@@ -14,6 +14,7 @@ from exporter.cost.slices import slices
 from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import REMEDIED, SILENT, findings
+from exporter.reports.gateways import gateway_line, gateway_words
 from exporter.reports.sights import sight_lines
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
@@ -36,6 +37,7 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
         terms.tariff.host,
         asked.place,
         asked.found.sights,
+        tuple(gateway_line(answer, asked.servers) for answer in asked.gateways),
     )
 
 
@@ -157,6 +159,9 @@ def text(diagnosis: Diagnosis) -> str:
         if server.tokens:
             told = ", ".join(f"{kind} {count:,}" for kind, count in server.tokens.items())
             lines.append(f"       tokens since it started: {told}")
+    if diagnosis.gateways:
+        lines.append("Gateways")
+        lines.extend(line for gateway in diagnosis.gateways for line in gateway_words(gateway))
     if diagnosis.sights:
         lines.append("Found")
         lines.extend(sight_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus}))
