@@ -104,6 +104,8 @@ def _is_told_or_found(block: Block) -> bool:
         return False
     if MATCH in block:
         return _says_what_of_the_found(block)
+    if MATCH.name in block.meant and URL not in block:
+        return False  # what belongs into match stands beside it, which has been told
     good = True
     needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
     for key in needed:
