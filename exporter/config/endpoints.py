@@ -165,6 +165,7 @@ def _server(block: Block) -> Server | ServerRule:
         metrics_port=None if metrics is None else metrics.get(METRICS_PORT),
         metrics_path=None if metrics is None else metrics.get(METRICS_PATH),
         divide=block.get(DIVIDE),
+        source=block.path,
         **told_of_reading,
     )
 

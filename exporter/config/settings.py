@@ -88,7 +88,8 @@ class ServerMatch:
 class ServerRule:
     """What the configuration says of servers that are found; `None` is what it leaves as it was found.
 
-    `metrics_path` and `metrics_port` say where such a server is read, never at which host.
+    `metrics_path` and `metrics_port` say where such a server is read, never at which host. `source` is where
+    the file says it, like `servers[1]`.
     """
 
     match: ServerMatch
@@ -104,6 +105,7 @@ class ServerRule:
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     divide: Divide | None = None
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
