@@ -15,6 +15,7 @@ from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import REMEDIED, SILENT, findings
 from exporter.reports.gateways import gateway_line, gateway_words
+from exporter.reports.shares import share_findings
 from exporter.reports.sights import sight_lines
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
@@ -27,7 +28,8 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     held = (*holders(config.servers, readings), *asked.found.holders)
     gpus = tuple(_gpus(readings, held, terms, now))
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
-    found = tuple(findings(config, asked, gpus, servers, terms, now))
+    index = {reading.gpu.uuid: reading.index for reading in readings}
+    found = (*findings(config, asked, gpus, servers, terms, now), *share_findings(held, index))
     return Diagnosis(
         gpus,
         servers,
