@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from exporter.cost.deltas import FALLS_OF_A_RESTART
 from exporter.cost.state import Asker, GatewayState
 from exporter.readings import GatewayCount, GatewayReading
 from exporter.units import LARGEST_COUNT
+
+MARKS_MAX: Final = 2000
+"""Marks that are remembered of one gateway: twice what one page tells. Beyond it, those of the last page."""
 
 Counts = Mapping[Asker, tuple[float, float]]
 
@@ -51,8 +55,11 @@ def advance(
             states[reading.url] = replace(known, falls=known.falls + 1)
             continue
         marks = {who: mark for who, mark in marks.items() if who not in fell}
+        kept = {**marks, **told}
         states[reading.url] = GatewayState(
-            read=True, identity=reading.identity or known.identity, marks={**marks, **told}
+            read=True,
+            identity=reading.identity or known.identity,
+            marks=told if len(kept) > MARKS_MAX else kept,
         )
         moved = tuple(_since(told, marks)) if known.read else ()
         ticks[reading.url] = GatewayTick(moved, first=not known.read)

@@ -183,6 +183,26 @@ def test_a_count_beyond_any_is_no_reading(host: Divided) -> None:
     assert host.shares() == {"platform": 100}
 
 
+def test_a_count_that_is_missing_once_keeps_its_mark(host: Divided) -> None:
+    """A line that could not be read makes nobody ask for all of it again."""
+    begin(host)
+    host.tick(served(prompt=1000), asked({"Search": (500.0, 0.0)}))
+    host.tick(served(prompt=1000), asked())
+    host.tick(served(prompt=1000), asked({"Search": (500.0, 0.0)}))
+
+    assert host.shares() == {"Search": 50, "platform": 50}
+
+
+def test_a_gateway_that_makes_names_up_is_not_remembered_for_ever(host: Divided) -> None:
+    """Seven hundred other teams at each read: what is remembered is bounded."""
+    begin(host)
+    for tick in range(5):
+        names = {f"{tick}-{number}": (1.0, 0.0) for number in range(700)}
+        host.tick(served(prompt=1000 * tick), asked(names))
+
+    assert len(host.meter.state.gateways[URL].marks) <= 2000
+
+
 def test_who_has_no_team_leaves_it_to_the_owner(host: Divided) -> None:
     """A key without a team asks as the server's owner does."""
     begin(host)
