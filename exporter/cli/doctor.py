@@ -11,12 +11,13 @@ from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.inspection import inspect
-from exporter.readings import MustRestartError, ServerReading
+from exporter.readings import GatewayReading, MustRestartError, ServerReading
 from exporter.reports import doctor as report
-from exporter.reports.diagnosis import Answer, Asked
+from exporter.reports.diagnosis import Answer, Asked, GatewayAnswer
 from exporter.sources.cloud import CloudSource
 from exporter.sources.discovery import Found, discovery
 from exporter.sources.endpoints import Endpoints, configured
+from exporter.sources.gateways import Gateways
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -34,6 +35,8 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         return status.CONFIGURATION
     kept = Endpoints(clock)
     endpoints = kept.of(configured(config.servers), config.limits.body_bytes)
+    before = Gateways(clock)
+    gateways = before.of(config.divides(), config.limits.body_bytes)
     lookout = discovery(clock, config)
     nvml = NvmlSource(clock)
     cloud = CloudSource(clock, config.cloud)
@@ -43,16 +46,17 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     found = Found()
     try:
         sources = lookout.sources
-        told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *endpoints))
+        told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *gateways, *endpoints))
         gpus, problem = told.reading, told.problem
         seen, answers = answers[: len(sources)], answers[len(sources) :]
+        counted, answers = answers[: len(gateways)], answers[len(gateways) :]
         if gpus is not None:
             found = lookout.look(config, gpus, seen, gatherer, None)
             endpoints, answers = (*endpoints, *lookout.endpoints), [*answers, *gatherer(lookout.endpoints)]
         where, contradiction = whereabouts(cloud, place, node, labels)
         unknown, unlabeled = place.problem or cloud.problem, labels.problem or contradiction
     except MustRestartError as error:
-        gpus, problem, answers, where = None, str(error), [], cloud.known
+        gpus, problem, answers, where, counted = None, str(error), [], cloud.known, []
     servers = tuple(
         Answer(
             answer.reading or ServerReading(endpoint.key, endpoint.url, up=False),
@@ -73,11 +77,16 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         clock.synchronized(),
         unlabeled,
         found,
+        tuple(
+            GatewayAnswer(answer.reading or GatewayReading(gateway.url, up=False), answer.problem)
+            for gateway, answer in zip(gateways, counted, strict=False)
+        ),
     )
     diagnosis = report.diagnose(config, terms_of(config, host_name(), where), asked, clock.wall())
     sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
     nvml.close()
     kept.close()
+    before.close()
     lookout.close()
     return diagnosis.status

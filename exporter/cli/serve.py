@@ -30,6 +30,7 @@ from exporter.sources import machine
 from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.footprint import Footprint
+from exporter.sources.gateways import Gateways
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
 from exporter.tariff.tariff import Tariff
@@ -126,6 +127,7 @@ class _Daemon:
         self._reloading = threading.Lock()
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
+        self._gateways = Gateways(clock)
         self._whereabouts = Whereabouts(clock, config, self._placed)
         self._discovery = discovery(clock, config, self._was_busy)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
@@ -155,6 +157,7 @@ class _Daemon:
             self._gatherer.close()
             self._nvml.close()
             self._endpoints.close()
+            self._gateways.close()
             self._discovery.close()
             if self._ledger is not None:
                 self._ledger.close()
@@ -257,8 +260,10 @@ class _Daemon:
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
         )
-        endpoints = self._endpoints.of(configured(self._config.servers), self._config.limits.body_bytes)
-        return Plan(setting, endpoints, self._whereabouts.rows)
+        body_bytes = self._config.limits.body_bytes
+        endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)
+        gateways = self._gateways.of(self._config.divides(), body_bytes)
+        return Plan(setting, endpoints, self._whereabouts.rows, gateways)
 
     def _was_busy(self, key: ServerKey) -> bool:
         return self._sampler is None or self._sampler.was_busy(key)

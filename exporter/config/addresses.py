@@ -29,6 +29,8 @@ class Url:
     """Where metrics are read: http or https, nobody's password in it, nothing that is never sent."""
 
     words: str = "URL"
+    instead: str = "metrics.bearer_token_file"
+    """The key to use where a password is written."""
 
     def read(self, node: Node, path: str, walk: Walk) -> str:
         """As `Shape.read`."""
@@ -43,7 +45,7 @@ class Url:
         except ValueError as error:
             raise RefusedError(f"{said} is no URL: {error}") from None
         if "@" in parts.netloc:
-            raise RefusedError("has a user or password in it; use metrics.bearer_token_file")
+            raise RefusedError(f"has a user or password in it; use {self.instead}")
         if parts.scheme not in SCHEMES:
             raise RefusedError(f"{said} is not read; write a URL that begins with http:// or https://")
         if "#" in text:

@@ -6,8 +6,9 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from exporter.config.addresses import SCHEMES, GpuList, Url, UrlPath
+from exporter.config.division import DIVIDE
 from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, missing
-from exporter.config.settings import Server, ServerMatch, ServerRule
+from exporter.config.settings import Divide, Server, ServerMatch, ServerRule
 from exporter.config.values import AbsolutePath, Choice, Label, Number, Pattern, Truth, Whole, plain
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
@@ -103,6 +104,8 @@ def _is_told_or_found(block: Block) -> bool:
         return False
     if MATCH in block:
         return _says_what_of_the_found(block)
+    if MATCH.name in block.meant and URL not in block:
+        return False  # what belongs into match stands beside it, which has been told
     good = True
     needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
     for key in needed:
@@ -147,6 +150,7 @@ def _server(block: Block) -> Server | ServerRule:
             gpu_share_ratio=block.get(SHARE),
             spans_hosts=block[SPANS_HOSTS],
             role=role,
+            divide=block.get(DIVIDE),
             **told_of_reading,
         )
     return ServerRule(
@@ -160,6 +164,8 @@ def _server(block: Block) -> Server | ServerRule:
         metrics_scheme=None if metrics is None else metrics.get(METRICS_SCHEME),
         metrics_port=None if metrics is None else metrics.get(METRICS_PORT),
         metrics_path=None if metrics is None else metrics.get(METRICS_PATH),
+        divide=block.get(DIVIDE),
+        source=block.path,
         **told_of_reading,
     )
 
@@ -226,16 +232,37 @@ def _shares_fit(items: Entries, walk: Walk) -> bool:
     return True
 
 
+def _gateways_are_read_one_way(items: Entries, walk: Walk) -> bool:
+    """A gateway divides many servers and is read once, and it is none of them."""
+    good = True
+    servers = {server.url: item.path for item, server in _told(items)}
+    seen: dict[str, tuple[str, Divide]] = {}
+    for item in items:
+        if (divide := item.value.divide) is None:
+            continue
+        url = divide.division.gateway
+        path, other = seen.setdefault(url, (item.path, divide))
+        if url in servers:
+            message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
+            item.refuse(DIVIDE.name, message, walk)
+            good = False
+        elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
+            message = f"its gateway is read with other files by {path}; give both the same"
+            item.refuse(DIVIDE.name, message, walk)
+            good = False
+    return good
+
+
 SERVERS = Key(
     "servers",
     ListOf(
         Table(
-            (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS),
+            (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS, DIVIDE),
             _server,
             (_is_told_or_found,),
             words="server",
         ),
-        (_certificates_go_with_https, _urls_are_told_once, _shares_fit),
+        (_certificates_go_with_https, _urls_are_told_once, _shares_fit, _gateways_are_read_one_way),
     ),
     "Inference servers that are not found by themselves (with url and gpus), and what was found wrong of "
     "those that are (with match). A GPU that an entry names is held by no server that is found.",

@@ -189,11 +189,18 @@ BODY_BYTES = Key(
     "The longest answer of a server that is read; a longer one is a failed read.",
     default="8388608",
 )
+PARTIES = Key(
+    "parties",
+    Whole("parties", 1, 1000),
+    "Teams and adapters of a host that gateways name, counted for each model of a server; beyond it they go "
+    "under other.",
+    default="50",
+)
 LIMITS = Key(
     "limits",
     Table(
-        (MODELS, MOST_SERVERS, BODY_BYTES),
-        lambda block: Limits(block[MODELS], block[MOST_SERVERS], block[BODY_BYTES]),
+        (MODELS, MOST_SERVERS, BODY_BYTES, PARTIES),
+        lambda block: Limits(block[MODELS], block[MOST_SERVERS], block[BODY_BYTES], block[PARTIES]),
     ),
     "Bounds on what one host exports and reads.",
 )

@@ -139,6 +139,10 @@ class Table(Generic[T_co]):
                 good = False
                 best = nearest(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
+                if inside := self._inside(name):
+                    best = None
+                    hint = f"it goes into {' or '.join(inside)}, as in {inside[0]}: {{{name}: ...}}"
+                    block.meant.update(inside)
                 if meant := in_dollars(name, names):
                     best, hint = meant, f"amounts are in dollars only: convert it, and write {meant}"
                 if number := _cut_by_a_comma(block.node, name):
@@ -153,6 +157,11 @@ class Table(Generic[T_co]):
         for place, fault in block.node.faults:
             block.walk.problems.note(place, block.path, fault)
         return good
+
+    def _inside(self, name: str) -> list[str]:
+        """The mappings among the keys that know this name."""
+        tables = ((key.name, key.shape) for key in self.keys if isinstance(key.shape, Table))
+        return [key for key, table in tables if any(child.name == name for child in table.keys)]
 
     def _looked_into(self, meant: str, value: Node, path: str, walk: Walk) -> None:
         """Tell what is wrong with the value of a misspelled key, too: one run tells everything."""

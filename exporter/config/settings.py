@@ -7,7 +7,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
-from exporter.readings import Role
+from exporter.readings import Division, Role
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Overhead, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -43,6 +43,15 @@ DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
 
 
 @dataclass(frozen=True, slots=True)
+class Divide:
+    """What divides a server, and what reading its gateway takes."""
+
+    division: Division
+    bearer_token_file: Path | None = None
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One configured endpoint. Several with one name (and namespace) are replicas of one server.
 
@@ -59,6 +68,7 @@ class Server:
     ca_file: Path | None = None
     spans_hosts: bool = False
     role: Role = ""
+    divide: Divide | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,8 @@ class ServerMatch:
 class ServerRule:
     """What the configuration says of servers that are found; `None` is what it leaves as it was found.
 
-    `metrics_path` and `metrics_port` say where such a server is read, never at which host.
+    `metrics_path` and `metrics_port` say where such a server is read, never at which host. `source` is where
+    the file says it, like `servers[1]`.
     """
 
     match: ServerMatch
@@ -93,6 +104,8 @@ class ServerRule:
     metrics_path: str | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    divide: Divide | None = None
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +134,8 @@ class Config:
     processes: bool = True
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER
+
+    def divides(self) -> tuple[Divide, ...]:
+        """Everything that divides a server, in the order of the entries."""
+        told = [server.divide for server in self.servers] + [rule.divide for rule in self.server_rules]
+        return tuple(divide for divide in told if divide is not None)

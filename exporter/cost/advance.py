@@ -95,6 +95,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         uncharged=state.uncharged + (0 if charged is None else charged.uncharged),
         gpus={work.state.gpu.uuid: work.after() for work in works},
         endpoints=round_.endpoints,
+        gateways=round_.gateways,
         servers=known,
         accrued=state.accrued + sum(segment.accrued for segment in segments),
         fresh_in="" if works else state.fresh_in,
@@ -217,4 +218,5 @@ def _seen(works: Iterable[Work], round_: Round, terms: Terms) -> set[Party]:
     seen = {slot.party for work in works for slot in work.by_time}
     for key, tick in round_.ticks.items():
         seen.update(servers.party(terms, key, model) for model in (*tick.splits, *tick.idle_models))
+        seen.update(who for parts in tick.parties.values() for who in parts)
     return seen

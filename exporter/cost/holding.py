@@ -8,7 +8,7 @@ from exporter.cost.attribution import NOBODY, REST, Share, ShareMethod
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Phase, Slot
-from exporter.cost.servers import ServerTick, party
+from exporter.cost.servers import ServerTick, payers
 from exporter.readings import GpuReading, ServerKey
 
 Ticks = Mapping[ServerKey, ServerTick]
@@ -122,32 +122,33 @@ def slots(gpu: Iterable[Use], ticks: Ticks, terms: Terms, idle: int | None = Non
     """
     weights: dict[Slot, int] = {}
 
-    def add(key: ServerKey, model: str, phase: Phase, weight: int) -> None:
+    def add(tick: ServerTick, model: str, phase: Phase, weight: int) -> None:
         if weight > 0:
-            slot = Slot(party(terms, key, model), phase)
-            weights[slot] = weights.get(slot, 0) + weight
+            for who, part in payers(terms, tick, model).items():
+                slot = Slot(who, phase)
+                weights[slot] = weights.get(slot, 0) + weight * part
 
     for use in gpu:
         key, worked, rested = use.share.key, use.share.busy_part, use.share.idle_part
         tick = ticks.get(key) or ServerTick(key)
         if use.busy is None:
             for model, portion in tick.idle_models.items():
-                add(key, model, "unobserved", rested * portion * WHOLE * WHOLE)
+                add(tick, model, "unobserved", rested * portion * WHOLE * WHOLE)
             continue
         resting = WHOLE - use.busy
         if idle is not None and use.busy > 0:
             resting = min(WHOLE, resting * idle // WHOLE)
         for model, portion in tick.idle_models.items():
-            add(key, model, "idle", rested * portion * resting * WHOLE)
+            add(tick, model, "idle", rested * portion * resting * WHOLE)
         for model, portion in tick.busy_models.items():
             working = worked * portion * (WHOLE - resting)
             told = tick.splits.get(model)
             if told is None or told.prefill_ratio is None:
-                add(key, model, "other", working * WHOLE)
+                add(tick, model, "other", working * WHOLE)
                 continue
             prefill = round(told.prefill_ratio * WHOLE)
-            add(key, model, "prefill", working * prefill)
-            add(key, model, "decode", working * (WHOLE - prefill))
+            add(tick, model, "prefill", working * prefill)
+            add(tick, model, "decode", working * (WHOLE - prefill))
     return weights
 
 

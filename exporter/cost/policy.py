@@ -56,6 +56,7 @@ class Limits:
     models: int = 50
     servers: int = 50
     body_bytes: int = 8 * 1024 * 1024
+    parties: int = 50
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,17 @@ class Terms:
     owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
     """What servers say of who pays for them, where no rule of the configuration does."""
 
-    def party(self, key: ServerKey, model: str) -> Party:
-        """The party of a server's model, owned as these terms say."""
-        known = self._parties.get((key, model))
+    def party(self, key: ServerKey, model: str, team: str = "") -> Party:
+        """The party of a server's model, owned as these terms say, unless a gateway told the team."""
+        known = self._parties.get((key, model, team))
         if known is None:
-            product, team = self.owner(key)
-            known = self._parties[key, model] = Party(product, team, key.namespace, key.server, model)
+            product, owner = self.owner(key)
+            known = Party(product, team or owner, key.namespace, key.server, model)
+            self._parties[key, model, team] = known
         return known
 
     @cached_property
-    def _parties(self) -> dict[tuple[ServerKey, str], Party]:
+    def _parties(self) -> dict[tuple[ServerKey, str, str], Party]:
         # Each tick asks for the same few parties many times; how many there are is what `limits` allow.
         return {}
 

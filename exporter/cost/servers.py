@@ -3,14 +3,25 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from exporter.cost import deltas, split
+from exporter.cost import deltas, split, tallies
 from exporter.cost.deltas import Moved
+from exporter.cost.division import Places, divided, dividing
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import Limits, Terms
 from exporter.cost.postings import OTHER, Party, Requests, Tokens
 from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
-from exporter.cost.state import EndpointState, ModelState, ServerState, State
-from exporter.readings import KINDS, Frame, Kind, LoadReading, Quantity, Role, ServerKey, ServerReading
+from exporter.cost.state import DivisionState, EndpointState, GatewayState, ModelState, ServerState, State
+from exporter.readings import (
+    KINDS,
+    Division,
+    Frame,
+    Kind,
+    LoadReading,
+    Quantity,
+    Role,
+    ServerKey,
+    ServerReading,
+)
 from exporter.units import Nanoseconds
 
 ELSEWHERE: Mapping[Role, tuple[Quantity, ...]] = {
@@ -30,7 +41,8 @@ class ServerTick:
 
     `up`: some endpoint answered. `moved`: tokens moved.
     `running`: it had requests running at its read, or moved tokens where it does not tell; `None`: unknown.
-    `busy_models` and `idle_models` are parts of `money.WHOLE` by model.
+    `busy_models` and `idle_models` are parts of `money.WHOLE` by model, `parties` those of a model by who
+    pays, where a gateway divides it.
     `world_size` is the largest that one of its endpoints told, 0 where none did.
     """
 
@@ -43,12 +55,14 @@ class ServerTick:
     splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
     loads: tuple[LoadReading, ...] = ()
     world_size: int = 0
+    parties: Mapping[str, Mapping[Party, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     """All servers of one tick, what is remembered of them, and what they add to the books."""
 
+    gateways: Mapping[str, GatewayState]
     endpoints: Mapping[str, EndpointState]
     servers: Mapping[ServerKey, ServerState]
     ticks: Mapping[ServerKey, ServerTick]
@@ -59,6 +73,11 @@ class Round:
 def party(terms: Terms, key: ServerKey, model: str) -> Party:
     """The party of a server's model, owned as the rules say now: a change never moves posted money."""
     return terms.party(key, model)
+
+
+def payers(terms: Terms, tick: ServerTick, model: str) -> Mapping[Party, int]:
+    """Who pays for a server's model, in parts of `money.WHOLE`."""
+    return tick.parties.get(model) or {party(terms, tick.key, model): WHOLE}
 
 
 def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: Limits) -> ServerKey:
@@ -76,6 +95,8 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[Tokens] = []
     requests: list[Requests] = []
+    gateways, asked = tallies.advance(state.gateways, frame.gateways)
+    places = Places(terms.limits.parties, servers.values())
     for key, readings in _by_server(servers, frame.servers, terms.limits).items():
         server = servers.setdefault(key, ServerState())
         moves: list[Moved] = []
@@ -89,13 +110,19 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
         room = terms.limits.models - sum(len(known.models) for known in servers.values())
         told = _Told.of(server, readings, moves, room)
         role = _role(server, readings)
+        # A server that sleeps or loads has the models that it had.
+        served = told.served or server.served
+        up = any(reading.up for reading in readings)
+        division = _division(server, readings)
+        by = dividing(key, division, asked, served or told.models, terms, elapsed, role, places, up=up)
         models: dict[str, ModelState] = {}
         splits: dict[str, PhaseSplit] = {}
+        parties: dict[str, Mapping[Party, int]] = {}
         for model in told.models:
             remembered = server.models.get(model, ModelState())
             debt = {} if restarted else dict(remembered.debt)
-            who = party(terms, key, model)
-            counts = {}
+            counts: dict[Kind, int] = {}
+            amounts: dict[Quantity, int] = {}
             for kind in KINDS:
                 if (model, kind) not in told.moved:
                     continue
@@ -103,23 +130,30 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
                 net = round(told.moved[model, kind]) + debt.pop(kind, 0)
                 if net < 0:
                     debt[kind] = net
-                counts[kind] = max(0, net)
-                tokens.append(Tokens(who, kind, counts[kind]))
+                amounts[kind] = counts[kind] = max(0, net)
+            trailed = remembered.division if division == server.division else DivisionState()
+            trail, parties[model] = by.advance(model, trailed, counts)
             if (model, "requests") in told.moved:
-                requests.append(Requests(who, max(0, round(told.moved[model, "requests"]))))
+                amounts["requests"] = max(0, round(told.moved[model, "requests"]))
+            found, owed = divided(amounts, parties[model], trail.owed)
+            tokens += [Tokens(who, kind, n) for kind in counts for who, n in found[kind].items()]
+            requests += [Requests(who, n) for who, n in found.get("requests", {}).items()]
+            if division is not None:
+                trail = replace(trail, owed=owed)
+            if debt != remembered.debt or trail != remembered.division:
+                remembered = replace(remembered, debt=debt, division=trail)
             models[model], splits[model] = split.advance(
-                remembered if debt == remembered.debt else replace(remembered, debt=debt),
+                remembered,
                 told.tick(model, counts),
                 elapsed,
                 terms.split_rule(key.server, model),
                 role,
             )
-        # A server that sleeps or loads has the models that it had.
-        served = told.served or server.served
         partial = _partial(server, readings)
-        servers[key] = ServerState({**server.models, **models}, served, partial, role)
-        ticks[key] = _tick(key, readings, told, splits, served or told.models)
-    return Round(endpoints, servers, ticks, tuple(tokens), tuple(requests))
+        servers[key] = ServerState({**server.models, **models}, served, partial, role, division)
+        tick = _tick(key, readings, told, splits, served or told.models)
+        ticks[key] = tick if division is None else replace(tick, parties=parties)
+    return Round(gateways, endpoints, servers, ticks, tuple(tokens), tuple(requests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +239,13 @@ def _role(server: ServerState, readings: Iterable[ServerReading]) -> Role:
     if not roles:
         return server.role  # those that do not answer may not tell; it is what it was
     return roles.pop() if len(roles) == 1 else ""
+
+
+def _division(server: ServerState, readings: Iterable[ServerReading]) -> Division | None:
+    """What divides a server; where none of its endpoints answers to tell, what it was."""
+    readings = tuple(readings)
+    told = next((reading.division for reading in readings if reading.division is not None), None)
+    return told if told is not None or any(reading.up for reading in readings) else server.division
 
 
 def _partial(server: ServerState, readings: Iterable[ServerReading]) -> bool:

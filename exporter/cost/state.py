@@ -6,8 +6,8 @@ Plain values, kept in the ledger.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.cost.postings import Slot
-from exporter.readings import Gpu, Holder, Owned, Role, ServerKey
+from exporter.cost.postings import Party, Slot
+from exporter.readings import Division, Gpu, Holder, Owned, Quantity, Role, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -66,6 +66,37 @@ class EndpointState:
     marks: Mapping[str, float] = field(default_factory=dict)
 
 
+Asker = tuple[str, str, str]
+"""Model, deployment and team, as a gateway tells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """Marks of one gateway (by URL): the last good values by asker, of prompts and of generation.
+
+    `read` is false until it has answered once; `falls` counts good reads in a row with a count that fell.
+    """
+
+    read: bool = False
+    identity: str = ""
+    falls: int = 0
+    marks: Mapping[Asker, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DivisionState:
+    """Tokens by weight of one model by whom a gateway names, the server's own under `division.OWN`.
+
+    `trailing` is halved every 15 minutes. `pending` are tokens since both sides were last read, which was
+    `since` ago. `owed` is what rounding owes each party, by what is counted; it is not kept on disk.
+    """
+
+    trailing: Mapping[str, float] = field(default_factory=dict)
+    pending: Mapping[str, float] = field(default_factory=dict)
+    since: Nanoseconds = 0
+    owed: Mapping[Quantity, Mapping[Party, int]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """Trailing sums of one model of one server, each halved every 15 minutes.
@@ -90,6 +121,7 @@ class ModelState:
     since_finished: Nanoseconds | None = None
     since_computed: Nanoseconds | None = None
     debt: Mapping[str, int] = field(default_factory=dict)
+    division: DivisionState = field(default_factory=DivisionState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +129,15 @@ class ServerState:
     """One server: its models, first come first.
 
     `served` are those that it served when it last told. `partial`: others compute for its tokens (another
-    role, other hosts), so that its money over its tokens is no price. `role` is that of its endpoints.
+    role, other hosts), so that its money over its tokens is no price. `role` is that of its endpoints, and
+    `division` what they are divided by.
     """
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
     served: tuple[str, ...] = ()
     partial: bool = False
     role: Role = ""
+    division: Division | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +162,5 @@ class State:
     fresh_in: str = ""
     owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
     """Who pays, as the servers that are here last said of themselves."""
+    gateways: Mapping[str, GatewayState] = field(default_factory=dict)
+    """Those that are configured, by URL."""

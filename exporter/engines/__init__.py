@@ -9,16 +9,19 @@ from exporter.engines.exposition import Memory, Page, Wanted, read
 from exporter.engines.gateways import Gateway
 from exporter.engines.interpretation import Interpretation, interpret, process
 from exporter.engines.spec import Engine, Question, Way, wanted
+from exporter.engines.tally import TALLIED, Tally, tally
 
 __all__ = [
     "ENGINES",
     "EVERYTHING",
+    "TALLIED",
     "Engine",
     "Gateway",
     "Interpretation",
     "Memory",
     "Page",
     "Question",
+    "Tally",
     "Wanted",
     "Way",
     "interpret",
@@ -27,5 +30,6 @@ __all__ = [
     "process",
     "read",
     "recognize",
+    "tally",
     "wanted",
 ]

@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 from exporter.engines.catalogue import ENGINES
 from exporter.engines.commands import COMMANDS
-from exporter.engines.gateways import GATEWAYS, Gateway
+from exporter.engines.gateway_documentation import gateways
 from exporter.engines.ollama import OLLAMA
 from exporter.engines.spec import PROCESS_START, Alternative, Choice, Count, Engine, Question
 from exporter.readings import KINDS, Quantity
@@ -67,18 +67,6 @@ queue, wakes a sleeping model or loads one.
 [running.md](running.md#when-a-server-answers-badly) says what happens where a server answers badly.
 """
 
-_GATEWAYS: Final = """\
-## Gateways
-
-They pass requests on and hold no GPU, and what they count their engines count as well.
-Their pages are recognized and never counted: such an endpoint fails with the reason `gateway`, and the \
-message says what to read instead.
-
-| what | its page | instead |
-|---|---|---|
-"""
-
-
 _BAR: Final = r"\|"
 
 
@@ -88,8 +76,7 @@ def documentation() -> str:
     glance = "\n".join((_GLANCE_HEAD, *map(_glance, engines)))
     meanings = "".join(f"| `{name}` | {MEANINGS[name]} |\n" for name in get_args(Quantity))
     told = f"{_TOLD}{meanings}"
-    gateways = "".join(dict.fromkeys(map(_gateway, GATEWAYS)))
-    sections = (_HEAD, f"{glance}\n", told, _READS, *map(_section, engines), f"{_GATEWAYS}{gateways}")
+    sections = (_HEAD, f"{glance}\n", told, _READS, *map(_section, engines), gateways())
     return "\n".join((*sections, _uncounted()))
 
 
@@ -255,11 +242,6 @@ def _repeats(engine: Engine) -> Iterator[str]:
     if engine.disguises:
         others = ", ".join(ENGINES[name].manual.title for name in engine.disguises)
         yield f"A page of {others} that it shows as its own is read as theirs."
-
-
-def _gateway(gateway: Gateway) -> str:
-    page = f"`:{gateway.default_port}{gateway.default_path}`, {gateway.what}"
-    return f"| {gateway.title} | {page} | {gateway.remedy} |\n"
 
 
 def _uncounted() -> str:

@@ -11,7 +11,9 @@ llm-d/llm-d-inference-scheduler `pkg/epp/metrics`, renamed to `llm_d_epp_*` in l
   engines as one, each series with `worker_addr`: every token of them, once more.
 - LiteLLM and the endpoint picker count what answers say of themselves, so that streams without usage are
   missed; LiteLLM also counts what providers elsewhere served.
-- Their shares by team and by adapter are not used to divide money.
+- LiteLLM tells who asked, the picker for which adapter: their counts divide what a server cost where the
+  configuration says so (see `tally`), and are no tokens of anybody even then.
+- The picker from llm-d-router 0.9 on writes each count under two names.
 """
 
 from dataclasses import dataclass, replace
@@ -23,11 +25,32 @@ from exporter.engines.vllm import VLLM
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """The counters of a gateway that tell for whom tokens were, by the labels that it has for it.
+
+    `prompt` and `generation` are names, best first: the first on the page is read, the others repeat it.
+    `provider` is a label whose value may stand before the model's name, with a slash. Of `teams` the first
+    label that says something counts; words of `nobody` say nothing. `created` are names whose values are
+    when series began.
+    """
+
+    prompt: tuple[str, ...]
+    generation: tuple[str, ...]
+    model: str
+    provider: str = ""
+    deployment: str = ""
+    teams: tuple[str, ...] = ()
+    nobody: tuple[str, ...] = ("",)
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """A page whose tokens are counted elsewhere.
 
     `title` is what people call it. `what` says in one clause what its page tells, `remedy` as an order what
-    to read instead. `default_port` and `default_path` are where it is usually met.
+    to read instead. `default_port` and `default_path` are where it is usually met. `shares` is what it tells
+    of who asked, `None` where nothing.
     """
 
     title: str
@@ -36,6 +59,7 @@ class Gateway:
     fingerprint: Fingerprint
     default_port: int
     default_path: str = "/metrics"
+    shares: Shares | None = None
 
 
 _READ_ENGINES: Final = "read each engine's own page"
@@ -80,6 +104,19 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
             )
         ),
         default_port=9090,
+        shares=Shares(
+            prompt=(
+                "llm_d_epp_request_input_tokens_sum",  # llm-d-router 0.9 and later, beside the next
+                "inference_objective_input_tokens_sum",  # 1.1 and later
+                "inference_model_input_tokens_sum",  # 0.3 to 1.0
+            ),
+            generation=(
+                "llm_d_epp_request_output_tokens_sum",
+                "inference_objective_output_tokens_sum",
+                "inference_model_output_tokens_sum",
+            ),
+            model="target_model_name",
+        ),
     ),
     Gateway(
         title="the LiteLLM proxy",
@@ -100,6 +137,16 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
         ),
         default_port=4000,
         default_path="/metrics/",
+        shares=Shares(
+            prompt=("litellm_input_tokens_metric_total",),
+            generation=("litellm_output_tokens_metric_total",),
+            model="model",
+            provider="api_provider",
+            deployment="model_id",
+            teams=("team_alias", "team"),
+            nobody=("", "None"),
+            created="litellm_input_tokens_metric_created",
+        ),
     ),
     Gateway(
         title="the SGLang router",

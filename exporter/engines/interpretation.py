@@ -159,11 +159,17 @@ def process(engine: Engine, page: Page, header: str) -> tuple[str, Instant | Non
 
     An identity that changes is a restart, and a restart counts from zero.
     """
-    for name in (PROCESS_START, engine.created):
+    told = begun(page, engine.created)
+    return (label(header), None) if told is None else told
+
+
+def begun(page: Page, created: str) -> tuple[str, Instant | None] | None:
+    """Identity and start of the process by its page: its own, else its oldest series'; `None`: not told."""
+    for name in (PROCESS_START, created):
         if name in page.names:
             oldest = min(_moments(page.samples.get(name, ())), default=None)
             return ("", None) if oldest is None else (f"started {oldest!r}", nanoseconds(oldest))
-    return label(header), None
+    return None
 
 
 def _moments(samples: Iterable[Sample]) -> Iterator[float]:

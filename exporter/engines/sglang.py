@@ -132,7 +132,7 @@ SGLANG: Final = Engine(
         ),
         cannot_tell=(
             "Its version.",
-            "Which LoRA adapter a token was for.",
+            "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
             "Without the overlap scheduler (`--disable-overlap-schedule`), the first token of each request.",
         ),
     ),

@@ -106,7 +106,7 @@ VLLM: Final = Engine(
             "A server of a disaggregated pair does not say which one it is: configure its role.",
         ),
         cannot_tell=(
-            "Which LoRA adapter a token was for.",
+            "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
             "That a prompt was answered n times: it is counted n times.",
         ),
     ),

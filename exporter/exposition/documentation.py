@@ -9,12 +9,14 @@ from exporter.exposition.rendering import STALE_INTERVALS
 
 LABELS: Final = {
     "product": "who pays, by the ownership rules; `unassigned` where none matches",
-    "team": "the team of that product; `unassigned` where none matches",
+    "team": "the team of that product, or the one that a gateway names; `unassigned` where none matches, "
+    "`other` for those of gateways beyond the limit",
     "namespace": "the server's Kubernetes namespace, empty elsewhere",
     "reference": "the hosted offer that is compared with, as `compare` names it",
     "server": "the inference server; `unallocated` for GPU money that no server held, "
     "`other` for servers beyond the limit",
-    "model": "the model's name as the engine tells it; `other` for models beyond the limit",
+    "model": "the model's name as the engine tells it, or a LoRA adapter's as a gateway does; `other` for "
+    "models beyond the limit",
     "phase": "what the GPU was doing: `prefill`, `decode`, `other` (busy, and no token told for what), "
     "`idle`, `unobserved`",
     "component": "what the money is for: `rent`, `amortization`, `support`, `energy`, "

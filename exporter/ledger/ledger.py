@@ -162,9 +162,7 @@ class Ledger:
 
         The next tick charges the time since then, by whichever process.
         """
-        state = self._committed.state
-        gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
-        return replace(state, gpus=gpus)
+        return marks.settled(self._committed.state)
 
     def belongs(self, machine: str, uuids: Collection[str]) -> bool:
         """Whether the books may be those of a machine with these GPUs; what is unknown speaks for it."""

@@ -6,25 +6,39 @@ Fields that are missing take their defaults and unknown ones are ignored, so tha
 """
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from exporter.cost.money import WHOLE
-from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
+from exporter.cost.state import (
+    Carry,
+    EndpointState,
+    GatewayState,
+    GpuState,
+    ModelState,
+    ServerState,
+    State,
+)
+from exporter.ledger.division_marks import (
+    division_of,
+    division_record,
+    gateway_of,
+    gateway_record,
+    trail_of,
+    trail_record,
+)
+from exporter.ledger.fields import array, integer, mapping, maybe, number, word
 from exporter.readings import Gpu, Holder, Owned, Role, ServerKey
 
 Scope = tuple[str, str]
-"""What a text is about: `gpu` and its UUID, `endpoint` and its URL, `server` or `owner` and its key; `clock`
-alone."""
+"""What a text is about: `gpu` and its UUID, `endpoint` or `gateway` and its URL, `server` or `owner` and its
+key; `clock` alone."""
 
 CLOCK: Final = ("clock", "")
 
-SCOPES: Final = ("gpu", "endpoint", "server", "owner", "clock")
+SCOPES: Final = ("gpu", "endpoint", "gateway", "server", "owner", "clock")
 """The scopes that this release knows; those of a later one are neither read nor written."""
-
-T = TypeVar("T")
 
 _MODEL_NUMBERS: Final = (
     "prefill_seconds",
@@ -42,6 +56,7 @@ def texts(state: State) -> dict[Scope, str]:
     """The state's scopes, in the order in which they came; what has none is not in them."""
     found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
     found |= {("endpoint", url): _text(_endpoint_record(seen)) for url, seen in state.endpoints.items()}
+    found |= {("gateway", url): _text(gateway_record(seen)) for url, seen in state.gateways.items()}
     found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
     found |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
     if state.elapsed is not None:
@@ -53,6 +68,7 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
     """The state from rows of (scope, key, text), and a sentence about each row that was dropped."""
     gpus: dict[str, GpuState] = {}
     endpoints: dict[str, EndpointState] = {}
+    gateways: dict[str, GatewayState] = {}
     servers: dict[ServerKey, ServerState] = {}
     owners: dict[ServerKey, Owned] = {}
     clock = State()
@@ -65,11 +81,13 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
                 owned = _owned(json.loads(key), json.loads(text))
                 owners[owned.key] = owned
                 continue
-            record = _object(json.loads(text))
+            record = mapping(json.loads(text))
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
                 endpoints[key] = _endpoint(record)
+            elif scope == "gateway":
+                gateways[key] = gateway_of(record)
             elif scope == "clock":
                 clock = _clock(record)
             else:
@@ -77,8 +95,24 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             dropped.append(f"what was remembered of {scope} {key} cannot be read and was dropped: {why}")
-    told = replace(clock, gpus=gpus, endpoints=endpoints, servers=servers, owners=owners)
+    told = replace(clock, gpus=gpus, endpoints=endpoints, gateways=gateways, servers=servers, owners=owners)
     return told, tuple(dropped)
+
+
+def settled(state: State) -> State:
+    """The state without what rounding owes anybody, as it comes back from its texts."""
+    gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
+    servers = {
+        key: replace(server, models={name: _settled(model) for name, model in server.models.items()})
+        for key, server in state.servers.items()
+    }
+    return replace(state, gpus=gpus, servers=servers)
+
+
+def _settled(model: ModelState) -> ModelState:
+    if not model.division.owed:
+        return model
+    return replace(model, division=replace(model.division, owed={}))
 
 
 def _text(record: object) -> str:
@@ -100,10 +134,10 @@ def _clock_record(state: State) -> dict[str, object]:
 
 def _clock(record: Mapping[str, Any]) -> State:
     return State(
-        elapsed=_integer(record["elapsed"]),
-        awake=_maybe(_integer, record.get("awake")),
-        boot=_word(record.get("boot", "")),
-        uncharged=_integer(record.get("uncharged", 0)),
+        elapsed=integer(record["elapsed"]),
+        awake=maybe(integer, record.get("awake")),
+        boot=word(record.get("boot", "")),
+        uncharged=integer(record.get("uncharged", 0)),
     )
 
 
@@ -129,44 +163,44 @@ def _gpu_record(state: GpuState) -> dict[str, object]:
 
 def _gpu(record: Mapping[str, Any]) -> GpuState:
     return GpuState(
-        gpu=Gpu(_word(record["uuid"]), _word(record["gpu_model"])),
-        index=_integer(record["index"]),
+        gpu=Gpu(word(record["uuid"]), word(record["gpu_model"])),
+        index=integer(record["index"]),
         up=record.get("up", True) is True,
-        energy_mark=_maybe(_integer, record.get("energy_mark")),
-        energy_age=_integer(record.get("energy_age", 0)),
-        falls=_integer(record.get("falls", 0)),
-        power_carry=_integer(record.get("power_carry", 0)),
-        idle_watts=_maybe(_number, record.get("idle_watts")),
-        recent=tuple((_integer(length), _integer(used)) for length, used in _array(record.get("recent", []))),
-        carries={name: _carry(carry) for name, carry in _object(record.get("carries", {})).items()},
+        energy_mark=maybe(integer, record.get("energy_mark")),
+        energy_age=integer(record.get("energy_age", 0)),
+        falls=integer(record.get("falls", 0)),
+        power_carry=integer(record.get("power_carry", 0)),
+        idle_watts=maybe(number, record.get("idle_watts")),
+        recent=tuple((integer(length), integer(used)) for length, used in array(record.get("recent", []))),
+        carries={name: _carry(carry) for name, carry in mapping(record.get("carries", {})).items()},
         holders=tuple(_holders(record)),
-        slices=_maybe(_slices, record.get("slices")),
+        slices=maybe(_slices, record.get("slices")),
     )
 
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
-    holders = _array(record.get("holders", []))
-    held = _array(record.get("held", [("", None, None)] * len(holders)))
+    holders = array(record.get("holders", []))
+    held = array(record.get("held", [("", None, None)] * len(holders)))
     for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, held, strict=True):
         yield Holder(
             _server_key([namespace, server]),
-            _word(uuid),
-            _maybe(_number, share),
-            _word(instance),
-            _maybe(_number, ratio),
-            _maybe(_integer, memory),
+            word(uuid),
+            maybe(number, share),
+            word(instance),
+            maybe(number, ratio),
+            maybe(integer, memory),
         )
 
 
 def _slices(parts: object) -> dict[str, int]:
-    found = {uuid: _integer(part) for uuid, part in _object(parts).items()}
+    found = {uuid: integer(part) for uuid, part in mapping(parts).items()}
     if any(part < 0 for part in found.values()) or sum(found.values()) > WHOLE:
         raise ValueError(f"instances of {sum(found.values())} parts of {WHOLE}")
     return found
 
 
 def _carry(pair: object) -> Carry:
-    numerator, period = map(_integer, _array(pair))
+    numerator, period = map(integer, array(pair))
     if not 0 <= numerator < period:
         raise ValueError(f"a carry of {numerator}/{period}")
     return Carry(numerator, period)
@@ -186,11 +220,11 @@ def _endpoint_record(state: EndpointState) -> dict[str, object]:
 def _endpoint(record: Mapping[str, Any]) -> EndpointState:
     return EndpointState(
         key=_server_key(record["key"]),
-        watched_since=_integer(record["watched_since"]),
+        watched_since=integer(record["watched_since"]),
         read=record.get("read", False) is True,
-        identity=_word(record.get("identity", "")),
-        falls=_integer(record.get("falls", 0)),
-        marks={series: _number(mark) for series, mark in _object(record.get("marks", {})).items()},
+        identity=word(record.get("identity", "")),
+        falls=integer(record.get("falls", 0)),
+        marks={series: number(mark) for series, mark in mapping(record.get("marks", {})).items()},
     )
 
 
@@ -200,42 +234,45 @@ def _server_record(state: ServerState) -> dict[str, object]:
         "served": state.served,
         "partial": state.partial,
         "role": state.role,
+        "division": None if state.division is None else division_record(state.division),
     }
 
 
 def _server(record: Mapping[str, Any]) -> ServerState:
-    models = _object(record.get("models", {}))
+    models = mapping(record.get("models", {}))
     return ServerState(
-        {model: _model(_object(told)) for model, told in models.items()},
-        tuple(_word(model) for model in _array(record.get("served", []))),
+        {model: _model(mapping(told)) for model, told in models.items()},
+        tuple(word(model) for model in array(record.get("served", []))),
         record.get("partial", False) is True,
         _role(record.get("role", "")),
+        maybe(division_of, record.get("division")),
     )
 
 
 def _model_record(state: ModelState) -> dict[str, object]:
     numbers: dict[str, object] = {name: getattr(state, name) for name in _MODEL_NUMBERS}
     since = {"since_finished": state.since_finished, "since_computed": state.since_computed}
-    return {**numbers, **since, "debt": dict(state.debt)}
+    return {**numbers, **since, "debt": dict(state.debt), "division": trail_record(state.division)}
 
 
 def _model(record: Mapping[str, Any]) -> ModelState:
     return ModelState(
-        **{name: _number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
-        since_finished=_maybe(_integer, record.get("since_finished")),
-        since_computed=_maybe(_integer, record.get("since_computed")),
-        debt={kind: _integer(count) for kind, count in _object(record.get("debt", {})).items()},
+        **{name: number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
+        since_finished=maybe(integer, record.get("since_finished")),
+        since_computed=maybe(integer, record.get("since_computed")),
+        debt={kind: integer(count) for kind, count in mapping(record.get("debt", {})).items()},
+        division=trail_of(mapping(record.get("division", {}))),
     )
 
 
 def _server_key(pair: object) -> ServerKey:
-    namespace, server = _array(pair)
-    return ServerKey(_word(namespace), _word(server))
+    namespace, server = array(pair)
+    return ServerKey(word(namespace), word(server))
 
 
 def _owned(key: object, pair: object) -> Owned:
-    product, team = _array(pair)
-    return Owned(_server_key(key), _word(product), _word(team))
+    product, team = array(pair)
+    return Owned(_server_key(key), word(product), word(team))
 
 
 def _role(value: object) -> Role:
@@ -243,37 +280,3 @@ def _role(value: object) -> Role:
         case "" | "prefill" | "decode":
             return value
     raise TypeError(f"{value!r} is no role")
-
-
-def _maybe(read: Callable[[object], T], value: object) -> T | None:
-    return None if value is None else read(value)
-
-
-def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is no integer")
-    return value
-
-
-def _number(value: object) -> float:
-    if type(value) not in {int, float} or not math.isfinite(value):  # type: ignore[arg-type]
-        raise TypeError(f"{value!r} is no number")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _word(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _array(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no array")
-    return value
-
-
-def _object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no object")
-    return value

@@ -10,6 +10,12 @@ from exporter.readings.frame import (
     Source,
     SourceHealth,
 )
+from exporter.readings.gateways import (
+    DividedBy,
+    Division,
+    GatewayCount,
+    GatewayReading,
+)
 from exporter.readings.hardware import (
     NOWHERE,
     Gpu,
@@ -42,7 +48,11 @@ __all__ = [
     "LABEL_CHARACTERS",
     "NOWHERE",
     "CounterReading",
+    "DividedBy",
+    "Division",
     "Frame",
+    "GatewayCount",
+    "GatewayReading",
     "Gpu",
     "GpuProcess",
     "GpuReading",

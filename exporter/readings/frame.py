@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from exporter.readings.gateways import GatewayReading
 from exporter.readings.hardware import GpuReading
 from exporter.readings.serving import Holder, Owned, ServerReading
 from exporter.units import Instant, Nanoseconds
@@ -29,6 +30,7 @@ class Frame:
     `unsure` are the UUIDs of GPUs of which nobody could tell who holds them: their last holders hold on.
     `blind`: nobody could tell which servers are here, so that one that is not among `servers` may be.
     `owners` are told of servers whose labels were read; of others they are as they last were.
+    `gateways` names every gateway whose counts divide something, those that did not answer included.
     `elapsed` counts from the boot that `boot` names; `awake` is it without suspended time, where known.
     """
 
@@ -43,6 +45,7 @@ class Frame:
     awake: Nanoseconds | None = None
     boot: str = ""
     blind: bool = False
+    gateways: tuple[GatewayReading, ...] = ()
 
 
 class ReadFailedError(Exception):

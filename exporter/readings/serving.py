@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from exporter.readings.gateways import Division
 from exporter.units import Instant
 
 Kind = Literal["prompt", "cached_prompt", "generation"]
@@ -76,6 +77,7 @@ class ServerReading:
     `models` are the models it serves, loaded or not.
     `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
     `world_size` is on how many GPUs its engine says that it runs, on all hosts together (TP x PP x DP).
+    `division`: a gateway tells for whom it worked.
     """
 
     key: ServerKey
@@ -93,6 +95,7 @@ class ServerReading:
     role: Role = ""
     spans_hosts: bool = False
     world_size: int | None = None
+    division: Division | None = None
 
 
 @dataclass(frozen=True, slots=True)

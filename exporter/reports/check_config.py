@@ -69,7 +69,11 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
     yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
     yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
     limits = config.limits
-    yield f"limits: {limits.models} models, {limits.servers} servers, {limits.body_bytes} bytes per answer"
+    parties = f"{limits.parties} parties of gateways"
+    yield (
+        f"limits: {limits.models} models, {limits.servers} servers, {parties}, "
+        f"{limits.body_bytes} bytes per answer"
+    )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
     yield from _section(budgets, map(budget_words, config.budgets), "none")
     yield from _section("hardware", _hardware(config, now), "no rule")

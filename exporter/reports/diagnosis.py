@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from exporter.readings import GpuReading, Place, ServerReading
+from exporter.readings import GatewayReading, GpuReading, Place, ServerReading
 from exporter.sources.discovery import Found, Sight
 
 Severity = Literal["note", "warning", "error"]
@@ -78,6 +78,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayAnswer:
+    """What one gateway said; `problem` is empty where it said enough."""
+
+    reading: GatewayReading
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLine:
+    """One gateway: what it is, and for each server and model that it divides, whom it names."""
+
+    url: str
+    up: bool
+    title: str
+    divides: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What the doctor was told by the sources; problems are in words, empty where there was none.
 
@@ -95,6 +113,7 @@ class Asked:
     synchronized: bool = True
     label_problem: str = ""
     found: Found = field(default_factory=Found)
+    gateways: tuple[GatewayAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +128,7 @@ class Diagnosis:
     host: str = ""
     place: Place = field(default_factory=Place)
     sights: tuple[Sight, ...] = ()
+    gateways: tuple[GatewayLine, ...] = ()
 
     @property
     def status(self) -> int:

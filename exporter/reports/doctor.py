@@ -14,6 +14,8 @@ from exporter.cost.slices import slices
 from exporter.readings import KINDS, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import REMEDIED, SILENT, findings
+from exporter.reports.gateways import gateway_line, gateway_words
+from exporter.reports.shares import share_findings
 from exporter.reports.sights import sight_lines
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
@@ -26,7 +28,8 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     held = (*holders(config.servers, readings), *asked.found.holders)
     gpus = tuple(_gpus(readings, held, terms, now))
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
-    found = tuple(findings(config, asked, gpus, servers, terms, now))
+    index = {reading.gpu.uuid: reading.index for reading in readings}
+    found = (*findings(config, asked, gpus, servers, terms, now), *share_findings(held, index))
     return Diagnosis(
         gpus,
         servers,
@@ -36,6 +39,7 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
         terms.tariff.host,
         asked.place,
         asked.found.sights,
+        tuple(gateway_line(answer, asked.servers) for answer in asked.gateways),
     )
 
 
@@ -157,6 +161,9 @@ def text(diagnosis: Diagnosis) -> str:
         if server.tokens:
             told = ", ".join(f"{kind} {count:,}" for kind, count in server.tokens.items())
             lines.append(f"       tokens since it started: {told}")
+    if diagnosis.gateways:
+        lines.append("Gateways")
+        lines.extend(line for gateway in diagnosis.gateways for line in gateway_words(gateway))
     if diagnosis.sights:
         lines.append("Found")
         lines.extend(sight_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus}))

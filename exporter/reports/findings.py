@@ -11,6 +11,7 @@ from exporter.cost.postings import UNALLOCATED
 from exporter.readings import ServerReading
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
+from exporter.reports.gateways import gateway_findings
 from exporter.reports.prices import price_findings
 from exporter.reports.sights import sight_findings
 from exporter.sources.configured import unknown_gpus
@@ -53,6 +54,7 @@ def findings(
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from _of_servers(servers, {server.url for server in config.servers})
     yield from _of_twins(asked.servers)
+    yield from gateway_findings(asked.gateways, asked.servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
         if asked.gpus is not None:

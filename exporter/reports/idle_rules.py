@@ -5,7 +5,7 @@ from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from typing import Final, TypeVar
 
-from exporter.config.settings import Config
+from exporter.config.settings import Config, ServerRule
 from exporter.reports.diagnosis import Finding
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE
@@ -25,10 +25,10 @@ Fields = tuple[str | None, ...]
 
 
 def idle_rules(config: Config) -> Iterator[Finding]:
-    """A warning for each such rule of `hardware`, `ownership` and `split`."""
+    """A warning for each such rule of `hardware`, `servers`, `ownership` and `split`."""
     yield from _hidden(
         config.hardware,
-        "hardware[{}]",
+        _numbered("hardware[{}]", config.hardware),
         lambda rule: _fields(rule.match),
         lambda earlier, later: _labels_cover(earlier.match, later.match),
     )
@@ -41,14 +41,35 @@ def idle_rules(config: Config) -> Iterator[Finding]:
             )
         for line in _of_names(rule):
             yield Finding("warning", f"hardware[{index}].{line}")
-    yield from _hidden(config.ownership, "ownership.rules[{}]", lambda rule: (rule.namespace, rule.server))
+    yield from _of_servers(config)
+    owners = _numbered("ownership.rules[{}]", config.ownership)
+    yield from _hidden(config.ownership, owners, lambda rule: (rule.namespace, rule.server))
     # The last one is what the others are exceptions from.
-    yield from _hidden(config.split[:-1], "split.overrides[{}]", lambda rule: (rule.server, rule.model))
+    overrides = config.split[:-1]
+    names = _numbered("split.overrides[{}]", overrides)
+    yield from _hidden(overrides, names, lambda rule: (rule.server, rule.model))
+
+
+def _of_servers(config: Config) -> Iterator[Finding]:
+    yield from _hidden(config.server_rules, [rule.source for rule in config.server_rules], _of_match)
+    for rule in config.server_rules:
+        # Units are of processes, and what stands for a pod alone has none.
+        if not config.processes and rule.match.unit is not None and not fnmatchcase("", rule.match.unit):
+            yield Finding(
+                "warning",
+                f"{rule.source}.match.unit: no server's unit is known, since discovery.processes is false",
+            )
+
+
+def _of_match(rule: ServerRule) -> Fields:
+    match = rule.match
+    port = None if match.port is None else str(match.port)
+    return (port, match.workload, match.unit, match.process)
 
 
 def _hidden(
     rules: Sequence[R],
-    name: str,
+    names: Sequence[str],
     fields: Callable[[R], Fields],
     beside: Callable[[R, R], bool] = lambda *_: True,
 ) -> Iterator[Finding]:
@@ -59,10 +80,14 @@ def _hidden(
             if all(covers(wider, narrower) for wider, narrower in pairs) and beside(earlier, later):
                 yield Finding(
                     "warning",
-                    f"{name.format(index)} never applies: {name.format(before)} comes first and matches all "
+                    f"{names[index]} never applies: {names[before]} comes first and matches all "
                     "that it matches; put it before that, or remove it",
                 )
                 break
+
+
+def _numbered(name: str, rules: Sequence[object]) -> list[str]:
+    return [name.format(index) for index in range(len(rules))]
 
 
 def _fields(match: HardwareMatch) -> Fields:

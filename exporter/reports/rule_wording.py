@@ -1,6 +1,6 @@
 """The rules of a configuration, each in a line for people. Pure."""
 
-from exporter.config.settings import Budget, Server, ServerRule
+from exporter.config.settings import Budget, Divide, Server, ServerRule
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
 from exporter.tariff.hosted import HostedPrice
@@ -115,7 +115,8 @@ def server_words(server: Server) -> str:
     gpus = "all GPUs" if server.gpus is None else f"GPUs {', '.join(map(str, server.gpus))}"
     share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
     name = f"{server.namespace}/{server.name}" if server.namespace else server.name
-    return f"{name}: {server.url}, {gpus}, engine {server.engine or 'as its page tells'}{share}"
+    divided = "" if server.divide is None else f", {divide_words(server.divide)}"
+    return f"{name}: {server.url}, {gpus}, engine {server.engine or 'as its page tells'}{share}{divided}"
 
 
 def server_rule_words(rule: ServerRule) -> str:
@@ -140,8 +141,17 @@ def server_rule_words(rule: ServerRule) -> str:
         f"role {rule.role}" if rule.role else "",
         f"metrics at port {rule.metrics_port}" if rule.metrics_port is not None else "",
         f"metrics at path {rule.metrics_path}" if rule.metrics_path else "",
+        divide_words(rule.divide) if rule.divide is not None else "",
     ]
     return f"found with {', '.join(which)}: {', '.join(word for word in says if word) or 'read as told'}"
+
+
+def divide_words(divide: Divide) -> str:
+    """By whose counts a server is divided."""
+    division = divide.division
+    models = f", models {' and '.join(division.models)}" if division.models else ""
+    where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
+    return f"divided by {division.by} as {division.gateway} counts{models}{where}"
 
 
 def split_words(rule: SplitRule) -> str:

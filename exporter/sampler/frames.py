@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
-from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
+from exporter.readings import Frame, GatewayReading, GpuReading, ServerKey, ServerReading, Source
 from exporter.sources.configured import holders
 from exporter.sources.discovery.found import Found
 from exporter.sources.gather import Gather, Gathered
@@ -20,6 +20,15 @@ class Endpoint(Source[ServerReading], Protocol):
     def key(self) -> ServerKey:
         """The server it belongs to."""
         ...
+
+    @property
+    def url(self) -> str:
+        """Where it is read."""
+        ...
+
+
+class Gateway(Source[GatewayReading], Protocol):
+    """A source of what a gateway counted. It knows its address also when it cannot be read."""
 
     @property
     def url(self) -> str:
@@ -70,7 +79,11 @@ class Reader:
     discovery: Discovery | None = None
 
     def read(
-        self, config: Config, configured: tuple[Endpoint, ...], since: Instant | None
+        self,
+        config: Config,
+        configured: tuple[Endpoint, ...],
+        since: Instant | None,
+        gateways: tuple[Gateway, ...] = (),
     ) -> tuple[Frame, list[Gathered]]:
         """One frame, and how each source fared.
 
@@ -80,9 +93,10 @@ class Reader:
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
         elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
         sources, endpoints = self._sources(), self._endpoints(configured)
-        nvml, *answers = self.gather((self.nvml, *sources, *endpoints))
+        nvml, *answers = self.gather((self.nvml, *sources, *gateways, *endpoints))
         gpus: tuple[GpuReading, ...] | None = nvml.reading
-        told, read = answers[: len(sources)], answers[len(sources) :]
+        told, answers = answers[: len(sources)], answers[len(sources) :]
+        counted, read = answers[: len(gateways)], answers[len(gateways) :]
         found = Found()
         if self.discovery is not None and gpus is not None:
             found = self.discovery.look(config, gpus, told, self.gather, since)
@@ -99,7 +113,7 @@ class Reader:
             else ServerReading(endpoint.key, endpoint.url, up=False)
             for endpoint, answer in zip(endpoints, read, strict=True)
         )
-        gathered = [nvml, *told, *read, *found.gathered]
+        gathered = [nvml, *told, *counted, *read, *found.gathered]
         frame = Frame(
             elapsed=elapsed,
             wall=wall,
@@ -112,6 +126,10 @@ class Reader:
             awake=awake,
             boot=self.clock.boot(),
             blind=self.discovery is not None and (gpus is None or found.blind),
+            gateways=tuple(
+                answer.reading if answer.reading is not None else GatewayReading(gateway.url, up=False)
+                for gateway, answer in zip(gateways, counted, strict=True)
+            ),
         )
         return frame, gathered
 

@@ -21,7 +21,7 @@ from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.arrears import Arrears
 from exporter.sampler.arrivals import Arrivals
-from exporter.sampler.frames import Discovery, Endpoint, Reader
+from exporter.sampler.frames import Discovery, Endpoint, Gateway, Reader
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
 from exporter.sources.gather import Gather, Gathered
@@ -72,7 +72,7 @@ class Footprint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do each tick until another plan is set: a configuration and the endpoints it names.
+    """What to do each tick until another plan is set: a configuration, the endpoints and gateways it names.
 
     `others` are sources that no tick reads, as they are known.
     """
@@ -80,6 +80,7 @@ class Plan:
     setting: Setting
     endpoints: tuple[Endpoint, ...]
     others: tuple[SourceRow, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
 
 
 class Sampler:
@@ -156,7 +157,7 @@ class Sampler:
         """
         plan = self._plan
         since = self._state.wall if self._bound else None
-        frame, gathered = self._reader.read(plan.setting.config, plan.endpoints, since)
+        frame, gathered = self._reader.read(plan.setting.config, plan.endpoints, since, plan.gateways)
         synchronized = self._clock.synchronized()
         self._health.note(gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)

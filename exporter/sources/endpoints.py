@@ -7,6 +7,7 @@ from pathlib import Path
 from exporter.clock import Clock
 from exporter.config.settings import Server
 from exporter.readings import ServerKey
+from exporter.sources.kept import Kept
 from exporter.sources.server import About, ServerSource, lean_client, repeated
 
 Busy = Callable[[ServerKey], bool]
@@ -27,6 +28,10 @@ class Target:
     about: About = field(default_factory=About)
 
 
+Endpoint = tuple[Target, int, frozenset[str]]
+"""A target, the longest page that is read of it, and the engines that are told elsewhere."""
+
+
 def configured(servers: Iterable[Server]) -> tuple[Target, ...]:
     """The endpoints that a configuration names, in its order."""
     return tuple(
@@ -36,7 +41,11 @@ def configured(servers: Iterable[Server]) -> tuple[Target, ...]:
             server.engine,
             server.bearer_token_file,
             server.ca_file,
-            About(spans_hosts=server.spans_hosts, role=server.role),
+            About(
+                spans_hosts=server.spans_hosts,
+                role=server.role,
+                division=None if server.divide is None else server.divide.division,
+            ),
         )
         for server in servers
     )
@@ -49,8 +58,7 @@ class Endpoints:
         self._clock = clock
         self._busy = busy
         self._client = lean_client()
-        self._sources: dict[tuple[Target, int, frozenset[str]], ServerSource] = {}
-        self._retired: tuple[ServerSource, ...] = ()
+        self._kept = Kept(self._source)
 
     def of(
         self, targets: Iterable[Target], body_bytes: int, engines: Iterable[str | None] = ()
@@ -61,24 +69,15 @@ class Endpoints:
         """
         targets = tuple(targets)
         elsewhere = repeated((*(target.engine for target in targets), *engines))
-        wanted = [(target, body_bytes, elsewhere) for target in targets]
-        if wanted == list(self._sources):
-            return tuple(self._sources.values())
-        sources = {key: self._sources.get(key) or self._source(*key) for key in wanted}
-        # What is dropped may still be in a read of this tick; it is closed when the next ones are dropped.
-        for source in self._retired:
-            source.close()
-        self._retired = tuple(source for key, source in self._sources.items() if key not in sources)
-        self._sources = sources
-        return tuple(sources.values())
+        return self._kept.of([(target, body_bytes, elsewhere) for target in targets])
 
     def close(self) -> None:
         """Let go of all."""
-        for source in (*self._retired, *self._sources.values()):
-            source.close()
+        self._kept.close()
         self._client.close()
 
-    def _source(self, target: Target, body_bytes: int, told_elsewhere: frozenset[str]) -> ServerSource:
+    def _source(self, endpoint: Endpoint) -> ServerSource:
+        target, body_bytes, told_elsewhere = endpoint
         key, busy = target.key, self._busy
         return ServerSource(
             key,

@@ -39,6 +39,7 @@ from tests.cost.bench import (
     rent,
     terms,
 )
+from tests.cost.division_examples import DIVISION_EXAMPLES
 from tests.cost.sharing_examples import SHARING_EXAMPLES
 from tests.cost.tco_examples import TCO_EXAMPLES
 
@@ -312,6 +313,7 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "projection": projection,
     "hosted": hosted,
     **SHARING_EXAMPLES,
+    **DIVISION_EXAMPLES,
     **TCO_EXAMPLES,
 }
 """By the name that the page gives them."""

@@ -12,16 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import Postings, Slot
-from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
+from exporter.cost.state import (
+    Carry,
+    DivisionState,
+    EndpointState,
+    GatewayState,
+    GpuState,
+    ModelState,
+    ServerState,
+    State,
+)
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Holder, Owned, ServerKey
+from exporter.readings import Division, Holder, Owned, ServerKey
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
 URL = "http://127.0.0.1:8000/metrics"
 SERIES = 'vllm:prompt_tokens_total{model_name="llama-8b"}'
 
+GATEWAY = "http://127.0.0.1:4000/metrics/"
+DIVIDED = DivisionState(
+    trailing={"": 7.5, "Search": 2.5},
+    pending={"Search": 0.25},
+    since=11,
+    owed={"prompt": {CHAT: 3}},
+)
 REMEMBERED = State(
     elapsed=5,
     wall=NOVEMBER,
@@ -54,12 +70,19 @@ REMEMBERED = State(
     servers={
         ZETA: ServerState(
             {
-                "z-first": ModelState(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9, 10, {"prompt": -9}),
+                "z-first": ModelState(
+                    *(1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5),
+                    since_finished=9,
+                    since_computed=10,
+                    debt={"prompt": -9},
+                    division=DIVIDED,
+                ),
                 "a-second": ModelState(),
             },
             served=("a-second",),
             partial=True,
             role="decode",
+            division=Division("team", GATEWAY, ("chat-*",), ("id-01", "id-02")),
         ),
         ALPHA: ServerState(),
     },
@@ -67,6 +90,12 @@ REMEMBERED = State(
     awake=4,
     boot="boot-1",
     uncharged=6,
+    gateways={
+        GATEWAY: GatewayState(
+            read=True, identity="3:4", falls=2, marks={("llama", "id-01", "Search"): (1e15, 0.5)}
+        ),
+        "http://10.0.0.1:9090/metrics": GatewayState(),
+    },
     owners={ZETA: Owned(ZETA, "chat", "assistants"), ALPHA: Owned(ALPHA, team="lab")},
 )
 
@@ -82,7 +111,10 @@ def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None
     again.close()
 
     gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in REMEMBERED.gpus.items()}
-    assert told == replace(REMEMBERED, gpus=gpus)
+    zeta = REMEMBERED.servers[ZETA]
+    first = replace(zeta.models["z-first"], division=replace(DIVIDED, owed={}))
+    zeta = replace(zeta, models={**zeta.models, "z-first": first})
+    assert told == replace(REMEMBERED, gpus=gpus, servers={**REMEMBERED.servers, ZETA: zeta})
     assert back == told
     assert again.dropped == ()
 
@@ -175,6 +207,19 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
         ("endpoint", URL, json.dumps({"key": ["llm", "zeta"]}), "'watched_since' is missing"),
         ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "1 is no object"),
         ("server", '["llm","zeta"]', '{"role": "both"}', "'both' is no role"),
+        (
+            "server",
+            '["llm","zeta"]',
+            json.dumps({"division": {"by": "user", "gateway": GATEWAY}}),
+            "'user' is nothing to divide by",
+        ),
+        (
+            "server",
+            '["llm","zeta"]',
+            json.dumps({"models": {"m": {"division": {"trailing": {"Search": None}}}}}),
+            "None is no number",
+        ),
+        ("gateway", GATEWAY, json.dumps({"marks": [["m", "d", 1, 0, 0]]}), "1 is no text"),
         ("server", "zeta", "{}", "Expecting value: line 1 column 1 (char 0)"),
     ],
 )
@@ -197,7 +242,9 @@ def test_a_scope_that_cannot_be_read_is_dropped(
 
     assert again.dropped == (f"what was remembered of {scope} {key} cannot be read and was dropped: {why}",)
     # A key that no server has is one scope more; the rest replace one that was there.
-    before, now = (len(s.gpus) + len(s.endpoints) + len(s.servers) for s in (REMEMBERED, state))
+    before, now = (
+        len(s.gpus) + len(s.endpoints) + len(s.gateways) + len(s.servers) for s in (REMEMBERED, state)
+    )
     assert now == (before if key == "zeta" else before - 1)
     assert (books.cost[Slot(CHAT, "decode")], books.residual) == (42, 0)
     assert (healed.dropped, set(healed.state().gpus)) == ((), {"GPU-0", "GPU-1"})
@@ -288,6 +335,8 @@ def test_deep_garbage_never_raises() -> None:
         REMEMBERED.endpoints[URL],
         REMEMBERED.servers[ZETA],
         REMEMBERED.servers[ZETA].models["z-first"],
+        REMEMBERED.gateways[GATEWAY],
+        DIVIDED,
     ],
     ids=lambda told: type(told).__name__,
 )

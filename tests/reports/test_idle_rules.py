@@ -219,3 +219,59 @@ def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: P
     assert warned(tmp_path, text) == [
         "hardware[0].match.node_label: no host is asked for labels, since discovery.kubernetes is off"
     ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ("{match: {port: 8000}, name: a}, {match: {port: 8001}, name: b}", []),
+        # Entries are numbered as the file has them, those with a url between.
+        (
+            (
+                "{match: {port: 8000}, name: a}, {name: x, url: 'http://h:1', gpus: [0]}, "
+                "{match: {port: 8000, process: vllm}, name: b}"
+            ),
+            [hidden("servers[2]", "servers[0]")],
+        ),
+        # The wider one behind takes what the narrower one leaves.
+        ("{match: {port: 8000, process: vllm}, name: b}, {match: {port: 8000}, name: a}", []),
+        (
+            "{match: {workload: 'ml/*'}, role: decode}, {match: {workload: 'ml/chat-*', port: 80}, name: a}",
+            [hidden("servers[1]", "servers[0]")],
+        ),
+        ("{match: {workload: 'ml/chat'}, name: a}, {match: {unit: 'vllm@*'}, name: b}", []),
+    ],
+)
+def test_an_entry_for_servers_that_are_found_behind_a_wider_one(
+    tmp_path: Path, entries: str, told: list[str]
+) -> None:
+    """The first entry that matches decides, so that what the later one says holds of no server."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(f"servers: [{entries}]\nhardware: [{ALL}]\n")
+    _, text = check_config(path, NOW)
+
+    assert [line for line in text.splitlines() if line.startswith("warning: ")] == [
+        f"warning: {line}" for line in told
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "told"),
+    [
+        (
+            "vllm@*",
+            ["servers[0].match.unit: no server's unit is known, since discovery.processes is false"],
+        ),
+        ("*", []),
+    ],
+)
+def test_an_entry_by_unit_where_no_process_is_looked_at(tmp_path: Path, unit: str, told: list[str]) -> None:
+    """A pod that only its cluster tells of has no unit; any unit is one that it need not have."""
+    path = tmp_path / "ice.yaml"
+    entry = f"{{match: {{unit: '{unit}'}}, role: decode}}, {{name: x, url: 'http://h:1', gpus: [0]}}"
+    path.write_text(f"servers: [{entry}]\nhardware: [{ALL}]\ndiscovery: {{processes: false}}\n")
+    _, text = check_config(path, NOW)
+
+    assert [line for line in text.splitlines() if line.startswith("warning: ")] == [
+        f"warning: {line}" for line in told
+    ]

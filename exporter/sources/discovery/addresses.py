@@ -107,6 +107,7 @@ def _about(one: Named, moment: Moment) -> About:
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role=role,
         world_size=None if launch is None else launch.world,
+        division=None if rule is None or rule.divide is None else rule.divide.division,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporter.readings import Role
+from exporter.readings import Division, Role
 from exporter.units import Instant
 
 
@@ -12,6 +12,7 @@ class About:
 
     `identity` and `started` are of the process that listens, for pages that tell neither.
     `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
+    `division` is by whose counts it is divided.
     """
 
     pod: str = ""
@@ -21,3 +22,4 @@ class About:
     spans_hosts: bool = False
     role: Role = ""
     world_size: int | None = None
+    division: Division | None = None

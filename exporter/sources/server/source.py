@@ -252,6 +252,7 @@ class ServerSource:
             role=self._about.role or told.role,
             spans_hosts=self._about.spans_hosts,
             world_size=self._about.world_size,
+            division=self._about.division,
             counters=told.counters,
             loads=told.loads,
             models=told.models,

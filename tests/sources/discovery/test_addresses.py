@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from exporter.config.settings import Divide
 from exporter.engines.launch import Launch
-from exporter.readings import ServerKey
+from exporter.readings import Division, ServerKey
 from exporter.sources.discovery.pods import Container, Wishes
 from exporter.sources.endpoints import Target
 from exporter.sources.processes import ProcessGroup
@@ -183,6 +184,15 @@ def test_a_rule_tells_where_to_read() -> None:
     assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
     assert (target.bearer_token_file, target.ca_file) == (Path("/token"), Path("/ca"))
     assert (target.about.role, target.about.spans_hosts) == ("decode", True)
+
+
+def test_a_rule_tells_what_divides_a_server() -> None:
+    """Whose pod cannot: a gateway that it names itself would divide its money as it likes."""
+    divide = Divide(Division("team", "http://10.0.0.9:4000/metrics/"))
+    how = rule(divide=divide, process="*")
+    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(pod("a-0", "a"),), rules=(how,)).targets
+
+    assert target.about.division == divide.division
 
 
 def test_a_rule_that_says_nothing_changes_nothing() -> None:

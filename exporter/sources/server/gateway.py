@@ -1,0 +1,107 @@
+"""One gateway before inference servers: who asked for how many tokens. Never counted as tokens."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from exporter.clock import Clock
+from exporter.engines import TALLIED, Engine, Gateway, Memory, Page, Tally, match, read, tally
+from exporter.readings import DividedBy, GatewayReading, ReadFailedError, label
+from exporter.sources.exchange import Deadline
+from exporter.sources.server.fetch import Fetcher
+from exporter.sources.server.recognition import UNKNOWN_PAGE
+from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
+
+TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
+
+
+class GatewaySource:
+    """Reads one gateway. `by` is what is asked of it; `client` is shared and not closed here."""
+
+    def __init__(
+        self,
+        url: str,
+        by: Collection[DividedBy],
+        client: httpx.Client,
+        clock: Clock,
+        *,
+        bearer_token_file: Path | None = None,
+        ca_file: Path | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        body_bytes: int = BODY_BYTES_MAX,
+    ) -> None:
+        self._url = url
+        self._by = frozenset(by)
+        self._clock = clock
+        self._timeout = timeout
+        self._body_bytes = body_bytes
+        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
+        self._memory = Memory()
+        self._errors: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label: gateway:127.0.0.1:4000/metrics/."""
+        return label(f"gateway:{self._url.partition('://')[2]}")
+
+    @property
+    def url(self) -> str:
+        """The gateway as it was configured."""
+        return self._url
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """What did not cost the last reading, by reason: `malformed` and `duplicate` lines."""
+        return self._errors
+
+    def close(self) -> None:
+        """Close what is this gateway's own."""
+        self._fetcher.close()
+
+    def read(self) -> GatewayReading:
+        """Read once.
+
+        Raises:
+            ReadFailedError: as a `Fetcher`; `not_recognized`, `no_teams`, `too_large`.
+        """
+        self._errors = ()
+        deadline = Deadline(self._clock, self._timeout)
+        answer = self._fetcher.get(httpx.URL(self._url), deadline, self._body_bytes)
+        page = read(answer.body, TALLIED, self._memory)
+        gateway = self._recognized(page)
+        told = tally(gateway, page)
+        if page.cut or told.cut:
+            raise ReadFailedError("too_large", f"{self._url}: more models and teams than are told apart")
+        self._tells_teams(gateway, told)
+        counts = (("malformed", page.malformed), ("duplicate", page.duplicates))
+        self._errors = tuple((reason, count) for reason, count in counts if count)
+        return GatewayReading(
+            self._url,
+            up=True,
+            title=gateway.title,
+            identity=told.identity,
+            started=told.started,
+            counts=told.counts,
+        )
+
+    def _recognized(self, page: Page) -> Gateway:
+        row = match(page)
+        if isinstance(row, Gateway) and row.shares is not None:
+            return row
+        title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
+        what = f"the page of {title}, which does not tell who asked" if title else UNKNOWN_PAGE
+        raise ReadFailedError("not_recognized", f"{self._url}: answers with {what}: {TELLERS}")
+
+    def _tells_teams(self, gateway: Gateway, told: Tally) -> None:
+        if "team" not in self._by:
+            return
+        shares = gateway.shares
+        if shares is not None and not shares.teams:
+            remedy = "divide by adapter"
+        elif told.counts and not told.teams:
+            remedy = "let its metrics have the label team_alias or team"
+        else:
+            return
+        raise ReadFailedError("no_teams", f"{self._url}: the page of {gateway.title} tells no team: {remedy}")

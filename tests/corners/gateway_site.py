@@ -1,0 +1,68 @@
+"""A vLLM server and a gateway before it, that say over HTTP what a test tells them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+
+@dataclass
+class Site:
+    """A vLLM server and a gateway before it, at two paths of one port. What is `None` answers 503."""
+
+    vllm: str | None = None
+    gateway: str | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def serves(self, prompt: int, generation: int) -> None:
+        """What the server has counted."""
+        of = '{engine="0",model_name="llama"}'
+        self.vllm = (
+            "process_start_time_seconds 1.5e9\n"
+            f"vllm:num_requests_running{of} 1\n"
+            f"vllm:prompt_tokens_total{of} {prompt}\n"
+            f"vllm:generation_tokens_total{of} {generation}\n"
+        )
+
+    def counts(self, started: float = 1.6e9, **teams: tuple[int, int]) -> None:
+        """What LiteLLM has counted: prompts and generated tokens by team."""
+        self.gateway = f"process_start_time_seconds {started}\nlitellm_in_flight_requests 0\n"
+        for team, (prompt, generation) in teams.items():
+            of = f'{{model="hosted_vllm/llama",api_provider="hosted_vllm",team="t",team_alias="{team}"}}'
+            self.gateway += f"litellm_input_tokens_metric_total{of} {prompt}\n"
+            self.gateway += f"litellm_output_tokens_metric_total{of} {generation}\n"
+
+    def picks(self, **adapters: tuple[int, int]) -> None:
+        """What the Gateway API endpoint picker has counted by target model."""
+        self.gateway = "process_start_time_seconds 1.6e9\ninference_extension_info 1\n"
+        for name, (prompt, generation) in adapters.items():
+            of = f'{{model_name="asked",target_model_name="{name}"}}'
+            self.gateway += f"inference_objective_input_tokens_sum{of} {prompt}\n"
+            self.gateway += f"inference_objective_output_tokens_sum{of} {generation}\n"
+
+    @contextmanager
+    def served(self) -> Iterator[int]:
+        """Serve both; the port."""
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.asked.append(self.path)
+                body = {"/vllm": site.vllm, "/gateway": site.gateway}.get(self.path)
+                self.send_response(503 if body is None else 200)
+                self.end_headers()
+                self.wfile.write((body or "").encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()

@@ -1,0 +1,47 @@
+"""Worked examples of a server that a gateway divides, run through the model."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Final
+
+from exporter.cost.policy import OwnershipRule
+from tests.cost.bench import DOLLAR, HOUR, Meter, rent, terms
+from tests.cost.gateway_bench import Divided, Told, asked, served
+
+
+def hour(teams: dict[str, Told]) -> Divided:
+    """An hour at 4 dollars, in which 1,000,000 prompt and 300,000 generated tokens were served."""
+    owner = OwnershipRule("chat", "platform")
+    host = Divided(Meter(terms(rent(4), ownership=(owner,), gap_after=2 * HOUR)))
+    host.tick(served(prompt=0, generation=0), asked())
+    host.tick(served(prompt=1_000_000, generation=300_000), asked(teams), seconds=3600)
+    return host
+
+
+BOTH: Final = {"Search": (500_000.0, 100_000.0), "Support": (200_000.0, 50_000.0)}
+
+
+def gateway_teams() -> list[float]:
+    """Search, Support and the owner."""
+    host = hour(BOTH)
+    return [host.dollars(team=team) / DOLLAR for team in ("Search", "Support", "platform")]
+
+
+def gateway_tokens() -> list[float]:
+    """What Search had generated."""
+    return [hour(BOTH).tokens["Search", "llama", "generation"]]
+
+
+def gateway_elsewhere() -> list[float]:
+    """Search and Support; the owner has none."""
+    host = hour({"Search": (1_200_000.0, 0.0), "Support": (800_000.0, 0.0)})
+    assert host.dollars(team="platform") == 0
+    return [host.dollars(team=team) / DOLLAR for team in ("Search", "Support")]
+
+
+DIVISION_EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
+    "gateway-teams": gateway_teams,
+    "gateway-tokens": gateway_tokens,
+    "gateway-elsewhere": gateway_elsewhere,
+}
+"""By the name that the page gives them."""

@@ -1,0 +1,85 @@
+"""A server that a gateway leads to: short ways to say what both counted."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from exporter.cost.postings import Requests, Tokens
+from exporter.readings import Division, GatewayCount, GatewayReading, ServerReading
+from tests.cost.bench import CHAT, Meter, down, h100, holding, page
+
+URL = "http://127.0.0.1:4000/metrics/"
+BY_TEAM = Division("team", URL)
+BY_ADAPTER = Division("adapter", URL, models=("sql-*", "legal-*"))
+
+Told = tuple[float, float]
+"""Prompts and generated tokens that were ever counted."""
+
+
+def asked(
+    teams: dict[str, Told] | None = None,
+    adapters: dict[str, Told] | None = None,
+    model: str = "llama",
+    deployment: str = "id-01",
+    identity: str = "gateway-1",
+) -> GatewayReading:
+    """What a gateway counted: by team for one model, or by adapter."""
+    counts = [GatewayCount(model, deployment, team, *told) for team, told in (teams or {}).items()]
+    counts += [GatewayCount(name, "", "", *told) for name, told in (adapters or {}).items()]
+    return GatewayReading(URL, up=True, identity=identity, counts=tuple(counts))
+
+
+SILENT = GatewayReading(URL, up=False)
+
+
+def served(division: Division | None = BY_TEAM, **told: float) -> ServerReading:
+    """What the server counted, and what it is divided by."""
+    return replace(page(**told), division=division)
+
+
+@dataclass
+class Divided:
+    """A meter of one server on one busy GPU, with what was posted by team and model."""
+
+    meter: Meter
+    tokens: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def tick(
+        self,
+        server: ServerReading | None,
+        *gateways: GatewayReading,
+        seconds: float = 10,
+        busy: float = 1.0,
+    ) -> None:
+        """Let time pass and read both; without a page the server does not answer."""
+        reading = down(page()) if server is None else server
+        gpu = h100(utilization_ratio=busy)
+        outcome = self.meter.pass_by(
+            round(seconds * 10**9), [gpu], [reading], holding(CHAT, 0), gateways=gateways
+        )
+        for row in outcome.postings.tokens:
+            self._token(row)
+        for told in outcome.postings.requests:
+            self._request(told)
+
+    def _token(self, row: Tokens) -> None:
+        self.tokens[row.party.team, row.party.model, row.kind] += row.count
+
+    def _request(self, row: Requests) -> None:
+        self.requests[row.party.team, row.party.model] += row.count
+
+    def dollars(self, **by: str) -> int:
+        """As the meter has it."""
+        return self.meter.dollars(**by)
+
+    def shares(self, by: str = "team") -> dict[str, Any]:
+        """The parts of the money of the last tick by team or model, in percent."""
+        assert self.meter.outcome is not None
+        sums: Counter[str] = Counter()
+        whole = 0
+        for segment in self.meter.outcome.postings.segments:
+            for row in segment.money:
+                sums[getattr(row.slot.party, by)] += row.amount
+                whole += row.amount
+        return {name: round(100 * amount / whole, 6) for name, amount in sums.items()}

@@ -1,0 +1,104 @@
+"""Whatever a gateway says: the whole is what it would be without, and the parts what a reckoning gives."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.policy import OwnershipRule
+from exporter.readings import Division
+from tests.cost.bench import DOLLAR, Meter, rent, terms
+from tests.cost.gateway_bench import BY_ADAPTER, BY_TEAM, SILENT, Divided, asked, served
+
+NAMES = ("sql-a", "sql-b", "sql-c")
+"""Teams, or adapters."""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One tick: what the server and the gateway counted in it, and whether each could be read."""
+
+    seconds: int
+    own: tuple[int, int]
+    named: dict[str, tuple[int, int]]
+    server: bool
+    gateway: bool
+    restarts: bool
+
+
+counts = st.tuples(st.sampled_from([0, 0, 1, 7, 1000]), st.sampled_from([0, 1, 300]))
+happenings = st.builds(
+    Happening,
+    st.integers(1, 59),
+    counts,
+    st.dictionaries(st.sampled_from(NAMES), counts),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from([False, False, False, False, True]),
+)
+stories = st.lists(happenings, min_size=1, max_size=12)
+
+
+def lived(story: list[Happening], division: Division | None, *, restarts: bool = True) -> Divided:
+    """A server at a dollar a second that lives through a story, its gateway beside it."""
+    host = Divided(Meter(terms(rent(3600), ownership=(OwnershipRule("search", "platform"),))))
+    own = [0.0, 0.0]
+    told: dict[str, tuple[float, float]] = {}
+    process = 0
+    host.tick(served(division, prompt=0, generation=0), asked())
+    for one in story:
+        if restarts and one.restarts:
+            told, process = {}, process + 1
+        own = [own[0] + one.own[0], own[1] + one.own[1]]
+        for name, (prompt, generation) in one.named.items():
+            before = told.get(name, (0.0, 0.0))
+            told[name] = before[0] + prompt, before[1] + generation
+        by_team = division is None or division.by == "team"
+        page = asked(told if by_team else None, None if by_team else told, identity=f"gateway-{process}")
+        server = served(division, prompt=own[0], generation=own[1])
+        gateway = page if one.gateway else SILENT
+        host.tick(server if one.server else None, gateway, seconds=one.seconds)
+    return host
+
+
+@settings(max_examples=150)
+@given(stories, st.sampled_from([BY_TEAM, BY_ADAPTER]))
+def test_nothing_is_lost_and_nothing_is_counted_twice(story: list[Happening], division: Division) -> None:
+    """Money by phase to the picodollars that rounding holds, and tokens exactly, are the server's own."""
+    found, plain = lived(story, division), lived(story, None)
+    assert found.dollars() == plain.dollars()
+    for phase in ("prefill", "decode", "other", "idle", "unobserved"):
+        # what rounding owes is owed to each slot: a unit for each at most
+        assert abs(found.dollars(phase=phase) - plain.dollars(phase=phase)) <= 2 * (len(NAMES) + 1)
+    for kind in ("prompt", "generation"):
+        told = [sum(n for key, n in host.tokens.items() if key[2] == kind) for host in (found, plain)]
+        assert told[0] == told[1]
+    assert all(count >= 0 for count in found.tokens.values())
+
+
+@settings(max_examples=150)
+@given(stories)
+def test_a_reckoning_from_the_whole_past_gives_the_same(story: list[Happening]) -> None:
+    """Each tick's shares from a list of all that both counted, each halved for every 15 minutes since."""
+    host = lived(story, BY_TEAM, restarts=False)
+    due = dict.fromkeys(NAMES, 0.0)
+    past: list[tuple[int, str, float]] = []
+    waiting: list[tuple[str, float]] = []
+    now = 0
+    for one in story:
+        now += one.seconds
+        waiting.append(("", one.own[0] + 3.0 * one.own[1]))
+        waiting += [(name, prompt + 3.0 * generation) for name, (prompt, generation) in one.named.items()]
+        if one.server and one.gateway:
+            past += [(now, name, weight) for name, weight in waiting if weight]
+            waiting = []
+        last = past[-1][0] if past else now
+        sums = dict.fromkeys(("", *NAMES), 0.0)
+        for then, name, weight in past:
+            sums[name] += weight * 0.5 ** ((last - then) / 900)
+        named = sum(weight for name, weight in sums.items() if name)
+        whole = max(sums[""], named)
+        for name in NAMES:
+            due[name] += one.seconds * sums[name] / whole if whole else 0.0
+    for name in NAMES:
+        assert abs(host.dollars(team=name) / DOLLAR - due[name]) <= 1e-6 * (1 + now)

@@ -1,0 +1,134 @@
+"""What a gateway's page tells of who asked, reckoned by hand from the page."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.engines import TALLIED, Gateway, Tally, match, read, tally
+from exporter.engines.tally import COUNTS_MAX
+from exporter.readings import GatewayCount
+
+CAPTURES = Path(__file__).parent / "captures"
+LITELLM = b"litellm_in_flight_requests{} 1\nlitellm_input_tokens_metric_total{%s} %s\n"
+
+
+def told(page: bytes) -> Tally:
+    """What a page tells, by whatever wrote it."""
+    found = read(page, TALLIED)
+    row = match(found)
+    assert isinstance(row, Gateway)
+    return tally(row, found)
+
+
+def labels(**pairs: str) -> bytes:
+    return ",".join(f'{name}="{value}"' for name, value in pairs.items()).encode()
+
+
+def test_litellm_tells_teams_by_model_and_deployment() -> None:
+    """Three teams at three deployments; the provider and its slash are no part of the model's name."""
+    page = (CAPTURES / "litellm-1.106.12.prom").read_bytes()
+    found = told(page)
+    counts = {(count.model, count.deployment, count.team): count for count in found.counts}
+
+    assert {(model, deployment) for model, deployment, _ in counts} == {
+        ("Qwen/Qwen3-32B", "id-01"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "id-02"),
+        ("gpt-4.1-mini", "id-03"),
+    }
+    assert {team for _, _, team in counts} == {"Search", "Support", "Data"}
+    search = counts["gpt-4.1-mini", "id-03", "Search"]
+    assert (search.prompt, search.generation) == (82_389.0, 14_797.0)
+    assert found.teams
+
+
+def test_the_endpoint_picker_tells_the_adapter_that_was_asked_for() -> None:
+    """240,000 and 50,000 tokens of sql-lora, which were asked for by the name of its base model."""
+    found = told((CAPTURES / "gateway-api-epp-1.3.prom").read_bytes())
+
+    assert found.counts == (GatewayCount("sql-lora", "", "", 240_000.0, 50_000.0),)
+    assert not found.teams
+
+
+def test_two_names_of_one_count_are_read_once() -> None:
+    """The picker of llm-d-router writes each histogram under its old and its new name."""
+    found = told(
+        b"llm_d_epp_request_total{} 1\n"
+        b'llm_d_epp_request_input_tokens_sum{fairness_id="x",target_model_name="a"} 30\n'
+        b'llm_d_epp_request_input_tokens_sum{fairness_id="y",target_model_name="a"} 12\n'
+        b'inference_objective_input_tokens_sum{target_model_name="a"} 42\n'
+    )
+
+    assert found.counts == (GatewayCount("a", "", "", 42.0, 0.0),)
+
+
+@pytest.mark.parametrize(
+    ("alias", "team", "named"),
+    [("Search", "t-1", "Search"), ("None", "t-1", "t-1"), ("", "t-1", "t-1"), ("None", "None", "")],
+)
+def test_a_team_is_called_by_its_alias_else_by_its_id(alias: str, team: str, named: str) -> None:
+    """LiteLLM writes None where there is none."""
+    found = told(LITELLM % (labels(model="m", team=team, team_alias=alias), b"5"))
+
+    assert [(count.team, count.prompt) for count in found.counts] == [(named, 5.0)]
+
+
+def test_its_process_is_told_by_its_start_else_by_its_oldest_series() -> None:
+    """A proxy of several workers tells neither, and its counts that fall do."""
+    page = LITELLM % (labels(model="m", team="t"), b"5")
+    created = b"litellm_input_tokens_metric_created{%s} %s\n"
+    oldest = created % (labels(team="a"), b"2e9") + created % (labels(team="b"), b"1.9e9")
+
+    assert told(page).identity == ""
+    assert told(page + oldest).identity == "started 1900000000.0"
+    assert told(page + oldest + b"process_start_time_seconds 1.8e9\n").identity == "started 1800000000.0"
+
+
+def test_keys_and_users_of_a_team_are_one() -> None:
+    """Their series are added up: they are of one process, and rise together."""
+    page = b"".join(
+        LITELLM % (labels(model="m", team_alias="Search", user=f"u-{number}", end_user="x"), b"5")
+        for number in range(7)
+    )
+
+    assert [count.prompt for count in told(page).counts] == [35.0]
+
+
+def test_what_a_label_says_is_bounded_and_printable() -> None:
+    """A name of 1 MB and control characters is cut as everywhere, and one of a provider's only is kept."""
+    name = "A\\n" + "b" * 1000
+    found = told(LITELLM % (labels(model="x/m", api_provider="y", team_alias=name), b"5"))
+
+    assert [(count.model, count.team) for count in found.counts] == [("x/m", "A" + "b" * 127)]
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"+Inf", b"-5", b"-Inf"])
+def test_what_is_no_count_is_no_reading(number: bytes) -> None:
+    """It neither adds nor hides the others."""
+    page = LITELLM % (labels(model="m", team_alias="a", user="1"), number)
+    page += LITELLM % (labels(model="m", team_alias="a", user="2"), b"5")
+
+    assert [count.prompt for count in told(page).counts] == [5.0]
+
+
+def test_a_page_of_more_than_can_be_told_apart_tells_nothing() -> None:
+    """A thousand teams are told; with one more nobody knows which of them a later read would leave out."""
+    page = b"".join(
+        LITELLM % (labels(model="m", team_alias=f"team-{number}"), b"1") for number in range(COUNTS_MAX)
+    )
+    assert (len(told(page).counts), told(page).cut) == (COUNTS_MAX, False)
+
+    more = told(page + LITELLM % (labels(model="m", team_alias="one-more"), b"1"))
+    assert (more.counts, more.cut) == ((), True)
+
+
+def test_a_page_before_its_first_request_tells_nobody() -> None:
+    """No counter is there yet, which is no failure."""
+    assert told(b"litellm_in_flight_requests{} 0\n") == Tally((), teams=False)
+
+
+@given(st.binary(max_size=400))
+def test_no_page_makes_it_raise(rest: bytes) -> None:
+    """Whatever follows."""
+    told(b"litellm_in_flight_requests{} 0\nlitellm_input_tokens_metric_total{" + rest)

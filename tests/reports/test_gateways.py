@@ -1,0 +1,102 @@
+"""The doctor says whom a gateway names for each server that it divides, and what keeps it from that."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from exporter.config.settings import Config
+from exporter.cost.policy import Terms
+from exporter.readings import Division, GatewayCount, GatewayReading, ServerKey, ServerReading
+from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GatewayAnswer
+from exporter.reports.doctor import as_json, diagnose, text
+from exporter.tariff.tariff import Tariff
+
+URL = "http://127.0.0.1:4000/metrics/"
+DIVISION = Division("team", URL)
+CHAT = ServerReading(
+    ServerKey("", "chat"), "http://127.0.0.1:8000/metrics", up=True, models=("llama",), division=DIVISION
+)
+OTHER = replace(CHAT, key=ServerKey("", "other"), url="http://127.0.0.1:8001/metrics", division=None)
+
+
+def count(model: str, team: str, deployment: str = "") -> GatewayCount:
+    return GatewayCount(model, deployment, team, 5.0, 5.0)
+
+
+COUNTS = (count("llama", "Search"), count("llama", "Data"), count("llama", ""), count("gpt-4.1-mini", "Ops"))
+READ = GatewayReading(URL, up=True, title="the LiteLLM proxy", counts=COUNTS)
+
+
+def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "") -> Diagnosis:
+    asked = Asked(
+        (),
+        "",
+        tuple(Answer(server) for server in servers),
+        "",
+        "",
+        gateways=(GatewayAnswer(gateway, problem),),
+    )
+    return diagnose(Config(), Terms(Tariff("h1")), asked, 0)
+
+
+def warned(diagnosis: Diagnosis) -> list[str]:
+    return [finding.text for finding in diagnosis.findings if "127.0.0.1:4000" in finding.text]
+
+
+def test_it_says_whom_a_gateway_names() -> None:
+    """Teams in order, of each server once; who has no team and who asks for other models is nobody here."""
+    replica = replace(CHAT, url="http://127.0.0.1:8002/metrics")
+    diagnosis = diagnosed(READ, CHAT, replica, OTHER)
+
+    assert f"Gateways\n  {URL}  the LiteLLM proxy\n       divides chat between: Data, Search\n" in text(
+        diagnosis
+    )
+    assert json.loads(as_json(diagnosis))["gateways"] == [
+        {"url": URL, "up": True, "title": "the LiteLLM proxy", "divides": [["chat", ["Data", "Search"]]]}
+    ]
+    assert warned(diagnosis) == []
+
+
+def test_of_many_names_a_few_are_told() -> None:
+    """Eight of ten, and how many more."""
+    counts = tuple(count("llama", f"t{number}") for number in range(10))
+
+    assert "between: t0, t1, t2, t3, t4, t5, t6, t7 and 2 others\n" in text(
+        diagnosed(replace(READ, counts=counts), CHAT)
+    )
+
+
+def test_one_that_cannot_be_read_says_what_becomes_of_the_money() -> None:
+    """With the problem as its source told it."""
+    diagnosis = diagnosed(GatewayReading(URL, up=False), CHAT, problem=f"{URL}: answers with HTTP status 401")
+
+    assert f"  {URL}  CANNOT BE READ\n       divides chat between: nobody\n" in text(diagnosis)
+    assert warned(diagnosis) == [
+        (
+            f"gateway {URL}: answers with HTTP status 401. Until it can be read, the last shares divide, and "
+            "what has none is its owner's."
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "division", [replace(DIVISION, deployments=("id-9",)), replace(DIVISION, models=("mistral-*",))]
+)
+def test_one_that_names_nobody_for_a_server_says_what_it_counts(division: Division) -> None:
+    """A name that differs, or a deployment that is not there: else it would be silently the owner's."""
+    server = replace(CHAT, models=("llama-70b",), division=division)
+
+    assert warned(diagnosed(READ, server)) == [
+        (
+            f"server chat serves llama-70b, and {URL} names nobody who asks for it: all is its owner's. "
+            "It counts gpt-4.1-mini, llama; what leads here belongs in `divide: {models: [...]}`, its "
+            "model_id in `deployments` if given."
+        )
+    ]
+
+
+def test_nothing_is_said_of_names_before_both_were_read() -> None:
+    """A server that is down tells no model, and a gateway that was never asked has no count."""
+    assert warned(diagnosed(READ, replace(CHAT, up=False, models=()))) == []
+    assert warned(diagnosed(replace(READ, counts=()), CHAT)) == []
