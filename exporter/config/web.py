@@ -88,6 +88,11 @@ class WebConfig:
     users: dict[str, bytes] = field(default_factory=dict, repr=False)
     rate: RateConfig | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read beside the web configuration."""
+        return self.tls.files if self.tls else ()
+
 
 _INLINE: Final = "is not taken from the file itself; write it to a file of its own and name that as {}"
 CERT: Key[None] = Key("cert", Inline(_INLINE.format("cert_file")), "Refused: name a file.")

@@ -18,6 +18,7 @@ from exporter.exposition.reading import BoundedReader
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+MOST_SESSIONS: Final = 256
 _DRAIN_BYTES: Final = 1024 * 1024
 _TOLD: Final = b"This port speaks HTTPS: ask by https.\n"
 _PLAIN: Final = (
@@ -33,7 +34,8 @@ class NotAllowedError(OSError):
 class Encryption:
     """TLS as a web configuration wants it, with the files as they are now.
 
-    Sessions are not resumed: each connection shows its certificate, and nothing is kept of one that has gone.
+    No tickets are handed out. OpenSSL remembers sessions of TLS 1.2 for two hours, up to 20,000 of them, and
+    Python cannot tell it not to: `is_worn` says when it is time for another of these.
 
     Raises:
         ConfigError: a file cannot be used; the message says which and why.
@@ -57,6 +59,11 @@ class Encryption:
         self._identify(tls.certificate, tls.key)
         if tls.clients is not None:
             self._ask(tls.clients.authorities, required=tls.clients.required)
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether so many sessions are remembered that they take memory."""
+        return self._context.session_stats()["number"] >= MOST_SESSIONS
 
     def _identify(self, certificate: Path, key: Path) -> None:
         for path in (certificate, key):

@@ -99,7 +99,8 @@ class WebServer:
         host = _LOOPBACK.get(self._address.host, self._address.host)
         if not self._address.host and self._listening is not None:
             host = "127.0.0.1"
-        scheme = "http" if self._access.current().encryption is None else "https"
+        guard = self._access.current()
+        scheme = "http" if guard is None or guard.encryption is None else "https"
         return f"{scheme}://{Address(host, self.port)}/"
 
     @property
@@ -142,7 +143,8 @@ class WebServer:
             clock=self._clock,
             limits=self._limits,
         )
-        encryption = self._access.current().encryption
+        guard = self._access.current()
+        encryption = None if guard is None else guard.encryption
         if encryption is None:
             converse(connection, encrypted=False)
             return
@@ -151,6 +153,8 @@ class WebServer:
 
     def _answer(self, request: Request) -> Response:
         guard = self._access.current()
+        if guard is None:
+            return self._routed(request)
         return guard.dressed(guard.refusal(request) or self._routed(request))
 
     def _routed(self, request: Request) -> Response:

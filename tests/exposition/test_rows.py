@@ -303,7 +303,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
         "inference_web_config_last_reload_success",
         "inference_exporter_info",
     }
-    assert page.count("# HELP") == 5
+    assert page.count("# HELP") == 6
 
 
 def test_no_run_rate_without_a_price(make_report: MakeReport, lines: Lines) -> None:
