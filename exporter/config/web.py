@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from exporter.config.load import contents, read
 from exporter.config.schema import Block, Key, ListOf, Table
 from exporter.config.values import Choice, Duration, Truth, Whole
-from exporter.config.web_values import BasicUsers, FilePath, Inline, Text
+from exporter.config.web_values import BasicUsers, FilePath, Inline, OrBlank, Text
 from exporter.units import Nanoseconds
 
 TlsVersion: TypeAlias = Literal["TLS12", "TLS13"]
@@ -137,8 +137,8 @@ CURVE = Key("curve_preferences", ListOf(Choice(tuple(CURVES))), "The curve of ke
 HTTP2 = Key("http2", Truth(), "HTTP/2 is not served; true is told in the log.", default="false")
 HEADERS = (
     Key("Content-Security-Policy", Text("header"), "What a page may load."),
-    Key("X-Frame-Options", Choice(("deny", "sameorigin", "")), "Who may put a page in a frame."),
-    Key("X-Content-Type-Options", Choice(("nosniff", "")), "Whether browsers guess at types."),
+    Key("X-Frame-Options", OrBlank(Choice(("deny", "sameorigin"))), "Who may put a page in a frame."),
+    Key("X-Content-Type-Options", OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."),
     Key("X-XSS-Protection", Text("header"), "What old browsers do."),
     Key("Strict-Transport-Security", Text("header"), "For how long browsers insist on HTTPS."),
 )

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.problems import BrokenError, RefusedError, shown
 from exporter.config.schema import Walk, dotted, found
-from exporter.config.values import PATH_CHARACTERS, scalar
+from exporter.config.values import PATH_CHARACTERS, Choice, scalar
 
 HEADER_CHARACTERS: Final = 2048
 USER_CHARACTERS: Final = 255
@@ -67,6 +67,23 @@ class Text:
                 f"{shown(text)} is no {self.what}: up to {HEADER_CHARACTERS} printable characters of ASCII"
             )
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class OrBlank:
+    """One of a few words, or nothing between quotes, which is as if the key were not there."""
+
+    choice: Choice[str]
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return self.choice.words
+
+    def read(self, node: Node, path: str, walk: Walk) -> str:
+        """As `Shape.read`."""
+        blank = isinstance(node, Scalar) and not node.plain and not node.text
+        return "" if blank else self.choice.read(node, path, walk)
 
 
 @dataclass(frozen=True, slots=True)
