@@ -30,6 +30,7 @@ update: programs develop ## Write again everything that is generated: goldens, d
 
 .PHONY: e2e
 e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library
+	@tools/need prometheus
 	@tools/environment .cache/llama requirements/llama.lock
 	@tools/environment .cache/peers requirements/peers.lock
 	@tools/environment .cache/focus requirements/focus.lock 3.12

@@ -20,9 +20,9 @@ HASH = b"$2y$04$abcdefghijklmnopqrstuuXHfmlkZAIaXzjVyHmjUaKzGEDyg7Vfu"
 PASSWORDS = {"prometheus": "s3cret", "grafana": "b\u00e4r:colon"}
 
 
-def hashed(password: str) -> str:
-    """A hash of the least cost; as `htpasswd -B` and Go write it."""
-    made = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+def hashed(password: str, cost: int = 4) -> str:
+    """A hash, of the least cost unless told; as `htpasswd -B` and Go write it."""
+    made = bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
     return made.replace("$2b$", "$2y$")
 
 
