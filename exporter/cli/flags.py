@@ -100,7 +100,7 @@ def listen(verb: argparse.ArgumentParser) -> None:
 
 
 def lifecycle(verb: argparse.ArgumentParser) -> None:
-    """Whether the configuration can be reloaded over HTTP."""
+    """Whether the configuration can be reloaded over HTTP; `--no-web.enable-lifecycle` says no."""
     verb.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
