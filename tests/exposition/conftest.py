@@ -1,6 +1,5 @@
 """One host told by hand: two servers, three GPUs of which one is lost, and a previous month."""
 
-import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -40,6 +39,7 @@ from exporter.report import (
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Nanoseconds
+from tests.exposition.certificates import ask
 
 SECOND = 10**9
 DOLLAR = 10**12
@@ -97,14 +97,7 @@ class Site:
 
     def ask(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers in lower case, and body of one request."""
-        client = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        try:
-            client.request(method, path, headers={key.replace("_", "-"): headers[key] for key in headers})
-            response = client.getresponse()
-            told = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, told, response.read()
-        finally:
-            client.close()
+        return ask(self.server.port, None, path, method, **headers)
 
     def reload(self) -> str:
         """What the server calls to reload."""
