@@ -19,7 +19,7 @@ from exporter.sources.footprint import Footprint
 log = logging.getLogger(__name__)
 
 
-def demo(listen_address: str, web_config_file: Path | None) -> int:
+def demo(listen_address: str, web_config_file: Path | None = None) -> int:
     """Serve the simulated host until stopped; returns the exit status."""
     clock = SystemClock()
     access = Access(web_config_file, clock)
