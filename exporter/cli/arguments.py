@@ -78,13 +78,21 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(chosen: argparse.Namespace) -> int:
     from exporter.cli.serve import Flags, serve  # noqa: PLC0415 - see the module's first line
 
-    return serve(Flags(chosen.config_file, chosen.listen_address, chosen.ledger_path))
+    return serve(
+        Flags(
+            chosen.config_file,
+            chosen.listen_address,
+            chosen.ledger_path,
+            chosen.web_config_file,
+            lifecycle=chosen.lifecycle,
+        )
+    )
 
 
 def _demo(chosen: argparse.Namespace) -> int:
     from exporter.cli.demo import demo  # noqa: PLC0415
 
-    return demo(chosen.listen_address)
+    return demo(chosen.listen_address, chosen.web_config_file)
 
 
 def _doctor(chosen: argparse.Namespace) -> int:
