@@ -53,6 +53,8 @@ def failures(path: Path) -> Iterator[None]:
     """SQLite's errors on opening, told apart: damaged, locked, and the rest as they are."""
     try:
         yield
+    except UnicodeDecodeError as error:  # of SQLite's own message about a schema that it cannot read
+        raise DamagedError("text in it is not UTF-8") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGED:
