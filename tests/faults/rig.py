@@ -184,15 +184,15 @@ class Rig:
     # What is done to it
 
     def live(self) -> None:
-        """All of the plan, and the peace after it."""
+        """All of the plan, and the peace after it. Again, it goes on where it ended."""
         for number in range(TICKS):
             self.tick_number = number
             faults = tuple(fault for fault in self.faults if fault.on(number))
             beginning = [fault for fault in faults if fault.start == number]
-            if number:
+            if self.report is not None:
                 self.clock.true += INTERVAL
             for server in self.servers:
-                if number and server.state != "killed":
+                if self.report is not None and server.state != "killed":
                     server.serve(number)
             self._at_once(beginning)
             self._lasting(faults)

@@ -1,0 +1,78 @@
+"""Hours under one fault after another, in one process: nothing that it holds grows with its uptime.
+
+`python -m benchmarks.soak` does the same to a real daemon in real time.
+"""
+
+import gc
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.ledger.reader import LedgerReader
+from tests.faults import reckoning
+from tests.faults.plan import plan
+from tests.faults.rig import UUIDS, Rig, rig
+
+WARMING = 3
+PLANS = 14
+"""Of 12 simulated minutes each, in which memory is looked at after each."""
+
+WINDOW = 5
+"""Memory goes up and down with what was last done: the least of so many looks is what is kept."""
+
+BLOCKS = 2_500
+"""What nearly two more hours may add, in blocks: 4 for each tick would be too many."""
+
+BYTES = 100_000
+"""What they may add to the ledger's file: hours of history."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds."""
+
+    blocks: int
+    descriptors: int
+    threads: int
+    file: int
+
+
+def held(host: Rig) -> Held:
+    gc.collect()
+    return Held(
+        sys.getallocatedblocks(),
+        len(list(Path("/proc/self/fd").iterdir())),
+        threading.active_count(),
+        host.path.stat().st_size,
+    )
+
+
+def live(host: Rig, seeds: range) -> None:
+    """One plan after another, but for those that end the process: it is its uptime that counts."""
+    for seed in seeds:
+        host.faults = tuple(fault for fault in plan(seed) if fault.kind != "killed")
+        host.live()
+
+
+def test_nothing_grows_with_uptime(tmp_path: Path) -> None:
+    """Memory, descriptors, threads, file; and after all of it each GPU's rent is still exact."""
+    with rig(tmp_path, ()) as host:
+        live(host, range(WARMING))
+        samples: list[Held] = []
+        for seed in range(WARMING, WARMING + PLANS):
+            live(host, range(seed, seed + 1))
+            samples.append(held(host))
+        early, late = samples[:WINDOW], samples[-WINDOW:]
+        for what in ("descriptors", "threads"):
+            assert min(getattr(one, what) for one in late) == min(getattr(one, what) for one in early)
+        assert min(one.blocks for one in late) - min(one.blocks for one in early) <= BLOCKS
+        assert late[-1].file - early[-1].file <= BYTES
+        with LedgerReader.open(host.path) as reader:
+            rents = {
+                UUIDS.index(gpu.uuid): value
+                for (gpu, component), value in reader.books(0, ()).gpu_cost.items()
+                if component == "rent"
+            }
+        by_hand = reckoning.money(host.elapsed)
+        assert rents == {gpu: by_hand[gpu, "rent"] for gpu in reckoning.RENT}
