@@ -48,8 +48,10 @@ test-triton: programs develop ## Read a real Triton on the CPU; downloads 400 MB
 	@$(with_tools) tests/triton/run $(ARGS)
 
 .PHONY: bench
-bench: programs develop ## Keep a year of 10 s ticks and compare it with an exact reckoning; takes hours
-	@$(with_tools) python -m benchmarks.year $(ARGS)
+bench: programs develop ## Measure the daemon beside its peers and write docs/benchmarks.md; takes half an hour, ARGS=--quick ten minutes
+	@tools/need prometheus-node-exporter
+	@tools/environment .cache/peers requirements/peers.lock
+	@$(with_tools) python -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: develop ## Pin versions in requirements/; ARGS=--upgrade takes the newest

@@ -2,7 +2,7 @@
 
 A host of 8 GPUs and 8 servers, one GPU each, all busy, at a tick every 10 s::
 
-    python benchmarks/ledger.py [TICKS] [FOLDER]
+    python -m benchmarks.ledger [TICKS] [FOLDER]
 
 FOLDER is where the file goes: its disk decides the time of a commit.
 """
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.host import OURS
+from benchmarks.results import Row, machine, table, write
 from exporter.clock import SystemClock
 from exporter.cost.postings import (
     Energy,
@@ -34,6 +36,7 @@ from exporter.readings import KINDS, Gpu, Holder
 SECOND = 10**9
 TICK = 10 * SECOND
 START = 1_793_491_200 * SECOND
+RUNS = 5
 GPUS = [Gpu(f"GPU-{n:08x}-0000-4000-8000-000000000000", "NVIDIA H100 80GB HBM3") for n in range(8)]
 PARTIES = [Party("chat", "assistants", "llm", f"chat-{n}", "meta-llama/Llama-3.3-70B") for n in range(8)]
 BUSY: tuple[Phase, ...] = ("prefill", "decode", "idle")
@@ -109,37 +112,53 @@ def timed(work: Callable[[], object], into: list[float]) -> None:
     into.append((time.perf_counter() - begin) * 1000)
 
 
-def main() -> None:
-    """Measure and print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as folder:
-        path = Path(folder) / "ledger.db"
-        ledger = Ledger.open(path, SystemClock())
-        posts: list[float] = []
-        reads: list[float] = []
-        begin, cpu = written(), time.process_time()
-        spent = 0.0
-        for number in range(1, count + 1):
-            made = time.process_time()
-            postings, state = tick(number)
-            spent += time.process_time() - made
-            timed(lambda: ledger.post(postings, state), posts)  # noqa: B023 - called at once
-            timed(lambda: ledger.books(postings.end, ("2026-11", "2026-10")), reads)  # noqa: B023
-        cpu = (time.process_time() - cpu - spent) * 1000 / count
-        used = written() - begin
-        log = Path(f"{path}-wal").stat().st_size
-        residual = ledger.books(START, ()).residual
-        ledger.close()
-        print(f"{count} ticks of 8 GPUs and 8 servers, residual {residual} picodollars")
-        for name, values in (("commit", posts), ("books", reads)):
-            centiles = statistics.quantiles(values, n=100)
-            print(
-                f"{name}: median {centiles[49]:.2f} ms, p99 {centiles[98]:.2f} ms, most {max(values):.2f} ms"
-            )
-        print(f"CPU: {cpu:.2f} ms a tick, {cpu / 10_000:.3%} of a core at a tick every 10 s")
-        print(f"written: {used / count / 1024:.1f} KiB a tick; log {log / 1024:.0f} KiB at its longest")
-        print(f"file: {path.stat().st_size / 1024:.0f} KiB")
+def run(folder: Path, count: int) -> dict[str, float]:
+    """Figures of so many ticks in a new file, by what and unit."""
+    path = folder / "ledger.db"
+    ledger = Ledger.open(path, SystemClock())
+    posts: list[float] = []
+    reads: list[float] = []
+    begin, cpu = written(), time.process_time()
+    spent = 0.0
+    for number in range(1, count + 1):
+        made = time.process_time()
+        postings, state = tick(number)
+        spent += time.process_time() - made
+        timed(lambda: ledger.post(postings, state), posts)  # noqa: B023 - called at once
+        timed(lambda: ledger.books(postings.end, ("2026-11", "2026-10")), reads)  # noqa: B023
+    cpu = (time.process_time() - cpu - spent) * 1000 / count
+    used = written() - begin
+    log = Path(f"{path}-wal").stat().st_size
+    if residual := ledger.books(START, ()).residual:
+        raise RuntimeError(f"a residual of {residual} picodollars")
+    ledger.close()
+    commit, books = statistics.quantiles(posts, n=100), statistics.quantiles(reads, n=100)
+    return {
+        "commit, half take at most|ms": commit[49],
+        "commit, 99 of 100 take at most|ms": commit[98],
+        "making the books for a report, half take at most|ms": books[49],
+        "CPU of a tick|ms": cpu,
+        "written in a tick|KiB": used / count / 1024,
+        "the file|KiB": path.stat().st_size / 1024,
+        "its log at its longest|KiB": log / 1024,
+    }
+
+
+def main(count: int = 1000, folder: str | None = None) -> None:
+    """Measure, print and write it down."""
+    figures: dict[str, list[float]] = {}
+    for _ in range(RUNS):
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            for name, value in run(Path(made), count).items():
+                figures.setdefault(name, []).append(value)
+    rows = []
+    for name, values in figures.items():
+        what, unit = name.split("|")
+        rows.append(Row(what, OURS, unit, tuple(values)))
+    text = f"{machine()}; {RUNS} runs of {count:,} ticks of 8 GPUs and 8 busy servers.\n\n{table(rows, OURS)}"
+    print(text)
+    write("ledger", text)
 
 
 if __name__ == "__main__":
-    main()
+    main(*(int(word) for word in sys.argv[1:2]), *sys.argv[2:3])

@@ -1,6 +1,6 @@
 """A year of one host at a tick every 10 s, kept in a real ledger and compared with an exact reckoning.
 
-From the root of the repository; `make bench` runs the first::
+From the root of the repository::
 
     python -m benchmarks.year
     python -m benchmarks.year --together 6

@@ -13,7 +13,7 @@ from tests.year.keeping import Year
 from tests.year.reckoning import PICODOLLARS, Reckoning
 
 REST: Final = 2 * story.HOUR
-"""Seconds between ticks where nothing happens; `make bench` takes all of the year at 10 s."""
+"""Seconds between ticks where nothing happens; `python -m benchmarks.year` takes all of the year at 10 s."""
 
 OCTOBER: Final = (story.at(10, 1), story.at(11, 1), 600)
 """One month of 745 hours at 10 minutes: they are cut by the minute, longer ticks than an hour by the hour."""

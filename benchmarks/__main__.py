@@ -1,0 +1,49 @@
+"""Everything that is measured, one after another, written to docs/benchmarks.md.
+
+    python -m benchmarks            # `make bench`: half an hour
+    python -m benchmarks --quick    # ten minutes: shorter runs, for a look
+
+The year (`python -m benchmarks.year`) and the soak (`python -m benchmarks.soak`) take hours: they are run
+alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks import footprint, growth, ledger, reader, scrape
+
+Work = Callable[[], int | None]
+
+WHOLE: Final[dict[str, Work]] = {
+    "reader": reader.main,
+    "ledger": ledger.main,
+    "scrapes": scrape.main,
+    "footprint": lambda: footprint.main(minutes=10, runs=3),
+    "growth": lambda: growth.main(ticks=30, runs=3),
+}
+
+QUICK: Final[dict[str, Work]] = {
+    **WHOLE,
+    "footprint": lambda: footprint.main(minutes=2, runs=2),
+    "growth": lambda: growth.main(ticks=15, runs=1),
+}
+
+
+def main() -> int:
+    """Run them all; 1 if one of them misses its bounds."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("only", nargs="*", choices=[*WHOLE, []], help="these alone")
+    told = parser.parse_args()
+    missed = 0
+    for name, work in (QUICK if told.quick else WHOLE).items():
+        if not told.only or name in told.only:
+            print(f"== {name}", flush=True)
+            missed |= bool(work())
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

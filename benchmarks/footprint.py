@@ -1,0 +1,134 @@
+"""What the daemon takes on a host of 8 GPUs and 8 vLLM servers, beside nvitop-exporter and node_exporter.
+
+Each is scraped every 10 s by one scraper. Several such hosts run side by side, each a run of its own.
+
+    python -m benchmarks.footprint [--minutes 10] [--runs 3]
+"""
+
+import argparse
+import gzip
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.host import NODE, NVITOP, NVITOP_SLOWER, OURS, PEER, Host, host, used
+from benchmarks.results import Row, machine, table, version_of, write
+from tests.e2e.daemon import get, until
+
+MEBIBYTE: Final = 2**20
+INTERVAL: Final = 10
+STARTS: Final = 10
+
+
+@dataclass
+class Figures:
+    """Values by subject and program, one for each run."""
+
+    values: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+
+    def note(self, subject: str, program: str, unit: str, value: float) -> None:
+        """One more run."""
+        self.values.setdefault((subject, program, unit), []).append(value)
+
+    def rows(self) -> list[Row]:
+        """In the order in which they were first noted."""
+        return [
+            Row(subject, program, unit, tuple(values))
+            for (subject, program, unit), values in sorted(self.values.items(), key=self._order)
+        ]
+
+    def _order(self, item: tuple[tuple[str, str, str], list[float]]) -> tuple[int, int]:
+        subjects = list(dict.fromkeys(subject for subject, _, _ in self.values))
+        programs = [OURS, NVITOP, NVITOP_SLOWER, NODE]
+        return subjects.index(item[0][0]), programs.index(item[0][1])
+
+
+def measure(made: Host, minutes: float, figures: Figures, lock: threading.Lock) -> None:
+    """One run."""
+    pause = threading.Event()
+    before = {name: used(program.pid) for name, program in made.programs.items()}
+    ticks, tick = 0, made.daemon.scrape().tick
+    ended = time.monotonic() + 60 * minutes
+    while time.monotonic() < ended:
+        pause.wait(INTERVAL)
+        for program in made.programs.values():
+            get(program.port, "/metrics")
+        now = made.daemon.scrape().tick
+        ticks += round((now - tick) / INTERVAL)
+        tick = now
+    after = {name: used(program.pid) for name, program in made.programs.items()}
+    page = get(made.daemon.port, "/metrics")[1]
+    made.see_that_all_is_metered(made.daemon.scrape())
+    with lock:
+        for name in made.programs:
+            seconds = after[name].at - before[name].at
+            cpu = after[name].cpu_seconds - before[name].cpu_seconds
+            resident = after[name].resident_bytes / MEBIBYTE
+            grown = (after[name].resident_bytes - before[name].resident_bytes) / 1024
+            figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
+            figures.note("its growth in that time", name, "KiB", grown)
+            figures.note("CPU of an hour", name, "s", cpu / seconds * 3600)
+            figures.note("CPU of 10 s", name, "ms", cpu / seconds * 10_000)
+        figures.note(
+            "series of a scrape", OURS, "", sum(len(rows) for rows in made.daemon.scrape().rows.values())
+        )
+        figures.note("bytes of a scrape, plain", OURS, "kB", len(page) / 1000)
+        figures.note("bytes of a scrape, gzip", OURS, "kB", len(gzip.compress(page)) / 1000)
+        print(f"a run of {minutes:g} min ended: {ticks} ticks", flush=True)
+
+
+def starts(folder: Path, figures: Figures) -> None:
+    """From the start of the process to the first page that tells of every GPU, some times."""
+    with host(folder, servers=8) as made:
+        daemon = made.daemon
+        for _ in range(STARTS):
+            daemon.kill()
+            began = time.monotonic()
+            daemon.process = daemon.spawn()
+            until(lambda: daemon.status("/-/ready") == 200, 30, "ready", pause=0.005)
+            daemon.until(lambda page: page.sum("inference_gpu_up") == 8, "every GPU", 30, pause=0.005)
+            figures.note("start to first scrape", OURS, "s", time.monotonic() - began)
+
+
+def calls(folder: Path, figures: Figures) -> None:
+    """NVML calls of a tick, counted where nobody else makes any."""
+    with host(folder, interval=1) as made:
+        for _ in range(3):
+            made.daemon.settled()
+        made.nvml.forget_calls()
+        first = made.daemon.scrape().tick
+        last = made.daemon.until(lambda page: page.tick >= first + 20, "20 ticks", 60).tick
+        figures.note("NVML calls of a tick, in C", OURS, "", len(made.nvml.calls()) / round(last - first))
+
+
+def main(minutes: float, runs: int) -> None:
+    """Measure, print and write it down."""
+    figures, lock = Figures(), threading.Lock()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(number: int) -> None:
+            with host(Path(folder) / str(number), peers=True) as made:
+                measure(made, minutes, figures, lock)
+
+        with ThreadPoolExecutor(runs) as pool:
+            list(pool.map(run, range(runs)))
+        starts(Path(folder) / "starts", figures)
+        calls(Path(folder) / "calls", figures)
+    text = (
+        f"{machine()}, nvitop-exporter {version_of(str(PEER))}, node_exporter "
+        f"{version_of('prometheus-node-exporter')}.\n\n{table(figures.rows(), OURS)}"
+    )
+    print(text)
+    write("footprint", text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--runs", type=int, default=3)
+    told = parser.parse_args()
+    main(told.minutes, told.runs)

@@ -1,0 +1,157 @@
+"""The host that is measured: fake GPUs, real HTTP servers that replay vLLM, the daemon and its peers."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tests.e2e.daemon import ROOT, Daemon, Page, free_port, get, until
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
+
+PAGE: Final = ROOT / "tests" / "engines" / "captures" / "vllm-0.33.0-single.prom"
+OURS: Final = "inference-cost-exporter"
+NVITOP: Final = "nvitop-exporter, every 1 s"
+"""Its own default."""
+
+NVITOP_SLOWER: Final = "nvitop-exporter, every 10 s"
+NODE: Final = "node_exporter"
+PEER: Final = ROOT / ".cache" / "peers" / "bin" / "nvitop-exporter"
+GPUS_MAX: Final = 32
+PATIENCE: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A running exporter."""
+
+    name: str
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True)
+class Used:
+    """CPU seconds of a process so far, and its resident memory, as the kernel counts them."""
+
+    at: float
+    cpu_seconds: float
+    resident_bytes: int
+
+
+def used(pid: int) -> Used:
+    """What a process has used until now."""
+    process = psutil.Process(pid)
+    times = process.cpu_times()
+    return Used(time.monotonic(), times.user + times.system, process.memory_info().rss)
+
+
+class Host:
+    """One installation and what it watches. `programs` are ours and its peers, by name."""
+
+    def __init__(self, folder: Path, gpus: int, servers: int, interval: int, *, peers: bool) -> None:
+        self.folder = folder
+        self.interval = interval
+        self.nvml = FakeNvml(folder, Scenario(h100s(gpus, utilization=60, power_mw=500_000)))
+        self.ports = [free_port() for _ in range(servers)]
+        self.daemon = Daemon(folder, self._configuration(gpus), self.nvml.environment())
+        self.peers = peers
+        self.programs: dict[str, Program] = {}
+
+    def _configuration(self, gpus: int) -> str:
+        servers = "".join(
+            f'  - {{name: vllm-{number}, url: "http://127.0.0.1:{port}/metrics", gpus: [{number % gpus}]}}\n'
+            for number, port in enumerate(self.ports)
+        )
+        return (
+            f"interval: {self.interval}s\nlimits: {{servers: 1000, models: 1000}}\n"
+            "hardware:\n  - {rented: {dollars_per_gpu_hour: 2.50}}\n"
+            f"servers:\n{servers}"
+        )
+
+    def see_that_all_is_metered(self, page: Page) -> None:
+        """Fail where a server or GPU is not read any more.
+
+        Raises:
+            RuntimeError: one is not.
+        """
+        if not self.all_metered(page):
+            raise RuntimeError(f"not everything is read; see {self.daemon.log}")
+
+    def all_metered(self, page: Page) -> bool:
+        """Whether every server and GPU was read: a daemon that sees nothing is a small one."""
+        return page.sum("inference_server_up") == len(self.ports) and page.sum("inference_gpu_up") > 0
+
+
+@contextmanager
+def host(
+    folder: Path, *, gpus: int = 8, servers: int = 8, interval: int = 10, peers: bool = False
+) -> Iterator[Host]:
+    """All of it running, each server and GPU metered."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Host(folder, gpus, servers, interval, peers=peers)
+    with ExitStack() as stack:
+        replay = (sys.executable, str(ROOT / "tests/e2e/replay.py"), str(PAGE), *map(str, made.ports))
+        stack.enter_context(running(*replay, log=folder / "replay.log"))
+        for port in made.ports:
+            until(lambda port=port: answers(port), PATIENCE, "a replayed server")
+        if peers:
+            for name, command, port in _peers(made):
+                pid = stack.enter_context(
+                    running(*command, log=folder / f"{name}.log", environment=made.nvml.environment())
+                )
+                until(lambda port=port: answers(port), PATIENCE, name)
+                made.programs[name] = Program(name, pid, port)
+        daemon = stack.enter_context(made.daemon)
+        made.programs[OURS] = Program(OURS, daemon.pid, daemon.port)
+        daemon.until(made.all_metered, "every GPU and server read", PATIENCE)
+        yield made
+
+
+def _peers(made: Host) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    port = free_port()
+    if not PEER.exists():
+        raise FileNotFoundError(f"{PEER}: run `make bench`, which installs it")
+    nvitop = (str(PEER), "--bind-address", "127.0.0.1", "--port")
+    yield NVITOP, (*nvitop, str(port)), port
+    port = free_port()
+    yield NVITOP_SLOWER, (*nvitop, str(port), "--interval", str(made.interval)), port
+    port = free_port()
+    node = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
+    if node is None:
+        raise FileNotFoundError("no node_exporter; on Debian: apt-get install prometheus-node-exporter")
+    yield NODE, (node, f"--web.listen-address=127.0.0.1:{port}"), port
+
+
+@contextmanager
+def running(*command: str, log: Path, environment: dict[str, str] | None = None) -> Iterator[int]:
+    """A process in the background; its id."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def answers(port: int) -> bool:
+    """Whether something serves metrics there."""
+    try:
+        return get(port, "/metrics")[0] == 200
+    except OSError:
+        return False
