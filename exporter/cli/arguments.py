@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = flags.add_verb(verbs, "demo", "run on a simulated host of 8 GPUs: no GPU, no configuration", "")
     flags.listen(demo)
+    demo.add_argument(
+        "--seed", type=int, default=0, metavar="NUMBER", help="another month: how days differ (default 0)"
+    )
+    demo.add_argument(
+        "--print-prometheus-config",
+        action="store_true",
+        help="print the configuration by which Prometheus scrapes the demo, and end",
+    )
     demo.set_defaults(run=_demo)
 
     doctor = flags.add_verb(
@@ -82,9 +90,11 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    from exporter.cli.demo import demo  # noqa: PLC0415
+    from exporter.cli.demo import demo, print_prometheus_configuration  # noqa: PLC0415
 
-    return demo(chosen.listen_address)
+    if chosen.print_prometheus_config:
+        return print_prometheus_configuration(chosen.listen_address)
+    return demo(chosen.listen_address, chosen.seed)
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

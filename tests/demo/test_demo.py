@@ -34,7 +34,7 @@ def test_who_asks_early_waits_and_gets_the_page(
             super().bind()
             ports.append(self.port)
 
-    def replayed(_: object) -> None:
+    def replayed(*_: object) -> None:
         client = socket.create_connection(("127.0.0.1", ports[0]), timeout=30)
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         clients.append(client)
@@ -49,7 +49,7 @@ def test_who_asks_early_waits_and_gets_the_page(
     monkeypatch.setattr(module, "replay", replayed)
     monkeypatch.setattr(Sampler, "run", run)
 
-    assert module.demo("127.0.0.1:0") == status.OK
+    assert module.demo("127.0.0.1:0", 0) == status.OK
     page = b"".join(answers)
     assert page.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"first tick has not been taken" not in page
@@ -59,6 +59,6 @@ def test_who_asks_early_waits_and_gets_the_page(
 
 def test_a_port_that_is_taken_is_told_before_the_month_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a month that cannot be shown."""
-    monkeypatch.setattr(module, "replay", lambda _: pytest.fail("replayed for nobody"))
+    monkeypatch.setattr(module, "replay", lambda *_: pytest.fail("replayed for nobody"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert module.demo(f"127.0.0.1:{taken.getsockname()[1]}") == status.FAILED
+        assert module.demo(f"127.0.0.1:{taken.getsockname()[1]}", 0) == status.FAILED
