@@ -64,7 +64,7 @@ class _Demo:
             log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
             set_up.close()
             return status.FAILED
-        with _logged_to(self._folder / LOG, set_up.clock):
+        with logged_to(self._folder / LOG, set_up.clock):
             replay(set_up, stop)
         if not stop.is_set():
             self._live = True
@@ -84,7 +84,7 @@ class _Demo:
 
 
 @contextlib.contextmanager
-def _logged_to(file: Path, clock: Clock) -> Iterator[None]:
+def logged_to(file: Path, clock: Clock) -> Iterator[None]:
     """What is replayed is no news: it is logged to a file, by the clock that is replayed."""
     root = logging.getLogger()
     handler = logging.FileHandler(file, encoding="utf-8")
