@@ -8,6 +8,7 @@ from typing import Final
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
+from exporter.cli.terminal import complain, waiting
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -41,13 +42,13 @@ def explained(question: Question, clock: Clock | None = None) -> int:
     try:
         config = load(question.config_file)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     path = question.ledger_path or config.ledger_path
     clock = clock or SystemClock()
     now = clock.wall()
     try:
-        with LedgerReader.open(path) as ledger:
+        with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
             accounts, stretch = _accounts(ledger, question.hours, now)
             explanation: Explanation = explain(
                 accounts,
@@ -60,10 +61,10 @@ def explained(question: Question, clock: Clock | None = None) -> int:
                 price=question.against,
             )
     except LedgerError as error:
-        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
     except ExplanationError as error:
-        sys.stderr.write(f"{path}: {error}\n")
+        complain(f"{path}: {error}")
         return status.FAILED
     sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
     return status.OK

@@ -10,12 +10,12 @@ NOON = 1_795_608_000
 
 @dataclass
 class Noon:
-    """A host's clock at an instant, noon of 2026-11-25 unless told otherwise, that passes no time."""
+    """A host's clock at an instant, noon of 2026-11-25 unless told otherwise, that moves when `at` does."""
 
     at: int = NOON
 
     def elapsed(self) -> int:
-        return 5_000_000 * NANOSECONDS_PER_SECOND
+        return (5_000_000 + self.at - NOON) * NANOSECONDS_PER_SECOND
 
     def wall(self) -> int:
         return self.at * NANOSECONDS_PER_SECOND

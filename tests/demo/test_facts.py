@@ -10,6 +10,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from dataclasses import dataclass
 from datetime import date
@@ -63,6 +64,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     finally:
         logging.getLogger().setLevel(level)
     report = set_up.sampler.tick()
+    stop = threading.Event()
+    ticking = threading.Thread(target=set_up.sampler.run, args=(stop,))
+    ticking.start()
     web = WebServer("127.0.0.1:0", set_up.current, set_up.clock, None, BUILD)
     web.start()
     place = Place(web.url.rstrip("/"), str(folder), PROGRAM)
@@ -70,11 +74,15 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     (function,) = re.findall(r"^  (demo\(\) .*)$", words, re.MULTILINE)
     commands = [command for fact in facts(set_up.plot, place) for command in fact.shown_by]
     script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
-    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
-        page = answer.read().decode()
-    web.close()
-    set_up.close()
+    try:
+        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, check=True)
+        with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
+            page = answer.read().decode()
+    finally:
+        web.close()
+        stop.set()
+        ticking.join()
+        set_up.close()
     answers = ran.stdout.split(f"{END}\n")
     assert ran.stderr == ""
     return Told(set_up.plot, report, words, place, dict(zip(commands, answers, strict=False)), page)
