@@ -105,8 +105,10 @@ def logged_to(file: Path, clock: Clock) -> Iterator[None]:
 
 
 def _program() -> str:
-    """How to call this program again, as a shell reads it."""
+    """How to call this program again, from any folder, as a shell reads it."""
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"{shlex.quote(sys.executable)} -m exporter"
-    return shlex.quote(sys.argv[0])
+    if called.name != "__main__.py":
+        return shlex.quote(str(called.absolute()))
+    checkout = Path(__file__).parents[2]
+    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if (checkout / "pyproject.toml").is_file() else ""
+    return f"{found}{shlex.quote(sys.executable)} -m exporter"

@@ -141,3 +141,22 @@ def test_a_machine_readable_list_of_examples(capsys: pytest.CaptureFixture[str])
     told = json.loads(capsys.readouterr().out)
     assert {"four-ways"} <= {row["example"] for row in told}
     assert all(row["name"] for row in told)
+
+
+def test_prices_that_no_file_told_are_not_taken_for_the_daemons(
+    run: Callable[[str, str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`explain` without a configuration says where its prices of now come from; with one there is no note."""
+    assert run("explain", "chat-70b --window=24h") == 0
+    assert capsys.readouterr().err == ""
+    assert (
+        main(["explain", "chat-70b", "--window=24h", f"--ledger.path={Path('demo/ledger.db').absolute()}"])
+        == 0
+    )
+
+    told = capsys.readouterr()
+    assert told.err == (
+        "note: no configuration file is named: what an hour costs now is told by the bundled catalogue; "
+        "if the daemon has a file, name it with --config.file\n"
+    )
+    assert "estimate: " in told.out

@@ -14,6 +14,7 @@ import threading
 import urllib.request
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -98,13 +99,17 @@ def shown(told: Told, title: str) -> tuple[str, ...]:
 
 
 def test_the_wasted_model(told: Told) -> None:
-    """Of a day's 24 GPU-hours, and those of this hour so far, each was idle; no price per token."""
+    """Of a day's 24 GPU-hours, and those of this hour so far, each was idle; no price per token.
+
+    Nor is it told how busy time would be split.
+    """
     (explained,) = shown(told, "one model is wasted")
 
     assert re.search(
         r"^      idle +1[34]\d\.\d{6} dollars +100\.0% +2[45]\.\d{4} GPU-hours$", explained, re.MULTILINE
     )
     assert "no price per token" in explained
+    assert "now split" not in explained
     assert "archive-13b" in told.page
 
 
@@ -182,13 +187,10 @@ def test_days_and_weeks(told: Told) -> None:
         if row["x_Server"] == "chat-70b" and row["ConsumedUnit"] == "GPU-Hours":
             phases = held.setdefault(date.fromisoformat(row["ChargePeriodStart"][:10]), {})
             phases[row["x_Phase"]] = phases.get(row["x_Phase"], 0.0) + float(row["ConsumedQuantity"])
-    whole = {at: phases for at, phases in held.items() if sum(phases.values()) > 95.9}
-    idle = {
-        at: phases["idle"] / (sum(phases.values()) - phases.get("unobserved", 0.0))
-        for at, phases in whole.items()
-    }
+    whole = {at: of for at, of in held.items() if sum(of.values()) > 95.9 and not of.get("unobserved")}
+    idle = {at: of["idle"] / sum(of.values()) for at, of in whole.items()}
     weekends = [share for at, share in idle.items() if at.weekday() >= 5]
-    others = [share for at, share in idle.items() if at.weekday() < 5 and not whole[at].get("unobserved")]
+    others = [share for at, share in idle.items() if at.weekday() < 5]
     assert len(weekends) + len(others) >= 5
     assert not weekends or min(weekends) > max(others) + 0.05
 
@@ -207,3 +209,18 @@ def test_the_words_name_every_path(told: Told) -> None:
     """Paths are those of the server, figures those of the page: 1.10 and 8 x 9.20 by the month's hours."""
     assert set(re.findall(rf"{told.place.url}(\S*) ", told.words)) >= {"/", "/metrics", "/cost.json"}
     assert "It rents for 44.03 dollars an hour, plus 1.20 for network and storage.\n" in told.words
+
+
+def test_the_readme_shows_what_is_said(told: Told) -> None:
+    """Its excerpt is of a real run: the same lines, other numbers and days."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (excerpt,) = re.findall(r"^```\n(A simulated host .*?)^```$", readme, re.DOTALL | re.MULTILINE)
+
+    def numberless(text: str) -> list[str]:
+        return [re.sub(r"[\d,.]*\d", "N", line) for line in text.splitlines() if line]
+
+    # On the last days of a month the budget is spent, and another word stands before it.
+    spent = r"(has spent \S+ dollars): it is past"
+    words = numberless(re.sub(spent, r"\1 and is heading for 1, past", told.words))
+    assert len(numberless(excerpt)) == 8
+    assert [line for line in numberless(excerpt) if line not in words] == []
