@@ -78,7 +78,7 @@ def program() -> argparse.ArgumentParser:
             ("--web.listen-address=127.0.0.1:8080 --seed=7", "on another port, with other days"),
             ("--print-prometheus-config", "how Prometheus scrapes it"),
         ),
-        exits=replace(DAEMON, failed="it cannot listen"),
+        exits=replace(DAEMON, failed="it cannot listen, or has no folder for its ledger"),
     )
     flags.listen(demo)
     demo.add_argument(

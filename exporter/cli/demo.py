@@ -14,6 +14,7 @@ from typing import Final
 
 from exporter.cli import logs, status
 from exporter.cli.build import build
+from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.demo.invitation import LOG, Place, invitation
 from exporter.demo.scrape import prometheus_configuration
@@ -32,7 +33,11 @@ def demo(listen_address: str, seed: int) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:
+        complain(f"no folder for the demo's ledger: {error.strerror}; set TMPDIR to one that can be written")
+        return status.FAILED
     try:
         return _Demo(folder, listen_address, seed).run(stop)
     finally:
