@@ -29,7 +29,7 @@ from exporter.report import Build
 from tests.cli.test_terminal import Screen
 from tests.demo.clocks import NOON, Noon, Nothing
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
 EXAMPLES: Final = [
     (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")

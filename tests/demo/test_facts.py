@@ -29,7 +29,7 @@ from exporter.exposition.server import WebServer
 from exporter.report import Build, Report
 from tests.demo.clocks import Nothing
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
 BUILD: Final = Build("0", "", "3")
 PROGRAM: Final = f"{sys.executable} -m exporter"
@@ -76,7 +76,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     commands = [command for fact in facts(set_up.plot, place) for command in fact.shown_by]
     script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
     try:
-        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=120, check=True)
+        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=True)
         with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
             page = answer.read().decode()
     finally:

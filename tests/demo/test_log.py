@@ -14,7 +14,7 @@ from exporter.demo.story import replay, stage
 from exporter.report import Build
 from tests.demo.clocks import NOON, Noon, Nothing
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
 CHANGES = [
     ("info", "first tick"),

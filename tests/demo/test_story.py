@@ -16,7 +16,7 @@ from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, dollars
 from tests.demo.clocks import NOON, Noon, Nothing
 
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
 BUILD = Build("0", "", "3")
 DAY_SECONDS = 24 * 3600
