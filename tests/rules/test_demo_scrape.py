@@ -7,31 +7,24 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.cli import main
+from exporter.demo.scrape import prometheus_configuration
 
 
 @pytest.mark.parametrize(
     ("address", "target"),
     [
-        ([], "127.0.0.1:9844"),
-        (["--web.listen-address=:8080"], "127.0.0.1:8080"),
-        (["--web.listen-address=0.0.0.0:8080"], "127.0.0.1:8080"),
-        (["--web.listen-address=[::]:8080"], "127.0.0.1:8080"),
-        (["--web.listen-address=[::1]:8080"], "[::1]:8080"),
-        (["--web.listen-address=gpu-host:8080"], "gpu-host:8080"),
+        (":9844", "127.0.0.1:9844"),
+        ("0.0.0.0:8080", "127.0.0.1:8080"),
+        ("[::]:8080", "127.0.0.1:8080"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("gpu-host:8080", "gpu-host:8080"),
     ],
 )
 def test_prometheus_takes_it(
-    address: list[str],
-    target: str,
-    promtool: Callable[..., Any],
-    prometheus_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    address: str, target: str, promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path
 ) -> None:
     """One job that keeps the exporter's labels, where the demo listens, with the rules of this checkout."""
-    assert main(["demo", "--print-prometheus-config", *address]) == 0
-    printed = capsys.readouterr().out
+    printed = prometheus_configuration(address)
     file = tmp_path / "prometheus.yml"
     file.write_text(printed, encoding="utf-8")
 
@@ -46,10 +39,9 @@ def test_prometheus_takes_it(
 
 
 def test_where_there_is_no_checkout_there_are_no_rules(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """An installed package has none, and names no file that is not there."""
     monkeypatch.setattr("exporter.__file__", str(tmp_path / "exporter" / "__init__.py"))
-    assert main(["demo", "--print-prometheus-config"]) == 0
 
-    assert "rule_files" not in yaml.safe_load(capsys.readouterr().out)
+    assert "rule_files" not in yaml.safe_load(prometheus_configuration(":9844"))
