@@ -29,11 +29,9 @@ update: programs develop ## Write again everything that is generated: goldens, d
 	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e
-e2e: programs develop ## Run the exporter against a real llama.cpp server and a fake NVML library, and a fleet of them
-	@tools/need prometheus prometheus-alertmanager victoria-metrics vmalert
-	@tools/environment .cache/llama requirements/llama.lock
-	@tools/environment .cache/peers requirements/peers.lock
-	@tools/environment .cache/focus requirements/focus.lock 3.12
+e2e: develop ## Run the exporter against real servers, a real Prometheus and a fake NVML library
+	@tools/e2e programs
+	@tools/e2e downloads
 	@$(with_tools) pytest tests/e2e -m alone $(ARGS) || [ $$? -eq 5 ] # none of those asked for
 	@$(with_tools) pytest tests/e2e -m "not alone" -n 3 --dist loadgroup $(ARGS)
 

@@ -160,11 +160,12 @@ class BudgetRow:
 
 @dataclass(frozen=True, slots=True)
 class ConfigRow:
-    """The configuration in force."""
+    """The configuration in force. `web_last_reload_success` is `None` without a web configuration."""
 
     hash: str
     last_reload_success: bool
     last_reload: Instant
+    web_last_reload_success: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,17 +25,9 @@ LONG = ("tests/year/", "tests/test_split_doc.py", "tests/rules/")
 """What takes longest in one process: begun last, it would be waited for by all others."""
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, and let the scheduler see which tests belong together.
-
-    pytest-xdist 3.8 writes the group of a test into `_nodeid`, which pytest 9.2 does not read any more.
-    """
+    """Begin with the longest."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-    for item in items:
-        grouped = vars(item).get("_nodeid", item.nodeid)
-        if grouped != item.nodeid:
-            item._id = type(item.id).parse(grouped)
 
 
 @pytest.fixture

@@ -183,6 +183,18 @@ BOOKS: Final = (
         waiting=f"{HOST_NIGHT} They are posted at the prices and to the owners of the old configuration, and stay there.",
     ),
     alert(
+        "InferenceWebConfigReloadFailed",
+        "min by (cluster, instance) (inference_web_config_last_reload_success) == 0",
+        dashboard=METER,
+        wait="5m",
+        by=HOST,
+        summary="{{ $labels.instance }} refused its web configuration and goes on with the one before.",
+        description="A new certificate or password that was to hold does not, and a restart would not come up."
+        " The exporter's log names the file and what is wrong; correct it, and it is read by itself.",
+        top=ON_HOST,
+        waiting=f"{HOST_NIGHT} When the certificate in force runs out, nobody scrapes that.",
+    ),
+    alert(
         "InferenceBooksUnbalanced",
         "max by (cluster, instance) (abs(inference_ledger_residual_dollars)) > 0",
         dashboard=METER,

@@ -138,7 +138,15 @@ def program() -> argparse.ArgumentParser:
 def _serve(chosen: argparse.Namespace) -> int:
     from exporter.cli.serve import Flags, serve  # noqa: PLC0415 - see the module's first line
 
-    return serve(Flags(chosen.config_file, chosen.listen_address, chosen.ledger_path))
+    return serve(
+        Flags(
+            chosen.config_file,
+            chosen.listen_address,
+            chosen.ledger_path,
+            chosen.web_config_file,
+            lifecycle=chosen.lifecycle,
+        )
+    )
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -146,7 +154,7 @@ def _demo(chosen: argparse.Namespace) -> int:
 
     if chosen.print_prometheus_config:
         return print_prometheus_configuration(chosen.listen_address)
-    return demo(chosen.listen_address, chosen.seed)
+    return demo(chosen.listen_address, chosen.seed, chosen.web_config_file)
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

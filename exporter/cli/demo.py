@@ -16,9 +16,11 @@ from exporter.cli import logs, status
 from exporter.cli.build import build
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
+from exporter.config import ConfigError
 from exporter.demo.invitation import LOG, Place, invitation
 from exporter.demo.scrape import prometheus_configuration
 from exporter.demo.story import Stage, replay, stage
+from exporter.exposition.access import Access
 from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.sources.footprint import Footprint
@@ -28,8 +30,15 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "inference-cost-exporter-demo-"
 
 
-def demo(listen_address: str, seed: int) -> int:
+def demo(listen_address: str, seed: int = 0, web_config_file: Path | None = None) -> int:
     """Serve the simulated host until stopped; returns the exit status."""
+    clock = SystemClock()
+    access = Access(web_config_file, clock)
+    try:
+        access.load()
+    except ConfigError as error:
+        complain(error)
+        return status.CONFIGURATION
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -39,7 +48,7 @@ def demo(listen_address: str, seed: int) -> int:
         complain(f"no folder for the demo's ledger: {error.strerror}; set TMPDIR to one that can be written")
         return status.FAILED
     try:
-        return _Demo(folder, listen_address, seed).run(stop)
+        return _Demo(folder, listen_address, seed, clock, access).run(stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -53,13 +62,13 @@ def print_prometheus_configuration(listen_address: str) -> int:
 class _Demo:
     """One run of it, with its files in a folder."""
 
-    def __init__(self, folder: Path, listen_address: str, seed: int) -> None:
+    def __init__(self, folder: Path, listen_address: str, seed: int, clock: Clock, access: Access) -> None:
         self._folder = folder
         self._live = False
-        self._set_up: Stage = stage(
-            SystemClock(), Footprint(), build(), self._published, folder=folder, seed=seed
+        self._set_up: Stage = stage(clock, Footprint(), build(), self._published, folder=folder, seed=seed)
+        self._web = WebServer(
+            listen_address, self._set_up.current, self._set_up.clock, None, build(), access=access
         )
-        self._web = WebServer(listen_address, self._set_up.current, self._set_up.clock, None, build())
 
     def run(self, stop: threading.Event) -> int:
         set_up, web = self._set_up, self._web

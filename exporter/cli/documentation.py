@@ -88,7 +88,9 @@ def _flag(action: argparse.Action) -> str:
     flag = action.option_strings[-1]
     if action.choices is not None:
         return f"`{flag}` " + ", ".join(f"`{choice}`" for choice in action.choices)
-    return f"`{flag}`" if action.nargs == 0 else f"`{flag}={action.metavar}`"
+    if action.nargs == 0:
+        return ", ".join(f"`{each}`" for each in action.option_strings if each.startswith("--"))
+    return f"`{flag}={action.metavar}`"
 
 
 def _meaning(action: argparse.Action) -> str:

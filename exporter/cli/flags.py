@@ -88,6 +88,7 @@ def daemon(verb: argparse.ArgumentParser) -> None:
     """All that the daemon takes."""
     sources(verb)
     listen(verb)
+    lifecycle(verb)
 
 
 def sources(verb: argparse.ArgumentParser) -> None:
@@ -124,6 +125,24 @@ def listen(verb: argparse.ArgumentParser) -> None:
         type=values.address,
         metavar="ADDRESS",
         help=f"address to serve on (default {DEFAULT_ADDRESS})",
+    )
+    verb.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="TLS and passwords in YAML, as Prometheus exporters have them; without one, plain HTTP for all",
+    )
+
+
+def lifecycle(verb: argparse.ArgumentParser) -> None:
+    """Whether the configuration can be reloaded over HTTP; `--no-web.enable-lifecycle` says no."""
+    verb.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether POST /-/reload reads the configuration again (default yes; SIGHUP always does)",
     )
 
 

@@ -18,6 +18,7 @@ from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.cost.policy import Terms
+from exporter.exposition.access import Access
 from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.ledger.beginning import Boot
@@ -55,6 +56,8 @@ class Flags:
     config_file: Path | None
     listen_address: str
     ledger_path: Path | None
+    web_config_file: Path | None = None
+    lifecycle: bool = True
 
     def files(self, ledger: Path) -> tuple[str, ...]:
         """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
@@ -104,18 +107,20 @@ def serve(flags: Flags) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    access = Access(flags.web_config_file, clock)
     try:
         config = load(flags.config_file)
+        access.load()
     except ConfigError as error:
         complain(error)
         return status.CONFIGURATION
-    return _Daemon(flags, config, clock).run(stop)
+    return _Daemon(flags, config, clock, access).run(stop)
 
 
 class _Daemon:
     """One run of the daemon. It listens first: one that cannot leaves no ledger behind."""
 
-    def __init__(self, flags: Flags, config: Config, clock: Clock) -> None:
+    def __init__(self, flags: Flags, config: Config, clock: Clock, access: Access | None = None) -> None:
         self._flags = flags
         self._clock = clock
         self._config = config
@@ -131,7 +136,11 @@ class _Daemon:
         self._whereabouts = Whereabouts(clock, config, self._placed)
         self._discovery = discovery(clock, config, self._was_busy)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
-        self._web = WebServer(flags.listen_address, self._current, clock, self.reload, build())
+        self._access = access or Access(None, clock)
+        reload = self.reload if flags.lifecycle else None
+        self._web = WebServer(
+            flags.listen_address, self._current, clock, reload, build(), access=self._access
+        )
 
     def run(self, stop: threading.Event) -> int:
         """Serve and tick until stopped; returns the exit status."""
@@ -259,6 +268,7 @@ class _Daemon:
             terms=terms_of(self._config, host_name(), self._whereabouts.place),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
+            web_succeeded=lambda: self._access.succeeded,
         )
         body_bytes = self._config.limits.body_bytes
         endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)

@@ -5,6 +5,7 @@ import http.client
 import logging
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -12,7 +13,6 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.exposition.limits import Limits
-from exporter.exposition.listener import Listener
 from exporter.exposition.reading import BoundedReader
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 
@@ -25,11 +25,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked. `path` is without the query; header names are lower case, values joined by commas."""
+    """What was asked. `path` is without the query; header names are lower case, values joined by commas.
+
+    `peer` is the address that it came from, `encrypted` whether by TLS.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
+    peer: str = ""
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ def plain(status: HTTPStatus, text: str, **headers: str) -> Response:
 
 
 Answer = Callable[[Request], Response]
+Waiting = Callable[[], AbstractContextManager[None]]
+"""While in there, a connection has no whole request and may lose its place to a new one."""
 
 
 class Conversation(BaseHTTPRequestHandler):
@@ -62,18 +69,22 @@ class Conversation(BaseHTTPRequestHandler):
         connection: socket.socket,
         peer: Any,
         answer: Answer,
-        listener: Listener,
+        waiting: Waiting,
         clock: Clock,
         limits: Limits,
+        *,
+        encrypted: bool,
     ) -> None:
         self._answer = answer
-        self._listener = listener
+        self._waiting = waiting
+        self._clock = clock
         self._limits = limits
+        self._encrypted = encrypted
         self._reader = BoundedReader(connection, clock)
         self._begun = False
         self._refused = False
         # The parent's constructor holds the whole conversation; of its server it only keeps a reference.
-        super().__init__(connection, peer, listener)  # type: ignore[arg-type]
+        super().__init__(connection, peer, None)  # type: ignore[arg-type]
 
     def setup(self) -> None:
         """Read through the bounded reader; answers go to the socket, whole."""
@@ -94,7 +105,7 @@ class Conversation(BaseHTTPRequestHandler):
         self.command = ""
         self._begun = False
         try:
-            with self._listener.waiting(self.connection):
+            with self._waiting():
                 whole = self._read_head()
             request = self._request() if whole else None
             if request is not None:
@@ -134,7 +145,8 @@ class Conversation(BaseHTTPRequestHandler):
             return None
         self._reader.read(int(size))
         self._begun = False
-        return Request(self.command, self.path.partition("?")[0], headers)
+        path = self.path.partition("?")[0]
+        return Request(self.command, path, headers, str(self.client_address[0]), self._encrypted)
 
     def _answered(self, request: Request) -> Response:
         try:
@@ -172,9 +184,21 @@ class Conversation(BaseHTTPRequestHandler):
         lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace")
-        # The timeout of sendall() is for all of it, so that a client that does not read is cut off too.
-        self.connection.settimeout(seconds(self._limits.request))
-        self.connection.sendall(head if self.command == "HEAD" else head + response.body)
+        self._hand_over(head if self.command == "HEAD" else head + response.body)
+
+    def _hand_over(self, answer: bytes) -> None:
+        """Send all of it in the time that a request has: a client that does not read is cut off too.
+
+        TLS gives each record of 16 KiB the whole timeout, so that `sendall` would not do.
+        """
+        deadline = self._clock.elapsed() + self._limits.request
+        left = memoryview(answer)
+        while left:
+            time = deadline - self._clock.elapsed()
+            if time <= 0:
+                raise TimeoutError
+            self.connection.settimeout(seconds(time))
+            left = left[self.connection.send(left) :]
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the parent's name
         """Requests are not logged: a scrape every few seconds would be most of the log."""

@@ -80,6 +80,11 @@ def _reload_instant(report: Report) -> Iterator[Row]:
     yield (), seconds(report.config.last_reload)
 
 
+def _web_reload_success(report: Report) -> Iterator[Row]:
+    if report.config.web_last_reload_success is not None:
+        yield (), float(report.config.web_last_reload_success)
+
+
 def _resident_memory(report: Report) -> Iterator[Row]:
     if report.process is not None:
         yield (), float(report.process.resident_memory_bytes)
@@ -194,6 +199,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "When the configuration was last loaded or tried to. Absent until the first tick.",
         _reload_instant,
+        lasting=True,
+    ),
+    gauge(
+        "inference_web_config_last_reload_success",
+        (),
+        "1: the last load of the web configuration, its certificates included, succeeded. 0: it failed and "
+        "the one before is in force. Absent without a web configuration, and until the first tick.",
+        _web_reload_success,
         lasting=True,
     ),
     EXPORTER_INFO,

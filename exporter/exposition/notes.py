@@ -42,6 +42,8 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         )
     if not report.config.last_reload_success:
         yield "The last reload of the configuration failed: the one before is in force."
+    if report.config.web_last_reload_success is False:
+        yield "The last reload of the web configuration failed: the one before is in force."
 
 
 def _unpriced(report: Report) -> Iterator[str]:

@@ -3,12 +3,14 @@
 import logging
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from threading import Lock
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.clock import Clock
+from exporter.exposition.access import Access
 from exporter.exposition.address import Address, listen, parse_address
 from exporter.exposition.conversation import Conversation, Request, Response, plain
 from exporter.exposition.document import document
@@ -32,6 +34,7 @@ class WebServer:
     `current` gives the report to serve, `None` before the first tick; it is called from many threads.
     `reload` swaps the configuration and returns what is to be known about it, if anything; it raises with a
     message for people when it cannot. Without it, reloading over HTTP is switched off.
+    `access` says who may ask, and how; without it, everybody by plain HTTP.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class WebServer:
         reload: Callable[[], str] | None,
         build: Build,
         *,
+        access: Access | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._address = parse_address(address)
@@ -49,6 +53,7 @@ class WebServer:
         self._clock = clock
         self._reload = reload
         self._build = build
+        self._access = access or Access(None, clock)
         self._limits = limits or Limits()
         self._exposition = Exposition(build)
         self._reloading = Lock()
@@ -94,7 +99,9 @@ class WebServer:
         host = _LOOPBACK.get(self._address.host, self._address.host)
         if not self._address.host and self._listening is not None:
             host = "127.0.0.1"
-        return f"http://{Address(host, self.port)}/"
+        guard = self._access.current()
+        scheme = "http" if guard is None or guard.encryption is None else "https"
+        return f"{scheme}://{Address(host, self.port)}/"
 
     @property
     def faults(self) -> dict[tuple[str, str], int]:
@@ -125,10 +132,32 @@ class WebServer:
 
     def _converse(self, connection: socket.socket, peer: object) -> None:
         listener = self._listener
-        if listener is not None:
-            Conversation(connection, peer, self._answer, listener, self._clock, self._limits)
+        if listener is None:
+            return
+        waiting = partial(listener.waiting, connection)
+        converse = partial(
+            Conversation,
+            peer=peer,
+            answer=self._answer,
+            waiting=waiting,
+            clock=self._clock,
+            limits=self._limits,
+        )
+        guard = self._access.current()
+        encryption = None if guard is None else guard.encryption
+        if encryption is None:
+            converse(connection, encrypted=False)
+            return
+        with encryption.over(connection, waiting, self._clock, self._limits) as encrypted:
+            converse(encrypted, encrypted=True)
 
     def _answer(self, request: Request) -> Response:
+        guard = self._access.current()
+        if guard is None:
+            return self._routed(request)
+        return guard.dressed(guard.refusal(request) or self._routed(request))
+
+    def _routed(self, request: Request) -> Response:
         route = self._routes.get(request.path)
         if route is None:
             return plain(HTTPStatus.NOT_FOUND, "not found")
@@ -185,7 +214,11 @@ def _is_cross_site(request: Request) -> bool:
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return True
     origin = request.headers.get("origin")
-    return origin is not None and _authority(origin) != request.headers.get("host", "").lower()
+    if origin is None:
+        return False
+    if request.encrypted and not origin.lower().startswith("https:"):
+        return True
+    return _authority(origin) != request.headers.get("host", "").lower()
 
 
 def _authority(origin: str) -> str | None:

@@ -1,7 +1,7 @@
 """Puts together the report of one tick from its outcome and from what the ledger has committed. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from exporter.config.settings import Config
 from exporter.cost.advance import Outcome
@@ -34,12 +34,17 @@ from exporter.tariff.tariff import ENERGY
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a report says that is not of one tick."""
+    """What a report says that is not of one tick.
+
+    `web_succeeded` tells whether the web configuration was last read well, which whoever asks may change at
+    any time; `None` without one.
+    """
 
     config: Config
     terms: Terms
     build: Build
     config_row: ConfigRow
+    web_succeeded: Callable[[], bool | None] = lambda: None
 
 
 def months_served(frame: Frame, terms: Terms) -> tuple[Month, Month]:
@@ -67,7 +72,7 @@ def report(
         wall=frame.wall,
         interval=setting.config.interval,
         build=setting.build,
-        config=setting.config_row,
+        config=replace(setting.config_row, web_last_reload_success=setting.web_succeeded()),
         books=books,
         process=process,
         rates=hourly,

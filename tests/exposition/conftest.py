@@ -1,18 +1,19 @@
 """One host told by hand: two servers, three GPUs of which one is lost, and a previous month."""
 
-import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.clock import Clock
 from exporter.cost.postings import Party, Slot
+from exporter.exposition.access import Access
 from exporter.exposition.limits import Limits
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
@@ -38,6 +39,7 @@ from exporter.report import (
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Nanoseconds
+from tests.exposition.certificates import ask
 
 SECOND = 10**9
 DOLLAR = 10**12
@@ -95,14 +97,7 @@ class Site:
 
     def ask(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers in lower case, and body of one request."""
-        client = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
-        try:
-            client.request(method, path, headers={key.replace("_", "-"): headers[key] for key in headers})
-            response = client.getresponse()
-            told = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, told, response.read()
-        finally:
-            client.close()
+        return ask(self.server.port, None, path, method, **headers)
 
     def reload(self) -> str:
         """What the server calls to reload."""
@@ -176,7 +171,12 @@ def report() -> Report:
         wall=NOON,
         interval=10 * SECOND,
         build=Build("0.1.0", "9e3d667", "3.11.7"),
-        config=ConfigRow("5f2a", last_reload_success=True, last_reload=NOON - 3600 * SECOND),
+        config=ConfigRow(
+            "5f2a",
+            last_reload_success=True,
+            last_reload=NOON - 3600 * SECOND,
+            web_last_reload_success=True,
+        ),
         books=books(),
         process=ProcessRow(41_943_040, 12.5, NOON - 7200 * SECOND),
         rates={CHAT: 8.5, BATCH: 0.0, NOBODY: 4.25},
@@ -302,14 +302,18 @@ def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
             limits: Limits | None = None,
             reloadable: bool = True,
             address: str = "127.0.0.1:0",
+            web: Path | None = None,
         ) -> Site:
             site = Site(clock, shown)
+            access = Access(web, clock)
+            access.load()
             site.server = WebServer(
                 address,
                 lambda: site.report,
                 clock,
                 site.reload if reloadable else None,
                 Build("0.1.0", "9e3d667", "3.11.7"),
+                access=access,
                 limits=limits,
             )
             site.server.start()

@@ -193,6 +193,7 @@ EXPECTED = {
     "inference_ledger_last_commit_timestamp_seconds": [" 1.7955215995e+09"],
     "inference_ledger_begun_timestamp_seconds": [" 1.7934912e+09"],
     "inference_config_info": ['{hash="5f2a"} 1.0'],
+    "inference_web_config_last_reload_success": [" 1.0"],
     "inference_config_last_reload_success": [" 1.0"],
     "inference_config_last_reload_timestamp_seconds": [" 1.795518e+09"],
     "inference_exporter_info": ['{python="3.11.7",revision="9e3d667",version="0.1.0"} 1.0'],
@@ -299,9 +300,10 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
         "inference_config_info",
         "inference_config_last_reload_success",
         "inference_config_last_reload_timestamp_seconds",
+        "inference_web_config_last_reload_success",
         "inference_exporter_info",
     }
-    assert page.count("# HELP") == 5
+    assert page.count("# HELP") == 6
 
 
 def test_no_run_rate_without_a_price(make_report: MakeReport, lines: Lines) -> None:

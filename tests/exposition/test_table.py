@@ -66,6 +66,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_config_info": ("gauge", ("hash",)),
     "inference_config_last_reload_success": ("gauge", ()),
     "inference_config_last_reload_timestamp_seconds": ("gauge", ()),
+    "inference_web_config_last_reload_success": ("gauge", ()),
     "inference_exporter_info": ("gauge", ("version", "revision", "python")),
 }
 """The contract, written out by hand: a name, a type or a label that changes breaks dashboards and alerts."""
@@ -103,6 +104,7 @@ LASTING_GAUGES = {
     "inference_config_info",
     "inference_config_last_reload_success",
     "inference_config_last_reload_timestamp_seconds",
+    "inference_web_config_last_reload_success",
     "inference_exporter_info",
     "process_start_time_seconds",
 }

@@ -1,0 +1,289 @@
+"""The web configuration: who may ask, and how it is encrypted, in the Prometheus exporter toolkit's format.
+
+https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
+A file that is taken here is taken by `promtool check web-config`; what Python's TLS cannot do is refused.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from exporter.config.load import contents, read
+from exporter.config.schema import Block, Key, ListOf, Table
+from exporter.config.values import Choice, Duration, Truth, Whole
+from exporter.config.web_values import BasicUsers, FilePath, Inline, OrBlank, Text
+from exporter.units import Nanoseconds
+
+TlsVersion: TypeAlias = Literal["TLS12", "TLS13"]
+
+SUITES: Final = {
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+}
+"""What Go's crypto/tls calls secure, with OpenSSL's names. Those of TLS 1.3 are always on, as in Go."""
+
+CURVES: Final = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+"""Go's names of curves, and OpenSSL's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Which client certificates are asked for. Without `names`, each that an authority has signed will do."""
+
+    authorities: Path
+    required: bool
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """How connections are encrypted. `suites` and `curve` have OpenSSL's names; without them it chooses."""
+
+    certificate: Path
+    key: Path
+    clients: ClientConfig | None = None
+    oldest: TlsVersion = "TLS12"
+    newest: TlsVersion = "TLS13"
+    suites: tuple[str, ...] = ()
+    own_order: bool = True
+    curve: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read beside the web configuration."""
+        return (self.certificate, self.key, *((self.clients.authorities,) if self.clients else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class RateConfig:
+    """A token bucket: `burst` requests at once, then one in each interval."""
+
+    interval: Nanoseconds
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """A web configuration. `users` maps names to bcrypt hashes; `headers` are added to every answer."""
+
+    tls: TlsConfig | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    http2: bool = False
+    users: dict[str, bytes] = field(default_factory=dict, repr=False)
+    rate: RateConfig | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read beside the web configuration."""
+        return self.tls.files if self.tls else ()
+
+
+_INLINE: Final = "is not taken from the file itself; write it to a file of its own and name that as {}"
+CERT: Key[None] = Key("cert", Inline(_INLINE.format("cert_file")), "Refused: name a file.")
+KEY: Key[None] = Key("key", Inline(_INLINE.format("key_file")), "Refused: name a file.")
+CLIENT_CA: Key[None] = Key("client_ca", Inline(_INLINE.format("client_ca_file")), "Refused: name a file.")
+CERT_FILE = Key("cert_file", FilePath(), "The server's certificate, with those between it and the authority.")
+KEY_FILE = Key("key_file", FilePath(), "The private key of the certificate, without a password.")
+CLIENT_AUTH = Key(
+    "client_auth_type",
+    Choice(
+        (
+            "NoClientCert",
+            "RequestClientCert",
+            "RequireAnyClientCert",
+            "RequireClientCert",
+            "VerifyClientCertIfGiven",
+            "RequireAndVerifyClientCert",
+        )
+    ),
+    "Which certificate a client must show.",
+    default="NoClientCert",
+)
+CLIENT_CA_FILE = Key("client_ca_file", FilePath(), "The authorities that sign clients' certificates.")
+CLIENT_NAMES = Key(
+    "client_allowed_sans",
+    ListOf(Text("name"), least=1),
+    "Subject alternative names, of which a client's certificate must have one.",
+)
+VERSIONS: Final = Choice(("TLS13", "TLS12", "TLS11", "TLS10"))
+MIN_VERSION = Key("min_version", VERSIONS, "The oldest version of TLS.", default="TLS12")
+MAX_VERSION = Key("max_version", VERSIONS, "The newest version of TLS.", default="TLS13")
+CIPHER_SUITES = Key(
+    "cipher_suites",
+    ListOf(Choice(tuple(SUITES))),
+    "The cipher suites of TLS 1.2; those of 1.3 are always on.",
+)
+SERVER_ORDER = Key(
+    "prefer_server_cipher_suites", Truth(), "Whether our order of suites counts, not theirs.", default="true"
+)
+CURVE = Key("curve_preferences", ListOf(Choice(tuple(CURVES))), "The curve of key exchange: one.")
+
+HTTP2 = Key("http2", Truth(), "HTTP/2 is not served; true is told in the log.", default="false")
+HEADERS = (
+    Key("Content-Security-Policy", Text("header"), "What a page may load."),
+    Key("X-Frame-Options", OrBlank(Choice(("deny", "sameorigin"))), "Who may put a page in a frame."),
+    Key("X-Content-Type-Options", OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."),
+    Key("X-XSS-Protection", Text("header"), "What old browsers do."),
+    Key("Strict-Transport-Security", Text("header"), "For how long browsers insist on HTTPS."),
+)
+
+
+def _proves_itself(block: Block) -> bool:
+    good = True
+    for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
+        if key not in block and inline not in block and key.name not in block.meant:
+            block.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
+            good = False
+    return good
+
+
+def _knows_its_clients(block: Block) -> bool:
+    kind = block.get(CLIENT_AUTH)
+    if kind in ("RequireAnyClientCert", "RequireClientCert"):
+        block.refuse(
+            CLIENT_AUTH,
+            f"{kind} lets in whoever makes a certificate for themselves; "
+            "write RequireAndVerifyClientCert with client_ca_file",
+        )
+        return False
+    verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+    if verified and CLIENT_CA_FILE not in block and CLIENT_CA not in block:
+        block.refuse(
+            CLIENT_AUTH, f"{kind} needs client_ca_file: the authorities that sign their certificates"
+        )
+        return False
+    if CLIENT_CA_FILE in block and not verified:
+        block.refuse(
+            CLIENT_CA_FILE,
+            f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
+        )
+        return False
+    if CLIENT_NAMES in block and kind != "RequireAndVerifyClientCert":
+        block.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
+        return False
+    return True
+
+
+def _speaks_a_version(block: Block) -> bool:
+    for key in (MIN_VERSION, MAX_VERSION):
+        if block.get(key) in ("TLS10", "TLS11"):
+            block.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
+            return False
+    if (block.get(MIN_VERSION), block.get(MAX_VERSION)) == ("TLS13", "TLS12"):
+        block.refuse(MAX_VERSION, "is older than min_version; exchange them")
+        return False
+    names = block.get(CIPHER_SUITES)
+    if block.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
+        block.refuse(
+            CIPHER_SUITES, "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
+        )
+        return False
+    return True
+
+
+def _draws_one_curve(block: Block) -> bool:
+    if len(block.get(CURVE) or ()) > 1:
+        block.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
+        return False
+    return True
+
+
+def _tls(block: Block) -> TlsConfig:
+    kind = block[CLIENT_AUTH]
+    clients = None
+    if (authorities := block.get(CLIENT_CA_FILE)) is not None:
+        required = kind == "RequireAndVerifyClientCert"
+        clients = ClientConfig(authorities, required, block.get(CLIENT_NAMES) or ())
+    names = block.get(CIPHER_SUITES) or ()
+    suites = tuple(filter(None, (SUITES[name] for name in names)))
+    only_newest = block[MIN_VERSION] == "TLS13" or bool(names and not suites)
+    return TlsConfig(
+        block[CERT_FILE],
+        block[KEY_FILE],
+        clients,
+        oldest="TLS13" if only_newest else "TLS12",
+        newest="TLS12" if block[MAX_VERSION] == "TLS12" else "TLS13",
+        suites=suites,
+        own_order=block[SERVER_ORDER],
+        curve=next((CURVES[name] for name in block.get(CURVE) or ()), None),
+    )
+
+
+TLS = Key(
+    "tls_server_config",
+    Table(
+        (
+            *(CERT_FILE, KEY_FILE, CLIENT_AUTH, CLIENT_CA_FILE, CLIENT_NAMES, MIN_VERSION, MAX_VERSION),
+            *(CIPHER_SUITES, SERVER_ORDER, CURVE, CERT, KEY, CLIENT_CA),
+        ),
+        _tls,
+        (_proves_itself, _knows_its_clients, _speaks_a_version, _draws_one_curve),
+    ),
+    "How connections are encrypted; without it, not at all.",
+)
+HTTP_HEADERS = Key(
+    "headers",
+    Table(HEADERS, lambda block: tuple((key.name, value) for key in HEADERS if (value := block.get(key)))),
+    "Headers of every answer.",
+)
+HTTP = Key(
+    "http_server_config",
+    Table((HTTP2, HTTP_HEADERS), lambda block: (block.get(HTTP2) or False, block.get(HTTP_HEADERS) or ())),
+    "What answers look like.",
+)
+USERS = Key("basic_auth_users", BasicUsers(), "Who may ask, and the bcrypt hashes of their passwords.")
+INTERVAL = Key(
+    "interval", Duration("0s", "60m"), "The time between two requests; 0s for no limit.", required=True
+)
+BURST = Key("burst", Whole("requests", 1, 1_000_000), "How many may come at once.", required=True)
+RATE = Key(
+    "rate_limit",
+    Table((INTERVAL, BURST), lambda block: RateConfig(block[INTERVAL], block[BURST])),
+    "How many requests are answered.",
+)
+
+
+def _web(block: Block) -> WebConfig:
+    http2, headers = block.get(HTTP) or (False, ())
+    rate = block.get(RATE)
+    return WebConfig(
+        tls=block.get(TLS),
+        headers=headers,
+        http2=http2,
+        users=block.get(USERS) or {},
+        rate=rate if rate and rate.interval else None,
+    )
+
+
+WEB: Final = Table((TLS, HTTP, USERS, RATE), _web)
+
+
+def load_web(path: Path) -> WebConfig:
+    """Read a web configuration; the files that it names are looked for from its own folder on.
+
+    Raises:
+        ConfigError: it cannot be read, is empty, or says something that cannot be used.
+    """
+    config = read(contents(path), str(path), WEB)
+    tls, folder = config.tls, path.parent
+    if tls is None:
+        return config
+    clients = tls.clients and replace(tls.clients, authorities=folder / tls.clients.authorities)
+    at = replace(tls, certificate=folder / tls.certificate, key=folder / tls.key, clients=clients)
+    return replace(config, tls=at)

@@ -1,0 +1,95 @@
+"""What a web configuration asks of connections and requests."""
+
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.config.problems import ConfigError, Problem
+from exporter.config.web import WebConfig
+from exporter.exposition.conversation import Request, Response, plain
+from exporter.exposition.encryption import Encryption
+from exporter.exposition.pace import Pace
+from exporter.exposition.passwords import Passwords, Verdict, bcrypt_check
+
+OPEN: Final = frozenset({"/-/healthy", "/-/ready"})
+"""What a kubelet, which knows no password, may ask always. They tell nothing of money."""
+
+_REALM: Final = 'Basic realm="inference-cost-exporter", charset="UTF-8"'
+
+_LOG = logging.getLogger(__name__)
+
+
+class Guard:
+    """What one web configuration asks of connections and requests.
+
+    Raises:
+        ConfigError: a file that it names cannot be used, or bcrypt is missing.
+    """
+
+    def __init__(self, config: WebConfig, file: str, clock: Clock) -> None:
+        self.config = config
+        self.encryption = None if config.tls is None else Encryption(config.tls, file)
+        self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
+        self._pace = None if config.rate is None else Pace(config.rate, clock)
+        self._headers = dict(config.headers)
+        if config.http2:
+            _LOG.warning("http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1")
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it takes more memory than a new one would."""
+        return self.encryption is not None and self.encryption.is_worn
+
+    def refusal(self, request: Request) -> Response | None:
+        """What is said to a request that is not answered; `None` for one that is."""
+        if self.encryption is not None and not request.encrypted:
+            # A connection from before the file asked for TLS.
+            return plain(HTTPStatus.FORBIDDEN, "refused: ask by https")
+        if request.path in OPEN:
+            return None
+        if self._pace is not None and not self._pace.allows():
+            return _later("too many requests")
+        if self._passwords is None:
+            return None
+        verdict = self._passwords.verdict(request.headers.get("authorization", ""), request.peer)
+        if verdict is Verdict.GRANTED:
+            return None
+        if verdict is Verdict.BUSY:
+            return _later("too many passwords at once")
+        return plain(
+            HTTPStatus.UNAUTHORIZED, "a user and a password are needed", **{"WWW-Authenticate": _REALM}
+        )
+
+    def dressed(self, response: Response) -> Response:
+        """An answer with the headers that the file adds."""
+        if not self._headers:
+            return response
+        headers = {**response.headers, **self._headers}
+        return Response(response.status, response.body, response.content_type, headers)
+
+
+def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
+    """Refuse a reload that protects less.
+
+    Raises:
+        ConfigError: it does.
+    """
+    gone = []
+    if before.tls is not None and after.tls is None:
+        gone.append("tls_server_config")
+    elif before.tls is not None and after.tls is not None:
+        old, new = before.tls.clients, after.tls.clients
+        if old is not None and old.required and not (new is not None and new.required):
+            gone.append("tls_server_config.client_auth_type: RequireAndVerifyClientCert")
+        elif old is not None and old.names and not (new is not None and new.names):
+            gone.append("tls_server_config.client_allowed_sans")
+    if before.users and not after.users:
+        gone.append("basic_auth_users")
+    if gone:
+        told = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
+        raise ConfigError(file, (Problem(None, "", told),))
+
+
+def _later(text: str) -> Response:
+    return plain(HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": "1"})

@@ -1,0 +1,28 @@
+"""How many requests are answered: a token bucket."""
+
+from threading import Lock
+
+from exporter.clock import Clock
+from exporter.config.web import RateConfig
+from exporter.units import Nanoseconds
+
+
+class Pace:
+    """Lets `burst` requests through at once, then one in each interval."""
+
+    def __init__(self, rate: RateConfig, clock: Clock) -> None:
+        self._interval = rate.interval
+        self._slack = (rate.burst - 1) * rate.interval
+        self._clock = clock
+        self._lock = Lock()
+        self._due: Nanoseconds = 0
+
+    def allows(self) -> bool:
+        """Whether one more may be answered now."""
+        now = self._clock.elapsed()
+        with self._lock:
+            due = max(self._due, now)
+            if due - now > self._slack:
+                return False
+            self._due = due + self._interval
+            return True
