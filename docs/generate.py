@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporter import config
+from exporter.cli import documentation as cli
 from exporter.engines import documentation as engines
 from exporter.exposition import documentation as metrics
 from exporter.reports.tco import documentation as scenarios
 
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
+    ("cli.md", cli.documentation),
     ("configuration.md", config.documentation),
     ("engines.md", engines.documentation),
     ("metrics.md", metrics.documentation),

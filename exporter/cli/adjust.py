@@ -10,6 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
+from exporter.cli.terminal import complain, tell
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.problems import RefusedError, shown
@@ -55,14 +56,14 @@ def adjust(flags: Flags, clock: Clock | None = None) -> int:
         path = flags.ledger_path or config.ledger_path
         entered = enter(path, entry, _known(config), now)
     except (ConfigError, EntryError, RefusedError) as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     except LedgerError as error:
-        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
     sys.stdout.write(f"{path}: {_told(entered)}\n")
     for warning in _warnings(entered):
-        sys.stderr.write(f"warning: {warning}\n")
+        tell(f"warning: {warning}\n", sys.stderr)
     return status.OK
 
 

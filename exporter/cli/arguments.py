@@ -3,17 +3,23 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from exporter import __version__
 from exporter.cli import books, flags, logs, record_flags, tco_flags
+from exporter.cli.flags import PROGRAM, Exits
 
-PROGRAM: Final = "inference-cost-exporter"
+DAEMON: Final = Exits(
+    fine="stopped by SIGTERM or SIGINT",
+    failed="it cannot listen or open the ledger, or must be restarted since the driver was replaced under it",
+    interrupted="",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    chosen, unknown = _parser().parse_known_args(
+    chosen, unknown = program().parse_known_args(
         _with_verb(sys.argv[1:] if arguments is None else list(arguments))
     )
     if unknown:
@@ -36,37 +42,91 @@ def _with_verb(arguments: list[str]) -> list[str]:
     return ["serve", *arguments]
 
 
-def _parser() -> argparse.ArgumentParser:
+def program() -> argparse.ArgumentParser:
+    """The parser of the whole program, with all verbs under it."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [FLAGS OF THE DAEMON]\n       {PROGRAM} VERB [FLAGS OF THE VERB]",
         description="What your own LLM inference costs: dollars per server, model and token, for Prometheus.",
         epilog=f"flags of the daemon, which runs without a verb:\n{flags.of_the_daemon()}\nexamples:\n"
         f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
-        f"{flags.EXIT_CODES}",
+        f"{DAEMON.text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog=PROGRAM)
 
-    serve = flags.add_verb(verbs, "serve", "run the daemon (the default)", "--config.file=/etc/ice.yaml")
+    serve = flags.add_verb(
+        verbs,
+        "serve",
+        "run the daemon (the default)",
+        examples=(
+            ("--config.file=/etc/ice.yaml", "meter this host, and serve /metrics on port 9844"),
+            ("--web.listen-address=127.0.0.1:9844 --log.format=json", "for this machine alone, logs as JSON"),
+        ),
+        exits=DAEMON,
+    )
     flags.daemon(serve)
     serve.set_defaults(run=_serve)
 
-    demo = flags.add_verb(verbs, "demo", "run on a simulated host of 8 GPUs: no GPU, no configuration", "")
+    demo = flags.add_verb(
+        verbs,
+        "demo",
+        "run on a simulated host of 8 GPUs: no GPU, no configuration",
+        examples=(
+            ("", "a host that has been metered for five weeks, on port 9844"),
+            ("--web.listen-address=127.0.0.1:8080 --seed=7", "on another port, with other days"),
+            ("--print-prometheus-config", "how Prometheus scrapes it"),
+        ),
+        exits=replace(DAEMON, failed="it cannot listen, or has no folder for its ledger"),
+    )
     flags.listen(demo)
+    demo.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="how its days differ from each other (default 0)",
+    )
+    demo.add_argument(
+        "--print-prometheus-config",
+        action="store_true",
+        help="print the configuration by which Prometheus scrapes the demo, and end",
+    )
     demo.set_defaults(run=_demo)
 
     doctor = flags.add_verb(
-        verbs, "doctor", "say what would be metered, at which price, and whether the money is right", ""
+        verbs,
+        "doctor",
+        "say what would be metered, at which price, and whether the money is right",
+        examples=(
+            ("", "what is found without a configuration"),
+            ("--config.file=/etc/ice.yaml", "what the daemon would make of this file"),
+            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+        ),
+        exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
     )
     flags.sources(doctor)
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
 
-    check = flags.add_verb(verbs, "check-config", "check a configuration file", "--config.file=/etc/ice.yaml")
+    check = flags.add_verb(
+        verbs,
+        "check-config",
+        "check a configuration file, and say what it comes to",
+        examples=(
+            (
+                "--config.file=/etc/ice.yaml",
+                "each rule and what it results in now, or what is wrong",
+            ),
+            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+        ),
+        exits=Exits("the file is right, warnings and notes aside", wrong="the file or a flag is wrong"),
+    )
     flags.config(check, required=True)
-    check.add_argument("--json", action="store_true", help="print what it comes to, or is wrong, as JSON")
+    check.add_argument(
+        "--json", action="store_true", help="print what it comes to, or what is wrong with it, as JSON"
+    )
     check.set_defaults(run=_check_config)
 
     books.add(verbs)
@@ -90,9 +150,11 @@ def _serve(chosen: argparse.Namespace) -> int:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    from exporter.cli.demo import demo  # noqa: PLC0415
+    from exporter.cli.demo import demo, print_prometheus_configuration  # noqa: PLC0415
 
-    return demo(chosen.listen_address, chosen.web_config_file)
+    if chosen.print_prometheus_config:
+        return print_prometheus_configuration(chosen.listen_address)
+    return demo(chosen.listen_address, chosen.seed, chosen.web_config_file)
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

@@ -5,20 +5,32 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import explain_flags, flags, reconcile_flags, values
+from exporter.cli.flags import Exits
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
 """What `report month` can be by; spelled here since a report's code is imported when it is asked for."""
 
 
+PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
+
+
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them to the program's parser."""
-    ledger = verbs.add_parser("ledger", help="what is done to the books by hand")
+    ledger = flags.add_group(
+        verbs, "ledger", "what is done to the books by hand", "adopt --ledger.path=/srv/ice/ledger.db"
+    )
     acts = ledger.add_subparsers(dest="act", required=True, metavar="VERB")
     adopt = flags.add_verb(
         acts,
         "adopt",
         "hand the ledger of another machine to this one",
-        "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
+        examples=(
+            (
+                "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
+                "the next start of the daemon goes on with it, on whatever machine it then is",
+            ),
+        ),
+        exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
         of="ledger",
     )
     flags.sources(adopt)
@@ -28,7 +40,17 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs,
         "adjust",
         "enter a dated correction of what a product owes, which the daemon posts at its next tick",
-        '--amount=-12.34 --date=2026-10-31 --product=chat --reason="invoice 4711: 2 h that never started"',
+        examples=(
+            (
+                "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711: 2 h unused'",
+                "take 12.34 dollars off what a product owes for October",
+            ),
+        ),
+        exits=Exits(
+            "entered",
+            "no ledger that can be written",
+            "the configuration or a flag is wrong, or what is asked makes no sense",
+        ),
     )
     flags.sources(adjust)
     _adjustment(adjust)
@@ -37,7 +59,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs,
         "explain",
         "say how a server's cost per token comes about",
-        "chat-8b --window=24h --against=1.10",
+        examples=(
+            ("", "each server over the last hour, as the metrics have it"),
+            ("chat-70b --window=24h", "one server over a day"),
+            ("chat-70b --window=7d --against=1.10", "and why somebody says 1.10 dollars per million tokens"),
+            ("--window=24h --json", "all of it for programs"),
+        ),
+        exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
     )
     explain_flags.add(explain)
     flags.sources(explain)
@@ -47,13 +75,21 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs,
         "reconcile",
         "set the books against a bill, by day, and say why they differ",
-        "--invoice focus-2026-10.csv.gz --resource i-0123456789abcdef0",
+        examples=(
+            ("--invoice=dates.csv", "a CSV of dates and dollars"),
+            (
+                "--invoice=focus-2026-10.csv.gz --resource=i-0123456789abcdef0",
+                "a cloud's FOCUS export, this host's rows alone",
+            ),
+            ("--invoice=dates.csv --json", "the same for programs"),
+        ),
+        exits=Exits("printed, whether or not they differ", "a bill or a ledger that cannot be read"),
     )
     reconcile_flags.add(reconcile)
     flags.sources(reconcile)
     reconcile.set_defaults(run=_reconcile)
 
-    reports = verbs.add_parser("report", help="what a month cost, and whom")
+    reports = flags.add_group(verbs, "report", "what a month cost, and whom", "month --by=team")
     _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
 
 
@@ -80,7 +116,12 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         verbs,
         "month",
         "say what a month cost by product, team, server, model, component or GPU",
-        "--month 2026-10 --by server",
+        examples=(
+            ("", "this month so far, by product"),
+            ("--month=2026-10 --by=server", "a month that is over, by server"),
+            ("--month=2026-10 --by=team --json", "the same for programs"),
+        ),
+        exits=PRINTED,
         of="report",
     )
     month.add_argument("--by", choices=BYS, default="product", help="what a row is (default product)")
@@ -88,14 +129,19 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         verbs,
         "chargeback",
         "say what each product and team owes for a month, with its idle part, GPU-hours and tokens",
-        "--month 2026-10 --csv",
+        examples=(
+            ("--month=2026-10", "whom to bill, and how much"),
+            ("--month=2026-10 --csv", "the same for a spreadsheet"),
+        ),
+        exits=PRINTED,
         of="report",
     )
     focus = flags.add_verb(
         verbs,
         "focus",
         "write a month as CSV of FOCUS 1.2, the common form of bills: by day, server, model and phase",
-        "--month 2026-10 --output focus-2026-10.csv",
+        examples=(("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),),
+        exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
         of="report",
     )
     focus.add_argument(

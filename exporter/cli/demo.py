@@ -1,16 +1,25 @@
 """The demo's wiring: the simulated host in place of the sources, everything behind them as it is."""
 
+import contextlib
 import logging
+import shlex
+import shutil
 import signal
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from exporter.cli import status
+from exporter.cli import logs, status
 from exporter.cli.build import build
-from exporter.clock import SystemClock
+from exporter.cli.terminal import complain
+from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
-from exporter.demo.story import invitation, replay, stage
+from exporter.demo.invitation import LOG, Place, invitation
+from exporter.demo.scrape import prometheus_configuration
+from exporter.demo.story import Stage, replay, stage
 from exporter.exposition.access import Access
 from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
@@ -18,38 +27,102 @@ from exporter.sources.footprint import Footprint
 
 log = logging.getLogger(__name__)
 
+PREFIX: Final = "inference-cost-exporter-demo-"
 
-def demo(listen_address: str, web_config_file: Path | None = None) -> int:
+
+def demo(listen_address: str, seed: int = 0, web_config_file: Path | None = None) -> int:
     """Serve the simulated host until stopped; returns the exit status."""
     clock = SystemClock()
     access = Access(web_config_file, clock)
     try:
         access.load()
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-
-    def published() -> None:
-        web.prepare()
-
-    set_up = stage(clock, Footprint(), build(), published)
-    web = WebServer(listen_address, set_up.sampler.current, set_up.clock, None, build(), access=access)
     try:
-        web.bind()  # a port that is taken is told at once; who asks early waits for the first live tick
-    except ListenError as error:
-        log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:
+        complain(f"no folder for the demo's ledger: {error.strerror}; set TMPDIR to one that can be written")
         return status.FAILED
-    logging.disable(logging.WARNING)  # the restart that is replayed is told below, not as news
-    replay(set_up)
-    logging.disable(logging.NOTSET)
-    report = set_up.sampler.tick()
-    web.start()
-    sys.stdout.write(invitation(web.url.rstrip("/"), report))
-    sys.stdout.flush()
-    set_up.sampler.run(stop)
-    web.close()
-    set_up.ledger.close()
+    try:
+        return _Demo(folder, listen_address, seed, clock, access).run(stop)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def print_prometheus_configuration(listen_address: str) -> int:
+    """Print how Prometheus scrapes the demo; returns the exit status."""
+    sys.stdout.write(prometheus_configuration(listen_address))
     return status.OK
+
+
+class _Demo:
+    """One run of it, with its files in a folder."""
+
+    def __init__(self, folder: Path, listen_address: str, seed: int, clock: Clock, access: Access) -> None:
+        self._folder = folder
+        self._live = False
+        self._set_up: Stage = stage(clock, Footprint(), build(), self._published, folder=folder, seed=seed)
+        self._web = WebServer(
+            listen_address, self._set_up.current, self._set_up.clock, None, build(), access=access
+        )
+
+    def run(self, stop: threading.Event) -> int:
+        set_up, web = self._set_up, self._web
+        try:
+            web.bind()  # a port that is taken is told at once; who asks early waits for the first live tick
+        except ListenError as error:
+            log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+            set_up.close()
+            return status.FAILED
+        with logged_to(self._folder / LOG, set_up.clock):
+            replay(set_up, stop)
+        if not stop.is_set():
+            self._live = True
+            report = set_up.sampler.tick()
+            web.start()
+            place = Place(web.url.rstrip("/"), str(self._folder), _program())
+            sys.stdout.write(invitation(place, report, set_up.plot))
+            sys.stdout.flush()
+            set_up.sampler.run(stop)
+        web.close()
+        set_up.close()
+        return status.OK
+
+    def _published(self) -> None:
+        if self._live:  # nobody is answered before
+            self._web.prepare()
+
+
+@contextlib.contextmanager
+def logged_to(file: Path, clock: Clock) -> Iterator[None]:
+    """What is replayed is no news: it is logged to a file, by the clock that is replayed."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logs.formatter("logfmt"))
+
+    def dated(record: logging.LogRecord) -> bool:
+        record.created = clock.wall() / 10**9
+        return True
+
+    handler.addFilter(dated)
+    others = root.handlers[:]
+    root.handlers[:] = [handler]
+    try:
+        yield
+    finally:
+        root.handlers[:] = others
+        handler.close()
+
+
+def _program() -> str:
+    """How to call this program again, from any folder, as a shell reads it."""
+    called = Path(sys.argv[0])
+    if called.name != "__main__.py":
+        return shlex.quote(str(called.absolute()))
+    checkout = Path(__file__).parents[2]
+    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if (checkout / "pyproject.toml").is_file() else ""
+    return f"{found}{shlex.quote(sys.executable)} -m exporter"

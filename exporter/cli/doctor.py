@@ -1,12 +1,12 @@
 """The doctor's wiring: asks every source once and hands the answers to `reports.doctor`."""
 
-import sys
 from pathlib import Path
 from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
+from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
@@ -31,7 +31,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     try:
         config = load(config_file)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     kept = Endpoints(clock)
     endpoints = kept.of(configured(config.servers), config.limits.body_bytes)
@@ -44,19 +44,23 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     gatherer = Gatherer(clock, DEADLINE)
     unknown, unlabeled = "", ""
     found = Found()
-    try:
-        sources = lookout.sources
-        told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *gateways, *endpoints))
-        gpus, problem = told.reading, told.problem
-        seen, answers = answers[: len(sources)], answers[len(sources) :]
-        counted, answers = answers[: len(gateways)], answers[len(gateways) :]
-        if gpus is not None:
-            found = lookout.look(config, gpus, seen, gatherer, None)
-            endpoints, answers = (*endpoints, *lookout.endpoints), [*answers, *gatherer(lookout.endpoints)]
-        where, contradiction = whereabouts(cloud, place, node, labels)
-        unknown, unlabeled = place.problem or cloud.problem, labels.problem or contradiction
-    except MustRestartError as error:
-        gpus, problem, answers, where, counted = None, str(error), [], cloud.known, []
+    with waiting("reading every source once"):
+        try:
+            sources = lookout.sources
+            told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *gateways, *endpoints))
+            gpus, problem = told.reading, told.problem
+            seen, answers = answers[: len(sources)], answers[len(sources) :]
+            counted, answers = answers[: len(gateways)], answers[len(gateways) :]
+            if gpus is not None:
+                found = lookout.look(config, gpus, seen, gatherer, None)
+                endpoints, answers = (
+                    (*endpoints, *lookout.endpoints),
+                    [*answers, *gatherer(lookout.endpoints)],
+                )
+            where, contradiction = whereabouts(cloud, place, node, labels)
+            unknown, unlabeled = place.problem or cloud.problem, labels.problem or contradiction
+        except MustRestartError as error:
+            gpus, problem, answers, where, counted = None, str(error), [], cloud.known, []
     servers = tuple(
         Answer(
             answer.reading or ServerReading(endpoint.key, endpoint.url, up=False),
@@ -83,7 +87,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         ),
     )
     diagnosis = report.diagnose(config, terms_of(config, host_name(), where), asked, clock.wall())
-    sys.stdout.write(report.as_json(diagnosis) if as_json else report.text(diagnosis))
+    tell(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     gatherer.close()
     nvml.close()
     kept.close()

@@ -8,6 +8,7 @@ from typing import Final
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
+from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -22,6 +23,11 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
 WINDOW: Final = 1
 """Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
+
+NO_FILE: Final = (
+    "no configuration file is named: what an hour costs now is told by the bundled catalogue; "
+    "if the daemon has a file, name it with --config.file"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,13 @@ def explained(question: Question, clock: Clock | None = None) -> int:
     try:
         config = load(question.config_file)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     path = question.ledger_path or config.ledger_path
     clock = clock or SystemClock()
     now = clock.wall()
     try:
-        with LedgerReader.open(path) as ledger:
+        with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
             accounts, stretch = _accounts(ledger, question.hours, now)
             explanation: Explanation = explain(
                 accounts,
@@ -60,11 +66,13 @@ def explained(question: Question, clock: Clock | None = None) -> int:
                 price=question.against,
             )
     except LedgerError as error:
-        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
     except ExplanationError as error:
-        sys.stderr.write(f"{path}: {error}\n")
+        complain(f"{path}: {error}")
         return status.FAILED
+    if question.config_file is None and any(chain.held for chain in explanation.chains):
+        tell(f"note: {NO_FILE}\n", sys.stderr)
     sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
     return status.OK
 

@@ -1,44 +1,79 @@
 """The flags that verbs share, and what every verb's parser has."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exporter.cli import logs, values
 
 DEFAULT_ADDRESS: Final = ":9844"
+LEDGER_PATH: Final = "/var/lib/inference-cost-exporter/ledger.db"
+"""As `exporter.config` has it; its code is imported when a verb needs it."""
 
-EXIT_CODES: Final = """\
-exit codes:
-  0  fine
-  1  the daemon failed or must be restarted, or the verb could not do it; for doctor: warnings
-  2  the configuration or a flag is wrong; for doctor: money would be wrong
-"""
+PROGRAM: Final = "inference-cost-exporter"
+
+Example = tuple[str, str]
+"""What stands behind the verb, and what it does."""
 
 
-def add_verb(
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """What a verb's exit codes mean; an empty text: it never exits so."""
+
+    fine: str
+    failed: str = ""
+    wrong: str = "the configuration or a flag is wrong"
+    interrupted: str = "interrupted from the keyboard"
+
+    def rows(self) -> tuple[tuple[int, str], ...]:
+        """Code and meaning, those that there are."""
+        every = ((0, self.fine), (1, self.failed), (2, self.wrong), (130, self.interrupted))
+        return tuple((code, meaning) for code, meaning in every if meaning)
+
+    def text(self) -> str:
+        """For `--help`."""
+        return "exit codes:\n" + "".join(f"  {code:<4} {meaning}\n" for code, meaning in self.rows())
+
+
+def add_verb(  # what each verb has
     verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
     text: str,
-    example: str,
     *,
+    examples: tuple[Example, ...],
+    exits: Exits,
     of: str = "",
 ) -> argparse.ArgumentParser:
-    """A verb's parser, with what all have: help, an example, exit codes, and how to log.
+    """A verb's parser, with what all have: help, examples, exit codes, and how to log.
 
     `of` is the verb that it stands under, like `report`.
     """
-    command = " ".join(filter(None, ("inference-cost-exporter", of, name, example)))
+    called = " ".join(filter(None, (PROGRAM, of, name)))
+    told = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
     verb = verbs.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"example:\n  {command}\n\n{EXIT_CODES}",
+        epilog=f"examples:\n{told}\n{exits.text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _logs(verb)
-    verb.set_defaults(parser=verb)
+    verb.set_defaults(parser=verb, examples=examples, exits=exits)
     return verb
+
+
+def add_group(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    """The parser of a word that verbs stand behind."""
+    return verbs.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"example:\n  {PROGRAM} {name} {example}\n\n{PROGRAM} {name} VERB --help tells more of each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def of_the_daemon() -> str:
@@ -64,7 +99,8 @@ def sources(verb: argparse.ArgumentParser) -> None:
         dest="ledger_path",
         type=values.absolute,
         metavar="FILE",
-        help="where the books are kept: a path from / on",
+        help="where the books are kept, a path from / on; its folder is made if it is missing "
+        f"(default: ledger.path of the configuration, else {LEDGER_PATH})",
     )
 
 
@@ -111,5 +147,17 @@ def lifecycle(verb: argparse.ArgumentParser) -> None:
 
 
 def _logs(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info")
-    verb.add_argument("--log.format", dest="log_format", choices=logs.FORMATS, default="logfmt")
+    verb.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=logs.LEVELS,
+        default="info",
+        help="what is logged to standard error: this and what is graver (default info)",
+    )
+    verb.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=logs.FORMATS,
+        default="logfmt",
+        help="how a line of the log is written (default logfmt)",
+    )

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.cli.report import answer
+from exporter.cli.terminal import complain
 from exporter.clock import Clock
 from exporter.ledger.history import MonthRecord
 from exporter.reports.focus import focus, formulas
@@ -69,7 +70,7 @@ def _save(lines: Iterable[str], output: Path) -> int:
         with _replaced(output) as file:
             file.writelines(lines)
     except OSError as error:
-        sys.stderr.write(f"{output} cannot be written: {error.strerror}\n")
+        complain(f"{output} cannot be written: {error.strerror}")
         return status.FAILED
     return status.OK
 

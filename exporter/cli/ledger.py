@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from exporter.cli import status
+from exporter.cli.terminal import complain
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.adoption import adopt as let_go
@@ -16,10 +17,10 @@ def adopt(config_file: Path | None, ledger_path: Path | None) -> int:
         path = ledger_path or load(config_file).ledger_path
         adopted = let_go(path, SystemClock())
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     except LedgerError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.FAILED
     before = "is no longer bound to a machine" if adopted.bound else "was not bound to a machine"
     sys.stdout.write(

@@ -37,10 +37,15 @@ class _Formatter(logging.Formatter):
 def set_up(level: str, style: Literal["logfmt", "json"]) -> None:
     """Log to standard error from a level on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(style))
+    handler.setFormatter(formatter(style))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def formatter(style: Literal["logfmt", "json"]) -> logging.Formatter:
+    """One line a record."""
+    return _Formatter(style)
 
 
 def _logfmt(value: object) -> str:

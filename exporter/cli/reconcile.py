@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.cli import status
+from exporter.cli.terminal import complain, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.ledger.errors import LedgerError
@@ -42,16 +43,17 @@ def reconciled(question: Question, clock: Clock | None = None) -> int:
     try:
         config = load(question.config_file)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     try:
-        invoice = read_invoice(question.invoice, Reading(config.timezone, question.cost, question.resources))
-        told = _told(question, config, invoice, now)
+        with waiting("reading the bill"):
+            by = Reading(config.timezone, question.cost, question.resources)
+            told = _told(question, config, read_invoice(question.invoice, by), now)
     except InvoiceError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.FAILED
     except LedgerError as error:
-        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
     form = as_json if question.as_json else as_text
     sys.stdout.write(form(told, str(question.invoice), _files(question)))

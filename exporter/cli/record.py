@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.cli import status
+from exporter.cli.terminal import complain, progress
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ReadFailedError
 from exporter.reports.recording import MANIFEST, Recording
@@ -78,6 +79,7 @@ def _watch(question: Question, clock: Clock, onlooker: Onlooker, recording: Reco
     begun = clock.elapsed()
     try:
         for number in range(question.times):
+            progress("reading", number, question.times)
             clock.wait(threading.Event(), begun + number * question.every - clock.elapsed())
             after = clock.elapsed() - begun
             try:
@@ -92,8 +94,10 @@ def _watch(question: Question, clock: Clock, onlooker: Onlooker, recording: Reco
     except KeyboardInterrupt:
         if not recording.pages:
             raise
+    finally:
+        progress("reading", question.times, question.times)
 
 
 def _refused(message: str, code: int) -> int:
-    sys.stderr.write(f"{message}\n")
+    complain(message)
     return code

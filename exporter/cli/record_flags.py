@@ -22,7 +22,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs,
         "record",
         "write a server's pages over time to a folder, with names masked",
-        "--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat",
+        examples=(
+            ("--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat", "five minutes of a server"),
+        ),
+        exits=flags.Exits(
+            "written",
+            "the first read failed, or the folder cannot be written",
+            "the URL, the engine, the folder or a flag is wrong",
+        ),
     )
     verb.add_argument("--url", required=True, metavar="URL", help="where its metrics are read")
     verb.add_argument(

@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
+from exporter.cli.terminal import complain, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.errors import LedgerError
@@ -53,17 +54,17 @@ def answer(
     try:
         config = load(config_file)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     path = ledger_path or config.ledger_path
     current = month_of((clock or SystemClock()).wall(), config.timezone).name
     try:
-        with LedgerReader.open(path) as ledger:
+        with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
             record = ledger.month(month or current)
         return tell(record, current, config.timezone)
     except LedgerError as error:
-        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
     except ReportError as error:
-        sys.stderr.write(f"{path}: {error}\n")
+        complain(f"{path}: {error}")
         return status.FAILED

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import logging
 import signal
-import sys
 import threading
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -14,6 +13,7 @@ from typing import Final
 from exporter.cli import status
 from exporter.cli.build import build, host_name
 from exporter.cli.reload import Change, notice
+from exporter.cli.terminal import complain
 from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -112,7 +112,7 @@ def serve(flags: Flags) -> int:
         config = load(flags.config_file)
         access.load()
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     return _Daemon(flags, config, clock, access).run(stop)
 

@@ -1,10 +1,12 @@
 """The wiring of `tco`: a scenario's file, and with `--measured` a running daemon's ledger, read only."""
 
+import json
 import sys
 from pathlib import Path
 
 from exporter.cli import status
 from exporter.cli.tco_flags import Question
+from exporter.cli.terminal import complain, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.errors import LedgerError
@@ -23,7 +25,7 @@ def tco(question: Question, clock: Clock | None = None) -> int:
     configuration is wrong).
     """
     if question.scenario is None and question.example is None:
-        sys.stdout.write(_listing())
+        sys.stdout.write(_listing(as_json=question.json))
         return status.OK
     try:
         if question.show and question.example is not None:
@@ -32,13 +34,13 @@ def tco(question: Question, clock: Clock | None = None) -> int:
         scenario = _scenario(question)
         measured = _measurement(question, clock or SystemClock()) if question.measured else None
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.CONFIGURATION
     except LedgerError as error:
-        sys.stderr.write(f"{error}; name the daemon's ledger with --ledger.path or --config.file\n")
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
     except NotMeasuredError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(error)
         return status.FAILED
     answer = reports.answer(scenario, measured)
     if question.svg is not None:
@@ -47,12 +49,11 @@ def tco(question: Question, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _listing() -> str:
-    lines = []
-    for name in reports.examples():
-        found = reports.parsed(reports.example(name), name)
-        lines.append(f"{name}: {found.name}\n")
-    return "".join(lines)
+def _listing(*, as_json: bool) -> str:
+    named = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
+    if as_json:
+        return json.dumps([{"example": name, "name": told} for name, told in named.items()], indent=2) + "\n"
+    return "".join(f"{name}: {told}\n" for name, told in named.items())
 
 
 def _scenario(question: Question) -> Scenario:
@@ -68,7 +69,7 @@ def _measurement(question: Question, clock: Clock) -> Measurement:
     now = clock.wall()
     earliest = now - (reports.DAYS - 1) * NANOSECONDS_PER_DAY
     first, last = (day_number(day_of(instant, config.timezone).name) for instant in (earliest, now))
-    with LedgerReader.open(path) as ledger:
+    with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
         try:
             return reports.measurement(ledger.days(first, last), ledger.id)
         except NotMeasuredError as error:
@@ -79,7 +80,7 @@ def _write(path: Path, chart: str) -> int:
     try:
         path.write_text(chart, encoding="utf-8")
     except OSError as error:
-        sys.stderr.write(f"{path}: cannot be written: {error.strerror or error}\n")
+        complain(f"{path}: cannot be written: {error.strerror or error}")
         return status.FAILED
     sys.stdout.write(f"{path} written\n")
     return status.OK

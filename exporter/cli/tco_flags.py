@@ -27,7 +27,18 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs,
         "tco",
         "say what serving costs over years: owned, rented, hosted and hybrid",
-        "--example=four-ways --svg=four-ways.svg",
+        examples=(
+            ("--list", "the examples that come with the program"),
+            ("--example=four-ways", "one of them, worked out"),
+            ("--example=four-ways --show", "its file, to begin from"),
+            ("--example=four-ways --svg=four-ways.svg", "a chart of it"),
+            ("--example=four-ways --measured --json", "with what this host really served and cost"),
+        ),
+        exits=flags.Exits(
+            "printed or written",
+            "the ledger cannot tell, or the chart cannot be written",
+            "the scenario, the configuration or a flag is wrong",
+        ),
     )
     flags.sources(verb)
     verb.add_argument(

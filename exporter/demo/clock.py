@@ -7,38 +7,48 @@ from exporter.units import Instant, Nanoseconds
 
 
 class ReplayClock:
-    """Starts `back` before now and stands still until it is turned; caught up, it runs by itself."""
+    """Stands still at an instant of the past until it is turned; caught up, it runs by itself.
 
-    def __init__(self, real: Clock, back: Nanoseconds) -> None:
+    `booted` is when the simulated host came up. Its boots are its own: the real host's may be younger.
+    """
+
+    def __init__(self, real: Clock, start: Instant, booted: Instant) -> None:
         self._real = real
         self._behind = True
-        self._elapsed = real.elapsed() - back
-        self._wall = real.wall() - back
+        self._wall = start
+        self._booted = booted
+        self._boots = 1
+        self._shift: Nanoseconds = 0
 
-    def turn(self, step: Nanoseconds) -> bool:
-        """Move on by a step; false once the present is reached."""
-        if self._elapsed + step >= self._real.elapsed():
-            self._behind = False
-            return False
-        self._elapsed += step
-        self._wall += step
-        return True
+    def turn(self, instant: Instant) -> None:
+        """Move on to an instant that is still to come in the past."""
+        self._wall = max(self._wall, instant)
+
+    def boot_at(self, instant: Instant) -> None:
+        """The simulated host comes up anew."""
+        self._booted = instant
+        self._boots += 1
+
+    def catch_up(self) -> None:
+        """Follow the host's clock from now on; boot time goes on without a step."""
+        self._behind = False
+        self._shift = self._real.wall() - self._booted - self._real.elapsed()
 
     def elapsed(self) -> Nanoseconds:
-        """Boot time as of the moment that is replayed."""
-        return self._elapsed if self._behind else self._real.elapsed()
+        """Time since the simulated boot, as of the moment that is replayed."""
+        return self._wall - self._booted if self._behind else self._real.elapsed() + self._shift
 
     def wall(self) -> Instant:
         """Calendar time as of the moment that is replayed."""
         return self._wall if self._behind else self._real.wall()
 
     def awake(self) -> Nanoseconds:
-        """The replayed host never sleeps."""
+        """The simulated host never sleeps."""
         return self.elapsed()
 
     def boot(self) -> str:
-        """The host's boot: the replay goes back before it without a reboot."""
-        return self._real.boot()
+        """The simulated host's boot."""
+        return f"demo-{self._boots}"
 
     def synchronized(self) -> bool:
         """The story's clock is right."""

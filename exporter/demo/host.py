@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
+from exporter.demo.plot import RESTART_LASTS, Plot
 from exporter.readings import Gpu, GpuReading
 from exporter.units import (
     MILLIJOULES_PER_JOULE,
+    NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
     Instant,
@@ -21,8 +25,13 @@ IDLE_WATTS: Final = 72.0
 BUSY_WATTS: Final = 590.0
 LIMIT_WATTS: Final = 700.0
 HOURS_PER_DAY: Final = 24
-SUBSTEP: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
-RESTART_LASTS: Final[Nanoseconds] = 3 * NANOSECONDS_PER_MINUTE
+SUBSTEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+WEEK: Final = 7
+THURSDAY: Final = 3
+"""The weekday of the epoch's first day, Monday being 0."""
+SATURDAY: Final = 5
+UNEVEN: Final = 0.08
+"""How far a day's load is from its weekday's, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,7 @@ class Traffic:
     """What one simulated server is asked for. Rates are requests a second at the day's peak.
 
     `busy_at_peak` is how busy its GPUs then are; the seconds are of one request.
+    `weekend` is what is asked on a Saturday or Sunday, of what is asked on other days.
     """
 
     server: str
@@ -42,15 +52,18 @@ class Traffic:
     generation: int
     prefill_seconds: float
     decode_seconds: float
+    weekend: float
 
 
-TRAFFIC: Final = (
-    Traffic(
-        "chat-70b", "meta-llama/Llama-3.3-70B-Instruct", (0, 1, 2, 3), 6.0, 0.92, 1100, 0.55, 340, 0.21, 9.5
-    ),
-    Traffic("search-8b", "Qwen/Qwen3-8B", (4, 5), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9),
-    Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1),
+CHAT: Final = Traffic(
+    "chat-70b", "meta-llama/Llama-3.3-70B-Instruct", (0, 1, 2, 3), 6.0, 0.92, 1100, 0.55, 340, 0.21, 9.5, 0.55
 )
+SEARCH: Final = Traffic("search-8b", "Qwen/Qwen3-8B", (4,), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9, 0.7)
+ARCHIVE: Final = Traffic("archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, 0.2)
+TRIAL: Final = Traffic(
+    "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9
+)
+TRAFFIC: Final = (CHAT, SEARCH, ARCHIVE, TRIAL)
 
 
 @dataclass(slots=True)
@@ -68,22 +81,18 @@ class _Counters:
 
 
 class Host:
-    """The whole host at one moment; `advance` moves it on, the same way every time.
+    """The whole host at one moment; `advance` moves it on, the same way every time for a plot and a seed."""
 
-    The first server's process is gone for three minutes from `restart_at`; the last one's users leave at
-    `deserted_at`.
-    """
-
-    def __init__(self, start: Instant, restart_at: Instant, deserted_at: Instant) -> None:
-        self._now = start
-        self._restart_at = restart_at
-        self._deserted_at = deserted_at
-        self._counters = {traffic.server: _Counters(start) for traffic in TRAFFIC}
+    def __init__(self, plot: Plot, seed: int = 0) -> None:
+        self._plot = plot
+        self._seed = seed
+        self._now = plot.begins
+        self._counters = {traffic.server: _Counters(plot.begins) for traffic in TRAFFIC}
         self._energy = [float(1000 * gpu) for gpu in range(GPUS)]
         self._busy = [0.0] * GPUS
 
     def advance(self, now: Instant) -> None:
-        """Serve what was asked for since the last call, minute by minute; utilization is the mean over it."""
+        """Serve what was asked for since the last call, step by step; utilization is the mean over it."""
         began, busy_seconds = self._now, [0.0] * GPUS
         while self._now < now:
             until = min(now, self._now + SUBSTEP)
@@ -98,15 +107,22 @@ class Host:
         if self._now > began:
             self._busy = [busy / seconds(self._now - began) for busy in busy_seconds]
 
+    def boot(self, now: Instant) -> None:
+        """Come up anew at an instant, having been gone since the last `advance`: every counter is at zero."""
+        self._now = now
+        self._counters = {traffic.server: _Counters(now) for traffic in TRAFFIC}
+        self._energy = [0.0] * GPUS
+        self._busy = [0.0] * GPUS
+
     def down(self, server: str) -> bool:
         """Whether a server's process is gone just now."""
-        return (
-            server == TRAFFIC[0].server and self._restart_at <= self._now < self._restart_at + RESTART_LASTS
-        )
+        if server == TRIAL.server:
+            return self._now < self._plot.tried
+        return server == CHAT.server and 0 <= self._now - self._plot.restarted < RESTART_LASTS
 
     def gpus(self) -> tuple[GpuReading, ...]:
         """What NVML would say."""
-        held = {gpu for traffic in TRAFFIC for gpu in traffic.gpus}
+        held = {gpu for traffic in TRAFFIC if not self.down(traffic.server) for gpu in traffic.gpus}
         return tuple(
             GpuReading(
                 gpu=Gpu(f"GPU-de300000-0000-4000-8000-00000000000{gpu}", MODEL),
@@ -133,8 +149,8 @@ class Host:
         if self.down(traffic.server):
             self._counters[traffic.server] = _Counters(self._now)
             return
-        deserted = traffic is TRAFFIC[-1] and self._now >= self._deserted_at
-        load = 0.0 if deserted else day_curve(self._now)
+        deserted = traffic is ARCHIVE and self._now >= self._plot.deserted
+        load = 0.0 if deserted else self._load(traffic)
         requests = traffic.peak * load * lasted
         counters.requests += requests
         counters.computed += requests * traffic.prompt * (1 - traffic.cached_ratio)
@@ -145,6 +161,19 @@ class Host:
         counters.running = traffic.peak * load * (traffic.prefill_seconds + traffic.decode_seconds)
         for gpu in traffic.gpus:
             self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
+
+    def _load(self, traffic: Traffic) -> float:
+        """What is asked for, 0 to 1: the hour's part, less on a weekend, and no two days alike."""
+        day = self._now // NANOSECONDS_PER_DAY
+        week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
+        return min(1.0, day_curve(self._now) * week * _mood(self._seed, day, traffic.server))
+
+
+@lru_cache(maxsize=256)
+def _mood(seed: int, day: int, server: str) -> float:
+    """How a day compares with its weekday: drawn by the seed, the same on every machine."""
+    drawn = blake2b(f"{seed}/{day}/{server}".encode(), digest_size=4).digest()
+    return 1 - UNEVEN * int.from_bytes(drawn) / 2**32
 
 
 def day_curve(now: Instant) -> float:

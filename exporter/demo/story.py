@@ -1,16 +1,21 @@
-"""The demo's story: this month of the simulated host, replayed through the real books, then live."""
+"""The demo's story: a month of the simulated host, replayed through the real books, then live."""
 
+import json
+import logging
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from importlib.resources import files
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.config import Config, parse
+from exporter.config import Config
 from exporter.cost.policy import Terms
 from exporter.demo.clock import ReplayClock
-from exporter.demo.host import TRAFFIC, Host
+from exporter.demo.edition import configuration, editions
+from exporter.demo.host import Host
+from exporter.demo.plot import FINE, STRIDE, Plot
 from exporter.demo.sources import SimulatedNvml, SimulatedServer
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey, Source
@@ -18,132 +23,170 @@ from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Footprint, Plan, Sampler
 from exporter.sources.gather import Gathered, read
-from exporter.tariff.calendar import month_of
 from exporter.tariff.tariff import Tariff
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Nanoseconds, dollars
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+
+log = logging.getLogger(__name__)
 
 HOST: Final = "demo-p5"
-DAY: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
-STRIDE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
-"""A replayed tick of the days before the last one."""
-STEP: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
-"""A replayed tick of the last day."""
-RESTARTED: Final[Nanoseconds] = 7 * NANOSECONDS_PER_HOUR
-"""How long ago the first server was restarted."""
-DESERTED: Final[Nanoseconds] = 19 * NANOSECONDS_PER_HOUR
-"""How long ago the last server lost its users."""
+LEDGER: Final = "ledger.db"
+CONFIGURATION: Final = "demo.yaml"
 
-PROGRESS_EVERY: Final = 100
+GAP_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""As for any daemon whose interval is not above 20 s."""
+BOOTED_BEFORE: Final[Nanoseconds] = NANOSECONDS_PER_DAY
+"""How long the simulated host had been up when its daemon first ran."""
+
+PROGRESS_EVERY: Final = 50
 """Replayed ticks between two words of progress."""
 
 
-@dataclass(frozen=True, slots=True)
 class Stage:
-    """Everything that is set up before the story is told. `length` is how far back it begins."""
+    """The simulated host and the daemon that meters it; `published` is called after each tick.
 
-    clock: ReplayClock
-    sampler: Sampler
-    ledger: Ledger
-    live: Plan
-    length: Nanoseconds
+    With a folder the ledger and the configuration are there as files, for the verbs; else both are in memory.
+    """
 
+    def __init__(
+        self,
+        real: Clock,
+        footprint: Footprint,
+        build: Build,
+        published: Callable[[], None],
+        folder: Path | None,
+        seed: int,
+    ) -> None:
+        self.plot = Plot.before(real.wall())
+        self.clock = ReplayClock(real, self.plot.begins, self.plot.begins - BOOTED_BEFORE)
+        self.folder = folder
+        self._footprint = footprint
+        self._build = build
+        self._published = published
+        self._host = Host(self.plot, seed)
+        self._editions = editions(self.plot)
+        self._plan = self._planned(self._editions[0], 2 * STRIDE)
+        self._ledger = self._opened()
+        self.sampler = self._begun()
 
-def configuration() -> Config:
-    """The configuration that the demo runs on, read as any other."""
-    return parse(files("exporter.demo").joinpath("demo.yaml").read_bytes())
+    def current(self) -> Report | None:
+        """The last report; `None` before the first tick."""
+        return self.sampler.current()
+
+    def replay(self, stop: threading.Event, fine: Nanoseconds) -> Iterator[float]:
+        """Tell the month, tick by tick, and say after each how much of it is told, 0 to 1.
+
+        The next tick is live, unless it was stopped.
+        """
+        plot, coming, ticks = self.plot, list(self._editions[1:]), list(self.plot.ticks(fine))
+        for told, instant in enumerate(ticks, start=1):
+            if stop.is_set():
+                return
+            if self.clock.wall() <= plot.lost < instant:
+                self._lose()
+            if coming and coming[0][0] < instant:
+                self.clock.turn(coming[0][0])
+                self._go_by(self._planned(coming.pop(0), 2 * STRIDE))
+            self.clock.turn(instant)
+            self.sampler.tick()
+            yield told / len(ticks)
+        self._go_by(self._planned(self._editions[-1], GAP_AFTER))
+        self.clock.catch_up()
+
+    def close(self) -> None:
+        """Let the books go."""
+        self._ledger.close()
+
+    def _lose(self) -> None:
+        """The spot node goes, its daemon with it; it comes back with the ledger on its disk."""
+        if self.folder is not None:
+            self._ledger.close()
+        self._host.boot(self.plot.returned)
+        self.clock.boot_at(self.plot.returned)
+        if self.folder is not None:
+            self._ledger = self._opened()
+        self.sampler = self._begun()
+
+    def _opened(self) -> Ledger:
+        if self.folder is None:
+            return Ledger.open(None, self.clock)
+        return Ledger.open(self.folder / LEDGER, self.clock)
+
+    def _begun(self) -> Sampler:
+        return Sampler(
+            self.clock,
+            self._gather,
+            SimulatedNvml(self._host),
+            self._ledger,
+            self._footprint,
+            self._plan,
+            self._published,
+            "demo",
+        )
+
+    def _gather(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
+        self._host.advance(self.clock.wall())
+        return [read(source, self.clock) for source in sources]
+
+    def _go_by(self, plan: Plan) -> None:
+        if plan.setting.config != self._plan.setting.config:
+            log.info("configuration reloaded", extra={"hash": plan.setting.config.hash})
+        self._plan = plan
+        self.sampler.plan(plan)
+
+    def _planned(self, edition: tuple[Instant, str], gap_after: Nanoseconds) -> Plan:
+        since, text = edition
+        if self.folder is not None:
+            path = json.dumps(str(self.folder / LEDGER))  # a text of JSON is one of YAML
+            written = f"{text}ledger: {{path: {path}}}\n"
+            (self.folder / CONFIGURATION).write_text(written, encoding="utf-8")
+        config = configuration(text)
+        terms = replace(terms_of(config), gap_after=gap_after)
+        endpoints = tuple(
+            SimulatedServer(self._host, ServerKey(server.namespace, server.name), server.url)
+            for server in config.servers
+        )
+        return Plan(Setting(config, terms, self._build, ConfigRow(config.hash, True, since)), endpoints)
 
 
 def stage(
-    real: Clock, footprint: Footprint, build: Build, published: Callable[[], None] = lambda: None
+    real: Clock,
+    footprint: Footprint,
+    build: Build,
+    published: Callable[[], None] = lambda: None,
+    *,
+    folder: Path | None = None,
+    seed: int = 0,
 ) -> Stage:
-    """Set up the simulated host as it was when the month began, at least a day ago; books in memory.
+    """Set up the simulated host as it was 35 days ago, at midnight of UTC.
 
-    `published` is called after each tick, as the sampler does.
+    The story depends on the seed and on the clock alone.
     """
-    config = configuration()
-    now = real.wall()
-    length = max(DAY, now - month_of(now, config.timezone).start)
-    clock = ReplayClock(real, length)
-    host = Host(clock.wall(), now - RESTARTED, now - DESERTED)
-    ledger = Ledger.open(None, clock)
-    replayed = Terms(
-        tariff=Tariff(HOST, config.hardware, config.overheads),
+    return Stage(real, footprint, build, published, folder, seed)
+
+
+def replay(set_up: Stage, stop: threading.Event | None = None, fine: Nanoseconds = FINE) -> None:
+    """Tell the month in a few seconds; the next tick is live. A terminal on standard error sees progress.
+
+    `fine` is how long before now ticks are a minute apart.
+    """
+    watched = sys.stderr.isatty()
+    for tick, done in enumerate(set_up.replay(stop or threading.Event(), fine), start=1):
+        if watched and tick % PROGRESS_EVERY == 0:
+            sys.stderr.write(f"\rsimulating the last five weeks: {done:3.0%}")
+            sys.stderr.flush()
+    if watched:
+        sys.stderr.write("\r" + " " * 40 + "\r")
+    sys.stderr.write("simulated the last five weeks\n")
+
+
+def terms_of(config: Config) -> Terms:
+    """What the configuration says to the cost model."""
+    return Terms(
+        tariff=Tariff(HOST, config.hardware, config.overheads, unmatched=config.unmatched_hardware),
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
         compare=config.compare,
         limits=config.limits,
-        gap_after=2 * STRIDE,
+        interval=config.interval,
     )
-    endpoints = tuple(
-        SimulatedServer(host, ServerKey(server.namespace, server.name), server.url)
-        for server in config.servers
-    )
-
-    def plan(terms: Terms) -> Plan:
-        return Plan(Setting(config, terms, build, ConfigRow(config.hash, True, now)), endpoints)
-
-    def gather(sources: Iterable[Source[Any]]) -> list[Gathered]:
-        host.advance(clock.wall())
-        return [read(source, clock) for source in sources]
-
-    sampler = Sampler(clock, gather, SimulatedNvml(host), ledger, footprint, plan(replayed), published)
-    live = plan(replace(replayed, gap_after=2 * STEP))
-    return Stage(clock, sampler, ledger, live, length)
-
-
-def replay(set_up: Stage) -> None:
-    """Tell the month in a few seconds; the next tick is live. A terminal on standard error sees progress."""
-    watched = sys.stderr.isatty()
-    began = set_up.clock.elapsed()
-    set_up.sampler.tick()
-    ticks = 0
-    while set_up.clock.turn(STEP if set_up.clock.elapsed() - began >= set_up.length - DAY else STRIDE):
-        set_up.sampler.tick()
-        ticks += 1
-        if watched and ticks % PROGRESS_EVERY == 0:
-            done = (set_up.clock.elapsed() - began) * 100 // set_up.length
-            sys.stderr.write(f"\rsimulating the month so far: {min(done, 100)} %")
-            sys.stderr.flush()
-    sys.stderr.write(("\r" if watched else "") + "simulating the month so far: done\n")
-    set_up.sampler.plan(set_up.live)
-
-
-def invitation(url: str, report: Report) -> str:
-    """What to look at, for the terminal; the figures are those of a report."""
-    servers = ", ".join(traffic.server for traffic in TRAFFIC)
-    return f"""
-A simulated host of 8 H100s serves {servers}.
-{_costs(report)}
-{_month(report)}
-
-  {url}/          the page of this host
-  {url}/metrics   what Prometheus scrapes
-  {url}/cost.json the page's figures
-
-  curl -s {url}/metrics | grep -E '^inference_(monthly_run_rate|month_projected|budget)_dollars'
-  curl -s {url}/metrics | grep '^inference_cost_dollars_per_million_tokens'
-
-archive-13b holds a GPU and serves nobody: what a million of its tokens costs is absent, its dollars are not.
-Stop with Ctrl-C. The books are in memory and end with it.
-"""
-
-
-def _costs(report: Report) -> str:
-    """The rent and the rest; together they are what the page shows."""
-    rent = sum(price.dollars_per_hour or 0.0 for price in report.prices if price.component == "rent")
-    more = sum(report.rates.values()) - rent
-    return f"It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage."
-
-
-def _month(report: Report) -> str:
-    """Where the month stands against the budget."""
-    month = month_of(report.wall, configuration().timezone).name
-    cells = {} if report.books is None else report.books.months
-    spent = dollars(sum(amount for cell, amount in cells.items() if cell.month == month))
-    end = sum(amount for (_, name), amount in report.projected.items() if name == month)
-    budget = sum(row.dollars for row in report.budgets)
-    if spent > budget:
-        return f"Its month has spent {spent:,.2f} dollars: it is past the budget of {budget:,.0f}."
-    told = f"Its month has spent {spent:,.2f} dollars and is heading for {end:,.2f}"
-    return f"{told}, {'past' if end > budget else 'within'} the budget of {budget:,.0f}."

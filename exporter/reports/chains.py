@@ -125,7 +125,7 @@ def _spent(model: ModelChain) -> Iterator[str]:
     if account.components:
         parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
         yield f"      of the whole server: {parts}"
-    if model.split is not None:
+    if model.split is not None and phases != ["idle"]:  # nothing was busy that could be split
         method, share = model.split.method, model.split.prefill_ratio
         yield f"      now split by {method}, prefill {share:.1%} of busy: {MEANING[method]}"
     if account.tokens:

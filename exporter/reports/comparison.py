@@ -39,9 +39,11 @@ def comparison_findings(
             lines = "\n".join(_line(name, offer, model) for name, offer in named[:MOST_OFFERS])
             count = len(found)
             several = f"{count} offers of it are" if count > 1 else "an offer of it is"
+            fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
+            known = f"{several} known{fewer}"
             yield Finding(
                 "note",
-                f"model {model} is compared with no hosted price; {several} known "
+                f"model {model} is compared with no hosted price; {known} "
                 f"(list prices of {found[0].as_of}, an upper bound of a bill). "
                 f"To count what its tokens would cost there, add:\n    compare:\n{lines}",
             )

@@ -2,37 +2,43 @@
 
 import json
 import logging
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from exporter import __version__
 from exporter.cli import main
+from exporter.cli.arguments import program
+from exporter.cli.documentation import verbs
 from exporter.cli.logs import set_up
 
-VERBS = (
-    "serve",
-    "demo",
-    "doctor",
-    "check-config",
-    "adjust",
-    "reconcile",
-    "ledger adopt",
-    "report month",
-    "report chargeback",
-    "tco",
-    "record",
-)
 
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--help` exits 0 and shows a command line that can be copied."""
+@pytest.mark.parametrize(("name", "verb"), [pytest.param(*verb, id=verb[0]) for verb in verbs(program())])
+def test_every_verb_has_help_with_examples_and_exit_codes(
+    name: str, verb: ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--help` exits 0, shows command lines that can be copied, and says what each exit code means."""
     with pytest.raises(SystemExit) as left:
-        main([*verb.split(), "--help"])
+        main([*name.split(), "--help"])
+
+    told = capsys.readouterr().out
+    assert left.value.code == 0
+    examples, codes = told.split("examples:\n")[1].split("exit codes:\n")
+    for tail, what in verb.get_default("examples"):
+        assert f"  {f'inference-cost-exporter {name} {tail}'.strip()}\n      {what}\n" in examples
+    assert codes.startswith("  0    ")
+    assert "\n  2    " in codes
+
+
+@pytest.mark.parametrize("group", ["report", "ledger"])
+def test_a_word_before_verbs_has_help_with_an_example(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says which verbs there are."""
+    with pytest.raises(SystemExit) as left:
+        main([group, "--help"])
 
     assert left.value.code == 0
-    assert f"inference-cost-exporter {verb}" in capsys.readouterr().out.split("example:")[1]
+    assert f"example:\n  inference-cost-exporter {group} " in capsys.readouterr().out
 
 
 def test_the_first_help_tells_the_daemons_flags(capsys: pytest.CaptureFixture[str]) -> None:

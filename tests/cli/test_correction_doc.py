@@ -20,6 +20,7 @@ SECTION = PAGE.partition("## Correcting a month\n")[2].partition("\n## ")[0]
 ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
 PROCESS = "process 2041"
 SECOND = 10**9
+DAY = 24 * 3600 * SECOND
 OCTOBER_END = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
 
@@ -54,22 +55,26 @@ def commands() -> list[tuple[list[str], str]]:
 def test_the_page_corrects_a_month(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside a daemon whose October came to 1,200 dollars, with a tick after each command."""
+    """Beside a daemon that metered all of October at 1.60 dollars an hour, with a tick after each command."""
     for module in ("adjust", "report"):
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
     path = tmp_path / "ledger.db"
     daemon = Ledger.open(path, Clock())
     chat = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
-    amount = 1200 * 10**12
-    rent = Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(chat, "decode"), amount)
-    segment = Segment(OCTOBER_END - 10 * SECOND, OCTOBER_END, "2026-10", "2026-10-31", amount, (rent,), ())
-    daemon.post(Postings(OCTOBER_END, (segment,), day="2026-10-31"), State(accrued=amount))
+    day_dollars = 24 * 16 * 10**11
+    rent = Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(chat, "decode"), day_dollars)
+    for number in range(31):
+        start = OCTOBER_END - (31 - number) * DAY
+        name = f"2026-10-{number + 1:02d}"
+        segment = Segment(start, start + DAY, "2026-10", name, day_dollars, (rent,), ())
+        accrued = (number + 1) * day_dollars
+        daemon.post(Postings(start + DAY, (segment,), day=name), State(accrued=accrued))
     told = []
     for words, _printed in commands():
         assert main([*words, f"--ledger.path={path}"]) == 0
         out = capsys.readouterr().out.replace(str(path), str(DEFAULT_LEDGER)).replace(daemon.id, ID)
         told.append(out.replace(f"process {os.getpid()}", PROCESS))
-        daemon.post(Postings(OCTOBER_END + 10 * SECOND), State(accrued=amount))
+        daemon.post(Postings(OCTOBER_END + 10 * SECOND), State(accrued=accrued))
     daemon.close()
 
     assert [printed for _words, printed in commands()] == told

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cli.adjust import Flags as AdjustFlags
 from exporter.cli.adjust import adjust
-from exporter.cli.arguments import _parser
+from exporter.cli.arguments import program
 from exporter.cli.serve import Flags, _Daemon, terms_of
 from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, load
@@ -164,7 +164,7 @@ def test_the_line_that_a_reload_tells_corrects_the_month(
     """Pasted as it is: at the next tick the month is what the new price would have made of it."""
     daemon = after_noon(file, tmp_path / "ledger.db")
     file.write_text(PRICED % "2.88")
-    chosen = _parser().parse_args(shlex.split(daemon.reload().splitlines()[2])[1:])
+    chosen = program().parse_args(shlex.split(daemon.reload().splitlines()[2])[1:])
     said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
     entered = adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon())
     assert daemon._ledger is not None
@@ -193,7 +193,7 @@ def test_prices_that_change_twice_are_corrected_once(
         lines = daemon.reload().splitlines()
         (line,) = [each for each in lines if each.startswith("inference-cost-exporter ")]
         assert line.startswith(f"inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} ")
-        chosen = _parser().parse_args(shlex.split(line)[1:])
+        chosen = program().parse_args(shlex.split(line)[1:])
         said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
         assert adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon()) == 0
     assert lines[1] == "Corrections of changed prices that were entered before, -8.64 dollars, are taken off."

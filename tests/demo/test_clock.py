@@ -6,21 +6,23 @@ from exporter.demo.clock import ReplayClock
 from exporter.units import NANOSECONDS_PER_HOUR as HOUR
 from exporter.units import NANOSECONDS_PER_MINUTE as MINUTE
 
+NOON = 10_100 * HOUR
+
 
 @dataclass
 class Real:
-    """A host's clock that moves when it is told."""
+    """A host's clock that moves when it is told; the host came up an hour before the test begins."""
 
-    now: int = 100 * HOUR
+    passed: int = 0
 
     def elapsed(self) -> int:
-        return self.now
+        return HOUR + self.passed
 
     def wall(self) -> int:
-        return 10_000 * HOUR + self.now
+        return NOON + self.passed
 
     def awake(self) -> int:
-        return self.now
+        return self.elapsed()
 
     def boot(self) -> str:
         return "boot-1"
@@ -35,25 +37,41 @@ class Real:
 def test_it_stands_still_until_it_is_turned() -> None:
     """However long a replayed tick takes, the tick lasts what it is told to."""
     real = Real()
-    clock = ReplayClock(real, 2 * HOUR)
-    real.now += 5 * MINUTE
+    clock = ReplayClock(real, NOON - 2 * HOUR, NOON - 50 * HOUR)
+    real.passed += 5 * MINUTE
 
-    assert clock.elapsed() == 98 * HOUR
-    assert clock.turn(MINUTE)
-    assert clock.elapsed() == 98 * HOUR + MINUTE
-    assert clock.wall() == 10_098 * HOUR + MINUTE
+    assert (clock.wall(), clock.elapsed()) == (NOON - 2 * HOUR, 48 * HOUR)
+    clock.turn(NOON - 2 * HOUR + MINUTE)
+    assert (clock.wall(), clock.elapsed()) == (NOON - 2 * HOUR + MINUTE, 48 * HOUR + MINUTE)
 
 
-def test_it_catches_up_with_a_present_that_moved_on() -> None:
-    """The last step leads to the present, which is later than where the replay began."""
+def test_it_does_not_turn_back() -> None:
+    """An instant that is past changes nothing."""
+    clock = ReplayClock(Real(), NOON - 2 * HOUR, NOON - 50 * HOUR)
+    clock.turn(NOON - 3 * HOUR)
+
+    assert clock.wall() == NOON - 2 * HOUR
+
+
+def test_a_boot_begins_at_zero_under_another_name() -> None:
+    """Boot time counts from the simulated boot, and the two boots can be told apart."""
+    clock = ReplayClock(Real(), NOON - 3 * HOUR, NOON - 50 * HOUR)
+    before = clock.boot()
+    clock.boot_at(NOON - 2 * HOUR)
+    clock.turn(NOON - 2 * HOUR + MINUTE)
+
+    assert clock.elapsed() == MINUTE
+    assert clock.boot() != before
+
+
+def test_caught_up_it_follows_the_host_without_a_step_in_boot_time() -> None:
+    """The host itself came up an hour ago; the simulated one, fifty: its boot time goes on from there."""
     real = Real()
-    clock = ReplayClock(real, 3 * MINUTE)
+    clock = ReplayClock(real, NOON - 3 * MINUTE, NOON - 50 * HOUR)
+    clock.turn(NOON)
+    real.passed = MINUTE
+    clock.catch_up()
 
-    assert clock.turn(MINUTE)
-    real.now += MINUTE
-    assert clock.turn(MINUTE)
-    assert clock.turn(MINUTE)
-    assert not clock.turn(MINUTE)
-    assert clock.elapsed() == real.now
-    real.now += HOUR
-    assert clock.elapsed() == real.now
+    assert (clock.wall(), clock.elapsed()) == (NOON + MINUTE, 50 * HOUR + MINUTE)
+    real.passed += HOUR
+    assert (clock.wall(), clock.elapsed()) == (NOON + HOUR + MINUTE, 51 * HOUR + MINUTE)

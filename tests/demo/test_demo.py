@@ -1,15 +1,29 @@
 """The demo opens when there is something to see: its first live tick."""
 
+import errno
+import os
+import shlex
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from exporter import __version__
 from exporter.cli import demo as module
 from exporter.cli import status
+from exporter.demo.edition import editions
+from exporter.demo.invitation import Place, facts
+from exporter.demo.plot import Plot
 from exporter.exposition.server import WebServer
 from exporter.sampler.sampler import Sampler
+from tests.demo.clocks import Noon
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +48,7 @@ def test_who_asks_early_waits_and_gets_the_page(
             super().bind()
             ports.append(self.port)
 
-    def replayed(_: object) -> None:
+    def replayed(*_: object) -> None:
         client = socket.create_connection(("127.0.0.1", ports[0]), timeout=30)
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         clients.append(client)
@@ -49,7 +63,7 @@ def test_who_asks_early_waits_and_gets_the_page(
     monkeypatch.setattr(module, "replay", replayed)
     monkeypatch.setattr(Sampler, "run", run)
 
-    assert module.demo("127.0.0.1:0") == status.OK
+    assert module.demo("127.0.0.1:0", 0) == status.OK
     page = b"".join(answers)
     assert page.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"first tick has not been taken" not in page
@@ -59,6 +73,62 @@ def test_who_asks_early_waits_and_gets_the_page(
 
 def test_a_port_that_is_taken_is_told_before_the_month_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a month that cannot be shown."""
-    monkeypatch.setattr(module, "replay", lambda _: pytest.fail("replayed for nobody"))
+    monkeypatch.setattr(module, "replay", lambda *_: pytest.fail("replayed for nobody"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert module.demo(f"127.0.0.1:{taken.getsockname()[1]}") == status.FAILED
+        assert module.demo(f"127.0.0.1:{taken.getsockname()[1]}", 0) == status.FAILED
+
+
+def test_a_machine_without_a_place_for_its_ledger_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container whose root can only be read, for example."""
+
+    def refuse(**_: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+
+    assert module.demo("127.0.0.1:0", 0) == status.FAILED
+    assert capsys.readouterr().err == (
+        "no folder for the demo's ledger: No usable temporary directory found; "
+        "set TMPDIR to one that can be written\n"
+    )
+
+
+@pytest.mark.parametrize("called", ["/opt/ice/bin/inference-cost-exporter", f"{ROOT}/exporter/__main__.py"])
+def test_its_verbs_can_be_called_from_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: str
+) -> None:
+    """An installed program by its path, a checkout's module by where that is."""
+    monkeypatch.setattr("sys.argv", [called, "demo"])
+    program = module._program()
+
+    if not called.endswith(".py"):
+        assert program == called
+        return
+    assert program == f"PYTHONPATH={ROOT} {shlex.quote(sys.executable)} -m exporter"
+    ran = subprocess.run(
+        ["sh", "-c", f"{program} --version"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout == f"inference-cost-exporter {__version__}\n"
+
+
+def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its days are those of UTC, on either side of the date line."""
+    told = []
+    for zone in ("Pacific/Kiritimati", "UTC", "Pacific/Pago_Pago"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        told.append(
+            (facts(Plot.before(Noon().wall()), Place("", "", "")), editions(Plot.before(Noon().wall())))
+        )
+    monkeypatch.undo()
+    time.tzset()
+
+    assert told[0] == told[1] == told[2]

@@ -1,11 +1,8 @@
-"""docs/running.md tells every verb, flag, path and exit code that there is, and no other."""
+"""docs/running.md tells every path, variable and question that there is, and no other."""
 
-import argparse
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from exporter.cli.arguments import _parser
 from exporter.cli.whereabouts import LABELS_RENEWAL
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL
 from exporter.sources.cloud.services import SERVICES
@@ -20,45 +17,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="u
 def section(heading: str) -> str:
     """The text below a heading."""
     return PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-
-
-def verbs(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Each verb that does something, with its parser."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
-        yield before, parser
-    for group in groups:
-        for name, inner in group.choices.items():
-            yield from verbs(inner, f"{before} {name}".strip())
-
-
-def flags(parser: argparse.ArgumentParser) -> set[str]:
-    """The flags of one verb, without those that every parser has."""
-    options = {option for action in parser._actions for option in action.option_strings}
-    return options - {"-h", "--help"}
-
-
-def test_every_verb_is_told() -> None:
-    """The table of verbs is what the parser takes."""
-    told = re.findall(r"^\| `([^`]+)` \|", section("Verbs"), re.MULTILINE)
-
-    assert set(told) == {name for name, _ in verbs(_parser())}
-
-
-def test_every_flag_is_told_with_its_verbs() -> None:
-    """The table of flags is what each verb takes."""
-    known = list(verbs(_parser()))
-    expected = {
-        flag: {name for name, verb in known if flag in flags(verb)} for _, v in known for flag in flags(v)
-    }
-    rows = re.findall(r"^\| `(--[^`]+)`[^|]*\| ([^|]+) \|", section("Flags"), re.MULTILINE)
-    everyone = {name for name, _ in known}
-    told: dict[str, set[str]] = {}
-    for flag, where in rows:  # a flag that means another thing to another verb has a row for it
-        told.setdefault(flag, set()).update(everyone if where == "all" else re.findall(r"`([^`]+)`", where))
-    del told["--help"], told["--version"]
-
-    assert told == expected
 
 
 def test_every_path_is_told() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import status
-from exporter.cli.arguments import _parser
+from exporter.cli.arguments import program
 from exporter.config.settings import DEFAULT_LEDGER
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +30,10 @@ def command(unit: configparser.ConfigParser) -> list[str]:
 
 def test_it_starts_the_daemon_with_flags_that_exist(command: list[str]) -> None:
     """The command line is one that the daemon takes."""
-    program, *flags = command
-    chosen = _parser().parse_args(["serve", *flags])
+    executable, *flags = command
+    chosen = program().parse_args(["serve", *flags])
 
-    assert program == "/opt/inference-cost-exporter/bin/inference-cost-exporter"
+    assert executable == "/opt/inference-cost-exporter/bin/inference-cost-exporter"
     assert chosen.config_file == Path("/etc/inference-cost-exporter.yaml")
     assert chosen.ledger_path is None  # the configuration says it, to reports as well
     assert chosen.listen_address == ":9844"
@@ -50,10 +50,10 @@ def test_the_ledger_outlives_the_daemon(unit: configparser.ConfigParser) -> None
 def test_the_readme_puts_program_and_configuration_where_the_unit_looks(command: list[str]) -> None:
     """Whoever pastes the README's commands can start the unit as it is."""
     readme = (ROOT / "README.md").read_text()
-    program, *flags = command
+    executable, *flags = command
     config = next(word.partition("=")[2] for word in flags if word.startswith("--config.file="))
 
-    assert f"-m venv {Path(program).parents[1]}\n" in readme
+    assert f"-m venv {Path(executable).parents[1]}\n" in readme
     assert f"# {config}\n" in readme
     assert "deploy/systemd/inference-cost-exporter.service" in readme
 

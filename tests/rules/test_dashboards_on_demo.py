@@ -10,29 +10,26 @@ from typing import Any
 
 import pytest
 
+from exporter.demo.invitation import Place, facts
+from exporter.demo.plot import Plot
 from exporter.demo.story import replay, stage
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
 from exporter.report import Build, ProcessRow, Report
-from exporter.units import NANOSECONDS_PER_SECOND
-from tests.demo.test_story import Noon
-from tests.rules.dashboard_queries import Check, asked, wrong
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
+from tests.demo.clocks import Noon
+from tests.rules.dashboard_queries import Check, Samples, asked, wrong
 
 BUILD = Build("0", "", "3")
 NOON = Noon().wall() // NANOSECONDS_PER_SECOND
 """At which the day of scrapes ends; seconds since the epoch."""
 MINUTES = 24 * 60 + 1
 
-BEGINS = "the demo's books begin with this month"
 FLEET_ONLY = "the demo's only budget is the fleet's"
 YOUNG = "two weeks are compared, and the demo is scraped for a day"
 STEADY = "nothing changes in the demo's last minutes"
 WELL = "all is well in the demo"
 EMPTY = {
-    "chargeback: Invoice: last month, by product and team: Dollars": BEGINS,
-    "chargeback: Invoice: last month, by product and team: Share": BEGINS,
-    "chargeback: Last month": BEGINS,
-    "chargeback: What last month rests on": BEGINS,
     "chargeback: Hosts: missing": WELL,
     "chargeback: Of the products' budgets, this month: {{budget}} projected": FLEET_ONLY,
     "chargeback: Of the products' budgets, this month: {{budget}} spent": FLEET_ONLY,
@@ -48,12 +45,11 @@ EMPTY = {
     "mark: Exporter changed": STEADY,
     "mark: Month began": STEADY,
     "mark: Prices changed": STEADY,
-    "meter: Exporters: Since last commit": "the demo's books are in memory",
+    "meter: Exporters: Since last commit": "these books are in memory",
     "meter: Failing sources: Errors, 1 h": WELL,
     "meter: Failing sources: Since last success": WELL,
     "meter: GPUs without a price, estimated or not readable: Estimate, per hour": WELL,
     "meter: GPUs without a price, estimated or not readable: Not readable": WELL,
-    "meter: GPUs without a price, estimated or not readable: Unpriced time": WELL,
     "meter: GPUs without a price, estimated or not readable: Without a price": WELL,
     "meter: GPU nodes without an exporter: Without": "the demo is no node of Kubernetes",
     "meter: Hosts: missing": WELL,
@@ -87,7 +83,7 @@ def series() -> dict[str, str]:
     values: dict[str, list[str]] = {}
 
     def published() -> None:
-        report: Report | None = set_up.sampler.current()
+        report: Report | None = set_up.current()
         assert report is not None
         minute = (report.wall // NANOSECONDS_PER_SECOND - NOON) // 60 + MINUTES - 1
         if minute < 0:
@@ -97,7 +93,7 @@ def series() -> dict[str, str]:
             values.setdefault(name, ["_"] * MINUTES)[minute] = repr(value)
 
     set_up = stage(Noon(), Footprint(), BUILD, published)
-    replay(set_up)
+    replay(set_up, fine=NANOSECONDS_PER_DAY)
     set_up.sampler.tick()
     return {name: " ".join(minutes) for name, minutes in values.items()}
 
@@ -119,9 +115,9 @@ def test_every_query_has_an_answer_in_the_demo(
 
 SILENT = {
     "inference:cluster_silent": WELL,
-    "inference:cost_dollars:week_ratio": BEGINS,
-    "inference:gpu_hour_price:week_ratio": BEGINS,
-    "inference:gpu_hours:week_ratio": BEGINS,
+    "inference:cost_dollars:week_ratio": YOUNG,
+    "inference:gpu_hour_price:week_ratio": YOUNG,
+    "inference:gpu_hours:week_ratio": YOUNG,
     "inference:gpu_nodes": "no kube-state-metrics is scraped",
     "inference:gpu_nodes_unmetered": "no kube-state-metrics is scraped",
     "inference:hosts_missing": WELL,
@@ -129,25 +125,67 @@ SILENT = {
     "inference:model_unpriced": WELL,
     "inference:server_one_sided": "no server of the demo has a role",
     "inference:server_unpriced": WELL,
-    "inference:tokens_per_gpu_hour:week_ratio": BEGINS,
+    "inference:tokens_per_gpu_hour:week_ratio": YOUNG,
 }
 """Records that are empty, and why."""
 
 FIRING = {
-    "InferenceBudgetExhausted": "eight H100 cost more than the default budget within three weeks",
-    "InferenceIdleSpend": "archive-13b serves nothing, and one GPU has no server",
-    "InferenceLedgerNotPersistent": "the demo's books are in memory",
-    "InferenceRunRateOverBudget": "as the budget",
-    "InferenceSpendProjectedOverBudget": "as the budget",
-    "InferenceSpendUnassigned": "nobody owns archive-13b",
+    "InferenceIdleSpend": "archive-13b serves nothing, one GPU has no server, and nights are quiet",
+    "InferenceLedgerNotPersistent": "these books are in memory, to spare the disk a day of minutes",
+    "InferenceRunRateOverBudget": "as the projection",
+    "InferenceServerServesNothing": "archive-13b has had no users for three days",
+    "InferenceSpendProjectedOverBudget": "since the price rose, the month ends past the budget",
+    "InferenceSpendUnassigned": "nobody owns trial-8b",
 }
 """Alerts that fire within the day, and why; all of them tickets."""
 
 
-def test_every_record_has_a_value_in_the_demo_and_no_alert_fires_without_a_reason(
+MEAN_RENT = (
+    'sum(inference_gpu_cost_dollars_total{component="rent"}) / sum(inference_gpu_seconds_total) * 3600'
+)
+FOUND: dict[str, tuple[str, Samples]] = {
+    "one model is wasted": (
+        'group by (server) (ALERTS{alertname="InferenceServerServesNothing",alertstate="firing"})',
+        {'{server="archive-13b"}': 1},
+    ),
+    "a price rose": (
+        f'{MEAN_RENT} < bool max(inference_gpu_price_dollars_per_hour{{component="rent"}})',
+        {"{}": 1},
+    ),
+    "a server is nobody's": (
+        (
+            "group by (server)"
+            ' (inference:cost_dollars_per_hour:server{product="unassigned",server!="unallocated"})'
+        ),
+        {'{server="trial-8b"}': 1},
+    ),
+    "a spot node was lost": (
+        'round(sum(inference_gpu_seconds_total{phase="unobserved"}) / 8)',
+        {"{}": 5.5 * 3600 + 60},
+    ),
+    "a GPU had no price for a day": ("sum(inference_gpu_unpriced_seconds_total)", {"{}": 86_400}),
+    "a server was restarted": (
+        "min_over_time(inference_server_up[1d]) == 0",
+        {'{cluster="c",instance="demo:9844",server="chat-70b",url="http://127.0.0.1:8000/metrics"}': 0},
+    ),
+    "days and weeks differ": (
+        (
+            "sum(max_over_time(inference:server_tokens:rate5m[1d]))"
+            " > bool 3 * sum(min_over_time(inference:server_tokens:rate5m[1d]))"
+        ),
+        {"{}": 1},
+    ),
+}
+"""What the demo says was planted, where Prometheus and the rules show it."""
+
+
+def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
     series: dict[str, str], rules: list[dict[str, Any]], promtool: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The rules fit what the exporter tells, not only what their own tests feed them."""
+    """The rules fit what the exporter tells, not only what their own tests feed them.
+
+    What the demo says was planted is found by them, or in what they are fed.
+    """
     records = {rule["record"] for rule in rules if "record" in rule}
     alerts = {rule["alert"] for rule in rules if "alert" in rule}
     assert set(SILENT) - records == set(FIRING) - alerts == set()
@@ -158,5 +196,8 @@ def test_every_record_has_a_value_in_the_demo_and_no_alert_fires_without_a_reaso
         fired = f'group by (severity) (max_over_time(ALERTS{{alertname="{name}",alertstate="firing"}}[1d]))'
         samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
         checks.append(Check(name, fired, MINUTES - 1, samples))
+
+    assert {fact.title for fact in facts(Plot.before(Noon().wall()), Place("", "", ""))} == set(FOUND)
+    checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in FOUND.items()]
 
     assert wrong(promtool, tmp_path / "rules.json", series, checks) == []

@@ -1,0 +1,76 @@
+"""What people on a terminal see more than a file or a pipe does: colors, and that something is going on."""
+
+import contextlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Final, TextIO
+
+from exporter.clock import Clock, SystemClock
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
+
+PATIENCE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
+"""What takes longer says so."""
+AGAIN: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+
+_RED, _YELLOW, _GREEN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
+_COLORS: Final = {"error": _RED, "warning": _YELLOW, "note": _YELLOW, "ok": _GREEN}
+_WORD: Final = re.compile(r"^( *)(error|warning|note|ok)(?=:)", re.MULTILINE)
+_CLEAR: Final = "\r\x1b[K"
+
+
+def colors(stream: TextIO) -> bool:
+    """Whether a stream shows them: a terminal that is not told otherwise (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Write an answer, to standard output unless told otherwise: how grave a line is has a color."""
+    stream = stream or sys.stdout
+    if colors(stream):
+        text = _WORD.sub(lambda found: f"{found[1]}{_COLORS[found[2]]}{found[2]}{_PLAIN}", text)
+    stream.write(text)
+
+
+def complain(problem: object) -> None:
+    """Write to standard error what is wrong; on a terminal the whole of it is red."""
+    text = str(problem)
+    sys.stderr.write(f"{_RED}{text}{_PLAIN}\n" if colors(sys.stderr) else f"{text}\n")
+
+
+@contextlib.contextmanager
+def waiting(what: str, clock: Clock | None = None) -> Iterator[None]:
+    """Say on a terminal what is waited for, once that has taken two seconds; the line is gone at the end."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_count, args=(what, clock or SystemClock(), done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _count(what: str, clock: Clock, done: threading.Event) -> None:
+    began, pause = clock.elapsed(), PATIENCE
+    while not clock.wait(done, pause):
+        pause = AGAIN
+        _show(f"{what}: {seconds(clock.elapsed() - began):.0f} s")
+    if pause == AGAIN:
+        _show("")
+
+
+def progress(what: str, done: int, of: int) -> None:
+    """Say on a terminal how far something is, in place of what was said before; nothing once it is done."""
+    if sys.stderr.isatty():
+        _show("" if done >= of else f"{what}: {done} of {of}")
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(f"{_CLEAR}{text}")
+    sys.stderr.flush()

@@ -1,0 +1,134 @@
+"""What the demo says in the terminal: where the month stands, what was planted, and where that shows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from exporter.demo.edition import day
+from exporter.demo.host import ARCHIVE, CHAT, TRAFFIC, TRIAL
+from exporter.demo.plot import Plot
+from exporter.report import Report
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, dollars
+
+LEASED_GPU: Final = "GPU-de300000-0000-4000-8000-000000000007"
+LOG: Final = "demo.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something planted, in words, and the commands that show it."""
+
+    title: str
+    told: str
+    shown_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the demo runs: its URL without a final slash, its folder, and how its verbs are called."""
+
+    url: str
+    folder: str
+    program: str
+
+
+def facts(plot: Plot, place: Place) -> tuple[Fact, ...]:
+    """Everything that was planted, the dearest first."""
+    metrics, log = f"curl -s {place.url}/metrics", f"{place.folder}/{LOG}"
+    return (
+        Fact(
+            "one model is wasted",
+            f"{ARCHIVE.server} holds a GPU and has served nobody since {_hour(plot.deserted)}.",
+            (f"demo explain {ARCHIVE.server} --window=24h",),
+        ),
+        Fact(
+            "a price rose",
+            f"An hour of the host costs 44.03 dollars since {day(plot.repriced)}, and 38.53 before.",
+            ("demo check-config", f"demo explain {CHAT.server} --window=30d"),
+        ),
+        Fact(
+            "a server is nobody's",
+            f"{TRIAL.server} runs since {_hour(plot.tried)}, and no rule says who pays for it.",
+            ("demo report month --by team", f"{metrics} | grep 'product=\"unassigned\"'"),
+        ),
+        Fact(
+            "a spot node was lost",
+            f"The host was taken away from {_hour(plot.lost)} to {_hour(plot.returned)}, and came back with "
+            "its disk: no rent for that time, storage and network go on.",
+            (f"grep 'nobody watched' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
+        ),
+        Fact(
+            "a GPU had no price for a day",
+            f"The price of GPU 7 began a day late; that was put right on {_hour(plot.corrected)}, and "
+            f"{day(plot.leased)} was charged then.",
+            (
+                f"grep 'had no price' {log}",
+                f"demo report month --month={day(plot.leased)[:7]} --by gpu",
+                f"{metrics} | grep ^inference_gpu_unpriced_seconds_total",
+            ),
+        ),
+        Fact(
+            "a server was restarted",
+            f"{CHAT.server} began anew at {_hour(plot.restarted)}: its counters fell to zero, its totals "
+            "did not.",
+            (f"grep source.*{CHAT.server} {log}", f"{metrics} | grep ^inference_tokens_total"),
+        ),
+        Fact(
+            "days and weeks differ",
+            "Nights and weekends are quiet, and the money is spent all the same.",
+            (f"demo report focus --month={day(plot.lost)[:7]}",),
+        ),
+    )
+
+
+def invitation(place: Place, report: Report, plot: Plot) -> str:
+    """What to look at, for the terminal; the figures are those of a report."""
+    servers = ", ".join(traffic.server for traffic in TRAFFIC)
+    return f"""
+A simulated host of 8 H100s serves {servers}; its books go back to {day(plot.begins)}.
+{_costs(report)}
+{_month(report)}
+
+  {place.url}/          the page of this host
+  {place.url}/metrics   what Prometheus scrapes
+  {place.url}/cost.json the page's figures
+
+What happened in these weeks, by UTC, and where it shows. In another terminal, paste this first:
+
+  demo() {{ {place.program} "$@" --config.file={place.folder}/demo.yaml; }}
+
+{"".join(_paragraphs(plot, place))}
+{place.program} demo --print-prometheus-config prints how Prometheus scrapes it.
+Stop with Ctrl-C; {place.folder} is removed then.
+"""
+
+
+def _paragraphs(plot: Plot, place: Place) -> Iterator[str]:
+    for number, fact in enumerate(facts(plot, place), start=1):
+        commands = "".join(f"       {command}\n" for command in fact.shown_by)
+        yield f"  {number}. {fact.title}. {fact.told}\n{commands}"
+
+
+def _hour(instant: Instant) -> str:
+    return f"{datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC):%Y-%m-%d %H:%M}"
+
+
+def _costs(report: Report) -> str:
+    """The rent and the rest; together they are what the page shows."""
+    rent = sum(price.dollars_per_hour or 0.0 for price in report.prices if price.component == "rent")
+    more = sum(report.rates.values()) - rent
+    return f"It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage."
+
+
+def _month(report: Report) -> str:
+    """Where the month stands against the budget. The demo's month is that of UTC."""
+    month = next(iter(report.month_ends))
+    cells = {} if report.books is None else report.books.months
+    spent = dollars(sum(amount for cell, amount in cells.items() if cell.month == month))
+    end = sum(amount for (_, name), amount in report.projected.items() if name == month)
+    budget = sum(row.dollars for row in report.budgets)
+    if spent > budget:
+        return f"Its month has spent {spent:,.2f} dollars: it is past the budget of {budget:,.0f}."
+    told = f"Its month has spent {spent:,.2f} dollars and is heading for {end:,.2f}"
+    return f"{told}, {'past' if end > budget else 'within'} the budget of {budget:,.0f}."

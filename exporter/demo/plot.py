@@ -1,0 +1,97 @@
+"""What happens in the demo and when, counted back from the present; the host and the words go by it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    Instant,
+    Nanoseconds,
+)
+
+DAYS: Final = 35
+"""Whole days before today: on the first days of a month the one before it is all there."""
+
+STRIDE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
+"""From one replayed tick to the next, until the last day.
+
+What is longer than an hour is posted by the hour, as the history keeps it, and not by the minute: the month
+takes seconds.
+"""
+STEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""The same on the last day."""
+PACE: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""The same in the last hours, which prices per million tokens are taken from."""
+FINE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
+"""How long the last hours are."""
+
+RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
+"""How long the restarted server loads its weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """The instants of the story. Days are those of UTC, the demo's time zone.
+
+    begins: the host's first tick.
+    leased: GPU 7 gets a price of its own, which begins a day too late.
+    corrected: that price is made to begin when it should have.
+    repriced: the rent of the whole host rises.
+    lost, returned: the spot node is taken away, and comes back.
+    tried: a server that no rule assigns to anybody begins.
+    deserted: the users of one server leave it.
+    restarted: one server's process ends and begins anew.
+    """
+
+    now: Instant
+    begins: Instant
+    leased: Instant
+    corrected: Instant
+    repriced: Instant
+    lost: Instant
+    returned: Instant
+    tried: Instant
+    deserted: Instant
+    restarted: Instant
+
+    @classmethod
+    def before(cls, now: Instant) -> "Plot":
+        """The month before an instant."""
+        hour, midnight = NANOSECONDS_PER_HOUR, now - now % NANOSECONDS_PER_DAY
+
+        def ago(days: int, hours: float = 0) -> Instant:
+            return midnight - days * NANOSECONDS_PER_DAY + int(hours * hour)
+
+        return cls(
+            now=now,
+            begins=ago(DAYS),
+            leased=ago(12),
+            corrected=ago(11, 9),
+            repriced=ago(9),
+            lost=ago(6, 3),
+            returned=ago(6, 8.5),
+            tried=ago(4, 10),
+            deserted=ago(3, 17),
+            restarted=now - 7 * hour,
+        )
+
+    def up(self, instant: Instant) -> bool:
+        """Whether the host runs."""
+        return not self.lost < instant <= self.returned
+
+    def ticks(self, fine: Nanoseconds = FINE) -> Iterator[Instant]:
+        """When the replayed daemon looks: none while the host is away, the last one at `now`.
+
+        The daemon comes a minute after the host does.
+        """
+        day_ago = self.now - NANOSECONDS_PER_DAY
+        last_hours = self.now - max(fine, PACE)
+        instants = {self.begins, self.lost, self.returned + PACE, self.corrected, self.tried}
+        instants.update(range(self.begins, day_ago, STRIDE))
+        instants.update(range(day_ago, last_hours, STEP))
+        instants.update(range(last_hours, self.now, PACE))
+        instants.add(self.now)
+        return iter(sorted(filter(self.up, instants)))

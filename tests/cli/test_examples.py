@@ -1,0 +1,174 @@
+"""Every example of `--help` does what it says, on the demo's books and files of the names that it uses.
+
+The clock stands at noon of 2026-11-25, which the demo was told for.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+import pytest
+
+from exporter.cli import demo, main, serve
+from exporter.cli.arguments import program
+from exporter.cli.documentation import verbs
+from exporter.clock import SystemClock
+from exporter.demo.host import Host
+from exporter.demo.plot import Plot
+from exporter.demo.story import replay, stage
+from exporter.report import Build
+from tests.cli.test_terminal import Screen
+from tests.demo.clocks import NOON, Noon, Nothing
+
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+
+EXAMPLES: Final = [
+    (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")
+]
+TABLES: Final = ("doctor", "check-config", "report month", "report chargeback", "explain", "reconcile", "tco")
+FOCUS: Final = (
+    "BilledCost,BillingCurrency,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId\n"
+    "924.672,USD,Usage,2026-10-22T00:00:00Z,2026-10-23T00:00:00Z,i-0123456789abcdef0\n"
+)
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    set_up = stage(Noon(), Nothing(), Build("0", "", "3"), folder=folder)
+    replay(set_up)
+    set_up.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The URL of a vLLM that prints the demo's page."""
+    host = Host(Plot.before(NOON * 10**9))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = host.page("chat-70b")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{web.server_port}"
+    web.shutdown()
+    thread.join()
+    web.server_close()
+
+
+@pytest.fixture
+def run(
+    books: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], int]:
+    """Runs an example in a folder that has what it names; what would serve for ever says with what."""
+    shutil.copytree(books, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SystemClock, "wall", lambda _: NOON * 10**9)
+    monkeypatch.setattr(SystemClock, "wait", lambda *_: False)
+    monkeypatch.setattr(serve, "serve", lambda flags: sys.stdout.write(f"{flags}") * 0)
+    monkeypatch.setattr(demo, "demo", lambda *said: sys.stdout.write(f"{said}") * 0)
+    Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
+    Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
+    config, ledger = tmp_path / "demo" / "demo.yaml", tmp_path / "demo" / "ledger.db"
+    config.write_text(re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text()))
+
+    def ran(name: str, tail: str) -> int:
+        words = [word.replace("/etc/ice.yaml", str(config)) for word in shlex.split(tail)]
+        words = [re.sub(r"/var/lib/.*/ledger\.db", str(ledger), word) for word in words]
+        words = [word.replace("http://127.0.0.1:8000", server) for word in words]
+        takes = dict(verbs(program()))[name]
+        if not any("--config.file" in word for word in words) and "--config.file" in flags(takes):
+            words.append(f"--config.file={config}")
+        return main([*name.split(), *words])
+
+    return ran
+
+
+def flags(verb: argparse.ArgumentParser) -> set[str]:
+    return {flag for action in verb._actions for flag in action.option_strings}
+
+
+@pytest.mark.parametrize(("name", "tail"), EXAMPLES, ids=[" ".join(example) for example in EXAMPLES])
+def test_an_example_runs(
+    name: str, tail: str, run: Callable[[str, str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It answers, and exits 0; the doctor by what it finds here."""
+    status = run(name, tail)
+
+    told = capsys.readouterr()
+    assert status in {0, 1, 2} if name == "doctor" else status == 0, told.err
+    assert told.out or Path("focus-2026-10.csv").is_file()
+    if "--json" in tail:
+        assert json.loads(told.out)
+
+
+def test_verbs_that_print_tables_print_json_too() -> None:
+    """Programs need not parse what is laid out for people."""
+    assert {name for name, verb in verbs(program()) if "--json" in flags(verb)} == set(TABLES)
+
+
+def test_each_of_them_has_an_example_or_two() -> None:
+    """At least one, and each says what it does."""
+    for _, verb in verbs(program()):
+        told: Any = verb.get_default("examples")
+        assert told
+        assert all(what for _, what in told)
+
+
+def test_a_machine_readable_list_of_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    """`tco --list --json`, the one table that had no form for programs."""
+    assert main(["tco", "--list", "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert {"four-ways"} <= {row["example"] for row in told}
+    assert all(row["name"] for row in told)
+
+
+def test_prices_that_no_file_told_are_not_taken_for_the_daemons(
+    run: Callable[[str, str], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`explain` without a configuration says where its prices of now come from; with one there is no note."""
+    assert run("explain", "chat-70b --window=24h") == 0
+    assert capsys.readouterr().err == ""
+    assert (
+        main(["explain", "chat-70b", "--window=24h", f"--ledger.path={Path('demo/ledger.db').absolute()}"])
+        == 0
+    )
+
+    told = capsys.readouterr()
+    assert told.err == (
+        "note: no configuration file is named: what an hour costs now is told by the bundled catalogue; "
+        "if the daemon has a file, name it with --config.file\n"
+    )
+    assert "estimate: " in told.out
+
+
+def test_a_long_recording_says_how_far_it_is(
+    run: Callable[[str, str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, in one line that is gone at the end."""
+    monkeypatch.setattr("sys.stderr", Screen())
+    assert run("record", "--url=http://127.0.0.1:8000 --times=3 --output=chat") == 0
+
+    steps = "".join(f"\r\x1b[Kreading: {number} of 3" for number in range(3))
+    assert sys.stderr.getvalue() == f"{steps}\r\x1b[K"  # type: ignore[attr-defined]

@@ -1,0 +1,143 @@
+"""Colors and progress are for people on a terminal; a file and a pipe get the words alone."""
+
+import io
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.cli import terminal
+from exporter.units import NANOSECONDS_PER_SECOND as SECOND
+
+ANSWER = "ok: ice.yaml\nFindings\n  error: no price\n  warning: an estimate\nnote: the default budget\n"
+COLORED = (
+    "\x1b[32mok\x1b[0m: ice.yaml\nFindings\n  \x1b[31merror\x1b[0m: no price\n"
+    "  \x1b[33mwarning\x1b[0m: an estimate\n\x1b[33mnote\x1b[0m: the default budget\n"
+)
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _neither_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def told(stream: io.StringIO) -> str:
+    terminal.tell(ANSWER, stream)
+    return stream.getvalue()
+
+
+def test_a_terminal_shows_how_grave_a_line_is() -> None:
+    """The first word of a line has a color, nothing else."""
+    assert told(Screen()) == COLORED
+
+
+def test_a_pipe_gets_words_alone() -> None:
+    """Whoever reads it finds what was written."""
+    assert told(io.StringIO()) == ANSWER
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_whoever_wants_no_color_gets_none(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """https://no-color.org, and terminals that know none."""
+    monkeypatch.setenv(name, value)
+
+    assert told(Screen()) == ANSWER
+
+
+def test_an_empty_no_color_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its specification says: present and not an empty string."""
+    monkeypatch.setenv("NO_COLOR", "")
+
+    assert told(Screen()) == COLORED
+
+
+def test_a_problem_is_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line ends after the color does."""
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    terminal.complain("no such month")
+
+    assert screen.getvalue() == "\x1b[31mno such month\x1b[0m\n"
+
+
+@dataclass
+class Turned:
+    """A clock whose waits end at once; what is waited for is done after so many."""
+
+    waits: int
+    now: int = 0
+    asked: list[int] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def elapsed(self) -> int:
+        return self.now
+
+    def wait(self, stop: threading.Event, duration: int) -> bool:
+        if len(self.asked) == self.waits:
+            self.over.set()
+            stop.wait()
+            return True
+        self.asked.append(duration)
+        self.now += duration
+        return False
+
+    awake = wall = elapsed
+
+    def boot(self) -> str:
+        raise NotImplementedError
+
+    def synchronized(self) -> bool:
+        raise NotImplementedError
+
+
+def waited(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, waits: int) -> str:
+    monkeypatch.setattr("sys.stderr", stream)
+    clock = Turned(waits)
+    with terminal.waiting("reading the bill", clock):
+        assert not stream.isatty() or clock.over.wait(30)
+    return stream.getvalue()
+
+
+def test_what_takes_longer_than_two_seconds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two seconds, then each second; the line is gone before the answer comes."""
+    clear = "\r\x1b[K"
+
+    assert waited(monkeypatch, Screen(), 3) == (
+        f"{clear}reading the bill: 2 s{clear}reading the bill: 3 s{clear}reading the bill: 4 s{clear}"
+    )
+
+
+def test_what_is_quick_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that flashes is noise."""
+    assert waited(monkeypatch, Screen(), 0) == ""
+
+
+def test_a_pipe_sees_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while it is waited nor by number."""
+    stream = io.StringIO()
+    assert waited(monkeypatch, stream, 3) == ""
+    terminal.progress("reading", 3, 30)
+    assert stream.getvalue() == ""
+
+
+def test_progress_by_number_is_replaced_and_then_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 of 30, then nothing."""
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    terminal.progress("reading", 3, 30)
+    terminal.progress("reading", 30, 30)
+
+    assert screen.getvalue() == "\r\x1b[Kreading: 3 of 30\r\x1b[K"
+
+
+def test_two_seconds_are_the_promise() -> None:
+    """What the docs say."""
+    assert terminal.PATIENCE == 2 * SECOND

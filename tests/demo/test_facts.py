@@ -1,0 +1,226 @@
+"""Everything that the demo says was planted is found where it says, by the commands that it prints.
+
+They are run by a shell as a reader would paste them, beside a demo that serves. The verbs go by the host's
+clock, so the demo does, too; what they must say is worked out from the plot.
+"""
+
+import csv
+import io
+import logging
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from exporter.cli.demo import logged_to
+from exporter.clock import SystemClock
+from exporter.demo.edition import day
+from exporter.demo.invitation import LOG, Place, facts, invitation
+from exporter.demo.plot import Plot
+from exporter.demo.story import replay, stage
+from exporter.exposition.server import WebServer
+from exporter.report import Build, Report
+from tests.demo.clocks import Nothing
+
+pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
+
+BUILD: Final = Build("0", "", "3")
+PROGRAM: Final = f"{sys.executable} -m exporter"
+CURL: Final = f"""curl() {{ {sys.executable} -c '
+import sys, urllib.request
+sys.stdout.write(urllib.request.urlopen(sys.argv[2]).read().decode())' "$@"; }}
+"""
+"""What `curl -s URL` does; not every machine has it."""
+END: Final = "---- end of an answer ----"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the demo said, and what each of its commands answered."""
+
+    plot: Plot
+    report: Report
+    words: str
+    place: Place
+    answers: dict[str, str]
+    page: str
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    folder = tmp_path_factory.mktemp("demo")
+    set_up = stage(SystemClock(), Nothing(), BUILD, folder=folder)
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.INFO)
+    try:
+        with logged_to(folder / LOG, set_up.clock):
+            replay(set_up)
+    finally:
+        logging.getLogger().setLevel(level)
+    report = set_up.sampler.tick()
+    stop = threading.Event()
+    ticking = threading.Thread(target=set_up.sampler.run, args=(stop,))
+    ticking.start()
+    web = WebServer("127.0.0.1:0", set_up.current, set_up.clock, None, BUILD)
+    web.start()
+    place = Place(web.url.rstrip("/"), str(folder), PROGRAM)
+    words = invitation(place, report, set_up.plot)
+    (function,) = re.findall(r"^  (demo\(\) .*)$", words, re.MULTILINE)
+    commands = [command for fact in facts(set_up.plot, place) for command in fact.shown_by]
+    script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
+    try:
+        ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=True)
+        with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
+            page = answer.read().decode()
+    finally:
+        web.close()
+        stop.set()
+        ticking.join()
+        set_up.close()
+    answers = ran.stdout.split(f"{END}\n")
+    assert ran.stderr == ""
+    return Told(set_up.plot, report, words, place, dict(zip(commands, answers, strict=False)), page)
+
+
+def shown(told: Told, title: str) -> tuple[str, ...]:
+    """What the commands of one fact answered."""
+    (fact,) = (fact for fact in facts(told.plot, told.place) if fact.title == title)
+    assert f"{fact.title}. {fact.told}\n" in told.words
+    for command in fact.shown_by:
+        assert f"       {command}\n" in told.words
+    return tuple(told.answers[command] for command in fact.shown_by)
+
+
+def test_the_wasted_model(told: Told) -> None:
+    """Of a day's 24 GPU-hours, and those of this hour so far, each was idle; no price per token.
+
+    Nor is it told how busy time would be split.
+    """
+    (explained,) = shown(told, "one model is wasted")
+
+    assert re.search(
+        r"^      idle +1[34]\d\.\d{6} dollars +100\.0% +2[45]\.\d{4} GPU-hours$", explained, re.MULTILINE
+    )
+    assert "no price per token" in explained
+    assert "now split" not in explained
+    assert "archive-13b" in told.page
+
+
+def test_the_price_that_rose(told: Told) -> None:
+    """The configuration tells both prices; an hour of the last month costs less than one of now."""
+    configured, explained = shown(told, "a price rose")
+
+    assert f"then 44.032 dollars per hour of 8 GPUs from {day(told.plot.repriced)}" in configured
+    assert "4 x NVIDIA H100 80GB HBM3 rent x 5.504000 = 22.016000" in explained
+    mean = re.search(r"GPU-hours = (\d\.\d+) dollars per GPU-hour", explained)
+    assert mean is not None
+    # Between the rent before with network and storage, and the rent of now with them.
+    assert 4.816 + 0.14 < float(mean[1]) < 5.504 + 0.13
+
+
+def test_the_server_of_nobody(told: Told) -> None:
+    """The month has dollars that no team owes, and trial-8b is among them."""
+    by_team, metrics = shown(told, "a server is nobody's")
+
+    assert re.search(r"^unassigned +[\d,]+\.\d\d", by_team, re.MULTILINE)
+    assert re.search(r'^inference_cost_dollars_per_hour{.*server="trial-8b".*} 5\.6', metrics, re.MULTILINE)
+
+
+def test_the_spot_node_that_was_lost(told: Told) -> None:
+    """5.5 hours and the daemon's minute: 1.10 + 73.6 / hours of the month an hour, and 70 s of rent."""
+    log, metrics = shown(told, "a spot node was lost")
+
+    (line,) = log.splitlines()
+    assert f"since={day(told.plot.lost)}T03:00:00+00:00 hours=5.52" in line
+    assert 'not_charged="hourly rent of 5.50 hours in which the host was down or asleep"' in line
+    dollars = float(line.split("dollars=")[1].split()[0])
+    assert dollars == pytest.approx(5.5167 * (1.10 + 73.6 / 730) + 44.032 * 70 / 3600, abs=0.06)
+    counted = [float(row.split()[-1]) for row in metrics.splitlines() if "_cost_dollars_total{" in row]
+    assert sum(counted) == pytest.approx(dollars, abs=0.01)
+
+
+def test_the_gpu_that_had_no_price_for_a_day(told: Told) -> None:
+    """24 GPU-hours at 4.816 dollars were charged when the price came."""
+    log, by_gpu, metrics = shown(told, "a GPU had no price for a day")
+
+    (line,) = log.splitlines()
+    assert 'gpu_hours=24.0000 dollars=115.58 payers="unallocated 115.58" gpu_hours_waiting=0.0000' in line
+    assert line.startswith(f"ts={day(told.plot.corrected)}T")
+    assert re.search(
+        r"^24\.0000 of [\d,]+\.\d{4} GPU-hours were charged when their price came\.$", by_gpu, re.MULTILINE
+    )
+    (row,) = metrics.splitlines()
+    assert row.endswith(" 86400.0")
+    assert 'uuid="GPU-de300000-0000-4000-8000-000000000007"' in row
+
+
+def test_the_server_that_was_restarted(told: Told) -> None:
+    """Its endpoint was gone and came back, and its total is above what the new process can have served."""
+    log, metrics = shown(told, "a server was restarted")
+
+    assert [line.split(" level")[1].split(" source")[0] for line in log.splitlines()] == [
+        '=warning msg="source failed"',
+        '=info msg="source is back"',
+    ]
+    total = re.search(r'kind="generation".*server="chat-70b".*} (\S+)$', metrics, re.MULTILINE)
+    assert total is not None
+    # 7 hours of at most 6 requests a second of 340 tokens.
+    assert float(total[1]) > 6 * 340 * 7 * 3600
+
+
+def test_days_and_weeks(told: Told) -> None:
+    """The chat's GPUs are idle for more of their time on each day of a weekend than on any other day.
+
+    Compared are whole days that were watched from end to end.
+    """
+    (focus,) = shown(told, "days and weeks differ")
+
+    held: dict[date, dict[str, float]] = {}
+    for row in csv.DictReader(io.StringIO(focus)):
+        if row["x_Server"] == "chat-70b" and row["ConsumedUnit"] == "GPU-Hours":
+            phases = held.setdefault(date.fromisoformat(row["ChargePeriodStart"][:10]), {})
+            phases[row["x_Phase"]] = phases.get(row["x_Phase"], 0.0) + float(row["ConsumedQuantity"])
+    whole = {at: of for at, of in held.items() if sum(of.values()) > 95.9 and not of.get("unobserved")}
+    idle = {at: of["idle"] / sum(of.values()) for at, of in whole.items()}
+    weekends = [share for at, share in idle.items() if at.weekday() >= 5]
+    others = [share for at, share in idle.items() if at.weekday() < 5]
+    assert len(weekends) + len(others) >= 5
+    assert not weekends or min(weekends) > max(others) + 0.05
+
+
+def test_the_month_ends_past_the_budget(told: Told) -> None:
+    """The words, the page and the figures agree that it does."""
+    month = next(iter(told.report.month_ends))
+    end = sum(amount for (_, name), amount in told.report.projected.items() if name == month)
+
+    assert end > 27_000
+    assert "past the budget of 27,000." in told.words
+    assert "over budget" in told.page
+
+
+def test_the_words_name_every_path(told: Told) -> None:
+    """Paths are those of the server, figures those of the page: 1.10 and 8 x 9.20 by the month's hours."""
+    assert set(re.findall(rf"{told.place.url}(\S*) ", told.words)) >= {"/", "/metrics", "/cost.json"}
+    assert "It rents for 44.03 dollars an hour, plus 1.20 for network and storage.\n" in told.words
+
+
+def test_the_readme_shows_what_is_said(told: Told) -> None:
+    """Its excerpt is of a real run: the same lines, other numbers and days."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (excerpt,) = re.findall(r"^```\n(A simulated host .*?)^```$", readme, re.DOTALL | re.MULTILINE)
+
+    def numberless(text: str) -> list[str]:
+        return [re.sub(r"[\d,.]*\d", "N", line) for line in text.splitlines() if line]
+
+    # On the last days of a month the budget is spent, and another word stands before it.
+    spent = r"(has spent \S+ dollars): it is past"
+    words = numberless(re.sub(spent, r"\1 and is heading for 1, past", told.words))
+    assert len(numberless(excerpt)) == 8
+    assert [line for line in numberless(excerpt) if line not in words] == []
