@@ -14,6 +14,7 @@ from typing import Final
 from exporter.cli import status
 from exporter.cli.build import build, host_name
 from exporter.cli.reload import Change, notice
+from exporter.cli.watch import Watch
 from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -54,6 +55,8 @@ class Flags:
     config_file: Path | None
     listen_address: str
     ledger_path: Path | None
+    watch: bool = False
+    """Whether a file of another content is reloaded without being asked."""
 
     def files(self, ledger: Path) -> tuple[str, ...]:
         """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
@@ -124,6 +127,7 @@ class _Daemon:
         self._sampler: Sampler | None = None
         self._succeeded = True
         self._reloading = threading.Lock()
+        self._watch = Watch(flags.config_file, self._reload_quietly if flags.watch else None)
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
         self._whereabouts = Whereabouts(clock, config, self._placed)
@@ -192,6 +196,7 @@ class _Daemon:
 
     def _prepare(self) -> None:
         self._web.prepare()
+        self._watch.look(self._config.hash if self._succeeded else "")
 
     def reload(self) -> str:
         """Swap the configuration whole, or keep the old one; the log tells either.
