@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(chosen: argparse.Namespace) -> int:
     from exporter.cli.serve import Flags, serve  # noqa: PLC0415 - see the module's first line
 
-    return serve(Flags(chosen.config_file, chosen.listen_address, chosen.ledger_path, chosen.watch))
+    return serve(Flags(chosen.config_file, chosen.listen_address, chosen.ledger_path, watch=chosen.watch))
 
 
 def _demo(chosen: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def mount(folder: Path, version: str, text: str) -> None:
 
 
 def daemon_of(file: Path, *, watch: bool) -> _Daemon:
-    return _Daemon(Flags(file, "127.0.0.1:0", None, watch), load(file), SystemClock())
+    return _Daemon(Flags(file, "127.0.0.1:0", None, watch=watch), load(file), SystemClock())
 
 
 @pytest.mark.usefixtures("at_once")
