@@ -57,15 +57,8 @@ def of(name: str, helm: str = "helm-4") -> list[Manifest]:
 
 def values(**told: Any) -> tuple[str, ...]:
     """The arguments for some values, each a key of the first level."""
-    return tuple(
-        argument for key, value in told.items() for argument in ("--set-json", f"{key}={as_json(value)}")
-    )
-
-
-def as_json(value: Any) -> str:
-    """A value as `--set-json` takes it."""
-
-    return json.dumps(value)
+    pairs = (f"{key}={json.dumps(value)}" for key, value in told.items())
+    return tuple(argument for pair in pairs for argument in ("--set-json", pair))
 
 
 def only(kind: str, found: list[Manifest]) -> Manifest:
