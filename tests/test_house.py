@@ -15,8 +15,10 @@ FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(<?([^)>\s]+)>?[^)]*\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
+# GKE keeps the driver of every node in the place that is excepted.
 PLACES = re.compile(
-    r"/(work|root|home|Users|tmp/[a-z]+)/(?!\.\.\.)|\bpypi\.org\b|pythonhosted|deb\.debian\.org"
+    r"/(work|root|home|Users|tmp/[a-z]+)/(?!\.\.\.|kubernetes/bin/nvidia\b)"
+    r"|\bpypi\.org\b|pythonhosted|deb\.debian\.org"
 )
 
 

@@ -44,10 +44,17 @@ def rendered(*arguments: str, helm: str = "helm-4") -> str:
     return told.stdout
 
 
+@functools.cache
+def documents(*arguments: str, helm: str = "helm-4") -> tuple[Manifest, ...]:
+    """The same, parsed, in the order of kinds and names; shared, so that nobody may change them."""
+    text = rendered(*arguments, helm=helm)
+    found = [told for told in yaml.load_all(text, Loader=yaml.CSafeLoader) if told]
+    return tuple(sorted(found, key=lambda told: (told["kind"], told["metadata"]["name"])))
+
+
 def manifests(*arguments: str, helm: str = "helm-4") -> list[Manifest]:
-    """The same as documents, in the order of their kinds and names."""
-    found = [document for document in yaml.safe_load_all(rendered(*arguments, helm=helm)) if document]
-    return sorted(found, key=lambda told: (told["kind"], told["metadata"]["name"]))
+    """The documents that the chart comes to."""
+    return list(documents(*arguments, helm=helm))
 
 
 def of(name: str, helm: str = "helm-4") -> list[Manifest]:

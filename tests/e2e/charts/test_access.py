@@ -104,9 +104,9 @@ def test_without_root_it_is_nobody() -> None:
 
     assert pod_of(found)["securityContext"] == {
         "runAsNonRoot": True,
-        "runAsUser": 65534,
-        "runAsGroup": 65534,
-        "fsGroup": 65534,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "fsGroup": 65532,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert ledger["hostPath"]["type"] == "Directory"

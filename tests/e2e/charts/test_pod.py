@@ -181,7 +181,7 @@ def test_own_choices_come_beside_the_platforms() -> None:
         ),
         (
             "cdi",
-            {"NVIDIA_DRIVER_CAPABILITIES": "utility"},
+            {"NVIDIA_VISIBLE_DEVICES": "void", "NVIDIA_DRIVER_CAPABILITIES": "utility"},
             {"nvidia.cdi.k8s.io/container.exporter": "management.nvidia.com/gpu=all"},
             None,
         ),
@@ -280,6 +280,7 @@ def test_the_demo_needs_nothing() -> None:
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
     assert container["args"] == ["demo"]
+    assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
     assert container["securityContext"] == {
         "privileged": False,
         "allowPrivilegeEscalation": False,

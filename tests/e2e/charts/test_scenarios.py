@@ -21,7 +21,9 @@ OPERATOR = {
 }
 VERSIONS = tuple(
     version
-    for version in map(kubernetes_validate.utils.major_minor, kubernetes_validate.utils.all_versions())
+    for version in dict.fromkeys(
+        map(kubernetes_validate.utils.major_minor, kubernetes_validate.utils.all_versions())
+    )
     if int(version.removeprefix("1.")) >= 28
 )
 MOST_BYTES = 1024 * 1024
