@@ -43,7 +43,7 @@ def rules(found: list[Manifest]) -> list[Any]:
         ({"podLookup": "socket"}, []),
         ({"podLookup": "kubelet"}, [KUBELET]),
         ({"podLookup": "apiServer"}, [API_SERVER]),
-        ({"nodeLabels": True}, [LABELS]),
+        ({"podLookup": "socket", "nodeLabels": True}, [LABELS]),
         ({"podLookup": "kubelet", "nodeLabels": True}, [LABELS, KUBELET]),
     ],
 )
@@ -115,7 +115,10 @@ def test_without_root_it_is_nobody() -> None:
 def test_an_account_of_somebody_else_is_used_as_it_is() -> None:
     """Neither made nor labeled."""
     found = manifests(
-        *values(serviceAccount={"create": False, "name": "metering"}, access={"nodeLabels": True})
+        *values(
+            serviceAccount={"create": False, "name": "metering"},
+            access={"podLookup": "socket", "nodeLabels": True},
+        )
     )
 
     assert "ServiceAccount" not in {document["kind"] for document in found}

@@ -118,8 +118,17 @@ def test_the_monitor_is_the_plain_one_with_what_was_asked() -> None:
     (secured,) = only("PodMonitor", of("secured"))["spec"]["podMetricsEndpoints"]
 
     relabelings = list(plain["relabelings"])
-    relabelings.insert(2, {"targetLabel": "cluster", "replacement": "dc1"})
-    assert asked == {**plain, "interval": "15s", "scrapeTimeout": "10s", "relabelings": relabelings}
+    relabelings[2:2] = [
+        {"targetLabel": "cluster", "replacement": "dc1"},
+        {"sourceLabels": ["__meta_kubernetes_pod_label_team"], "targetLabel": "installed_by"},
+    ]
+    assert asked == {
+        **plain,
+        "interval": "15s",
+        "scrapeTimeout": "10s",
+        "relabelings": relabelings,
+        "metricRelabelings": [{"sourceLabels": ["__name__"], "regex": "process_.*", "action": "drop"}],
+    }
     assert only("PodMonitor", of("monitoring"))["metadata"]["labels"]["release"] == "kube-prometheus-stack"
     assert secured["scheme"] == "https"
     assert secured.items() >= plain.items()

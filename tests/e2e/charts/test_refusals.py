@@ -57,6 +57,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     # what contradicts itself
     ("podResources", {"access": {"root": False}}),
     ("podLookup", {"access": {"root": False, "podResources": False, "podLookup": "socket"}}),
+    ("podLookup", {"access": {"nodeLabels": True}}),
     ("networkPolicy", {"access": {"hostNetwork": True}, "networkPolicy": {"enabled": True, "from": [PEER]}}),
     ("from", {"networkPolicy": {"enabled": True}}),
     ("config", {"existingConfigMap": "prices", "config": {"interval": "5s"}}),

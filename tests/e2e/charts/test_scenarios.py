@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,19 @@ import pytest
 
 from exporter.cli.arguments import _parser, _with_verb
 from exporter.config import parse
-from tests.e2e.charts.chart import CHART, HELMS, ROOT, SCENARIOS, Manifest, of, rendered, run, scenario
+from tests.e2e.charts.chart import (
+    CHART,
+    HELMS,
+    NAMESPACE,
+    RELEASE,
+    ROOT,
+    SCENARIOS,
+    Manifest,
+    of,
+    rendered,
+    run,
+    scenario,
+)
 
 PREVIOUS = ROOT / "tests" / "deploy" / "values-previous-release.yaml"
 OPERATOR = {
@@ -147,11 +160,16 @@ def test_the_exporter_knows_its_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("helm", HELMS)
-def test_the_values_of_the_release_before_still_render(helm: str) -> None:
-    """Whoever upgrades keeps their values."""
+def test_the_values_of_the_release_before_still_render(helm: str, tmp_path: Path) -> None:
+    """Whoever upgrades keeps their values; `--reuse-values` keeps even the defaults of then."""
     before = rendered("--values", str(PREVIOUS), helm=helm)
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    (chart / "values.yaml").write_text(PREVIOUS.read_text())
+    reused = run(helm, "template", RELEASE, str(chart), "--namespace", NAMESPACE)
 
     assert "kind: DaemonSet" in before
+    assert (reused.returncode, reused.stdout) == (0, before)
 
 
 def test_a_release_fits_into_its_secret() -> None:
