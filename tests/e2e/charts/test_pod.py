@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from exporter.cli.arguments import _parser
 from tests.e2e.charts.chart import (
     SCENARIOS,
     Manifest,
@@ -289,6 +290,38 @@ def test_the_demo_needs_nothing() -> None:
     }
     assert "volumes" not in pod
     assert not {"hostPID", "hostNetwork", "runtimeClassName", "nodeSelector"} & pod.keys()
+
+
+def test_the_check_of_a_configuration_needs_nothing() -> None:
+    """It runs before the release is touched, on what the pods would read, without a right, where asked."""
+    found = of("checked")
+    job = only("Job", found)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    read, checked = sorted(
+        (told for told in found if told["kind"] == "ConfigMap"),
+        key=lambda told: len(told["metadata"]["name"]),
+    )
+
+    assert checked["data"] == read["data"]
+    assert pod["volumes"] == [{"name": "config", "configMap": {"name": checked["metadata"]["name"]}}]
+    hooks = [told["metadata"]["annotations"] for told in (checked, job)]
+    assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-install,pre-upgrade"}
+    assert [hook["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]  # what it reads comes first
+    assert _parser().parse_args(container["args"]).verb == "check-config"
+    assert container["securityContext"] == {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert not {"serviceAccountName", "hostPID", "hostNetwork", "runtimeClassName"} & pod.keys()
+    assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
+    selected = only("DaemonSet", found)["spec"]["selector"]["matchLabels"]
+    assert not selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    assert [name for name in SCENARIOS if "Job" in {told["kind"] for told in of(name)}] == ["checked"]
 
 
 def test_nobody_takes_the_demo_for_a_host() -> None:

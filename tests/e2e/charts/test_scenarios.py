@@ -21,10 +21,12 @@ from tests.e2e.charts.chart import (
     ROOT,
     SCENARIOS,
     Manifest,
+    manifests,
     of,
     rendered,
     run,
     scenario,
+    values,
 )
 
 PREVIOUS = ROOT / "tests" / "deploy" / "values-previous-release.yaml"
@@ -157,6 +159,24 @@ def test_the_exporter_knows_its_arguments(name: str) -> None:
     assert [flag for flag in unknown if not flag.startswith("--web.config.file=")] == []
     assert chosen.verb == ("demo" if name == "demo" else "serve")
     assert chosen.listen_address == f":{container['ports'][0]['containerPort']}"
+
+
+@pytest.mark.parametrize("name", ["monitoring", "demo", "checked"])
+def test_long_names_stay_names(name: str) -> None:
+    """Kubernetes takes 63 characters for a label, a Service and a Job."""
+    long = values(fullnameOverride="f" * 63, nameOverride="n" * 63)
+    found = manifests("--values", str(scenario(name)), *long)
+    labels = [
+        text
+        for told in found
+        for place in (told, told["spec"].get("template", {}) if "spec" in told else {})
+        for text in place.get("metadata", {}).get("labels", {}).values()
+    ]
+
+    assert max(map(len, labels)) <= 63
+    short = [told for told in found if told["kind"] in {"Service", "Job", "DaemonSet", "Deployment"}]
+    assert max(len(told["metadata"]["name"]) for told in short) <= 63
+    assert max(len(told["metadata"]["name"]) for told in found) <= 253
 
 
 @pytest.mark.parametrize("helm", HELMS)

@@ -25,7 +25,7 @@
 
 {{- /* What never changes, since a DaemonSet's selector cannot. A demo has another name, so that nobody takes it for real. */ -}}
 {{- define "exporter.selector" -}}
-app.kubernetes.io/name: {{ include "exporter.name" . }}{{ if .Values.demo.enabled }}-demo{{ end }}
+app.kubernetes.io/name: {{ if .Values.demo.enabled }}{{ include "exporter.name" . | trunc 58 | trimSuffix "-" }}-demo{{ else }}{{ include "exporter.name" . }}{{ end }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -48,4 +48,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* Whether a token is needed: "true" or nothing. */ -}}
 {{- define "exporter.token" -}}
 {{- if or (has .Values.access.podLookup (list "kubelet" "apiServer")) .Values.access.nodeLabels -}}true{{- end -}}
+{{- end -}}
+
+{{- /* The one file of the ConfigMap. */ -}}
+{{- define "exporter.config" -}}
+config.yaml: |
+  {{- if kindIs "string" .Values.config }}
+  {{- .Values.config | trim | nindent 2 }}
+  {{- else if .Values.config }}
+  {{- toYaml .Values.config | nindent 2 }}
+  {{- else }}
+  # Everything has its default: what is there is found, and prices are estimates, marked as such.
+  {{- end }}
 {{- end -}}
