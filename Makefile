@@ -9,7 +9,7 @@ environment := .venv
 bin := $(environment)/bin
 # Whatever a test starts finds our Python first.
 with_tools := PATH="$(CURDIR)/$(bin):$$PATH"
-paths := exporter tests deploy/rules $(wildcard benchmarks docs dashboards tools)
+paths := exporter tests deploy/rules deploy/helm $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
 demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration
@@ -24,8 +24,9 @@ test: programs develop ## Run the tests; ARGS='-k split' runs some
 check: lint test ## Run ruff, the format check, mypy and the tests
 
 .PHONY: update
-update: programs develop ## Write again everything that is generated: goldens, docs, dashboards, rules
-	@for script in $(wildcard docs/generate.py dashboards/generate.py deploy/rules/generate.py); do $(with_tools) python $$script; done
+update: programs develop ## Write again everything that is generated: goldens, docs, dashboards, rules, manifests
+	@tools/charts
+	@for script in $(wildcard docs/generate.py dashboards/generate.py deploy/rules/generate.py deploy/helm/generate.py); do $(with_tools) python $$script; done
 	@$(with_tools) pytest -n auto --dist loadgroup --update-golden
 
 .PHONY: e2e

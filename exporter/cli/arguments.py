@@ -145,6 +145,7 @@ def _serve(chosen: argparse.Namespace) -> int:
             chosen.ledger_path,
             chosen.web_config_file,
             lifecycle=chosen.lifecycle,
+            watch=chosen.watch,
         )
     )
 

@@ -87,6 +87,12 @@ def of_the_daemon() -> str:
 def daemon(verb: argparse.ArgumentParser) -> None:
     """All that the daemon takes."""
     sources(verb)
+    verb.add_argument(
+        "--config.watch",
+        dest="watch",
+        action="store_true",
+        help="reload the configuration when its file has another content, as a ConfigMap's does",
+    )
     listen(verb)
     lifecycle(verb)
 

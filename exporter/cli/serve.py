@@ -14,6 +14,7 @@ from exporter.cli import status
 from exporter.cli.build import build, host_name
 from exporter.cli.reload import Change, notice
 from exporter.cli.terminal import complain
+from exporter.cli.watch import Watch
 from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -58,6 +59,8 @@ class Flags:
     ledger_path: Path | None
     web_config_file: Path | None = None
     lifecycle: bool = True
+    watch: bool = False
+    """Whether a file of another content is reloaded without being asked."""
 
     def files(self, ledger: Path) -> tuple[str, ...]:
         """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
@@ -130,6 +133,7 @@ class _Daemon:
         self._sampler: Sampler | None = None
         self._succeeded = True
         self._reloading = threading.Lock()
+        self._watch = Watch(flags.config_file, self._reload_quietly if flags.watch else None)
         self._nvml = NvmlSource(clock)
         self._endpoints = Endpoints(clock, self._was_busy)
         self._gateways = Gateways(clock)
@@ -204,6 +208,7 @@ class _Daemon:
 
     def _prepare(self) -> None:
         self._web.prepare()
+        self._watch.look(self._config.hash if self._succeeded else "")
 
     def reload(self) -> str:
         """Swap the configuration whole, or keep the old one; the log tells either.

@@ -123,9 +123,10 @@ def test_the_kubelets_folder_is_mounted_to_be_read(pod: Manifest, container: Man
 
 
 def test_the_arguments_name_the_mounted_files(container: Manifest) -> None:
-    """Configuration and ledger are where the mounts put them."""
+    """Configuration and ledger are where the mounts put them; a ConfigMap that changed needs no restart."""
     assert container["args"] == [
         "--config.file=/etc/inference-cost-exporter/config.yaml",
+        "--config.watch",
         "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
     ]
 

@@ -1,4 +1,4 @@
-"""The PodMonitor. No schema for it is at hand offline, so its few fields are looked at one by one."""
+"""The PodMonitor: what it selects, and what becomes of the labels."""
 
 import re
 from typing import Any

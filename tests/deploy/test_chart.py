@@ -1,0 +1,134 @@
+"""The Helm chart as far as it can be looked at without Helm; tests/e2e/charts renders it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+import exporter
+from exporter.cli import logs
+from exporter.cli.flags import DEFAULT_ADDRESS
+from exporter.config.keys import DOCUMENT
+from exporter.config.settings import DEFAULT_LEDGER
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "inference-cost-exporter"
+PREVIOUS = Path(__file__).parent / "values-previous-release.yaml"
+
+Values = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def schema() -> Values:
+    return dict(json.loads((CHART / "values.schema.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def values() -> Values:
+    return dict(yaml.safe_load((CHART / "values.yaml").read_text()))
+
+
+def parts(told: Any) -> Iterator[Values]:
+    """Every schema inside a schema."""
+    if isinstance(told, dict):
+        yield told
+        for inner in told.values():
+            yield from parts(inner)
+    elif isinstance(told, list):
+        for inner in told:
+            yield from parts(inner)
+
+
+def test_what_the_chart_carries_is_what_the_repository_has() -> None:
+    """Rules and dashboards are copied into it, since a chart reaches nothing outside itself."""
+    told = subprocess.run(
+        [sys.executable, "deploy/helm/generate.py", "--check", "--copies"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+def test_the_chart_is_of_this_release() -> None:
+    """Versioned with the code that it deploys."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert (chart["version"], chart["appVersion"]) == (exporter.__version__, exporter.__version__)
+
+
+def test_no_mapping_of_its_own_is_open(schema: Values) -> None:
+    """Where the schema names keys, it refuses all others; what may hold anything names none."""
+    own = [part for part in parts(schema["properties"]) if isinstance(part.get("properties"), dict)]
+
+    assert schema["additionalProperties"] is False
+    assert [part for part in own if part["additionalProperties"] is not False] == []
+    assert len(own) > 20
+
+
+def test_every_key_has_its_default_and_its_schema(schema: Values, values: Values) -> None:
+    """What the schema takes stands in values.yaml, and the other way round; `global` is Helm's."""
+    assert set(schema["properties"]) == {*values, "global"}
+    for key, told in schema["properties"].items():
+        if isinstance(values.get(key), dict) and values[key] and "properties" in told:
+            assert set(told["properties"]) == set(values[key]), key
+
+
+def test_the_defaults_are_taken(schema: Values, values: Values) -> None:
+    """Whoever changes nothing is not refused."""
+    jsonschema.validate(values, schema)
+
+
+def test_the_configuration_has_the_exporters_keys(schema: Values) -> None:
+    """All but the ledger's place, which the chart says by a flag that would win."""
+    (mapping,) = (told for told in schema["properties"]["config"]["oneOf"] if told.get("type") == "object")
+
+    assert {*mapping["properties"], "ledger"} == {key.name for key in DOCUMENT.keys}
+
+
+def test_the_chart_speaks_as_the_program_does(schema: Values, values: Values) -> None:
+    """Levels and formats of the log, the port, and where the ledger is."""
+    assert schema["properties"]["log"]["properties"] == {
+        "level": {"enum": [*logs.LEVELS]},
+        "format": {"enum": [*logs.FORMATS]},
+    }
+    assert f":{values['web']['port']}" == DEFAULT_ADDRESS
+    assert values["ledger"]["hostPath"] == str(DEFAULT_LEDGER.parent)
+
+
+def test_the_values_of_the_release_before_are_taken(schema: Values, values: Values) -> None:
+    """They have every key that there was then."""
+    before = yaml.safe_load(PREVIOUS.read_text())
+    merged = {
+        key: {**told, **before.get(key, {})}
+        if isinstance(told, dict) and key != "config"
+        else before.get(key, told)
+        for key, told in values.items()
+    }
+
+    assert set(before) <= set(values)
+    jsonschema.validate(merged, schema)
+
+
+def test_each_scenario_says_what_it_is_for() -> None:
+    """In its first line."""
+    scenarios = sorted(CHART.glob("ci/*.yaml"))
+
+    assert len(scenarios) >= 15
+    assert [file.name for file in scenarios if not file.name.endswith("-values.yaml")] == []
+    assert [file.name for file in scenarios if not file.read_text().startswith("# ")] == []
+
+
+def test_every_platform_has_a_scenario(schema: Values) -> None:
+    """And no scenario is of another."""
+    told = {yaml.safe_load(file.read_text()).get("platform") for file in CHART.glob("ci/*.yaml")} - {None}
+
+    assert told == set(schema["properties"]["platform"]["enum"])

@@ -1,0 +1,93 @@
+"""The Helm chart, rendered by both generations of Helm, which come by `make e2e`."""
+
+import functools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "deploy" / "helm" / "inference-cost-exporter"
+PROGRAMS = ROOT / ".cache" / "charts" / "programs"
+HELMS = ("helm-3", "helm-4")
+SCENARIOS = tuple(sorted(file.name.removesuffix("-values.yaml") for file in CHART.glob("ci/*-values.yaml")))
+RELEASE = "inference-cost-exporter"
+NAMESPACE = "inference-cost"
+
+Manifest = dict[str, Any]
+
+
+def scenario(name: str) -> Path:
+    """The values of one scenario."""
+    return CHART / "ci" / f"{name}-values.yaml"
+
+
+def run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """One program of those that `tools/charts` brings.
+
+    Raises:
+        FileNotFoundError: they are not here; the message says what brings them.
+    """
+    path = PROGRAMS / program
+    if not path.exists():
+        raise FileNotFoundError(f"no {program}: run the end-to-end tests with `make e2e`")
+    return subprocess.run([path, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@functools.cache
+def rendered(*arguments: str, helm: str = "helm-4") -> str:
+    """What the chart comes to with these arguments of `helm template`."""
+    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+@functools.cache
+def documents(*arguments: str, helm: str = "helm-4") -> tuple[Manifest, ...]:
+    """The same, parsed, in the order of kinds and names; shared, so that nobody may change them."""
+    text = rendered(*arguments, helm=helm)
+    found = [told for told in yaml.load_all(text, Loader=yaml.CSafeLoader) if told]
+    return tuple(sorted(found, key=lambda told: (told["kind"], told["metadata"]["name"])))
+
+
+def manifests(*arguments: str, helm: str = "helm-4") -> list[Manifest]:
+    """The documents that the chart comes to."""
+    return list(documents(*arguments, helm=helm))
+
+
+def of(name: str, helm: str = "helm-4") -> list[Manifest]:
+    """The documents of a scenario."""
+    return manifests("--values", str(scenario(name)), helm=helm)
+
+
+def values(**told: Any) -> tuple[str, ...]:
+    """The arguments for some values, each a key of the first level."""
+    pairs = (f"{key}={json.dumps(value)}" for key, value in told.items())
+    return tuple(argument for pair in pairs for argument in ("--set-json", pair))
+
+
+def only(kind: str, found: list[Manifest]) -> Manifest:
+    """The one document of a kind."""
+    (told,) = (document for document in found if document["kind"] == kind)
+    return told
+
+
+def pod_of(found: list[Manifest]) -> Manifest:
+    """The pod of the one DaemonSet."""
+    spec: Manifest = only("DaemonSet", found)["spec"]["template"]["spec"]
+    return spec
+
+
+def container_of(found: list[Manifest]) -> Manifest:
+    """Its one container."""
+    (container,) = pod_of(found)["containers"]
+    return dict(container)
+
+
+def refused(helm: str, *arguments: str) -> str:
+    """What Helm says of values that it refuses."""
+    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments)
+    assert told.returncode != 0, "these values are taken"
+    return told.stderr

@@ -1,0 +1,103 @@
+"""What Helm says after an install: how to see that it works, and what the chosen values lose."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.charts.chart import CHART, HELMS, NAMESPACE, RELEASE, run, scenario, values
+
+TOLD = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: told}
+data:
+  notes: |
+    {{- tpl (.Files.Get "files/NOTES.txt") . | nindent 4 }}
+"""
+"""A template that holds the notes: Helm itself prints them only where it has a cluster."""
+
+Notes = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Notes:
+    """The text that Helm would print for some arguments."""
+    chart = tmp_path_factory.mktemp("notes") / "chart"
+    shutil.copytree(CHART, chart)
+    (chart / "templates" / "NOTES.txt").rename(chart / "files" / "NOTES.txt")
+    (chart / "templates" / "told.yaml").write_text(TOLD)
+
+    def said(*arguments: str, helm: str = "helm-4") -> str:
+        show = ("--show-only", "templates/told.yaml", "--namespace", NAMESPACE)
+        told = run(helm, "template", RELEASE, str(Path(chart)), *show, *arguments)
+        assert told.returncode == 0, told.stderr
+        return str(yaml.safe_load(told.stdout)["data"]["notes"])
+
+    return said
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_they_say_how_to_see_that_it_works(notes: Notes, helm: str) -> None:
+    """Two lines that can be pasted, and the label that admission may ask for."""
+    said = notes(helm=helm)
+
+    assert "\n  kubectl -n inference-cost rollout status daemonset/inference-cost-exporter\n" in said
+    assert " exec daemonset/inference-cost-exporter -- python3 -m exporter doctor " in said
+    assert (
+        "\n  kubectl label namespace inference-cost pod-security.kubernetes.io/enforce=privileged\n" in said
+    )
+    assert "No prices are configured" in said
+
+
+LOSSES = {
+    "unprivileged": [
+        "THE LEDGER IS IN AN emptyDir. With each new pod (an upgrade, a node drain, an eviction):",
+        "totals and month to date begin anew at 0",
+        "the time between the two pods is not charged",
+        "history for reports, adjustments and what waits for a price are gone",
+        "Without hostPID no process is seen",
+        "Without root the kubelet's list of GPUs is not read",
+    ],
+    "gke": ["The container is privileged"],
+    "demo": ["Its dollars are invented", "port-forward service/inference-cost-exporter-demo 9844"],
+    "gpu-operator": ["Pods are not looked up", "Whoever reaches port 9844 reads what your inference costs"],
+}
+
+
+@pytest.mark.parametrize(("name", "sentences"), LOSSES.items())
+def test_they_say_what_is_lost(notes: Notes, name: str, sentences: list[str]) -> None:
+    """In the words of docs/operations.md."""
+    said = notes("--values", str(scenario(name)))
+
+    assert [sentence for sentence in sentences if sentence not in said] == []
+
+
+def test_they_do_not_cry_wolf(notes: Notes) -> None:
+    """Where nothing is lost nothing is said of it."""
+    said = notes("--values", str(scenario("configured"))) + notes("--values", str(scenario("pods-kubelet")))
+
+    for sentence in ("emptyDir", "Without", "privileged,"):
+        assert sentence not in said
+    assert "No prices are configured" not in notes("--values", str(scenario("configured")))
+    assert "Pods are not looked up" not in notes("--values", str(scenario("pods-kubelet")))
+
+
+def test_a_selector_that_blocks_driver_upgrades_is_told(notes: Notes) -> None:
+    """With gpu-operator, where nodes are chosen without its label."""
+    said = notes(*values(nodeSelector={"node.example/gpu": "true"}))
+
+    assert 'gpu-operator evicts only pods with the node selector nvidia.com/gpu.deploy.client: "true"' in said
+
+
+@pytest.mark.parametrize(("lookup", "old", "new"), [("kubelet", "1.32", "1.33"), ("socket", "1.35", "1.36")])
+def test_a_look_up_that_the_cluster_is_too_old_for_is_told(
+    notes: Notes, lookup: str, old: str, new: str
+) -> None:
+    """Before anybody looks for pods that never start, or that are forbidden what they ask."""
+    asked = values(access={"podLookup": lookup})
+
+    assert "THIS CLUSTER'S KUBELETS" in notes(*asked, "--kube-version", f"{old}.4")
+    assert "THIS CLUSTER'S KUBELETS" not in notes(*asked, "--kube-version", f"{new}.0")

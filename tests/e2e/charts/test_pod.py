@@ -1,0 +1,336 @@
+"""The DaemonSet that the chart renders: what it may do, what it sees, and where it runs."""
+
+from typing import Any
+
+import pytest
+
+from exporter.cli.arguments import _parser
+from tests.e2e.charts.chart import (
+    SCENARIOS,
+    Manifest,
+    container_of,
+    manifests,
+    of,
+    only,
+    pod_of,
+    values,
+)
+
+METERS = tuple(name for name in SCENARIOS if name != "demo")
+PRIVILEGED = {"gke"}
+"""Platforms that open the device files to nothing less."""
+
+TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+FOLDER = "/var/lib/inference-cost-exporter"
+
+
+def environment(container: Manifest) -> dict[str, str]:
+    """The variables with values of their own."""
+    return {item["name"]: item["value"] for item in container["env"] if "value" in item}
+
+
+def mounted(found: list[Manifest]) -> dict[str, tuple[Manifest, Manifest]]:
+    """Volume and mount of each place."""
+    volumes = {volume["name"]: volume for volume in pod_of(found)["volumes"]}
+    return {
+        mount["mountPath"]: (volumes[mount["name"]], mount) for mount in container_of(found)["volumeMounts"]
+    }
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_it_can_do_nothing_that_it_need_not(name: str) -> None:
+    """No capability, no escalation, a root that is only read, and a filter on system calls."""
+    security = container_of(of(name))["securityContext"]
+
+    assert security == {
+        "privileged": name in PRIVILEGED,
+        "allowPrivilegeEscalation": name in PRIVILEGED,  # Kubernetes refuses one without the other
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod_of(of(name))["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "hostIPC" not in pod_of(of(name))
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_it_takes_no_gpu(name: str) -> None:
+    """It sees all of them without asking for one."""
+    amounts = container_of(of(name))["resources"]
+
+    assert {resource for part in amounts.values() for resource in part} <= {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_two_pods_never_share_a_ledger(name: str) -> None:
+    """A ledger has one writer, whatever the strategy."""
+    strategy = only("DaemonSet", of(name))["spec"]["updateStrategy"]
+
+    assert strategy["type"] == "OnDelete" or strategy["rollingUpdate"]["maxSurge"] == 0
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_what_is_mounted_is_only_read(name: str) -> None:
+    """But for the ledger, and the device that says which GPUs are to be shown."""
+    for place, (_, mount) in mounted(of(name)).items():
+        written = place in {FOLDER, "/var/run/nvidia-container-devices/all"}
+        assert mount.get("readOnly", False) is not written, place
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_a_change_of_the_configuration_restarts_nothing(name: str) -> None:
+    """The daemon watches the file in the mount, whose content a pod's template does not know."""
+    found = of(name)
+    annotations = only("DaemonSet", found)["spec"]["template"]["metadata"].get("annotations", {})
+    volume, mount = mounted(found)["/etc/inference-cost-exporter"]
+
+    assert "--config.watch" in container_of(found)["args"]
+    assert not [key for key in annotations if "checksum" in key]
+    assert set(volume["configMap"]) == {"name"}
+    assert "subPath" not in mount  # which the kubelet never brings up to date
+
+
+def test_a_changed_configuration_is_the_same_pod() -> None:
+    """Two configurations, one DaemonSet."""
+    two = [manifests(*values(config={"interval": told})) for told in ("5s", "10s")]
+
+    assert only("DaemonSet", two[0]) == only("DaemonSet", two[1])
+    assert only("ConfigMap", two[0]) != only("ConfigMap", two[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "selector", "terms"),
+    [
+        ("gpu-operator", "nvidia", {"nvidia.com/gpu.deploy.client": "true"}, None),
+        ("generic", None, {"node.example/gpu": "true"}, None),
+        (
+            "generic-runtime-class",
+            "nvidia",
+            None,
+            {"nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present"},
+        ),
+        ("gke", None, None, {"cloud.google.com/gke-accelerator"}),
+        (
+            "eks",
+            None,
+            None,
+            {
+                "nvidia.com/gpu.present",
+                "feature.node.kubernetes.io/pci-10de.present",
+                "k8s.amazonaws.com/accelerator",
+                "eks.amazonaws.com/instance-gpu-manufacturer",
+                "karpenter.k8s.aws/instance-gpu-manufacturer",
+            },
+        ),
+        ("cdi", None, {"nvidia.com/gpu.deploy.client": "true"}, None),
+    ],
+)
+def test_each_platform_has_its_nodes(
+    name: str, runtime: str | None, selector: dict[str, str] | None, terms: set[str] | None
+) -> None:
+    """By a selector or by labels of which one is enough; what the values choose is instead of either."""
+    pod = pod_of(of(name))
+    told: Any = pod.get("affinity", {}).get("nodeAffinity", {})
+    wanted = told.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
+
+    assert pod.get("runtimeClassName") == runtime
+    assert pod.get("nodeSelector") == selector
+    assert all(len(term["matchExpressions"]) == 1 for term in wanted)
+    assert {term["matchExpressions"][0]["key"] for term in wanted} == (terms or set())
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_it_runs_on_tainted_gpu_nodes(name: str) -> None:
+    """GPU nodes are commonly tainted against pods that request no GPU."""
+    assert pod_of(of(name))["tolerations"][0] == TOLERATION
+
+
+def test_own_choices_come_beside_the_platforms() -> None:
+    """Tolerations, priority, labels, annotations, strategy, image."""
+    found = of("generic")
+    pod = pod_of(found)
+    spec = only("DaemonSet", found)["spec"]
+
+    assert pod["tolerations"] == [
+        TOLERATION,
+        {"key": "dedicated", "operator": "Equal", "value": "inference", "effect": "NoSchedule"},
+    ]
+    assert pod["priorityClassName"] == "system-node-critical"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    digest = "sha256:" + "0123456789abcdef" * 4
+    assert container_of(found)["image"] == f"registry.example/ml/inference-cost-exporter@{digest}"
+    assert spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"] == 5
+    assert spec["template"]["metadata"]["labels"]["team"] == "platform"
+    assert spec["template"]["metadata"]["annotations"] == {"example.com/owner": "platform"}
+    assert only("PodDisruptionBudget", found)["spec"]["minAvailable"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "annotation", "place"),
+    [
+        (
+            "gpu-operator",
+            {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"},
+            None,
+            None,
+        ),
+        ("eks", {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}, None, None),
+        (
+            "eks-bottlerocket",
+            {"NVIDIA_DRIVER_CAPABILITIES": "utility"},
+            None,
+            ("/var/run/nvidia-container-devices/all", {"path": "/dev/null"}),
+        ),
+        (
+            "cdi",
+            {"NVIDIA_VISIBLE_DEVICES": "void", "NVIDIA_DRIVER_CAPABILITIES": "utility"},
+            {"nvidia.cdi.k8s.io/container.exporter": "management.nvidia.com/gpu=all"},
+            None,
+        ),
+        (
+            "gke",
+            {"LD_LIBRARY_PATH": "/usr/local/nvidia/lib64"},
+            None,
+            ("/usr/local/nvidia", {"path": "/home/kubernetes/bin/nvidia", "type": "Directory"}),
+        ),
+    ],
+)
+def test_it_sees_the_gpus(
+    name: str,
+    variables: dict[str, str],
+    annotation: dict[str, str] | None,
+    place: tuple[str, dict[str, str]] | None,
+) -> None:
+    """By a variable, a mount, an annotation, or the driver's folder, as the platform has it."""
+    found = of(name)
+    container = container_of(found)
+    annotations = only("DaemonSet", found)["spec"]["template"]["metadata"].get("annotations", {})
+
+    assert environment(container) == variables
+    assert (annotation or {}).items() <= annotations.items()
+    if place is not None:
+        assert mounted(found)[place[0]][0]["hostPath"] == place[1]
+
+
+def test_the_ledger_is_on_the_node_or_says_that_it_is_not() -> None:
+    """A folder of the node unless emptyDir is asked for; always at the path that the flag names."""
+    kept, lost = (mounted(of(name))[FOLDER][0] for name in ("gpu-operator", "unprivileged"))
+
+    assert kept["hostPath"] == {"path": FOLDER, "type": "DirectoryOrCreate"}
+    assert lost["emptyDir"] == {"sizeLimit": "512Mi"}
+    assert f"--ledger.path={FOLDER}/ledger.db" in container_of(of("unprivileged"))["args"]
+
+
+def test_secrets_are_mounted_where_the_configuration_names_them() -> None:
+    """For the group of the process, and nobody else."""
+    found = mounted(of("configured"))
+
+    assert found["/files/r1"][0]["secret"] == {"secretName": "r1-token", "defaultMode": 0o440}
+    assert found["/files/ca"][0]["configMap"] == {"name": "corporate-ca"}
+    text = only("ConfigMap", of("configured"))["data"]["config.yaml"]
+    assert "bearer_token_file: /files/r1/token" in text
+    assert "ca_file: /files/ca/ca.pem" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "probe"),
+    [
+        ("gpu-operator", {"httpGet": {"path": "/-/healthy", "port": "metrics"}}),
+        ("secured", {"httpGet": {"path": "/-/healthy", "port": "metrics", "scheme": "HTTPS"}}),
+        ("client-certificates", {"tcpSocket": {"port": "metrics"}}),
+        ("demo", {"httpGet": {"path": "/-/healthy", "port": "metrics"}}),
+    ],
+)
+def test_probes_speak_as_the_port_does(name: str, probe: dict[str, Any]) -> None:
+    """By TLS where there is TLS; by connecting only, where nobody without a certificate is answered."""
+    kind = "Deployment" if name == "demo" else "DaemonSet"
+    (container,) = only(kind, of(name))["spec"]["template"]["spec"]["containers"]
+
+    assert probe.items() <= container["livenessProbe"].items()
+    assert probe.items() <= container["startupProbe"].items()
+    assert set(probe) <= set(container["readinessProbe"])
+    if "httpGet" in probe:
+        assert container["readinessProbe"]["httpGet"] == {**probe["httpGet"], "path": "/-/ready"}
+
+
+def test_the_web_configuration_lies_beside_what_it_names() -> None:
+    """One folder for the file, the key and the certificate, whose paths in it are relative."""
+    found = of("client-certificates")
+    volume, mount = mounted(found)["/etc/inference-cost-exporter-web"]
+
+    assert volume["secret"] == {"secretName": "inference-cost-web", "defaultMode": 0o440}
+    assert mount["readOnly"]
+    assert "--web.config.file=/etc/inference-cost-exporter-web/tls.yml" in container_of(found)["args"]
+
+
+def test_on_the_nodes_network_names_are_still_resolved() -> None:
+    """The cluster's DNS, and a port of one's own choice, which is then the node's."""
+    pod = pod_of(of("host-network"))
+
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    assert container_of(of("host-network"))["ports"][0]["containerPort"] == 19844
+
+
+def test_the_demo_needs_nothing() -> None:
+    """No GPU, no right, no node's folder, nobody's token, and neither DaemonSet nor account."""
+    found = of("demo")
+    pod = only("Deployment", found)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    kinds = {told["kind"] for told in found}
+    assert kinds == {"Deployment", "Service", "PodMonitor", "ConfigMap", "NetworkPolicy"}
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["args"] == ["demo"]
+    assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
+    assert container["securityContext"] == {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "volumes" not in pod
+    assert not {"hostPID", "hostNetwork", "runtimeClassName", "nodeSelector"} & pod.keys()
+
+
+def test_the_check_of_a_configuration_needs_nothing() -> None:
+    """It runs before the release is touched, on what the pods would read, without a right, where asked."""
+    found = of("checked")
+    job = only("Job", found)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    read, checked = sorted(
+        (told for told in found if told["kind"] == "ConfigMap"),
+        key=lambda told: len(told["metadata"]["name"]),
+    )
+
+    assert checked["data"] == read["data"]
+    assert pod["volumes"] == [{"name": "config", "configMap": {"name": checked["metadata"]["name"]}}]
+    hooks = [told["metadata"]["annotations"] for told in (checked, job)]
+    assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-install,pre-upgrade"}
+    assert [hook["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]  # what it reads comes first
+    assert _parser().parse_args(container["args"]).verb == "check-config"
+    assert container["securityContext"] == {
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert not {"serviceAccountName", "hostPID", "hostNetwork", "runtimeClassName"} & pod.keys()
+    assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
+    selected = only("DaemonSet", found)["spec"]["selector"]["matchLabels"]
+    assert not selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
+    assert [name for name in SCENARIOS if "Job" in {told["kind"] for told in of(name)}] == ["checked"]
+
+
+def test_nobody_takes_the_demo_for_a_host() -> None:
+    """What selects the real pods, such as the plain PodMonitor, does not select those of a demo."""
+    real = only("DaemonSet", of("gpu-operator"))["spec"]["selector"]["matchLabels"]
+    demo = only("Deployment", of("demo"))["spec"]["template"]["metadata"]["labels"]
+
+    assert real["app.kubernetes.io/name"] != demo["app.kubernetes.io/name"]
+    service = only("Service", of("demo"))["spec"]["selector"]
+    monitor = only("PodMonitor", of("demo"))["spec"]["selector"]["matchLabels"]
+    assert service.items() <= demo.items()
+    assert monitor == service

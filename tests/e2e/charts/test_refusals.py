@@ -1,0 +1,113 @@
+"""Values that make no sense are refused before anything reaches a cluster, by both Helms."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.charts.chart import HELMS, refused, rendered, values
+
+DIGEST = "sha256:" + "0" * 64
+PEER = {"namespaceSelector": {}}
+
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    # a key that nobody reads
+    ("replicas", {"replicas": 3}),
+    ("hostPid", {"access": {"hostPid": True}}),
+    ("intervall", {"config": {"intervall": "5s"}}),
+    ("ledger", {"config": {"ledger": {"path": "/data/ledger.db"}}}),
+    ("enable", {"demo": {"enable": True}}),
+    # a word that is none of those that there are
+    ("platform", {"platform": "aks"}),
+    ("podLookup", {"access": {"podLookup": "api-server"}}),
+    ("type", {"ledger": {"type": "persistentVolumeClaim"}}),
+    ("visibility", {"gpu": {"visibility": "env"}}),
+    ("pullPolicy", {"image": {"pullPolicy": "Sometimes"}}),
+    ("kind", {"rules": {"kind": "VMRule"}}),
+    ("level", {"log": {"level": "trace"}}),
+    ("type", {"updateStrategy": {"type": "Recreate"}}),
+    # a value that is none of its kind
+    ("hostPID", {"access": {"hostPID": "yes"}}),
+    ("port", {"web": {"port": 98440}}),
+    ("repository", {"image": {"repository": ""}}),
+    ("digest", {"image": {"digest": "0123"}}),
+    ("fullnameOverride", {"fullnameOverride": "Inference_Cost"}),
+    ("interval", {"podMonitor": {"interval": "30 seconds"}}),
+    ("for", {"rules": {"alerts": {"InferenceGpuDown": {"for": "soon"}}}}),
+    ("dashboardPrefix", {"rules": {"dashboardPrefix": "grafana.example"}}),
+    ("memory", {"resources": {"limits": {"memory": "256 MB"}}}),
+    ("config", {"config": ["interval"]}),
+    ("servers", {"networkPolicy": {"egress": {"servers": ["10.0.0.0"]}}}),
+    # what cannot be meant
+    ("nvidia.com/gpu", {"resources": {"limits": {"nvidia.com/gpu": 1}}}),
+    ("nvidia.com/gpu", {"resources": {"requests": {"nvidia.com/gpu": 1}}}),
+    ("hostPath", {"ledger": {"hostPath": "/"}}),
+    ("hostPath", {"ledger": {"hostPath": "/var"}}),
+    ("hostPath", {"ledger": {"hostPath": "var/lib/ledger"}}),
+    ("hostPath", {"ledger": {"hostPath": "/var/lib/../../etc"}}),
+    ("terminationGracePeriodSeconds", {"terminationGracePeriodSeconds": 1}),
+    ("maxUnavailable", {"updateStrategy": {"maxUnavailable": 0}}),
+    ("maxUnavailable", {"updateStrategy": {"maxUnavailable": "0%"}}),
+    ("minAvailable", {"podDisruptionBudget": {"minAvailable": "90%"}}),
+    ("minAvailable", {"podDisruptionBudget": {"minAvailable": 0}}),
+    ("podLabels", {"podLabels": {"app.kubernetes.io/name": "other"}}),
+    ("podMonitor", {"podMonitor": {"labels": {"app.kubernetes.io/instance": "other"}}}),
+    ("InferenceGpuDown", {"rules": {"alerts": {"InferenceGpuDown": {}}}}),
+    ("files", {"files": [{"name": "a", "secret": "b", "configMap": "c"}]}),
+    ("files", {"files": [{"name": "a"}]}),
+    # what contradicts itself
+    ("podResources", {"access": {"root": False}}),
+    ("podLookup", {"access": {"root": False, "podResources": False, "podLookup": "socket"}}),
+    ("podLookup", {"access": {"nodeLabels": True}}),
+    ("networkPolicy", {"access": {"hostNetwork": True}, "networkPolicy": {"enabled": True, "from": [PEER]}}),
+    ("from", {"networkPolicy": {"enabled": True}}),
+    ("config", {"existingConfigMap": "prices", "config": {"interval": "5s"}}),
+    ("config", {"existingConfigMap": "prices", "config": "interval: 5s"}),
+    ("scheme", {"web": {"scheme": "https"}}),
+    ("probes", {"web": {"probes": "tcp"}}),
+    ("configSecret", {"demo": {"enabled": True}, "web": {"configSecret": "web"}}),
+    ("visibility", {"platform": "gke", "gpu": {"visibility": "cdi"}}),
+]
+
+TAKEN: list[dict[str, Any]] = [
+    {"image": {"digest": DIGEST}},
+    {"resources": {"limits": {"cpu": 1, "memory": "1.5Gi"}}},
+    {"ledger": {"hostPath": "/var/lib/ice-1.0"}},
+    {"global": {"imageRegistry": "registry.example"}},
+    {"networkPolicy": {"enabled": True, "from": [PEER]}},
+    {"existingConfigMap": "prices"},
+    {"updateStrategy": {"maxUnavailable": "100%"}},
+    {"gpu": {"runtimeClassName": ""}},
+]
+"""Beside what is refused, and fine."""
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize(("word", "told"), REFUSED, ids=lambda value: str(value)[:60])
+def test_it_is_refused(helm: str, word: str, told: dict[str, Any]) -> None:
+    """By the schema, in a message that names the key."""
+    said = refused(helm, *values(**told))
+
+    assert "values don't meet the specifications of the schema" in said
+    assert word in said
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("told", TAKEN, ids=lambda value: str(value)[:60])
+def test_its_neighbor_is_taken(helm: str, told: dict[str, Any]) -> None:
+    """The schema refuses no more than it should."""
+    assert "kind: DaemonSet" in rendered(*values(**told), helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_an_alert_that_does_not_exist_is_refused(helm: str) -> None:
+    """By its name, with those that there are; whether the rules are rendered or not."""
+    said = refused(helm, *values(rules={"alerts": {"InferenceGpuLost": {"enabled": False}}}))
+
+    assert "rules.alerts: there is no alert InferenceGpuLost; there are: InferenceBooksUnbalanced, " in said
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_an_old_cluster_is_refused(helm: str) -> None:
+    """The schemas that it is held against begin with 1.28."""
+    assert "kubeVersion" in refused(helm, "--kube-version", "1.27.0")
+    assert "kind: DaemonSet" in rendered("--kube-version", "1.28.0-gke.100", helm=helm)

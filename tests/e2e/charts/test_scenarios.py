@@ -1,0 +1,202 @@
+"""Every scenario of the chart, past both Helms, Kubernetes's schemas, the operator's and the exporter."""
+
+import functools
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+
+from exporter.cli.arguments import _parser, _with_verb
+from exporter.config import parse
+from tests.e2e.charts.chart import (
+    CHART,
+    HELMS,
+    NAMESPACE,
+    RELEASE,
+    ROOT,
+    SCENARIOS,
+    Manifest,
+    manifests,
+    of,
+    rendered,
+    run,
+    scenario,
+    values,
+)
+
+PREVIOUS = ROOT / "tests" / "deploy" / "values-previous-release.yaml"
+OPERATOR = {
+    kind: json.loads((Path(__file__).parent / "operator" / f"{kind.lower()}.json").read_text())
+    for kind in ("PodMonitor", "PrometheusRule")
+}
+VERSIONS = tuple(
+    version
+    for version in dict.fromkeys(
+        map(kubernetes_validate.utils.major_minor, kubernetes_validate.utils.all_versions())
+    )
+    if int(version.removeprefix("1.")) >= 28
+)
+MOST_BYTES = 1024 * 1024
+"""Of a ConfigMap, and of the Secret that Helm keeps a release in."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _schemas_read_once() -> Any:
+    """They are megabytes each, and the validator would read them for every document."""
+    patch = pytest.MonkeyPatch()
+    once = functools.cache(kubernetes_validate.utils.schema_contents)
+    patch.setattr(kubernetes_validate.utils, "schema_contents", once)
+    yield
+    patch.undo()
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_helm_finds_no_fault(helm: str, name: str) -> None:
+    """Not even a warning."""
+    told = run(helm, "lint", "--strict", "--values", str(scenario(name)), str(CHART))
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "[WARNING]" not in told.stdout
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_both_helms_render_the_same(name: str) -> None:
+    """Whichever one installs it."""
+    assert of(name, "helm-3") == of(name, "helm-4")
+
+
+def test_the_versions_are_those_that_are_supported() -> None:
+    """From the oldest that the chart takes to the newest that there are schemas for, none left out."""
+    assert VERSIONS[0] == "1.28"
+    assert [int(version.removeprefix("1.")) for version in VERSIONS] == [*range(28, 28 + len(VERSIONS))]
+    assert len(VERSIONS) >= 10
+    assert 'kubeVersion: ">=1.28.0-0"' in (CHART / "Chart.yaml").read_text()
+
+
+def test_kubernetes_accepts_what_is_rendered() -> None:
+    """Each document of each scenario, once, under the strict schemas of each version."""
+    documents = {json.dumps(told): told for name in SCENARIOS for told in of(name)}
+    cores = [told for told in documents.values() if told["kind"] not in OPERATOR]
+
+    assert len(cores) > len(SCENARIOS)
+    for version in VERSIONS:
+        for told in cores:
+            kubernetes_validate.validate(told, version, strict=True)
+
+
+def test_the_operator_accepts_what_is_rendered() -> None:
+    """PodMonitors and PrometheusRules have only fields that there are, with values of their kind."""
+    found = [told for name in SCENARIOS for told in of(name) if told["kind"] in OPERATOR]
+
+    assert {told["kind"] for told in found} == set(OPERATOR)
+    for told in found:
+        jsonschema.validate(told, OPERATOR[told["kind"]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value"),
+    [
+        ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "honourLabels"), True),
+        ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "interval"), "30 s"),
+        ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "severity"), "page"),
+        ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "for"), "15 minutes"),
+    ],
+)
+def test_the_operators_schemas_notice_a_mistake(kind: str, place: tuple[Any, ...], value: Any) -> None:
+    """A key that the API server would drop, and a duration that the operator cannot read."""
+    told: Any = json.loads(json.dumps(next(each for each in of("monitoring") if each["kind"] == kind)))
+    inside = functools.reduce(lambda part, key: part[key], place[:-1], told)
+    inside[place[-1]] = value
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(told, OPERATOR[kind])
+
+
+def configuration(found: list[Manifest]) -> str | None:
+    """What the exporter will read."""
+    told = [each["data"]["config.yaml"] for each in found if "config.yaml" in each.get("data", {})]
+    return told[0] if told else None
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_exporter_accepts_its_configuration(name: str) -> None:
+    """Rendered from a mapping or from a text."""
+    text = configuration(of(name))
+
+    assert (text is None) == (name in {"existing", "demo"})
+    if text is not None:
+        parse(text.encode())
+
+
+def test_a_configuration_keeps_its_numbers_and_dates() -> None:
+    """Through Helm's own reading of YAML, which makes floats of all numbers."""
+    config = parse((configuration(of("configured")) or "").encode())
+    written = parse((configuration(of("text")) or "").encode())
+
+    assert [float(budget.dollars_per_month) for budget in config.budgets] == [1_000_000.0]
+    assert len(config.hardware) == 2
+    assert "# reviewed by finance" in rendered("--values", str(scenario("text")))
+    assert len(written.hardware) == 1
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_the_exporter_knows_its_arguments(name: str) -> None:
+    """Each flag that the chart writes is one that the program has."""
+    (container,) = (
+        container
+        for told in of(name)
+        if told["kind"] in {"DaemonSet", "Deployment"}
+        for container in told["spec"]["template"]["spec"]["containers"]
+    )
+
+    chosen, unknown = _parser().parse_known_args(_with_verb(container["args"]))
+    assert [flag for flag in unknown if not flag.startswith("--web.config.file=")] == []
+    assert chosen.verb == ("demo" if name == "demo" else "serve")
+    assert chosen.listen_address == f":{container['ports'][0]['containerPort']}"
+
+
+@pytest.mark.parametrize("name", ["monitoring", "demo", "checked"])
+def test_long_names_stay_names(name: str) -> None:
+    """Kubernetes takes 63 characters for a label, a Service and a Job."""
+    long = values(fullnameOverride="f" * 63, nameOverride="n" * 63)
+    found = manifests("--values", str(scenario(name)), *long)
+    labels = [
+        text
+        for told in found
+        for place in (told, told["spec"].get("template", {}) if "spec" in told else {})
+        for text in place.get("metadata", {}).get("labels", {}).values()
+    ]
+
+    assert max(map(len, labels)) <= 63
+    short = [told for told in found if told["kind"] in {"Service", "Job", "DaemonSet", "Deployment"}]
+    assert max(len(told["metadata"]["name"]) for told in short) <= 63
+    assert max(len(told["metadata"]["name"]) for told in found) <= 253
+
+
+@pytest.mark.parametrize("helm", HELMS)
+def test_the_values_of_the_release_before_still_render(helm: str, tmp_path: Path) -> None:
+    """Whoever upgrades keeps their values; `--reuse-values` keeps even the defaults of then."""
+    before = rendered("--values", str(PREVIOUS), helm=helm)
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    (chart / "values.yaml").write_text(PREVIOUS.read_text())
+    reused = run(helm, "template", RELEASE, str(chart), "--namespace", NAMESPACE)
+
+    assert "kind: DaemonSet" in before
+    assert (reused.returncode, reused.stdout) == (0, before)
+
+
+def test_a_release_fits_into_its_secret() -> None:
+    """Helm keeps chart and manifests in one Secret, compressed; no ConfigMap is near the limit either."""
+    manifest = rendered("--values", str(scenario("monitoring")))
+    chart = "".join(file.read_text() for file in sorted(CHART.rglob("*")) if file.is_file())
+    parts = [len(json.dumps(told)) for told in of("monitoring") if told["kind"] == "ConfigMap"]
+
+    assert len(gzip.compress((manifest + chart).encode())) * 4 // 3 < MOST_BYTES // 2
+    assert max(parts) < MOST_BYTES // 4
