@@ -6,12 +6,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from exporter.cost.chain import YOURS, Chain, Explanation, HeldPrice, ModelChain
 from exporter.cost.explanation import BreakEven
 from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
 from exporter.readings import KINDS
-from exporter.reports.explanation import YOURS, Chain, Explanation, HeldPrice, ModelChain
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
