@@ -111,6 +111,10 @@ class Accounts:
         for (key, component), amount in mix.items():
             _sum(self.mixes.setdefault(key, {}), component, amount)
 
+    def know(self, key: ServerKey) -> None:
+        """Have a server, also where it neither cost nor served anything."""
+        self.models.setdefault(key, {})
+
     def of(self, key: ServerKey) -> Iterator[Account]:
         """Those of one server, the dearest first."""
         models = self.models[key]

@@ -17,12 +17,14 @@ from exporter.exposition.document import document
 from exporter.exposition.limits import Limits
 from exporter.exposition.listener import Listener
 from exporter.exposition.negotiation import variant
-from exporter.exposition.page import HEADERS, page
 from exporter.exposition.rendering import Exposition, is_stale
 from exporter.exposition.summary import Summary, summarize
 from exporter.report import Build, Report
 
 _READ: Final = ("GET", "HEAD")
+_EXPLAIN: Final = "/explain/"
+_HTML: Final = "text/html; charset=utf-8"
+_NOT_READY: Final = "not ready: the first tick has not been taken yet"
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # for links, not to bind
 
 _LOG = logging.getLogger(__name__)
@@ -159,6 +161,8 @@ class WebServer:
 
     def _routed(self, request: Request) -> Response:
         route = self._routes.get(request.path)
+        if route is None and request.path.startswith(_EXPLAIN):
+            route = (_READ, self._explained)
         if route is None:
             return plain(HTTPStatus.NOT_FOUND, "not found")
         methods, answer = route
@@ -182,8 +186,21 @@ class WebServer:
         return None if report is None else summarize(report, self._clock.elapsed())
 
     def _page(self, _request: Request) -> Response:
-        body = page(self._summary(), self._build)
-        return Response(HTTPStatus.OK, body, "text/html; charset=utf-8", HEADERS)
+        from exporter.exposition import page  # noqa: PLC0415 - memory that a scrape needs none of
+
+        body = page.page(self._summary(), self._build)
+        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+
+    def _explained(self, request: Request) -> Response:
+        from exporter.exposition import page  # noqa: PLC0415 - as above
+
+        report, asked = self._current(), request.path.removeprefix(_EXPLAIN)
+        if report is None:
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
+        body = page.explanation(report, self._clock.elapsed(), asked, self._build)
+        if body is None:
+            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
+        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
 
     def _document(self, _request: Request) -> Response:
         return Response(HTTPStatus.OK, document(self._summary(), self._build), "application/json")
@@ -193,7 +210,7 @@ class WebServer:
 
     def _ready(self, _request: Request) -> Response:
         if self._current() is None:
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "not ready: the first tick has not been taken yet")
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
         return plain(HTTPStatus.OK, "ready")
 
     def _reloaded(self, request: Request) -> Response:
