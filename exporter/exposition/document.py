@@ -6,10 +6,9 @@
 import json
 from typing import Any
 
-from exporter.exposition.lines import ComponentLine, GpuLine, ServerLine
+from exporter.exposition.lines import ComponentLine, GpuLine, ServerLine, finite
 from exporter.exposition.summary import Idleness, MonthLine, Summary
 from exporter.exposition.wording import timestamp
-from exporter.readings import GpuReading
 from exporter.report import Build, Hour
 from exporter.units import dollars, seconds
 
@@ -67,7 +66,6 @@ def _server(line: ServerLine) -> dict[str, Any]:
 
 def _gpu(line: GpuLine) -> dict[str, Any]:
     row = line.row
-    reading = row.reading or GpuReading(row.gpu, row.index)
     return {
         "uuid": row.gpu.uuid,
         "gpu_model": row.gpu.gpu_model,
@@ -79,15 +77,15 @@ def _gpu(line: GpuLine) -> dict[str, Any]:
         "prices": [
             {
                 "component": price.component,
-                "dollars_per_hour": price.dollars_per_hour,
+                "dollars_per_hour": finite(price.dollars_per_hour),
                 "price_basis": price.provenance.price_basis,
                 "source": price.provenance.source,
                 "as_of": price.provenance.as_of,
             }
             for price in line.prices
         ],
-        "power_watts": reading.power_watts,
-        "utilization_ratio": reading.utilization_ratio,
+        "power_watts": line.watts,
+        "utilization_ratio": line.utilization_ratio,
         "idle_dollars_per_hour": line.idle_dollars_per_hour,
     }
 

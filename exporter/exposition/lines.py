@@ -55,6 +55,8 @@ class GpuLine:
     holders: tuple[tuple[ServerKey, float], ...]
     prices: tuple[ComponentPrice, ...]
     dollars_per_hour: float | None
+    watts: float | None
+    utilization_ratio: float | None
     idle_dollars_per_hour: float | None
     """Its price by the part of the last tick in which it rested."""
 
@@ -118,12 +120,14 @@ def gpu_lines(report: Report) -> Iterator[GpuLine]:
                 shares[held.key] = shares.get(held.key, 0.0) + held.share_ratio
         prices = tuple(price for price in report.prices if price.gpu == row.gpu)
         hourly = total(price.dollars_per_hour for price in prices)
-        rests = row.idle_ratio
+        rests, reading = row.idle_ratio, row.reading
         yield GpuLine(
             row=row,
             holders=tuple((key, ratio) for key, ratio in sorted(shares.items()) if isfinite(ratio)),
             prices=prices,
             dollars_per_hour=hourly,
+            watts=None if reading is None else finite(reading.power_watts),
+            utilization_ratio=None if reading is None else finite(reading.utilization_ratio),
             idle_dollars_per_hour=None if hourly is None or rests is None else hourly * rests,
         )
 

@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from math import isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
-_CENT: Final = 0.01
+UNKNOWN: Final = "not known"
+"""What is written in the place of a figure that there is not."""
+
 _FLOAT_DIGITS: Final = 9
 """Sums of floats are right to so many: 3.8749999999999996 is 3.875, of which anybody would make 3.88."""
 
@@ -26,9 +29,11 @@ def local(instant: Instant, zone: ZoneInfo, form: str) -> str:
 
 def amount(dollars: float) -> str:
     """Money to the cent, halves up. Less than a cent is not written as nothing."""
-    if 0 < dollars < _CENT:
-        return "<$0.01"
+    if not isfinite(dollars):
+        return UNKNOWN
     cents = rounded(abs(dollars), 2)
+    if dollars > 0 and not cents:
+        return "<$0.01"
     return f"-${cents:,}" if dollars < 0 and cents else f"${cents:,}"
 
 
@@ -36,6 +41,11 @@ def rounded(figure: float, digits: int) -> Decimal:
     """A figure to so many decimals, halves away from zero."""
     exact = Decimal(repr(round(figure, _FLOAT_DIGITS)))
     return exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+
+
+def six(figure: float | None) -> str:
+    """A figure to six decimals, as `explain` writes it."""
+    return UNKNOWN if figure is None or not isfinite(figure) else f"{rounded(figure, 6):,}"
 
 
 def share(ratio: float) -> str:

@@ -32,8 +32,11 @@ def noted(report: Report, elapsed: int = NOW) -> list[str]:
     summary = summarize(report, elapsed)
     notes: list[str] = json.loads(document(summary, BUILD))["host"]["notes"]
     items = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
-    banner = f'<ul class="notes" role="status">\n{items}</ul>' if notes else "<h1>"
-    assert banner in page(summary, BUILD).decode()
+    banner = f'<div class="notes" role="status"><ul>{items}</ul>\n</div>\n' if notes else ""
+    assert (
+        f'<main><div data-part="notes">{banner}</div>\n<div data-part="figures">'
+        in page(summary, BUILD).decode()
+    )
     return notes
 
 

@@ -35,7 +35,10 @@ def explanation(report: Report, elapsed: Nanoseconds, asked: str, build: Build) 
 
     `None`: there is no such server.
     """
-    server = unquote_to_bytes(asked).decode(errors="surrogatepass")
+    try:
+        server = unquote_to_bytes(asked).decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        return None
     summary = summarize(report, elapsed)
     back = element("a", "This host", href=UP)
     if not server:

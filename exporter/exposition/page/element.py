@@ -35,6 +35,9 @@ Content: TypeAlias = str | Element | Verbatim | None
 VOID: Final = frozenset({"br", "link", "meta"})
 """Elements that hold nothing and have no end."""
 
+INLINE: Final = frozenset({"a", "bdi", "br", "code", "small", "span", "time"})
+"""Elements of running text. Behind any other a new line changes nothing but how the page reads as text."""
+
 
 def element(name: str, /, *content: Content | Iterable[Content], **attributes: Attribute) -> Element:
     """An element. In attribute names a dash is written `_`, and one at the end sets Python's words apart."""
@@ -68,6 +71,8 @@ def _written(part: Content) -> Iterator[str]:
             for child in part.content:
                 yield from _written(child)
             yield f"</{part.name}>"
+        if part.name not in INLINE:
+            yield "\n"
 
 
 def _attribute(told: tuple[str, Attribute]) -> str:

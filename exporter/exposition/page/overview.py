@@ -9,7 +9,16 @@ from exporter.exposition.page import charts
 from exporter.exposition.page.element import Content, Element, element
 from exporter.exposition.page.layout import EXPLAIN, figure, link, name, table
 from exporter.exposition.summary import Summary
-from exporter.exposition.wording import amount, count, local, rounded, server_name, share, timestamp
+from exporter.exposition.wording import (
+    UNKNOWN,
+    amount,
+    count,
+    local,
+    rounded,
+    server_name,
+    share,
+    timestamp,
+)
 from exporter.readings import ServerKey
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -19,7 +28,6 @@ from exporter.units import (
     Instant,
 )
 
-UNKNOWN: Final = "not known"
 UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min", NANOSECONDS_PER_MINUTE))
 
 SERVERS: Final = (
@@ -179,12 +187,8 @@ def _server(line: ServerLine, summary: Summary) -> Iterator[Content]:
         yield _told(None if price is None else amount(price), f"{there}#models")
     yield _told(None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens")
     ratio, method = line.prefill_ratio, line.split_method
-    split = None if method is None else f"by {method}"
-    yield element(
-        "span",
-        _told(None if ratio is None else share(ratio), f"{there}#models"),
-        None if split is None else element("small", split),
-    )
+    known = _told(None if ratio is None else share(ratio), f"{there}#models")
+    yield None if method is None else element("span", known, element("small", f"by {method}"))
 
 
 def _gpus(summary: Summary) -> Element | None:
@@ -198,7 +202,7 @@ def _gpus(summary: Summary) -> Element | None:
 
 
 def _gpu(line: GpuLine) -> Iterator[Content]:
-    row, reading, price = line.row, line.row.reading, line.price
+    row, price = line.row, line.price
     there = f"{EXPLAIN}#{anchor(line)}"
     yield element(
         "span",
@@ -217,10 +221,8 @@ def _gpu(line: GpuLine) -> Iterator[Content]:
             f"{price.component}, {origin.price_basis}",
             element("small", name(f"{origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}")),
         )
-    watts = None if reading is None else reading.power_watts
-    yield _told(None if watts is None else f"{rounded(watts, 0):,}", there)
-    used = None if reading is None else reading.utilization_ratio
-    yield _told(None if used is None else share(used), there)
+    yield _told(None if line.watts is None else f"{rounded(line.watts, 0):,}", there)
+    yield _told(None if line.utilization_ratio is None else share(line.utilization_ratio), there)
     idle = line.idle_dollars_per_hour
     yield _told(None if idle is None else amount(idle), there)
 

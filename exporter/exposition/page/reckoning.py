@@ -8,7 +8,7 @@ from exporter.exposition.page.element import Content, Element, element
 from exporter.exposition.page.layout import name, table
 from exporter.exposition.page.overview import anchor
 from exporter.exposition.summary import Summary, month_now
-from exporter.exposition.wording import amount, rounded, share, timestamp
+from exporter.exposition.wording import amount, share, six, timestamp
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_HOUR, dollars
 
@@ -43,7 +43,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
             alike[key] = alike.get(key, 0) + 1
     for (model, component, hourly, source), gpus in alike.items():
         what = element("span", f"{gpus} x ", name(model), f" {component}")
-        rows.append((what, _six(hourly), _six(gpus * hourly), name(source)))
+        rows.append((what, six(hourly), six(gpus * hourly), name(source)))
     columns: Columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
     yield _section(
         "rate",
@@ -58,7 +58,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
             columns,
             rows,
             caption=False,
-            foot=("Together", None, _six(summary.dollars_per_hour), None),
+            foot=("Together", None, six(summary.dollars_per_hour), None),
         ),
         None
         if summary.run_rate_dollars is None
@@ -84,11 +84,11 @@ def _month(report: Report, summary: Summary) -> Iterator[Element]:
             "Dollars of the month",
             columns,
             (
-                (name(key.product), name(key.team), key.price_basis, _six(dollars(value)))
+                (name(key.product), name(key.team), key.price_basis, six(dollars(value)))
                 for key, value in cells
             ),
             caption=False,
-            foot=("Together", None, None, _six(summary.month_to_date_dollars)),
+            foot=("Together", None, None, six(summary.month_to_date_dollars)),
         ),
     )
 
@@ -108,10 +108,10 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
         hourly = dollars(recent) * NANOSECONDS_PER_HOUR / covered if covered else None
         return (
             name(product),
-            _six(dollars(to_date.get(product, 0))),
+            six(dollars(to_date.get(product, 0))),
             f"{left:,.4f}",
-            None if hourly is None else _six(hourly),
-            _six(end),
+            None if hourly is None else six(hourly),
+            six(end),
         )
 
     columns: Columns = (
@@ -136,7 +136,7 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
             columns,
             (row(product, end) for product, end in ends),
             caption=False,
-            foot=("Together", None, None, None, _six(summary.projected_dollars)),
+            foot=("Together", None, None, None, six(summary.projected_dollars)),
         ),
         (element("p", budget) for budget in budgets),
     )
@@ -149,13 +149,13 @@ def _idle(summary: Summary) -> Iterator[Element]:
     spent = {phase: sum(hour.money.get(phase, 0) for hour in summary.hours) for phase in PHASES}
     columns: Columns = (("Phase", False), ("$", True), ("share", True))
     rows = (
-        (phase, _six(dollars(value)), share(dollars(value) / idle.dollars))
+        (phase, six(dollars(value)), share(dollars(value) / idle.dollars))
         for phase, value in spent.items()
         if value
     )
     parts = ((("Component"), False), ("$", True))
     paid = (
-        (name(line.component), _six(line.dollars)) for line in summary.components if line.dollars is not None
+        (name(line.component), six(line.dollars)) for line in summary.components if line.dollars is not None
     )
     yield _section(
         "idle",
@@ -165,8 +165,8 @@ def _idle(summary: Summary) -> Iterator[Element]:
             f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",
             "adjustments apart. Idle is what was paid while a GPU rested, held by a server or by nobody.",
         ),
-        table("By phase", columns, rows, foot=("Together", _six(idle.dollars), None)),
-        table("By component", parts, paid, foot=("Together", _six(idle.dollars))),
+        table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
+        table("By component", parts, paid, foot=("Together", six(idle.dollars))),
     )
 
 
@@ -191,7 +191,7 @@ def _gpu(line: GpuLine) -> Iterator[Content]:
     rows = (
         (
             name(price.component),
-            _six(price.dollars_per_hour),
+            six(price.dollars_per_hour),
             price.provenance.price_basis,
             name(price.provenance.source),
             price.provenance.as_of,
@@ -199,16 +199,11 @@ def _gpu(line: GpuLine) -> Iterator[Content]:
         for price in line.prices
     )
     foot = (
-        None if line.dollars_per_hour is None else ("Together", _six(line.dollars_per_hour), None, None, None)
+        None if line.dollars_per_hour is None else ("Together", six(line.dollars_per_hour), None, None, None)
     )
     yield table(f"What an hour of {label} costs", columns, rows, caption=False, foot=foot)
     if not row.priced:
         yield element("p", "Nothing says what its hardware costs: the configuration may, under `hardware`.")
     if line.idle_dollars_per_hour is not None and row.idle_ratio is not None:
-        rested, idle = f"{row.idle_ratio:.6f}", _six(line.idle_dollars_per_hour)
+        rested, idle = f"{row.idle_ratio:.6f}", six(line.idle_dollars_per_hour)
         yield element("p", f"It rested for {rested} of the last tick: {idle} dollars per hour.")
-
-
-def _six(value: float) -> str:
-    """To six decimals, as the verb `explain` writes."""
-    return f"{rounded(value, 6):,}"

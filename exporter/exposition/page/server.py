@@ -7,7 +7,7 @@ from exporter.cost.postings import PHASES
 from exporter.exposition import chains
 from exporter.exposition.page.element import Content, Element, element
 from exporter.exposition.page.layout import name, table
-from exporter.exposition.wording import rounded, server_name, share, timestamp
+from exporter.exposition.wording import server_name, share, six, timestamp
 from exporter.readings import KINDS
 from exporter.report import Course
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, dollars
@@ -35,7 +35,7 @@ def servers(explanation: Explanation, course: Course) -> Iterator[Content]:
         )
         yield _day(chain, course)
     if explanation.fleet_dollars_per_hour:
-        fleet = f"{_six(explanation.fleet_dollars_per_hour)} dollars per hour"
+        fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
         yield element("p", f"In none of these numbers: {fleet} that are configured for the whole fleet.")
 
 
@@ -43,8 +43,8 @@ def _held(chain: Chain) -> Element:
     rows = (
         (
             element("span", f"{line.gpus:g} x ", name(line.gpu_model), f" {line.component}"),
-            _six(line.dollars_per_hour),
-            _six(line.gpus * line.dollars_per_hour),
+            six(line.dollars_per_hour),
+            six(line.gpus * line.dollars_per_hour),
             name(f"{line.price_basis}: {line.source}"),
         )
         for line in chain.held
@@ -54,7 +54,7 @@ def _held(chain: Chain) -> Element:
     return element(
         "section",
         element("h2", _sentence(chains.HOLDS)),
-        table(chains.HOLDS, columns, rows, caption=False, foot=("Together", None, _six(together), None))
+        table(chains.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
         if chain.held
         else element("p", "Nothing that has a price."),
         id="holds",
@@ -71,13 +71,13 @@ def _model(chain: Chain, model: ModelChain) -> Iterator[Content]:
         (
             (
                 phase,
-                _six(dollars(account.money[phase])),
+                six(dollars(account.money[phase])),
                 share(account.money[phase] / spent) if spent else None,
             )
             for phase in PHASES
             if account.money.get(phase)
         ),
-        foot=("Together", _six(dollars(spent)), None),
+        foot=("Together", six(dollars(spent)), None),
     )
     if model.split is not None:
         yield element("p", f"{_sentence(chains.split_words(model.split))}.", class_="quiet")
@@ -93,7 +93,7 @@ def _model(chain: Chain, model: ModelChain) -> Iterator[Content]:
             _sentence(chains.LADDER),
             (("What is counted", False), ("$", True), ("million tokens", True), ("$ per million", True)),
             (
-                (rung.meaning, _six(rung.dollars), _millions(rung.tokens), _six(rung.dollars_per_million))
+                (rung.meaning, six(rung.dollars), _millions(rung.tokens), six(rung.dollars_per_million))
                 for rung in model.ladder
             ),
         )
@@ -116,9 +116,9 @@ def _quotients(chain: Chain, model: ModelChain) -> Iterator[Content]:
             (
                 (
                     f"{_spelled(price.kind)}, {price.basis}",
-                    _six(price.dollars),
+                    six(price.dollars),
                     _millions(price.tokens),
-                    _six(price.dollars_per_million),
+                    six(price.dollars_per_million),
                 )
                 for price in model.prices
             ),
@@ -159,7 +159,3 @@ def _sentence(words: str) -> str:
 
 def _millions(tokens: int) -> str:
     return f"{tokens / TOKENS_PER_MILLION:,.6f}"
-
-
-def _six(value: float) -> str:
-    return f"{rounded(value, 6):,}"
