@@ -57,7 +57,8 @@ class MonthLine:
 
     def days(self, zone: ZoneInfo) -> tuple[Point, ...]:
         """The last point of each local day."""
-        last = {day_of(point.at - 1, zone).start: point for point in self.points}
+        begun = self.start or 0
+        last = {day_of(point.at - 1, zone).start: point for point in self.points if point.at > begun}
         return tuple(last.values())
 
 
