@@ -301,21 +301,29 @@ def test_every_number_leads_to_its_explanation(make_report: MakeReport) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "<script>alert(1)</script>",
-        "'; DROP TABLE cost; --",
-        "=HYPERLINK(1)",
-        "../..?#%2e",
-        '"><img src=x onerror=alert(1)>',
-        "</td></table></style>",
-        "&lt;b&gt;",
-        "אבג " * 30,
-        "🦙",
-        "a\ud800b",
-    ],
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "'; DROP TABLE cost; --",
+    "=HYPERLINK(1)",
+    "../..?#%2e",
+    '"><img src=x onerror=alert(1)>',
+    "</td></table></style>",
+    "&lt;b&gt;",
+    "אבג" * 42 + "אב",
+    "🦙",
 )
+"""Names of servers, models and products that are no names; one of 128 characters, from right to left."""
+
+
+def hostile(report: Report) -> Report:
+    """A host where everybody is called so."""
+    parties = {Party(name, name, "", name, name): 1.0 for name in HOSTILE}
+    shares = (ShareRow(party.key, "GPU-aaaa", 1 / 9, "equal") for party in parties)
+    gpus = (replace(row, gpu=row.gpu._replace(gpu_model=HOSTILE[4])) for row in report.gpus[:1])
+    return replace(report, rates=parties, shares=tuple(shares), loads=(), gpus=(*gpus, *report.gpus[1:]))
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "a\ud800b"])
 def test_names_from_outside_are_text(name: str, make_report: MakeReport) -> None:
     """A model may be called anything: on the page it is text, in the document a string."""
     report = make_report(rates={Party(name, "t", name, name, name): 1.0})

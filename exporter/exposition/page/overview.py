@@ -61,6 +61,8 @@ def overview(summary: Summary) -> Iterator[Content]:
     yield _part("servers", _servers(summary))
     yield _part("gpus", _gpus(summary))
     yield _part("components", _components(summary))
+    if summary.ledger is not None:
+        yield element("p", f"Ledger {summary.ledger}.", class_="quiet")
 
 
 def about(summary: Summary) -> Iterator[Content]:
@@ -69,7 +71,7 @@ def about(summary: Summary) -> Iterator[Content]:
     yield element(
         "time", local(summary.taken, summary.zone, "%Y-%m-%d %H:%M:%S %Z"), datetime=timestamp(summary.taken)
     )
-    yield "." if summary.ledger is None else f", ledger {summary.ledger}."
+    yield "."
 
 
 def _part(of: str, content: Content) -> Element:
