@@ -63,6 +63,7 @@ class WebServer:
         self._listener: Listener | None = None
         self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
             "/": (_READ, self._page),
+            "/explain/": (_READ, self._explained),
             "/metrics": (_READ, self._metrics),
             "/cost.json": (_READ, self._document),
             "/-/healthy": (_READ, self._healthy),
@@ -162,7 +163,7 @@ class WebServer:
     def _routed(self, request: Request) -> Response:
         route = self._routes.get(request.path)
         if route is None and request.path.startswith(_EXPLAIN):
-            route = (_READ, self._explained)
+            route = self._routes[_EXPLAIN]
         if route is None:
             return plain(HTTPStatus.NOT_FOUND, "not found")
         methods, answer = route
