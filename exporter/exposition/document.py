@@ -7,15 +7,15 @@ import json
 from typing import Any
 
 from exporter.exposition.lines import ComponentLine, GpuLine, ServerLine, finite
-from exporter.exposition.summary import Idleness, MonthLine, Summary
+from exporter.exposition.summary import Idleness, MonthLine, Summary, summarize
 from exporter.exposition.wording import timestamp
-from exporter.report import Build, Hour
-from exporter.units import dollars, seconds
+from exporter.report import Build, Hour, Report
+from exporter.units import Nanoseconds, dollars, seconds
 
 
-def document(summary: Summary | None, build: Build) -> bytes:
-    """The document, keys in a fixed order; `host` is `null` until the first tick."""
-    body = {"version": build.version, "host": None if summary is None else _host(summary)}
+def document(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
+    """The document at a moment of boot time, keys in a fixed order; `host` is `null` until the first tick."""
+    body = {"version": build.version, "host": None if report is None else _host(summarize(report, elapsed))}
     return json.dumps(body, indent=2, allow_nan=False).encode() + b"\n"
 
 

@@ -13,12 +13,10 @@ from exporter.clock import Clock
 from exporter.exposition.access import Access
 from exporter.exposition.address import Address, listen, parse_address
 from exporter.exposition.conversation import Conversation, Request, Response, plain
-from exporter.exposition.document import document
 from exporter.exposition.limits import Limits
 from exporter.exposition.listener import Listener
 from exporter.exposition.negotiation import variant
 from exporter.exposition.rendering import Exposition, is_stale
-from exporter.exposition.summary import Summary, summarize
 from exporter.report import Build, Report
 
 _READ: Final = ("GET", "HEAD")
@@ -182,18 +180,15 @@ class WebServer:
             headers["Content-Encoding"] = "gzip"
         return Response(HTTPStatus.OK, body, asked.format.content_type, headers)
 
-    def _summary(self) -> Summary | None:
-        report = self._current()
-        return None if report is None else summarize(report, self._clock.elapsed())
-
     def _page(self, _request: Request) -> Response:
-        from exporter.exposition import page  # noqa: PLC0415 - memory that a scrape needs none of
+        # What people look at is imported when they do: it is memory that a scrape needs none of.
+        from exporter.exposition import page  # noqa: PLC0415
 
-        body = page.page(self._summary(), self._build)
+        body = page.page(self._current(), self._clock.elapsed(), self._build)
         return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
 
     def _explained(self, request: Request) -> Response:
-        from exporter.exposition import page  # noqa: PLC0415 - as above
+        from exporter.exposition import page  # noqa: PLC0415
 
         report, asked = self._current(), request.path.removeprefix(_EXPLAIN)
         if report is None:
@@ -204,7 +199,10 @@ class WebServer:
         return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
 
     def _document(self, _request: Request) -> Response:
-        return Response(HTTPStatus.OK, document(self._summary(), self._build), "application/json")
+        from exporter.exposition.document import document  # noqa: PLC0415
+
+        body = document(self._current(), self._clock.elapsed(), self._build)
+        return Response(HTTPStatus.OK, body, "application/json")
 
     def _healthy(self, _request: Request) -> Response:
         return plain(HTTPStatus.OK, "healthy")

@@ -24,13 +24,13 @@ OLD = 1031 * SECOND
 
 def told(report: Report, elapsed: int = NOW) -> dict[str, Any]:
     """What the document says of a report's host."""
-    host: dict[str, Any] = json.loads(document(summarize(report, elapsed), BUILD))["host"]
+    host: dict[str, Any] = json.loads(document(report, elapsed, BUILD))["host"]
     return host
 
 
 def shown(report: Report, elapsed: int = NOW) -> str:
     """The page of a report."""
-    return page(summarize(report, elapsed), BUILD).decode()
+    return page(report, elapsed, BUILD).decode()
 
 
 def test_the_last_day_is_told_hour_by_hour(make_report: MakeReport) -> None:

@@ -17,7 +17,6 @@ from exporter.cost.postings import Party
 from exporter.cost.split import FAR, MEANING
 from exporter.exposition.document import document
 from exporter.exposition.page import HEADERS, explanation, page
-from exporter.exposition.summary import summarize
 from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow
 
 MakeReport = Callable[..., Report]
@@ -56,12 +55,12 @@ class Reader(HTMLParser):
 
 def shown(report: Report | None, elapsed: int = NOW) -> str:
     """The page of a report."""
-    return page(None if report is None else summarize(report, elapsed), BUILD).decode()
+    return page(report, elapsed, BUILD).decode()
 
 
 def told(report: Report, elapsed: int = NOW) -> dict[str, Any]:
     """What the document says of a report's host."""
-    host: dict[str, Any] = json.loads(document(summarize(report, elapsed), BUILD))["host"]
+    host: dict[str, Any] = json.loads(document(report, elapsed, BUILD))["host"]
     return host
 
 
@@ -69,12 +68,10 @@ def test_page_and_document_are_as_reviewed(
     make_report: MakeReport, golden: Callable[[str, bytes], None]
 ) -> None:
     """Both, byte for byte, of the host told by hand."""
-    summary = summarize(make_report(), NOW)
-
-    golden("page.html", page(summary, BUILD))
+    golden("page.html", page(make_report(), NOW, BUILD))
     golden("explain.html", explanation(make_report(), NOW, "", BUILD) or b"")
     golden("explain-chat.html", explanation(make_report(), NOW, "ml%2Fchat", BUILD) or b"")
-    golden("cost.json", document(summary, BUILD))
+    golden("cost.json", document(make_report(), NOW, BUILD))
 
 
 def test_the_document_adds_up_what_the_report_says(make_report: MakeReport) -> None:

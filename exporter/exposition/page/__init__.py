@@ -13,7 +13,7 @@ from exporter.exposition.page.layout import HEADERS, NAME, name, whole
 from exporter.exposition.page.overview import about, overview
 from exporter.exposition.page.reckoning import reckoning
 from exporter.exposition.page.server import servers
-from exporter.exposition.summary import Summary, summarize
+from exporter.exposition.summary import summarize
 from exporter.report import Build, Report
 from exporter.units import Nanoseconds
 
@@ -22,11 +22,12 @@ __all__ = ["HEADERS", "explanation", "page"]
 UP = "../"
 
 
-def page(summary: Summary | None, build: Build) -> bytes:
-    """The host's page; `None` before the first tick."""
-    if summary is None:
+def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
+    """The host's page at a moment of boot time; there is no report before the first tick."""
+    if report is None:
         main = [element("p", "The first tick has not been taken yet.")]
         return whole(NAME, NAME, (), main, build, "")
+    summary = summarize(report, elapsed)
     return whole(NAME, NAME, about(summary), overview(summary), build, "")
 
 
