@@ -11,7 +11,7 @@ from exporter.cli.serve import terms_of
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
-from exporter.cost.accounts import Accounts, by_component
+from exporter.cost.accounts import Accounts
 from exporter.cost.chain import Explanation, ExplanationError, Stretch, explain
 from exporter.exposition import chains
 from exporter.ledger.errors import LedgerError
@@ -84,7 +84,7 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts,
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
         for sums in (ledger.hours(_hour(start), _hour(end)) or {}).values():
-            accounts.add_mix(by_component(sums.server_cost))
+            accounts.add_mix(sums.by_component())
         covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
         return accounts, Stretch(start, end, covered)
     last = _hour(now)

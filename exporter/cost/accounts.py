@@ -38,9 +38,8 @@ class Added(Protocol):
         """The part of it that was charged since."""
         ...
 
-    @property
-    def server_cost(self) -> Mapping[tuple[Any, str, str], Picodollars]:
-        """Money by owner, which names the server, component and price basis."""
+    def by_component(self) -> Mapping[tuple[ServerKey, str], Picodollars]:
+        """Money by server and component."""
         ...
 
 
@@ -93,7 +92,7 @@ class Accounts:
         for sign, family in ((1, sums.unpriced), (-1, sums.settled)):
             for (_gpu, party), duration in family.items():
                 self._model(party).unpriced += sign * duration
-        for (key, component), amount in by_component(sums.server_cost).items():
+        for (key, component), amount in sums.by_component().items():
             _sum(self.components.setdefault(key, {}), component, amount)
 
     def add_window(self, lately: Mapping[Party, Lately]) -> None:
@@ -132,16 +131,6 @@ class Accounts:
 
     def _model(self, party: Party) -> _Model:
         return self.models.setdefault(party.key, {}).setdefault(party.model, _Model())
-
-
-def by_component(
-    server_cost: Mapping[tuple[Any, str, str], Picodollars],
-) -> dict[tuple[ServerKey, str], Picodollars]:
-    """Money by server and component, whoever owns the server and whatever the price's basis."""
-    found: dict[tuple[ServerKey, str], Picodollars] = {}
-    for (owner, component, _basis), amount in server_cost.items():
-        _sum(found, (ServerKey(owner.namespace, owner.server), component), amount)
-    return found
 
 
 def _sum(sums: dict[Any, int], key: object, amount: int) -> None:

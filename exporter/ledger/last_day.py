@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from exporter.cost.accounts import by_component
 from exporter.cost.postings import Party
 from exporter.ledger.history import History, Sums
 from exporter.ledger.totals import Totals, hour_of
@@ -28,7 +27,7 @@ class _Sums:
             _sum(self.money, slot.phase, amount)
         for key, count in sums.tokens.items():
             _sum(self.tokens, key, count)
-        for paid, amount in by_component(sums.server_cost).items():
+        for paid, amount in sums.by_component().items():
             _sum(self.components, paid, amount)
 
 

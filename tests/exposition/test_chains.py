@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.accounts import Accounts, by_component
+from exporter.cost.accounts import Accounts
 from exporter.cost.chain import Explanation, ExplanationError, Split, Stretch, explain
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Party, Slot
 from exporter.cost.split import MEANING
@@ -253,7 +253,8 @@ def test_the_minutes_take_their_hours_mix_of_components() -> None:
     accounts.add_window({CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})})
     for hour in (1, 2):
         rent = {(owner, "rent", "configured"): hour, (owner, "rent", "estimate"): 2 * hour}
-        accounts.add_mix(by_component({**rent, (owner, "storage", "configured"): hour}))
+        sums = Sums(server_cost={**rent, (owner, "storage", "configured"): hour})
+        accounts.add_mix(sums.by_component())
     stretch = Stretch(START, START + HOUR, HOUR)
     found = explain(accounts, stretch, TERMS, State(), START + HOUR, ledger=LEDGER)
     (first, *_more) = found.chains[0].models[0].ladder
