@@ -41,6 +41,7 @@ faults: programs develop ## Break a simulated host by 200 seeded plans of faults
 
 .PHONY: pictures
 pictures: programs develop ## Take the pictures of the page that the docs show
+	@tools/need chromium
 	@tools/environment .cache/browser requirements/browser.lock
 	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
 
@@ -73,7 +74,7 @@ help: ## List the verbs
 
 .PHONY: programs
 programs:
-	@tools/need amtool cc chromium ip promtool venv
+	@tools/need amtool cc ip promtool venv
 
 .PHONY: develop
 develop:
