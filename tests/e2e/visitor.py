@@ -32,10 +32,15 @@ EXAMINED = 3
 """The host's own explanation, and those of two servers."""
 REFRESH_MILLISECONDS = 16_000
 
-CELLS = """() => [...document.querySelectorAll('table')].map((table) => ({
-  label: table.parentElement.getAttribute('aria-label'),
-  rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
-    [...row.cells].map((cell) => cell.innerText.trim())) }))"""
+READ = """() => { const texts = (what) => [...document.querySelectorAll(what)].map((one) => one.innerText);
+  return { title: document.title, taken: document.querySelector('header time').dateTime,
+    big: texts('dd.big'), notes: texts('.notes li'), headings: texts('h2'), text: document.body.innerText,
+    images: document.querySelectorAll('svg[role=img]').length,
+    links: [...document.querySelectorAll('main a')].map((one) => one.getAttribute('href')),
+    tables: [...document.querySelectorAll('table')].map((table) => ({
+      label: table.parentElement.getAttribute('aria-label'),
+      rows: [...table.querySelectorAll('tbody tr, tfoot tr')].map((row) =>
+        [...row.cells].map((cell) => cell.innerText.trim())) })) }; }"""
 TIMES = """() => { const told = performance.getEntriesByType('navigation')[0];
   return { milliseconds: told.duration, bytes: told.encodedBodySize }; }"""
 TABBABLE = """() => [...document.querySelectorAll('a[href], button, summary, [tabindex="0"]')]
@@ -87,18 +92,8 @@ def barriers(page: Page) -> list[str]:
 
 def read(page: Page) -> dict[str, Any]:
     """What a page shows."""
-    return {
-        "title": page.title(),
-        "taken": page.locator("header time").first.get_attribute("datetime"),
-        "big": page.locator("dd.big").all_inner_texts(),
-        "more": page.locator(".cards .card").all_inner_texts(),
-        "notes": page.locator(".notes li").all_inner_texts(),
-        "headings": page.locator("h2").all_inner_texts(),
-        "tables": page.evaluate(CELLS),
-        "text": page.locator("body").inner_text(),
-        "images": page.locator("svg[role=img]").count(),
-        "links": [link.get_attribute("href") for link in page.locator("main a").all()],
-    }
+    shown: dict[str, Any] = page.evaluate(READ)
+    return shown
 
 
 def looked(page: Page, seen: Seen) -> dict[str, Any]:
@@ -138,12 +133,17 @@ def keyboard(page: Page) -> dict[str, Any]:
 def explained(browser: Browser, url: str, links: list[str], folder: Path) -> list[dict[str, Any]]:
     """Each page that links lead to, in one window; barriers are looked for on the first of each kind."""
     found = []
+    context = browser.new_context(viewport=WIDE)
     for number, link in enumerate(sorted({link.partition("#")[0] for link in links})):
-        with opened(browser, f"{url}{link}") as (page, seen):
-            told = {"link": link, "overflow": page.evaluate(WIDER), **read(page), **seen.told()}
-            found.append({**told, "barriers": barriers(page) if number < EXAMINED else []})
-            if number == EXAMINED - 1:
-                page.screenshot(path=folder / "page-explained.png")
+        page = context.new_page()
+        seen = Seen(page)
+        page.goto(f"{url}{link}", wait_until="load")
+        told = {"link": link, "overflow": page.evaluate(WIDER), **read(page), **seen.told()}
+        found.append({**told, "barriers": barriers(page) if number < EXAMINED else []})
+        if number == EXAMINED - 1:
+            page.screenshot(path=folder / "page-explained.png")
+        page.close()
+    context.close()
     return found
 
 
