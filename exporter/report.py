@@ -60,15 +60,15 @@ class Hour:
 class Course:
     """The course of things until now: the history that the page draws, by the time that money covers.
 
-    `hours` are the 24 whole ones before now and the running one, oldest first; `tokens` and `components` (by
-    server) are of all of them together, `mix` is `components` of the last two, in which the last 60 minutes
-    lie. `before` is what each whole hour came to that the month may have, the last the one before this.
+    `hours` are the 24 whole ones before now and the running one, oldest first; `tokens` and `components` are
+    of all of them together, `mix` are the components of each server in the last two, in which the last 60
+    minutes lie. `before` is what each whole hour came to that the month may have, up to the one before this.
     Adjustments are in none of it.
     """
 
     hours: tuple[Hour, ...] = ()
     tokens: Mapping[tuple[Party, Kind], int] = field(default_factory=dict)
-    components: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    components: Mapping[str, Picodollars] = field(default_factory=dict)
     mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     before: tuple[Picodollars, ...] = ()
 

@@ -137,10 +137,7 @@ def component_lines(report: Report, *, stale: bool) -> Iterator[ComponentLine]:
     hourly: dict[str, list[float]] = {}
     for price in () if stale else report.prices:
         hourly.setdefault(price.component, []).append(price.dollars_per_hour)
-    spent: dict[str, int] = {}
-    if report.books is not None:
-        for (_server, component), amount in report.books.course.components.items():
-            spent[component] = spent.get(component, 0) + amount
+    spent = {} if report.books is None else report.books.course.components
     lines = [
         ComponentLine(
             name,

@@ -12,6 +12,8 @@ from exporter.report import Course, Hour
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 DAY_HOURS: Final = 24
+MIX_HOURS: Final = 2
+"""Hours in which the last 60 minutes lie."""
 MONTH_HOURS: Final = 32 * 24
 """Hours that a month may have, and a day."""
 
@@ -20,15 +22,18 @@ MONTH_HOURS: Final = 32 * 24
 class _Sums:
     money: dict[str, Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[Party, Kind], int] = field(default_factory=dict)
-    components: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    components: dict[str, Picodollars] = field(default_factory=dict)
+    mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    """The same by server, of the latest hours alone: memory that the others need none of."""
 
     def add(self, sums: Sums) -> None:
         for slot, amount in sums.cost.items():
             _sum(self.money, slot.phase, amount)
         for key, count in sums.tokens.items():
             _sum(self.tokens, key, count)
-        for paid, amount in sums.by_component().items():
-            _sum(self.components, paid, amount)
+        for (server, component), amount in sums.by_component().items():
+            _sum(self.components, component, amount)
+            _sum(self.mix, (server, component), amount)
 
 
 class LastDay:
@@ -57,6 +62,9 @@ class LastDay:
                 self._hours.setdefault(hour, _Sums()).add(sums)
         for other in [hour for hour in self._hours if not latest - DAY_HOURS <= hour <= latest]:
             del self._hours[other]
+        for hour, sums_of in self._hours.items():
+            if hour <= latest - MIX_HOURS:
+                sums_of.mix.clear()
 
     def course(self, totals: Totals, now: Instant) -> Course:
         """The course of things at an instant."""
@@ -71,7 +79,7 @@ class LastDay:
             ),
             tokens=_together(sums.tokens for _, sums in hours),
             components=_together(sums.components for _, sums in hours),
-            mix=_together(sums.components for _, sums in hours[-2:]),
+            mix=_together(sums.mix for _, sums in hours[-MIX_HOURS:]),
             before=self._month[1],
         )
 

@@ -138,7 +138,7 @@ def course() -> Course:
     return Course(
         hours=(*hours, Hour(NOON)),
         tokens={(CHAT, "prompt"): 12_345_678, (CHAT, "generation"): 654_321, (BATCH, "prompt"): 9_999},
-        components={(chat, "rent"): 200 * DOLLAR, (chat, "storage"): 4 * DOLLAR},
+        components={"rent": 200 * DOLLAR, "storage": 4 * DOLLAR},
         mix={(chat, "rent"): 3 * DOLLAR, (chat, "storage"): DOLLAR},
         before=(16 * DOLLAR,) * (23 * 24 + 12),
     )
