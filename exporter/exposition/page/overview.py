@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from exporter.cost.postings import UNASSIGNED, Party
 from exporter.cost.split import MEANING
 from exporter.exposition.lines import NOBODY, ComponentLine, GpuLine, ServerLine
 from exporter.exposition.page import charts
@@ -178,7 +179,7 @@ def _server(line: ServerLine, summary: Summary) -> Iterator[Content]:
         "span",
         _named(line.party.key),
         element("small", name(line.party.model)) if line.party.model else None,
-        element("small", "for ", name(line.party.product)) if line.party.product else None,
+        element("small", "for ", *_payer(line.party)) if line.party.product else None,
         element("small", "does not answer", class_="over") if line.up is False else None,
     )
     yield _told(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
@@ -191,6 +192,14 @@ def _server(line: ServerLine, summary: Summary) -> Iterator[Content]:
     ratio, method = line.prefill_ratio, line.split_method
     known = _told(None if ratio is None else share(ratio), f"{there}#models")
     yield None if method is None else element("span", known, element("small", f"by {method}"))
+
+
+def _payer(party: Party) -> Iterator[Content]:
+    """Product and team, each told where it says something."""
+    yield name(party.product)
+    if party.team not in {"", UNASSIGNED, party.product}:
+        yield ", "
+        yield name(party.team)
 
 
 def _gpus(summary: Summary) -> Element | None:
