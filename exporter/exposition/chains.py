@@ -134,8 +134,8 @@ def _spent(model: ModelChain) -> Iterator[str]:
     if account.components:
         parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
         yield f"      of the whole server: {parts}"
-    if model.split is not None:
-        yield f"      {split_words(model.split)}"
+    if (split := split_told(model)) is not None:
+        yield f"      {split_words(split)}"
     if account.tokens:
         counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
         yield f"    served {counts} tokens"
@@ -163,6 +163,13 @@ def _ladder(model: ModelChain) -> Iterator[str]:
     yield f"    {LADDER}"
     for rung in model.ladder:
         yield f"      {rung.dollars_per_million:>14.6f}   {rung.meaning}"
+
+
+def split_told(model: ModelChain) -> Split | None:
+    """How its busy money is split; `None` also where nothing was busy that could be split."""
+    account = model.account
+    spent = {phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)}
+    return None if spent == {"idle"} else model.split
 
 
 def split_words(told: Split) -> str:

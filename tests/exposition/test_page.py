@@ -17,7 +17,7 @@ from exporter.cost.postings import Party
 from exporter.cost.split import FAR, MEANING
 from exporter.exposition.document import document
 from exporter.exposition.page import HEADERS, explanation, page
-from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow
+from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow, Window
 
 MakeReport = Callable[..., Report]
 
@@ -361,6 +361,21 @@ def test_a_server_named_like_a_folder_can_be_asked_for(make_report: MakeReport) 
     assert all(explanation(report, NOW, each.removeprefix("explain/"), BUILD) for each in asked)
     assert explanation(report, NOW, "nobody-here", BUILD) is None
     assert explanation(report, NOW, "%ff%fe", BUILD) is None
+
+
+def test_a_server_that_was_idle_has_nothing_to_split(make_report: MakeReport) -> None:
+    """No share of busy dollars where there were none in the hour, and nothing on what the method is worth."""
+    idle = make_report(
+        in_books={"window": {CHAT: Window({"idle": 10**12})}}, splits=(SplitRow(CHAT, "time", 0.24),)
+    )
+    text = Reader(shown(idle)).text
+
+    assert "24%" not in text
+    assert "split by time" not in text
+    assert "0%" in text
+    asked = explanation(idle, NOW, "ml%2Fchat", BUILD)
+    assert asked is not None
+    assert b"ow split by" not in asked
 
 
 @pytest.mark.parametrize(("ratio", "written"), [(0.0, "0%"), (1.0, "100%"), (None, ""), (math.nan, "")])

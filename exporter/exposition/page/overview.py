@@ -160,7 +160,7 @@ def _servers(summary: Summary) -> Element:
             SERVERS,
             (_server(line, summary) for line in lines),
         )
-    methods = {line.split_method for line in lines}
+    methods = {_method(line) for line in lines}
     return element(
         "section",
         element("h2", "Servers"),
@@ -189,9 +189,14 @@ def _server(line: ServerLine, summary: Summary) -> Iterator[Content]:
     for price in (line.dollars_per_million_tokens, line.dollars_per_million_computed_tokens):
         yield _told(None if price is None else amount(price), f"{there}#models")
     yield _told(None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens")
-    ratio, method = line.prefill_ratio, line.split_method
+    ratio, method = line.prefill_ratio, _method(line)
     known = _told(None if ratio is None else share(ratio), f"{there}#models")
     yield None if method is None else element("span", known, element("small", f"by {method}"))
+
+
+def _method(line: ServerLine) -> str | None:
+    """By what its busy dollars are split, if it had any."""
+    return None if line.busy_ratio == 0 else line.split_method
 
 
 def _payer(party: Party) -> Iterator[Content]:

@@ -79,8 +79,8 @@ def _model(chain: Chain, model: ModelChain) -> Iterator[Content]:
         ),
         foot=("Together", six(dollars(spent)), None),
     )
-    if model.split is not None:
-        yield element("p", f"{_sentence(chains.split_words(model.split))}.", class_="quiet")
+    if (split := chains.split_told(model)) is not None:
+        yield element("p", f"{_sentence(chains.split_words(split))}.", class_="quiet")
     if account.tokens:
         yield table(
             "Served",
