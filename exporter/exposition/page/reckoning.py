@@ -6,7 +6,7 @@ from exporter.cost.postings import PHASES
 from exporter.exposition.lines import GpuLine
 from exporter.exposition.page.element import Content, Element, element
 from exporter.exposition.page.layout import name, table
-from exporter.exposition.page.overview import anchor
+from exporter.exposition.page.tables import anchor
 from exporter.exposition.summary import Summary, month_now
 from exporter.exposition.wording import amount, share, six, timestamp
 from exporter.report import Report
