@@ -40,6 +40,12 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 faults: programs develop ## Break a simulated host by 200 seeded plans of faults, and reckon its books
 	@$(with_tools) pytest tests/faults -n auto --plans 200 $(ARGS)
 
+.PHONY: pictures
+pictures: programs develop ## Take the pictures of the page that the docs show
+	@tools/need chromium
+	@tools/environment .cache/browser requirements/browser.lock
+	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
+
 .PHONY: test-vllm
 test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB
 	@$(with_tools) tests/vllm/run $(ARGS)

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from exporter.cost.policy import Terms
 from exporter.cost.postings import Party, Slot
 from exporter.cost.quotients import Basis, TokenKind
+from exporter.cost.state import State
 from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
@@ -46,6 +48,32 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Hour:
+    """One hour: when it began, its money by phase, and how much of it was metered."""
+
+    start: Instant
+    money: Mapping[str, Picodollars] = field(default_factory=dict)
+    covered: Nanoseconds = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The course of things until now: the history that the page draws, by the time that money covers.
+
+    `hours` are the 24 whole ones before now and the running one, oldest first; `tokens` and `components` are
+    of all of them together, `mix` are the components of each server in the last two, in which the last 60
+    minutes lie. `before` is what each whole hour came to that the month may have, up to the one before this.
+    Adjustments are in none of it.
+    """
+
+    hours: tuple[Hour, ...] = ()
+    tokens: Mapping[tuple[Party, Kind], int] = field(default_factory=dict)
+    components: Mapping[str, Picodollars] = field(default_factory=dict)
+    mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    before: tuple[Picodollars, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Books:
     """What the ledger has committed, and the ledger's own health.
 
@@ -78,6 +106,7 @@ class Books:
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
     window: Mapping[Party, Window] = field(default_factory=dict)
     day: Mapping[str, tuple[Picodollars, Nanoseconds]] = field(default_factory=dict)
+    course: Course = Course()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +128,8 @@ class GpuRow:
     up: bool
     priced: bool
     reading: GpuReading | None
+    idle_ratio: float | None = None
+    """The part of this tick in which it rested; `None` where that was not observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +218,17 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounds:
+    """What the tick went by: terms and what the cost model remembers. Explanations follow from it and books.
+
+    Handed on as it is, so that a tick costs nothing for explanations that nobody asks for.
+    """
+
+    terms: Terms
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that one tick can tell.
 
@@ -219,3 +261,4 @@ class Report:
     sources: tuple[SourceRow, ...] = ()
     hosted: tuple[HostedPrice, ...] = ()
     """The hosted offers that are compared with now."""
+    grounds: Grounds | None = None

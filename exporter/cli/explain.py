@@ -12,11 +12,12 @@ from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
+from exporter.cost.accounts import Accounts
+from exporter.cost.chain import Explanation, ExplanationError, Stretch, explain
+from exporter.exposition import chains
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Place
-from exporter.reports import chains
-from exporter.reports.explanation import Accounts, Explanation, ExplanationError, Stretch, explain
 from exporter.sources.cloud import CloudSource
 from exporter.sources.gather import read
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
@@ -87,9 +88,11 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts,
     """One hour is the window of the metrics; longer is the whole hours before now and this one so far."""
     accounts = Accounts()
     if hours == WINDOW:
-        accounts.add_window(ledger.books(now, ()))
+        accounts.add_window(ledger.books(now, ()).window)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
+        for sums in (ledger.hours(_hour(start), _hour(end)) or {}).values():
+            accounts.add_mix(sums.by_component())
         covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
         return accounts, Stretch(start, end, covered)
     last = _hour(now)

@@ -27,6 +27,7 @@ class Account:
     `components` is the money by what it was for, of all models of the server together; empty where not told.
     `unpriced` is GPU time that waits for a price: with any, what it cost is not known whole, and nothing is
     divided.
+    `mix` stands for `components` where these are not told: what the server paid for in the hours around.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Account:
     held: Mapping[str, Nanoseconds] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
+    mix: Mapping[str, Picodollars] = field(default_factory=dict)
 
     @property
     def spent(self) -> Picodollars:
@@ -100,16 +102,18 @@ def ladder(account: Account) -> tuple[Rung, ...]:
 
     None without dollars, and none while a part of its time has no price.
 
-    Hardware alone is told where the components are: each model is taken to have its server's mix of them.
+    Hardware alone is told where the components are, or their mix in the hours around: each model is taken to
+    have its server's mix of them.
     """
     if account.unpriced:
         return ()
     counts = counted(account.tokens)
     rungs: list[tuple[float, int, str]] = []
     everything, worked = dollars(account.spent), dollars(account.worked)
-    total = sum(account.components.values())
+    mix = account.components or account.mix
+    total = sum(mix.values())
     if total and worked:
-        hardware = sum(amount for name, amount in account.components.items() if name in HARDWARE)
+        hardware = sum(amount for name, amount in mix.items() if name in HARDWARE)
         rungs.append(
             (worked * hardware / total, counts["all"], "hardware alone, and only while it computed tokens")
         )

@@ -13,16 +13,16 @@ from exporter.clock import Clock
 from exporter.exposition.access import Access
 from exporter.exposition.address import Address, listen, parse_address
 from exporter.exposition.conversation import Conversation, Request, Response, plain
-from exporter.exposition.document import document
 from exporter.exposition.limits import Limits
 from exporter.exposition.listener import Listener
 from exporter.exposition.negotiation import variant
-from exporter.exposition.page import HEADERS, page
 from exporter.exposition.rendering import Exposition, is_stale
-from exporter.exposition.summary import Summary, summarize
 from exporter.report import Build, Report
 
 _READ: Final = ("GET", "HEAD")
+_EXPLAIN: Final = "/explain/"
+_HTML: Final = "text/html; charset=utf-8"
+_NOT_READY: Final = "not ready: the first tick has not been taken yet"
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # for links, not to bind
 
 _LOG = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class WebServer:
         self._listener: Listener | None = None
         self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
             "/": (_READ, self._page),
+            "/explain/": (_READ, self._explained),
             "/metrics": (_READ, self._metrics),
             "/cost.json": (_READ, self._document),
             "/-/healthy": (_READ, self._healthy),
@@ -159,6 +160,8 @@ class WebServer:
 
     def _routed(self, request: Request) -> Response:
         route = self._routes.get(request.path)
+        if route is None and request.path.startswith(_EXPLAIN):
+            route = self._routes[_EXPLAIN]
         if route is None:
             return plain(HTTPStatus.NOT_FOUND, "not found")
         methods, answer = route
@@ -177,23 +180,36 @@ class WebServer:
             headers["Content-Encoding"] = "gzip"
         return Response(HTTPStatus.OK, body, asked.format.content_type, headers)
 
-    def _summary(self) -> Summary | None:
-        report = self._current()
-        return None if report is None else summarize(report, self._clock.elapsed())
-
     def _page(self, _request: Request) -> Response:
-        body = page(self._summary(), self._build)
-        return Response(HTTPStatus.OK, body, "text/html; charset=utf-8", HEADERS)
+        # What people look at is imported when they do: it is memory that a scrape needs none of.
+        from exporter.exposition import page  # noqa: PLC0415
+
+        body = page.page(self._current(), self._clock.elapsed(), self._build)
+        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+
+    def _explained(self, request: Request) -> Response:
+        from exporter.exposition import page  # noqa: PLC0415
+
+        report, asked = self._current(), request.path.removeprefix(_EXPLAIN)
+        if report is None:
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
+        body = page.explanation(report, self._clock.elapsed(), asked, self._build)
+        if body is None:
+            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
+        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
 
     def _document(self, _request: Request) -> Response:
-        return Response(HTTPStatus.OK, document(self._summary(), self._build), "application/json")
+        from exporter.exposition.document import document  # noqa: PLC0415
+
+        body = document(self._current(), self._clock.elapsed(), self._build)
+        return Response(HTTPStatus.OK, body, "application/json")
 
     def _healthy(self, _request: Request) -> Response:
         return plain(HTTPStatus.OK, "healthy")
 
     def _ready(self, _request: Request) -> Response:
         if self._current() is None:
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "not ready: the first tick has not been taken yet")
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
         return plain(HTTPStatus.OK, "ready")
 
     def _reloaded(self, request: Request) -> Response:

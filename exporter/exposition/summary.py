@@ -1,41 +1,65 @@
 """The few figures that people ask first, drawn from a report: what the page and `/cost.json` show."""
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import fsum, isfinite
+from itertools import accumulate
+from math import isfinite
 from typing import Final
+from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import UNALLOCATED, Party
+from exporter.exposition.lines import (
+    ComponentLine,
+    GpuLine,
+    ServerLine,
+    component_lines,
+    finite,
+    gpu_lines,
+    server_lines,
+    total,
+)
 from exporter.exposition.notes import notes
 from exporter.exposition.rendering import is_stale
-from exporter.readings import ServerKey
-from exporter.report import Report
-from exporter.units import Instant, Nanoseconds, dollars
+from exporter.report import Hour, Report
+from exporter.tariff.calendar import day_of
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, dollars
 
-NOBODY: Final = ServerKey("", UNALLOCATED)
-
-SHARE_DIGITS: Final = 9
-"""Shares of a GPU are floats: a part this small is what rounding left."""
+UTC: Final = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
-class ServerLine:
-    """One server and model. `None` is what is not known; `up` is false when no endpoint answered.
+class Idleness:
+    """What of the last day's dollars was spent on GPUs that rested."""
 
-    `gpus` and `up` are of the whole server, also where it serves several models.
-    Of `unallocated`, `gpus` are those that no server holds.
-    """
+    idle_dollars: float
+    dollars: float
 
-    party: Party
-    gpus: float | None
-    up: bool | None
-    dollars_per_hour: float | None
-    dollars_per_million_tokens: float | None
-    """All tokens, everything accrued, over the last hour."""
-    split_method: str | None
-    """By what its busy dollars were split in the last tick; `None`: they were not."""
-    prefill_ratio: float | None
-    """Prefill's part of them; `None`: nothing ever told it."""
+    @property
+    def ratio(self) -> float:
+        """The idle part."""
+        return self.idle_dollars / self.dollars
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What the month had come to at an instant."""
+
+    at: Instant
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class MonthLine:
+    """The month so far. `points` are at the end of each whole hour, and now; none where nothing is known."""
+
+    name: str
+    start: Instant | None
+    end: Instant
+    points: tuple[Point, ...]
+
+    def days(self, zone: ZoneInfo) -> tuple[Point, ...]:
+        """The last point of each local day."""
+        begun = self.start or 0
+        last = {day_of(point.at - 1, zone).start: point for point in self.points if point.at > begun}
+        return tuple(last.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +68,12 @@ class Summary:
 
     taken: Instant
     stale: bool
+    zone: ZoneInfo
     ledger: str | None
     dollars_per_hour: float | None
-    month: str | None
+    run_rate_dollars: float | None
+    idle: Idleness | None
+    month: MonthLine | None
     month_to_date_dollars: float | None
     projected_dollars: float | None
     budget_dollars: float | None
@@ -54,38 +81,49 @@ class Summary:
     notes: tuple[str, ...]
     """What a reader must know before the figures, a sentence each."""
     servers: tuple[ServerLine, ...]
+    gpus: tuple[GpuLine, ...]
+    components: tuple[ComponentLine, ...]
+    hours: tuple[Hour, ...]
+    """The last day: the 24 whole hours before now and the running one."""
 
 
 def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     """The summary of a report at a moment of boot time."""
     stale = is_stale(report, elapsed)
-    month = _month(report)
+    month = month_now(report)
     projected = {} if stale or month is None else _projected(report, month)
+    spent = None if month is None else _month_to_date(report, month)
     return Summary(
         taken=report.wall,
         stale=stale,
+        zone=UTC if report.grounds is None else report.grounds.terms.zone,
         ledger=None if report.books is None else report.books.ledger,
-        dollars_per_hour=None if stale else _total(report.rates.values()),
-        month=month,
-        month_to_date_dollars=_month_to_date(report, month),
+        dollars_per_hour=None if stale else total(report.rates.values()),
+        run_rate_dollars=None if stale else finite(report.run_rate),
+        idle=_idle(report),
+        month=None if month is None else _month_line(report, month, spent),
+        month_to_date_dollars=spent,
         projected_dollars=projected.get(""),
         budget_dollars=next(
-            (_finite(budget.dollars) for budget in report.budgets if not budget.product), None
+            (finite(budget.dollars) for budget in report.budgets if not budget.product), None
         ),
         notes=tuple(notes(report, month, projected, stale=stale)),
-        servers=() if stale else tuple(_lines(report)),
+        servers=() if stale else tuple(server_lines(report)),
+        gpus=() if stale else tuple(gpu_lines(report)),
+        components=tuple(component_lines(report, stale=stale)),
+        hours=() if report.books is None else report.books.course.hours,
     )
 
 
-def _month(report: Report) -> str | None:
+def month_now(report: Report) -> str | None:
     """The month that ends next."""
     ahead = [(end, month) for month, end in report.month_ends.items() if end > report.wall]
     return min(ahead)[1] if ahead else None
 
 
-def _month_to_date(report: Report, month: str | None) -> float | None:
+def _month_to_date(report: Report, month: str) -> float | None:
     """`None` without a cell of the month: nothing was posted, which is not the same as nothing spent."""
-    if report.books is None or month is None:
+    if report.books is None:
         return None
     cells = [amount for key, amount in report.books.months.items() if key.month == month]
     spent = sum(cells)
@@ -94,62 +132,40 @@ def _month_to_date(report: Report, month: str | None) -> float | None:
     return dollars(spent)
 
 
+def _month_line(report: Report, name: str, spent: float | None) -> MonthLine:
+    """The curve ends at the month to date; what no hour tells, such as adjustments, it begins with."""
+    end = report.month_ends[name]
+    start = max((past for past in report.month_ends.values() if past <= report.wall), default=None)
+    points: tuple[Point, ...] = ()
+    if report.books is not None and spent is not None and start is not None:
+        hour = report.wall // NANOSECONDS_PER_HOUR
+        course = report.books.course
+        first = min(hour, max(hour - len(course.before), -(-start // NANOSECONDS_PER_HOUR)))
+        whole = [dollars(amount) for amount in course.before[len(course.before) - (hour - first) :]]
+        running = sum(dollars(sum(each.money.values())) for each in course.hours[-1:])
+        before = spent - sum(whole) - running
+        sums = accumulate(whole, initial=before)
+        ends = range(first, hour + 1)
+        points = (
+            *(Point(at * NANOSECONDS_PER_HOUR, value) for at, value in zip(ends, sums, strict=True)),
+            Point(report.wall, spent),
+        )
+    return MonthLine(name, start, end, points)
+
+
+def _idle(report: Report) -> Idleness | None:
+    hours = () if report.books is None else report.books.course.hours
+    spent = sum(sum(hour.money.values()) for hour in hours)
+    if spent <= 0:
+        return None
+    return Idleness(dollars(sum(hour.money.get("idle", 0) for hour in hours)), dollars(spent))
+
+
 def _projected(report: Report, month: str) -> dict[str, float]:
     """The month's end by product, and of all together under ""."""
     if report.books is None:
         return {}
     ends = {product: end for (product, of), end in report.projected.items() if of == month}
-    total = _total(ends.values())
+    every = total(ends.values())
     known = {product: end for product, end in ends.items() if isfinite(end)}
-    return known if total is None else {**known, "": total}
-
-
-def _finite(figure: float | None) -> float | None:
-    """A figure that went wrong is not known."""
-    return figure if figure is not None and isfinite(figure) else None
-
-
-def _total(figures: Iterable[float]) -> float | None:
-    """`None` without any, and where one is not known."""
-    known = list(figures)
-    try:
-        return _finite(fsum(known)) if known else None
-    except (OverflowError, ValueError):  # beyond a float, and infinities of both signs
-        return None
-
-
-def _held(report: Report) -> Mapping[ServerKey, float]:
-    """GPUs by who holds them; what no server holds is nobody's."""
-    held: dict[ServerKey, float] = {}
-    for share in report.shares:
-        held[share.key] = held.get(share.key, 0.0) + share.share_ratio
-    nobody = round(len(report.gpus) - sum(held.values()), SHARE_DIGITS)
-    return {**held, NOBODY: nobody} if nobody > 0 else held
-
-
-def _lines(report: Report) -> Iterator[ServerLine]:
-    held = _held(report)
-    up: dict[ServerKey, bool] = {}
-    for server in report.servers:
-        up[server.key] = up.get(server.key, False) or server.up
-    price = {
-        quotient.party: quotient.dollars_per_million_tokens
-        for quotient in report.quotients
-        if quotient.kind == "all" and quotient.basis == "full"
-    }
-    splits = {row.party: row for row in report.splits}
-    parties = {*report.rates, *price, *(row.party for row in report.loads)}
-    known = {party.key for party in parties}
-    unknown = {*up, *held} - known
-    parties |= {Party("", "", key.namespace, key.server, "") for key in unknown}
-    for party in sorted(parties):
-        split = splits.get(party)
-        yield ServerLine(
-            party=party,
-            gpus=_finite(held.get(party.key)),
-            up=up.get(party.key),
-            dollars_per_hour=_finite(report.rates.get(party)),
-            dollars_per_million_tokens=_finite(price.get(party)),
-            split_method=None if split is None else split.method,
-            prefill_ratio=None if split is None else _finite(split.prefill_ratio),
-        )
+    return known if every is None else {**known, "": every}

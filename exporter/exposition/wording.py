@@ -1,11 +1,19 @@
-"""How instants and money are written for people."""
+"""How instants, money and counts are written for people."""
 
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from math import isfinite
 from typing import Final
+from zoneinfo import ZoneInfo
 
+from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
-_CENT: Final = 0.01
+UNKNOWN: Final = "not known"
+"""What is written in the place of a figure that there is not."""
+
+_FLOAT_DIGITS: Final = 9
+"""Sums of floats are right to so many: 3.8749999999999996 is 3.875, of which anybody would make 3.88."""
 
 
 def timestamp(instant: Instant) -> str:
@@ -14,8 +22,52 @@ def timestamp(instant: Instant) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def local(instant: Instant, zone: ZoneInfo, form: str) -> str:
+    """An instant in a time zone, by a format of `strftime`."""
+    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, zone).strftime(form)
+
+
 def amount(dollars: float) -> str:
-    """Money to the cent. Less than a cent is not written as nothing."""
-    if 0 < dollars < _CENT:
+    """Money to the cent, halves up. Less than a cent is not written as nothing."""
+    if not isfinite(dollars):
+        return UNKNOWN
+    cents = rounded(abs(dollars), 2)
+    if dollars > 0 and not cents:
         return "<$0.01"
-    return f"${dollars:,.2f}" if dollars >= 0 else f"-${-dollars:,.2f}"
+    return f"-${cents:,}" if dollars < 0 and cents else f"${cents:,}"
+
+
+def rounded(figure: float, digits: int) -> Decimal:
+    """A figure to so many decimals, halves away from zero."""
+    exact = Decimal(repr(round(figure, _FLOAT_DIGITS)))
+    return exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+
+
+def six(figure: float | None) -> str:
+    """A figure to six decimals, as `explain` writes it."""
+    return UNKNOWN if figure is None or not isfinite(figure) else f"{rounded(figure, 6):,}"
+
+
+def share(ratio: float) -> str:
+    """A ratio in percent. A little is not written as nothing, nor nearly all as all."""
+    percent = rounded(ratio * 100, 0)
+    if ratio > 0 and percent == 0:
+        return "<1%"
+    if ratio < 1 and percent == 100:
+        return ">99%"
+    return f"{percent}%"
+
+
+def count(tokens: int) -> str:
+    """A count in at most four digits and a unit, like 12.3 M; exact below ten thousand."""
+    if tokens < 10_000:
+        return f"{tokens:,}"
+    for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
+        if tokens < 1000 * size or unit == "T":
+            return f"{tokens / size:,.{1 if tokens < 100 * size else 0}f} {unit}"
+    raise AssertionError
+
+
+def server_name(key: ServerKey) -> str:
+    """A server as people call it."""
+    return f"{key.namespace}/{key.server}" if key.namespace else key.server

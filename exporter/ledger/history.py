@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from exporter.cost.postings import Party, Postings, Segment, Slot
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.totals import hour_of
-from exporter.readings import Gpu, Kind
+from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import MonthKey, Owner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Nanoseconds, Picodollars
@@ -57,6 +57,13 @@ class Sums:
         """GPU time that has no price to this day, by who held it."""
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
+
+    def by_component(self) -> dict[tuple[ServerKey, str], Picodollars]:
+        """Money by server and component, whoever owns the server and whatever the price's basis."""
+        found: dict[tuple[ServerKey, str], Picodollars] = {}
+        for (owner, component, _basis), amount in self.server_cost.items():
+            _sum(found, (ServerKey(owner.namespace, owner.server), component), amount)
+        return found
 
     def add_segment(self, segment: Segment) -> None:
         """Add the money and the GPU time of one segment."""

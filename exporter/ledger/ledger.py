@@ -16,6 +16,7 @@ from exporter.ledger.backlog import FIRST, Backlog, Batch, Place, recent
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.last_day import LastDay
 from exporter.ledger.lock import Lock
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.store import Pending, Store
@@ -220,8 +221,7 @@ class Ledger:
         if self._pending is None:
             self._pending = Pending()
         pending = self._pending
-        if self._store is not None:
-            pending.history.add(postings)
+        pending.history.add(postings)
         self._backlog.add(postings)
         pending.unpriced = self._backlog.unwritten
         pending.totals.add(postings, known=self._committed.totals.changed)
@@ -246,6 +246,7 @@ class Ledger:
                 )
                 return
         before.totals.merge(pending.totals, pending.end)
+        before.day.add(pending.history, pending.end)
         self._backlog.committed(persistent=self.persistent)
         begun = now if before.last_commit is None else before.begun
         lately = recent(before.recent, pending.unpriced, pending.end)
@@ -276,7 +277,7 @@ class Ledger:
         """
         committed = self._committed
         if self._undecided:
-            committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={})
+            committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={}, day=LastDay())
         return snapshot.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )

@@ -59,6 +59,7 @@ def books(
         months=month_cells,
         window=window(totals, contents.recent.values(), now),
         day=day(totals, now, month_cells),
+        course=contents.day.course(totals, now),
     )
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
-from exporter.ledger import backlog_rows, marks, rows, schema
+from exporter.ledger import backlog_rows, history_rows, marks, rows, schema
 from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.backlog import Batch, Place
 from exporter.ledger.contents import (
@@ -23,10 +23,12 @@ from exporter.ledger.contents import (
     refuse_other_files,
     transaction,
 )
+from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import History
 from exporter.ledger.history_rows import Chronicler
+from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.migration import migrate
-from exporter.ledger.totals import Totals, hours_floor, minutes_kept
+from exporter.ledger.totals import Totals, hour_of, hours_floor, minutes_kept
 from exporter.units import Instant
 
 SIDECARS: Final = ("", "-wal", "-shm")
@@ -39,7 +41,7 @@ class Pending:
 
     `machine` is the one that the books are bound to, empty while that is unknown.
     `unpriced` are stretches of time without a price as they are to be, by number.
-    Books in memory have no history.
+    Books in memory keep no more of its history than the last day.
     `adjusted` are the adjustments that a write took into the totals.
     """
 
@@ -90,7 +92,9 @@ class Store:
                     check(connection, path)
                     migrate(connection, path)
                     _prepare(connection)
-                return cls(path, connect, connection), read(connection)
+                opened = read(connection)
+                _fill(connection, opened)
+                return cls(path, connect, connection), opened
             except BaseException:
                 connection.close()
                 raise
@@ -165,6 +169,13 @@ class Store:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def _fill(connection: sqlite3.Connection, opened: Contents) -> None:
+    """Recall the last day. Where that cannot be read the books are right all the same."""
+    last = hour_of(opened.state.wall or 0)
+    with suppress(DamagedError):
+        opened.day.fill(history_rows.read(connection, "hourly", last - DAY_HOURS, last) or {})
 
 
 def set_aside(path: Path, why: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from exporter.config.settings import Config
-from exporter.cost.advance import Outcome
+from exporter.cost.advance import GpuOutcome, Outcome
 from exporter.cost.attribution import NOBODY
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour, price_now, projected_dollars, rates
@@ -19,6 +19,7 @@ from exporter.report import (
     ComponentPrice,
     ConfigRow,
     GpuRow,
+    Grounds,
     LoadRow,
     ProcessRow,
     Quotient,
@@ -106,6 +107,7 @@ def report(
         ),
         sources=tuple(sources),
         hosted=setting.config.compare,
+        grounds=Grounds(terms, outcome.state),
     )
 
 
@@ -145,4 +147,11 @@ def _projected(books: Books, month: Month, frame: Frame) -> Mapping[tuple[str, s
 def _gpus(outcome: Outcome, prices: Iterable[Price], *, silent: bool) -> Iterable[GpuRow]:
     for gpu, price in zip(outcome.gpus, prices, strict=True):
         up = not silent and gpu.reading is not None and gpu.reading.up
-        yield GpuRow(gpu.gpu, gpu.index, up, price.priced, gpu.reading)
+        yield GpuRow(gpu.gpu, gpu.index, up, price.priced, gpu.reading, _idle_ratio(gpu))
+
+
+def _idle_ratio(gpu: GpuOutcome) -> float | None:
+    total = sum(gpu.slots.values())
+    if not total or any(slot.phase == "unobserved" and weight for slot, weight in gpu.slots.items()):
+        return None
+    return sum(weight for slot, weight in gpu.slots.items() if slot.phase == "idle") / total

@@ -67,7 +67,7 @@ def test_who_asks_early_waits_and_gets_the_page(
     page = b"".join(answers)
     assert page.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"first tick has not been taken" not in page
-    assert b"Spend now" in page
+    assert b"<dt>Now</dt>" in page
     assert f"http://127.0.0.1:{ports[0]}/metrics" in capsys.readouterr().out
 
 

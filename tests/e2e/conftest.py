@@ -18,6 +18,7 @@ POWER_MILLIWATTS = 700_000
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", choices=sorted(ENGINES), default="llama", help="which real server to meter")
+    parser.addoption("--pictures", type=Path, help="folder to copy pictures of the page to")
     parser.addoption("--record", type=Path, help="folder to write the pages of the story to")
 
 

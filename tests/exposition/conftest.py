@@ -13,19 +13,23 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.cost.postings import Party, Slot
+from exporter.cost.state import GpuState, State
 from exporter.exposition.access import Access
 from exporter.exposition.limits import Limits
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
 from exporter.exposition.server import WebServer
-from exporter.readings import Gpu, GpuReading, LoadReading, ServerKey, ServerReading
+from exporter.readings import Gpu, GpuReading, Holder, LoadReading, ServerKey, ServerReading
 from exporter.report import (
     Books,
     BudgetRow,
     Build,
     ComponentPrice,
     ConfigRow,
+    Course,
     GpuRow,
+    Grounds,
+    Hour,
     LoadRow,
     MonthKey,
     Owner,
@@ -35,13 +39,16 @@ from exporter.report import (
     ShareRow,
     SourceRow,
     SplitRow,
+    Window,
 )
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Nanoseconds
+from tests.cost.bench import rent, terms
 from tests.exposition.certificates import ask
 
 SECOND = 10**9
+HOUR = 3600 * SECOND
 DOLLAR = 10**12
 NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z
 DECEMBER = 1_796_083_200 * SECOND  # 2026-12-01T00:00:00Z
@@ -107,6 +114,44 @@ class Site:
         return self.reload_told
 
 
+def course() -> Course:
+    """A day of 8.50 an hour, half of it idle from midnight on, and a month of whole hours at 16 dollars.
+
+    The running hour has not begun to cost, and the month holds 8 dollars less than its cells: adjustments.
+    """
+    hours = tuple(
+        Hour(
+            NOON + (number - 24) * HOUR,
+            {"decode": 8 * DOLLAR + DOLLAR // 2}
+            if number < 12
+            else {
+                "prefill": DOLLAR,
+                "decode": 3 * DOLLAR,
+                "other": DOLLAR // 4,
+                "idle": 4 * DOLLAR + DOLLAR // 4,
+            },
+            HOUR,
+        )
+        for number in range(24)
+    )
+    chat = ServerKey("ml", "chat")
+    return Course(
+        hours=(*hours, Hour(NOON)),
+        tokens={(CHAT, "prompt"): 12_345_678, (CHAT, "generation"): 654_321, (BATCH, "prompt"): 9_999},
+        components={"rent": 200 * DOLLAR, "storage": 4 * DOLLAR},
+        mix={(chat, "rent"): 3 * DOLLAR, (chat, "storage"): DOLLAR},
+        before=(16 * DOLLAR,) * (23 * 24 + 12),
+    )
+
+
+def grounds() -> Grounds:
+    """What explanations go by: two cards of chat's, of which it holds one and three quarters."""
+    chat, batch = ServerKey("ml", "chat"), ServerKey("", "batch")
+    shared = (Holder(chat, B.uuid, 0.75), Holder(batch, B.uuid, 0.25))
+    cards = {A.uuid: GpuState(A, 0, holders=(Holder(chat, A.uuid),)), B.uuid: GpuState(B, 1, holders=shared)}
+    return Grounds(terms(rent("4.00")), State(gpus=cards))
+
+
 def books() -> Books:
     return Books(
         ledger="0190a1b2",
@@ -154,6 +199,15 @@ def books() -> Books:
         energy={A: 5_400_000_500, B: 900_000_000},
         unpriced={LOST: 60 * SECOND},
         last_token={CHAT: NOON - 10 * SECOND},
+        window={
+            CHAT: Window(
+                {"prefill": DOLLAR, "decode": 4 * DOLLAR, "idle": 5 * DOLLAR},
+                {"prompt": 500_000, "cached_prompt": 1_500_000, "generation": 250_000},
+            ),
+            NOBODY: Window({"idle": 4 * DOLLAR + DOLLAR // 4}),
+        },
+        day={"search": (204 * DOLLAR, 24 * HOUR), "unassigned": (0, 24 * HOUR)},
+        course=course(),
         months={
             MonthKey("search", "retrieval", "configured", "2026-11"): 9000 * DOLLAR,
             MonthKey("search", "retrieval", "configured", "2026-10"): 12000 * DOLLAR,
@@ -201,6 +255,7 @@ def report() -> Report:
                 0,
                 up=True,
                 priced=True,
+                idle_ratio=0.25,
                 reading=GpuReading(
                     A,
                     0,
@@ -243,6 +298,7 @@ def report() -> Report:
             SourceRow("nvml", up=True, read_duration=2_500_000, last_success=NOON, errors={"timeout": 2}),
             SourceRow("server", up=False, read_duration=SECOND, last_success=None),
         ),
+        grounds=grounds(),
         hosted=(
             HostedPrice("together-turbo", Decimal("1.04"), Decimal("1.04"), as_of="2026-11-24"),
             HostedPrice("deepinfra", Decimal("0.23"), Decimal("0.4"), cached_prompt=Decimal("0.05")),

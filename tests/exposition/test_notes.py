@@ -10,7 +10,6 @@ import pytest
 
 from exporter.exposition.document import document
 from exporter.exposition.page import page
-from exporter.exposition.summary import summarize
 from exporter.readings import ServerKey, ServerReading
 from exporter.report import Build, Report, SourceRow, Window
 from tests.exposition.conftest import CHAT, NOBODY
@@ -29,11 +28,13 @@ WHOSE = "it is known whose the ledger is (it may be another machine's, and no GP
 
 def noted(report: Report, elapsed: int = NOW) -> list[str]:
     """The notes in the document, which are those on the page."""
-    summary = summarize(report, elapsed)
-    notes: list[str] = json.loads(document(summary, BUILD))["host"]["notes"]
+    notes: list[str] = json.loads(document(report, elapsed, BUILD))["host"]["notes"]
     items = "".join(f"<li>{escape(note)}</li>\n" for note in notes)
-    banner = f'<ul class="notes" role="status">\n{items}</ul>' if notes else "<h1>"
-    assert banner in page(summary, BUILD).decode()
+    banner = f'<div class="notes" role="status"><ul>{items}</ul>\n</div>\n' if notes else ""
+    assert (
+        f'<main><div data-part="notes">{banner}</div>\n<div data-part="figures">'
+        in page(report, elapsed, BUILD).decode()
+    )
     return notes
 
 

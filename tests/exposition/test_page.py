@@ -4,6 +4,7 @@ import json
 import math
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -15,9 +16,8 @@ import pytest
 from exporter.cost.postings import Party
 from exporter.cost.split import FAR, MEANING
 from exporter.exposition.document import document
-from exporter.exposition.page import HEADERS, page
-from exporter.exposition.summary import summarize
-from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow
+from exporter.exposition.page import HEADERS, explanation, page
+from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow, Window
 
 MakeReport = Callable[..., Report]
 
@@ -38,11 +38,12 @@ class Reader(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.text = ""
+        self.raw = text
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
+        if tag not in {"meta", "link", "br"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -54,23 +55,24 @@ class Reader(HTMLParser):
 
 def shown(report: Report | None, elapsed: int = NOW) -> str:
     """The page of a report."""
-    return page(None if report is None else summarize(report, elapsed), BUILD).decode()
+    return page(report, elapsed, BUILD).decode()
 
 
 def told(report: Report, elapsed: int = NOW) -> dict[str, Any]:
     """What the document says of a report's host."""
-    host: dict[str, Any] = json.loads(document(summarize(report, elapsed), BUILD))["host"]
+    host: dict[str, Any] = json.loads(document(report, elapsed, BUILD))["host"]
     return host
 
 
 def test_page_and_document_are_as_reviewed(
     make_report: MakeReport, golden: Callable[[str, bytes], None]
 ) -> None:
-    """Both, byte for byte, of the host told by hand."""
-    summary = summarize(make_report(), NOW)
-
-    golden("page.html", page(summary, BUILD))
-    golden("cost.json", document(summary, BUILD))
+    """Byte for byte, of the host told by hand; explanations without the style and the script of the page."""
+    golden("page.html", page(make_report(), NOW, BUILD))
+    for name, asked in (("explain.html", ""), ("explain-chat.html", "ml%2Fchat")):
+        explained = explanation(make_report(), NOW, asked, BUILD) or b""
+        golden(name, re.sub(rb"<(style|script)>.*?</\1>\n", b"", explained, flags=re.DOTALL))
+    golden("cost.json", document(make_report(), NOW, BUILD))
 
 
 def test_the_document_adds_up_what_the_report_says(make_report: MakeReport) -> None:
@@ -94,19 +96,24 @@ def test_the_document_adds_up_what_the_report_says(make_report: MakeReport) -> N
 
 def test_what_is_not_known_is_null(make_report: MakeReport) -> None:
     """No rates, no books, no month: nulls, not zeros, and `not known` on the page."""
-    report = make_report(books=None, rates={}, month_ends={}, projected={}, budgets=(), quotients=())
+    report = make_report(
+        books=None, rates={}, month_ends={}, projected={}, budgets=(), quotients=(), run_rate=None
+    )
     host = told(report)
 
     assert {name for name, value in host.items() if value is None} == {
         "dollars_per_hour",
+        "monthly_run_rate_dollars",
         "month",
         "month_to_date_dollars",
         "month_projected_dollars",
         "budget_dollars",
+        "last_day",
         "ledger",
     }
-    assert shown(report).count("<dd>not known</dd>") == 4
-    assert "$0" not in shown(report)
+    assert shown(report).count('<dd class="big">not known</dd>') == 4
+    assert [host["hours"], host["days"]] == [[], []]
+    assert "$0" not in shown(make_report(books=None, rates={}, prices=(), quotients=()))
 
 
 def test_an_old_report_tells_no_rates(make_report: MakeReport) -> None:
@@ -143,7 +150,7 @@ def test_a_month_of_nothing_priced_is_not_known(make_report: MakeReport) -> None
         make_report(in_books={"months": nothing}, gpus=()),
     ):
         assert told(unknown)["month_to_date_dollars"] is None
-        assert "<dt>Month to date (2026-11)</dt><dd>not known</dd>" in shown(unknown)
+        assert '<dt>This month so far</dt>\n<dd class="big">not known</dd>' in shown(unknown)
     assert told(make_report(in_books={"months": nothing}))["month_to_date_dollars"] == 0.0
     assert told(make_report(gpus=unpriced))["month_to_date_dollars"] == 9000.5
 
@@ -191,11 +198,21 @@ def test_gpus_that_no_server_holds_are_counted(make_report: MakeReport) -> None:
 
 @pytest.mark.parametrize(
     ("dollars", "text"),
-    [(0.0, "$0.00"), (0.004, "&lt;$0.01"), (0.01, "$0.01"), (-1234.5, "-$1,234.50")],
+    [
+        (0.0, "$0.00"),
+        (0.004, "&lt;$0.01"),
+        (0.01, "$0.01"),
+        (-1234.5, "-$1,234.50"),
+        (3.875, "$3.88"),
+        (3.8749999999999996, "$3.88"),  # 31 / 8 as floats add it up
+        (0.125, "$0.13"),
+        (-0.001, "$0.00"),
+    ],
 )
 def test_money_is_written_to_the_cent(dollars: float, text: str, make_report: MakeReport) -> None:
-    """What is less than a cent does not look like nothing, and a minus stands before the dollar."""
-    assert f"<dd>{text} per hour</dd>" in shown(make_report(rates={CHAT: dollars}))
+    """Halves up; what is less than a cent does not look like nothing; a minus stands before the dollar."""
+    written = f'<a href="explain/#rate" class="figure">{text}</a><span> per hour</span>'
+    assert written in shown(make_report(rates={CHAT: dollars}))
 
 
 def test_a_projection_over_budget_stands_out(make_report: MakeReport) -> None:
@@ -203,85 +220,162 @@ def test_a_projection_over_budget_stands_out(make_report: MakeReport) -> None:
     over = make_report(projected={("search", "2026-11"): 27000.01})
     at = make_report(projected={("search", "2026-11"): 27000.0})
 
-    assert '<dd class="over">$27,000.01, over budget</dd>' in shown(over)
-    assert 'class="over"' not in shown(at)
-    assert 'class="over"' not in shown(over, OLD)
+    words = '<dd class="over">$0.01 over the fleet&#x27;s budget of $27,000.00</dd>'
+    assert words in shown(over)
+    assert '<dd class="more">$0.00 within the fleet&#x27;s budget of $27,000.00</dd>' in shown(at)
+    assert '<dd class="more">budget of the fleet $27,000.00</dd>' in shown(over, OLD)
+    assert '<dd class="more">no budget is configured</dd>' in shown(make_report(budgets=()))
 
 
 def test_a_table_wider_than_the_window_can_be_scrolled(make_report: MakeReport) -> None:
     """With the keyboard too: its container takes the focus and has a name."""
     tags = Reader(shown(make_report())).tags
-    container = next(attributes for tag, attributes in tags if attributes.get("class") == "table")
+    containers = [attributes for tag, attributes in tags if attributes.get("class") == "table"]
 
-    assert container == {"class": "table", "role": "region", "aria-label": "Servers", "tabindex": "0"}
-    assert "anywhere" not in shown(make_report())
+    assert len(containers) == sum(tag == "table" for tag, _ in tags) == 5
+    assert {(each["role"], each["tabindex"]) for each in containers} == {("region", "0")}
+    assert len({each["aria-label"] for each in containers}) == 5
 
 
-def test_the_page_is_one_file_without_scripts(make_report: MakeReport) -> None:
-    """Nothing is loaded, nothing runs, every tag is closed, and links stay on this server."""
+def test_the_page_is_one_file(make_report: MakeReport) -> None:
+    """Nothing is loaded, one script of our own runs, every tag is closed, and links stay on this server."""
     for report in (make_report(), None):
         reader = Reader(shown(report))
-        links = [attributes["href"] for tag, attributes in reader.tags if tag == "a"]
+        links = [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
 
         assert reader.open == []
-        assert {tag for tag, _ in reader.tags} & {
-            "script",
-            "link",
-            "img",
-            "iframe",
-            "form",
-            "object",
-        } == set()
-        assert links == ["metrics", "cost.json", "-/healthy", "-/ready"]
+        assert {tag for tag, _ in reader.tags} & {"img", "iframe", "form", "object"} == set()
+        assert [attributes for tag, attributes in reader.tags if tag == "script"] == [{}]
+        assert [attributes["rel"] for tag, attributes in reader.tags if tag == "link"] == ["icon"]
+        assert links[-5:] == ["metrics", "cost.json", "explain/", "-/healthy", "-/ready"]
+        assert all(link.startswith("explain/") for link in links[:-5])
         assert not any(
             name.startswith(("on", "style")) for _, attributes in reader.tags for name in attributes
         )
 
 
-def test_the_policy_allows_the_page_its_style_only(make_report: MakeReport) -> None:
-    """The hash in the policy is that of the style in the page; all else is forbidden."""
-    style = re.findall(r"<style>(.*?)</style>", shown(make_report()), re.DOTALL)
-    allowed = b64encode(sha256(style[0].encode()).digest()).decode()
+def test_the_policy_allows_the_page_its_own_only(make_report: MakeReport) -> None:
+    """The hashes in the policy are those of the style and the script in the page; all else is forbidden."""
+    allowed = {}
+    for part in ("style", "script"):
+        (found,) = re.findall(rf"<{part}>(.*?)</{part}>", shown(make_report()), re.DOTALL)
+        allowed[part] = b64encode(sha256(found.encode()).digest()).decode()
 
-    assert len(style) == 1
-    assert HEADERS["Content-Security-Policy"] == (
-        f"default-src 'none'; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
+    assert HEADERS["Content-Security-Policy"].split("; ") == [
+        "default-src 'none'",
+        f"style-src 'sha256-{allowed['style']}'",
+        f"script-src 'sha256-{allowed['script']}'",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "<script>alert(1)</script>",
-        '"><img src=x onerror=alert(1)>',
-        "</td></table></style>",
-        "&lt;b&gt;",
-        "אבג " * 30,
-        "🦙",
-        "a\ud800b",
-    ],
+def test_every_number_leads_to_its_explanation(make_report: MakeReport) -> None:
+    """Every cell of numbers has one link, to a section that the explanation has; so has each big figure."""
+    report = make_report()
+    reader = Reader(shown(report))
+    sections = {}
+    for asked in ("", "ml%2Fchat", "batch", "unallocated"):
+        body = explanation(report, NOW, asked, BUILD)
+        assert body is not None
+        found = [attributes["id"] for _, attributes in Reader(body.decode()).tags if "id" in attributes]
+        assert len(found) == len(set(found))
+        sections[f"explain/{asked}"] = set(found)
+    links = [attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"]
+    targets = {link for link in links if "#" in link}
+
+    assert {link.partition("#")[0] for link in targets} == sections.keys()
+    assert [link for link in targets if link.partition("#")[2] not in sections[link.partition("#")[0]]] == []
+    big = re.findall(r'<dd class="big"><a href="explain/#(\w+)" class="figure">', reader.raw)
+    assert big == ["rate", "month", "projection", "idle"]
+    tables = reader.raw.partition("<h2>Servers</h2>")[2]
+    cells = re.findall(r'<td class="number">(?!</td>)(.*?)</td>', tables, re.DOTALL)
+    assert len(cells) == 23
+    assert [cell for cell in cells if 'class="figure"' not in cell] == [
+        "<span><small>by weights</small></span>"
+    ]
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "'; DROP TABLE cost; --",
+    "=HYPERLINK(1)",
+    "../..?#%2e",
+    '"><img src=x onerror=alert(1)>',
+    "</td></table></style>",
+    "&lt;b&gt;",
+    "אבג" * 42 + "אב",
+    "🦙",
 )
+"""Names of servers, models and products that are no names; one of 128 characters, from right to left."""
+
+
+def hostile(report: Report) -> Report:
+    """A host where everybody is called so."""
+    parties = {Party(name, name, "", name, name): 1.0 for name in HOSTILE}
+    shares = (ShareRow(party.key, "GPU-aaaa", 1 / 9, "equal") for party in parties)
+    gpus = (replace(row, gpu=row.gpu._replace(gpu_model=HOSTILE[4])) for row in report.gpus[:1])
+    return replace(report, rates=parties, shares=tuple(shares), loads=(), gpus=(*gpus, *report.gpus[1:]))
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "a\ud800b"])
 def test_names_from_outside_are_text(name: str, make_report: MakeReport) -> None:
     """A model may be called anything: on the page it is text, in the document a string."""
     report = make_report(rates={Party(name, "t", name, name, name): 1.0})
+    plain = make_report(rates={Party("p", "t", "n", "s", "m"): 1.0})
     reader = Reader(shown(report))
     readable = name.replace("\ud800", "?")
 
-    assert {tag for tag, _ in reader.tags} == {tag for tag, _ in Reader(shown(make_report())).tags}
+    assert Counter(tag for tag, _ in reader.tags) == Counter(tag for tag, _ in Reader(shown(plain)).tags)
     assert f"{readable}/{readable}" in reader.text
     assert [line["model"] for line in told(report)["servers"] if line["server"] == name] == [name]
+    links = {attributes["href"] or "" for tag, attributes in reader.tags if tag == "a"}
+    servers = {link.removeprefix("explain/").partition("#")[0] for link in links}
+    (asked,) = {server for server in servers if "%2F" in server} - {"ml%2Fchat"}
+    explained = explanation(report, NOW, asked, BUILD)
+    assert explained is not None
+    assert f"What {readable}/{readable} costs" in Reader(explained.decode()).text
 
 
 def test_the_page_says_what_the_methods_in_force_are_worth(make_report: MakeReport) -> None:
     """Each method once, with the loads on which it is far off; one that splits nothing here is not told."""
     text = Reader(shown(make_report())).text
 
-    assert "24%time" in text
+    assert "24%by time" in text
     for method in ("time", "weights"):
         assert text.count(f"Busy dollars are split by {method}: {MEANING[method]}.") == 1
         assert MEANING[method].endswith(f"on these loads: {', '.join(FAR[method])}")
     assert "split by engine" not in text
+
+
+def test_a_server_named_like_a_folder_can_be_asked_for(make_report: MakeReport) -> None:
+    """A browser would make `explain/..` the page itself; nobody of that name is nobody."""
+    report = make_report(rates={Party("p", "t", "", name, "m"): 1.0 for name in ("..", ".", "")})
+    links = {attributes["href"] or "" for tag, attributes in Reader(shown(report)).tags if tag == "a"}
+    asked = {link.partition("#")[0] for link in links if link.startswith("explain/%2F")}
+
+    assert asked == {"explain/%2F..", "explain/%2F.", "explain/%2F"}
+    assert all(explanation(report, NOW, each.removeprefix("explain/"), BUILD) for each in asked)
+    assert explanation(report, NOW, "nobody-here", BUILD) is None
+    assert explanation(report, NOW, "%ff%fe", BUILD) is None
+
+
+def test_a_server_that_was_idle_has_nothing_to_split(make_report: MakeReport) -> None:
+    """No share of busy dollars where there were none in the hour, and nothing on what the method is worth."""
+    idle = make_report(
+        in_books={"window": {CHAT: Window({"idle": 10**12})}}, splits=(SplitRow(CHAT, "time", 0.24),)
+    )
+    text = Reader(shown(idle)).text
+
+    assert "24%" not in text
+    assert "split by time" not in text
+    assert "0%" in text
+    asked = explanation(idle, NOW, "ml%2Fchat", BUILD)
+    assert asked is not None
+    assert b"ow split by" not in asked
 
 
 @pytest.mark.parametrize(("ratio", "written"), [(0.0, "0%"), (1.0, "100%"), (None, ""), (math.nan, "")])
@@ -294,4 +388,5 @@ def test_a_share_that_nothing_told_is_no_zero(
 
     assert line["split_method"] == "engine"
     assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written else None)
-    assert f'<td class="number">{written}</td><td>engine</td>' in shown(report)
+    figure = f'<a href="explain/ml%2Fchat#models" class="figure">{written}</a>' if written else ""
+    assert f'<td class="number"><span>{figure}<small>by engine</small></span></td>' in shown(report)

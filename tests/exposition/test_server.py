@@ -239,7 +239,7 @@ def test_a_rate_that_is_no_number_is_null_and_logged(
     status, _, body = site.ask("GET", "/cost.json")
 
     assert (status, json.loads(body)["host"]["dollars_per_hour"]) == (200, None)
-    assert b"<dt>Spend now</dt><dd>not known</dd>" in site.ask("GET", "/")[2]
+    assert b'<dt>Now</dt>\n<dd class="big">not known</dd>' in site.ask("GET", "/")[2]
     assert b"inference_cost_dollars_per_hour" not in site.ask("GET", "/metrics")[2]
     assert site.server.faults == {("inference_cost_dollars_per_hour", "not_finite"): 3}
     assert "inference_cost_dollars_per_hour: rows left out (not_finite)" in caplog.text

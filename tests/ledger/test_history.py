@@ -162,16 +162,6 @@ def test_a_commit_that_failed_is_told_once(path: Path, clock: StillClock, disk: 
     assert days(path)[20261101].tokens == {(CHAT, "generation"): 4321}
 
 
-def test_books_in_memory_keep_no_history(clock: StillClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file there is nothing to read it from, so that it is not even collected."""
-    monkeypatch.delattr(History, "add")
-    ledger = Ledger.open(None, clock)
-    one = tick(NOVEMBER + 10 * SECOND, money(5))
-    ledger.post(one, accrued(one))
-
-    assert ledger.books(one.end, ("2026-11",)).cost[Slot(CHAT, "decode")] == 5
-
-
 def test_tokens_of_a_tick_that_names_no_day_are_in_no_history() -> None:
     """There is no day to tell them in."""
     waiting = History()

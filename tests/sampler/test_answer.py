@@ -79,3 +79,31 @@ def test_what_no_instance_covers_is_nobodys_row() -> None:
     (row,) = told(gpu=card, holders=(Holder(CHAT, "GPU-0", instance="MIG-a"),)).shares
     assert (row.key, row.uuid, row.method) == (CHAT, "GPU-0", "mig")
     assert row.share_ratio == pytest.approx(2 / 7)
+
+
+@pytest.mark.parametrize(("used", "rests"), [(0.25, 0.75), (1.0, 0.0), (0.0, 1.0)])
+def test_a_gpu_tells_how_much_it_rested(used: float, rests: float) -> None:
+    """What it was not busy for, by whoever held it."""
+    for holders in ((Holder(CHAT, "GPU-0"),), (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0")), ()):
+        card = GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=used)
+        (row,) = told(gpu=card, holders=holders).gpus
+        assert row.idle_ratio == pytest.approx(rests, abs=1e-9)
+
+
+def test_a_gpu_that_nobody_watched_tells_no_rest() -> None:
+    """NVML is silent and there is no server to ask: whether it rested is not known."""
+    reading = GpuReading(Gpu("GPU-0", "H100"), 0, utilization_ratio=0.0)
+    holders = (Holder(CHAT, "GPU-0"),)
+    seen = advance(State(), Frame(0, START, (reading,), (), holders), SETTING.terms)
+    later = Frame(10 * GB, START + 10 * GB, None, (), holders)
+    silent = report(SETTING, later, advance(seen.state, later, SETTING.terms), None, (), None)
+
+    assert [row.idle_ratio for row in silent.gpus] == [None]
+
+
+def test_explanations_go_by_what_the_tick_went_by() -> None:
+    """The terms and the state that made the other numbers, not copies that may differ."""
+    found = told(ENDPOINT).grounds
+    assert found is not None
+    assert found.terms.tariff is TARIFF
+    assert [gpu.holders for gpu in found.state.gpus.values()] == [(Holder(CHAT, "GPU-0"),)]

@@ -7,14 +7,15 @@ from decimal import Decimal
 
 import pytest
 
+from exporter.cost.accounts import Accounts
+from exporter.cost.chain import Explanation, ExplanationError, Split, Stretch, explain
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Party, Slot
 from exporter.cost.split import MEANING
 from exporter.cost.state import GpuState, ModelState, ServerState, State
+from exporter.exposition import chains
 from exporter.ledger.history import Sums
 from exporter.readings import Gpu, Holder, Role, ServerKey
-from exporter.report import Books, Owner, Window
-from exporter.reports import chains
-from exporter.reports.explanation import Accounts, Explanation, ExplanationError, Split, Stretch, explain
+from exporter.report import Owner, Window
 from exporter.tariff.hosted import HostedPrice
 from tests.cost.bench import DOLLAR, HOUR, START, overhead, rent, terms
 
@@ -234,12 +235,35 @@ def test_the_minutes_tell_phases_and_tokens() -> None:
     """What the metrics divide: no GPU-hours and no components, so no dollars per GPU-hour."""
     window = {CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})}
     accounts = Accounts()
-    accounts.add_window(Books(LEDGER, True, True, None, 0, window=window))
+    accounts.add_window(window)
     stretch = Stretch(START, START + HOUR, HOUR)
     found = explain(accounts, stretch, TERMS, State(), START + HOUR, ledger=LEDGER)
 
     assert "together            2.000000 dollars\n" in chains.text(found)
     assert found.chains[0].models[0].prices[0].dollars_per_million == 2
+
+
+def test_the_minutes_take_their_hours_mix_of_components() -> None:
+    """Of 2 dollars 1 was spent on tokens, 3 of 4 dollars of its hours were rent: 0.75 for a million of them.
+
+    No line tells what the whole server paid: that would be of another time than the rest.
+    """
+    owner = Owner("chat", "assistants", "llm", "chat-8b")
+    accounts = Accounts()
+    accounts.add_window({CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})})
+    for hour in (1, 2):
+        rent = {(owner, "rent", "configured"): hour, (owner, "rent", "estimate"): 2 * hour}
+        sums = Sums(server_cost={**rent, (owner, "storage", "configured"): hour})
+        accounts.add_mix(sums.by_component())
+    stretch = Stretch(START, START + HOUR, HOUR)
+    found = explain(accounts, stretch, TERMS, State(), START + HOUR, ledger=LEDGER)
+    (first, *_more) = found.chains[0].models[0].ladder
+
+    assert (first.dollars_per_million, first.meaning) == (
+        0.75,
+        "hardware alone, and only while it computed tokens",
+    )
+    assert "of the whole server" not in chains.text(found)
 
 
 def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
@@ -266,7 +290,7 @@ def test_the_minutes_tell_what_has_no_price() -> None:
     """A quarter of a GPU-hour of the window waits: no quotient, as the metrics have none."""
     window = {CHAT: Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)}
     accounts = Accounts()
-    accounts.add_window(Books(LEDGER, True, True, None, 0, window=window))
+    accounts.add_window(window)
     found = explain(accounts, Stretch(START, START + HOUR, HOUR), TERMS, State(), START + HOUR, ledger=LEDGER)
 
     assert found.chains[0].models[0].prices == ()

@@ -6,22 +6,31 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from exporter.cost.chain import YOURS, Chain, Explanation, HeldPrice, ModelChain, Split
 from exporter.cost.explanation import BreakEven
 from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
 from exporter.readings import KINDS
-from exporter.reports.explanation import YOURS, Chain, Explanation, HeldPrice, ModelChain
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
     TOKENS_PER_MILLION,
     Instant,
+    Nanoseconds,
     Picodollars,
     dollars,
 )
 
 HOURS: Final = "GPU-hours"
+
+# The words of the verb and of the page.
+HOLDS: Final = "an hour of what it holds now, energy apart"
+QUOTIENTS: Final = "dollars per million tokens, as the metrics tell them"
+LADDER: Final = "why two people say different numbers, and neither is wrong"
+PARTIAL: Final = "no price per token: others compute for its tokens, too (another role, or other hosts)"
+TOO_FEW: Final = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
+NO_MODEL: Final = "(none told)"
 
 
 def text(explanation: Explanation) -> str:
@@ -83,20 +92,20 @@ def _server(chain: Chain) -> Iterator[str]:
     yield printable(name)
     yield from _prices_now(chain.held)
     for model in chain.models:
-        yield f"  model {printable(model.account.model) or '(none told)'}"
+        yield f"  model {printable(model.account.model) or NO_MODEL}"
         yield from _spent(model)
         if chain.partial:
-            yield "    no price per token: others compute for its tokens, too (another role, or other hosts)"
+            yield f"    {PARTIAL}"
         else:
             yield from _quotients(model)
         yield from _ladder(model)
-        yield from (f"    {line}" for told in model.against for line in _against(told))
+        yield from (f"    {line}" for told in model.against for line in against_words(told))
 
 
 def _prices_now(held: tuple[HeldPrice, ...]) -> Iterator[str]:
     if not held:
         return
-    yield "  an hour of what it holds now, energy apart"
+    yield f"  {HOLDS}"
     total = 0.0
     for line in held:
         cost = line.gpus * line.dollars_per_hour
@@ -125,9 +134,8 @@ def _spent(model: ModelChain) -> Iterator[str]:
     if account.components:
         parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
         yield f"      of the whole server: {parts}"
-    if model.split is not None and phases != ["idle"]:  # nothing was busy that could be split
-        method, share = model.split.method, model.split.prefill_ratio
-        yield f"      now split by {method}, prefill {share:.1%} of busy: {MEANING[method]}"
+    if (split := split_told(model)) is not None:
+        yield f"      {split_words(split)}"
     if account.tokens:
         counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
         yield f"    served {counts} tokens"
@@ -135,17 +143,12 @@ def _spent(model: ModelChain) -> Iterator[str]:
 
 def _quotients(model: ModelChain) -> Iterator[str]:
     if model.account.unpriced:
-        hours = f"{model.account.unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS}"
-        yield (
-            f"    no price per token: {hours} that it held have no price, so that what it cost is not known; "
-            "a price under `hardware` that covers them charges them"
-        )
+        yield f"    {unpriced_words(model.account.unpriced)}"
         return
     if not model.prices:
-        few = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
-        yield f"    {few}"
+        yield f"    {TOO_FEW}"
         return
-    yield "    dollars per million tokens, as the metrics tell them"
+    yield f"    {QUOTIENTS}"
     for price in model.prices:
         millions = price.tokens / TOKENS_PER_MILLION
         yield (
@@ -157,12 +160,33 @@ def _quotients(model: ModelChain) -> Iterator[str]:
 def _ladder(model: ModelChain) -> Iterator[str]:
     if not model.ladder:
         return
-    yield "    why two people say different numbers, and neither is wrong"
+    yield f"    {LADDER}"
     for rung in model.ladder:
         yield f"      {rung.dollars_per_million:>14.6f}   {rung.meaning}"
 
 
-def _against(told: BreakEven) -> Iterator[str]:
+def split_told(model: ModelChain) -> Split | None:
+    """How its busy money is split; `None` also where nothing was busy that could be split."""
+    account = model.account
+    spent = {phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)}
+    return None if spent == {"idle"} else model.split
+
+
+def split_words(told: Split) -> str:
+    """By what busy money is split now, and what that is worth."""
+    return f"now split by {told.method}, prefill {told.prefill_ratio:.1%} of busy: {MEANING[told.method]}"
+
+
+def unpriced_words(unpriced: Nanoseconds) -> str:
+    """Why there is no quotient while GPU time has no price."""
+    return (
+        f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS} that it held have no price, so "
+        "that what it cost is not known; a price under `hardware` that covers them charges them"
+    )
+
+
+def against_words(told: BreakEven) -> Iterator[str]:
+    """One's own cost beside a price, and where both come to the same."""
     own, price = told.own_dollars_per_million, told.dollars_per_million
     times = told.tokens_per_day / told.served_per_day
     name = told.reference if told.reference == YOURS else f"at {told.reference}"

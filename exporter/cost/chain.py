@@ -1,17 +1,19 @@
-"""Why a server's tokens cost what they cost: accounts from the ledger, and what follows from them. Pure."""
+"""Why a server's tokens cost what they cost: accounts of a stretch of time, and what follows from them. Pure.
+
+The verb and the page ask here, so that neither can say another number than the other.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from exporter.cost import attribution, explanation, split
+from exporter.cost.accounts import Accounts
 from exporter.cost.explanation import Account, BreakEven, PerMillion, Rung
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.state import GpuState, State
-from exporter.ledger.history import Sums
 from exporter.readings import ServerKey
-from exporter.report import Books
 from exporter.tariff.calendar import month_of
 from exporter.units import Instant, Nanoseconds
 
@@ -87,58 +89,6 @@ class Explanation:
     stretch: Stretch
     chains: tuple[Chain, ...]
     fleet_dollars_per_hour: float
-
-
-@dataclass(slots=True)
-class _Model:
-    money: dict[Any, int] = field(default_factory=dict)
-    held: dict[Any, int] = field(default_factory=dict)
-    tokens: dict[Any, int] = field(default_factory=dict)
-    unpriced: Nanoseconds = 0
-
-
-@dataclass(slots=True)
-class Accounts:
-    """Accounts by server and model, whoever owned them: a change of owner is no other cost."""
-
-    models: dict[ServerKey, dict[str, _Model]] = field(default_factory=dict)
-    components: dict[ServerKey, dict[str, int]] = field(default_factory=dict)
-
-    def add_history(self, sums: Sums) -> None:
-        """Add what an hour or day holds."""
-        for slot, amount in sums.cost.items():
-            _sum(self._model(slot.party.key, slot.party.model).money, slot.phase, amount)
-        for slot, duration in sums.held.items():
-            _sum(self._model(slot.party.key, slot.party.model).held, slot.phase, duration)
-        for (party, kind), count in sums.tokens.items():
-            _sum(self._model(party.key, party.model).tokens, kind, count)
-        for sign, family in ((1, sums.unpriced), (-1, sums.settled)):
-            for (_gpu, party), duration in family.items():
-                self._model(party.key, party.model).unpriced += sign * duration
-        for (owner, component, _basis), amount in sums.server_cost.items():
-            key = ServerKey(owner.namespace, owner.server)
-            _sum(self.components.setdefault(key, {}), component, amount)
-
-    def add_window(self, books: Books) -> None:
-        """Add the last 60 whole minutes: money by phase, and tokens. No more is kept by the minute."""
-        for party, window in books.window.items():
-            model = self._model(party.key, party.model)
-            for phase, amount in window.money.items():
-                _sum(model.money, phase, amount)
-            for kind, count in window.tokens.items():
-                _sum(model.tokens, kind, count)
-            model.unpriced += window.unpriced
-
-    def of(self, key: ServerKey) -> Iterator[Account]:
-        """Those of one server, the dearest first."""
-        models = self.models[key]
-        for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
-            model = models[name]
-            components = self.components.get(key, {})
-            yield Account(name, model.money, model.tokens, model.held, components, max(0, model.unpriced))
-
-    def _model(self, key: ServerKey, model: str) -> _Model:
-        return self.models.setdefault(key, {}).setdefault(model, _Model())
 
 
 def explain(
@@ -258,7 +208,3 @@ def _spent(accounts: Accounts, key: ServerKey) -> int:
 
 def _name(key: ServerKey) -> str:
     return f"{key.namespace}/{key.server}" if key.namespace else key.server
-
-
-def _sum(sums: dict[Any, int], key: object, amount: int) -> None:
-    sums[key] = sums.get(key, 0) + amount

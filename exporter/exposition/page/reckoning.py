@@ -1,0 +1,209 @@
+"""Where the host's own figures come from: each sum with its parts, so that it can be redone."""
+
+from collections.abc import Iterable, Iterator
+
+from exporter.cost.postings import PHASES
+from exporter.exposition.lines import GpuLine
+from exporter.exposition.page.element import Content, Element, element
+from exporter.exposition.page.layout import name, table
+from exporter.exposition.page.tables import anchor
+from exporter.exposition.summary import Summary, month_now
+from exporter.exposition.wording import amount, share, six, timestamp
+from exporter.report import Report
+from exporter.units import NANOSECONDS_PER_HOUR, dollars
+
+Columns = tuple[tuple[str, bool], ...]
+
+
+def reckoning(report: Report, summary: Summary) -> Iterator[Content]:
+    """What stands in `main`: a section for each figure of the page."""
+    yield from _rate(summary)
+    yield from _month(report, summary)
+    yield from _projection(report, summary)
+    yield from _idle(summary)
+    yield from _gpus(summary)
+
+
+def _section(anchor: str, heading: str, *content: Content | Iterable[Content]) -> Element:
+    return element("section", element("h2", heading), *content, id=anchor)
+
+
+def _rate(summary: Summary) -> Iterator[Element]:
+    if summary.dollars_per_hour is None:
+        return
+    rows: list[tuple[Content, ...]] = []
+    alike: dict[tuple[str, str, float, str], int] = {}
+    for line in summary.gpus:
+        for price in line.prices:
+            origin = price.provenance
+            source = (
+                f"{origin.price_basis}: {origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}"
+            )
+            key = (price.gpu.gpu_model, price.component, price.dollars_per_hour, source)
+            alike[key] = alike.get(key, 0) + 1
+    for (model, component, hourly, source), gpus in alike.items():
+        what = element("span", f"{gpus} x ", name(model), f" {component}")
+        rows.append((what, six(hourly), six(gpus * hourly), name(source)))
+    columns: Columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
+    yield _section(
+        "rate",
+        "Dollars per hour now",
+        element(
+            "p",
+            "Prices of this hour, and the mean power of the last five minutes where energy is charged. ",
+            "Servers pay for the GPUs that they hold, in whatever phase.",
+        ),
+        table(
+            "What an hour costs",
+            columns,
+            rows,
+            caption=False,
+            foot=("Together", None, six(summary.dollars_per_hour), None),
+        ),
+        None
+        if summary.run_rate_dollars is None
+        else element(
+            "p",
+            f"Times the configured hours_per_month, that is {amount(summary.run_rate_dollars)} a month.",
+        ),
+    )
+
+
+def _month(report: Report, summary: Summary) -> Iterator[Element]:
+    if report.books is None or summary.month is None or summary.month_to_date_dollars is None:
+        return
+    cells = sorted(
+        (key, value) for key, value in report.books.months.items() if key.month == summary.month.name
+    )
+    columns: Columns = (("Product", False), ("Team", False), ("Price", False), ("$", True))
+    yield _section(
+        "month",
+        f"This month so far ({summary.month.name})",
+        element("p", "Everything posted to the month, adjustments included."),
+        table(
+            "Dollars of the month",
+            columns,
+            (
+                (name(key.product), name(key.team), key.price_basis, six(dollars(value)))
+                for key, value in cells
+            ),
+            caption=False,
+            foot=("Together", None, None, six(summary.month_to_date_dollars)),
+        ),
+    )
+
+
+def _projection(report: Report, summary: Summary) -> Iterator[Element]:
+    month = month_now(report)
+    if report.books is None or month is None or summary.projected_dollars is None:
+        return
+    left = (report.month_ends[month] - report.wall) / NANOSECONDS_PER_HOUR
+    to_date: dict[str, int] = {}
+    for key, value in report.books.months.items():
+        if key.month == month:
+            to_date[key.product] = to_date.get(key.product, 0) + value
+
+    def row(product: str, end: float) -> tuple[Content, ...]:
+        recent, covered = report.books.day.get(product, (0, 0)) if report.books else (0, 0)
+        hourly = dollars(recent) * NANOSECONDS_PER_HOUR / covered if covered else None
+        return (
+            name(product),
+            six(dollars(to_date.get(product, 0))),
+            f"{left:,.4f}",
+            None if hourly is None else six(hourly),
+            six(end),
+        )
+
+    columns: Columns = (
+        ("Product", False),
+        ("$ so far", True),
+        ("hours left", True),
+        ("$ per hour, last 24 h", True),
+        ("$ at its end", True),
+    )
+    ends = sorted((product, end) for (product, of), end in report.projected.items() if of == month)
+    budgets = (
+        f"Budget {budget.name}: {amount(budget.dollars)} "
+        + (f"for product {budget.product}." if budget.product else "of the whole fleet.")
+        for budget in report.budgets
+    )
+    yield _section(
+        "projection",
+        "Projected for the month",
+        element("p", "So far + hours left x the mean rate of the running hour and the 24 before it."),
+        table(
+            "Projection by product",
+            columns,
+            (row(product, end) for product, end in ends),
+            caption=False,
+            foot=("Together", None, None, None, six(summary.projected_dollars)),
+        ),
+        (element("p", budget) for budget in budgets),
+    )
+
+
+def _idle(summary: Summary) -> Iterator[Element]:
+    idle = summary.idle
+    if idle is None:
+        return
+    spent = {phase: sum(hour.money.get(phase, 0) for hour in summary.hours) for phase in PHASES}
+    columns: Columns = (("Phase", False), ("$", True), ("share", True))
+    rows = (
+        (phase, six(dollars(value)), share(dollars(value) / idle.dollars))
+        for phase, value in spent.items()
+        if value
+    )
+    parts = ((("Component"), False), ("$", True))
+    paid = (
+        (name(line.component), six(line.dollars)) for line in summary.components if line.dollars is not None
+    )
+    yield _section(
+        "idle",
+        "The last 24 hours",
+        element(
+            "p",
+            f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",
+            "adjustments apart. Idle is what was paid while a GPU rested, held by a server or by nobody.",
+        ),
+        table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
+        table("By component", parts, paid, foot=("Together", six(idle.dollars))),
+    )
+
+
+def _gpus(summary: Summary) -> Iterator[Element]:
+    if not summary.gpus:
+        return
+    yield _section("gpus", "Each GPU", (part for line in summary.gpus for part in _gpu(line)))
+
+
+def _gpu(line: GpuLine) -> Iterator[Content]:
+    row = line.row
+    label = f"GPU {row.index}" if row.index >= 0 else "GPU"
+    yield element("h3", f"{label}, ", name(row.gpu.gpu_model), id=anchor(line) if row.index >= 0 else None)
+    yield element("p", name(row.gpu.uuid), class_="quiet")
+    columns: Columns = (
+        ("Component", False),
+        ("$ per hour", True),
+        ("Basis", False),
+        ("Source", False),
+        ("As of", False),
+    )
+    rows = (
+        (
+            name(price.component),
+            six(price.dollars_per_hour),
+            price.provenance.price_basis,
+            name(price.provenance.source),
+            price.provenance.as_of,
+        )
+        for price in line.prices
+    )
+    foot = (
+        None if line.dollars_per_hour is None else ("Together", six(line.dollars_per_hour), None, None, None)
+    )
+    yield table(f"What an hour of {label} costs", columns, rows, caption=False, foot=foot)
+    if not row.priced:
+        yield element("p", "Nothing says what its hardware costs: the configuration may, under `hardware`.")
+    if line.idle_dollars_per_hour is not None and row.idle_ratio is not None:
+        rested, idle = f"{row.idle_ratio:.6f}", six(line.idle_dollars_per_hour)
+        yield element("p", f"It rested for {rested} of the last tick: {idle} dollars per hour.")

@@ -1,0 +1,201 @@
+"""The page's tables: servers, GPUs, and what the money is for."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from exporter.cost.postings import UNASSIGNED, Party
+from exporter.cost.split import MEANING
+from exporter.exposition.lines import NOBODY, ComponentLine, GpuLine, ServerLine
+from exporter.exposition.page.element import Content, Element, element
+from exporter.exposition.page.layout import EXPLAIN, figure, link, name, table
+from exporter.exposition.summary import Summary
+from exporter.exposition.wording import (
+    amount,
+    count,
+    rounded,
+    server_name,
+    share,
+)
+from exporter.readings import ServerKey
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+)
+
+UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min", NANOSECONDS_PER_MINUTE))
+
+SERVERS: Final = (
+    ("Server", False),
+    ("GPUs", True),
+    ("$ per hour", True),
+    ("Busy", True),
+    ("Tokens, 24 h", True),
+    ("$ per million, all", True),
+    ("$ per million, computed", True),
+    ("Last token", True),
+    ("Prefill of busy $", True),
+)
+GPUS: Final = (
+    ("GPU", False),
+    ("Holder", False),
+    ("$ per hour", True),
+    ("Price from", False),
+    ("Watts", True),
+    ("Utilization", True),
+    ("Idle $ per hour", True),
+)
+COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, last 24 hours", True))
+
+
+def servers(summary: Summary) -> Element:
+    """Servers and models, and what the methods that split their busy dollars are worth."""
+    lines = summary.servers
+    content: Content = element("p", "No server is known now.")
+    if lines:
+        content = table(
+            "Servers: busy and prices per million tokens are of the last hour",
+            SERVERS,
+            (_server(line, summary) for line in lines),
+        )
+    methods = {_method(line) for line in lines}
+    return element(
+        "section",
+        element("h2", "Servers"),
+        content,
+        (
+            element("p", f"Busy dollars are split by {method}: {meaning}.", class_="quiet")
+            for method, meaning in MEANING.items()
+            if method in methods
+        ),
+    )
+
+
+def _server(line: ServerLine, summary: Summary) -> Iterator[Content]:
+    there = link(line.party.key)
+    yield element(
+        "span",
+        _named(line.party.key),
+        element("small", name(line.party.model)) if line.party.model else None,
+        element("small", "for ", *_payer(line.party)) if line.party.product else None,
+        element("small", "does not answer", class_="over") if line.up is False else None,
+    )
+    yield _told(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
+    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), f"{there}#holds")
+    yield _told(None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models")
+    yield _told(None if line.tokens is None else count(line.tokens), f"{there}#tokens")
+    for price in (line.dollars_per_million_tokens, line.dollars_per_million_computed_tokens):
+        yield _told(None if price is None else amount(price), f"{there}#models")
+    yield _told(None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens")
+    ratio, method = line.prefill_ratio, _method(line)
+    known = _told(None if ratio is None else share(ratio), f"{there}#models")
+    yield None if method is None else element("span", known, element("small", f"by {method}"))
+
+
+def _method(line: ServerLine) -> str | None:
+    """By what its busy dollars are split, if it had any."""
+    return None if line.busy_ratio == 0 else line.split_method
+
+
+def _payer(party: Party) -> Iterator[Content]:
+    """Product and team, each told where it says something."""
+    yield name(party.product)
+    if party.team not in {"", UNASSIGNED, party.product}:
+        yield ", "
+        yield name(party.team)
+
+
+def gpus(summary: Summary) -> Element | None:
+    """GPUs; `None` where none is known now."""
+    if not summary.gpus:
+        return None
+    return element(
+        "section",
+        element("h2", "GPUs"),
+        table("GPUs, who holds them and what an hour costs now", GPUS, map(_gpu, summary.gpus)),
+    )
+
+
+def _gpu(line: GpuLine) -> Iterator[Content]:
+    row, price = line.row, line.price
+    there = f"{EXPLAIN}#{anchor(line)}"
+    yield element(
+        "span",
+        str(row.index) if row.index >= 0 else name(row.gpu.uuid),
+        element("small", name(row.gpu.gpu_model)),
+        None if row.up else element("small", "cannot be read", class_="over"),
+    )
+    yield element("span", _holders(line))
+    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    if not row.priced or price is None:
+        yield element("span", "no price", class_="over") if not row.priced else None
+    else:
+        origin = price.provenance
+        yield element(
+            "span",
+            f"{price.component}, {origin.price_basis}",
+            element("small", name(f"{origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}")),
+        )
+    yield _told(None if line.watts is None else f"{rounded(line.watts, 0):,}", there)
+    yield _told(None if line.utilization_ratio is None else share(line.utilization_ratio), there)
+    idle = line.idle_dollars_per_hour
+    yield _told(None if idle is None else amount(idle), there)
+
+
+def anchor(line: GpuLine) -> str:
+    """Where a GPU's price is explained."""
+    return f"gpu-{line.row.index}" if line.row.index >= 0 else "gpus"
+
+
+def _holders(line: GpuLine) -> Iterator[Content]:
+    if not line.holders:
+        yield "nobody"
+    for number, (key, ratio) in enumerate(line.holders):
+        yield ", " if number else None
+        yield _named(key)
+        yield f" {share(ratio)}" if ratio < 1 else None
+
+
+def components(summary: Summary) -> Element | None:
+    """Components; `None` without any."""
+    lines = summary.components
+    if not lines:
+        return None
+    return element(
+        "section",
+        element("h2", "What the money is for"),
+        table("Components, all GPUs together", COMPONENTS, map(_component, lines)),
+    )
+
+
+def _component(line: ComponentLine) -> Iterator[Content]:
+    there = f"{EXPLAIN}#rate"
+    yield name(line.component)
+    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    yield _told(None if line.dollars is None else amount(line.dollars), f"{EXPLAIN}#idle")
+
+
+def _named(key: ServerKey) -> Element:
+    """A server's name, which leads to its explanation."""
+    word = "nobody (unallocated)" if key == NOBODY else server_name(key)
+    return element("a", name(word), href=link(key))
+
+
+def _told(word: str | None, href: str) -> Content:
+    """A number, or nothing where there is none."""
+    return None if word is None else figure(word, href)
+
+
+def _plain(gpus: float) -> str:
+    return f"{gpus:.2f}".rstrip("0").rstrip(".")
+
+
+def _ago(now: Instant, then: Instant) -> str:
+    """How long ago, in one unit."""
+    past = max(0, now - then)
+    for unit, size in UNITS:
+        if past >= size:
+            return f"{past // size} {unit} ago"
+    return f"{past // NANOSECONDS_PER_SECOND} s ago"

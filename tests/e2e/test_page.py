@@ -1,0 +1,250 @@
+"""The page of the running demo in a real browser: what it shows, loads, asks for, and who can use it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.exposition.server import WebServer
+from tests.e2e.daemon import ROOT, Page, free_port, get, until
+from tests.exposition import conftest as host
+from tests.exposition.test_page import hostile
+
+PYTHON = ROOT / ".cache" / "browser" / "bin" / "python"
+MOST_BYTES = 150_000
+MOST_MILLISECONDS = 200
+PICTURES = ("page-light.png", "page-dark.png", "page-narrow.png", "page-banner.png", "page-explained.png")
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def look(folder: Path, url: str, *flags: str) -> Any:
+    """What the visitor saw."""
+    if not PYTHON.exists():
+        raise FileNotFoundError("no browser's driver: run the end-to-end tests with `make e2e`")
+    out = folder / "seen.json"
+    done = subprocess.run(
+        [PYTHON, ROOT / "tests" / "e2e" / "visitor.py", out, url, *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pictures are."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> Iterator[str]:
+    """The address of a demo that runs."""
+    port = free_port()
+    with (folder / "demo.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "exporter", "demo", f"--web.listen-address=127.0.0.1:{port}"],
+            cwd=ROOT,
+            env=os.environ,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        until(lambda: process.poll() is None and _answers(port), 60, "the demo's page")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return get(port, "/-/ready")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def seen(demo: str, folder: Path) -> Any:
+    """One visit."""
+    return look(folder, demo)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A visit to a host whose servers, models and products are named to break a page."""
+    report = hostile(host.report())
+    server = WebServer("127.0.0.1:0", lambda: report, host.HandClock(), None, report.build)
+    server.start()
+    try:
+        yield look(tmp_path_factory.mktemp("names"), server.url, "--names")
+    finally:
+        server.close()
+
+
+def dollars(figure: float) -> str:
+    """To the cent, halves up, as anybody would write it."""
+    cents = Decimal(repr(round(figure, 9))).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return f"${cents:,}"
+
+
+def table(page: Any, label: str) -> Any:
+    """Rows of the table whose label begins so."""
+    (found,) = [each["rows"] for each in page["tables"] if each["label"].startswith(label)]
+    return found
+
+
+def test_nothing_goes_wrong_and_nothing_leaves_the_host(seen: Any, demo: str) -> None:
+    """No line on the console, no request that failed, none that is not to the daemon; explanations too."""
+    for visit in (seen["seen"], seen["without_scripts"], seen["refreshed"], *seen["explained"]):
+        assert visit["console"] == []
+        assert visit["failed"] == []
+        assert [url for url in visit["requests"] if not url.startswith(demo)] == []
+    servers = {line["server"] for line in seen["document"]["host"]["servers"]}
+    assert {each["link"] for each in seen["explained"]} == {
+        "explain/",
+        *(f"explain/{name}" for name in servers),
+    }
+
+
+def test_it_is_light_and_quick(seen: Any) -> None:
+    """One file of less than 150 kB, there in less than 200 ms."""
+    assert {load["bytes"] < MOST_BYTES for load in seen["loads"]} == {True}
+    assert min(load["milliseconds"] for load in seen["loads"]) < MOST_MILLISECONDS
+    assert len(set(seen["without_scripts"]["requests"])) == 1
+
+
+def test_figures_are_those_of_the_metrics(seen: Any) -> None:
+    """At the same tick: the page, the document and Prometheus' own reading of the metrics."""
+    page, document = seen["page"], seen["document"]["host"]
+    metrics = Page(seen["metrics"].encode(), 0)
+    month = document["month"]
+
+    assert page["taken"] == document["taken"]
+    now = metrics.sum("inference_cost_dollars_per_hour")
+    spent = metrics.sum("inference_month_to_date_dollars", month=month)
+    end = metrics.sum("inference_month_projected_dollars", month=month)
+    assert document["dollars_per_hour"] == pytest.approx(now, rel=1e-9)
+    assert document["month_to_date_dollars"] == pytest.approx(spent, rel=1e-9)
+    assert document["month_projected_dollars"] == pytest.approx(end, rel=1e-9)
+    assert document["budget_dollars"] == metrics.value("inference_budget_dollars", product="")
+    assert document["monthly_run_rate_dollars"] == pytest.approx(
+        metrics.value("inference_monthly_run_rate_dollars")
+    )
+    assert page["big"][:3] == [f"{dollars(now)} per hour", dollars(spent), dollars(end)]
+
+
+def test_tables_are_those_of_the_metrics(seen: Any) -> None:
+    """Server by server and GPU by GPU, in cents."""
+    page, document = seen["page"], seen["document"]["host"]
+    metrics = Page(seen["metrics"].encode(), 0)
+    rows = {tuple(row[0].split("\n")[:2]): row for row in table(page, "Servers")}
+
+    for line in document["servers"]:
+        labels = {"server": line["server"], "model": line["model"]}
+        name = line["server"].replace("unallocated", "nobody (unallocated)")
+        row = rows[name, line["model"] or f"for {line['product']}"]
+        assert row[2] == dollars(metrics.sum("inference_cost_dollars_per_hour", **labels))
+        for column, kind in ((5, "all"), (6, "computed")):
+            found = metrics.matching(
+                "inference_cost_dollars_per_million_tokens", kind=kind, basis="full", **labels
+            )
+            assert row[column] == "".join(map(dollars, found))
+    assert len(rows) == len(document["servers"]) >= 4
+    for line, row in zip(document["gpus"], table(page, "GPUs"), strict=True):
+        hourly = metrics.sum("inference_gpu_price_dollars_per_hour", uuid=line["uuid"])
+        watts = metrics.value("inference_gpu_power_watts", uuid=line["uuid"])
+        assert (row[2], row[4]) == (dollars(hourly), f"{watts:.0f}")
+        assert line["utilization_ratio"] == metrics.value(
+            "inference_gpu_utilization_ratio", uuid=line["uuid"]
+        )
+    whole = sum(line["dollars_per_hour"] for line in document["components"])
+    assert whole == pytest.approx(document["dollars_per_hour"], rel=1e-9)
+
+
+def test_history_adds_up_to_the_figures(seen: Any) -> None:
+    """Hours to the last day and its idle part, days to the month."""
+    document = seen["document"]["host"]
+    phases = [hour["dollars_by_phase"] for hour in document["hours"]]
+
+    assert sum(sum(each.values()) for each in phases) == pytest.approx(document["last_day"]["dollars"])
+    assert sum(each.get("idle", 0) for each in phases) == pytest.approx(document["last_day"]["idle_dollars"])
+    assert document["days"][-1]["month_to_date_dollars"] == document["month_to_date_dollars"]
+    spent = [day["month_to_date_dollars"] for day in document["days"]]
+    assert spent == sorted(spent)
+    assert seen["page"]["images"] == 2
+
+
+def test_nobody_is_shut_out(seen: Any, named: Any) -> None:
+    """Axe finds no barrier: light, dark, narrow, explanations, and with names of every script."""
+    found = {**seen["barriers"], **{each["link"]: each["barriers"] for each in seen["explained"]}}
+    found |= {f"names {each['link']}": each["barriers"] for each in named["explained"]}
+
+    assert {where: what for where, what in {**found, "names": named["barriers"]}.items() if what} == {}
+    assert {"light", "dark", "narrow"} < found.keys()
+
+
+def test_the_keyboard_reaches_everything(seen: Any) -> None:
+    """Tab comes to each link, table, button and summary, and it shows where it is; Enter opens."""
+    keyboard = seen["keyboard"]
+
+    assert keyboard["reached"] == keyboard["expected"] > 50
+    assert keyboard["without_outline"] == []
+    assert keyboard["opens"] is True
+
+
+def test_it_is_whole_without_scripts(seen: Any) -> None:
+    """All headings and figures; the button that pauses is the script's."""
+    bare = seen["without_scripts"]
+
+    assert bare["headings"] == seen["page"]["headings"]
+    assert len(bare["big"]) == 4
+    assert (bare["buttons"], seen["refreshed"]["button"]) == (0, "Go on refreshing")
+
+
+def test_the_script_refreshes_what_is_not_in_use(seen: Any) -> None:
+    """Figures come anew, the part where somebody is stays; paused, nothing is asked for."""
+    assert seen["refreshed"]["in_use"] == "old"
+    assert seen["refreshed"]["paused"] is True
+
+
+def test_it_fits_small_screens_and_paper(seen: Any) -> None:
+    """Nothing is wider than 320 pixels but tables, which scroll by themselves; paper has no button."""
+    assert seen["narrow_overflow"] == 0
+    assert seen["print"] == {"button": 0, "overflow": 0}
+    assert {each["overflow"] for each in seen["explained"]} == {0}
+
+
+def test_hostile_names_are_text(named: Any) -> None:
+    """No script of theirs runs, no request is theirs, and each is read as it is written."""
+    for visit in (named, *named["explained"]):
+        assert visit["console"] == []
+        assert visit["failed"] == []
+        assert [url for url in visit["requests"] if not url.startswith("http://127.0.0.1")] == []
+    servers = {row[0].split("\n")[0] for row in table(named["page"], "Servers")}
+    from_outside = {party.server for party in hostile(host.report()).rates}
+    assert from_outside <= servers
+    titles = {each["text"].split("\n")[0] for each in named["explained"]}
+    assert {f"What {name} costs" for name in from_outside} <= titles
+    assert named["overflow"] == 0
+
+
+def test_pictures_are_taken(seen: Any, folder: Path, request: pytest.FixtureRequest) -> None:
+    """Each is there and small enough for the docs, which `make pictures` puts them into."""
+    assert seen["page"]["notes"]
+    wanted = request.config.getoption("--pictures")
+    for name in PICTURES:
+        assert 5_000 < (folder / name).stat().st_size < 200_000
+        if wanted is not None:
+            Path(wanted).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, Path(wanted) / name)

@@ -1,0 +1,128 @@
+"""The last day and the month, as the page draws them: by hand, after a restart, and past an hour's end."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.cost.postings import Postings, Slot
+from exporter.ledger.ledger import Ledger
+from exporter.readings import ServerKey
+from exporter.report import Course, Hour
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    HOUR,
+    MINUTE,
+    NOVEMBER,
+    SEARCH,
+    StillClock,
+    accrued,
+    money,
+    tick,
+    tokens,
+)
+
+NOON = NOVEMBER + 12 * HOUR
+MONTHS = ("2026-11",)
+TICKS = (
+    tick(NOVEMBER + HOUR, money(1000), tokens=(tokens(1),), length=HOUR),
+    tick(NOON, money(100, phase="idle"), length=HOUR, tokens=(tokens(2),)),
+    tick(NOON + HOUR, money(30), money(8, SEARCH, "prefill", component="energy"), length=HOUR),
+    tick(NOON + HOUR + MINUTE, money(5), length=MINUTE, tokens=(tokens(4), tokens(1, kind="prompt"))),
+)
+"""Midnight to one, eleven to one, and a minute."""
+
+
+def posted(ledger: Ledger, ticks: tuple[Postings, ...] = TICKS) -> None:
+    """Post ticks into new books."""
+    for count, each in enumerate(ticks, 1):
+        ledger.post(each, accrued(*ticks[:count]))
+
+
+def course(ledger: Ledger, now: int) -> Course:
+    """What the page would draw."""
+    return ledger.books(now, MONTHS).course
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, kept: bool) -> None:
+    """At 13:01 the running hour and 24 before it: money by phase, tokens, components. In memory as well."""
+    ledger = Ledger.open(path if kept else None, clock)
+    posted(ledger)
+    found = course(ledger, NOON + HOUR + MINUTE)
+    chat, search = ServerKey("llm", "chat-8b"), ServerKey("llm", "embed")
+
+    assert [hour.start for hour in found.hours] == [NOON + (n - 23) * HOUR for n in range(25)]
+    assert found.hours[-1] == Hour(NOON + HOUR, {"decode": 5}, MINUTE)
+    assert found.hours[-2] == Hour(NOON, {"decode": 30, "prefill": 8}, HOUR)
+    assert found.hours[-3] == Hour(NOON - HOUR, {"idle": 100}, HOUR)
+    assert found.hours[-14] == Hour(NOVEMBER, {"decode": 1000}, HOUR)
+    assert sum(len(hour.money) for hour in found.hours) == 5
+    assert found.tokens == {(CHAT, "generation"): 7, (CHAT, "prompt"): 1}
+    assert found.components == {"rent": 1135, "energy": 8}
+    assert found.mix == {(chat, "rent"): 35, (search, "energy"): 8}
+    assert found.before == (1000, *[0] * 10, 100, 38)
+    ledger.close()
+
+
+def test_a_restart_draws_the_same(path: Path, clock: StillClock) -> None:
+    """What was in memory is read back from the file, and goes on from there."""
+    ledger = Ledger.open(path, clock)
+    posted(ledger)
+    before = course(ledger, NOON + HOUR + MINUTE)
+    ledger.close()
+
+    again = Ledger.open(path, clock)
+    assert course(again, NOON + HOUR + MINUTE) == before
+    more = tick(NOON + HOUR + 2 * MINUTE, money(2), length=MINUTE)
+    again.post(more, accrued(*TICKS, more))
+    assert course(again, more.end).hours[-1] == Hour(NOON + HOUR, {"decode": 7}, 2 * MINUTE)
+    again.close()
+
+
+def test_the_day_and_the_month_move_on(path: Path, clock: StillClock) -> None:
+    """A day after one o'clock in the night its hour is gone from the day, and still in the month."""
+    ledger = Ledger.open(path, clock)
+    posted(ledger)
+    late = tick(NOVEMBER + 26 * HOUR, money(9), length=MINUTE, day="2026-11-02")
+    ledger.post(late, accrued(*TICKS, late))
+    found = course(ledger, late.end)
+
+    assert sum(amount for hour in found.hours for amount in hour.money.values()) == 100 + 38 + 5 + 9
+    assert found.before == (1000, *[0] * 10, 100, 38, 5, *[0] * 11, 9)
+    ledger.close()
+
+
+def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock: StillClock) -> None:
+    """A gap that ends at 13:02 covers the hour before, which the month had summed already."""
+    ledger = Ledger.open(path, clock)
+    posted(ledger)
+    assert course(ledger, NOON + HOUR + MINUTE).before[-1] == 38
+    (segment,) = tick(NOON + HOUR, money(4, phase="unobserved"), length=MINUTE).segments
+    gap = Postings(NOON + HOUR + 2 * MINUTE, (segment,), day="2026-11-01")
+    ledger.post(gap, accrued(*TICKS, gap))
+    found = course(ledger, gap.end)
+
+    assert (found.before[-1], found.hours[-2].money["unobserved"]) == (42, 4)
+    ledger.close()
+
+
+def test_what_was_not_written_is_not_drawn(
+    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While writes fail, the day stands still as the totals do; with the next one it has everything."""
+    ledger = Ledger.open(path, clock)
+    posted(ledger, TICKS[:3])
+    with monkeypatch.context() as failing:
+        failing.setattr("exporter.ledger.store.Store.write", _refuse)
+        ledger.post(TICKS[3], accrued(*TICKS))
+        assert course(ledger, TICKS[3].end).hours[-1].money == {}
+    more = tick(NOON + HOUR + 2 * MINUTE, money(1), length=MINUTE)
+    ledger.post(more, accrued(*TICKS, more))
+
+    assert course(ledger, more.end).hours[-1].money == {"decode": 6}
+    assert ledger.books(more.end, MONTHS).cost[Slot(CHAT, "decode")] == 1036
+    ledger.close()
+
+
+def _refuse(*_: object) -> None:
+    raise OverflowError("the disk is a lie")
