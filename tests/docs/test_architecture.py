@@ -1,0 +1,51 @@
+"""docs/architecture.md draws the house that the tests hold: its layers, its folders, its threads."""
+
+import re
+
+from exporter.cli.serve import LONGEST_READ
+from exporter.exposition.limits import Limits
+from exporter.sources.gather import WORKERS
+from exporter.units import seconds
+from tests.docs.pages import ROOT, blocks, read, rows
+from tests.test_layers import PRODUCT_LINES, ROWS
+
+PAGE = ROOT / "docs" / "architecture.md"
+
+
+def section(heading: str) -> str:
+    """The text below a heading."""
+    return read(PAGE).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_layers_are_those_that_the_imports_keep() -> None:
+    """Row by row; the entry point has nothing above it."""
+    (drawn,) = [block.text for block in blocks(PAGE) if block.text.startswith("cli\n")]
+
+    assert [tuple(line.split(" | ")) for line in drawn.splitlines()] == list(ROWS[1:])
+
+
+def test_every_part_is_in_the_table_of_folders() -> None:
+    """Packages and modules of the program, each once, in the order of the layers."""
+    told = [row[0].strip("`") for row in rows(section("The folders"))[1:]]
+    parts = {path.stem for path in (ROOT / "exporter").glob("[a-z]*") if path.name != "__pycache__"}
+
+    assert told == [part for row in ROWS[1:] for part in row]
+    assert set(told) == parts
+
+
+def test_its_numbers_are_those_of_the_code() -> None:
+    """The time of a tick's reads, threads and connections, the length of a file."""
+    assert f"all within {seconds(LONGEST_READ):g} seconds" in section("A tick")
+    assert f"| `source` | up to {WORKERS} |" in section("Threads")
+    assert f"at most {Limits().connections} |" in section("Threads")
+    assert f"no file passes {PRODUCT_LINES} lines" in section("The layers")
+
+
+def test_every_thread_is_told_by_its_name() -> None:
+    """As the code names its threads."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
+    made = set(re.findall(r'Thread\(.*\bname="([\w-]+)"', sources))
+    made |= set(re.findall(r'thread_name_prefix="([\w-]+)"', sources))
+
+    assert {name for name in made if f"`{name}`" not in section("Threads")} == set()
+    assert {"web", "web-client", "source"} <= made

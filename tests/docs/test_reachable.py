@@ -1,0 +1,95 @@
+"""Every page is reached from the README, and the index of the docs names each of them once."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import LINK, ROOT, links, named, pages, prose
+
+README = ROOT / "README.md"
+INDEX = ROOT / "docs" / "README.md"
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+
+
+def reached(start: Path) -> set[Path]:
+    """The pages that links lead to from one page, over any number of others."""
+    found, waiting = {start}, [start]
+    while waiting:
+        page = waiting.pop()
+        new = {target for target in links(page) if target.suffix == ".md" and target.is_file()} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def test_no_page_is_an_orphan() -> None:
+    """Whoever begins at the README comes to each page by links."""
+    found = reached(README)
+
+    assert [named(page) for page in pages() if page not in found] == []
+
+
+def test_the_index_names_every_page_once() -> None:
+    """Each under one of three headings; runbooks and decisions are listed on pages of their own."""
+    listed = Counter(target for target in links(INDEX) if target.suffix == ".md")
+    elsewhere = {*DECISIONS, *(page for page in pages() if page.parent.name == "runbooks")}
+    expected = set(pages()) - {INDEX, *elsewhere}
+    missing = [named(page) for page in expected - set(listed)]
+    twice = [page.name for page, times in listed.items() if times > 1]
+
+    assert (missing, twice) == ([], [])
+    assert re.findall(r"^## (.+)$", prose(INDEX), re.MULTILINE) == ["Operate", "Understand", "Extend"]
+
+
+def test_every_runbook_is_reached_from_the_page_of_alerts() -> None:
+    """By a row of its own."""
+    listed = set(links(ROOT / "docs" / "alerts.md"))
+
+    assert [named(page) for page in pages() if page.parent.name == "runbooks" and page not in listed] == []
+
+
+def test_every_line_of_the_index_says_what_its_page_is_for() -> None:
+    """A link alone is a riddle."""
+    lines = [line for line in prose(INDEX).splitlines() if line.startswith("- [")]
+
+    assert lines
+    assert [line for line in lines if not re.match(r"- \[[^\]]+\]\([^)]+\): \S.*\.$", line)] == []
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_says_why_what_and_at_what_cost(page: Path) -> None:
+    """Three parts, in this order, below a title with its number."""
+    lines = prose(page).splitlines()
+
+    assert lines[0].startswith(f"# {int(page.name[:4])}. ")
+    assert [line for line in lines if line.startswith("#")][1:] == ["## Why", "## Decision", "## Given up"]
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    """And their table has each of them."""
+    table = ROOT / "docs" / "decisions" / "README.md"
+
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+    assert [target for target in links(table) if target in DECISIONS] == DECISIONS
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
+def test_links_say_where_they_lead(page: Path) -> None:
+    """No link is called `here`, or by nothing."""
+    texts = [match["text"].strip().lower() for match in LINK.finditer(prose(page)) if match[0][0] != "!"]
+
+    assert [text for text in texts if text in {"", "here", "this", "link", "click here"}] == []
+
+
+def test_an_orphan_is_found(tmp_path: Path) -> None:
+    """The check can fail: a page that only links away is not reached."""
+    for name, text in (
+        ("a.md", "[b](b.md)"),
+        ("b.md", "[a](a.md) [out](https://x.example)"),
+        ("c.md", "[a](a.md)"),
+    ):
+        (tmp_path / name).write_text(text)
+
+    assert reached(tmp_path / "a.md") == {tmp_path / "a.md", tmp_path / "b.md"}
