@@ -1,0 +1,67 @@
+"""The README answers within a screen or three, and what it says of other tools has a source in each cell."""
+
+import re
+
+from tests.docs.pages import LINK, ROOT, read, rows
+
+README = ROOT / "README.md"
+MOST_LINES = 150
+
+
+def section(heading: str) -> str:
+    """The text below a heading."""
+    return read(README).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def cells_without_source(table: list[list[str]]) -> list[str]:
+    """Cells below the heading and behind the tool's name that lead nowhere."""
+    return [f"{row[0]}: {cell}" for row in table[1:] for cell in row[1:] if not LINK.search(cell)]
+
+
+def test_it_is_short() -> None:
+    """Whoever opens it reads it to the end."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_it_answers_first_and_then_shows() -> None:
+    """The question, two commands, and then the ways to install, in this order."""
+    text = read(README)
+    places = [
+        text.index(words)
+        for words in (
+            "What does a token cost you",
+            "make demo",
+            "make test",
+            "## On a GPU host",
+            "honor_labels: true",
+            "## On Kubernetes",
+            "## What it does not do yet",
+            "## Beside other tools",
+            "LICENSE",
+        )
+    ]
+
+    assert places == sorted(places)
+
+
+def test_every_cell_about_another_tool_has_a_source() -> None:
+    """A claim about somebody else's program is theirs, and can be looked up."""
+    table = rows(section("Beside other tools"))
+
+    assert len(table) > 5
+    assert cells_without_source(table) == []
+    assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_sources_in_repositories_do_not_move() -> None:
+    """A link to a file of another project names a commit, so that it says tomorrow what it said when read."""
+    targets = [match["target"] for match in LINK.finditer(section("Beside other tools"))]
+    files = [target for target in targets if "github.com" in target]
+
+    assert files
+    assert [target for target in files if not re.search(r"/blob/[0-9a-f]{40}/", target)] == []
+
+
+def test_a_cell_without_a_source_is_found() -> None:
+    """The check can fail."""
+    assert cells_without_source([["", "a"], ["x", "[yes](y)"], ["z", "no"]]) == ["z: no"]
