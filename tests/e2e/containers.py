@@ -1,0 +1,179 @@
+"""Our image, built here from a root file system of this machine, and the daemon in a container of it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.daemon import ROOT, Daemon
+
+ROOTFS = ROOT / ".cache" / "rootfs"
+BASE, BUILDER = "localhost/python", "localhost/python-pip"
+LIMITS = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=90000:90000")
+"""Some sandboxes lower what buildah would ask for by itself."""
+
+
+class ContainersError(Exception):
+    """Buildah or podman failed; the message holds what they said."""
+
+
+class Store:
+    """Images and containers in a folder of their own, which `close` empties.
+
+    Raises:
+        ContainersError: there is no base to build from, or no program to build with; the message says how to
+            get them.
+    """
+
+    def __init__(self) -> None:
+        missing = [program for program in ("buildah", "podman", "runc") if shutil.which(program) is None]
+        if missing or not (ROOTFS / ".runtime.lock").exists():
+            raise ContainersError(
+                f"missing: {', '.join(missing) or ROOTFS}; run the end-to-end tests with `make e2e`"
+            )
+        self.folder = Path(tempfile.mkdtemp(prefix="ice-"))
+        self._environment = {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+        self._bases()
+
+    def command(self, program: str, *words: str) -> list[str]:
+        """What runs a program on this store."""
+        store = ("--storage-driver", "vfs", "--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run")
+        return [program, *store, *(("--runtime", "runc") if program == "podman" else ()), *words]
+
+    def run(self, program: str, *words: str) -> str:
+        """What a program prints.
+
+        Raises:
+            ContainersError: it did not end well.
+        """
+        command = self.command(program, *words)
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise ContainersError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
+        return done.stdout.strip()
+
+    def start(self, name: str, log: int) -> "subprocess.Popen[bytes]":
+        """A container, begun once more; the process ends with its exit status and passes no signal on."""
+        return subprocess.Popen(
+            self.command("podman", "start", "--attach", "--sig-proxy=false", name),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """End what runs, and remove everything."""
+        self.run("podman", "rm", "--force", "--all", "--time", "0")
+        shutil.rmtree(self.folder)
+
+    def build(self, tag: str, *words: str) -> dict[str, Any]:
+        """Build the image as docs/operations.md says, with the bases of this machine; returns its inspection."""
+        self.run(
+            *("buildah", "bud", "--quiet", "--format=docker", "--isolation=chroot", "--timestamp=0", *LIMITS),
+            *("--build-arg", f"BASE={BASE}", "--build-arg", f"BUILDER={BUILDER}"),
+            *("--build-arg", "PIP_NO_INDEX=1", "--build-arg", "PIP_FIND_LINKS=/wheels"),
+            *("--volume", f"{ROOTFS}/wheels:/wheels:ro", *words),
+            *("--file", "deploy/docker/Dockerfile", "--tag", tag, "."),
+        )
+        (told,) = json.loads(self.run("podman", "image", "inspect", tag))
+        return dict(told)
+
+    def _bases(self) -> None:
+        """The smallest Debian with its Python, and the same with pip."""
+        python = sorted(path.name for path in (ROOTFS / "system/usr/lib").glob("python3.*"))[-1]
+        pip = f"/usr/local/lib/{python}/dist-packages/pip"
+        container = self.run("buildah", "from", "scratch")
+        self.run("buildah", "add", "--quiet", container, f"{ROOTFS}/system", "/")
+        self.run("buildah", "commit", "--quiet", container, BASE)
+        self.run("buildah", "add", "--quiet", container, f"{ROOTFS}/pip", pip)
+        self.run("buildah", "commit", "--quiet", container, BUILDER)
+        self.run("buildah", "rm", container)
+
+
+@dataclass(frozen=True)
+class Image:
+    """What was built, and where it is."""
+
+    store: Store
+    tag: str
+    told: Mapping[str, Any]
+    """As `podman image inspect` tells it."""
+
+    def once(self, *words: str, options: Sequence[str] = (), program: str = "") -> str:
+        """What a container without rights and network prints, which is removed."""
+        entry = ("--entrypoint", program) if program else ()
+        return self.store.run("podman", "run", "--rm", *POWERLESS, *options, *entry, self.tag, *words)
+
+
+POWERLESS = (
+    *("--read-only", "--read-only-tmpfs=false", "--network=none"),
+    *("--cap-drop=all", "--security-opt=no-new-privileges"),
+)
+
+
+class Contained(Daemon):
+    """An installation whose process runs in a container, as podman is told by `options`.
+
+    The container is made at the first start, and sees the folders that the environment names at their paths.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        folder: Path,
+        config: str,
+        environment: Mapping[str, str],
+        options: Sequence[str],
+        arguments: Sequence[str],
+    ) -> None:
+        super().__init__(folder, config, environment)
+        self._store = image.store
+        self._name = ""
+        named = [Path(value) for value in environment.values()]
+        volumes = {f"--volume={path}:{path}" for path in (one if one.is_dir() else one.parent for one in named)}
+        variables = [f"--env={name}={value}" for name, value in environment.items()]
+        self._create = [
+            *("podman", "create", *options, *sorted(volumes), *variables),
+            *(image.tag, *arguments, f"--web.listen-address=127.0.0.1:{self.port}"),
+        ]
+
+    def spawn(self, port: int | None = None) -> "subprocess.Popen[bytes]":
+        assert port is None, "a container has one port"
+        self._name = self._name or self._store.run(*self._create)
+        with self.log.open("ab") as log:
+            return self._store.start(self._name, log.fileno())
+
+    @property
+    def pid(self) -> int:
+        return int(self.inspect("{{.State.Pid}}"))
+
+    def inspect(self, what: str) -> str:
+        """A fact about the container, by a Go template."""
+        return self._store.run("podman", "inspect", self._name, "--format", what)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL, 30)
+
+    def terminate(self, seconds: float = 5) -> int:
+        status = self._end(signal.SIGTERM, seconds)
+        assert status is not None
+        return status
+
+    def _end(self, by: signal.Signals, seconds: float) -> int | None:
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self._store.run("podman", "kill", "--signal", str(by.value), self._name)
+        status = self.process.wait(seconds)
+        self.process = None
+        return status
