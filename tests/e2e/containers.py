@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ class ContainersError(Exception):
 
 
 class Store:
-    """Images and containers in a folder of their own, which `close` empties.
+    """Images and containers in the folder that tools/rootfs made, for one run at a time.
 
     Raises:
         ContainersError: there is no base to build from, or no program to build with; the message says how to
@@ -37,14 +36,17 @@ class Store:
             raise ContainersError(
                 f"missing: {', '.join(missing) or ROOTFS}; run the end-to-end tests with `make e2e`"
             )
-        self.folder = Path(tempfile.mkdtemp(prefix="ice-"))
         self._environment = {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
-        self._bases()
+        self._store = (
+            *("--storage-driver", (ROOTFS / "driver").read_text(encoding="utf-8").strip()),
+            *("--root", str(ROOTFS / "store"), "--runroot", str(ROOTFS / "run")),
+        )
+        self.close()  # what a run left that was killed
 
     def command(self, program: str, *words: str) -> list[str]:
         """What runs a program on this store."""
-        store = ("--storage-driver", "vfs", "--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run")
-        return [program, *store, *(("--runtime", "runc") if program == "podman" else ()), *words]
+        runtime = ("--runtime", "runc") if program == "podman" else ()
+        return [program, *self._store, *runtime, *words]
 
     def run(self, program: str, *words: str) -> str:
         """What a program prints.
@@ -72,12 +74,12 @@ class Store:
         )
 
     def close(self) -> None:
-        """End what runs, and remove everything."""
+        """End what runs, and remove all but the bases."""
         self.run("podman", "rm", "--force", "--all", "--time", "0")
-        shutil.rmtree(self.folder)
+        self.run("podman", "image", "prune", "--force")
 
     def build(self, tag: str, *words: str) -> dict[str, Any]:
-        """Build the image as docs/operations.md says, with the bases of this machine; returns its inspection."""
+        """Build the image as docs/operations.md says, on this machine's bases; returns what podman tells."""
         self.run(
             *("buildah", "bud", "--quiet", "--format=docker", "--isolation=chroot", "--timestamp=0", *LIMITS),
             *("--build-arg", f"BASE={BASE}", "--build-arg", f"BUILDER={BUILDER}"),
@@ -87,17 +89,6 @@ class Store:
         )
         (told,) = json.loads(self.run("podman", "image", "inspect", tag))
         return dict(told)
-
-    def _bases(self) -> None:
-        """The smallest Debian with its Python, and the same with pip."""
-        python = sorted(path.name for path in (ROOTFS / "system/usr/lib").glob("python3.*"))[-1]
-        pip = f"/usr/local/lib/{python}/dist-packages/pip"
-        container = self.run("buildah", "from", "scratch")
-        self.run("buildah", "add", "--quiet", container, f"{ROOTFS}/system", "/")
-        self.run("buildah", "commit", "--quiet", container, BASE)
-        self.run("buildah", "add", "--quiet", container, f"{ROOTFS}/pip", pip)
-        self.run("buildah", "commit", "--quiet", container, BUILDER)
-        self.run("buildah", "rm", container)
 
 
 @dataclass(frozen=True)
@@ -140,7 +131,9 @@ class Contained(Daemon):
         self._store = image.store
         self._name = ""
         named = [Path(value) for value in environment.values()]
-        volumes = {f"--volume={path}:{path}" for path in (one if one.is_dir() else one.parent for one in named)}
+        volumes = {
+            f"--volume={path}:{path}" for path in (one if one.is_dir() else one.parent for one in named)
+        }
         variables = [f"--env={name}={value}" for name, value in environment.items()]
         self._create = [
             *("podman", "create", *options, *sorted(volumes), *variables),

@@ -1,7 +1,7 @@
-"""The ladder of docs/operations.md: what is metered with each right of the DaemonSet, and what is lost without it.
+"""The ladder of docs/operations.md: what is metered with all rights of the DaemonSet, and lost without each.
 
-Four GPUs: a program of root's computes on one, a pod was given the second and sleeps, a llama.cpp server works on
-the third, and nobody holds the fourth. The daemon runs in our image; only its rights change.
+Four GPUs: a program of root's computes on one, a pod was given the second and sleeps, a llama.cpp server
+works on the third, and nobody holds the fourth. The daemon runs in our image; only its rights change.
 """
 
 import os
@@ -124,7 +124,7 @@ def balanced(page: Page) -> None:
 
 
 def test_all_rights(host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest) -> None:
-    """Nothing is lost: each holder by name, tokens, and the ledger on disk; the process has what the pod says."""
+    """Nothing is lost: each holder by name, tokens, the ledger on disk; the process has no more than that."""
     with host.installed(restricted, spec) as daemon:
         page = daemon.settled()
         status = Path(f"/proc/{daemon.pid}/status").read_text(encoding="utf-8")
@@ -142,7 +142,9 @@ def test_all_rights(host: Host, restricted: Callable[..., Contained], spec: rest
     assert "ro" in root[5].split(",")
 
 
-def test_without_host_pid(host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest) -> None:
+def test_without_host_pid(
+    host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest
+) -> None:
     """No process is seen: only what the kubelet gave has a name, no server is read, nothing goes unpaid."""
     del spec["hostPID"]
     with host.installed(restricted, spec) as daemon:
@@ -155,7 +157,7 @@ def test_without_host_pid(host: Host, restricted: Callable[..., Contained], spec
 
 
 def test_as_nobody(host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest) -> None:
-    """The kubelet's socket is closed: a pod that sleeps on its GPU holds nothing. Processes are seen as ever."""
+    """The kubelet's socket is closed: a pod that sleeps on its GPU holds nothing. Processes are seen."""
     spec["securityContext"] |= {"runAsUser": NOBODY, "runAsGroup": NOBODY}
     with host.installed(restricted, spec) as daemon:
         page = daemon.settled()
