@@ -1,6 +1,5 @@
 """What the DaemonSet says of its pod, in podman's words: the same rights, and no more."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,9 @@ Manifest = dict[str, Any]
 
 def pod() -> Manifest:
     """The pod of the plain DaemonSet, to be changed at will."""
-    documents = [
-        document
-        for path in sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-    ]
-    (found,) = [document for document in documents if document and document.get("kind") == "DaemonSet"]
-    return copy.deepcopy(dict(found["spec"]["template"]["spec"]))
+    text = (ROOT / "deploy" / "kubernetes" / "daemonset.yaml").read_text(encoding="utf-8")
+    (found,) = [document for document in yaml.safe_load_all(text) if document["kind"] == "DaemonSet"]
+    return dict(found["spec"]["template"]["spec"])
 
 
 def arguments(spec: Manifest) -> list[str]:
