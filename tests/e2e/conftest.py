@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,21 @@ def record(request: pytest.FixtureRequest) -> Path | None:
     return folder
 
 
+REVISION = "0123456789abcdef"
 MEASURED = pytest.StashKey[list[str]]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it measured."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["measured"] = session.config.stash.get(MEASURED, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker measured is said with the rest."""
+    lines = node.config.stash.setdefault(MEASURED, [])
+    lines.extend(getattr(node, "workeroutput", {}).get("measured", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -85,10 +100,10 @@ def store() -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def image(store: Store) -> Image:
-    """Our image, built here."""
-    tag = "localhost/inference-cost-exporter"
-    return Image(store, tag, store.build(tag, "--build-arg", "REVISION=0123456789abcdef"))
+def image(store: Store, testrun_uid: str) -> Image:
+    """Our image, built here, once for all workers of a run."""
+    tag = f"localhost/inference-cost-exporter:{testrun_uid}"
+    return Image(store, tag, store.once(tag, "--build-arg", f"REVISION={REVISION}"))
 
 
 @pytest.fixture(scope="session")

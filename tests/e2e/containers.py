@@ -1,5 +1,6 @@
 """Our image, built here from a root file system of this machine, and the daemon in a container of it."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ class ContainersError(Exception):
 
 
 class Store:
-    """Images and containers in the folder that tools/rootfs made, for one run at a time.
+    """Images and containers in the folder that tools/rootfs made; several processes may have it at once.
 
     Raises:
         ContainersError: there is no base to build from, or no program to build with; the message says how to
@@ -41,7 +42,7 @@ class Store:
             *("--storage-driver", (ROOTFS / "driver").read_text(encoding="utf-8").strip()),
             *("--root", str(ROOTFS / "store"), "--runroot", str(ROOTFS / "run")),
         )
-        self.close()  # what a run left that was killed
+        self._made: list[str] = []
 
     def command(self, program: str, *words: str) -> list[str]:
         """What runs a program on this store."""
@@ -62,6 +63,12 @@ class Store:
             raise ContainersError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
         return done.stdout.strip()
 
+    def make(self, *words: str) -> str:
+        """A container, by `podman create` or `podman run --detach`, until the store is closed; its id."""
+        name = self.run("podman", *words)
+        self._made.append(name)
+        return name
+
     def start(self, name: str, log: int) -> "subprocess.Popen[bytes]":
         """A container, begun once more; the process ends with its exit status and passes no signal on."""
         return subprocess.Popen(
@@ -74,9 +81,25 @@ class Store:
         )
 
     def close(self) -> None:
-        """End what runs, and remove all but the bases."""
-        self.run("podman", "rm", "--force", "--all", "--time", "0")
-        self.run("podman", "image", "prune", "--force")
+        """End and remove the containers that were made."""
+        if self._made:
+            self.run("podman", "rm", "--force", "--time", "0", *self._made)
+
+    def once(self, tag: str, *words: str) -> dict[str, Any]:
+        """Build an image unless a process of this run has; what was built before this run is removed.
+
+        As `build`; the tag has a name and a part that is this run's.
+        """
+        with (ROOTFS / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = self.run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}").split()
+            if tag not in known:
+                name = tag.rpartition(":")[0]
+                if old := [one for one in known if one.startswith(f"{name}:")]:
+                    self.run("podman", "rmi", "--force", *old)  # with containers that a killed run left
+                self.run("podman", "image", "prune", "--force")
+                return self.build(tag, *words)
+        return self.told(tag)
 
     def build(self, tag: str, *words: str) -> dict[str, Any]:
         """Build the image as docs/operations.md says, on this machine's bases; returns what podman tells."""
@@ -87,6 +110,10 @@ class Store:
             *("--volume", f"{ROOTFS}/wheels:/wheels:ro", *words),
             *("--file", "deploy/docker/Dockerfile", "--tag", tag, "."),
         )
+        return self.told(tag)
+
+    def told(self, tag: str) -> dict[str, Any]:
+        """What podman tells of an image."""
         (told,) = json.loads(self.run("podman", "image", "inspect", tag))
         return dict(told)
 
@@ -136,13 +163,13 @@ class Contained(Daemon):
         }
         variables = [f"--env={name}={value}" for name, value in environment.items()]
         self._create = [
-            *("podman", "create", *options, *sorted(volumes), *variables),
+            *("create", *options, *sorted(volumes), *variables),
             *(image.tag, *arguments, f"--web.listen-address=127.0.0.1:{self.port}"),
         ]
 
     def spawn(self, port: int | None = None) -> "subprocess.Popen[bytes]":
         assert port is None, "a container has one port"
-        self._name = self._name or self._store.run(*self._create)
+        self._name = self._name or self._store.make(*self._create)
         with self.log.open("ab") as log:
             return self._store.start(self._name, log.fileno())
 

@@ -22,11 +22,11 @@ LOCK = (ROOT / "requirements" / "runtime.lock").read_text(encoding="utf-8")
 PINS = dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", LOCK, re.MULTILINE))
 INSIDE = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
 OWN_MEBIBYTES_MAX = 24
-DAEMON_SECONDS_MAX, DEMO_SECONDS_MAX = 10, 60
+DAEMON_SECONDS_MAX, DEMO_SECONDS_MAX = 30, 150
 """Bounds on a busy machine of two cores; what it took is said at the end of the run."""
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(240),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may make such containers: run as root"),
 ]
 
@@ -70,7 +70,7 @@ def test_it_says_what_it_is(image: Image) -> None:
 
 def test_two_builds_have_the_same_layers(image: Image, store: Store) -> None:
     """Not one byte of a layer depends on when, where or in which order it was built."""
-    again = store.build("localhost/again", "--build-arg", "REVISION=fedcba9876543210", "--no-cache")
+    again = store.build("localhost/again:latest", "--build-arg", "REVISION=fedcba9876543210", "--no-cache")
     assert again["RootFS"]["Layers"] == layers(image)
     assert again["Id"] != image.told["Id"]  # it was built, and not found
 
@@ -82,7 +82,7 @@ def test_it_brings_what_is_locked_and_our_files(
 
     There is bytecode of each module, which is not read against the time of a file.
     """
-    base = json.loads(store.run("podman", "image", "inspect", BASE))[0]
+    base = store.told(BASE)
     own = (image.told["Size"] - base["Size"]) / 2**20
     measured(f"image: {own:.1f} MiB above the base, which here is a Debian of {base['Size'] / 2**20:.0f} MiB")
     assert layers(image)[:-1] == base["RootFS"]["Layers"]
@@ -130,7 +130,7 @@ def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
 def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: Callable[[str], None]) -> None:
     """Read-only, without capabilities, network or a place to write, as nobody: page, health, SIGTERM."""
     begun = time.monotonic()
-    name = store.run("podman", "run", "--detach", *POWERLESS, image.tag, "demo")
+    name = store.make("run", "--detach", *POWERLESS, image.tag, "demo")
 
     def asked(path: str) -> str:
         script = (
@@ -156,7 +156,6 @@ def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: C
     store.run("podman", "stop", "--time", "20", name)
     assert time.monotonic() - begun < 10
     assert store.run("podman", "inspect", name, "--format", "{{.State.ExitCode}}") == "0"
-    store.run("podman", "rm", name)
 
 
 def test_the_daemon_answers_soon(image: Image, measured: Callable[[str], None]) -> None:

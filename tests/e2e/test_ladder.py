@@ -32,7 +32,7 @@ hardware:
 """
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may make such containers: run as root"),
 ]
 
