@@ -120,7 +120,7 @@ def balanced(page: Page) -> None:
     assert page.value("inference_ledger_residual_dollars") == 0
     assert page.matching("inference_gpu_up") == [1] * 4
     assert page.sum("inference_cost_dollars_total") == pytest.approx(seconds * 2.50 / 3600, rel=1e-6)
-    assert page.sum("inference_cost_dollars_per_hour") == 10
+    assert page.sum("inference_cost_dollars_per_hour") == pytest.approx(10)
 
 
 def test_all_rights(host: Host, restricted: Callable[..., Contained], spec: restrictions.Manifest) -> None:
