@@ -17,10 +17,10 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 WORKERS = 8
 """Sources read at the same time; each is bounded by its own timeout."""
 
-GLANCE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 5
+GLANCE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """How often a wait for sources looks whether the process is to stop."""
 
-PATIENCE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+PATIENCE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 2
 """How long a tick that is under way waits on for its sources, once the process is to stop."""
 
 

@@ -33,10 +33,10 @@ class Store:
 
     def __init__(self) -> None:
         missing = [program for program in ("buildah", "podman", "runc") if shutil.which(program) is None]
-        if missing or not (ROOTFS / ".runtime.lock").exists():
-            raise ContainersError(
-                f"missing: {', '.join(missing) or ROOTFS}; run the end-to-end tests with `make e2e`"
-            )
+        stamp, lock = ROOTFS / ".runtime.lock", ROOT / "requirements" / "runtime.lock"
+        if missing or not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            lacking = ", ".join(missing) or f"{ROOTFS} for this lock"
+            raise ContainersError(f"missing: {lacking}; run the end-to-end tests with `make e2e`")
         self._environment = {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
         self._store = (
             *("--storage-driver", (ROOTFS / "driver").read_text(encoding="utf-8").strip()),
