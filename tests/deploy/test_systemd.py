@@ -134,6 +134,7 @@ def test_the_environment_file_names_flags_and_variables_that_exist(unit: configp
     assert unit["Service"]["EnvironmentFile"] == f"-{path}"
     assert [program().parse_args(["serve", *shlex.split(line)]).ledger_path for line in lines] == [
         None,
+        None,
         Path("/srv/inference-cost-exporter/ledger.db"),
     ]
     assert {name for name, _ in offered} == {"ARGS", "NODE_NAME"}
