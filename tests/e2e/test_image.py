@@ -128,9 +128,9 @@ def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
 
 
 def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: Callable[[str], None]) -> None:
-    """Read-only, without capabilities, network or a place to write, as nobody: page, health, SIGTERM."""
+    """Read-only, without capabilities or network, as nobody, with a /tmp for its books: page, health, SIGTERM."""
     begun = time.monotonic()
-    name = store.make("run", "--detach", *POWERLESS, image.tag, "demo")
+    name = store.make("run", "--detach", *POWERLESS, "--tmpfs=/tmp", image.tag, "demo")
 
     def asked(path: str) -> str:
         script = (
