@@ -128,7 +128,7 @@ def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
 
 
 def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: Callable[[str], None]) -> None:
-    """Read-only, without capabilities or network, as nobody, with a /tmp for its books: page, health, SIGTERM."""
+    """Read-only but for a /tmp, without capabilities or network, as nobody: page, health, SIGTERM."""
     begun = time.monotonic()
     name = store.make("run", "--detach", *POWERLESS, "--tmpfs=/tmp", image.tag, "demo")
 
