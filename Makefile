@@ -9,7 +9,7 @@ environment := .venv
 bin := $(environment)/bin
 # Whatever a test starts finds our Python first.
 with_tools := PATH="$(CURDIR)/$(bin):$$PATH"
-paths := exporter tests deploy/rules deploy/helm $(wildcard benchmarks docs dashboards tools)
+paths := exporter tests deploy/docker deploy/helm deploy/rules $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
 demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration
@@ -34,7 +34,7 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 	@tools/e2e programs
 	@tools/e2e downloads
 	@$(with_tools) pytest tests/e2e -m alone $(ARGS) || [ $$? -eq 5 ] # none of those asked for
-	@$(with_tools) pytest tests/e2e -m "not alone" -n 3 --dist loadgroup $(ARGS)
+	@$(with_tools) pytest tests/e2e -m "not alone" --daemon image -n 3 --dist loadgroup $(ARGS)
 
 .PHONY: faults
 faults: programs develop ## Break a simulated host by 200 seeded plans of faults, and reckon its books
@@ -45,6 +45,13 @@ pictures: programs develop ## Take the pictures of the page that the docs show
 	@tools/need chromium
 	@tools/environment .cache/browser requirements/browser.lock
 	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
+
+.PHONY: sbom
+sbom: ## Write the CycloneDX bill of materials of what the image brings to build/sbom.json; ARGS is another place
+	@tools/environment .cache/image requirements/image.lock
+	@mkdir -p build
+	@PYTHONWARNINGS=ignore .cache/image/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file $(or $(ARGS),build/sbom.json) requirements/runtime.lock
 
 .PHONY: test-vllm
 test-vllm: programs develop ## The same against a real vLLM on the CPU; downloads 3.4 GB

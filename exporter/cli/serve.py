@@ -23,6 +23,7 @@ from exporter.exposition.access import Access
 from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.ledger.beginning import Boot
+from exporter.ledger.errors import LedgerLockedError
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.readings import NOWHERE, MustRestartError, Place, ServerKey
 from exporter.report import ConfigRow, Report
@@ -148,6 +149,7 @@ class _Daemon:
 
     def run(self, stop: threading.Event) -> int:
         """Serve and tick until stopped; returns the exit status."""
+        self._gatherer.stop = stop
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload_quietly).start())
         try:
             self._web.start()
@@ -159,8 +161,9 @@ class _Daemon:
         try:
             self._begin(stop).run(stop)
         except LedgerError as error:
-            _say("cannot open the ledger", error)
-            return status.FAILED
+            if not (stop.is_set() and isinstance(error, LedgerLockedError)):  # the wait for it was ended
+                _say("cannot open the ledger", error)
+                return status.FAILED
         except MustRestartError as error:
             _say("must be restarted", error)
             return status.FAILED

@@ -8,14 +8,20 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.readings import MustRestartError, ReadFailedError, Source, SourceHealth
-from exporter.units import Nanoseconds, seconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 WORKERS = 8
 """Sources read at the same time; each is bounded by its own timeout."""
+
+GLANCE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
+"""How often a wait for sources looks whether the process is to stop."""
+
+PATIENCE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 2
+"""How long a tick that is under way waits on for its sources, once the process is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,15 @@ def read(source: Source[Any], clock: Clock) -> Gathered:
 
 
 class Gatherer:
-    """Reads sources in worker threads; `deadline` bounds all of them together."""
+    """Reads sources in worker threads; `deadline` bounds all of them together.
+
+    Once `stop` is set, `PATIENCE` does: what a source was about to say is told to the next process.
+    """
 
     def __init__(self, clock: Clock, deadline: Nanoseconds) -> None:
         self._clock = clock
         self.deadline = deadline
+        self.stop = threading.Event()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="source")
         self._busy: dict[Source[Any], Future[Gathered]] = {}
         self._lock = threading.Lock()
@@ -71,7 +81,7 @@ class Gatherer:
                 for source in asked
                 if source not in self._busy
             }
-            wait(started.values(), timeout=seconds(self.deadline))
+            self._wait(started.values())
             self._busy.update((source, future) for source, future in started.items() if not future.done())
             return [self._answer(source, started.get(source)) for source in asked]
 
@@ -79,12 +89,20 @@ class Gatherer:
         """Start nothing more; a read in flight ends by its own timeout."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _wait(self, started: Iterable["Future[Gathered]"]) -> None:
+        pending, left = set(started), self.deadline
+        while pending and left > 0:
+            if self.stop.is_set():
+                left = min(left, PATIENCE)
+            glance = min(left, GLANCE)
+            pending = wait(pending, timeout=seconds(glance)).not_done
+            left -= glance
+
     def _answer(self, source: Source[Any], future: "Future[Gathered] | None") -> Gathered:
         if future is None or not future.done():
             health = SourceHealth(source.name, up=False, duration=self.deadline, reason="busy")
-            return Gathered(
-                source, None, health, f"{source.name}: still reading after {seconds(self.deadline):g} s"
-            )
+            late = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
+            return Gathered(source, None, health, f"{source.name}: still reading {late}")
         failure = future.exception()
         if failure is None:
             return future.result()

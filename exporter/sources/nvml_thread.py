@@ -20,10 +20,11 @@ class StuckError(Exception):
 
 
 class _Request(Generic[T]):
-    """Work and its outcome. The outcome is complete once `done` is set."""
+    """Work and its outcome, which is complete once `ran`. Nobody waits any longer once `done` is set."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.done = threading.Event()
+        self.ran = False
         self._work = work
         self._result: T | None = None
         self._error: Exception | None = None
@@ -34,6 +35,7 @@ class _Request(Generic[T]):
         except Exception as error:  # noqa: BLE001 - handed to whoever asked
             self._error = error
         finally:
+            self.ran = True
             self.done.set()
 
     def outcome(self) -> T:
@@ -75,7 +77,7 @@ class Worker:
                 self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
                 self._thread.start()
             self._requests.put(request)  # type: ignore[arg-type]  # the queue does not care what it returns
-        if not self._clock.wait(request.done, patience):
+        if not (self._clock.wait(request.done, patience) and request.ran):
             raise StuckError
         return request.outcome()
 
@@ -85,7 +87,9 @@ class Worker:
         return done is None or self._clock.wait(done, patience)
 
     def stop(self) -> None:
-        """Let the thread end once it is idle."""
+        """Let the thread end once it is idle, and whoever waits for it go at once; ask nothing any more."""
+        if self._done is not None:
+            self._done.set()
         self._requests.put(None)
 
     def _serve(self) -> None:

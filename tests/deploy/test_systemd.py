@@ -3,6 +3,8 @@
 import configparser
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from exporter.cli.arguments import program
 from exporter.config.settings import DEFAULT_LEDGER
 
 ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "systemd" / "inference-cost-exporter.service"
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +22,7 @@ def unit() -> configparser.ConfigParser:
     """The unit as systemd reads it; a key that is given twice fails."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string((ROOT / "deploy" / "systemd" / "inference-cost-exporter.service").read_text())
+    parser.read_string(UNIT.read_text())
     return parser
 
 
@@ -31,6 +34,7 @@ def command(unit: configparser.ConfigParser) -> list[str]:
 def test_it_starts_the_daemon_with_flags_that_exist(command: list[str]) -> None:
     """The command line is one that the daemon takes."""
     executable, *flags = command
+    assert flags.pop() == "$ARGS"  # of the environment file
     chosen = program().parse_args(["serve", *flags])
 
     assert executable == "/opt/inference-cost-exporter/bin/inference-cost-exporter"
@@ -74,11 +78,79 @@ def test_it_is_root_without_capabilities(unit: configparser.ConfigParser) -> Non
     assert service["NoNewPrivileges"] == "yes"
 
 
+def test_it_has_no_right_that_it_does_not_use(unit: configparser.ConfigParser) -> None:
+    """Each directive that takes something away is there, and says yes."""
+    service = unit["Service"]
+    protected = ("KernelTunables", "KernelModules", "KernelLogs", "ControlGroups", "Hostname", "Home")
+    restricted = ("RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality")
+    asked = [*(f"Protect{what}" for what in protected), *restricted, "PrivateTmp", "NoNewPrivileges"]
+
+    assert {name: service.get(name) for name in asked} == dict.fromkeys(asked, "yes")
+    assert service["RestrictAddressFamilies"].split() == ["AF_INET", "AF_INET6", "AF_UNIX"]
+    assert service["SystemCallArchitectures"] == "native"
+    assert service["AmbientCapabilities"] == ""
+    assert service["MemoryMax"] == "256M"
+
+
+def analyzed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What systemd's own check says of the unit, installed in a root of its own."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not here: what systemd says of the unit is not known")
+    text = UNIT.read_text()
+    executable = folder / "inference-cost-exporter"
+    executable.write_text("#!/bin/sh\n")
+    executable.chmod(0o755)
+    installed = folder / UNIT.name
+    installed.write_text(
+        text.replace("/opt/inference-cost-exporter/bin/inference-cost-exporter", str(executable))
+    )
+    return subprocess.run(
+        [analyze, *arguments, str(installed)], capture_output=True, text=True, check=False, cwd=folder
+    )
+
+
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    """No directive is unknown or without effect."""
+    checked = analyzed(tmp_path, "verify", "--man=no")
+
+    assert [line for line in checked.stderr.splitlines() if UNIT.name in line] == []
+
+
+def test_systemd_finds_little_exposed(tmp_path: Path) -> None:
+    """Of ten points of exposure fewer than three and a half: network, devices and processes are its work."""
+    checked = analyzed(tmp_path, "security", "--offline=true", "--no-pager", "--threshold=34")
+
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_environment_file_names_flags_and_variables_that_exist(unit: configparser.ConfigParser) -> None:
+    """Whoever takes the # from a line has a daemon that starts."""
+    text = (UNIT.parent / "inference-cost-exporter.env").read_text()
+    (path,) = re.findall(r"copy this to (\S+)\.$", text, re.MULTILINE)
+    offered = re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE)
+    lines = [value.strip('"') for name, value in offered if name == "ARGS"]
+
+    assert unit["Service"]["EnvironmentFile"] == f"-{path}"
+    assert [program().parse_args(["serve", *shlex.split(line)]).ledger_path for line in lines] == [
+        None,
+        None,
+        Path("/srv/inference-cost-exporter/ledger.db"),
+    ]
+    assert {name for name, _ in offered} == {"ARGS", "NODE_NAME"}
+    assert unit["Service"]["Environment"] == "ARGS="  # without the file no variable is missing
+    assert set(re.findall(r"^(\w+)=", text, re.MULTILINE)) == set()  # a copy changes nothing
+
+
 def test_gpus_and_the_clock_stay_visible(unit: configparser.ConfigParser) -> None:
     """Private devices would hide every GPU, and a protected clock cannot be asked whether it is right."""
     service = unit["Service"]
 
-    assert {"PrivateDevices", "DevicePolicy", "ProtectClock", "SystemCallFilter"} & set(service) == set()
+    assert {"PrivateDevices", "DevicePolicy", "ProtectClock", "ProtectProc", "PrivateUsers"} & set(
+        service
+    ) == set()
+    assert service["SystemCallFilter"].startswith("~")
+    assert "@clock" not in service["SystemCallFilter"]
 
 
 def test_it_restarts_but_for_a_wrong_configuration(unit: configparser.ConfigParser) -> None:

@@ -1,10 +1,15 @@
 """What the end-to-end tests share: a fake host of GPUs, and a real server."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.e2e import restrictions
+from tests.e2e.containers import Contained, Image, Store
+from tests.e2e.daemon import Daemon
 from tests.e2e.engine import Engine
 from tests.e2e.llama import Llama
 from tests.e2e.vllm import Vllm
@@ -19,6 +24,12 @@ POWER_MILLIWATTS = 700_000
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--engine", choices=sorted(ENGINES), default="llama", help="which real server to meter")
     parser.addoption("--pictures", type=Path, help="folder to copy pictures of the page to")
+    parser.addoption(
+        "--daemon",
+        choices=["process", "image"],
+        default="process",
+        help="how the story's daemon runs: from this tree, or in a container as the DaemonSet restricts it",
+    )
     parser.addoption("--record", type=Path, help="folder to write the pages of the story to")
 
 
@@ -48,3 +59,79 @@ def record(request: pytest.FixtureRequest) -> Path | None:
     """Where the story's pages are to be written, if anywhere."""
     folder: Path | None = request.config.getoption("--record")
     return folder
+
+
+REVISION = "0123456789abcdef"
+MEASURED = pytest.StashKey[list[str]]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it measured."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["measured"] = session.config.stash.get(MEASURED, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker measured is said with the rest."""
+    lines = node.config.stash.setdefault(MEASURED, [])
+    lines.extend(getattr(node, "workeroutput", {}).get("measured", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was measured, whether or not anything failed."""
+    for line in config.stash.get(MEASURED, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says a line at the end of the run."""
+    lines: list[str] = request.config.stash.setdefault(MEASURED, [])
+    return lines.append
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """Where images and containers are kept while the tests run."""
+    made = Store()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def image(store: Store, testrun_uid: str) -> Image:
+    """Our image, built here, once for all workers of a run."""
+    tag = f"localhost/inference-cost-exporter:{testrun_uid}"
+    return Image(store, tag, store.once(tag, "--build-arg", f"REVISION={REVISION}"))
+
+
+@pytest.fixture(scope="session")
+def restricted(image: Image) -> Callable[..., Contained]:
+    """Makes an installation in a container as our DaemonSet has it, or with fewer rights yet."""
+
+    def make(
+        folder: Path,
+        config: str,
+        environment: Mapping[str, str],
+        spec: restrictions.Manifest | None = None,
+    ) -> Contained:
+        spec = spec or restrictions.pod()
+        folders = {"config": folder, "ledger": folder, "pod-resources": folder / "kubelet"}
+        folders["pod-resources"].mkdir(exist_ok=True)
+        words = restrictions.options(spec, folders)
+        return Contained(image, folder, config, environment, words, restrictions.arguments(spec))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def install(request: pytest.FixtureRequest) -> Callable[..., Daemon]:
+    """Makes the story's installation, as the command line says."""
+    if request.config.getoption("--daemon") == "process":
+        return Daemon
+    if os.geteuid() != 0:
+        request.getfixturevalue("measured")("image: not tested, for only root makes containers here")
+        return Daemon
+    made: Callable[..., Daemon] = request.getfixturevalue("restricted")
+    return made

@@ -75,11 +75,13 @@ class Story:
         (folder / "metrics.prom").write_bytes(self.served.page.body)
 
 
-def tell(folder: Path, gpus: FakeNvml, engine: Callable[[Path], Engine]) -> Story:
+def tell(
+    folder: Path, gpus: FakeNvml, engine: Callable[[Path], Engine], install: Callable[..., Daemon]
+) -> Story:
     """Live through it; about two minutes."""
     with (
         engine(folder / "server.log") as server,
-        Daemon(folder, configuration(RENTED, server.url), gpus.environment()) as daemon,
+        install(folder, configuration(RENTED, server.url), gpus.environment()) as daemon,
     ):
         daemon.until(lambda page: page.matching("inference_tokens_total") != [], "tokens at 0")
         opened = _rest(server, daemon)

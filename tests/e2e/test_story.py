@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import Page
+from tests.e2e.daemon import Daemon, Page
 from tests.e2e.engine import Engine
 from tests.e2e.story import Story, tell
 from tests.fake_nvml.library import FakeNvml
@@ -35,9 +35,10 @@ def story(
     tmp_path_factory: pytest.TempPathFactory,
     gpus: FakeNvml,
     engine: Callable[[Path], Engine],
+    install: Callable[..., Daemon],
     record: Path | None,
 ) -> Story:
-    told = tell(tmp_path_factory.mktemp("story"), gpus, engine)
+    told = tell(tmp_path_factory.mktemp("story"), gpus, engine, install)
     if record is not None:
         told.record(record)
     return told

@@ -1,6 +1,7 @@
 """Sources are read all at once, and none of them can hold up the others or the tick."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -121,3 +122,27 @@ def test_a_hung_source_is_asked_once_and_reported_busy_until_it_returns() -> Non
 
     assert seen[-1].reading == "late"
     gatherer.close()
+
+
+def test_whoever_is_to_stop_waits_no_longer_for_sources(gatherer: Gatherer) -> None:
+    """A deadline of ten seconds, a source that hangs, a stop meanwhile: the tick ends after half of one."""
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang() -> object:
+        hanging.set()
+        return release.wait(30)
+
+    def stop() -> None:
+        assert hanging.wait(5)
+        gatherer.stop.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    began = time.monotonic()
+    hung, quick = gatherer([Scripted("hung", hang), Scripted("quick", lambda: "told")])
+    took = time.monotonic() - began
+    release.set()
+    stopper.join()
+
+    assert (hung.health.reason, quick.reading) == ("busy", "told")
+    assert 0.5 <= took < 5

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources import nvml as nvml_module
 from exporter.sources.nvml_thread import StuckError, Worker
@@ -53,6 +54,30 @@ def test_a_hung_call_fails_every_read_and_starts_no_thread(nvml: NvmlHost) -> No
         assert failed.value.reason == "hung"
     assert nvml.threads() == threads
     assert len(nvml.fake.calls()) == calls
+
+
+def test_whoever_waits_is_let_go_when_the_thread_is_stopped() -> None:
+    """A process that ends does not sit out the timeout of a call that hangs."""
+    hanging, release, stuck = threading.Event(), threading.Event(), threading.Event()
+    worker = Worker("hung", SystemClock())
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(30)
+
+    def ask() -> None:
+        with pytest.raises(StuckError):
+            worker.ask(hang, nanoseconds(20))
+        stuck.set()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    assert hanging.wait(5)
+    assert not stuck.is_set()
+    worker.stop()
+    assert stuck.wait(5)
+    release.set()
+    asker.join()
 
 
 def test_a_late_answer_is_not_told_later(nvml: NvmlHost) -> None:
@@ -152,6 +177,7 @@ def test_a_shutdown_that_hangs_does_not_hold_the_close(
 
 
 EXIT = """
+from exporter.clock import SystemClock
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources import nvml

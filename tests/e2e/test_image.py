@@ -1,0 +1,167 @@
+"""The image: what is in it, that it can be built twice, and that it runs with nothing but its own files.
+
+Base and builder are the smallest Debian of this machine's release (tools/rootfs), for no registry is asked.
+"""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import exporter
+from tests.e2e.containers import BASE, POWERLESS, ROOTFS, Image, Store
+from tests.e2e.daemon import ROOT, until
+
+TOOLS = ROOT / ".cache" / "image" / "bin"
+LOCK = (ROOT / "requirements" / "runtime.lock").read_text(encoding="utf-8")
+PINS = dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", LOCK, re.MULTILINE))
+INSIDE = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
+OWN_MEBIBYTES_MAX = 24
+DAEMON_SECONDS_MAX, DEMO_SECONDS_MAX = 30, 150
+"""Bounds on a busy machine of two cores; what it took is said at the end of the run."""
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make such containers: run as root"),
+]
+
+
+def layers(image: Image) -> list[str]:
+    """The digests of its layers, the base's first."""
+    return list(image.told["RootFS"]["Layers"])
+
+
+def test_the_dockerfile_is_clean() -> None:
+    """Hadolint finds nothing."""
+    done = subprocess.run(
+        [TOOLS / "hadolint", ROOT / "deploy/docker/Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_it_says_what_it_is(image: Image) -> None:
+    """Labels in the words of the OCI, nobody's user, one port, no volume, and a check of its health."""
+    told = image.told["Config"]
+    labels = {
+        name.removeprefix("org.opencontainers.image."): value
+        for name, value in told["Labels"].items()
+        if name.startswith("org.")
+    }
+    assert labels.pop("description")
+    assert labels == {
+        "title": "inference-cost-exporter",
+        "licenses": "Apache-2.0",
+        "version": exporter.__version__,
+        "revision": "0123456789abcdef",
+    }
+    assert (told["User"], list(told["ExposedPorts"]), told.get("Volumes")) == (
+        "65532:65532",
+        ["9844/tcp"],
+        None,
+    )
+    assert told["Entrypoint"] == ["python3", "-m", "exporter"]
+    assert image.told["Healthcheck"]["Test"][0] == "CMD"
+
+
+def test_two_builds_have_the_same_layers(image: Image, store: Store) -> None:
+    """Not one byte of a layer depends on when, where or in which order it was built."""
+    again = store.build("localhost/again:latest", "--build-arg", "REVISION=fedcba9876543210", "--no-cache")
+    assert again["RootFS"]["Layers"] == layers(image)
+    assert again["Id"] != image.told["Id"]  # it was built, and not found
+
+
+def test_it_brings_what_is_locked_and_our_files(
+    image: Image, store: Store, measured: Callable[[str], None]
+) -> None:
+    """One layer above the base: the pinned packages, our own, a license and a check; nobody may write.
+
+    There is bytecode of each module, which is not read against the time of a file.
+    """
+    base = store.told(BASE)
+    own = (image.told["Size"] - base["Size"]) / 2**20
+    measured(f"image: {own:.1f} MiB above the base, which here is a Debian of {base['Size'] / 2**20:.0f} MiB")
+    assert layers(image)[:-1] == base["RootFS"]["Layers"]
+    assert own < OWN_MEBIBYTES_MAX
+
+    found = json.loads(image.once("-c", INSIDE, "contents", program="python3"))
+    needless = {"typing-extensions"}  # from Python 3.15 on
+    assert found["packages"] == {name: version for name, version in PINS.items() if name in found["packages"]}
+    assert PINS.keys() - found["packages"].keys() <= needless
+    assert (found["writable"], found["uncompiled"]) == ([], [])
+    assert found["top"] == ["LICENSE", "__pycache__", "healthcheck.py", "lib"]
+    assert (found["builders"], found["pip"]) == ([], False)
+
+
+def test_every_package_is_built_for_both_architectures() -> None:
+    """The lock can be installed from wheels on arm64 as here: the same packages in the same versions."""
+
+    def named(folder: str) -> set[tuple[str, ...]]:
+        return {tuple(path.name.split("-")[:2]) for path in (ROOTFS / folder).glob("*.whl")}
+
+    assert named("wheels") == named("wheels-arm64") != set()
+    assert len(named("wheels")) >= len(PINS) - 1
+    kinds = {path.name.rsplit("-", 1)[1] for path in (ROOTFS / "wheels-arm64").glob("*.whl")}
+    assert any("aarch64" in kind for kind in kinds)
+
+
+def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
+    """`make sbom`: each pinned package with its version and hashes, and the exporter as what they are for."""
+    subprocess.run(["make", "sbom", f"ARGS={tmp_path}/sbom.json"], cwd=ROOT, check=True, capture_output=True)
+    told = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
+    assert (told["bomFormat"], told["metadata"]["component"]["name"]) == (
+        "CycloneDX",
+        "inference-cost-exporter",
+    )
+    assert {part["name"]: part["version"] for part in told["components"]} == PINS
+    hashes = {
+        digest["content"]
+        for part in told["components"]
+        for reference in part["externalReferences"]
+        for digest in reference.get("hashes", ())
+    }
+    assert hashes == set(re.findall(r"sha256:([0-9a-f]{64})", LOCK))
+
+
+def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: Callable[[str], None]) -> None:
+    """Read-only but for a /tmp, without capabilities or network, as nobody: page, health, SIGTERM."""
+    begun = time.monotonic()
+    name = store.make("run", "--detach", *POWERLESS, "--tmpfs=/tmp", image.tag, "demo")
+
+    def asked(path: str) -> str:
+        script = (
+            f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:9844{path}').read().decode())"
+        )
+        return store.run("podman", "exec", name, "python3", "-c", script)
+
+    def healthy() -> bool:
+        done = subprocess.run(
+            store.command("podman", "healthcheck", "run", name), check=False, capture_output=True
+        )
+        return done.returncode == 0
+
+    until(healthy, DEMO_SECONDS_MAX, "a healthy demo")
+    measured(
+        f"image: the demo, with the hours before it, answers {time.monotonic() - begun:.1f} s after the start"
+    )
+    assert "inference_gpu_up{" in asked("/metrics")
+    assert "<html" in asked("/")
+    who = store.run("podman", "exec", name, "python3", "-c", "import os; print(os.getuid(), os.getgid())")
+    assert who == "65532 65532"
+    begun = time.monotonic()
+    store.run("podman", "stop", "--time", "20", name)
+    assert time.monotonic() - begun < 10
+    assert store.run("podman", "inspect", name, "--format", "{{.State.ExitCode}}") == "0"
+
+
+def test_the_daemon_answers_soon(image: Image, measured: Callable[[str], None]) -> None:
+    """Without a driver, a ledger or a configuration it is ready with its first tick."""
+    begun = time.monotonic()
+    took = float(image.once("-c", INSIDE, "readiness", program="python3"))
+    whole = time.monotonic() - begun
+    measured(f"image: the daemon is ready {took:.2f} s after its start; the container lives {whole:.2f} s")
+    assert took < DAEMON_SECONDS_MAX
