@@ -1,0 +1,47 @@
+"""Whether the exporter in this container answers: exit status 0 or 1, for the image's HEALTHCHECK.
+
+Asks `HEALTH_URL`; set it where `--web.listen-address` or TLS make it another.
+Any answer is one, a refusal to somebody unknown included: what is asked is whether the process lives.
+"""
+
+import os
+import socket
+import sys
+
+SECONDS = 4
+
+
+def answer(url: str) -> bytes:
+    """The status line of what a URL answers, like `HTTP/1.1 200 OK`.
+
+    Sockets and no HTTP library: this runs every minute, and imports would be most of what it costs.
+
+    Raises:
+        OSError: nobody listens, or nothing comes in time.
+    """
+    scheme, _, rest = url.partition("://")
+    place, _, path = rest.partition("/")
+    host, _, port = place.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as plain:
+        connection = plain
+        if scheme == "https":
+            import ssl  # noqa: PLC0415 - costs more than all the rest, and is seldom needed
+
+            # Our own process, over loopback: who it is, is not in question.
+            connection = ssl._create_unverified_context().wrap_socket(plain)  # noqa: S323, SLF001
+        connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode())
+        return connection.recv(256).partition(b"\r\n")[0]
+
+
+def healthy(line: bytes) -> bool:
+    """Whether a status line is of a process that answers as it should."""
+    return line.startswith(b"HTTP/") and line.split(b" ")[1:2] in ([b"200"], [b"401"])
+
+
+if __name__ == "__main__":
+    try:
+        said = answer(os.environ["HEALTH_URL"])
+    except OSError as error:
+        sys.exit(f"{os.environ['HEALTH_URL']}: {error}")
+    if not healthy(said):
+        sys.exit(f"{os.environ['HEALTH_URL']}: {said.decode(errors='replace')}")
