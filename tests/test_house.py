@@ -142,7 +142,7 @@ def test_no_text_names_a_machine() -> None:
 def test_locks_pin_hashes_and_name_no_index() -> None:
     """Every pinned package carries hashes, and a lock works against any mirror."""
     locks = sorted((ROOT / "requirements").glob("*.lock"))
-    assert {lock.stem for lock in locks} == {"runtime", "develop", "peers", "llama", "focus"}
+    assert {lock.stem for lock in locks} == {"runtime", "develop", "draw", "peers", "llama", "focus"}
     for lock in locks:
         pins = re.split(
             r"^(?=\S)", re.sub(r"^#.*\n", "", lock.read_text(), flags=re.MULTILINE), flags=re.MULTILINE
