@@ -67,6 +67,12 @@ bench: programs develop ## Measure the daemon beside its peers and write docs/be
 	@tools/environment .cache/peers requirements/peers.lock
 	@$(with_tools) python -m benchmarks $(ARGS)
 
+.PHONY: images
+images: programs ## Draw what the dashboards show of a simulated fleet, into docs/images
+	@tools/need prometheus
+	@tools/environment .cache/draw requirements/draw.lock
+	@.cache/draw/bin/python dashboards/draw.py $(ARGS)
+
 .PHONY: lock
 lock: develop ## Pin versions in requirements/; ARGS=--upgrade takes the newest
 	@$(bin)/python -m pip install --quiet uv

@@ -31,7 +31,9 @@ def _shares(part: str, by: str) -> str:
 _LAST: Final = Query(f"sum by (month) ({_OVER})", "currencyUSD", "{{month}}")
 _THIS: Final = Query(f"sum by (month) ({_GOING_ON})", "currencyUSD", "{{month}}")
 _SINCE: Final = Query(f"time() - max({_ENDS} <= time())", "s")
-_REPORTING: Final = Query(f"count(inference_exporter_info{{{q.CLUSTER}}})", "short", "reporting")
+_REPORTING: Final = Query(
+    f"count(group by (cluster, instance) (inference_exporter_info{{{q.CLUSTER}}}))", "short", "reporting"
+)
 _MISSING: Final = Query(f"sum(inference:hosts_missing{{{q.CLUSTER}}})", "short", "missing")
 _UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.CLUSTER}}})", "short")
 _BASIS: Final = Query(_shares(_OVER, "price_basis"), "percentunit", "{{price_basis}}")
@@ -210,7 +212,6 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 width=6,
                 height=7,
                 steps=NEUTRAL,
-                decimals=0,
             )
         )
     )

@@ -69,7 +69,9 @@ _TOKENS_CHANGE: Final = Query(
 _IDLE: Final = Query(q.idle_share(q.SERVER, q.BY_SERVER, "1h"), "percentunit")
 _PRICE: Final = Query(
     f"1e6 * sum by ({q.BY_SERVER}) (increase(inference_cost_dollars_total{{{q.SERVER}}}[1h]))"
-    f" / (sum by ({q.BY_SERVER}) (increase(inference_tokens_total{{{q.SERVER}}}[1h])) >= 1000)",
+    f" / (sum by ({q.BY_SERVER}) (increase(inference_tokens_total{{{q.SERVER}}}[1h])) >= 1000)"
+    # the dollars of a server that holds a GPU without a price are a part of what it costs
+    f" unless on ({q.BY_SERVER}) last_over_time(inference:server_unpriced[70m])",
     "currencyUSD",
 )
 
@@ -87,10 +89,11 @@ _GPU_HOUR: Final = Query(
     "{{gpu_model}}",
 )
 # A product's week against the week before: dollars = GPU-hours x price, tokens = GPU-hours x tokens of one.
-_WEEK_DOLLARS: Final = Query(f"inference:cost_dollars:week_ratio{{{q.OWNER}}}", "percentunit")
-_WEEK_HOURS: Final = Query(f"inference:gpu_hours:week_ratio{{{q.OWNER}}}", "percentunit")
-_WEEK_PRICE: Final = Query(f"inference:gpu_hour_price:week_ratio{{{q.OWNER}}}", "percentunit")
-_WEEK_TOKENS: Final = Query(f"inference:tokens_per_gpu_hour:week_ratio{{{q.OWNER}}}", "percentunit")
+# `max`: a selector alone keeps its name, which is a column to Grafana, and four names would be four rows.
+_WEEK_DOLLARS, _WEEK_HOURS, _WEEK_PRICE, _WEEK_TOKENS = (
+    Query(f"max by (cluster, product, team) (inference:{name}:week_ratio{{{q.OWNER}}})", "percentunit")
+    for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour")
+)
 
 
 def fleet() -> dashboard.Dashboard:
@@ -124,7 +127,6 @@ def _fine(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 f"Absent: nothing has been accounted for yet. {_NOT_BY_OWNER}",
                 _MONTH,
                 width=3,
-                decimals=0,
             )
         )
         .with_panel(
@@ -134,7 +136,6 @@ def _fine(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 f"Absent: the rate or the month's end is unknown. {_NOT_BY_OWNER}",
                 _PROJECTED,
                 width=3,
-                decimals=0,
             )
         )
         .with_panel(
@@ -209,8 +210,8 @@ def _who(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "Who: servers, and what changed since this time yesterday",
             "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. "
             "An empty change: the server came or went within the day. An empty price: fewer than 1,000 "
-            "tokens in the last hour. An empty cell elsewhere: the exporter does not know, as with tokens of "
-            "a server that exports none.",
+            "tokens in the last hour, or a GPU without a price. An empty cell elsewhere: the exporter does "
+            "not know, as with tokens of a server that exports none.",
             (("server", "Server"), ("namespace", "Namespace"), ("cluster", "Cluster")),
             (
                 ("Dollars per hour", _SERVER_SPEND, NEUTRAL),

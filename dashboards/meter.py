@@ -11,7 +11,9 @@ from queries import Query
 
 UID: Final = "inference-cost-meter"
 
-_HOSTS: Final = Query(f"count(inference_exporter_info{{{q.HOST}}})", "short", "reporting")
+_HOSTS: Final = Query(
+    f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "short", "reporting"
+)
 _MISSING: Final = Query(f"sum(inference:hosts_missing{{{q.CLUSTER}}})", "short", "missing")
 _RESIDUAL: Final = Query(f"max(abs(inference_ledger_residual_dollars{{{q.HOST}}}))", "currencyUSD")
 _FAILING: Final = Query(f"sum(1 - inference_source_up{{{q.HOST}}})", "short")

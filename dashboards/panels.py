@@ -67,7 +67,10 @@ def number(
     decimals: int | None = None,
     trend: bool = False,
 ) -> stat.Panel:
-    """The value of now, large. `trend` draws its course below it; names are shown where there are several."""
+    """The value of now, large. `trend` draws its course below it; names are shown where there are several.
+
+    Grafana writes 14,380 dollars as 14.38K, and with 0 decimals as 14K: leave dollars theirs.
+    """
     panel = (
         stat.Panel()
         .title(title)

@@ -63,7 +63,11 @@ _SAVES: Final = Query(f"{q.HOURS_PER_MONTH} * {_where_unused(_RATE)}", "currency
 _UNUSED_GPUS: Final = Query(_where_unused(_GPUS), "short")
 _UNUSED_SINCE: Final = Query(_where_unused(f"({_SILENT})"), "s")
 
-_SHRINK: Final = Query(_where_used(_per_month(_IDLE_DOLLARS)), "currencyUSD")
+# Absent where nothing was spent, as with GPUs that have no price: the idle time of those is not free.
+_SPENT: Final = f"sum by ({q.BY_SERVER}) (rate(inference_cost_dollars_total{{{_SELECTED}}}[1d])) > 0"
+_SHRINK: Final = Query(
+    _where_used(f"({_per_month(_IDLE_DOLLARS)} and on ({q.BY_SERVER}) ({_SPENT}))"), "currencyUSD"
+)
 _SHRINK_SHARE: Final = Query(_where_used(f"({q.idle_share(_SELECTED, q.BY_SERVER, '1d')})"), "percentunit")
 _SHRINK_GPUS: Final = Query(_where_used(_GPUS), "short")
 _SHRINK_TOKENS: Final = Query(_where_used(_SPEED), "cps")
@@ -105,7 +109,6 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Absent: there is none, or no GPU has a price.",
                 _SAVED,
                 width=5,
-                decimals=0,
             )
         )
         .with_panel(
@@ -115,7 +118,6 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Absent: every GPU is held, or none has a price.",
                 _NOBODY,
                 width=5,
-                decimals=0,
             )
         )
         .with_panel(
@@ -125,7 +127,6 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Absent: every server answers, or the fleet rules are not loaded.",
                 _DOWN,
                 width=5,
-                decimals=0,
             )
         )
         .with_panel(
@@ -135,7 +136,6 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "can be saved while there are peaks. Absent: no server holds a GPU with a price.",
                 _IDLE_MONTH,
                 width=5,
-                decimals=0,
             )
         )
         .with_panel(

@@ -144,7 +144,7 @@ def test_no_text_names_a_machine() -> None:
 def test_locks_pin_hashes_and_name_no_index() -> None:
     """Every pinned package carries hashes, and a lock works against any mirror."""
     locks = sorted((ROOT / "requirements").glob("*.lock"))
-    sets = {"runtime", "develop", "browser", "charts", "focus", "image", "llama", "peers"}
+    sets = {"runtime", "develop", "browser", "charts", "draw", "focus", "image", "llama", "peers"}
     assert {lock.stem for lock in locks} == sets
     for lock in locks:
         pins = re.split(

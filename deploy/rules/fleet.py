@@ -110,10 +110,16 @@ def share(name: str) -> str:
 
 BUDGETS: Final = (
     Record(
+        f"{BUDGET}:told",
+        "max by (budget, product) (inference_budget_dollars)",
+        "Every host tells every budget, so they are looked at once: with 40 budgets and 1,000 hosts they are the dearest\n"
+        "thing to read here.",
+    ),
+    Record(
         BUDGET,
         """
-max by (budget, product) (inference_budget_dollars)
-or (last_over_time(inference:budget_dollars[1d]) unless on () inference_budget_dollars)
+inference:budget_dollars:told
+or (last_over_time(inference:budget_dollars[1d]) unless on () inference:budget_dollars:told)
 """,
         "The budget is remembered only while no host tells one, so that a renamed or removed budget is gone at once.",
     ),

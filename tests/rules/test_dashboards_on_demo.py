@@ -123,6 +123,7 @@ SILENT = {
     "inference:hosts_missing": WELL,
     "inference:idle_down_dollars_per_hour": WELL,
     "inference:model_unpriced": WELL,
+    "inference:month_to_date_dollars:posting_recalled": "Prometheus was not down for an hour",
     "inference:server_one_sided": "no server of the demo has a role",
     "inference:server_unpriced": WELL,
     "inference:tokens_per_gpu_hour:week_ratio": YOUNG,

@@ -61,6 +61,7 @@ def prometheus(
         config["scrape_configs"] = []
     else:
         job["file_sd_configs"] = [{"files": [str(targets)]}]
+    del config["alerting"]
     if alertmanager:
         address = alertmanager.removeprefix("http://")
         config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}

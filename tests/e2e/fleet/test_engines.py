@@ -49,6 +49,8 @@ COUNTED = (
     "inference:gpu_hours:week_ratio",
 )
 """What counts samples as minutes."""
+RECALLED = "inference:month_to_date_dollars:posting_recalled"
+"""Empty as soon as the next rule knows the same; vmalert replays one rule after the other, so never there."""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def tolerance(name: str) -> float:
 
 def test_both_engines_record_the_same(engines: Engines, records: list[str]) -> None:
     """Month, run-rate, spend, budgets, prices per million tokens: as many series, and the same values."""
-    compared = [name for name in records if not name.startswith(TIMED) and name not in COUNTED]
+    compared = [name for name in records if not name.startswith(TIMED) and name not in (*COUNTED, RECALLED)]
     different = {}
     for name in compared:
         ours, theirs = (

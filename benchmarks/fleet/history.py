@@ -1,0 +1,137 @@
+"""The past that rules look back on, as blocks: without it a young Prometheus has nothing to add up."""
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from benchmarks.fleet.hosts import PERIOD_SECONDS
+from benchmarks.fleet.prometheus import RULES
+
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LOOKBACK: Final = re.compile(
+    r"(?P<name>inference[\w:]+)(?:\{[^}]*\})?\[(?P<range>\d+[smhd])\](?: offset (?P<offset>\d+[smhd]))?"
+)
+BLOCK_SECONDS: Final = 18 * 3600
+"""As long as Prometheus makes blocks with 15 days of retention, so that it has nothing to compact."""
+
+SHORT_SECONDS: Final = 300
+"""What rules look back on for less than this, scraping fills by itself."""
+
+MONTH_SECONDS: Final = 30 * 86_400
+FACTORS: Final = (1.0, 1.0071, 0.9893, 1.0131, 0.9957, 1.0023, 0.9941)
+"""A history that never moves would be smaller and read faster than a real one."""
+
+POSTING: Final = "inference:month_to_date_dollars:posting"
+HOURLY: Final = "inference:month_to_date_dollars:posting_hourly"
+SEEN: Final = "inference:ledger_seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """How far back a series is asked for, and how often it has a sample; in seconds."""
+
+    back: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of the past, as text: its name with labels, and the values that it takes in turn."""
+
+    name: str
+    values: tuple[str, ...]
+    start: int
+    end: int
+    step: int
+
+
+def seconds(duration: str) -> int:
+    """Of a duration such as 14d."""
+    return int(duration[:-1]) * SECONDS[duration[-1]]
+
+
+def pasts() -> dict[str, Past]:
+    """What the rules look back on, by name."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted(RULES.glob("*-rules.yml"))]
+    steps = {
+        rule["record"]: seconds(group["interval"])
+        for text in texts
+        for group in yaml.safe_load(text)["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    }
+    backs: dict[str, int] = {}
+    for found in LOOKBACK.finditer("\n".join(texts)):
+        back = seconds(found["range"]) + (seconds(found["offset"]) if found["offset"] else 0)
+        backs[found["name"]] = max(back, backs.get(found["name"], 0))
+    return {
+        name: Past(back, steps.get(name, PERIOD_SECONDS))
+        for name, back in backs.items()
+        if back > SHORT_SECONDS
+    }
+
+
+def series(row: dict[str, Any], past: Past, now: int) -> Series:
+    """The past of a series that Prometheus has now."""
+    value = float(row["value"][1])
+    steady = row["metric"]["__name__"].endswith("_timestamp_seconds")
+    values = (value,) if steady else tuple(value * factor for factor in FACTORS)
+    return Series(_name(row["metric"]), tuple(map(repr, values)), now - past.back, now, past.step)
+
+
+def gone(rows: list[dict[str, Any]], past: Past, ledgers: int, now: int) -> Iterator[Series]:
+    """Months of as many hosts as came and went within the month, evenly; each spent what one of `rows` did.
+
+    What a host that is gone had spent does not move any more.
+    """
+    by_ledger: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_ledger.setdefault(row["metric"]["ledger"], []).append(row)
+    living = list(by_ledger.values())
+    for number in range(ledgers):
+        born = now - MONTH_SECONDS + number * MONTH_SECONDS // ledgers
+        for row in living[number % len(living)]:
+            metric = row["metric"] | {"ledger": f"f{number:07x}{row['metric']['ledger'][8:]}"}
+            start = max(born, now - past.back)
+            yield Series(_name(metric), (row["value"][1],), start, now, past.step)
+
+
+def _name(metric: dict[str, str]) -> str:
+    labels = ",".join(f'{key}="{value}"' for key, value in metric.items() if key != "__name__")
+    return f"{metric['__name__']}{{{labels}}}"
+
+
+def write(past: Iterable[Series], folder: Path, now: int) -> int:
+    """Blocks of all series below a folder; how many samples."""
+    listed = list(past)
+    begin = min(one.start for one in listed) // BLOCK_SECONDS * BLOCK_SECONDS
+    samples = 0
+    file = folder.with_suffix(".om")
+    for block in range(begin, now, BLOCK_SECONDS):
+        with file.open("w", encoding="utf-8") as out:
+            for one in listed:
+                first = -(-max(one.start, block) // one.step) * one.step
+                moments = range(first, min(one.end, block + BLOCK_SECONDS), one.step)
+                values = one.values
+                out.write(
+                    "".join(
+                        f"{one.name} {values[place % len(values)]} {moment}\n"
+                        for place, moment in enumerate(moments)
+                    )
+                )
+                samples += len(moments)
+            out.write("# EOF\n")
+        subprocess.run(
+            (
+                *("promtool", "tsdb", "create-blocks-from", f"--max-block-duration={BLOCK_SECONDS}s"),
+                *("openmetrics", str(file), str(folder), "-q"),
+            ),
+            check=True,
+        )
+    file.unlink()
+    return samples

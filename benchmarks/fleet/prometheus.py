@@ -1,0 +1,129 @@
+"""A real Prometheus that scrapes all hosts and loads the repository's rules, and what it says of itself."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import yaml
+
+RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus"
+CORES: Final = 2
+CLUSTER: Final = "dc1"
+START_SECONDS: Final = 120
+SAMPLE: Final = re.compile(r"^(?P<name>\w+)(?P<labels>\{.*\})? (?P<value>\S+)$", re.MULTILINE)
+SELDOM: Final = re.compile(r"^(  interval: )(?!1m$).+$", re.MULTILINE)
+GROUP: Final = re.compile(r'rule_group="[^;"]*;([\w-]+)"')
+
+
+def configured(folder: Path, hosts: int, port: int, seldom: str) -> Path:
+    """The repository's configuration with all hosts as targets, and its rules.
+
+    Groups that wait for more than a minute are evaluated every `seldom`, so that a short run sees them.
+    """
+    config = yaml.safe_load((RULES / "prometheus.yml").read_text(encoding="utf-8"))
+    for name in config["rule_files"]:
+        rules = (RULES / name).read_text(encoding="utf-8")
+        (folder / name).write_text(SELDOM.sub(rf"\g<1>{seldom}", rules), encoding="utf-8")
+    del config["alerting"]  # nobody is to be told
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [
+        {
+            "targets": [f"127.0.0.1:{port}"],
+            "labels": {"cluster": CLUSTER, "instance": f"host-{host}", "__metrics_path__": f"/hosts/{host}"},
+        }
+        for host in range(hosts)
+    ]
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return file
+
+
+class Prometheus:
+    """The process, held to two cores. Ends by its process id.
+
+    Raises:
+        FileNotFoundError: there is no `prometheus` on PATH.
+        TimeoutError: it does not answer.
+    """
+
+    def __init__(self, config: Path, data: Path) -> None:
+        binary = shutil.which("prometheus")
+        if binary is None:
+            raise FileNotFoundError("no prometheus on PATH: apt-get install prometheus")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port: int = probe.getsockname()[1]
+        self._command = (
+            binary,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={data}",
+            "--storage.tsdb.retention.time=15d",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+            "--log.level=warn",
+        )
+
+    def __enter__(self) -> Self:
+        environment = {**os.environ, "GOMAXPROCS": str(CORES)}
+        self._process = subprocess.Popen(self._command, env=environment)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if self._get("/-/ready")[0] == http.client.OK:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.5)
+        self._stop()
+        raise TimeoutError(f"Prometheus is not ready within {START_SECONDS} s")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The instant vector of an expression."""
+        path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        found: list[dict[str, Any]] = json.loads(self._get(path)[1])["data"]["result"]
+        return found
+
+    def number(self, expression: str) -> float:
+        """The only value of an expression, 0 where it has none."""
+        return float(next((row["value"][1] for row in self.query(expression)), 0.0))
+
+    def rules(self) -> list[tuple[float, str, str]]:
+        """Seconds that each rule took last, its group and its name; the slowest first."""
+        groups = json.loads(self._get("/api/v1/rules")[1])["data"]["groups"]
+        rules = [(rule, group["name"]) for group in groups for rule in group["rules"]]
+        return sorted(((rule["evaluationTime"], group, rule["name"]) for rule, group in rules), reverse=True)
+
+    def itself(self) -> dict[tuple[str, str], float]:
+        """Its own metrics, by name and rule group; summed over other labels."""
+        told: dict[tuple[str, str], float] = {}
+        for found in SAMPLE.finditer(self._get("/metrics")[1].decode()):
+            group = GROUP.search(found["labels"] or "")
+            key = found["name"], group[1] if group else ""
+            told[key] = told.get(key, 0.0) + float(found["value"])
+        return told

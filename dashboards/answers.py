@@ -1,0 +1,183 @@
+"""What a Prometheus answers to the queries of a panel, put together as Grafana does for the panel's type.
+
+Everything is selected, as a dashboard is opened. Panels are those of the JSON that Grafana imports.
+"""
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+POINTS: Final = 300
+"""Of a line; Grafana asks for as many as there are pixels."""
+SCRAPE_SECONDS: Final = 30
+"""The data source's `timeInterval`."""
+SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+LEGEND: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+Labels = Mapping[str, str]
+Panel = dict[str, Any]
+Cell = str | float
+Row = dict[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One series over time; gaps are absent points."""
+
+    name: str
+    points: dict[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Headings in their order, and rows that may lack some."""
+
+    headings: list[str]
+    rows: list[Row]
+
+
+def seconds(duration: str) -> int:
+    """Of a duration such as 35d."""
+    return int(duration[:-1]) * SPANS[duration[-1]]
+
+
+class Prometheus:
+    """A Prometheus at an address.
+
+    Raises:
+        urllib.error.URLError: it does not answer, or refuses a query.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def _ask(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=60) as answer:  # noqa: S310 - an address that the caller gave
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
+
+    def instant(self, expr: str, at: float) -> list[tuple[Labels, float]]:
+        """Labels and value of each series at a moment."""
+        return [(row["metric"], float(row["value"][1])) for row in self._ask("query", query=expr, time=at)]
+
+    def course(
+        self, expr: str, begin: float, end: float, step: int
+    ) -> list[tuple[Labels, dict[float, float]]]:
+        """Labels and points of each series over a range."""
+        rows = self._ask("query_range", query=expr, start=begin, end=end, step=step)
+        return [(row["metric"], {at: float(value) for at, value in row["values"]}) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A dashboard that somebody opened at a moment, on a Prometheus."""
+
+    board: dict[str, Any]
+    prometheus: Prometheus
+    at: float
+
+    @property
+    def begin(self) -> float:
+        """Where its range of time begins."""
+        return self.at - seconds(self.board["time"]["from"].removeprefix("now-"))
+
+    def step(self, panel: Panel) -> int:
+        """Seconds between two points of a panel's lines."""
+        return max(
+            seconds(panel.get("interval", f"{SCRAPE_SECONDS}s")), round((self.at - self.begin) / POINTS)
+        )
+
+    def filled(self, expr: str, panel: Panel) -> str:
+        """A query with everything selected, and the first of what is to be chosen."""
+        least = seconds(panel.get("interval", f"{SCRAPE_SECONDS}s"))
+        expr = expr.replace("$__rate_interval", f"{max(self.step(panel) + least, 4 * least)}s")
+        for variable in self.board["templating"]["list"]:
+            if variable["type"] == "query":
+                expr = expr.replace(f"${variable['name']}", variable["allValue"])
+            if variable["type"] == "custom":
+                expr = expr.replace(f"${variable['name']}", variable["options"][0]["value"])
+        return expr
+
+    def courses(self, panel: Panel) -> list[Course]:
+        """The lines of a panel."""
+        return [
+            Course(named(target["legendFormat"], labels), points)
+            for target in panel["targets"]
+            for labels, points in self.prometheus.course(
+                self.filled(target["expr"], panel), self.begin, self.at, self.step(panel)
+            )
+        ]
+
+    def values(self, panel: Panel) -> list[tuple[str, float]]:
+        """Names and numbers of a panel that shows the last value of each series."""
+        if panel["targets"][0]["range"]:
+            return [
+                (course.name, course.points[max(course.points)])
+                for course in self.courses(panel)
+                if course.points
+            ]
+        return [
+            (named(target["legendFormat"], labels), value)
+            for target in panel["targets"]
+            for labels, value in self.prometheus.instant(self.filled(target["expr"], panel), self.at)
+        ]
+
+    def table(self, panel: Panel) -> Table:
+        """The rows of a panel: those of its queries that have the same labels are one."""
+        (organize,) = [change["options"] for change in panel["transformations"] if change["id"] == "organize"]
+        alone = len(panel["targets"]) == 1
+        merged: dict[frozenset[tuple[str, str]], Row] = {}
+        for target in panel["targets"]:
+            field = "Value" if alone else f"Value #{target['refId']}"
+            for labels, value in self.prometheus.instant(self.filled(target["expr"], panel), self.at):
+                merged.setdefault(frozenset(labels.items()), dict(labels))[field] = value
+        return organized(list(merged.values()), organize, panel["options"]["sortBy"][0]["displayName"])
+
+
+def named(legend: str, labels: Labels) -> str:
+    """A legend with its labels filled in; Grafana's own name of a series where there is none."""
+    if legend == "__auto":
+        return ",".join(f'{key}="{value}"' for key, value in labels.items())
+    return LEGEND.sub(lambda found: labels.get(found[1], ""), legend)
+
+
+def organized(rows: list[Row], organize: dict[str, Any], first: str) -> Table:
+    """Columns in their order with their headings, rows by the column `first`, largest first.
+
+    What no heading was given for is shown as well, at the end: Grafana does, and it is to be seen.
+    """
+    order, headings = organize["indexByName"], organize["renameByName"]
+    known = list(dict.fromkeys(field for row in rows for field in row))
+    fields = sorted(known, key=lambda field: order.get(field, len(order)))
+    renamed = [{headings.get(field, field): value for field, value in row.items()} for row in rows]
+    return Table(
+        [headings.get(field, field) for field in fields],
+        sorted(renamed, key=lambda row: _rank(row.get(first)), reverse=True),
+    )
+
+
+def _rank(cell: Cell | None) -> tuple[float, str]:
+    if cell is None:
+        return (float("-inf"), "")
+    return (cell, "") if isinstance(cell, float) else (0.0, cell)
+
+
+def overrides(panel: Panel) -> Iterator[tuple[str, dict[str, Any]]]:
+    """By name of a series or column, what is shown otherwise there."""
+    for override in panel["fieldConfig"]["overrides"]:
+        properties = {entry["id"]: entry["value"] for entry in override["properties"]}
+        yield override["matcher"]["options"], properties
+
+
+def color(value: float, thresholds: dict[str, Any] | None) -> str:
+    """The color of the last threshold that a value reaches."""
+    reached = "text"
+    for step in (thresholds or {}).get("steps", ()):
+        if step["value"] is None or value >= step["value"]:
+            reached = step["color"]
+    return reached

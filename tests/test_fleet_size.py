@@ -1,0 +1,90 @@
+"""The fleet that Prometheus is measured with: hosts are distinct, numbers move, rules find their past."""
+
+import time
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from benchmarks.fleet.history import Past, gone, pasts
+from benchmarks.fleet.hosts import Fleet, Moving
+
+HOSTS = 3
+DAY = 86_400
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def samples(page: bytes) -> Samples:
+    """As Prometheus's own client reads them; a series that stands twice is one too few here."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+    }
+
+
+def told(found: Samples, name: str, label: str) -> set[str]:
+    """The values of a label."""
+    return {dict(labels)[label] for metric, labels in found if metric == name}
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Fleet:
+    return Fleet(HOSTS, groups=2, servers=8)
+
+
+def test_hosts_have_ledgers_gpus_and_servers_of_their_own(fleet: Fleet) -> None:
+    """Ledgers and GPUs are one host's; hosts of one group run the same eight servers, of two others."""
+    pages = [samples(fleet.page(host, time.time())) for host in range(HOSTS)]
+
+    assert [len(page) for page in pages] == [fleet.series] * HOSTS
+    ledgers = [told(page, "inference_month_to_date_dollars", "ledger") for page in pages]
+    assert ledgers == [{fleet.ledger(host)} for host in range(HOSTS)]
+    assert len({gpu for page in pages for gpu in told(page, "inference_gpu_up", "uuid")}) == 8 * HOSTS
+    servers = [told(page, "inference_server_info", "server") for page in pages]
+    assert [len(names) for names in servers] == [8] * HOSTS
+    assert servers[0] == servers[2]
+    assert servers[0] & servers[1] == set()
+
+
+def test_numbers_go_on(fleet: Fleet) -> None:
+    """Counters and the month rise, the last tick is of this second, ratios stay ratios."""
+    now = time.time()
+    before, after = samples(fleet.page(0, now)), samples(fleet.page(0, now + 600))
+
+    rising = [key for key in before if key[0].endswith("_total")]
+    assert [key for key in rising if after[key] < before[key]] == []
+    assert sum(after[key] > before[key] for key in rising) > 100
+    ((tick, labels),) = [key for key in after if key[0] == "inference_last_tick_timestamp_seconds"]
+    assert after[tick, labels] == pytest.approx(now + 600, abs=2)
+    ratios = [value for (name, _), value in after.items() if name == "inference_gpu_utilization_ratio"]
+    assert all(0 <= value <= 1 for value in ratios)
+
+
+def test_gauges_swing_and_others_go_on() -> None:
+    """A period is 30 s: a swing is back after two, a count has risen by two changes."""
+    assert Moving(10, 2, swings=False).text(60) == "14.0"
+    assert [Moving(10, 2, swings=True).text(seconds) for seconds in (0, 30, 60)] == ["12.0", "10.0", "12.0"]
+
+
+def test_the_past_is_as_long_as_rules_look_back() -> None:
+    """Two weeks of the hourly memory, a day or a week of what prices are made of; not what rates need."""
+    found = pasts()
+
+    assert found["inference:month_to_date_dollars:posting_hourly"] == Past(14 * DAY, 3600)
+    assert found["inference:month_to_date_dollars:posting"] == Past(7200, 60)
+    assert found["inference:server_tokens:rate5m"] == Past(7 * DAY, 60)
+    assert found["inference:owner_cost_dollars:rate5m"] == Past(14 * DAY, 60)
+    assert "inference_tokens_total" not in found
+
+
+def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
+    """Each has an id of its own and what a living one spent; those of this fortnight began within it."""
+    row = {"metric": {"__name__": "x", "ledger": "0123456789"}, "value": [0, "7.5"]}
+    now = 100 * DAY
+
+    found = list(gone([row], Past(14 * DAY, 3600), 30, now))
+
+    assert [one.name for one in found[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
+    assert {one.values for one in found} == {("7.5",)}
+    assert [(now - one.start) // DAY for one in found] == [14] * 17 + list(range(13, 0, -1))
