@@ -19,7 +19,8 @@ def test_every_dashboard_has_a_picture_on_its_page() -> None:
     names = sorted(file.stem for file in (ROOT / "dashboards").glob("*.json"))
     page = (ROOT / "docs" / "dashboards.md").read_text()
 
-    assert sorted(file.name for file in IMAGES.iterdir()) == [f"{name}.png" for name in names]
+    drawn = {file.name for file in IMAGES.iterdir() if not file.name.startswith("page-")}
+    assert drawn == {f"{name}.png" for name in names}
     assert [name for name in names if f"](images/{name}.png)" not in page] == []
     for file in IMAGES.iterdir():
         head = file.read_bytes()[:24]
