@@ -20,7 +20,7 @@ PERIOD_SECONDS: Final = 30
 PRODUCTS: Final = 20
 """Groups share them."""
 
-SERVERS: Final = ("chat-70b", "search-8b", "archive-13b")
+SERVERS: Final = ("chat-70b", "search-8b", "archive-13b", "trial-8b")
 """Of the demo's host."""
 REPEATED: Final = "search-8b"
 """Its lines stand for further servers, up to as many as a host is to have."""
