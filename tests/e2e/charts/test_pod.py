@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cli.arguments import _parser
+from exporter.cli.arguments import program
 from tests.e2e.charts.chart import (
     SCENARIOS,
     Manifest,
@@ -308,7 +308,7 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     hooks = [told["metadata"]["annotations"] for told in (checked, job)]
     assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-install,pre-upgrade"}
     assert [hook["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]  # what it reads comes first
-    assert _parser().parse_args(container["args"]).verb == "check-config"
+    assert program().parse_args(container["args"]).verb == "check-config"
     assert container["securityContext"] == {
         "privileged": False,
         "allowPrivilegeEscalation": False,

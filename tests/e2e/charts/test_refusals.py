@@ -57,7 +57,6 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     # what contradicts itself
     ("podResources", {"access": {"root": False}}),
     ("podLookup", {"access": {"root": False, "podResources": False, "podLookup": "socket"}}),
-    ("podLookup", {"access": {"nodeLabels": True}}),
     ("networkPolicy", {"access": {"hostNetwork": True}, "networkPolicy": {"enabled": True, "from": [PEER]}}),
     ("from", {"networkPolicy": {"enabled": True}}),
     ("config", {"existingConfigMap": "prices", "config": {"interval": "5s"}}),
@@ -75,6 +74,7 @@ TAKEN: list[dict[str, Any]] = [
     {"global": {"imageRegistry": "registry.example"}},
     {"networkPolicy": {"enabled": True, "from": [PEER]}},
     {"existingConfigMap": "prices"},
+    {"access": {"nodeLabels": True}},
     {"updateStrategy": {"maxUnavailable": "100%"}},
     {"gpu": {"runtimeClassName": ""}},
 ]
