@@ -63,6 +63,10 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("config", {"existingConfigMap": "prices", "config": "interval: 5s"}),
     ("scheme", {"web": {"scheme": "https"}}),
     ("probes", {"web": {"probes": "tcp"}}),
+    ("probes", {"web": {"configSecret": "web", "probes": "tcp"}}),
+    ("tlsConfig", {"web": {"configSecret": "web"}, "podMonitor": {"tlsConfig": {"serverName": "a"}}}),
+    ("basicAuth", {"podMonitor": {"basicAuth": {"username": {"name": "scrape", "key": "user"}}}}),
+    ("enableLifecycle", {"web": {"enableLifecycle": "no"}}),
     ("configSecret", {"demo": {"enabled": True}, "web": {"configSecret": "web"}}),
     ("visibility", {"platform": "gke", "gpu": {"visibility": "cdi"}}),
 ]
@@ -74,6 +78,7 @@ TAKEN: list[dict[str, Any]] = [
     {"global": {"imageRegistry": "registry.example"}},
     {"networkPolicy": {"enabled": True, "from": [PEER]}},
     {"existingConfigMap": "prices"},
+    {"web": {"configSecret": "web"}, "podMonitor": {"basicAuth": {"username": {"name": "a", "key": "b"}}}},
     {"access": {"nodeLabels": True}},
     {"updateStrategy": {"maxUnavailable": "100%"}},
     {"gpu": {"runtimeClassName": ""}},
