@@ -58,6 +58,7 @@ LOSSES = {
         "totals and month to date begin anew at 0",
         "the time between the two pods is not charged",
         "history for reports, adjustments and what waits for a price are gone",
+        "inference_ledger_persistent is 0",
         "Without hostPID no process is seen",
         "Without root the kubelet's list of GPUs is not read",
     ],
