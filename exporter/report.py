@@ -78,7 +78,7 @@ class Books:
     """What the ledger has committed, and the ledger's own health.
 
     `persistent` is false for books in memory. `writable` is false while commits fail:
-    totals then stand still.
+    totals then stand still. `fleeting`: they are on a pod's emptyDir, which ends with the pod.
     `residual` is accrued minus posted; anything but 0 is a bug.
     `begun` is when a file was first written, `None` where that is not known.
     `uncharged` is time whose gap was too long to be charged.
@@ -100,6 +100,7 @@ class Books:
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
     begun: Instant | None = None
+    fleeting: bool = False
     equivalents: Mapping[tuple[Party, str], Picodollars] = field(default_factory=dict)
     """By party and hosted offer."""
     last_token: Mapping[Party, Instant] = field(default_factory=dict)

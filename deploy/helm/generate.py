@@ -76,7 +76,7 @@ FILES: Final = {
 # lifecycle where pods do not reach the cloud's metadata service.
 {PATCH}""",
         ("rbac-node-labels",),
-        ("access.nodeLabels=true", "access.podLookup=socket"),
+        ("access.nodeLabels=true",),
     ),
     "pods.yaml": Plain(
         f"""\

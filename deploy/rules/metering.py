@@ -150,9 +150,10 @@ BOOKS: Final = (
         dashboard=METER,
         wait="10m",
         by=HOST,
-        summary="The ledger of {{ $labels.instance }} is not on disk: a restart would lose what is metered now.",
-        description="There is no ledger file, or it cannot be written; the exporter's log says why. Make room on its disk, or"
-        " make the folder of `ledger.path` writable, and do not restart the exporter before that.",
+        summary="The ledger of {{ $labels.instance }} will not last: a restart or a new pod would lose what is metered now.",
+        description="There is no ledger file, it cannot be written, or it is on a pod's emptyDir; the exporter's log says"
+        " which. Make room on its disk, make the folder of `ledger.path` writable, or mount one of the node, and do not restart"
+        " the exporter before that.",
         top=ON_HOST,
         waiting=f"{HOST_NIGHT} That much a restart would lose.",
     ),

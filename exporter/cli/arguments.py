@@ -120,10 +120,14 @@ def program() -> argparse.ArgumentParser:
                 "each rule and what it results in now, or what is wrong",
             ),
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+            ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
         ),
-        exits=Exits("the file is right, warnings and notes aside", wrong="the file or a flag is wrong"),
+        exits=Exits(
+            "the files are right, warnings and notes aside", wrong="one of the files or a flag is wrong"
+        ),
     )
     flags.config(check, required=True)
+    flags.web_config(check)
     check.add_argument(
         "--json", action="store_true", help="print what it comes to, or what is wrong with it, as JSON"
     )
@@ -167,4 +171,4 @@ def _doctor(chosen: argparse.Namespace) -> int:
 def _check_config(chosen: argparse.Namespace) -> int:
     from exporter.cli.check_config import checked  # noqa: PLC0415
 
-    return checked(chosen.config_file, as_json=chosen.json)
+    return checked(chosen.config_file, chosen.web_config_file, as_json=chosen.json)

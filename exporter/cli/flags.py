@@ -132,6 +132,11 @@ def listen(verb: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help=f"address to serve on (default {DEFAULT_ADDRESS})",
     )
+    web_config(verb)
+
+
+def web_config(verb: argparse.ArgumentParser) -> None:
+    """How connections are encrypted, and who may ask."""
     verb.add_argument(
         "--web.config.file",
         dest="web_config_file",

@@ -190,7 +190,7 @@ class _Daemon:
         self._ledger_path = self._flags.ledger_path or self._config.ledger_path
         ledger = Ledger.open(self._ledger_path, self._clock, stop, boot=boot)
         self._ledger = ledger
-        for problem in filter(None, (ledger.problem, *ledger.dropped)):
+        for problem in filter(None, (ledger.problem, ledger.fleeting, *ledger.dropped)):
             log.warning("ledger", extra={"problem": problem})
         with self._reloading:  # the wait for the ledger may have seen a reload
             self._sampler = Sampler(

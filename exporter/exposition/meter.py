@@ -55,7 +55,8 @@ def _uncharged(report: Report) -> Iterator[Row]:
 
 def _persistent(report: Report) -> Iterator[Row]:
     if report.books is not None:
-        yield (), float(report.books.persistent and report.books.writable)
+        books = report.books
+        yield (), float(books.persistent and books.writable and not books.fleeting)
 
 
 def _last_commit(report: Report) -> Iterator[Row]:
@@ -160,7 +161,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_ledger_persistent",
         (),
         "1: what is metered is on disk. 0: it is in memory, since there is no ledger file or it cannot be "
-        f"written, and a restart would lose it. Absent {CHARGED}.",
+        "written, and a restart would lose it; or it is on a pod's emptyDir, and the next pod would begin "
+        f"anew. Absent {CHARGED}.",
         _persistent,
     ),
     gauge(

@@ -74,6 +74,8 @@ def _books(books: Books) -> Iterator[str]:
         yield "The ledger is in memory: a restart loses the month."
     elif not books.writable:
         yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
+    elif books.fleeting:
+        yield "The ledger is on an emptyDir, which ends with this pod: the next one begins at 0."
 
 
 def _over_budget(report: Report, month: str | None, projected: Mapping[str, float]) -> Iterator[str]:

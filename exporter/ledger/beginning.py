@@ -1,4 +1,4 @@
-"""Where new books begin: now, or at the host's boot, which a cloud has billed since.
+"""Where new books begin, and whether they stay: now, or at the host's boot, which a cloud has billed since.
 
 At the boot only if they are known to be its first: else two ledgers would charge for the same hour.
 """
@@ -45,9 +45,36 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
         if _open_to_all(parent):
             return f"{parent} is for temporary files"
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        root, kind = _mount(folder, mounts)
     except OSError:
         return "nothing tells what its folder is on"
+    if EMPTY_DIR in root:
+        return "its folder is an emptyDir, which ends with the pod"
+    if ANONYMOUS.search(root):
+        return "its folder is a volume without a name, which is one container's"
+    if kind in FLEETING or not kind:
+        return f"its folder is on {kind or 'an unknown file system'}, which does not stay"
+    return ""
+
+
+def ends_with_pod(path: Path, mounts: Path = MOUNTS) -> str:
+    """What is wrong with a ledger that is known to be on a pod's emptyDir, and what to do; else empty.
+
+    Such a folder outlives a container, not its pod. One in memory is not known from any other.
+    """
+    with suppress(OSError):
+        if EMPTY_DIR in _mount(path.resolve().parent, mounts)[0]:
+            return f"{path} is on an emptyDir: the next pod begins at 0; mount a folder of the node instead"
+    return ""
+
+
+def _mount(folder: Path, mounts: Path) -> tuple[str, str]:
+    """What of its file system a folder is on, and of which kind that is; empty where nothing is mounted.
+
+    Raises:
+        OSError: nothing tells.
+    """
+    lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     found = (-1, "", "")
     for line in lines:
         before, _, after = line.partition(" - ")
@@ -59,14 +86,7 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
         # Of two mounts on one point the later one is seen.
         if folder.is_relative_to(point) and depth >= found[0]:
             found = (depth, root, after.split(" ")[0])
-    _depth, root, kind = found
-    if EMPTY_DIR in root:
-        return "its folder is an emptyDir, which ends with the pod"
-    if ANONYMOUS.search(root):
-        return "its folder is a volume without a name, which is one container's"
-    if kind in FLEETING or not kind:
-        return f"its folder is on {kind or 'an unknown file system'}, which does not stay"
-    return ""
+    return found[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +96,7 @@ class Boot:
     id: str
     elapsed: Nanoseconds
     fleeting: Callable[[Path], str] = fleeting
+    ends_with_pod: Callable[[Path], str] = ends_with_pod
 
     def claim(self, path: Path) -> str:
         """Before a ledger is opened, whose lock is held: leave the mark that this boot has one here.

@@ -38,7 +38,7 @@ class Ledger:
     summed in memory, and the next post writes all of it.
 
     `moved_aside` is where a file went that could not be used; the books then began anew.
-    `dropped` says which marks could not be read back, a sentence each.
+    `dropped` says which marks could not be read back, by sentence; `fleeting` that the file ends with a pod.
     """
 
     def __init__(
@@ -50,8 +50,10 @@ class Ledger:
         *,
         problem: str = "",
         moved_aside: Path | None = None,
+        fleeting: str = "",
     ) -> None:
         self.moved_aside = moved_aside
+        self.fleeting = fleeting
         self.dropped = opened.dropped
         self._clock = clock
         self._committed = opened
@@ -101,7 +103,7 @@ class Ledger:
         except OSError as error:
             return cls._in_memory(clock, f"{path} cannot be written ({error.strerror})", WRITABLE)
         try:
-            return cls._on_disk(path, clock, lock, connect, boot.claim(path))
+            return cls._on_disk(path, clock, lock, connect, boot)
         except LedgerError:
             lock.release()
             raise
@@ -110,9 +112,8 @@ class Ledger:
             return cls._in_memory(clock, f"{path} cannot be written ({_reason(error)})", WRITABLE)
 
     @classmethod
-    def _on_disk(
-        cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect, fresh_in: str
-    ) -> "Ledger":
+    def _on_disk(cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect, boot: Boot) -> "Ledger":
+        fresh_in, fleeting = boot.claim(path), boot.ends_with_pod(path)
         try:
             file, opened = Store.open(path, connect, fresh_in)
         except DamagedError as error:
@@ -122,8 +123,8 @@ class Ledger:
                 f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew; "
                 "if there is a copy of it that is whole, stop the daemon and put that in its place"
             )
-            return cls(clock, opened, file, lock, problem=problem, moved_aside=aside)
-        return cls(clock, opened, file, lock)
+            return cls(clock, opened, file, lock, problem=problem, moved_aside=aside, fleeting=fleeting)
+        return cls(clock, opened, file, lock, fleeting=fleeting)
 
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str) -> "Ledger":
@@ -278,9 +279,10 @@ class Ledger:
         committed = self._committed
         if self._undecided:
             committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={}, day=LastDay())
-        return snapshot.books(
+        told = snapshot.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )
+        return replace(told, fleeting=bool(self.fleeting))
 
     def close(self) -> None:
         """Write what still waits, if it can be, and let the file go. Idempotent."""

@@ -6,6 +6,7 @@ A frame is all readings of one tick. Data and health are kept apart: an absent r
 from exporter.readings.frame import (
     Frame,
     MustRestartError,
+    NotAllowedError,
     ReadFailedError,
     Source,
     SourceHealth,
@@ -62,6 +63,7 @@ __all__ = [
     "MigInstance",
     "MustRestartError",
     "NodeLabels",
+    "NotAllowedError",
     "Owned",
     "Place",
     "Quantity",

@@ -19,6 +19,8 @@ class SourceHealth:
     reason: str = ""
     errors: tuple[tuple[str, int], ...] = ()
     """Partial failures that did not cost the reading, by reason."""
+    expected: bool = True
+    """False where it may not ask and nobody said that it should: it then counts as one that is not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ class ReadFailedError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotAllowedError(ReadFailedError):
+    """This process may not ask, and nobody said that it should: less is known, and nothing is broken."""
 
 
 class MustRestartError(Exception):

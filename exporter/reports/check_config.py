@@ -1,4 +1,4 @@
-"""The verb check-config: is this file good, and what does it come to."""
+"""The verb check-config: are these files good, and what do they come to."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -8,7 +8,9 @@ from typing import Final
 from exporter.config import Config, ConfigError, load
 from exporter.config.settings import KubernetesChoice
 from exporter.config.values import plain
+from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
+from exporter.exposition.access import Access
 from exporter.reports.config_document import document, refusal
 from exporter.reports.config_findings import config_findings, is_default
 from exporter.reports.rule_amounts import amount, amount_words
@@ -22,6 +24,7 @@ from exporter.reports.rule_wording import (
     server_words,
     split_words,
 )
+from exporter.reports.web_wording import web_words
 from exporter.tariff.terms import Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
@@ -45,19 +48,43 @@ GOOD = 0
 REFUSED = 2
 
 
-def check_config(path: Path | None, now: Instant, *, as_json: bool = False) -> tuple[int, str]:
+def check_config(
+    path: Path | None, now: Instant, access: Access | None = None, *, as_json: bool = False
+) -> tuple[int, str]:
     """The exit status and what to print: 0 and the configuration in words, or 2 and all that is wrong.
 
-    Prices are those in force at an instant.
+    Prices are those in force at an instant. `access` is read for the first time here, as at a start of the
+    daemon; `None` is as one without a file.
     """
+    errors: list[ConfigError] = []
+    config = Config()
     try:
         config = load(path)
     except ConfigError as error:
-        return REFUSED, refusal(error) if as_json else f"{error}\n"
-    return GOOD, document(config, now) if as_json else "\n".join(_lines(config, now)) + "\n"
+        errors.append(error)
+    try:
+        web = _web(access)
+    except ConfigError as error:
+        errors.append(error)
+    if errors:
+        return REFUSED, refusal(errors) if as_json else "".join(f"{error}\n" for error in errors)
+    return GOOD, document(config, now, web) if as_json else "\n".join(_lines(config, now, web)) + "\n"
 
 
-def _lines(config: Config, now: Instant) -> Iterator[str]:
+def _web(access: Access | None) -> WebConfig | None:
+    """What is in the web configuration's file, `None` without one.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if access is None:
+        return None
+    access.load()
+    guard = access.current()
+    return None if guard is None else guard.config
+
+
+def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]:
     name = "defaults" if config.path is None else str(config.path)
     yield f"ok: {name}"
     if config.hash:
@@ -68,6 +95,8 @@ def _lines(config: Config, now: Instant) -> Iterator[str]:
     yield f"ledger: {config.ledger_path}"
     yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
     yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
+    if web is not None:
+        yield f"web: {web_words(web)}"
     limits = config.limits
     parties = f"{limits.parties} parties of gateways"
     yield (

@@ -1,22 +1,25 @@
 """A configuration as JSON, for programs: what `check-config` says, with amounts as numbers. Pure."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from exporter.config import Config, ConfigError
+from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
 from exporter.reports.config_findings import config_findings, is_default
 from exporter.reports.rule_amounts import amount
+from exporter.reports.web_wording import web_document
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware
 from exporter.units import Instant, seconds
 
 
-def document(config: Config, now: Instant) -> str:
-    """A good one; prices are those in force at an instant."""
+def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
+    """A good one, with the web configuration beside it; prices are those in force at an instant."""
     told = {
         "status": 0,
         "file": config.path,
@@ -29,6 +32,7 @@ def document(config: Config, now: Instant) -> str:
         "cloud": config.cloud,
         "kubernetes": config.kubernetes,
         "kubelet_ca_file": config.kubelet_ca_file,
+        "web": None if web is None else web_document(web),
         "pod_labels": asdict(config.pod_labels),
         "gap_max_days": config.gap_max_days,
         "limits": asdict(config.limits),
@@ -47,18 +51,20 @@ def document(config: Config, now: Instant) -> str:
     return _text(told)
 
 
-def refusal(error: ConfigError) -> str:
-    """One that is refused, and each reason with its place."""
+def refusal(errors: Sequence[ConfigError]) -> str:
+    """Files that are refused, one at least, and each reason with its place; `file` is the first of them."""
     problems = [
         {
+            "file": error.file,
             "line": None if problem.place is None else problem.place.line,
             "column": None if problem.place is None else problem.place.column,
             "key": problem.path,
             "message": problem.message,
         }
+        for error in errors
         for problem in error.problems
     ]
-    return _text({"status": 2, "file": error.file, "problems": problems})
+    return _text({"status": 2, "file": errors[0].file, "problems": problems})
 
 
 def _hardware(rule: Hardware, now: Instant) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def sight_findings(found: Found, indices: Mapping[str, int]) -> Iterator[Finding
     """What a person should know, or do, about what was found."""
     for source, problem in found.problems:
         yield Finding("warning", f"{source}: {problem}.")
+    for source, problem in found.unasked:
+        yield Finding("note", f"{source} are not asked for: {problem}.")
     if any(holder.key == UNSEEN for holder in found.holders):
         yield Finding(
             "warning",

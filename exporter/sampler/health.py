@@ -30,12 +30,21 @@ class Health:
 
     def __init__(self) -> None:
         self._records: dict[str, _Record] = {}
+        self._unasked: dict[str, str] = {}
 
     def note(self, gathered: Iterable[Gathered], wall: Instant) -> None:
-        """Take in one tick. Sources that are no longer read are forgotten."""
+        """Take in one tick. Sources that are no longer read are forgotten, as are those that may not ask."""
         by_source: dict[str, list[Gathered]] = {}
+        unasked: dict[str, str] = {}
         for answer in gathered:
-            by_source.setdefault(answer.health.source, []).append(answer)
+            if answer.health.expected:
+                by_source.setdefault(answer.health.source, []).append(answer)
+                continue
+            source = answer.health.source
+            unasked[source] = answer.problem
+            if self._unasked.get(source) != answer.problem:
+                log.info("source not asked", extra={"source": source, "problem": answer.problem})
+        self._unasked = unasked
         clock = {CLOCK: self._records[CLOCK]} if CLOCK in self._records else {}
         noted = {source: self._noted(source, answers, wall) for source, answers in by_source.items()}
         self._records = noted | clock

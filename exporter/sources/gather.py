@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.readings import MustRestartError, ReadFailedError, Source, SourceHealth
+from exporter.readings import MustRestartError, NotAllowedError, ReadFailedError, Source, SourceHealth
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 WORKERS = 8
@@ -47,7 +47,9 @@ def read(source: Source[Any], clock: Clock) -> Gathered:
     try:
         reading = source.read()
     except ReadFailedError as failure:
-        health = SourceHealth(source.name, up=False, duration=clock.elapsed() - began, reason=failure.reason)
+        took = clock.elapsed() - began
+        expected = not isinstance(failure, NotAllowedError)
+        health = SourceHealth(source.name, up=False, duration=took, reason=failure.reason, expected=expected)
         return Gathered(source, None, health, str(failure))
     took = clock.elapsed() - began
     return Gathered(source, reading, SourceHealth(source.name, up=True, duration=took, errors=source.errors))

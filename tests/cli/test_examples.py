@@ -90,10 +90,13 @@ def run(
     Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
     Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
     config, ledger = tmp_path / "demo" / "demo.yaml", tmp_path / "demo" / "ledger.db"
+    web = tmp_path / "web.yml"
+    web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     config.write_text(re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text()))
 
     def ran(name: str, tail: str) -> int:
         words = [word.replace("/etc/ice.yaml", str(config)) for word in shlex.split(tail)]
+        words = [word.replace("/etc/web.yml", str(web)) for word in words]
         words = [re.sub(r"/var/lib/.*/ledger\.db", str(ledger), word) for word in words]
         words = [word.replace("http://127.0.0.1:8000", server) for word in words]
         takes = dict(verbs(program()))[name]

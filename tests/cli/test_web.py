@@ -59,6 +59,26 @@ def test_a_report_carries_what_became_of_the_web_configuration(
     assert serve._Daemon(serve.Flags(None, ":0", None), load(None), SystemClock())._access.succeeded is None
 
 
+@pytest.mark.parametrize(
+    "text", ["", "basic_auth_user: {}\n", "tls_server_config: {cert_file: a.pem, key_file: a.key}\n", None]
+)
+def test_check_config_says_what_a_start_would(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Word for word, with the same exit status; `None` is a file that is not there."""
+    config, web = tmp_path / "ice.yaml", tmp_path / "web.yml"
+    config.write_text("interval: 10s\n")
+    if text is not None:
+        web.write_text(text)
+    both = (f"--config.file={config}", f"--web.config.file={web}")
+    assert arguments.main(["serve", *both, "--web.listen-address=127.0.0.1:0"]) == 2
+    start = capsys.readouterr()
+    assert arguments.main(["check-config", *both]) == 2
+
+    assert capsys.readouterr() == start
+    assert start.err.startswith(f"{tmp_path}/")
+
+
 @pytest.mark.parametrize("verb", ["serve", "demo"])
 def test_a_bad_file_is_no_start(verb: str, tmp_path: Path) -> None:
     """Status 2, one line, and no socket: what was asked to be guarded is not served without."""

@@ -75,6 +75,7 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
         ({"residual": 1}, "The books do not balance"),
         ({"persistent": False}, "The ledger is in memory"),
         ({"writable": False}, "The ledger cannot be written"),
+        ({"fleeting": True}, "The ledger is on an emptyDir, which ends with this pod"),
     ],
 )
 def test_notes_tell_trouble_with_the_books(

@@ -311,15 +311,12 @@ def test_no_run_rate_without_a_price(make_report: MakeReport, lines: Lines) -> N
     assert lines(make_report(run_rate=None), "inference_monthly_run_rate_dollars") == []
 
 
-@pytest.mark.parametrize(("persistent", "writable"), [(False, True), (True, False)])
+@pytest.mark.parametrize("told", [{"persistent": False}, {"writable": False}, {"fleeting": True}])
 def test_books_that_a_restart_loses_are_not_persistent(
-    persistent: bool,  # noqa: FBT001
-    writable: bool,  # noqa: FBT001
-    make_report: MakeReport,
-    lines: Lines,
+    told: dict[str, bool], make_report: MakeReport, lines: Lines
 ) -> None:
-    """In memory or unwritable comes to the same: what is metered now is not on disk."""
-    report = make_report(in_books={"persistent": persistent, "writable": writable, "last_commit": None})
+    """In memory, unwritable or on an emptyDir comes to the same: what is metered now may be lost."""
+    report = make_report(in_books={**told, "last_commit": None})
 
     assert lines(report, "inference_ledger_persistent") == ["inference_ledger_persistent 0.0"]
     assert lines(report, "inference_ledger_last_commit_timestamp_seconds") == []

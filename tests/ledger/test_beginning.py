@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.state import GpuState, State
-from exporter.ledger.beginning import MARK, NO_BOOT, Boot, fleeting
+from exporter.ledger.beginning import MARK, NO_BOOT, Boot, ends_with_pod, fleeting
 from exporter.ledger.ledger import Ledger
 from tests.ledger.ledger_ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
 
@@ -272,6 +272,43 @@ def test_a_folder_that_may_be_gone(
         mounts.write_text("".join(line.replace("{folder}", escaped) + "\n" for line in lines))
 
     assert fleeting(folder, mounts) == said
+
+
+@pytest.mark.parametrize(
+    ("lines", "ends"),
+    [
+        ([LAYER, mount(f"{POD}/kubernetes.io~empty-dir/ledger")], True),
+        # Where /var/lib/kubelet is a disk of its own.
+        ([LAYER, mount("/pods/7d0c2b7e/volumes/kubernetes.io~empty-dir/ledger", kind="xfs")], True),
+        ([LAYER, mount("/var/lib/inference-cost-exporter")], False),
+        ([LAYER, mount(f"{POD}/kubernetes.io~csi/pvc-1/mount")], False),
+        ([LAYER, mount("/", kind="tmpfs")], False),
+        ([mount(f"{POD}/kubernetes.io~empty-dir/ledger"), mount("/var/lib/inference-cost-exporter")], False),
+        ([LAYER], False),
+        (None, False),
+    ],
+)
+def test_a_ledger_that_ends_with_its_pod(
+    path: Path, clock: StillClock, tmp_path: Path, lines: list[str] | None, *, ends: bool
+) -> None:
+    """It is on disk and written, goes on in the next container, and says that there is no next pod."""
+    mounts = tmp_path / "mountinfo"
+    if lines is not None:
+        told = (line.replace("{folder}", str(path.parent)) for line in lines)
+        mounts.write_text("".join(f"{line}\n" for line in told))
+    boot = replace(BOOT, ends_with_pod=lambda file: ends_with_pod(file, mounts))
+    for _ in range(2):
+        ledger = Ledger.open(path, clock, boot=boot)
+        books = ledger.books(NOVEMBER, ())
+        ledger.close()
+
+        assert (books.persistent, books.writable, books.fleeting) == (True, True, ends)
+        assert (ledger.problem, ledger.fleeting) == (
+            "",
+            f"{path} is on an emptyDir: the next pod begins at 0; mount a folder of the node instead"
+            if ends
+            else "",
+        )
 
 
 def test_a_folder_below_one_for_temporary_files(tmp_path: Path) -> None:

@@ -223,12 +223,14 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
         "file": str(path),
         "problems": [
             {
+                "file": str(path),
                 "line": 1,
                 "column": 1,
                 "key": "intervall",
                 "message": "unknown key; did you mean interval?",
             },
             {
+                "file": str(path),
                 "line": 2,
                 "column": 18,
                 "key": "limits.models",
@@ -246,6 +248,7 @@ def test_a_file_that_is_not_there_is_told_as_json(tmp_path: Path) -> None:
     (problem,) = document(tmp_path / "none.yaml")["problems"]
 
     assert problem == {
+        "file": str(tmp_path / "none.yaml"),
         "line": None,
         "column": None,
         "key": "",

@@ -111,6 +111,15 @@ def test_processes_that_cannot_be_seen_are_a_warning() -> None:
     ]
 
 
+def test_pods_that_nobody_said_to_ask_for_are_a_note() -> None:
+    """A token for the labels of the node is no mistake; what it would take is told."""
+    found = told(unasked=(("pods", "kubelet at https://10.0.0.1:10250: no; allow it by a rule"),))
+
+    assert found == [
+        Finding("note", "pods are not asked for: kubelet at https://10.0.0.1:10250: no; allow it by a rule.")
+    ]
+
+
 def test_pods_that_ask_for_another_ones_name_are_told() -> None:
     """They were refused, and kept their own."""
     assert told(refused=2) == [

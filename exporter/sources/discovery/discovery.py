@@ -149,6 +149,7 @@ class Discovery:
         self._body_bytes = config.limits.body_bytes
         self._engines = tuple(server.engine for server in config.servers)
         self._looked = since if self._looked is None else self._looked
+        answers = tuple(answers)
         told = {answer.source: answer for answer in answers}
         groups: tuple[ProcessGroup, ...] | None = ()
         gathered: tuple[Gathered, ...] = ()
@@ -172,12 +173,13 @@ class Discovery:
             gathered=gathered,
             blind=groups is None or pods is None,
             problems=tuple(self._problems((*told.values(), *gathered))),
+            unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
         )
         return self.last
 
     def _problems(self, answers: Iterable[Gathered]) -> Iterator[tuple[str, str]]:
         for answer in answers:
-            if answer.problem and answer.health.reason not in NOT_HERE:
+            if answer.problem and answer.health.expected and answer.health.reason not in NOT_HERE:
                 yield answer.health.source, answer.problem
         if self._processes.problem:
             yield self._processes.name, self._processes.problem

@@ -32,7 +32,8 @@ class Found:
     `unsure` are GPUs of which nobody could tell who holds them this time.
     `gathered` is how the sources fared that were asked for it.
     `refused` counts pods that asked for the name of another workload.
-    `problems` are sources that said less than they should, and why, for people.
+    `problems` are sources that said less than they should, and why, for people; `unasked` those of which
+    nobody said that they should, and that may not ask.
     `blind`: processes could not be looked at, or pods not asked for: which servers are here is not known.
     """
 
@@ -45,3 +46,4 @@ class Found:
     refused: int = 0
     blind: bool = False
     problems: tuple[tuple[str, str], ...] = ()
+    unasked: tuple[tuple[str, str], ...] = ()

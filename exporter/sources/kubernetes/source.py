@@ -14,7 +14,7 @@ import httpx
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.readings import ReadFailedError
+from exporter.readings import NotAllowedError, ReadFailedError
 from exporter.sources.exchange import Deadline
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.account import Account
@@ -53,6 +53,9 @@ PASSING: Final = frozenset({"absent", "refused", "starting"})
 CLOSED: Final = frozenset({"denied", "unimplemented"})
 """Failures of a socket that last, so that it is as if there were none."""
 
+NOT_ALLOWED: Final = frozenset({"forbidden", "unauthorized"})
+"""How a token that is for something else is refused; a kubelet that takes no tokens says the second."""
+
 RIGHTS: Final = {
     KUBELET: '{apiGroups: [""], resources: [nodes/pods], verbs: [get]}',
     API_SERVER: '{apiGroups: [""], resources: [pods], verbs: [list]}',
@@ -66,7 +69,8 @@ class PodSource:
 
     `choice` is `pods_api`, the kubelet's socket; `kubelet`, by https; `api_server`; or `auto`: the socket
     from the moment on at which there is one, then the kubelet and the API server where there is an account,
-    each where the one before does not tell. The socket needs no account, but root.
+    each where the one before does not tell. The socket needs no account, but root. There `auto` finds out
+    whether it may ask: a token may be mounted for the labels of the node alone.
 
     By https the kubelet is asked at the node's own address. Its certificate is checked by `kubelet_ca_file`;
     without one any is taken, since kubelets sign their own unless the cluster was set up otherwise. What is
@@ -96,6 +100,7 @@ class PodSource:
         self._kubelet_port = kubelet_port
         self._told: Pods | ReadFailedError | None = None
         self._at: Nanoseconds = 0
+        self._was_told = False
         self._errors: tuple[tuple[str, int], ...] = ()
         self._refused: frozenset[tuple[str, str, str]] = frozenset()
 
@@ -121,6 +126,7 @@ class PodSource:
         """The pods of this node, at most 20 seconds old.
 
         Raises:
+            NotAllowedError: in `auto` nobody ever told, and all who can be asked refuse this account.
             ReadFailedError: `node_ip`, `node_name`, as `api.document`, or as `pods_api.pods`. In `auto` the
                 one of the first in `WAYS`, unless that is a socket that is closed to us, with the messages of
                 all.
@@ -133,7 +139,8 @@ class PodSource:
         if self._told is None or now - self._at >= RENEWAL:
             self._told, self._at = self._asked(ways), now
         if isinstance(self._told, ReadFailedError):
-            raise ReadFailedError(self._told.reason, str(self._told))
+            raise type(self._told)(self._told.reason, str(self._told))
+        self._was_told = True
         return self._told
 
     def close(self) -> None:
@@ -160,7 +167,11 @@ class PodSource:
                 return Pods(pods, way)
         told = [failures[way] for way in WAYS if way in failures]
         first = told[0] if len(told) == 1 or told[0].reason not in CLOSED else told[1]
-        return ReadFailedError(first.reason, "; ".join(map(str, told)))
+        problem = "; ".join(map(str, told))
+        reasons = {failure.reason for failure in told}
+        if self._choice == "auto" and not self._was_told and "forbidden" in reasons <= NOT_ALLOWED:
+            return NotAllowedError("forbidden", problem)
+        return ReadFailedError(first.reason, problem)
 
     def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
         node = "" if self._account is None else self._account.node

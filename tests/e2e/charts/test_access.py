@@ -43,6 +43,7 @@ def rules(found: list[Manifest]) -> list[Any]:
         ({"podLookup": "socket"}, []),
         ({"podLookup": "kubelet"}, [KUBELET]),
         ({"podLookup": "apiServer"}, [API_SERVER]),
+        ({"nodeLabels": True}, [LABELS]),
         ({"podLookup": "socket", "nodeLabels": True}, [LABELS]),
         ({"podLookup": "kubelet", "nodeLabels": True}, [LABELS, KUBELET]),
     ],
@@ -117,7 +118,7 @@ def test_an_account_of_somebody_else_is_used_as_it_is() -> None:
     found = manifests(
         *values(
             serviceAccount={"create": False, "name": "metering"},
-            access={"podLookup": "socket", "nodeLabels": True},
+            access={"nodeLabels": True},
         )
     )
 

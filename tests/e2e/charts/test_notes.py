@@ -58,10 +58,12 @@ LOSSES = {
         "totals and month to date begin anew at 0",
         "the time between the two pods is not charged",
         "history for reports, adjustments and what waits for a price are gone",
+        "inference_ledger_persistent is 0",
         "Without hostPID no process is seen",
         "Without root the kubelet's list of GPUs is not read",
     ],
     "gke": ["The container is privileged"],
+    "client-certificates": ["a pod counts as ready before its first tick"],
     "demo": ["Its dollars are invented", "port-forward service/inference-cost-exporter-demo 9844"],
     "gpu-operator": ["Pods are not looked up", "Whoever reaches port 9844 reads what your inference costs"],
 }
@@ -83,6 +85,35 @@ def test_they_do_not_cry_wolf(notes: Notes) -> None:
         assert sentence not in said
     assert "No prices are configured" not in notes("--values", str(scenario("configured")))
     assert "Pods are not looked up" not in notes("--values", str(scenario("pods-kubelet")))
+
+
+NO_NAME = "Prometheus scrapes pods by their addresses, which a certificate hardly names"
+NO_CERTIFICATE = "Prometheus has no certificate to show where clients need one"
+REFUSED = "web.scheme is http: if web-config.yml in Secret web has tls_server_config, every probe is refused"
+
+
+@pytest.mark.parametrize(
+    ("web", "tls", "sentences"),
+    [
+        ({}, {}, [REFUSED]),
+        ({"scheme": "https"}, {}, [NO_NAME]),
+        ({"scheme": "https"}, {"serverName": "a"}, []),
+        ({"scheme": "https"}, {"insecureSkipVerify": True}, []),
+        ({"scheme": "https", "probes": "tcp"}, {"serverName": "a"}, [NO_CERTIFICATE]),
+        (
+            {"scheme": "https", "probes": "tcp"},
+            {"serverName": "a", "cert": {"secret": {"name": "a", "key": "b"}}, "keySecret": {"name": "a"}},
+            [],
+        ),
+    ],
+)
+def test_what_tls_still_lacks_is_told(
+    notes: Notes, web: dict[str, str], tls: dict[str, object], sentences: list[str]
+) -> None:
+    """Each by itself: what Prometheus needs cannot be read from the Secret."""
+    said = notes(*values(web={"configSecret": "web", **web}, podMonitor={"enabled": True, "tlsConfig": tls}))
+
+    assert [told for told in (REFUSED, NO_NAME, NO_CERTIFICATE) if told in said] == sentences
 
 
 def test_a_selector_that_blocks_driver_upgrades_is_told(notes: Notes) -> None:

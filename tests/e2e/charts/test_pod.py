@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cli.arguments import _parser
+from exporter.cli.arguments import program
 from tests.e2e.charts.chart import (
     SCENARIOS,
     Manifest,
@@ -262,6 +262,26 @@ def test_the_web_configuration_lies_beside_what_it_names() -> None:
     assert "--web.config.file=/etc/inference-cost-exporter-web/tls.yml" in container_of(found)["args"]
 
 
+@pytest.mark.parametrize("name", METERS)
+def test_reloading_by_http_is_switched_off_where_asked(name: str) -> None:
+    """Nowhere else; a value that an older release did not have yet is one that is not asked."""
+    assert ("--no-web.enable-lifecycle" in container_of(of(name))["args"]) is (name == "secured")
+
+
+def test_the_check_reads_the_web_configuration_as_well() -> None:
+    """What a start would refuse stops the upgrade; as nobody, who reads the Secret by its group."""
+    pod = only("Job", of("client-certificates"))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    daemon, mount = mounted(of("client-certificates"))["/etc/inference-cost-exporter-web"]
+
+    assert container["args"][-1] == "--web.config.file=/etc/inference-cost-exporter-web/tls.yml"
+    assert program().parse_args(container["args"]).verb == "check-config"
+    assert daemon in pod["volumes"]
+    assert mount in container["volumeMounts"]
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"] == 65532
+    assert "fsGroup" not in only("Job", of("checked"))["spec"]["template"]["spec"]["securityContext"]
+
+
 def test_on_the_nodes_network_names_are_still_resolved() -> None:
     """The cluster's DNS, and a port of one's own choice, which is then the node's."""
     pod = pod_of(of("host-network"))
@@ -308,7 +328,7 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     hooks = [told["metadata"]["annotations"] for told in (checked, job)]
     assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-install,pre-upgrade"}
     assert [hook["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]  # what it reads comes first
-    assert _parser().parse_args(container["args"]).verb == "check-config"
+    assert program().parse_args(container["args"]).verb == "check-config"
     assert container["securityContext"] == {
         "privileged": False,
         "allowPrivilegeEscalation": False,
@@ -321,7 +341,8 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
     selected = only("DaemonSet", found)["spec"]["selector"]["matchLabels"]
     assert not selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
-    assert [name for name in SCENARIOS if "Job" in {told["kind"] for told in of(name)}] == ["checked"]
+    jobs = [name for name in SCENARIOS if "Job" in {told["kind"] for told in of(name)}]
+    assert jobs == ["checked", "client-certificates"]
 
 
 def test_nobody_takes_the_demo_for_a_host() -> None:

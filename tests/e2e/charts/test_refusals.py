@@ -57,13 +57,16 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     # what contradicts itself
     ("podResources", {"access": {"root": False}}),
     ("podLookup", {"access": {"root": False, "podResources": False, "podLookup": "socket"}}),
-    ("podLookup", {"access": {"nodeLabels": True}}),
     ("networkPolicy", {"access": {"hostNetwork": True}, "networkPolicy": {"enabled": True, "from": [PEER]}}),
     ("from", {"networkPolicy": {"enabled": True}}),
     ("config", {"existingConfigMap": "prices", "config": {"interval": "5s"}}),
     ("config", {"existingConfigMap": "prices", "config": "interval: 5s"}),
     ("scheme", {"web": {"scheme": "https"}}),
     ("probes", {"web": {"probes": "tcp"}}),
+    ("probes", {"web": {"configSecret": "web", "probes": "tcp"}}),
+    ("tlsConfig", {"web": {"configSecret": "web"}, "podMonitor": {"tlsConfig": {"serverName": "a"}}}),
+    ("basicAuth", {"podMonitor": {"basicAuth": {"username": {"name": "scrape", "key": "user"}}}}),
+    ("enableLifecycle", {"web": {"enableLifecycle": "no"}}),
     ("configSecret", {"demo": {"enabled": True}, "web": {"configSecret": "web"}}),
     ("visibility", {"platform": "gke", "gpu": {"visibility": "cdi"}}),
 ]
@@ -75,6 +78,8 @@ TAKEN: list[dict[str, Any]] = [
     {"global": {"imageRegistry": "registry.example"}},
     {"networkPolicy": {"enabled": True, "from": [PEER]}},
     {"existingConfigMap": "prices"},
+    {"web": {"configSecret": "web"}, "podMonitor": {"basicAuth": {"username": {"name": "a", "key": "b"}}}},
+    {"access": {"nodeLabels": True}},
     {"updateStrategy": {"maxUnavailable": "100%"}},
     {"gpu": {"runtimeClassName": ""}},
 ]

@@ -9,9 +9,12 @@ from exporter.config.settings import Config, PodLabels
 from exporter.readings import SourceHealth
 from exporter.sources import kubernetes
 from exporter.sources.discovery.cluster import Cluster
+from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.discovery.pods import Container, Pod, Wishes
+from exporter.sources.endpoints import Endpoints
 from exporter.sources.gather import Gathered
 from exporter.sources.kubernetes import Account, Pods
+from exporter.sources.processes import Processes
 
 ACCOUNT = Account(
     "https://10.0.0.1:443", "node-1", Path("/nowhere/token"), Path("/nowhere/ca.crt"), "10.1.1.1"
@@ -36,6 +39,9 @@ class Clock:
     now: int = 0
 
     def elapsed(self) -> int:
+        return self.now
+
+    def wall(self) -> int:
         return self.now
 
 
@@ -118,6 +124,27 @@ def test_who_may_not_ask_has_no_pods() -> None:
 
     assert told.pods(None, "forbidden") == ()
     assert told.pods(None, "timeout") is None
+
+
+def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
+    """A note for people instead of a problem; the names are the host's either way."""
+    lookout = Discovery(
+        Clock(),  # type: ignore[arg-type]
+        Endpoints(Clock()),  # type: ignore[arg-type]
+        Processes(Clock()),  # type: ignore[arg-type]
+        None,
+        Cluster(Clock(), ACCOUNT, tmp_path / "pods-api.sock"),  # type: ignore[arg-type]
+    )
+    config = Config(processes=False)
+    lookout.look(config, (), (), lambda _: [], None)
+    (source,) = lookout.sources
+    told = []
+    for expected in (False, True):
+        health = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=expected)
+        found = lookout.look(config, (), (Gathered(source, None, health, "no"),), lambda _: [], None)
+        told.append((found.unasked, found.problems, found.blind))
+
+    assert told == [((("pods", "no"),), (), False), ((), (("pods", "no"),), False)]
 
 
 def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:

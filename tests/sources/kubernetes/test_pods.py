@@ -10,6 +10,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
+from exporter.sources.gather import read
 from exporter.sources.kubernetes import Pods, PodSource
 from exporter.units import Nanoseconds
 from tests.sources.kubernetes.cluster_house import IDENTITY, NODE, Cluster
@@ -156,6 +157,48 @@ def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clo
     assert kubelet == f"kubelet {expected}"
     expected = f'at {both.house.address}: {allow} {{apiGroups: [""], resources: [pods], verbs: [list]}}'
     assert api_server == f"{NODE} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("choice", "kubelet", "api_server", "expected"),
+    [
+        ("auto", 403, 403, False),
+        ("auto", 401, 403, False),  # a kubelet that takes no tokens
+        ("auto", 401, 401, True),  # a token that is not, or no longer, valid
+        ("auto", 403, 500, True),  # who may be down may allow it
+        ("auto", 500, 403, True),
+        ("kubelet", 403, 403, True),
+        ("api_server", 403, 403, True),
+    ],
+)
+def test_a_token_for_something_else_is_no_failure(
+    both: Cluster,
+    clock: Clock,
+    choice: str,
+    kubelet: int,
+    api_server: int,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    """That for the labels of the node, where nobody said that pods are to be looked up."""
+    both.refused = {KUBELET_PATH: kubelet, API_PATH: api_server}
+    health = read(source(both, clock, choice), clock).health
+
+    assert (health.up, health.expected) == (False, expected)
+
+
+def test_a_right_that_is_taken_away_is_a_failure(both: Cluster, clock: Clock) -> None:
+    """Whoever told before was meant to. One that is given is found out within 20 seconds."""
+    both.refused = {KUBELET_PATH: 403, API_PATH: 403}
+    asking = source(both, clock)
+    assert not read(asking, clock).health.expected
+    both.refused = {}
+    clock.passes(21)
+    assert read(asking, clock).health.up
+    both.refused = {KUBELET_PATH: 403, API_PATH: 403}
+    clock.passes(21)
+    health = read(asking, clock).health
+
+    assert (health.reason, health.expected) == ("forbidden", True)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ readinessProbe:
 {{- if and .Values.web.configSecret (not .Values.demo.enabled) }}
 - --web.config.file=/etc/inference-cost-exporter-web/{{ .Values.web.configKey }}
 {{- end }}
+{{- if and (eq (toString .Values.web.enableLifecycle) "false") (not .Values.demo.enabled) }}
+- --no-web.enable-lifecycle
+{{- end }}
 {{- if ne .Values.log.level "info" }}
 - --log.level={{ .Values.log.level }}
 {{- end }}

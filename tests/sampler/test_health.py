@@ -1,0 +1,40 @@
+"""How sources have fared: those that fail, and those that are not asked."""
+
+import logging
+
+import pytest
+
+from exporter.readings import SourceHealth
+from exporter.sampler.health import Health
+from exporter.sources.gather import Gathered
+from tests.sampler.sampler_bench import START, Nvml
+
+REFUSED = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=False)
+FAILED = SourceHealth("pods", up=False, duration=1, reason="forbidden")
+UP = SourceHealth("pods", up=True, duration=1)
+
+
+def noted(health: Health, told: SourceHealth, problem: str = "") -> list[tuple[str, bool, dict[str, int]]]:
+    """The rows after one tick."""
+    health.note([Gathered(Nvml(), None, told, problem)], START)
+    return [(row.source, row.up, dict(row.errors)) for row in health.rows()]
+
+
+def test_what_may_not_ask_and_need_not_is_no_source(caplog: pytest.LogCaptureFixture) -> None:
+    """No row, so that no alert speaks, however long; the log says it once, and again for another reason."""
+    caplog.set_level(logging.INFO)
+    health = Health()
+    rows = [noted(health, REFUSED, problem) for problem in ("no", "no", "never", "never")]
+
+    assert rows == [[], [], [], []]
+    told = [(record.levelname, record.message, vars(record)["problem"]) for record in caplog.records]
+    assert told == [("INFO", "source not asked", "no"), ("INFO", "source not asked", "never")]
+
+
+def test_a_right_that_comes_makes_it_a_source() -> None:
+    """Then it may fail as any other."""
+    health = Health()
+
+    assert noted(health, REFUSED, "no") == []
+    assert noted(health, UP) == [("pods", True, {})]
+    assert noted(health, FAILED, "no") == [("pods", False, {"forbidden": 1})]
