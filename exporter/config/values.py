@@ -186,11 +186,13 @@ class Choice(Generic[W]):
     def read(self, node: Node, path: str, walk: Walk) -> W:
         """As `Shape.read`."""
         del path, walk
-        text = scalar(node, f"word ({self.words})").text
+        told = scalar(node, f"word ({self.words})")
+        # YAML 1.1 reads a plain `off` as false, and who writes a file anew by it, as Helm does, says so.
+        text = "off" if told.plain and told.text == "false" else told.text
         for option in self.options:
             if option == text:
                 return option
-        raise RefusedError(f"{shown(text)} is not one of {', '.join(self.options)}")
+        raise RefusedError(f"{shown(told.text)} is not one of {', '.join(self.options)}")
 
 
 @dataclass(frozen=True, slots=True)

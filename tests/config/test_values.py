@@ -186,8 +186,9 @@ def test_replicas_have_one_share_of_a_gpu() -> None:
 
 
 def test_off_is_a_word_where_a_cloud_is_chosen() -> None:
-    """YAML 1.1 reads a bare off as false; without the key, the firmware says whom to ask."""
+    """YAML 1.1 reads a bare off as false, and Helm writes that; unnamed, the firmware says whom to ask."""
     assert parse(b"discovery: {cloud: off}\n").cloud == "off"
+    assert parse(b"discovery: {cloud: false}\n").cloud == "off"
     assert parse(b"discovery: {cloud: 'off'}\n").cloud == "off"
     assert parse(b"discovery: {cloud: nebius}\n").cloud == "nebius"
     assert parse(b"discovery: {}\n").cloud == "auto"
