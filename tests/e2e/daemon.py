@@ -1,7 +1,9 @@
 """The exporter as a process of its own, and what it says to whoever scrapes it."""
 
+import contextlib
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[2]
 POLL_SECONDS = 0.1
+PORTS = range(12_000, 32_000)
 
 NO_CLOUD = "discovery: {cloud: off}\n"
 """Added to each configuration: tests may run on a machine of a cloud, and ask nobody beyond loopback."""
@@ -41,11 +44,16 @@ def until(ask: Callable[[], Found | None], seconds: float, what: str, pause: flo
 
 
 def free_port() -> int:
-    """A port of loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of loopback that nothing listens on now, below those that the kernel gives to clients.
+
+    One of those may be somebody's before it is listened on, where tests run side by side.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def get(

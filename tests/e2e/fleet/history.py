@@ -16,6 +16,8 @@ DENSE = 120
 
 Prometheus goes on with a rate for as long after the last sample as there is between two of them.
 """
+AROUND = 8 * DENSE
+"""So that the last one is at the end itself, and as far from the one before as that from its own."""
 LONGEST_BLOCK = "486h"
 """promtool reads the whole text once for each block: one block is made, and not one for each two hours."""
 
@@ -25,7 +27,7 @@ Sample = tuple[str, float, int]
 
 def moments(begin: int, recent: int, old: int) -> list[int]:
     """When the fleet was scraped, by seconds between two samples of the last day and of the days before."""
-    dense = {*range(-900, 1, DENSE), *range(-DAY - 900, -DAY + 901, DENSE)}
+    dense = {*range(-AROUND, 1, DENSE), *range(-DAY - AROUND, -DAY + AROUND + 1, DENSE)}
     thin = {*range(begin, -RECENT, old), *range(max(begin, -RECENT), 1, recent)}
     return sorted(at for at in dense | thin if at >= begin)
 

@@ -148,7 +148,9 @@ def test_both_have_recorded_all_of_it_themselves(engines: Engines, records: list
 
     assert old == []
     assert [
-        name for name in records if engines.prometheus.query(f"timestamp({name}) <= {at}", engines.at)
+        name
+        for name in records
+        if engines.prometheus.query(f"timestamp({name}) <= {engines.now}", engines.at)
     ] == []
 
 
