@@ -206,7 +206,7 @@ class Victoria(Queried):
         return (
             "-storageDataPath=data",
             "-search.latencyOffset=0s",
-            "-search.minStalenessInterval=5m",  # as Prometheus: it would guess by intervals, which differ here
+            "-search.minStalenessInterval=5m",  # as Prometheus; it would guess by uneven intervals
             "-retentionPeriod=60d",
             f"-httpListenAddr=127.0.0.1:{self.port}",
         )
