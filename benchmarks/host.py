@@ -47,8 +47,8 @@ class Used:
     resident_bytes: int
 
 
-def used(pid: int) -> Used:
-    """What a process has used until now."""
+def used(pid: int | None) -> Used:
+    """What a process has used until now, this one without an id."""
     process = psutil.Process(pid)
     times = process.cpu_times()
     return Used(time.monotonic(), times.user + times.system, process.memory_info().rss)
