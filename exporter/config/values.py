@@ -188,7 +188,7 @@ class Choice(Generic[W]):
         del path, walk
         told = scalar(node, f"word ({self.words})")
         # YAML 1.1 reads a plain `off` as false, and who writes a file anew by it, as Helm does, says so.
-        text = "off" if told.plain and told.text == "false" else told.text
+        text = "off" if "off" in self.options and told.plain and told.text == "false" else told.text
         for option in self.options:
             if option == text:
                 return option
