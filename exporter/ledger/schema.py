@@ -23,6 +23,9 @@ PAGE_BYTES: Final = 1024
 JOURNAL_BYTES: Final = 4 * 1024 * 1024
 """A write-ahead log that a slow reader made longer is cut back to this."""
 
+CACHE_KIBIBYTES: Final = -256
+"""SQLite counts pages of cache unless it is negative. A tick touches fewer; the default holds 2 MiB."""
+
 BUSY_SECONDS: Final = 1.0
 """How long SQLite waits for another writer (a person's shell, a verb that appends)."""
 

@@ -210,6 +210,7 @@ def _empty(connection: sqlite3.Connection) -> bool:
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = {schema.CACHE_KIBIBYTES}")
     connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
 
 
