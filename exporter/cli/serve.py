@@ -1,7 +1,6 @@
 """The daemon: wires sources, books, sampler and web server together, and stops them in order."""
 
 import contextlib
-import ctypes
 import logging
 import signal
 import threading
@@ -12,6 +11,7 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import build, host_name
+from exporter.cli.heap import make_lean
 from exporter.cli.terminal import complain
 from exporter.cli.watch import Watch
 from exporter.cli.whereabouts import Whereabouts
@@ -45,11 +45,6 @@ LONGEST_READ: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 GAP_INTERVALS: Final = 3
 SHORTEST_GAP: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """A tick longer than three intervals and a minute was not observed."""
-
-MALLOPT: Final = {-8: 1, -3: 64 << 10, -1: 64 << 10, -2: 16 << 10}
-"""mallopt(3): M_ARENA_MAX, the number of arenas that threads spread their allocations over;
-M_MMAP_THRESHOLD, from which size on memory goes back to the kernel with what was in it; M_TRIM_THRESHOLD and
-M_TOP_PAD, how much of what is free at the end of the heap is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +102,7 @@ def _priced_by(place: Place, hardware: tuple[Hardware, ...]) -> Place:
 
 def serve(flags: Flags) -> int:
     """Run the daemon until it is told to stop; returns the exit status."""
-    _lean_heap()
+    make_lean()
     clock = SystemClock()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -293,16 +288,3 @@ class _Daemon:
 def _say(what: str, error: Exception) -> None:
     """An error whose message is for people: it needs no trace."""
     log.log(logging.ERROR, what, extra={"problem": str(error)})
-
-
-def _lean_heap() -> None:
-    """Have glibc give back what is not used: pages of servers come and go, an arena for each thread stays.
-
-    The thresholds alone are 0.8 MiB on a host of 8 GPUs and 8 servers.
-    """
-    try:
-        library = ctypes.CDLL(None)
-        for parameter, value in MALLOPT.items():
-            library.mallopt(parameter, value)
-    except (OSError, AttributeError):
-        log.debug("this C library has no mallopt")
