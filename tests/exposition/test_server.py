@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import math
 import socket
 from collections.abc import Callable
@@ -278,6 +279,22 @@ def test_port_and_url_are_those_of_the_socket(serve: Serve) -> None:
     assert site.server.port > 0
     assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
     assert site.ask("GET", "/-/healthy")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [(":0", {"[::]", "0.0.0.0"}), ("0.0.0.0:0", {"0.0.0.0"}), ("127.0.0.1:0", {"127.0.0.1"})],  # noqa: S104
+)
+def test_the_log_says_which_interfaces_are_listened_on(
+    serve: Serve, caplog: pytest.LogCaptureFixture, address: str, hosts: set[str]
+) -> None:
+    """It is the socket's own address, never loopback where every interface answers; links stay links."""
+    caplog.set_level(logging.INFO)
+    site = serve(None, address=address)
+
+    (told,) = [record.getMessage() for record in caplog.records if "listening" in record.getMessage()]
+    assert told in {f"listening on http://{host}:{site.server.port}/" for host in hosts}
+    assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
 
 
 def test_closing_frees_the_port(serve: Serve) -> None:

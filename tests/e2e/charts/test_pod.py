@@ -300,7 +300,7 @@ def test_the_demo_needs_nothing() -> None:
     assert kinds == {"Deployment", "Service", "PodMonitor", "ConfigMap", "NetworkPolicy"}
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
-    assert container["args"] == ["demo"]
+    assert container["args"] == ["demo", "--web.listen-address=:9844"]  # the pod's network, not its loopback
     assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
     assert container["securityContext"] == {
         "privileged": False,
@@ -308,7 +308,8 @@ def test_the_demo_needs_nothing() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert "volumes" not in pod
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]  # of its ledger
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     assert not {"hostPID", "hostNetwork", "runtimeClassName", "nodeSelector"} & pod.keys()
 
 
