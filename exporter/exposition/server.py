@@ -61,6 +61,7 @@ class WebServer:
         self._listener: Listener | None = None
         self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
             "/": (_READ, self._page),
+            "/explain": (_READ, self._moved),
             "/explain/": (_READ, self._explained),
             "/metrics": (_READ, self._metrics),
             "/cost.json": (_READ, self._document),
@@ -204,6 +205,10 @@ class WebServer:
         if body is None:
             return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
         return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+
+    def _moved(self, _request: Request) -> Response:
+        # A relative place, so that a proxy may put the page anywhere.
+        return plain(HTTPStatus.MOVED_PERMANENTLY, "it is at explain/", Location="explain/")
 
     def _document(self, _request: Request) -> Response:
         from exporter.exposition.document import document  # noqa: PLC0415

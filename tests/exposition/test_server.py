@@ -326,3 +326,12 @@ def test_an_address_can_be_taken_before_anybody_is_answered() -> None:
     other.start()
     other.close()
     other.close()
+
+
+def test_the_explanation_without_its_slash_is_where_it_belongs(
+    serve: Serve, make_report: Callable[..., Any]
+) -> None:
+    """Links on it are relative, so the address has to end with one; behind a proxy's prefix as well."""
+    status, headers, _body = serve(make_report()).ask("GET", "/explain")
+
+    assert (status, headers["location"]) == (301, "explain/")
