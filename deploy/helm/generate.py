@@ -63,6 +63,7 @@ FILES: Final = {
 # The Inference Cost Exporter on every GPU node: kubectl apply -f daemonset.yaml
 #
 # The image is yours to build, and to push where your nodes can pull it; no registry publishes it.
+# Name yours below, or by kustomization.yaml.
 # Nodes without NVIDIA's gpu-operator: see the comments at runtimeClassName and nodeSelector.
 # Prometheus with the operator scrapes it by podmonitor.yaml; otherwise see deploy/prometheus/prometheus.yml.
 {NAMESPACED}""",
@@ -113,6 +114,8 @@ FILES: Final = {
         """\
 # A simulated host of 8 GPUs, which needs no GPU and no rights: kubectl apply -f demo.yaml
 #   kubectl port-forward service/inference-cost-exporter-demo 9844
+# The image is yours to build, and to push where your nodes can pull it; no registry publishes it.
+# Name yours below.
 # Its dollars are invented; keep its series out of the Prometheus that sums up a fleet.
 """,
         ("demo",),

@@ -74,13 +74,13 @@ def program() -> argparse.ArgumentParser:
         "demo",
         "run on a simulated host of 8 GPUs: no GPU, no configuration",
         examples=(
-            ("", "a host that has been metered for five weeks, on port 9844"),
-            ("--web.listen-address=127.0.0.1:8080 --seed=7", "on another port, with other days"),
+            ("", "a host that has been metered for five weeks, on port 9844 of this machine alone"),
+            ("--web.listen-address=:8080 --seed=7", "on another port of every interface, with other days"),
             ("--print-prometheus-config", "how Prometheus scrapes it"),
         ),
         exits=replace(DAEMON, failed="it cannot listen, or has no folder for its ledger"),
     )
-    flags.listen(demo)
+    flags.listen(demo, flags.DEMO_ADDRESS)
     demo.add_argument(
         "--seed",
         type=int,

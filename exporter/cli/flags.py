@@ -8,6 +8,8 @@ from typing import Final
 from exporter.cli import logs, values
 
 DEFAULT_ADDRESS: Final = ":9844"
+DEMO_ADDRESS: Final = "127.0.0.1:9844"
+"""Invented dollars are for who started it."""
 LEDGER_PATH: Final = "/var/lib/inference-cost-exporter/ledger.db"
 """As `exporter.config` has it; its code is imported when a verb needs it."""
 
@@ -122,15 +124,15 @@ def config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
     )
 
 
-def listen(verb: argparse.ArgumentParser) -> None:
+def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> None:
     """Where to serve."""
     verb.add_argument(
         "--web.listen-address",
         dest="listen_address",
-        default=DEFAULT_ADDRESS,
+        default=address,
         type=values.address,
         metavar="ADDRESS",
-        help=f"address to serve on (default {DEFAULT_ADDRESS})",
+        help=f"address to serve on (default {address})",
     )
     web_config(verb)
 

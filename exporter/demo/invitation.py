@@ -50,7 +50,10 @@ def facts(plot: Plot, place: Place) -> tuple[Fact, ...]:
         Fact(
             "a server is nobody's",
             f"{TRIAL.server} runs since {_hour(plot.tried)}, and no rule says who pays for it.",
-            ("demo report month --by team", f"{metrics} | grep 'product=\"unassigned\"'"),
+            (
+                "demo report month --by team",
+                f'{metrics} | grep \'dollars_per_hour{{.*product="unassigned".*server="{TRIAL.server}"\'',
+            ),
         ),
         Fact(
             "a spot node was lost",
@@ -99,6 +102,7 @@ What happened in these weeks, by UTC, and where it shows. In another terminal, p
   demo() {{ {place.program} "$@" --config.file={place.folder}/demo.yaml; }}
 
 {"".join(_paragraphs(plot, place))}
+`doctor` asks the real host, not this one: with this configuration it finds none of it, and exits with 2.
 {place.program} demo --print-prometheus-config prints how Prometheus scrapes it.
 Stop with Ctrl-C; {place.folder} is removed then.
 """
@@ -118,7 +122,9 @@ def _costs(report: Report) -> str:
     """The rent and the rest; together they are what the page shows."""
     rent = sum(price.dollars_per_hour or 0.0 for price in report.prices if price.component == "rent")
     more = sum(report.rates.values()) - rent
-    return f"It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage."
+    told = f"It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage."
+    fleet = sum(report.fleet_overheads.values())
+    return f"{told}\nStaff costs the whole fleet {fleet:.2f} dollars an hour, in none of this host's numbers."
 
 
 def _month(report: Report) -> str:

@@ -89,7 +89,9 @@ class Plot:
         """
         day_ago = self.now - NANOSECONDS_PER_DAY
         last_hours = self.now - max(fine, PACE)
-        instants = {self.begins, self.lost, self.returned + PACE, self.corrected, self.tried}
+        instants = {self.begins, self.lost, self.returned + PACE, self.corrected, self.tried, self.deserted}
+        # What was put right is charged and logged when it was, and not two hours later.
+        instants.update((self.corrected + PACE, self.corrected + 2 * PACE))
         instants.update(range(self.begins, day_ago, STRIDE))
         instants.update(range(day_ago, last_hours, STEP))
         instants.update(range(last_hours, self.now, PACE))

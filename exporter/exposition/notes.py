@@ -84,7 +84,7 @@ def _over_budget(report: Report, month: str | None, projected: Mapping[str, floa
         if end is not None and end > budget.dollars:
             what = f" for product {budget.product}" if budget.product else ""
             yield (
-                f"Over the budget {budget.name} ({amount(budget.dollars)} a month): this host alone is "
+                f'Over the budget "{budget.name}" ({amount(budget.dollars)} a month): this host alone is '
                 f"projected to spend {amount(end)}{what} in {month}."
             )
 

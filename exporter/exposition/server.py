@@ -61,6 +61,7 @@ class WebServer:
         self._listener: Listener | None = None
         self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
             "/": (_READ, self._page),
+            "/explain": (_READ, self._moved),
             "/explain/": (_READ, self._explained),
             "/metrics": (_READ, self._metrics),
             "/cost.json": (_READ, self._document),
@@ -85,7 +86,7 @@ class WebServer:
         """
         self._listener = Listener(self._bound(), self._converse, self._clock, self._limits)
         self._listener.start()
-        _LOG.info("listening on %s", self.url)
+        _LOG.info("listening on %s", self.bound)
 
     @property
     def port(self) -> int:
@@ -96,13 +97,15 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Where a client on this machine finds the page."""
-        host = _LOOPBACK.get(self._address.host, self._address.host)
-        if not self._address.host and self._listening is not None:
-            host = "127.0.0.1"
-        guard = self._access.current()
-        scheme = "http" if guard is None or guard.encryption is None else "https"
-        return f"{scheme}://{Address(host, self.port)}/"
+        """Where a client on this machine finds the page, also where every interface is listened on."""
+        return self._url(_LOOPBACK.get(self._address.host, self._address.host))
+
+    @property
+    def bound(self) -> str:
+        """Where it listens, as the socket tells it: `[::]` and `0.0.0.0` are every interface."""
+        if self._listening is None:
+            return self._url(self._address.host)
+        return self._url(str(self._listening.getsockname()[0]))
 
     @property
     def faults(self) -> dict[tuple[str, str], int]:
@@ -125,6 +128,11 @@ class WebServer:
             listener.close()
         elif self._listening is not None:
             self._listening.close()  # bound and never started, or closed already
+
+    def _url(self, host: str) -> str:
+        guard = self._access.current()
+        scheme = "http" if guard is None or guard.encryption is None else "https"
+        return f"{scheme}://{Address(host, self.port)}/"
 
     def _bound(self) -> socket.socket:
         if self._listening is None:
@@ -197,6 +205,10 @@ class WebServer:
         if body is None:
             return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
         return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+
+    def _moved(self, _request: Request) -> Response:
+        # A relative place, so that a proxy may put the page anywhere.
+        return plain(HTTPStatus.MOVED_PERMANENTLY, "it is at explain/", Location="explain/")
 
     def _document(self, _request: Request) -> Response:
         from exporter.exposition.document import document  # noqa: PLC0415

@@ -83,6 +83,8 @@ class Summary:
     servers: tuple[ServerLine, ...]
     gpus: tuple[GpuLine, ...]
     components: tuple[ComponentLine, ...]
+    fleet_dollars_per_hour: float
+    """Configured for the whole fleet: in none of this host's figures."""
     hours: tuple[Hour, ...]
     """The last day: the 24 whole hours before now and the running one."""
 
@@ -111,6 +113,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         servers=() if stale else tuple(server_lines(report)),
         gpus=() if stale else tuple(gpu_lines(report)),
         components=tuple(component_lines(report, stale=stale)),
+        fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
         hours=() if report.books is None else report.books.course.hours,
     )
 

@@ -53,6 +53,13 @@ def test_the_first_help_tells_the_daemons_flags(capsys: pytest.CaptureFixture[st
     assert "\n  inference-cost-exporter --config.file=/etc/ice.yaml\n" in told
 
 
+def test_the_demo_listens_on_this_machine_alone() -> None:
+    """Its dollars are invented: nobody else meets them unless told; the daemon is there to be scraped."""
+    chosen = {verb: program().parse_args([verb]).listen_address for verb in ("demo", "serve")}
+
+    assert chosen == {"demo": "127.0.0.1:9844", "serve": ":9844"}
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is that of the package."""
     with pytest.raises(SystemExit) as left:

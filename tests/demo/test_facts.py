@@ -131,6 +131,7 @@ def test_the_server_of_nobody(told: Told) -> None:
     by_team, metrics = shown(told, "a server is nobody's")
 
     assert re.search(r"^unassigned +[\d,]+\.\d\d", by_team, re.MULTILINE)
+    assert len(metrics.splitlines()) <= 3
     assert re.search(r'^inference_cost_dollars_per_hour{.*server="trial-8b".*} 5\.6', metrics, re.MULTILINE)
 
 
@@ -153,7 +154,7 @@ def test_the_gpu_that_had_no_price_for_a_day(told: Told) -> None:
 
     (line,) = log.splitlines()
     assert 'gpu_hours=24.0000 dollars=115.58 payers="unallocated 115.58" gpu_hours_waiting=0.0000' in line
-    assert line.startswith(f"ts={day(told.plot.corrected)}T")
+    assert line.startswith(f"ts={day(told.plot.corrected)}T09:0")  # when it was put right
     assert re.search(
         r"^24\.0000 of [\d,]+\.\d{4} GPU-hours were charged when their price came\.$", by_gpu, re.MULTILINE
     )
@@ -210,6 +211,10 @@ def test_the_words_name_every_path(told: Told) -> None:
     """Paths are those of the server, figures those of the page: 1.10 and 8 x 9.20 by the month's hours."""
     assert set(re.findall(rf"{told.place.url}(\S*) ", told.words)) >= {"/", "/metrics", "/cost.json"}
     assert "It rents for 44.03 dollars an hour, plus 1.20 for network and storage.\n" in told.words
+    # 536,000 dollars a year of 8766 hours
+    assert (
+        "Staff costs the whole fleet 61.15 dollars an hour, in none of this host's numbers.\n" in told.words
+    )
 
 
 def test_the_readme_shows_what_is_said(told: Told) -> None:

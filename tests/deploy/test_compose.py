@@ -142,7 +142,13 @@ def test_who_asks_whom_is_published(services: dict[str, dict[str, Any]], publish
 
     assert [*asked, source["url"]] == ["localhost:9844", "localhost:9093", "http://localhost:9090"]
     assert {f"127.0.0.1:{port}:{port}" for port in (9844, 9093, 9090)} <= set(published)
-    assert services["exporter"]["command"] == ["demo"]  # which listens on 9844 unless told otherwise
+    assert services["exporter"]["command"] == ["demo", "--web.listen-address=:9844"]
+
+
+def test_the_demo_may_write_its_ledger_and_nothing_else(services: dict[str, dict[str, Any]]) -> None:
+    """Its root is read-only; what it needs goes to a /tmp in memory."""
+    assert services["exporter"]["read_only"] is True
+    assert services["exporter"]["tmpfs"] == ["/tmp:size=64m"]  # noqa: S108  # as Docker is told
 
 
 def test_grafana_finds_the_dashboards(services: dict[str, dict[str, Any]]) -> None:

@@ -130,7 +130,9 @@ def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
 def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: Callable[[str], None]) -> None:
     """Read-only but for a /tmp, without capabilities or network, as nobody: page, health, SIGTERM."""
     begun = time.monotonic()
-    name = store.make("run", "--detach", *POWERLESS, "--tmpfs=/tmp", image.tag, "demo")
+    name = store.make(
+        "run", "--detach", *POWERLESS, "--tmpfs=/tmp", image.tag, "demo", "--web.listen-address=:9844"
+    )
 
     def asked(path: str) -> str:
         script = (

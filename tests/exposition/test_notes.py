@@ -155,11 +155,11 @@ def test_projections_over_budget_are_noted(make_report: MakeReport) -> None:
 
     assert noted(well(make_report, projected=projected)) == [
         (
-            "Over the budget fleet ($27,000.00 a month): this host alone is projected to spend $32,000.50 "
+            'Over the budget "fleet" ($27,000.00 a month): this host alone is projected to spend $32,000.50 '
             "in 2026-11."
         ),
         (
-            "Over the budget search ($12,000.00 a month): this host alone is projected to spend $12,000.50 "
+            'Over the budget "search" ($12,000.00 a month): this host alone is projected to spend $12,000.50 '
             "for product search in 2026-11."
         ),
     ]

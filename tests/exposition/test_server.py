@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import math
 import socket
 from collections.abc import Callable
@@ -280,6 +281,22 @@ def test_port_and_url_are_those_of_the_socket(serve: Serve) -> None:
     assert site.ask("GET", "/-/healthy")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [(":0", {"[::]", "0.0.0.0"}), ("0.0.0.0:0", {"0.0.0.0"}), ("127.0.0.1:0", {"127.0.0.1"})],  # noqa: S104
+)
+def test_the_log_says_which_interfaces_are_listened_on(
+    serve: Serve, caplog: pytest.LogCaptureFixture, address: str, hosts: set[str]
+) -> None:
+    """It is the socket's own address, never loopback where every interface answers; links stay links."""
+    caplog.set_level(logging.INFO)
+    site = serve(None, address=address)
+
+    (told,) = [record.getMessage() for record in caplog.records if "listening" in record.getMessage()]
+    assert told in {f"listening on http://{host}:{site.server.port}/" for host in hosts}
+    assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
+
+
 def test_closing_frees_the_port(serve: Serve) -> None:
     """Open connections are cut, the port is free at once, and closing twice is closing."""
     site = serve(None)
@@ -309,3 +326,12 @@ def test_an_address_can_be_taken_before_anybody_is_answered() -> None:
     other.start()
     other.close()
     other.close()
+
+
+def test_the_explanation_without_its_slash_is_where_it_belongs(
+    serve: Serve, make_report: Callable[..., Any]
+) -> None:
+    """Links on it are relative, so the address has to end with one; behind a proxy's prefix as well."""
+    status, headers, _body = serve(make_report()).ask("GET", "/explain")
+
+    assert (status, headers["location"]) == (301, "explain/")

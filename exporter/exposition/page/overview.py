@@ -63,7 +63,9 @@ def _cards(summary: Summary) -> Iterator[Element]:
         "Idle, last 24 hours",
         UNKNOWN if idle is None else figure(share(idle.ratio), f"{EXPLAIN}#idle"),
         None,
-        "" if idle is None else f"{amount(idle.idle_dollars)} of {amount(idle.dollars)}",
+        ""
+        if idle is None
+        else f"{amount(idle.idle_dollars)} of {amount(idle.dollars)}, with the running hour",
     )
 
 

@@ -167,6 +167,14 @@ def components(summary: Summary) -> Element | None:
         "section",
         element("h2", "What the money is for"),
         table("Components, all GPUs together", COMPONENTS, map(_component, lines)),
+        element(
+            "p",
+            f"In none of these numbers: {amount(summary.fleet_dollars_per_hour)} an hour, "
+            "configured for the whole fleet.",
+            class_="quiet",
+        )
+        if summary.fleet_dollars_per_hour
+        else None,
     )
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from exporter.reports.tco import breakeven, sensitivity
 from exporter.reports.tco.arithmetic import Course, course, yearly_loads
 from exporter.reports.tco.breakeven import BreakEven, Race
+from exporter.reports.tco.caveats import caveats, compared_months
 from exporter.reports.tco.measurement import Measurement, with_measurement
 from exporter.reports.tco.scenario import Scenario, total
 from exporter.reports.tco.sensitivity import Loads, Repriced
@@ -25,6 +26,11 @@ class Answer:
     measured: Measurement | None = None
 
     @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the measured option leaves open, in sentences."""
+        return tuple(caveats(self.scenario))
+
+    @property
     def tokens_per_day(self) -> tuple[Fraction, ...] | None:
         """Tokens of the load a day, all kinds, in each year; `None` without a load."""
         loads = yearly_loads(self.scenario.load, self.scenario.horizon_years)
@@ -40,7 +46,12 @@ class Answer:
         return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
 
     def per_million(self, found: Course) -> Fraction | None:
-        """Dollars per million tokens of the load over the horizon; `None` without a load."""
+        """Dollars per million tokens of the load over the horizon.
+
+        `None` without a load, and where it is not known whether the load is served.
+        """
+        if compared_months(self.scenario, (found.option,)) < self.scenario.months:
+            return None
         millions = self.millions_of_tokens
         return None if not millions else found.total / millions
 
@@ -54,7 +65,7 @@ def answer(scenario: Scenario, measured: Measurement | None = None) -> Answer:
     return Answer(
         scenario=scenario,
         courses=courses,
-        races=breakeven.races(courses),
+        races=breakeven.races(scenario, courses),
         break_evens=breakeven.break_evens(scenario),
         loads=sensitivity.loads(scenario, hosts),
         prices=sensitivity.prices(scenario),

@@ -16,6 +16,7 @@ from math import ceil
 from typing import Literal
 
 from exporter.reports.tco.arithmetic import Course, course
+from exporter.reports.tco.caveats import compared_months
 from exporter.reports.tco.scenario import AsMeasured, Fleet, Hosted, Load, Option, Scenario, scaled
 
 Verdict = Literal["at", "always", "never"]
@@ -31,11 +32,15 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Two options over the horizon: which is cheaper first (`None` while equal), and where that changes."""
+    """Two options over the horizon: which is cheaper first (`None` while equal), and where that changes.
+
+    `months`: how many of the first months are compared; `None`: all of them.
+    """
 
     options: tuple[str, str]
     first: str | None
     crossings: tuple[Crossing, ...]
+    months: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +62,20 @@ class BreakEven:
     served: bool = True
 
 
-def races(courses: Sequence[Course]) -> tuple[Race, ...]:
-    """Each pair of options, in order."""
-    return tuple(_race(one, other) for one, other in combinations(courses, 2))
+def races(scenario: Scenario, courses: Sequence[Course]) -> tuple[Race, ...]:
+    """Each pair of options, in order, for as long as they can be compared."""
+    return tuple(
+        _race(one, other, compared_months(scenario, (one.option, other.option)))
+        for one, other in combinations(courses, 2)
+    )
 
 
-def _race(one: Course, other: Course) -> Race:
+def _race(one: Course, other: Course, months: int) -> Race:
     first: str | None = None
     cheaper: str | None = None
     crossings = []
-    for place, (mine, theirs) in enumerate(zip(one.cumulated_paid(), other.cumulated_paid(), strict=True)):
+    paid = list(zip(one.cumulated_paid(), other.cumulated_paid(), strict=True))
+    for place, (mine, theirs) in enumerate(paid[:months]):
         if mine == theirs:
             continue
         leader = one.option if mine < theirs else other.option
@@ -75,7 +84,8 @@ def _race(one: Course, other: Course) -> Race:
         elif leader != cheaper:
             crossings.append(Crossing(place + 1, leader))
         cheaper = leader
-    return Race((one.option, other.option), first, tuple(crossings))
+    compared = months if months < len(paid) else None
+    return Race((one.option, other.option), first, tuple(crossings), compared)
 
 
 @dataclass(frozen=True, slots=True)

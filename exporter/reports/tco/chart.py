@@ -66,7 +66,7 @@ def _description(answer: Answer) -> str:
         for found in answer.courses
     ]
     horizon = f"Total cost over {_years(answer)}."
-    return " ".join((horizon, *(f"{told}." for told in totals), *races(answer)))
+    return " ".join((horizon, *(f"{told}." for told in totals), *races(answer), *answer.caveats))
 
 
 def _years(answer: Answer) -> str:
@@ -94,6 +94,8 @@ def _text(
 def _headings(answer: Answer) -> Iterator[str]:
     yield _text(24, 36, _short(answer.scenario.name, TITLE_CHARACTERS), size=18, bold=True)
     hours = f"{_years(answer)}, US dollars"
+    if answer.caveats:
+        hours += f"; {answer.caveats[0]}"
     yield _text(24, 58, hours, size=13, look="faint")
     yield _text(24, 92, "Paid so far, by month", size=14, bold=True)
     if any(race.crossings for race in answer.races):

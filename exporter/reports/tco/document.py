@@ -31,9 +31,11 @@ def as_json(answer: Answer) -> str:
         "load": _load(answer),
         "measured": _measured(answer),
         "options": [_option(answer, found) for found in answer.courses],
+        "caveats": answer.caveats,
         "break_even_months": [
             {
                 "options": race.options,
+                "compared_months": race.months or scenario.months,
                 "cheaper_first": race.first,
                 "crossings": [{"month": turn.month, "cheaper": turn.cheaper} for turn in race.crossings],
             }

@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter.reports.tco.arithmetic import course
 from exporter.reports.tco.breakeven import fleet_of, steady
+from exporter.reports.tco.caveats import measured
 from exporter.reports.tco.scenario import (
     AsMeasured,
     Hosted,
@@ -30,7 +31,10 @@ PRICES: Final = (Fraction(1, 2), Fraction(4, 5), Fraction(1), Fraction(6, 5), Fr
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One load: what each option costs over the horizon, and per million tokens of the load."""
+    """One load: what each option costs over the horizon, and per million tokens of the load.
+
+    What was measured has no price per million at a load that is more than was measured.
+    """
 
     ratio: Fraction
     tokens_per_day: Fraction
@@ -81,7 +85,13 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
         }
         tokens_per_day = total(scaled(load.tokens, ratio * whole))
         millions = tokens_per_day * days / TOKENS_PER_MILLION
-        per_million = {name: amount / millions for name, amount in totals.items()}
+        # Whether its hosts serve more than they did is not known.
+        unknown = None if ratio * whole <= 1 else measured(scenario)
+        per_million = {
+            name: amount / millions
+            for name, amount in totals.items()
+            if unknown is None or name != unknown.name
+        }
         levels.append(Level(ratio, tokens_per_day, totals, per_million))
     return Loads(None if reference is None else reference.name, tuple(levels))
 
@@ -142,8 +152,8 @@ def repriced(option: Option, factor: Fraction) -> Option:
             return replace(option, terms=dearer)
         case Hosted() as hosted:
             return replace(option, terms=Hosted(scaled(hosted.dollars_per_million, factor)))
-        case AsMeasured() as measured:
-            spent = {name: amount * factor for name, amount in measured.dollars_per_day.items()}
+        case AsMeasured() as spending:
+            spent = {name: amount * factor for name, amount in spending.dollars_per_day.items()}
             return replace(option, terms=AsMeasured(spent))
         case Hybrid():
             return option

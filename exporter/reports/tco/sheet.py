@@ -28,7 +28,7 @@ def text(answer: Answer) -> str:
         ["Dollars by year", *_table(_years(answer))],
         ["Dollars by component, and its share", *_table(_components(answer))],
         ["Hosts by year, and how busy they are", *_table(_hosts(answer)), *_guessed(answer)],
-        ["Break-even by month, of what has been paid so far", *races(answer)],
+        ["Break-even by month, of what has been paid so far", *races(answer), *_caveats(answer)],
         ["Break-even by load, tokens of all kinds a day", *loads_met(answer)],
         list(_load_sensitivity(answer)),
         ["Total if its own price were another", *_table(_price_sensitivity(answer))],
@@ -71,7 +71,7 @@ def _years(answer: Answer) -> Rows:
                 money(found.total / answer.scenario.months),
                 money(found.paid),
                 money(found.worth),
-                "-" if per_million is None else _price(per_million),
+                _price(per_million),
             ]
         )
     years = range(1, answer.scenario.horizon_years + 1)
@@ -140,15 +140,23 @@ def races(answer: Answer) -> list[str]:
     return [_race(race) for race in answer.races]
 
 
+def _caveats(answer: Answer) -> Iterator[str]:
+    """What those sentences cannot say, beside them."""
+    for caveat in answer.caveats:
+        yield from wrap(caveat, WIDTH)
+
+
 def _race(race: Race) -> str:
     one, other = race.options
+    ever = "in every month" if race.months is None else f"in each of the first {race.months} months"
     if race.first is None:
-        return f"{one} and {other}: the same in every month."
+        return f"{one} and {other}: the same {ever}."
     second = other if race.first == one else one
     if not race.crossings:
-        return f"{race.first} is cheaper than {second} in every month."
+        return f"{race.first} is cheaper than {second} {ever}."
     turns = ", then ".join(f"{turn.cheaper} from month {turn.month} on" for turn in race.crossings)
-    return f"{race.first} is cheaper than {second} at first, then {turns}."
+    until = "" if race.months is None else f", to month {race.months}"
+    return f"{race.first} is cheaper than {second} at first, then {turns}{until}."
 
 
 def loads_met(answer: Answer) -> list[str]:
@@ -181,7 +189,10 @@ def _load_sensitivity(answer: Answer) -> Iterator[str]:
             ["", *(percent(level.ratio) for level in answer.loads.levels)],
             ["tokens a day", *(whole(level.tokens_per_day) for level in answer.loads.levels)],
             *(
-                [found.option, *(_price(level.per_million[found.option]) for level in answer.loads.levels)]
+                [
+                    found.option,
+                    *(_price(level.per_million.get(found.option)) for level in answer.loads.levels),
+                ]
                 for found in answer.courses
             ),
         ]
@@ -210,8 +221,10 @@ def _assumptions(answer: Answer) -> Iterator[str]:
         yield from wrap(told, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
-def _price(value: Fraction) -> str:
-    """Dollars per million tokens, with four decimals."""
+def _price(value: Fraction | None) -> str:
+    """Dollars per million tokens, with four decimals; a dash where it is not known."""
+    if value is None:
+        return "-"
     return f"{rounded([value], Fraction(1, 10000))[0] / 10000:,.4f}"
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.tco.caveats import caveats
 from exporter.reports.tco.scenario import (
     AsMeasured,
     Fleet,
@@ -70,6 +71,9 @@ def _assumptions(scenario: Scenario) -> Iterator[Assumption]:
         yield Assumption("load", _load(scenario.load), scenario.load.source)
     for option in scenario.options:
         yield Assumption(option.name, _option(option), option.source)
+        if isinstance(option.terms, AsMeasured):
+            for caveat in caveats(scenario):
+                yield Assumption(f"{option.name}, beside the others", caveat.rstrip("."), option.source)
         if option.power is not None:
             yield Assumption(f"{option.name}, energy", _power(option.power), option.power.source)
     for item in scenario.items:

@@ -11,6 +11,8 @@ import yaml
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "helm" / "inference-cost-exporter"
 PROGRAMS = ROOT / ".cache" / "charts" / "programs"
+IMAGE = ("--values", str(Path(__file__).parent / "image-values.yaml"))
+"""Before other values, which may say another."""
 HELMS = ("helm-3", "helm-4")
 SCENARIOS = tuple(sorted(file.name.removesuffix("-values.yaml") for file in CHART.glob("ci/*-values.yaml")))
 RELEASE = "inference-cost-exporter"
@@ -39,7 +41,7 @@ def run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 @functools.cache
 def rendered(*arguments: str, helm: str = "helm-4") -> str:
     """What the chart comes to with these arguments of `helm template`."""
-    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments)
+    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *IMAGE, *arguments)
     assert told.returncode == 0, told.stderr
     return told.stdout
 
@@ -88,6 +90,6 @@ def container_of(found: list[Manifest]) -> Manifest:
 
 def refused(helm: str, *arguments: str) -> str:
     """What Helm says of values that it refuses."""
-    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *arguments)
+    told = run(helm, "template", RELEASE, str(CHART), "--namespace", NAMESPACE, *IMAGE, *arguments)
     assert told.returncode != 0, "these values are taken"
     return told.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.charts.chart import CHART, HELMS, NAMESPACE, RELEASE, run, scenario, values
+from tests.e2e.charts.chart import CHART, HELMS, IMAGE, NAMESPACE, RELEASE, run, scenario, values
 
 TOLD = """\
 apiVersion: v1
@@ -32,7 +32,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Notes:
 
     def said(*arguments: str, helm: str = "helm-4") -> str:
         show = ("--show-only", "templates/told.yaml", "--namespace", NAMESPACE)
-        told = run(helm, "template", RELEASE, str(Path(chart)), *show, *arguments)
+        told = run(helm, "template", RELEASE, str(Path(chart)), *show, *IMAGE, *arguments)
         assert told.returncode == 0, told.stderr
         return str(yaml.safe_load(told.stdout)["data"]["notes"])
 
@@ -65,6 +65,8 @@ LOSSES = {
     "gke": ["The container is privileged"],
     "client-certificates": ["a pod counts as ready before its first tick"],
     "demo": ["Its dollars are invented", "port-forward service/inference-cost-exporter-demo 9844"],
+    "existing": ["Nobody has checked the configuration in ConfigMap inference-cost-prices"],
+    "text": ["Nobody has checked the configuration: with an error in it every pod exits with 2."],
     "gpu-operator": ["Pods are not looked up", "Whoever reaches port 9844 reads what your inference costs"],
 }
 
@@ -81,7 +83,7 @@ def test_they_do_not_cry_wolf(notes: Notes) -> None:
     """Where nothing is lost nothing is said of it."""
     said = notes("--values", str(scenario("configured"))) + notes("--values", str(scenario("pods-kubelet")))
 
-    for sentence in ("emptyDir", "Without", "privileged,"):
+    for sentence in ("emptyDir", "Without", "privileged,", "Nobody has checked"):
         assert sentence not in said
     assert "No prices are configured" not in notes("--values", str(scenario("configured")))
     assert "Pods are not looked up" not in notes("--values", str(scenario("pods-kubelet")))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from exporter.cli.arguments import program
 from tests.e2e.charts.chart import (
@@ -13,6 +14,7 @@ from tests.e2e.charts.chart import (
     of,
     only,
     pod_of,
+    scenario,
     values,
 )
 
@@ -91,7 +93,8 @@ def test_a_change_of_the_configuration_restarts_nothing(name: str) -> None:
 
 def test_a_changed_configuration_is_the_same_pod() -> None:
     """Two configurations, one DaemonSet."""
-    two = [manifests(*values(config={"interval": told})) for told in ("5s", "10s")]
+    told = ({"config": {"interval": each}, "checkConfig": {"enabled": False}} for each in ("5s", "10s"))
+    two = [manifests(*values(**each)) for each in told]
 
     assert only("DaemonSet", two[0]) == only("DaemonSet", two[1])
     assert only("ConfigMap", two[0]) != only("ConfigMap", two[1])
@@ -226,7 +229,7 @@ def test_secrets_are_mounted_where_the_configuration_names_them() -> None:
 
     assert found["/files/r1"][0]["secret"] == {"secretName": "r1-token", "defaultMode": 0o440}
     assert found["/files/ca"][0]["configMap"] == {"name": "corporate-ca"}
-    text = only("ConfigMap", of("configured"))["data"]["config.yaml"]
+    (text,) = {told["data"]["config.yaml"] for told in of("configured") if told["kind"] == "ConfigMap"}
     assert "bearer_token_file: /files/r1/token" in text
     assert "ca_file: /files/ca/ca.pem" in text
 
@@ -300,7 +303,7 @@ def test_the_demo_needs_nothing() -> None:
     assert kinds == {"Deployment", "Service", "PodMonitor", "ConfigMap", "NetworkPolicy"}
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"]
-    assert container["args"] == ["demo"]
+    assert container["args"] == ["demo", "--web.listen-address=:9844"]  # the pod's network, not its loopback
     assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
     assert container["securityContext"] == {
         "privileged": False,
@@ -308,12 +311,13 @@ def test_the_demo_needs_nothing() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert "volumes" not in pod
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]  # of its ledger
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     assert not {"hostPID", "hostNetwork", "runtimeClassName", "nodeSelector"} & pod.keys()
 
 
 def test_the_check_of_a_configuration_needs_nothing() -> None:
-    """It runs before the release is touched, on what the pods would read, without a right, where asked."""
+    """It runs before the release is touched, on what the pods would read, without a right."""
     found = of("checked")
     job = only("Job", found)
     pod = job["spec"]["template"]["spec"]
@@ -341,8 +345,16 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     assert environment(container) == {"NVIDIA_VISIBLE_DEVICES": "void"}
     selected = only("DaemonSet", found)["spec"]["selector"]["matchLabels"]
     assert not selected.items() <= job["spec"]["template"]["metadata"]["labels"].items()
-    jobs = [name for name in SCENARIOS if "Job" in {told["kind"] for told in of(name)}]
-    assert jobs == ["checked", "client-certificates"]
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
+
+
+def test_every_configuration_is_checked_unless_told_otherwise() -> None:
+    """There is a Job wherever the release brings a configuration, and none where somebody else does."""
+    told = {name: yaml.safe_load(scenario(name).read_text()) for name in SCENARIOS}
+    jobs = {name for name in SCENARIOS if "Job" in {document["kind"] for document in of(name)}}
+
+    assert told["text"]["checkConfig"] == {"enabled": False}
+    assert jobs == {name for name in SCENARIOS if told[name].get("config")} - {"text"}
 
 
 def test_nobody_takes_the_demo_for_a_host() -> None:

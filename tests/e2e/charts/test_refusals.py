@@ -28,7 +28,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     # a value that is none of its kind
     ("hostPID", {"access": {"hostPID": "yes"}}),
     ("port", {"web": {"port": 98440}}),
-    ("repository", {"image": {"repository": ""}}),
+    ("repository", {"image": {"repository": "Registry.example/ice"}}),
     ("digest", {"image": {"digest": "0123"}}),
     ("fullnameOverride", {"fullnameOverride": "Inference_Cost"}),
     ("interval", {"podMonitor": {"interval": "30 seconds"}}),
@@ -72,7 +72,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 TAKEN: list[dict[str, Any]] = [
-    {"image": {"digest": DIGEST}},
+    {"image": {"repository": "registry.example/ice", "digest": DIGEST}},
     {"resources": {"limits": {"cpu": 1, "memory": "1.5Gi"}}},
     {"ledger": {"hostPath": "/var/lib/ice-1.0"}},
     {"global": {"imageRegistry": "registry.example"}},
@@ -116,3 +116,15 @@ def test_an_old_cluster_is_refused(helm: str) -> None:
     """The schemas that it is held against begin with 1.28."""
     assert "kubeVersion" in refused(helm, "--kube-version", "1.27.0")
     assert "kind: DaemonSet" in rendered("--kube-version", "1.28.0-gke.100", helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("demo", [False, True])
+def test_an_image_that_nobody_named_is_told(helm: str, *, demo: bool) -> None:
+    """No registry has one: pods that cannot pull it would be the first to say so."""
+    said = refused(helm, *values(image={"repository": ""}, demo={"enabled": demo}))
+
+    assert (
+        "image.repository: no registry publishes the image; build it, push it where your nodes can pull it, "
+        "and name it: --set image.repository=registry.example/inference-cost-exporter"
+    ) in said

@@ -23,7 +23,7 @@ from tests.reports.tco.tco_bench import (
 
 
 def race(given: Scenario) -> tuple[str | None, tuple[Crossing, ...]]:
-    (found,) = races([course(given, option) for option in given.options])
+    (found,) = races(given, [course(given, option) for option in given.options])
     return found.first, found.crossings
 
 

@@ -222,7 +222,7 @@ def test_break_even_is_where_the_curves_cross(scenario: Scenario) -> None:
 def test_the_break_even_month_is_where_the_payments_cross(scenario: Scenario) -> None:
     """Before it the other has paid less or as much; at its end this one has."""
     courses = {option.name: course(scenario, option) for option in scenario.options}
-    for race in races(list(courses.values())):
+    for race in races(scenario, list(courses.values())):
         for turn in race.crossings:
             (other,) = set(race.options) - {turn.cheaper}
             mine, theirs = courses[turn.cheaper].cumulated_paid(), courses[other].cumulated_paid()

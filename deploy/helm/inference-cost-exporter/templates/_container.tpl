@@ -41,7 +41,7 @@ readinessProbe:
 - --config.watch
 - --ledger.path=/var/lib/inference-cost-exporter/ledger.db
 {{- end }}
-{{- if ne (int .Values.web.port) 9844 }}
+{{- if or .Values.demo.enabled (ne (int .Values.web.port) 9844) }}
 - --web.listen-address=:{{ .Values.web.port }}
 {{- end }}
 {{- if and .Values.web.configSecret (not .Values.demo.enabled) }}

@@ -38,6 +38,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "exporter.image" -}}
 {{- $image := .Values.image -}}
+{{- if not $image.repository -}}
+{{- fail (printf "image.repository: no registry publishes the image; build it, push it where your nodes can pull it, and name it: --set image.repository=registry.example/inference-cost-exporter (tag %s unless image.tag says another)" .Chart.AppVersion) -}}
+{{- end -}}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $image.repository $image.digest -}}
 {{- else -}}
