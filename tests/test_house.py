@@ -73,7 +73,8 @@ def unknown_words(page: str, flags: str, targets: set[str], root: Path = ROOT) -
         unknown += [
             f"make {name}" for name in re.findall(r"\bmake ([a-z][a-z0-9-]*)", text) if name not in targets
         ]
-        own = re.findall(r"(?:exporter|inference-cost-exporter)\b[^\n]*|^--[^\n]*", text)
+        ours = re.sub(r"\S*/bin/pip [^\n]*", "", text)  # by its path it has our name, and flags of its own
+        own = re.findall(r"(?:exporter|inference-cost-exporter)\b[^\n]*|^--[^\n]*", ours)
         unknown += [
             flag for line in own for flag in re.findall(r"(?<!\S)--[a-z][a-z.-]*", line) if flag not in flags
         ]

@@ -120,7 +120,8 @@ def config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
         type=Path,
         required=required,
         metavar="FILE",
-        help="configuration in YAML; without one, prices are estimates of the bundled catalogue",
+        help="configuration in YAML"
+        + ("" if required else "; without one, prices are estimates of the bundled catalogue"),
     )
 
 

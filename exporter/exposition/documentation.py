@@ -65,6 +65,10 @@ After a restart the totals are absent until they are right: until it is known wh
 has been charged (after a reboot the clock must be set for that, which is waited for at most two minutes).
 Month figures are to be taken from `inference_month_to_date_dollars`, never from `increase()`, \
 which misses what was posted before a series' first scrape.
+Money is one host's, and `inference_budget_dollars` is of the whole fleet or of a product in it: \
+compare a budget with what the rules record of all hosts, `inference:month_projected_dollars`, \
+which goes by the mean of seven days, and not with `inference_month_projected_dollars`, \
+which is one host's and goes by the mean of 24 hours.
 
 A scrape changes nothing: it shows the last tick.
 When that is more than {STALE_INTERVALS} intervals old, gauges are absent and counters stay; \

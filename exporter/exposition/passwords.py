@@ -43,7 +43,7 @@ def bcrypt_check(file: str) -> Check:
     try:
         from bcrypt import checkpw  # noqa: PLC0415 - half a MiB that few need
     except ImportError:
-        message = "needs the package bcrypt: pip install 'inference-cost-exporter[auth]'"
+        message = "needs the package bcrypt: /opt/inference-cost-exporter/bin/pip install '.[auth]'"
         raise ConfigError(file, (Problem(None, "basic_auth_users", message),)) from None
     return checkpw
 

@@ -36,6 +36,21 @@ SEARCH = Party("search", "retrieval", "", "embed", "bge")
 NO_ONE = Party(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
 
 
+PROGRAMS = {
+    "systemctl": 'echo "systemctl $*"',
+    "sudo": 'exec "$@"',
+    "kubectl": """shift 2
+case "$1 $2" in
+  "get pods") printf 'pod/a\\npod/b\\n' ;;
+  "get pod/a") echo gpu-host-2 ;;
+  "get pod/b") echo gpu-host-3 ;;
+  "exec pod/a") echo "$@" >> asked; cat sheet.csv ;;
+  *) exit 1 ;;
+esac""",
+}
+"""What the page's blocks call and no test may: two pods, of which the second has nothing to tell."""
+
+
 class Host:
     """A daemon whose October cost each party 48 dollars a day on a GPU of its own."""
 
@@ -75,11 +90,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
     for folder in ("kept", "archive", "bin"):
         (tmp_path / folder).mkdir()
-    for program in ("systemctl", "pip"):
-        (tmp_path / "bin" / program).write_text(f'#!/bin/sh\necho "{program} $*"\n')
+    for program, lines in PROGRAMS.items():
+        (tmp_path / "bin" / program).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / "bin" / program).chmod(0o755)
-    (tmp_path / "bin" / "sudo").write_text('#!/bin/sh\nexec "$@"\n')
-    (tmp_path / "bin" / "sudo").chmod(0o755)
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}", prepend=":")
     monkeypatch.chdir(tmp_path)
@@ -132,7 +145,7 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
         f"$ inference-cost-exporter report chargeback --month=2026-10 --csv --ledger.path={place}/other.db",
         place,
     )
-    (place / "chargeback-2026-10-gpu-host-2.csv").write_text(csv)
+    (place / "sheet.csv").write_text(csv)
     for host in (first, other):
         host.ledger.close()
 
@@ -140,7 +153,13 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
     assert "bill minus books is 4.00 dollars" in told[1]
     assert "2026-10 then comes to 2,980.00 dollars, product chat to 1,492.00." in told[2]
     assert (place / "focus-2026-10-gpu-host-1.csv").exists()
-    (adding,) = blocks("sh", section("The bill of a fleet"))
+    fetching, adding = blocks("sh", section("The bill of a fleet"))
+    assert shell(fetching, place) == ""
+    assert (place / "asked").read_text() == (
+        "exec pod/a -- python3 -m exporter report chargeback --month=2026-10 --csv "
+        "--config.file=/etc/inference-cost-exporter/config.yaml\n"
+    )
+    assert (place / "chargeback-2026-10-gpu-host-3.csv").read_text() == ""
     assert shell(adding, place) == (
         "product,team,dollars,fleet_dollars\n"
         "chat,assistants,1492.00,14888.89\n"
@@ -153,11 +172,10 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
 def test_books_are_copied_restored_and_kept(place: Path) -> None:
     """The copy of a running ledger is whole; put in its place it goes on; after a stop the file is enough."""
     text = section("Upgrade, backup and restore")
-    upgrade, backup, restore = blocks("sh", text)
+    backup, restore = blocks("sh", text)
     path = place / "kept" / "ledger.db"
     host = Host(path, CHAT)
     host.tick()
-    assert "pip install --upgrade ." in shell(upgrade, place)
     shell(backup, place)
     copy = place / "ledger-gpu-host-1.db"
     copy.rename(place / "archive" / copy.name)
@@ -179,6 +197,16 @@ def test_books_are_copied_restored_and_kept(place: Path) -> None:
     shell(leaving, place)
     with LedgerReader.open(place / "archive" / copy.name) as reader:
         assert sum(reader.month("2026-10").cells.values()) == 1488 * DOLLAR
+
+
+def test_the_month_of_a_node_that_died_is_entered_on_another(place: Path) -> None:
+    """31 days of 48 dollars, and 1,204.17 of the other node."""
+    host = Host(place / "kept" / "ledger.db", CHAT)
+    (line,) = verbs(section("A node that died"))
+    told = verb(line, place)
+    host.ledger.close()
+
+    assert "2026-10 then comes to 2,692.17 dollars, product chat to 2,692.17." in told
 
 
 def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:
@@ -211,15 +239,23 @@ def test_every_metric_and_rule_of_the_page_is_there() -> None:
 def test_every_flag_of_the_page_is_there() -> None:
     """Also those that no command of it shows."""
     flags = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter" / "cli").glob("*.py"))
-    own = {flag for flag in re.findall(r"(?<![\w-])--[a-z][a-z.]+", PAGE) if flag != "--upgrade"}
+    own = set(re.findall(r"(?<![\w-])--[a-z][a-z.]+", PAGE))
     assert {flag for flag in own if f'"{flag}"' not in flags} == set()
     assert {"--ledger.path", "--invoice", "--json", "--by"} <= own
 
 
-def test_prometheus_takes_the_query_of_the_page(tmp_path: Path) -> None:
-    """A rule made of it is one that promtool passes."""
-    (query,) = blocks("promql", PAGE)
+@pytest.mark.parametrize("query", blocks("promql", PAGE))
+def test_prometheus_takes_the_queries_of_the_page(tmp_path: Path, query: str) -> None:
+    """A rule made of each is one that promtool passes."""
     file = tmp_path / "rules.yml"
     rule = {"groups": [{"name": "finance", "rules": [{"record": "inference:finance", "expr": query}]}]}
     file.write_text(yaml.safe_dump(rule))
     subprocess.run(["promtool", "check", "rules", str(file)], check=True, capture_output=True, timeout=60)
+
+
+def test_the_rules_are_tested_by_the_query_for_a_node_that_died() -> None:
+    """A case of the rules' tests asks what the page asks, of a month that ends after an hour."""
+    query, _ = blocks("promql", section("A node that died"))
+    cases = (ROOT / "deploy" / "prometheus" / "month_test.yml").read_text(encoding="utf-8")
+
+    assert "".join(query.replace("@ 1793491200", "@ 3600").split()) in "".join(cases.split())

@@ -105,3 +105,17 @@ def test_whoever_finds_a_hole_finds_how_to_report_it() -> None:
     ]
     for page in ("README.md", "docs/operations.md"):
         assert "SECURITY.md" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_every_page_installs_what_was_tested() -> None:
+    """By the same two lines, at first and at an upgrade."""
+    pip = "sudo /opt/inference-cost-exporter/bin/pip install"
+    lines = [f"{pip} --require-hashes -r requirements/runtime.lock", f"{pip} --no-deps ."]
+    expected = {"README.md": 1, "docs/operations.md": 2, "docs/running.md": 1, "docs/finance.md": 0}
+
+    found = {
+        name: re.findall(rf"^{re.escape(pip)} .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        for name in expected
+    }
+
+    assert found == {name: lines * times for name, times in expected.items()}

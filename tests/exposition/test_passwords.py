@@ -279,5 +279,6 @@ def test_without_the_package_it_is_said_what_to_install(
     with pytest.raises(ConfigError) as raised:
         serve(None, web=web)
     assert str(raised.value) == (
-        f"{web}: basic_auth_users: needs the package bcrypt: pip install 'inference-cost-exporter[auth]'"
+        f"{web}: basic_auth_users: needs the package bcrypt: "
+        "/opt/inference-cost-exporter/bin/pip install '.[auth]'"
     )
