@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from exporter import __version__
-from exporter.cli import books, flags, logs, record_flags, tco_flags
+from exporter.cli import flags, logs
 from exporter.cli.flags import PROGRAM, Exits
 
+DAEMON_VERB: Final = "serve"
 DAEMON: Final = Exits(
     fine="stopped by SIGTERM or SIGINT",
     failed="it cannot listen or open the ledger, or must be restarted since the driver was replaced under it",
@@ -19,9 +20,8 @@ DAEMON: Final = Exits(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    chosen, unknown = program().parse_known_args(
-        _with_verb(sys.argv[1:] if arguments is None else list(arguments))
-    )
+    told = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
+    chosen, unknown = program(daemon_only=told[0] == DAEMON_VERB).parse_known_args(told)
     if unknown:
         hint = "" if unknown[0].startswith("-") else " (a verb stands before its flags)"
         chosen.parser.error(f"unknown here: {' '.join(unknown)}{hint}")
@@ -39,11 +39,14 @@ def _with_verb(arguments: list[str]) -> list[str]:
         return arguments
     if {"-h", "--help", "--version"} & set(arguments):
         return arguments
-    return ["serve", *arguments]
+    return [DAEMON_VERB, *arguments]
 
 
-def program() -> argparse.ArgumentParser:
-    """The parser of the whole program, with all verbs under it."""
+def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
+    """The parser of the whole program, with all verbs under it.
+
+    Those of the others are 0.8 MiB, which would stay with a daemon that runs for months.
+    """
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [FLAGS OF THE DAEMON]\n       {PROGRAM} VERB [FLAGS OF THE VERB]",
@@ -58,7 +61,7 @@ def program() -> argparse.ArgumentParser:
 
     serve = flags.add_verb(
         verbs,
-        "serve",
+        DAEMON_VERB,
         "run the daemon (the default)",
         examples=(
             ("--config.file=/etc/ice.yaml", "meter this host, and serve /metrics on port 9844"),
@@ -68,6 +71,14 @@ def program() -> argparse.ArgumentParser:
     )
     flags.daemon(serve)
     serve.set_defaults(run=_serve)
+    if not daemon_only:
+        _add_others(verbs)
+    return parser
+
+
+def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The verbs that answer and end."""
+    from exporter.cli import books, record_flags, tco_flags  # noqa: PLC0415 - the daemon does without
 
     demo = flags.add_verb(
         verbs,
@@ -136,7 +147,6 @@ def program() -> argparse.ArgumentParser:
     books.add(verbs)
     tco_flags.add(verbs)
     record_flags.add(verbs)
-    return parser
 
 
 def _serve(chosen: argparse.Namespace) -> int:
