@@ -19,6 +19,6 @@ class Footprint:
             with self._process.oneshot():
                 memory = self._process.memory_info().rss
                 cpu = self._process.cpu_times()
-        except psutil.Error:
+        except (psutil.Error, OSError):  # psutil hands on what open(2) says, as that no descriptor is left
             return None
         return ProcessRow(memory, cpu.user + cpu.system, self._started)

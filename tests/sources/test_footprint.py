@@ -1,0 +1,37 @@
+"""The daemon's own footprint."""
+
+import os
+import resource
+import time
+
+from exporter.sources.footprint import Footprint
+from exporter.units import NANOSECONDS_PER_SECOND
+
+KERNEL_TICK_SECONDS = 0.01
+
+
+def test_it_is_what_the_kernel_says_of_this_process() -> None:
+    """Memory in bytes, CPU of both kinds in seconds, and a start that lies behind us."""
+    before = os.times()
+    told = Footprint().read()
+    after = os.times()
+    assert told is not None
+    assert before.user + before.system - 2 * KERNEL_TICK_SECONDS <= told.cpu_seconds
+    assert told.cpu_seconds <= after.user + after.system + 2 * KERNEL_TICK_SECONDS
+    # The kernel counts pages by processor and sums them up now and then.
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 4_000_000
+    assert 5_000_000 < told.resident_memory_bytes <= most
+    assert 0 < told.started / NANOSECONDS_PER_SECOND <= time.time()
+
+
+def test_without_a_descriptor_there_is_no_figure() -> None:
+    """The tick that wanted it goes on."""
+    footprint = Footprint()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        told = footprint.read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert told is None
+    assert footprint.read() is not None
