@@ -116,7 +116,7 @@ def test_the_wasted_model(told: Told) -> None:
     assert re.search(
         r"^      idle +1[34]\d\.\d{6} dollars +100\.0% +2[45]\.\d{4} GPU-hours$", explained, re.MULTILINE
     )
-    assert "no price per token" in explained
+    assert f"    served no token since {timestamp(told.plot.deserted)}\n    no price per token" in explained
     assert "now split" not in explained
     assert "archive-13b" in told.page
 
