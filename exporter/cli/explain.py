@@ -88,6 +88,8 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts,
     """One hour is the window of the metrics; longer is the whole hours before now and this one so far."""
     accounts = Accounts()
     books = ledger.books(now, ())
+    if not books.cost:
+        raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
     accounts.add_last(books.last_token)
     if hours == WINDOW:
         accounts.add_window(books.window)

@@ -115,7 +115,10 @@ def test_a_ledger_in_which_nothing_was_posted(tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "ledger.db"
     Ledger.open(path, Noon()).close()
     assert main(["report", "month", "--month=2026-11", f"--ledger.path={path}"]) == 1
-    assert capsys.readouterr().err == f"{path}: the ledger has nothing of 2026-11: it is empty\n"
+    assert (
+        capsys.readouterr().err
+        == f"{path}: the ledger has nothing of 2026-11: it is empty: a daemon posts from its second tick on\n"
+    )
 
 
 @pytest.mark.parametrize("text", ["2026-13", "2026-00", "2026-1", "october", "2026-10-01", "2026-1\u0660"])

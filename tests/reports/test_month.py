@@ -255,7 +255,7 @@ def test_unpriced_time_is_a_month_without_money(by: By) -> None:
 @pytest.mark.parametrize(
     ("months", "said"),
     [
-        ((), "the ledger has nothing of 2026-10: it is empty"),
+        ((), "the ledger has nothing of 2026-10: it is empty: a daemon posts from its second tick on"),
         (("2026-08", "2026-09"), "the ledger has nothing of 2026-10: it has 2026-08, 2026-09"),
     ],
 )
