@@ -19,7 +19,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     ledger = flags.add_group(
         verbs, "ledger", "what is done to the books by hand", "adopt --ledger.path=/srv/ice/ledger.db"
     )
-    acts = ledger.add_subparsers(dest="act", required=True, metavar="VERB")
+    acts = ledger.add_subparsers(dest="act", required=True, metavar="adopt")
     adopt = flags.add_verb(
         acts,
         "adopt",
@@ -94,7 +94,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     reconcile.set_defaults(run=_reconcile)
 
     reports = flags.add_group(verbs, "report", "what a month cost, and whom", "month --by=team")
-    _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
+    _reports(reports.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus"))
 
 
 def _adjustment(verb: argparse.ArgumentParser) -> None:

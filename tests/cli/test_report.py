@@ -134,7 +134,7 @@ def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report"], "the following arguments are required: VERB"),
+        (["report"], "the following arguments are required: month|chargeback|focus"),
         (["report", "year"], "invalid choice: 'year'"),
         (["report", "month", "--by=phase"], "invalid choice: 'phase'"),
         (["report", "month", "--json", "--csv"], "argument --csv: not allowed with argument --json"),
