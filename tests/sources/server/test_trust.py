@@ -10,8 +10,9 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
+from exporter.sources.exchange import HEADERS, Deadline, Request
+from exporter.sources.secure import CA_BYTES_MAX
 from exporter.sources.server import ServerSource, lean_client
-from exporter.sources.server.client import CA_BYTES_MAX
 from exporter.sources.server.token import TOKEN_BYTES_MAX
 
 Make = Callable[..., ServerSource]
@@ -138,6 +139,8 @@ def test_a_ca_file_is_read_again_when_it_changes(secure: int, tmp_path: Path) ->
 
 
 def test_the_shared_client_trusts_nobody(secure: int) -> None:
-    """It carries no authorities, so that no https endpoint can be read with it by mistake."""
-    with lean_client() as client, pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
-        client.get(f"https://127.0.0.1:{secure}/metrics")
+    """It knows no TLS, so that no https endpoint can be read with it by mistake, nor in the open."""
+    request = Request(f"https://127.0.0.1:{secure}/metrics", HEADERS, "chat")
+    with pytest.raises(ReadFailedError, match=r"^chat: is not asked without TLS$") as failure:
+        lean_client().ask(request, Deadline(SystemClock(), 3.0), 4096)
+    assert failure.value.reason == "tls"
