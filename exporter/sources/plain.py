@@ -16,8 +16,8 @@ from exporter.sources.exchange import Answer, Deadline, Request, Response, Sink,
 
 PORT: Final = 80
 
-READ_BYTES: Final = 32 * 1024
-"""Most that is received at a time: below the size that the C library takes from the kernel and gives back."""
+READ_BYTES: Final = 63 * 1024
+"""Most that is received at a time: just below what the C library takes from the kernel and gives back."""
 
 HEAD_BYTES_MAX: Final = 100 * 1024
 """Longest status line and headers together, as httpx bounds them."""
