@@ -97,6 +97,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
     requests: list[Requests] = []
     gateways, asked = tallies.advance(state.gateways, frame.gateways)
     places = Places(terms.limits.parties, servers.values())
+    room = terms.limits.models - sum(len(known.models) for known in servers.values())
     for key, readings in _by_server(servers, frame.servers, terms.limits).items():
         server = servers.setdefault(key, ServerState())
         moves: list[Moved] = []
@@ -107,7 +108,6 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
             endpoints[reading.url] = after
             restarted |= anew
             moves.append({key: n for key, n in delta.items() if key[1] not in ELSEWHERE[reading.role]})
-        room = terms.limits.models - sum(len(known.models) for known in servers.values())
         told = _Told.of(server, readings, moves, room)
         role = _role(server, readings)
         # A server that sleeps or loads has the models that it had.
@@ -151,6 +151,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
             )
         partial = _partial(server, readings)
         servers[key] = ServerState({**server.models, **models}, served, partial, role, division)
+        room -= len(servers[key].models) - len(server.models)
         tick = _tick(key, readings, told, splits, served or told.models)
         ticks[key] = tick if division is None else replace(tick, parties=parties)
     return Round(gateways, endpoints, servers, ticks, tuple(tokens), tuple(requests))
