@@ -62,6 +62,10 @@ def test_an_address_without_a_path_is_read_at_metrics(make: Make, site: Any, vll
         "http://",
         "http://user:secret@127.0.0.1/",
         "http://127.0.0.1:port/",
+        "http://[::1/",
+        "http://b\u00fccher/metrics",
+        "http://127.0.0.1/a metrics",
+        "http://127.0.0.1/metrics\r\nX-Header: forged",
     ],
 )
 def test_an_impossible_address_is_refused_at_once(make: Make, url: str) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,14 @@ def test_the_shared_client_trusts_nobody(secure: int) -> None:
     with pytest.raises(ReadFailedError, match=r"^chat: is not asked without TLS$") as failure:
         lean_client().ask(request, Deadline(SystemClock(), 3.0), 4096)
     assert failure.value.reason == "tls"
+
+
+def test_what_tls_takes_is_not_loaded_before_it_is_needed() -> None:
+    """Most hosts ask nobody by https, and their daemon has 3 MiB for something else."""
+    script = (
+        "import sys, exporter.cli.serve; from exporter.sources.server import client\n"
+        "client.lean_client(); print('httpx' in sys.modules, 'httpcore' in sys.modules)\n"
+        "client.unverified_client(); print('httpx' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == "False False\nTrue\n"
