@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import httpx
-
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
 from exporter.readings import NotAllowedError, ReadFailedError
-from exporter.sources.exchange import Deadline
+from exporter.sources.exchange import Client, Deadline
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.account import Account
 from exporter.sources.kubernetes.annotations import PREFIX, READERS
@@ -232,7 +230,7 @@ class PodSource:
             about = told if told.startswith(call.subject) else f"{call.subject}: {told}"
             raise ReadFailedError(failure.reason, f"{about}; {remedy}") from failure
 
-    def _kubelet(self, account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
+    def _kubelet(self, account: Account) -> tuple[Call, Callable[[], Client]]:
         try:
             address = ipaddress.ip_address(account.node_ip)
         except ValueError:
@@ -248,7 +246,7 @@ class PodSource:
         return Call(f"{server}/pods", subject, account.token_file, BODY_BYTES_MAX), connect
 
     @staticmethod
-    def _api_server(account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
+    def _api_server(account: Account) -> tuple[Call, Callable[[], Client]]:
         # From the API server's memory, as kubelets read it: no question goes to etcd.
         query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
         call = Call(
