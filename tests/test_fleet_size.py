@@ -72,7 +72,7 @@ def test_the_past_is_as_long_as_rules_look_back() -> None:
     found = pasts()
 
     assert found["inference:month_to_date_dollars:posting_hourly"] == Past(14 * DAY, 3600)
-    assert found["inference:month_to_date_dollars:posting"] == Past(7200, 60)
+    assert found["inference:month_to_date_dollars:posting"] == Past(7200, 240)
     assert found["inference:server_tokens:rate5m"] == Past(7 * DAY, 60)
     assert found["inference:owner_cost_dollars:rate5m"] == Past(14 * DAY, 60)
     assert "inference_tokens_total" not in found
