@@ -133,15 +133,13 @@ and on (cluster, month) inference:month_hours_left
         "inference:month_to_date_dollars:owner_price_basis",
         f"""
 sum by (cluster, month, product, team, price_basis) (
-  (
-      last_over_time({TOLD}[70m])
-    or
-      last_over_time(inference:month_to_date_dollars:posting[70m])
-    or
-      inference:month_to_date_dollars:posting_recalled
-  )
-  and on (cluster, month) inference:month_hours_left
+    last_over_time({TOLD}[70m])
+  or
+    last_over_time(inference:month_to_date_dollars:posting[70m])
+  or
+    inference:month_to_date_dollars:posting_recalled
 )
+and on (cluster, month) inference:month_hours_left
 """,
         "All ledgers are added up once a minute, and the sums after it are of a few series: what hosts tell now, and of those\n"
         "that are silent what the group of ledgers remembers. A posting counts once, by the first of the three that has it.",
