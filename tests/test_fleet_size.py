@@ -88,3 +88,12 @@ def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
     assert [one.name for one in found[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
     assert {one.values for one in found} == {("7.5",)}
     assert [(now - one.start) // DAY for one in found] == [14] * 17 + list(range(13, 0, -1))
+
+
+def test_the_youngest_ledger_that_is_gone_has_a_sample() -> None:
+    """Who came and went since the last step is in the month all the same."""
+    row = {"metric": {"__name__": "x", "ledger": "0123456789"}, "value": [0, "7.5"]}
+
+    youngest = list(gone([row], Past(7200, 240), 30_000, 100 * DAY))[-1]
+
+    assert 100 * DAY - youngest.start == 240

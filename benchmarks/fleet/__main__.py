@@ -80,7 +80,7 @@ def run(fleet: Fleet, port: int, ledgers: int, recorded: Rows, watched: float) -
         with Prometheus(config, folder / "data") as prometheus:
             time.sleep(SETTLE_SECONDS)
             figures = measured(prometheus, watched, fleet.hosts, ledgers)
-            print(slowest(prometheus), flush=True)
+            print(slowest(prometheus), table((figures,)), sep="\n", flush=True)
     return figures
 
 

@@ -98,7 +98,7 @@ def gone(rows: list[dict[str, Any]], past: Past, ledgers: int, now: int) -> Iter
         born = now - MONTH_SECONDS + number * MONTH_SECONDS // ledgers
         for row in living[number % len(living)]:
             metric = row["metric"] | {"ledger": f"f{number:07x}{row['metric']['ledger'][8:]}"}
-            start = max(born, now - past.back)
+            start = max(min(born, now - past.step), now - past.back)  # the youngest has one sample
             yield Series(_name(metric), (row["value"][1],), start, now, past.step)
 
 

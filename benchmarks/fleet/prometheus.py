@@ -100,7 +100,7 @@ class Prometheus:
         self._stop()
 
     def _stop(self) -> None:
-        self._process.terminate()
+        self._process.kill()  # nobody reads its data any more, and a long query would hold it up
         self._process.wait(60)
 
     def _get(self, path: str) -> tuple[int, bytes]:

@@ -16,17 +16,13 @@ MEMORY: Final = Group(
         Record(
             "inference:month_to_date_dollars:posting_hourly",
             f"""
-(
-    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[2h]))
-  or
-    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting_hourly[14d]))
-)
+max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[2h]))
 and on (cluster, month)
   (max by (cluster, month) (last_over_time(inference:month_hours_left[2h])) > 0)
 """,
             "One sample an hour for what every ledger of the current month has posted to whom. An hourly series is cheap to\n"
             "look back on for 14 days, so hosts that are gone stay in the month through a Prometheus outage of up to 14 days\n"
-            "and with 15 days of retention.",
+            "and with 15 days of retention. Only one rule looks back so far: what it recalls comes back here by the postings.",
         ),
         Record(
             "inference:month_to_date_dollars:ledger_hourly",
