@@ -11,7 +11,18 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.engines import ENGINES, EVERYTHING, interpret, read, recognize, wanted
+from exporter.engines import (
+    ENGINES,
+    EVERYTHING,
+    TALLIED,
+    Gateway,
+    interpret,
+    match,
+    read,
+    recognize,
+    tally,
+    wanted,
+)
 from exporter.readings import KINDS, ServerKey, ServerReading
 from exporter.sources.secure import SecureClient
 from exporter.sources.server import ServerSource
@@ -20,9 +31,23 @@ from exporter.units import Instant, Nanoseconds
 RECORDINGS = Path(__file__).parent / "recordings"
 FOLDERS = sorted(path for path in RECORDINGS.iterdir() if path.is_dir())
 RECORDED = [path for path in FOLDERS if (path / "manifest.json").is_file()]
-STORIES = [path for path in FOLDERS if path not in RECORDED]
+DIVIDED = [path for path in FOLDERS if (path / "told.json").is_file()]
+STORIES = [path for path in FOLDERS if path not in RECORDED + DIVIDED]
 
-TOLD = {"llamacpp-7e4c0a9": {"prompt": 774 - 560, "cached_prompt": 560, "generation": 8400}}
+PEOPLE_OF_DYNAMO = {"prompt": 1242 + 6 - 1024, "cached_prompt": 1024, "generation": 472 + 154}
+"""Who hung up had 6 tokens read and 154 written, which two programs counted."""
+TOLD = {
+    "llamacpp-7e4c0a9": {"prompt": 774 - 560, "cached_prompt": 560, "generation": 8400},
+    "dynamo-frontend-1.6.1": PEOPLE_OF_DYNAMO,
+    "dynamo-1.6.1-vllm-0.31.0": PEOPLE_OF_DYNAMO,
+    # Who hung up had 6 tokens read, 5 of them cached, and 32 written; 14 answers were cut at their longest
+    # length, and of each of those SGLang tells one token fewer.
+    "sglang-0.5.23": {
+        "prompt": 1305 + 6 - 1081 - 5,
+        "cached_prompt": 1081 + 5,
+        "generation": 351 + 32 - 14,
+    },
+}
 """What clients were told meanwhile in the answers themselves, all in all."""
 
 
@@ -36,6 +61,16 @@ def told(page: Path) -> dict[str, float]:
         kind: sum(counter.sign * counter.value for counter in counters if counter.quantity == kind)
         for kind in KINDS
     }
+
+
+def counted_by_team(page: Path) -> dict[str, dict[str, float]]:
+    """What a gateway's page tells of each team."""
+    found = read(page.read_bytes(), TALLIED)
+    gateway = match(found)
+    assert isinstance(gateway, Gateway)
+    counts = tally(gateway, found).counts
+    assert len(counts) == len({count.team for count in counts})
+    return {count.team: {"prompt": count.prompt, "generation": count.generation} for count in counts}
 
 
 def metered(page: Path) -> dict[str, float]:
@@ -108,6 +143,7 @@ def test_there_are_recordings() -> None:
     """An empty folder would pass every other test here."""
     assert RECORDED != []
     assert STORIES != []
+    assert DIVIDED != []
 
 
 @pytest.mark.parametrize("folder", STORIES, ids=lambda folder: folder.name)
@@ -117,6 +153,20 @@ def test_what_was_served_is_what_was_metered(folder: Path) -> None:
     rise = {kind: served[kind] - cold[kind] for kind in KINDS}
     assert rise == metered(folder / "metrics.prom")
     assert min(rise.values()) > 1000
+
+
+@pytest.mark.parametrize("folder", DIVIDED, ids=lambda folder: folder.name)
+def test_what_a_gateway_counted_is_what_clients_were_told(folder: Path) -> None:
+    """By team, to the token; and with what went past the gateway it is what the server counted."""
+    teams: dict[str, dict[str, float]] = json.loads((folder / "told.json").read_bytes())
+    cold, served = told(folder / "cold-server.prom"), told(folder / "served-server.prom")
+    everybody = {kind: sum(team[kind] for team in teams.values()) for kind in ("prompt", "generation")}
+    assert served["prompt"] + served["cached_prompt"] - cold["prompt"] == everybody["prompt"] > 1000
+    assert served["generation"] - cold["generation"] == everybody["generation"] > 1000
+
+    del teams["past the gateway"]
+    assert counted_by_team(folder / "cold-gateway.prom") == {}
+    assert counted_by_team(folder / "served-gateway.prom") == teams
 
 
 @pytest.mark.parametrize("folder", RECORDED, ids=lambda folder: folder.name)

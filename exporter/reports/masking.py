@@ -181,7 +181,9 @@ def _asked() -> dict[str, set[str]]:
     for engine in ENGINES.values():
         choices = [engine.fingerprint.where]
         choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
-        choices += [gauge.where for gauge in (*engine.running, *engine.waiting)]
+        choices += [
+            choice for gauge in (*engine.running, *engine.waiting) for choice in (gauge.where, gauge.unless)
+        ]
         for name, values in (pair for choice in choices for pair in choice):
             found.setdefault(name, set()).update(values)
         for name in engine.models:
