@@ -34,21 +34,33 @@ RECORDED = [path for path in FOLDERS if (path / "manifest.json").is_file()]
 DIVIDED = [path for path in FOLDERS if (path / "told.json").is_file()]
 STORIES = [path for path in FOLDERS if path not in RECORDED + DIVIDED]
 
-PEOPLE_OF_DYNAMO = {"prompt": 1242 + 6 - 1024, "cached_prompt": 1024, "generation": 472 + 154}
-"""Who hung up had 6 tokens read and 154 written, which two programs counted."""
+NOTHING = {"prompt": 0, "cached_prompt": 0, "generation": 0}
+DYNAMO = {"prompt": 1299 + 4 - 896, "cached_prompt": 896, "generation": 390 + 1}
+"""Who hung up had 4 tokens read, and one written, which came."""
 TOLD = {
     "llamacpp-7e4c0a9": {"prompt": 774 - 560, "cached_prompt": 560, "generation": 8400},
-    "dynamo-frontend-1.6.1": PEOPLE_OF_DYNAMO,
-    "dynamo-1.6.1-vllm-0.31.0": PEOPLE_OF_DYNAMO,
-    # Who hung up had 6 tokens read, 5 of them cached, and 32 written; 14 answers were cut at their longest
-    # length, and of each of those SGLang tells one token fewer.
+    "dynamo-frontend-1.6.1": DYNAMO,
+    "dynamo-1.6.1-vllm-0.31.0": DYNAMO,
+    # Who hung up had 4 tokens read, 3 of them cached, and 3 written. SGLang tells one token fewer of each of
+    # 13 answers that were cut at their longest length, and of the one that nobody waited for.
     "sglang-0.5.23": {
-        "prompt": 1305 + 6 - 1081 - 5,
-        "cached_prompt": 1081 + 5,
-        "generation": 351 + 32 - 14,
+        "prompt": 1299 + 4 - 1076 - 3,
+        "cached_prompt": 1076 + 3,
+        "generation": 345 + 3 - 13 - 1,
     },
+    "infinity-0.0.78": NOTHING,
+    "kserve-0.21.0": NOTHING,
 }
 """What clients were told meanwhile in the answers themselves, all in all."""
+
+ANSWERED = {
+    "dynamo-frontend-1.6.1": 17,
+    "dynamo-1.6.1-vllm-0.31.0": 17 - 3,  # the frontend ends at a letter what goes on in the worker
+    "sglang-0.5.23": 17 + 1,  # with the one that nobody waited for
+    "infinity-0.0.78": 6,
+    "kserve-0.21.0": 5,
+}
+"""How many answers they had, where the server counts them."""
 
 
 def told(page: Path) -> dict[str, float]:
@@ -194,12 +206,17 @@ def test_a_recording_is_of_a_server_at_work(folder: Path) -> None:
     assert moments[0] == 0
     assert all(before < after for before, after in pairwise(moments))
     first, last = (
-        {kind: math.fsum(counted.get(kind, 0) for counted in page["counted"].values()) for kind in KINDS}
+        {
+            quantity: math.fsum(counted.get(quantity, 0) for counted in page["counted"].values())
+            for quantity in (*KINDS, "requests")
+        }
         for page in (manifest["pages"][0], manifest["pages"][-1])
     )
     rise = {kind: last[kind] - first[kind] for kind in KINDS}
+    answered = last["requests"] - first["requests"]
     assert manifest["pages"][0]["counted"] != manifest["pages"][-1]["counted"]
     assert rise == TOLD.get(folder.name, rise)
+    assert answered == ANSWERED.get(folder.name, answered)
 
 
 @pytest.mark.parametrize("folder", RECORDED, ids=lambda folder: folder.name)

@@ -12,6 +12,7 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
   tokens move live. The sum of inter-token latency is decode seconds; time to the first token
   holds the queue's. Of several prompts in one completion the first alone is counted, and what all of them
   generated.
+- An answer that the frontend ends at a word to stop at is no finished request of its worker.
 - Requests for a model that nobody serves have the model `unknown_model`, which is none; they fail, and those
   that succeed are counted.
 - Queued requests are those without a first token, in prefill too: they are not what waits.

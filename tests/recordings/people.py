@@ -9,7 +9,6 @@ and two that are refused.
 import http.client
 import json
 import sys
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,8 +65,8 @@ def main(url: str, model: str) -> None:
         ask(f"{PREFIX}{number}", 20 + number, ignore_eos=True)
         ask(f"{PREFIX}{number} in a stream", 25 + number, ignore_eos=True, **STREAM)
         ask(f"until a letter {number}", 60, stop=["e", "a"], temperature=1.5)
-    leaver = opened(url, body("hello world", 300, ignore_eos=True, **STREAM))
-    time.sleep(1)
+    leaver = opened(url, body("hello world", 400, ignore_eos=True, **STREAM))
+    leaver.getresponse().readline()  # it has begun
     leaver.close()
     ask("one", 1)
     ask("word " * 3000, 3)
