@@ -11,7 +11,6 @@ from exporter.demo.plot import Plot
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, dollars
 
-LEASED_GPU: Final = "GPU-de300000-0000-4000-8000-000000000007"
 LOG: Final = "demo.log"
 
 

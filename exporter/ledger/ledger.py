@@ -18,14 +18,13 @@ from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.last_day import LastDay
 from exporter.ledger.lock import Lock
-from exporter.ledger.reader import LedgerReader
 from exporter.ledger.store import Pending, Store
 from exporter.ledger.totals import Totals
 from exporter.readings import ServerKey
 from exporter.report import Books
 from exporter.units import Instant
 
-__all__ = ["Ledger", "LedgerError", "LedgerLockedError", "LedgerReader"]
+__all__ = ["Ledger", "LedgerError", "LedgerLockedError"]
 
 IN_MEMORY: Final = "the books are in memory and end with this process"
 WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
@@ -129,15 +128,6 @@ class Ledger:
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str) -> "Ledger":
         return cls(clock, empty(), problem=f"{why}: {IN_MEMORY}; {advice}")
-
-    @staticmethod
-    def read(path: Path) -> LedgerReader:
-        """Open the ledger for reading beside a daemon that writes it.
-
-        Raises:
-            LedgerError: there is no ledger that can be read.
-        """
-        return LedgerReader.open(path)
 
     @property
     def id(self) -> str:

@@ -22,7 +22,7 @@ def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: StillClock) -> 
     """Books, state and id are those of the last commit, tick by tick; the page's history is the daemon's."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
-    with Ledger.read(path) as reader:
+    with LedgerReader.open(path) as reader:
         assert reader.id == ledger.id
         for number in (2, 3):
             ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes |
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LedgerError, match=f"^{re.escape(said.format(path=path))}$"):
-        Ledger.read(path)
+        LedgerReader.open(path)
 
     assert path.exists() is (content is not None)
 
@@ -127,4 +127,4 @@ def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes |
 def test_a_directory_is_no_ledger_to_read(tmp_path: Path) -> None:
     """A directory is told as one."""
     with pytest.raises(LedgerError, match=f"^{re.escape(str(tmp_path))} is a directory$"):
-        Ledger.read(tmp_path)
+        LedgerReader.open(tmp_path)

@@ -111,7 +111,6 @@ _SPEC: Final = Fields(
         20: ("initContainers", _CONTAINER.read),
         34: ("ephemeralContainers", _inlined),
     },
-    flags={11: "hostNetwork"},
 )
 
 _RUNNING: Final = Fields()

@@ -4,9 +4,9 @@ Pods are told by the kubelet's socket as well, to whoever may open it and withou
 `account` is what the pod was given, `api` one bounded GET, `node` the labels of the node that it is on.
 
 The entry point for the pods of this node is `PodSource(clock, account(), choice, kubelet_ca_file).read()`.
-Its `Pods` join to a process by the uid or the container id in its cgroup's path (`of_uid`, `of_container`),
-and to an allocation of the kubelet by namespace, name and container's name (`named`). Each `Pod` has its
-`workload`, what its annotations ask for (`wishes`), and by `owner_of` who pays for it.
+A `Pod` joins to a process by its uid or a container's id, which are in its cgroup's path, and to an
+allocation of the kubelet by namespace and name. It has its `workload`, what its annotations ask for
+(`wishes`), and by `owner_of` who pays for it.
 `source` reads them; `listing`, `decoding`, `workload` and `annotations` are pure.
 """
 

@@ -32,8 +32,6 @@ CONFIG_HASH: Final = "kubernetes.io/config.hash"
 KEPT: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
 """How the annotations begin that are kept; others may be a quarter of a megabyte each."""
 
-PHASES: Final[frozenset[str]] = frozenset(get_args(Phase))
-
 ROLES: Final[tuple[tuple[str, str, Role], ...]] = (
     ("containers", "containerStatuses", "container"),
     ("initContainers", "initContainerStatuses", "init"),
@@ -84,7 +82,6 @@ def pod_of(told: object, node: str = "") -> Pod | None:
         labels=labels,
         annotations=annotations,
         ips=tuple(islice(_addresses(status), ADDRESSES_MAX)),
-        host_network=spec.get("hostNetwork") is True,
         containers=containers,
         wishes=wishes_of(annotations),
     )
