@@ -13,7 +13,7 @@ allocation of the kubelet by namespace and name. It has its `workload`, what its
 from exporter.sources.kubernetes.account import Account, account
 from exporter.sources.kubernetes.node import NodeReading, NodeSource
 from exporter.sources.kubernetes.ownership import owner_of
-from exporter.sources.kubernetes.pod import Container, Pod, Pods, Port, Wishes, Workload
+from exporter.sources.kubernetes.pod import Container, Pod, Pods, Wishes, Workload
 from exporter.sources.kubernetes.source import PodSource
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "Pod",
     "PodSource",
     "Pods",
-    "Port",
     "Wishes",
     "Workload",
     "account",

@@ -14,14 +14,13 @@ from typing import Any, Final, get_args
 
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
 from exporter.sources.kubernetes.annotations import PREFIX, wishes_of
-from exporter.sources.kubernetes.pod import TERMINAL, Container, Phase, Pod, Port, Role
+from exporter.sources.kubernetes.pod import TERMINAL, Container, Phase, Pod, Role
 from exporter.sources.kubernetes.workload import workload_of
 
 LABELS_MAX: Final = 64
 ANNOTATIONS_MAX: Final = 32
 ANNOTATION_CHARACTERS: Final = 1024
 CONTAINERS_MAX: Final = 64
-PORTS_MAX: Final = 32
 WORDS_MAX: Final = 128
 WORD_CHARACTERS: Final = 512
 ADDRESSES_MAX: Final = 4
@@ -133,7 +132,6 @@ def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[
                 id=known[1] if known else "",
                 running="running" in _mapping(state.get("state")),
                 role=role,
-                ports=tuple(islice(_ports(container), PORTS_MAX)),
                 argv=tuple(islice(_words(container), WORDS_MAX)),
             )
 
@@ -144,13 +142,6 @@ def _words(container: Mapping[str, Any]) -> Iterator[str]:
     for word in (*command, *(_list(container.get("args")) if command else ())):
         if isinstance(word, str):
             yield word[:WORD_CHARACTERS]
-
-
-def _ports(container: Mapping[str, Any]) -> Iterator[Port]:
-    for port in map(_mapping, _list(container.get("ports"))):
-        number, name = port.get("containerPort"), _text(port, "name")
-        if type(number) is int and 0 < number < 65536 and (port.get("protocol") or "TCP") == "TCP":
-            yield Port(name if is_label_value(name) else "", number)
 
 
 def _addresses(status: Mapping[str, Any]) -> Iterator[str]:

@@ -11,13 +11,6 @@ TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
 """Phases after which no container of a pod is started again, and its GPUs are free."""
 
 
-class Port(NamedTuple):
-    """A TCP port that a container declares; `name` is often empty. Declaring one is not listening on it."""
-
-    name: str
-    number: int
-
-
 class Workload(NamedTuple):
     """What people know a pod by: its Deployment rather than its ReplicaSet, its InferenceService rather
     than that. A pod that nothing owns is its own: kind `Pod`.
@@ -40,7 +33,6 @@ class Container:
     id: str = ""
     running: bool = False
     role: Role = "container"
-    ports: tuple[Port, ...] = ()
     argv: tuple[str, ...] = ()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import PodLabels
-from exporter.sources.kubernetes import Container, Pod, Pods, Port, Wishes, Workload, owner_of
+from exporter.sources.kubernetes import Container, Pod, Pods, Wishes, Workload, owner_of
 from exporter.sources.kubernetes.decoding import pod_of
 from tests.sources.kubernetes.cluster_house import NODE
 
@@ -59,7 +59,7 @@ def test_a_pod_of_a_deployment_whole(pods: Pods) -> None:
         },
         ips=("10.0.37.11", "fd00:37::b"),
         containers=(
-            Container("vllm", CHAT_VLLM, running=True, ports=(Port("http", 8000),)),
+            Container("vllm", CHAT_VLLM, running=True),
             Container("download", CHAT_DOWNLOAD, running=False, role="init"),
         ),
         wishes=Wishes(name="chat-8b", product="chat"),
@@ -125,19 +125,6 @@ def test_init_containers_are_told_apart(pods: Pods) -> None:
         ("vllm", "container", False, False),
         ("weights", "init", True, True),
         ("log-shipper", "init", True, True),
-    ]
-
-
-def test_ports_are_those_of_tcp(pods: Pods) -> None:
-    """A port may have no name; the sidecar's are its own."""
-    embed = named(pods, "ml/embed-0")
-    llama = named(pods, "models/llama3-predictor-00001-deployment-6d5f7b8c9d-zq8xt")
-
-    assert embed.containers[0].ports == (Port("", 80), Port("metrics", 9000))
-    assert [(each.name, [port.number for port in each.ports]) for each in llama.containers] == [
-        ("kserve-container", [8080]),
-        ("queue-proxy", [8022, 9090, 9091, 8012]),
-        ("storage-initializer", []),
     ]
 
 
