@@ -92,8 +92,9 @@ class Store:
                     check(connection, path)
                     migrate(connection, path)
                     _prepare(connection)
-                opened = read(connection)
-                _fill(connection, opened)
+                with transaction(connection, "DEFERRED"):
+                    opened = read(connection)
+                    _fill(connection, opened)
                 return cls(path, connect, connection), opened
             except BaseException:
                 connection.close()

@@ -99,8 +99,8 @@ def test_one_hour_is_the_window_of_the_metrics(
     """From 11:15 to 12:15: 6 dollars for 3 million tokens, as `books.window` has them for the metrics."""
     (server,) = asked(config, ledger, capsys)["servers"]  # type: ignore[misc]
     (model,) = server["models"]
-    reader = LedgerReader.open(ledger)
-    (window,) = reader.books(Clock().wall(), ()).window.values()
+    with LedgerReader.open(ledger) as reader:
+        (window,) = reader.books(Clock().wall(), ()).window.values()
     served = per_million(window.money, window.tokens, Weights())
 
     assert (model["dollars"], model["tokens"]) == (6, {"generation": 3_000_000})
