@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from tests import small_disk, unprivileged
+from tests import rights, small_disk, unprivileged
 from tests.e2e.daemon import Daemon, Page
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -98,7 +98,7 @@ class Full:
 
     def __init__(self, daemon: Daemon, folder: Path) -> None:
         if not small_disk.mountable():
-            pytest.skip(small_disk.NO_ROOM)
+            pytest.skip(rights.MOUNTS)
         self._daemon, self._folder = daemon, folder
         daemon.begin = partial(small_disk.command, folder)
 
