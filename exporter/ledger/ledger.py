@@ -12,7 +12,7 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
-from exporter.ledger.backlog import FIRST, Backlog, Batch, Place, recent
+from exporter.ledger.backlog import FIRST, Backlog, Batch, Cursor, recent
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
@@ -246,7 +246,7 @@ class Ledger:
         )
         self._failure, self._pending = "", None
 
-    def unpriced(self, zone: ZoneInfo, place: Place = FIRST) -> Batch | None:
+    def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> Batch | None:
         """A part of the GPU time that waits for a price, from a place on.
 
         `None` while that cannot be told: what could not be written is no basis for charging anything.
