@@ -96,7 +96,7 @@ help: ## List the verbs
 
 .PHONY: programs
 programs:
-	@tools/need amtool cc ip promtool venv
+	@tools/need amtool cc ip promtool systemd-analyze venv
 
 .PHONY: develop
 develop:

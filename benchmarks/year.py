@@ -21,7 +21,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.report import Books
 from tests.year import keeping, reckoning, story
 from tests.year.reckoning import Reckoning
@@ -116,7 +116,7 @@ def main() -> int:
             Progress(),
         )
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
-        with Ledger.read(year.path) as reader:
+        with LedgerReader.open(year.path) as reader:
             books = reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
         size = year.path.stat().st_size
     done = year.ticks - year.skipped

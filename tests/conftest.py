@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.rights import pytest_runtest_makereport, pytest_terminal_summary
+
+__all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
+
 # A busy machine is slow: how long an example takes says nothing of the code.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")

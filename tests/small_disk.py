@@ -4,9 +4,6 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-NO_ROOM = "no file system can be mounted here: the test beside this one refuses writes by a file size limit"
-"""Why a test that needs one is skipped."""
-
 _MOUNT = 'mount -t tmpfs -o size=1m,mode=0755 small "$0" && exec "$@"'
 
 

@@ -16,6 +16,14 @@ PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read"
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them to the program's parser."""
+    _add_ledger(verbs)
+    _add_adjust(verbs)
+    _add_explain(verbs)
+    _add_reconcile(verbs)
+    _add_report(verbs)
+
+
+def _add_ledger(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     ledger = flags.add_group(
         verbs, "ledger", "what is done to the books by hand", "adopt --ledger.path=/srv/ice/ledger.db"
     )
@@ -36,6 +44,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     flags.sources(adopt)
     adopt.set_defaults(run=_adopt)
 
+
+def _add_adjust(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     adjust = flags.add_verb(
         verbs,
         "adjust",
@@ -59,6 +69,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     flags.sources(adjust)
     _adjustment(adjust)
 
+
+def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     explain = flags.add_verb(
         verbs,
         "explain",
@@ -75,6 +87,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     flags.sources(explain)
     explain.set_defaults(run=_explain)
 
+
+def _add_reconcile(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     reconcile = flags.add_verb(
         verbs,
         "reconcile",
@@ -93,6 +107,8 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     flags.sources(reconcile)
     reconcile.set_defaults(run=_reconcile)
 
+
+def _add_report(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     reports = flags.add_group(verbs, "report", "what a month cost, and whom", "month --by=team")
     _reports(reports.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus"))
 

@@ -17,7 +17,7 @@ from exporter.cli.build import build
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
-from exporter.demo.invitation import LOG, Place, invitation
+from exporter.demo.invitation import LOG, Site, invitation
 from exporter.demo.scrape import prometheus_configuration
 from exporter.demo.story import Stage, replay, stage
 from exporter.exposition.access import Access
@@ -84,7 +84,7 @@ class _Demo:
             self._live = True
             report = set_up.sampler.tick()
             web.start()
-            place = Place(web.url.rstrip("/"), str(self._folder), _program())
+            place = Site(web.url.rstrip("/"), str(self._folder), _program())
             sys.stdout.write(invitation(place, report, set_up.plot))
             sys.stdout.flush()
             set_up.sampler.run(stop)

@@ -1,5 +1,7 @@
-"""The doctor's wiring: asks every source once and hands the answers to `reports.doctor`."""
+"""The doctor's wiring: reads every source once, as a tick does, and hands the answers to `reports.doctor`."""
 
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -8,14 +10,15 @@ from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
 from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.whereabouts import node_source, whereabouts
-from exporter.clock import SystemClock
-from exporter.config import ConfigError, load
+from exporter.clock import Clock, SystemClock
+from exporter.config import Config, ConfigError, load
 from exporter.ledger.inspection import inspect
-from exporter.readings import GatewayReading, MustRestartError, ServerReading
+from exporter.readings import MustRestartError
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import Answer, Asked, GatewayAnswer
+from exporter.sampler.frames import Reader, Round
 from exporter.sources.cloud import CloudSource
-from exporter.sources.discovery import Found, discovery
+from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import Endpoints, configured
 from exporter.sources.gateways import Gateways
 from exporter.sources.gather import Gatherer
@@ -33,64 +36,61 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     except ConfigError as error:
         complain(error)
         return status.CONFIGURATION
-    kept = Endpoints(clock)
-    endpoints = kept.of(configured(config.servers), config.limits.body_bytes)
-    before = Gateways(clock)
-    gateways = before.of(config.divides(), config.limits.body_bytes)
-    lookout = discovery(clock, config)
-    nvml = NvmlSource(clock)
-    cloud = CloudSource(clock, config.cloud)
-    node = node_source(clock, config)
-    gatherer = Gatherer(clock, DEADLINE)
-    unknown, unlabeled = "", ""
-    found = Found()
     with waiting("reading every source once"):
-        try:
-            sources = lookout.sources
-            told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *gateways, *endpoints))
-            gpus, problem = told.reading, told.problem
-            seen, answers = answers[: len(sources)], answers[len(sources) :]
-            counted, answers = answers[: len(gateways)], answers[len(gateways) :]
-            if gpus is not None:
-                found = lookout.look(config, gpus, seen, gatherer, None)
-                endpoints, answers = (
-                    (*endpoints, *lookout.endpoints),
-                    [*answers, *gatherer(lookout.endpoints)],
-                )
-            where, contradiction = whereabouts(cloud, place, node, labels)
-            unknown, unlabeled = place.problem or cloud.problem, labels.problem or contradiction
-        except MustRestartError as error:
-            gpus, problem, answers, where, counted = None, str(error), [], cloud.known, []
-    servers = tuple(
-        Answer(
-            answer.reading or ServerReading(endpoint.key, endpoint.url, up=False),
-            "" if answer.health.up else answer.health.reason,
-            answer.problem,
-        )
-        for endpoint, answer in zip(endpoints, answers, strict=False)
-    )
-    ledger = inspect(ledger_path or config.ledger_path)
-    asked = Asked(
-        gpus,
-        problem,
-        servers,
-        ledger.state,
-        ledger.problem,
-        where,
-        unknown,
-        clock.synchronized(),
-        unlabeled,
-        found,
-        tuple(
-            GatewayAnswer(answer.reading or GatewayReading(gateway.url, up=False), answer.problem)
-            for gateway, answer in zip(gateways, counted, strict=False)
-        ),
-    )
-    diagnosis = report.diagnose(config, terms_of(config, host_name(), where), asked, clock.wall())
+        asked = _asked(clock, config, ledger_path or config.ledger_path)
+    diagnosis = report.diagnose(config, terms_of(config, host_name(), asked.place), asked, clock.wall())
     tell(report.as_json(diagnosis) if as_json else report.text(diagnosis))
-    gatherer.close()
-    nvml.close()
-    kept.close()
-    before.close()
-    lookout.close()
     return diagnosis.status
+
+
+def _asked(clock: Clock, config: Config, ledger: Path) -> Asked:
+    with closing(Gatherer(clock, DEADLINE)) as gatherer:
+        cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
+        place, labels = gatherer((cloud, node))
+        where, contradiction = whereabouts(cloud, place, node, labels)
+        told = _round(clock, config, gatherer)
+    kept = inspect(ledger)
+    asked = Asked(
+        gpus=None,
+        gpu_problem="",
+        servers=(),
+        ledger=kept.state,
+        ledger_problem=kept.problem,
+        place=where,
+        place_problem=place.problem or cloud.problem,
+        synchronized=clock.synchronized(),
+        label_problem=labels.problem or contradiction,
+    )
+    return replace(asked, gpu_problem=told) if isinstance(told, str) else _with_answers(asked, told)
+
+
+def _round(clock: Clock, config: Config, gatherer: Gatherer) -> Round | str:
+    """What a tick of the daemon would read, or why only a new process can read."""
+    with ExitStack() as held:
+        endpoints = held.enter_context(closing(Endpoints(clock)))
+        gateways = held.enter_context(closing(Gateways(clock)))
+        lookout = held.enter_context(closing(discovery(clock, config)))
+        nvml = held.enter_context(closing(NvmlSource(clock)))
+        body_bytes = config.limits.body_bytes
+        try:
+            return Reader(clock, gatherer, nvml, lookout).round(
+                config,
+                endpoints.of(configured(config.servers), body_bytes),
+                None,
+                gateways.of(config.divides(), body_bytes),
+            )
+        except MustRestartError as error:
+            return str(error)
+
+
+def _with_answers(asked: Asked, told: Round) -> Asked:
+    servers = zip(told.frame.servers, told.servers, strict=True)
+    gateways = zip(told.frame.gateways, told.gateways, strict=True)
+    return replace(
+        asked,
+        gpus=told.frame.gpus,
+        gpu_problem=told.nvml.problem,
+        servers=tuple(Answer(reading, answer.health.reason, answer.problem) for reading, answer in servers),
+        found=told.found,
+        gateways=tuple(GatewayAnswer(reading, answer.problem) for reading, answer in gateways),
+    )

@@ -54,8 +54,10 @@ def explained(question: Question, clock: Clock | None = None) -> int:
     clock = clock or SystemClock()
     now = clock.wall()
     try:
-        with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
-            accounts, stretch = _accounts(ledger, question.hours, now)
+        with waiting("reading the ledger"):
+            with LedgerReader.open(path) as ledger:
+                accounts, stretch = _accounts(ledger, question.hours, now)
+            # The cloud is asked with the ledger closed: the daemon's log grows until it is.
             explanation: Explanation = explain(
                 accounts,
                 stretch,

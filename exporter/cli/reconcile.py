@@ -15,11 +15,12 @@ from exporter.reports.invoice_file import Reading, read_invoice
 from exporter.reports.reconciliation import (
     Books,
     Reconciliation,
+    as_json,
+    as_text,
     hours_wanted,
     month_billed,
     reconcile,
 )
-from exporter.reports.reconciliation_sheet import as_json, as_text
 from exporter.units import Instant
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from exporter.config.problems import Place, shown
+from exporter.config.problems import Position, shown
 
 FILE_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 16
@@ -31,7 +31,7 @@ _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 class Scalar:
     """A single value, as its text; `plain` is false where it was quoted."""
 
-    place: Place
+    place: Position
     text: str
     plain: bool = True
 
@@ -50,7 +50,7 @@ class Scalar:
 class Sequence:
     """A list."""
 
-    place: Place
+    place: Position
     items: list["Node"] = field(default_factory=list)
 
 
@@ -61,10 +61,10 @@ class Mapping:
     A key given twice keeps its first value and is one of the `faults`, each with what to do.
     """
 
-    place: Place
+    place: Position
     items: list["Node"] = field(default_factory=list)
-    entries: dict[str, tuple[Place, "Node"]] = field(default_factory=dict)
-    faults: list[tuple[Place, str]] = field(default_factory=list)
+    entries: dict[str, tuple[Position, "Node"]] = field(default_factory=dict)
+    faults: list[tuple[Position, str]] = field(default_factory=list)
 
     def value(self, name: str) -> "Node | None":
         """The value of a key, `None` without it."""
@@ -78,7 +78,7 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 class NotAllowedError(Exception):
     """The text cannot be used at all."""
 
-    def __init__(self, place: Place | None, message: str) -> None:
+    def __init__(self, place: Position | None, message: str) -> None:
         super().__init__(message)
         self.place = place
 
@@ -119,12 +119,12 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _end(before: str) -> Place:
-    return Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+def _end(before: str) -> Position:
+    return Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
-def _place(mark: Any) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
+def _place(mark: Any) -> Position:
+    return Position(mark.line + 1, mark.column + 1)
 
 
 def _events(text: str) -> Iterator[yaml.Event]:

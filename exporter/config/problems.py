@@ -9,7 +9,7 @@ SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Position:
     """Where something stands in the file; both count from 1."""
 
     line: int
@@ -20,7 +20,7 @@ class Place:
 class Problem:
     """One thing that is wrong. `place` is `None` and `path` empty where it is the whole file."""
 
-    place: Place | None
+    place: Position | None
     path: str
     message: str
 
@@ -57,7 +57,7 @@ class Problems:
 
     noted: list[Problem] = field(default_factory=list)
 
-    def note(self, place: Place | None, path: str, message: str) -> None:
+    def note(self, place: Position | None, path: str, message: str) -> None:
         """Note one problem.
 
         Raises:
@@ -71,7 +71,7 @@ class Problems:
 
     def in_order(self) -> tuple[Problem, ...]:
         """The problems in the file's order, those of the file as a whole first."""
-        return tuple(sorted(self.noted, key=lambda problem: problem.place or Place(0, 0)))
+        return tuple(sorted(self.noted, key=lambda problem: problem.place or Position(0, 0)))
 
 
 def shown(text: str) -> str:

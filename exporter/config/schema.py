@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 from exporter.config.currency import in_dollars
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.likeness import is_meant, nearest
-from exporter.config.problems import BrokenError, Place, Problems, RefusedError, shown
+from exporter.config.problems import BrokenError, Position, Problems, RefusedError, shown
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 MOST_ITEMS: Final = 1000
 
-_START: Final = Place(1, 1)
+_START: Final = Position(1, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exporter.cost import attribution, comparison, energy, gap, holding, servers, slices
+from exporter.cost import attribution, comparison, energy, gap, heard, holding, servers, slices
 from exporter.cost.attribution import Share, ShareMethod
 from exporter.cost.charging import Charging, Work
 from exporter.cost.gap import Interval
@@ -140,7 +140,7 @@ def _inventory(
             held.extend(state.gpus[uuid].holders)
         for holder in frame.holders:
             if holder.uuid == uuid:
-                key = servers.admit_server(known, holder.key, terms.limits)
+                key = heard.admit_server(known, holder.key, terms.limits)
                 known.setdefault(key, ServerState())
                 held.append(holder if key == holder.key else replace(holder, key=key))
         before = state.gpus.get(uuid) or GpuState(reading.gpu, reading.index)

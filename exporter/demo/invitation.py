@@ -11,7 +11,6 @@ from exporter.demo.plot import Plot
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, dollars
 
-LEASED_GPU: Final = "GPU-de300000-0000-4000-8000-000000000007"
 LOG: Final = "demo.log"
 
 
@@ -25,7 +24,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Site:
     """Where the demo runs: its URL without a final slash, its folder, and how its verbs are called."""
 
     url: str
@@ -33,7 +32,7 @@ class Place:
     program: str
 
 
-def facts(plot: Plot, place: Place) -> tuple[Fact, ...]:
+def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
     """Everything that was planted, the dearest first."""
     metrics, log = f"curl -s {place.url}/metrics", f"{place.folder}/{LOG}"
     return (
@@ -85,7 +84,7 @@ def facts(plot: Plot, place: Place) -> tuple[Fact, ...]:
     )
 
 
-def invitation(place: Place, report: Report, plot: Plot) -> str:
+def invitation(place: Site, report: Report, plot: Plot) -> str:
     """What to look at, for the terminal; the figures are those of a report."""
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
     return f"""
@@ -108,7 +107,7 @@ Stop with Ctrl-C; {place.folder} is removed then.
 """
 
 
-def _paragraphs(plot: Plot, place: Place) -> Iterator[str]:
+def _paragraphs(plot: Plot, place: Site) -> Iterator[str]:
     for number, fact in enumerate(facts(plot, place), start=1):
         commands = "".join(f"       {command}\n" for command in fact.shown_by)
         yield f"  {number}. {fact.title}. {fact.told}\n{commands}"

@@ -18,10 +18,10 @@ STRETCHES: Final = 64
 RECENT: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
 """How far back quotients look, with room for the edges."""
 
-Place = tuple[int, int]
+Cursor = tuple[int, int]
 """How far a walk through everything that waits has come."""
 
-FIRST: Final[Place] = (0, 0)
+FIRST: Final[Cursor] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Batch:
     """A part of what waits, and where the next one begins; `None`: this was the last."""
 
     unpriced: tuple[Unpriced, ...]
-    after: Place | None
+    after: Cursor | None
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Backlog:
                 del self.kept[number]
         self.unwritten = {}
 
-    def batch(self, place: Place) -> Batch:
+    def batch(self, place: Cursor) -> Batch:
         """A part of what books in memory keep."""
         numbers = sorted(number for number in self.kept if number > place[1])
         found = tuple(self.kept[number] for number in numbers[:STRETCHES])

@@ -6,7 +6,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import Slot, Unpriced, Usage
-from exporter.ledger.backlog import RECENT, STRETCHES, Batch, Place
+from exporter.ledger.backlog import RECENT, STRETCHES, Batch, Cursor
 from exporter.ledger.rows import Keys, Names, bounded, references, tables
 from exporter.ledger.totals import hour_of
 from exporter.readings import Gpu
@@ -75,7 +75,7 @@ def prune(connection: sqlite3.Connection, days_floor: int) -> None:
     connection.execute("DELETE FROM stretch WHERE day < ?", (days_floor,))
 
 
-def batch(connection: sqlite3.Connection, place: Place, zone: ZoneInfo, until: Instant) -> Batch:
+def batch(connection: sqlite3.Connection, place: Cursor, zone: ZoneInfo, until: Instant) -> Batch:
     """The stretches after a place; after the last of them, time that a release without stretches kept.
 
     Args:

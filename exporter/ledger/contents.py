@@ -123,18 +123,17 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def read(connection: sqlite3.Connection) -> Contents:
-    """Read everything, as of one commit.
+    """Read everything, inside the running transaction.
 
     Raises:
         DamagedError: what every ledger has is missing.
         sqlite3.Error: it cannot be read.
     """
-    with transaction(connection, "DEFERRED"):
-        meta = meta_of(connection)
-        totals = rows.read(connection)
-        stretch = backlog_rows.last(connection)
-        recent = backlog_rows.recent(connection, _integer(meta, "wall") or 0)
-        stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
+    meta = meta_of(connection)
+    totals = rows.read(connection)
+    stretch = backlog_rows.last(connection)
+    recent = backlog_rows.recent(connection, _integer(meta, "wall") or 0)
+    stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
     state, dropped = marks.state(stored)
     accrued, by_state, ledger = (
         _integer(meta, "accrued"),

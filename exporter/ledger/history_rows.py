@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from exporter.ledger import adjustments, backlog_rows, schema
-from exporter.ledger.contents import meta_of, transaction
+from exporter.ledger.contents import meta_of
 from exporter.ledger.history import FAMILIES, History, MonthRecord, Sums, day_number
 from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded, references, tables
 from exporter.ledger.totals import LARGEST
@@ -131,9 +131,10 @@ def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
 
 
 def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) -> dict[int, Sums] | None:
-    """The sums of each hour or day from the first to the last; `None` where the file keeps no history.
+    """The sums of each hour or day from the first to the last, inside the running transaction.
 
-    Hours are counted since 1970 and do not tell `covered`; days are numbers like 20261130.
+    `None` where the file keeps no history. Hours are counted since 1970 and do not tell `covered`; days are
+    numbers like 20261130.
 
     Raises:
         DamagedError: a row refers to what is not there.
@@ -165,12 +166,12 @@ def _rows(
 
 
 def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
-    """One month like 2026-11, as of one commit.
+    """One month like 2026-11, inside the running transaction.
 
     Raises:
         DamagedError: a row refers to what is not there.
     """
-    with transaction(connection, "DEFERRED"), references():
+    with references():
         names = Names(connection)
         cells: dict[MonthKey, int] = {
             SHAPES["months"].built(names, tuple(key)): amount

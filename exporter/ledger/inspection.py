@@ -10,14 +10,14 @@ from exporter.ledger.reader import LedgerReader
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Inspection:
     """`state` in words for people; `problem` says what is wrong and what to do, empty when nothing is."""
 
     state: str
     problem: str = ""
 
 
-def inspect(path: Path) -> Place:
+def inspect(path: Path) -> Inspection:
     """Look at a ledger, or at the place where there is none yet, as this process's user."""
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises where a folder may not be searched
         return _memory(path, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
@@ -26,18 +26,18 @@ def inspect(path: Path) -> Place:
         problem = _unwritable(folder)
         if problem:
             return _memory(path, problem, _writable(folder))
-        return Place(f"{path}: not there yet; the daemon makes it")
+        return Inspection(f"{path}: not there yet; the daemon makes it")
     try:
         # What a daemon that was killed while it began leaves behind is no problem.
         state = f"{path}: empty; the daemon begins it" if path.stat().st_size == 0 else _told(path)
     except (LedgerError, OSError) as error:
-        return Place(str(path), f"{error}{_what_then(path, error)}")
+        return Inspection(str(path), f"{error}{_what_then(path, error)}")
     if process := lock.holder(path):
-        return Place(f"{state}, in use by process {process}")
+        return Inspection(f"{state}, in use by process {process}")
     for needed in (path.parent, path, Path(f"{path}.lock")):
         if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
             return _memory(state, problem, _writable(needed))
-    return Place(state)
+    return Inspection(state)
 
 
 def _waiting(count: int) -> str:
@@ -74,6 +74,8 @@ def _writable(path: Path) -> str:
     return f"make {path} writable, set --ledger.path to a file elsewhere, or run this as the daemon's user"
 
 
-def _memory(state: object, problem: str, advice: str) -> Place:
+def _memory(state: object, problem: str, advice: str) -> Inspection:
     """The daemon would go on without the file, and forget."""
-    return Place(str(state), f"{problem}: the books would be in memory and end with the daemon; {advice}")
+    return Inspection(
+        str(state), f"{problem}: the books would be in memory and end with the daemon; {advice}"
+    )

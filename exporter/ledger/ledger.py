@@ -12,20 +12,19 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
-from exporter.ledger.backlog import FIRST, Backlog, Batch, Place, recent
+from exporter.ledger.backlog import FIRST, Backlog, Batch, Cursor, recent
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.last_day import LastDay
 from exporter.ledger.lock import Lock
-from exporter.ledger.reader import LedgerReader
 from exporter.ledger.store import Pending, Store
 from exporter.ledger.totals import Totals
 from exporter.readings import ServerKey
 from exporter.report import Books
 from exporter.units import Instant
 
-__all__ = ["Ledger", "LedgerError", "LedgerLockedError", "LedgerReader"]
+__all__ = ["Ledger", "LedgerError", "LedgerLockedError"]
 
 IN_MEMORY: Final = "the books are in memory and end with this process"
 WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
@@ -129,15 +128,6 @@ class Ledger:
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str) -> "Ledger":
         return cls(clock, empty(), problem=f"{why}: {IN_MEMORY}; {advice}")
-
-    @staticmethod
-    def read(path: Path) -> LedgerReader:
-        """Open the ledger for reading beside a daemon that writes it.
-
-        Raises:
-            LedgerError: there is no ledger that can be read.
-        """
-        return LedgerReader.open(path)
 
     @property
     def id(self) -> str:
@@ -256,7 +246,7 @@ class Ledger:
         )
         self._failure, self._pending = "", None
 
-    def unpriced(self, zone: ZoneInfo, place: Place = FIRST) -> Batch | None:
+    def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> Batch | None:
         """A part of the GPU time that waits for a price, from a place on.
 
         `None` while that cannot be told: what could not be written is no basis for charging anything.

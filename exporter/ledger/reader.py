@@ -1,8 +1,8 @@
 """The books read by a verb, beside a daemon that writes them."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -10,7 +10,6 @@ from typing import Self, TypeVar
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents, history_rows, schema, snapshot
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import MonthRecord, Sums
 from exporter.ledger.rows import Names, references
@@ -21,16 +20,28 @@ T = TypeVar("T")
 
 
 class LedgerReader:
-    """A ledger that is only read. Each answer is of one commit, and the writer never waits for it.
+    """A ledger that is only read, as of one commit: all answers are of the moment at which it was opened.
 
-    Every method raises `LedgerError` when the file cannot be read.
+    They stay so while the daemon goes on and where it moves the file aside. The writer never waits for a
+    reader, but its log grows until that is closed. Every method raises `LedgerError` when the file cannot be
+    read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        found = self._contents()
-        self.id = found.ledger
-        self.dropped = found.dropped
+        # A file without a log is nobody's: SQLite takes no lock then, and would not see that it changes.
+        self._unlogged = None if Path(f"{path}-wal").exists() else _stamp(path)
+        with self._failures():
+            self._connection = schema.connect(path.absolute().as_uri() + self._mode())
+            try:
+                self._connection.execute("BEGIN")
+                contents.check(self._connection, path)
+                self._contents = contents.read(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
+        self.id = self._contents.ledger
+        self.dropped = self._contents.dropped
 
     @classmethod
     def open(cls, path: Path) -> "LedgerReader":
@@ -48,12 +59,12 @@ class LedgerReader:
         return cls(path)
 
     def state(self) -> State:
-        """What the cost model remembers, as of the last commit."""
-        return self._contents().state
+        """What the cost model remembers."""
+        return self._contents.state
 
     def books(self, now: Instant, months: tuple[str, ...]) -> Books:
         """Everything in the ledger, rows included that a scrape no longer gets."""
-        return snapshot.books(self._contents(), now, months, None, persistent=True, writable=True)
+        return snapshot.books(self._contents, now, months, None, persistent=True, writable=True)
 
     def month(self, name: str) -> MonthRecord:
         """A calendar month like 2026-11, current or past."""
@@ -85,11 +96,12 @@ class LedgerReader:
 
     def covered(self, first: int, last: int) -> Nanoseconds:
         """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""
-        hours = self._contents().totals.hour_covered
+        hours = self._contents.totals.hour_covered
         return sum(duration for hour, duration in hours.items() if first <= hour <= last)
 
     def close(self) -> None:
-        """Nothing stays open between answers."""
+        """Let go of the file. Idempotent."""
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,21 +113,35 @@ class LedgerReader:
 
     def _mode(self) -> str:
         """Read only. SQLite would still make the files of a log that nobody has open now, as this user's."""
-        return "?mode=ro" if Path(f"{self._path}-wal").exists() else "?mode=ro&immutable=1"
-
-    def _contents(self) -> Contents:
-        return self._answer(contents.read)
+        return "?mode=ro" if self._unlogged is None else "?mode=ro&immutable=1"
 
     def _answer(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        with self._failures():
+            return read(self._connection)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
         try:
             with contents.failures(self._path):
-                connection = schema.connect(self._path.absolute().as_uri() + self._mode())
-                with closing(connection):
-                    contents.check(connection, self._path)
-                    return read(connection)
+                yield
+            self._see_that_it_stands()
         except DamagedError as error:
+            self._see_that_it_stands()
             raise LedgerError(f"{self._path} is no ledger that can be read: {error}") from error
         except sqlite3.Error as error:
             raise LedgerError(
                 f"{self._path} cannot be read ({error}): run this as the user that the daemon runs as"
             ) from error
+
+    def _see_that_it_stands(self) -> None:
+        if self._unlogged is not None and _stamp(self._path) != self._unlogged:
+            raise LedgerError(f"{self._path} was changed while it was read: ask again")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another, and from itself after a write; `None` for none."""
+    try:
+        told = path.stat()
+    except OSError:
+        return None
+    return told.st_ino, told.st_size, told.st_mtime_ns

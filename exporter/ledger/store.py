@@ -13,7 +13,7 @@ from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
 from exporter.ledger import backlog_rows, history_rows, marks, rows, schema
 from exporter.ledger.adjustments import Adjustment, Poster
-from exporter.ledger.backlog import Batch, Place
+from exporter.ledger.backlog import Batch, Cursor
 from exporter.ledger.contents import (
     Contents,
     check,
@@ -92,8 +92,9 @@ class Store:
                     check(connection, path)
                     migrate(connection, path)
                     _prepare(connection)
-                opened = read(connection)
-                _fill(connection, opened)
+                with transaction(connection, "DEFERRED"):
+                    opened = read(connection)
+                    _fill(connection, opened)
                 return cls(path, connect, connection), opened
             except BaseException:
                 connection.close()
@@ -142,7 +143,7 @@ class Store:
         self._poster.committed(pending.adjusted.values())
         self._sure = True
 
-    def unpriced(self, ledger: str, place: Place, zone: ZoneInfo, until: Instant) -> Batch:
+    def unpriced(self, ledger: str, place: Cursor, zone: ZoneInfo, until: Instant) -> Batch:
         """A part of the time that waits for a price, as it was committed.
 
         Raises:

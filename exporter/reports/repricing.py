@@ -46,7 +46,7 @@ Payer = tuple[str, str]
 
 
 class History(Protocol):
-    """What the ledger keeps of the past. Each answer is of one commit; `None` where nothing is kept."""
+    """What the ledger keeps of the past. All answers are of one commit; `None` where nothing is kept."""
 
     def days(self, first: int, last: int) -> Mapping[int, Sums] | None:
         """By local day, a number like 20261130."""

@@ -10,7 +10,7 @@ from exporter.cost.late import charge
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Late, Postings
 from exporter.cost.state import State
-from exporter.ledger.backlog import FIRST, Batch, Place
+from exporter.ledger.backlog import FIRST, Batch, Cursor
 from exporter.readings import ServerKey
 from exporter.sampler.payers import cents, paid, payers
 from exporter.tariff.tariff import Tariff
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class Ledger(Protocol):
     """The books as they tell what waits."""
 
-    def unpriced(self, zone: ZoneInfo, place: Place) -> Batch | None:
+    def unpriced(self, zone: ZoneInfo, place: Cursor) -> Batch | None:
         """A part of what waits; `None` while that cannot be told."""
         ...
 
@@ -36,7 +36,7 @@ class Arrears:
 
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
-        self._place: Place | None = FIRST
+        self._place: Cursor | None = FIRST
         self._settled = 0
         self._waiting = 0
         self._paid: Counter[ServerKey] = Counter()

@@ -70,6 +70,22 @@ class Discovery(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """One frame, and what each source answered that it is made of.
+
+    `gathered` are all answers; `nvml`, and `gateways` and `servers` in the order in which the frame has them,
+    are among them. `found` is what discovery found.
+    """
+
+    frame: Frame
+    gathered: list[Gathered]
+    nvml: Gathered
+    gateways: tuple[Gathered, ...]
+    servers: tuple[Gathered, ...]
+    found: Found
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
     """Reads NVML, the servers, and whatever tells who holds which GPU."""
 
@@ -86,6 +102,21 @@ class Reader:
         gateways: tuple[Gateway, ...] = (),
     ) -> tuple[Frame, list[Gathered]]:
         """One frame, and how each source fared.
+
+        Raises:
+            MustRestartError: only a new process can read on.
+        """
+        told = self.round(config, configured, since, gateways)
+        return told.frame, told.gathered
+
+    def round(
+        self,
+        config: Config,
+        configured: tuple[Endpoint, ...],
+        since: Instant | None,
+        gateways: tuple[Gateway, ...] = (),
+    ) -> Round:
+        """The same, each answer where it belongs.
 
         Raises:
             MustRestartError: only a new process can read on.
@@ -131,7 +162,7 @@ class Reader:
                 for gateway, answer in zip(gateways, counted, strict=True)
             ),
         )
-        return frame, gathered
+        return Round(frame, gathered, nvml, tuple(counted), tuple(read), found)
 
     def _sources(self) -> tuple[Source[Any], ...]:
         return () if self.discovery is None else self.discovery.sources

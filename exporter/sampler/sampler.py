@@ -14,7 +14,7 @@ from exporter.cost.holding import utilization_ratio
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger.backlog import Batch, Place
+from exporter.ledger.backlog import Batch, Cursor
 from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
 from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler import gaps
@@ -44,7 +44,7 @@ class Ledger(Protocol):
         """Settle whose the books are; another machine's begin anew. False while that cannot be told."""
         ...
 
-    def unpriced(self, zone: ZoneInfo, place: Place) -> Batch | None:
+    def unpriced(self, zone: ZoneInfo, place: Cursor) -> Batch | None:
         """A part of the time that waits for a price; `None` while that cannot be told."""
         ...
 

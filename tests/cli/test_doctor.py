@@ -6,6 +6,7 @@ import pytest
 
 from exporter.cli import doctor as module
 from exporter.clock import SystemClock
+from exporter.readings import MustRestartError, ReadFailedError
 from tests.corners.gateway_site import Site
 
 
@@ -44,3 +45,59 @@ def test_the_doctor_reads_the_gateways(tmp_path: Path, capsys: pytest.CaptureFix
 
     expected = f"  {url}/gateway  the LiteLLM proxy\n       divides chat between: Search\n"
     assert expected in capsys.readouterr().out
+
+
+class Broken:
+    """In place of NVML: a source that fails as it is told to; `closed` counts how often it was let go of."""
+
+    name = "nvml"
+    errors = ()
+
+    def __init__(self, failure: BaseException) -> None:
+        self._failure = failure
+        self.closed = 0
+
+    def read(self) -> None:
+        raise self._failure
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def examined(
+    nvml: Broken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    monkeypatch.setattr(module, "NvmlSource", lambda _clock: nvml)
+    file = tmp_path / "ice.yaml"
+    file.write_text('discovery: {cloud: "off", processes: false}\n')
+    module.doctor(file, tmp_path / "ledger.db", as_json=False)
+    return capsys.readouterr().out
+
+
+def test_where_only_a_new_process_can_read_the_doctor_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daemon would end with the same words; the ledger and the place are told all the same."""
+    nvml = Broken(MustRestartError("the driver was replaced"))
+
+    told = examined(nvml, tmp_path, monkeypatch, capsys)
+
+    assert "the driver was replaced" in told
+    assert f"{tmp_path}/ledger.db: not there yet; the daemon makes it" in told
+    assert nvml.closed == 1
+
+
+def test_what_was_opened_is_let_go_of_whatever_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where somebody presses Ctrl-C while the sources are read."""
+    nvml = Broken(ReadFailedError("absent", "no driver"))
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.Reader, "round", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        examined(nvml, tmp_path, monkeypatch, capsys)
+
+    assert nvml.closed == 1

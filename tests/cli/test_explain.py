@@ -13,6 +13,7 @@ from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot, 
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
 
 SECOND = 10**9
@@ -98,8 +99,8 @@ def test_one_hour_is_the_window_of_the_metrics(
     """From 11:15 to 12:15: 6 dollars for 3 million tokens, as `books.window` has them for the metrics."""
     (server,) = asked(config, ledger, capsys)["servers"]  # type: ignore[misc]
     (model,) = server["models"]
-    reader = Ledger.read(ledger)
-    (window,) = reader.books(Clock().wall(), ()).window.values()
+    with LedgerReader.open(ledger) as reader:
+        (window,) = reader.books(Clock().wall(), ()).window.values()
     served = per_million(window.money, window.tokens, Weights())
 
     assert (model["dollars"], model["tokens"]) == (6, {"generation": 3_000_000})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from exporter.config import ConfigError
 from exporter.config.web import ClientConfig, RateConfig, TlsConfig, WebConfig, load_web
@@ -43,8 +44,12 @@ def test_what_is_wrong_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_what_is_right_is_taken(path: Path) -> None:
-    """Each key of the format that the standard library can serve."""
-    assert load_web(path) is not None
+    """Each key of the format that the standard library can serve: what is written is there."""
+    written, config = yaml.safe_load(path.read_text()), load_web(path)
+
+    assert (config.tls is not None) == ("tls_server_config" in written)
+    assert config.users.keys() == written.get("basic_auth_users", {}).keys()
+    assert dict(config.headers) == written.get("http_server_config", {}).get("headers", {})
 
 
 def test_there_are_files() -> None:

@@ -19,7 +19,8 @@ from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
 from exporter.ledger import schema
 from exporter.ledger.beginning import NO_BOOT, Boot
-from exporter.ledger.ledger import Ledger, LedgerReader
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.ledger.schema import Connect
 from exporter.readings import NOWHERE, GpuReading, Place, Source
 from exporter.report import Build, ConfigRow, Report

@@ -17,7 +17,7 @@ from exporter import __version__
 from exporter.cli import demo as module
 from exporter.cli import status
 from exporter.demo.edition import editions
-from exporter.demo.invitation import Place, facts
+from exporter.demo.invitation import Site, facts
 from exporter.demo.plot import Plot
 from exporter.exposition.server import WebServer
 from exporter.sampler.sampler import Sampler
@@ -126,7 +126,7 @@ def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         told.append(
-            (facts(Plot.before(Noon().wall()), Place("", "", "")), editions(Plot.before(Noon().wall())))
+            (facts(Plot.before(Noon().wall()), Site("", "", "")), editions(Plot.before(Noon().wall())))
         )
     monkeypatch.undo()
     time.tzset()

@@ -24,7 +24,7 @@ import pytest
 from exporter.cli.demo import logged_to
 from exporter.clock import SystemClock
 from exporter.demo.edition import day
-from exporter.demo.invitation import LOG, Place, facts, invitation
+from exporter.demo.invitation import LOG, Site, facts, invitation
 from exporter.demo.plot import Plot
 from exporter.demo.story import replay, stage
 from exporter.exposition.server import WebServer
@@ -51,7 +51,7 @@ class Told:
     plot: Plot
     report: Report
     words: str
-    place: Place
+    place: Site
     answers: dict[str, str]
     page: str
     servers: dict[str, dict[str, Any]]
@@ -75,7 +75,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     ticking.start()
     web = WebServer("127.0.0.1:0", set_up.current, set_up.clock, None, BUILD)
     web.start()
-    place = Place(web.url.rstrip("/"), str(folder), PROGRAM)
+    place = Site(web.url.rstrip("/"), str(folder), PROGRAM)
     words = invitation(place, report, set_up.plot)
     (function,) = re.findall(r"^  (demo\(\) .*)$", words, re.MULTILINE)
     commands = [command for fact in facts(set_up.plot, place) for command in fact.shown_by]

@@ -14,7 +14,15 @@ from tests.docs.vocabulary import PROGRAM
 
 PAGES = pages()
 
-OTHERS_FLAGS = {"--no-deps", "--set", "--user", "--network", "--pid", "--build-arg", "--output"}
+OTHERS_FLAGS = {
+    "--no-build-isolation",
+    "--no-deps",
+    "--set",
+    "--user",
+    "--network",
+    "--pid",
+    "--build-arg",
+} | {"--output"}
 """Flags of other programs that stand in prose without their program."""
 
 OTHERS_WORDS = re.compile(

@@ -5,9 +5,6 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
-NO_ROOT = "only root may make a network namespace: run the end-to-end tests as root"
-"""Why a test that needs one is skipped."""
-
 PREFIX = "10.203.113"
 """Addresses that no host of these tests has."""
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemon import ROOT
-from tests.e2e.network import NO_ROOT, Network
+from tests.e2e.network import Network
+from tests.rights import NETWORKS
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason=NO_ROOT)
+@pytest.mark.skipif(os.geteuid() != 0, reason=NETWORKS)
 def test_the_demo_opens_without_a_network_and_leaves_nothing(tmp_path: Path) -> None:
     """Its page is there within a minute; stopped, it exits 0 and its folder is gone."""
     with Network() as network:

@@ -14,10 +14,11 @@ import pytest
 from tests import unprivileged
 from tests.e2e.daemon import Daemon, Page
 from tests.e2e.llama import Llama
-from tests.e2e.network import NO_ROOT, Network
+from tests.e2e.network import Network
 from tests.e2e.tenants import Elsewhere, compute, trainer
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
+from tests.rights import NETWORKS
 
 COST, SECONDS = "inference_cost_dollars_total", "inference_gpu_seconds_total"
 COUNTERS = (COST, "inference_server_cost_dollars_total", "inference_gpu_cost_dollars_total")
@@ -88,7 +89,7 @@ def serve(server: Llama, people: int) -> None:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     if os.geteuid() != 0:
-        pytest.skip(NO_ROOT)
+        pytest.skip(NETWORKS)
     folder = tmp_path_factory.mktemp("found")
     hooks = folder / "hooks"
     hooks.mkdir()

@@ -16,6 +16,7 @@ import pytest
 import exporter
 from tests.e2e.containers import BASE, POWERLESS, ROOTFS, Image, Store
 from tests.e2e.daemon import ROOT, until
+from tests.rights import CONTAINERS
 
 TOOLS = ROOT / ".cache" / "image" / "bin"
 LOCK = (ROOT / "requirements" / "runtime.lock").read_text(encoding="utf-8")
@@ -27,7 +28,7 @@ DAEMON_SECONDS_MAX, DEMO_SECONDS_MAX = 30, 150
 
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make such containers: run as root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason=CONTAINERS),
 ]
 
 

@@ -21,6 +21,7 @@ from tests.e2e.llama import Llama
 from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
+from tests.rights import CONTAINERS
 from tests.sources.kubelet.kubelet_house import Kubelet
 from tests.sources.kubernetes.cluster_house import NODE, Cluster
 
@@ -35,7 +36,7 @@ hardware:
 
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make such containers: run as root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason=CONTAINERS),
 ]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger.ledger import Ledger
-from tests import small_disk, unprivileged
+from exporter.ledger.reader import LedgerReader
+from tests import rights, small_disk, unprivileged
 from tests.e2e.daemon import Daemon, Page
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
@@ -98,7 +98,7 @@ class Full:
 
     def __init__(self, daemon: Daemon, folder: Path) -> None:
         if not small_disk.mountable():
-            pytest.skip(small_disk.NO_ROOM)
+            pytest.skip(rights.MOUNTS)
         self._daemon, self._folder = daemon, folder
         daemon.begin = partial(small_disk.command, folder)
 
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_and_is_relieved(
         for name in ("ledger.db", "ledger.db-wal"):
             shutil.copy(disk.folder / name, tmp_path / name)
         last = daemon.settled()
-    with Ledger.read(tmp_path / "ledger.db") as reader:
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
         books = reader.books(0, ())
 
     # Counters stand still for at least two ticks while gauges go on.

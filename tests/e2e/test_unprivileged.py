@@ -16,12 +16,13 @@ from tests.e2e.llama import Llama
 from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
+from tests.rights import USERS
 
 SECONDS = "inference_gpu_seconds_total"
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user: run as root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason=USERS),
 ]
 
 

@@ -56,8 +56,9 @@ def test_a_record_of_a_month_carries_it(path: Path, clock: StillClock) -> None:
     correct(path, 5, "two hours", "2026-11-01", team="assistants")
     with LedgerReader.open(path) as reader:
         waiting = reader.month("2026-11")
-        clock.now += 7
-        post(ledger, 2)
+    clock.now += 7
+    post(ledger, 2)
+    with LedgerReader.open(path) as reader:
         posted = reader.month("2026-11")
     ledger.close()
 

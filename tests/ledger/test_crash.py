@@ -120,7 +120,8 @@ def test_a_log_torn_at_any_byte_opens_whole(path: Path, tmp_path: Path, clock: S
 
     assert counts == sorted(counts)
     assert 0 <= counts[0] < counts[-1] <= 20
-    assert whole_ticks(LedgerReader.open(taken).books(NOVEMBER, MONTHS), numbered(20).end) == 20
+    with LedgerReader.open(taken) as reader:
+        assert whole_ticks(reader.books(NOVEMBER, MONTHS), numbered(20).end) == 20
 
 
 def checkpointed(path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.ledger.ledger import Ledger, LedgerError, LedgerReader
+from exporter.ledger.ledger import Ledger, LedgerError
+from exporter.ledger.reader import LedgerReader
 from tests.ledger.ledger_ticks import NOVEMBER, StillClock, accrued, numbered
 
 TICKS = 5

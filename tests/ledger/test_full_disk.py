@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import small_disk
+from tests import rights, small_disk
 
 FILLS_THE_DISK = """
 import json
@@ -49,7 +49,7 @@ STANDS_STILL = (
 def test_a_full_file_system_heals_when_there_is_room(tmp_path: Path) -> None:
     """Tick n adds 1,000,000 + n and 7: 1,000,008 stand still for ten ticks, then there are twelve."""
     if not small_disk.mountable():
-        pytest.skip(small_disk.NO_ROOM)
+        pytest.skip(rights.MOUNTS)
     done = subprocess.run(
         small_disk.command(tmp_path, sys.executable, "-c", FILLS_THE_DISK, str(tmp_path)),
         cwd=Path(__file__).parents[2],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger import schema
-from exporter.ledger.inspection import Place, inspect
+from exporter.ledger.inspection import Inspection, inspect
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.lock import Lock
 from tests.ledger.ledger_adjustments import correct
@@ -53,7 +53,7 @@ def test_a_place_that_the_daemon_can_use_stays_empty(tmp_path: Path) -> None:
     """Missing folders are made by the daemon, and not by who looks."""
     path = tmp_path / "var" / "lib" / "ledger.db"
 
-    assert inspect(path) == Place(f"{path}: not there yet; the daemon makes it")
+    assert inspect(path) == Inspection(f"{path}: not there yet; the daemon makes it")
     assert names(tmp_path) == []
 
 
@@ -62,7 +62,7 @@ def test_a_place_that_cannot_be_written_is_a_problem(tmp_path: Path, monkeypatch
     refuse(monkeypatch, tmp_path)
     path = tmp_path / "lib" / "ledger.db"
 
-    assert inspect(path) == Place(
+    assert inspect(path) == Inspection(
         str(path),
         f"{tmp_path} cannot be written by this user (uid 1000): {MEMORY}; make {tmp_path} writable, "
         "set --ledger.path to a file elsewhere, or run this as the daemon's user",
@@ -78,7 +78,7 @@ def test_a_file_where_a_folder_belongs(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
     """It is told as one, with a name for the file."""
-    assert inspect(tmp_path) == Place(
+    assert inspect(tmp_path) == Inspection(
         str(tmp_path), f"{tmp_path} is a directory: {MEMORY}; name a file, such as {tmp_path}/ledger.db"
     )
 
@@ -89,7 +89,7 @@ def test_a_ledger_is_told_by_its_id_and_left_as_it_is(path: Path, clock: StillCl
     ledger.close()
     before = names(path.parent)
 
-    assert inspect(path) == Place(f"{path}: id {ledger.id}")
+    assert inspect(path) == Inspection(f"{path}: id {ledger.id}")
     assert names(path.parent) == before
 
 
@@ -132,7 +132,7 @@ def test_a_ledger_in_use_names_the_daemon(path: Path, clock: StillClock) -> None
     ledger.close()
     Path(f"{lock}.aside").rename(lock)
 
-    assert inspect(path) == Place(f"{path}: id {ledger.id}, in use by process 4711")
+    assert inspect(path) == Inspection(f"{path}: id {ledger.id}, in use by process 4711")
 
 
 def test_looking_takes_no_lock(path: Path, clock: StillClock) -> None:
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_ledger(path: Path) -> None:
     path.write_text("these are no books\n")
     path.with_name("ledger.db.corrupt-1").touch()
 
-    assert inspect(path) == Place(
+    assert inspect(path) == Inspection(
         str(path),
         f"{path} is no ledger that can be read: file is not a database: the daemon would move it to "
         f"{path}.corrupt-2 and begin new books at zero; put a copy of the ledger in its place, "
@@ -161,7 +161,7 @@ def test_an_empty_file(path: Path) -> None:
     """What is left where a daemon was killed while it began its books."""
     path.touch()
 
-    assert inspect(path) == Place(f"{path}: empty; the daemon begins it")
+    assert inspect(path) == Inspection(f"{path}: empty; the daemon begins it")
 
 
 def test_a_file_that_cannot_be_read(path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch) -> None:

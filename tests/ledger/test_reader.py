@@ -15,22 +15,108 @@ from exporter.ledger.reader import LedgerReader
 from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
 
 MONTHS = ("2026-11",)
-DAY = 86_400 * 10**9
+HOUR = 3_600 * 10**9
+DAY = 24 * HOUR
 
 
 def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: StillClock) -> None:
     """Books, state and id are those of the last commit, tick by tick; the page's history is the daemon's."""
     ledger = Ledger.open(path, clock)
-    ledger.post(numbered(1), accrued(numbered(1)))
-    with Ledger.read(path) as reader:
-        assert reader.id == ledger.id
-        for number in (2, 3):
-            ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-            served = ledger.books(NOVEMBER, MONTHS)
+    for number in (1, 2, 3):
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+        served = ledger.books(NOVEMBER, MONTHS)
+        with LedgerReader.open(path) as reader:
             read = reader.books(NOVEMBER, MONTHS)
             assert replace(read, course=served.course) == served
-            assert reader.state() == ledger.state()
+            assert (reader.id, reader.state()) == (ledger.id, ledger.state())
     ledger.close()
+
+
+def answers(reader: LedgerReader) -> tuple[object, ...]:
+    """Everything that a reader tells, of the totals and of the tables of history."""
+    first = NOVEMBER // HOUR - 1
+    return (
+        (reader.id, reader.state(), reader.books(NOVEMBER, MONTHS), reader.covered(first, first + 2)),
+        (reader.month("2026-11"), reader.hours(first, first + 2), reader.days(20261101, 20261130)),
+        (reader.waiting(), reader.adjustments(20261101, 20261130)),
+    )
+
+
+def entered(path: Path, day: int) -> None:
+    """An adjustment as the verb enters it, beside the daemon."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT OR IGNORE INTO label (text) VALUES ('chat')")
+        connection.execute(
+            "INSERT INTO adjustment (day, product, team, picodollars, reason, entered) "
+            "SELECT ?, id, id, 7, 'late', 0 FROM label WHERE text = 'chat'",
+            (day,),
+        )
+
+
+def test_all_answers_of_a_reader_are_of_one_commit(path: Path, clock: StillClock) -> None:
+    """That at which it was opened: a report adds up whatever is posted or entered while it is made."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    with LedgerReader.open(path) as reader, LedgerReader.open(path) as late:
+        before = answers(reader)
+        ledger.post(numbered(2), accrued(numbered(1), numbered(2)))
+        entered(path, 20261103)
+
+        assert answers(late) == answers(reader) == before
+        with LedgerReader.open(path) as now:
+            assert [one == other for one, other in zip(answers(now), before, strict=True)] == [False] * 3
+    ledger.close()
+
+
+def test_a_reader_keeps_to_the_books_that_it_was_opened_on(path: Path, clock: StillClock) -> None:
+    """Where the daemon moves the file aside meanwhile, the id is not of one ledger and money of another."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    with LedgerReader.open(path) as reader:
+        before = answers(reader)
+        ledger.begin_anew()
+        for number in (1, 2):
+            ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+
+        assert answers(reader) == before
+        with LedgerReader.open(path) as now:
+            assert now.id == ledger.id != reader.id
+            assert now.books(NOVEMBER, MONTHS).requests != reader.books(NOVEMBER, MONTHS).requests
+    ledger.close()
+
+
+def log_is_held(path: Path) -> bool:
+    """Whether somebody still reads what a checkpoint would let go of."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (busy, _in_log, _done) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return bool(busy)
+
+
+def test_a_reader_that_is_closed_holds_the_log_no_longer(path: Path, clock: StillClock) -> None:
+    """While it is open the log can only grow; also one that could not be opened lets go."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    with LedgerReader.open(path):
+        ledger.post(numbered(2), accrued(numbered(1), numbered(2)))
+        assert log_is_held(path)
+    assert not log_is_held(path)
+    ledger.close()
+
+
+def test_a_file_that_nobody_had_open_and_that_changes_is_told(path: Path, clock: StillClock) -> None:
+    """A daemon that starts writes into its log first; once that is in the file, the books are mixed."""
+    Ledger.open(path, clock).close()
+    with LedgerReader.open(path) as reader:
+        before = answers(reader)
+        ledger = Ledger.open(path, clock)
+        ledger.post(numbered(1), accrued(numbered(1)))
+        assert answers(reader) == before
+        ledger.close()
+
+        with pytest.raises(
+            LedgerError, match=f"^{re.escape(str(path))} was changed while it was read: ask again$"
+        ):
+            reader.month("2026-11")
 
 
 def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: StillClock, disk: Any) -> None:
@@ -39,8 +125,9 @@ def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: Sti
 
     def look(statement: str) -> None:
         if statement == "COMMIT" and path.exists():
-            with contextlib.suppress(LedgerError):  # no books yet: the tables are being made
-                seen.append(LedgerReader.open(path).books(NOVEMBER, MONTHS).requests.get(CHAT, 0))
+            # Before there are books the tables are being made.
+            with contextlib.suppress(LedgerError), LedgerReader.open(path) as reader:
+                seen.append(reader.books(NOVEMBER, MONTHS).requests.get(CHAT, 0))
 
     disk.watch = look
     ledger = Ledger.open(path, clock, connect=disk)
@@ -61,7 +148,8 @@ def test_a_reader_that_lingers_does_not_stop_the_daemon(path: Path, clock: Still
         ledger.post(numbered(1), accrued(numbered(1)))
         assert ledger.writable is True
         assert shell.execute("SELECT count(*) FROM cost").fetchone() == before == (0,)
-    assert LedgerReader.open(path).books(NOVEMBER, MONTHS).requests == {CHAT: 1}
+    with LedgerReader.open(path) as reader:
+        assert reader.books(NOVEMBER, MONTHS).requests == {CHAT: 1}
     ledger.close()
 
 
@@ -72,7 +160,8 @@ def test_a_reader_retires_nobody(path: Path, clock: StillClock) -> None:
     ledger.post(Postings(NOVEMBER + 2 * DAY, seen=(SEARCH,)), accrued(numbered(1)))
     served = ledger.books(NOVEMBER + 2 * DAY, MONTHS)
     ledger.close()
-    read = LedgerReader.open(path).books(NOVEMBER + 2 * DAY, MONTHS)
+    with LedgerReader.open(path) as reader:
+        read = reader.books(NOVEMBER + 2 * DAY, MONTHS)
 
     assert Slot(CHAT, "decode") not in served.cost
     assert read.cost[Slot(CHAT, "decode")] == 1_000_001
@@ -119,7 +208,7 @@ def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes |
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LedgerError, match=f"^{re.escape(said.format(path=path))}$"):
-        Ledger.read(path)
+        LedgerReader.open(path)
 
     assert path.exists() is (content is not None)
 
@@ -127,4 +216,4 @@ def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes |
 def test_a_directory_is_no_ledger_to_read(tmp_path: Path) -> None:
     """A directory is told as one."""
     with pytest.raises(LedgerError, match=f"^{re.escape(str(tmp_path))} is a directory$"):
-        Ledger.read(tmp_path)
+        LedgerReader.open(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from exporter.reports import invoice as invoices
 from exporter.reports.invoice import Charge, Counted, Invoice, InvoiceError, Metered, Period
 from exporter.reports.invoice_file import Reading, matches, read_invoice
-from tests.reports.reconciliation_cases import CENT, DOLLAR, HEADER, HOUR, INVOICES, UTC, bill, usage
+from tests.reports.reconciliation.cases import CENT, DOLLAR, HEADER, HOUR, INVOICES, UTC, bill, usage
 
 P5 = "i-0a1b2c3d4e5f67890"
 

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.reports.invoice import InvoiceError
 from exporter.reports.invoice_file import MOST_LINE, Reading, read_invoice
-from tests.reports.reconciliation_cases import HEADER, UTC, usage
+from tests.reports.reconciliation.cases import HEADER, UTC, usage
 
 NO_NUMBER = "is no number: expected digits with a point, like -1234.56"
 CUT = "export it again, the file is cut or was edited"

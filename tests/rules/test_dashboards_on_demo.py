@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.invitation import Place, facts
+from exporter.demo.invitation import Site, facts
 from exporter.demo.plot import Plot
 from exporter.demo.story import replay, stage
 from exporter.exposition.negotiation import TEXT, Variant
@@ -198,7 +198,7 @@ def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
         samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
         checks.append(Check(name, fired, MINUTES - 1, samples))
 
-    assert {fact.title for fact in facts(Plot.before(Noon().wall()), Place("", "", ""))} == set(FOUND)
+    assert {fact.title for fact in facts(Plot.before(Noon().wall()), Site("", "", ""))} == set(FOUND)
     checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in FOUND.items()]
 
     assert wrong(promtool, tmp_path / "rules.json", series, checks) == []

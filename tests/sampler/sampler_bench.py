@@ -10,7 +10,7 @@ from exporter.config.settings import Config, Server
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger.backlog import FIRST, Batch, Place
+from exporter.ledger.backlog import FIRST, Batch, Cursor
 from exporter.readings import (
     CounterReading,
     Gpu,
@@ -127,7 +127,7 @@ class Ledger:
         self.bound.append((machine, frozenset(uuids)))
         return True
 
-    def unpriced(self, zone: ZoneInfo, place: Place) -> Batch:
+    def unpriced(self, zone: ZoneInfo, place: Cursor) -> Batch:
         assert (zone.key, place) == ("UTC", FIRST)
         return Batch((), None)
 

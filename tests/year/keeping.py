@@ -10,6 +10,7 @@ from exporter.cost.advance import advance
 from exporter.cost.policy import OwnershipRule, Terms
 from exporter.cost.postings import Postings
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.readings import (
     CounterReading,
     Frame,
@@ -241,7 +242,7 @@ def keep(
         year.ticks += 1
         closing = year.passed(before, moment.at)
         if closing:
-            with Ledger.read(path) as reader:
+            with LedgerReader.open(path) as reader:
                 year.closed[closing] = moment.at, reader.books(clock.wall(), names)
             closed(year, closing)
     if waiting:
@@ -270,5 +271,5 @@ def _reopened(
     ledger.close()
     again = Ledger.open(path, clock)
     assert (again.problem, again.dropped) == ("", ())
-    with Ledger.read(path) as reader:
+    with LedgerReader.open(path) as reader:
         return again, (before, reader.books(clock.wall(), names))

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.report import Books
 from tests.year import keeping, reckoning, story
 from tests.year.keeping import Year
@@ -42,7 +42,7 @@ def expected(year: Year) -> Reckoning:
 
 @pytest.fixture(scope="module")
 def books(year: Year) -> Books:
-    with Ledger.read(year.path) as reader:
+    with LedgerReader.open(year.path) as reader:
         return reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
 
 

@@ -104,7 +104,7 @@ def _headings(answer: Answer) -> Iterator[str]:
     yield _text(24, BARS_TOP - 24, "Cost of the whole time, by component", size=14, bold=True)
 
 
-Place = Callable[[float, float], tuple[float, float]]
+Scale = Callable[[float, float], tuple[float, float]]
 
 
 def _lines(answer: Answer) -> Iterator[str]:
@@ -130,7 +130,7 @@ def _lines(answer: Answer) -> Iterator[str]:
     yield from _marks(answer.races, paths, place)
 
 
-def _axes(ticks: Sequence[float], months: int, place: Place) -> Iterator[str]:
+def _axes(ticks: Sequence[float], months: int, place: Scale) -> Iterator[str]:
     for tick in ticks:
         _x, y = place(0, tick)
         yield f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -142,7 +142,7 @@ def _axes(ticks: Sequence[float], months: int, place: Place) -> Iterator[str]:
     yield _text((LEFT + RIGHT) / 2, TOP + PLOT + 38, "month", look="faint", anchor="middle")
 
 
-def _marks(found: Sequence[Race], paths: Mapping[str, Sequence[float]], place: Place) -> Iterator[str]:
+def _marks(found: Sequence[Race], paths: Mapping[str, Sequence[float]], place: Scale) -> Iterator[str]:
     """A circle where one option becomes cheaper than another, with its month where there is room for it."""
     written: list[tuple[float, float]] = []
     for race in found:

@@ -27,14 +27,13 @@ class Fields:
     """The fields of one kind of message that are read, by number.
 
     `single` has strings and messages, `repeated` those that there are several of, `maps` labels and
-    annotations, `integers` numbers, `flags` truth values. A message that Go leaves out (`*T`) counts as there
+    annotations, `flags` truth values. A message that Go leaves out (`*T`) counts as there
     when it is empty, and what is there twice counts as the last says.
     """
 
     single: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
     repeated: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
     maps: Mapping[int, str] = field(default_factory=dict)
-    integers: Mapping[int, str] = field(default_factory=dict)
     flags: Mapping[int, str] = field(default_factory=dict)
 
     def read(self, message: Message, start: int, end: int) -> Told:
@@ -54,11 +53,9 @@ class Fields:
             elif number in self.maps:
                 pair = _ENTRY.read(message, begin, stop)
                 told.setdefault(self.maps[number], {})[pair.get("key", "")] = pair.get("value", "")
-        if self.integers or self.flags:
+        if self.flags:
             for number, value in message.integers(start, end):
-                if number in self.integers:
-                    told[self.integers[number]] = value
-                elif number in self.flags:
+                if number in self.flags:
                     told[self.flags[number]] = value != 0
         return told
 
@@ -96,10 +93,9 @@ _METADATA: Final = Fields(
     maps={11: "labels", 12: "annotations"},
 )
 
-_PORT: Final = Fields({1: ("name", _TEXT), 4: ("protocol", _TEXT)}, integers={3: "containerPort"})
 _CONTAINER: Final = Fields(
     {1: ("name", _TEXT)},
-    repeated={3: ("command", _TEXT), 4: ("args", _TEXT), 6: ("ports", _PORT.read)},
+    repeated={3: ("command", _TEXT), 4: ("args", _TEXT)},
 )
 """`Container`, and `EphemeralContainerCommon`, which has the same numbers."""
 
@@ -111,7 +107,6 @@ _SPEC: Final = Fields(
         20: ("initContainers", _CONTAINER.read),
         34: ("ephemeralContainers", _inlined),
     },
-    flags={11: "hostNetwork"},
 )
 
 _RUNNING: Final = Fields()

@@ -14,14 +14,13 @@ from typing import Any, Final, get_args
 
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
 from exporter.sources.kubernetes.annotations import PREFIX, wishes_of
-from exporter.sources.kubernetes.pod import TERMINAL, Container, Phase, Pod, Port, Role
+from exporter.sources.kubernetes.pod import TERMINAL, Container, Phase, Pod, Role
 from exporter.sources.kubernetes.workload import workload_of
 
 LABELS_MAX: Final = 64
 ANNOTATIONS_MAX: Final = 32
 ANNOTATION_CHARACTERS: Final = 1024
 CONTAINERS_MAX: Final = 64
-PORTS_MAX: Final = 32
 WORDS_MAX: Final = 128
 WORD_CHARACTERS: Final = 512
 ADDRESSES_MAX: Final = 4
@@ -31,8 +30,6 @@ CONFIG_HASH: Final = "kubernetes.io/config.hash"
 
 KEPT: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
 """How the annotations begin that are kept; others may be a quarter of a megabyte each."""
-
-PHASES: Final[frozenset[str]] = frozenset(get_args(Phase))
 
 ROLES: Final[tuple[tuple[str, str, Role], ...]] = (
     ("containers", "containerStatuses", "container"),
@@ -84,7 +81,6 @@ def pod_of(told: object, node: str = "") -> Pod | None:
         labels=labels,
         annotations=annotations,
         ips=tuple(islice(_addresses(status), ADDRESSES_MAX)),
-        host_network=spec.get("hostNetwork") is True,
         containers=containers,
         wishes=wishes_of(annotations),
     )
@@ -136,7 +132,6 @@ def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[
                 id=known[1] if known else "",
                 running="running" in _mapping(state.get("state")),
                 role=role,
-                ports=tuple(islice(_ports(container), PORTS_MAX)),
                 argv=tuple(islice(_words(container), WORDS_MAX)),
             )
 
@@ -147,13 +142,6 @@ def _words(container: Mapping[str, Any]) -> Iterator[str]:
     for word in (*command, *(_list(container.get("args")) if command else ())):
         if isinstance(word, str):
             yield word[:WORD_CHARACTERS]
-
-
-def _ports(container: Mapping[str, Any]) -> Iterator[Port]:
-    for port in map(_mapping, _list(container.get("ports"))):
-        number, name = port.get("containerPort"), _text(port, "name")
-        if type(number) is int and 0 < number < 65536 and (port.get("protocol") or "TCP") == "TCP":
-            yield Port(name if is_label_value(name) else "", number)
 
 
 def _addresses(status: Mapping[str, Any]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 Role = Literal["container", "init", "ephemeral"]
@@ -10,13 +9,6 @@ Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
 TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
 """Phases after which no container of a pod is started again, and its GPUs are free."""
-
-
-class Port(NamedTuple):
-    """A TCP port that a container declares; `name` is often empty. Declaring one is not listening on it."""
-
-    name: str
-    number: int
 
 
 class Workload(NamedTuple):
@@ -41,7 +33,6 @@ class Container:
     id: str = ""
     running: bool = False
     role: Role = "container"
-    ports: tuple[Port, ...] = ()
     argv: tuple[str, ...] = ()
 
 
@@ -70,10 +61,10 @@ class Pod:
 
     `uid` is the one that its cgroup's path has; that of a static pod is the hash of its manifest, while the
     API server knows it by another.
-    `ips` are its addresses, the first one first; those of the node where `host_network` is true.
+    `ips` are its addresses, the first one first; those of the node where it uses the node's network.
     `annotations` are only those that somebody here reads (`decoding.KEPT`).
     `live` is true until nothing of it runs or will: a pod whose container waits to be started again holds the
-    GPUs that it was given. `running` is true while at least one container runs.
+    GPUs that it was given.
     """
 
     namespace: str
@@ -85,43 +76,13 @@ class Pod:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     ips: tuple[str, ...] = ()
-    host_network: bool = False
     containers: tuple[Container, ...] = ()
     wishes: Wishes = NO_WISHES
 
-    @property
-    def running(self) -> bool:
-        """Whether a container of it runs."""
-        return any(container.running for container in self.containers)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pods:
     """All pods of this node that were told, and who told: `pods_api`, `kubelet` or `api_server`."""
 
     pods: tuple[Pod, ...] = ()
     told_by: str = ""
-
-    def of_uid(self, uid: str) -> Pod | None:
-        """The pod whose cgroup has a uid."""
-        return self._uids.get(uid)
-
-    def of_container(self, container_id: str) -> tuple[Pod, Container] | None:
-        """The pod and the container that a container id belongs to."""
-        return self._containers.get(container_id)
-
-    def named(self, namespace: str, name: str) -> Pod | None:
-        """The pod of a name, as the kubelet's allocations name it."""
-        return self._names.get((namespace, name))
-
-    @cached_property
-    def _uids(self) -> dict[str, Pod]:
-        return {pod.uid: pod for pod in self.pods}
-
-    @cached_property
-    def _names(self) -> dict[tuple[str, str], Pod]:
-        return {(pod.namespace, pod.name): pod for pod in self.pods}
-
-    @cached_property
-    def _containers(self) -> dict[str, tuple[Pod, Container]]:
-        return {each.id: (pod, each) for pod in self.pods for each in pod.containers if each.id}

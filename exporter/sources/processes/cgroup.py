@@ -75,10 +75,6 @@ class Cgroup(NamedTuple):
     shared: bool = True
 
 
-NOWHERE: Final = Cgroup("/")
-"""Of a process of which nothing is told."""
-
-
 @lru_cache(maxsize=REMEMBERED_MAX)
 def cgroup(content: bytes) -> Cgroup:
     """Read a `cgroup` file. A container is the deepest that any hierarchy names."""

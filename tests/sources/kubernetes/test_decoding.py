@@ -128,15 +128,6 @@ def test_the_id_of_a_container_is_that_of_its_cgroup(container_id: str, told: st
     assert decoded(changed(*path, to=container_id)).containers[0].id == told
 
 
-@pytest.mark.parametrize("number", [0, -1, 65536, "8000", True, None, 80.5])
-def test_a_port_that_is_none_is_left_out(number: Any) -> None:
-    """`true` is no number 1."""
-    assert (
-        decoded(changed("spec", "containers", 0, "ports", 0, "containerPort", to=number)).containers[0].ports
-        == ()
-    )
-
-
 def test_labels_that_kubernetes_would_not_take_are_left_out() -> None:
     """The others stay."""
     labels = {"app": "chat", "x": "a\nb", "y": 7, "a/b/c": "d", "z": "x" * 64}
@@ -144,13 +135,12 @@ def test_labels_that_kubernetes_would_not_take_are_left_out() -> None:
 
 
 def test_what_is_kept_of_a_pod_is_bounded() -> None:
-    """64 labels, 32 annotations of 1,024 characters, 64 containers of 32 ports, 4 addresses."""
+    """64 labels, 32 annotations of 1,024 characters, 64 containers of 128 words, 4 addresses."""
     told = copy.deepcopy(CHAT)
     told["metadata"]["labels"] = {f"l{number}": "x" for number in range(5000)}
     told["metadata"]["annotations"] = {f"prometheus.io/a{number}": "x" * 9000 for number in range(500)}
     told["spec"]["containers"] = [
-        {"name": f"c{number}", "ports": [{"containerPort": port} for port in range(1, 900)]}
-        for number in range(500)
+        {"name": f"c{number}", "command": [str(word) for word in range(900)]} for number in range(500)
     ]
     told["spec"]["initContainers"] = []
     told["status"]["podIPs"] = [{"ip": f"10.1.{number}.1"} for number in range(200)]
@@ -158,7 +148,7 @@ def test_what_is_kept_of_a_pod_is_bounded() -> None:
 
     assert (len(pod.labels), len(pod.annotations), len(pod.containers), len(pod.ips)) == (64, 32, 64, 4)
     assert {len(text) for text in pod.annotations.values()} == {1024}
-    assert {len(container.ports) for container in pod.containers} == {32}
+    assert {len(container.argv) for container in pod.containers} == {128}
 
 
 def test_only_a_controller_owns_a_pod() -> None:

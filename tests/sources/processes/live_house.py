@@ -71,10 +71,6 @@ class Started:
     port: int
 
 
-NEEDS_ROOT = "only root may put processes into namespaces, and not in every container"
-"""Why a test that needs other namespaces is skipped."""
-
-
 @cache
 def separable() -> bool:
     """Whether these tests may make namespaces of networks, mounts and processes, and be another user."""

@@ -16,10 +16,11 @@ from exporter.sources.processes import Processes
 from exporter.sources.processes.census import read
 from exporter.sources.processes.proc import Proc
 from exporter.sources.processes.stat import COMMAND_BYTES
+from tests.rights import NAMESPACES
 from tests.sources.processes import proc_tree
-from tests.sources.processes.live_house import NEEDS_ROOT, of, read_as, separable, server_of, started
+from tests.sources.processes.live_house import of, read_as, separable, server_of, started
 
-root_only = pytest.mark.skipif(not separable(), reason=NEEDS_ROOT)
+root_only = pytest.mark.skipif(not separable(), reason=NAMESPACES)
 
 
 def test_a_worker_that_renames_itself_is_found_with_its_server(tmp_path: Path) -> None:

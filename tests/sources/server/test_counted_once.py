@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from exporter.cost import deltas
-from exporter.cost.servers import ELSEWHERE
+from exporter.cost.heard import ELSEWHERE
 from exporter.cost.state import EndpointState
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
 from exporter.sources.secure import SecureClient

@@ -9,7 +9,7 @@ from exporter.report import Owner
 from exporter.reports.invoice import InvoiceError
 from exporter.reports.invoice_file import Reading, read_invoice
 from exporter.reports.reconciliation import Suggestion, month_billed, reconcile
-from tests.reports.reconciliation_cases import (
+from tests.reports.reconciliation.cases import (
     CENT,
     DAY,
     DOLLAR,

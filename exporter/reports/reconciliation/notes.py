@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.ledger.history import MonthRecord
 from exporter.reports.invoice import Counted, Invoice
-from exporter.reports.reconciliation_books import Book
-from exporter.reports.reconciliation_parts import Compared
+from exporter.reports.reconciliation.books import Book
+from exporter.reports.reconciliation.parts import Compared
 from exporter.reports.rounding import hundredths, rounded
 from exporter.units import (
     NANOSECONDS_PER_HOUR,

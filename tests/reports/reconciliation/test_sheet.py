@@ -6,9 +6,9 @@ from pathlib import Path
 
 from exporter.reports.invoice_file import Reading, read_invoice
 from exporter.reports.reconciliation import Reconciliation, reconcile
-from exporter.reports.reconciliation_parts import KINDS
-from exporter.reports.reconciliation_sheet import WORDS, as_json, as_text
-from tests.reports.reconciliation_cases import (
+from exporter.reports.reconciliation.parts import KINDS
+from exporter.reports.reconciliation.sheet import WORDS, as_json, as_text
+from tests.reports.reconciliation.cases import (
     CENT,
     DAY,
     DOLLAR,

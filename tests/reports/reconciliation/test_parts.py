@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.reports.invoice import APART, Metered, Tally
-from exporter.reports.reconciliation_books import Book
-from exporter.reports.reconciliation_parts import KINDS, Compared, Part, compare
+from exporter.reports.reconciliation.books import Book
+from exporter.reports.reconciliation.parts import KINDS, Compared, Part, compare
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9

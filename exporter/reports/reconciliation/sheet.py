@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from exporter.reports.invoice import Resource
 from exporter.reports.invoice_rows import COSTS
-from exporter.reports.reconciliation import Reconciliation, Suggestion
-from exporter.reports.reconciliation_notes import dollars, hourly, hours, instant
-from exporter.reports.reconciliation_parts import KINDS, Compared, Kind, Part
+from exporter.reports.reconciliation.comparison import Reconciliation, Suggestion
+from exporter.reports.reconciliation.notes import dollars, hourly, hours, instant
+from exporter.reports.reconciliation.parts import KINDS, Compared, Kind, Part
 from exporter.reports.rounding import hundredths, rounded
 from exporter.units import (
     NANOSECONDS_PER_HOUR,

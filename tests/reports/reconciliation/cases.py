@@ -11,9 +11,9 @@ from exporter.report import MonthKey, Owner
 from exporter.reports.invoice import Invoice
 from exporter.reports.invoice_file import Reading, read_invoice
 from exporter.reports.reconciliation import Books
-from exporter.reports.reconciliation_parts import Compared
+from exporter.reports.reconciliation.parts import Compared
 
-INVOICES = Path(__file__).parent / "invoices"
+INVOICES = Path(__file__).parents[1] / "invoices"
 DOLLAR = 10**12
 CENT = 10**10
 SECOND = 10**9

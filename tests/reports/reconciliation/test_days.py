@@ -7,7 +7,7 @@ import pytest
 
 from exporter.reports.invoice_file import Reading
 from exporter.reports.reconciliation import Suggestion, hours_wanted, reconcile
-from tests.reports.reconciliation_cases import (
+from tests.reports.reconciliation.cases import (
     DAY,
     DOLLAR,
     HEADER,

@@ -11,15 +11,15 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.history import MonthRecord, Sums
 from exporter.ledger.totals import HOURS_KEPT
 from exporter.reports.invoice import Invoice, InvoiceError, Tally
-from exporter.reports.reconciliation_books import (
+from exporter.reports.reconciliation.books import (
     Book,
     ProductTeam,
     hourly_books,
     hours_kept,
     local_books,
 )
-from exporter.reports.reconciliation_notes import notes
-from exporter.reports.reconciliation_parts import KINDS, Compared, Part, compare
+from exporter.reports.reconciliation.notes import notes
+from exporter.reports.reconciliation.parts import KINDS, Compared, Part, compare
 from exporter.reports.rounding import rounded
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
 from exporter.units import (

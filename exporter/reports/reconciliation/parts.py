@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 from exporter.cost.money import split
 from exporter.reports.invoice import APART, Apart, Tally
-from exporter.reports.reconciliation_books import Book
+from exporter.reports.reconciliation.books import Book
 from exporter.units import Nanoseconds, Picodollars
 
 Named = Literal[
