@@ -17,7 +17,11 @@ PURCHASE = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 MATCH_HOST = Key(
     "host", Pattern(), "The host's name, as the exporter is told it or the operating system says."
 )
-MATCH_GPU_MODEL = Key("gpu_model", Pattern(), "The GPU's model as NVML says, like NVIDIA H100 80GB HBM3.")
+MATCH_GPU_MODEL = Key(
+    "gpu_model",
+    Pattern(),
+    "The GPU's model as NVML says, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
+)
 MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML says.")
 
 MATCH_INSTANCE_TYPE = Key(
