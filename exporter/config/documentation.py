@@ -66,7 +66,6 @@ Without a file every key has its default: [prices](prices.md) then come from the
 - Patterns are shell-style: `*` is any text, `?` one character, `[ab]` one of these.
   They cover the whole text, and case counts: `*H100*` matches `NVIDIA H100 80GB HBM3`, `H100` does not.
   `check-config` and `doctor` tell patterns that match nothing.
-  They cover the whole text, and case counts.
 - Secrets are never in the file, only the names of files that hold them.
 - The file is UTF-8, at most {FILE_BYTES} bytes, one document, without anchors, aliases and tags.
 
