@@ -260,6 +260,8 @@ class Report:
     shares: tuple[ShareRow, ...] = ()
     splits: tuple[SplitRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
+    exposition_errors: tuple[tuple[str, int], ...] = ()
+    """What was left out of earlier pages since the start, by reason."""
     hosted: tuple[HostedPrice, ...] = ()
     """The hosted offers that are compared with now."""
     grounds: Grounds | None = None

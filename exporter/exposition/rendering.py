@@ -5,6 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import Final, TypeAlias
@@ -26,6 +27,8 @@ GZIP_LEVEL: Final = 4
 
 PREPARED_REPORTS: Final = 12
 """For how many reports after a scrape its variant is rendered ahead: two minutes at the default interval."""
+
+_COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,7 +89,7 @@ class Exposition:
             self._pages.clear()
         page = self._pages.get(variant)
         if page is None:
-            faults: Counter[tuple[str, str]] = Counter()
+            faults = _Faults()
             registry = CollectorRegistry()
             registry.register(_TableCollector(self._plan(report, stale=stale), faults))
             page = variant.format.encode(registry)
@@ -104,17 +107,26 @@ class Exposition:
             (metric, partial(metric.rows, report)) for metric in self._metrics if metric.lasting or not stale
         ]
 
-    def _note(self, faults: Counter[tuple[str, str]]) -> None:
-        for (name, kind), count in faults.items():
+    def _note(self, faults: "_Faults") -> None:
+        for (name, kind), count in faults.counts.items():
             if (name, kind) not in self._faults:
-                _LOG.error("%s: rows left out (%s); further ones are counted, not logged", name, kind)
+                why = f"{kind}: {faults.raised[name]}" if kind == "raised" else kind
+                _LOG.error("%s: rows left out (%s); further ones are %s", name, why, _COUNTED)
             self._faults[name, kind] += count
+
+
+@dataclass(slots=True)
+class _Faults:
+    """What one page lacks, by metric and kind, and what was raised, by metric."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    raised: dict[str, str] = field(default_factory=dict)
 
 
 class _TableCollector:
     """The table's metrics of one report, as the client library asks for them."""
 
-    def __init__(self, plan: _Plan, faults: Counter[tuple[str, str]]) -> None:
+    def __init__(self, plan: _Plan, faults: _Faults) -> None:
         self._plan = plan
         self._faults = faults
 
@@ -128,8 +140,9 @@ class _TableCollector:
             try:
                 family = self._filled(metric, rows())
             except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
-                _LOG.debug("%s: %r", metric.name, error)
-                self._faults[metric.name, "raised"] += 1
+                told = label(f"{type(error).__name__}: {error}")  # short and printable, whatever is in it
+                self._faults.raised[metric.name] = told
+                self._faults.counts[metric.name, "raised"] += 1
                 continue
             if family.samples:
                 yield family
@@ -139,9 +152,9 @@ class _TableCollector:
         last: tuple[str, ...] | None = None
         for values, value in sorted((_labels(metric, row), row[1]) for row in rows):
             if values == last:
-                self._faults[metric.name, "duplicate"] += 1
+                self._faults.counts[metric.name, "duplicate"] += 1
             elif not math.isfinite(value):
-                self._faults[metric.name, "not_finite"] += 1
+                self._faults.counts[metric.name, "not_finite"] += 1
             else:
                 last = values
                 family.add_metric(values, value)
