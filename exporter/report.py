@@ -172,13 +172,17 @@ class Quotient:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """Health of one source since the daemon started. `errors` counts by reason."""
+    """Health of one source since the daemon started. `errors` counts by reason.
+
+    `problem` is why it is down, for people; it may hold what a server said, and be long.
+    """
 
     source: str
     up: bool
     read_duration: Nanoseconds
     last_success: Instant | None
     errors: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
