@@ -18,6 +18,9 @@ CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.com
 GZIP: Final = ("gzip", "x-gzip")
 """What a proxy may make of a body whether asked or not. Nobody asks for it: it would cost a server CPU."""
 
+NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -96,12 +99,27 @@ def exchange(
 
 def is_tls(failure: BaseException) -> bool:
     """Whether a failure is one of certificates or of TLS itself."""
+    return _of_tls(failure) is not None
+
+
+def words(failure: httpx.RequestError, scheme: str) -> str:
+    """A failure for people. One that speaks the other of http and https than it was asked by is told so."""
+    error = _of_tls(failure)
+    if error is not None and error.reason in NO_TLS:
+        return "it does not speak TLS: try http://"
+    if scheme == "http" and isinstance(failure, httpx.RemoteProtocolError):
+        # What speaks TLS hangs up on a plain request, or answers it with an alert that is no HTTP.
+        return f"{failure}".removesuffix(".") + "; if it speaks TLS, try https://"
+    return str(failure)
+
+
+def _of_tls(failure: BaseException) -> ssl.SSLError | None:
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
-            return True
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return False
+    return None
 
 
 def _body(response: httpx.Response, subject: str, deadline: Deadline, limit: int, sink: Sink | None) -> bytes:

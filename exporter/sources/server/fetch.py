@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Deadline, Request, exchange, is_tls
+from exporter.sources.exchange import Answer, Deadline, Request, exchange, is_tls, words
 from exporter.sources.server.client import HEADERS, secure_client
 from exporter.sources.server.token import TokenFile
 
@@ -38,10 +38,13 @@ class Fetcher:
             answer = exchange(self._client(url), request, deadline, limit)
         except httpx.RequestError as failure:
             reason = "tls" if is_tls(failure) else "connection"
-            raise ReadFailedError(reason, f"{self._endpoint}: {failure}") from failure
+            raise ReadFailedError(reason, f"{self._endpoint}: {words(failure, url.scheme)}") from failure
         if answer.status != httpx.codes.OK:
+            # Some servers of https, nginx and those in Go among them, answer a plain request so.
+            plain = url.scheme == "http" and answer.status == httpx.codes.BAD_REQUEST
+            asked = "answers http:// (is it https://?)" if plain else "answers"
             raise ReadFailedError(
-                "http_status", f"{self._endpoint}: answers with HTTP status {answer.status}"
+                "http_status", f"{self._endpoint}: {asked} with HTTP status {answer.status}"
             )
         return answer
 
