@@ -73,6 +73,10 @@ images: programs ## Draw what the dashboards show of a simulated fleet, into doc
 	@tools/environment .cache/draw requirements/draw.lock
 	@.cache/draw/bin/python dashboards/draw.py $(ARGS)
 
+.PHONY: links
+links: develop ## Ask every address that README and docs lead to whether it is there; needs a network
+	@$(bin)/python docs/links.py $(ARGS)
+
 .PHONY: lock
 lock: develop ## Pin versions in requirements/; ARGS=--upgrade takes the newest
 	@$(bin)/python -m pip install --quiet uv

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.engines import ENGINES, EVERYTHING, interpret, read, recognize, wanted
 from exporter.readings import KINDS, ServerKey, ServerReading
+from exporter.sources.secure import SecureClient
 from exporter.sources.server import ServerSource
 from exporter.units import Instant, Nanoseconds
 
@@ -86,12 +87,11 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
     def said(file: str, headers: dict[str, str]) -> httpx.Response:
         return httpx.Response(200, headers=headers, content=iter([(folder / file).read_bytes()]))
 
-    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
-        source = ServerSource(
-            ServerKey("", "recorded"), "http://recorded", client, Frozen(), engine=engine.name
-        )
-        readings = [source.read() for _ in manifest["pages"]]
-        source.close()
+    client = SecureClient(httpx.Client(transport=httpx.MockTransport(answer)))
+    source = ServerSource(ServerKey("", "recorded"), "http://recorded", client, Frozen(), engine=engine.name)
+    readings = [source.read() for _ in manifest["pages"]]
+    source.close()
+    client.close()
     return readings
 
 

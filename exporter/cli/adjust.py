@@ -45,24 +45,25 @@ class Flags:
     product: str
     team: str | None
     reason: str
+    dry_run: bool = False
 
 
 def adjust(flags: Flags, clock: Clock | None = None) -> int:
-    """Enter one adjustment; returns 0, 1 (the ledger cannot take it) or 2 (it makes no sense)."""
+    """Enter one adjustment, or say what that would do; 0, 1 (no ledger takes it) or 2 (it makes no sense)."""
     now = (clock or SystemClock()).wall()
     try:
         config = load(flags.config_file)
         entry = _entry(flags, now, config.timezone)
         path = flags.ledger_path or config.ledger_path
-        entered = enter(path, entry, _known(config), now)
+        entered = enter(path, entry, _known(config), now, dry_run=flags.dry_run)
     except (ConfigError, EntryError, RefusedError) as error:
         complain(error)
         return status.CONFIGURATION
     except LedgerError as error:
         complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED
-    sys.stdout.write(f"{path}: {_told(entered)}\n")
-    for warning in _warnings(entered):
+    sys.stdout.write(f"{path}: {_would(entered) if flags.dry_run else _told(entered)}\n")
+    for warning in _warnings(entered, dry_run=flags.dry_run):
         tell(f"warning: {warning}\n", sys.stderr)
     return status.OK
 
@@ -149,27 +150,48 @@ def _told(entered: Entered) -> str:
         "unknown": "the daemon posts it at its next tick",
     }.get(entered.daemon, f"the daemon (process {entered.daemon}) posts it at its next tick")
     return (
-        f"adjustment {made.number} is entered: {plain_dollars(made.amount)} dollars, {made.day}, "
-        f'product {made.product}, team {made.team}: "{made.reason}"\n'
+        f"adjustment {made.number} is entered: {_row(entered)}\n"
         f"{when[0].upper()}{when[1:]}; until then reports tell it as waiting.\n"
         f"With all that waits, {made.month} then comes to {_cents(entered.month)} dollars, "
         f"product {made.product} to {_cents(entered.product)}."
     )
 
 
-def _warnings(entered: Entered) -> Iterator[str]:
-    """What a person may not have meant; it is entered all the same."""
+def _would(entered: Entered) -> str:
     made = entered.adjustment
-    undo = f"if that is not meant, enter {plain_dollars(-made.amount)} with another reason"
+    who = {"": "the next daemon", "unknown": "the daemon"}.get(
+        entered.daemon, f"the daemon (process {entered.daemon})"
+    )
+    return (
+        f"nothing is entered; without --dry-run adjustment {made.number} would be: {_row(entered)}\n"
+        f"{who[0].upper()}{who[1:]} would post it at its {'first' if not entered.daemon else 'next'} tick.\n"
+        f"With all that waits, {made.month} would then come to {_cents(entered.month)} dollars, "
+        f"product {made.product} to {_cents(entered.product)}."
+    )
+
+
+def _row(entered: Entered) -> str:
+    made = entered.adjustment
+    return (
+        f"{plain_dollars(made.amount)} dollars, {made.day}, "
+        f'product {made.product}, team {made.team}: "{made.reason}"'
+    )
+
+
+def _warnings(entered: Entered, *, dry_run: bool) -> Iterator[str]:
+    """What a person may not have meant; it is entered all the same, so that they say how to undo it."""
+    made = entered.adjustment
+    undo = f": if that is not meant, enter {plain_dollars(-made.amount)} with another reason"
+    comes, undo = ("would be", "") if dry_run else ("is", undo)
     below = [
         name
         for name, total in ((f"product {made.product}", entered.product), ("all products", entered.month))
         if total < 0
     ]
     if below:
-        yield f"{made.month} is below zero for {' and '.join(below)}: {undo}"
+        yield f"{made.month} {comes} below zero for {' and '.join(below)}{undo}"
     if entered.begun and made.day < entered.begun:
-        yield f"{made.day} is before {entered.begun}, the first day that this ledger metered: {undo}"
+        yield f"{made.day} is before {entered.begun}, the first day that this ledger metered{undo}"
 
 
 def _cents(amount: Picodollars) -> str:

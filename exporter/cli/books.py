@@ -19,7 +19,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     ledger = flags.add_group(
         verbs, "ledger", "what is done to the books by hand", "adopt --ledger.path=/srv/ice/ledger.db"
     )
-    acts = ledger.add_subparsers(dest="act", required=True, metavar="VERB")
+    acts = ledger.add_subparsers(dest="act", required=True, metavar="adopt")
     adopt = flags.add_verb(
         acts,
         "adopt",
@@ -45,9 +45,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
                 "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711: 2 h unused'",
                 "take 12.34 dollars off what a product owes for October",
             ),
+            (
+                "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711' --dry-run",
+                "say what that would do, and do nothing",
+            ),
         ),
         exits=Exits(
-            "entered",
+            "entered, or a dry run that would be",
             "no ledger that can be written",
             "the configuration or a flag is wrong, or what is asked makes no sense",
         ),
@@ -90,7 +94,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     reconcile.set_defaults(run=_reconcile)
 
     reports = flags.add_group(verbs, "report", "what a month cost, and whom", "month --by=team")
-    _reports(reports.add_subparsers(dest="report", required=True, metavar="VERB"))
+    _reports(reports.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus"))
 
 
 def _adjustment(verb: argparse.ArgumentParser) -> None:
@@ -107,6 +111,9 @@ def _adjustment(verb: argparse.ArgumentParser) -> None:
         "--team",
         metavar="TEAM",
         help="the product's team (default: the one that the month was billed to, or its only one)",
+    )
+    verb.add_argument(
+        "--dry-run", action="store_true", help="say what would be posted, or refused, and enter nothing"
     )
     verb.set_defaults(run=_adjust)
 
@@ -170,7 +177,7 @@ def _adjust(chosen: argparse.Namespace) -> int:
     from exporter.cli.adjust import Flags, adjust  # noqa: PLC0415
 
     said = chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason
-    return adjust(Flags(chosen.config_file, chosen.ledger_path, *said))
+    return adjust(Flags(chosen.config_file, chosen.ledger_path, *said, dry_run=chosen.dry_run))
 
 
 def _report(chosen: argparse.Namespace) -> int:

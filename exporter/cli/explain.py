@@ -87,8 +87,12 @@ def _place(config: Config, clock: Clock) -> Place:
 def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:
     """One hour is the window of the metrics; longer is the whole hours before now and this one so far."""
     accounts = Accounts()
+    books = ledger.books(now, ())
+    if not books.cost:
+        raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
+    accounts.add_last(books.last_token)
     if hours == WINDOW:
-        accounts.add_window(ledger.books(now, ()).window)
+        accounts.add_window(books.window)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
         for sums in (ledger.hours(_hour(start), _hour(end)) or {}).values():

@@ -82,7 +82,9 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
         unmatched = "unpriced"
     where = _priced_by(place or NOWHERE, hardware)
     return Terms(
-        tariff=Tariff(host, hardware, config.overheads, where, unmatched, asking=asking),
+        tariff=Tariff(
+            host, hardware, config.overheads, where, unmatched, asking=asking, retired=config.retired
+        ),
         zone=config.timezone,
         ownership=config.ownership,
         split=config.split,
@@ -241,7 +243,9 @@ class _Daemon:
         from exporter.cli.reload import Change, notice  # noqa: PLC0415 - needed at a reload only
 
         before = self._config
-        if (config.hardware, config.overheads) == (before.hardware, before.overheads):
+        if all(
+            getattr(config, name) == getattr(before, name) for name in ("hardware", "overheads", "retired")
+        ):
             return ()
         host, report, place = host_name(), self._current(), self._whereabouts.place
         change = Change(

@@ -33,7 +33,7 @@ DEPLOYMENTS = Key(
     "deployments",
     ListOf(Label("deployment"), least=1),
     "The model_id of those of the LiteLLM proxy's deployments that lead to this server; without it, all that "
-    "serve its models.",
+    "serve its models, but for those that another server's entry names.",
 )
 BEARER_TOKEN_FILE = Key(
     "bearer_token_file", AbsolutePath(), "A file that holds the token to send; the LiteLLM proxy wants one."

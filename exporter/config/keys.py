@@ -9,6 +9,7 @@ from exporter.config.endpoints import SERVERS
 from exporter.config.hardware import HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
 from exporter.config.moments import Zone
+from exporter.config.retired import RETIRED
 from exporter.config.schema import Block, Key, ListOf, Table
 from exporter.config.settings import (
     DEFAULT_BUDGETS,
@@ -242,6 +243,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         budgets=block.get(BUDGETS) or DEFAULT_BUDGETS,
         hardware=block.get(HARDWARE) or (),
         unmatched_hardware=block[UNMATCHED],
+        retired=block.get(RETIRED) or (),
         overheads=block.get(OVERHEADS) or (),
         servers=tuple(entry for entry in servers if isinstance(entry, Server)),
         server_rules=tuple(entry for entry in servers if isinstance(entry, ServerRule)),
@@ -267,6 +269,7 @@ DOCUMENT = Table(
         BUDGETS,
         HARDWARE,
         UNMATCHED,
+        RETIRED,
         OVERHEADS,
         SERVERS,
         SPLIT,

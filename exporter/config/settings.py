@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
 from exporter.readings import Division, Role
 from exporter.tariff.hosted import HostedPrice
-from exporter.tariff.terms import Hardware, Overhead, Unmatched
+from exporter.tariff.terms import Hardware, Overhead, Retirement, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
@@ -121,6 +121,7 @@ class Config:
     budgets: tuple[Budget, ...] = DEFAULT_BUDGETS
     hardware: tuple[Hardware, ...] = ()
     unmatched_hardware: Unmatched = "estimate"
+    retired: tuple[Retirement, ...] = ()
     overheads: tuple[Overhead, ...] = ()
     servers: tuple[Server, ...] = ()
     server_rules: tuple[ServerRule, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from exporter.cost.explanation import Account
 from exporter.cost.postings import Party, Slot
 from exporter.readings import Gpu, Kind, ServerKey
-from exporter.units import Nanoseconds, Picodollars
+from exporter.units import Instant, Nanoseconds, Picodollars
 
 
 class Added(Protocol):
@@ -80,6 +80,8 @@ class Accounts:
     models: dict[ServerKey, dict[str, _Model]] = field(default_factory=dict)
     components: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
     mixes: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
+    last: dict[tuple[ServerKey, str], Instant] = field(default_factory=dict)
+    """When a token last moved, by server and model."""
 
     def add_history(self, sums: Added) -> None:
         """Add what an hour or day holds."""
@@ -110,6 +112,12 @@ class Accounts:
         for (key, component), amount in mix.items():
             _sum(self.mixes.setdefault(key, {}), component, amount)
 
+    def add_last(self, last_token: Mapping[Party, Instant]) -> None:
+        """Add when tokens last moved, for whomever."""
+        for party, instant in last_token.items():
+            one = party.key, party.model
+            self.last[one] = max(instant, self.last.get(one, instant))
+
     def know(self, key: ServerKey) -> None:
         """Have a server, also where it neither cost nor served anything."""
         self.models.setdefault(key, {})
@@ -127,6 +135,7 @@ class Accounts:
                 self.components.get(key, {}),
                 max(0, model.unpriced),
                 self.mixes.get(key, {}),
+                self.last.get((key, name)),
             )
 
     def _model(self, party: Party) -> _Model:

@@ -87,6 +87,8 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         implausible=(("energy", sum(work.implausible for work in works)),),
         day=day_of(frame.wall - 1, terms.zone).name,
     )
+    tariff = terms.tariff
+    works = [work for work in works if work.reading or not tariff.has_left(work.state.gpu, frame.wall)]
     after = State(
         elapsed=frame.elapsed,
         awake=frame.awake,

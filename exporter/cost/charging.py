@@ -72,19 +72,26 @@ class Charging:
     def _segment(self, since: Instant, until: Instant) -> Segment:
         start, length = self._interval.start, self._interval.length
         up = self._interval.up_between(since, until)
+        # Who says that a GPU has left is believed until it is seen.
+        tariff = self._terms.tariff
+        works = [
+            work
+            for work in self._works
+            if work.reading is not None or not tariff.has_left(work.state.gpu, since)
+        ]
         month = month_of(since, self._terms.zone)
         day = day_of(since, self._terms.zone).name
         accrued = 0
         money: list[Money] = []
         held: list[Held] = []
         unpriced: list[Unpriced] = []
-        for work in self._works:
+        for work in works:
             gpu = work.state.gpu
-            price = self._terms.tariff.price(gpu, since, month, len(self._works))
+            price = tariff.price(gpu, since, month, len(works))
             if self._interval.hourly_only:
                 price = price.hourly()
                 # What the cloud has not told yet may be a price by the hour; else nothing says that it is.
-                if not price.rates and (price.priced or not self._terms.tariff.waits_for_place(gpu)):
+                if not price.rates and (price.priced or not tariff.waits_for_place(gpu)):
                     continue
             by_time = self._unseen or work.by_time
             times = self._split(work, TIME, until - since, by_time)

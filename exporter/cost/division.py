@@ -1,7 +1,7 @@
 """How a gateway's counts divide what one model of a server cost and served.
 
-Of what the server served lately, each one whom the gateway names has the part that the gateway counted for
-it, and what the gateway did not see stays with the server's owner. Tokens are compared by weight. Prompts
+Of what the servers that the gateway leads to served lately, each one whom it names has the part that it
+counted for it, and what it did not see stays with the server's owner. Tokens are compared by weight. Prompts
 weigh the same whether they were cached or not, since a gateway cannot tell.
 """
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.cost.money import WHOLE, portions, split
-from exporter.cost.policy import Terms, Weights, matches
+from exporter.cost.policy import Terms, Weights
+from exporter.cost.pools import Pools, leads
 from exporter.cost.postings import OTHER, Party
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, ServerState
@@ -19,7 +20,7 @@ from exporter.readings import Division, GatewayCount, Kind, Quantity, Role, Serv
 from exporter.units import Nanoseconds
 
 OWN: Final = ""
-"""Who is nobody that a gateway names: the server's own tokens among sums, its owner among shares."""
+"""Who is nobody that a gateway names: among sums what its servers served, among shares a server's owner."""
 
 FORGOTTEN: Final = 2.0**-96
 """The part of a trailing sum that a day of half-lives leaves: who has less of it gives its place away."""
@@ -46,6 +47,7 @@ class Dividing:
 
     `named` are the tokens by weight that the gateway counted, by model and by whom it names. `read`: it and
     the server were both read. `first`: nothing is known of what came before this read of the gateway.
+    `pools` know what other servers counted that the gateway leads to as well.
     """
 
     key: ServerKey
@@ -54,6 +56,7 @@ class Dividing:
     elapsed: Nanoseconds
     role: Role
     places: Places
+    pools: Pools
     named: Mapping[str, Mapping[str, float]]
     read: bool
     first: bool
@@ -70,8 +73,10 @@ class Dividing:
         if self.division is None:
             return DivisionState(), {owner: WHOLE}
         weights = self.terms.split_rule(self.key.server, model).weights
-        prompt = counts.get("prompt", 0) + counts.get("cached_prompt", 0)
-        tokens = {OWN: _weigh(prompt, counts.get("generation", 0), weights, self.role)}
+        served = (counts, *self.pools.beside(self.key, model))
+        prompt = sum(told.get("prompt", 0) + told.get("cached_prompt", 0) for told in served)
+        generation = sum(told.get("generation", 0) for told in served)
+        tokens = {OWN: _weigh(prompt, generation, weights, self.role)}
         known = {*state.trailing, *state.pending}
         for name, weight in self.named.get(model, {}).items():
             counted = self.places.admit(name, known)
@@ -99,6 +104,7 @@ def dividing(
     elapsed: Nanoseconds,
     role: Role,
     places: Places,
+    pools: Pools,
     *,
     up: bool,
 ) -> Dividing:
@@ -113,13 +119,14 @@ def dividing(
         elapsed: since the last tick.
         role: its part of a pair.
         places: that are left for parties.
+        pools: which servers one count leads to.
         up: it was read.
     """
     tick = None if division is None else ticks.get(division.gateway)
     named: dict[str, dict[str, float]] = {}
     if division is not None and tick is not None:
         for count in tick.moved:
-            found = whom(division, count, served)
+            found = whom(division, count, served, pools.named(division.gateway))
             if found is not None:
                 model, name = found
                 weights = terms.split_rule(key.server, model).weights
@@ -128,13 +135,13 @@ def dividing(
                 of_model[name] = of_model.get(name, 0.0) + weight
     first = tick is not None and tick.first
     read = tick is not None and up
-    return Dividing(key, division, terms, elapsed, role, places, named, read, first)
+    return Dividing(key, division, terms, elapsed, role, places, pools, named, read, first)
 
 
 def shares(state: DivisionState) -> dict[str, int]:
-    """The part of each in parts of `money.WHOLE`: of what the server served, or of all that is named if more.
+    """The part of each in parts of `money.WHOLE`: of what was served, or of all that is named if more.
 
-    A gateway that counts more than the server (it tells requests as they end, and leads elsewhere too)
+    A gateway that counts more than its servers (it tells requests as they end, and leads elsewhere too)
     divides all of it; one that was never compared, nothing.
     """
     served = state.trailing.get(OWN, 0.0)
@@ -159,15 +166,16 @@ def divided(
     return found, after
 
 
-def whom(division: Division, count: GatewayCount, served: Collection[str]) -> tuple[str, str] | None:
-    """The model of the server that a count is about, and whom it names; `None`: neither is known."""
-    if division.deployments and count.deployment not in division.deployments:
+def whom(
+    division: Division, count: GatewayCount, served: Collection[str], named: Collection[str]
+) -> tuple[str, str] | None:
+    """The model of the server that a count is about, and whom it names; `None`: neither is known.
+
+    `named` are the deployments that servers of this gateway name as theirs.
+    """
+    model = leads(division, count.model, count.deployment, served, named)
+    if model is None:
         return None
-    model = count.model
-    if model not in served:
-        if len(served) != 1 or not any(matches(pattern, model) for pattern in division.models):
-            return None
-        (model,) = served
     name = count.team
     if division.by == "adapter":
         name = count.model if count.model not in served else OWN

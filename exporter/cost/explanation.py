@@ -13,7 +13,14 @@ from exporter.cost.quotients import Basis, TokenKind, carried, counted, per_mill
 from exporter.readings import Kind
 from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT
-from exporter.units import NANOSECONDS_PER_DAY, TOKENS_PER_MILLION, Nanoseconds, Picodollars, dollars
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    TOKENS_PER_MILLION,
+    Instant,
+    Nanoseconds,
+    Picodollars,
+    dollars,
+)
 
 HARDWARE: Final = frozenset({RENT, AMORTIZATION, SUPPORT, INSURANCE})
 """Components that are the price of the hardware itself."""
@@ -28,6 +35,7 @@ class Account:
     `unpriced` is GPU time that waits for a price: with any, what it cost is not known whole, and nothing is
     divided.
     `mix` stands for `components` where these are not told: what the server paid for in the hours around.
+    `last_token` is when a token of it last moved, in that stretch or before.
     """
 
     model: str
@@ -37,6 +45,7 @@ class Account:
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     mix: Mapping[str, Picodollars] = field(default_factory=dict)
+    last_token: Instant | None = None
 
     @property
     def spent(self) -> Picodollars:

@@ -8,9 +8,11 @@ from exporter.cost.deltas import Moved
 from exporter.cost.division import Places, divided, dividing
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import Limits, Terms
+from exporter.cost.pools import Member, Pools
 from exporter.cost.postings import OTHER, Party, Requests, Tokens
-from exporter.cost.split import ModelTick, PhaseSeconds, PhaseSplit
+from exporter.cost.split import PhaseSplit
 from exporter.cost.state import DivisionState, EndpointState, GatewayState, ModelState, ServerState, State
+from exporter.cost.told import Told
 from exporter.readings import (
     KINDS,
     Division,
@@ -97,6 +99,8 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
     requests: list[Requests] = []
     gateways, asked = tallies.advance(state.gateways, frame.gateways)
     places = Places(terms.limits.parties, servers.values())
+    heard: list[_Heard] = []
+    room = terms.limits.models - sum(len(known.models) for known in servers.values())
     for key, readings in _by_server(servers, frame.servers, terms.limits).items():
         server = servers.setdefault(key, ServerState())
         moves: list[Moved] = []
@@ -107,118 +111,112 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
             endpoints[reading.url] = after
             restarted |= anew
             moves.append({key: n for key, n in delta.items() if key[1] not in ELSEWHERE[reading.role]})
-        room = terms.limits.models - sum(len(known.models) for known in servers.values())
-        told = _Told.of(server, readings, moves, room)
-        role = _role(server, readings)
-        # A server that sleeps or loads has the models that it had.
-        served = told.served or server.served
-        up = any(reading.up for reading in readings)
-        division = _division(server, readings)
-        by = dividing(key, division, asked, served or told.models, terms, elapsed, role, places, up=up)
+        told = Told.of(server, readings, moves, room)
+        room -= len(told.models) - len(server.models)
+        heard.append(_Heard.of(key, server, readings, told, restarted=restarted))
+    pools = Pools([one.member for one in heard if one.member is not None], gateways)
+    for one in heard:
+        by = dividing(
+            one.key, one.division, asked, one.served, terms, elapsed, one.role, places, pools, up=one.up
+        )
         models: dict[str, ModelState] = {}
         splits: dict[str, PhaseSplit] = {}
         parties: dict[str, Mapping[Party, int]] = {}
-        for model in told.models:
-            remembered = server.models.get(model, ModelState())
-            debt = {} if restarted else dict(remembered.debt)
-            counts: dict[Kind, int] = {}
-            amounts: dict[Quantity, int] = {}
-            for kind in KINDS:
-                if (model, kind) not in told.moved:
-                    continue
-                # What is taken out of a counter can come before what it is taken from: it waits as a debt.
-                net = round(told.moved[model, kind]) + debt.pop(kind, 0)
-                if net < 0:
-                    debt[kind] = net
-                amounts[kind] = counts[kind] = max(0, net)
-            trailed = remembered.division if division == server.division else DivisionState()
+        for model in one.told.models:
+            remembered = one.server.models.get(model, ModelState())
+            counts = one.counts[model]
+            trailed = remembered.division if one.division == one.server.division else DivisionState()
             trail, parties[model] = by.advance(model, trailed, counts)
-            if (model, "requests") in told.moved:
-                amounts["requests"] = max(0, round(told.moved[model, "requests"]))
+            amounts: dict[Quantity, int] = {kind: counts[kind] for kind in counts}
+            if (model, "requests") in one.told.moved:
+                amounts["requests"] = max(0, round(one.told.moved[model, "requests"]))
             found, owed = divided(amounts, parties[model], trail.owed)
             tokens += [Tokens(who, kind, n) for kind in counts for who, n in found[kind].items()]
             requests += [Requests(who, n) for who, n in found.get("requests", {}).items()]
-            if division is not None:
+            if one.division is not None:
                 trail = replace(trail, owed=owed)
+            debt = one.debts[model]
             if debt != remembered.debt or trail != remembered.division:
                 remembered = replace(remembered, debt=debt, division=trail)
             models[model], splits[model] = split.advance(
                 remembered,
-                told.tick(model, counts),
+                one.told.tick(model, counts),
                 elapsed,
-                terms.split_rule(key.server, model),
-                role,
+                terms.split_rule(one.key.server, model),
+                one.role,
             )
-        partial = _partial(server, readings)
-        servers[key] = ServerState({**server.models, **models}, served, partial, role, division)
-        tick = _tick(key, readings, told, splits, served or told.models)
-        ticks[key] = tick if division is None else replace(tick, parties=parties)
+        partial = _partial(one.server, one.readings)
+        served = one.told.served or one.server.served
+        servers[one.key] = ServerState(
+            {**one.server.models, **models}, served, partial, one.role, one.division
+        )
+        tick = _tick(one.key, one.readings, one.told, splits, one.served)
+        ticks[one.key] = tick if one.division is None else replace(tick, parties=parties)
     return Round(gateways, endpoints, servers, ticks, tuple(tokens), tuple(requests))
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What the endpoints of one server told together, under admitted model names."""
+class _Heard:
+    """What one server told in one tick, before anything is divided.
 
-    models: tuple[str, ...]
+    `counts` are its tokens by model, `debts` what remains to be taken from later ones. `served` are its
+    models: a server that sleeps or loads has those that it had.
+    """
+
+    key: ServerKey
+    server: ServerState
+    readings: list[ServerReading]
+    told: Told
+    role: Role
     served: tuple[str, ...]
-    moved: Moved
-    requests: Mapping[str, PhaseSeconds]
-    engine: Mapping[str, PhaseSeconds]
-    running: Mapping[str, float]
-    batches: Mapping[str, int]
-    loads: tuple[LoadReading, ...]
+    division: Division | None
+    counts: Mapping[str, Mapping[Kind, int]]
+    debts: Mapping[str, Mapping[str, int]]
 
     @classmethod
-    def of(cls, server: ServerState, readings: list[ServerReading], moves: list[Moved], room: int) -> "_Told":
-        names: dict[str, str] = {model: model for model in server.models}
+    def of(
+        cls,
+        key: ServerKey,
+        server: ServerState,
+        readings: list[ServerReading],
+        told: Told,
+        *,
+        restarted: bool,
+    ) -> "_Heard":
+        counts: dict[str, Mapping[Kind, int]] = {}
+        debts: dict[str, Mapping[str, int]] = {}
+        for model in told.models:
+            known = server.models.get(model, ModelState()).debt
+            counts[model], debts[model] = _net(model, told, {} if restarted else dict(known))
+        role, division = _role(server, readings), _division(server, readings)
+        served = told.served or server.served or told.models
+        return cls(key, server, readings, told, role, served, division, counts, debts)
 
-        def admit(model: str) -> str:
-            nonlocal room
-            if model not in names:
-                names[model] = model if room > 0 else OTHER
-                room -= 1
-            return names[model]
+    @property
+    def up(self) -> bool:
+        """Some endpoint answered."""
+        return any(reading.up for reading in self.readings)
 
-        served = dict.fromkeys(admit(model) for reading in readings for model in reading.models)
-        summed: Moved = {}
-        requests: dict[str, PhaseSeconds] = {}
-        engine: dict[str, PhaseSeconds] = {}
-        for moved in moves:
-            for (model, quantity), value in moved.items():
-                counted = admit(model), quantity
-                summed[counted] = summed.get(counted, 0.0) + value
-                # The prefill seconds of one endpoint are of the kind of the decode seconds beside them.
-                if quantity in {"decode_seconds", "decode_request_seconds"}:
-                    told = PhaseSeconds(moved.get((model, "prefill_seconds"), 0.0), value)
-                    seconds = engine if quantity == "decode_seconds" else requests
-                    seconds[counted[0]] = seconds.get(counted[0], PhaseSeconds()) + told
-        running: dict[str, float] = {}
-        batches: dict[str, int] = {}
-        waiting: dict[str, float] = {}
-        for load in (load for reading in readings for load in reading.loads):
-            model = admit(load.model)
-            if load.running is not None:
-                running[model] = running.get(model, 0.0) + load.running
-                batches[model] = batches.get(model, 0) + (load.batches if load.running > 0 else 0)
-            if load.waiting is not None:
-                waiting[model] = waiting.get(model, 0.0) + load.waiting
-        models = dict.fromkeys([*server.models, *names.values()])
-        loads = tuple(
-            LoadReading(model, running.get(model), waiting.get(model))
-            for model in dict.fromkeys([*running, *waiting])
-        )
-        return cls(tuple(models), tuple(served), summed, requests, engine, running, batches, loads)
+    @property
+    def member(self) -> Member | None:
+        """As one of those that a gateway leads to."""
+        if self.division is None:
+            return None
+        return Member(self.key, self.division, self.served, self.counts)
 
-    def tick(self, model: str, tokens: Mapping[Kind, int]) -> ModelTick:
-        """What one model did."""
-        return ModelTick(
-            tokens,
-            self.requests.get(model),
-            self.running.get(model),
-            self.batches.get(model, 0),
-            self.engine.get(model),
-        )
+
+def _net(model: str, told: Told, debt: dict[str, int]) -> tuple[dict[Kind, int], dict[str, int]]:
+    """What a model counted by kind, and the debt after it."""
+    counts: dict[Kind, int] = {}
+    for kind in KINDS:
+        if (model, kind) not in told.moved:
+            continue
+        # What is taken out of a counter can come before what it is taken from: it waits as a debt.
+        net = round(told.moved[model, kind]) + debt.pop(kind, 0)
+        if net < 0:
+            debt[kind] = net
+        counts[kind] = max(0, net)
+    return counts, debt
 
 
 def _by_server(
@@ -259,7 +257,7 @@ def _partial(server: ServerState, readings: Iterable[ServerReading]) -> bool:
 def _tick(
     key: ServerKey,
     readings: list[ServerReading],
-    told: _Told,
+    told: Told,
     splits: Mapping[str, PhaseSplit],
     served: Iterable[str],
 ) -> ServerTick:

@@ -85,7 +85,7 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True)
 class DivisionState:
-    """Tokens by weight of one model by whom a gateway names, the server's own under `division.OWN`.
+    """Tokens by weight of one model by whom a gateway names, all that was served under `division.OWN`.
 
     `trailing` is halved every 15 minutes. `pending` are tokens since both sides were last read, which was
     `since` ago. `owed` is what rounding owes each party, by what is counted; it is not kept on disk.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.cost.chain import YOURS, Chain, Explanation, HeldPrice, ModelChain, Split
-from exporter.cost.explanation import BreakEven
+from exporter.cost.explanation import Account, BreakEven
 from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
@@ -81,6 +81,7 @@ def _model_as_json(model: ModelChain) -> dict[str, Any]:
         "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
         "split": None if model.split is None else asdict(model.split),
         "tokens": dict(account.tokens),
+        "last_token": None if account.last_token is None else _time(account.last_token),
         "dollars_per_million_tokens": [asdict(price) for price in model.prices],
         "ladder": [asdict(rung) for rung in model.ladder],
         "against": [asdict(told) for told in model.against],
@@ -139,6 +140,8 @@ def _spent(model: ModelChain) -> Iterator[str]:
     if account.tokens:
         counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
         yield f"    served {counts} tokens"
+    if (since := unserved_words(account)) is not None:
+        yield f"    {since}"
 
 
 def _quotients(model: ModelChain) -> Iterator[str]:
@@ -170,6 +173,13 @@ def split_told(model: ModelChain) -> Split | None:
     account = model.account
     spent = {phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)}
     return None if spent == {"idle"} else model.split
+
+
+def unserved_words(account: Account) -> str | None:
+    """Since when a model serves nobody; `None` where it served in the time, or never."""
+    if any(account.tokens.values()) or account.last_token is None:
+        return None
+    return f"served no token since {_time(account.last_token)}"
 
 
 def split_words(told: Split) -> str:

@@ -23,6 +23,7 @@ def explained(report: Report, server: str) -> Explanation | None:
     accounts = Accounts()
     accounts.add_window(books.window)
     accounts.add_mix(books.course.mix)
+    accounts.add_last(books.last_token)
     for key in (*(party.key for party in report.rates), *(read.key for read in report.servers)):
         accounts.know(key)
     for share in report.shares:

@@ -127,6 +127,11 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
     estimated = {price.gpu for price in report.prices if price.provenance.price_basis == "estimate"}
     if estimated:
         yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}."
+    tariff = None if report.grounds is None else report.grounds.terms.tariff
+    if tariff is not None and (
+        returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)
+    ):
+        yield f"GPUs that are here and charged, though `retired` has them: {returned} of {all_gpus}."
     down = sum(not row.up for row in report.gpus)
     if down and not stale:
         yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."

@@ -4,18 +4,17 @@ import gzip
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import Final, TypeAlias
 
-from prometheus_client.core import CollectorRegistry, CounterMetricFamily, GaugeMetricFamily
-
 from exporter.exposition.meter import EXPORTER_INFO, build_rows
 from exporter.exposition.metric import Metric, Row
-from exporter.exposition.negotiation import Variant
+from exporter.exposition.negotiation import Format, Variant
 from exporter.exposition.table import METRICS
+from exporter.exposition.writing import Writer, family
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.report import Build, Report
 from exporter.units import Nanoseconds
@@ -32,7 +31,6 @@ _COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
 _LOG = logging.getLogger(__name__)
 
-_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
 _Plan: TypeAlias = Sequence[tuple[Metric, Callable[[], Iterable[Row]]]]
 
 
@@ -60,6 +58,7 @@ class Exposition:
         self._report: Report | None = None
         self._stale = False
         self._pages: dict[Variant, bytes] = {}
+        self._writers: dict[Format, Writer] = {}
         self._asked: dict[Variant, int] = {}
         self._faults: Counter[tuple[str, str]] = Counter()
 
@@ -90,9 +89,8 @@ class Exposition:
         page = self._pages.get(variant)
         if page is None:
             faults = _Faults()
-            registry = CollectorRegistry()
-            registry.register(_TableCollector(self._plan(report, stale=stale), faults))
-            page = variant.format.encode(registry)
+            writer = self._writers.setdefault(variant.format, Writer(variant.format))
+            page = writer.page(_told(self._plan(report, stale=stale), writer, faults))
             if variant.gzip:
                 page = gzip.compress(page, GZIP_LEVEL, mtime=0)
             self._pages[variant] = page
@@ -123,64 +121,54 @@ class _Faults:
     raised: dict[str, str] = field(default_factory=dict)
 
 
-class _TableCollector:
-    """The table's metrics of one report, as the client library asks for them."""
+def _told(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric, list[Row]]]:
+    """Every metric that has rows, and these."""
+    for metric, rows in plan:
+        try:
+            fit = _fit(metric, rows(), writer.knows(metric), faults.counts)
+        except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
+            faults.raised[metric.name] = label(f"{type(error).__name__}: {error}")  # short and printable
+            faults.counts[metric.name, "raised"] += 1
+            continue
+        if fit:
+            yield metric, fit
 
-    def __init__(self, plan: _Plan, faults: _Faults) -> None:
-        self._plan = plan
-        self._faults = faults
 
-    def describe(self) -> Iterator[_Family]:
-        """Every family without rows, so that registering asks for none."""
-        return (_family(metric) for metric, _ in self._plan)
-
-    def collect(self) -> Iterator[_Family]:
-        """Every family that has rows."""
-        for metric, rows in self._plan:
-            try:
-                family = self._filled(metric, rows())
-            except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
-                told = label(f"{type(error).__name__}: {error}")  # short and printable, whatever is in it
-                self._faults.raised[metric.name] = told
-                self._faults.counts[metric.name, "raised"] += 1
-                continue
-            if family.samples:
-                yield family
-
-    def _filled(self, metric: Metric, rows: Iterable[Row]) -> _Family:
-        family = _family(metric)
-        last: tuple[str, ...] | None = None
-        for values, value in sorted((_labels(metric, row), row[1]) for row in rows):
-            if values == last:
-                self._faults.counts[metric.name, "duplicate"] += 1
-            elif not math.isfinite(value):
-                self._faults.counts[metric.name, "not_finite"] += 1
-            else:
-                last = values
-                family.add_metric(values, value)
-        return family
+def _fit(
+    metric: Metric,
+    rows: Iterable[Row],
+    known: Collection[tuple[str, ...]],
+    faults: Counter[tuple[str, str]],
+) -> list[Row]:
+    """The rows that may be shown, in the order of their labels."""
+    fit: list[Row] = []
+    last: tuple[str, ...] | None = None
+    told = ((values if values in known else _labels(metric, values), value) for values, value in rows)
+    for values, value in sorted(told):
+        if values == last:
+            faults[metric.name, "duplicate"] += 1
+        elif not math.isfinite(value):
+            faults[metric.name, "not_finite"] += 1
+        else:
+            last = values
+            fit.append((values, value))
+    return fit
 
 
 def _refuse_twins(metrics: Iterable[Metric]) -> None:
     # The registry compares collectors with each other, not one collector's families.
-    families = Counter(_family(metric).name for metric in metrics)
+    families = Counter(family(metric).name for metric in metrics)
     if twins := sorted(name for name, count in families.items() if count > 1):
         raise ValueError(f"these stand twice in the table of metrics: {', '.join(twins)}")
 
 
-def _family(metric: Metric) -> _Family:
-    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
-    return kind(metric.name, metric.help, labels=metric.labels)
-
-
-def _labels(metric: Metric, row: Row) -> tuple[str, ...]:
+def _labels(metric: Metric, values: tuple[str, ...]) -> tuple[str, ...]:
     """A row's label values, fit to be shown.
 
     Raises:
         ValueError: not one for each label. The library would cut them to fit.
         TypeError: one that is no text.
     """
-    values = row[0]
     if len(values) != len(metric.labels):
         raise ValueError(f"{metric.name} has {len(metric.labels)} labels, its row {len(values)} values")
     return tuple(map(_text, values))

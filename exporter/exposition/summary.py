@@ -20,7 +20,7 @@ from exporter.exposition.notes import notes
 from exporter.exposition.rendering import is_stale
 from exporter.report import Hour, Report
 from exporter.tariff.calendar import day_of
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, dollars
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, dollars, seconds
 
 UTC: Final = ZoneInfo("UTC")
 
@@ -87,6 +87,8 @@ class Summary:
     """Configured for the whole fleet: in none of this host's figures."""
     hours: tuple[Hour, ...]
     """The last day: the 24 whole hours before now and the running one."""
+    first_money: float | None
+    """The seconds until the tick that posts the first money, `None` once there is some, or with no price."""
 
 
 def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
@@ -115,6 +117,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         components=tuple(component_lines(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
         hours=() if report.books is None else report.books.course.hours,
+        first_money=None if stale else _first_money(report, elapsed),
     )
 
 
@@ -122,6 +125,13 @@ def month_now(report: Report) -> str | None:
     """The month that ends next."""
     ahead = [(end, month) for month, end in report.month_ends.items() if end > report.wall]
     return min(ahead)[1] if ahead else None
+
+
+def _first_money(report: Report, elapsed: Nanoseconds) -> float | None:
+    """A tick charges the time since the one before it, so that the first of a new ledger charges none."""
+    if report.books is None or any(report.books.months.values()) or not total(report.rates.values()):
+        return None
+    return max(0.0, seconds(report.elapsed + report.interval - elapsed))
 
 
 def _month_to_date(report: Report, month: str) -> float | None:

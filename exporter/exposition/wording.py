@@ -59,10 +59,13 @@ def share(ratio: float) -> str:
 
 
 def count(tokens: int) -> str:
-    """A count in at most four digits and a unit, like 12.3 M; exact below ten thousand."""
+    """A count in at most four digits and a unit, like 12.3 M; exact below ten thousand.
+
+    B is a billion, as in sums of money and on the dashboards.
+    """
     if tokens < 10_000:
         return f"{tokens:,}"
-    for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
+    for unit, size in (("k", 10**3), ("M", 10**6), ("B", 10**9), ("T", 10**12)):
         if tokens < 1000 * size or unit == "T":
             return f"{tokens / size:,.{1 if tokens < 100 * size else 0}f} {unit}"
     raise AssertionError

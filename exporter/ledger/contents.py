@@ -69,12 +69,14 @@ def failures(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-    """One transaction: committed at the end, rolled back when anything raises."""
+def transaction(
+    connection: sqlite3.Connection, kind: str = "IMMEDIATE", *, keep: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """One transaction: committed at the end if it is to be kept, rolled back when anything raises."""
     connection.execute(f"BEGIN {kind}")
     try:
         yield connection
-        connection.execute("COMMIT")
+        connection.execute("COMMIT" if keep else "ROLLBACK")
     except BaseException:
         # Some errors have rolled back already.
         with suppress(sqlite3.Error):

@@ -60,14 +60,17 @@ class Entered:
     begun: str
 
 
-def enter(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
+def enter(path: Path, entry: Entry, known: Known, now: Instant, *, dry_run: bool = False) -> Entered:
     """Append one adjustment, which the daemon posts at its next tick.
+
+    A dry run does the same in a transaction that is taken back, so that it refuses what would be refused.
 
     Args:
         path: the ledger's file.
         entry: what is asked.
         known: products that the configuration names, and their teams.
         now: the wall clock's time.
+        dry_run: nothing is entered.
 
     Raises:
         EntryError: no such product or team, or an amount that the month cannot take.
@@ -80,7 +83,7 @@ def enter(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
             raise LedgerError(f"{path} is no file")
         contents.refuse_other_files(path)
         with contents.failures(path):
-            entered = _append(path, entry, known, now)
+            entered = _append(path, entry, known, now, keep=not dry_run)
     except DamagedError as error:
         raise LedgerError(f"{path} is no ledger that can be adjusted: {error}") from error
     except KeyError as error:
@@ -101,12 +104,12 @@ def _advice(error: Exception) -> str:
     return ": run this as the user that the daemon runs as" if theirs else ""
 
 
-def _append(path: Path, entry: Entry, known: Known, now: Instant) -> Entered:
+def _append(path: Path, entry: Entry, known: Known, now: Instant, *, keep: bool) -> Entered:
     with closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection:
         connection.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
         contents.check(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
-        with contents.transaction(connection):
+        with contents.transaction(connection, keep=keep):
             adjustments.create(connection)
             made = _insert(connection, entry, known, now)
             return _entered(connection, made)

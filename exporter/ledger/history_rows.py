@@ -59,16 +59,16 @@ class Chronicler:
         self._written = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:
-                shape = _SHAPES[family]
-                flat = [
-                    (tuple(keys.of(part) for part in shape.flat(key)), value)
+                flat = _SHAPES[family].flat
+                added = [
+                    (tuple(map(keys.of, flat(key))), value)
                     for key, value in getattr(sums, family).items()
                     if value
                 ]
-                if flat and family in schema.HOURLY and hour >= hours_floor:
-                    self._add(connection, f"hourly_{family}", hour, flat)
-                if flat:
-                    self._add(connection, f"daily_{family}", day, flat)
+                if added and family in schema.HOURLY and hour >= hours_floor:
+                    self._add(connection, f"hourly_{family}", hour, added)
+                if added:
+                    self._add(connection, f"daily_{family}", day, added)
         for (table, period), rows in self._written.items():
             connection.executemany(
                 schema.upsert(table), [(period, *key, value) for key, value in rows.items()]

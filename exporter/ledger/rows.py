@@ -145,12 +145,12 @@ def write(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: T
 
 
 def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
-    shape, before = SHAPES[name], getattr(served, name)
+    flat, before = SHAPES[name].flat, getattr(served, name)
     for key, added in getattr(pending, name).items():
         earlier = before.get(key)
         total = combined(name, earlier, added)
         if total != earlier:
-            yield *(keys.of(part) for part in shape.flat(key)), bounded(total, name)
+            yield *map(keys.of, flat(key)), bounded(total, name)
 
 
 def bounded(total: int, name: str) -> int:

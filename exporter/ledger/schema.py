@@ -6,6 +6,7 @@ could no longer keep the books right.
 
 import sqlite3
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 APPLICATION_ID: Final = 0x4943454C
@@ -79,6 +80,7 @@ HISTORY: Final = {
 _COLUMNS: Final = {**_INTEGERS, **HISTORY}
 
 
+@cache
 def upsert(name: str) -> str:
     """The statement that writes one total of a table, whether or not it is there."""
     columns = _COLUMNS[name]

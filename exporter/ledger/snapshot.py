@@ -6,7 +6,7 @@ from typing import Final
 from exporter.cost.postings import PHASES, Party, Slot, Unpriced
 from exporter.ledger.contents import Contents
 from exporter.ledger.totals import Totals, hour_of, minute_of
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import Gpu, ServerKey
 from exporter.report import Books, MonthKey, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
@@ -85,16 +85,7 @@ def window(totals: Totals, waiting: Iterable[Unpriced], now: Instant) -> dict[Pa
     """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
-    money: dict[Party, dict[str, Picodollars]] = {}
-    tokens: dict[Party, dict[Kind, int]] = {}
-    for (minute, slot), amount in totals.minute_cost.items():
-        if start <= minute < end:
-            by_phase = money.setdefault(slot.party, {})
-            by_phase[slot.phase] = by_phase.get(slot.phase, 0) + amount
-    for (minute, party, kind), count in totals.minute_tokens.items():
-        if start <= minute < end:
-            by_kind = tokens.setdefault(party, {})
-            by_kind[kind] = by_kind.get(kind, 0) + count
+    money, tokens = totals.last_hour.sums(totals, range(start, end))
     unpriced: dict[Party, Nanoseconds] = {}
     for stretch in waiting:
         inside = min(stretch.end, end * NANOSECONDS_PER_MINUTE) - max(

@@ -1,6 +1,6 @@
 """Running totals in memory: those that are served, and those that wait to be written."""
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, TypeVar
 
@@ -32,6 +32,38 @@ WITH_CEILING: Final = frozenset({"tokens", "requests", "minute_tokens", "equival
 K = TypeVar("K")
 
 
+class LastHour:
+    """Money and tokens by party over whole minutes before one, added up anew only when they are others.
+
+    A day-old host of 64 servers has 23,000 sums of minutes, and most ticks move none before the last minute.
+    """
+
+    def __init__(self) -> None:
+        self._minutes: range | None = None
+        self._money: dict[Party, dict[str, Picodollars]] = {}
+        self._tokens: dict[Party, dict[Kind, int]] = {}
+
+    def moved(self, later: "Totals") -> None:
+        """Note what came to the minutes."""
+        minutes = {key[0] for key in (*later.minute_cost, *later.minute_tokens)}
+        if self._minutes is not None and not minutes.isdisjoint(self._minutes):
+            self._minutes = None
+
+    def sums(
+        self, totals: "Totals", minutes: range
+    ) -> tuple[Mapping[Party, Mapping[str, Picodollars]], Mapping[Party, Mapping[Kind, int]]]:
+        """Money by phase, and tokens by kind, of these minutes."""
+        if minutes != self._minutes:
+            self._minutes, self._money, self._tokens = minutes, {}, {}
+            for (minute, slot), amount in totals.minute_cost.items():
+                if minute in minutes:
+                    _sum(self._money.setdefault(slot.party, {}), slot.phase, amount)
+            for (minute, party, kind), count in totals.minute_tokens.items():
+                if minute in minutes:
+                    _sum(self._tokens.setdefault(party, {}), kind, count)
+        return self._money, self._tokens
+
+
 @dataclass(slots=True)
 class Totals:
     """Every sum of the books. Keys of minutes and hours begin with their number since 1970.
@@ -61,6 +93,9 @@ class Totals:
     equivalents: dict[tuple[Party, str], Picodollars] = field(default_factory=dict)
     last_token: dict[Party, Instant] = field(default_factory=dict)
     changed: dict[Party, Instant] = field(default_factory=dict)
+    last_hour: LastHour = field(default_factory=LastHour, compare=False)
+    pruned: int = field(default=-1, compare=False)
+    """The minute in which what is past its time was last let go of."""
 
     def add(self, postings: Postings, known: Container[Party]) -> None:
         """Add one tick. `known` are the parties that need no first sight any more."""
@@ -123,16 +158,20 @@ class Totals:
             _sum(self.months, MonthKey(party.product, party.team, basis, segment.month), amount)
 
     def merge(self, later: "Totals", end: Instant) -> None:
-        """Take in what was added later, up to a tick's end."""
+        """Take in what was added later, up to a tick's end, of which nothing is past its time then."""
+        hours = len(self.hour_covered)
         self.accrued += later.accrued
         for name in SUMS:
             mine = getattr(self, name)
             for key, value in getattr(later, name).items():
                 mine[key] = combined(name, mine.get(key), value)
-        self.prune(end)
+        self.last_hour.moved(later)
+        if self.pruned != minute_of(end) or hours != len(self.hour_covered):
+            self.prune(end)
 
     def prune(self, end: Instant) -> None:
         """Let go of minutes and hours that are past their time."""
+        self.pruned = minute_of(end)
         first, last = minutes_kept(end)
         for of_cost in [key for key in self.minute_cost if not first <= key[0] <= last]:
             del self.minute_cost[of_cost]
@@ -145,7 +184,7 @@ class Totals:
                 del self.hour_cost[of_hour]
 
 
-SUMS: Final = tuple(item.name for item in fields(Totals) if item.name != "accrued")
+SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory is dict)
 """The totals that have keys."""
 
 

@@ -9,7 +9,8 @@ LABEL_CHARACTERS: Final = 128
 
 def label(text: str) -> str:
     """A label value made of text from outside: no control characters, at most 128 characters."""
-    return "".join(c for c in text if c.isprintable())[:LABEL_CHARACTERS]
+    printable = text if text.isprintable() else "".join(c for c in text if c.isprintable())
+    return printable[:LABEL_CHARACTERS]
 
 
 def ratio(value: float | None) -> float | None:

@@ -20,6 +20,7 @@ from exporter.reports.rule_wording import (
     hardware_words,
     overhead_words,
     pattern_words,
+    retired_words,
     server_rule_words,
     server_words,
     split_words,
@@ -107,6 +108,8 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield from _section(budgets, map(budget_words, config.budgets), "none")
     yield from _section("hardware", _hardware(config, now), "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
+    if config.retired:
+        yield from _section("retired GPUs", map(retired_words, config.retired), "")
     yield from _section("overheads", map(overhead_words, config.overheads), "none")
     nobody = "none but those that are found" if config.processes else "none: all GPU time is unallocated"
     told = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))

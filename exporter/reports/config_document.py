@@ -40,6 +40,9 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "budgets": [asdict(budget) for budget in config.budgets],
         "hardware": [_hardware(rule, now) for rule in config.hardware],
         "unmatched_hardware": config.unmatched_hardware,
+        "retired": [
+            {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
+        ],
         "overheads": [asdict(overhead) for overhead in config.overheads],
         "servers": [asdict(server) for server in config.servers],
         "server_rules": [asdict(rule) for rule in config.server_rules],

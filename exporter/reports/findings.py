@@ -16,7 +16,7 @@ from exporter.reports.gateways import gateway_findings
 from exporter.reports.prices import price_findings
 from exporter.reports.sights import sight_findings
 from exporter.reports.unmet import unmet_hardware, unmet_servers
-from exporter.sources.configured import unknown_gpus
+from exporter.sources.configured import returned_gpus, unknown_gpus
 from exporter.units import Instant
 
 SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
@@ -60,6 +60,12 @@ def findings(
     yield from _of_twins(asked.servers)
     yield from gateway_findings(asked.gateways, asked.servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
+    for gone in returned_gpus(config.retired, now, (reading.gpu for reading in asked.gpus or ())):
+        yield Finding(
+            "warning",
+            f"GPU {gone.uuid} is here and charged, though `retired` says that it left on {gone.since_text}: "
+            "correct its uuid or `from`, or take the entry out.",
+        )
     for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
         if asked.gpus is not None:
             told = ", ".join(map(str, absent))

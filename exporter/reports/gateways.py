@@ -14,9 +14,11 @@ NAMED: Final = 8
 def gateway_line(answer: GatewayAnswer, servers: Iterable[Answer]) -> GatewayLine:
     """One gateway, and whom it names for each server that it divides."""
     reading = answer.reading
+    divided = tuple(_divided(answer, servers))
+    taken = _taken(divided)
     divides = tuple(
-        (server.key.server, tuple(sorted(_named(answer, division, server))))
-        for server, division in _divided(answer, servers)
+        (server.key.server, tuple(sorted(_named(answer, division, server, taken))))
+        for server, division in divided
     )
     return GatewayLine(reading.url, reading.up, reading.title, divides)
 
@@ -39,9 +41,11 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[Answer]
                 "is its owner's.",
             )
             continue
-        for server, division in _divided(answer, servers):
+        divided = tuple(_divided(answer, servers))
+        taken = _taken(divided)
+        for server, division in divided:
             counts = answer.reading.counts
-            if not server.up or not counts or _named(answer, division, server):
+            if not server.up or not counts or _named(answer, division, server, taken):
                 continue
             serves = _listed(server.models) or "a model of no name"
             yield Finding(
@@ -63,8 +67,12 @@ def _divided(answer: GatewayAnswer, servers: Iterable[Answer]) -> Iterator[tuple
         yield server.reading, division
 
 
-def _named(answer: GatewayAnswer, division: Division, server: ServerReading) -> set[str]:
-    found = (whom(division, count, server.models) for count in answer.reading.counts)
+def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
+    return {deployment for _, division in divided for deployment in division.deployments}
+
+
+def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
+    found = (whom(division, count, server.models, taken) for count in answer.reading.counts)
     return {told[1] for told in found if told is not None}
 
 

@@ -20,6 +20,8 @@ from exporter.units import (
 By = Literal["product", "team", "server", "model", "component", "gpu"]
 BYS: Final[tuple[By, ...]] = get_args(By)
 
+EMPTY: Final = "it is empty: a daemon posts from its second tick on"
+
 NOT_ITEMIZED: Final = "(not itemized)"
 """The name of money that the ledger has by product and team only."""
 
@@ -136,7 +138,7 @@ def refuse_unknown(record: MonthRecord) -> None:
         ReportError: it has not; the message says what it has.
     """
     if record.month not in record.months:
-        known = f"it has {', '.join(record.months)}" if record.months else "it is empty"
+        known = f"it has {', '.join(record.months)}" if record.months else EMPTY
         raise ReportError(f"the ledger has nothing of {record.month}: {known}")
 
 

@@ -51,8 +51,10 @@ def _notes(
             "by an earlier release, or their days are past the 13 months that are kept"
         )
     phased = sum(record.sums.cost.values()) if record.sums is not None else 0
-    if by_phase and phased:
-        yield f"idle % is of the {_dollars(phased)} dollars that are known by phase: adjustments have none"
+    if by_phase and phased and phased != total:
+        posted = any(each.posted is not None for each in record.adjustments)
+        without = ": adjustments have none" if posted else ""
+        yield f"idle % is of the {_dollars(phased)} dollars that are known by phase{without}"
     sums = record.sums
     if sums is not None:
         settled, unpriced = sum(sums.settled.values()), sum(sums.waiting().values())

@@ -27,9 +27,10 @@ def amounts_of(rates: Iterable[ComponentRate]) -> dict[str, tuple[Fraction, bool
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What `amounts_of` tells of a GPU at the new prices, and whether these are by date."""
+    """What `amounts_of` tells of a GPU, whether it has a price, and whether that is by date."""
 
     amounts: dict[str, tuple[Fraction, bool]]
+    priced: bool
     by_date: bool
 
 
@@ -55,11 +56,18 @@ class PriceChanges:
         return self._known[key]
 
     def _changed(self, gpu: Gpu, at: Instant) -> Due | None:
-        after = self._new.hardware_price(gpu, at)
-        due = Due(amounts_of(after.rates), by_date=after.priced and dated(after.rates))
+        due = _due(self._new, gpu, at)
         if self._corrected is not None and at >= self._corrected:
             return due
         if not due.by_date:
             return None
-        before = self._old.hardware_price(gpu, at)
-        return None if before.priced and amounts_of(before.rates) == due.amounts else due
+        before = _due(self._old, gpu, at)
+        return None if before.priced and before.amounts == due.amounts else due
+
+
+def _due(tariff: Tariff, gpu: Gpu, at: Instant) -> Due:
+    """A GPU that has left costs nothing, by the date on which it did."""
+    if tariff.has_left(gpu, at):
+        return Due({}, priced=True, by_date=True)
+    price = tariff.hardware_price(gpu, at)
+    return Due(amounts_of(price.rates), priced=price.priced, by_date=price.priced and dated(price.rates))

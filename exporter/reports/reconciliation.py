@@ -20,10 +20,18 @@ from exporter.reports.reconciliation_books import (
 )
 from exporter.reports.reconciliation_notes import notes
 from exporter.reports.reconciliation_parts import KINDS, Compared, Part, compare
+from exporter.reports.rounding import rounded
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Picodollars
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    Picodollars,
+)
 
 UTC_ZONE: Final = ZoneInfo("UTC")
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 DEFAULT_COMPONENTS: Final = frozenset({"rent"})
 
 Calendar = Literal["local", "utc", "shifted"]
@@ -43,7 +51,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """An adjustment that a person may enter; with all of them the month agrees."""
+    """An adjustment that a person may enter; with all of them the month agrees to the cent."""
 
     amount: Picodollars
     day: str
@@ -282,11 +290,10 @@ def _date(shown: list[Book], books: Books) -> str:
 def _suggestions(
     difference: Picodollars, owners: Mapping[ProductTeam, Picodollars], day: str
 ) -> Iterator[Suggestion]:
-    """The difference over those who pay for what was compared, by what they pay."""
-    if difference == 0:
-        return
+    """The difference over those who pay for what was compared, by what they pay, each in whole cents."""
     paying = {owner: amount for owner, amount in owners.items() if amount > 0}
     amounts, _owed = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
-    for (product, team), amount in sorted(amounts.items()):
-        if amount:
-            yield Suggestion(amount if difference > 0 else -amount, day, product, team)
+    whose = sorted(amounts)
+    for (product, team), cents in zip(whose, rounded([amounts[who] for who in whose], CENT), strict=True):
+        if cents:
+            yield Suggestion(cents * CENT if difference > 0 else -cents * CENT, day, product, team)

@@ -118,7 +118,7 @@ def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: I
         now: the end of what may be posted.
     """
     begin = _begin(new, now)
-    if old.hardware == new.hardware or begin is None:
+    if (old.hardware, old.retired) == (new.hardware, new.retired) or begin is None:
         return None
     earliest = month_of(now, zone)
     for _ in range(MONTHS_BEFORE):
@@ -146,6 +146,7 @@ def _begin(new: Tariff, now: Instant) -> Instant | None:
             begins.extend(price.since for price in rule.terms.prices if price.since is not None)
         elif isinstance(rule.terms, Owned):
             begins.append(rule.terms.in_service)
+    begins.extend(retirement.since for retirement in new.retired)
     return min((instant for instant in begins if instant < now), default=None)
 
 

@@ -14,6 +14,7 @@ from exporter.tariff.terms import (
     Owned,
     Rented,
     RentPrice,
+    Retirement,
 )
 
 
@@ -101,6 +102,11 @@ def _energy(energy: Electricity | None, terms: Rented | Listed | Owned) -> str:
         f"electricity {plain(energy.dollars_per_kilowatt_hour)} dollars per kWh "
         f"x PUE {plain(energy.pue_ratio)} x host factor {plain(energy.host_factor_ratio)}"
     )
+
+
+def retired_words(gone: Retirement) -> str:
+    """A GPU that was taken out."""
+    return f"{gone.uuid} from {gone.since_text}{f': {gone.note}' if gone.note else ''}"
 
 
 def overhead_words(amount: Overhead) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.config.settings import Config
 from exporter.readings import Frame, Gpu
 from exporter.report import Report
-from exporter.sources.configured import unknown_gpus
+from exporter.sources.configured import returned_gpus, unknown_gpus
 from exporter.tariff.missed import missed
 from exporter.tariff.tariff import Tariff
 
@@ -35,6 +35,7 @@ class Notices:
         self._unpriced: Counted = NOTHING
         self._estimated: Counted = NOTHING
         self._unknown: Unknown = NOTHING
+        self._returned: tuple[str, ...] = NOTHING
 
     def note(self, config: Config, report: Report, frame: Frame, tariff: Tariff) -> None:
         """Take in one tick. One in which the GPUs could not be read changes nothing.
@@ -61,6 +62,13 @@ class Notices:
         if config is not self._looked and not tariff.asking:
             self._looked = config
             _tell_missed(tariff, (reading.gpu for reading in frame.gpus))
+        returned = tuple(
+            gone.uuid
+            for gone in returned_gpus(config.retired, report.wall, (reading.gpu for reading in frame.gpus))
+        )
+        if returned != self._returned or (reloaded and returned):
+            _tell_returned(returned)
+        self._returned = returned
 
 
 def _counted(gpus: Iterable[Gpu]) -> Counted:
@@ -104,3 +112,13 @@ def _tell_unknown(unknown: Unknown) -> None:
         )
     else:
         log.info("every GPU that a server names is on this host")
+
+
+def _tell_returned(returned: tuple[str, ...]) -> None:
+    if returned:
+        told = ", ".join(returned)
+        log.warning(
+            "GPUs that are said to have left are here, and charged", extra={"gpus": told, "see": "retired"}
+        )
+    else:
+        log.info("no GPU that is said to have left is here")

@@ -1,9 +1,11 @@
-"""Which GPUs the configured servers hold. Pure: configuration and one reading of the GPUs in, holders out."""
+"""What the configuration says of GPUs beside a reading of them: who holds which, which have left. Pure."""
 
 from collections.abc import Iterable
 
 from exporter.config.settings import Server
-from exporter.readings import GpuReading, Holder, ServerKey
+from exporter.readings import Gpu, GpuReading, Holder, ServerKey
+from exporter.tariff.terms import Retirement
+from exporter.units import Instant
 
 
 def holders(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> tuple[Holder, ...]:
@@ -32,3 +34,9 @@ def unknown_gpus(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> dict[
         if absent:
             missing.setdefault(server.name, {}).update(dict.fromkeys(absent))
     return {name: list(absent) for name, absent in missing.items()}
+
+
+def returned_gpus(retired: Iterable[Retirement], now: Instant, gpus: Iterable[Gpu]) -> tuple[Retirement, ...]:
+    """GPUs that are said to have left before now, and that are read all the same."""
+    here = {gpu.uuid for gpu in gpus}
+    return tuple(gone for gone in retired if gone.since <= now and gone.uuid in here)

@@ -1,10 +1,7 @@
 """The gateways whose counts divide servers, each with one source, however many servers it divides."""
 
 from collections.abc import Iterable
-from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from exporter.clock import Clock
 from exporter.config.settings import Divide
@@ -21,7 +18,7 @@ class Gateways:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open = ExitStack()
+        self._client = lean_client()
         self._kept = Kept(self._source)
 
     def of(self, divides: Iterable[Divide], body_bytes: int) -> tuple[GatewaySource, ...]:
@@ -31,12 +28,7 @@ class Gateways:
     def close(self) -> None:
         """Let go of all."""
         self._kept.close()
-        self._open.close()
-
-    @cached_property
-    def _client(self) -> Any:
-        """One for all, once there is a gateway: most hosts have none."""
-        return self._open.enter_context(lean_client())
+        self._client.close()
 
     def _source(self, gateway: Gateway) -> GatewaySource:
         url, bearer_token_file, ca_file, by, body_bytes = gateway

@@ -23,6 +23,7 @@ from exporter.tariff.terms import (
     Owned,
     Period,
     Rented,
+    Retirement,
     Unmatched,
 )
 from exporter.units import (
@@ -53,6 +54,7 @@ class Tariff:
 
     A GPU without a rule is estimated or unpriced, as `unmatched` says; `place` is where the host runs, as far
     as it is known. `asking`: the cloud has yet to tell that, and rules that depend on it were left out.
+    `retired` are GPUs that people say have left.
     """
 
     host: str = ""
@@ -62,6 +64,7 @@ class Tariff:
     unmatched: Unmatched = "unpriced"
     catalogue: Catalogue = CATALOGUE
     asking: bool = False
+    retired: tuple[Retirement, ...] = ()
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
@@ -80,7 +83,17 @@ class Tariff:
 
     @cached_property
     def _moments(self) -> list[Instant]:
-        return sorted({instant for rule in self.hardware for instant in _changes(rule.terms)})
+        moments = {instant for rule in self.hardware for instant in _changes(rule.terms)}
+        return sorted(moments.union(self._left.values()))
+
+    @cached_property
+    def _left(self) -> dict[str, Instant]:
+        return {retirement.uuid: retirement.since for retirement in self.retired}
+
+    def has_left(self, gpu: Gpu, at: Instant) -> bool:
+        """Whether people say that a GPU was taken out before or at an instant; prices do not go by it."""
+        since = self._left.get(gpu.uuid)
+        return since is not None and since <= at
 
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         overheads = tuple(self._overheads(month, gpus_on_host))

@@ -121,6 +121,16 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
+class Retirement:
+    """A GPU that was taken out for good, and when it left."""
+
+    uuid: str
+    since: Instant
+    since_text: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Overhead:
     """A named amount beside the hardware. `fleet` amounts never enter a host's books."""
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _SubParsersAction
 from pathlib import Path
 
 import pytest
@@ -82,7 +82,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["ledger", "adopt", "--nonsense"], "exporter ledger adopt: error: unknown here: --nonsense"),
         (["--ledger.path=ledger.db"], f"'ledger.db' is no absolute path; write {Path.cwd()}/ledger.db"),
         (["predict"], "invalid choice: 'predict'"),
-        (["ledger"], "the following arguments are required: VERB"),
+        (["ledger"], "the following arguments are required: adopt"),
         (["check-config"], "the following arguments are required: --config.file"),
         (["record"], "the following arguments are required: --url, --output"),
         (
@@ -147,3 +147,19 @@ def test_json_logs_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = capsys.readouterr().err.splitlines()
     told = json.loads(line)
     assert (told["level"], told["msg"], told["gpus"]) == ("warning", "loud", 8)
+
+
+def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
+    """Whoever types `report` alone is told which there are, whichever are added."""
+    (top,) = (action for action in program()._actions if isinstance(action, _SubParsersAction))
+    groups = {
+        name: action
+        for name, parser in top.choices.items()
+        for action in parser._actions
+        if isinstance(action, _SubParsersAction)
+    }
+
+    assert {name: action.metavar for name, action in groups.items()} == {
+        name: "|".join(action.choices) for name, action in groups.items()
+    }
+    assert set(groups) == {"ledger", "report"}

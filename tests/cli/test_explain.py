@@ -180,6 +180,21 @@ def test_without_a_ledger_there_is_no_answer(
     )
 
 
+def test_a_time_without_anything_asks_for_a_longer_one(
+    config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was posted then is older than the window."""
+
+    class Later(Clock):
+        def wall(self) -> int:
+            return super().wall() + 5 * HOUR
+
+    assert explained(Question(config, ledger, None, 1, None, as_json=False), Later()) == 1
+    assert capsys.readouterr().err == (
+        f"{ledger}: nothing was posted in this time: ask for a longer --window\n"
+    )
+
+
 def test_an_empty_ledger_has_nothing_to_explain(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,4 +202,6 @@ def test_an_empty_ledger_has_nothing_to_explain(
     path = tmp_path / "ledger.db"
     Ledger.open(path, Clock()).close()
     assert explained(Question(config, path, None, 24, None, as_json=False), Clock()) == 1
-    assert capsys.readouterr().err == f"{path}: nothing was posted in this time: ask for a longer --window\n"
+    assert capsys.readouterr().err == (
+        f"{path}: nothing was posted yet: a daemon posts from its second tick on\n"
+    )

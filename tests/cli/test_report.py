@@ -115,7 +115,10 @@ def test_a_ledger_in_which_nothing_was_posted(tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "ledger.db"
     Ledger.open(path, Noon()).close()
     assert main(["report", "month", "--month=2026-11", f"--ledger.path={path}"]) == 1
-    assert capsys.readouterr().err == f"{path}: the ledger has nothing of 2026-11: it is empty\n"
+    assert (
+        capsys.readouterr().err
+        == f"{path}: the ledger has nothing of 2026-11: it is empty: a daemon posts from its second tick on\n"
+    )
 
 
 @pytest.mark.parametrize("text", ["2026-13", "2026-00", "2026-1", "october", "2026-10-01", "2026-1\u0660"])
@@ -131,7 +134,7 @@ def test_a_month_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report"], "the following arguments are required: VERB"),
+        (["report"], "the following arguments are required: month|chargeback|focus"),
         (["report", "year"], "invalid choice: 'year'"),
         (["report", "month", "--by=phase"], "invalid choice: 'phase'"),
         (["report", "month", "--json", "--csv"], "argument --csv: not allowed with argument --json"),

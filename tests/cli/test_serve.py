@@ -233,3 +233,21 @@ def test_a_ledger_that_cannot_be_read_costs_no_reload(
     assert vars(caplog.records[0])["problem"].startswith(f"{tmp_path}/gone.db: there is no ledger here")
     assert daemon._ledger is not None
     daemon._ledger.close()
+
+
+def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(file: Path, tmp_path: Path) -> None:
+    """Out since midnight: twelve hours, 43.20 dollars, are to be taken off; then it is silent."""
+    daemon = after_noon(file, tmp_path / "ledger.db")
+    file.write_text(PRICED % "3.60" + "retired: [{uuid: GPU-0, from: 2026-11-25}]\n")
+    told = daemon.reload()
+    again = daemon.reload()
+    assert daemon._ledger is not None
+    daemon._ledger.close()
+
+    first, _, line, _ = told.splitlines()
+    assert first == (
+        "43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay posted; by the new "
+        "prices it would have been 0.00."
+    )
+    assert "--amount=-43.20 --date=2026-11-25 --product=chat --team=assistants" in line
+    assert again == ""

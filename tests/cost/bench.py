@@ -9,7 +9,7 @@ from typing import Any
 
 from exporter.cost.advance import Outcome, advance
 from exporter.cost.policy import Terms
-from exporter.cost.postings import Party
+from exporter.cost.postings import Party, Segment
 from exporter.cost.state import State
 from exporter.readings import (
     CounterReading,
@@ -159,7 +159,7 @@ class Meter:
         self.wall += nanoseconds
         read = None if gpus is None else tuple(gpus)
         frame = Frame(self.elapsed, self.wall, read, tuple(servers), tuple(holders), **told)
-        accrued = self.state.accrued
+        accrued, before = self.state.accrued, self.state
         outcome = advance(self.state, frame, self.terms)
         self.state, self.outcome = outcome.state, outcome
         posted = outcome.postings
@@ -171,7 +171,7 @@ class Meter:
             for held in segment.held:
                 self.held[held.gpu.uuid, held.slot.party, held.slot.phase] += held.duration
                 spent[held.gpu.uuid] += held.duration
-            assert spent == dict.fromkeys(self.state.gpus, segment.end - segment.start)
+            assert spent == dict.fromkeys(self._paid(frame, before, segment), segment.end - segment.start)
             for row in segment.money:
                 self.money[row.gpu.uuid, row.component, row.slot.party, row.slot.phase] += row.amount
                 self.months[segment.month, row.gpu.uuid, row.component] += row.amount
@@ -190,6 +190,13 @@ class Meter:
         for energy in posted.energy:
             self.energy[energy.gpu.uuid] += energy.energy
         return outcome
+
+    def _paid(self, frame: Frame, before: State, segment: Segment) -> set[str]:
+        """The GPUs that are paid for: all that are known, but for those that are said to have left."""
+        tariff, seen = self.terms.tariff, {reading.gpu.uuid for reading in frame.gpus or ()}
+        known = {**before.gpus, **self.state.gpus}
+        left = {uuid for uuid, gpu in known.items() if tariff.has_left(gpu.gpu, segment.start)}
+        return set(known) - (left - seen)
 
     def dollars(self, **by: str) -> int:
         """Picodollars, of all or of a `component`, `server`, `model`, `phase`, `uuid`, `product`."""

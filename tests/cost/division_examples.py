@@ -1,12 +1,13 @@
 """Worked examples of a server that a gateway divides, run through the model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
 from exporter.cost.policy import OwnershipRule
-from tests.cost.bench import DOLLAR, HOUR, Meter, rent, terms
-from tests.cost.gateway_bench import Divided, Told, asked, served
+from tests.cost.bench import BATCH, CHAT, DOLLAR, HOUR, Meter, h100, holding, page, rent, terms
+from tests.cost.gateway_bench import BY_TEAM, Divided, Told, asked, served
 
 
 def hour(teams: dict[str, Told]) -> Divided:
@@ -39,9 +40,22 @@ def gateway_elsewhere() -> list[float]:
     return [host.dollars(team=team) / DOLLAR for team in ("Search", "Support")]
 
 
+def gateway_several() -> list[float]:
+    """What Search pays on two servers together, and the owner of the first."""
+    owner = OwnershipRule("", "platform", server="chat")
+    meter = Meter(terms(rent(4), ownership=(owner,), gap_after=2 * HOUR))
+    holders = (*holding(CHAT, 0), *holding(BATCH, 1))
+    for first, second, counted, duration in ((0, 0, {}, 0), (1e6, 6e5, {"Search": (8e5, 0.0)}, HOUR)):
+        servers = [replace(page(CHAT, prompt=first), division=BY_TEAM)]
+        servers.append(replace(page(BATCH, prompt=second), division=BY_TEAM))
+        meter.pass_by(duration, [h100(0), h100(1)], servers, holders, gateways=(asked(counted),))
+    return [meter.dollars(team=team) / DOLLAR for team in ("Search", "platform")]
+
+
 DIVISION_EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "gateway-teams": gateway_teams,
     "gateway-tokens": gateway_tokens,
     "gateway-elsewhere": gateway_elsewhere,
+    "gateway-several": gateway_several,
 }
 """By the name that the page gives them."""

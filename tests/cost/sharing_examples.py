@@ -1,13 +1,26 @@
 """Worked examples of GPUs that several servers hold, run through the model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance, ServerKey
-from exporter.tariff.terms import Electricity
-from tests.cost.bench import BATCH, CHAT, DOLLAR, Meter, h100, holding, rent, terms
+from exporter.tariff.terms import Electricity, Retirement
+from tests.cost.bench import (
+    BATCH,
+    CHAT,
+    DOLLAR,
+    HOUR,
+    START,
+    Meter,
+    h100,
+    holding,
+    overhead,
+    rent,
+    terms,
+)
 
 GB: Final = 10**9
 THIRD: Final = ServerKey("", "third")
@@ -113,6 +126,21 @@ def mig_compute_instances() -> list[float]:
     return card(A100, 40, "3.67", instance(1, 3, 20, 1, 0), instance(1, 3, 20, 2, 1))
 
 
+def gpu_retired() -> list[float]:
+    """A day of 8 GPUs at 2 dollars, one of which left at noon, and 0.80 an hour for the host."""
+    priced = terms(rent(2), overheads=(overhead("network", "0.80", "hour", "host"),), gap_after=24 * HOUR)
+    gone = Retirement("GPU-7", START + 12 * HOUR)
+    meter = Meter(replace(priced, tariff=replace(priced.tariff, retired=(gone,))))
+    meter.pass_by(0, [h100(number) for number in range(8)])
+    meter.pass_by(24 * HOUR, [h100(number) for number in range(7)])
+    return [
+        meter.dollars(uuid="GPU-7", component="rent") / DOLLAR,
+        meter.dollars(component="rent") / DOLLAR,
+        meter.dollars(uuid="GPU-0", component="network") / DOLLAR,
+        meter.dollars(component="network") / DOLLAR,
+    ]
+
+
 SHARING_EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "shared-by-ratio": shared_by_ratio,
     "shared-by-use": shared_by_use,
@@ -124,5 +152,6 @@ SHARING_EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] =
     "mig-a30": mig_a30,
     "mig-oversubscribed": mig_oversubscribed,
     "mig-compute-instances": mig_compute_instances,
+    "gpu-retired": gpu_retired,
 }
 """By the name that the page gives them."""

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import html
 import io
+import json
 import logging
 import re
 import subprocess
@@ -17,7 +18,7 @@ import urllib.request
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -28,6 +29,7 @@ from exporter.demo.invitation import LOG, Place, facts, invitation
 from exporter.demo.plot import Plot
 from exporter.demo.story import replay, stage
 from exporter.exposition.server import WebServer
+from exporter.exposition.wording import timestamp
 from exporter.report import Build, Report
 from tests.demo.clocks import Nothing
 
@@ -53,6 +55,8 @@ class Told:
     place: Place
     answers: dict[str, str]
     page: str
+    servers: dict[str, dict[str, Any]]
+    """Those of `/cost.json` by name."""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=240, check=True)
         with urllib.request.urlopen(web.url) as answer:  # noqa: S310  # our own
             page = answer.read().decode()
+        with urllib.request.urlopen(f"{place.url}/cost.json") as answer:  # noqa: S310  # our own
+            lines = json.load(answer)["host"]["servers"]
     finally:
         web.close()
         stop.set()
@@ -88,7 +94,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         set_up.close()
     answers = ran.stdout.split(f"{END}\n")
     assert ran.stderr == ""
-    return Told(set_up.plot, report, words, place, dict(zip(commands, answers, strict=False)), page)
+    servers = {line["server"]: line for line in lines}
+    return Told(set_up.plot, report, words, place, dict(zip(commands, answers, strict=False)), page, servers)
 
 
 def shown(told: Told, title: str) -> tuple[str, ...]:
@@ -110,9 +117,29 @@ def test_the_wasted_model(told: Told) -> None:
     assert re.search(
         r"^      idle +1[34]\d\.\d{6} dollars +100\.0% +2[45]\.\d{4} GPU-hours$", explained, re.MULTILINE
     )
-    assert "no price per token" in explained
+    assert f"    served no token since {timestamp(told.plot.deserted)}\n    no price per token" in explained
     assert "now split" not in explained
     assert "archive-13b" in told.page
+
+
+def test_the_wasted_model_tells_its_last_token(told: Told) -> None:
+    """Since when it serves nobody is told to the second, and on the page in days; the others serve now."""
+    deserted = told.plot.deserted
+    (fact,) = (fact for fact in facts(told.plot, told.place) if fact.title == "one model is wasted")
+    last = {name: line["last_token"] for name, line in told.servers.items()}
+
+    assert last["archive-13b"] == timestamp(deserted)
+    assert fact.told.endswith(f" since {last['archive-13b'][:10]} {last['archive-13b'][11:16]}.")
+    (row,) = re.findall(r"<tr>(?:(?!</tr>).)*archive-13b(?:(?!</tr>).)*</tr>", told.page, re.DOTALL)[:1]
+    days = (told.report.wall - deserted) // (86_400 * 10**9)
+    assert days >= 2
+    assert f">{days} d ago<" in row
+    lately = timestamp(told.report.wall - 3600 * 10**9)
+    assert sorted(name for name, at in last.items() if at is not None and at > lately) == [
+        "chat-70b",
+        "search-8b",
+        "trial-8b",
+    ]
 
 
 def test_the_price_that_rose(told: Told) -> None:

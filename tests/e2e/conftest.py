@@ -118,6 +118,7 @@ def restricted(image: Image) -> Callable[..., Contained]:
     ) -> Contained:
         spec = spec or restrictions.pod()
         folders = {"config": folder, "ledger": folder, "pod-resources": folder / "kubelet"}
+        folders["token"] = folder / "account"
         folders["pod-resources"].mkdir(exist_ok=True)
         words = restrictions.options(spec, folders)
         return Contained(image, folder, config, environment, words, restrictions.arguments(spec))

@@ -4,6 +4,7 @@ Four GPUs: a program of root's computes on one, a pod was given the second and s
 works on the third, and nobody holds the fourth. The daemon runs in our image; only its rights change.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from tests.e2e.tenants import Program, compute, waiting
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 from tests.sources.kubelet.kubelet_house import Kubelet
+from tests.sources.kubernetes.cluster_house import NODE, Cluster
 
 NOBODY = 65532
 """The image's own user."""
@@ -35,6 +37,30 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may make such containers: run as root"),
 ]
+
+
+MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+KUBELET, NO_KUBELET = "127.0.0.9", "127.0.0.10"
+"""Addresses of a node: at port 10250 of one its kubelet answers, at the other's nobody."""
+PATIENCE = 90
+"""Seconds: whoever fails to answer a busy machine in time is asked again after twenty."""
+LISTED = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}&resourceVersion=0"
+SLEEPER = {
+    "metadata": {
+        "name": "sleeper-0",
+        "namespace": "ml",
+        "uid": "2f1c1d0e-58a3-4c4b-9a7e-0d4c1c7f3a10",
+        "labels": {"app.kubernetes.io/part-of": "night", "team": "batch"},
+        "annotations": {"inference-cost/name": "night-shift"},
+    },
+    "spec": {"nodeName": NODE, "containers": [{"name": "main"}]},
+    "status": {
+        "phase": "Running",
+        "podIP": "10.1.2.3",
+        "containerStatuses": [{"name": "main", "state": {"running": {}}}],
+    },
+}
+PODS = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [SLEEPER]}
 
 
 def part(number: int, *contents: bytes | str) -> bytes:
@@ -97,6 +123,47 @@ def spec(folder: Path) -> restrictions.Manifest:
     for path in folder.glob("ledger*"):
         path.unlink()
     return restrictions.pod()
+
+
+@pytest.fixture(scope="module")
+def api_server(host: Host) -> Iterator[Cluster]:
+    """The API server of a cluster, which lists the node's pods, and what it gave ours to ask with."""
+    cluster = Cluster(host.folder / "account")
+    cluster.house.says(LISTED, json.dumps(PODS))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def asking(spec: restrictions.Manifest, api_server: Cluster) -> Callable[[str], restrictions.Manifest]:
+    """The pod with a token, which says at which address its node's kubelet is."""
+
+    def at(kubelet: str) -> restrictions.Manifest:
+        (container,) = spec["containers"]
+        told = {**api_server.environ, "NODE_IP": kubelet}
+        container["env"] = [
+            *(item for item in container["env"] if item["name"] not in told),
+            *({"name": name, "value": value} for name, value in told.items()),
+        ]
+        container["volumeMounts"].append({"name": "token", "mountPath": MOUNT, "readOnly": True})
+        return spec
+
+    return at
+
+
+def named(page: Page) -> bool:
+    """Whether the pod is called as it wants to be."""
+    return "night-shift" in holders(page)
+
+
+def payer(page: Page, server: str) -> tuple[str, str]:
+    """Product and team of a server."""
+    ((product, team),) = {
+        (labels["product"], labels["team"])
+        for labels, _ in page.rows["inference_cost_dollars_per_hour"]
+        if labels["server"] == server
+    }
+    return product, team
 
 
 def holders(page: Page) -> list[str]:
@@ -212,3 +279,63 @@ def test_without_a_host_path(
     assert after.sum("inference_gpu_seconds_total") < before.sum("inference_gpu_seconds_total")
     assert before.matching("inference_ledger_last_commit_timestamp_seconds") == []
     balanced(before)
+
+
+def test_with_look_up_of_pods(
+    host: Host, restricted: Callable[..., Contained], asking: Callable[[str], restrictions.Manifest]
+) -> None:
+    """The kubelet tells what a pod wants to be called and who pays for it; nobody else is asked."""
+    kubelet = Cluster(host.folder / "kubelet-account", at=(KUBELET, 10250))
+    kubelet.house.says("/pods", json.dumps(PODS))
+    try:
+        with host.installed(restricted, asking(KUBELET)) as daemon:
+            page = daemon.until(named, "the pod's name", PATIENCE)
+    finally:
+        kubelet.close()
+    assert holders(page) == ["unmatched:wait", "night-shift", f"llamacpp:{host.llama.port}", ""]
+    assert payer(page, "night-shift") == ("night", "batch")
+    assert page.value("inference_source_up", source="pods") == 1
+    balanced(page)
+
+
+def test_with_look_up_by_the_api_server(
+    host: Host,
+    restricted: Callable[..., Contained],
+    asking: Callable[[str], restrictions.Manifest],
+    api_server: Cluster,
+) -> None:
+    """No kubelet is there by https: the API server tells the same."""
+    api_server.refused = {}
+    with host.installed(restricted, asking(NO_KUBELET)) as daemon:
+        page = daemon.until(named, "the pod's name", PATIENCE)
+    assert payer(page, "night-shift") == ("night", "batch")
+    assert page.value("inference_source_up", source="pods") == 1
+    balanced(page)
+
+
+def test_without_look_up_of_pods(
+    host: Host,
+    restricted: Callable[..., Contained],
+    asking: Callable[[str], restrictions.Manifest],
+    api_server: Cluster,
+) -> None:
+    """Nor may the API server be asked: the workload's name is cut from its pod's, and nobody is known to pay.
+
+    Both failures are in the log, each with its remedy.
+    """
+    api_server.refused = {LISTED: 403}
+    refusal = f"pods of {NODE} at {api_server.house.address}: answers with HTTP status 403; allow it"
+    with host.installed(restricted, asking(NO_KUBELET)) as daemon:
+        page = daemon.settled()
+        daemon.until(lambda _: refusal in daemon.log.read_text(encoding="utf-8"), "the refusal", PATIENCE)
+        log = daemon.log.read_text(encoding="utf-8")
+    assert holders(page) == ["unmatched:wait", "unmatched:sleeper", f"llamacpp:{host.llama.port}", ""]
+    assert payer(page, "unmatched:sleeper") == ("unassigned", "unassigned")
+    assert page.value("inference_source_up", source="pods") == 0
+    assert reasons(page, "pods") == {"connection"}
+    assert set(page.tokens(f"llamacpp:{host.llama.port}")) == {"prompt", "cached_prompt", "generation"}
+    balanced(page)
+    line = next(line for line in log.splitlines() if refusal in line)
+    assert "source=pods" in line
+    assert f"kubelet at https://{NO_KUBELET}:10250: " in line
+    assert "no network policy and no firewall may keep this pod from its node's kubelet" in line

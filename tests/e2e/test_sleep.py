@@ -85,23 +85,24 @@ def test_a_watched_server_falls_asleep_and_is_not_woken(address: str) -> None:
         ask = {"prompt": "hello world", "max_tokens": 20, "ignore_eos": True, "grammar": LETTERS}
         httpx.post(f"{address}/v1/completions", json=ask).raise_for_status()
 
-    with lean_client() as client:
-        source = ServerSource(ServerKey("", "chat"), f"{address}/metrics", client, clock, busy=lambda: False)
+    source = ServerSource(
+        ServerKey("", "chat"), f"{address}/metrics", lean_client(), clock, busy=lambda: False
+    )
 
-        def tick() -> ServerReading:
-            clock.wait(stop, nanoseconds(10))
-            return source.read()
+    def tick() -> ServerReading:
+        clock.wait(stop, nanoseconds(10))
+        return source.read()
 
-        complete()
-        first = tick()
-        assert tokens(first)["generation"] == 20
-        assert within(30, lambda: tick().up and asleep())
+    complete()
+    first = tick()
+    assert tokens(first)["generation"] == 20
+    assert within(30, lambda: tick().up and asleep())
 
-        for _ in range(8):
-            assert tokens(tick()) == tokens(first)
-        assert asleep()
+    for _ in range(8):
+        assert tokens(tick()) == tokens(first)
+    assert asleep()
 
-        complete()
-        woken = tick()
-        assert tokens(woken)["generation"] == 40
-        assert (woken.identity, woken.models) == (first.identity, ("tiny",))
+    complete()
+    woken = tick()
+    assert tokens(woken)["generation"] == 40
+    assert (woken.identity, woken.models) == (first.identity, ("tiny",))

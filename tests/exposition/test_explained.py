@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,31 @@ def test_without_books_there_is_nothing_to_explain(make_report: MakeReport) -> N
         body = page.explanation(waiting, 1000 * 10**9, asked, BUILD)
         assert body is not None
     assert b"There are no books yet that could be explained." in body
+
+
+def test_who_served_nothing_in_the_time_is_told_since_when(
+    books: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An hour and a half on without a token: the last one moved at 13:10. Verb, page and JSON say so."""
+    path, ledger, clock = books
+    idle = [
+        tick(NOON + number * MINUTE, money(DOLLAR, phase="idle"), length=MINUTE) for number in range(71, 161)
+    ]
+    before = [minute(number) for number in range(1, 71)]
+    for count, each in enumerate(idle, 1):
+        ledger.post(each, accrued(*before, *idle[:count]))
+    clock.now = NOON + 160 * MINUTE + MINUTE // 2
+    since = "2026-11-01T13:10:00Z"
+    body = (
+        page.explanation(report(books, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD) or b""
+    ).decode()
+    question = Question(None, path, "llm/chat-8b", 1, None, as_json=False)
+    assert explained(question, clock) == 0
+    printed = capsys.readouterr().out
+    assert explained(replace(question, as_json=True), clock) == 0
+    (model,) = json.loads(capsys.readouterr().out)["servers"][0]["models"]
+
+    assert f"    served no token since {since}\n    no price per token" in printed
+    assert f"<p>Served no token since {since}.</p>" in body
+    assert f'<td class="number">{since}</td>' in body
+    assert model["last_token"] == since

@@ -72,6 +72,9 @@ def answers(said: bytes) -> Iterator[int]:
         assert begun, said[:200]
         head, gap, rest = said.partition(b"\r\n\r\n")
         assert gap, said[:200]
+        if begun[1] == b"100":  # go on: no answer yet, and none of its headers
+            said = rest
+            continue
         length = re.search(rb"\r\nContent-Length: (\d+)(\r\n|$)", head)
         assert length, head
         yield int(begun[1])

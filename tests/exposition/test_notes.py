@@ -12,6 +12,7 @@ from exporter.exposition.document import document
 from exporter.exposition.page import page
 from exporter.readings import ServerKey, ServerReading
 from exporter.report import Build, Report, SourceRow, Window
+from exporter.tariff.terms import Retirement
 from tests.exposition.conftest import CHAT, NOBODY
 
 MakeReport = Callable[..., Report]
@@ -205,3 +206,18 @@ def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> N
         "GPUs without a price: 1 of 3. What they cost is not in these figures.",
         "GPUs priced by an estimate: 1 of 3.",
     ]
+
+
+def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeReport) -> None:
+    """It is charged; one that is not read any more has no row, and one whose day lies ahead is no note."""
+    report = well(make_report)
+    assert report.grounds is not None
+    terms = report.grounds.terms
+    here = next(row.gpu.uuid for row in report.gpus if row.reading)
+    for since, notes in (
+        (report.wall, ["GPUs that are here and charged, though `retired` has them: 1 of 2."]),
+        (report.wall + SECOND, []),
+    ):
+        tariff = replace(terms.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
+        grounds = replace(report.grounds, terms=replace(terms, tariff=tariff))
+        assert noted(replace(report, grounds=grounds)) == notes

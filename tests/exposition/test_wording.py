@@ -35,7 +35,7 @@ def test_a_share_is_neither_nothing_nor_all_unless_it_is(ratio: float, written: 
         (10_000, "10.0 k"),
         (123_456, "123 k"),
         (12_345_678, "12.3 M"),
-        (1_293_373_989, "1.3 G"),
+        (1_293_373_989, "1.3 B"),
         (5 * 10**15, "5,000 T"),
     ],
 )

@@ -29,6 +29,7 @@ from exporter.sampler.sampler import Plan, Sampler
 from exporter.sources import endpoints
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
+from exporter.sources.secure import SecureClient
 from tests.corners.corner_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
@@ -340,8 +341,8 @@ def rig(folder: Path, faults: tuple[Fault, ...]) -> Iterator[Rig]:
         assert request.url.port is not None
         return host.servers[request.url.port - 8000].answer(request)
 
-    def client() -> httpx.Client:
-        return httpx.Client(transport=httpx.MockTransport(answer), trust_env=False)
+    def client() -> SecureClient:
+        return SecureClient(httpx.Client(transport=httpx.MockTransport(answer), trust_env=False))
 
     with pytest.MonkeyPatch.context() as patch, nvml.loaded():
         patch.setattr(endpoints, "lean_client", client)

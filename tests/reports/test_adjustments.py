@@ -89,6 +89,24 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
     )
 
 
+@pytest.mark.parametrize(
+    ("adjustments", "dollars", "said"),
+    [
+        ((), 100, []),
+        ((WAITS,), 100, []),
+        ((), 130, ["idle % is of the 100.00 dollars that are known by phase"]),
+        ((REFUND,), 88, ["idle % is of the 100.00 dollars that are known by phase: adjustments have none"]),
+    ],
+)
+def test_what_idle_is_a_part_of_is_told_where_it_is_not_all(
+    adjustments: tuple[Adjustment, ...], dollars: int, said: list[str]
+) -> None:
+    """Not of a month whose money all has a phase; adjustments are named where some are posted."""
+    record = replace(RECORD, adjustments=adjustments, cells={CELL: dollars * DOLLAR})
+    notes = month(record, "product", "2026-11", UTC).notes
+    assert [note for note in notes if note.startswith("idle")] == said
+
+
 def test_idle_parts_are_of_what_the_gpus_did() -> None:
     """A quarter of the 100 dollars was idle; a refund changes nothing of it."""
     (row,) = json.loads(as_json(chargeback(RECORD, "2026-11", UTC)))["rows"]

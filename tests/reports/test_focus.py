@@ -156,7 +156,7 @@ def test_what_begins_otherwise_is_no_formula(label: str) -> None:
 @pytest.mark.parametrize(
     ("months", "said"),
     [
-        ((), "the ledger has nothing of 2026-11: it is empty"),
+        ((), "the ledger has nothing of 2026-11: it is empty: a daemon posts from its second tick on"),
         (("2026-09", "2026-10"), "the ledger has nothing of 2026-11: it has 2026-09, 2026-10"),
     ],
 )

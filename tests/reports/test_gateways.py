@@ -58,6 +58,16 @@ def test_it_says_whom_a_gateway_names() -> None:
     assert warned(diagnosis) == []
 
 
+def test_a_deployment_that_another_server_names_is_not_this_ones() -> None:
+    """Search comes by id-1, which the other server's entry names; this one is left with Data."""
+    counts = (count("llama", "Search", "id-1"), count("llama", "Data", "id-2"))
+    other = replace(OTHER, models=("llama",), division=replace(DIVISION, deployments=("id-1",)))
+
+    assert "divides chat between: Data\n       divides other between: Search\n" in text(
+        diagnosed(replace(READ, counts=counts), CHAT, other)
+    )
+
+
 def test_of_many_names_a_few_are_told() -> None:
     """Eight of ten, and how many more."""
     counts = tuple(count("llama", f"t{number}") for number in range(10))

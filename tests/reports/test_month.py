@@ -126,7 +126,6 @@ def test_a_chargeback_for_people() -> None:
         "          2,500,000\n"
         "\n"
         "300.01 of 1,599.01 dollars come from estimated prices.\n"
-        "idle % is of the 1,599.01 dollars that are known by phase: adjustments have none.\n"
         "20.0000 of 500.0000 GPU-hours were charged when their price came.\n"
         "30.0000 of 500.0000 GPU-hours have no price: they cost nothing here.\n"
         "250.0000 of the 744.0000 hours of the whole month are metered.\n"
@@ -256,7 +255,7 @@ def test_unpriced_time_is_a_month_without_money(by: By) -> None:
 @pytest.mark.parametrize(
     ("months", "said"),
     [
-        ((), "the ledger has nothing of 2026-10: it is empty"),
+        ((), "the ledger has nothing of 2026-10: it is empty: a daemon posts from its second tick on"),
         (("2026-08", "2026-09"), "the ledger has nothing of 2026-10: it has 2026-08, 2026-09"),
     ],
 )

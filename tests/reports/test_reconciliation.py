@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.report import Owner
 from exporter.reports.invoice import InvoiceError
 from exporter.reports.invoice_file import Reading, read_invoice
 from exporter.reports.reconciliation import Suggestion, month_billed, reconcile
@@ -203,6 +204,21 @@ def test_a_difference_is_shared_by_those_who_pay(tmp_path: Path) -> None:
     assert reconcile(invoice, books({})).suggestions == (
         Suggestion(44 * DOLLAR, "2026-10-02", "unassigned", "unassigned"),
     )
+
+
+def test_lines_to_enter_are_in_cents(tmp_path: Path) -> None:
+    """10.00 more over three who pay alike are 3.33 and a third: one of them has the cent that is left.
+
+    A third of a cent that the books have less is nothing to enter.
+    """
+    day = sums(DAY, DOLLAR)
+    for owner in (SEARCH, Owner("lab", "x", "", "y")):
+        day.add(sums(0, DOLLAR, owner=owner))
+    told = reconcile(bill("date,dollars\n2026-10-02,13\n", tmp_path), books({20261002: day}))
+    assert [each.amount for each in told.suggestions] == [334 * CENT, 333 * CENT, 333 * CENT]
+    less = sums(DAY, 3 * DOLLAR - CENT // 3)
+    told = reconcile(bill("date,dollars\n2026-10-02,3\n", tmp_path), books({20261002: less}))
+    assert (told.total.difference, told.suggestions) == (CENT // 3, ())
 
 
 def test_a_month_without_books_is_a_host_that_was_not_metered(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A reload says what posted money would have been by the new prices, and the lines that correct it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +25,7 @@ from exporter.tariff.terms import (
     Owned,
     Rented,
     RentPrice,
+    Retirement,
 )
 
 SECOND = 10**9
@@ -55,6 +56,11 @@ def rented(
 def owned(purchase: int, since: int = NOVEMBER, **told: Any) -> Hardware:
     terms = Owned(Decimal(purchase), 1, since, "2026-11-01", Decimal(1), **told)
     return Hardware(HardwareMatch(), terms, "hardware[0]")
+
+
+def without(*uuids: str, since: int, old: Tariff) -> Tariff:
+    """The same prices, from which GPUs have left."""
+    return replace(old, retired=tuple(Retirement(uuid, since, "then") for uuid in uuids))
 
 
 def tariff(*hardware: Hardware, overheads: tuple[Overhead, ...] = ()) -> Tariff:
@@ -310,3 +316,31 @@ def test_what_has_no_date_counts_from_now_on(old: Tariff, new: Tariff, history: 
 def test_a_first_price_is_no_change_of_one() -> None:
     """What had no price is charged with it, and nothing is posted that could be wrong."""
     assert sentences(tariff(), FLAT, Kept({}), (GPU,), UTC, NOW) == ()
+
+
+def test_a_gpu_that_left_in_the_past_is_taken_off() -> None:
+    """Ten days at 3.60 an hour, 864.00, were posted after it left; the other GPU's are as they were."""
+    priced = tariff(rented(("3.60", None)), rented(("0.70", None), model="L4"))
+    both = {
+        day: replace(
+            sums,
+            gpu_cost={**sums.gpu_cost, (OTHER, "rent"): 24 * 70 * DOLLAR // 100},
+            gpu_held={**sums.gpu_held, OTHER: 24 * HOUR},
+        )
+        for day, sums in month().items()
+    }
+    new = without(GPU.uuid, since=NOVEMBER + 14 * DAY, old=priced)
+
+    told = repricing(priced, new, Kept(both), UTC, NOW)
+    assert told == Repricing(
+        NOVEMBER + 14 * DAY,
+        1,
+        864 * DOLLAR,
+        0,
+        (
+            Correction("2026-11-24", "chat", "assistants", -64_800),
+            Correction("2026-11-24", "search", "retrieval", -21_600),
+        ),
+    )
+    assert repricing(new, new, Kept(both), UTC, NOW) is None
+    assert repricing(priced, without(GPU.uuid, since=NOW + DAY, old=priced), Kept(both), UTC, NOW) is None

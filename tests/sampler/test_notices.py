@@ -7,7 +7,7 @@ import pytest
 
 from exporter.config.settings import Config, Server
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice, Retirement
 from tests.sampler.sampler_bench import CONFIG, TARIFF, Bench, plan
 
 BARE = Tariff("host")
@@ -143,3 +143,23 @@ def test_rules_that_match_no_gpu_are_one_line_for_each_configuration(
     )
     bench.tick()
     assert missed(caplog) == [("INFO", 'hardware[0]: host "dc1-*" is not "host"')]
+
+
+def test_a_gpu_that_is_said_to_have_left_and_is_here_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and when the entry is put right; one whose day lies ahead, and one that is gone, are not."""
+    left = Retirement("GPU-0", bench.clock.wall(), "2026-11-20")
+    others = Retirement("GPU-9", 0), Retirement("GPU-0", bench.clock.wall() + 10**18)
+    bench.sampler.plan(plan(bench.endpoint, config=replace(CONFIG, retired=others)))
+    bench.tick()
+    assert told(caplog) == []
+
+    bench.sampler.plan(plan(bench.endpoint, config=replace(CONFIG, retired=(left,))))
+    bench.tick()
+    bench.tick()
+    assert told(caplog) == [("GPUs that are said to have left are here, and charged", "GPU-0")]
+
+    bench.sampler.plan(plan(bench.endpoint, config=CONFIG))
+    bench.tick()
+    assert told(caplog) == [("no GPU that is said to have left is here", "")]

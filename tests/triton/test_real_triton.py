@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ServerKey, ServerReading
-from exporter.sources.server import ServerSource
+from exporter.sources.server import ServerSource, lean_client
 from tests.e2e.daemon import ROOT, free_port, get, until
 
 PACKAGES = ROOT / ".cache" / "triton" / "lib" / "python3.11" / "site-packages"
@@ -44,8 +43,7 @@ class Triton:
 
     def read(self) -> ServerReading:
         url = f"http://127.0.0.1:{self.metrics}/metrics"
-        with httpx.Client(trust_env=False) as client:
-            return ServerSource(ServerKey("", "triton"), url, client, SystemClock()).read()
+        return ServerSource(ServerKey("", "triton"), url, lean_client(), SystemClock()).read()
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def month(summary: Summary) -> Element | None:
             element("summary", "The month by day"),
             table(
                 "What the month had come to at the end of each day",
-                (("Day", False), ("$", True)),
+                (("Day", False), ("$ so far", True)),
                 (
                     (local(point.at - 1, summary.zone, "%a %d %b"), amount(point.dollars))
                     for point in line.days(summary.zone)

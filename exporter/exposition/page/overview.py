@@ -1,6 +1,7 @@
 """The host's page: four figures, two drawings, three tables, and before them what to know."""
 
 from collections.abc import Iterator
+from math import ceil
 
 from exporter.exposition.page import charts, tables
 from exporter.exposition.page.element import Content, Element, element
@@ -56,14 +57,16 @@ def _cards(summary: Summary) -> Iterator[Element]:
         None if rate is None else element("span", " per hour"),
         "" if run_rate is None else f"{amount(run_rate)} a month at this rate",
     )
-    yield _card("This month so far", _figure(summary.month_to_date_dollars, "month"), None, _passed(summary))
+    month = summary.month_to_date_dollars
+    awaited = _awaited(summary) if month is None else ""
+    yield _card("This month so far", _figure(month, "month"), None, awaited or _passed(summary))
     yield _projection(summary)
     idle = summary.idle
     yield _card(
         "Idle, last 24 hours",
         UNKNOWN if idle is None else figure(share(idle.ratio), f"{EXPLAIN}#idle"),
         None,
-        ""
+        _awaited(summary)
         if idle is None
         else f"{amount(idle.idle_dollars)} of {amount(idle.dollars)}, with the running hour",
     )
@@ -88,7 +91,16 @@ def _projection(summary: Summary) -> Element:
         if end is not None:
             apart = amount(abs(end - budget))
             words = f"{apart} {'over' if over else 'within'} the fleet's budget of {amount(budget)}"
-    return _card("Projected for the month", _figure(end, "projection"), None, words, over=over)
+    awaited = _awaited(summary) if end is None else ""
+    return _card("Projected for the month", _figure(end, "projection"), None, awaited or words, over=over)
+
+
+def _awaited(summary: Summary) -> str:
+    """What figures wait for that no time was charged for yet."""
+    if summary.first_money is None:
+        return ""
+    left = ceil(summary.first_money)
+    return f"known after the next tick, in {left} s" if left else "known after the next tick, which is due"
 
 
 def _passed(summary: Summary) -> str:

@@ -87,6 +87,8 @@ def _model(chain: Chain, model: ModelChain) -> Iterator[Content]:
             (("Kind of token", False), ("Tokens", True)),
             ((_spelled(kind), f"{account.tokens.get(kind, 0):,}") for kind in KINDS),
         )
+    if (since := chains.unserved_words(account)) is not None:
+        yield element("p", f"{_sentence(since)}.")
     yield from _quotients(chain, model)
     if model.ladder:
         yield table(
@@ -132,12 +134,19 @@ def _day(chain: Chain, course: Course) -> Element:
         if party.key == chain.key
     )
     content: Content = element("p", "None.")
+    last = {model.account.model: model.account.last_token for model in chain.models}
     if told:
+        columns = (("Model", False), *((_spelled(kind), True) for kind in KINDS), ("all", True))
         content = table(
             "Of the running hour and the 24 before it",
-            (("Model", False), *((_spelled(kind), True) for kind in KINDS), ("all", True)),
+            (*columns, ("last token", True)),
             (
-                (name(party.model), *(f"{number:,}" for number in counts), f"{sum(counts):,}")
+                (
+                    name(party.model),
+                    *(f"{number:,}" for number in counts),
+                    f"{sum(counts):,}",
+                    None if (at := last.get(party.model)) is None else timestamp(at),
+                )
                 for party, counts in told
             ),
         )

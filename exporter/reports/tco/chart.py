@@ -248,7 +248,7 @@ def nice(low: float, high: float) -> list[float]:
 
 def compact(dollars: float) -> str:
     """Dollars on an axis: 1.5M, 250k, 800."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(dollars) >= size:
             return f"{dollars / size:.3g}{letter}"
     return f"{dollars:.3g}"

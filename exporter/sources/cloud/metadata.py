@@ -2,22 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
-
-import httpx
 
 from exporter.readings import Place, ReadFailedError
 from exporter.sources.cloud.spelling import word
-from exporter.sources.exchange import Answer, Deadline, Request, exchange
+from exporter.sources.exchange import HEADERS, Answer, Client, Deadline, Request
 
 LINK_LOCAL: Final = "http://169.254.169.254"
 """Where all five listen. An address: names such as metadata.google.internal need a look-up, which no timeout
 of ours bounds."""
 
 BODY_BYTES_MAX: Final = 64 * 1024
-NOT_FOUND: Final = 404
-
-HEADERS: Final = {"Accept": "*/*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ def source_name(cloud: str) -> str:
     return f"{cloud} metadata"
 
 
-def ask(service: Service, client: httpx.Client, address: str, deadline: Deadline) -> Place:
+def ask(service: Service, client: Client, address: str, deadline: Deadline) -> Place:
     """Ask each question once.
 
     Raises:
@@ -66,14 +62,11 @@ def ask(service: Service, client: httpx.Client, address: str, deadline: Deadline
             `not_recognized`.
     """
     subject = f"{source_name(service.cloud)} at {address}"
-    headers = {**HEADERS, **service.headers}
+    headers = {**HEADERS, "Accept": "*/*", **service.headers}
 
     def send(path: str, headers: Mapping[str, str], method: str = "GET") -> Answer:
-        try:
-            request = Request(f"{address}{path}", headers, subject, method)
-            return exchange(client, request, deadline, BODY_BYTES_MAX)
-        except httpx.RequestError as failure:
-            raise ReadFailedError("connection", f"{subject}: {failure}") from failure
+        request = Request(f"{address}{path}", headers, subject, method)
+        return client.ask(request, deadline, BODY_BYTES_MAX)
 
     try:
         if service.token is not None:
@@ -82,7 +75,7 @@ def ask(service: Service, client: httpx.Client, address: str, deadline: Deadline
         told = {}
         for name, question in service.questions.items():
             answer = send(question.path, headers)
-            if not (question.optional and answer.status == NOT_FOUND):
+            if not (question.optional and answer.status == HTTPStatus.NOT_FOUND):
                 told[name] = _checked(service, answer, subject)
         return service.understand(told)
     except ValueError as error:
@@ -91,7 +84,7 @@ def ask(service: Service, client: httpx.Client, address: str, deadline: Deadline
 
 
 def _checked(service: Service, answer: Answer, subject: str) -> bytes:
-    if answer.status != httpx.codes.OK:
+    if answer.status != HTTPStatus.OK:
         raise ReadFailedError("http_status", f"{subject}: answers with HTTP status {answer.status}")
     if service.echo is not None:
         name, value = service.echo

@@ -99,8 +99,7 @@ class CloudSource:
 
     def _ask(self) -> Place:
         deadline = Deadline(self._clock, self._timeout)
-        with lean_client() as client:
-            return ask(SERVICES[self._known.cloud], client, self._address, deadline)
+        return ask(SERVICES[self._known.cloud], lean_client(), self._address, deadline)
 
 
 def _known(choice: CloudChoice, root: Path) -> Place:

@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Deadline, Request, Sink, exchange, is_tls
-from exporter.sources.server.client import HEADERS
+from exporter.sources.exchange import HEADERS, Answer, Client, Deadline, Request, Sink
 from exporter.sources.server.token import TokenFile
 
 REFUSALS: Final = {
@@ -33,7 +31,7 @@ class Call:
     accept: str = "application/json"
 
 
-def document(call: Call, connect: Callable[[], httpx.Client], deadline: Deadline) -> dict[str, Any]:
+def document(call: Call, connect: Callable[[], Client], deadline: Deadline) -> dict[str, Any]:
     """The JSON object that a server answers.
 
     Token and authorities are read anew: Kubernetes renews a token long before it expires, and a CA some day.
@@ -52,9 +50,7 @@ def document(call: Call, connect: Callable[[], httpx.Client], deadline: Deadline
     return told
 
 
-def ask(
-    call: Call, connect: Callable[[], httpx.Client], deadline: Deadline, sink: Sink | None = None
-) -> Answer:
+def ask(call: Call, connect: Callable[[], Client], deadline: Deadline, sink: Sink | None = None) -> Answer:
     """As `document`, for a body of any kind, which may go into a sink.
 
     Raises:
@@ -67,16 +63,8 @@ def ask(
     return answer
 
 
-def _exchange(
-    call: Call, connect: Callable[[], httpx.Client], deadline: Deadline, sink: Sink | None
-) -> Answer:
+def _exchange(call: Call, connect: Callable[[], Client], deadline: Deadline, sink: Sink | None) -> Answer:
     token = TokenFile(call.token_file).token()
     headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {token}"}
-    with connect() as client:
-        try:
-            return exchange(client, Request(call.url, headers, call.subject), deadline, call.limit, sink)
-        except httpx.InvalidURL as failure:
-            raise ReadFailedError("connection", f"{call.subject}: {failure}") from failure
-        except httpx.RequestError as failure:
-            reason = "tls" if is_tls(failure) else "connection"
-            raise ReadFailedError(reason, f"{call.subject}: {failure}") from failure
+    with closing(connect()) as client:
+        return client.ask(Request(call.url, headers, call.subject), deadline, call.limit, sink)

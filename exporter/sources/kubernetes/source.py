@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import httpx
-
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
 from exporter.readings import NotAllowedError, ReadFailedError
-from exporter.sources.exchange import Deadline
+from exporter.sources.exchange import Client, Deadline
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.account import Account
 from exporter.sources.kubernetes.annotations import PREFIX, READERS
@@ -62,6 +60,22 @@ RIGHTS: Final = {
 }
 """The rule of a ClusterRole that allows each. Never `nodes/proxy`, which older kubelets ask for instead: with
 it one may run commands in every pod of the node."""
+
+_ALLOW: Final = "allow it by a ClusterRole with the rule"
+_REACH: Final = "no network policy and no firewall may keep this pod from"
+
+REMEDIES: Final = {
+    (KUBELET, "forbidden"): f"{_ALLOW} {RIGHTS[KUBELET]}",
+    (KUBELET, "unauthorized"): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
+    (KUBELET, "connection"): f"{_REACH} its node's kubelet",
+    (KUBELET, "timeout"): f"{_REACH} its node's kubelet",
+    (KUBELET, "tls"): "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate",
+    (API_SERVER, "forbidden"): f"{_ALLOW} {RIGHTS[API_SERVER]}",
+    (API_SERVER, "unauthorized"): "the token of the service account is not, or no longer, valid",
+    (API_SERVER, "connection"): f"{_REACH} the API server",
+    (API_SERVER, "timeout"): f"{_REACH} the API server",
+}
+"""What to do, by who failed and why. Any one of those that are asked suffices."""
 
 
 class PodSource:
@@ -209,12 +223,14 @@ class PodSource:
         except NotAListError as fault:
             raise ReadFailedError("not_recognized", f"{call.subject}: answers, {fault}") from fault
         except ReadFailedError as failure:
-            if failure.reason == "forbidden":
-                message = f"{failure}; allow it by a ClusterRole with the rule {RIGHTS[way]}"
-                raise ReadFailedError(failure.reason, message) from failure
-            raise
+            remedy = REMEDIES.get((way, failure.reason))
+            if remedy is None:
+                raise
+            told = str(failure)
+            about = told if told.startswith(call.subject) else f"{call.subject}: {told}"
+            raise ReadFailedError(failure.reason, f"{about}; {remedy}") from failure
 
-    def _kubelet(self, account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
+    def _kubelet(self, account: Account) -> tuple[Call, Callable[[], Client]]:
         try:
             address = ipaddress.ip_address(account.node_ip)
         except ValueError:
@@ -230,7 +246,7 @@ class PodSource:
         return Call(f"{server}/pods", subject, account.token_file, BODY_BYTES_MAX), connect
 
     @staticmethod
-    def _api_server(account: Account) -> tuple[Call, Callable[[], httpx.Client]]:
+    def _api_server(account: Account) -> tuple[Call, Callable[[], Client]]:
         # From the API server's memory, as kubelets read it: no question goes to etcd.
         query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
         call = Call(

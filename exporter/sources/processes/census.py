@@ -1,20 +1,31 @@
 """All processes of a host, as far as they are needed to tell who belongs together."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.sources.processes.cgroup import CGROUP_BYTES, Cgroup, cgroup
 from exporter.sources.processes.proc import Proc
 from exporter.sources.processes.stat import COMMAND_BYTES, STAT_BYTES, command_line, stat
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 PROCESSES_MAX: Final = 20_000
 """Processes looked at; a large host runs a few thousand, kernel threads included."""
 
 BUDGET: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """Time for one census. What computes is read first, so that it is known on a host too large to be read."""
+
+SETTLED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""Age at which a process has become what it is: by then it has run the program, and been moved to the cgroup,
+that it was started for. One that takes a title later, as a worker of Ray does, changes its name with it."""
+
+REGISTERED_MAX: Final = 1024
+"""Processes that are remembered, about a kilobyte each; those beyond are read whole each time."""
+
+REMEMBERED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long what was read of processes is believed; then all are read whole again."""
 
 _DEAD: Final = ("Z", "X", "x")
 
@@ -32,10 +43,55 @@ class Process:
     cgroup: Cgroup
 
 
+@dataclass(slots=True)
+class Register:
+    """What earlier censuses found of processes that nobody asked about, since `since`.
+
+    A host runs thousands of kernel threads, and hundreds of programs that compute on no GPU and serve no
+    model: reading them whole each time would take more CPU than all else that the daemon does. `kernel` are
+    the ids of kernel threads, which are given to nobody else before every other id has been.
+    """
+
+    since: Nanoseconds | None = None
+    processes: Mapping[int, Process] = field(default_factory=dict)
+    kernel: set[int] = field(default_factory=set)
+
+    def open(self, now: Nanoseconds, there: Iterable[int]) -> None:
+        """Forget everything once it is old, else those that are gone."""
+        if self.since is None or now - self.since >= REMEMBERED:
+            self.since, self.processes, self.kernel = now, {}, set()
+        self.kernel.intersection_update(there)
+
+    def settled(self, proc: Proc, pid: int) -> Process | None:
+        """A process that is remembered, if it has the same start and name as before; one file tells."""
+        process = self.processes.get(pid)
+        if process is None:
+            return None
+        told = stat(proc.read(pid, "stat", STAT_BYTES) or b"")
+        if (
+            told is None
+            or told.state in _DEAD
+            or (told.started, told.name) != (process.started, process.name)
+        ):
+            return None
+        return replace(process, parent=told.parent, session=told.session)
+
+    def keep(self, found: Iterable[Process], now: Nanoseconds) -> None:
+        """Remember those that had settled when they were read."""
+        settled = ((process.pid, process) for process in found if now - process.started >= SETTLED)
+        self.processes = dict(islice(settled, REGISTERED_MAX))
+
+
 def census(
-    proc: Proc, clock: Clock, first: Iterable[int], known: Iterable[int] = ()
+    proc: Proc,
+    clock: Clock,
+    first: Iterable[int],
+    known: Iterable[int] = (),
+    register: Register | None = None,
 ) -> Mapping[int, Process]:
     """Read `first`, then `known`, and then all others, kernel threads excepted, within bounds.
+
+    By a `register`, which is brought up to date, others are read as far as they may have changed.
 
     Reasons why it is less are counted in `proc.failures`; those of processes not in `first` are not, since
     processes end all the time.
@@ -45,6 +101,8 @@ def census(
     """
     began = clock.elapsed()
     others = proc.pids(PROCESSES_MAX)
+    register = Register() if register is None else register
+    register.open(began, others)
     found: dict[int, Process] = {}
     for pid in first:
         if process := read(proc, pid):
@@ -57,15 +115,19 @@ def census(
         if clock.elapsed() - began > BUDGET:
             counted["time"] += 1
             break
-        if pid not in found and (process := read(proc, pid)):
+        if pid in found or pid in register.kernel:
+            continue
+        if process := register.settled(proc, pid) or read(proc, pid, register.kernel):
             found[pid] = process
     proc.failures = counted
+    register.keep(found.values(), began)
     return found
 
 
-def read(proc: Proc, pid: int) -> Process | None:
+def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
     """One process, `None` for a kernel thread, one that has ended, or one that may not be read.
 
+    A kernel thread is noted in `kernel`.
     Its start is read again at the end: the id may by then be another process's.
     """
     line = proc.read(pid, "stat", STAT_BYTES)
@@ -76,6 +138,8 @@ def read(proc: Proc, pid: int) -> Process | None:
         proc.failures["unreadable"] += 1
         return None
     if before.kernel:
+        if kernel is not None:
+            kernel.add(pid)
         return None
     if before.state in _DEAD:
         proc.failures["ended"] += 1

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.readings import ReadFailedError
-from exporter.sources.processes.census import census, started
+from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.grouping import grouped
 from exporter.sources.processes.groups import ProcessReading
 from exporter.sources.processes.listening import located
@@ -45,6 +45,7 @@ class Processes:
         self._kept: ProcessReading | None = None
         self._until: Nanoseconds = 0
         self._servers: tuple[int, ...] = ()
+        self._register = Register()
         self._errors: tuple[tuple[str, int], ...] = ()
         self._problem = ""
 
@@ -84,8 +85,10 @@ class Processes:
                 return self._kept
             proc = Proc(self._root)
         self._kept = None
+        if asked != self._asked:  # a server that begins to compute may just have become one
+            self._register = Register()
         try:
-            seen = census(proc, self._clock, sorted(asked), self._servers)
+            seen = census(proc, self._clock, sorted(asked), self._servers, self._register)
         except OSError as failure:
             raise ReadFailedError("unreadable", f"{self._root}: {failure.strerror}") from failure
         unseen = tuple(sorted(asked - seen.keys()))

@@ -1,11 +1,12 @@
 """Where an endpoint's pages are."""
 
-import httpx
+import re
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from exporter.engines import Engine
 
 
-def first(url: str, engine: Engine | None) -> httpx.URL:
+def first(url: str, engine: Engine | None) -> str:
     """The address of an endpoint's metrics, as it was configured.
 
     Without a path, or with one that is never read of this engine, it has the engine's own path.
@@ -15,26 +16,32 @@ def first(url: str, engine: Engine | None) -> httpx.URL:
         ValueError: what was configured is no address.
     """
     try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as failure:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as failure:
         raise ValueError(f"{url!r} is no URL: {failure}") from failure
-    if address.scheme not in ("http", "https") or not address.host:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no http or https URL")
-    if address.userinfo:
+    if "@" in parts.netloc:
         raise ValueError("a URL with credentials in it would show them; use bearer_token_file")
+    if not re.fullmatch(r"[!-~]+", url):
+        raise ValueError(f"{url!r} is no URL: write printable ASCII without spaces, percent-encoded")
     unread = () if engine is None else tuple(path for path, _ in engine.manual.never_read)
-    if address.path.rstrip("/") in ("", *unread):
-        address = address.copy_with(path="/metrics" if engine is None else engine.default_path)
-    if "model" in address.params:
-        address = address.copy_set_param("autoload", "false")
-    return address
+    if parts.path.rstrip("/") in ("", *unread):
+        parts = parts._replace(path="/metrics" if engine is None else engine.default_path)
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    if any(key == "model" for key, _ in asked):
+        others = [(key, value) for key, value in asked if key != "autoload"]
+        parts = parts._replace(query=urlencode([*others, ("autoload", "false")]))
+    return parts._replace(fragment="").geturl()
 
 
-def beside(metrics: httpx.URL, engine: Engine | None, path: str) -> httpx.URL:
+def beside(metrics: str, engine: Engine | None, path: str) -> str:
     """Another page of a server, behind the same prefix as its metrics and for the same model."""
     own = {"/metrics"} if engine is None else {"/metrics", engine.default_path}
-    here = metrics.path
+    parts = urlsplit(metrics)
+    here = parts.path
     # The longest first: one may end in another one.
     ending = next((each for each in sorted(own, key=len, reverse=True) if here.endswith(each)), None)
     root = here.rpartition("/")[0] if ending is None else here.removesuffix(ending)
-    return metrics.copy_with(path=root + path)
+    return parts._replace(path=root + path).geturl()

@@ -1,12 +1,12 @@
 """One bounded GET after another to one endpoint."""
 
+from http import HTTPStatus
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlsplit
 
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Deadline, Request, exchange, is_tls, words
-from exporter.sources.server.client import HEADERS, secure_client
+from exporter.sources.exchange import HEADERS, Answer, Client, Deadline, Request
+from exporter.sources.server.client import secure_client
 from exporter.sources.server.token import TokenFile
 
 
@@ -14,16 +14,16 @@ class Fetcher:
     """Reads bodies from one endpoint: by the shared client, or by its own one where it is https."""
 
     def __init__(
-        self, client: httpx.Client, endpoint: str, bearer_token_file: Path | None, ca_file: Path | None
+        self, client: Client, endpoint: str, bearer_token_file: Path | None, ca_file: Path | None
     ) -> None:
         self._shared = client
         self._endpoint = endpoint
-        self._secure: httpx.Client | None = None
+        self._secure: Client | None = None
         self._ca_file = ca_file
         self._ca_version: tuple[int, int] | None = None
         self._token = None if bearer_token_file is None else TokenFile(bearer_token_file)
 
-    def get(self, url: httpx.URL, deadline: Deadline, limit: int) -> Answer:
+    def get(self, url: str, deadline: Deadline, limit: int) -> Answer:
         """Read one body of at most `limit` bytes. Errors name the endpoint as it was configured.
 
         Raises:
@@ -33,15 +33,10 @@ class Fetcher:
         headers = dict(HEADERS)
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token.token()}"
-        request = Request(url, headers, self._endpoint)
-        try:
-            answer = exchange(self._client(url), request, deadline, limit)
-        except httpx.RequestError as failure:
-            reason = "tls" if is_tls(failure) else "connection"
-            raise ReadFailedError(reason, f"{self._endpoint}: {words(failure, url.scheme)}") from failure
-        if answer.status != httpx.codes.OK:
+        answer = self._client(url).ask(Request(url, headers, self._endpoint), deadline, limit)
+        if answer.status != HTTPStatus.OK:
             # Some servers of https, nginx and those in Go among them, answer a plain request so.
-            plain = url.scheme == "http" and answer.status == httpx.codes.BAD_REQUEST
+            plain = urlsplit(url).scheme == "http" and answer.status == HTTPStatus.BAD_REQUEST
             asked = "answers http:// (is it https://?)" if plain else "answers"
             raise ReadFailedError(
                 "http_status", f"{self._endpoint}: {asked} with HTTP status {answer.status}"
@@ -54,8 +49,8 @@ class Fetcher:
             self._secure.close()
             self._secure = None
 
-    def _client(self, url: httpx.URL) -> httpx.Client:
-        if url.scheme != "https":
+    def _client(self, url: str) -> Client:
+        if urlsplit(url).scheme != "https":
             return self._shared
         version = self._ca_file_version()
         if self._secure is None or version != self._ca_version:

@@ -4,12 +4,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from exporter.clock import Clock
 from exporter.engines import TALLIED, Engine, Gateway, Memory, Page, Tally, match, read, tally
 from exporter.readings import DividedBy, GatewayReading, ReadFailedError, label
-from exporter.sources.exchange import Deadline
+from exporter.sources.exchange import Client, Deadline
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.recognition import UNKNOWN_PAGE
 from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
@@ -24,7 +22,7 @@ class GatewaySource:
         self,
         url: str,
         by: Collection[DividedBy],
-        client: httpx.Client,
+        client: Client,
         clock: Clock,
         *,
         bearer_token_file: Path | None = None,
@@ -68,7 +66,7 @@ class GatewaySource:
         """
         self._errors = ()
         deadline = Deadline(self._clock, self._timeout)
-        answer = self._fetcher.get(httpx.URL(self._url), deadline, self._body_bytes)
+        answer = self._fetcher.get(self._url, deadline, self._body_bytes)
         page = read(answer.body, TALLIED, self._memory)
         gateway = self._recognized(page)
         told = tally(gateway, page)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from exporter.clock import Clock
 from exporter.engines import Engine, mistaken
@@ -102,7 +103,7 @@ class Pages:
 
     def _greets(self) -> bool:
         """Whether the server's root page is the one by which Ollama is known."""
-        root = self._address.copy_with(path="/", query=None)
+        root = urlsplit(self._address)._replace(path="/", query="").geturl()
         try:
             answer = self._fetcher.get(root, self._deadline, GREETING_BYTES_MAX)
         except ReadFailedError:

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from exporter.clock import Clock
 from exporter.engines import (
     ENGINES,
@@ -24,7 +22,7 @@ from exporter.engines import (
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.plausibility import implausible
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
-from exporter.sources.exchange import Answer
+from exporter.sources.exchange import Answer, Client
 from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
 from exporter.sources.server.answers import Answers, Interview
@@ -57,7 +55,7 @@ class ServerSource:
         self,
         key: ServerKey,
         url: str,
-        client: httpx.Client,
+        client: Client,
         clock: Clock,
         *,
         engine: str | None = None,

@@ -1,9 +1,12 @@
 """What the exporter of each host would say: every metric of the table, by its books on paper."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.e2e.fleet.books import HOUR, HOURS_PER_MONTH, KINDS, PHASES, UNALLOCATED, Book, Fleet, Server
+from exporter.cost.policy import Weights
+from exporter.cost.quotients import per_million
+from exporter.readings import KINDS, Kind
+from tests.e2e.fleet.books import HOUR, HOURS_PER_MONTH, PHASES, UNALLOCATED, Book, Fleet, Server
 
 MICRO = 10**6
 MILLION = 10**6
@@ -92,18 +95,12 @@ def _serving(book: Book, server: Server, fleet: Fleet, now: int) -> Iterator[Lin
     )
     yield Line("inference_server_requests_running", labels, always(2.0 if each else 0.0))
     yield Line("inference_server_requests_waiting", labels, always(0.0))
-    if each:
-        for basis, share in (("full", 1000), ("busy", server.shares[0] + server.shares[1])):
-            price = book.price(server) * share / 1000 / each
-            for kind in (*KINDS, "all", "computed"):
-                yield Line(
-                    "inference_cost_dollars_per_million_tokens",
-                    {**labels, "kind": kind, "basis": basis},
-                    always(price),
-                )
-        if fleet.hosted:
-            offer = since(book.begin, fleet.hosted * each, MICRO * MILLION * HOUR)
-            yield Line("inference_hosted_equivalent_dollars_total", {**labels, "reference": "offer"}, offer)
+    for (kind, basis), price in _quotients(book, server):
+        words = {**labels, "kind": kind, "basis": basis}
+        yield Line("inference_cost_dollars_per_million_tokens", words, always(price))
+    if each and fleet.hosted:
+        offer = since(book.begin, fleet.hosted * each, MICRO * MILLION * HOUR)
+        yield Line("inference_hosted_equivalent_dollars_total", {**labels, "reference": "offer"}, offer)
     url = f"http://{book.instance.split(':')[0]}:8000/metrics"
     yield Line("inference_server_info", {**place(server), "engine": "vllm"}, always(1))
     yield Line("inference_server_up", {**place(server), "url": url}, always(float(server.up)))
@@ -115,6 +112,21 @@ def _serving(book: Book, server: Server, fleet: Fleet, now: int) -> Iterator[Lin
     split = {**place(server), "model": server.model, "method": server.method}
     yield Line("inference_split_info", split, always(1))
     yield Line("inference_server_gpus", place(server), always(float(count)))
+
+
+def _quotients(book: Book, server: Server) -> Iterable[tuple[tuple[str, str], float]]:
+    """As an exporter prints them: none of a part of a pair, none while a GPU that is held has no price."""
+    if server.method == "role":
+        return ()
+    dearness = book.price(server)
+    money = {
+        phase: dearness * share * MICRO // 1000 for phase, share in zip(PHASES, server.shares, strict=True)
+    }
+    tokens: dict[Kind, int] = {
+        kind: each * book.count(server) for kind, each in zip(KINDS, server.tokens, strict=True)
+    }
+    unpriced = sum(holder == server and not gpu.basis for gpu, holder in book.pairs())
+    return per_million(money, tokens, Weights(), unpriced).items()
 
 
 def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:

@@ -1,5 +1,7 @@
 """The exporters on paper say what real ones do: every metric of the table, each with its labels."""
 
+import pytest
+
 from exporter.exposition.table import METRICS
 from tests.e2e.fleet.cast import FLEET
 from tests.e2e.fleet.page import page
@@ -21,3 +23,21 @@ def test_no_page_has_a_series_twice() -> None:
         series = [line.series() for line in page(book, FLEET, 0)]
 
         assert len(series) == len(set(series))
+
+
+def test_prices_of_tokens_are_told_where_an_exporter_tells_them() -> None:
+    """Not by one that holds a GPU without a price, of a part of a pair, or of whom nobody asks for anything.
+
+    An hour of chat-70b costs 2.50 dollars a GPU, for 1.6 million tokens of which it computes 1.3.
+    """
+    told: dict[str, dict[tuple[str, str], float | None]] = {}
+    for book in FLEET.books:
+        for line in page(book, FLEET, 0):
+            if line.name == "inference_cost_dollars_per_million_tokens":
+                kind = line.labels["kind"], line.labels["basis"]
+                told.setdefault(line.labels["server"], {})[kind] = line.at(0)
+
+    assert set(told) == {"chat-70b", "search-8b"}
+    assert told["chat-70b"]["all", "full"] == pytest.approx(2.50 / 1.6)
+    assert told["chat-70b"]["computed", "busy"] == pytest.approx(2.50 * 0.6 / 1.3)
+    assert {kind for kind, _ in told["search-8b"]} == {"prompt", "generation", "all", "computed"}

@@ -172,7 +172,7 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
 
 @pytest.mark.parametrize(
     ("dollars", "said"),
-    [(0, "0"), (800, "800"), (2409, "2.41k"), (1.25e6, "1.25M"), (3e9, "3G"), (-5000, "-5k")],
+    [(0, "0"), (800, "800"), (2409, "2.41k"), (1.25e6, "1.25M"), (3e9, "3B"), (-5000, "-5k")],
 )
 def test_short_amounts(dollars: float, said: str) -> None:
     """Three digits."""

@@ -37,10 +37,10 @@ Rules = Callable[[Asked], Reply | None]
 class House:
     """A server that is told its answers by method and path; others are 404. `hangs` paths never answer.
 
-    With `tls` it speaks https. `sent` are the bytes of bodies that went out.
+    With `tls` it speaks https. `sent` are the bytes of bodies that went out. `at` is where it listens.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.asked: list[Asked] = []
         self.sent = 0
         self.replies: dict[str, Reply] = {}
@@ -70,8 +70,8 @@ class House:
             def handle_error(self, *_: object) -> None:
                 """A client that does not trust us, or goes: the tests look at what it says."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.address = f"{'http' if tls is None else 'https'}://127.0.0.1:{self._server.server_port}"
+        self._server = Server(at, Handler)
+        self.address = f"{'http' if tls is None else 'https'}://{at[0]}:{self._server.server_port}"
         if tls is not None:
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False

@@ -55,8 +55,10 @@ def tls(certificate: str = "certificate.pem") -> ssl.SSLContext:
 class Cluster:
     """A house and the files that a pod of its cluster has mounted. `tokens` are those that are good now."""
 
-    def __init__(self, mount: Path, certificate: str = "certificate.pem") -> None:
-        self.house = House(tls(certificate))
+    def __init__(
+        self, mount: Path, certificate: str = "certificate.pem", *, at: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
+        self.house = House(tls(certificate), at=at)
         self.mount = mount
         self.tokens = {"first"}
         self.refused: dict[str, int] = {}

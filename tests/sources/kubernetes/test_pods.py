@@ -159,6 +159,66 @@ def test_where_both_refuse_the_rights_of_each_are_told(both: Cluster, clock: Clo
     assert api_server == f"{NODE} {expected}"
 
 
+def test_where_one_cannot_be_reached_and_one_refuses_each_has_its_remedy(both: Cluster, clock: Clock) -> None:
+    """No kubelet listens at that port, and the account may not list pods: either way out would do."""
+    both.refused = {API_PATH: 403}
+    told = failure(source(both, clock, kubelet_port=1))
+    kubelet, api_server = str(told).split("; pods of ")
+
+    assert told.reason == "connection"
+    assert kubelet.startswith("kubelet at https://127.0.0.1:1: ")
+    assert kubelet.endswith(
+        "refused; no network policy and no firewall may keep this pod from its node's kubelet"
+    )
+    assert api_server == (
+        f"{NODE} at {both.house.address}: answers with HTTP status 403; allow it by a ClusterRole with the "
+        'rule {apiGroups: [""], resources: [pods], verbs: [list]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "path", "status", "remedy"),
+    [
+        (
+            "kubelet",
+            KUBELET_PATH,
+            401,
+            "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
+        ),
+        ("api_server", API_PATH, 401, "the token of the service account is not, or no longer, valid"),
+    ],
+)
+def test_a_token_that_is_not_taken_has_its_remedy(
+    both: Cluster, clock: Clock, choice: str, path: str, status: int, remedy: str
+) -> None:
+    """A kubelet may take none at all; an API server always takes those that are valid."""
+    both.refused = {path: status}
+
+    assert str(failure(source(both, clock, choice))).endswith(
+        f": answers with HTTP status {status}; {remedy}"
+    )
+
+
+def test_a_silent_one_is_named_with_its_remedy(both: Cluster, clock: Clock) -> None:
+    """A policy that drops what is sent looks so."""
+    both.house.hangs.add(API_PATH)
+    told = failure(source(both, clock, "api_server", timeout=0.5))
+
+    assert told.reason == "timeout"
+    assert str(told).startswith(f"pods of {NODE} at {both.house.address}: ")
+    assert str(told).endswith("; no network policy and no firewall may keep this pod from the API server")
+
+
+def test_a_certificate_that_does_not_hold_has_its_remedy(both: Cluster, clock: Clock) -> None:
+    """Of a kubelet, whose CA the configuration names."""
+    told = failure(source(both, clock, "kubelet", kubelet_ca_file=IDENTITY / "other-ca.pem"))
+
+    assert told.reason == "tls"
+    assert str(told).endswith(
+        "; `discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate"
+    )
+
+
 @pytest.mark.parametrize(
     ("choice", "kubelet", "api_server", "expected"),
     [

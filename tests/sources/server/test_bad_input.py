@@ -11,7 +11,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import httpx
 import pytest
 
 from exporter.clock import SystemClock
@@ -19,6 +18,7 @@ from exporter.readings import ReadFailedError, ServerKey
 from exporter.report import Report
 from exporter.sampler.sampler import Sampler
 from exporter.sources.compression import RATIO_FREE, RATIO_MAX
+from exporter.sources.exchange import Client
 from exporter.sources.server import ServerSource
 from exporter.sources.server.source import BODY_BYTES_MAX
 from exporter.units import PICODOLLARS_PER_DOLLAR
@@ -98,7 +98,7 @@ class Rig:
 
 
 @pytest.fixture
-def rig(serve: Serve, real_client: httpx.Client) -> Iterator[Rig]:
+def rig(serve: Serve, real_client: Client) -> Iterator[Rig]:
     def script(connection: socket.socket, stop: threading.Event) -> None:
         made.answer(connection, stop)
 
@@ -192,7 +192,7 @@ def test_a_page_that_is_refused_is_counted_and_costs_nothing(
     assert rig.paid() == {"chat": 2 * CENT}
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up(rig: Rig, real_client: httpx.Client) -> None:
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(rig: Rig, real_client: Client) -> None:
     """One deadline for all of it: a byte a second would be read for hours."""
     slow = Answer((OK,), b"#", pause=0.02)
     hurried = ServerSource(
@@ -290,7 +290,7 @@ def test_gzip_may_expand_a_megabyte_freely_and_a_hundred_times_beyond(rig: Rig) 
     assert rig.errors() == {"too_large": 1}
 
 
-def test_gzip_is_bounded_as_it_is_received(rig: Rig, real_client: httpx.Client) -> None:
+def test_gzip_is_bounded_as_it_is_received(rig: Rig, real_client: Client) -> None:
     """Bytes that expand to nothing, or to what is not looked at yet, count as well."""
     source = ServerSource(
         ServerKey("", "chat"), rig.source.url, real_client, SystemClock(), engine="vllm", body_bytes=1000

@@ -11,6 +11,7 @@ from exporter.cost import deltas
 from exporter.cost.servers import ELSEWHERE
 from exporter.cost.state import EndpointState
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.sources.secure import SecureClient
 from exporter.sources.server import ServerSource, repeated
 
 FIRST, SECOND, GATEWAY = (f"http://10.0.0.{last}:8000/metrics" for last in (1, 2, 9))
@@ -20,7 +21,7 @@ class House:
     """Hosts that answer by URL, their endpoints read tick by tick, and what moved there by quantity."""
 
     def __init__(self, clock: Any) -> None:
-        self.client = httpx.Client(transport=httpx.MockTransport(self.answer))
+        self.client = SecureClient(httpx.Client(transport=httpx.MockTransport(self.answer)))
         self.pages: dict[str, str] = {}
         self.tokens: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}

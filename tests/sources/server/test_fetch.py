@@ -4,11 +4,14 @@ import socket
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
+from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
+from exporter.sources.exchange import Answer, Client, Deadline, Request
+from exporter.sources.plain import authority
 from exporter.sources.server import ServerSource
 
 Serve = Callable[..., int]
@@ -40,6 +43,20 @@ def drips(start: bytes, drop: bytes) -> Callable[[socket.socket, threading.Event
             connection.sendall(drop)
 
     return script
+
+
+def hears(
+    asked: list[bytes], script: Callable[[socket.socket, threading.Event], None]
+) -> Callable[[socket.socket, threading.Event], None]:
+    """Note what was asked, then go on with a script; for a server that does not wait itself."""
+
+    def listen(connection: socket.socket, stop: threading.Event) -> None:
+        asked.append(b"")
+        while not asked[-1].endswith(b"\r\n\r\n") and (received := connection.recv(65536)):
+            asked[-1] += received
+        script(connection, stop)
+
+    return listen
 
 
 def hangs(connection: socket.socket, stop: threading.Event) -> None:
@@ -145,11 +162,71 @@ def test_a_short_body_is_a_failed_connection(serve: Serve, real: Real, vllm_page
     )
 
 
-def test_cookies_are_not_kept(serve: Serve, real: Real, real_client: httpx.Client, vllm_page: bytes) -> None:
+def test_cookies_are_not_kept(serve: Serve, real: Real, vllm_page: bytes) -> None:
     """All ports of this host would share them, and no bound would hold them."""
-    script = sends(OK, b"Set-Cookie: a=b; Path=/\r\n\r\n", vllm_page)
-    assert real(serve(script)).read().up
-    assert len(real_client.cookies.jar) == 0
+    asked: list[bytes] = []
+    script = hears(asked, sends(OK, b"Set-Cookie: a=b; Path=/\r\n\r\n", vllm_page))
+    source = real(serve(script, waits=False))
+    assert [source.read().up, source.read().up] == [True, True]
+    assert len(asked) == 3  # once more for the version
+    assert b"cookie" not in b"".join(asked).lower()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "line", "length"),
+    [
+        ("GET", "/metrics?model=a%2Fb", b"GET /metrics?model=a%2Fb", []),
+        ("GET", "", b"GET /", []),
+        ("PUT", "/latest/api/token", b"PUT /latest/api/token", [b"Content-Length: 0"]),
+    ],
+)
+def test_a_request_says_whom_it_asks_for_what(
+    serve: Serve, real_client: Client, method: str, path: str, line: bytes, length: list[bytes]
+) -> None:
+    """Nothing else than its own headers, whichever client sends it; no port where it is HTTP's own."""
+    asked: list[bytes] = []
+    port = serve(hears(asked, sends(b"HTTP/1.1 204 No Content\r\n\r\n")), waits=False)
+    headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "us"}
+    request = Request(f"http://LocalHost:{port}{path}", headers, "chat", method)
+    assert real_client.ask(request, Deadline(SystemClock(), 3.0), 0) == Answer(204, b"", {})
+    told, *lines = asked[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert told == line + b" HTTP/1.1"
+    assert sorted(lines) == sorted(
+        [
+            b"Host: localhost:%d" % port,
+            *(f"{name}: {value}".encode() for name, value in headers.items()),
+            *length,
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://10.0.0.1/metrics", "10.0.0.1"),
+        ("http://10.0.0.1:80/metrics", "10.0.0.1"),
+        ("http://[FD00::1]:8000/metrics", "[fd00::1]:8000"),
+    ],
+)
+def test_the_port_is_told_where_it_is_not_that_of_http(url: str, host: str) -> None:
+    """As RFC 9110 writes an authority; an IPv6 address has its brackets."""
+    assert authority(urlsplit(url)) == host
+
+
+def test_headers_that_come_twice_are_one(serve: Serve, real_client: Client) -> None:
+    """Joined as RFC 9110 joins them, under names in lower case."""
+    port = serve(
+        sends(b"HTTP/1.1 404 Not Found\r\nServer: a\r\nVia: 1\r\nVIA: 2\r\nContent-Length: 0\r\n\r\n")
+    )
+    request = Request(f"http://127.0.0.1:{port}/", {"Connection": "close"}, "chat")
+    answer = real_client.ask(request, Deadline(SystemClock(), 3.0), 0)
+    assert answer == Answer(404, b"", {"server": "a", "via": "1, 2", "content-length": "0"})
+
+
+def test_what_comes_before_an_answer_is_passed_over(serve: Serve, real: Real, vllm_page: bytes) -> None:
+    """Early hints, and the empty promise to go on."""
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    assert real(serve(sends(early, OK, b"\r\n", vllm_page))).read().up
 
 
 def test_a_failed_read_is_followed_by_a_good_one(serve: Serve, real: Real, vllm_page: bytes) -> None:

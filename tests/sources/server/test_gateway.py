@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from exporter.readings import GatewayCount, ReadFailedError
+from exporter.sources.secure import SecureClient
 from exporter.sources.server import GatewaySource
 
 URL = "http://127.0.0.1:4000/metrics/"
@@ -23,8 +24,9 @@ Make = Callable[..., GatewaySource]
 
 @pytest.fixture
 def gateway(site: Any, hand_clock: Any) -> Iterator[Make]:
-    with httpx.Client(transport=httpx.MockTransport(site)) as client:
-        yield lambda *by, **options: GatewaySource(URL, by or ("team",), client, hand_clock, **options)
+    client = SecureClient(httpx.Client(transport=httpx.MockTransport(site)))
+    yield lambda *by, **options: GatewaySource(URL, by or ("team",), client, hand_clock, **options)
+    client.close()
 
 
 def refused(source: GatewaySource) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from exporter.readings import ReadFailedError, ServerKey
-from exporter.sources.server import ServerSource
+from exporter.sources.server import ServerSource, lean_client
 
 Make = Callable[..., ServerSource]
 LLAMACPP_PAGE = b"llamacpp:prompt_tokens_total 10\nllamacpp:tokens_predicted_total 20\n"
@@ -44,9 +44,8 @@ def test_the_classic_text_format_is_asked_for(make: Make, site: Any, vllm_page: 
 )
 def test_a_source_is_named_after_its_server(hand_clock: Any, key: ServerKey, name: str) -> None:
     """The name is a label's value."""
-    with httpx.Client() as client:
-        source = ServerSource(key, "http://127.0.0.1/metrics", client, hand_clock)
-        assert (source.name, source.key, source.url) == (name, key, "http://127.0.0.1/metrics")
+    source = ServerSource(key, "http://127.0.0.1/metrics", lean_client(), hand_clock)
+    assert (source.name, source.key, source.url) == (name, key, "http://127.0.0.1/metrics")
 
 
 def test_an_address_without_a_path_is_read_at_metrics(make: Make, site: Any, vllm_page: bytes) -> None:
@@ -63,6 +62,10 @@ def test_an_address_without_a_path_is_read_at_metrics(make: Make, site: Any, vll
         "http://",
         "http://user:secret@127.0.0.1/",
         "http://127.0.0.1:port/",
+        "http://[::1/",
+        "http://b\u00fccher/metrics",
+        "http://127.0.0.1/a metrics",
+        "http://127.0.0.1/metrics\r\nX-Header: forged",
     ],
 )
 def test_an_impossible_address_is_refused_at_once(make: Make, url: str) -> None:

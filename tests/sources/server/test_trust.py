@@ -2,6 +2,8 @@
 
 import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
+from exporter.sources.exchange import HEADERS, Deadline, Request
+from exporter.sources.secure import CA_BYTES_MAX
 from exporter.sources.server import ServerSource, lean_client
-from exporter.sources.server.client import CA_BYTES_MAX
 from exporter.sources.server.token import TOKEN_BYTES_MAX
 
 Make = Callable[..., ServerSource]
@@ -182,6 +185,19 @@ def test_a_ca_file_is_read_again_when_it_changes(secure: int, tmp_path: Path) ->
 
 
 def test_the_shared_client_trusts_nobody(secure: int) -> None:
-    """It carries no authorities, so that no https endpoint can be read with it by mistake."""
-    with lean_client() as client, pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
-        client.get(f"https://127.0.0.1:{secure}/metrics")
+    """It knows no TLS, so that no https endpoint can be read with it by mistake, nor in the open."""
+    request = Request(f"https://127.0.0.1:{secure}/metrics", HEADERS, "chat")
+    with pytest.raises(ReadFailedError, match=r"^chat: is not asked without TLS$") as failure:
+        lean_client().ask(request, Deadline(SystemClock(), 3.0), 4096)
+    assert failure.value.reason == "tls"
+
+
+def test_what_tls_takes_is_not_loaded_before_it_is_needed() -> None:
+    """Most hosts ask nobody by https, and their daemon has 3 MiB for something else."""
+    script = (
+        "import sys, exporter.cli.serve; from exporter.sources.server import client\n"
+        "client.lean_client(); print('httpx' in sys.modules, 'httpcore' in sys.modules)\n"
+        "client.unverified_client(); print('httpx' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == "False False\nTrue\n"

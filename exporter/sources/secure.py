@@ -1,0 +1,142 @@
+"""HTTP over TLS, by httpx. Who asks nobody by https does not load it."""
+
+import ssl
+import sys
+from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from exporter.readings import ReadFailedError
+from exporter.sources.exchange import Answer, Deadline, Request, Response, Sink, answered
+
+CONNECTIONS_MAX: Final = 16
+"""Connections at a time of one client."""
+
+CA_BYTES_MAX: Final = 1 << 20
+"""Largest file of certificate authorities."""
+
+NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+
+CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.complete")
+"""Events of httpcore's `trace` extension that hand out a fresh network stream."""
+
+
+class SecureClient:
+    """Asks by a client of httpx."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def ask(self, request: Request, deadline: Deadline, limit: int, sink: Sink | None = None) -> Answer:
+        """As `Client.ask`."""
+        subject = request.subject
+        try:
+            with self._client.stream(
+                request.method,
+                request.url,
+                headers=request.headers,
+                timeout=deadline.left(),
+                follow_redirects=False,
+                extensions={"trace": _watch(deadline)},
+            ) as response:
+                told = Response(response.status_code, dict(response.headers), response.iter_raw())
+                return answered(request, told, deadline, limit, sink)
+        except httpx.TimeoutException as failure:
+            raise ReadFailedError("timeout", f"{subject}: {type(failure).__name__}") from failure
+        except (httpx.RequestError, httpx.InvalidURL) as failure:
+            error = _of_tls(failure)
+            if error is not None and error.reason in NO_TLS:
+                raise ReadFailedError("tls", f"{subject}: it does not speak TLS: try http://") from failure
+            raise ReadFailedError("tls" if error else "connection", f"{subject}: {failure}") from failure
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        self._client.close()
+
+
+def trusting(ca_file: Path | None) -> SecureClient:
+    """A client that trusts the authorities of `ca_file`, else the public ones.
+
+    Raises:
+        ReadFailedError: `tls`, the file cannot be used.
+    """
+    if ca_file is None:
+        return _client(httpx.create_ssl_context(trust_env=False))
+    try:
+        with ca_file.open("rb") as file:
+            pem = file.read(CA_BYTES_MAX + 1)
+        if len(pem) > CA_BYTES_MAX:
+            raise ReadFailedError("tls", f"{ca_file}: larger than {CA_BYTES_MAX} bytes")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=pem.decode("ascii"))
+    except (OSError, ValueError) as failure:  # ssl.SSLError is an OSError
+        raise ReadFailedError("tls", f"{ca_file}: {failure}") from failure
+    return _client(context)
+
+
+def unverified() -> SecureClient:
+    """A client that takes any certificate: only to ask an address of this very host."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _client(context)
+
+
+def _client(context: ssl.SSLContext) -> SecureClient:
+    _load_transport()
+    return SecureClient(
+        httpx.Client(
+            verify=context,
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # what a server sets is not kept
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=0),
+        )
+    )
+
+
+def _load_transport() -> None:
+    """Load what httpx sends by, without HTTP/2.
+
+    httpcore imports `h2` wherever that is installed, used or not: 1.2 MiB that only a host with a kubelet
+    needs.
+    """
+    if "httpcore" in sys.modules or "h2" in sys.modules:
+        return
+    sys.modules["h2"] = None  # type: ignore[assignment]  # makes its import fail, as if it were not installed
+    try:
+        import httpcore  # noqa: F401, PLC0415 - see above
+    finally:
+        del sys.modules["h2"]
+
+
+def _of_tls(failure: BaseException) -> ssl.SSLError | None:
+    """What a failure has of certificates or of TLS itself."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _watch(deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:
+    """A trace that bounds each receive of a new connection by what is left of the read.
+
+    httpx bounds single receives only, so that a server which sends a byte now and then, in its headers
+    say, would hold a reader for hours.
+    """
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event in CONNECTED:
+            stream = info["return_value"]
+            receive = stream.read
+            stream.read = lambda max_bytes, timeout=None: receive(  # noqa: ARG005 - the stream's signature
+                max_bytes, timeout=deadline.left()
+            )
+
+    return trace

@@ -1,0 +1,79 @@
+"""A GPU that was taken out for good, from the alert to the books of later: page, ledger and months agree.
+
+Each of two GPUs costs 3.60 dollars an hour, a cent in ten seconds.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.readings import Gpu, GpuReading
+from tests.corners.corner_host import CENT, MINUTE, SECOND, Host
+
+CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60, billing: always}}]\n"
+SOLD = CONFIG + 'retired: [{uuid: GPU-1, from: "2026-11-25T12:10Z", note: sold}]\n'
+TICK = 10 * SECOND
+
+
+@dataclass(eq=False)
+class Two:
+    """Two GPUs, until one is taken out."""
+
+    name: str = "nvml"
+    errors: tuple[tuple[str, int], ...] = ()
+    here: int = 2
+
+    def read(self) -> tuple[GpuReading, ...]:
+        return tuple(
+            GpuReading(Gpu(f"GPU-{number}", "H100"), number, utilization_ratio=0.5)
+            for number in range(self.here)
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_gpu_is_sold(tmp_path: Path) -> None:
+    """Out at noon and told at 12:20 that it left at 12:10: the twenty minutes stay, and nothing comes after.
+
+    The daemon is killed then, and the one after it does not know the GPU any more.
+    """
+    cards = Two()
+    host = Host(tmp_path, CONFIG, "2026-11-25T11:59:50+00:00", nvml=cards)
+    host.tick()
+    host.tick(TICK)
+    cards.here = 1
+    for _ in range(20):
+        host.tick(MINUTE)
+    assert host.rows("inference_gpu_up") == {("H100", "GPU-0"): 1, ("H100", "GPU-1"): 0}
+    assert host.served("inference_gpu_cost_dollars_total", uuid="GPU-1") == 1.21
+
+    host.reload(SOLD)
+    host.tick(MINUTE)
+    assert host.rows("inference_gpu_up") == {("H100", "GPU-0"): 1}
+    assert host.rows("inference_gpu_priced") == {("H100", "GPU-0"): 1}
+    assert host.served("inference_cost_dollars_per_hour") == 3.60
+    assert host.served("inference_gpu_cost_dollars_total", uuid="GPU-1") == 1.21
+
+    host.restart(2 * MINUTE)
+    host.tick()
+    assert host.report is not None
+    assert [row.gpu.uuid for row in host.report.gpus] == ["GPU-0"]
+    rows = {row["uuid"]: row["picodollars"] for row in host.statement("2026-11", "gpu")["rows"]}
+    assert rows == {"GPU-0": 139 * CENT, "GPU-1": 121 * CENT}
+    assert host.whole() == 260 * CENT
+
+
+def test_it_is_told_beforehand(tmp_path: Path) -> None:
+    """It is out at noon, and its lease ends at ten past: until then it costs, though the tick is longer."""
+    cards = Two()
+    host = Host(tmp_path, SOLD, "2026-11-25T11:59:50+00:00", nvml=cards)
+    host.tick()
+    host.tick(TICK)
+    cards.here = 1
+    host.restart(20 * MINUTE)
+    host.tick()
+
+    rows = {row["uuid"]: row["picodollars"] for row in host.statement("2026-11", "gpu")["rows"]}
+    assert rows == {"GPU-0": 121 * CENT, "GPU-1": 61 * CENT}
+    assert host.served("inference_gpu_up", uuid="GPU-1") == 0
+    assert host.rows("inference_gpu_up") == {("H100", "GPU-0"): 1}

@@ -1,0 +1,127 @@
+"""Addresses on the pages are well formed, and `make links` says which of them lead nowhere."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.docs.pages import ROOT, named, pages
+
+LINKS = ROOT / "docs" / "links.py"
+HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
+
+
+@pytest.fixture(scope="module")
+def links() -> Any:
+    """The script, as a module."""
+    spec = importlib.util.spec_from_file_location("links_of_the_docs", LINKS)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def wrong(address: str) -> bool:
+    """Whether an address is not https, not on a public host, or has what no address of a page needs."""
+    parts = urlsplit(address)
+    return (
+        parts.scheme != "https"
+        or not HOST.fullmatch(parts.netloc)
+        or re.search(r"[^\x21-\x7e]", address) is not None
+        or "//" in parts.path
+        or not address.isprintable()
+    )
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
+def test_addresses_are_well_formed(links: Any, page: Path) -> None:
+    """Https, to a host that has a name, without a user or a port."""
+    found = links.addresses(page.read_text(encoding="utf-8"))
+
+    assert [address for address in found if wrong(address)] == []
+
+
+def test_the_same_pages_are_asked(links: Any) -> None:
+    """As the tests of the docs look at, and they lead somewhere."""
+    assert links.pages() == pages()
+    assert sum(len(links.addresses(page.read_text(encoding="utf-8"))) for page in pages()) > 20
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://prometheus.io/docs",
+        "https://localhost/x",
+        "https://10.0.0.1/",
+        "https://user@prometheus.io/",
+        "https://prometheus.io:9090/",
+        "https://prometheus.io//docs",
+        "ftp://prometheus.io/",
+    ],
+)
+def test_one_that_is_not_well_formed_is_found(links: Any, address: str) -> None:
+    """The check can fail, also where the address stands bare or in a reference."""
+    for text in (f"[a]({address})", f"see {address}.", f"[a]: {address}", f'<a href="{address}">a</a>'):
+        assert links.addresses(text) == [address]
+    assert wrong(address)
+
+
+def test_what_stands_in_code_is_no_link(links: Any) -> None:
+    """It is typed, or an example."""
+    text = "`http://127.0.0.1:9844/` and\n\n```sh\ncurl http://HOST/\n```\n<!-- http://x -->\nhttps://a.example/b,"
+
+    assert links.addresses(text) == ["https://a.example/b"]
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """A site with one page, one that moved, one that is guarded, and none else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = {"/here": 200, "/moved": 301, "/guarded": 403}.get(self.path, 404)
+            self.send_response(status)
+            if status == 301:
+                self.send_header("Location", "/here")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_each_is_asked_and_told(
+    links: Any, site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is there is not named; what moved or is guarded is a note; what is gone is wrong."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"[a]({site}/here#part) [b]({site}/moved) [c]({site}/guarded) [d]({site}/gone) [e](http://127.0.0.1:1/)\n"
+    )
+    assert links.main([str(page)]) == 1
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        f"note: page.md: {site}/moved: moved for good to /here",
+        f"note: page.md: {site}/guarded: HTTP status 403: look yourself",
+        f"wrong: page.md: {site}/gone: HTTP status 404",
+    ]
+    assert lines[3].startswith("wrong: page.md: http://127.0.0.1:1/: ")
+    assert last == "2 wrong"
+
+    page.write_text(f"[a]({site}/here) [b]({site}/moved)\n")
+    assert links.main([str(page)]) == 0

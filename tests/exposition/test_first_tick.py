@@ -1,0 +1,59 @@
+"""In a new ledger's first seconds the page says what its figures wait for."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from exporter.exposition.page import page
+from exporter.report import Build, Course, MonthKey, Report
+
+BUILD = Build("0.1.0", "9e3d667", "3.11.7")
+SECOND = 10**9
+TICK = 1000 * SECOND
+"""The report's; the next one is ten seconds after it."""
+
+
+@pytest.fixture
+def cards(make_report: Callable[..., Report]) -> Callable[..., list[str]]:
+    """Each card's figure and what stands below it, of a report without money."""
+
+    def read(elapsed: int = TICK, *, months: object = None, **changes: Any) -> list[str]:
+        report = make_report(in_books={"months": months or {}, "course": Course()}, projected={}, **changes)
+        found = page(report, elapsed, BUILD).decode()
+        cards = re.findall(r'<div class="card">(.*?)</div>', found, re.DOTALL)
+        return [" ".join(re.sub(r"<[^>]*>", " ", card).split()) for card in cards]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [
+        (0, "known after the next tick, in 10 s"),
+        (2.5, "known after the next tick, in 8 s"),
+        (9.999, "known after the next tick, in 1 s"),
+        (10, "known after the next tick, which is due"),
+        (25, "known after the next tick, which is due"),
+    ],
+)
+def test_before_the_first_money_it_says_when_there_is_some(
+    cards: Callable[..., list[str]], passed: float, said: str
+) -> None:
+    """A tick charges the time since the last one, so that the first has nothing to charge."""
+    _, month, projected, day = cards(TICK + round(passed * SECOND))
+
+    assert month == f"This month so far not known {said}"
+    assert projected == f"Projected for the month not known {said}"
+    assert day == f"Idle, last 24 hours not known {said}"
+
+
+def test_it_promises_nothing_that_no_tick_brings(
+    cards: Callable[..., list[str]], make_report: Callable[..., Report]
+) -> None:
+    """Without a price, with money of an earlier month, from an old report, and where totals are withheld."""
+    earlier = {MonthKey("search", "retrieval", "configured", "2026-10"): 10**12}
+    for told in (cards(rates={}), cards(months=earlier), cards(TICK + 31 * SECOND)):
+        assert not any("next tick" in card for card in told)
+    assert b"next tick" not in page(make_report(books=None), TICK, BUILD)

@@ -1,0 +1,46 @@
+"""What is said of GPUs that the configuration says have left."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.config import parse
+from exporter.cost.policy import Terms
+from exporter.reports.check_config import check_config
+from exporter.reports.doctor import diagnose
+from tests.reports.test_doctor import CONFIG, FINE, NOW, PRICED, findings
+
+TEXT = """retired:
+  - {uuid: GPU-3, from: 2026-11-20, note: sold}
+  - {uuid: GPU-99, from: 2026-11-20}
+"""
+
+
+def test_the_doctor_names_one_that_is_here() -> None:
+    """It is charged, so that a wrong entry makes nothing free; one that is not here is no finding."""
+    config = replace(CONFIG, retired=parse(TEXT.encode()).retired)
+    told = findings(diagnose(config, Terms(PRICED), FINE, NOW))
+
+    assert [one for one in told if "retired" in one] == [
+        (
+            "warning: GPU GPU-3 is here and charged, though `retired` says that it left on 2026-11-20: "
+            "correct its uuid or `from`, or take the entry out."
+        )
+    ]
+
+
+def test_a_configuration_that_is_checked_tells_them(tmp_path: Path) -> None:
+    """In words and as JSON; without any there is no line about them."""
+    file = tmp_path / "ice.yaml"
+    file.write_text(TEXT)
+    status, words = check_config(file, NOW)
+    assert status == 0
+    assert "retired GPUs:\n  GPU-3 from 2026-11-20: sold\n  GPU-99 from 2026-11-20\n" in words
+    _, told = check_config(file, NOW, as_json=True)
+    assert json.loads(told)["retired"] == [
+        {"uuid": "GPU-3", "from": "2026-11-20", "note": "sold"},
+        {"uuid": "GPU-99", "from": "2026-11-20", "note": ""},
+    ]
+
+    file.write_text("interval: 10s\n")
+    assert "retired" not in check_config(file, NOW)[1]

@@ -1,0 +1,183 @@
+"""Processes that nobody asks about are read as far as they may have changed."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.sources.processes import Processes
+from exporter.sources.processes import census as counting
+from exporter.sources.processes.census import REMEMBERED, SETTLED, Register, census
+from exporter.sources.processes.proc import Proc
+from exporter.sources.processes.source import KEPT
+from exporter.sources.processes.stat import KERNEL_THREAD
+from exporter.units import Nanoseconds
+from tests.sources.processes.proc_host import ProcHost
+
+VLLM = ("python3", "-m", "vllm.entrypoints.openai.api_server")
+DAY = 86_400 * 10**9
+
+
+class SetClock(SystemClock):
+    """A clock that is set. The host has been up for a day, and its processes began with it."""
+
+    now: Nanoseconds = DAY
+
+    def elapsed(self) -> Nanoseconds:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def servers(host: ProcHost, clock: SetClock) -> Callable[..., list[int]]:
+    """The servers of the host by process, each time as of a new look; given what NVML lists."""
+    source = Processes(clock, root=host.root)
+
+    def look(*computing: int, after: Nanoseconds = KEPT) -> list[int]:
+        clock.now += after
+        groups = source.read(computing).groups
+        return [group.server.process.pid for group in groups if group.server is not None]
+
+    return look
+
+
+def kernel_thread(host: ProcHost, pid: int) -> None:
+    """Make one of a process."""
+    stat = host.root / str(pid) / "stat"
+    stat.write_text(
+        stat.read_text(encoding="ascii").replace(" 4194304 ", f" {KERNEL_THREAD} "), encoding="ascii"
+    )
+
+
+def test_of_an_old_process_one_file_is_read_again_and_of_a_kernel_thread_none(
+    host: ProcHost, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host has thousands of the one and hundreds of the other. What computes is read whole each time."""
+    for pid in (2, 10, 20, 30):
+        host.process(pid, "python3", "job.py")
+    kernel_thread(host, 2)
+    opened: Counter[int | str] = Counter()
+    read = Proc.read
+
+    def noted(proc: Proc, process: int | str, *args: object, **options: object) -> bytes | None:
+        opened[process] += 1
+        return read(proc, process, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Proc, "read", noted)
+    register, found = Register(), []
+    for _ in range(2):
+        opened.clear()
+        clock.now += KEPT
+        found.append(census(Proc(host.root), clock, [10], [20], register))
+
+    assert opened == {10: 4, 20: 4, 30: 1}
+    assert found[0] == found[1]
+    assert sorted(found[0]) == [10, 20, 30]
+
+
+def test_a_process_that_takes_another_name_is_read_again(
+    host: ProcHost, servers: Callable[..., list[int]]
+) -> None:
+    """A shell that becomes a server, or a worker that is given a title, is found at the next look."""
+    host.process(10, "bash", "start.sh")
+    assert servers() == []
+    host.process(10, *VLLM)
+    assert servers() == [10]
+
+
+def test_an_id_that_is_given_to_another_process_is_read_again(
+    host: ProcHost, servers: Callable[..., list[int]]
+) -> None:
+    """The start tells, also where both have one name."""
+    host.process(10, "python3", "job.py")
+    assert servers() == []
+    host.process(10, *VLLM, ticks=11)
+    assert servers() == [10]
+
+
+def test_a_young_process_may_yet_become_a_server(host: ProcHost, servers: Callable[..., list[int]]) -> None:
+    """A launcher that replaces itself by a server of the same name does so soon after its start."""
+    began = (DAY + KEPT - SETTLED) // 10**7 + 1
+    host.process(10, "python3", "launch.py", ticks=began)
+    assert servers() == []
+    host.process(10, *VLLM, ticks=began)
+    assert servers(after=0) == []  # the reading is kept
+    assert servers() == [10]
+
+
+def test_an_old_process_that_becomes_a_server_is_found_in_five_minutes(
+    host: ProcHost, servers: Callable[..., list[int]]
+) -> None:
+    """Or at once where it begins to compute, or one of its processes does."""
+    host.process(10, "python3", "launch.py")
+    assert servers() == []
+    host.process(10, *VLLM)
+    assert servers() == []
+    assert servers(after=REMEMBERED - KEPT) == [10]
+
+    host.process(20, "python3", "launch.py")
+    assert servers() == [10]
+    host.process(20, *VLLM)
+    host.process(21, "VLLM::EngineCore", parent=20)
+    assert servers(21) == [20, 10]
+
+
+def test_the_id_of_a_kernel_thread_is_not_believed_for_ever(
+    host: ProcHost, servers: Callable[..., list[int]]
+) -> None:
+    """Nor where it was gone meanwhile."""
+    host.process(10, "kworker")
+    kernel_thread(host, 10)
+    assert servers() == []
+    host.process(10, *VLLM)
+    assert servers() == []
+    assert servers(after=REMEMBERED - KEPT) == [10]
+
+    host.process(20, "kworker")
+    kernel_thread(host, 20)
+    assert servers() == [10]
+    (host.root / "20").rename(host.root / "gone")
+    assert servers() == [10]
+    host.process(20, *VLLM)
+    assert servers() == [10, 20]
+
+
+def test_a_process_that_has_ended_is_gone(host: ProcHost, clock: SetClock) -> None:
+    """Also one that nobody has waited for yet."""
+    register = Register()
+    for pid in (10, 20, 30):
+        host.process(pid, "python3", "job.py")
+    assert sorted(census(Proc(host.root), clock, [], [], register)) == [10, 20, 30]
+    host.process(10, "python3", "job.py", state="Z")
+    (host.root / "20/stat").unlink()
+    assert sorted(census(Proc(host.root), clock, [], [], register)) == [30]
+
+
+def test_an_old_process_that_loses_its_parent_is_told_with_the_new_one(
+    host: ProcHost, clock: SetClock
+) -> None:
+    """Ancestry tells who belongs together."""
+    register = Register()
+    host.process(10, "python3", "job.py", parent=9)
+    assert census(Proc(host.root), clock, [], [], register)[10].parent == 9
+    host.process(10, "python3", "job.py", parent=1)
+    assert census(Proc(host.root), clock, [], [], register)[10].parent == 1
+
+
+def test_what_is_remembered_is_bounded(
+    host: ProcHost, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command line takes up to four kilobytes; those beyond the bound are read whole each time."""
+    monkeypatch.setattr(counting, "REGISTERED_MAX", 2)
+    register, pids = Register(), count(10)
+    for pid in (next(pids) for _ in range(5)):
+        host.process(pid, "python3", "job.py")
+    for _ in range(2):
+        assert len(census(Proc(host.root), clock, [], [], register)) == 5
+        assert len(register.processes) == 2
