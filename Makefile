@@ -61,6 +61,10 @@ test-vllm: programs develop ## The same against a real vLLM on the CPU; download
 test-triton: programs develop ## Read a real Triton on the CPU; downloads 400 MB
 	@$(with_tools) tests/triton/run $(ARGS)
 
+.PHONY: test-litellm
+test-litellm: programs develop ## Divide a real server between teams by a real LiteLLM proxy; downloads 200 MB
+	@$(with_tools) tests/litellm/run $(ARGS)
+
 .PHONY: bench
 bench: programs develop ## Measure the daemon beside its peers and write docs/benchmarks.md; takes half an hour, ARGS=--quick ten minutes
 	@tools/need prometheus-node-exporter

@@ -76,15 +76,22 @@ def plain(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def machine() -> str:
-    """Where this was measured, in a sentence."""
+def hardware() -> str:
+    """Cores, memory and kernel of this machine."""
     names = re.findall(
         r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}, {memory:.0f} GiB, "
-        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}, "
+        f"Linux {platform.release().partition('-')[0]}"
+    )
+
+
+def machine() -> str:
+    """Where this was measured, in a sentence."""
+    return (
+        f"{hardware()}, Python {platform.python_version()}, "
         f"prometheus-client {version('prometheus-client')}, httpx {version('httpx')}"
     )
 

@@ -72,7 +72,7 @@ def test_the_past_is_as_long_as_rules_look_back() -> None:
     found = pasts()
 
     assert found["inference:month_to_date_dollars:posting_hourly"] == Past(14 * DAY, 3600)
-    assert found["inference:month_to_date_dollars:posting"] == Past(7200, 60)
+    assert found["inference:month_to_date_dollars:posting"] == Past(7200, 240)
     assert found["inference:server_tokens:rate5m"] == Past(7 * DAY, 60)
     assert found["inference:owner_cost_dollars:rate5m"] == Past(14 * DAY, 60)
     assert "inference_tokens_total" not in found
@@ -88,3 +88,12 @@ def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
     assert [one.name for one in found[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
     assert {one.values for one in found} == {("7.5",)}
     assert [(now - one.start) // DAY for one in found] == [14] * 17 + list(range(13, 0, -1))
+
+
+def test_the_youngest_ledger_that_is_gone_has_a_sample() -> None:
+    """Who came and went since the last step is in the month all the same."""
+    row = {"metric": {"__name__": "x", "ledger": "0123456789"}, "value": [0, "7.5"]}
+
+    youngest = list(gone([row], Past(7200, 240), 30_000, 100 * DAY))[-1]
+
+    assert 100 * DAY - youngest.start == 240

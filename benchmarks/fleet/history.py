@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.fleet.hosts import PERIOD_SECONDS
-from benchmarks.fleet.prometheus import RULES
+from benchmarks.fleet.prometheus import CORES, RULES
 
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 LOOKBACK: Final = re.compile(
@@ -97,7 +98,7 @@ def gone(rows: list[dict[str, Any]], past: Past, ledgers: int, now: int) -> Iter
         born = now - MONTH_SECONDS + number * MONTH_SECONDS // ledgers
         for row in living[number % len(living)]:
             metric = row["metric"] | {"ledger": f"f{number:07x}{row['metric']['ledger'][8:]}"}
-            start = max(born, now - past.back)
+            start = max(min(born, now - past.step), now - past.back)  # the youngest has one sample
             yield Series(_name(metric), (row["value"][1],), start, now, past.step)
 
 
@@ -107,31 +108,39 @@ def _name(metric: dict[str, str]) -> str:
 
 
 def write(past: Iterable[Series], folder: Path, now: int) -> int:
-    """Blocks of all series below a folder; how many samples."""
+    """Blocks of all series below a folder, two at a time; how many samples."""
     listed = list(past)
     begin = min(one.start for one in listed) // BLOCK_SECONDS * BLOCK_SECONDS
+    with ThreadPoolExecutor(CORES) as beside:
+        counts = [
+            beside.submit(_block, listed, folder, start, min(start + BLOCK_SECONDS, now))
+            for start in range(begin, now, BLOCK_SECONDS)
+        ]
+        return sum(count.result() for count in counts)
+
+
+def _block(listed: list[Series], folder: Path, start: int, end: int) -> int:
     samples = 0
-    file = folder.with_suffix(".om")
-    for block in range(begin, now, BLOCK_SECONDS):
-        with file.open("w", encoding="utf-8") as out:
-            for one in listed:
-                first = -(-max(one.start, block) // one.step) * one.step
-                moments = range(first, min(one.end, block + BLOCK_SECONDS), one.step)
-                values = one.values
-                out.write(
-                    "".join(
-                        f"{one.name} {values[place % len(values)]} {moment}\n"
-                        for place, moment in enumerate(moments)
-                    )
+    file = folder.with_name(f"{start}.om")
+    with file.open("w", encoding="utf-8") as out:
+        for one in listed:
+            first = -(-max(one.start, start) // one.step) * one.step
+            moments = range(first, min(one.end, end), one.step)
+            values = one.values
+            out.write(
+                "".join(
+                    f"{one.name} {values[place % len(values)]} {moment}\n"
+                    for place, moment in enumerate(moments)
                 )
-                samples += len(moments)
-            out.write("# EOF\n")
-        subprocess.run(
-            (
-                *("promtool", "tsdb", "create-blocks-from", f"--max-block-duration={BLOCK_SECONDS}s"),
-                *("openmetrics", str(file), str(folder), "-q"),
-            ),
-            check=True,
-        )
+            )
+            samples += len(moments)
+        out.write("# EOF\n")
+    subprocess.run(
+        (
+            *("promtool", "tsdb", "create-blocks-from", f"--max-block-duration={BLOCK_SECONDS}s"),
+            *("openmetrics", str(file), str(folder), "-q"),
+        ),
+        check=True,
+    )
     file.unlink()
     return samples

@@ -20,19 +20,28 @@ CORES: Final = 2
 CLUSTER: Final = "dc1"
 START_SECONDS: Final = 120
 SAMPLE: Final = re.compile(r"^(?P<name>\w+)(?P<labels>\{.*\})? (?P<value>\S+)$", re.MULTILINE)
-SELDOM: Final = re.compile(r"^(  interval: )(?!1m$).+$", re.MULTILINE)
+BETWEEN: Final = re.compile(r"^(  interval: )(.+)$", re.MULTILINE)
+OFTEN: Final = "1m"
+"""Groups with this interval keep it while they are measured."""
 GROUP: Final = re.compile(r'rule_group="[^;"]*;([\w-]+)"')
 
 
-def configured(folder: Path, hosts: int, port: int, seldom: str) -> Path:
+def groups() -> dict[str, str]:
+    """The interval of each group, as the repository's rules say."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted(RULES.glob("*-rules.yml"))]
+    return {group["name"]: group["interval"] for text in texts for group in yaml.safe_load(text)["groups"]}
+
+
+def configured(folder: Path, hosts: int, port: int, seldom: str, often: str = OFTEN) -> Path:
     """The repository's configuration with all hosts as targets, and its rules.
 
-    Groups that wait for more than a minute are evaluated every `seldom`, so that a short run sees them.
+    Groups of a minute are evaluated every `often`, all others every `seldom`, so that a short run sees them.
     """
     config = yaml.safe_load((RULES / "prometheus.yml").read_text(encoding="utf-8"))
     for name in config["rule_files"]:
         rules = (RULES / name).read_text(encoding="utf-8")
-        (folder / name).write_text(SELDOM.sub(rf"\g<1>{seldom}", rules), encoding="utf-8")
+        text = BETWEEN.sub(lambda found: found[1] + (often if found[2] == OFTEN else seldom), rules)
+        (folder / name).write_text(text, encoding="utf-8")
     del config["alerting"]  # nobody is to be told
     (job,) = config["scrape_configs"]
     job["static_configs"] = [
@@ -91,7 +100,7 @@ class Prometheus:
         self._stop()
 
     def _stop(self) -> None:
-        self._process.terminate()
+        self._process.kill()  # nobody reads its data any more, and a long query would hold it up
         self._process.wait(60)
 
     def _get(self, path: str) -> tuple[int, bytes]:

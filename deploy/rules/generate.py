@@ -8,7 +8,7 @@ from typing import Final
 import metering
 import spending
 from fleet import FLEET
-from month import HOSTS, MEMORY, MONTH, RECALL, SPEND
+from month import HOSTS, LEDGERS, MEMORY, MONTH, RECALL, SPEND
 from statement import Group, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
 
@@ -27,7 +27,7 @@ FILES: Final = {
 What each cluster's Prometheus records of its own exporters. Written by deploy/rules/generate.py; do not edit.
 `cluster` is optional (a target label, or the external label of Thanos and Mimir); docs/alerts.md says what is recorded
 and where to load which file. Series of replicas that are not de-duplicated count double where no `max` is.""",
-        (RECALL, CLUSTER, MEMORY, WEEK),
+        (RECALL, CLUSTER, LEDGERS, MEMORY, WEEK),
     ),
     "fleet-rules.yml": (
         """\

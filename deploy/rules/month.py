@@ -4,6 +4,7 @@ from typing import Final
 
 from statement import Group, Record
 
+TOLD: Final = "inference:month_to_date_dollars:posting_told"
 POSTING: Final = "cluster, ledger, month, product, team, price_basis"
 OWNER: Final = "cluster, product, team"
 SERVER: Final = "cluster, product, team, namespace, server"
@@ -15,17 +16,13 @@ MEMORY: Final = Group(
         Record(
             "inference:month_to_date_dollars:posting_hourly",
             f"""
-(
-    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[2h]))
-  or
-    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting_hourly[14d]))
-)
+max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[2h]))
 and on (cluster, month)
   (max by (cluster, month) (last_over_time(inference:month_hours_left[2h])) > 0)
 """,
             "One sample an hour for what every ledger of the current month has posted to whom. An hourly series is cheap to\n"
             "look back on for 14 days, so hosts that are gone stay in the month through a Prometheus outage of up to 14 days\n"
-            "and with 15 days of retention.",
+            "and with 15 days of retention. Only one rule looks back so far: what it recalls comes back here by the postings.",
         ),
         Record(
             "inference:month_to_date_dollars:ledger_hourly",
@@ -60,6 +57,34 @@ and on (cluster, month)
     ),
 )
 
+LEDGERS: Final = Group(
+    "inference-month-ledgers",
+    "4m",
+    (
+        Record(
+            "inference:month_to_date_dollars:posting",
+            f"""
+(
+    max by ({POSTING}) (last_over_time({TOLD}[70m]))
+  or
+    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[70m]))
+  or
+    inference:month_to_date_dollars:posting_recalled
+)
+and on (cluster, month) inference:month_hours_left
+""",
+            "Every ledger of the month, most of them of hosts that are gone. A host that is gone keeps what it had spent.\n"
+            "70 minutes: an outage of Prometheus of an hour, and what is left until this group is evaluated.",
+        ),
+        Record(
+            "inference:month_to_date_dollars:ledger",
+            "sum by (cluster, ledger, month) (inference:month_to_date_dollars:posting)",
+        ),
+    ),
+    "A series for each ledger and owner is dear at 30,000 ledgers and moves no sum: what hosts tell is added up each minute\n"
+    "without it. Four minutes, since a query sees a sample for five.",
+)
+
 MONTH: Final = (
     Record(
         "inference:month_end_timestamp_seconds",
@@ -88,30 +113,32 @@ MONTH: Final = (
         "The current month is the one that ends next by Prometheus's clock; a host whose clock is off cannot choose it.",
     ),
     Record(
-        "inference:month_to_date_dollars:posting",
+        TOLD,
         f"""
 (
     max by ({POSTING}) (inference_month_to_date_dollars)
   or
     max by ({POSTING}) (last_over_time(inference_month_to_date_dollars[5m]))
+)
+and on (cluster, month) inference:month_hours_left
+""",
+        "Month to date by host and owner, of hosts that answer or did within five minutes: a host that is gone has told\n"
+        "what it had spent to its last scrape, and not only to the last evaluation before it.",
+    ),
+    Record(
+        "inference:month_to_date_dollars:owner_price_basis",
+        f"""
+sum by (cluster, month, product, team, price_basis) (
+    last_over_time({TOLD}[70m])
   or
-    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[1h]))
+    last_over_time(inference:month_to_date_dollars:posting[70m])
   or
     inference:month_to_date_dollars:posting_recalled
 )
 and on (cluster, month) inference:month_hours_left
 """,
-        "Month to date by host and owner. A host that is gone keeps what it had spent, to its last scrape and not only to\n"
-        "the last evaluation before it.",
-    ),
-    Record(
-        "inference:month_to_date_dollars:ledger",
-        "sum by (cluster, ledger, month) (inference:month_to_date_dollars:posting)",
-    ),
-    Record(
-        "inference:month_to_date_dollars:owner_price_basis",
-        "sum by (cluster, month, product, team, price_basis) (inference:month_to_date_dollars:posting)",
-        "All ledgers are added up once; the sums after it are of a few series.",
+        "All ledgers are added up once a minute, and the sums after it are of a few series: what hosts tell now, and of those\n"
+        "that are silent what the group of ledgers remembers. A posting counts once, by the first of the three that has it.",
     ),
     Record(
         "inference:month_to_date_dollars:owner",

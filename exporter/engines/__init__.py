@@ -4,7 +4,7 @@
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 
-from exporter.engines.catalogue import ENGINES, EVERYTHING, match, mistaken, recognize
+from exporter.engines.catalogue import ENGINES, EVERYTHING, announces, match, mistaken, recognize
 from exporter.engines.exposition import Memory, Page, Wanted, read
 from exporter.engines.gateways import Gateway
 from exporter.engines.interpretation import Interpretation, interpret, process
@@ -24,6 +24,7 @@ __all__ = [
     "Tally",
     "Wanted",
     "Way",
+    "announces",
     "interpret",
     "match",
     "mistaken",

@@ -67,6 +67,15 @@ def recognize(page: Page) -> Engine | None:
     return row if isinstance(row, Engine) else None
 
 
+def announces(engine: Engine, body: bytes) -> bool:
+    """Whether a page has the type of a family that tells an engine, be there series of it or not.
+
+    Python's client library writes it from the start, and series with labels once they are used.
+    """
+    families = {re.sub("_(count|sum|total)$", "", name) for name in engine.fingerprint.names}
+    return any(f"# TYPE {name} ".encode() in body for name in families.union(engine.fingerprint.names))
+
+
 def mistaken(body: bytes) -> Engine | None:
     """The engine of which this body is a page that must not be read; `None` if it is of none."""
     for engine in ENGINES.values():

@@ -7,7 +7,7 @@ from exporter.engines.catalogue import ENGINES
 from exporter.engines.commands import COMMANDS
 from exporter.engines.gateway_documentation import gateways
 from exporter.engines.ollama import OLLAMA
-from exporter.engines.spec import PROCESS_START, Alternative, Choice, Count, Engine, Question
+from exporter.engines.spec import PROCESS_START, Alternative, Choice, Count, Engine, Manual, Question
 from exporter.readings import KINDS, Quantity
 
 MEANINGS: Final[dict[Quantity, str]] = {
@@ -38,8 +38,14 @@ are worth, and [running.md](recording.md) how a server's pages are recorded.
 _GLANCE_HEAD: Final = """\
 ## At a glance
 
-| engine | `engine` | versions | read at | metrics | tokens | split by |
-|---|---|---|---|---|---|---|"""
+| engine | `engine` | versions | captured | read at | metrics | tokens | split by |
+|---|---|---|---|---|---|---|---|"""
+
+_CAPTURED: Final = """\
+Captured are versions of which the tests hold pages that a running server wrote.
+All else was read in sources and documentation, and the pages that the tests have of it were assembled from \
+those.
+"""
 
 _TOLD: Final = """\
 ## What is read
@@ -76,7 +82,7 @@ def documentation() -> str:
     glance = "\n".join((_GLANCE_HEAD, *map(_glance, engines)))
     meanings = "".join(f"| `{name}` | {MEANINGS[name]} |\n" for name in get_args(Quantity))
     told = f"{_TOLD}{meanings}"
-    sections = (_HEAD, f"{glance}\n", told, _READS, *map(_section, engines), gateways())
+    sections = (_HEAD, f"{glance}\n", _CAPTURED, told, _READS, *map(_section, engines), gateways())
     return "\n".join((*sections, _uncounted()))
 
 
@@ -88,6 +94,7 @@ def _glance(engine: Engine) -> str:
         f"[{title}](#{_anchor(title)})",
         f"`{engine.name}`",
         engine.manual.versions,
+        ", ".join(engine.manual.captured) or "no",
         f"`:{engine.default_port}{engine.default_path}`",
         on,
         kinds,
@@ -135,6 +142,7 @@ def _section(engine: Engine) -> str:
 def _facts(engine: Engine) -> Iterator[str]:
     manual = engine.manual
     yield f"In the configuration: `engine: {engine.name}`. Versions: {manual.versions}."
+    yield _rests(manual)
     yield f"Read at port {engine.default_port}, `{engine.default_path}`, unless it is found elsewhere."
     yield _switch(engine)
     yield f"A read {manual.reading[0].lower()}{manual.reading[1:]}"
@@ -152,6 +160,13 @@ def _facts(engine: Engine) -> Iterator[str]:
         yield "Series appear with their first use, so that a page without any is read, as zero."
     if engine.six_digits:
         yield "Numbers have six significant digits: above a million tokens arrive in steps, and none is lost."
+
+
+def _rests(manual: Manual) -> str:
+    if manual.captured:
+        versions = " and ".join(manual.captured)
+        return f"The tests hold pages that a running server of {versions} wrote; all else is by its sources."
+    return "The tests hold no page that a running server wrote: all is by its sources and documentation."
 
 
 def _switch(engine: Engine) -> str:
@@ -200,7 +215,8 @@ def _rows(engine: Engine) -> Iterator[str]:
     for title, gauges in (("running", engine.running), ("waiting", engine.waiting)):
         for place, gauge in enumerate(gauges):
             where = ("else " if place else "") + f"`{gauge.name}`"
-            yield f"| {where} | requests {title} | {_series(gauge.name, _labels(gauge.where, '='))} |"
+            labels = _labels(gauge.where, "=") + _labels(gauge.unless, "!=")
+            yield f"| {where} | requests {title} | {_series(gauge.name, labels)} |"
 
 
 def _told(alternative: Alternative) -> Iterator[tuple[str, str]]:

@@ -5,12 +5,16 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
 
 - A worker's page is at `DYN_SYSTEM_PORT`, off by default: its engine's own names, each series with
   `dynamo_component`, beside `dynamo_component_*` of its own. `dynamo_component_router_*` repeats lengths.
+  Of the engine's process it has no `process_*`; vLLM's `_created` are there.
 - Of a disaggregated pair the component of prefill workers is `prefill`; decode workers have the name of any
   other worker (`backend`), so that their role is configured.
 - The frontend's prompts include cached tokens, told beside them, and move at the first token; generated
   tokens move live. The sum of inter-token latency is decode seconds; time to the first token
-  holds the queue's.
-- Requests that fail may carry a model name that nobody serves; those that succeed are counted.
+  holds the queue's. Of several prompts in one completion the first alone is counted, and what all of them
+  generated.
+- An answer that the frontend ends at a word to stop at is no finished request of its worker.
+- Requests for a model that nobody serves have the model `unknown_model`, which is none; they fail, and those
+  that succeed are counted.
 - Queued requests are those without a first token, in prefill too: they are not what waits.
 """
 
@@ -39,6 +43,7 @@ DYNAMO: Final = Engine(
     groups=tuple(group for engine in _CARRIED for group in engine.groups),
     running=tuple(gauge for engine in _CARRIED for gauge in engine.running),
     waiting=tuple(gauge for engine in _CARRIED for gauge in engine.waiting),
+    created=VLLM.created,
     creates_late=True,
     nameless=TRTLLM.nameless,
     named_by=TRTLLM.named_by,
@@ -47,6 +52,7 @@ DYNAMO: Final = Engine(
     manual=Manual(
         title="NVIDIA Dynamo, workers",
         versions="1.0 to 1.6",
+        captured=("1.6.1-vllm-0.31.0",),
         reading="Renders counters of the worker's process; the engine is not asked.",
         switch="`DYN_SYSTEM_PORT=8081` in its environment",
         deployment=(
@@ -95,19 +101,23 @@ DYNAMO_FRONTEND: Final = Engine(
             ),
         ),
     ),
-    running=(Gauge("dynamo_frontend_inflight_requests"),),
+    running=(Gauge("dynamo_frontend_inflight_requests", unless=(("model", ("unknown_model",)),)),),
     creates_late=True,
     repeats=("dynamo",),
     instead="read each worker's own page (DYN_SYSTEM_PORT), or name this one with engine: dynamo-frontend",
     manual=Manual(
         title="NVIDIA Dynamo, frontend",
         versions="0.7 to 1.6",
+        captured=("1.6.1",),
         reading="Renders counters of the frontend; its workers are not asked.",
         deployment=(
             "Read only where workers have no page: it is then named with `engine: dynamo-frontend`.",
             "Beside a frontend that is read, pages of workers are not.",
             "A frontend speaks for the workers of all hosts, whatever GPUs it is said to hold.",
         ),
-        cannot_tell=("Requests that wait.",),
+        cannot_tell=(
+            "Requests that wait.",
+            "Of several prompts in one completion, all but the first.",
+        ),
     ),
 )

@@ -11,8 +11,8 @@ They pass requests on and hold no GPU, and what they count their engines count a
 Their pages are recognized and never counted: such an endpoint fails with the reason `gateway`, and the \
 message says what to read instead.
 
-| what | its page | instead |
-|---|---|---|
+| what | its page | captured | instead |
+|---|---|---|---|
 """
 
 _SHARES: Final = """\
@@ -21,7 +21,8 @@ What some of them count can divide what a server costs and serves, where its ent
 [`divide`](configuration.md#serversdivide): between teams, or between the LoRA adapters that engines do not \
 tell apart.
 It decides who has which part, never how much there is: tokens and money are the server's own.
-A prompt is counted whole, cached or not, for what of it was cached only the engine knows.
+A prompt is counted whole, cached or not, for most of them do not tell what of it was cached.
+LiteLLM asks for usage in a stream where the client did not; of a client that hangs up it counts an estimate.
 The gateway must be read at its own page, and the reader says `not_recognized` or `no_teams` where that page \
 cannot divide.
 [The cost model](cost-model.md#shares-of-a-gateway) has the rule, an example and what it cannot do.
@@ -40,7 +41,8 @@ def gateways() -> str:
 
 def _gateway(gateway: Gateway) -> str:
     page = f"`:{gateway.default_port}{gateway.default_path}`, {gateway.what}"
-    return f"| {gateway.title} | {page} | {gateway.remedy} |\n"
+    captured = ", ".join(gateway.captured) or "no"
+    return f"| {gateway.title} | {page} | {captured} | {gateway.remedy} |\n"
 
 
 def _shares(title: str, shares: Shares) -> str:

@@ -2,15 +2,21 @@
 
 Sources: vllm-project/production-stack `src/vllm_router/services/metrics_service`; sglang-router 0.3.2 and
 sgl-project/sglang `sgl-model-gateway/src/core/worker_manager.rs`; litellm 1.106.12
-`litellm/integrations/prometheus.py`; kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and
-llm-d/llm-d-inference-scheduler `pkg/epp/metrics`, renamed to `llm_d_epp_*` in llm-d-router 0.9.
+`litellm/integrations/prometheus.py`; the page of vllm-router 0.1.17 (vllm-project/router);
+kubernetes-sigs/gateway-api-inference-extension 0.3 to 1.3 and llm-d/llm-d-inference-scheduler
+`pkg/epp/metrics`, renamed to `llm_d_epp_*` in llm-d-router 0.9.
 
 - The production-stack router repeats its engines' gauges under their own names, with `server` for a label;
   its `vllm:gpu_prefix_cache_hits_total` is a gauge.
+- The vLLM router (a program of its own, not the production stack's) counts no tokens. At the port of its
+  requests, `/metrics` is the page of one of its engines, which one it does not say.
 - The SGLang router has counters of its own at `/metrics`, and at `/engine_metrics` the pages of all its
   engines as one, each series with `worker_addr`: every token of them, once more.
 - LiteLLM and the endpoint picker count what answers say of themselves, so that streams without usage are
-  missed; LiteLLM also counts what providers elsewhere served.
+  missed; LiteLLM asks for usage where the client did not, and counts what providers elsewhere served as well.
+  A stream whose client hung up it estimates with a tokenizer of its own: 10 and 137 tokens for 23 and 179.
+- LiteLLM tells cached prompt tokens by team (`litellm_input_cached_tokens_metric_total`), of those engines
+  that tell them in the answer. They are not read: the others would pay for theirs in full.
 - LiteLLM tells who asked, the picker for which adapter: their counts divide what a server cost where the
   configuration says so (see `tally`), and are no tokens of anybody even then.
 - The picker from llm-d-router 0.9 on writes each count under two names.
@@ -50,7 +56,7 @@ class Gateway:
 
     `title` is what people call it. `what` says in one clause what its page tells, `remedy` as an order what
     to read instead. `default_port` and `default_path` are where it is usually met. `shares` is what it tells
-    of who asked, `None` where nothing.
+    of who asked, `None` where nothing. `captured` is as in an engine's manual.
     """
 
     title: str
@@ -60,6 +66,7 @@ class Gateway:
     default_port: int
     default_path: str = "/metrics"
     shares: Shares | None = None
+    captured: tuple[str, ...] = ()
 
 
 _READ_ENGINES: Final = "read each engine's own page"
@@ -80,6 +87,7 @@ _PRODUCTION_STACK: Final = Gateway(
         without=("model_name",),
     ),
     default_port=8001,
+    captured=("a6c01db",),
 )
 
 GATEWAYS: Final[tuple[Gateway, ...]] = (
@@ -136,6 +144,7 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
             )
         ),
         default_port=4000,
+        captured=("1.106.12",),
         default_path="/metrics/",
         shares=Shares(
             prompt=("litellm_input_tokens_metric_total",),
@@ -167,6 +176,23 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
             )
         ),
         default_port=29000,
+        captured=("0.3.2",),
+    ),
+    Gateway(
+        title="the vLLM router",
+        what="which passes requests on and holds no GPU",
+        remedy=_READ_ENGINES + ", and not the router's port of requests, which shows one of them",
+        fingerprint=Fingerprint(
+            (
+                "vllm_router_active_workers",
+                "vllm_router_worker_health",
+                "vllm_router_processed_requests_total",
+                "vllm_router_requests_total",
+                "vllm_router_running_requests",
+            )
+        ),
+        default_port=29000,
+        captured=("0.1.17",),
     ),
     Gateway(
         title="the SGLang router's collection of its engines",

@@ -1,6 +1,6 @@
 """Infinity: `infinity_emb v2`.
 
-Source: infinity_emb 0.0.77, `infinity_server.py`.
+Source: infinity_emb 0.0.77 and 0.0.78, `infinity_server.py`.
 
 - It counts no tokens. Its page is what prometheus-fastapi-instrumentator writes for every FastAPI program, so
   it is known by routes that others do not have: with a prefix such as `/v1`, by those of images and audio.
@@ -39,7 +39,8 @@ INFINITY: Final = Engine(
     tokens=False,
     manual=Manual(
         title="Infinity",
-        versions="0.0.77",
+        versions="0.0.77 and 0.0.78",
+        captured=("0.0.78",),
         reading="Renders counters of its API server; the model is not asked.",
         deployment=("Routes under a prefix other than `/v1` are not known.",),
         cannot_tell=(

@@ -147,7 +147,7 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -
     for gauge in gauges:
         if gauge.name in page.names:
             requests: dict[str, list[float]] = {}
-            for sample in _samples(engine, page, gauge.name, gauge.where):
+            for sample in _samples(engine, page, gauge.name, gauge.where, gauge.unless):
                 name = _model(engine, sample.series, model)
                 requests.setdefault(name, []).append(sample.value)
             return requests

@@ -2,7 +2,8 @@
 
 Source: kserve 0.21.0 `kserve/metrics.py`, `huggingfaceserver`, and `qpext`.
 
-- Its own metrics are four histograms of request times; one counts the requests.
+- Its own metrics are four histograms of request times; one counts the requests. Those of its OpenAI routes go
+  past them (`protocol/rest/openai/dataplane.py`).
 - With the vLLM backend vLLM's metrics stand on the same page, which then is read as vLLM's.
 - The aggregated page of the queue proxy (`qpext`, port 9088) repeats the container's page (8080).
 - Dashboards of KServe show `kserve_vllm:` names: Prometheus is told to rename, the page has vLLM's.
@@ -30,11 +31,15 @@ KSERVE: Final = Engine(
     manual=Manual(
         title="KServe huggingfaceserver",
         versions="0.21",
+        captured=("0.21.0",),
         reading="Renders counters of the model server; the model is not asked.",
         deployment=(
             "Read the container (8080) or the aggregated page of the queue proxy (9088), which repeats it.",
             "With the vLLM backend it is shown as vLLM, unless it is started with `--disable-log-stats`.",
         ),
-        cannot_tell=("Tokens, with the Hugging Face backend and of other model servers.",),
+        cannot_tell=(
+            "Tokens, with the Hugging Face backend and of other model servers.",
+            "Requests to `/openai/`, with them: those of the protocols v1 and v2 are counted.",
+        ),
     ),
 )

@@ -51,6 +51,7 @@ LLAMACPP: Final = Engine(
     manual=Manual(
         title="llama.cpp",
         versions="builds of December 2025 and b10434",
+        captured=("7e4c0a9",),
         switch="`--metrics`",
         reading="Is a task of the server's, which resets its idle timer and wakes a model that sleeps. "
         "A server that may sleep is therefore read after ticks in which its GPU was busy, and once when that "

@@ -6,9 +6,11 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 
 - The tokenizer's counters move when a request finishes, so that a long answer arrives at its end.
   `realtime_tokens_total` (0.5.10 and later) moves with every batch and is preferred: its modes tell
-  computed and cached prompt apart, and decode counts accepted drafts. With the overlap scheduler, which
-  is the default, the step that a finished request overshoots stands for its first token, which prefill
-  makes.
+  computed and cached prompt apart, and decode counts accepted drafts. It leaves out a request's first token,
+  which prefill makes. With the overlap scheduler, which is the default, the step that a finished request
+  overshoots stands for it; from 0.5.22 on (`enable_skip_finishing_decode`) one that ends at its longest
+  length overshoots no more. `generation_tokens_total` has them all, and counts the first token of a
+  disaggregated pair on both sides.
 - `cached_tokens_total` counts a request either by cache_source device, host and storage, or, where it has no
   details, under total: one or the other, so all of them are added up. They are inside of the prompt counter.
 - `--enable-metrics-for-all-schedulers` writes the scheduler's series once per rank of tensor and pipeline
@@ -17,7 +19,9 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 - `forward_execution_seconds_total` (0.5.15 and later; `gpu_execution_seconds_total` in 0.5.10, its categories
   begin with forward_) are GPU seconds by the kind of batch, which a device timer measures. A mixed batch of
   chunked prefill counts as extend. Verifying and extending drafts is decode.
-- Without it: seconds of `prefill_forward` per request, and seconds between tokens.
+- Without it: seconds of `prefill_forward` per request, and those from its first token to its end. Seconds
+  between tokens (`inter_token_latency_seconds`) are of streams: of an answer in one piece the scheduler sends
+  the first token and every fiftieth (`SGLANG_FORCE_STREAM_INTERVAL`).
 - `gen_throughput` and the histograms `*_tokens_histogram` are not read.
 """
 
@@ -39,9 +43,9 @@ _PROMPT: Final = "sglang:prompt_tokens_total"
 _CACHED: Final = "sglang:cached_tokens_total"
 _GENERATION: Final = "sglang:generation_tokens_total"
 _STAGES: Final = "sglang:per_stage_req_latency_seconds_sum"
-_BETWEEN: Final = "sglang:inter_token_latency_seconds_sum"
 _QUEUE: Final = "sglang:queue_time_seconds_sum"
 _FIRST: Final = "sglang:time_to_first_token_seconds_sum"
+_WHOLE: Final = "sglang:e2e_request_latency_seconds_sum"
 
 _PREFILL: Final = ("extend", "mixed", "split_prefill", "dllm_extend")
 _DECODE: Final = ("decode", "target_verify", "draft_extend", "draft_extend_v2")
@@ -95,18 +99,20 @@ SGLANG: Final = Engine(
             _timed("sglang:forward_execution_seconds_total"),
             _timed("sglang:gpu_execution_seconds_total", "forward_"),
             Alternative(
-                (_STAGES, _BETWEEN),
+                (_STAGES, _WHOLE, _FIRST),
                 (
                     Count(_STAGES, "prefill_seconds", where=(("stage", ("prefill_forward",)),)),
-                    Count(_BETWEEN, "decode_request_seconds"),
+                    Count(_WHOLE, "decode_request_seconds"),
+                    Count(_FIRST, "decode_request_seconds", sign=-1),
                 ),
             ),
             Alternative(  # the first token's time holds the queue's where that is not told
-                (_FIRST, _BETWEEN),
+                (_WHOLE, _FIRST),
                 (
                     Count(_FIRST, "prefill_seconds"),
                     Count(_QUEUE, "prefill_seconds", sign=-1),
-                    Count(_BETWEEN, "decode_request_seconds"),
+                    Count(_WHOLE, "decode_request_seconds"),
+                    Count(_FIRST, "decode_request_seconds", sign=-1),
                 ),
             ),
         ),
@@ -119,6 +125,7 @@ SGLANG: Final = Engine(
     manual=Manual(
         title="SGLang",
         versions="0.4.2 to 0.5.23",
+        captured=("0.5.23",),
         switch="`--enable-metrics`",
         reading="Adds up the files of its processes; nothing is asked of the scheduler.",
         never_read=(
@@ -133,6 +140,7 @@ SGLANG: Final = Engine(
         cannot_tell=(
             "Its version.",
             "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
+            "From 0.5.22 on, one token of each request that ends at its longest length (`max_tokens`).",
             "Without the overlap scheduler (`--disable-overlap-schedule`), the first token of each request.",
         ),
     ),

@@ -96,10 +96,11 @@ def prompt_holding(cached: str, prompt: str) -> Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """Requests at the moment. The series that pass are added up per model."""
+    """Requests at the moment: per model the sum of series that pass `where`, and no non-empty `unless`."""
 
     name: str
     where: Choice = ()
+    unless: Choice = ()
 
 
 Way: TypeAlias = tuple[str | int, ...]
@@ -131,7 +132,8 @@ class Named:
 class Manual:
     """What an operator should know of an engine, in whole sentences. The page of engines is written from it.
 
-    `title` is its name as people write it. `versions` are those whose sources were read.
+    `title` is its name as people write it. `versions` are those whose sources were read, and `captured` those
+    of which the tests hold a page that a running server wrote.
     `switch` is how metrics are switched on; empty where they are on by themselves.
     `reading` is what a read of the metrics does to the server, which must be next to nothing.
     `never_read` names pages that are not read, and why.
@@ -141,6 +143,7 @@ class Manual:
 
     title: str = ""
     versions: str = ""
+    captured: tuple[str, ...] = ()
     switch: str = ""
     reading: str = ""
     never_read: tuple[tuple[str, str], ...] = ()

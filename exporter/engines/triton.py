@@ -78,6 +78,7 @@ TRITON: Final = Engine(
     manual=Manual(
         title="NVIDIA Triton Inference Server",
         versions="23.11 to 25.12",
+        captured=("2.51",),
         reading="Renders counters of the server; its models are not asked.",
         deployment=(
             "Read the metrics port (8002), which speaks for all models of the server.",

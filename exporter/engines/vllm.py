@@ -99,6 +99,7 @@ VLLM: Final = Engine(
     manual=Manual(
         title="vLLM",
         versions="0.2.7 to 0.33.0",
+        captured=("0.32.0",),
         reading="Renders counters of its API server; the engine is not asked.",
         deployment=(
             "Several API servers of one deployment answer with one merged page: read one of them.",

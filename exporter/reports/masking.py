@@ -30,6 +30,14 @@ FAMILIES: Final = tuple(
 
 _NAMES: Final = EVERYTHING.names | {name.replace(":", "_", 1) for name in EVERYTHING.names}
 
+_ANNOUNCED: Final = frozenset(
+    name
+    for engine in ENGINES.values()
+    for written in engine.fingerprint.names
+    for name in (written, re.sub("_(count|sum|total)$", "", written))
+)
+"""Families by which engines are told, as types name them."""
+
 _BOUNDS: Final = frozenset({"le", "quantile"})
 _RANKS: Final = frozenset(
     {"engine", "rank", "dp_rank", "tp_rank", "pp_rank", "moe_ep_rank", "position", "version"}
@@ -80,11 +88,20 @@ class Mask:
         lines: list[str] = []
         comments: list[tuple[str, str]] = []
         left_out = 0
+
+        def announce() -> None:
+            """That an engine has a family without series tells who it is."""
+            lines.extend(text for family, text in comments if family in _ANNOUNCED)
+            comments.clear()
+
         for written in (unwrapped(body) if body[:1] == b'"' else body).split(b"\n"):
             raw = written.strip()
             comment = _COMMENT.fullmatch(raw)
             if comment is not None:
-                comments.append((comment[1].decode(), raw.decode("utf-8", "replace")))
+                family = comment[1].decode()
+                if comments and comments[-1][0] != family:
+                    announce()
+                comments.append((family, raw.decode("utf-8", "replace")))
                 continue
             if not raw or raw.startswith(b"#"):
                 continue
@@ -98,6 +115,7 @@ class Mask:
             line = parsed(raw)
             # That a name is on the page counts, even where its line is damaged.
             lines.append(f"{name} ?" if line is None else self._line(line))
+        announce()
         return "".join(f"{line}\n" for line in lines).encode(), left_out
 
     def answer(self, path: str, body: bytes, engine: Engine) -> bytes | None:
@@ -181,7 +199,9 @@ def _asked() -> dict[str, set[str]]:
     for engine in ENGINES.values():
         choices = [engine.fingerprint.where]
         choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
-        choices += [gauge.where for gauge in (*engine.running, *engine.waiting)]
+        choices += [
+            choice for gauge in (*engine.running, *engine.waiting) for choice in (gauge.where, gauge.unless)
+        ]
         for name, values in (pair for choice in choices for pair in choice):
             found.setdefault(name, set()).update(values)
         for name in engine.models:

@@ -194,7 +194,7 @@ def test_the_verb_takes_its_flags(site: Site, tmp_path: Path) -> None:
     [
         ("nowhere", None, "'nowhere' is no http or https URL"),
         ("ftp://127.0.0.1/metrics", None, "'ftp://127.0.0.1/metrics' is no http or https URL"),
-        ("http://[::1", None, "'http://[::1' is no URL: Invalid port: ':1'"),
+        ("http://[::1", None, "'http://[::1' is no URL: Invalid IPv6 URL"),
         (
             "http://me:secret@127.0.0.1/",
             None,

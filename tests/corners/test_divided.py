@@ -27,6 +27,7 @@ servers:
     divide: {{by: {by}, gateway: "http://127.0.0.1:{port}/gateway"{rest}}}
 """
 TICK = 10 * SECOND
+RECORDING = Path(__file__).parents[1] / "recordings" / "litellm-1.106.12"
 COST, TOKENS = "inference_cost_dollars_total", "inference_tokens_total"
 
 
@@ -116,6 +117,24 @@ def test_the_page_and_the_months_are_by_team(host: DividedHost, site: Site) -> N
     assert host.served(TOKENS) == 1300
     assert host.served(TOKENS, kind="generation") == 300
     assert host.served(TOKENS, kind="generation", team="Search") == 126  # 300 x 800 / 1900 = 126.3
+
+
+def test_a_recorded_afternoon_is_divided_as_its_clients_were_told(make: Any, site: Site) -> None:
+    """LiteLLM before a llama.cpp, which had 2324 prompt tokens, 1727 of them cached, and wrote 1460.
+
+    By weight 2324 + 3 x 1460 = 6704, of which Search was told 2004 + 3 x 600 = 3804 and Support
+    176 + 3 x 600 = 1976; who has no team, and who asked past the gateway, is the owner's.
+    """
+    host: DividedHost = make(rest=", models: [tiny]")
+    for moment in ("cold", "served"):
+        site.vllm = (RECORDING / f"{moment}-server.prom").read_text(encoding="utf-8")
+        site.gateway = (RECORDING / f"{moment}-gateway.prom").read_text(encoding="utf-8")
+        host.tick(TICK)
+
+    assert host.served(TOKENS) == 2324 + 1460
+    assert host.served(TOKENS, kind="cached_prompt") == 1727
+    for team, weight in (("Search", 3804), ("Support", 1976), ("platform", 924)):
+        assert host.served(TOKENS, team=team) == pytest.approx(3784 * weight / 6704, abs=2)
 
 
 def test_what_the_gateway_reads_shows_in_the_health_of_sources(host: DividedHost, site: Site) -> None:

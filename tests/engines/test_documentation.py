@@ -81,7 +81,7 @@ def test_a_sum_is_written_as_the_engine_is_read() -> None:
 def test_the_table_on_top_tells_kinds_and_methods() -> None:
     """Worked by hand: TGI times its batches and tells no cached tokens; embeddings have nothing to split."""
     glance = section("At a glance").splitlines()
-    served = "| [TGI](#tgi) | `tgi` | 3.3.7 | `:3000/metrics` | on "
+    served = "| [TGI](#tgi) | `tgi` | 3.3.7 | no | `:3000/metrics` | on "
     assert served + "| `prompt`, `generation` | `engine`, `weights` |" in glance
     assert any(
         line.startswith("| [Text Embeddings") and line.endswith("| `prompt` | nothing to split |")

@@ -1,11 +1,35 @@
 """What the description of every engine says to its operator; it agrees with how engines are started."""
 
+from pathlib import Path
+
 import pytest
 
-from exporter.engines import ENGINES, Engine
+from exporter.engines import ENGINES, EVERYTHING, Engine, Gateway, match, read
 from exporter.engines.commands import COMMANDS
+from exporter.engines.gateways import GATEWAYS
 
 NAMES = sorted(ENGINES)
+TESTS = Path(__file__).parents[1]
+REAL = [*TESTS.glob("engines/captures/real-*.prom"), *TESTS.glob("recordings/*/*.prom")]
+"""Pages that running servers wrote. The name of each, or of its folder, tells the version."""
+
+
+def _of(page: Path) -> tuple[str, str]:
+    """Whose page it is, and the name that tells its version."""
+    row = match(read(page.read_bytes(), EVERYTHING))
+    name = page.stem if page.parent.name == "captures" else page.parent.name
+    return (row.title if isinstance(row, Gateway) else row.name if row else ""), name
+
+
+def test_what_is_said_to_be_captured_is_among_the_tests() -> None:
+    """No version is told that no page is of, and no page is there of which nothing is told."""
+    claimed = {(name, version) for name in NAMES for version in ENGINES[name].manual.captured}
+    claimed |= {(row.title, version) for row in GATEWAYS for version in row.captured}
+    written = {_of(page) for page in REAL}
+
+    for who, version in claimed:
+        assert [name for other, name in written if other == who and version in name], (who, version)
+    assert {who for who, _ in claimed} == {who for who, _ in written} - {""} - {"inference-cost-exporter"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -48,6 +48,28 @@ dynamo_frontend_requests_total{error_type="not_found",model="gpt-9",status="erro
     assert rows(page, "requests") == [("requests", 9.0)]
 
 
+def test_a_model_that_nobody_serves_is_no_model_of_dynamo_frontend(told: Told) -> None:
+    """Trap: it writes gauges of `unknown_model` from the first request for one on."""
+    page = told(
+        "dynamo-frontend",
+        """dynamo_frontend_inflight_requests{model="m"} 3
+dynamo_frontend_inflight_requests{model="unknown_model"} 1
+""",
+    )
+    assert page.models == ("m",)
+    assert [(load.model, load.running) for load in page.loads] == [("m", 3.0)]
+
+
+def test_a_worker_of_dynamo_tells_its_start_by_its_first_series(told: Told) -> None:
+    """It hands on its engine's families, and those of the process are not among them."""
+    of = 'dynamo_component="backend",engine="0",model="m",model_name="m",worker_id="7"'
+    page = told(
+        "dynamo",
+        f"vllm:prompt_tokens_total{{{of}}} 5\nvllm:prompt_tokens_created{{{of}}} 1795688766.5\n",
+    )
+    assert (page.identity, page.started) == ("started 1795688766.5", 1_795_688_766_500_000_000)
+
+
 def test_queued_requests_of_dynamo_frontend_do_not_wait(told: Told) -> None:
     """Trap: queued means without a first token, which those in prefill are, too."""
     page = told(

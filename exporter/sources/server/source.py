@@ -13,6 +13,7 @@ from exporter.engines import (
     Interpretation,
     Memory,
     Page,
+    announces,
     interpret,
     match,
     process,
@@ -224,7 +225,7 @@ class ServerSource:
 
     def _fits(self, engine: Engine, page: Page, answer: Answer) -> bool:
         """Whether a page on which no token is told is the engine's all the same, before its first use."""
-        if engine.fingerprint.matches(page) or not answer.body.strip():
+        if engine.fingerprint.matches(page) or not answer.body.strip() or announces(engine, answer.body):
             return True
         return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
 

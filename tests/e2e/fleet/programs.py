@@ -202,10 +202,15 @@ class Victoria(Queried):
         super().__init__("victoria-metrics", folder, "/health")
 
     def arguments(self) -> Sequence[str]:
-        """Without the 30 seconds that it waits for what may still come."""
+        """Without the 30 seconds that it waits for what may still come.
+
+        It would also answer with the value before, for the second that is now: a replay that was quick enough
+        to be there met that, and recorded its last seconds from sums of the second before.
+        """
         return (
             "-storageDataPath=data",
             "-search.latencyOffset=0s",
+            "-search.maxStepForPointsAdjustment=0s",
             "-search.minStalenessInterval=5m",  # as Prometheus; it would guess by uneven intervals
             "-retentionPeriod=60d",
             f"-httpListenAddr=127.0.0.1:{self.port}",

@@ -154,6 +154,22 @@ def test_series_that_come_with_the_first_token_are_waited_for(make: Make, site: 
     assert (reading.up, reading.counters, reading.models) == (True, (), ("m",))
 
 
+def test_a_family_that_has_no_series_yet_is_waited_for(make: Make, site: Any) -> None:
+    """A KServe that was asked nothing yet writes of its histograms the types alone."""
+    page = b"process_start_time_seconds 1.5e9\n# TYPE request_predict_seconds histogram\n"
+    site.says("/metrics", page)
+    source = make(engine="kserve")
+    reading = source.read()
+    assert (reading.up, reading.counters, reading.identity) == (True, (), "started 1500000000.0")
+
+    site.says("/metrics", page + b'request_predict_seconds_count{model_name="m"} 3\n')
+    assert [(counter.quantity, counter.value) for counter in source.read().counters] == [("requests", 3.0)]
+
+    site.says("/metrics", page.replace(b"request_predict", b"request"))
+    with pytest.raises(ReadFailedError, match="no counter of tokens that kserve has"):
+        source.read()
+
+
 def test_lines_that_were_lost_are_told(make: Make, site: Any, vllm_page: bytes) -> None:
     """They cost themselves only; a clean page takes the note back."""
     site.says("/metrics", vllm_page * 2 + b"vllm:prompt_tokens_total{ 5\n")

@@ -1,0 +1,158 @@
+"""A real server is divided by what a real gateway before it counts, and that is what clients were told."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.engines import TALLIED, Gateway, match, read, tally
+from tests.e2e.daemon import Daemon, Page, until
+from tests.e2e.engine import PREFIX
+from tests.e2e.llama import Llama
+from tests.fake_nvml.library import FakeNvml
+from tests.fake_nvml.scenario import Scenario, h100s
+from tests.litellm.litellm_proxy import Proxy
+
+CONFIG = """
+interval: 1s
+hardware: [{{rented: {{dollars_per_gpu_hour: 3600}}}}]
+ownership: {{rules: [{{product: chat, team: platform}}]}}
+servers:
+  - name: chat
+    url: "{server}"
+    gpus: all
+    divide: {{by: team, gateway: "{gateway}", bearer_token_file: "{token}"}}
+"""
+KEYS = {"Search": "sk-of-search", "Support": "sk-of-support", "": "sk-of-nobody"}
+pytestmark = pytest.mark.timeout(600)
+USAGE: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+KEPT = ("litellm_", "process_start_time_seconds", "# TYPE litellm_", "# HELP litellm_")
+
+Told = dict[str, Counter[str]]
+
+
+@dataclass(frozen=True)
+class Afternoon:
+    """Pages of the gateway and of the server before and after, what clients were told, and our page."""
+
+    gateway: tuple[Page, Page]
+    server: tuple[Page, Page]
+    told: Told
+    page: Page
+
+    def record(self, folder: Path) -> None:
+        """Write it down, without bounds of histograms and what is no number of the gateway's."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for moment, gateway, server in zip(("cold", "served"), self.gateway, self.server, strict=True):
+            lines = gateway.body.decode().splitlines(keepends=True)
+            kept = "".join(line for line in lines if line.startswith(KEPT) and "_bucket{" not in line)
+            (folder / f"{moment}-gateway.prom").write_text(kept, encoding="utf-8")
+            (folder / f"{moment}-server.prom").write_bytes(server.body)
+        told = json.dumps(self.told, indent=2, sort_keys=True)
+        (folder / "told.json").write_text(f"{told}\n", encoding="utf-8")
+
+
+def counted(page: Page) -> Told:
+    """What the gateway counted by team, as the daemon reads it."""
+    found = read(page.body, TALLIED)
+    row = match(found)
+    assert isinstance(row, Gateway)
+    teams: Told = {}
+    for count in tally(row, found).counts:
+        assert (count.model, count.deployment) == ("tiny", "deployment-1")
+        tokens = {"prompt": int(count.prompt), "generation": int(count.generation)}
+        teams.setdefault(count.team, Counter()).update(tokens)
+    return teams
+
+
+def served(proxy: Proxy) -> Told:
+    """The people, and what each team was told: tokens of prompts, cached or not, and generated ones."""
+    told: Told = {"Search": Counter(), "Support": Counter(), "": Counter()}
+
+    def ask(team: str, text: str, tokens: int, **more: Any) -> None:
+        status, usage = proxy.ask(KEYS[team], text, tokens, **more)
+        assert (status, usage["completion_tokens"]) == (200, tokens)
+        told[team].update(prompt=usage["prompt_tokens"], generation=tokens)
+
+    for number in range(6):
+        ask("Search", f"{PREFIX} question {number}", 60)
+        ask("Support", f"case {number}", 90)
+        ask("Search", f"{PREFIX} stream {number}", 40, **USAGE)
+        ask("", f"{number} alone", 10)
+    # Who asks for no usage in a stream is told none: as many as for the same words in one answer.
+    before = told["Support"].copy()
+    ask("Support", "said twice", 30)
+    assert proxy.ask(KEYS["Support"], "said twice", 30, stream=True) == (200, None)
+    told["Support"] += told["Support"] - before
+    return told
+
+
+def refused(proxy: Proxy) -> None:
+    """What nobody serves: an unknown key, an unknown model, a server that is not there."""
+    assert proxy.ask("sk-of-a-stranger", "hello", 5)[0] >= 400
+    assert proxy.ask(KEYS["Search"], "hello", 5, model="unknown")[0] >= 400
+    assert proxy.ask(KEYS["Search"], "hello", 5, model="gone")[0] >= 400
+
+
+@pytest.fixture(scope="module")
+def afternoon(tmp_path_factory: pytest.TempPathFactory) -> Afternoon:
+    folder = tmp_path_factory.mktemp("litellm")
+    host = FakeNvml(folder, Scenario(h100s(1, utilization=100, power_mw=300_000)))
+    token = folder / "token"
+    token.write_text(KEYS[""], encoding="utf-8")
+    with Llama(folder / "llama.log") as server, Proxy(folder, server) as proxy:
+        config = CONFIG.format(server=server.url, gateway=proxy.url, token=token)
+        with Daemon(folder, config, host.environment()) as daemon:
+            daemon.until(read_both, "server and gateway read", 60)
+            cold = proxy.page(), server.page()
+            told = served(proxy)
+            refused(proxy)
+            past = server.complete("past the gateway", 200)["usage"]
+            until(lambda: counted(proxy.page()) == told, 60, "the gateway to have counted what it told")
+            server.at_rest()
+            page = daemon.settled()
+            warm = proxy.page(), server.page()
+    told["past the gateway"] = Counter(prompt=past["prompt_tokens"], generation=past["completion_tokens"])
+    return Afternoon((cold[0], warm[0]), (cold[1], warm[1]), told, page)
+
+
+def read_both(page: Page) -> bool:
+    """Whether the daemon has read the server and the gateway."""
+    up = {labels["source"].partition(":")[0] for labels, value in page.rows["inference_source_up"] if value}
+    return {"server", "gateway"} <= up
+
+
+def test_a_real_gateway_counts_what_clients_were_told(afternoon: Afternoon, record: Path | None) -> None:
+    """By team, to the token, also of a stream whose client asked for no usage; what failed is nobody's."""
+    if record is not None:
+        afternoon.record(record)
+    told = {team: count for team, count in afternoon.told.items() if team != "past the gateway"}
+
+    assert counted(afternoon.gateway[0]) == {}
+    assert counted(afternoon.gateway[1]) == told
+
+
+def test_what_a_real_server_counted_is_divided_and_stays_whole(afternoon: Afternoon) -> None:
+    """All tokens are the server's own; each team has about its part of them, and its part of the money."""
+    page, (cold, warm) = afternoon.page, afternoon.server
+    rise = {
+        kind: warm.value(name) - cold.value(name)
+        for kind, name in (
+            ("prompt", "llamacpp:prompt_tokens_total"),
+            ("cached_prompt", "llamacpp:prompt_tokens_cached_total"),
+            ("generation", "llamacpp:tokens_predicted_total"),
+        )
+    }
+    told = sum(afternoon.told.values(), Counter())
+
+    assert rise["prompt"] + rise["cached_prompt"] == told["prompt"]
+    assert rise["generation"] == told["generation"]
+    for kind, tokens in rise.items():
+        assert page.sum("inference_tokens_total", product="chat", kind=kind) == pytest.approx(tokens, abs=1)
+    for team in ("Search", "Support"):
+        assert page.sum("inference_tokens_total", team=team) > 0
+        assert page.sum("inference_cost_dollars_total", team=team) > 0
+    assert page.sum("inference_tokens_total", team="platform") > 0

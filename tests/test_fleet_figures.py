@@ -1,0 +1,118 @@
+"""What is said of a fleet's Prometheus: each evaluation once, against the rules' own intervals."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+from benchmarks.fleet.__main__ import PAGE, SECTION
+from benchmarks.fleet.figures import Evaluations, Figures, Group, table
+from benchmarks.fleet.prometheus import configured
+
+ENDED = "prometheus_rule_group_last_evaluation_timestamp_seconds"
+TOOK = "prometheus_rule_group_last_duration_seconds"
+RESIDENT = "process_resident_memory_bytes"
+FIGURES = Figures(
+    ledgers=1000,
+    groups=(Group("cluster", 60, (2.0, 1.0, 6.0)), Group("ledgers", 240, (3.0,))),
+    series=123_456.0,
+    recorded=4000.0,
+    samples=1500.4,
+    resident=1.5 * 2**30,
+    cpu=0.254,
+    load=2.04,
+    complete=True,
+)
+
+
+def itself(ended: float, took: float, resident: float = 1.0) -> dict[tuple[str, str], float]:
+    """What Prometheus says of one group and of its memory."""
+    return {(ENDED, "g"): ended, (TOOK, "g"): took, (RESIDENT, ""): resident}
+
+
+def test_each_evaluation_counts_once() -> None:
+    """Those that ended before the first look do not count, and one that is seen twice counts once."""
+    evaluations = Evaluations({"g": 60})
+    for ended, took in ((10, 9), (10, 9), (70, 1), (70, 1), (130, 2)):
+        evaluations.look(itself(ended, took))
+
+    assert list(evaluations.groups(itself(130, 2))) == [Group("g", 60, (1, 2))]
+
+
+def test_a_group_that_was_not_seen_to_evaluate_has_what_it_took_before() -> None:
+    """A longer interval than the run still has a figure."""
+    evaluations = Evaluations({"g": 60})
+    evaluations.look(itself(10, 9))
+
+    assert list(evaluations.groups(itself(10, 9))) == [Group("g", 60, (9,))]
+
+
+def test_memory_is_the_most_that_was_seen() -> None:
+    """It falls when the past has been read."""
+    evaluations = Evaluations({"g": 60})
+    for resident in (3.0, 7.0, 5.0):
+        evaluations.look(itself(10, 1, resident))
+
+    assert evaluations.resident == 7
+
+
+def test_the_bound_is_a_tenth_of_the_interval() -> None:
+    """6 s of 60 are within it, 6.1 are not, nor is a run that missed a host."""
+    late = replace(FIGURES, groups=(Group("cluster", 60, (1.0, 6.1)),))
+
+    assert (FIGURES.within, late.within, replace(FIGURES, complete=False).within) == (True, False, False)
+
+
+def test_the_tables_have_a_column_for_each_number_of_ledgers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Medians, the longest and its part of the interval; below them whether all kept it, and where."""
+    monkeypatch.setattr("benchmarks.fleet.figures.hardware", lambda: "this machine")
+    monkeypatch.setattr("benchmarks.fleet.figures.os.cpu_count", lambda: 2)
+    more = replace(
+        FIGURES, ledgers=30_000, groups=(Group("cluster", 60, (9.0,)), Group("ledgers", 240, (4.0,)))
+    )
+
+    assert table((FIGURES, more)) == (
+        "|  | 1,000 ledgers | 30,000 ledgers |\n"
+        "|---|---:|---:|\n"
+        "| series in memory | 123,456 | 123,456 |\n"
+        "| of them recorded | 4,000 | 4,000 |\n"
+        "| samples a second | 1,500 | 1,500 |\n"
+        "| resident memory, at most | 1.5 GiB | 1.5 GiB |\n"
+        "| CPU, of one core | 0.25 | 0.25 |\n"
+        "| load of the machine, of 2 cores | 2.0 | 2.0 |\n"
+        "\n"
+        "Median and longest evaluation of each group, and the longest as part of its interval:\n"
+        "\n"
+        "| group | interval | 1,000 ledgers | 30,000 ledgers |\n"
+        "|---|---:|---:|---:|\n"
+        "| `cluster` | 60 s | 2.00 s, 6.00 s; 10.00% | 9.00 s, 9.00 s; 15.00% |\n"
+        "| `ledgers` | 240 s | 3.00 s, 3.00 s; 1.25% | 4.00 s, 4.00 s; 1.67% |\n"
+        "\n"
+        "Not every evaluation was within 10% of the interval.\n"
+        "Measured on this machine.\n"
+    )
+    assert "\nEvery evaluation was within 10% of the interval.\n" in table((FIGURES,))
+
+
+def test_the_page_has_a_place_for_the_tables(tmp_path: Path) -> None:
+    """Between marks, beside words that stay."""
+    page = tmp_path / "operations.md"
+    page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    results.write(SECTION, "measured anew\n", page)
+
+    assert "\n<!-- measured: fleet -->\nmeasured anew\n<!-- end of fleet -->\n" in page.read_text(
+        encoding="utf-8"
+    )
+
+
+def test_short_runs_see_every_group(tmp_path: Path) -> None:
+    """Groups of a minute keep it, those that wait longer do not, and all hosts are targets."""
+    text = configured(tmp_path, hosts=3, port=9, seldom="2m").read_text(encoding="utf-8")
+    rules = (tmp_path / "cluster-rules.yml").read_text(encoding="utf-8")
+
+    assert [text.count(f"host-{number}\n") for number in range(4)] == [1, 1, 1, 0]
+    assert {line.strip() for line in rules.splitlines() if line.startswith("  interval:")} == {
+        "interval: 1m",
+        "interval: 2m",
+    }
