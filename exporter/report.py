@@ -172,13 +172,17 @@ class Quotient:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """Health of one source since the daemon started. `errors` counts by reason."""
+    """Health of one source since the daemon started. `errors` counts by reason.
+
+    `problem` is why it is down, for people; it may hold what a server said, and be long.
+    """
 
     source: str
     up: bool
     read_duration: Nanoseconds
     last_success: Instant | None
     errors: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +264,8 @@ class Report:
     shares: tuple[ShareRow, ...] = ()
     splits: tuple[SplitRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
+    exposition_errors: tuple[tuple[str, int], ...] = ()
+    """What was left out of earlier pages since the start, by reason."""
     hosted: tuple[HostedPrice, ...] = ()
     """The hosted offers that are compared with now."""
     grounds: Grounds | None = None

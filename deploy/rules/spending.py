@@ -120,7 +120,7 @@ SLOW: Final = (
         wait="2h",
         by=("budget",),
         labels=PAYS,
-        summary=f'GPUs under {OF} idled for {{{{ $value | printf "%.0f" }}}} dollars in a day.',
+        summary=f'GPUs under {OF} idle at a rate of {{{{ $value | printf "%.0f" }}}} dollars a day.',
         description="They are paid for and compute nothing: at servers that wait, at servers that do not answer, or at no"
         " server. Release GPUs that nobody holds first, then move quiet servers together or let them scale down.",
         top="{{ if $labels.product }}"

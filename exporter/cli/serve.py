@@ -279,6 +279,7 @@ class _Daemon:
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
             web_succeeded=lambda: self._access.succeeded,
+            left_out=lambda: self._web.left_out,
         )
         body_bytes = self._config.limits.body_bytes
         endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)

@@ -5,7 +5,8 @@ from typing import Final
 
 from exporter.config.hardware import DOLLARS_PER_YEAR
 from exporter.config.rented import DOLLARS_PER_HOUR
-from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, exactly_one
+from exporter.config.rules import exactly_one
+from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk
 from exporter.config.settings import Budget
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Label, Name, Number, Pattern
 from exporter.tariff.terms import Overhead, Per, Period

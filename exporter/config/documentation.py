@@ -64,7 +64,8 @@ Without a file every key has its default: [prices](prices.md) then come from the
 - A key that is not on this page is an error, so that a misspelled price is never a missing one.
 - Numbers are exact decimals, written without quotes, separators or leading zeros.
 - Patterns are shell-style: `*` is any text, `?` one character, `[ab]` one of these.
-  They cover the whole text, and case counts.
+  They cover the whole text, and case counts: `*H100*` matches `NVIDIA H100 80GB HBM3`, `H100` does not.
+  `check-config` and `doctor` tell patterns that match nothing.
 - Secrets are never in the file, only the names of files that hold them.
 - The file is UTF-8, at most {FILE_BYTES} bytes, one document, without anchors, aliases and tags.
 

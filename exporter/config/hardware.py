@@ -7,7 +7,8 @@ from exporter.config.kubernetes import MATCH_NODE_LABEL
 from exporter.config.moments import Day
 from exporter.config.problems import BrokenError
 from exporter.config.rented import GPUS_PER_HOST, RENTED, gpus_of
-from exporter.config.schema import Block, Key, ListOf, Table, exactly_one, together
+from exporter.config.rules import exactly_one, together
+from exporter.config.schema import Block, Key, ListOf, Table
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Number, Pattern
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, Owned, Unmatched
 
@@ -17,7 +18,11 @@ PURCHASE = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 MATCH_HOST = Key(
     "host", Pattern(), "The host's name, as the exporter is told it or the operating system says."
 )
-MATCH_GPU_MODEL = Key("gpu_model", Pattern(), "The GPU's model as NVML says, like NVIDIA H100 80GB HBM3.")
+MATCH_GPU_MODEL = Key(
+    "gpu_model",
+    Pattern(),
+    "The GPU's model as NVML says, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
+)
 MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML says.")
 
 MATCH_INSTANCE_TYPE = Key(
@@ -60,6 +65,7 @@ PURCHASE_PER_GPU = Key(
     "purchase_dollars_per_gpu",
     PURCHASE,
     "What one GPU cost, with its part of the host; the yearly amounts beside it are then per GPU too.",
+    also=("purchase", "price", "cost"),
 )
 IN_SERVICE = Key(
     "in_service", Day(), "The day on which amortization begins; before it there is none.", required=True

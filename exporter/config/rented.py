@@ -7,7 +7,8 @@ from typing import Final
 
 from exporter.config.catalogued import CATALOGUE, WITH_CATALOGUE, go_with_catalogue, listed
 from exporter.config.moments import Moment
-from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, exactly_one, missing
+from exporter.config.rules import exactly_one
+from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, missing
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Label, Number, Whole
 from exporter.tariff.terms import Billing, Listed, Rented, RentPrice
 
@@ -25,7 +26,12 @@ GPUS_PER_HOST = Key(
     Whole("GPUs", 1, 1024),
     "How many GPUs the host has when all are well: each carries that part of the host's price.",
 )
-PER_GPU_HOUR = Key("dollars_per_gpu_hour", DOLLARS_PER_HOUR, "What one GPU costs per hour.")
+PER_GPU_HOUR = Key(
+    "dollars_per_gpu_hour",
+    DOLLARS_PER_HOUR,
+    "What one GPU costs per hour.",
+    also=("price", "rate", "rent", "cost", "hourly", "per_hour"),
+)
 PER_HOST_HOUR = Key(
     "dollars_per_host_hour", DOLLARS_PER_HOUR, "What the whole host costs per hour, divided by gpus_per_host."
 )
@@ -79,6 +85,7 @@ PRICES = Key(
         Table((FROM, PER_GPU_HOUR, PER_HOST_HOUR, NOTE), _price, (exactly_one(PER_GPU_HOUR, PER_HOST_HOUR),)),
         (_in_order,),
         least=1,
+        advice="one price without a date is dollars_per_gpu_hour or dollars_per_host_hour",
     ),
     "Dated prices, oldest first; each holds until the next begins, and before the first there is no price.",
 )

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.config.currency import in_dollars
 from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.likeness import is_meant, nearest
+from exporter.config.likeness import is_meant, nearest, pair
 from exporter.config.problems import BrokenError, Position, Problems, RefusedError, shown
 
 T = TypeVar("T")
@@ -50,13 +50,17 @@ class Shape(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Key(Generic[T_co]):
-    """One key of a mapping. `default` is what one would write; `None` without one."""
+    """One key of a mapping. `default` is what one would write; `None` without one.
+
+    `also` are words that people write in its place before a single value.
+    """
 
     name: str
     shape: Shape[T_co]
     help: str
     default: str | None = None
     required: bool = False
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +141,11 @@ class Table(Generic[T_co]):
         for name, (place, value) in block.node.entries.items():
             if name not in names:
                 good = False
-                best = nearest(name, names)
+                best = self._said(name, value) or nearest(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
+                if both := best and pair(name, best, names):
+                    hint = f"did you mean {both[0]} (for one GPU) or {both[1]} (for the whole host)?"
+                    block.meant.update(both)
                 if inside := self._inside(name):
                     best = None
                     hint = f"it goes into {' or '.join(inside)}, as in {inside[0]}: {{{name}: ...}}"
@@ -157,6 +164,11 @@ class Table(Generic[T_co]):
         for place, fault in block.node.faults:
             block.walk.problems.note(place, block.path, fault)
         return good
+
+    def _said(self, name: str, value: Node) -> str | None:
+        """The key that people say by another word."""
+        said = (key.name for key in self.keys if isinstance(value, Scalar) and name.lower() in key.also)
+        return next(said, None)
 
     def _inside(self, name: str) -> list[str]:
         """The mappings among the keys that know this name."""
@@ -194,6 +206,8 @@ class ListOf(Generic[T]):
     shape: Shape[T]
     rules: tuple[ListRule[T], ...] = ()
     least: int = 0
+    advice: str = "begin each item with a dash"
+    """What to do where something else stands."""
 
     @property
     def words(self) -> str:
@@ -203,9 +217,7 @@ class ListOf(Generic[T]):
     def read(self, node: Node, path: str, walk: Walk) -> tuple[T, ...]:
         """As `Shape.read`."""
         if not isinstance(node, Sequence):
-            raise RefusedError(
-                f"must be a list ({self.words}), not {found(node)}; begin each item with a dash"
-            )
+            raise RefusedError(f"must be a list ({self.words}), not {found(node)}; {self.advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
         items: list[Item[T]] = []
@@ -263,38 +275,3 @@ def missing(key: Key[object]) -> str:
 def dotted(path: str, name: str) -> str:
     """A path with one more name."""
     return f"{path}.{name}" if path else name
-
-
-def exactly_one(*keys: Key[object]) -> Rule:
-    """A rule: one of the keys must be given, and only one."""
-
-    def rule(block: Block) -> bool:
-        given = [key for key in keys if key in block]
-        if len(given) == 1:
-            return True
-        names = ", ".join(key.name for key in keys)
-        if given:
-            for key in given[1:]:
-                block.refuse(key, f"cannot stand beside {given[0].name}; keep exactly one of {names}")
-        elif block.meant.isdisjoint(key.name for key in keys):
-            block.refuse(None, f"says none of {names}; give exactly one")
-        return False
-
-    return rule
-
-
-def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
-    """A rule: two keys are given both or neither. Where `other` stands beside `key`, that is the problem."""
-
-    def rule(block: Block) -> bool:
-        if (key in block) == (needed in block) or (key in block and other in block):
-            return True
-        if needed.name in block.meant or key.name in block.meant:
-            return False
-        if key in block:
-            block.refuse(None, missing(needed))
-        else:
-            block.refuse(needed, f"goes with {key.name} only; remove it")
-        return False
-
-    return rule

@@ -137,8 +137,8 @@ class Stage:
         since, text = edition
         if self.folder is not None:
             path = json.dumps(str(self.folder / LEDGER))  # a text of JSON is one of YAML
-            written = f"{text}ledger: {{path: {path}}}\n"
-            (self.folder / CONFIGURATION).write_text(written, encoding="utf-8")
+            text = f"{text}ledger: {{path: {path}}}\n"
+            (self.folder / CONFIGURATION).write_text(text, encoding="utf-8")
         config = configuration(text)
         terms = replace(terms_of(config), gap_after=gap_after)
         endpoints = tuple(

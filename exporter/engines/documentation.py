@@ -32,7 +32,7 @@ the server, and what the engine does not tell.
 An engine is recognized by its page; `engine` in the [configuration](configuration.md) names it where it \
 must be named.
 [discovery.md](discovery.md) says how servers are found, [split.md](split.md) what the methods of splitting \
-are worth, and [running.md](running.md#recording-a-server) how a server's pages are recorded.
+are worth, and [running.md](recording.md) how a server's pages are recorded.
 """
 
 _GLANCE_HEAD: Final = """\
@@ -70,7 +70,7 @@ _READS: Final = """\
 Each read is one `GET` of the metrics, and once per process one of each other page that is named here.
 It has one deadline of 3 seconds, bounded bytes and no redirects, and is never sent to a page that drains a \
 queue, wakes a sleeping model or loads one.
-[running.md](running.md#when-a-server-answers-badly) says what happens where a server answers badly.
+[running.md](asking.md#when-a-server-answers-badly) says what happens where a server answers badly.
 """
 
 _BAR: Final = r"\|"

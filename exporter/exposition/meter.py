@@ -43,6 +43,11 @@ def _source_errors(report: Report) -> Iterator[Row]:
             yield (source.source, reason), float(count)
 
 
+def _exposition_errors(report: Report) -> Iterator[Row]:
+    for reason, count in report.exposition_errors:
+        yield (reason,), float(count)
+
+
 def _residual(report: Report) -> Iterator[Row]:
     if report.books is not None:
         yield (), dollars(report.books.residual)
@@ -144,6 +149,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Failures of the source since the start, partial ones included. "
         "Absent for a reason that has not occurred.",
         _source_errors,
+    ),
+    counter(
+        "inference_exposition_errors_total",
+        ("reason",),
+        "Metrics that could not be shown (raised) and rows that were left out (duplicate, not_finite) of "
+        "earlier reports since the start; the log names each the first time. Anything is a bug. "
+        "Absent for a reason that has not occurred.",
+        _exposition_errors,
     ),
     gauge(
         "inference_ledger_residual_dollars",

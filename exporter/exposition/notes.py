@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Final
 
 from exporter.exposition.wording import amount, timestamp
+from exporter.readings import label
 from exporter.report import Books, Report, SourceRow
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
 
@@ -94,7 +95,8 @@ def _down(report: Report) -> Iterator[str]:
     for source in down[:MOST_SOURCES]:
         last = source.last_success
         since = "never since the start" if last is None else f"last at {timestamp(last)}"
-        yield f"{_failure(source, report)} ({since})."
+        why = label(source.problem).strip().removesuffix(".")  # short and printable, whatever is in it
+        yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}."
     if further := down[MOST_SOURCES:]:
         yield f"Further sources that cannot be read: {len(further)}."
 

@@ -5,6 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import Final, TypeAlias
@@ -25,6 +26,8 @@ GZIP_LEVEL: Final = 4
 
 PREPARED_REPORTS: Final = 12
 """For how many reports after a scrape its variant is rendered ahead: two minutes at the default interval."""
+
+_COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ class Exposition:
             self._pages.clear()
         page = self._pages.get(variant)
         if page is None:
-            faults: Counter[tuple[str, str]] = Counter()
+            faults = _Faults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
             page = writer.page(_told(self._plan(report, stale=stale), writer, faults))
             if variant.gzip:
@@ -102,23 +105,30 @@ class Exposition:
             (metric, partial(metric.rows, report)) for metric in self._metrics if metric.lasting or not stale
         ]
 
-    def _note(self, faults: Counter[tuple[str, str]]) -> None:
-        for (name, kind), count in faults.items():
+    def _note(self, faults: "_Faults") -> None:
+        for (name, kind), count in faults.counts.items():
             if (name, kind) not in self._faults:
-                _LOG.error("%s: rows left out (%s); further ones are counted, not logged", name, kind)
+                why = f"{kind}: {faults.raised[name]}" if kind == "raised" else kind
+                _LOG.error("%s: rows left out (%s); further ones are %s", name, why, _COUNTED)
             self._faults[name, kind] += count
 
 
-def _told(
-    plan: _Plan, writer: Writer, faults: Counter[tuple[str, str]]
-) -> Iterator[tuple[Metric, list[Row]]]:
+@dataclass(slots=True)
+class _Faults:
+    """What one page lacks, by metric and kind, and what was raised, by metric."""
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    raised: dict[str, str] = field(default_factory=dict)
+
+
+def _told(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric, list[Row]]]:
     """Every metric that has rows, and these."""
     for metric, rows in plan:
         try:
-            fit = _fit(metric, rows(), writer.knows(metric), faults)
+            fit = _fit(metric, rows(), writer.knows(metric), faults.counts)
         except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
-            _LOG.debug("%s: %r", metric.name, error)
-            faults[metric.name, "raised"] += 1
+            faults.raised[metric.name] = label(f"{type(error).__name__}: {error}")  # short and printable
+            faults.counts[metric.name, "raised"] += 1
             continue
         if fit:
             yield metric, fit

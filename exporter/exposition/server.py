@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -108,9 +109,12 @@ class WebServer:
         return self._url(str(self._listening.getsockname()[0]))
 
     @property
-    def faults(self) -> dict[tuple[str, str], int]:
-        """What rendering had to leave out since the start, by metric and kind."""
-        return self._exposition.faults
+    def left_out(self) -> tuple[tuple[str, int], ...]:
+        """What rendering had to leave out since the start, by reason: for the next report to tell."""
+        by_reason: Counter[str] = Counter()
+        for (_, reason), count in self._exposition.faults.items():
+            by_reason[reason] += count
+        return tuple(sorted(by_reason.items()))
 
     def prepare(self) -> None:
         """Render the current report ahead, in the forms asked for lately: the next scrape then costs no CPU.

@@ -14,6 +14,7 @@ from exporter.reports.idle_rules import idle_rules
 from exporter.reports.plausibility import doubt
 from exporter.reports.zero_prices import zero_price
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.gpu_names import no_name
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.table import CatalogueError
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, Unmatched
@@ -71,6 +72,9 @@ def _doubts(rule: Hardware) -> Iterator[Finding]:
 def _matched(match: HardwareMatch) -> tuple[str, tuple[int, ...] | None]:
     """Which GPU a rule matches, empty where several; and how many of them its host has, where it tells."""
     listing = None
+    with suppress(CatalogueError):
+        if match.gpu_model and no_name(match.gpu_model, CATALOGUE.gpu_names()):
+            return "", None  # none at all, which is told as such
     named = exact(match.instance_type)
     with suppress(CatalogueError):
         found = (CATALOGUE.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)

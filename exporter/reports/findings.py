@@ -1,6 +1,7 @@
 """What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
 
 from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
 from itertools import combinations, groupby
 from typing import Final
 
@@ -14,6 +15,7 @@ from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLi
 from exporter.reports.gateways import gateway_findings
 from exporter.reports.prices import price_findings
 from exporter.reports.sights import sight_findings
+from exporter.reports.unmet import unmet_hardware, unmet_servers
 from exporter.sources.configured import returned_gpus, unknown_gpus
 from exporter.units import Instant
 
@@ -47,11 +49,13 @@ def findings(
     yield from _of_the_place(config, asked)
     yield from _of_the_node(config, asked)
     yield from _of_the_clock(asked)
-    yield from _of_budgets(config)
+    yield from _of_budgets(config, gpus)
     yield from _of_lost(gpus)
+    yield from unmet_hardware(terms.tariff, (reading.gpu for reading in asked.gpus or ()))
     yield from price_findings(terms, asked.gpus or (), gpus, now)
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
+    yield from unmet_servers(config, asked.found, (answer.reading.key for answer in asked.servers))
     yield from _of_servers(servers, {server.url for server in config.servers})
     yield from _of_twins(asked.servers)
     yield from gateway_findings(asked.gateways, asked.servers)
@@ -126,7 +130,7 @@ def _of_the_clock(asked: Asked) -> Iterable[Finding]:
         )
 
 
-def _of_budgets(config: Config) -> Iterable[Finding]:
+def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
         yield Finding(
@@ -135,6 +139,17 @@ def _of_budgets(config: Config) -> Iterable[Finding]:
             "the whole fleet is in force, and alerts and dashboards compare with it. Write yours:\n"
             "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
         )
+        return
+    rate = sum(gpu.dollars_per_hour for gpu in gpus)
+    month = Decimal(f"{rate * float(config.hours_per_month):.2f}")
+    for budget in config.budgets:
+        # What a product's servers cost is known once they have run.
+        if not budget.product and month > budget.dollars_per_month:
+            yield Finding(
+                "warning",
+                f"this host alone costs {month:,.2f} dollars a month at the prices of now, more than budget "
+                f"{budget.name} of {plain(budget.dollars_per_month)}: raise it, or correct the prices.",
+            )
 
 
 def _of_lost(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:

@@ -9,6 +9,7 @@ from exporter.config.settings import Config, ServerRule
 from exporter.reports.diagnosis import Finding
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.gpu_names import no_name
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.patterns import covers
 from exporter.tariff.table import CatalogueError
@@ -114,6 +115,8 @@ def _of_names(rule: Hardware) -> Iterator[str]:
         hint = _hint(match.lifecycle.replace("-", "_"), LIFECYCLES) or f"known are {', '.join(LIFECYCLES)}"
         yield f'match.lifecycle: no host has the lifecycle "{match.lifecycle}"; {hint}'
     try:
+        if match.gpu_model is not None and (why := no_name(match.gpu_model, CATALOGUE.gpu_names())):
+            yield f"match.gpu_model: {why}"
         if match.region is not None and not _finds(match.region, regions := CATALOGUE.regions()):
             hint = _or_check(match.region, regions)
             yield f'match.region: no region that is known is spelled "{match.region}"; {hint}'

@@ -38,7 +38,7 @@ class Setting:
     """What a report says that is not of one tick.
 
     `web_succeeded` tells whether the web configuration was last read well, which whoever asks may change at
-    any time; `None` without one.
+    any time; `None` without one. `left_out` counts what pages of earlier reports lack, by reason.
     """
 
     config: Config
@@ -46,6 +46,7 @@ class Setting:
     build: Build
     config_row: ConfigRow
     web_succeeded: Callable[[], bool | None] = lambda: None
+    left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
 
 
 def months_served(frame: Frame, terms: Terms) -> tuple[Month, Month]:
@@ -106,6 +107,7 @@ def report(
             for model, split in tick.splits.items()
         ),
         sources=tuple(sources),
+        exposition_errors=setting.left_out(),
         hosted=setting.config.compare,
         grounds=Grounds(terms, outcome.state),
     )

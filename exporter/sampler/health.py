@@ -80,7 +80,14 @@ class Health:
     def rows(self) -> tuple[SourceRow, ...]:
         """The state of every source."""
         return tuple(
-            SourceRow(name, bool(record.up), record.duration, record.last_success, dict(record.errors))
+            SourceRow(
+                name,
+                bool(record.up),
+                record.duration,
+                record.last_success,
+                dict(record.errors),
+                record.problem,
+            )
             for name, record in self._records.items()
         )
 

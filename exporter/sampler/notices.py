@@ -9,6 +9,8 @@ from exporter.config.settings import Config
 from exporter.readings import Frame, Gpu
 from exporter.report import Report
 from exporter.sources.configured import returned_gpus, unknown_gpus
+from exporter.tariff.missed import missed
+from exporter.tariff.tariff import Tariff
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +22,26 @@ Unknown = tuple[tuple[str, tuple[int | str, ...]], ...]
 
 NOTHING: Final = ()
 
+MOST_RULES: Final = 8
+"""Rules that the line names; a file for a fleet may have hundreds."""
+
 
 class Notices:
     """Remembers what was told. Under another configuration what is still wrong is told again."""
 
     def __init__(self) -> None:
         self._config: Config | None = None
+        self._looked: Config | None = None
         self._unpriced: Counted = NOTHING
         self._estimated: Counted = NOTHING
         self._unknown: Unknown = NOTHING
         self._returned: tuple[str, ...] = NOTHING
 
-    def note(self, config: Config, report: Report, frame: Frame) -> None:
-        """Take in one tick. One in which the GPUs could not be read changes nothing."""
+    def note(self, config: Config, report: Report, frame: Frame, tariff: Tariff) -> None:
+        """Take in one tick. One in which the GPUs could not be read changes nothing.
+
+        Rules that match no GPU are told once for each configuration, when it is known where the host runs.
+        """
         if not frame.gpus:
             return
         reloaded = self._config is not None and config is not self._config
@@ -50,6 +59,9 @@ class Notices:
         if unknown != self._unknown or (reloaded and unknown):
             _tell_unknown(unknown)
         self._unknown = unknown
+        if config is not self._looked and not tariff.asking:
+            self._looked = config
+            _tell_missed(tariff, (reading.gpu for reading in frame.gpus))
         returned = tuple(
             gone.uuid
             for gone in returned_gpus(config.retired, report.wall, (reading.gpu for reading in frame.gpus))
@@ -77,6 +89,19 @@ def _tell_unpriced(unpriced: Counted) -> None:
         log.warning("GPUs have no price: their cost is absent", extra={"gpus": told, "see": "hardware"})
     else:
         log.info("every GPU has a price")
+
+
+def _tell_missed(tariff: Tariff, gpus: Iterable[Gpu]) -> None:
+    """One line: a warning where a rule was meant for what is here, else for whoever asks."""
+    found = sorted(missed(tariff, gpus), key=lambda rule: not rule.slip)
+    if found:
+        told = "; ".join(f"{rule.rule}: {rule.why}" for rule in found[:MOST_RULES])
+        rest = len(found) - MOST_RULES
+        log.log(
+            logging.WARNING if found[0].slip else logging.INFO,
+            "hardware rules match no GPU here",
+            extra={"rules": f"{told}; and {rest} more" if rest > 0 else told, "see": "hardware"},
+        )
 
 
 def _tell_unknown(unknown: Unknown) -> None:

@@ -180,7 +180,7 @@ class Sampler:
             (*self._health.rows(), *plan.others),
             self._footprint.read(),
         )
-        self._notices.note(plan.setting.config, self._report, frame)
+        self._notices.note(plan.setting.config, self._report, frame, plan.setting.terms.tariff)
         self._arrivals.note(frame)
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})

@@ -79,8 +79,13 @@ class _Conversation:
         self._connection.sendall(sent)
 
     def response(self) -> Response:
-        while isinstance(head := self._event(), h11.InformationalResponse):
-            pass
+        try:
+            while isinstance(head := self._event(), h11.InformationalResponse):
+                pass
+        except h11.RemoteProtocolError as failure:
+            # What speaks TLS hangs up on a plain request, or answers it with an alert that is no HTTP.
+            told = f"{failure}".removesuffix(".")
+            raise h11.RemoteProtocolError(f"{told}; if it speaks TLS, try https://") from failure
         if not isinstance(head, h11.Response):
             raise h11.RemoteProtocolError("Server disconnected without sending a response.")
         headers: dict[str, str] = {}

@@ -18,6 +18,9 @@ CONNECTIONS_MAX: Final = 16
 CA_BYTES_MAX: Final = 1 << 20
 """Largest file of certificate authorities."""
 
+NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+
 CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 """Events of httpcore's `trace` extension that hand out a fresh network stream."""
 
@@ -45,8 +48,10 @@ class SecureClient:
         except httpx.TimeoutException as failure:
             raise ReadFailedError("timeout", f"{subject}: {type(failure).__name__}") from failure
         except (httpx.RequestError, httpx.InvalidURL) as failure:
-            reason = "tls" if _is_tls(failure) else "connection"
-            raise ReadFailedError(reason, f"{subject}: {failure}") from failure
+            error = _of_tls(failure)
+            if error is not None and error.reason in NO_TLS:
+                raise ReadFailedError("tls", f"{subject}: it does not speak TLS: try http://") from failure
+            raise ReadFailedError("tls" if error else "connection", f"{subject}: {failure}") from failure
 
     def close(self) -> None:
         """Close what connections there are."""
@@ -109,14 +114,14 @@ def _load_transport() -> None:
         del sys.modules["h2"]
 
 
-def _is_tls(failure: BaseException) -> bool:
-    """Whether a failure is one of certificates or of TLS itself."""
+def _of_tls(failure: BaseException) -> ssl.SSLError | None:
+    """What a failure has of certificates or of TLS itself."""
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
-            return True
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return False
+    return None
 
 
 def _watch(deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.tariff.gpu_models import Named, named
+from exporter.tariff.gpu_names import spelled as spelled_by_drivers
 from exporter.tariff.instances import Listing, listed, spelled
 from exporter.tariff.market import Market, market
 from exporter.tariff.mig import MigProfile, mig_profile
@@ -48,6 +49,11 @@ class Catalogue:
         for row in rows(self._folder, "sources.csv", f"{source},"):
             return row["name"].partition(":")[0], row["as_of"]
         raise CatalogueError(f"sources.csv does not tell what {source} is")
+
+    def gpu_names(self) -> tuple[str, ...]:
+        """The names of the models, as drivers tell them."""
+        names = (name for row in rows(self._folder, "gpu_models.csv") for name in row["names"].split("|"))
+        return tuple(dict.fromkeys(spelled_by_drivers(names)))
 
     def instance_types(self, cloud: str) -> tuple[str, ...]:
         """The instance types of a cloud, as it spells them."""

@@ -56,6 +56,7 @@ def test_a_report_carries_what_became_of_the_web_configuration(
     daemon._access.current()
 
     assert setting.web_succeeded() is False
+    assert setting.left_out() == daemon._web.left_out == ()
     assert serve._Daemon(serve.Flags(None, ":0", None), load(None), SystemClock())._access.succeeded is None
 
 

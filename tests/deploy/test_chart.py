@@ -127,6 +127,13 @@ def test_each_scenario_says_what_it_is_for() -> None:
     assert [file.name for file in scenarios if not file.read_text().startswith("# ")] == []
 
 
+def test_each_scenario_renders_by_itself() -> None:
+    """Its image is named, without which Helm renders nothing; whoever installs one names their registry."""
+    told = {file.name: yaml.safe_load(file.read_text()) for file in CHART.glob("ci/*.yaml")}
+
+    assert [name for name, given in told.items() if not given.get("image", {}).get("repository")] == []
+
+
 def test_every_platform_has_a_scenario(schema: Values) -> None:
     """And no scenario is of another."""
     told = {yaml.safe_load(file.read_text()).get("platform") for file in CHART.glob("ci/*.yaml")} - {None}

@@ -1,4 +1,4 @@
-"""docs/running.md tells every path, variable and question that there is, and no other."""
+"""docs/running.md and docs/asking.md tell every path, variable and question that there is, and no other."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,13 @@ from exporter.sources.enquiry import FIRST_PAUSE, LONGEST_PAUSE
 from exporter.sources.kubernetes import node
 from exporter.sources.kubernetes.api import REFUSALS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("running.md", "asking.md"))
 
 
 def section(heading: str) -> str:
     """The text below a heading."""
-    return PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return PAGES.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
 def test_every_path_is_told() -> None:

@@ -62,6 +62,16 @@ def test_sources_in_repositories_do_not_move() -> None:
     assert [target for target in files if not re.search(r"/blob/[0-9a-f]{40}/", target)] == []
 
 
+def test_each_commit_is_dated() -> None:
+    """Whoever reads it in a year sees how old the claim is: a commit, and behind it a date in brackets."""
+    text = section("Beside other tools")
+    commits = {commit[:7] for commit in re.findall(r"/blob/([0-9a-f]{40})/", text)}
+
+    assert len(commits) > 4
+    dated = r" \([^()]*\d{1,2} [A-Z][a-z]+ 20\d\d\)"
+    assert [commit for commit in sorted(commits) if not re.search(commit + dated, text)] == []
+
+
 def test_a_cell_without_a_source_is_found() -> None:
     """The check can fail."""
     assert cells_without_source([["", "a"], ["x", "[yes](y)"], ["z", "no"]]) == ["z: no"]

@@ -298,6 +298,7 @@ def report() -> Report:
             SourceRow("nvml", up=True, read_duration=2_500_000, last_success=NOON, errors={"timeout": 2}),
             SourceRow("server", up=False, read_duration=SECOND, last_success=None),
         ),
+        exposition_errors=(("raised", 3),),
         grounds=grounds(),
         hosted=(
             HostedPrice("together-turbo", Decimal("1.04"), Decimal("1.04"), as_of="2026-11-24"),

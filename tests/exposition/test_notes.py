@@ -107,8 +107,16 @@ def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:
         ),
         (down("server:<b>"), "Server <b> cannot be read (last at 2026-11-24T11:00:00Z)."),
         (down("else"), "Source else cannot be read (last at 2026-11-24T11:00:00Z)."),
+        (
+            replace(down("server:a", None), problem="http://h/metrics: Connection refused."),
+            "Server a cannot be read (never since the start): http://h/metrics: Connection refused.",
+        ),
+        (
+            replace(down("server:a", None), problem=f"<b>{'x' * 200}\n"),
+            f"Server a cannot be read (never since the start): <b>{'x' * 125}.",
+        ),
     ],
-    ids=["nvml", "never", "clock", "server", "replica", "markup", "other"],
+    ids=["nvml", "never", "clock", "server", "replica", "markup", "other", "why", "long"],
 )
 def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_report: MakeReport) -> None:
     """With the last time that it was read; a replica that is down is not its whole server."""

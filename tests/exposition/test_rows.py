@@ -187,6 +187,7 @@ EXPECTED = {
     "inference_source_read_duration_seconds": ['{source="nvml"} 0.0025', '{source="server"} 1.0'],
     "inference_source_last_success_timestamp_seconds": ['{source="nvml"} 1.7955216e+09'],
     "inference_source_errors_total": ['{reason="timeout",source="nvml"} 2.0'],
+    "inference_exposition_errors_total": ['{reason="raised"} 3.0'],
     "inference_ledger_residual_dollars": [" 0.0"],
     "inference_gap_uncharged_seconds_total": [" 259200.0"],
     "inference_ledger_persistent": [" 1.0"],
@@ -285,6 +286,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
         make_report(
             **nothing,
             sources=(),
+            exposition_errors=(),
             books=None,
             process=None,
             rates={},

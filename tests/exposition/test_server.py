@@ -242,7 +242,7 @@ def test_a_rate_that_is_no_number_is_null_and_logged(
     assert (status, json.loads(body)["host"]["dollars_per_hour"]) == (200, None)
     assert b'<dt>Now</dt>\n<dd class="big">not known</dd>' in site.ask("GET", "/")[2]
     assert b"inference_cost_dollars_per_hour" not in site.ask("GET", "/metrics")[2]
-    assert site.server.faults == {("inference_cost_dollars_per_hour", "not_finite"): 3}
+    assert site.server.left_out == (("not_finite", 3),)
     assert "inference_cost_dollars_per_hour: rows left out (not_finite)" in caplog.text
 
 
@@ -254,7 +254,7 @@ def test_an_answer_that_fails_is_500_and_logged(
 
     assert site.ask("GET", "/cost.json")[::2] == (500, b"internal error; the log says more\n")
     assert site.ask("GET", "/metrics")[0] == 200
-    assert site.server.faults == {("inference_budget_dollars", "raised"): 1}
+    assert site.server.left_out == (("raised", 1),)
     assert "GET /cost.json" in caplog.text
 
 

@@ -58,6 +58,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_source_read_duration_seconds": ("gauge", ("source",)),
     "inference_source_last_success_timestamp_seconds": ("gauge", ("source",)),
     "inference_source_errors_total": ("counter", ("source", "reason")),
+    "inference_exposition_errors_total": ("counter", ("reason",)),
     "inference_ledger_residual_dollars": ("gauge", ()),
     "inference_gap_uncharged_seconds_total": ("counter", ()),
     "inference_ledger_persistent": ("gauge", ()),

@@ -280,14 +280,21 @@ DEFAULT = (
     "and alerts and dashboards compare with it. Write yours:\n"
     "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]"
 )
+PASSED = (
+    "warning: this host alone costs 40,179.20 dollars a month at the prices of now, more than budget fleet "
+    "of 27000: raise it, or correct the prices."
+)
 
 
 @pytest.mark.parametrize(
     ("budgets", "told"),
     [
         ("", [DEFAULT]),
-        ("budgets: [{name: fleet, dollars_per_month: 9000}]\n", []),
-        ("budgets: [{name: fleet, dollars_per_month: 27000}]\n", []),
+        ("budgets: [{name: fleet, dollars_per_month: 60000}]\n", []),
+        # 8 x 6.88 x 730 = 40,179.20; of a product nothing is known before its servers have run.
+        ("budgets: [{name: fleet, dollars_per_month: 27000}]\n", [PASSED]),
+        ("budgets: [{name: chat, match: {product: chat}, dollars_per_month: 27000}]\n", []),
+        ("budgets: [{name: fleet, dollars_per_month: 40179.20}]\n", []),
     ],
 )
 def test_the_default_budget_is_told_where_none_is_configured(budgets: str, told: list[str]) -> None:

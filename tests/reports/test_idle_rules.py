@@ -107,6 +107,45 @@ def matching(**match: str) -> str:
     return f"hardware: [{{match: {{{told}}}, rented: {{dollars_per_gpu_hour: 2}}}}]\n"
 
 
+NAMES = "it covers the whole name, and case counts"
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("*H100*", None),
+        ("NVIDIA H100*", None),
+        ("NVIDIA L40S", None),
+        ("Tesla V100-SXM2-16GB", None),
+        ("*", None),
+        # Names that the catalogue does not know may be of models that are newer, or of parts of a card.
+        ("*R100*", None),
+        ("NVIDIA R100", None),
+        ("NVIDIA A10-4Q", None),
+        ("NVIDIA B300 SXM6 AC", None),
+        ("H100", f'{NAMES}, as in "NVIDIA H100 80GB HBM3": write "*H100*"'),
+        ("h100", f'{NAMES}, as in "NVIDIA H100 80GB HBM3": write "*H100*"'),
+        ("*h100*", f'{NAMES}, as in "NVIDIA H100 80GB HBM3": write "*H100*"'),
+        ("NVIDIA H100", f'{NAMES}, as in "NVIDIA H100 80GB HBM3": write "NVIDIA H100*"'),
+        ("nvidia h100 80gb hbm3", f'{NAMES}, as in "NVIDIA H100 80GB HBM3": write "NVIDIA H100 80GB HBM3"'),
+        ("A100 SXM4 80GB", f'{NAMES}, as in "NVIDIA A100-SXM4-80GB": write "*A100-SXM4-80GB"'),
+        # An L4 is no L40S.
+        ("L4", f'{NAMES}, as in "NVIDIA L4": write "*L4"'),
+        ("NVIDIA RTX 4090", f'{NAMES}, as in "NVIDIA GeForce RTX 4090": write "*RTX 4090"'),
+        ("[HL]100", f'{NAMES}, as in "NVIDIA H100 80GB HBM3": write "*[HL]100*"'),
+        ("R100", f'{NAMES}; names are like "NVIDIA H100 80GB HBM3", and `doctor` shows those of a host'),
+    ],
+)
+def test_a_model_that_no_gpu_is_named(tmp_path: Path, model: str, told: str | None) -> None:
+    """The price is of no GPU then, and it is not held against the prices of the model that was meant."""
+    content = matching(gpu_model=model).replace("dollars_per_gpu_hour: 2}", "dollars_per_gpu_hour: 1825}")
+    says = f'hardware[0].match.gpu_model: "{model}" matches no GPU: {told}'
+
+    found = warned(tmp_path, content)
+    assert [line for line in found if "match.gpu_model" in line] == ([] if told is None else [says])
+    assert not told or len(found) == 1
+
+
 @pytest.mark.parametrize(
     ("lifecycle", "told"),
     [

@@ -22,7 +22,7 @@ NOW = 1_795_564_800 * 10**9
 H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i) for i in range(8))
 L4 = GpuReading(Gpu("GPU-8", "NVIDIA L4"), 8)
 P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
-BUDGETS = (Budget("fleet", "", Decimal(50_000)),)
+BUDGETS = (Budget("fleet", "", Decimal(20_000_000)),)
 CONFIG = Config(
     path=Path("ice.yaml"), servers=(Server("chat", "http://127.0.0.1:8000/metrics", None),), budgets=BUDGETS
 )

@@ -38,3 +38,6 @@ def test_a_right_that_comes_makes_it_a_source() -> None:
     assert noted(health, REFUSED, "no") == []
     assert noted(health, UP) == [("pods", True, {})]
     assert noted(health, FAILED, "no") == [("pods", False, {"forbidden": 1})]
+    assert [row.problem for row in health.rows()] == ["no"]
+    noted(health, UP)
+    assert [row.problem for row in health.rows()] == [""]

@@ -1,12 +1,13 @@
 """What makes money absent or unallocated is in the log, once per change of state."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from exporter.config.settings import Config, Server
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Retirement
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice, Retirement
 from tests.sampler.sampler_bench import CONFIG, TARIFF, Bench, plan
 
 BARE = Tariff("host")
@@ -101,6 +102,47 @@ def test_what_was_put_right_is_told_too(bench: Bench, caplog: pytest.LogCaptureF
         ("every GPU has a price", ""),
         ("every GPU that a server names is on this host", ""),
     ]
+
+
+def missed(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What was said of rules since the last call: level and rules."""
+    said = [
+        (record.levelname, getattr(record, "rules", ""))
+        for record in log.records
+        if record.getMessage() == "hardware rules match no GPU here"
+    ]
+    log.clear()
+    return said
+
+
+def ruled(*matches: HardwareMatch) -> Tariff:
+    terms = Rented((RentPrice(Decimal(2)),))
+    rules = tuple(Hardware(match, terms, f"hardware[{i}].rented") for i, match in enumerate(matches))
+    return Tariff("host", rules)
+
+
+def test_rules_that_match_no_gpu_are_one_line_for_each_configuration(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rule that was meant for what is here is a warning; it waits until the host's place is known."""
+    tariff = ruled(HardwareMatch(host="dc1-*"), HardwareMatch(gpu_model="h100"))
+    bench.sampler.plan(plan(bench.endpoint, tariff=replace(tariff, asking=True)))
+    bench.tick()
+    assert missed(caplog) == []
+
+    line = (
+        'hardware[1]: gpu_model "h100" differs in case from "H100"; hardware[0]: host "dc1-*" is not "host"'
+    )
+    bench.sampler.plan(plan(bench.endpoint, tariff=tariff))
+    bench.tick()
+    bench.tick()
+    assert missed(caplog) == [("WARNING", line)]
+
+    bench.sampler.plan(
+        plan(bench.endpoint, tariff=ruled(HardwareMatch(host="dc1-*")), config=replace(CONFIG))
+    )
+    bench.tick()
+    assert missed(caplog) == [("INFO", 'hardware[0]: host "dc1-*" is not "host"')]
 
 
 def test_a_gpu_that_is_said_to_have_left_and_is_here_is_told(

@@ -14,7 +14,8 @@ from exporter.config.hardware import (
     RESIDUAL,
 )
 from exporter.config.rented import DOLLARS_PER_HOUR
-from exporter.config.schema import Block, Key, Table, exactly_one, missing
+from exporter.config.rules import exactly_one
+from exporter.config.schema import Block, Key, Table, missing
 from exporter.config.values import Choice, Number, Whole
 from exporter.reports.tco.scenario import Fleet, OwnedHosts, Power, RentedHosts
 from exporter.reports.tco.shapes import Life

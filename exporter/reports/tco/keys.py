@@ -5,7 +5,8 @@ from fractions import Fraction
 from typing import Final
 
 from exporter.config.hardware import DOLLARS_PER_YEAR
-from exporter.config.schema import Block, Key, ListOf, Table, exactly_one
+from exporter.config.rules import exactly_one
+from exporter.config.schema import Block, Key, ListOf, Table
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole
 from exporter.reports.tco.arithmetic import OWN_COMPONENTS
 from exporter.reports.tco.option_keys import OPTIONS

@@ -4,7 +4,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from exporter.config.schema import Block, Item, Key, ListOf, Rule, Table, Walk, exactly_one
+from exporter.config.rules import exactly_one
+from exporter.config.schema import Block, Item, Key, ListOf, Rule, Table, Walk
 from exporter.config.values import DOLLAR_DECIMALS, Name, Number
 from exporter.reports.tco.host_keys import ENERGY, OWNED, RENTED
 from exporter.reports.tco.scenario import MEASURED, Hosted, Hybrid, Option

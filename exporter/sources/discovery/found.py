@@ -12,7 +12,7 @@ class Sight:
     """One server, or other holder, as it was found; for people.
 
     `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
-    not: `lacking` then says why, and what to do.
+    not: `lacking` then says why, and what to do. `rule` is the entry of `servers` that matched it.
     """
 
     key: ServerKey
@@ -23,6 +23,7 @@ class Sight:
     gpus: tuple[str, ...] = ()
     url: str = ""
     lacking: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)

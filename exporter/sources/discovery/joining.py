@@ -185,4 +185,5 @@ def _sight(one: Named, where: Address, held: Iterable[Holder]) -> Sight:
         gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
         url="" if where.target is None else where.target.url,
         lacking=where.lacking,
+        rule="" if one.rule is None else one.rule.source,
     )

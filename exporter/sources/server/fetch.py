@@ -35,8 +35,11 @@ class Fetcher:
             headers["Authorization"] = f"Bearer {self._token.token()}"
         answer = self._client(url).ask(Request(url, headers, self._endpoint), deadline, limit)
         if answer.status != HTTPStatus.OK:
+            # Some servers of https, nginx and those in Go among them, answer a plain request so.
+            plain = urlsplit(url).scheme == "http" and answer.status == HTTPStatus.BAD_REQUEST
+            asked = "answers http:// (is it https://?)" if plain else "answers"
             raise ReadFailedError(
-                "http_status", f"{self._endpoint}: answers with HTTP status {answer.status}"
+                "http_status", f"{self._endpoint}: {asked} with HTTP status {answer.status}"
             )
         return answer
 

@@ -47,7 +47,7 @@ def test_every_assumption_says_where_it_comes_from(name: str) -> None:
     """A source, and a day where it is a price that changes: only what is assumed or told has none."""
     for assumed in assumptions(run(name).scenario):
         assert assumed.source.text, assumed
-        dated = assumed.source.as_of or "thedailyscout.com" in assumed.source.text
+        dated = assumed.source.as_of or "the Daily Scout" in assumed.source.text
         assert dated or "ssumed" in assumed.source.text or assumed.what == "hybrid", assumed
 
 

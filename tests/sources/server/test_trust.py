@@ -125,6 +125,50 @@ def test_a_server_that_no_authority_vouches_for_is_not_read(secure: int) -> None
     assert failure.value.reason == "tls"
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"", "Server disconnected without sending a response; if it speaks TLS, try https://"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "illegal request line; if it speaks TLS, try https://"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+            "answers http:// (is it https://?) with HTTP status 400",
+        ),
+    ],
+    ids=["hangs up", "alert", "status"],
+)
+def test_who_speaks_tls_and_is_asked_without(serve: Any, said: bytes, told: str) -> None:
+    """What such servers do: hang up, send an alert of TLS, or refuse."""
+
+    def script(connection: Any, _stop: Any) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(said)
+
+    url = f"http://127.0.0.1:{serve(script, waits=False)}/metrics"
+    source = ServerSource(ServerKey("", "chat"), url, lean_client(), SystemClock(), engine="vllm")
+    with pytest.raises(ReadFailedError) as failure:
+        source.read()
+    source.close()
+    assert str(failure.value) == f"{url}: {told}"
+
+
+def test_who_speaks_no_tls_and_is_asked_by_it(serve: Any) -> None:
+    """The scheme to try, not what OpenSSL calls it."""
+
+    def script(connection: Any, _stop: Any) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    source = secure_source(port := serve(script, waits=False), CERTIFICATE)
+    with pytest.raises(ReadFailedError) as failure:
+        source.read()
+    source.close()
+    assert failure.value.reason == "tls"
+    assert str(failure.value) == f"https://127.0.0.1:{port}/metrics: it does not speak TLS: try http://"
+
+
 def test_a_ca_file_is_read_again_when_it_changes(secure: int, tmp_path: Path) -> None:
     """Authorities are renewed as tokens are; a file that is missing, no text, or huge is told by its path."""
     ca_file = tmp_path / "ca.pem"

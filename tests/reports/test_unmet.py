@@ -1,0 +1,129 @@
+"""What the doctor says of rules that match nothing on the host that it looks at."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from exporter.config.settings import Config, ServerMatch, ServerRule
+from exporter.cost.policy import OwnershipRule
+from exporter.readings import Gpu, Place, ServerKey
+from exporter.reports.unmet import unmet_hardware, unmet_servers
+from exporter.sources.discovery import Found, Sight
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
+
+GPUS = (Gpu("GPU-0", "NVIDIA H100 80GB HBM3"), Gpu("GPU-1", "NVIDIA L4"))
+P5 = Place(
+    cloud="aws",
+    instance_type="p5.48xlarge",
+    region="us-east-1",
+    lifecycle="spot",
+    node_labels=(("pool", "gold"),),
+)
+TERMS = Rented((RentPrice(Decimal(2)),))
+RULE = " A pattern covers the whole text, and case counts."
+
+
+def found(*matches: HardwareMatch, place: Place = P5, gpus: tuple[Gpu, ...] = GPUS) -> list[str]:
+    rules = tuple(Hardware(match, TERMS, f"hardware[{i}].rented") for i, match in enumerate(matches))
+    told = unmet_hardware(Tariff("node7", rules, place=place), gpus)
+    return [f"{finding.severity}: {finding.text}" for finding in told]
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        (
+            HardwareMatch(gpu_model="H100"),
+            'gpu_model "H100" does not cover all of "NVIDIA H100 80GB HBM3": write "*H100*"',
+        ),
+        (HardwareMatch(gpu_model="*l4"), 'gpu_model "*l4" differs in case from "NVIDIA L4"'),
+        (HardwareMatch(host="NODE*"), 'host "NODE*" differs in case from "node7"'),
+        (HardwareMatch(host="node"), 'host "node" does not cover all of "node7": write "node*"'),
+        (
+            HardwareMatch(instance_type="p5"),
+            'instance_type "p5" does not cover all of "p5.48xlarge": write "p5*"',
+        ),
+        (HardwareMatch(node_label=(("pool", "Gold"),)), 'node_label pool "Gold" differs in case from "gold"'),
+    ],
+)
+def test_a_rule_that_was_meant_for_what_is_here_is_a_warning(match: HardwareMatch, why: str) -> None:
+    """Whoever wrote it believes that it holds."""
+    assert found(match) == [f"warning: hardware[0] matches no GPU here: {why}.{RULE}"]
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        (HardwareMatch(gpu_model="*A100*"), 'gpu_model "*A100*" is not "NVIDIA H100 80GB HBM3"'),
+        (HardwareMatch(host="dc1-*", gpu_model="*L4"), 'host "dc1-*" is not "node7"'),
+        # What misses twice was not meant for here, however near it is in one.
+        (HardwareMatch(host="dc1-*", gpu_model="l4"), 'host "dc1-*" is not "node7"'),
+        (
+            HardwareMatch(host="node", gpu_model="*A100*"),
+            'host "node" does not cover all of "node7": write "node*"',
+        ),
+        (HardwareMatch(node_label=(("tier", "*"),)), 'node_label tier "*", and this host tells none'),
+        (HardwareMatch(uuid="GPU-9"), 'uuid "GPU-9" is not "GPU-0"'),
+    ],
+)
+def test_a_rule_of_another_host_is_a_note(match: HardwareMatch, why: str) -> None:
+    """One file may speak for many hosts."""
+    assert found(match) == [f"note: rules that match no GPU here: hardware[0]: {why}."]
+
+
+def test_a_rule_that_matches_is_silent_also_behind_one_that_takes_its_gpus() -> None:
+    """The file is checked for that; a type of Azure is matched with and without its first word."""
+    azure = replace(P5, instance_type="Standard_ND96isr_H100_v5")
+
+    assert found(HardwareMatch(), HardwareMatch(gpu_model="*L4")) == []
+    assert found(HardwareMatch(instance_type="ND96isr*"), place=azure) == []
+    assert found(HardwareMatch(region=""), HardwareMatch(region="*"), place=Place()) == []
+    assert found(HardwareMatch(gpu_model="H100"), gpus=()) == []
+
+
+def test_many_rules_of_other_hosts_are_one_bounded_note() -> None:
+    """Eight are named; a long name of a host is cut."""
+    (told,) = found(*(HardwareMatch(host=f"dc{i}-*") for i in range(11)))
+
+    assert told.count(' is not "node7"') == 8
+    assert told.endswith('hardware[7]: host "dc7-*" is not "node7"; and 3 more.')
+
+
+RULES = (
+    ServerRule(ServerMatch(port=8000), name="chat", source="servers[0]"),
+    ServerRule(ServerMatch(workload="ml/r1-*", process="vllm"), name="r1", source="servers[1]"),
+)
+OWNERS = (OwnershipRule("chat", server="chat*"), OwnershipRule("ml", namespace="ML"))
+CONFIG = Config(server_rules=RULES, ownership=OWNERS)
+CHAT = Sight(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
+
+
+def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
+    """Notes, since one file may speak for many hosts."""
+    told = [f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, Found(sights=(CHAT,)), ())]
+
+    assert told == [
+        (
+            "note: entries of `servers` that match nothing found here: servers[1] (workload ml/r1-*, "
+            "process vllm)."
+        ),
+        "note: rules that match no server here: ownership.rules[1].",
+    ]
+
+
+@pytest.mark.parametrize(
+    "partly", [Found(blind=True), Found(problems=(("pods", "hung"),)), Found(unsure=frozenset({"GPU-0"}))]
+)
+def test_where_not_everything_was_looked_at_nothing_is_said(partly: Found) -> None:
+    """What would match may be there."""
+    assert list(unmet_servers(CONFIG, partly, ())) == []
+
+
+def test_a_configured_server_is_one_that_an_owner_may_match() -> None:
+    """With nobody there at all, nothing is said of owners."""
+    config = Config(ownership=OWNERS)
+
+    assert [one.text for one in unmet_servers(config, Found(), (ServerKey("ML", "chat"),))] == []
+    assert list(unmet_servers(config, Found(), ())) == []
