@@ -137,7 +137,7 @@ def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "the files are right, warnings and notes aside", wrong="one of the files or a flag is wrong"
         ),
     )
-    flags.config(check, required=True)
+    flags.config(check, "configuration in YAML", required=True)
     flags.web_config(check)
     check.add_argument(
         "--json", action="store_true", help="print what it comes to, or what is wrong with it, as JSON"

@@ -227,7 +227,7 @@ class Ledger:
         pending.unpriced = self._backlog.unwritten
         pending.totals.add(postings, known=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
-        pending.machine = self._machine
+        pending.machine, pending.zone = self._machine, postings.zone
         self._holding = frozenset(party.key for party in postings.seen)
         self._commit()
 

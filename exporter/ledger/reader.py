@@ -6,7 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from zoneinfo import ZoneInfo
 
+from exporter.config.moments import zone_named
+from exporter.config.problems import shown
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents, history_rows, schema, snapshot
 from exporter.ledger.adjustments import Adjustment
@@ -31,6 +34,7 @@ class LedgerReader:
         found = self._contents()
         self.id = found.ledger
         self.dropped = found.dropped
+        self._zone = found.zone
 
     @classmethod
     def open(cls, path: Path) -> "LedgerReader":
@@ -46,6 +50,18 @@ class LedgerReader:
         if path.stat().st_size == 0:
             raise LedgerError(f"{path} is empty: no daemon has begun it")
         return cls(path)
+
+    def zone(self) -> ZoneInfo | None:
+        """The time zone that the last tick went by; `None` where no tick of this release was written."""
+        if not self._zone:
+            return None
+        zone = zone_named(self._zone)
+        if zone is None:
+            raise LedgerError(
+                f"{self._path}: its days are of the time zone {shown(self._zone)}, which this machine does "
+                "not know: install the IANA database (tzdata)"
+            )
+        return zone
 
     def state(self) -> State:
         """What the cost model remembers, as of the last commit."""

@@ -39,7 +39,7 @@ SIDECARS: Final = ("", "-wal", "-shm")
 class Pending:
     """What is to be written: sums since the last commit, and the state and the end of the latest tick.
 
-    `machine` is the one that the books are bound to, empty while that is unknown.
+    `machine` is the one that the books are bound to, `zone` the time zone of their days, empty while unknown.
     `unpriced` are stretches of time without a price as they are to be, by number.
     Books in memory keep no more of its history than the last day.
     `adjusted` are the adjustments that a write took into the totals.
@@ -52,6 +52,7 @@ class Pending:
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
     end: Instant = 0
     machine: str = ""
+    zone: str = ""
     unpriced: Mapping[int, Unpriced] = field(default_factory=dict)
 
 
@@ -127,6 +128,7 @@ class Store:
                     "committed": now,
                     "begun": now if before.last_commit is None else None,
                     "machine": pending.machine or None,
+                    "timezone": pending.zone or None,
                 }
                 connection.executemany(
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
