@@ -76,7 +76,8 @@ def _zone(path: Path, config: Config, config_file: Path | None) -> ZoneInfo:
         ledger = LedgerReader.open(path)
     except LedgerError:
         return config.timezone
-    return books_zone(ledger, config, config_file)
+    with ledger:
+        return books_zone(ledger, config, config_file)
 
 
 def _entry(flags: Flags, now: Instant, zone: ZoneInfo) -> Entry:

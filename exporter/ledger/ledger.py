@@ -282,7 +282,7 @@ class Ledger:
         told = snapshot.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )
-        return replace(told, fleeting=bool(self.fleeting))
+        return replace(told, fleeting=bool(self.fleeting), moved_aside=Path(self.moved_aside or "").name)
 
     def close(self) -> None:
         """Write what still waits, if it can be, and let the file go. Idempotent."""

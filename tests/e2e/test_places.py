@@ -11,7 +11,7 @@ import pytest
 
 from exporter.ledger.ledger import Ledger
 from tests import small_disk, unprivileged
-from tests.e2e.daemon import Daemon, Page
+from tests.e2e.daemon import Daemon, Page, get
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -35,7 +35,7 @@ def problems(daemon: Daemon, message: str) -> list[str]:
     """What the log said was the problem, of all lines with a message."""
     told = []
     for line in daemon.log.read_text(encoding="utf-8").splitlines():
-        _, found, rest = line.partition(f" msg={message} problem=")
+        _, found, rest = line.partition(f" level=error msg={message} problem=")
         told += [str(json.loads(rest))] if found else []
     return told
 
@@ -76,10 +76,11 @@ def test_a_directory_that_cannot_be_written(daemon: Daemon, tmp_path: Path) -> N
 
 
 def test_a_corrupt_file(daemon: Daemon) -> None:
-    """Moved aside as it was; the new books are on disk."""
+    """Moved aside as it was, an error in the log and first on the page; the new books are on disk."""
     daemon.ledger.write_bytes(b"these are no books\n")
     with daemon:
         page = daemon.settled()
+        front = get(daemon.port, "/")[1].decode()
 
     said = (
         f"{daemon.ledger} could not be used (file is not a database): it was moved to "
@@ -87,6 +88,7 @@ def test_a_corrupt_file(daemon: Daemon) -> None:
         "stop the daemon and put that in its place"
     )
     assert problems(daemon, "ledger") == [said]
+    assert "the ledger before them was moved aside as ledger.db.corrupt-1" in front
     assert page.value("inference_ledger_persistent") == 1
     assert Path(f"{daemon.ledger}.corrupt-1").read_bytes() == b"these are no books\n"
 
