@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import shutil
 import signal
@@ -124,5 +125,5 @@ def _program() -> str:
     if called.name != "__main__.py":
         return shlex.quote(str(called.absolute()))
     checkout = Path(__file__).parents[2]
-    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if (checkout / "pyproject.toml").is_file() else ""
+    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if os.path.isfile(checkout / "pyproject.toml") else ""
     return f"{found}{shlex.quote(sys.executable)} -m exporter"

@@ -46,7 +46,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
     found = Found()
     with waiting("reading every source once"):
         try:
-            sources = lookout.sources
+            sources = lookout.sources()
             told, place, labels, *answers = gatherer((nvml, cloud, node, *sources, *gateways, *endpoints))
             gpus, problem = told.reading, told.problem
             seen, answers = answers[: len(sources)], answers[len(sources) :]

@@ -78,8 +78,8 @@ def _save(lines: Iterable[str], output: Path) -> int:
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[str]]:
     """A file that is whole or as it was, behind a link too; a pipe or a device is written to as it is."""
-    whole = path.is_file() or not path.exists()
-    file_itself = path.resolve() if whole else path
+    whole = os.path.isfile(path) or not os.path.exists(path)
+    file_itself = Path(os.path.realpath(path)) if whole else path
     place = file_itself.with_name(f"{file_itself.name}.partial") if whole else path
     try:
         with place.open("w", encoding="utf-8", newline="") as file:

@@ -1,5 +1,6 @@
 """The books: commit, then publish."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Collection
@@ -52,8 +53,7 @@ class Ledger:
         moved_aside: Path | None = None,
         fleeting: str = "",
     ) -> None:
-        self.moved_aside = moved_aside
-        self.fleeting = fleeting
+        self.moved_aside, self.fleeting = moved_aside, fleeting
         self.dropped = opened.dropped
         self._clock = clock
         self._committed = opened
@@ -95,7 +95,7 @@ class Ledger:
         """
         if path is None:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
-        if path.is_dir():
+        if os.path.isdir(path):
             return cls._in_memory(clock, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

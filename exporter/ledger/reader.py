@@ -1,5 +1,6 @@
 """The books read by a verb, beside a daemon that writes them."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -16,6 +17,7 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import MonthRecord, Sums
+from exporter.ledger.place import BE_ITS_USER, see_a_file
 from exporter.ledger.rows import Names, references
 from exporter.report import Books
 from exporter.units import Instant, Nanoseconds
@@ -43,12 +45,7 @@ class LedgerReader:
         Raises:
             LedgerError: there is no ledger that can be read.
         """
-        if not path.exists():
-            raise LedgerError(f"{path}: there is no ledger here")
-        if not path.is_file():
-            raise LedgerError(f"{path} is {'a directory' if path.is_dir() else 'no file'}")
-        if path.stat().st_size == 0:
-            raise LedgerError(f"{path} is empty: no daemon has begun it")
+        see_a_file(path)
         return cls(path)
 
     def zone(self) -> ZoneInfo | None:
@@ -117,7 +114,7 @@ class LedgerReader:
 
     def _mode(self) -> str:
         """Read only. SQLite would still make the files of a log that nobody has open now, as this user's."""
-        return "?mode=ro" if Path(f"{self._path}-wal").exists() else "?mode=ro&immutable=1"
+        return "?mode=ro" if os.path.exists(f"{self._path}-wal") else "?mode=ro&immutable=1"
 
     def _contents(self) -> Contents:
         return self._answer(contents.read)
@@ -132,6 +129,4 @@ class LedgerReader:
         except DamagedError as error:
             raise LedgerError(f"{self._path} is no ledger that can be read: {error}") from error
         except sqlite3.Error as error:
-            raise LedgerError(
-                f"{self._path} cannot be read ({error}): run this as the user that the daemon runs as"
-            ) from error
+            raise LedgerError(f"{self._path} cannot be read ({error}): {BE_ITS_USER}") from error

@@ -1,5 +1,6 @@
 """The ledger's file: opened, checked, moved aside when it is not ours, written one tick at a time."""
 
+import os
 import sqlite3
 import uuid
 from collections.abc import Mapping
@@ -189,15 +190,15 @@ def set_aside(path: Path, why: str) -> Path:
     aside = free_name(path, why)
     # The file first: SQLite throws a log without its file away, but would replay it into a new one.
     for sidecar in SIDECARS:
-        if (present := Path(f"{path}{sidecar}")).exists():
-            present.rename(f"{aside}{sidecar}")
+        if os.path.lexists(present := f"{path}{sidecar}"):
+            Path(present).rename(f"{aside}{sidecar}")
     return aside
 
 
 def free_name(path: Path, why: str) -> Path:
     """The name that a file moved aside gets: the first number that is free."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.{why}-{number}")):
         number += 1
     return aside
 

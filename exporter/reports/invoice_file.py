@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -178,7 +179,7 @@ class _Lines:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
     """A bill as text; what is opened is closed."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InvoiceError(f"{path}: is a directory: name one file of it")
     try:
         raw = path.open("rb")

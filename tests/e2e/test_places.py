@@ -75,6 +75,23 @@ def test_a_directory_that_cannot_be_written(daemon: Daemon, tmp_path: Path) -> N
     assert page.sum(COST) > 0
 
 
+def test_a_folder_of_others(daemon: Daemon, tmp_path: Path) -> None:
+    """One that cannot be entered is no end of the daemon: as for one that cannot be written."""
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0o000)
+    daemon.ledger = shut / "deep" / "ledger.db"
+    daemon.begin = unprivileged.command
+    with daemon:
+        page = daemon.settled()
+
+    advice = "make the place writable, or set --ledger.path to one that is"
+    assert problems(daemon, "ledger") == [
+        f"{daemon.ledger} cannot be written (Permission denied): {MEMORY}; {advice}"
+    ]
+    assert (page.value("inference_ledger_persistent"), list(shut.iterdir())) == (0, [])
+    assert page.sum(COST) > 0
+
+
 def test_a_corrupt_file(daemon: Daemon) -> None:
     """Moved aside as it was, an error in the log and first on the page; the new books are on disk."""
     daemon.ledger.write_bytes(b"these are no books\n")
