@@ -260,6 +260,7 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
 ) -> None:
     """A failure at the end is raised once every part was closed, the ledger last."""
     path = tmp_path / "ledger.db"
+    file.write_text("discovery: {cloud: off, processes: false}\n")
     daemon = _Daemon(Flags(file, "127.0.0.1:0", path), load(file), SystemClock())
     closed = []
 
