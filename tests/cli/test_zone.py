@@ -8,7 +8,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,43 +17,24 @@ from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot, 
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.ledger.ledger_ticks import HOUR, SECOND, StillClock
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
 DOLLAR = 10**12
 MIDNIGHT = (1_793_491_200 - 14 * 3600) * SECOND
 """2026-10-31T10:00:00Z, where 1 November begins in Kiritimati."""
 KIRITIMATI = "Pacific/Kiritimati"
 CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
 SCENARIO = """
-name: ours or theirs
+name: theirs
 horizon_years: 1
-options:
-  - name: api
-    hosted: {prompt_dollars_per_million_tokens: 1, generation_dollars_per_million_tokens: 1}
+options: [{name: b, hosted: {prompt_dollars_per_million_tokens: 1, generation_dollars_per_million_tokens: 1}}]
 """
-
-
-@dataclass
-class Clock:
-    """A clock that stands at 04:00 of 1 November in Kiritimati."""
-
-    now: int = MIDNIGHT + 4 * HOUR
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
 
 
 @pytest.fixture(autouse=True)
 def _four_in_the_morning(monkeypatch: pytest.MonkeyPatch) -> None:
     for verb in ("adjust", "explain", "reconcile", "report", "tco"):
-        monkeypatch.setattr(f"exporter.cli.{verb}.SystemClock", Clock)
+        monkeypatch.setattr(f"exporter.cli.{verb}.SystemClock", lambda: StillClock(MIDNIGHT + 4 * HOUR))
 
 
 def post(ledger: Ledger, zone: str) -> None:
@@ -86,7 +66,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     running = []
 
     def made(zone: str) -> Path:
-        ledger = Ledger.open(tmp_path / "ledger.db", Clock())
+        ledger = Ledger.open(tmp_path / "ledger.db", StillClock())
         running.append(ledger)
         post(ledger, zone)
         return tmp_path / "ledger.db"

@@ -58,11 +58,14 @@ def test_a_directory_in_the_files_place(daemon: Daemon) -> None:
     assert page.sum(COST) > 0
 
 
-def test_a_directory_that_cannot_be_written(daemon: Daemon, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "name"), [(0o555, "ledger.db"), (0o000, "deep/ledger.db")])
+def test_a_directory_that_cannot_be_written_or_entered(
+    mode: int, name: str, daemon: Daemon, tmp_path: Path
+) -> None:
     """As for a directory in the file's place."""
     shut = tmp_path / "shut"
-    shut.mkdir(mode=0o555)
-    daemon.ledger = shut / "ledger.db"
+    shut.mkdir(mode=mode)
+    daemon.ledger = shut / name
     daemon.begin = unprivileged.command
     with daemon:
         page = daemon.settled()
@@ -71,23 +74,7 @@ def test_a_directory_that_cannot_be_written(daemon: Daemon, tmp_path: Path) -> N
     assert problems(daemon, "ledger") == [
         f"{daemon.ledger} cannot be written (Permission denied): {MEMORY}; {advice}"
     ]
-    assert (page.value("inference_ledger_persistent"), list(shut.iterdir())) == (0, [])
-    assert page.sum(COST) > 0
-
-
-def test_a_folder_of_others(daemon: Daemon, tmp_path: Path) -> None:
-    """One that cannot be entered is no end of the daemon: as for one that cannot be written."""
-    shut = tmp_path / "shut"
-    shut.mkdir(mode=0o000)
-    daemon.ledger = shut / "deep" / "ledger.db"
-    daemon.begin = unprivileged.command
-    with daemon:
-        page = daemon.settled()
-
-    advice = "make the place writable, or set --ledger.path to one that is"
-    assert problems(daemon, "ledger") == [
-        f"{daemon.ledger} cannot be written (Permission denied): {MEMORY}; {advice}"
-    ]
+    shut.chmod(0o755)
     assert (page.value("inference_ledger_persistent"), list(shut.iterdir())) == (0, [])
     assert page.sum(COST) > 0
 
