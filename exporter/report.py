@@ -79,6 +79,7 @@ class Books:
 
     `persistent` is false for books in memory. `writable` is false while commits fail:
     totals then stand still. `fleeting`: they are on a pod's emptyDir, which ends with the pod.
+    `moved_aside` is what the file before them is called since this process began them anew, else empty.
     `residual` is accrued minus posted; anything but 0 is a bug.
     `begun` is when a file was first written, `None` where that is not known.
     `uncharged` is time whose gap was too long to be charged.
@@ -101,6 +102,7 @@ class Books:
     uncharged: Nanoseconds = 0
     begun: Instant | None = None
     fleeting: bool = False
+    moved_aside: str = ""
     equivalents: Mapping[tuple[Party, str], Picodollars] = field(default_factory=dict)
     """By party and hosted offer."""
     last_token: Mapping[Party, Instant] = field(default_factory=dict)

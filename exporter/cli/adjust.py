@@ -11,11 +11,13 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.cli.terminal import complain, tell
+from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.problems import RefusedError, shown
 from exporter.ledger.entry import Entered, Entry, EntryError, Known, enter
 from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
 from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.calendar import day_of
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
@@ -53,8 +55,8 @@ def adjust(flags: Flags, clock: Clock | None = None) -> int:
     now = (clock or SystemClock()).wall()
     try:
         config = load(flags.config_file)
-        entry = _entry(flags, now, config.timezone)
         path = flags.ledger_path or config.ledger_path
+        entry = _entry(flags, now, _zone(path, config, flags.config_file))
         entered = enter(path, entry, _known(config), now, dry_run=flags.dry_run)
     except (ConfigError, EntryError, RefusedError) as error:
         complain(error)
@@ -66,6 +68,16 @@ def adjust(flags: Flags, clock: Clock | None = None) -> int:
     for warning in _warnings(entered, dry_run=flags.dry_run):
         tell(f"warning: {warning}\n", sys.stderr)
     return status.OK
+
+
+def _zone(path: Path, config: Config, config_file: Path | None) -> ZoneInfo:
+    """As the ledger tells it. What is wrong with a file that cannot be read is told when it is written."""
+    try:
+        ledger = LedgerReader.open(path)
+    except LedgerError:
+        return config.timezone
+    with ledger:
+        return books_zone(ledger, config, config_file)
 
 
 def _entry(flags: Flags, now: Instant, zone: ZoneInfo) -> Entry:

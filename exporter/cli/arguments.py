@@ -1,14 +1,17 @@
 """Flags and verbs. A verb's code is imported when it is called: the daemon carries nothing of the others."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from exporter import __version__
-from exporter.cli import flags, logs
+from exporter.cli import flags, logs, status
 from exporter.cli.flags import PROGRAM, Exits
+from exporter.cli.output import OutputError, standard_output
+from exporter.cli.terminal import complain
 
 DAEMON_VERB: Final = "serve"
 DAEMON: Final = Exits(
@@ -19,7 +22,19 @@ DAEMON: Final = Exits(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status."""
+    """Run one verb; returns the exit status, 1 where its answer cannot be written."""
+    if sys.stderr is None:  # closed: what would be told is told nobody, and no file gets its number
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
+    try:
+        with standard_output():
+            return _run(arguments)
+    except OutputError as error:
+        if str(error):
+            complain(error)
+        return status.FAILED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     told = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
     chosen, unknown = program(daemon_only=told[0] == DAEMON_VERB).parse_known_args(told)
     if unknown:
@@ -27,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.parser.error(f"unknown here: {' '.join(unknown)}{hint}")
     logs.set_up(chosen.log_level, chosen.log_format)
     try:
-        status: int = chosen.run(chosen)
+        code: int = chosen.run(chosen)
     except KeyboardInterrupt:
         return 130
-    return status
+    return code
 
 
 def _with_verb(arguments: list[str]) -> list[str]:
@@ -137,7 +152,7 @@ def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "the files are right, warnings and notes aside", wrong="one of the files or a flag is wrong"
         ),
     )
-    flags.config(check, required=True)
+    flags.config(check, "configuration in YAML", required=True)
     flags.web_config(check)
     check.add_argument(
         "--json", action="store_true", help="print what it comes to, or what is wrong with it, as JSON"

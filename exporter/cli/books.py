@@ -41,7 +41,7 @@ def _add_ledger(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
         of="ledger",
     )
-    flags.sources(adopt)
+    flags.books(adopt)
     adopt.set_defaults(run=_adopt)
 
 
@@ -66,7 +66,7 @@ def _add_adjust(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
             "the configuration or a flag is wrong, or what is asked makes no sense",
         ),
     )
-    flags.sources(adjust)
+    flags.books(adjust, use=" and the products that it names")
     _adjustment(adjust)
 
 
@@ -84,7 +84,10 @@ def _add_explain(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
     )
     explain_flags.add(explain)
-    flags.sources(explain)
+    flags.books(
+        explain,
+        use=" and the prices of now; without one, those are estimates of the bundled catalogue",
+    )
     explain.set_defaults(run=_explain)
 
 
@@ -104,7 +107,7 @@ def _add_reconcile(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         exits=Exits("printed, whether or not they differ", "a bill or a ledger that cannot be read"),
     )
     reconcile_flags.add(reconcile)
-    flags.sources(reconcile)
+    flags.books(reconcile)
     reconcile.set_defaults(run=_reconcile)
 
 
@@ -172,7 +175,7 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     focus.set_defaults(run=_focus)
     for verb in (month, chargeback, focus):
-        flags.sources(verb)
+        flags.books(verb)
         verb.add_argument(
             "--month", type=values.month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
         )

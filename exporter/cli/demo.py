@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import shutil
 import signal
@@ -78,18 +79,20 @@ class _Demo:
             log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
             set_up.close()
             return status.FAILED
-        with logged_to(self._folder / LOG, set_up.clock):
-            replay(set_up, stop)
-        if not stop.is_set():
-            self._live = True
-            report = set_up.sampler.tick()
-            web.start()
-            place = Site(web.url.rstrip("/"), str(self._folder), _program())
-            sys.stdout.write(invitation(place, report, set_up.plot))
-            sys.stdout.flush()
-            set_up.sampler.run(stop)
-        web.close()
-        set_up.close()
+        try:
+            with logged_to(self._folder / LOG, set_up.clock):
+                replay(set_up, stop)
+            if not stop.is_set():
+                self._live = True
+                report = set_up.sampler.tick()
+                web.start()
+                place = Site(web.url.rstrip("/"), str(self._folder), _program())
+                sys.stdout.write(invitation(place, report, set_up.plot))
+                sys.stdout.flush()
+                set_up.sampler.run(stop)
+        finally:
+            web.close()
+            set_up.close()
         return status.OK
 
     def _published(self) -> None:
@@ -124,5 +127,5 @@ def _program() -> str:
     if called.name != "__main__.py":
         return shlex.quote(str(called.absolute()))
     checkout = Path(__file__).parents[2]
-    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if (checkout / "pyproject.toml").is_file() else ""
+    found = f"PYTHONPATH={shlex.quote(str(checkout))} " if os.path.isfile(checkout / "pyproject.toml") else ""
     return f"{found}{shlex.quote(sys.executable)} -m exporter"

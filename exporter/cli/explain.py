@@ -1,7 +1,7 @@
 """The wiring of `explain`: a running daemon's ledger, read only, and the prices of its configuration."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +10,7 @@ from exporter.cli.build import host_name
 from exporter.cli.serve import terms_of
 from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.whereabouts import node_source, whereabouts
+from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.cost.accounts import Accounts
@@ -56,12 +57,13 @@ def explained(question: Question, clock: Clock | None = None) -> int:
     try:
         with waiting("reading the ledger"):
             with LedgerReader.open(path) as ledger:
+                zone = books_zone(ledger, config, question.config_file)
                 accounts, stretch = _accounts(ledger, question.hours, now)
             # The cloud is asked with the ledger closed: the daemon's log grows until it is.
             explanation: Explanation = explain(
                 accounts,
                 stretch,
-                terms_of(config, host_name(), _place(config, clock)),
+                replace(terms_of(config, host_name(), _place(config, clock)), zone=zone),
                 ledger.state(),
                 now,
                 ledger=ledger.id,

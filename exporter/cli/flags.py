@@ -100,28 +100,34 @@ def daemon(verb: argparse.ArgumentParser) -> None:
 
 
 def sources(verb: argparse.ArgumentParser) -> None:
-    """Which configuration, and which books."""
-    config(verb)
+    """Which configuration, and which books, of a verb that meters."""
+    config(verb, "configuration in YAML; without one, prices are estimates of the bundled catalogue")
+    _ledger(verb, "where the books are kept, a path from / on; its folder is made if it is missing")
+
+
+def books(verb: argparse.ArgumentParser, *, use: str = "") -> None:
+    """Where the daemon's books are, of a verb that asks or corrects them.
+
+    `use` is what else the verb takes from the configuration, as a sentence's end.
+    """
+    config(verb, f"the daemon's configuration in YAML, for its ledger.path{use}")
+    _ledger(verb, "the daemon's ledger, a path from / on")
+
+
+def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
+    """Which configuration, and in words what it is for."""
+    verb.add_argument(
+        "--config.file", dest="config_file", type=Path, required=required, metavar="FILE", help=text
+    )
+
+
+def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
     verb.add_argument(
         "--ledger.path",
         dest="ledger_path",
         type=values.absolute,
         metavar="FILE",
-        help="where the books are kept, a path from / on; its folder is made if it is missing "
-        f"(default: ledger.path of the configuration, else {LEDGER_PATH})",
-    )
-
-
-def config(verb: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Which configuration."""
-    verb.add_argument(
-        "--config.file",
-        dest="config_file",
-        type=Path,
-        required=required,
-        metavar="FILE",
-        help="configuration in YAML"
-        + ("" if required else "; without one, prices are estimates of the bundled catalogue"),
+        help=f"{text} (default: ledger.path of the configuration, else {LEDGER_PATH})",
     )
 
 

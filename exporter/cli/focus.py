@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.cli.report import answer
-from exporter.cli.terminal import complain
+from exporter.cli.terminal import complain, tell
 from exporter.clock import Clock
 from exporter.ledger.history import MonthRecord
 from exporter.reports.focus import focus, formulas
@@ -30,14 +30,18 @@ def focus_file(
 ) -> int:
     """Write a month as FOCUS to a file or to standard output; returns an exit status as `report` does."""
 
-    def tell(record: MonthRecord, _current: str, zone: ZoneInfo) -> int:
+    def write(record: MonthRecord, _current: str, zone: ZoneInfo) -> int:
         seen = _Formulas(focus(record, zone))
-        written = _print(seen.lines()) if output is None else _save(seen.lines(), output)
+        written = status.OK
+        if output is None:
+            sys.stdout.writelines(seen.lines())
+        else:
+            written = _save(seen.lines(), output)
         if seen.any:
-            sys.stderr.write(FORMULAS)
+            tell(FORMULAS, sys.stderr)
         return written
 
-    return answer(config_file, ledger_path, month, tell, clock)
+    return answer(config_file, ledger_path, month, write, clock)
 
 
 class _Formulas:
@@ -53,18 +57,6 @@ class _Formulas:
             yield line
 
 
-def _print(lines: Iterable[str]) -> int:
-    try:
-        sys.stdout.writelines(lines)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or the interpreter says so at its end
-        return status.FAILED
-    return status.OK
-
-
 def _save(lines: Iterable[str], output: Path) -> int:
     try:
         with _replaced(output) as file:
@@ -78,8 +70,8 @@ def _save(lines: Iterable[str], output: Path) -> int:
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[str]]:
     """A file that is whole or as it was, behind a link too; a pipe or a device is written to as it is."""
-    whole = path.is_file() or not path.exists()
-    file_itself = path.resolve() if whole else path
+    whole = os.path.isfile(path) or not os.path.exists(path)
+    file_itself = Path(os.path.realpath(path)) if whole else path
     place = file_itself.with_name(f"{file_itself.name}.partial") if whole else path
     try:
         with place.open("w", encoding="utf-8", newline="") as file:

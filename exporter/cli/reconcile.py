@@ -3,14 +3,16 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.cli.terminal import complain, waiting
+from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
-from exporter.config import Config, ConfigError, load
+from exporter.config import ConfigError, load
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
-from exporter.reports.invoice import CostColumn, Invoice, InvoiceError
+from exporter.reports.invoice import CostColumn, InvoiceError
 from exporter.reports.invoice_file import Reading, read_invoice
 from exporter.reports.reconciliation import (
     Books,
@@ -47,9 +49,11 @@ def reconciled(question: Question, clock: Clock | None = None) -> int:
         complain(error)
         return status.CONFIGURATION
     try:
-        with waiting("reading the bill"):
-            by = Reading(config.timezone, question.cost, question.resources)
-            told = _told(question, config, read_invoice(question.invoice, by), now)
+        with (
+            waiting("reading the bill"),
+            LedgerReader.open(question.ledger_path or config.ledger_path) as ledger,
+        ):
+            told = _told(question, ledger, books_zone(ledger, config, question.config_file), now)
     except InvoiceError as error:
         complain(error)
         return status.FAILED
@@ -67,12 +71,12 @@ def _files(question: Question) -> tuple[str, ...]:
     return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
 
 
-def _told(question: Question, config: Config, invoice: Invoice, now: Instant) -> Reconciliation:
+def _told(question: Question, ledger: LedgerReader, zone: ZoneInfo, now: Instant) -> Reconciliation:
+    invoice = read_invoice(question.invoice, Reading(zone, question.cost, question.resources))
     try:
         month = question.month or month_billed(invoice)
-        with LedgerReader.open(question.ledger_path or config.ledger_path) as ledger:
-            record = ledger.month(month)
-            hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
-        return reconcile(invoice, Books(record, hours or {}, config.timezone, now, question.components))
+        record = ledger.month(month)
+        hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
+        return reconcile(invoice, Books(record, hours or {}, zone, now, question.components))
     except InvoiceError as error:
         raise InvoiceError(f"{question.invoice}: {error}") from None

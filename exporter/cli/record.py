@@ -1,5 +1,6 @@
 """The wiring of `record`: reads one server as the daemon does, and writes what it says to a folder."""
 
+import os
 import shutil
 import sys
 import threading
@@ -50,7 +51,7 @@ def record(question: Question, clock: Clock | None = None) -> int:
     recording = Recording(clock.wall())
     with onlooker:
         for path in (output, place):
-            if path.exists() or path.is_symlink():
+            if os.path.lexists(path):
                 return _refused(f"{path} exists already: name a folder that does not", status.CONFIGURATION)
         try:
             place.mkdir()

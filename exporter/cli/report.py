@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.cli.terminal import complain, waiting
+from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.errors import LedgerError
@@ -57,11 +58,13 @@ def answer(
         complain(error)
         return status.CONFIGURATION
     path = ledger_path or config.ledger_path
-    current = month_of((clock or SystemClock()).wall(), config.timezone).name
+    now = (clock or SystemClock()).wall()
     try:
         with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
+            zone = books_zone(ledger, config, config_file)
+            current = month_of(now, zone).name
             record = ledger.month(month or current)
-        return tell(record, current, config.timezone)
+        return tell(record, current, zone)
     except LedgerError as error:
         complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
         return status.FAILED

@@ -1,9 +1,9 @@
 """The daemon: wires sources, books, sampler and web server together, and stops them in order."""
 
-import contextlib
 import logging
 import signal
 import threading
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -154,10 +154,16 @@ class _Daemon:
         except ListenError as error:
             _say("cannot listen", error)
             return status.FAILED
-        with self._reloading:
-            self._whereabouts.start()  # beside the wait for the ledger; no tick waits for it
         try:
-            self._begin(stop).run(stop)
+            with ExitStack() as closing:  # each is closed whatever the others raise, in the order said below
+                closing.callback(self._close_ledger)
+                for part in (self._discovery, self._gateways, self._endpoints, self._nvml, self._gatherer):
+                    closing.callback(part.close)
+                closing.callback(self._whereabouts.close)
+                closing.callback(self._web.close)
+                with self._reloading:
+                    self._whereabouts.start()  # beside the wait for the ledger; no tick waits for it
+                self._begin(stop).run(stop)
         except LedgerError as error:
             if not (stop.is_set() and isinstance(error, LedgerLockedError)):  # the wait for it was ended
                 _say("cannot open the ledger", error)
@@ -165,18 +171,12 @@ class _Daemon:
         except MustRestartError as error:
             _say("must be restarted", error)
             return status.FAILED
-        finally:
-            self._web.close()
-            self._whereabouts.close()
-            self._gatherer.close()
-            self._nvml.close()
-            self._endpoints.close()
-            self._gateways.close()
-            self._discovery.close()
-            if self._ledger is not None:
-                self._ledger.close()
         log.info("stopped")
         return status.OK
+
+    def _close_ledger(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
 
     def _begin(self, stop: threading.Event) -> Sampler:
         """Open the books, and make what turns the crank.
@@ -188,7 +188,9 @@ class _Daemon:
         self._ledger_path = self._flags.ledger_path or self._config.ledger_path
         ledger = Ledger.open(self._ledger_path, self._clock, stop, boot=boot)
         self._ledger = ledger
-        for problem in filter(None, (ledger.problem, ledger.fleeting, *ledger.dropped)):
+        if ledger.problem:  # money is missing, or will be at the next start
+            log.error("ledger", extra={"problem": ledger.problem})
+        for problem in filter(None, (ledger.fleeting, *ledger.dropped)):
             log.warning("ledger", extra={"problem": problem})
         with self._reloading:  # the wait for the ledger may have seen a reload
             self._sampler = Sampler(
@@ -259,7 +261,7 @@ class _Daemon:
         return notice(change, self._ledger_path if kept else None, self._flags.files(self._ledger_path))
 
     def _reload_quietly(self) -> None:
-        with contextlib.suppress(ConfigError):  # told already
+        with suppress(ConfigError):  # told already
             self.reload()
 
     def _placed(self) -> None:

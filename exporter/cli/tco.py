@@ -7,6 +7,7 @@ from pathlib import Path
 from exporter.cli import status
 from exporter.cli.tco_flags import Question
 from exporter.cli.terminal import complain, waiting
+from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
 from exporter.ledger.errors import LedgerError
@@ -68,8 +69,9 @@ def _measurement(question: Question, clock: Clock) -> Measurement:
     path = question.ledger_path or config.ledger_path
     now = clock.wall()
     earliest = now - (reports.DAYS - 1) * NANOSECONDS_PER_DAY
-    first, last = (day_number(day_of(instant, config.timezone).name) for instant in (earliest, now))
     with waiting("reading the ledger"), LedgerReader.open(path) as ledger:
+        zone = books_zone(ledger, config, question.config_file)
+        first, last = (day_number(day_of(instant, zone).name) for instant in (earliest, now))
         try:
             return reports.measurement(ledger.days(first, last), ledger.id)
         except NotMeasuredError as error:

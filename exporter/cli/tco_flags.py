@@ -40,7 +40,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
             "the scenario, the configuration or a flag is wrong",
         ),
     )
-    flags.sources(verb)
+    flags.books(verb, use="; only --measured reads it")
     verb.add_argument(
         "scenario", nargs="?", type=Path, metavar="SCENARIO.yaml", help="what to compare; see docs/tco.md"
     )

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final, TextIO
 
+from exporter.cli.output import discard
 from exporter.clock import Clock, SystemClock
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
@@ -31,13 +32,21 @@ def tell(text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     if colors(stream):
         text = _WORD.sub(lambda found: f"{found[1]}{_COLORS[found[2]]}{found[2]}{_PLAIN}", text)
-    stream.write(text)
+    _say(text, stream)
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Standard error that cannot be written changes no answer and no exit status."""
+    try:
+        stream.write(text)
+    except OSError:
+        discard(stream)
 
 
 def complain(problem: object) -> None:
     """Write to standard error what is wrong; on a terminal the whole of it is red."""
     text = str(problem)
-    sys.stderr.write(f"{_RED}{text}{_PLAIN}\n" if colors(sys.stderr) else f"{text}\n")
+    _say(f"{_RED}{text}{_PLAIN}\n" if colors(sys.stderr) else f"{text}\n", sys.stderr)
 
 
 @contextlib.contextmanager

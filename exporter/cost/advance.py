@@ -86,6 +86,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         seen=tuple(sorted(_seen(works, round_, terms))),
         implausible=(("energy", sum(work.implausible for work in works)),),
         day=day_of(frame.wall - 1, terms.zone).name,
+        zone=terms.zone.key,
     )
     tariff = terms.tariff
     works = [work for work in works if work.reading or not tariff.has_left(work.state.gpu, frame.wall)]

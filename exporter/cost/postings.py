@@ -179,4 +179,6 @@ class Postings:
     """Beside the money: no sum of the books has them in it."""
     day: str = ""
     """The local day in which tokens are told: the one that the tick's last instant is in."""
+    zone: str = ""
+    """The time zone that days and months are of, as the IANA database names it; empty where nobody says."""
     late: Late = Late()

@@ -1,6 +1,7 @@
 """The configuration by which a Prometheus scrapes the demo."""
 
 import json
+import os
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,6 @@ def prometheus_configuration(listen_address: str) -> str:
     host = "127.0.0.1" if address.host in ANYWHERE else address.host
     target = f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
     folder = Path(exporter.__file__).parents[1] / "deploy" / "prometheus"
-    found = [str(folder / name) for name in RULES if (folder / name).is_file()]
+    found = [str(folder / name) for name in RULES if os.path.isfile(folder / name)]
     rules = f"rule_files: {json.dumps(found)}\n" if found else ""
     return JOB.format(rules=rules, target=json.dumps(target))

@@ -71,6 +71,11 @@ def _withheld(report: Report) -> Iterator[str]:
 def _books(books: Books) -> Iterator[str]:
     if books.residual:
         yield "The books do not balance: what was accrued is not what was posted. This is a bug."
+    if books.moved_aside:
+        yield (
+            "The books began anew at this start of the daemon: the ledger before them was moved aside as "
+            f"{books.moved_aside}, and what it had is in none of these figures."
+        )
     if not books.persistent:
         yield "The ledger is in memory: a restart loses the month."
     elif not books.writable:

@@ -11,10 +11,10 @@ from exporter.clock import Clock
 from exporter.ledger import contents, schema
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.lock import Lock
+from exporter.ledger.place import BE_ITS_USER, see_a_file
 
 STOP_FIRST: Final = "stop the daemon, adopt, and start it again"
 NAME_IT: Final = "name the daemon's ledger with --ledger.path or --config.file"
-BE_ITS_USER: Final = "run this as the user that the daemon runs as"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,10 @@ def adopt(path: Path, clock: Clock) -> Adopted:
     Raises:
         LedgerError: there is no ledger here that can be adopted, or it is in use; it is as it was.
     """
-    if not path.exists():
-        raise LedgerError(f"{path}: there is no ledger here; {NAME_IT}")
-    if not path.is_file():
-        raise LedgerError(f"{path} is {'a directory' if path.is_dir() else 'no file'}; {NAME_IT}")
-    if path.stat().st_size == 0:
-        raise LedgerError(f"{path} is empty: no daemon has begun it; {NAME_IT}")
+    try:
+        see_a_file(path)
+    except LedgerError as error:
+        raise LedgerError(f"{error}; {NAME_IT}") from error
     now = threading.Event()
     now.set()  # whoever holds the lock is a daemon: waiting for it to go would be waiting for good
     lock: Lock | None = None

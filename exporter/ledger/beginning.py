@@ -4,6 +4,7 @@ At the boot only if they are known to be its first: else two ledgers would charg
 """
 
 import logging
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -40,7 +41,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
     """Why a folder may be gone with this container or this boot; empty when it stays."""
-    folder = folder.resolve()
+    folder = _real(folder)
     for parent in (folder, *folder.parents):
         if _open_to_all(parent):
             return f"{parent} is for temporary files"
@@ -63,7 +64,7 @@ def ends_with_pod(path: Path, mounts: Path = MOUNTS) -> str:
     Such a folder outlives a container, not its pod. One in memory is not known from any other.
     """
     with suppress(OSError):
-        if EMPTY_DIR in _mount(path.resolve().parent, mounts)[0]:
+        if EMPTY_DIR in _mount(_real(path).parent, mounts)[0]:
             return f"{path} is on an emptyDir: the next pod begins at 0; mount a folder of the node instead"
     return ""
 
@@ -126,11 +127,16 @@ class Boot:
         for other in sorted(path.parent.iterdir()):
             if other.name.startswith(path.name) and other.name not in {path.name, f"{path.name}.lock"}:
                 return f"{other.name} lies beside it"
-        return self.fleeting(path.resolve().parent)
+        return self.fleeting(_real(path).parent)
 
 
 NO_BOOT: Final = Boot("", 0)
 """For books that begin now."""
+
+
+def _real(path: Path) -> Path:
+    """A path without links. One that leads in a circle stays, which `Path.resolve` answers with an error."""
+    return Path(os.path.realpath(path))
 
 
 def _open_to_all(folder: Path) -> bool:

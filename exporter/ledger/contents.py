@@ -28,6 +28,7 @@ class Contents:
 
     `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
     included. `machine` is the identity of the one that they were last bound to, empty when there is none.
+    `zone` is the name of the time zone that the last tick went by, empty where none has said so.
     `stretch` is the number of the latest stretch of time that waits for a price; `recent` are those of the
     last hour, by number. `day` is empty unless it was filled.
     """
@@ -37,6 +38,7 @@ class Contents:
     state: State
     texts: Mapping[marks.Scope, str]
     machine: str = ""
+    zone: str = ""
     dropped: tuple[str, ...] = ()
     last_commit: Instant | None = None
     begun: Instant | None = None
@@ -143,7 +145,7 @@ def read(connection: sqlite3.Connection) -> Contents:
     if accrued is None or by_state is None or not isinstance(ledger, str):
         raise DamagedError("its id or what it accrued is missing")
     totals.accrued = accrued
-    machine, fresh_in = meta.get("machine"), meta.get("fresh_in")
+    machine, zone, fresh_in = meta.get("machine"), meta.get("timezone"), meta.get("fresh_in")
     begun = totals.accrued != 0 or any(scope == "gpu" for scope, _key, _body in stored)
     return Contents(
         ledger=ledger,
@@ -156,6 +158,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         ),
         texts={(scope, key): body for scope, key, body in stored if scope in marks.SCOPES},
         machine=machine if isinstance(machine, str) else "",
+        zone=zone if isinstance(zone, str) else "",
         dropped=dropped,
         last_commit=_integer(meta, "committed"),
         begun=_integer(meta, "begun"),

@@ -13,6 +13,7 @@ from exporter.ledger import adjustments, contents, lock, rows, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import day_number
+from exporter.ledger.place import BE_ITS_USER, see_a_file
 from exporter.readings import LABEL_CHARACTERS
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
@@ -76,11 +77,8 @@ def enter(path: Path, entry: Entry, known: Known, now: Instant, *, dry_run: bool
         EntryError: no such product or team, or an amount that the month cannot take.
         LedgerError: there is no ledger here that can be written; it is as it was.
     """
+    see_a_file(path)
     try:
-        if not path.exists():
-            raise LedgerError(f"{path}: there is no ledger here")
-        if not path.is_file():
-            raise LedgerError(f"{path} is no file")
         contents.refuse_other_files(path)
         with contents.failures(path):
             entered = _append(path, entry, known, now, keep=not dry_run)
@@ -101,7 +99,7 @@ def _advice(error: Exception) -> str:
     """What helps against another user's file; a full disk needs something else."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     theirs = isinstance(error, PermissionError) or code in _OF_ANOTHER_USER
-    return ": run this as the user that the daemon runs as" if theirs else ""
+    return f": {BE_ITS_USER}" if theirs else ""
 
 
 def _append(path: Path, entry: Entry, known: Known, now: Instant, *, keep: bool) -> Entered:

@@ -19,7 +19,7 @@ class Inspection:
 
 def inspect(path: Path) -> Inspection:
     """Look at a ledger, or at the place where there is none yet, as this process's user."""
-    if os.path.isdir(path):  # noqa: PTH112 - Path's raises where a folder may not be searched
+    if os.path.isdir(path):
         return _memory(path, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
     if not os.path.lexists(path):
         folder = next((parent for parent in path.parents if os.path.lexists(parent)), Path("/"))
@@ -63,7 +63,7 @@ def _what_then(path: Path, error: Exception) -> str:
 
 
 def _unwritable(path: Path, *, folder: bool = True) -> str:
-    if folder and not os.path.isdir(path):  # noqa: PTH112
+    if folder and not os.path.isdir(path):
         return f"{path} is no folder"
     if not os.access(path, os.W_OK | (os.X_OK if folder else 0)):
         return f"{path} cannot be written by this user (uid {os.geteuid()})"

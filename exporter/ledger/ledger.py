@@ -1,5 +1,6 @@
 """The books: commit, then publish."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Collection
@@ -51,8 +52,7 @@ class Ledger:
         moved_aside: Path | None = None,
         fleeting: str = "",
     ) -> None:
-        self.moved_aside = moved_aside
-        self.fleeting = fleeting
+        self.moved_aside, self.fleeting = moved_aside, fleeting
         self.dropped = opened.dropped
         self._clock = clock
         self._committed = opened
@@ -94,7 +94,7 @@ class Ledger:
         """
         if path is None:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
-        if path.is_dir():
+        if os.path.isdir(path):
             return cls._in_memory(clock, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,7 @@ class Ledger:
         pending.unpriced = self._backlog.unwritten
         pending.totals.add(postings, known=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
-        pending.machine = self._machine
+        pending.machine, pending.zone = self._machine, postings.zone
         self._holding = frozenset(party.key for party in postings.seen)
         self._commit()
 
@@ -272,7 +272,7 @@ class Ledger:
         told = snapshot.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )
-        return replace(told, fleeting=bool(self.fleeting))
+        return replace(told, fleeting=bool(self.fleeting), moved_aside=Path(self.moved_aside or "").name)
 
     def close(self) -> None:
         """Write what still waits, if it can be, and let the file go. Idempotent."""

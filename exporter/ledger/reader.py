@@ -1,17 +1,22 @@
 """The books read by a verb, beside a daemon that writes them."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from zoneinfo import ZoneInfo
 
+from exporter.config.moments import zone_named
+from exporter.config.problems import shown
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents, history_rows, schema, snapshot
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import MonthRecord, Sums
+from exporter.ledger.place import BE_ITS_USER, see_a_file
 from exporter.ledger.rows import Names, references
 from exporter.report import Books
 from exporter.units import Instant, Nanoseconds
@@ -30,7 +35,7 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         # A file without a log is nobody's: SQLite takes no lock then, and would not see that it changes.
-        self._unlogged = None if Path(f"{path}-wal").exists() else _stamp(path)
+        self._unlogged = None if os.path.exists(f"{path}-wal") else _stamp(path)
         with self._failures():
             self._connection = schema.connect(path.absolute().as_uri() + self._mode())
             try:
@@ -50,13 +55,21 @@ class LedgerReader:
         Raises:
             LedgerError: there is no ledger that can be read.
         """
-        if not path.exists():
-            raise LedgerError(f"{path}: there is no ledger here")
-        if not path.is_file():
-            raise LedgerError(f"{path} is {'a directory' if path.is_dir() else 'no file'}")
-        if path.stat().st_size == 0:
-            raise LedgerError(f"{path} is empty: no daemon has begun it")
+        see_a_file(path)
         return cls(path)
+
+    def zone(self) -> ZoneInfo | None:
+        """The time zone that the last tick went by; `None` where no tick of this release was written."""
+        named = self._contents.zone
+        if not named:
+            return None
+        zone = zone_named(named)
+        if zone is None:
+            raise LedgerError(
+                f"{self._path}: its days are of the time zone {shown(named)}, which this machine does "
+                "not know: install the IANA database (tzdata)"
+            )
+        return zone
 
     def state(self) -> State:
         """What the cost model remembers."""
@@ -129,9 +142,7 @@ class LedgerReader:
             self._see_that_it_stands()
             raise LedgerError(f"{self._path} is no ledger that can be read: {error}") from error
         except sqlite3.Error as error:
-            raise LedgerError(
-                f"{self._path} cannot be read ({error}): run this as the user that the daemon runs as"
-            ) from error
+            raise LedgerError(f"{self._path} cannot be read ({error}): {BE_ITS_USER}") from error
 
     def _see_that_it_stands(self) -> None:
         if self._unlogged is not None and _stamp(self._path) != self._unlogged:

@@ -1,5 +1,6 @@
 """The ledger's file: opened, checked, moved aside when it is not ours, written one tick at a time."""
 
+import os
 import sqlite3
 import uuid
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ SIDECARS: Final = ("", "-wal", "-shm")
 class Pending:
     """What is to be written: sums since the last commit, and the state and the end of the latest tick.
 
-    `machine` is the one that the books are bound to, empty while that is unknown.
+    `machine` is the one that the books are bound to, `zone` the time zone of their days, empty while unknown.
     `unpriced` are stretches of time without a price as they are to be, by number.
     Books in memory keep no more of its history than the last day.
     `adjusted` are the adjustments that a write took into the totals.
@@ -52,6 +53,7 @@ class Pending:
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
     end: Instant = 0
     machine: str = ""
+    zone: str = ""
     unpriced: Mapping[int, Unpriced] = field(default_factory=dict)
 
 
@@ -128,6 +130,7 @@ class Store:
                     "committed": now,
                     "begun": now if before.last_commit is None else None,
                     "machine": pending.machine or None,
+                    "timezone": pending.zone or None,
                 }
                 connection.executemany(
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
@@ -188,15 +191,15 @@ def set_aside(path: Path, why: str) -> Path:
     aside = free_name(path, why)
     # The file first: SQLite throws a log without its file away, but would replay it into a new one.
     for sidecar in SIDECARS:
-        if (present := Path(f"{path}{sidecar}")).exists():
-            present.rename(f"{aside}{sidecar}")
+        if os.path.lexists(present := f"{path}{sidecar}"):
+            Path(present).rename(f"{aside}{sidecar}")
     return aside
 
 
 def free_name(path: Path, why: str) -> Path:
     """The name that a file moved aside gets: the first number that is free."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.{why}-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.{why}-{number}")):
         number += 1
     return aside
 

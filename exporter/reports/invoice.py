@@ -47,7 +47,10 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One row. `apart` is `None` for usage. `time` is how long it was used; `None`: it is not by time."""
+    """One row. `apart` is `None` for usage. `time` is how long it was used; `None`: it is not by time.
+
+    `own` is a row of the books themselves, as `report focus` writes them.
+    """
 
     period: Period
     cost: Picodollars
@@ -57,6 +60,7 @@ class Charge:
     service: str = ""
     sku: str = ""
     time: Nanoseconds | None = None
+    own: bool = False
 
 
 @dataclass(slots=True)

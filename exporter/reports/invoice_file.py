@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import IO, Final
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
+from exporter.reports.focus import PROVIDER
 from exporter.reports.invoice import Charge, CostColumn, Invoice, InvoiceError
 from exporter.reports.invoice_rows import CellError, FocusRows, rows_of
 
@@ -108,15 +110,20 @@ def _read(path: Path, lines: "_Lines", reading: Reading) -> Invoice:
             except CellError as error:
                 place = "" if error.place is None else f":{error.place + 1}"
                 raise InvoiceError(f"{path}:{lines.row}{place}: {error.column}: {error}") from None
-            _add(path, invoice, charge, reading)
+            _add(path, lines.row, invoice, charge, reading)
         row = _next(path, rows, lines)
     if invoice.rows == 0:
         raise InvoiceError(f"{path}: has a header and no rows")
     return invoice
 
 
-def _add(path: Path, invoice: Invoice, charge: Charge, reading: Reading) -> None:
+def _add(path: Path, row: int, invoice: Invoice, charge: Charge, reading: Reading) -> None:
     chosen = not reading.resources or matches(reading.resources, charge.resource, charge.name)
+    if chosen and charge.own:
+        raise InvoiceError(
+            f"{path}:{row}: ProviderName: {shown(PROVIDER)} is what report focus writes: books are set "
+            "against what a provider charges you, so give its file, or choose its rows with --resource"
+        )
     try:
         invoice.add(charge, chosen=chosen)
     except InvoiceError as error:
@@ -172,7 +179,7 @@ class _Lines:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
     """A bill as text; what is opened is closed."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InvoiceError(f"{path}: is a directory: name one file of it")
     try:
         raw = path.open("rb")

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
+from exporter.reports.focus import PROVIDER
 from exporter.reports.invoice import Apart, Charge, CostColumn, InvoiceError, Period
 from exporter.reports.invoice_values import DATE, calendar_day, moment, money, number, period
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, Picodollars
@@ -70,6 +71,7 @@ class FocusRows:
         self._class = self._places.get("chargeclass")
         self._resource = self._places.get("resourceid")
         self._name = self._places.get("resourcename")
+        self._provider = self._places.get("providername")
         self._service = self._places.get("servicename")
         self._skus = [self._places[name.lower()] for name in SKUS if name.lower() in self._places]
         quantities: tuple[int | None, int | None] = next(
@@ -111,6 +113,7 @@ class FocusRows:
             service=_text(row, self._service),
             sku=next(filter(None, (_text(row, place) for place in self._skus)), ""),
             time=self._time(row),
+            own=_text(row, self._provider) == PROVIDER,
         )
 
     def _refused(self, place: int, message: str) -> CellError:

@@ -39,9 +39,8 @@ class Gateway(Source[GatewayReading], Protocol):
 class Discovery(Protocol):
     """Finds out which servers are here."""
 
-    @property
     def sources(self) -> tuple[Source[Any], ...]:
-        """What it reads beside NVML."""
+        """Look what is to be read beside NVML."""
         ...
 
     @property
@@ -165,7 +164,7 @@ class Reader:
         return Round(frame, gathered, nvml, tuple(counted), tuple(read), found)
 
     def _sources(self) -> tuple[Source[Any], ...]:
-        return () if self.discovery is None else self.discovery.sources
+        return () if self.discovery is None else self.discovery.sources()
 
     def _endpoints(self, configured: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """All of them. One that a reload has just named is read once, whatever the last look found."""

@@ -332,7 +332,7 @@ def test_places_without_a_ledger(flags: Flags, tmp_path: Path, capsys: pytest.Ca
     notes.write_text("these are no books\n")
     for path, said in (
         (none, f"{none}: there is no ledger here"),
-        (tmp_path, f"{tmp_path} is no file"),
+        (tmp_path, f"{tmp_path} is a directory"),
         (notes, f"{notes} is no ledger that can be adjusted: file is not a database"),
     ):
         assert adjust(replace(flags, ledger_path=path), Clock()) == 1

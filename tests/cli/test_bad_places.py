@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
+from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
+from exporter.readings import Gpu
 from tests import unprivileged
 
 ROOT = Path(__file__).parents[2]
+OTHERS = "a folder that cannot be entered"
 NAME_IT = "name the daemon's ledger with --ledger.path or --config.file"
+DENIED = "cannot be read (Permission denied): run this as the user that the daemon runs as"
 MEMORY = "the books would be in memory and end with the daemon"
 MOVES = (
     "the daemon would move it to {path}.corrupt-1 and begin new books at zero; "
@@ -56,6 +61,11 @@ def make(place: str, folder: Path) -> Path:
         path.with_name("ledger.db.lock").unlink()
         path.chmod(0o444)
         path.parent.chmod(0o555)
+    elif place == OTHERS:
+        (folder / "shut").mkdir()
+        path = folder / "shut" / "ledger.db"
+        Ledger.open(path, SystemClock()).close()
+        path.parent.chmod(0o000)
     return path
 
 
@@ -76,6 +86,7 @@ REPORTS = {
     "a corrupt file": f"{{path}} is no ledger that can be read: file is not a database; {NAME_IT}\n",
     "a torn file": f"{{path}} is no ledger that can be read: database disk image is malformed; {NAME_IT}\n",
     "an empty file": f"{{path}} is empty: no daemon has begun it; {NAME_IT}\n",
+    OTHERS: f"{{path}} {DENIED}; {NAME_IT}\n",
     "nothing": f"{{path}}: there is no ledger here; {NAME_IT}\n",
 }
 
@@ -98,6 +109,7 @@ ADOPTING = {
     "a read-only directory": (
         "{path} cannot be written (Permission denied): run this as the user that the daemon runs as\n"
     ),
+    OTHERS: f"{{path}} {DENIED}; {NAME_IT}\n",
     "nothing": f"{{path}}: there is no ledger here; {NAME_IT}\n",
 }
 
@@ -121,6 +133,11 @@ DOCTOR = {
         "make {path.parent} writable, set --ledger.path to a file elsewhere, "
         "or run this as the daemon's user"
     ),
+    OTHERS: (
+        f"{{path.parent}} cannot be written by this user (uid {os.geteuid()}): {MEMORY}; "
+        "make {path.parent} writable, set --ledger.path to a file elsewhere, "
+        "or run this as the daemon's user"
+    ),
 }
 
 
@@ -134,6 +151,70 @@ def test_the_doctor(place: str, folder: Path) -> None:
 
     assert (findings, errors) == ([f"warning: ledger: {DOCTOR[place].format(path=path)}"], "")
     assert snapshot(folder) == before
+
+
+SCENARIO = """\
+name: theirs
+horizon_years: 1
+options: [{name: b, hosted: {prompt_dollars_per_million_tokens: 1, generation_dollars_per_million_tokens: 1}}]
+"""
+ASKING = {
+    "focus": ["report", "focus"],
+    "explain": ["explain"],
+    "reconcile": ["reconcile", "--invoice={folder}/bill.csv"],
+    "adjust": ["adjust", "--amount=1", "--date=2026-10-31", "--product=chat", "--reason=why"],
+    "tco": ["tco", "{folder}/scenario.yaml", "--measured"],
+}
+
+
+@pytest.mark.parametrize("verb", ASKING)
+def test_the_books_of_others(verb: str, folder: Path) -> None:
+    """Whatever is asked of a ledger in a folder that this user may not enter: status 1 and one line."""
+    (folder / "bill.csv").write_text("2026-10-01,1\n", encoding="utf-8")
+    (folder / "scenario.yaml").write_text(SCENARIO, encoding="utf-8")
+    path = make(OTHERS, folder)
+    words = [word.format(folder=folder) for word in ASKING[verb]]
+    assert run(*words, f"--ledger.path={path}") == (1, "", f"{path} {DENIED}; {NAME_IT}\n")
+
+
+WRITING = {
+    "focus": (
+        ["report", "focus", "--month=2026-11", "--ledger.path={folder}/own.db", "--output={file}"],
+        "{file} cannot be written: Permission denied\n",
+    ),
+    "record": (
+        ["record", "--url=http://127.0.0.1:9", "--output={file}"],
+        "{file} cannot be written: Permission denied\n",
+    ),
+    "tco": (
+        ["tco", "--example=four-ways", "--svg={file}"],
+        "{file}: cannot be written: Permission denied\n",
+    ),
+    "reconcile": (
+        ["reconcile", "--invoice={file}", "--ledger.path={folder}/own.db"],
+        "{file}: cannot be read: Permission denied\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", WRITING)
+def test_a_file_that_is_named_in_a_folder_of_others(verb: str, folder: Path) -> None:
+    """What is to be read or written there: status 1 and one line, which names it."""
+    posted(folder / "own.db")
+    file = make(OTHERS, folder).with_name("file")
+    words, said = WRITING[verb]
+    told = run(*(word.format(folder=folder, file=file) for word in words))
+    assert told == (1, "", said.format(file=file))
+
+
+def posted(path: Path) -> None:
+    """A ledger of this user's with a second of November in it."""
+    slot, end = Slot(Party("chat", "assistants", "", "chat", "m"), "decode"), 1_793_491_201 * 10**9
+    money = (Money(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
+    segment = Segment(end - 10**9, end, "2026-11", "2026-11-01", 10**12, money, ())
+    ledger = Ledger.open(path, SystemClock())
+    ledger.post(Postings(end, (segment,), day="2026-11-01"), State(accrued=10**12))
+    ledger.close()
 
 
 BAD_INPUT = {

@@ -193,3 +193,19 @@ def test_nothing_is_written(ledger: Path, invoice: Path) -> None:
     before = ledger.read_bytes()
     assert reconciled(question(ledger, invoice), Clock()) == 0
     assert before == ledger.read_bytes()
+
+
+def test_the_file_of_report_focus_is_no_bill(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would differ from the books by what else is in it, and `adjust` would then be offered."""
+    path = tmp_path / "focus.csv"
+    assert main(["report", "focus", "--month=2026-10", f"--ledger.path={ledger}", f"--output={path}"]) == 0
+    assert main(["reconcile", f"--invoice={path}", f"--ledger.path={ledger}"]) == 1
+    assert capsys.readouterr() == (
+        "",
+        (
+            f'{path}:2: ProviderName: "Self-hosted inference" is what report focus writes: books are set '
+            "against what a provider charges you, so give its file, or choose its rows with --resource\n"
+        ),
+    )

@@ -4,6 +4,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from exporter.config import Config, ConfigError, load
 from exporter.config.settings import DEFAULT_LEDGER
 from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
 from exporter.cost.state import State
+from exporter.ledger import lock
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Place
 from exporter.tariff.quotes import Quote
@@ -251,3 +253,31 @@ def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(file: Path, tmp_pa
     )
     assert "--amount=-43.20 --date=2026-11-25 --product=chat --team=assistants" in line
     assert again == ""
+
+
+def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure at the end is raised once every part was closed, the ledger last."""
+    path = tmp_path / "ledger.db"
+    file.write_text("discovery: {cloud: off, processes: false}\n")
+    daemon = _Daemon(Flags(file, "127.0.0.1:0", path), load(file), SystemClock())
+    closed = []
+
+    def broken(name: str) -> None:
+        closed.append(name)
+        raise RuntimeError(name)
+
+    parts = ("web", "whereabouts", "gatherer", "nvml", "endpoints", "gateways", "discovery")
+    for name in parts:
+        part = getattr(daemon, f"_{name}")
+        close = part.close
+        monkeypatch.setattr(part, "close", lambda name=name, close=close: (close(), broken(name)))
+    stop = threading.Event()
+    monkeypatch.setattr("exporter.cli.serve.signal.signal", lambda *_: None)
+    monkeypatch.setattr(daemon, "_prepare", stop.set)
+    with pytest.raises(RuntimeError, match="discovery"):
+        daemon.run(stop)
+    assert closed == list(parts)
+    assert daemon._ledger is not None
+    assert (daemon._ledger._closed, lock.holder(path)) == (True, "")

@@ -234,3 +234,20 @@ def test_rounding_debts_of_a_party_that_left_are_dropped() -> None:
     meter.tick(3.3, [h100()], [], holding(CHAT, 0))
     owed = meter.state.gpus["GPU-0"].owed
     assert {slot.party.server for debts in owed.values() for slot in debts} == {"chat"}
+
+
+def test_a_change_of_time_zone_at_a_months_edge_charges_each_hour_once() -> None:
+    """At 2 dollars an hour: each hour is of the month that it has in the zone in force when it is charged.
+
+    In Kiritimati, 14 hours ahead, two hours of October and two of November; then by UTC the last 12 of
+    October and two of November. Postings say which zone their days are of.
+    """
+    meter = Meter(terms(rent(2), zone=ZoneInfo("Pacific/Kiritimati")), moment("2026-10-31T07:00:00+00:00"))
+    told = [meter.tick(3600, [h100()]).postings.zone for _ in range(5)]
+    meter.terms = replace(meter.terms, zone=ZoneInfo("UTC"))
+    told += [meter.tick(3600, [h100()]).postings.zone for _ in range(14)]
+    assert told == ["Pacific/Kiritimati"] * 5 + ["UTC"] * 14
+    assert meter.months == {
+        ("2026-10", "GPU-0", "rent"): 14 * 2 * DOLLAR,
+        ("2026-11", "GPU-0", "rent"): 4 * 2 * DOLLAR,
+    }

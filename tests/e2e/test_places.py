@@ -11,7 +11,7 @@ import pytest
 
 from exporter.ledger.reader import LedgerReader
 from tests import rights, small_disk, unprivileged
-from tests.e2e.daemon import Daemon, Page
+from tests.e2e.daemon import Daemon, Page, get
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
 
@@ -35,7 +35,7 @@ def problems(daemon: Daemon, message: str) -> list[str]:
     """What the log said was the problem, of all lines with a message."""
     told = []
     for line in daemon.log.read_text(encoding="utf-8").splitlines():
-        _, found, rest = line.partition(f" msg={message} problem=")
+        _, found, rest = line.partition(f" level=error msg={message} problem=")
         told += [str(json.loads(rest))] if found else []
     return told
 
@@ -58,11 +58,14 @@ def test_a_directory_in_the_files_place(daemon: Daemon) -> None:
     assert page.sum(COST) > 0
 
 
-def test_a_directory_that_cannot_be_written(daemon: Daemon, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "name"), [(0o555, "ledger.db"), (0o000, "deep/ledger.db")])
+def test_a_directory_that_cannot_be_written_or_entered(
+    mode: int, name: str, daemon: Daemon, tmp_path: Path
+) -> None:
     """As for a directory in the file's place."""
     shut = tmp_path / "shut"
-    shut.mkdir(mode=0o555)
-    daemon.ledger = shut / "ledger.db"
+    shut.mkdir(mode=mode)
+    daemon.ledger = shut / name
     daemon.begin = unprivileged.command
     with daemon:
         page = daemon.settled()
@@ -71,15 +74,17 @@ def test_a_directory_that_cannot_be_written(daemon: Daemon, tmp_path: Path) -> N
     assert problems(daemon, "ledger") == [
         f"{daemon.ledger} cannot be written (Permission denied): {MEMORY}; {advice}"
     ]
+    shut.chmod(0o755)
     assert (page.value("inference_ledger_persistent"), list(shut.iterdir())) == (0, [])
     assert page.sum(COST) > 0
 
 
 def test_a_corrupt_file(daemon: Daemon) -> None:
-    """Moved aside as it was; the new books are on disk."""
+    """Moved aside as it was, an error in the log and first on the page; the new books are on disk."""
     daemon.ledger.write_bytes(b"these are no books\n")
     with daemon:
         page = daemon.settled()
+        front = get(daemon.port, "/")[1].decode()
 
     said = (
         f"{daemon.ledger} could not be used (file is not a database): it was moved to "
@@ -87,6 +92,7 @@ def test_a_corrupt_file(daemon: Daemon) -> None:
         "stop the daemon and put that in its place"
     )
     assert problems(daemon, "ledger") == [said]
+    assert "the ledger before them was moved aside as ledger.db.corrupt-1" in front
     assert page.value("inference_ledger_persistent") == 1
     assert Path(f"{daemon.ledger}.corrupt-1").read_bytes() == b"these are no books\n"
 

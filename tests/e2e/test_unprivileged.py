@@ -142,3 +142,18 @@ def test_what_is_hidden_is_unknown_and_pays_for_itself(
     assert page.matching("inference_server_up") == []
     assert page.value("inference_ledger_residual_dollars") == 0
     assert page.sum(SECONDS, server="unmatched:unknown") == pytest.approx(page.sum(SECONDS) * 2 / 3, rel=1e-9)
+
+
+def test_a_kubelets_folder_of_roots_is_told(daemon: Daemon) -> None:
+    """Nobody may enter it, so that none can be looked for: both go on, and say `denied`."""
+    folder = "mount -t tmpfs kubelet /var/lib && mkdir -m 0700 /var/lib/kubelet"
+    daemon.begin = lambda *argv: [
+        *("unshare", "--mount", "sh", "-c", f'{folder} && exec "$0" "$@"'),
+        *unprivileged.nobody(*argv),
+    ]
+    with daemon:
+        page = daemon.settled()
+        said = doctor(daemon)
+    assert page.matching("inference_source_up", source="kubelet") == [0]
+    assert page.value("inference_source_errors_total", source="kubelet", reason="denied") >= 1
+    assert "kubelet: /var/lib/kubelet/pod-resources/kubelet.sock: Permission denied" in said

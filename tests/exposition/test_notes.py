@@ -74,6 +74,13 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
     ("in_books", "note"),
     [
         ({"residual": 1}, "The books do not balance"),
+        (
+            {"moved_aside": "ledger.db.corrupt-1"},
+            (
+                "The books began anew at this start of the daemon: the ledger before them was moved aside as "
+                "ledger.db.corrupt-1, and what it had is in none of these figures."
+            ),
+        ),
         ({"persistent": False}, "The ledger is in memory"),
         ({"writable": False}, "The ledger cannot be written"),
         ({"fleeting": True}, "The ledger is on an emptyDir, which ends with this pod"),

@@ -191,21 +191,21 @@ def said(path: Path, asked: Entry = ONE) -> str:
 def test_where_no_ledger_is_nothing_is_made(path: Path, tmp_path: Path) -> None:
     """A wrong path, and a folder."""
     assert said(path) == ": there is no ledger here"
-    assert said(tmp_path) == " is no file"
+    assert said(tmp_path) == " is a directory"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"these are no books", "file is not a database"),
-        (b"", "it is another program's database"),
+        (b"these are no books", " is no ledger that can be adjusted: file is not a database"),
+        (b"", " is empty: no daemon has begun it"),
     ],
 )
 def test_a_file_that_is_no_ledger_is_left_alone(path: Path, content: bytes, why: str) -> None:
     """It is told, and neither it nor a log beside it is touched."""
     path.write_bytes(content)
-    assert said(path) == f" is no ledger that can be adjusted: {why}"
+    assert said(path) == why
     assert path.read_bytes() == content
 
 

@@ -177,6 +177,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
 
     assert ledger.moved_aside == path.with_name("ledger.db.corrupt-1")
     assert (ledger.persistent, spent(ledger), ledger.id == old) == (True, 0, False)
+    assert ledger.books(NOVEMBER, ()).moved_aside == "ledger.db.corrupt-1"
     assert re.fullmatch(
         r".+ could not be used \(.+\): it was moved to .+, and the books began anew; .+", ledger.problem
     )

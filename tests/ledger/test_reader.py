@@ -217,3 +217,37 @@ def test_a_directory_is_no_ledger_to_read(tmp_path: Path) -> None:
     """A directory is told as one."""
     with pytest.raises(LedgerError, match=f"^{re.escape(str(tmp_path))} is a directory$"):
         LedgerReader.open(tmp_path)
+
+
+def test_the_time_zone_of_the_last_tick_is_remembered(path: Path, clock: StillClock) -> None:
+    """Past a restart, and past ticks that do not tell it; a change of zone moves no posted money."""
+    cells = []
+    for number, zone in ((1, "Pacific/Kiritimati"), (2, "Europe/Berlin"), (3, "")):
+        ledger = Ledger.open(path, clock)
+        ledger.post(replace(numbered(number), zone=zone), accrued(*map(numbered, range(1, number + 1))))
+        ledger.close()
+        with LedgerReader.open(path) as reader:
+            cells.append((str(reader.zone()), sum(reader.month("2026-11").cells.values())))
+    whole = [
+        sum(money.amount for each in range(1, number + 1) for money in numbered(each).segments[0].money)
+        for number in (1, 2, 3)
+    ]
+    assert cells == [
+        ("Pacific/Kiritimati", whole[0]),
+        ("Europe/Berlin", whole[1]),
+        ("Europe/Berlin", whole[2]),
+    ]
+
+
+def test_the_time_zone_of_ticks_that_could_not_be_written(path: Path, clock: StillClock, disk: Any) -> None:
+    """It is written with them, as the latest of them had it; until then the file tells the one before."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    ledger.post(replace(numbered(1), zone="UTC"), accrued(numbered(1)))
+    disk.failure = sqlite3.OperationalError("disk I/O error")
+    ledger.post(replace(numbered(2), zone="Asia/Kathmandu"), accrued(numbered(1), numbered(2)))
+    with LedgerReader.open(path) as reader:
+        assert str(reader.zone()) == "UTC"
+    disk.failure = None
+    ledger.close()
+    with LedgerReader.open(path) as reader:
+        assert str(reader.zone()) == "Asia/Kathmandu"

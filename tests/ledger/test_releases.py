@@ -41,7 +41,7 @@ def test_a_ledger_without_history_says_so_until_it_is_written(path: Path, clock:
     """Read only, nothing is made; from the first tick on there is history, of what came since."""
     with LedgerReader.open(of_the_release_before(path)) as reader:
         before = reader.month("2026-11")
-        assert (reader.days(0, 10**8), reader.hours(0, 10**7)) == (None, None)
+        assert (reader.days(0, 10**8), reader.hours(0, 10**7), reader.zone()) == (None, None, None)
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(8), accrued(*map(numbered, range(1, 9))))
     ledger.close()

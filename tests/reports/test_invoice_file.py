@@ -196,3 +196,17 @@ def test_the_effective_cost_needs_its_column(tmp_path: Path) -> None:
     assert refused(path, Reading(UTC, cost="effective")) == (
         "bill.csv:1: has no column EffectiveCost: export it in FOCUS form, or write a CSV of date,dollars"
     )
+
+
+def test_the_books_themselves_are_no_bill(tmp_path: Path) -> None:
+    """In a warehouse's table they stand beside the bill, of which a resource can be chosen."""
+    ours, theirs = row(ResourceId="chat").strip(), row(ResourceId="i-1").strip()
+    table = f'{HEADER},ProviderName\n{ours},"Self-hosted inference"\n{theirs},"A cloud"\n'
+    own = (
+        'bill.csv:2: ProviderName: "Self-hosted inference" is what report focus writes: books are set '
+        "against what a provider charges you, so give its file, or choose its rows with --resource"
+    )
+    assert said(table, tmp_path) == own
+    path = tmp_path / "bill.csv"
+    assert refused(path, Reading(UTC, resources=("chat",))) == own
+    assert read_invoice(path, Reading(UTC, resources=("i-1",))).rows == 2

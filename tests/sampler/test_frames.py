@@ -35,8 +35,11 @@ class Lookout:
 
     found: Found = field(default_factory=Found)
     endpoints: tuple[Endpoint, ...] = ()
-    sources: tuple[Pods, ...] = (Pods(),)
+    pods: Pods = field(default_factory=Pods)
     looks: list[tuple[Config, tuple[GpuReading, ...], list[object], int | None]] = field(default_factory=list)
+
+    def sources(self) -> tuple[Pods, ...]:
+        return (self.pods,)
 
     def look(
         self,

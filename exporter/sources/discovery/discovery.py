@@ -13,7 +13,7 @@ from exporter.sources.discovery.found import Found
 from exporter.sources.discovery.joining import Seen, found
 from exporter.sources.endpoints import Busy, Endpoints, Target
 from exporter.sources.gather import Gather, Gathered
-from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource
+from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here
 from exporter.sources.kubelet.allocations import located
 from exporter.sources.processes import Processes, ProcessGroup, ProcessReading
 from exporter.sources.server import ServerSource
@@ -122,11 +122,10 @@ class Discovery:
         self.last = Found()
         """What the last look found."""
 
-    @property
     def sources(self) -> tuple[Source[Any], ...]:
-        """What is read beside NVML: a kubelet, from the moment on at which there is one, and a cluster."""
+        """Look what is to be read beside NVML: a kubelet, from the look on that finds one, and a cluster."""
         if self._kubelet is not None:
-            self._kubelet_seen = self._kubelet_seen or self._kubelet.path.parent.exists()
+            self._kubelet_seen = self._kubelet_seen or is_here(self._kubelet.path)
         kubelet = self._kubelet if self._kubelet_seen else None
         return tuple(source for source in (kubelet, self._cluster.source) if source is not None)
 

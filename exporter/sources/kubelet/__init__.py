@@ -9,6 +9,14 @@ reads them; `exporter.sources.kubernetes` makes its `Pods` of what they tell.
 
 from exporter.sources.kubelet.allocations import Allocation, Allocations, UnknownDevice
 from exporter.sources.kubelet.devices import Device, Placement
-from exporter.sources.kubelet.source import PodResourcesSource
+from exporter.sources.kubelet.source import PodResourcesSource, is_here
 
-__all__ = ["Allocation", "Allocations", "Device", "Placement", "PodResourcesSource", "UnknownDevice"]
+__all__ = [
+    "Allocation",
+    "Allocations",
+    "Device",
+    "Placement",
+    "PodResourcesSource",
+    "UnknownDevice",
+    "is_here",
+]

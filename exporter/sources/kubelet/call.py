@@ -6,6 +6,7 @@ comes in trailers, which httpx drops, so that this speaks to `h2` itself. Only w
 """
 
 import socket
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -199,12 +200,19 @@ def _connect(connection: socket.socket, path: Path, deadline: Deadline) -> None:
     except PermissionError as failure:
         raise ReadFailedError("denied", f"{path}: {failure.strerror}") from failure
     except ConnectionRefusedError as failure:
-        what = failure.strerror if path.is_socket() else "no socket"
+        what = failure.strerror if _is_socket(path) else "no socket"
         raise ReadFailedError("refused", f"{path}: {what}") from failure
     except (TimeoutError, BlockingIOError) as failure:  # the second: nobody takes connections from its queue
         raise ReadFailedError("timeout", f"{path}: takes no connection") from failure
     except OSError as failure:  # a path longer than an address may be, say
         raise ReadFailedError("connection", f"{path}: {failure}") from failure
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:  # it went away since
+        return False
 
 
 def _headers(event: ResponseReceived | TrailersReceived) -> Headers:

@@ -29,6 +29,20 @@ LONGEST_PAUSE: Final[Nanoseconds] = 300 * NANOSECONDS_PER_SECOND
 a second (kubernetes#116459): somebody else is then the one who asks too much."""
 
 
+def is_here(path: Path) -> bool:
+    """Whether a kubelet has its folder on this host: one that this user may not look for has.
+
+    It is asked then, and the answer is `denied`, which is told; nothing at all would read as no kubelet.
+    """
+    try:
+        path.parent.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 class PodResourcesSource:
     """The kubelet's pod resources, read from its socket; each question has a connection of its own.
 

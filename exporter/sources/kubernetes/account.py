@@ -30,7 +30,7 @@ def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> Acc
     host = environ.get("KUBERNETES_SERVICE_HOST", "")
     port = environ.get("KUBERNETES_SERVICE_PORT", "") or "443"
     token_file = mount / "token"
-    if not host or not token_file.exists():
+    if not host or not os.path.exists(token_file):
         return None
     address = f"[{host}]" if ":" in host else host
     return Account(

@@ -39,18 +39,18 @@ def test_processes_may_be_switched_off(host: Host) -> None:
 def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
     """No row of health for what is not there; from the moment on that there is one it is a source."""
     host = Host(tmp_path / "pod-resources")
-    assert host.discovery.sources == ()
+    assert host.discovery.sources() == ()
     assert host.look(gpu(0)).unsure == frozenset()
     (tmp_path / "pod-resources").mkdir()
-    assert host.discovery.sources == (host.kubelet,)
+    assert host.discovery.sources() == (host.kubelet,)
     (tmp_path / "pod-resources").rmdir()
-    assert host.discovery.sources == (host.kubelet,)
+    assert host.discovery.sources() == (host.kubelet,)
 
 
 def test_a_host_without_kubernetes(host: Host) -> None:
     """Nobody asks for a kubelet."""
     alone = Discovery(host.clock, Endpoints(host.clock), host.processes, None)  # type: ignore[arg-type]
-    assert alone.sources == ()
+    assert alone.sources() == ()
     assert alone.look(Config(), (gpu(0),), (), host.gather, None).unsure == frozenset()
     alone.close()
 
