@@ -228,15 +228,14 @@ class Ledger:
         self._commit()
 
     def _commit(self) -> None:
-        pending = self._pending
-        if pending is None:
+        if (pending := self._pending) is None:
             return
         try:
             now, chronicle = None, self._committed.chronicle
             if self._store is not None:
                 now = self._clock.wall()
                 chronicle = self._store.write(self._committed, pending, now)
-            committed = store.after(self._committed, pending, now, chronicle)
+            after = store.after(self._committed, pending, now, chronicle)
             backlog = self._backlog.committed(persistent=self.persistent)
         except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as error:
             self._failure = (
@@ -245,7 +244,7 @@ class Ledger:
             )
             return
         # All at once: what is written and not known to be is written again, and counts once.
-        self._committed, self._backlog, self._pending, self._failure = committed, backlog, None, ""
+        self._committed, self._backlog, self._pending, self._failure = after, backlog, None, ""
 
     def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> Batch | None:
         """A part of the GPU time that waits for a price, from a place on.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from exporter.cost.postings import Party, Postings, Segment, Slot
 from exporter.readings import Gpu, Kind
@@ -167,7 +167,7 @@ class Totals:
         """
         prunes = self.pruned != minute_of(end) or not later.hour_covered.keys() <= self.hour_covered.keys()
         moved = [name for name in SUMS if getattr(later, name) or (prunes and name in PRUNED)]
-        copies = {name: dict(getattr(self, name)) for name in moved}
+        copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in moved}
         for name, mine in copies.items():
             for key, value in getattr(later, name).items():
                 mine[key] = combined(name, mine.get(key), value)
@@ -179,7 +179,8 @@ class Totals:
 
     def copy(self) -> "Totals":
         """The same, to add to."""
-        return replace(self, **{name: dict(getattr(self, name)) for name in SUMS})
+        copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in SUMS}
+        return replace(self, **copies)
 
     def prune(self, end: Instant) -> None:
         """Let go of minutes and hours that are past their time."""
