@@ -151,6 +151,8 @@ class Conversation(BaseHTTPRequestHandler):
     def _answered(self, request: Request) -> Response:
         try:
             return self._answer(request)
+        except MemoryError:
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "out of memory; come again")
         except Exception:  # noqa: BLE001  # logged, and the connection goes on
             _LOG.exception("%s %s", request.method, request.path)
             return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")

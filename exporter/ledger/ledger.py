@@ -156,7 +156,7 @@ class Ledger:
         """
         return marks.settled(self._committed.state)
 
-    def posted(self) -> State:
+    def remembered(self) -> State:
         """What was remembered with the last post that was taken, whether or not it is written yet."""
         return self._committed.state if self._pending is None else self._pending.state
 
@@ -212,7 +212,7 @@ class Ledger:
         """Commit one tick, with all that earlier ones could not, then serve it.
 
         A write that fails raises nothing: `writable` turns false and `problem` says why.
-        Where this raises all the same, the tick was taken whole or not at all, and `posted` tells which.
+        Where this raises all the same, the tick was taken whole or not at all, and `remembered` tells which.
         """
         pending = Pending() if self._pending is None else self._pending.copy()
         backlog = self._backlog.copy()
