@@ -20,3 +20,8 @@ def gone(name: str, seconds: float = 30) -> bool:
             return True
         _NEVER.wait(0.01)
     return False
+
+
+def no_thread(*_: object) -> int:
+    """What the system says where no thread is to be had; takes the place of `_thread.start_new_thread`."""
+    raise RuntimeError("can't start new thread")

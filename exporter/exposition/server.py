@@ -242,7 +242,7 @@ class WebServer:
             try:
                 told = self._reload()
             except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
-                return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {error}")
+                return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {str(error) or repr(error)}")
         return plain(HTTPStatus.OK, f"reloaded\n{told}" if told else "reloaded")
 
 
