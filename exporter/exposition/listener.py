@@ -192,6 +192,8 @@ class Listener:
             self._serve(place.connection, place.peer)
         except OSError as error:
             _LOG.debug("connection from %s: %s", place.peer, error)
+        except MemoryError:
+            self._tell("a connection was given up: out of memory")
         except Exception:  # noqa: BLE001  # logged; a thread has nobody else to tell
             _LOG.exception("connection from %s", place.peer)
         finally:
