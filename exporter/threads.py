@@ -34,6 +34,8 @@ class _Run:
     def __call__(self) -> None:
         try:
             self.work()
+        except MemoryError:  # its trace would take more, and hold what the thread held
+            log.error("a thread ended before its time", extra={"work": self.name, "problem": "out of memory"})  # noqa: TRY400
         except Exception:
             log.exception("a thread ended before its time", extra={"work": self.name})
         finally:

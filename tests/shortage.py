@@ -1,12 +1,15 @@
 """Memory that runs out at one line of the exporter's: the line raises `MemoryError` instead of being run."""
 
+import ast
+import dis
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 EXPORTER: Final = str(Path(__file__).parents[1] / "exporter")
@@ -18,15 +21,25 @@ Line = tuple[str, int]
 class Shortage:
     """Counts the lines that this thread runs, and raises at the `hit`th time that it comes to `at`.
 
-    Without `at` it only counts.
+    Without `at` it only counts. Left alone is what takes no memory: a `try` or a loop by itself, which does
+    nothing, and the end of a `with`, which lets go of a lock.
     """
 
     def __init__(self, at: Line | None = None, hit: int = 1, folder: str = EXPORTER) -> None:
         self.lines: Counter[Line] = Counter()
-        self.struck = False
+        self._struck = threading.Event()
         self._at = at
         self._hit = hit
         self._folder = folder
+
+    @property
+    def struck(self) -> bool:
+        """Whether it has raised."""
+        return self._struck.is_set()
+
+    def has_struck(self, seconds: float) -> bool:
+        """Wait until it has raised, in whatever thread."""
+        return self._struck.wait(seconds)
 
     @contextmanager
     def lasting(self) -> Iterator[None]:
@@ -45,14 +58,43 @@ class Shortage:
 
     def _called(self, frame: FrameType, event: str, told: Any) -> Any:
         del event, told
-        return self._line if frame.f_code.co_filename.startswith(self._folder) else None
+        if not frame.f_code.co_filename.startswith(self._folder):
+            return None
+        return partial(self._line, set())
 
-    def _line(self, frame: FrameType, event: str, told: Any) -> Any:
+    def _line(self, inside: set[int], frame: FrameType, event: str, told: Any) -> Any:
         del told
-        if event == "line":
+        if event == "line" and not self._ends(inside, frame):
             line = frame.f_code.co_filename.removeprefix(f"{EXPORTER}/"), frame.f_lineno
             self.lines[line] += 1
             if line == self._at and self.lines[line] == self._hit and not self.struck:
-                self.struck = True
+                self._struck.set()
                 raise MemoryError
-        return self._line
+        return partial(self._line, inside)
+
+    def _ends(self, inside: set[int], frame: FrameType) -> bool:
+        """Whether a frame is at nothing, or at the end of a `with`, which counts as its first line."""
+        number = frame.f_lineno
+        if frame.f_lasti in _nothings(frame.f_code):
+            return True
+        if number not in _withs(frame.f_code.co_filename):
+            return False
+        inside ^= {number}
+        return number not in inside
+
+
+@cache
+def _nothings(code: CodeType) -> frozenset[int]:
+    """The offsets of instructions that do nothing."""
+    return frozenset(
+        each.offset
+        for each in dis.get_instructions(code)
+        if each.opname == "NOP" or each.opname.startswith("JUMP")
+    )
+
+
+@cache
+def _withs(file: str) -> frozenset[int]:
+    """The lines that a `with` begins in."""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    return frozenset(node.lineno for node in ast.walk(tree) if isinstance(node, ast.With))

@@ -29,6 +29,8 @@ _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 )
 
+_HEAD_BYTES: Final = 16 * 1024
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,10 +95,10 @@ class Listener:
         """Stop accepting, cut every connection, and wait a moment for their threads."""
         self._stop.set()
         _cut(self._listening)  # wakes accept(2)
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: not self._accepts(), _FAREWELL_SECONDS)
         self._listening.close()
-        with self._changed:
+        with self._lock:
             for place in self._taken():
                 _cut(place.connection)
             self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
@@ -104,7 +106,7 @@ class Listener:
     @contextlib.contextmanager
     def waiting(self, connection: socket.socket) -> Iterator[None]:
         """While in here, a connection has no whole request and may lose its place to a new one."""
-        with self._changed:
+        with self._lock:
             self._waiting[connection] = None
             self._changed.notify_all()
         try:
@@ -114,12 +116,14 @@ class Listener:
                 self._waiting.pop(connection, None)
 
     def _accept(self) -> None:
-        while not self._stop.is_set():
+        while True:
             try:
+                if self._stop.is_set():
+                    break
                 self._accept_one()
             except Exception as error:  # noqa: BLE001  # whatever it is, the next one is to be answered
                 self._hold_on(error)
-        with self._changed:
+        with self._lock:
             self._accepting = False
             self._changed.notify_all()
 
@@ -170,7 +174,7 @@ class Listener:
                 _cut(longest)
             return False
 
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(taken, seconds(self._limits.place))
 
     def _taken(self) -> list[_Place]:
@@ -199,7 +203,7 @@ class Listener:
         finally:
             place.ended = True
             place.connection.close()
-            with self._changed:
+            with self._lock:
                 self._changed.notify_all()
 
 
@@ -213,3 +217,5 @@ def _refuse(connection: socket.socket) -> None:
     with connection, contextlib.suppress(OSError):
         connection.settimeout(0)
         connection.send(_BUSY)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(_HEAD_BYTES)  # closed with its request unread it would be reset, the answer with it

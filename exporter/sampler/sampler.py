@@ -144,8 +144,10 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         due = self._clock.elapsed()
-        while not stop.is_set():
+        while True:
             try:
+                if stop.is_set():
+                    return
                 self._attempt()
                 interval = self._plan.setting.config.interval
                 due += interval

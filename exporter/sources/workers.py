@@ -78,7 +78,7 @@ class Workers:
     def wait(self, tasks: Iterable[Task], patience: Nanoseconds) -> None:
         """Until all of them are done, no longer than told."""
         left = list(tasks)
-        with self._ended:
+        with self._lock:
             self._ended.wait_for(lambda: all(task.done for task in left), seconds(patience))
 
     def lost(self, task: Task) -> bool:
@@ -112,14 +112,14 @@ class Workers:
             while (task := self._take(hand)) is not None:
                 task.run()
                 del task  # a finished reading is not kept until the next one
-                with self._ended:
+                with self._lock:
                     hand.task = None
                     self._ended.notify_all()
         except MemoryError:
             return  # another thread is made when there is memory for it
 
     def _take(self, hand: _Hand) -> Task | None:
-        with self._given:
+        with self._lock:
             while not self._waiting and not self._closed:
                 self._given.wait()
             # In one step: a task is in the queue or at a hand, or it is done, or it is lost.

@@ -103,7 +103,7 @@ class Host:
         self.clock.stop_after = len(self.clock.waited) + 1
         try:
             self.sampler.run(stop)
-        except MustRestartError:
+        except (MustRestartError, MemoryError):  # the daemon ends, and its supervisor starts another
             self.restarts += 1
             assert self.ledger._lock is not None
             self.ledger._lock.release()
