@@ -51,9 +51,13 @@ class Shortage:
         finally:
             sys.settrace(before)
 
-    def watch(self) -> None:
-        """Watch this thread from the next call on, and to its end."""
-        assert threading.current_thread() is not threading.main_thread()
+    def watch(self, *, callers: bool = False) -> None:
+        """Watch this thread to its end; with its callers, none of which may be inside a `with`."""
+        assert threading.get_ident() != threading.main_thread().ident
+        frame: FrameType | None = sys._getframe() if callers else None
+        while frame is not None:
+            frame.f_trace = self._called(frame, "call", None)
+            frame = frame.f_back
         sys.settrace(self._called)
 
     def _called(self, frame: FrameType, event: str, told: Any) -> Any:

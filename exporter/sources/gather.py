@@ -82,7 +82,7 @@ class Gatherer:
             self._busy = {
                 source: task
                 for source, task in self._busy.items()
-                if not (task.done or self._workers.lost(task))
+                if not (task.done or self._workers.withdraw(task))
             }
             started = {
                 source: Task(partial(read, source, self._clock))

@@ -1,6 +1,6 @@
 """Threads that run what they are given, as many as the system lets this process have.
 
-Each task is run once, or never: one that no thread has taken can be taken back, and one whose thread came to
+Each task is run once, or never: one that no thread has taken can be withdrawn, and one whose thread came to
 its end with it is known to be lost.
 """
 
@@ -64,7 +64,7 @@ class Workers:
         """
         with self._lock:
             self._waiting.extend(tasks)
-            self._hands = [hand for hand in self._hands if hand.thread is not None and hand.thread.alive]
+            self._hands = self._alive()
             at_work = sum(hand.task is not None for hand in self._hands)
             wanted = min(self._most, at_work + len(self._waiting)) - len(self._hands)
             self._given.notify_all()
@@ -82,17 +82,24 @@ class Workers:
             self._ended.wait_for(lambda: all(task.done for task in left), seconds(patience))
 
     def lost(self, task: Task) -> bool:
-        """Whether nobody is at a task, nor ever will be; it waits for no thread any more."""
+        """Whether nobody is at a task, nor ever will be: then it waits for no thread any more."""
         with self._lock:
-            if task.done:
-                return False
-            alive = [hand for hand in self._hands if hand.thread is not None and hand.thread.alive]
-            if task in self._waiting:
-                if alive:
-                    return False
-                self._waiting.remove(task)
-                return True
-            return all(hand.task is not task for hand in alive) and not task.done
+            waits = task in self._waiting and any(self._alive())
+            return not waits and self._withdrawn(task)
+
+    def withdraw(self, task: Task) -> bool:
+        """Take a task back, unless somebody is at it or has done it."""
+        with self._lock:
+            return self._withdrawn(task)
+
+    def _withdrawn(self, task: Task) -> bool:
+        if task in self._waiting:
+            self._waiting.remove(task)
+            return True
+        return all(hand.task is not task for hand in self._alive()) and not task.done
+
+    def _alive(self) -> list[_Hand]:
+        return [hand for hand in self._hands if hand.thread is not None and hand.thread.alive]
 
     def close(self) -> None:
         """Run nothing more; a task under way ends by itself."""
