@@ -74,8 +74,11 @@ def start(work: Callable[[], None], name: str, stack_bytes: int = 0) -> Started:
         before = threading.stack_size(stack_bytes) if stack_bytes else 0
         try:
             _thread.start_new_thread(run, ())
-        except RuntimeError as error:
-            raise NoThreadError(str(error)) from error
+        except BaseException as error:
+            run.ended = True
+            if isinstance(error, RuntimeError):
+                raise NoThreadError(str(error)) from error
+            raise
         finally:
             if stack_bytes:
                 threading.stack_size(before)
