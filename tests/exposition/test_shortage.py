@@ -125,6 +125,7 @@ def test_trouble_is_told_once_a_minute(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However many clients it strikes; another trouble is told at once."""
+    caplog.set_level("WARNING")
     site = serve(None)
     accept = socket.socket.accept
     failures: list[Exception] = [MemoryError(), OSError(24, "Too many open files")] + [MemoryError()] * 3
