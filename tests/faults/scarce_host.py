@@ -109,7 +109,9 @@ class Host:
             self.restarts += 1
             if self.ledger._lock is not None:
                 self.ledger._lock.release()
+            fails, self.disk.fails = self.disk.fails, False  # it finds a disk that is well
             self._begin()
+            self.disk.fails = fails
         # A tick takes seconds of a daemon's time, and none of this test's: what is still read has its time.
         until(self._idle, PATIENCE, "reads", 0.001)
 
