@@ -14,6 +14,8 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 TIME_ERROR: Final = 5
 """adjtimex(2): the clock is not synchronized to a source."""
 
+BREATH_SECONDS: Final = 0.1
+
 TIMEX_BYTES: Final = 256
 """More than `struct timex` takes; all zeros ask without changing anything."""
 
@@ -76,5 +78,16 @@ class SystemClock:
             return True
 
     def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        """Wait on the event; a negative duration asks without waiting."""
-        return stop.wait(max(0.0, seconds(duration)))
+        """Wait on the event; a negative duration asks without waiting.
+
+        The event makes a lock to wait on. Without memory for one it is looked at now and then instead.
+        """
+        left = max(0.0, seconds(duration))
+        while True:
+            try:
+                return stop.wait(left)
+            except MemoryError:
+                time.sleep(min(left, BREATH_SECONDS))
+                left -= BREATH_SECONDS
+            if left <= 0:
+                return stop.is_set()

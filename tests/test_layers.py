@@ -27,7 +27,7 @@ ROWS = (
     ("cost",),
     ("engines", "tariff"),
     ("readings",),
-    ("clock",),
+    ("clock", "threads"),
     ("units",),
 )
 """A row imports only rows below it; parts of one row never import each other."""

@@ -7,8 +7,8 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name
-from exporter.cli.serve import terms_of
 from exporter.cli.terminal import complain, tell, waiting
+from exporter.cli.terms import terms_of
 from exporter.cli.whereabouts import node_source, whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load

@@ -3,9 +3,8 @@
 import logging
 import signal
 import threading
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,18 +12,18 @@ from exporter.cli import status
 from exporter.cli.build import build, host_name
 from exporter.cli.heap import make_lean
 from exporter.cli.terminal import complain
+from exporter.cli.terms import terms_of
 from exporter.cli.watch import Watch
 from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
-from exporter.cost.policy import Terms
 from exporter.exposition.access import Access
 from exporter.exposition.address import ListenError
 from exporter.exposition.server import WebServer
 from exporter.ledger.beginning import Boot
 from exporter.ledger.errors import LedgerLockedError
 from exporter.ledger.ledger import Ledger, LedgerError
-from exporter.readings import NOWHERE, MustRestartError, Place, ServerKey
+from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.sampler.answer import Setting
 from exporter.sampler.sampler import Plan, Sampler
@@ -35,16 +34,12 @@ from exporter.sources.footprint import Footprint
 from exporter.sources.gateways import Gateways
 from exporter.sources.gather import Gatherer
 from exporter.sources.nvml import NvmlSource
-from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import Hardware
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.threads import NoThreadError, start
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
 
 LONGEST_READ: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
-GAP_INTERVALS: Final = 3
-SHORTEST_GAP: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
-"""A tick longer than three intervals and a minute was not observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +58,6 @@ class Flags:
         """The flags by which a verb, called anywhere, finds the same configuration and this ledger."""
         told = (("--config.file", self.config_file), ("--ledger.path", ledger))
         return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
-
-
-def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
-    """What a configuration says to the cost model of a host, and where that runs as far as it is known.
-
-    `None` while that is being asked: what a price would then be looked up by is not known yet, and such GPUs
-    are unpriced until it is. So are those whose rule goes by labels of the node that could not be read.
-    """
-    hardware, unmatched = config.hardware, config.unmatched_hardware
-    if place is None:
-        hardware = tuple(takewhile(lambda rule: not rule.depends_on_place, hardware))
-    elif place.node_labels is None:
-        hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
-    left_out = len(hardware) < len(config.hardware)
-    asking = left_out or (place is None and unmatched == "estimate")
-    if place is None or left_out:
-        unmatched = "unpriced"
-    where = _priced_by(place or NOWHERE, hardware)
-    return Terms(
-        tariff=Tariff(
-            host, hardware, config.overheads, where, unmatched, asking=asking, retired=config.retired
-        ),
-        zone=config.timezone,
-        ownership=config.ownership,
-        split=config.split,
-        compare=config.compare,
-        limits=config.limits,
-        interval=config.interval,
-        gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),
-        gap_after=max(GAP_INTERVALS * config.interval, SHORTEST_GAP),
-    )
-
-
-def _priced_by(place: Place, hardware: tuple[Hardware, ...]) -> Place:
-    """A place with those labels alone that a rule looks at: no other one changes a price."""
-    names = {name for rule in hardware for name, _ in rule.match.node_label}
-    return replace(place, node_labels=tuple(pair for pair in place.node_labels or () if pair[0] in names))
 
 
 def serve(flags: Flags) -> int:
@@ -131,6 +89,7 @@ class _Daemon:
         self._ledger_path = flags.ledger_path or config.ledger_path
         self._sampler: Sampler | None = None
         self._succeeded = True
+        self._asked = False
         self._reloading = threading.Lock()
         self._watch = Watch(flags.config_file, self._reload_quietly if flags.watch else None)
         self._nvml = NvmlSource(clock)
@@ -148,7 +107,7 @@ class _Daemon:
     def run(self, stop: threading.Event) -> int:
         """Serve and tick until stopped; returns the exit status."""
         self._gatherer.stop = stop
-        signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload_quietly).start())
+        signal.signal(signal.SIGHUP, lambda *_: self._hang_up())
         try:
             self._web.start()
         except ListenError as error:
@@ -171,12 +130,22 @@ class _Daemon:
         except MustRestartError as error:
             _say("must be restarted", error)
             return status.FAILED
+        except MemoryError:
+            log.error("must be restarted", extra={"problem": "memory ran out while it started or ended"})  # noqa: TRY400
+            return status.FAILED
         log.info("stopped")
         return status.OK
 
     def _close_ledger(self) -> None:
         if self._ledger is not None:
             self._ledger.close()
+
+    def _hang_up(self) -> None:
+        """Reload beside the tick that is under way, or after it where no thread is to be had for that."""
+        try:
+            start(self._reload_quietly, "reload")
+        except (NoThreadError, MemoryError):
+            self._asked = True
 
     def _begin(self, stop: threading.Event) -> Sampler:
         """Open the books, and make what turns the crank.
@@ -210,7 +179,16 @@ class _Daemon:
         return None if self._sampler is None else self._sampler.current()
 
     def _prepare(self) -> None:
+        """After each tick: what can be done ahead, and again what could not be done before."""
         self._web.prepare()
+        if self._asked:
+            self._asked = False
+            self._hang_up()
+        if self._reloading.acquire(blocking=False):
+            try:
+                self._whereabouts.start()
+            finally:
+                self._reloading.release()
         self._watch.look(self._config.hash if self._succeeded else "")
 
     def reload(self) -> str:
@@ -231,10 +209,15 @@ class _Daemon:
             if config.ledger_path != self._config.ledger_path:
                 log.warning("ledger.path changes at a restart only")
             told = self._notice(config)
-            self._config, self._loaded = config, self._clock.wall()
-            self._whereabouts.go_by(config)
+            before = self._config, self._loaded
+            try:
+                self._config, self._loaded = config, self._clock.wall()
+                self._whereabouts.go_by(config)
+                self._go_by(succeeded=True)
+            except BaseException:
+                (self._config, self._loaded), self._succeeded = before, False
+                raise
             self._gatherer.deadline = min(config.interval, LONGEST_READ)
-            self._go_by(succeeded=True)
             log.info("configuration reloaded", extra={"hash": config.hash})
             for line in told:
                 log.warning("posted money stays as it is", extra={"told": line})
@@ -261,8 +244,12 @@ class _Daemon:
         return notice(change, self._ledger_path if kept else None, self._flags.files(self._ledger_path))
 
     def _reload_quietly(self) -> None:
-        with suppress(ConfigError):  # told already
+        try:
             self.reload()
+        except ConfigError:
+            return  # told already
+        except MemoryError:
+            self._asked = True
 
     def _placed(self) -> None:
         """The cloud or the cluster has told where this host runs, or failed to."""

@@ -35,8 +35,8 @@ class Whereabouts:
         self._lock = threading.Lock()
         self._logged: dict[str, str] = {}
         self._contradiction = ""
-        self._cloud = self._ask_cloud()
-        self._node = self._ask_node()
+        self._cloud = self._ask_cloud(config)
+        self._node = self._ask_node(config)
 
     @property
     def place(self) -> Place | None:
@@ -49,19 +49,21 @@ class Whereabouts:
         return tuple(filter(None, (self._cloud.row, self._node.row)))
 
     def start(self) -> None:
-        """Begin to ask. Idempotent."""
+        """Begin to ask. Idempotent; called again, it tries again where no thread was to be had."""
         self._cloud.start()
         self._node.start()
 
     def go_by(self, config: Config) -> None:
         """Ask anew whom another configuration has asked otherwise; what the others told stays."""
-        before, self._config = self._config, config
+        before, cloud, node = self._config, self._cloud, self._node
         if config.cloud != before.cloud:
-            self._cloud.close()
-            self._cloud = self._ask_cloud()
+            cloud = self._ask_cloud(config)
         if (config.kubernetes == "off") != (before.kubernetes == "off"):
-            self._node.close()
-            self._node = self._ask_node()
+            node = self._ask_node(config)
+        for was, is_ in ((self._cloud, cloud), (self._node, node)):
+            if was is not is_:
+                was.close()
+        self._config, self._cloud, self._node = config, cloud, node
         self.start()
 
     def close(self) -> None:
@@ -69,11 +71,11 @@ class Whereabouts:
         self._cloud.close()
         self._node.close()
 
-    def _ask_cloud(self) -> Enquiry[Place]:
-        return Enquiry(CloudSource(self._clock, self._config.cloud), self._clock, self._told)
+    def _ask_cloud(self, config: Config) -> Enquiry[Place]:
+        return Enquiry(CloudSource(self._clock, config.cloud), self._clock, self._told)
 
-    def _ask_node(self) -> Enquiry[NodeReading]:
-        return Enquiry(node_source(self._clock, self._config), self._clock, self._told, LABELS_RENEWAL)
+    def _ask_node(self, config: Config) -> Enquiry[NodeReading]:
+        return Enquiry(node_source(self._clock, config), self._clock, self._told, LABELS_RENEWAL)
 
     def _located(self) -> tuple[Place | None, str]:
         place, node = self._cloud.told, self._node.told

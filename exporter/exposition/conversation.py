@@ -83,6 +83,7 @@ class Conversation(BaseHTTPRequestHandler):
         self._reader = BoundedReader(connection, clock)
         self._begun = False
         self._refused = False
+        self._answering = False
         # The parent's constructor holds the whole conversation; of its server it only keeps a reference.
         super().__init__(connection, peer, None)  # type: ignore[arg-type]
 
@@ -103,7 +104,7 @@ class Conversation(BaseHTTPRequestHandler):
         """Read a request and answer it."""
         self.close_connection = True
         self.command = ""
-        self._begun = False
+        self._begun = self._answering = False
         try:
             with self._waiting():
                 whole = self._read_head()
@@ -116,6 +117,10 @@ class Conversation(BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
         except http.client.LineTooLong:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
+        except MemoryError:
+            if self._answering:
+                raise
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "out of memory; come again")
 
     def _read_head(self) -> bool:
         if not self._reader.wait(self._limits.idle):
@@ -151,6 +156,8 @@ class Conversation(BaseHTTPRequestHandler):
     def _answered(self, request: Request) -> Response:
         try:
             return self._answer(request)
+        except MemoryError:
+            raise  # its trace would take more
         except Exception:  # noqa: BLE001  # logged, and the connection goes on
             _LOG.exception("%s %s", request.method, request.path)
             return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
@@ -193,6 +200,7 @@ class Conversation(BaseHTTPRequestHandler):
         """
         deadline = self._clock.elapsed() + self._limits.request
         left = memoryview(answer)
+        self._answering = True
         while left:
             time = deadline - self._clock.elapsed()
             if time <= 0:

@@ -1,26 +1,48 @@
-"""Connections: accepted, bounded in number, each on a thread of its own."""
+"""Connections: accepted, bounded in number, each on a thread of its own.
+
+Whatever runs out, memory or threads or descriptors, costs the connections of that moment: who waits is told
+to come again or is cut off at once, and the next one is served.
+"""
 
 import contextlib
 import logging
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.exposition.limits import Limits
-from exporter.units import NANOSECONDS_PER_SECOND, seconds
+from exporter.threads import NoThreadError, Started, start
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 STACK_BYTES: Final = 512 * 1024
 """Of a connection's thread, instead of the system's 8 MiB: 128 of them are to fit a container's limits."""
 
 _PAUSE: Final = NANOSECONDS_PER_SECOND // 10
+_QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""After so long without trouble, the same trouble is told again."""
+
 _FAREWELL_SECONDS: Final = 2.0
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 )
 
+_HEAD_BYTES: Final = 16 * 1024
+
 _LOG = logging.getLogger(__name__)
+
+
+class _Place:
+    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone."""
+
+    __slots__ = ("__weakref__", "connection", "ended", "peer")
+
+    def __init__(self, connection: socket.socket, peer: object) -> None:
+        self.connection = connection
+        self.peer = peer
+        self.ended = False
 
 
 class Listener:
@@ -42,35 +64,49 @@ class Listener:
         self._clock = clock
         self._limits = limits
         self._stop = threading.Event()
-        self._places = threading.BoundedSemaphore(limits.connections)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._threads: dict[socket.socket, threading.Thread] = {}
+        self._places: list[weakref.ref[_Place]] = []
         self._waiting: dict[socket.socket, None] = {}
-        self._acceptor = threading.Thread(target=self._accept, name="web", daemon=True)
+        self._acceptor: Started | None = None
+        self._accepting = False
+        self._trouble = ""
+        self._troubled: Nanoseconds = 0
 
     def start(self) -> None:
-        """Begin to accept."""
-        self._acceptor.start()
+        """Begin to accept.
+
+        Raises:
+            NoThreadError: there is no thread for it.
+        """
+        self._accepting = True
+        self._acceptor = start(self._accept, "web")
+
+    def revive(self) -> None:
+        """Accept again, should the acceptor have come to its end: it may have begun without memory.
+
+        Raises:
+            NoThreadError: there is no thread for it.
+        """
+        if self._acceptor is not None and not self._acceptor.alive and not self._stop.is_set():
+            self.start()
 
     def close(self) -> None:
         """Stop accepting, cut every connection, and wait a moment for their threads."""
         self._stop.set()
         _cut(self._listening)  # wakes accept(2)
-        if self._acceptor.ident is not None:
-            self._acceptor.join(_FAREWELL_SECONDS)
+        with self._lock:
+            self._changed.wait_for(lambda: not self._accepts(), _FAREWELL_SECONDS)
         self._listening.close()
         with self._lock:
-            threads = list(self._threads.values())
-            for connection in self._threads:
-                _cut(connection)
-        for thread in threads:
-            thread.join(_FAREWELL_SECONDS)
+            for place in self._taken():
+                _cut(place.connection)
+            self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
 
     @contextlib.contextmanager
     def waiting(self, connection: socket.socket) -> Iterator[None]:
         """While in here, a connection has no whole request and may lose its place to a new one."""
-        with self._changed:
+        with self._lock:
             self._waiting[connection] = None
             self._changed.notify_all()
         try:
@@ -80,25 +116,56 @@ class Listener:
                 self._waiting.pop(connection, None)
 
     def _accept(self) -> None:
-        while not self._stop.is_set():
+        while True:
             try:
-                connection, peer = self._listening.accept()
-            except OSError as error:
-                if not self._stop.is_set():
-                    # Mostly out of file descriptors: the connection stays pending and would be tried at once.
-                    _LOG.warning("cannot accept a connection: %s", error)
-                    self._clock.wait(self._stop, _PAUSE)
-                continue
-            if self._take_place():
-                self._start(connection, peer)
+                if self._stop.is_set():
+                    break
+                self._accept_one()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next one is to be answered
+                self._hold_on(error)
+        with self._lock:
+            self._accepting = False
+            self._changed.notify_all()
+
+    def _accepts(self) -> bool:
+        return self._accepting and self._acceptor is not None and self._acceptor.alive
+
+    def _accept_one(self) -> None:
+        """Accept one connection, and see that it is served or told to come again."""
+        connection, peer = self._listening.accept()
+        try:
+            place = _Place(connection, peer)
+            if self._take(place):
+                self._begin(place)
             else:
                 _refuse(connection)
+        except Exception:
+            _refuse(connection)
+            raise
 
-    def _take_place(self) -> bool:
+    def _hold_on(self, error: Exception) -> None:
+        """Tell of trouble, and wait a moment: a connection that stays pending would be tried at once."""
+        try:
+            if not self._stop.is_set():
+                self._tell(f"cannot accept a connection: {str(error) or type(error).__name__}")
+                self._clock.wait(self._stop, _PAUSE)
+        except Exception:  # noqa: BLE001  # no memory to tell of it: a moment later there may be
+            return
+
+    def _tell(self, trouble: str) -> None:
+        """Once, until it is another one or has been gone for a while."""
+        now = self._clock.elapsed()
+        if trouble != self._trouble or now - self._troubled > _QUIET:
+            _LOG.warning("%s", trouble)
+        self._trouble, self._troubled = trouble, now
+
+    def _take(self, place: _Place) -> bool:
         asked: list[socket.socket] = []
 
-        def place() -> bool:
-            if self._places.acquire(blocking=False):
+        def taken() -> bool:
+            held = self._taken()
+            if len(held) < self._limits.connections:
+                self._places.append(weakref.ref(place))
                 return True
             longest = next(iter(self._waiting), None)
             if longest is not None and not asked:
@@ -107,38 +174,37 @@ class Listener:
                 _cut(longest)
             return False
 
-        with self._changed:
-            return self._changed.wait_for(place, seconds(self._limits.place))
-
-    def _start(self, connection: socket.socket, peer: object) -> None:
-        thread = threading.Thread(target=self._run, args=(connection, peer), name="web-client", daemon=True)
         with self._lock:
-            self._threads[connection] = thread
-        before = threading.stack_size(STACK_BYTES)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            _LOG.warning("cannot start a thread for a connection: %s", error)
-            self._let_go(connection)
-        finally:
-            threading.stack_size(before)
+            return self._changed.wait_for(taken, seconds(self._limits.place))
 
-    def _run(self, connection: socket.socket, peer: object) -> None:
+    def _taken(self) -> list[_Place]:
+        """The places whose connections are served, under the lock. One whose thread died is not."""
+        held = [(reference, place) for reference in self._places if (place := reference()) is not None]
+        self._places = [reference for reference, place in held if not place.ended]
+        return [place for _, place in held if not place.ended]
+
+    def _begin(self, place: _Place) -> None:
         try:
-            self._serve(connection, peer)
+            start(lambda: self._run(place), "web-client", STACK_BYTES)
+        except (NoThreadError, MemoryError) as error:
+            place.ended = True
+            _refuse(place.connection)
+            self._tell(f"cannot start a thread for a connection: {str(error) or 'out of memory'}")
+
+    def _run(self, place: _Place) -> None:
+        try:
+            self._serve(place.connection, place.peer)
         except OSError as error:
-            _LOG.debug("connection from %s: %s", peer, error)
+            _LOG.debug("connection from %s: %s", place.peer, error)
+        except MemoryError:
+            self._tell("a connection was given up: out of memory")
         except Exception:  # noqa: BLE001  # logged; a thread has nobody else to tell
-            _LOG.exception("connection from %s", peer)
+            _LOG.exception("connection from %s", place.peer)
         finally:
-            self._let_go(connection)
-
-    def _let_go(self, connection: socket.socket) -> None:
-        with self._changed:
-            self._threads.pop(connection, None)
-            connection.close()
-            self._places.release()
-            self._changed.notify_all()
+            place.ended = True
+            place.connection.close()
+            with self._lock:
+                self._changed.notify_all()
 
 
 def _cut(connection: socket.socket) -> None:
@@ -151,3 +217,5 @@ def _refuse(connection: socket.socket) -> None:
     with connection, contextlib.suppress(OSError):
         connection.settimeout(0)
         connection.send(_BUSY)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(_HEAD_BYTES)  # closed with its request unread it would be reset, the answer with it

@@ -44,7 +44,7 @@ class Exposition:
 
     A row function that raises costs its family, never the page. Rows that must not be shown (a second one
     with the same labels, a value that is not a number) are left out. Either is counted in `faults`, by metric
-    and kind, once per report, and logged the first time.
+    and kind, once per report, and logged the first time. Where memory runs out there is no page.
 
     Raises:
         ValueError: two metrics are of one family; a page with both would be refused whole.
@@ -126,6 +126,8 @@ def _told(plan: _Plan, writer: Writer, faults: _Faults) -> Iterator[tuple[Metric
     for metric, rows in plan:
         try:
             fit = _fit(metric, rows(), writer.knows(metric), faults.counts)
+        except MemoryError:
+            raise  # no page is better than one with a hole that nobody can tell from the truth
         except Exception as error:  # noqa: BLE001  # whatever a row function does, the others are served
             faults.raised[metric.name] = label(f"{type(error).__name__}: {error}")  # short and printable
             faults.counts[metric.name, "raised"] += 1

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from threading import Lock
@@ -12,13 +13,14 @@ from urllib.parse import urlsplit
 
 from exporter.clock import Clock
 from exporter.exposition.access import Access
-from exporter.exposition.address import Address, listen, parse_address
+from exporter.exposition.address import Address, ListenError, listen, parse_address
 from exporter.exposition.conversation import Conversation, Request, Response, plain
 from exporter.exposition.limits import Limits
 from exporter.exposition.listener import Listener
 from exporter.exposition.negotiation import variant
 from exporter.exposition.rendering import Exposition, is_stale
 from exporter.report import Build, Report
+from exporter.threads import NoThreadError
 
 _READ: Final = ("GET", "HEAD")
 _EXPLAIN: Final = "/explain/"
@@ -86,7 +88,10 @@ class WebServer:
             ListenError: the address cannot be listened on; the message says what to do.
         """
         self._listener = Listener(self._bound(), self._converse, self._clock, self._limits)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except NoThreadError as error:
+            raise ListenError(f"no thread to serve in: {error}") from None
         _LOG.info("listening on %s", self.bound)
 
     @property
@@ -119,11 +124,15 @@ class WebServer:
     def prepare(self) -> None:
         """Render the current report ahead, in the forms asked for lately: the next scrape then costs no CPU.
 
-        For the sampler, after it has published. Without it, the first scrape of each report renders.
+        For the sampler, after it has published. Without it, the first scrape of each report renders; so it
+        does where there is no memory to render ahead.
         """
         report = self._current()
-        if report is not None and not is_stale(report, self._clock.elapsed()):
-            self._exposition.prepare(report)
+        with suppress(MemoryError, NoThreadError):
+            if self._listener is not None:
+                self._listener.revive()
+            if report is not None and not is_stale(report, self._clock.elapsed()):
+                self._exposition.prepare(report)
 
     def close(self) -> None:
         """Stop serving. Idempotent."""
@@ -237,7 +246,7 @@ class WebServer:
             try:
                 told = self._reload()
             except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
-                return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {error}")
+                return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {str(error) or repr(error)}")
         return plain(HTTPStatus.OK, f"reloaded\n{told}" if told else "reloaded")
 
 

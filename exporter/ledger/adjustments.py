@@ -59,14 +59,14 @@ class Poster:
         self,
         connection: sqlite3.Connection,
         served: Mapping[MonthKey, Picodollars],
-        pending: dict[MonthKey, Picodollars],
-        taken: dict[int, Adjustment],
+        pending: Mapping[MonthKey, Picodollars],
+        taken: Mapping[int, Adjustment],
         now: Instant,
-    ) -> None:
+    ) -> tuple[dict[MonthKey, Picodollars], dict[int, Adjustment]]:
         """Add what waits to the month's cells that are to be written, and mark it posted.
 
-        What was taken stays in `taken` and in `pending` until a commit succeeds: one that failed after it had
-        reached the disk finds nothing waiting and must write the same cells again.
+        Returns both anew, to be kept together until a commit succeeds: one that failed after it had reached
+        the disk finds nothing waiting and must write the same cells again.
         One that a cell cannot hold goes on waiting, rather than stopping the books.
 
         Args:
@@ -78,16 +78,18 @@ class Poster:
         """
         if not self._made:
             create(connection)
+        cells, numbered = dict(pending), dict(taken)
         for row in connection.execute(_WAITING).fetchall():
             adjustment = _built(row)
             cell = adjustment.cell
-            added = pending.get(cell, 0) + adjustment.amount
-            if adjustment.number not in taken and abs(served.get(cell, 0) + added) <= LARGEST:
-                pending[cell] = added
-                taken[adjustment.number] = adjustment
+            added = cells.get(cell, 0) + adjustment.amount
+            if adjustment.number not in numbered and abs(served.get(cell, 0) + added) <= LARGEST:
+                cells[cell] = added
+                numbered[adjustment.number] = adjustment
         connection.executemany(
-            "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in taken]
+            "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in numbered]
         )
+        return cells, numbered
 
     def failed(self) -> None:
         """Believe nothing of the write that failed."""

@@ -46,6 +46,10 @@ class Backlog:
     kept: dict[int, Unpriced] = field(default_factory=dict)
     _open: dict[Gpu, Unpriced] = field(default_factory=dict)
 
+    def copy(self) -> "Backlog":
+        """The same, to add to."""
+        return Backlog(self.last, dict(self.unwritten), self.kept, dict(self._open))
+
     def add(self, postings: Postings) -> None:
         """Add one tick: what was charged first, then what passed without a price."""
         for left in postings.late.left:
@@ -54,15 +58,14 @@ class Backlog:
             for unpriced in segment.unpriced:
                 self._extend(unpriced)
 
-    def committed(self, *, persistent: bool) -> None:
-        """What was unwritten is in the file; books in memory keep the latest of it."""
-        if not persistent:
-            self.kept |= self.unwritten
-            for number in [number for number, stretch in self.kept.items() if not stretch.slots]:
-                del self.kept[number]
-            for number in sorted(self.kept)[:-STRETCHES_WAITING]:
-                del self.kept[number]
-        self.unwritten = {}
+    def committed(self, *, persistent: bool) -> "Backlog":
+        """This after what was unwritten is in the file; books in memory keep the latest of it."""
+        kept = self.kept
+        if not persistent and self.unwritten:
+            both = {**kept, **self.unwritten}
+            waiting = sorted(number for number, stretch in both.items() if stretch.slots)
+            kept = {number: both[number] for number in waiting[-STRETCHES_WAITING:]}
+        return Backlog(self.last, {}, kept, self._open)
 
     def batch(self, place: Cursor) -> Batch:
         """A part of what books in memory keep."""

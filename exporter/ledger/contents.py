@@ -12,6 +12,7 @@ from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
 from exporter.ledger import backlog_rows, marks, rows, schema
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.history import Chronicle
 from exporter.ledger.last_day import LastDay
 from exporter.ledger.totals import Totals
 from exporter.units import Instant
@@ -30,7 +31,7 @@ class Contents:
     included. `machine` is the identity of the one that they were last bound to, empty when there is none.
     `zone` is the name of the time zone that the last tick went by, empty where none has said so.
     `stretch` is the number of the latest stretch of time that waits for a price; `recent` are those of the
-    last hour, by number. `day` is empty unless it was filled.
+    last hour, by number. `day` is empty unless it was filled. `chronicle` is what is known of its history.
     """
 
     ledger: str
@@ -45,6 +46,7 @@ class Contents:
     stretch: int = 0
     recent: Mapping[int, Unpriced] = field(default_factory=dict)
     day: LastDay = field(default_factory=LastDay)
+    chronicle: Chronicle = field(default_factory=Chronicle)
 
 
 def empty() -> Contents:

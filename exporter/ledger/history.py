@@ -46,6 +46,10 @@ class Sums:
     settled: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
 
+    def copy(self) -> "Sums":
+        """The same, to add to."""
+        return Sums(**{family: dict(getattr(self, family)) for family in FAMILIES})
+
     def add(self, later: "Sums") -> None:
         """Take in what another stretch added."""
         for family in FAMILIES:
@@ -109,6 +113,10 @@ class History:
 
     cells: dict[tuple[int, int], Sums] = field(default_factory=dict)
 
+    def copy(self) -> "History":
+        """The same, to add to."""
+        return History({cell: sums.copy() for cell, sums in self.cells.items()})
+
     def add(self, postings: Postings) -> None:
         """Add one tick. Tokens of a tick that names no day are in no history."""
         refused = bool(self.cells)  # a gap alone may be of more hours, and is written at once
@@ -132,6 +140,22 @@ class History:
                 self.cells[later].add(self.cells.pop((day, hour)))
                 if len(self.cells) <= CELLS_WAITING:
                     return
+
+
+Rows = dict[tuple[int, ...], int]
+"""Rows of one hour or day of one table, by integer keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chronicle:
+    """Rows that the file's history held at one commit, by table and hour or day, as far as they are known.
+
+    Of each table those of the latest hour or day stay known; others are read when they are written to.
+    What a later write leaves is another chronicle: this one stays right if that write fails.
+    """
+
+    known: dict[tuple[str, int], Rows] = field(default_factory=dict)
+    latest: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from exporter.ledger import adjustments, backlog_rows, schema
 from exporter.ledger.contents import meta_of
-from exporter.ledger.history import FAMILIES, History, MonthRecord, Sums, day_number
+from exporter.ledger.history import FAMILIES, Chronicle, History, MonthRecord, Rows, Sums, day_number
 from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded, references, tables
 from exporter.ledger.totals import LARGEST
 from exporter.report import MonthKey, Owner
@@ -29,25 +29,32 @@ _SHAPES: Final[Mapping[str, Shape]] = {
 }
 
 Key = tuple[int, ...]
-_Rows = dict[Key, int]
+Place = tuple[str, int]
+"""A table, and an hour or a day."""
 
 
 class Chronicler:
     """Writes history as the totals are written: whole rows, so that one written twice counts once.
 
-    What a row held at the last commit is read from the file once, and kept while its hour or day goes on.
+    What a row held at the last commit is read from the file once, and kept while its hour or day goes on:
+    in that commit's chronicle, never here, so that it is believed with that commit or not at all.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], _Rows] = {}
-        self._written: dict[tuple[str, int], _Rows] = {}
-        self._latest: dict[str, int] = {}
         self._pruning = True
         self._made = False
 
-    def write(self, connection: sqlite3.Connection, keys: Keys, history: History, hours_floor: int) -> None:
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        keys: Keys,
+        before: Chronicle,
+        history: History,
+        hours_floor: int,
+    ) -> Chronicle:
         """Write what waits, inside the running transaction, and let go of what is past its time.
 
+        Returns what the file's history holds once the transaction is committed.
         At most one hour and one day go from each table at a time.
 
         Raises:
@@ -56,7 +63,7 @@ class Chronicler:
         if not self._made:
             for statement in schema.HISTORY_DDL:
                 connection.execute(statement)
-        self._written = {}
+        written: dict[Place, Rows] = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:
                 flat = _SHAPES[family].flat
@@ -66,53 +73,55 @@ class Chronicler:
                     if value
                 ]
                 if added and family in schema.HOURLY and hour >= hours_floor:
-                    self._add(connection, f"hourly_{family}", hour, added)
+                    _add(connection, before, written, (f"hourly_{family}", hour), added)
                 if added:
-                    self._add(connection, f"daily_{family}", day, added)
-        for (table, period), rows in self._written.items():
+                    _add(connection, before, written, (f"daily_{family}", day), added)
+        for (table, period), rows in written.items():
             connection.executemany(
                 schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
             )
-        if self._pruning or self._moved_on():
+        if self._pruning or any(before.latest.get(table) != period for table, period in written):
             self._pruning = _prune(connection, hours_floor)
+        return _after(before, written)
 
     def failed(self) -> None:
         """Believe nothing of the write that failed: it may have reached the disk, or not."""
-        self._written, self._made, self._pruning = {}, False, True
+        self._made, self._pruning = False, True
 
     def committed(self) -> None:
-        """Take what was written for what the file holds; of the past, keep nothing."""
+        """The tables are there."""
         self._made = True
-        for (table, period), rows in self._written.items():
-            self._known[table, period].update(rows)
-            self._latest[table] = period
-        self._written = {}
-        self._known = {
-            (table, period): rows
-            for (table, period), rows in self._known.items()
-            if self._latest.get(table) == period
-        }
 
-    def _moved_on(self) -> bool:
-        return any(self._latest.get(table) != period for table, period in self._written)
 
-    def _add(
-        self,
-        connection: sqlite3.Connection,
-        table: str,
-        period: int,
-        added: Iterable[tuple[Key, int]],
-    ) -> None:
-        place = table, period
-        known = self._known.get(place)
-        if known is None:
-            found = connection.execute(schema.select_period(table), (period,))
-            known = self._known[place] = {tuple(key): value for *key, value in found}
-        rows = self._written.setdefault(place, {})
-        counts = table.endswith("_tokens")
-        for key, value in added:
-            total = rows.get(key, known.get(key, 0)) + value
-            rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+def _add(
+    connection: sqlite3.Connection,
+    before: Chronicle,
+    written: dict[Place, Rows],
+    place: Place,
+    added: Iterable[tuple[Key, int]],
+) -> None:
+    table, period = place
+    known = before.known.get(place)
+    if known is None:
+        found = connection.execute(schema.select_period(table), (period,))
+        known = before.known[place] = {tuple(key): value for *key, value in found}
+    rows = written.setdefault(place, {})
+    counts = table.endswith("_tokens")
+    for key, value in added:
+        total = rows.get(key, known.get(key, 0)) + value
+        rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+
+
+def _after(before: Chronicle, written: Mapping[Place, Rows]) -> Chronicle:
+    """Of the past, nothing is kept."""
+    latest = {**before.latest, **dict(written.keys())}
+    whole = {place: {**before.known[place], **rows} for place, rows in written.items()}
+    known = {
+        place: whole.get(place, rows)
+        for place, rows in before.known.items()
+        if latest.get(place[0]) == place[1]
+    }
+    return Chronicle(known, latest)
 
 
 def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:

@@ -1,7 +1,7 @@
 """The last day and the month, hour by hour, kept in memory for the page: a few sums, never read twice."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from exporter.cost.postings import Party
@@ -26,6 +26,9 @@ class _Sums:
     mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     """The same by server, of the latest hours alone: memory that the others need none of."""
 
+    def copy(self) -> "_Sums":
+        return _Sums(dict(self.money), dict(self.tokens), dict(self.components), dict(self.mix))
+
     def add(self, sums: Sums) -> None:
         for slot, amount in sums.cost.items():
             _sum(self.money, slot.phase, amount)
@@ -39,8 +42,8 @@ class _Sums:
 class LastDay:
     """The current hour and the 24 before it, as they were committed, and what every hour of a month came to.
 
-    `fill` begins with the file, once; from then on each commit is added. The month is summed anew when an
-    hour has passed, or when something was posted to one that had.
+    `fill` begins with the file, once; from then on each commit makes another of it. The month is summed anew
+    when an hour has passed, or when something was posted to one that had.
     """
 
     def __init__(self) -> None:
@@ -52,19 +55,26 @@ class LastDay:
         for hour, sums in hours.items():
             self._hours.setdefault(hour, _Sums()).add(sums)
 
-    def add(self, committed: History, end: Instant) -> None:
-        """Add what a commit wrote, up to the end of its last tick."""
+    def after(self, committed: History, end: Instant) -> "LastDay":
+        """This with what a commit wrote, up to the end of its last tick. This itself stays as it is."""
         latest = hour_of(end - 1)
+        later = LastDay()
+        later._month = self._month
+        for hour, sums_of in self._hours.items():
+            if latest - DAY_HOURS <= hour <= latest:
+                past = hour <= latest - MIX_HOURS and sums_of.mix
+                later._hours[hour] = replace(sums_of, mix={}) if past else sums_of
+        copied: set[int] = set()
         for (_day, hour), sums in committed.cells.items():
             if hour != latest:
-                self._month = None
-            if hour >= latest - DAY_HOURS:
-                self._hours.setdefault(hour, _Sums()).add(sums)
-        for other in [hour for hour in self._hours if not latest - DAY_HOURS <= hour <= latest]:
-            del self._hours[other]
-        for hour, sums_of in self._hours.items():
-            if hour <= latest - MIX_HOURS:
-                sums_of.mix.clear()
+                later._month = None
+            if not latest - DAY_HOURS <= hour <= latest:
+                continue
+            if hour not in copied:
+                later._hours[hour] = later._hours.get(hour, _Sums()).copy()
+                copied.add(hour)
+            later._hours[hour].add(sums)
+        return later
 
     def course(self, totals: Totals, now: Instant) -> Course:
         """The course of things at an instant."""

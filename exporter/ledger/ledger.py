@@ -13,7 +13,7 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import binding, marks, schema, snapshot, store
-from exporter.ledger.backlog import FIRST, Backlog, Batch, Cursor, recent
+from exporter.ledger.backlog import FIRST, Backlog, Batch, Cursor
 from exporter.ledger.beginning import NO_BOOT, Boot
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
@@ -156,6 +156,10 @@ class Ledger:
         """
         return marks.settled(self._committed.state)
 
+    def remembered(self) -> State:
+        """What was remembered with the last post that was taken, whether or not it is written yet."""
+        return self._committed.state if self._pending is None else self._pending.state
+
     def belongs(self, machine: str, uuids: Collection[str]) -> bool:
         """Whether the books may be those of a machine with these GPUs; what is unknown speaks for it."""
         return self._store is None or binding.belongs(self._committed, machine, uuids)
@@ -208,43 +212,39 @@ class Ledger:
         """Commit one tick, with all that earlier ones could not, then serve it.
 
         A write that fails raises nothing: `writable` turns false and `problem` says why.
+        Where this raises all the same, the tick was taken whole or not at all, and `remembered` tells which.
         """
-        if self._pending is None:
-            self._pending = Pending()
-        pending = self._pending
+        pending = Pending() if self._pending is None else self._pending.copy()
+        backlog = self._backlog.copy()
         pending.history.add(postings)
-        self._backlog.add(postings)
-        pending.unpriced = self._backlog.unwritten
+        backlog.add(postings)
+        pending.unpriced = backlog.unwritten
         pending.totals.add(postings, known=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
         pending.machine, pending.zone = self._machine, postings.zone
+        # Until here nothing has changed: memory may run out before this line or after it.
+        self._pending, self._backlog = pending, backlog
         self._holding = frozenset(party.key for party in postings.seen)
         self._commit()
 
     def _commit(self) -> None:
-        pending, before = self._pending, self._committed
-        if pending is None:
+        if (pending := self._pending) is None:
             return
-        now = None
-        if self._store is not None:
-            now = self._clock.wall()
-            try:
-                self._store.write(before, pending, now)
-            except (sqlite3.Error, OverflowError, UnicodeError) as error:
-                self._failure = (
-                    f"the ledger cannot be written ({error}): totals stand still, "
-                    "metering goes on in memory and is written as soon as it can be"
-                )
-                return
-        before.totals.merge(pending.totals, pending.end)
-        before.day.add(pending.history, pending.end)
-        self._backlog.committed(persistent=self.persistent)
-        begun = now if before.last_commit is None else before.begun
-        lately = recent(before.recent, pending.unpriced, pending.end)
-        self._committed = replace(
-            before, state=pending.state, texts=pending.texts, last_commit=now, begun=begun, recent=lately
-        )
-        self._failure, self._pending = "", None
+        try:
+            now, chronicle = None, self._committed.chronicle
+            if self._store is not None:
+                now = self._clock.wall()
+                chronicle = self._store.write(self._committed, pending, now)
+            after = store.after(self._committed, pending, now, chronicle)
+            backlog = self._backlog.committed(persistent=self.persistent)
+        except (sqlite3.Error, OverflowError, UnicodeError, MemoryError) as error:
+            self._failure = (
+                f"the ledger cannot be written ({str(error) or 'out of memory'}): totals stand still, "
+                "metering goes on in memory and is written as soon as it can be"
+            )
+            return
+        # All at once: what is written and not known to be is written again, and counts once.
+        self._committed, self._backlog, self._pending, self._failure = after, backlog, None, ""
 
     def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> Batch | None:
         """A part of the GPU time that waits for a price, from a place on.

@@ -5,7 +5,7 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
 from exporter.ledger import backlog_rows, history_rows, marks, rows, schema
 from exporter.ledger.adjustments import Adjustment, Poster
-from exporter.ledger.backlog import Batch, Cursor
+from exporter.ledger.backlog import Batch, Cursor, recent
 from exporter.ledger.contents import (
     Contents,
     check,
@@ -25,7 +25,7 @@ from exporter.ledger.contents import (
     transaction,
 )
 from exporter.ledger.errors import DamagedError
-from exporter.ledger.history import History
+from exporter.ledger.history import Chronicle, History
 from exporter.ledger.history_rows import Chronicler
 from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.migration import migrate
@@ -55,6 +55,12 @@ class Pending:
     machine: str = ""
     zone: str = ""
     unpriced: Mapping[int, Unpriced] = field(default_factory=dict)
+
+    def copy(self) -> "Pending":
+        """The same, to add to."""
+        return replace(
+            self, totals=self.totals.copy(), adjusted=dict(self.adjusted), history=self.history.copy()
+        )
 
 
 class Store:
@@ -102,8 +108,10 @@ class Store:
                 connection.close()
                 raise
 
-    def write(self, before: Contents, pending: Pending, now: Instant) -> None:
+    def write(self, before: Contents, pending: Pending, now: Instant) -> Chronicle:
         """Commit everything that `pending` adds to what the file held, or nothing of it.
+
+        Returns what its history then holds. Whatever is raised, and wherever, the same may be written again.
 
         Totals are written whole, never added in SQL: a commit that failed after it had reached the disk is
         written again without counting twice. For the same reason a failure makes the next write replace
@@ -114,17 +122,24 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
+        sure, self._sure = self._sure, False
+        if not sure:  # here, for memory may have run out where the write before this one was given up
+            self._give_up()
+        totals = pending.totals
         try:
             with transaction(self._connected(before.ledger)) as connection:
-                months = pending.totals.months
-                self._poster.take(connection, before.totals.months, months, pending.adjusted, now)
-                rows.write(connection, self._keys, before.totals, pending.totals)
+                totals.months, pending.adjusted = self._poster.take(
+                    connection, before.totals.months, totals.months, pending.adjusted, now
+                )
+                rows.write(connection, self._keys, before.totals, totals)
                 floor = _prune(connection, before.totals, pending)
-                self._chronicler.write(connection, self._keys, pending.history, floor)
+                chronicle = self._chronicler.write(
+                    connection, self._keys, before.chronicle, pending.history, floor
+                )
                 backlog_rows.write(connection, self._keys, pending.unpriced)
-                _write_state(connection, before.texts if self._sure else None, pending.texts)
+                _write_state(connection, before.texts if sure else None, pending.texts)
                 meta = {
-                    "accrued": rows.bounded(before.totals.accrued + pending.totals.accrued, "accrued"),
+                    "accrued": rows.bounded(before.totals.accrued + totals.accrued, "accrued"),
                     "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
@@ -137,14 +152,17 @@ class Store:
                     [(key, value) for key, value in meta.items() if value is not None],
                 )
         except BaseException:
-            self._sure = False
-            self._chronicler.failed()
-            self._poster.failed()
-            self.close()
+            self._give_up()
             raise
         self._chronicler.committed()
         self._poster.committed(pending.adjusted.values())
         self._sure = True
+        return chronicle
+
+    def _give_up(self) -> None:
+        self._chronicler.failed()
+        self._poster.failed()
+        self.close()
 
     def unpriced(self, ledger: str, place: Cursor, zone: ZoneInfo, until: Instant) -> Batch:
         """A part of the time that waits for a price, as it was committed.
@@ -173,6 +191,21 @@ class Store:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def after(before: Contents, pending: Pending, now: Instant | None, chronicle: Chronicle) -> Contents:
+    """What the books hold once what waited is written; those before stay as they are."""
+    return replace(
+        before,
+        totals=before.totals.after(pending.totals, pending.end),
+        day=before.day.after(pending.history, pending.end),
+        chronicle=chronicle,
+        state=pending.state,
+        texts=pending.texts,
+        last_commit=now,
+        begun=now if before.last_commit is None else before.begun,
+        recent=recent(before.recent, pending.unpriced, pending.end),
+    )
 
 
 def _fill(connection: sqlite3.Connection, opened: Contents) -> None:

@@ -1,8 +1,8 @@
 """Running totals in memory: those that are served, and those that wait to be written."""
 
 from collections.abc import Collection, Container, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Final, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, TypeVar
 
 from exporter.cost.postings import Party, Postings, Segment, Slot
 from exporter.readings import Gpu, Kind
@@ -54,13 +54,16 @@ class LastHour:
     ) -> tuple[Mapping[Party, Mapping[str, Picodollars]], Mapping[Party, Mapping[Kind, int]]]:
         """Money by phase, and tokens by kind, of these minutes."""
         if minutes != self._minutes:
-            self._minutes, self._money, self._tokens = minutes, {}, {}
+            money: dict[Party, dict[str, Picodollars]] = {}
+            tokens: dict[Party, dict[Kind, int]] = {}
             for (minute, slot), amount in totals.minute_cost.items():
                 if minute in minutes:
-                    _sum(self._money.setdefault(slot.party, {}), slot.phase, amount)
+                    _sum(money.setdefault(slot.party, {}), slot.phase, amount)
             for (minute, party, kind), count in totals.minute_tokens.items():
                 if minute in minutes:
-                    _sum(self._tokens.setdefault(party, {}), kind, count)
+                    _sum(tokens.setdefault(party, {}), kind, count)
+            # In one step: memory may run out amid a sum.
+            self._minutes, self._money, self._tokens = minutes, money, tokens
         return self._money, self._tokens
 
 
@@ -157,17 +160,27 @@ class Totals:
             _sum(self.server_cost, (owner, component), amount)
             _sum(self.months, MonthKey(party.product, party.team, basis, segment.month), amount)
 
-    def merge(self, later: "Totals", end: Instant) -> None:
-        """Take in what was added later, up to a tick's end, of which nothing is past its time then."""
-        hours = len(self.hour_covered)
-        self.accrued += later.accrued
-        for name in SUMS:
-            mine = getattr(self, name)
+    def after(self, later: "Totals", end: Instant) -> "Totals":
+        """These with what was added later, up to a tick's end, of which nothing is past its time then.
+
+        These themselves stay as they are. What is not added to is shared.
+        """
+        prunes = self.pruned != minute_of(end) or not later.hour_covered.keys() <= self.hour_covered.keys()
+        moved = [name for name in SUMS if getattr(later, name) or (prunes and name in PRUNED)]
+        copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in moved}
+        for name, mine in copies.items():
             for key, value in getattr(later, name).items():
                 mine[key] = combined(name, mine.get(key), value)
-        self.last_hour.moved(later)
-        if self.pruned != minute_of(end) or hours != len(self.hour_covered):
-            self.prune(end)
+        found = replace(self, accrued=self.accrued + later.accrued, **copies)
+        found.last_hour.moved(later)
+        if prunes:
+            found.prune(end)
+        return found
+
+    def copy(self) -> "Totals":
+        """The same, to add to."""
+        copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in SUMS}
+        return replace(self, **copies)
 
     def prune(self, end: Instant) -> None:
         """Let go of minutes and hours that are past their time."""
@@ -183,6 +196,9 @@ class Totals:
             for of_hour in [key for key in self.hour_cost if key[0] == hour]:
                 del self.hour_cost[of_hour]
 
+
+PRUNED: Final = frozenset({"minute_cost", "minute_tokens", "hour_covered", "hour_cost"})
+"""Totals that lose keys as time goes on."""
 
 SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory is dict)
 """The totals that have keys."""

@@ -37,6 +37,8 @@ class Arrears:
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
         self._place: Cursor | None = FIRST
+        self._next: Cursor | None = FIRST
+        self._told: tuple[Batch, Late] | None = None
         self._settled = 0
         self._waiting = 0
         self._paid: Counter[ServerKey] = Counter()
@@ -45,9 +47,14 @@ class Arrears:
     def charge(
         self, ledger: Ledger, postings: Postings, state: State, terms: Terms
     ) -> tuple[Postings, State]:
-        """A tick's postings and state, with a part of what waits in them; they are to be posted."""
+        """A tick's postings and state, with a part of what waits in them; they are to be posted.
+
+        The walk goes on when `charged` is called after that, and else charges the same part again: of what
+        was charged all the same, nothing waits any more.
+        """
         if terms.tariff != self._tariff:
             self._tariff, self._place = terms.tariff, FIRST
+        self._next, self._told = self._place, None
         if self._place is None:
             return postings, state
         batch = ledger.unpriced(terms.zone, self._place)
@@ -57,14 +64,21 @@ class Arrears:
             self._held_up = True
             return postings, state
         self._held_up = False
-        self._place = batch.after
+        self._next, self._told = batch.after, (batch, Late())
         if batch.unpriced:
             state, late = charge(state, batch.unpriced, terms, postings.end)
             postings = replace(postings, late=late)
-            self._count(batch, late)
+            self._told = batch, late
+        return postings, state
+
+    def charged(self) -> None:
+        """What was charged last was posted."""
+        self._place, told, self._told = self._next, self._told, None
+        if told is None:
+            return
+        self._count(*told)
         if self._place is None:
             self._tell()
-        return postings, state
 
     def _count(self, batch: Batch, late: Late) -> None:
         settled = sum(held.duration for segment in late.segments for held in segment.held)

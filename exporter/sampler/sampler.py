@@ -15,12 +15,13 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.backlog import Batch, Cursor
-from exporter.readings import Frame, GpuReading, ServerKey, ServerReading, Source
+from exporter.readings import Frame, GpuReading, MustRestartError, ServerKey, ServerReading, Source
 from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
 from exporter.sampler.arrears import Arrears
 from exporter.sampler.arrivals import Arrivals
+from exporter.sampler.failures import Failures
 from exporter.sampler.frames import Discovery, Endpoint, Gateway, Reader
 from exporter.sampler.health import Health
 from exporter.sampler.notices import Notices
@@ -36,8 +37,8 @@ LONGEST_WAIT: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
 class Ledger(Protocol):
     """The books as the sampler uses them."""
 
-    def state(self) -> State:
-        """What the last committed tick remembered."""
+    def remembered(self) -> State:
+        """What was remembered with the last tick that was posted."""
         ...
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
@@ -49,7 +50,7 @@ class Ledger(Protocol):
         ...
 
     def post(self, postings: Postings, state: State) -> None:
-        """Commit one tick, or keep it until it can be committed."""
+        """Commit one tick, or keep it until it can be committed; where it raises, whole or not at all."""
         ...
 
     @property
@@ -86,6 +87,7 @@ class Plan:
 class Sampler:
     """Reads, advances, commits, publishes: in this order, once a tick.
 
+    What is remembered from tick to tick is the ledger's, so that it never parts from what is posted.
     `published` is called after each, in the sampler's thread.
     `machine` is the identity of this one, empty when it is unknown.
     """
@@ -111,12 +113,12 @@ class Sampler:
         self._published = published
         self._machine = machine
         self._bound = False
-        self._state = ledger.state()
         self._problem = ledger.problem
         self._health = Health()
         self._notices = Notices()
         self._arrivals = Arrivals()
         self._arrears = Arrears()
+        self._failures = Failures()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
         self._began = clock.elapsed()
@@ -136,18 +138,35 @@ class Sampler:
     def run(self, stop: threading.Event) -> None:
         """Tick until stopped. A tick that took too long skips the ones it missed.
 
+        One that fails costs nobody anything: the report stands until the next one, which charges the time.
+
         Raises:
             MustRestartError: only a new process can go on.
         """
         due = self._clock.elapsed()
-        while not stop.is_set():
+        while True:
+            try:
+                if stop.is_set():
+                    return
+                self._attempt()
+                interval = self._plan.setting.config.interval
+                due += interval
+                now = self._clock.elapsed()
+                if due <= now:
+                    due = now + interval - (now - due) % interval
+                self._clock.wait(stop, due - now)
+            except MemoryError:
+                continue  # not even to tell that there is none
+
+    def _attempt(self) -> None:
+        try:
             self.tick()
-            interval = self._plan.setting.config.interval
-            due += interval
-            now = self._clock.elapsed()
-            if due <= now:
-                due = now + interval - (now - due) % interval
-            self._clock.wait(stop, due - now)
+        except MustRestartError:
+            raise
+        except Exception as failure:  # noqa: BLE001 - the next tick may find what this one lacked
+            self._failures.note(failure, self._clock.elapsed())
+        else:
+            self._failures.end()
 
     def tick(self) -> Report:
         """Take one tick and publish its report.
@@ -156,16 +175,17 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        since = self._state.wall if self._bound else None
+        since = self._ledger.remembered().wall if self._bound else None
         frame, gathered = self._reader.read(plan.setting.config, plan.endpoints, since, plan.gateways)
         synchronized = self._clock.synchronized()
         self._health.note(gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
         self._bind(frame)
         # Of books that may be another machine's, nothing is remembered, posted or served.
-        outcome = advance(self._state if self._bound else State(), frame, plan.setting.terms)
+        state = self._ledger.remembered() if self._bound else State()
+        outcome = advance(state, frame, plan.setting.terms)
         books = None
-        if self._bound and (synchronized or not self._waits_for_the_clock(frame, plan.setting.terms)):
+        if self._bound and (synchronized or not self._waits_for_the_clock(state, frame, plan.setting.terms)):
             books = self._post(outcome, frame, plan)
         self._count_refused(gathered, outcome)
         self._tell_ledger()
@@ -188,17 +208,21 @@ class Sampler:
 
     def _bind(self, frame: Frame) -> None:
         """Once a process: before anything is posted, at the latest when the GPUs are known."""
+        if self._bound:
+            return
         uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
-        if not self._bound and self._ledger.bind(self._machine, uuids):
-            self._bound = True
-            self._state = self._ledger.state()
+        try:
+            self._bound = self._ledger.bind(self._machine, uuids)
+        except Exception as failure:
+            # They may be on their way aside: a new process finds them as they are.
+            raise MustRestartError(f"whose books these are was not settled: {failure!r}") from failure
 
-    def _waits_for_the_clock(self, frame: Frame, terms: Terms) -> bool:
+    def _waits_for_the_clock(self, state: State, frame: Frame, terms: Terms) -> bool:
         """Whether time since another boot, or since this one, is not charged yet.
 
         Only a right wall clock tells how long the one was, and which hours and months both belong to.
         """
-        waits = rebooted(self._state, frame) or since_boot(self._state, frame, terms) is not None
+        waits = rebooted(state, frame) or since_boot(state, frame, terms) is not None
         return waits and self._clock.elapsed() - self._began < LONGEST_WAIT
 
     def _post(self, outcome: Outcome, frame: Frame, plan: Plan) -> Books:
@@ -208,8 +232,8 @@ class Sampler:
         terms = plan.setting.terms
         postings, state = self._arrears.charge(self._ledger, outcome.postings, outcome.state, terms)
         self._ledger.post(postings, state)
+        self._arrears.charged()
         gaps.tell(outcome.charged, outcome.postings.segments, terms)
-        self._state = state
         months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)
 

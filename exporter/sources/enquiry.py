@@ -9,6 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from exporter.clock import Clock
 from exporter.readings import ReadFailedError
 from exporter.report import SourceRow
+from exporter.threads import NoThreadError, Started, start
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ class Enquiry(Generic[T]):
         self._changed = changed
         self._renewal = renewal
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: Started | None = None
+        self._finished = False
         self._answered = False
         self._told: T | None = None if source.asks else source.known
         self._row: SourceRow | None = None
@@ -100,10 +102,17 @@ class Enquiry(Generic[T]):
         return self._row
 
     def start(self) -> None:
-        """Begin to ask, if there is anybody to ask. Idempotent."""
-        if self._source.asks and self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._source.name, daemon=True)
-            self._thread.start()
+        """Begin to ask, if there is anybody to ask, or go on where memory ran out. Idempotent.
+
+        Where no thread is to be had nothing begins; whoever calls this again tries again.
+        """
+        if not self._source.asks or self._finished or self._stop.is_set():
+            return
+        if self._thread is None or not self._thread.alive:
+            try:
+                self._thread = start(self._run, self._source.name)
+            except NoThreadError as error:
+                self._tell(f"no thread to ask in: {error}")
 
     def close(self) -> None:
         """Ask no more. An attempt under way ends by its own timeout, and changes nothing any more."""
@@ -115,6 +124,7 @@ class Enquiry(Generic[T]):
             if not self._attempt():
                 wait, pause = pause, min(2 * pause, LONGEST_PAUSE)
             elif self._renewal is None:
+                self._finished = True
                 return
             else:
                 wait, pause = self._renewal, FIRST_PAUSE
@@ -145,12 +155,15 @@ class Enquiry(Generic[T]):
             self._last_success,
             dict(self._errors),
         )
-        if problem and problem != self._problem:
-            log.warning("source failed", extra={"source": self._source.name, "problem": problem})
-        self._problem = problem
+        self._tell(problem)
         if told is not None:
             self._answered, self._told = True, told
         elif not self._answered:
             self._told = self._source.known
         self._changed()
         return not reasons
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("source failed", extra={"source": self._source.name, "problem": problem})
+        self._problem = problem

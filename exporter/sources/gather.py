@@ -2,16 +2,18 @@
 
 A source that is still busy when the next tick comes is reported as failed, and is not asked a second time
 meanwhile: a hung one holds one worker, however long it hangs.
+Where the system gives no thread, sources that none is left for fail, and are asked again in the next tick.
 """
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 from exporter.clock import Clock
 from exporter.readings import MustRestartError, NotAllowedError, ReadFailedError, Source, SourceHealth
+from exporter.sources.workers import Task, Workers
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 WORKERS = 8
@@ -65,8 +67,8 @@ class Gatherer:
         self._clock = clock
         self.deadline = deadline
         self.stop = threading.Event()
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="source")
-        self._busy: dict[Source[Any], Future[Gathered]] = {}
+        self._workers = Workers("source", WORKERS)
+        self._busy: dict[Source[Any], Task] = {}
         self._lock = threading.Lock()
 
     def __call__(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
@@ -77,39 +79,59 @@ class Gatherer:
         """
         with self._lock:
             asked = list(sources)
-            self._busy = {source: future for source, future in self._busy.items() if not future.done()}
+            self._busy = {
+                source: task
+                for source, task in self._busy.items()
+                if not (task.done or self._workers.withdraw(task))
+            }
             started = {
-                source: self._pool.submit(read, source, self._clock)
+                source: Task(partial(read, source, self._clock))
                 for source in asked
                 if source not in self._busy
             }
-            self._wait(started.values())
-            self._busy.update((source, future) for source, future in started.items() if not future.done())
-            return [self._answer(source, started.get(source)) for source in asked]
+            # First, for memory may run out from here on: what is under way is never asked a second time.
+            self._busy.update(started)
+            refused = self._workers.give(started.values())
+            lost = self._wait(started.values())
+            answers = [self._answer(source, started.get(source), lost, refused) for source in asked]
+            self._busy = {source: task for source, task in self._busy.items() if not task.done}
+            return answers
 
     def close(self) -> None:
         """Start nothing more; a read in flight ends by its own timeout."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
-    def _wait(self, started: Iterable["Future[Gathered]"]) -> None:
-        pending, left = set(started), self.deadline
+    def _wait(self, started: Iterable[Task]) -> set[Task]:
+        """Wait for what was started; what will never be done is told."""
+        pending, lost, left = set(started), set[Task](), self.deadline
         while pending and left > 0:
             if self.stop.is_set():
                 left = min(left, PATIENCE)
             glance = min(left, GLANCE)
-            pending = wait(pending, timeout=seconds(glance)).not_done
+            self._workers.wait(pending, glance)
+            lost.update(task for task in pending if self._workers.lost(task))
+            pending = {task for task in pending if not task.done} - lost
             left -= glance
+        return lost
 
-    def _answer(self, source: Source[Any], future: "Future[Gathered] | None") -> Gathered:
-        if future is None or not future.done():
-            health = SourceHealth(source.name, up=False, duration=self.deadline, reason="busy")
+    def _answer(self, source: Source[Any], task: Task | None, lost: set[Task], refused: str) -> Gathered:
+        if task in lost:
+            why = refused or "its thread came to its end"
+            return _failed(source, "no_thread", f"no thread to read it in: {why}")
+        if task is None or not task.done:
             late = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
-            return Gathered(source, None, health, f"{source.name}: still reading {late}")
-        failure = future.exception()
+            return _failed(source, "busy", f"still reading {late}", self.deadline)
+        failure, task.failure = task.failure, None  # it holds its task, by its trace
         if failure is None:
-            return future.result()
+            return cast("Gathered", task.result)
         if isinstance(failure, MustRestartError):
             raise failure
+        if isinstance(failure, MemoryError):
+            return _failed(source, "no_memory", "memory ran out while it was read")
         # A source promises to fail with ReadFailedError only. A slip must not take the meter down with it.
-        health = SourceHealth(source.name, up=False, duration=0, reason="internal")
-        return Gathered(source, None, health, f"{source.name}: {type(failure).__name__}: {failure}")
+        return _failed(source, "internal", f"{type(failure).__name__}: {failure}")
+
+
+def _failed(source: Source[Any], reason: str, problem: str, duration: Nanoseconds = 0) -> Gathered:
+    health = SourceHealth(source.name, up=False, duration=duration, reason=reason)
+    return Gathered(source, None, health, f"{source.name}: {problem}")

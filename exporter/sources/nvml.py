@@ -27,6 +27,7 @@ from exporter.sources.nvml_library import ENDED, NEEDS_REOPENING, CallFailedErro
 from exporter.sources.nvml_mig import Layouts
 from exporter.sources.nvml_processes import Processes
 from exporter.sources.nvml_thread import StuckError, Worker
+from exporter.threads import NoThreadError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 TIMEOUT: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
@@ -91,8 +92,9 @@ class NvmlSource:
         """Read every GPU once, within the timeout.
 
         Raises:
-            ReadFailedError: `hung`; where NVML does not open (tried every 30 s) `library_missing`,
-                `driver_not_loaded`, `no_permission` or `unknown`; else why its first calls failed.
+            ReadFailedError: `hung` or `no_thread`; where NVML does not open (tried every 30 s)
+                `library_missing`, `driver_not_loaded`, `no_permission` or `unknown`; else why its first calls
+                failed.
             MustRestartError: the driver was replaced, or a container lost its devices for good.
         """
         self._errors = ()
@@ -105,6 +107,8 @@ class NvmlSource:
             calling = self._library.calling
             waited = f"{seconds(self._timeout):g} s"
             raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
+        except NoThreadError as error:
+            raise ReadFailedError("no_thread", f"no thread to call NVML in: {error}") from None
         # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
         self._marks, self._errors = answer.marks, answer.errors
         return answer.gpus
@@ -115,7 +119,7 @@ class NvmlSource:
             return
         self._closed = True
         if self._worker.began and self._worker.settle(GRACE):
-            with suppress(StuckError):  # the thread is a daemon: the process ends without it
+            with suppress(StuckError, NoThreadError):  # the thread is a daemon: the process ends without it
                 self._worker.ask(self._library.close, GRACE)
         self._worker.stop()
 

@@ -2,6 +2,7 @@
 
 A call that hangs inside a driver cannot be ended: the thread is lost until the driver lets it go.
 So there is one thread for all calls, it takes one request at a time, and nobody waits longer than told.
+Only one that came to its end outside of a call, for want of memory, is followed by another.
 """
 
 import queue
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from exporter.clock import Clock
+from exporter.threads import NoThreadError, Started, start
 from exporter.units import Nanoseconds
 
 T = TypeVar("T")
@@ -45,14 +47,14 @@ class _Request(Generic[T]):
 
 
 class Worker:
-    """A daemon thread, made at the first request and never a second time."""
+    """A daemon thread, made at the first request, and never a second one beside it."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
         self._clock = clock
         self._requests: queue.SimpleQueue[_Request[object] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread: Started | None = None
         self._done: threading.Event | None = None
 
     @property
@@ -67,19 +69,27 @@ class Worker:
 
         Raises:
             StuckError: it took longer, or an earlier request is still running; the work may yet be done.
+            NoThreadError: no thread can be made, or it came to its end before the request.
         """
         request = _Request(work)
         with self._lock:
-            if self._done is not None and not self._done.is_set():
+            if self._alive and self._done is not None and not self._done.is_set():
                 raise StuckError
-            self._done = request.done
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-                self._thread.start()
+            if not self._alive:
+                self._requests = queue.SimpleQueue()  # what a thread that has ended left there is nobody's
+                self._thread = start(self._serve, self._name)
             self._requests.put(request)  # type: ignore[arg-type]  # the queue does not care what it returns
-        if not (self._clock.wait(request.done, patience) and request.ran):
-            raise StuckError
-        return request.outcome()
+            self._done = request.done
+        self._clock.wait(request.done, patience)
+        if request.ran:
+            return request.outcome()
+        if not self._alive:
+            raise NoThreadError("its thread came to its end")
+        raise StuckError
+
+    @property
+    def _alive(self) -> bool:
+        return self._thread is not None and self._thread.alive
 
     def settle(self, patience: Nanoseconds) -> bool:
         """Wait for the request in flight; false where it is still running after `patience`."""
@@ -93,6 +103,7 @@ class Worker:
         self._requests.put(None)
 
     def _serve(self) -> None:
-        while (request := self._requests.get()) is not None:
+        requests = self._requests
+        while (request := requests.get()) is not None:
             request.run()
             del request  # a finished reading is not kept until the next one

@@ -215,7 +215,7 @@ def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:
     file = tmp_path / "ice.yaml"
     file.write_text(rule)
     config = load(file)
-    from exporter.cli.serve import terms_of
+    from exporter.cli.terms import terms_of
 
     assert terms_of(config, "host").owner(NOBODY) == ("platform", "capacity")
 

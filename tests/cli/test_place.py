@@ -14,7 +14,8 @@ from exporter.cli import doctor as doctor_module
 from exporter.cli import serve as serve_module
 from exporter.cli import whereabouts as whereabouts_module
 from exporter.cli.doctor import doctor
-from exporter.cli.serve import Flags, _Daemon, terms_of
+from exporter.cli.serve import Flags, _Daemon
+from exporter.cli.terms import terms_of
 from exporter.clock import SystemClock
 from exporter.config import Config, load
 from exporter.cost.policy import Terms

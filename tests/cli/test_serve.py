@@ -12,7 +12,8 @@ import pytest
 from exporter.cli.adjust import Flags as AdjustFlags
 from exporter.cli.adjust import adjust
 from exporter.cli.arguments import program
-from exporter.cli.serve import Flags, _Daemon, terms_of
+from exporter.cli.serve import Flags, _Daemon
+from exporter.cli.terms import terms_of
 from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.settings import DEFAULT_LEDGER

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.cli.serve import terms_of
+from exporter.cli.terms import terms_of
 from exporter.config import parse
 from exporter.readings import Gpu, Place
 from exporter.tariff.calendar import month_of

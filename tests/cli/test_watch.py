@@ -1,5 +1,6 @@
 """A configuration that is watched: reloaded when its content is another, and at no other time."""
 
+import _thread
 import os
 import threading
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import serve as daemons
+from exporter.cli import watch as watches
 from exporter.cli.serve import Flags, _Daemon
 from exporter.cli.watch import Watch
 from exporter.clock import SystemClock
 from exporter.config import load
+from tests.living import no_thread
 
 IN_FORCE = "0" * 64
 """Some hash that no file of these tests has."""
@@ -21,11 +24,11 @@ IN_FORCE = "0" * 64
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that are over when they have begun."""
 
-    class Now:
-        def __init__(self, target: Callable[[], None]) -> None:
-            self.start = target
+    def now(work: Callable[[], None], name: str) -> None:
+        assert name == "reload"
+        work()
 
-    monkeypatch.setattr(threading, "Thread", Now)
+    monkeypatch.setattr(watches, "start", now)
 
 
 def mount(folder: Path, version: str, text: str) -> None:
@@ -145,19 +148,36 @@ def test_a_file_that_cannot_be_read_is_no_change(tmp_path: Path, gone: Callable[
 
 def test_the_reload_is_in_a_thread_of_its_own(tmp_path: Path) -> None:
     """Reading the books for what is posted at the old prices takes its time, and no tick waits for it."""
-    threads: list[threading.Thread] = []
+    threads: list[int] = []
     done = threading.Event()
     file = tmp_path / "ice.yaml"
     file.write_text("interval: 10s\n")
 
     def reload() -> None:
-        threads.append(threading.current_thread())
+        threads.append(threading.get_ident())
         done.set()
 
     Watch(file, reload).look(IN_FORCE)
 
     assert done.wait(10)
-    assert threads != [threading.current_thread()]
+    assert threads != [threading.get_ident()]
+
+
+def test_where_no_thread_is_to_be_had_it_is_tried_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change is not lost for it; the log tells once."""
+    file = tmp_path / "ice.yaml"
+    file.write_text("interval: 10s\n")
+    reloaded = threading.Event()
+    watch = Watch(file, reloaded.set)
+    with monkeypatch.context() as scarce:
+        scarce.setattr(_thread, "start_new_thread", no_thread)
+        watch.look(IN_FORCE)
+        watch.look(IN_FORCE)
+    assert caplog.messages == ["no thread to reload in: can't start new thread"]
+    watch.look(IN_FORCE)
+    assert reloaded.wait(30)
 
 
 def test_without_a_file_there_is_nothing_to_watch() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli.report import Question, report
-from exporter.cli.serve import terms_of
+from exporter.cli.terms import terms_of
 from exporter.config import load
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition

@@ -22,7 +22,7 @@ from exporter.cli.explain import Question, explained
 from exporter.cli.focus import focus_file
 from exporter.cli.reconcile import Question as Bill
 from exporter.cli.reconcile import reconciled
-from exporter.cli.serve import terms_of
+from exporter.cli.terms import terms_of
 from exporter.config import parse
 from exporter.ledger import backlog, backlog_rows
 from exporter.ledger.entry import Entry, enter

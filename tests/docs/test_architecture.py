@@ -44,8 +44,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
 def test_every_thread_is_told_by_its_name() -> None:
     """As the code names its threads."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
-    made = set(re.findall(r'Thread\(.*\bname="([\w-]+)"', sources))
-    made |= set(re.findall(r'thread_name_prefix="([\w-]+)"', sources))
+    made = set(re.findall(r'\b(?:start|Workers)\(.*"([\w-]+)"', sources))
 
     assert {name for name in made if f"`{name}`" not in section("Threads")} == set()
-    assert {"web", "web-client", "source"} <= made
+    assert {"web", "web-client", "source", "reload"} <= made

@@ -184,7 +184,7 @@ class Contained(Daemon):
     def kill(self) -> None:
         self._end(signal.SIGKILL, 30)
 
-    def terminate(self, seconds: float = 5) -> int:
+    def terminate(self, seconds: float = 30) -> int:  # podman's own time is in it
         status = self._end(signal.SIGTERM, seconds)
         assert status is not None
         return status

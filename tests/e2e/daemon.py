@@ -157,7 +157,7 @@ class Daemon:
                 stderr=log,
             )
 
-    def start(self, seconds: float = 30) -> None:
+    def start(self, seconds: float = 90) -> None:
         """Start, and wait until one tick has been taken.
 
         Raises:
@@ -166,7 +166,7 @@ class Daemon:
         self.process = self.spawn()
         self.until_ready(seconds)
 
-    def until_ready(self, seconds: float = 30) -> None:
+    def until_ready(self, seconds: float = 90) -> None:
         """Wait until one tick has been taken.
 
         Raises:
@@ -202,7 +202,7 @@ class Daemon:
         self,
         true: Callable[[Page], bool],
         what: str,
-        seconds: float = 30,
+        seconds: float = 60,
         pause: float = POLL_SECONDS,
     ) -> Page:
         """The first scrape of which something is true."""
@@ -213,7 +213,7 @@ class Daemon:
 
         return until(ask, seconds, what, pause)
 
-    def settled(self, seconds: float = 30) -> Page:
+    def settled(self, seconds: float = 60) -> Page:
         """A scrape of a tick that began after this call: two ticks later, since one may be under way."""
         before = self.scrape().tick
         first = self.until(lambda page: page.tick > before, "a tick", seconds).tick
@@ -247,13 +247,34 @@ class Daemon:
         """SIGKILL, as the kernel does when memory runs out."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
             self.process = None
 
     def terminate(self, seconds: float = 5) -> int:
-        """SIGTERM, as a supervisor does; returns the exit status."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(seconds)
+        """SIGTERM, as a supervisor does; returns the exit status.
+
+        Time in which it could have run, and others were at the processors, is none of its own.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        process, began, before, waited = self.process, time.monotonic(), self._waited(), 0.0
+        assert process is not None
+        process.send_signal(signal.SIGTERM)
+        while (status := process.poll()) is None:
+            waited = max(waited, self._waited() - before)
+            if time.monotonic() - began - waited > seconds:
+                raise TimeoutError(
+                    f"not ended {seconds} s after SIGTERM and {waited:.1f} s of waiting its turn"
+                )
+            threading.Event().wait(0.02)
         self.process = None
         return status
+
+    def _waited(self) -> float:
+        """Seconds that its main thread waited for a processor, where the kernel tells (sched-stats.rst)."""
+        try:
+            _, waited, _ = Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()
+        except OSError:
+            return 0
+        return int(waited) / 10**9

@@ -9,16 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Final
 
 from tests import small_disk
 from tests.e2e.account import MILLIWATTS, PACES, configuration
 from tests.e2e.daemon import Daemon, Page, get, until
-from tests.e2e.load import Counts, Load, Server
+from tests.e2e.faulty_load import Faulty, FaultyLoad
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Hang, Return, Scenario, h100s
 from tests.sources.kubelet.kubelet_house import Kubelet
@@ -28,11 +27,13 @@ PATIENCE: Final = 60.0
 """Seconds. The kubelet is asked every 30 s."""
 
 STANDSTILL_SECONDS: Final = 3.0
+MOST_CONNECTIONS: Final = 128
+"""That the daemon serves at a time."""
+
 UNKNOWN_ERROR: Final = 999
 GPUS: Final = 4
 """Three of the servers', and one that a pod has."""
 
-FIRST_PROCESS: Final = 1_795_560_821
 POD: Final = "unmatched:train"
 
 _KUBELET = (
@@ -41,81 +42,20 @@ _KUBELET = (
 )
 
 
-class Faulty(Server):
-    """A server that may hang, trickle, lie, be dead, or be another process which has counted nothing."""
-
-    def __init__(self, name: str, pace: Counts, told: Callable[[], None]) -> None:
-        self.state = "well"
-        self.well = threading.Event()
-        self.process = FIRST_PROCESS
-        self.ended: list[Counts] = []
-        """The last counters of processes before this one."""
-        super().__init__(name, pace, told)
-
-    def be(self, state: str) -> None:
-        """Answer so from now on."""
-        self.state = state
-        if state == "well":
-            self.well.set()
-        else:
-            self.well.clear()
-
-    def restart(self) -> None:
-        """Another process. The one before must have been read at rest."""
-        assert self._frozen is not None
-        self.ended.append(self._frozen)
-        self.process += 1
-        self._began, self._frozen = time.monotonic_ns(), None
-
-    def expected(self) -> Counts:
-        """What was served since the first read, by kind; the present process is at rest."""
-        assert self._frozen is not None
-        sums = [sum(kinds) for kinds in zip(*self.ended, self._frozen, strict=True)]
-        prompt, cached, generation = (whole - first for whole, first in zip(sums, self.told[0], strict=True))
-        return prompt, cached, generation
-
-    def _page(self) -> bytes:
-        return super()._page().replace(b"1.7955608211e+09", f"{self.process}.5".encode())
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        server, well = self, super()._handler()
-
-        class Handler(well):  # type: ignore[misc, valid-type]
-            def do_GET(self) -> None:  # noqa: N802 - the base class names it
-                match server.state:
-                    case "hangs":
-                        server.well.wait(PATIENCE)
-                        self.close_connection = True
-                    case "trickles":
-                        self._trickle()
-                    case "lies":
-                        self._say(b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<html>hello<p>")
-                    case "fails":
-                        self._say(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
-                    case _:
-                        super().do_GET()
-
-            def _say(self, answer: bytes) -> None:
-                self.wfile.write(answer)
-
-            def _trickle(self) -> None:
-                self.close_connection = True
-                try:
-                    while not server.well.wait(0.2):
-                        self._say(b"H")
-                except OSError:
-                    return  # who read it has had enough
-
-        return Handler
-
-
-class FaultyLoad(Load):
-    """Servers that may be anything but well."""
+class Excuse(threading.Event):
+    """Holds while it is set; whoever asks with the number of times before learns of one meanwhile, too."""
 
     def __init__(self) -> None:
-        self._reads = 0
-        self._read = threading.Condition()
-        self.servers = {name: Faulty(name, pace, self._told) for name, pace in PACES.items()}
+        super().__init__()
+        self.times = 0
+
+    def set(self) -> None:
+        self.times += 1
+        super().set()
+
+    def held(self, times: int, *, before: bool) -> bool:
+        """Whether it held at any time since then."""
+        return before or self.is_set() or self.times != times
 
 
 @dataclass
@@ -127,8 +67,10 @@ class Trial:
     nvml: FakeNvml
     kubelet: Kubelet
     chance: random.Random
-    away: threading.Event = field(default_factory=threading.Event)
+    away: Excuse = field(default_factory=Excuse)
     """Set while nobody can answer: no process, or one that was told to stand still."""
+    scarce: Excuse = field(default_factory=Excuse)
+    """Set while whoever asks may be told to come again, at once."""
     done: list[str] = field(default_factory=list)
 
     def server(self) -> Faulty:
@@ -213,10 +155,23 @@ class Trial:
             )
 
     def memory_runs_out(self) -> None:
-        """Two more ticks with hardly any address space left."""
-        size = int(Path(f"/proc/{self.daemon.pid}/statm").read_text(encoding="ascii").split()[0])
-        with self.limited(resource.RLIMIT_AS, size * resource.getpagesize() + (1 << 20)):
-            self.daemon.settled(PATIENCE)
+        """Hardly any address space left for some seconds, whatever a tick or a scrape was at."""
+        with self.cramped(self.chance.randrange(1 << 20)):
+            began = time.monotonic()
+            until(lambda: time.monotonic() - began > STANDSTILL_SECONDS, PATIENCE, "some seconds")
+        assert get(self.daemon.port, "/metrics", seconds=PATIENCE)[0] == http.client.OK
+
+    def threads_run_out(self) -> None:
+        """No stack for another thread: clients that stay take what there is, and who comes then is told."""
+        with ExitStack() as staying, self.cramped(0):
+            for _ in range(MOST_CONNECTIONS):
+                client = http.client.HTTPConnection("127.0.0.1", self.daemon.port, timeout=PATIENCE)
+                staying.callback(client.close)
+                if not _served(client):
+                    break
+            else:
+                raise AssertionError("there were threads for all of them")
+        assert get(self.daemon.port, "/metrics", seconds=PATIENCE)[0] == http.client.OK
 
     def scrapers_come(self) -> None:
         """A hundred at once, of whom each gets the same page as all others of its report."""
@@ -237,6 +192,15 @@ class Trial:
         gpus = "inference_server_gpus"
         assert page.sum(gpus, server=POD) == held.sum(gpus, server=POD)
         self.kubelet.start()
+
+    @contextmanager
+    def cramped(self, room: int) -> Iterator[None]:
+        """The running process may map no more than so many bytes; whoever scrapes it may be refused."""
+        size = int(Path(f"/proc/{self.daemon.pid}/statm").read_text(encoding="ascii").split()[0])
+        self.scarce.set()
+        with self.limited(resource.RLIMIT_AS, size * resource.getpagesize() + room):
+            yield
+        self.scarce.clear()
 
     @contextmanager
     def limited(self, what: int, limit: int) -> Iterator[None]:
@@ -262,6 +226,7 @@ FAULTS: Final[Mapping[str, Callable[[Trial], None]]] = {
     "disk fills": Trial.disk_fills,
     "descriptors run out": Trial.descriptors_run_out,
     "memory runs out": Trial.memory_runs_out,
+    "threads run out": Trial.threads_run_out,
     "scrapers come": Trial.scrapers_come,
     "kubelet goes": Trial.kubelet_goes,
 }
@@ -286,6 +251,17 @@ def _well(page: Page) -> bool:
         )
         and page.value("inference_ledger_persistent") == 1
     )
+
+
+def _served(client: http.client.HTTPConnection) -> bool:
+    """Whether a client is answered and may stay; fails where it is left waiting."""
+    try:
+        client.request("GET", "/-/healthy")
+        answer = client.getresponse()
+        answer.read()
+    except (ConnectionError, http.client.HTTPException):
+        return False
+    return answer.status == http.client.OK
 
 
 def reply(uuid: str) -> bytes:
@@ -326,18 +302,21 @@ def trial(folder: Path, seed: int) -> Iterator[Trial]:
 
 @contextmanager
 def _scraped(trial: Trial) -> Iterator[None]:
-    """Scrape without end from another thread; whoever can answer must."""
+    """Scrape without end from another thread; whoever can answer must, and nobody may be left waiting."""
     ended = threading.Event()
     failures: list[str] = []
 
     def scrape() -> None:
         while not ended.wait(0.05):
+            before = [(excuse, excuse.times, excuse.is_set()) for excuse in (trial.away, trial.scarce)]
+            waited = False
             try:
                 status, _ = get(trial.daemon.port, "/metrics", seconds=PATIENCE)
                 problem = "" if status == http.client.OK else str(status)
             except (OSError, http.client.HTTPException) as error:
-                problem = repr(error)
-            if problem and not trial.away.is_set():
+                problem, waited = repr(error), isinstance(error, TimeoutError)
+            away, scarce = (excuse.held(times, before=was) for excuse, times, was in before)
+            if problem and not away and (waited or not scarce):
                 failures.append(f"{problem} after {trial.done}")
 
     thread = threading.Thread(target=scrape)

@@ -155,9 +155,7 @@ def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: C
     assert "<html" in asked("/")
     who = store.run("podman", "exec", name, "python3", "-c", "import os; print(os.getuid(), os.getgid())")
     assert who == "65532 65532"
-    begun = time.monotonic()
-    store.run("podman", "stop", "--time", "20", name)
-    assert time.monotonic() - begun < 10
+    store.run("podman", "stop", "--time", "20", name)  # then SIGKILL, and another status
     assert store.run("podman", "inspect", name, "--format", "{{.State.ExitCode}}") == "0"
 
 

@@ -1,5 +1,6 @@
 """Clients that are slow, greedy, malformed or many: each with its bound, over real sockets."""
 
+import _thread
 import select
 import socket
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.exposition.limits import Limits
+from tests.living import gone, no_thread
 
 Serve = Callable[..., Any]
 
@@ -252,24 +254,23 @@ def test_threads_end_with_their_connections(serve: Serve) -> None:
         site.say(CLOSING)
     site.server.close()
 
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("web")] == []
+    assert gone("web-client")
+    assert gone("web")
 
 
 def test_a_thread_that_cannot_start_costs_its_connection_only(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the container's limit of tasks the client is dropped, its place is free again, and it is logged."""
+    """At the container's limit of tasks clients are told to come again, at once; it is logged once."""
     site = serve(None, limits=Limits(connections=1))
     with monkeypatch.context() as patch:
-
-        def refuse(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        patch.setattr(threading.Thread, "start", refuse)
-        with site.connect() as client:
-            assert client.recv(1) == b""
+        patch.setattr(_thread, "start_new_thread", no_thread)
+        for _ in range(3):
+            with site.connect() as client:
+                assert status(client.recv(65536)) == 503
+                assert client.recv(1) == b""
     assert status(site.say(CLOSING)) == 200
-    assert "cannot start a thread for a connection" in caplog.text
+    assert caplog.messages == ["cannot start a thread for a connection: can't start new thread"]
 
 
 def test_a_full_file_table_is_waited_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

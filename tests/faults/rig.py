@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from exporter.cli.serve import terms_of
+from exporter.cli.terms import terms_of
 from exporter.config import load
 from exporter.exposition.server import WebServer
 from exporter.ledger.beginning import Boot

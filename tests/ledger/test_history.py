@@ -227,7 +227,7 @@ def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: Sti
     ticks.append(Postings(NOVEMBER + 140 * HOUR, many))
     for number, one in enumerate(ticks, 1):
         ledger.post(one, accrued(*ticks[:number]))
-    known = ledger._store._chronicler._known  # type: ignore[union-attr]
+    known = ledger._committed.chronicle.known
     periods = [table for table, _period in known]
     ledger.close()
 

@@ -49,7 +49,7 @@ def test_it_is_right_after_every_commit(ticks: list[tuple[int, dict[tuple[int, S
         end = minute * NANOSECONDS_PER_MINUTE + 1
         later = Totals(minute_cost=dict(money), minute_tokens=dict(tokens))
         later.prune(end)
-        totals.merge(later, end)
+        totals = totals.after(later, end)
         assert window(totals, (), end) == reckoned(totals, minute)
         assert {key[0] for key in (*totals.minute_cost, *totals.minute_tokens)} <= {
             *range(minute - MINUTES_KEPT, minute + 2)
@@ -60,9 +60,9 @@ def test_a_window_that_was_served_stays_as_it_was() -> None:
     """A report is immutable: what comes later is in later ones."""
     end = NOON * NANOSECONDS_PER_MINUTE + 1
     totals = Totals()
-    totals.merge(Totals(minute_cost={(NOON - 1, Slot(CHAT, "decode")): 5}), end)
+    totals = totals.after(Totals(minute_cost={(NOON - 1, Slot(CHAT, "decode")): 5}), end)
     first = window(totals, (), end)
-    totals.merge(Totals(minute_cost={(NOON - 1, Slot(CHAT, "decode")): 7}), end)
+    totals = totals.after(Totals(minute_cost={(NOON - 1, Slot(CHAT, "decode")): 7}), end)
 
     assert first == {CHAT: Window({"decode": 5}, {}, 0)}
     assert window(totals, (), end) == {CHAT: Window({"decode": 12}, {}, 0)}

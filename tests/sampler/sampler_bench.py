@@ -120,7 +120,7 @@ class Ledger:
     problem: str = ""
     bound: list[tuple[str, frozenset[str]]] = field(default_factory=list)
 
-    def state(self) -> State:
+    def remembered(self) -> State:
         return self.kept
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:

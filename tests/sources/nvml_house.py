@@ -10,6 +10,7 @@ from exporter.sources.nvml import NvmlSource
 from exporter.units import Instant, Nanoseconds, nanoseconds, seconds
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario, Slow
+from tests.living import gone, living
 
 A = Gpu(uuid="GPU-a", pci="00000000:1B:00.0")
 B = Gpu(uuid="GPU-b", pci="00000000:43:00.0")
@@ -100,7 +101,7 @@ class NvmlHost:
 
     def threads(self) -> int:
         """How many threads NVML has."""
-        return sum(thread.name == "nvml" for thread in threading.enumerate())
+        return living("nvml")
 
 
 @contextmanager
@@ -113,5 +114,4 @@ def nvml_host(folder: Path, *, lacking: tuple[str, ...] = ()) -> Iterator[NvmlHo
         finally:
             host.set()
             host.source.close()
-            if host.source._worker._thread is not None:
-                host.source._worker._thread.join(5)
+            assert gone("nvml")

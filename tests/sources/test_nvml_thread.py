@@ -16,6 +16,7 @@ from exporter.sources.nvml_thread import StuckError, Worker
 from exporter.units import nanoseconds
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
+from tests.living import gone, living
 from tests.sources.nvml_house import SHORT, A, B, NvmlHost, StillClock
 
 
@@ -117,13 +118,10 @@ def test_opening_may_hang(nvml: NvmlHost) -> None:
 def test_closing_shuts_nvml_down_once(nvml: NvmlHost) -> None:
     """The thread ends, a second close does nothing, and reads are refused."""
     nvml.read()
-    thread = nvml.source._worker._thread
     nvml.source.close()
     nvml.source.close()
     assert nvml.fake.calls().count("nvmlShutdown") == 1
-    assert thread is not None
-    thread.join(5)
-    assert not thread.is_alive()
+    assert gone("nvml")
     assert nvml.refusal() == "closed"
 
 
@@ -209,7 +207,8 @@ def test_a_process_ends_while_a_call_hangs(tmp_path: Path) -> None:
 def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
     """Results and exceptions cross to the asking thread, whose own thread never runs the work."""
     worker = Worker("test-worker", StillClock())
-    assert worker.ask(lambda: threading.current_thread().name, nanoseconds(5)) == "test-worker"
+    assert worker.ask(threading.get_ident, nanoseconds(5)) != threading.get_ident()
+    assert living("test-worker") == 1
     with pytest.raises(ZeroDivisionError):
         worker.ask(lambda: 1 // 0, nanoseconds(5))
     worker.stop()

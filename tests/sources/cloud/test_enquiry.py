@@ -13,6 +13,7 @@ from exporter.report import SourceRow
 from exporter.sources.cloud import CloudSource
 from exporter.sources.enquiry import Enquiry
 from exporter.units import Nanoseconds, seconds
+from tests.living import gone, living
 from tests.sources.cloud.metadata_house import (
     AWS_SESSION_PATH,
     AZURE_PATH,
@@ -78,9 +79,7 @@ class Bench:
         if self.enquiry is not None:
             self.enquiry.close()
             self.clock.goes_on.release()
-            if self.enquiry._thread is not None:
-                self.enquiry._thread.join(timeout=30)
-                assert not self.enquiry._thread.is_alive()
+            assert gone("cloud")
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def test_starting_does_not_wait_and_starts_once(house: House, source: Make, benc
     enquiry.start()
     assert house.arrived.acquire(timeout=30)
     assert (enquiry.told, bench.told) == (None, [])
-    assert [thread.name for thread in threading.enumerate()].count("cloud") == 1
+    assert living("cloud") == 1
 
     answers.set()
     place, _ = bench.next()
@@ -143,11 +142,9 @@ def test_an_answer_is_kept_and_asked_for_once(house: House, source: Make, bench:
     enquiry = bench.begin(source("azure"))
     enquiry.start()
     bench.next()
-    assert enquiry._thread is not None
-    enquiry._thread.join(timeout=30)
+    assert gone("cloud")
     enquiry.start()
 
-    assert not enquiry._thread.is_alive()
     assert house.paths == [AZURE_PATH]
     assert bench.clock.waited == []
     assert enquiry.told == ANSWER
@@ -224,8 +221,7 @@ def test_what_is_closed_changes_nothing_any_more(house: House, source: Make, ben
     enquiry = bench.begin(source("azure"))
     house.before = enquiry.close
     enquiry.start()
-    assert enquiry._thread is not None
-    enquiry._thread.join(timeout=30)
+    assert gone("cloud")
 
     assert (enquiry.told, enquiry.row) == (None, None)
     assert bench.told == []
