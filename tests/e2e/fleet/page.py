@@ -221,6 +221,7 @@ def _meter(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
     yield Line("inference_config_last_reload_success", {}, always(float(not failing)))
     yield Line("inference_config_last_reload_timestamp_seconds", {}, always(begun))
     yield Line("inference_web_config_last_reload_success", {}, always(1.0))
+    yield Line("inference_exposition_errors_total", {"reason": "raised"}, always(0.0))
     yield from _changed("inference_config_info", {"hash": "5eed"}, {"hash": "beef"})
     version = {"revision": "", "python": "3.13"}
     yield from _changed(
