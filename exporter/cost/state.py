@@ -55,7 +55,8 @@ class EndpointState:
     `marks` are the last good values by series; `falls` counts good reads in a row
     with a series below its mark.
     `watched_since` is the wall time of the first tick that asked for this endpoint.
-    `read` is false until it has answered once.
+    `read` is false until it has answered once. `answered` is the wall time of the last good read, and
+    `youngest` the latest start of a process that answered; 0: not known.
     """
 
     key: ServerKey
@@ -64,6 +65,8 @@ class EndpointState:
     identity: str = ""
     falls: int = 0
     marks: Mapping[str, float] = field(default_factory=dict)
+    answered: Instant = 0
+    youngest: Instant = 0
 
 
 Asker = tuple[str, str, str]

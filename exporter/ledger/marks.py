@@ -214,6 +214,8 @@ def _endpoint_record(state: EndpointState) -> dict[str, object]:
         "identity": state.identity,
         "falls": state.falls,
         "marks": dict(state.marks),
+        "answered": state.answered,
+        "youngest": state.youngest,
     }
 
 
@@ -225,6 +227,8 @@ def _endpoint(record: Mapping[str, Any]) -> EndpointState:
         identity=word(record.get("identity", "")),
         falls=integer(record.get("falls", 0)),
         marks={series: number(mark) for series, mark in mapping(record.get("marks", {})).items()},
+        answered=integer(record.get("answered", 0)),
+        youngest=integer(record.get("youngest", 0)),
     )
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
 from exporter.cost.advance import Outcome, advance
+from exporter.cost.deltas import ran_before
 from exporter.cost.gap import rebooted, since_boot
 from exporter.cost.holding import utilization_ratio
 from exporter.cost.policy import Terms
@@ -187,7 +188,7 @@ class Sampler:
         books = None
         if self._bound and (synchronized or not self._waits_for_the_clock(state, frame, plan.setting.terms)):
             books = self._post(outcome, frame, plan)
-        self._count_refused(gathered, outcome)
+        self._count_refused(gathered, outcome, state, frame.wall)
         self._tell_ledger()
         self._resting = _resting(outcome)
         if self._report is None:
@@ -237,8 +238,14 @@ class Sampler:
         months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)
 
-    def _count_refused(self, gathered: Iterable[Gathered], outcome: Outcome) -> None:
-        """Count reads that named models beyond the limit, whose tokens and money go under `other`."""
+    def _count_refused(
+        self, gathered: Iterable[Gathered], outcome: Outcome, before: State, wall: Instant
+    ) -> None:
+        """Count reads that named models beyond the limit, whose tokens and money go under `other`.
+
+        And those that another process answered than the one before, as behind an address of several: what it
+        counted meanwhile is not known.
+        """
         for answer in gathered:
             reading = answer.reading
             if not isinstance(reading, ServerReading):
@@ -246,6 +253,9 @@ class Sampler:
             server = outcome.state.servers.get(reading.key)
             if server is not None and not server.models.keys() >= {*reading.models}:
                 self._health.count(answer.health.source, "too_many_models", 1)
+            known = before.endpoints.get(reading.url)
+            if known is not None and known.identity and ran_before(known, reading, wall):
+                self._health.count(answer.health.source, "several_processes", 1)
 
     def _tell_ledger(self) -> None:
         """Log the ledger's trouble when it comes and when it goes, not at every tick of it."""

@@ -252,3 +252,50 @@ def test_what_is_no_count_is_not_read(watch: Watch, value: float) -> None:
     watch.read(gen(100, requests=1))
     assert watch.read(gen(value, requests=3)) == {("llama", "requests"): 2}
     assert watch.generated(gen(130, requests=3)) == 30
+
+
+def born(value: float, started: int) -> ServerReading:
+    """A page of the process that started so many seconds after the watch began."""
+    return replace(gen(value, identity=str(started)), started=START + started * SECOND)
+
+
+def test_processes_that_take_turns_behind_one_address_are_no_restarts(watch: Watch) -> None:
+    """Their lifetimes are not served anew at each turn; what one of them counts between two reads is."""
+    reads = [born(1_000, -900), born(5_000, -950), born(1_010, -900), born(1_015, -900), born(5_030, -950)]
+    assert [watch.generated(reading) for reading in reads] == [None, None, None, 5, None]
+    assert not watch.restarted
+
+
+def test_a_younger_process_that_ran_when_another_answered_is_no_restart(watch: Watch) -> None:
+    """A replica of an hour ago that is met for the first time. A process of this minute is one."""
+    for _ in range(7):
+        watch.read(born(1_000, -7_200))
+    assert watch.generated(born(5_000, -3_600)) is None
+    assert watch.generated(born(40, 61)) == 40
+    assert watch.restarted
+
+
+def test_the_clock_of_a_servers_host_may_be_a_minute_behind(watch: Watch) -> None:
+    """Its restart is told as one of before the last good read, at ten seconds: still a restart."""
+    watch.read(born(1_000, -7_200))
+    watch.read(born(1_000, -7_200))
+    assert watch.generated(born(30, -50)) == 30
+    assert watch.restarted
+
+
+def test_a_clock_that_was_set_back_makes_no_restart_an_old_process(watch: Watch) -> None:
+    """The start is told by the clock as it is now, an hour before the last good read."""
+    watch.read(born(1_000, -60))
+    assert watch.state is not None
+    hour = 3_600 * SECOND
+    watch.state, moved, watch.restarted = deltas.endpoint(
+        watch.state, born(30, -3_590), START + 20 * SECOND - hour
+    )
+    assert moved == {("llama", "generation"): 30}
+    assert watch.restarted
+
+
+def test_a_process_of_unknown_age_is_a_restart_of_the_one_before(watch: Watch) -> None:
+    """Where a page tells no start, another identity is all there is to go by."""
+    watch.read(born(1_000, -900))
+    assert watch.generated(gen(50, identity="2")) == 50

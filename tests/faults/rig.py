@@ -211,7 +211,7 @@ class Rig:
                 case "killed":
                     self.restart(int(fault.how) * SECOND)
                 case "server restarted" | "server killed":
-                    self.servers[fault.target].restart()
+                    self.servers[fault.target].restart(self.clock.wall() // SECOND)
 
     def _lasting(self, faults: tuple[Fault, ...]) -> None:
         kinds = {fault.kind: fault for fault in faults}

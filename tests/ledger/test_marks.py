@@ -64,7 +64,16 @@ REMEMBERED = State(
         "GPU-0": GpuState(GPU_0, index=0),
     },
     endpoints={
-        URL: EndpointState(ZETA, NOVEMBER, read=True, identity="1:2", falls=1, marks={SERIES: 1.5e15}),
+        URL: EndpointState(
+            ZETA,
+            NOVEMBER,
+            read=True,
+            identity="1:2",
+            falls=1,
+            marks={SERIES: 1.5e15},
+            answered=NOVEMBER + 2,
+            youngest=NOVEMBER + 1,
+        ),
         "http://[::1]:8001/metrics": EndpointState(ALPHA, NOVEMBER),
     },
     servers={
