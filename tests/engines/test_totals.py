@@ -116,7 +116,7 @@ def lmdeploy(start: int, prompt: int, cached: int) -> str:
 
 def test_a_process_that_tells_its_start_restarts_at_once() -> None:
     """LMDeploy: 100 to 160 tokens with 10 more cached, then 200 with 50 cached in another process."""
-    pages = lmdeploy(1000, 100, 20), lmdeploy(1000, 160, 30), lmdeploy(2000, 200, 50)
+    pages = lmdeploy(1000, 100, 20), lmdeploy(1000, 160, 30), lmdeploy(9002, 200, 50)
     assert counted("lmdeploy", *pages) == {"prompt": 60 - 10 + 200 - 50, "cached_prompt": 10 + 50}
 
 
