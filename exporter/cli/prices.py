@@ -55,7 +55,7 @@ def show(config_file: Path | None, wanted: Wanted | None, *, as_json: bool) -> i
     return status.OK if found else status.FAILED
 
 
-def update(source: Path | None, config_file: Path | None, *, dry_run: bool, as_json: bool) -> int:
+def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> int:
     """Check a price file (`None`: standard input) and put it in its place; returns the exit status.
 
     The file before it is replaced at once or not at all.
@@ -84,7 +84,7 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool, as_j
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"
             )
             return status.FAILED
-    tell(price_list.written(checked, target, CATALOGUE, dry_run=dry_run, as_json=as_json))
+    tell(price_list.written(checked, target, CATALOGUE, dry_run=dry_run))
     return status.OK
 
 

@@ -54,7 +54,6 @@ def _add_update(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         examples=(
             ("prices.csv", "replace the list prices of this host; reload the daemon to use them"),
             ("prices.csv --dry-run", "check the file, and change nothing"),
-            ("- < prices.csv", "from standard input, as into a container"),
         ),
         exits=Exits(
             "written, or a dry run that would be",
@@ -65,10 +64,11 @@ def _add_update(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     flags.config(update, CONFIG)
     update.add_argument(
-        "file", metavar="FILE", help="the price file, see docs/prices.md; - is standard input"
+        "file",
+        metavar="FILE",
+        help="the price file, see docs/prices.md; - reads standard input, as into a container",
     )
     update.add_argument("--dry-run", action="store_true", help="check the file, and write nothing")
-    update.add_argument("--json", action="store_true", help="print JSON")
     update.set_defaults(run=_update)
 
 
@@ -86,4 +86,4 @@ def _update(chosen: argparse.Namespace) -> int:
     from exporter.cli.prices import update  # noqa: PLC0415
 
     source = None if chosen.file == "-" else Path(chosen.file)
-    return update(source, chosen.config_file, dry_run=chosen.dry_run, as_json=chosen.json)
+    return update(source, chosen.config_file, dry_run=chosen.dry_run)

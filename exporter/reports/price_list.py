@@ -132,7 +132,7 @@ def far_off(catalogue: Catalogue) -> Plausible:
     return why
 
 
-def written(checked: PriceFile, target: Path, bundled: Catalogue, *, dry_run: bool, as_json: bool) -> str:
+def written(checked: PriceFile, target: Path, bundled: Catalogue, *, dry_run: bool) -> str:
     """What was taken, where it is, and what to do next."""
     replaced = Catalogue(price_file=checked)
     missing = [
@@ -142,17 +142,6 @@ def written(checked: PriceFile, target: Path, bundled: Catalogue, *, dry_run: bo
     ]
     names = {row["gpu_model"] for row in replaced.instances()}
     unknown = sorted(names - {row["gpu_model"] for row in bundled.gpu_models()})
-    if as_json:
-        return _json(
-            {
-                "file": str(target),
-                "written": not dry_run,
-                "rows": checked.rows,
-                "newest": checked.newest,
-                "clouds_without_prices": missing,
-                "unknown_gpu_models": unknown,
-            }
-        )
     lines = [f"ok: {checked.rows} rows, newest list {checked.newest or 'none'}"]
     if missing:
         lines.append(f"warning: it has no price of {', '.join(missing)}: their hosts would be estimated")

@@ -172,11 +172,11 @@ class _Check:
             self.problems.append(f"line {number}: it has {len(fields)} columns, not {len(HEADER)}")
             return None
         row = dict(zip(HEADER, fields, strict=True))
-        before = len(self.problems)
-        for column, why in (*_form(row), *self._meaning(row, number)):
+        wrong = list(_form(row)) or list(self._meaning(row, number))
+        for column, why in wrong:
             shown = row[column][:40]
             self.problems.append(f"line {number}, {column}: {shown!r} {why}")
-        if len(self.problems) > before:
+        if wrong:
             return None
         if row["on_demand"]:
             self.newest = max(self.newest, row["as_of"])
@@ -185,7 +185,7 @@ class _Check:
     def _meaning(self, row: dict[str, str], number: int) -> Iterator[tuple[str, str]]:
         """What is wrong beside the form of single fields: dates ahead, repeated rows, prices far off."""
         as_of = row["as_of"]
-        if self._today is not None and _is_date(as_of) and as_of > self._today.isoformat()[: len(as_of)]:
+        if self._today is not None and as_of > self._today.isoformat()[: len(as_of)]:
             yield "as_of", "is in the future"
         kind = row["cloud"], row["instance_type"].casefold()
         place = (*kind, row["region"])
@@ -196,7 +196,7 @@ class _Check:
             yield "gpu_model", f"is {model} on line {line}; a type has one model in all regions"
         if gpus != row["gpus"]:
             yield "gpus", f"is {gpus} on line {line}; a type has one count in all regions"
-        if self._plausible is not None and not any(_form(row)) and row["on_demand"]:
+        if self._plausible is not None and row["on_demand"]:
             whole = Decimal(row["on_demand"]) / _decimal(Fraction(row["gpus"]))
             if why := self._plausible(row["gpu_model"], whole):
                 yield "on_demand", f"is {why}"
