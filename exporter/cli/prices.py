@@ -21,7 +21,7 @@ from exporter.tariff.table import CatalogueError
 from exporter.units import NANOSECONDS_PER_SECOND
 
 MODE = 0o644
-"""List prices are public, and the daemon may run as another user than whoever writes them."""
+"""List prices are public, and the daemon may run as another user than the verb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _read(source: Path | None) -> bytes:
 
 
 def _replace(target: Path, checked: PriceFile) -> None:
-    """Write beside the target, and rename: whoever reads sees the old file or the new one, whole."""
+    """Write beside the target, and rename: a reader sees the old file or the new one, whole."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)
     try:

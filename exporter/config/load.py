@@ -137,7 +137,7 @@ def price_path(path: Path | None) -> Path:
 
 
 def _given_prices(root: Node | None) -> Path | None:
-    """The path of the price file: read ahead, `None` where none is given or it is wrong (told later)."""
+    """The path of the price file: read ahead, `None` where none is given or it is wrong (refused later)."""
     block = root.value(PRICES.name) if isinstance(root, Mapping) else None
     node = block.value(PRICES_PATH.name) if isinstance(block, Mapping) else None
     return Path(node.text) if isinstance(node, Scalar) and node.text.startswith("/") else None
@@ -154,7 +154,7 @@ def _catalogue(given: Path | None) -> Catalogue:
         data = _bytes(path, MOST_BYTES)
         return Catalogue(price_file=price_file(data))
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        if given is None:  # the daemon's folder is for the daemon: whoever else asks sees the bundled ones
+        if given is None:  # other users may not enter the daemon's folder, and see the bundled ones
             return CATALOGUE
         problems: tuple[str, ...] = (
             f"cannot be read: {error.strerror}; write it with `prices update`, or remove prices.path",

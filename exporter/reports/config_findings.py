@@ -81,7 +81,7 @@ def _stand_ins(rule: Hardware, config: Config) -> Iterator[Finding]:
     except CatalogueError:
         return
     if place is None or (place.region and place.region.casefold() not in regions):
-        return  # the host's own type, or a region that is told to be misspelled
+        return  # the host's own type, or a misspelled region, which has a finding of its own
     stand_ins = config.unmatched_hardware == "estimate"
     quote = quotes.of_listed(config.catalogue, place, rule.terms, stand_ins=stand_ins)
     if isinstance(quote, quotes.NoQuote):

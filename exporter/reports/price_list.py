@@ -157,5 +157,5 @@ def written(checked: PriceFile, target: Path, bundled: Catalogue, *, dry_run: bo
     return "\n".join(lines) + "\n"
 
 
-def _json(told: dict[str, Any]) -> str:
-    return json.dumps(told, indent=2, default=float) + "\n"
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, default=float) + "\n"

@@ -1,7 +1,7 @@
 """Price files: lists of instance prices that an operator fetches, in the form of the bundled one. Pure.
 
 A file replaces the bundled `instances.csv` whole. It is checked whole before it is used: what is wrong is
-said by line and column, and nothing of a file with a mistake is taken.
+reported by line and column, and nothing of a file with a mistake is taken.
 """
 
 import csv
@@ -63,7 +63,7 @@ class PriceFileError(Exception):
 class PriceFile:
     """A checked price file.
 
-    `text` has its rows as the bundled table has them. `digest` tells two files apart. `newest` is the date of
+    `text` has its rows as the bundled table has them. `digest` is of that text. `newest` is the date of
     its newest list, `rows` counts its rows.
     """
 
@@ -89,8 +89,8 @@ def price_file(data: bytes, today: date | None = None, plausible: Plausible | No
     if not lines and not check.problems:
         check.problems.append("it has no row")
     if check.problems:
-        told, rest = check.problems[:MOST_PROBLEMS], len(check.problems) - MOST_PROBLEMS
-        raise PriceFileError((*told, f"and {rest} more") if rest > 0 else tuple(told))
+        shown, rest = check.problems[:MOST_PROBLEMS], len(check.problems) - MOST_PROBLEMS
+        raise PriceFileError((*shown, f"and {rest} more") if rest > 0 else tuple(shown))
     text = "\n".join((",".join(HEADER), *lines)) + "\n"
     return PriceFile(text, hashlib.sha256(text.encode()).hexdigest(), check.newest, len(lines))
 
@@ -104,7 +104,7 @@ def instant(as_of: str) -> Instant | None:
 
 
 def age_warning(newest: Instant | None, now: Instant) -> str:
-    """What is to be said of list prices whose newest list is of an instant; empty where nothing is."""
+    """A warning where the newest list of instance prices is old, or of the future; else empty."""
     if newest is None:
         return ""
     days = (now - newest) // NANOSECONDS_PER_DAY
@@ -134,7 +134,7 @@ def _text(data: bytes) -> str:
 
 
 class _Check:
-    """One reading of a file: what was wrong so far, and what the rows before said."""
+    """One reading of a file: its problems so far, and the types and places of the rows before."""
 
     def __init__(self, today: date | None, plausible: Plausible | None) -> None:
         self._today = today

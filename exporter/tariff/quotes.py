@@ -73,7 +73,7 @@ def of_unmatched(catalogue: Catalogue, place: Place, gpu_name: str) -> Quote | N
 def of_listed(
     catalogue: Catalogue, place: Place, terms: Listed, gpu_name: str = "", *, stand_ins: bool = True
 ) -> Quote | NoQuote:
-    """The price that a rule takes, of the instance type that it or the host's place tells.
+    """The price that a rule takes, of the instance type in the rule or of the host.
 
     A type that is not known yet has none: an estimate would be posted where the cloud's answer is late.
 
@@ -81,7 +81,7 @@ def of_listed(
         catalogue: what is asked.
         place: where the host runs, as far as it is known.
         terms: what the rule says.
-        gpu_name: as NVML tells it; empty where no GPU is asked about.
+        gpu_name: as NVML has it; empty where no GPU is asked about.
         stand_ins: whether a price may be taken that no list has for this type and region.
     """
     return _quote(catalogue, place, terms, gpu_name, stand_ins=stand_ins, ruled=True)
@@ -253,7 +253,7 @@ def _part(known: Named) -> str:
 
 
 def _less(price: Decimal, terms: Listed, words: list[str]) -> Decimal:
-    """A price less the discount of the terms, which is said."""
+    """A price less the discount of the terms, which is added to the words."""
     if not terms.discount_ratio:
         return price
     words.append(f"less {_percent(terms.discount_ratio)} %")
