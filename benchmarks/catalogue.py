@@ -19,7 +19,9 @@ def main() -> int:
         return subprocess.run([sys.executable, __file__, "child"], check=False).returncode
     # What the configuration and the cost model load anyway.
     import csv  # noqa: F401, PLC0415  # measured apart
+    import datetime as dt  # noqa: F401, PLC0415  # as above
     import fractions  # noqa: F401, PLC0415  # as above
+    import hashlib  # noqa: F401, PLC0415  # as above
 
     import exporter.readings  # noqa: F401, PLC0415  # as above
 

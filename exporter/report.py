@@ -271,3 +271,5 @@ class Report:
     hosted: tuple[HostedPrice, ...] = ()
     """The hosted offers that are compared with now."""
     grounds: Grounds | None = None
+    price_list_date: Instant | None = None
+    """Of the newest list of instance prices in use; `None` where that file cannot be read."""

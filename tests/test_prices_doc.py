@@ -1,10 +1,17 @@
 """docs/prices.md tells the sources of the catalogue as they are, and its example is a good configuration."""
 
 import csv
+import json
 import re
+from collections import Counter
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 from exporter.config import parse
+from exporter.reports.price_list import summary
+from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.price_file import HEADER, price_file
 from exporter.tariff.table import BUNDLED, COLUMNS
 from exporter.tariff.terms import Listed
 
@@ -26,6 +33,58 @@ def test_every_source_is_told_with_its_date_and_licence() -> None:
 def test_every_file_is_told() -> None:
     """What each table holds."""
     assert sorted(COLUMNS) == sorted(re.findall(r"^\| `(\w+\.csv)` \|", PAGE, re.MULTILINE))
+
+
+def table(title: str) -> list[list[str]]:
+    """The cells of the rows under a heading, without the head."""
+    _, _, rest = PAGE.partition(f"### {title}\n")
+    lines = re.findall(r"^\|.*\|$", rest.partition("\n### ")[0], re.MULTILINE)[2:]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_page_counts_listed_and_scaled_rows() -> None:
+    """As `prices show` does, which reads the table itself."""
+    shown = json.loads(summary(CATALOGUE, None, 0, as_json=True))["clouds"]
+    counted = {
+        cloud: [types, listed, scaled, without]
+        for cloud, types, listed, scaled, without, _ in table("Listed and scaled rows")
+    }
+
+    assert counted == {
+        cloud: [str(count[key]) for key in ("types", "listed", "scaled", "without_price")]
+        for cloud, count in shown.items()
+    }
+    for cloud, *_, dates in table("Listed and scaled rows"):
+        assert dates == " to ".join(dict.fromkeys((shown[cloud]["oldest"], shown[cloud]["newest"])))
+
+
+def test_ten_rows_of_each_cloud_are_checked_against_a_second_list() -> None:
+    """The first figure is the bundled one, and the difference is theirs; each second list has a date."""
+    with (BUNDLED / "instances.csv").open(newline="", encoding="utf-8") as file:
+        rows = {(row["cloud"], row["instance_type"], row["region"]): row for row in csv.DictReader(file)}
+    checked: Counter[str] = Counter()
+    for cloud, instance_type, region, basis, ours, theirs, difference, named in table(
+        "Checks against a second list"
+    ):
+        row = rows[cloud, instance_type, "*" if region == "all" else region]
+        checked[cloud] += 1
+        assert (row["basis"], row["on_demand"]) == (basis, ours)
+        assert abs((Decimal(ours) / Decimal(theirs) - 1) * 100 - Decimal(difference[:-2])) <= Decimal("0.005")
+        assert re.fullmatch(r"[a-z0-9-]+, 202[56]-\d\d-\d\d", named)
+        assert row["source"] not in named
+        assert f"\n- {named.partition(',')[0]}: " in PAGE
+
+    assert checked == {"aws": 10, "azure": 10, "gcp": 10, "oci": 10, "nebius": 6}
+
+
+def test_the_price_file_on_the_page_is_a_good_one() -> None:
+    """Two rows of two types, under the header that is asked for."""
+    (example,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
+
+    assert price_file(example.encode(), date(2026, 11, 28)).rows == 2
+    rows, _, _ = PAGE.partition("| column | what |")[2].partition("\n\n")
+    columns = re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)
+    assert columns == list(HEADER)
 
 
 def test_the_example_is_a_good_configuration() -> None:

@@ -9,9 +9,9 @@ No package holds them, so clone the repositories and name the files::
         --ec2-shop ec2.shop/data/ec2
 
 Of what is not named, nothing changes. Types that the table knows get the prices of all regions that are
-listed; which GPUs a new type has is for a person to say, so new types are printed. The lowest prices per GPU
-of large clouds in market.csv follow. Set commits and dates in exporter/tariff/data/sources.csv afterwards,
-and let tests/tariff/test_catalogue_files.py look at the result.
+listed; which GPUs a new type has is for a person to say, so new types are printed. Rows of a source have the
+date that exporter/tariff/data/sources.csv gives it, so set commits and dates there first, and let
+tests/tariff/test_catalogue_files.py look at the result.
 """
 
 import argparse
@@ -21,14 +21,17 @@ import re
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 
 DATA = Path(__file__).parents[1] / "exporter" / "tariff" / "data"
-REFERENCE = {"aws": "us-east-1", "azure": "eastus", "gcp": "us-central1", "oci": "*"}
+HOME = "us-east-1"
+"""The region of Amazon that others are scaled from."""
 GPU_FAMILY = {"aws": re.compile(r"(p|g|gr)\d(?!ad)"), "azure": re.compile(r"Standard_N[CDV]\d")}
 NOT_QUOTED = re.compile(r"GB200_v6$|^p5e\.")
 """Known without a price: sold in blocks, or at a list price that nobody pays."""
+
+SCALED = {"ec2-shop": "scaled"}
+"""Sources whose prices no list has."""
 
 MILLIONTH = Decimal("0.000001")
 
@@ -39,7 +42,7 @@ Line = dict[str, str]
 
 
 def main() -> int:
-    """Write both tables anew."""
+    """Write the table anew."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,11 +61,6 @@ def main() -> int:
     _write(
         "instances.csv", sorted(table, key=lambda row: (row["cloud"], row["instance_type"], row["region"]))
     )
-    others = [row for row in _table("market.csv") if row["kind"] != "hyperscaler"]
-    market = sorted(
-        [*others, *_lowest(table)], key=lambda row: (row["gpu_model"], row["kind"], row["vendor"])
-    )
-    _write("market.csv", market)
     return 0
 
 
@@ -71,8 +69,18 @@ def _with(table: list[Line], cloud: str, source: str, prices: Prices) -> list[Li
     known = {row["instance_type"]: row for row in table if row["cloud"] == cloud}
     new = sorted({name for _, name in prices if GPU_FAMILY[cloud].match(name)} - set(known))
     sys.stdout.write(f"{source}: not in the table: {', '.join(new) or 'none'}\n")
+    dates = {row["source"]: row["as_of"] for row in _table("sources.csv")}
     made = [
-        {**known[name], "region": region, "on_demand": _text(price), "spot": "", "source": source}
+        {
+            **known[name],
+            "region": region,
+            "on_demand": _text(price),
+            "spot": "",
+            "currency": "USD",
+            "basis": SCALED.get(source, "listed"),
+            "as_of": dates[source],
+            "source": source,
+        }
         for (region, name), price in prices.items()
         if name in known and not NOT_QUOTED.search(name)
     ]
@@ -106,35 +114,13 @@ def _shop(folder: Path) -> Prices:
 
 def _scaled(then: Prices, table: list[Line]) -> Prices:
     """Each region at its ratio of then to us-east-1, at us-east-1's price of now."""
-    home = REFERENCE["aws"]
+    home = HOME
     now = {row["instance_type"]: row["on_demand"] for row in table if row["region"] == home}
     return {
         (region, name): (Decimal(now[name]) * price / then[home, name]).quantize(MILLIONTH)
         for (region, name), price in then.items()
         if region != home and now.get(name) and (home, name) in then
     }
-
-
-def _lowest(table: list[Line]) -> Iterator[Line]:
-    """The lowest price of a whole GPU by model and large cloud, at the cloud's reference region."""
-    best: dict[tuple[str, str], tuple[Decimal, Line]] = {}
-    for row in table:
-        gpus = Fraction(row["gpus"])
-        if not row["on_demand"] or gpus < 1 or REFERENCE.get(row["cloud"]) != row["region"]:
-            continue
-        per_gpu = Decimal(row["on_demand"]) / int(gpus)
-        key = row["gpu_model"], row["cloud"]
-        if key not in best or (per_gpu, row["instance_type"]) < (best[key][0], best[key][1]["instance_type"]):
-            best[key] = per_gpu, row
-    for (model, cloud), (price, row) in best.items():
-        yield {
-            "gpu_model": model,
-            "vendor": cloud,
-            "dollars_per_gpu_hour": _text(price.quantize(MILLIONTH)),
-            "kind": "hyperscaler",
-            "example": row["instance_type"],
-            "source": row["source"],
-        }
 
 
 def _table(file: str) -> list[Line]:

@@ -236,16 +236,30 @@ PRICED: Final = (
     ),
     alert(
         "InferenceMonthEstimated",
-        'sum(inference:month_to_date_dollars:price_basis{price_basis="estimate"})'
-        " / sum(inference:month_to_date_dollars:price_basis) > 0.2",
+        """
+sum(inference:month_to_date_dollars:price_basis{price_basis="estimate"})
+  / sum(inference:month_to_date_dollars:price_basis)
+  > 0.2
+and on ()
+  sum(
+    max by (cluster, instance, uuid) (inference_gpu_price_dollars_per_hour{component="rent"})
+    and on (cluster, instance, uuid)
+    inference_price_info{component="rent",price_basis="estimate",source!~"(.+: )?scaled .+"}
+  )
+    / sum(inference:cost_dollars_per_hour)
+    > 0.2
+""",
         dashboard=METER,
         wait="6h",
         by=(),
         summary="{{ $value | humanizePercentage }} of the month rests on estimated prices.",
-        description="Market prices of a GPU model stand where nobody said what is paid. `inference_price_info` names the GPUs,"
-        " `doctor` prints the line that replaces each; a price with a past `from` corrects nothing that was posted: `adjust` does.",
+        description="Prices of other clouds or regions stand where nobody said what is paid. `inference_price_info` names the"
+        " GPUs, `doctor` prints the line that replaces each; a price with a past `from` corrects nothing that was posted:"
+        " `adjust` does.",
         top=servers(),
         waiting="Every hour is posted at the estimate, and stays posted.",
+        why="A list price scaled to its region is an estimate and within a few percent; it counts in the month's estimated part\n"
+        "and does not by itself alert. Its source begins with `scaled`.",
     ),
     alert(
         "InferenceSpendUnassigned",

@@ -93,7 +93,7 @@ def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
 
 def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The verbs that answer and end."""
-    from exporter.cli import books, record_flags, tco_flags  # noqa: PLC0415 - the daemon does without
+    from exporter.cli import books, prices_flags, record_flags, tco_flags  # noqa: PLC0415 - the daemon does without
 
     demo = flags.add_verb(
         verbs,
@@ -160,6 +160,7 @@ def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     check.set_defaults(run=_check_config)
 
     books.add(verbs)
+    prices_flags.add(verbs)
     tco_flags.add(verbs)
     record_flags.add(verbs)
 

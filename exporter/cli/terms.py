@@ -34,7 +34,15 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
     where = _priced_by(place or NOWHERE, hardware)
     return Terms(
         tariff=Tariff(
-            host, hardware, config.overheads, where, unmatched, asking=asking, retired=config.retired
+            host,
+            hardware,
+            config.overheads,
+            where,
+            unmatched,
+            config.catalogue,
+            asking=asking,
+            retired=config.retired,
+            stand_ins=config.unmatched_hardware == "estimate",
         ),
         zone=config.timezone,
         ownership=config.ownership,

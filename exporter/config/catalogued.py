@@ -1,6 +1,6 @@
-"""The keys of `rented` that take a list price from the bundled catalogue, and what can be known of them."""
+"""The keys of `rented` that take a list price from the catalogue, and what can be known of them."""
 
-from collections.abc import Iterable
+import re
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
@@ -110,11 +110,33 @@ def _clouds(terms: Listed) -> tuple[str, ...]:
     return CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
 
 
-def _no_such(named: str, clouds: Iterable[str], catalogue: Catalogue) -> str:
+def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
     types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
-    alike = get_close_matches(named, types, n=2)
+    alike = _alike(named, types, clouds, catalogue)
     hint = f"did you mean {' or '.join(alike)}?" if alike else "give dollars_per_host_hour and gpus_per_host"
     return f'"{named}" is not in the catalogue of {", ".join(clouds)}; {hint}'
+
+
+def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Catalogue) -> list[str]:
+    """Up to two types of the series that is named, with one GPU model: another GPU is another price."""
+    series = _series(named)
+    near = [name for name in get_close_matches(named, types, n=8) if _series(name) == series]
+    models = {}
+    for name in near:
+        found = (catalogue.instance(cloud, name, "") for cloud in clouds)
+        models[name] = next(listing.gpu_model for listing in found if listing is not None)
+    return [name for name in near if models[name] == models[near[0]]][:2]
+
+
+def _series(instance_type: str) -> str:
+    """The part of a name that its GPU goes by: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
+    text = instance_type.strip().casefold().removeprefix("standard_")
+    found = _FAMILY.match(text) or _GPU.search(text)
+    return found[0] if found else ""
+
+
+_FAMILY: Final = re.compile(r"[a-z]+\d+[a-z]*(?:-[a-z][a-z0-9]*)?(?=[.-])")
+_GPU: Final = re.compile(r"(?<![a-z0-9])(?:gb|[abhltv])\d{2,3}s?(?![a-z0-9])|rtxpro\d+")
 
 
 def exact(pattern: str | None) -> str:

@@ -185,7 +185,7 @@ RULE_MATCH = Key("match", MATCH, "Which GPUs; all patterns given must match. Wit
 def _hardware(block: Block) -> Hardware:
     rented = block.get(RENTED)
     match = block.get(RULE_MATCH) or HardwareMatch()
-    if isinstance(rented, Listed) and (problem := unknown(rented, match)):
+    if isinstance(rented, Listed) and (problem := unknown(rented, match, block.walk.catalogue)):
         block.refuse(RENTED, problem)
         raise BrokenError
     return Hardware(
@@ -209,8 +209,8 @@ UNMATCHED_CHOICE: Choice[Unmatched] = Choice(("estimate", "unpriced"))
 UNMATCHED = Key(
     "unmatched_hardware",
     UNMATCHED_CHOICE,
-    "A GPU that no rule matches: `estimate` takes the list price of the host's instance type where it is "
-    "known, else the market price of the GPU's model, marked as an estimate; `unpriced` takes none, and its "
-    "cost is absent.",
+    "A GPU that no rule matches, and a rule's list price that no list has: `estimate` takes what comes "
+    "nearest (the instance type in another region, the GPU at the lowest large cloud, its market price), "
+    "marked as an estimate; `unpriced` takes none, and the cost is absent.",
     default="estimate",
 )

@@ -14,6 +14,7 @@ from exporter.config.schema import Block, Key, ListOf, Table
 from exporter.config.settings import (
     DEFAULT_BUDGETS,
     DEFAULT_LEDGER,
+    DEFAULT_PRICES,
     CloudChoice,
     Config,
     PodLabels,
@@ -228,6 +229,18 @@ LEDGER = Key(
     "ledger", Table((LEDGER_PATH,), lambda block: block[LEDGER_PATH]), "Where the running totals are kept."
 )
 
+PRICES_PATH = Key(
+    "path",
+    AbsolutePath(),
+    "The price file, as `prices update` writes it; it must exist where a path is given here.",
+    default=str(DEFAULT_PRICES),
+)
+PRICES = Key(
+    "prices",
+    Table((PRICES_PATH,), lambda block: block[PRICES_PATH]),
+    "A list of instance prices that replaces the bundled one; without a file the bundled one is used.",
+)
+
 
 def config(block: Block, path: Path | None = None, file_hash: str = "") -> Config:
     """The configuration of a document whose keys are all good."""
@@ -257,6 +270,8 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         pod_labels=pod_labels,
         gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
         ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
+        prices_path=block.get(PRICES) or DEFAULT_PRICES,
+        catalogue=block.walk.catalogue,
     )
 
 
@@ -278,6 +293,7 @@ DOCUMENT = Table(
         LIMITS,
         GAP,
         LEDGER,
+        PRICES,
     ),
     config,
 )

@@ -9,7 +9,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import FILE_BYTES, Mapping, Node, NotAllowedError, Scalar, document
-from exporter.config.keys import DOCUMENT, TIMEZONE
+from exporter.config.keys import DOCUMENT, PRICES, PRICES_PATH, TIMEZONE
 from exporter.config.moments import zone_named
 from exporter.config.problems import (
     BrokenError,
@@ -20,7 +20,9 @@ from exporter.config.problems import (
     TooManyProblemsError,
 )
 from exporter.config.schema import Table, Walk
-from exporter.config.settings import Config
+from exporter.config.settings import DEFAULT_PRICES, Config
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 
 __all__ = ["ConfigError", "load", "parse"]
 
@@ -36,7 +38,9 @@ def load(path: Path | None) -> Config:
     Raises:
         ConfigError: it cannot be read, or says something that cannot be used.
     """
-    return Config() if path is None else parse(contents(path), path)
+    if path is None:
+        return Config(catalogue=_catalogue(None))
+    return parse(contents(path), path)
 
 
 def contents(path: Path) -> bytes:
@@ -46,7 +50,7 @@ def contents(path: Path) -> bytes:
         ConfigError: it cannot be read.
     """
     try:
-        return _bytes(path)
+        return _bytes(path, FILE_BYTES)
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
     except ValueError as error:  # a NUL in the name
@@ -54,8 +58,8 @@ def contents(path: Path) -> bytes:
     raise ConfigError(str(path), (Problem(None, "", message),))
 
 
-def _bytes(path: Path) -> bytes:
-    """The file's bytes, at most one more than is allowed. A pipe or device is not waited for."""
+def _bytes(path: Path, most: int) -> bytes:
+    """The file's bytes, at most one more than `most`. A pipe or device is not waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         kind = os.fstat(descriptor).st_mode
@@ -64,7 +68,7 @@ def _bytes(path: Path) -> bytes:
         if not stat.S_ISREG(kind):
             raise OSError(0, "it is no regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(FILE_BYTES + 1)
+            return file.read(most + 1)
     finally:
         os.close(descriptor)
 
@@ -77,7 +81,11 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     """
     file = UNNAMED if path is None else str(path)
     root = _tree(data, file)
-    config = Config() if root is None else _built(root, file, DOCUMENT, _zone(root))
+    catalogue = _catalogue(_given_prices(root))
+    if root is None:
+        config = Config(catalogue=catalogue)
+    else:
+        config = _built(root, file, DOCUMENT, _zone(root), catalogue)
     return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
 
 
@@ -100,8 +108,8 @@ def _tree(data: bytes, file: str) -> Node | None:
         raise ConfigError(file, (Problem(error.place, "", str(error)),)) from None
 
 
-def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo) -> T:
-    walk = Walk(zone, Problems())
+def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
+    walk = Walk(zone, Problems(), catalogue)
     try:
         return table.read(root, "", walk)
     except RefusedError as refused:
@@ -116,3 +124,45 @@ def _zone(root: Node) -> ZoneInfo:
     node = root.value(TIMEZONE.name) if isinstance(root, Mapping) else None
     zone = zone_named(node.text) if isinstance(node, Scalar) else None
     return zone or ZoneInfo("UTC")
+
+
+def price_path(path: Path | None) -> Path:
+    """Where a configuration has its price file, whether or not that exists and can be used.
+
+    Raises:
+        ConfigError: the configuration cannot be read, or is not YAML.
+    """
+    root = None if path is None else _tree(contents(path), str(path))
+    return _given_prices(root) or DEFAULT_PRICES
+
+
+def _given_prices(root: Node | None) -> Path | None:
+    """The path of the price file: read ahead, `None` where none is given or it is wrong (refused later)."""
+    block = root.value(PRICES.name) if isinstance(root, Mapping) else None
+    node = block.value(PRICES_PATH.name) if isinstance(block, Mapping) else None
+    return Path(node.text) if isinstance(node, Scalar) and node.text.startswith("/") else None
+
+
+def _catalogue(given: Path | None) -> Catalogue:
+    """The bundled list prices, or those of the price file: of the given one, else of the default's if any.
+
+    Raises:
+        ConfigError: the price file cannot be used, or is given and is not there.
+    """
+    path = given or DEFAULT_PRICES
+    try:
+        data = _bytes(path, MOST_BYTES)
+        return Catalogue(price_file=price_file(data))
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        if given is None:  # other users may not enter the daemon's folder, and see the bundled ones
+            return CATALOGUE
+        problems: tuple[str, ...] = (
+            f"cannot be read: {error.strerror}; write it with `prices update`, or remove prices.path",
+        )
+    except OSError as error:
+        problems = (f"cannot be read: {error.strerror or error}",)
+    except ValueError as error:  # a NUL in the name
+        problems = (f"cannot be read: {error}",)
+    except PriceFileError as error:
+        problems = error.problems
+    raise ConfigError(str(path), tuple(Problem(None, "", problem) for problem in problems))

@@ -13,6 +13,7 @@ from exporter.config.currency import in_dollars
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.likeness import is_meant, nearest, pair
 from exporter.config.problems import BrokenError, Position, Problems, RefusedError, shown
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -24,10 +25,11 @@ _START: Final = Position(1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One reading of a file: the zone that its local times are in, and what was wrong so far."""
+    """One reading of a file: the zone of its local times, its list prices, and what was wrong so far."""
 
     zone: ZoneInfo
     problems: Problems
+    catalogue: Catalogue = CATALOGUE
 
 
 class Shape(Protocol[T_co]):

@@ -8,11 +8,13 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
 from exporter.readings import Division, Role
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Overhead, Retirement, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
+DEFAULT_PRICES = Path("/var/lib/inference-cost-exporter/prices.csv")
 
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
 """Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
@@ -110,7 +112,11 @@ class ServerRule:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One whole configuration. `hash` is of the file's bytes; `path` is `None` without a file."""
+    """One whole configuration. `hash` is of the file's bytes; `path` is `None` without a file.
+
+    `catalogue` has the list prices that were read with it: those of the price file at `prices_path`, or the
+    bundled ones where there is none.
+    """
 
     path: Path | None = None
     hash: str = ""
@@ -135,6 +141,8 @@ class Config:
     processes: bool = True
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER
+    prices_path: Path = DEFAULT_PRICES
+    catalogue: Catalogue = CATALOGUE
 
     def divides(self) -> tuple[Divide, ...]:
         """Everything that divides a server, in the order of the entries."""

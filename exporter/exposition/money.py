@@ -85,6 +85,11 @@ def _priced(report: Report) -> Iterator[Row]:
         yield gpu_labels(row.gpu), float(row.priced)
 
 
+def _price_list(report: Report) -> Iterator[Row]:
+    if report.price_list_date is not None:
+        yield (), seconds(report.price_list_date)
+
+
 def _quotients(report: Report) -> Iterator[Row]:
     for quotient in report.quotients:
         labels = (*party_labels(quotient.party), quotient.kind, quotient.basis)
@@ -192,9 +197,17 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_price_info",
         (*GPU, "component", "price_basis", "source", "as_of"),
-        "Where a GPU's price came from: configured, catalogue, or estimate (a market price of the model). "
+        "Where a GPU's price came from: configured, catalogue (a list has the instance type in its region), "
+        "or estimate (what stands in for it). "
         "Absent for a component that has no price: a GPU without one has at most its overheads.",
         _price_info,
+    ),
+    gauge(
+        "inference_price_catalogue_timestamp_seconds",
+        (),
+        "The date of the newest list of instance prices in use, bundled or of a price file. "
+        "Absent where that file cannot be read.",
+        _price_list,
     ),
     gauge(
         "inference_gpu_priced",

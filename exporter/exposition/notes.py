@@ -7,6 +7,8 @@ from typing import Final
 from exporter.exposition.wording import amount, timestamp
 from exporter.readings import label
 from exporter.report import Books, Report, SourceRow
+from exporter.tariff.price_file import age_warning
+from exporter.tariff.quotes import is_scaled
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
 
 NVML: Final = "nvml"
@@ -125,13 +127,22 @@ def _failure(source: SourceRow, report: Report) -> str:
     return f"Server {name} cannot be read"
 
 
+def _scaled(report: Report) -> str:
+    """How many of them have a list price of another region, scaled."""
+    scaled = {price.gpu for price in report.prices if is_scaled(price.provenance.source)}
+    return f" Scaled from the list price of another region: {len(scaled)}." if scaled else ""
+
+
 def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
     all_gpus = len(report.gpus)
     if unpriced := sum(not row.priced for row in report.gpus):
         yield f"GPUs without a price: {unpriced} of {all_gpus}. What they cost is not in these figures."
     estimated = {price.gpu for price in report.prices if price.provenance.price_basis == "estimate"}
     if estimated:
-        yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}."
+        yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}.{_scaled(report)}"
+    by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
+    if by_list and (old := age_warning(report.price_list_date, report.wall)):
+        yield old
     tariff = None if report.grounds is None else report.grounds.terms.tariff
     if tariff is not None and (
         returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)

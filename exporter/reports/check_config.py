@@ -13,7 +13,7 @@ from exporter.cost.policy import SplitRule
 from exporter.exposition.access import Access
 from exporter.reports.config_document import document, refusal
 from exporter.reports.config_findings import config_findings, is_default
-from exporter.reports.rule_amounts import amount, amount_words
+from exporter.reports.rule_amounts import amount_words, rule_amount
 from exporter.reports.rule_wording import (
     budget_words,
     compare_words,
@@ -30,7 +30,7 @@ from exporter.tariff.terms import Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 UNMATCHED: Final[Mapping[Unmatched, str]] = {
-    "estimate": "list price of its instance type, else market price of its model, marked as an estimate",
+    "estimate": "list price of its instance type, else what comes nearest, marked as an estimate",
     "unpriced": "has no price, and its cost is absent",
 }
 CLOUDS: Final = {
@@ -94,6 +94,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield f"time zone: {config.timezone.key}"
     yield f"run-rate: {plain(config.hours_per_month)} hours per month"
     yield f"ledger: {config.ledger_path}"
+    yield f"list prices: {'bundled' if config.catalogue.bundled else config.prices_path}"
     yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
     yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
     if web is not None:
@@ -131,7 +132,7 @@ def _hardware(config: Config, now: Instant) -> Iterator[str]:
     """Each rule, and below it what it comes to."""
     for rule in config.hardware:
         yield hardware_words(rule)
-        yield f"  {amount_words(amount(rule, now))}"
+        yield f"  {amount_words(rule_amount(rule, config, now))}"
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from exporter.config import Config, ConfigError
 from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
 from exporter.reports.config_findings import config_findings, is_default
-from exporter.reports.rule_amounts import amount
+from exporter.reports.rule_amounts import rule_amount
 from exporter.reports.web_wording import web_document
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware
@@ -28,6 +28,7 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "timezone": config.timezone.key,
         "hours_per_month": config.hours_per_month,
         "ledger": config.ledger_path,
+        "price_file": None if config.catalogue.bundled else config.prices_path,
         "processes": config.processes,
         "cloud": config.cloud,
         "kubernetes": config.kubernetes,
@@ -38,7 +39,7 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "limits": asdict(config.limits),
         "budgets_are_default": is_default(config),
         "budgets": [asdict(budget) for budget in config.budgets],
-        "hardware": [_hardware(rule, now) for rule in config.hardware],
+        "hardware": [_hardware(rule, config, now) for rule in config.hardware],
         "unmatched_hardware": config.unmatched_hardware,
         "retired": [
             {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
@@ -70,9 +71,9 @@ def refusal(errors: Sequence[ConfigError]) -> str:
     return _text({"status": 2, "file": errors[0].file, "problems": problems})
 
 
-def _hardware(rule: Hardware, now: Instant) -> dict[str, Any]:
+def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
     """What a rule matches and what it comes to; what it says word by word stands in the file."""
-    found = asdict(amount(rule, now))
+    found = asdict(rule_amount(rule, config, now))
     return {
         "rule": rule.source,
         "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},

@@ -5,7 +5,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import Final
 
-from exporter.config.catalogued import exact
+from exporter.config.catalogued import exact, named_place
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
 from exporter.cost.postings import UNASSIGNED
@@ -13,11 +13,12 @@ from exporter.reports.diagnosis import Finding
 from exporter.reports.idle_rules import idle_rules
 from exporter.reports.plausibility import doubt
 from exporter.reports.zero_prices import zero_price
-from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff import quotes
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.gpu_names import no_name
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.table import CatalogueError
-from exporter.tariff.terms import Hardware, HardwareMatch, Rented, Unmatched
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, Unmatched
 from exporter.units import Instant
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -32,7 +33,8 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
         yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
     for rule in config.hardware:
         yield from _of_zero(rule, config, now)
-        yield from _doubts(rule)
+        yield from _doubts(rule, config.catalogue)
+        yield from _stand_ins(rule, config)
     yield from idle_rules(config)
     if not config.servers and not config.processes:
         yield Finding(
@@ -57,27 +59,54 @@ def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
         )
 
 
-def _doubts(rule: Hardware) -> Iterator[Finding]:
+def _doubts(rule: Hardware, catalogue: Catalogue) -> Iterator[Finding]:
     """Prices of a rule that are far from the market."""
     if not isinstance(rule.terms, Rented):
         return
-    gpu, hosts = _matched(rule.match)
+    gpu, hosts = _matched(rule.match, catalogue)
     for price in rule.terms.prices:
         since = f" from {price.since_text}" if price.since_text else ""
         per_gpu = price.dollars_per_hour / price.gpus
-        if gpu and (why := doubt(CATALOGUE, gpu, per_gpu, hosts if price.gpus == 1 else ())):
+        if gpu and (why := doubt(catalogue, gpu, per_gpu, hosts if price.gpus == 1 else ())):
             yield Finding("warning", f"{rule.source}: {plain(per_gpu)} dollars per GPU-hour{since} is {why}")
 
 
-def _matched(match: HardwareMatch) -> tuple[str, tuple[int, ...] | None]:
+def _stand_ins(rule: Hardware, config: Config) -> Iterator[Finding]:
+    """List prices that no list has for the type and region that a rule names."""
+    if not isinstance(rule.terms, Listed):
+        return
+    try:
+        place = named_place(rule.terms, rule.match, config.catalogue)
+        regions = config.catalogue.regions()
+    except CatalogueError:
+        return
+    if place is None or (place.region and place.region.casefold() not in regions):
+        return  # the host's own type, or a misspelled region, which has a finding of its own
+    stand_ins = config.unmatched_hardware == "estimate"
+    quote = quotes.of_listed(config.catalogue, place, rule.terms, stand_ins=stand_ins)
+    if isinstance(quote, quotes.NoQuote):
+        if place.region:  # else it is the host's own, and a list may have it
+            yield Finding("warning", f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")
+    elif quote.stand_in and (place.region or quote.stand_in != "region"):
+        yield Finding(
+            "warning",
+            f"{rule.source}: priced by an estimate, {quote.source}, of {quote.as_of}: {quote.caveat}; "
+            f"{_WRITE}",
+        )
+
+
+_WRITE: Final = "write what you pay as dollars_per_host_hour and gpus_per_host"
+
+
+def _matched(match: HardwareMatch, catalogue: Catalogue) -> tuple[str, tuple[int, ...] | None]:
     """Which GPU a rule matches, empty where several; and how many of them its host has, where it tells."""
     listing = None
     with suppress(CatalogueError):
-        if match.gpu_model and no_name(match.gpu_model, CATALOGUE.gpu_names()):
+        if match.gpu_model and no_name(match.gpu_model, catalogue.gpu_names()):
             return "", None  # none at all, which is told as such
     named = exact(match.instance_type)
     with suppress(CatalogueError):
-        found = (CATALOGUE.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
+        found = (catalogue.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
         listing = next(filter(None, found), None)
     if listing is None:
         return match.gpu_model or "", None

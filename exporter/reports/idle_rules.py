@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from exporter.config.settings import Config, ServerRule
 from exporter.reports.diagnosis import Finding
 from exporter.tariff import quotes
-from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.gpu_names import no_name
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.patterns import covers
@@ -40,7 +40,7 @@ def idle_rules(config: Config) -> Iterator[Finding]:
                 f"hardware[{index}].match.node_label: no host is asked for labels, since "
                 "discovery.kubernetes is off",
             )
-        for line in _of_names(rule):
+        for line in _of_names(rule, config.catalogue):
             yield Finding("warning", f"hardware[{index}].{line}")
     yield from _of_servers(config)
     owners = _numbered("ownership.rules[{}]", config.ownership)
@@ -108,26 +108,26 @@ def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
     return all(name in asked and covers(pattern, asked[name]) for name, pattern in earlier.node_label)
 
 
-def _of_names(rule: Hardware) -> Iterator[str]:
+def _of_names(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
     """Patterns of a rule that match no name there is; where the catalogue is damaged, nobody knows."""
     match = rule.match
     if match.lifecycle is not None and not _finds(match.lifecycle, LIFECYCLES):
         hint = _hint(match.lifecycle.replace("-", "_"), LIFECYCLES) or f"known are {', '.join(LIFECYCLES)}"
         yield f'match.lifecycle: no host has the lifecycle "{match.lifecycle}"; {hint}'
     try:
-        if match.gpu_model is not None and (why := no_name(match.gpu_model, CATALOGUE.gpu_names())):
+        if match.gpu_model is not None and (why := no_name(match.gpu_model, catalogue.gpu_names())):
             yield f"match.gpu_model: {why}"
-        if match.region is not None and not _finds(match.region, regions := CATALOGUE.regions()):
+        if match.region is not None and not _finds(match.region, regions := catalogue.regions()):
             hint = _or_check(match.region, regions)
             yield f'match.region: no region that is known is spelled "{match.region}"; {hint}'
         if isinstance(rule.terms, Listed):
-            yield from _of_list_price(rule.terms, match)
+            yield from _of_list_price(rule.terms, match, catalogue)
     except CatalogueError:
         return
 
 
-def _of_list_price(terms: Listed, match: HardwareMatch) -> Iterator[str]:
-    if terms.region and terms.region.casefold() not in (regions := CATALOGUE.regions()):
+def _of_list_price(terms: Listed, match: HardwareMatch, catalogue: Catalogue) -> Iterator[str]:
+    if terms.region and terms.region.casefold() not in (regions := catalogue.regions()):
         yield (
             f'rented.region: no region that is known is spelled "{terms.region}", and the price of another '
             f"stands in; {_or_check(terms.region, regions)}"
@@ -135,7 +135,7 @@ def _of_list_price(terms: Listed, match: HardwareMatch) -> Iterator[str]:
     if match.instance_type is None:
         return
     clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
-    types = [name for cloud in clouds for name in CATALOGUE.instance_types(cloud)]
+    types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
     short = [name.removeprefix("Standard_") for name in types]
     if not _finds(match.instance_type, (*types, *short)):
         yield (

@@ -10,6 +10,7 @@ from exporter.readings import GpuReading
 from exporter.reports.diagnosis import Finding, GpuLine, PriceLine
 from exporter.reports.plausibility import doubt
 from exporter.reports.zero_prices import ZeroPrice, zero_price
+from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.table import CatalogueError
 from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff
@@ -41,6 +42,9 @@ def price_findings(
     for alike in _groups(priced):
         yield from _of_price(tariff, alike, len(priced))
     yield from _of_the_instance(tariff, priced)
+    charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
+    if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
+        yield Finding("warning", old)
 
 
 def _priced(terms: Terms, line: GpuLine, reading: GpuReading | None, now: Instant) -> _Priced:

@@ -6,10 +6,11 @@ from fractions import Fraction
 from typing import Final
 
 from exporter.config.catalogued import named_place
+from exporter.config.settings import Config
 from exporter.config.values import plain
 from exporter.readings import NOWHERE, Gpu, Place
 from exporter.tariff import quotes
-from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import ComponentRate, PriceBasis
 from exporter.tariff.table import CatalogueError
@@ -46,8 +47,15 @@ class Amount:
     dollars_per_kilowatt_hour: Decimal | None = None
 
 
-def amount(rule: Hardware, now: Instant) -> Amount:
-    """What a rule comes to at an instant, wherever it matches."""
+def rule_amount(rule: Hardware, config: Config, now: Instant) -> Amount:
+    """What a rule of a configuration comes to at an instant."""
+    return amount(rule, now, config.catalogue, stand_ins=config.unmatched_hardware == "estimate")
+
+
+def amount(
+    rule: Hardware, now: Instant, catalogue: Catalogue = CATALOGUE, *, stand_ins: bool = True
+) -> Amount:
+    """What a rule comes to at an instant, wherever it matches; the other two as a `Tariff` has them."""
     terms = rule.terms
     found = Amount(
         billing="always" if isinstance(terms, Owned) else terms.billing,
@@ -56,7 +64,7 @@ def amount(rule: Hardware, now: Instant) -> Amount:
     place = NOWHERE
     if isinstance(terms, Listed):
         try:
-            named = named_place(terms, rule.match)
+            named = named_place(terms, rule.match, catalogue)
         except CatalogueError as error:
             return replace(found, reason=f"the catalogue is damaged: {error}")
         if named is None:
@@ -64,8 +72,10 @@ def amount(rule: Hardware, now: Instant) -> Amount:
                 found, discount_ratio=terms.discount_ratio, reason="depends on the host's instance type"
             )
         place = named
-        found = _of_list(found, terms, place)
-    price = Tariff("", (replace(rule, match=ANYTHING),), place=place).hardware_price(ANY_GPU, now)
+        found = _of_list(found, terms, place, catalogue)
+    rules = (replace(rule, match=ANYTHING),)
+    tariff = Tariff("", rules, place=place, catalogue=catalogue, stand_ins=stand_ins)
+    price = tariff.hardware_price(ANY_GPU, now)
     if not price.priced:
         return replace(found, reason=_open(rule))
     parts = tuple((rate.component, _hourly(rate)) for rate in price.rates)
@@ -75,8 +85,8 @@ def amount(rule: Hardware, now: Instant) -> Amount:
     return replace(found, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=parts)
 
 
-def _of_list(found: Amount, terms: Listed, place: Place) -> Amount:
-    quote = quotes.of_listed(CATALOGUE, place, replace(terms, discount_ratio=Decimal(0)))
+def _of_list(found: Amount, terms: Listed, place: Place, catalogue: Catalogue) -> Amount:
+    quote = quotes.of_listed(catalogue, place, replace(terms, discount_ratio=Decimal(0)))
     if not isinstance(quote, Quote):
         return found
     return replace(

@@ -110,6 +110,7 @@ def report(
         exposition_errors=setting.left_out(),
         hosted=setting.config.compare,
         grounds=Grounds(terms, outcome.state),
+        price_list_date=terms.tariff.catalogue.list_date(),
     )
 
 

@@ -1,5 +1,9 @@
-"""The bundled catalogue as one value: what is asked for is looked up, and a few answers are remembered."""
+"""The catalogue as one value: what is asked for is looked up, and a few answers are remembered.
 
+Its instance prices are the bundled ones, or those of a price file that replaces them.
+"""
+
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -7,12 +11,14 @@ from typing import Final
 
 from exporter.tariff.gpu_models import Named, named
 from exporter.tariff.gpu_names import spelled as spelled_by_drivers
-from exporter.tariff.instances import Listing, listed, spelled
+from exporter.tariff.instances import Listing, listed, lowest, scaled, spelled
 from exporter.tariff.market import Market, market
 from exporter.tariff.mig import MigProfile, mig_profile
 from exporter.tariff.offers import Offer, offers
+from exporter.tariff.price_file import FILE, PriceFile, instant
 from exporter.tariff.regions import regions
-from exporter.tariff.table import BUNDLED, COLUMNS, CatalogueError, rows
+from exporter.tariff.table import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
+from exporter.units import Instant
 
 REMEMBERED: Final = 64
 """Answers of each kind that are kept; a host asks for one instance type and a few models."""
@@ -21,28 +27,70 @@ REMEMBERED: Final = 64
 class Catalogue:
     """The tables in a folder. Nothing is read until something is asked, and no table is kept.
 
-    Every question raises `CatalogueError` where the file that would answer it is damaged.
+    Every question raises `CatalogueError` where the file that would answer it is damaged. Two are equal where
+    they have the same prices.
     """
 
-    def __init__(self, folder: Path = BUNDLED) -> None:
+    def __init__(self, folder: Path = BUNDLED, price_file: PriceFile | None = None) -> None:
         self._folder = folder
+        self._price_file = price_file
         self.instance = lru_cache(REMEMBERED)(self._instance)
         self.gpu = lru_cache(REMEMBERED)(self._gpu)
         self.market = lru_cache(REMEMBERED)(self._market)
         self.source = lru_cache(REMEMBERED)(self._source)
+        self.newest = lru_cache(1)(self._newest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalogue) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Path, str]:
+        return self._folder, "" if self._price_file is None else self._price_file.digest
+
+    @property
+    def bundled(self) -> bool:
+        """Whether its instance prices are those of the package."""
+        return self._price_file is None
+
+    def instances(self, starts: str = "", *, has: str = "") -> Iterator[Row]:
+        """The rows of instance prices in use, as `table.rows` chooses them."""
+        if self._price_file is None:
+            return rows(self._folder, FILE, starts, has=has)
+        return rows_of(self._price_file.text, FILE, starts, has=has)
+
+    def _newest(self) -> str:
+        """The date of the newest list of instance prices in use, like 2026-07-30; empty without a price."""
+        if self._price_file is not None:
+            return self._price_file.newest
+        return max((row["as_of"] for row in self.instances() if row["on_demand"]), default="")
+
+    def list_date(self) -> Instant | None:
+        """The day of `newest`, `None` where there is none or the table is damaged."""
+        try:
+            return instant(self.newest())
+        except CatalogueError:
+            return None
 
     def _instance(self, cloud: str, instance_type: str, region: str) -> Listing | None:
-        """As `instances.listed`."""
+        """As `instances.listed`, scaled to the region where another one's price stands in."""
         starts = f"{cloud},{spelled(cloud, instance_type)},"
-        return listed(rows(self._folder, "instances.csv", starts), cloud, instance_type, region)
+        found = listed(self.instances(starts), cloud, instance_type, region)
+        return found and scaled(self.instances(f"{cloud},"), found, region)
 
     def _gpu(self, name: str, memory_bytes: int | None = None) -> Named | None:
         """As `gpu_models.named`."""
-        return named(rows(self._folder, "gpu_models.csv"), name, memory_bytes)
+        return named(self.gpu_models(), name, memory_bytes)
 
     def _market(self, gpu_model: str) -> Market | None:
         """As `market.market`; the model by its name in the catalogue."""
-        return market(rows(self._folder, "market.csv", f"{gpu_model},"), gpu_model)
+        try:
+            large = lowest(self.instances(has=f",{gpu_model},"), gpu_model)
+        except CatalogueError:  # costs the prices that would have come from it, not those of GPU clouds
+            large = {}
+        of_gpu_clouds = rows(self._folder, "market.csv", f"{gpu_model},")
+        return market(of_gpu_clouds, gpu_model, large, lambda source: self.source(source)[1])
 
     def _source(self, source: str) -> tuple[str, str]:
         """The repository or package of a source, and the date that it is of."""
@@ -50,23 +98,27 @@ class Catalogue:
             return row["name"].partition(":")[0], row["as_of"]
         raise CatalogueError(f"sources.csv does not tell what {source} is")
 
+    def gpu_models(self) -> Iterator[Row]:
+        """The rows of the models that have a name."""
+        return rows(self._folder, "gpu_models.csv")
+
     def gpu_names(self) -> tuple[str, ...]:
         """The names of the models, as drivers tell them."""
-        names = (name for row in rows(self._folder, "gpu_models.csv") for name in row["names"].split("|"))
+        names = (name for row in self.gpu_models() for name in row["names"].split("|"))
         return tuple(dict.fromkeys(spelled_by_drivers(names)))
 
     def instance_types(self, cloud: str) -> tuple[str, ...]:
         """The instance types of a cloud, as it spells them."""
-        table = rows(self._folder, "instances.csv", f"{cloud},")
+        table = self.instances(f"{cloud},")
         return tuple(dict.fromkeys(row["instance_type"] for row in table))
 
     def regions(self) -> frozenset[str]:
         """As `regions.regions`."""
-        return regions(rows(self._folder, "instances.csv"))
+        return regions(self.instances())
 
     def gpus_per_host(self, gpu_model: str) -> tuple[int, ...]:
         """How many GPUs the instance types with several of a model have, ascending; by its catalogue name."""
-        table = rows(self._folder, "instances.csv")
+        table = self.instances(has=f",{gpu_model},")
         counts = {row.count("gpus") for row in table if row["gpu_model"] == gpu_model}
         return tuple(sorted(int(count) for count in counts if count > 1))
 

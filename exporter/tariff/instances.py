@@ -1,9 +1,13 @@
-"""What a cloud's instance type costs an hour, and how many GPUs it has. Pure but for the table it reads."""
+"""Instance types: what an hour costs on demand and spot, and how many GPUs each has. Pure.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+A price is `listed` where a list has that very row; everything else stands in for one and says how.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
+from itertools import takewhile
 from typing import Final, Literal
 
 from exporter.tariff.table import Row
@@ -11,7 +15,13 @@ from exporter.tariff.table import Row
 CLOUDS: Final = ("aws", "azure", "gcp", "nebius", "oci")
 """Those that the catalogue has."""
 
+LARGE: Final = frozenset({"aws", "azure", "gcp", "oci"})
+"""Large clouds: a GPU costs about the same at each of them, and about half at a GPU cloud."""
+
 Lifecycle = Literal["on_demand", "spot"]
+
+Standing = Literal["listed", "scaled", "elsewhere"]
+"""How a price is known: a row of a list, scaled from another region's price, or another region's as it is."""
 
 EVERYWHERE: Final = "*"
 """The region of a list price that is the same in all of them."""
@@ -26,12 +36,15 @@ REFERENCE: Final[Mapping[str, tuple[str, ...]]] = {
 ELSEWHERE: Final = ("cn-", "china", "us-gov-", "usgov", "usdod")
 """Partitions with price lists (and, in China, a currency) of their own: no other region stands for them."""
 
+MICRODOLLAR: Final = Decimal("0.000001")
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """An instance type in one region. Prices are of the whole instance; `None` where none is listed.
 
-    `gpus` is below 1 for a slice of a GPU. `fallback` is true where another region's price stands in.
+    `gpus` is below 1 for a slice of a GPU. `region` is the one whose list has the price, or is scaled to.
+    `reference` is the region that a price was scaled from here, empty where the row itself has it.
     """
 
     cloud: str
@@ -42,12 +55,21 @@ class Listing:
     on_demand: Decimal | None
     spot: Decimal | None
     source: str
-    fallback: bool = False
+    as_of: str = ""
+    standing: Standing = "listed"
+    reference: str = ""
 
     @property
     def devices(self) -> int:
         """How many GPUs NVML shows when all are well: a slice shows itself as one."""
         return max(1, int(self.gpus))
+
+    @property
+    def dollars_per_gpu(self) -> Decimal | None:
+        """An hour of one whole GPU on demand; `None` without a price, and for slices."""
+        if self.on_demand is None or self.gpus < 1:
+            return None
+        return self.on_demand / self.devices
 
 
 def spelled(cloud: str, instance_type: str) -> str:
@@ -57,10 +79,10 @@ def spelled(cloud: str, instance_type: str) -> str:
 
 
 def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) -> Listing | None:
-    """The instance type in a region, or at another's price; `None` where the catalogue does not have it.
+    """The instance type in a region, or at another region's price; `None` where no row has the type.
 
     Args:
-        table: rows of the cloud at least.
+        table: rows of the type at least.
         cloud: one of `CLOUDS`.
         instance_type: whatever the case; Azure's with or without Standard_.
         region: as the cloud spells it; empty where it is not known.
@@ -79,16 +101,105 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
         return None
     for exact in (here, EVERYWHERE):
         if exact in found:
-            return _listing(found[exact], fallback=False)
+            return _listing(found[exact])
     if here.startswith(ELSEWHERE):
         row = next(iter(found.values()))
         return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
-    common = [name for name in found if not name.startswith(ELSEWHERE)] or list(found)
-    stand_in = next((name for name in REFERENCE.get(cloud, ()) if name in found), min(common))
-    return _listing(found[stand_in], fallback=True)
+    common = [_listing(row) for name, row in found.items() if not name.startswith(ELSEWHERE)]
+    regions = {each.region: each for each in common or map(_listing, found.values())}
+    preferred = (regions[name] for name in REFERENCE.get(cloud, ()) if name in regions)
+    cheapest = min(regions.values(), key=lambda each: (each.on_demand or 0, each.region))
+    return replace(next(preferred, cheapest), standing="elsewhere")
 
 
-def _listing(row: Row, *, fallback: bool) -> Listing:
+def scaled(table: Iterable[Row], listing: Listing, region: str) -> Listing:
+    """A listing of another region, scaled to a region; unchanged where that region has no row to scale by.
+
+    Its price times what the region costs over its own for the types most alike by name.
+
+    Args:
+        table: rows of the cloud at least.
+        listing: what `listed` found.
+        region: as the cloud spells it; empty where it is not known.
+
+    Raises:
+        CatalogueError: the table is damaged.
+    """
+    here = region.strip().casefold()
+    if listing.standing != "elsewhere" or listing.on_demand is None or not here:
+        return listing
+    ratios = sorted(_ratios(table, listing, here))
+    if not ratios:
+        return listing
+    ratio, as_of, source = ratios[(len(ratios) - 1) // 2]
+    return replace(
+        listing,
+        region=here,
+        on_demand=(listing.on_demand * ratio).quantize(MICRODOLLAR),
+        spot=None,
+        source=listing.source if source == listing.source else f"{listing.source}, {source}",
+        as_of=min(listing.as_of, as_of),
+        standing="scaled",
+        reference=listing.region,
+    )
+
+
+def _ratios(table: Iterable[Row], known: Listing, here: str) -> Iterator[tuple[Decimal, str, str]]:
+    """What a region costs over the reference region, of when and by whom, for the types most alike by name.
+
+    Clouds price a region by families of types; members of a family begin alike.
+    """
+    prices: dict[str, dict[str, tuple[Decimal, str, str]]] = {}
+    for row in table:
+        if row["cloud"] != known.cloud or row["region"] not in {here, known.region}:
+            continue
+        if (price := row.dollars("on_demand")) is not None:
+            prices.setdefault(row["instance_type"], {})[row["region"]] = price, row["as_of"], row["source"]
+    both = {name: each for name, each in prices.items() if len(each) > 1}
+    alike = {name: _alike(name, known.instance_type) for name in both}
+    for name, each in both.items():
+        if alike[name] == max(alike.values()):
+            (price, as_of, source), (base, since, _) = each[here], each[known.region]
+            yield price / base, min(as_of, since), source
+
+
+def _alike(name: str, other: str) -> int:
+    """Characters that two names have in common at their beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
+
+
+def lowest(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
+    """The listing with the lowest price of one GPU of a model at each large cloud that lists it.
+
+    Each type at its first reference region; slices of a GPU, and types sold elsewhere only, are left out.
+
+    Raises:
+        CatalogueError: the table is damaged.
+    """
+    homes: dict[tuple[str, str], Listing] = {}
+    for row in table:
+        if row["gpu_model"] != gpu_model or row["region"] not in _HOMES.get(row["cloud"], ()):
+            continue
+        listing = _listing(row)
+        if listing.dollars_per_gpu is not None:
+            first = homes.setdefault((listing.cloud, listing.instance_type), listing)
+            homes[listing.cloud, listing.instance_type] = min(first, listing, key=_home)
+    best: dict[str, Listing] = {}
+    for (cloud, _), listing in sorted(homes.items()):
+        price, now = listing.dollars_per_gpu, best.get(cloud)
+        if price is not None and (now is None or now.dollars_per_gpu is None or price < now.dollars_per_gpu):
+            best[cloud] = listing
+    return best
+
+
+_HOMES: Final = {cloud: (EVERYWHERE, *REFERENCE.get(cloud, ())) for cloud in LARGE}
+
+
+def _home(listing: Listing) -> int:
+    return _HOMES[listing.cloud].index(listing.region)
+
+
+def _listing(row: Row) -> Listing:
     return Listing(
         cloud=row["cloud"],
         instance_type=row["instance_type"],
@@ -98,5 +209,6 @@ def _listing(row: Row, *, fallback: bool) -> Listing:
         on_demand=row.dollars("on_demand"),
         spot=row.dollars("spot"),
         source=row["source"],
-        fallback=fallback,
+        as_of=row["as_of"],
+        standing="scaled" if row["basis"] == "scaled" else "listed",
     )

@@ -1,13 +1,12 @@
-"""What a GPU of a model is let for, where nothing tells whose it is. Pure but for the table it reads."""
+"""What a GPU of a model costs at the vendors that the catalogue knows. Pure but for the tables it reads."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from exporter.tariff.instances import Listing
 from exporter.tariff.table import CatalogueError, Row
-
-NEOCLOUD: Final = "neocloud"
 
 MAGNITUDE: Final = 10
 """A price so many times off the market is hardly meant: a month's where an hour's belongs is 730 times."""
@@ -17,9 +16,10 @@ MAGNITUDE: Final = 10
 class Market:
     """List prices of one GPU for an hour on demand, at the vendors that the catalogue knows.
 
-    `dollars` is what an unknown GPU is estimated at: the median of the GPU clouds. Hardware that tells no
-    instance type is not one of a large cloud, whose machines tell theirs; where no GPU cloud is known, it is
-    the lowest price of a large one. `low` and `high` are of all vendors.
+    `dollars` is what a GPU of no known cloud is estimated at: the median of the GPU clouds, since machines of
+    large clouds tell theirs; where no GPU cloud is known, the lowest price of a large one. `large` is the
+    listing of that lowest price, `None` where no large cloud lists the model. `low` and `high` are of all
+    vendors. `as_of` is the older date of what `dollars` is made of.
     """
 
     gpu_model: str
@@ -28,7 +28,8 @@ class Market:
     neocloud: bool
     low: Decimal
     high: Decimal
-    sources: tuple[str, ...]
+    as_of: str
+    large: Listing | None = None
 
     def far_off(self, dollars_per_hour: Decimal) -> bool:
         """Whether a price is ten times below the lowest or above the highest of the market; 0 is not."""
@@ -37,8 +38,16 @@ class Market:
         )
 
 
-def market(table: Iterable[Row], gpu_model: str) -> Market | None:
+def market(
+    table: Iterable[Row], gpu_model: str, large: Mapping[str, Listing], dated: Callable[[str], str]
+) -> Market | None:
     """The market of a model; `None` where no price of it is known.
+
+    Args:
+        table: prices of GPU clouds.
+        gpu_model: by its name in the catalogue.
+        large: as `instances.lowest` of that model.
+        dated: the date of a source of `table`.
 
     Raises:
         CatalogueError: the table is damaged.
@@ -50,19 +59,25 @@ def market(table: Iterable[Row], gpu_model: str) -> Market | None:
         price = row.dollars("dollars_per_gpu_hour")
         if price is None:
             raise CatalogueError(f"market.csv has no price for {gpu_model} at {row['vendor']}")
-        offers.append((price, row["vendor"], row["kind"], row["source"]))
-    if not offers:
+        offers.append((price, row["vendor"], dated(row["source"])))
+    of_large = [
+        (price, cloud, listing.as_of)
+        for cloud, listing in large.items()
+        if (price := listing.dollars_per_gpu) is not None
+    ]
+    if not offers and not of_large:
         return None
-    all_prices = [price for price, *_ in offers]
-    asked = [offer for offer in offers if offer[2] == NEOCLOUD] or [min(offers)]
+    all_prices = [price for price, *_ in offers + of_large]
+    asked = offers or [min(of_large)]
     return Market(
         gpu_model=gpu_model,
         dollars=_median([price for price, *_ in asked]),
-        vendors=tuple(vendor for _, vendor, _, _ in sorted(asked)),
-        neocloud=asked[0][2] == NEOCLOUD,
+        vendors=tuple(vendor for _, vendor, _ in sorted(asked)),
+        neocloud=bool(offers),
         low=min(all_prices),
         high=max(all_prices),
-        sources=tuple(sorted({source for *_, source in asked})),
+        as_of=min(as_of for *_, as_of in asked),
+        large=large[min(of_large)[1]] if of_large else None,
     )
 
 

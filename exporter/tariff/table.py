@@ -34,9 +34,12 @@ COLUMNS: Final = {
         "region",
         "on_demand",
         "spot",
+        "currency",
+        "basis",
+        "as_of",
         "source",
     ),
-    "market.csv": ("gpu_model", "vendor", "dollars_per_gpu_hour", "kind", "example", "source"),
+    "market.csv": ("gpu_model", "vendor", "dollars_per_gpu_hour", "example", "source"),
     "mig_profiles.csv": (
         "gpu_model",
         "profile",
@@ -103,25 +106,33 @@ class Row:
         return count
 
 
-def rows(folder: Path, file: str, starts: str = "") -> Iterator[Row]:
-    """The rows of a file; with `starts`, those that start with it, whatever the case.
+def rows(folder: Path, file: str, starts: str = "", *, has: str = "") -> Iterator[Row]:
+    """The rows of a file: those that start with `starts`, whatever the case, and have `has` in their text.
 
     Raises:
         CatalogueError: the file cannot be read, has another header, no row, or a row of another shape.
     """
-    columns = COLUMNS[file]
     try:
         text = (folder / file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise CatalogueError(f"{file} cannot be read: {reason}") from None
+    return rows_of(text, file, starts, has=has)
+
+
+def rows_of(text: str, file: str, starts: str = "", *, has: str = "") -> Iterator[Row]:
+    """The rows of a file's text, as `rows`.
+
+    Raises:
+        CatalogueError: as `rows`.
+    """
+    columns = COLUMNS[file]
     header, _, body = text.partition("\n")
     if not body.strip():
         raise CatalogueError(f"{file} is empty")
     if tuple(header.split(",")) != columns:
         raise CatalogueError(f"{file} begins with {header[:80]!r}, not with {','.join(columns)!r}")
-    del text
     wanted = starts.casefold()
     for number, line in enumerate(body.splitlines(), start=2):
-        if line[: len(wanted)].casefold() == wanted:
+        if has in line and line[: len(wanted)].casefold() == wanted:
             yield Row(columns, next(csv.reader([line]), []), f"{file}:{number}")

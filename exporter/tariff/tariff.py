@@ -52,8 +52,9 @@ PRICES_REMEMBERED: Final = 1024
 class Tariff:
     """Prices of one host. The first hardware rule that matches a GPU prices it.
 
-    A GPU without a rule is estimated or unpriced, as `unmatched` says; `place` is where the host runs, as far
-    as it is known. `asking`: the cloud has yet to tell that, and rules that depend on it were left out.
+    A GPU without a rule is estimated or unpriced, as `unmatched` says; `stand_ins`: whether a rule that takes
+    a list price takes an estimate where no list has it. `place` is where the host runs, as far as it is
+    known. `asking`: the cloud has yet to tell that, and rules that depend on it were left out.
     `retired` are GPUs that people say have left.
     """
 
@@ -65,6 +66,7 @@ class Tariff:
     catalogue: Catalogue = CATALOGUE
     asking: bool = False
     retired: tuple[Retirement, ...] = ()
+    stand_ins: bool = True
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
@@ -130,7 +132,9 @@ class Tariff:
         if rule is None and self.unmatched == "estimate":
             return quotes.of_unmatched(self.catalogue, self.place, gpu.gpu_model)
         if rule is not None and isinstance(rule.terms, Listed):
-            return quotes.of_listed(self.catalogue, self.place, rule.terms)
+            return quotes.of_listed(
+                self.catalogue, self.place, rule.terms, gpu.gpu_model, stand_ins=self.stand_ins
+            )
         return None
 
     def changes(self, start: Instant, end: Instant) -> Iterator[Instant]:

@@ -162,4 +162,4 @@ def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
     assert {name: action.metavar for name, action in groups.items()} == {
         name: "|".join(action.choices) for name, action in groups.items()
     }
-    assert set(groups) == {"ledger", "report"}
+    assert set(groups) == {"ledger", "prices", "report"}

@@ -26,6 +26,7 @@ from exporter.demo.host import Host
 from exporter.demo.plot import Plot
 from exporter.demo.story import replay, stage
 from exporter.report import Build
+from exporter.tariff.table import BUNDLED
 from tests.cli.test_terminal import Screen
 from tests.demo.clocks import NOON, Noon, Nothing
 
@@ -34,7 +35,10 @@ pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a b
 EXAMPLES: Final = [
     (name, tail) for name, verb in verbs(program()) for tail, _ in verb.get_default("examples")
 ]
-TABLES: Final = ("doctor", "check-config", "report month", "report chargeback", "explain", "reconcile", "tco")
+TABLES: Final = (
+    *("doctor", "check-config", "report month", "report chargeback", "explain", "reconcile", "tco"),
+    "prices show",
+)
 FOCUS: Final = (
     "BilledCost,BillingCurrency,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId\n"
     "924.672,USD,Usage,2026-10-22T00:00:00Z,2026-10-23T00:00:00Z,i-0123456789abcdef0\n"
@@ -92,7 +96,10 @@ def run(
     config, ledger = tmp_path / "demo" / "demo.yaml", tmp_path / "demo" / "ledger.db"
     web = tmp_path / "web.yml"
     web.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
-    config.write_text(re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text()))
+    shutil.copy(BUNDLED / "instances.csv", "prices.csv")
+    shutil.copy(BUNDLED / "instances.csv", "in-use.csv")
+    told = re.sub(r"ledger: .*", f"ledger: {{path: {ledger}}}", config.read_text())
+    config.write_text(f"{told}\nprices: {{path: {tmp_path / 'in-use.csv'}}}\n")
 
     def ran(name: str, tail: str) -> int:
         words = [word.replace("/etc/ice.yaml", str(config)) for word in shlex.split(tail)]

@@ -57,6 +57,33 @@ def test_hardware_without_a_rule_is_estimated_unless_told_otherwise() -> None:
                 "did you mean a3-highgpu-8g or a3-highgpu-4g?"
             ),
         ),
+        # Of another GPU is another price: an H200, B200 or GB200 machine never stands for an A100.
+        (Listed("gcp", "a3-ultragpu-8g"), HardwareMatch(), None),
+        (
+            Listed("gcp", "a3-ultragpu-4g"),
+            HardwareMatch(),
+            '"a3-ultragpu-4g" is not in the catalogue of gcp; did you mean a3-ultragpu-8g?',
+        ),
+        (
+            Listed("gcp", "a4-highgpu-4g"),
+            HardwareMatch(),
+            '"a4-highgpu-4g" is not in the catalogue of gcp; did you mean a4-highgpu-8g?',
+        ),
+        (
+            Listed("gcp", "a5-ultragpu-8g"),
+            HardwareMatch(),
+            '"a5-ultragpu-8g" is not in the catalogue of gcp; give dollars_per_host_hour and gpus_per_host',
+        ),
+        (
+            Listed("azure", "ND96is_B200_v6"),
+            HardwareMatch(),
+            '"ND96is_B200_v6" is not in the catalogue of azure; give dollars_per_host_hour and gpus_per_host',
+        ),
+        (
+            Listed("aws", "p5-48xlarge"),
+            HardwareMatch(),
+            '"p5-48xlarge" is not in the catalogue of aws; did you mean p5.48xlarge or p5.4xlarge?',
+        ),
     ],
 )
 def test_an_instance_type_that_the_rule_names_is_looked_up_at_once(

@@ -53,6 +53,7 @@ DOLLAR = 10**12
 NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z
 DECEMBER = 1_796_083_200 * SECOND  # 2026-12-01T00:00:00Z
 NOVEMBER = 1_793_491_200 * SECOND  # 2026-11-01T00:00:00Z
+JULY = 1_785_369_600 * SECOND  # 2026-07-30T00:00:00Z
 
 A = Gpu("GPU-aaaa", "NVIDIA H100 80GB HBM3")
 B = Gpu("GPU-bbbb", "NVIDIA H100 80GB HBM3")
@@ -249,6 +250,7 @@ def report() -> Report:
         run_rate=9307.5,
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
         fleet_overheads={"staff": 61.145},
+        price_list_date=JULY,
         gpus=(
             GpuRow(
                 A,

@@ -12,6 +12,7 @@ from exporter.exposition.document import document
 from exporter.exposition.page import page
 from exporter.readings import ServerKey, ServerReading
 from exporter.report import Build, Report, SourceRow, Window
+from exporter.tariff.rate import Provenance
 from exporter.tariff.terms import Retirement
 from tests.exposition.conftest import CHAT, NOBODY
 
@@ -212,6 +213,42 @@ def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> N
         "The ledger is in memory: a restart loses the month.",
         "GPUs without a price: 1 of 3. What they cost is not in these figures.",
         "GPUs priced by an estimate: 1 of 3.",
+    ]
+
+
+def test_a_scaled_price_is_noted_as_one(make_report: MakeReport) -> None:
+    """An estimate of another kind than a market price, with and without the rule before it."""
+    report = well(make_report)
+    for source in (
+        "scaled aws p5.48xlarge eu-north-1 on demand (x)",
+        "hardware[0].rented: scaled aws p5 (x)",
+    ):
+        origin = Provenance("estimate", source, "2025-04-05")
+        prices = (replace(report.prices[0], provenance=origin), *report.prices[1:])
+
+        assert noted(replace(report, prices=prices)) == [
+            "GPUs priced by an estimate: 1 of 2. Scaled from the list price of another region: 1."
+        ]
+
+
+def test_an_old_list_is_noted_where_a_price_of_it_is_charged(make_report: MakeReport) -> None:
+    """Half a year and a day; configured prices age by nobody's list."""
+    report = well(make_report)
+    origin = Provenance("catalogue", "aws p5.48xlarge us-east-1 on demand (x)", "2026-05-27")
+    listed = (replace(report.prices[0], provenance=origin), *report.prices[1:])
+    days_180, days_181 = (report.wall - days * 24 * 3600 * SECOND for days in (180, 181))
+
+    assert noted(replace(report, price_list_date=days_181)) == []
+    assert noted(replace(report, price_list_date=days_180, prices=listed)) == []
+    assert noted(replace(report, price_list_date=None, prices=listed)) == []
+    assert noted(replace(report, price_list_date=days_181, prices=listed)) == [
+        (
+            "The newest list of instance prices is 181 days old. Write a newer one with `prices update`, "
+            "or write what you pay."
+        )
+    ]
+    assert noted(replace(report, price_list_date=report.wall + 1, prices=listed)) == [
+        "The newest list of instance prices is of the future: is the clock right?"
     ]
 
 

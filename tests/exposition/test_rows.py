@@ -84,6 +84,7 @@ EXPECTED = {
         f'{{component="storage",{H100},uuid="GPU-aaaa"}} 0.25',
         f'{{component="rent",{H100},uuid="GPU-bbbb"}} 4.25',
     ],
+    "inference_price_catalogue_timestamp_seconds": [" 1.7853696e+09"],
     "inference_price_info": [
         (
             f'{{as_of="2026-01-01",component="rent",{H100},price_basis="configured",'
@@ -294,6 +295,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             projected={},
             run_rate=None,
             fleet_overheads={},
+            price_list_date=None,
         )
     )
 

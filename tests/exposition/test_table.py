@@ -25,6 +25,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_fleet_overhead_dollars_per_hour": ("gauge", ("component",)),
     "inference_gpu_price_dollars_per_hour": ("gauge", (*G, "component")),
     "inference_price_info": ("gauge", (*G, "component", "price_basis", "source", "as_of")),
+    "inference_price_catalogue_timestamp_seconds": ("gauge", ()),
     "inference_gpu_priced": ("gauge", G),
     "inference_cost_dollars_per_million_tokens": ("gauge", (*S, "kind", "basis")),
     "inference_server_last_token_timestamp_seconds": ("gauge", S),

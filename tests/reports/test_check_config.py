@@ -47,10 +47,69 @@ def test_the_defaults_are_ok() -> None:
     assert text.startswith("ok: defaults\ninterval: 10 s\ntime zone: UTC\n")
     assert (
         "hardware: no rule\n"
-        "hardware that no rule matches: list price of its instance type, else market price of its model, "
+        "hardware that no rule matches: list price of its instance type, else what comes nearest, "
         "marked as an estimate\n"
     ) in text
     assert "fleet: 27000 dollars per month for everything\n" in text
+
+
+@pytest.mark.parametrize(
+    ("terms", "unmatched", "told"),
+    [
+        # A list has it; the host's own region may be listed.
+        ("catalogue: aws, instance_type: p5.48xlarge, region: us-east-1", "estimate", ""),
+        ("catalogue: aws, instance_type: p5.48xlarge", "estimate", ""),
+        (
+            "catalogue: aws, instance_type: p5.48xlarge, region: eu-north-1",
+            "estimate",
+            (
+                "hardware[0].rented: priced by an estimate, scaled aws p5.48xlarge eu-north-1 on demand "
+                "(ec2-shop), of 2025-04-05: no list has its price in eu-north-1: it is another region's, "
+                "scaled by an older list; write what you pay as dollars_per_host_hour and gpus_per_host"
+            ),
+        ),
+        (
+            "catalogue: aws, instance_type: p5.48xlarge, region: mx-central-1",
+            "estimate",
+            (
+                "hardware[0].rented: priced by an estimate, aws p5.48xlarge us-east-1 on demand for want of "
+                "mx-central-1 (karpenter-aws), of 2026-07-20: the price of us-east-1 stands in for "
+                "mx-central-1; write what you pay as dollars_per_host_hour and gpus_per_host"
+            ),
+        ),
+        (
+            "catalogue: gcp, instance_type: a3-ultragpu-8g",
+            "estimate",
+            (
+                "hardware[0].rented: priced by an estimate, lowest large cloud's list price of "
+                "H200-SXM-141GB: aws p5en.48xlarge us-east-1 (karpenter-aws), of 2026-07-20: the catalogue "
+                "does not help: it lists gcp a3-ultragpu-8g without a price on demand; write what you pay as "
+                "dollars_per_host_hour and gpus_per_host"
+            ),
+        ),
+        (
+            "catalogue: aws, instance_type: p5.48xlarge, region: eu-north-1",
+            "unpriced",
+            (
+                "hardware[0].rented: its GPUs have no price: no list has its price in eu-north-1: it is "
+                "another region's, scaled by an older list (unmatched_hardware: unpriced takes no estimate); "
+                "write what you pay as dollars_per_host_hour and gpus_per_host"
+            ),
+        ),
+    ],
+)
+def test_a_list_price_that_no_list_has_is_a_warning(
+    terms: str, unmatched: str, told: str, tmp_path: Path
+) -> None:
+    """What stands in, of when, and what to write; never beside a price that is listed."""
+    path = tmp_path / "ice.yaml"
+    path.write_text(f"hardware: [{{rented: {{{terms}}}}}]\nunmatched_hardware: {unmatched}\n")
+    status, text = check_config(path, NOW)
+
+    assert status == 0
+    assert [line for line in text.splitlines() if line.startswith("warning: ")] == (
+        [f"warning: {told}"] if told else []
+    )
 
 
 @pytest.mark.parametrize(

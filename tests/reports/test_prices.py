@@ -103,9 +103,31 @@ def test_what_stands_in_is_said() -> None:
     region = findings(examine(place=replace(P5, region="xx-1")))
     spot = findings(examine(place=replace(P5, lifecycle="spot")))
 
-    assert "The price of us-east-1 stands in for xx-1. If you pay less" in region[0]
+    assert region[0].startswith("warning: 8 x NVIDIA H100 80GB HBM3 are priced by an estimate: 6.88 dollars")
+    assert "The price of us-east-1 stands in for xx-1. Write what you pay:" in region[0]
     assert "It has no spot price of this instance type. Write what you pay:" in spot[0]
     assert spot[0].startswith("warning: 8 x NVIDIA H100 80GB HBM3 are priced by an estimate: 6.88 dollars")
+
+
+def test_an_old_list_is_a_warning_where_a_price_of_it_is_charged() -> None:
+    """200 days after the newest list of the package; a price that was written down does not age by it."""
+    day = 24 * 3600 * 10**9
+    late = 1_790_294_400 * 10**9 + 200 * day  # 2026-09-25
+    tariff = Tariff("h1", place=P5, unmatched="estimate")
+    own = replace(tariff, hardware=priced("2.50"))
+    old = [
+        finding.text
+        for terms in (tariff, own)
+        for finding in diagnose(CONFIG, Terms(terms), Asked(H100, "", (), "", ""), late).findings
+        if "days old" in finding.text
+    ]
+
+    assert old == [
+        (
+            "The newest list of instance prices is 200 days old. Write a newer one with `prices update`, "
+            "or write what you pay."
+        )
+    ]
 
 
 def test_a_gpu_that_the_catalogue_does_not_know_is_unpriced_and_says_why() -> None:

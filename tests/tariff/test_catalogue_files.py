@@ -13,6 +13,7 @@ import pytest
 
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.instances import CLOUDS
+from exporter.tariff.price_file import price_file
 from exporter.tariff.table import BUNDLED, COLUMNS
 
 LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0", "MPL-2.0", "MIT and Apache-2.0"}
@@ -42,6 +43,27 @@ def test_every_row_names_a_source_with_a_date_and_a_clear_licence() -> None:
         assert row["licence"] in LICENCES
         assert date.fromisoformat(f"{row['as_of']}-01"[:10]) <= date(2026, 11, 25)
         assert row["name"]
+
+
+def test_a_row_has_the_date_of_its_source_and_says_whether_a_list_has_it() -> None:
+    """Scaled rows are those of one source, and of the older of its two dates."""
+    dates = {row["source"]: row["as_of"] for row in table("sources.csv")}
+    for row in INSTANCES:
+        assert row["as_of"] == dates[row["source"]], row
+        assert row["currency"] == "USD"
+        expected = "scaled" if row["source"] == "ec2-shop" else "listed"
+        assert row["basis"] == (expected if row["on_demand"] else ""), row
+    assert dates["ec2-shop"] == "2025-04-05"
+
+
+def test_the_bundled_list_is_a_price_file() -> None:
+    """One form for both: what is bundled is an example of what `prices update` takes."""
+    found = price_file((BUNDLED / "instances.csv").read_bytes(), date(2026, 11, 28))
+
+    newest = max(row["as_of"] for row in INSTANCES if row["on_demand"])
+    assert (found.rows, found.newest) == (len(INSTANCES), newest)
+    assert found.text == (BUNDLED / "instances.csv").read_text(encoding="utf-8")
+    assert CATALOGUE.newest() == found.newest
 
 
 def test_a_type_has_one_gpu_model_and_one_count_everywhere() -> None:
@@ -100,17 +122,25 @@ def test_no_name_means_two_models_but_the_ambiguous_one() -> None:
 
 
 def test_market_prices_of_large_clouds_are_those_of_their_instances() -> None:
-    """The lowest per GPU at the reference region is what the example costs there."""
-    home = {"aws": "us-east-1", "azure": "eastus", "gcp": "us-central1", "oci": "*"}
-    for row in table("market.csv"):
-        if row["kind"] != "hyperscaler":
-            continue
-        listing = CATALOGUE.instance(row["vendor"], row["example"], home[row["vendor"]])
-        assert listing is not None, row
-        assert listing.on_demand is not None, row
-        assert listing.gpu_model == row["gpu_model"]
-        told = Decimal(row["dollars_per_gpu_hour"])
-        assert abs(listing.on_demand / listing.devices - told) <= Decimal("0.000001"), row
+    """The lowest price per GPU, each type at the first reference region that sells it."""
+    home = {
+        "aws": ["us-east-1"],
+        "azure": ["eastus", "eastus2", "westus2"],
+        "gcp": ["us-central1", "us-east4"],
+    }
+    for model in sorted({row["gpu_model"] for row in INSTANCES}):
+        market = CATALOGUE.market(model)
+        prices = {
+            (row["cloud"], row["instance_type"], row["region"]): Decimal(row["on_demand"]) / int(row["gpus"])
+            for row in INSTANCES
+            if row["gpu_model"] == model and row["on_demand"] and "/" not in row["gpus"]
+        }
+        at_home = []
+        for cloud, instance_type in {key[:2] for key in prices}:
+            found = [prices.get((cloud, instance_type, region)) for region in ["*", *home.get(cloud, [])]]
+            at_home += [price for price in found if price is not None and cloud != "nebius"][:1]
+        lowest = market and market.large and market.large.dollars_per_gpu
+        assert (min(at_home) if at_home else None) == (lowest or None), model
 
 
 def test_what_the_daemon_asks_is_small_and_quick() -> None:

@@ -6,6 +6,8 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.instances import listed, scaled
+from exporter.tariff.table import BUNDLED, rows
 
 WORKED = [
     # cloud, type, region, GPU, GPUs, the instance's hour, the hour of a GPU that NVML shows
@@ -81,7 +83,7 @@ def test_an_instance_type_has_its_price_and_its_gpus(
     assert (gpu_model, Fraction(gpus)) == (listing.gpu_model, listing.gpus)
     assert Decimal(hour) == listing.on_demand
     assert Decimal(per_gpu) * listing.devices == Decimal(hour)
-    assert not listing.fallback
+    assert listing.standing == ("scaled" if listing.source == "ec2-shop" else "listed")
 
 
 @pytest.mark.parametrize(
@@ -126,19 +128,59 @@ def test_another_name_is_not_found(cloud: str, name: str) -> None:
     [
         ("aws", "p5.48xlarge", "mx-central-1", "us-east-1", "55.04"),
         ("aws", "p5.48xlarge", "", "us-east-1", "55.04"),
-        ("gcp", "a3-highgpu-8g", "me-central2", "us-central1", "88.49"),
-        ("gcp", "a3-megagpu-8g", "us-central1", "us-east4", "92.93759"),
         ("azure", "Standard_ND96isr_H200_v5", "antarcticacentral", "eastus2", "84.8"),
     ],
 )
-def test_a_region_that_is_not_listed_takes_the_price_of_a_reference_and_says_so(
+def test_a_region_without_any_row_takes_the_price_of_a_reference_and_says_so(
     cloud: str, instance_type: str, region: str, stand_in: str, hour: str
 ) -> None:
     """The listing is of the stand-in, marked as such."""
     listing = CATALOGUE.instance(cloud, instance_type, region)
 
     assert listing is not None
-    assert (stand_in, Decimal(hour), True) == (listing.region, listing.on_demand, listing.fallback)
+    assert (stand_in, Decimal(hour), "elsewhere") == (listing.region, listing.on_demand, listing.standing)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "instance_type", "region", "hour", "as_of", "source"),
+    [
+        # p5en.48xlarge: 87.34848 / 63.296 = 1.38 x 55.04. A list of 2025-11-30 has 75.9552.
+        ("aws", "p5.48xlarge", "ap-southeast-3", "75.9552", "2025-04-05", "karpenter-aws, ec2-shop"),
+        # p5.48xlarge: 71.552 / 55.04 = 1.3 x 6.88. That list has 8.944.
+        ("aws", "p5.4xlarge", "eu-west-2", "8.944", "2025-04-05", "karpenter-aws, ec2-shop"),
+        # a3-highgpu-8g: 88.49 / 88.55576 x 92.93759, and the three smaller ones alike
+        ("gcp", "a3-megagpu-8g", "us-central1", "92.868576", "2026-07-30", "cyclenerd-gcp"),
+    ],
+)
+def test_a_region_without_the_type_takes_its_price_scaled_by_the_types_most_alike(
+    cloud: str, instance_type: str, region: str, hour: str, as_of: str, source: str
+) -> None:
+    """Of two dates the older one; spot is not scaled."""
+    listing = CATALOGUE.instance(cloud, instance_type, region)
+
+    assert listing is not None
+    assert (listing.region, listing.standing, listing.spot) == (region, "scaled", None)
+    assert (Decimal(hour), as_of, source) == (listing.on_demand, listing.as_of, listing.source)
+
+
+def test_a_scaled_price_is_near_what_the_region_lists() -> None:
+    """Each listed price of Azure and Google away from home, scaled as if it were not there.
+
+    The price of the reference region would be 12 to 21 % off on average.
+    """
+    for cloud, bound in (("azure", "0.04"), ("gcp", "0.02")):
+        table = [row for row in rows(BUNDLED, "instances.csv", f"{cloud},") if row["on_demand"]]
+        off = []
+        for row in table[::7]:
+            others = [each for each in table if each is not row]
+            found = listed(others, cloud, row["instance_type"], row["region"])
+            if found is not None and not row["region"].startswith(("us-gov", "usgov", "china")):
+                price = scaled(others, found, row["region"]).on_demand
+                assert price is not None
+                off.append(abs(price / Decimal(row["on_demand"]) - 1))
+
+        assert len(off) > 50
+        assert sum(off) / len(off) < Decimal(bound)
 
 
 @pytest.mark.parametrize(

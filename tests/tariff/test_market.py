@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.instances import Listing
 from exporter.tariff.market import market
 from exporter.tariff.table import COLUMNS, Row
 
@@ -47,12 +48,15 @@ def test_a_model_that_nobody_lets_has_no_market() -> None:
 
 def test_the_median_of_two_is_between_them() -> None:
     """And of one it is that one."""
-    two = rows("X,a,1,neocloud,,s", "X,b,2,neocloud,,s", "Y,a,9,neocloud,,s", "X,c,7,hyperscaler,,s")
-    found = market(two, "X")
+    two = rows("X,a,1,,s", "X,b,2,,s", "Y,a,9,,s")
+    dear = Listing("aws", "x8", "X", Fraction(8), "us-east-1", Decimal(56), None, "list", "2026-07-20")
+    found = market(two, "X", {"aws": dear}, lambda _: "2026-09-25")
 
     assert found is not None
     assert (found.dollars, found.low, found.high) == (Decimal("1.5"), Decimal(1), Decimal(7))
-    one = market(two, "Y")
+    assert found.as_of == "2026-09-25"
+    assert found.large == dear
+    one = market(two, "Y", {}, lambda _: "2026-09-25")
     assert one is not None
     assert one.dollars == 9
 

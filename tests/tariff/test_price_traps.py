@@ -40,15 +40,19 @@ def test_trap_2_no_commitment_price_stands_for_on_demand() -> None:
     assert hourly(quote("a2-ultragpu-1g", "gcp", region="us-central1")) > 5
     with (BUNDLED / "instances.csv").open(newline="") as lines:
         sources = {row["source"] for row in csv.DictReader(lines) if row["cloud"] == "gcp"}
-    assert sources == {"cyclenerd-gcp"}
+    assert sources == {"cyclenerd-gcp", "cluster-toolkit"}
 
 
 def test_trap_3_a_gpu_is_priced_where_it_is_sold() -> None:
-    """a3-megagpu-8g is not sold in us-central1: the price of a region where it is, and that is said."""
+    """a3-megagpu-8g is not sold in us-central1: the price where it is, scaled, and that is said."""
     found = quote("a3-megagpu-8g", "gcp", region="us-central1")
 
-    assert found.source.startswith("gcp a3-megagpu-8g us-east4 on demand for want of us-central1 (")
-    assert found.caveat == "the price of us-east4 stands in for us-central1"
+    assert (found.price_basis, found.stand_in) == ("estimate", "scaled")
+    assert found.source == "scaled gcp a3-megagpu-8g us-central1 on demand (cyclenerd-gcp)"
+    assert found.caveat == (
+        "no list has its price in us-central1: it is the price of us-east4, scaled by what us-central1 costs "
+        "for the types most alike"
+    )
 
 
 def test_trap_4_spot_is_an_estimate_and_unknown_spot_is_not_zero() -> None:
@@ -65,10 +69,13 @@ def test_trap_4_spot_is_an_estimate_and_unknown_spot_is_not_zero() -> None:
 
 
 def test_trap_5_what_is_sold_in_blocks_has_no_list_price() -> None:
-    """p5e.48xlarge is known, without a price on demand: its GPU's market price, as an estimate."""
+    """p5e.48xlarge is known, without a price on demand: an H200 at the lowest large cloud, 7.912 dollars."""
     found = quote("p5e.48xlarge", gpu="NVIDIA H200", region="us-west-2")
 
-    assert (found.price_basis, found.dollars_per_hour, found.devices) == ("estimate", Decimal("4.5"), 1)
+    assert (found.price_basis, found.dollars_per_hour, found.devices) == ("estimate", Decimal("63.296"), 8)
+    assert found.source == (
+        "lowest large cloud's list price of H200-SXM-141GB: aws p5en.48xlarge us-east-1 (karpenter-aws)"
+    )
     assert found.caveat == (
         "the catalogue does not help: it lists aws p5e.48xlarge in us-west-2 without a price on demand"
     )
@@ -78,7 +85,8 @@ def test_trap_5_china_is_not_priced_in_dollars() -> None:
     """Its list is in yuan; no other region stands in, and the GPU is estimated."""
     found = quote("p4d.24xlarge", gpu="NVIDIA A100-SXM4-40GB", region="cn-northwest-1")
 
-    assert (found.price_basis, found.devices) == ("estimate", 1)
+    assert (found.price_basis, found.dollars_per_hour, found.devices) == ("estimate", Decimal("21.957642"), 8)
+    assert found.stand_in == "large_cloud"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,7 @@ def test_trap_8_azure_is_spelled_in_two_ways_and_some_sizes_have_no_real_quote()
     assert with_prefix == quote("nc40ads_h100_v5", "azure", region="eastus")
     assert with_prefix.instance_gpu == "H100-NVL-94GB"
     gb200 = quote("Standard_ND128isr_NDR_GB200_v6", "azure", "NVIDIA GB200", region="eastus")
-    assert (gb200.price_basis, gb200.dollars_per_hour) == ("estimate", Decimal(16))
+    assert (gb200.price_basis, hourly(gb200)) == ("estimate", Decimal(16))
 
 
 def test_trap_9_the_same_gpu_in_another_box_has_another_price() -> None:

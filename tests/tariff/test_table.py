@@ -1,13 +1,14 @@
 """A damaged catalogue is told by file and line, and costs prices, never the daemon."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from exporter.readings import Gpu, Place
+from exporter.readings import NOWHERE, Gpu, Place
 from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.quotes import NoQuote
+from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import Price
 from exporter.tariff.table import COLUMNS, CatalogueError
 from exporter.tariff.tariff import Tariff
@@ -32,43 +33,43 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
             "cloud,type\naws,p5\n",
             (
                 "instances.csv begins with 'cloud,type', not with "
-                "'cloud,instance_type,gpu_model,gpus,region,on_demand,spot,source'"
+                "'cloud,instance_type,gpu_model,gpus,region,on_demand,spot,currency,basis,as_of,source'"
             ),
         ),
         (
             "instances.csv",
             f"{HEAD['instances.csv']}\n{ROW},8\n",
-            "instances.csv:2 has 4 columns, not 8",
+            "instances.csv:2 has 4 columns, not 11",
         ),
         (
             "instances.csv",
-            f"{HEAD['instances.csv']}\n{ROW},8,us-east-1,55;04,,x\n",
+            f"{HEAD['instances.csv']}\n{ROW},8,us-east-1,55;04,,USD,listed,2026-07-20,x\n",
             "instances.csv:2 has no price in on_demand: '55;04'",
         ),
         (
             "instances.csv",
-            f"{HEAD['instances.csv']}\n{ROW},8,us-east-1,0,,x\n",
+            f"{HEAD['instances.csv']}\n{ROW},8,us-east-1,0,,USD,listed,2026-07-20,x\n",
             "instances.csv:2 has no price in on_demand: '0'",
         ),
         (
             "instances.csv",
-            f"{HEAD['instances.csv']}\n{ROW},8,us-east-1,NaN,,x\n",
+            f"{HEAD['instances.csv']}\n{ROW},8,us-east-1,NaN,,USD,listed,2026-07-20,x\n",
             "instances.csv:2 has no price in on_demand: 'NaN'",
         ),
         (
             "instances.csv",
-            f"{HEAD['instances.csv']}\n{ROW},0,us-east-1,55.04,,x\n",
+            f"{HEAD['instances.csv']}\n{ROW},0,us-east-1,55.04,,USD,listed,2026-07-20,x\n",
             "instances.csv:2 has no count in gpus: '0'",
         ),
         (
             "instances.csv",
-            f"{HEAD['instances.csv']}\n{ROW},1/0,us-east-1,55.04,,x\n",
+            f"{HEAD['instances.csv']}\n{ROW},1/0,us-east-1,55.04,,USD,listed,2026-07-20,x\n",
             "instances.csv:2 has no count in gpus: '1/0'",
         ),
         (
             "sources.csv",
             f"{HEAD['sources.csv']}\nx,y,2026-01-01,MIT,\n",
-            "sources.csv does not tell what karpenter-aws is",
+            "sources.csv does not tell what gpuhunt is",
         ),
     ],
 )
@@ -80,10 +81,13 @@ def test_damage_is_told_and_leaves_the_gpu_to_its_model(
     tariff = Tariff("h", place=P5, unmatched="estimate", catalogue=catalogue)
     quote = tariff.quote(H100)
 
-    if file == "sources.csv":  # which tells where market prices are from as well
-        assert isinstance(quote, NoQuote)
-        assert quote.reason.startswith(f"it is damaged: {told}")
-        assert tariff.price(H100, 0, Month("2026-11", 0, 1), 8) == Price((), None, priced=False)
+    if file == "sources.csv":  # which tells the dates of the market
+        assert isinstance(quote, Quote)
+        assert quote.price_basis == "catalogue"
+        quote = replace(tariff, place=NOWHERE).quote(H100)
+        assert quote == NoQuote(f"it is damaged: {told}")
+        unpriced = replace(tariff, place=NOWHERE).price(H100, 0, Month("2026-11", 0, 1), 8)
+        assert unpriced == Price((), None, priced=False)
     else:
         assert quote is not None
         assert not isinstance(quote, NoQuote)
@@ -107,7 +111,7 @@ def test_an_empty_market_is_a_reason_and_no_price(damaged: Damage) -> None:
 
 def test_a_row_without_a_price_is_damage_where_there_must_be_one(damaged: Damage) -> None:
     """A market has prices."""
-    content = f"{HEAD['market.csv']}\nH100-SXM5-80GB,lambda,,neocloud,,silybench\n"
+    content = f"{HEAD['market.csv']}\nH100-SXM5-80GB,lambda,,,silybench\n"
     with pytest.raises(CatalogueError, match=r"market\.csv has no price for H100-SXM5-80GB at lambda"):
         damaged("market.csv", content).market("H100-SXM5-80GB")
 

@@ -1,5 +1,7 @@
 """Which price a GPU has that nobody priced, and one that is priced by the list: from where, and of when."""
 
+import csv
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -67,11 +69,21 @@ def test_a_known_instance_has_its_list_price_divided_by_the_gpus_that_it_has() -
 
 
 def test_a_region_that_is_not_listed_is_said() -> None:
-    """The price is still a list price."""
+    """The price is an estimate: no list has it."""
     found = price(Tariff("h", place=replace(P5, region="xx-west-1"), unmatched="estimate"))
 
-    assert origin(found).price_basis == "catalogue"
+    assert origin(found).price_basis == "estimate"
     assert "us-east-1 on demand for want of xx-west-1 (" in origin(found).source
+
+
+def test_a_scaled_row_is_an_estimate_of_the_older_date() -> None:
+    """58.8928 dollars in eu-north-1: 55.04 of 2026-07-20 times a ratio of 2025-04-05."""
+    found = price(Tariff("h", place=replace(P5, region="eu-north-1"), unmatched="estimate"))
+
+    assert rent(found) == Fraction("58.8928") / 8
+    assert origin(found) == Provenance(
+        "estimate", "scaled aws p5.48xlarge eu-north-1 on demand (ec2-shop)", "2025-04-05"
+    )
 
 
 def test_an_unknown_region_is_said() -> None:
@@ -149,21 +161,6 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
         (NOWHERE, Listed("aws"), "it is not known which instance type this host is"),
         (NOWHERE, Listed(), "it is not known which instance type this host is"),
         (
-            Place(instance_type="p5.48xlarge"),
-            Listed(),
-            "it has no prices of the cloud of this host, which is not known",
-        ),
-        (
-            Place(cloud="lambda", instance_type="gpu_8x"),
-            Listed(),
-            "it has no prices of the cloud lambda",
-        ),
-        (
-            Place(cloud="aws", instance_type="p9.48xlarge"),
-            Listed("aws"),
-            "it does not have the aws instance type p9.48xlarge",
-        ),
-        (
             P5,
             Listed("aws", discount_of="spot"),
             "it lists aws p5.48xlarge in us-east-1 without a price spot",
@@ -173,11 +170,88 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
 def test_a_rule_that_the_catalogue_cannot_answer_leaves_the_gpu_unpriced(
     place: Place, terms: Listed, reason: str
 ) -> None:
-    """The rule asked for a list price and there is none: no estimate in its stead, and the reason is told."""
+    """Its type may be known later, and spot was asked for: no estimate in its stead; the reason is told."""
     tariff = Tariff("h", (rule(terms),), place=place, unmatched="estimate")
 
     assert tariff.quote(H100) == NoQuote(reason)
     assert not price(tariff).priced
+
+
+AT_HOME = "aws p5en.48xlarge us-east-1"
+
+
+@pytest.mark.parametrize(
+    ("place", "terms", "gpu", "per_gpu", "source"),
+    [
+        # A large cloud's type without a price, told by the host or the rule: 63.296 / 8.
+        (Place("gcp", "a3-ultragpu-8g", "us-central1"), Listed(), "NVIDIA H200", "7.912", AT_HOME),
+        (NOWHERE, Listed("gcp", "a3-ultragpu-8g"), "NVIDIA H200", "7.912", AT_HOME),
+        # OCI lists 14 for a B200, AWS 14.2416; GPU clouds ask half of it.
+        (Place("gcp", "a4-highgpu-8g", "us-central1"), Listed(), "NVIDIA B200", "14", "oci BM.GPU.B200.8"),
+        (Place("gcp", "a4x-highgpu-4g"), Listed("gcp"), "NVIDIA GB200", "16", "oci BM.GPU.GB200.4"),
+        # A type that nobody knows; the discount of the rule goes off: 6.88 x 0.7.
+        (
+            Place("aws", "p9.48xlarge"),
+            Listed("aws", discount_ratio=Decimal("0.30"), discount_of="on_demand"),
+            "NVIDIA H100 80GB HBM3",
+            "4.816",
+            "aws p5.48xlarge us-east-1 less 30 %",
+        ),
+        # A cloud that is not a large one, and one that is not known: the market.
+        (
+            Place("nebius", "gpu-h100-x"),
+            Listed("nebius"),
+            H100.gpu_model,
+            "3.875",
+            "median list price",
+        ),
+        (Place("lambda", "gpu_8x"), Listed(), H100.gpu_model, "3.875", "median list price"),
+        (Place("", "p5.48xlarge"), Listed(), H100.gpu_model, "3.875", "median list price"),
+    ],
+)
+def test_what_no_list_has_is_estimated_by_the_same_gpu(
+    place: Place, terms: Listed, gpu: str, per_gpu: str, source: str
+) -> None:
+    """At the lowest large cloud, where the hardware is of one; the same with and without a rule."""
+    ruled = price(Tariff("h", (rule(terms),), place=place), Gpu("GPU-a", gpu))
+
+    assert rent(ruled) == Fraction(per_gpu)
+    assert origin(ruled).price_basis == "estimate"
+    assert source in origin(ruled).source
+    if place != NOWHERE and not terms.discount_ratio:
+        unruled = price(Tariff("h", place=place, unmatched="estimate"), Gpu("GPU-a", gpu))
+        assert rent(unruled) == rent(ruled)
+
+
+def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_ask() -> None:
+    """Its firmware tells the cloud alone."""
+    found = price(Tariff("h", place=Place("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200"))
+
+    assert rent(found) == Fraction("7.912")
+
+
+@pytest.mark.parametrize(
+    ("place", "priced"),
+    [
+        (P5, True),
+        (replace(P5, region="eu-north-1"), False),
+        (replace(P5, region="ap-southeast-3"), False),
+        (replace(P5, region="xx-west-1"), False),
+        (replace(P5, region=""), False),
+        (Place("gcp", "a3-ultragpu-8g"), False),
+        (Place("aws", "p9.48xlarge"), False),
+    ],
+)
+def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
+    place: Place,
+    priced: bool,  # noqa: FBT001  # a column
+) -> None:
+    """`unmatched_hardware: unpriced` is of list prices that no list has as well; the reason says so."""
+    tariff = Tariff("h", (rule(Listed()),), place=place, stand_ins=False)
+    found = tariff.quote(H100)
+
+    assert isinstance(found, Quote) is priced
+    assert price(tariff).priced is priced
 
 
 @pytest.mark.parametrize(
@@ -215,17 +289,43 @@ def test_a_list_price_never_changes_by_itself() -> None:
     assert list(tariff.changes(0, NOW)) == []
 
 
-def test_every_source_fits_a_label() -> None:
-    """All instances in all regions, with the longest discount, and all models."""
-    asked = 0
-    for row in rows(BUNDLED, "instances.csv"):
-        place = Place(row["cloud"], row["instance_type"], row["region"])
-        terms = Listed(discount_ratio=Decimal("0.125"), discount_of="on_demand")
-        found = quotes.of_listed(CATALOGUE, place, terms)
-        if isinstance(found, Quote):
-            asked += 1
-            assert len(f"hardware[999].rented: {found.source}") <= LABEL_CHARACTERS, found.source
+def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
+    """Every type and region of the bundled catalogue, and each type in a region that none lists.
+
+    And every source fits a label, with the longest discount.
+    """
+    discounted = Listed(discount_ratio=Decimal("0.125"), discount_of="on_demand")
+    asked: Counter[str] = Counter()
+    types = set()
+    with (BUNDLED / "instances.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        cloud, instance_type = line["cloud"], line["instance_type"]
+        types.add((cloud, instance_type, line["region"] == "*"))
+        region = "" if line["region"] == "*" else line["region"]
+        found = quotes.of_listed(CATALOGUE, Place(cloud, instance_type, region), Listed())
+        assert isinstance(found, Quote), line
+        kind = line["basis"] if line["on_demand"] else "none"
+        asked[kind] += 1
+        assert (found.price_basis == "catalogue") is (kind == "listed"), line
+        if kind != "none":
+            assert found.dollars_per_hour == Decimal(line["on_demand"])
+            assert found.as_of == line["as_of"]
+            assert quotes.is_scaled(found.source) is (kind == "scaled")
+            less = quotes.of_listed(CATALOGUE, Place(cloud, instance_type, region), discounted)
+            assert isinstance(less, Quote)
+            assert less.price_basis == found.price_basis
+            assert len(f"hardware[999].rented: {less.source}") <= LABEL_CHARACTERS, less.source
+    for cloud, instance_type, everywhere in types:
+        found = quotes.of_listed(CATALOGUE, Place(cloud, instance_type, "xx-nowhere-1"), Listed())
+        assert isinstance(found, Quote)
+        assert everywhere or found.price_basis == "estimate"
+
+    assert asked == {"listed": 1573, "scaled": 635, "none": 8}
+
+
+def test_the_market_of_every_model_fits_a_label() -> None:
+    """All models that have one."""
     for row in rows(BUNDLED, "gpu_models.csv"):
         found = quotes.of_model(CATALOGUE, row["names"].split("|")[0].strip("*"))
         assert isinstance(found, NoQuote) or len(found.source) <= LABEL_CHARACTERS
-    assert asked > 2000

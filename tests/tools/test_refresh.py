@@ -107,9 +107,11 @@ def test_new_prices_of_amazon_reach_every_region(
     assert found.instance("aws", "g6.xlarge", "us-east-1") is None  # no longer listed
     market = found.market("H100-SXM5-80GB")
     assert market is not None
-    assert "H100-SXM5-80GB,aws,6.25,hyperscaler,p5.48xlarge,karpenter-aws\n" in (  # 50 / 8
-        (tmp_path / "data" / "market.csv").read_text()
-    )
+    assert market.large is not None
+    assert str(market.large.dollars_per_gpu) == "6.25"  # 50 / 8
+    north = found.instance("aws", "p5.48xlarge", "eu-north-1")
+    assert north is not None
+    assert (north.standing, north.as_of) == ("scaled", "2025-04-05")
     assert found.damage() == ""
     assert "karpenter-aws: not in the table: p7.48xlarge\n" in capsys.readouterr().out
 
