@@ -64,7 +64,8 @@ class Cgroup(NamedTuple):
     """Where a process belongs. `anchor` is the path down to what `container` or `unit` names.
 
     `shared` is true where unrelated processes may be in it: login sessions, services that start what they are
-    asked to, and where no unit is told.
+    asked to, and where no unit is told. `system_unit` is the unit that the host's service manager started,
+    empty for what users start: a user's manager, and a unit that is delegated, name what is below them.
     """
 
     anchor: str
@@ -73,6 +74,7 @@ class Cgroup(NamedTuple):
     pod: str = ""
     unit: str = ""
     shared: bool = True
+    system_unit: str = ""
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
@@ -121,8 +123,23 @@ def _unit(path: str) -> Cgroup:
         name = segments[depth]
         if name.endswith((".service", ".scope")) or _JOB.fullmatch(name):
             anchor = "/".join(segments[: depth + 1])
-            return Cgroup(anchor, unit=name, shared=_shared(segments[:depth], name))
+            shared = _shared(segments[:depth], name)
+            system = "" if shared else _system_unit(segments)
+            return Cgroup(anchor, unit=name, shared=shared, system_unit=system)
     return Cgroup(path)
+
+
+def _system_unit(segments: list[str]) -> str:
+    """The outermost unit of a path; empty below a user's slice and where strangers share it."""
+    above: list[str] = []
+    for name in filter(None, segments):
+        if name.endswith(".slice"):
+            above.append(name)
+            continue
+        mine = any(one.startswith(("user.", "user-")) for one in above) or name.startswith(("user@", "slurm"))
+        unit = name.endswith((".service", ".scope")) and not mine and not _shared(above, name)
+        return name if unit else ""
+    return ""
 
 
 def _shared(above: list[str], name: str) -> bool:

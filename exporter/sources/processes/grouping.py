@@ -122,6 +122,7 @@ class _Cluster:
             runtime=place.runtime,
             pod=place.pod,
             unit=place.unit,
+            system_unit=place.system_unit,
         )
         if server is None:
             return Grouped(group)
