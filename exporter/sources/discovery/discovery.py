@@ -150,6 +150,7 @@ class Discovery:
         self._looked = since if self._looked is None else self._looked
         answers = tuple(answers)
         told = {answer.source: answer for answer in answers}
+        listed = self._listed[0]
         groups: tuple[ProcessGroup, ...] | None = ()
         gathered: tuple[Gathered, ...] = ()
         if config.processes:
@@ -160,6 +161,11 @@ class Discovery:
         pods = self._cluster.pods(config, told)
         seen = Seen(groups, self._look_at_kubelet(told), pods)
         looked = found(config, gpus, seen, moment, self._targets.values())
+        refused = sum(1 for sight in looked.sights if sight.refused)
+        if gathered and refused and self._listed[0] is not listed:
+            health = gathered[0].health
+            errors = (*health.errors, ("refused", refused))
+            gathered = (replace(gathered[0], health=replace(health, errors=errors)),)
         known = self._known(looked.targets, moment)
         if groups is None or pods is None:
             known = {**self._kept(running=groups is not None), **known}

@@ -123,6 +123,7 @@ class _Cluster:
             pod=place.pod,
             unit=place.unit,
             system_unit=place.system_unit,
+            delegated=place.delegated,
         )
         if server is None:
             return Grouped(group)

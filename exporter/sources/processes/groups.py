@@ -67,7 +67,8 @@ class ProcessGroup:
     `started` is when the first of these processes and its server began, in boot time.
     `container`, `runtime` and `pod` are as the cgroup tells them; a static pod's uid is its config hash.
     `unit` is for people; `system_unit` is the unit of the host's own service manager, which no user can
-    name, empty for what users start. `user` is the uid, `None` where that is not one.
+    name, empty for what users start; `delegated`: its cgroup was named by a user's manager. `user` is the
+    uid, `None` where that is not one.
     """
 
     id: str
@@ -81,6 +82,7 @@ class ProcessGroup:
     unit: str = ""
     server: ApiServer | None = None
     system_unit: str = ""
+    delegated: bool = False
     user: int | None = None
 
     @property
