@@ -56,9 +56,7 @@ def test_what_a_server_claims_and_does_not_get_is_a_warning() -> None:
     """Also of one that holds no GPU and is read."""
     thief = replace(CHAT, gpus=(), refused="another user listens at the port that it names")
 
-    assert told(thief) == [
-        Finding("warning", "server chat: another user listens at the port that it names.")
-    ]
+    assert told(thief) == [Finding("warning", "server chat: another user listens at the port that it names.")]
 
 
 def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:

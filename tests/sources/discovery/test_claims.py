@@ -211,7 +211,9 @@ def test_a_port_that_another_server_holds_is_not_read_for_this_one() -> None:
 
 def test_a_users_own_cgroups_are_no_pods() -> None:
     """It may give them the uid of a pod and the id of a container."""
-    known = pod("chat-0", "chat", uids=(UIDS[0],), containers=(Container(CONTAINERS[0]),), wishes=Wishes(port=1))
+    known = pod(
+        "chat-0", "chat", uids=(UIDS[0],), containers=(Container(CONTAINERS[0]),), wishes=Wishes(port=1)
+    )
     forged = group(7, server=serving(7).server, container=CONTAINERS[0], pod="", delegated=True)
     told = look((gpu(0, 7),), (forged,), pods=(known,))
 
