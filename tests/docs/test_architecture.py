@@ -7,7 +7,7 @@ from exporter.exposition.limits import Limits
 from exporter.sources.gather import WORKERS
 from exporter.units import seconds
 from tests.docs.pages import ROOT, blocks, read, rows
-from tests.test_layers import PRODUCT_LINES, ROWS
+from tests.test_layers import LINES, ROWS
 
 PAGE = ROOT / "docs" / "architecture.md"
 
@@ -38,7 +38,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
     assert f"all within {seconds(LONGEST_READ):g} seconds" in section("A tick")
     assert f"| `source` | up to {WORKERS} |" in section("Threads")
     assert f"at most {Limits().connections} |" in section("Threads")
-    assert f"no file passes {PRODUCT_LINES} lines" in section("The layers")
+    assert f"no file passes {LINES} lines" in section("The layers")
 
 
 def test_every_thread_is_told_by_its_name() -> None:
