@@ -52,8 +52,8 @@ def _of_tokens(config: Config) -> Iterator[Finding]:
         if server.bearer_token_file is not None and server.url.startswith("http:") and not _is_here(host):
             yield Finding(
                 "warning",
-                f"server {server.name}: its token is sent to {host} over plain http, where others may read it; "
-                "write https",
+                f"server {server.name}: its token is sent to {host} over plain http, where others may read "
+                "it; write https",
             )
 
 
