@@ -8,7 +8,7 @@ from exporter.config.settings import ServerMatch, ServerRule
 from exporter.cost.policy import matches
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
-from exporter.readings import ServerKey, label
+from exporter.readings import LABEL_CHARACTERS, ServerKey, label
 from exporter.sources.discovery.tenants import Tenant
 from exporter.sources.processes import ProcessGroup
 
@@ -126,8 +126,8 @@ def _apart(found: Iterable[Named], given: Collection[ServerKey]) -> Iterator[Nam
         if not one.is_claimed or one.group is None or (len(users[one.key]) == 1 and one.key not in given):
             yield one
             continue
-        user = "unknown" if one.group.user is None else one.group.user
-        key = ServerKey(one.key.namespace, label(f"{one.key.server}:user-{user}"))
+        behind = f":user-{'unknown' if one.group.user is None else one.group.user}"
+        key = ServerKey(one.key.namespace, one.key.server[: LABEL_CHARACTERS - len(behind)] + behind)
         why = one.refused or f"{one.key.server} is also the name of another user's server"
         yield replace(one, key=key, refused=why)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from exporter.engines.launch import Launch
+from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.discovery.pods import Container, Wishes
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.sockets import Listener
@@ -145,6 +146,19 @@ def test_two_users_programs_of_one_name_are_two() -> None:
     assert told.sights[0].refused == "unmatched:train.py is also the name of another user's server"
     alone = look((gpu(0, 7, 8),), (group(7, name="a", user=1000), group(8, name="a", user=1000)))
     assert names(alone) == ["/unmatched:a", "/unmatched:a"]
+
+
+def test_a_long_name_keeps_its_user() -> None:
+    """The name is cut and not what tells two apart."""
+    model = "x" * 200
+    groups = tuple(
+        contained(number, number, server=api(number, 80, launch=Launch("vllm", 80, model=model)), user=number)
+        for number in (1, 2)
+    )
+    found = [name.partition("/")[2] for name in names(look((gpu(0, 1, 2),), groups))]
+
+    assert [name[-7:] for name in found] == [":user-1", ":user-2"]
+    assert {len(name) for name in found} == {LABEL_CHARACTERS}
 
 
 def test_the_name_that_an_entry_gives_is_nobodys_by_a_command_line() -> None:
