@@ -9,6 +9,7 @@ from exporter.config.addresses import SCHEMES, GpuList, Url, UrlPath
 from exporter.config.division import DIVIDE
 from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, missing
 from exporter.config.settings import Divide, Server, ServerMatch, ServerRule
+from exporter.config.users import User, uid_of
 from exporter.config.values import AbsolutePath, Choice, Label, Number, Pattern, Truth, Whole, plain
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.catalogue import ENGINES
@@ -21,23 +22,34 @@ EVERY: Final = "(any)"
 def _says_something(block: Block) -> bool:
     if block.node.entries:
         return True
-    block.refuse(None, "is empty and would match every server; give port, workload, unit or process")
+    block.refuse(None, "is empty and would match every server; give port, workload, unit, process or user")
     return False
 
 
 PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.")
 WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.")
-UNIT = Key("unit", Pattern(), "Its systemd unit, like vllm@chat.service.")
+UNIT = Key("unit", Pattern(), "Its system unit, like vllm@chat.service; no unit of a user's own manager.")
 PROCESS = Key(
     "process", Pattern(), "The name of its program: what stands behind `unmatched:`, or its engine."
 )
+USER = Key("user", User(), "The user that it runs as, by name or uid; in a container write the uid.")
+
+
+def _match(block: Block) -> ServerMatch:
+    user = block.get(USER)
+    return ServerMatch(
+        block.get(PORT),
+        block.get(WORKLOAD),
+        block.get(UNIT),
+        block.get(PROCESS),
+        user,
+        None if user is None else uid_of(user),
+    )
+
+
 MATCH = Key(
     "match",
-    Table(
-        (PORT, WORKLOAD, UNIT, PROCESS),
-        lambda block: ServerMatch(block.get(PORT), block.get(WORKLOAD), block.get(UNIT), block.get(PROCESS)),
-        (_says_something,),
-    ),
+    Table((PORT, WORKLOAD, UNIT, PROCESS, USER), _match, (_says_something,)),
     "Which of the servers that are found this entry is about, in place of a url; all that is given must "
     "match, and the first entry that does decides.",
 )
@@ -83,7 +95,12 @@ ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode"
 METRICS_SCHEME = Key("scheme", Choice(("http", "https")), "How its metrics are read, with match only.")
 METRICS_PORT = Key("port", Whole("port", 1, 65535), "The port its metrics are read at, with match only.")
 METRICS_PATH = Key("path", UrlPath(), "The path its metrics are read at, with match only.")
-BEARER_TOKEN_FILE = Key("bearer_token_file", AbsolutePath(), "A file that holds the token to send.")
+BEARER_TOKEN_FILE = Key(
+    "bearer_token_file",
+    AbsolutePath(),
+    "A file that holds the token to send: over https, to loopback, or to a pod of this node. With match it "
+    "takes a user, a unit, or a workload of one namespace.",
+)
 CA_FILE = Key("ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.")
 
 
@@ -130,7 +147,20 @@ def _says_what_of_the_found(block: Block) -> bool:
             None, "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
         )
         return False
-    return True
+    return _token_is_bound(block)
+
+
+def _token_is_bound(block: Block) -> bool:
+    """A command line and a port are claims: a token goes to what no stranger can be."""
+    match, metrics = block.get(MATCH), block.get(METRICS)
+    if match is None or metrics is None or BEARER_TOKEN_FILE not in metrics or match.binds:
+        return True
+    metrics.refuse(
+        BEARER_TOKEN_FILE,
+        "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` of one "
+        "namespace like ml/chat-*, or give the url in place of match",
+    )
+    return False
 
 
 def _server(block: Block) -> Server | ServerRule:

@@ -77,13 +77,23 @@ class Server:
 class ServerMatch:
     """Which of the servers that are found; what is `None` says nothing. Patterns are shell-style.
 
-    `workload` is matched against `namespace/name`.
+    `workload` is matched against `namespace/name`, `unit` against a unit of the host's service manager.
+    `user` is as it was written, and `uid` its number, `None` where this machine does not know the name.
     """
 
     port: int | None = None
     workload: str | None = None
     unit: str | None = None
     process: str | None = None
+    user: str | None = None
+    uid: int | None = None
+
+    @property
+    def binds(self) -> bool:
+        """Whether it names what a stranger cannot set: a user, a system unit, or pods of one namespace."""
+        namespace = (self.workload or "").partition("/")[0]
+        pods = bool(namespace) and not any(character in namespace for character in "*?[")
+        return self.user is not None or self.unit is not None or pods
 
 
 @dataclass(frozen=True, slots=True)

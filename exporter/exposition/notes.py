@@ -35,7 +35,9 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         yield "No tick has been taken for more than three intervals: what is spent now is not known."
     yield from _withheld(report) if report.books is None else _books(report.books)
     if not stale:
-        yield from chain(_over_budget(report, month, projected), _down(report), _unpriced(report))
+        yield from chain(
+            _over_budget(report, month, projected), _down(report), _refused(report), _unpriced(report)
+        )
     yield from _gpus(report, stale=stale)
     if report.books is not None and report.books.uncharged:
         lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
@@ -106,6 +108,16 @@ def _down(report: Report) -> Iterator[str]:
         yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}."
     if further := down[MOST_SOURCES:]:
         yield f"Further sources that cannot be read: {len(further)}."
+
+
+def _refused(report: Report) -> Iterator[str]:
+    """Claims of a port, a name or an entry of `servers` that discovery refused."""
+    errors = next((source.errors for source in report.sources if source.source == "processes"), {})
+    if errors.get("refused"):
+        yield (
+            "Programs of this host name ports or servers that are not theirs to name, and did not get them: "
+            "`doctor` says which."
+        )
 
 
 def _rank(source: SourceRow) -> tuple[bool, bool, str]:

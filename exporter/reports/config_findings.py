@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from exporter.config.catalogued import exact, named_place
 from exporter.config.settings import DEFAULT_BUDGETS, Config
@@ -41,7 +43,26 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
             "warning",
             "no server is configured and processes are not looked at: the money of every GPU is unallocated",
         )
+    yield from _of_tokens(config)
     yield from _of_budgets(config)
+
+
+def _of_tokens(config: Config) -> Iterator[Finding]:
+    """Tokens that leave the host in the clear."""
+    for server in config.servers:
+        host = urlsplit(server.url).hostname or ""
+        if server.bearer_token_file is not None and server.url.startswith("http:") and not _is_here(host):
+            yield Finding(
+                "warning",
+                f"server {server.name}: its token is sent to {host} over plain http, where others may read "
+                "it; write https",
+            )
+
+
+def _is_here(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:

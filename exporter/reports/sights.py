@@ -37,6 +37,8 @@ def sight_findings(found: Found, indices: Mapping[str, int]) -> Iterator[Finding
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         )
     for sight in found.sights:
+        if sight.refused:
+            yield Finding("warning", f"server {sight.key.server}: {sight.refused}.")
         if not sight.gpus or sight.lacking.startswith(CONFIGURED):
             continue
         held = f"GPU{'s' * (len(sight.gpus) > 1)} {_numbers(sight.gpus, indices)}"

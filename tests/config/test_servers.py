@@ -25,6 +25,11 @@ def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Co
             ca_file=Path("/etc/ice/ca.pem"),
         ),
         ServerRule(ServerMatch(unit="vllm@*.service", process="python*"), namespace="search", role="decode"),
+        ServerRule(
+            ServerMatch(port=8002, user="990", uid=990), name="docs", bearer_token_file=Path("/etc/ice/token")
+        ),
+        ServerRule(ServerMatch(process="vllm", user="root", uid=0), name="mine"),
+        ServerRule(ServerMatch(user="nobody-of-this-host"), name="theirs"),
     )
     assert config.servers == (
         Server("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm", role="prefill"),

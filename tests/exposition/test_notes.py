@@ -131,6 +131,20 @@ def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_repor
     assert noted(well(make_report, sources=(source,))) == [note]
 
 
+def test_claims_that_were_refused_are_noted(make_report: MakeReport) -> None:
+    """Whose they are is for those who may ask `doctor`: a command line is no text for a page."""
+    processes = SourceRow(
+        "processes", up=True, read_duration=SECOND, last_success=ELEVEN, errors={"refused": 3}
+    )
+
+    assert noted(well(make_report, sources=(processes,))) == [
+        (
+            "Programs of this host name ports or servers that are not theirs to name, and did not get them: "
+            "`doctor` says which."
+        )
+    ]
+
+
 def test_a_server_that_is_down_everywhere_is_down(make_report: MakeReport) -> None:
     """All its endpoints are, and so there is nothing to count."""
     endpoints = tuple(ServerReading(ServerKey("", "a"), f"http://{n}/metrics", up=False) for n in "12")

@@ -409,3 +409,27 @@ def test_the_labels_of_pods_that_say_who_pays_are_told(tmp_path: Path) -> None:
     told = json.loads(check_config(path, NOW, as_json=True)[1])
     assert "pod labels: product example.com/product, team none\n" in check_config(path, NOW)[1]
     assert told["pod_labels"] == {"product": "example.com/product", "team": ""}
+
+
+@pytest.mark.parametrize(
+    ("url", "warns"),
+    [
+        ("http://10.0.0.7:8000/metrics", True),
+        ("https://10.0.0.7:8000/metrics", False),
+        ("http://127.0.0.1:8000/metrics", False),
+        ("http://[::1]:8000/metrics", False),
+        ("http://localhost:8000/metrics", False),
+    ],
+)
+def test_a_token_that_leaves_the_host_in_the_clear_is_a_warning(
+    url: str, tmp_path: Path, *, warns: bool
+) -> None:
+    """Written out in full it is sent, and who is on the way reads it."""
+    told = f'servers: [{{name: far, url: "{url}", gpus: all, metrics: {{bearer_token_file: /etc/token}}}}]\n'
+    (tmp_path / "c.yaml").write_text(told, encoding="ascii")
+    status, text = check_config(tmp_path / "c.yaml", NOW)
+
+    warning = (
+        "server far: its token is sent to 10.0.0.7 over plain http, where others may read it; write https"
+    )
+    assert (status, warning in text) == (0, warns)

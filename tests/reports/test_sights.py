@@ -1,5 +1,7 @@
 """What the doctor says of who was found, and what to write where it could not tell."""
 
+from dataclasses import replace
+
 from exporter.readings import Holder, ServerKey
 from exporter.reports.diagnosis import Finding
 from exporter.reports.sights import sight_findings, sight_lines
@@ -48,6 +50,13 @@ def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
         "  router:9000  nothing that is seen  GPUs none",
         "       not read: it holds no GPU of this host",
     ]
+
+
+def test_what_a_server_claims_and_does_not_get_is_a_warning() -> None:
+    """Also of one that holds no GPU and is read."""
+    thief = replace(CHAT, gpus=(), refused="another user listens at the port that it names")
+
+    assert told(thief) == [Finding("warning", "server chat: another user listens at the port that it names.")]
 
 
 def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:

@@ -95,9 +95,23 @@ RULES = (
     ServerRule(ServerMatch(port=8000), name="chat", source="servers[0]"),
     ServerRule(ServerMatch(workload="ml/r1-*", process="vllm"), name="r1", source="servers[1]"),
 )
+USERS = (
+    ServerRule(ServerMatch(user="vllm", uid=990), name="chat", source="servers[0]"),
+    ServerRule(ServerMatch(user="nobody-here", port=8000), name="batch", source="servers[1]"),
+)
 OWNERS = (OwnershipRule("chat", server="chat*"), OwnershipRule("ml", namespace="ML"))
 CONFIG = Config(server_rules=RULES, ownership=OWNERS)
 CHAT = Sight(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
+
+
+def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
+    """In a container the names are the image's: the uid is to be written."""
+    (told,) = unmet_servers(Config(server_rules=USERS), Found(), ())
+
+    assert told.text == (
+        "entries of `servers` that match nothing found here: servers[0] (user vllm); "
+        "servers[1] (port 8000, user nobody-here, not known here)."
+    )
 
 
 def test_entries_and_owners_that_match_nothing_that_was_found() -> None:

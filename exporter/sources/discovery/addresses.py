@@ -5,6 +5,7 @@ pod as its cluster says. Only a port and a path may be.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,18 @@ METRICS_PATH: Final = "/metrics"
 
 _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
+
+Listening = Mapping[tuple[str, int], str]
+"""The group that holds a port of a network, by its id."""
+
+CLAIMED: Final[Mapping[str, str]] = {
+    "taken": "another user listens at the port that it names: start it at another one",
+    "contested": (
+        "another server of its user names the same port, and which of them listens cannot be seen: give the "
+        "daemon CAP_SYS_PTRACE, or give its url in `servers`"
+    ),
+}
+"""Why a server that names a port does not get it, and what to do."""
 
 SILENT: Final = "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`"
 
@@ -55,8 +68,8 @@ def identity_of(process: Member) -> str:
     return f"{process.pid}:{process.started}"
 
 
-def address(one: Named, moment: Moment) -> Address:
-    """Where a server is read."""
+def address(one: Named, moment: Moment, listening: Listening) -> Address:
+    """Where a server is read. `listening` are the groups that hold ports, by network and port."""
     wishes = one.tenant.pod.wishes if one.tenant.pod is not None else Wishes()
     if one.launch is None and wishes.port is None and (one.rule is None or one.rule.metrics_port is None):
         return Address(None, "no inference server is known among its processes")
@@ -66,6 +79,10 @@ def address(one: Named, moment: Moment) -> Address:
     where = _port(one, wishes, server)
     if isinstance(where, str):
         return Address(None, where)
+    if one.group is not None and server is not None:
+        holder = listening.get((server.network, where), one.group.id)
+        if server.network and holder != one.group.id:
+            return Address(None, f"another server listens at port {where}")
     hosts = _hosts(one, server, where)
     if isinstance(hosts, str):
         return Address(None, hosts)
@@ -73,7 +90,18 @@ def address(one: Named, moment: Moment) -> Address:
     path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
         return Address(None, "the path that it tells for its metrics is none")
-    return Address(_target(one, f"{_host(hosts[0])}:{where}{path}", moment))
+    target = _target(one, f"{_host(hosts[0])}:{where}{path}", moment)
+    if target.bearer_token_file is not None and not _is_safe(one, target, where, hosts[0]):
+        return Address(None, "its token would be sent in the clear: write `scheme: https` or give its url")
+    return Address(target)
+
+
+def _is_safe(one: Named, target: Target, port: int, host: str) -> bool:
+    """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
+    server = None if one.group is None else one.group.server
+    pod = one.tenant.pod
+    own = server is not None and server.reach == "here" and any(at.port == port for at in server.listening)
+    return target.url.startswith("https:") or own or (pod is not None and host in pod.addresses)
 
 
 def _target(one: Named, where: str, moment: Moment) -> Target:
@@ -123,7 +151,7 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
         return _switched_off(launch)
     found = launch.metrics_port or launch.port if server is None else server.metrics_port
     if found is None:
-        return SILENT
+        return SILENT if server is None else CLAIMED.get(server.claim, SILENT)
     return found
 
 

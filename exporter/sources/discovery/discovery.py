@@ -1,12 +1,13 @@
 """Looks at a host at each tick, and remembers what it saw."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
-from exporter.readings import GpuReading, Source
+from exporter.readings import GpuReading, ServerKey, Source
 from exporter.sources.discovery.addresses import Moment, identity_of
 from exporter.sources.discovery.cluster import Cluster, cluster
 from exporter.sources.discovery.found import Found
@@ -18,6 +19,8 @@ from exporter.sources.kubelet.allocations import located
 from exporter.sources.processes import Processes, ProcessGroup, ProcessReading
 from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+
+log = logging.getLogger(__name__)
 
 HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
@@ -119,6 +122,7 @@ class Discovery:
         self._unread: dict[str, _Unread] = {}
         self._body_bytes = Config().limits.body_bytes
         self._engines: tuple[str | None, ...] = ()
+        self._refused: set[tuple[ServerKey, str]] = set()
         self.last = Found()
         """What the last look found."""
 
@@ -150,6 +154,7 @@ class Discovery:
         self._looked = since if self._looked is None else self._looked
         answers = tuple(answers)
         told = {answer.source: answer for answer in answers}
+        listed = self._listed[0]
         groups: tuple[ProcessGroup, ...] | None = ()
         gathered: tuple[Gathered, ...] = ()
         if config.processes:
@@ -160,6 +165,8 @@ class Discovery:
         pods = self._cluster.pods(config, told)
         seen = Seen(groups, self._look_at_kubelet(told), pods)
         looked = found(config, gpus, seen, moment, self._targets.values())
+        if self._listed[0] is not listed:
+            gathered = self._with_refusals(looked, gathered)
         known = self._known(looked.targets, moment)
         if groups is None or pods is None:
             known = {**self._kept(running=groups is not None), **known}
@@ -175,6 +182,20 @@ class Discovery:
             unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
         )
         return self.last
+
+    def _with_refusals(self, looked: Found, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
+        """Count the claims that a new list of processes made and did not get; each is logged once."""
+        refused = {(sight.key, sight.refused) for sight in looked.sights if sight.refused}
+        for key, why in sorted(refused - self._refused):
+            log.warning(
+                "claim refused", extra={"server": key.server, "namespace": key.namespace, "problem": why}
+            )
+        self._refused = refused
+        if not refused or not gathered:
+            return gathered
+        health = gathered[0].health
+        errors = (*health.errors, ("refused", len(refused)))
+        return (replace(gathered[0], health=replace(health, errors=errors)),)
 
     def _problems(self, answers: Iterable[Gathered]) -> Iterator[tuple[str, str]]:
         for answer in answers:

@@ -12,7 +12,8 @@ class Sight:
     """One server, or other holder, as it was found; for people.
 
     `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
-    not: `lacking` then says why, and what to do. `rule` is the entry of `servers` that matched it.
+    not: `lacking` then says why, and what to do. `rule` is the entry of `servers` that matched it. `refused`
+    is a name, an address or an entry that it claims and does not get.
     """
 
     key: ServerKey
@@ -24,6 +25,7 @@ class Sight:
     url: str = ""
     lacking: str = ""
     rule: str = ""
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,15 @@ from urllib.parse import urlsplit
 
 from exporter.config.settings import Config, Server
 from exporter.readings import GpuReading, Holder, Owned, ServerKey, label
-from exporter.sources.discovery.addresses import SILENT, Address, Moment, address, identity_of
+from exporter.sources.discovery.addresses import (
+    CLAIMED,
+    SILENT,
+    Address,
+    Listening,
+    Moment,
+    address,
+    identity_of,
+)
 from exporter.sources.discovery.found import Found, Sight
 from exporter.sources.discovery.holding import Evidence, holders
 from exporter.sources.discovery.naming import Named, named
@@ -48,7 +56,7 @@ def found(
 
     A server is read if it holds a GPU, if its pod or the configuration says where, or if it was read before:
     one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
-    its engines count already.
+    its engines count already. Of two that are read at one address, it is the one that listens there.
     """
     seen, gpus = _without_go_betweens(seen, gpus)
     tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), gpus)
@@ -63,10 +71,11 @@ def found(
     configured = {_place(server.url) for server in config.servers}
     known = {target.about.identity: target for target in before}
     holding = {holder.key for holder in held}
+    listening = _listening(everybody)
     targets: dict[str, Target] = {}
-    sights = []
-    for one in everybody:
-        where = _address(one, moment, known)
+    sights: dict[int, Sight] = {}
+    for number, one in sorted(enumerate(everybody), key=lambda pair: not _listens(pair[1])):
+        where = _address(one, moment, known, listening)
         if one in nameless:
             where = Address(None, "its cluster does not tell now what it is called")
         elif _is_configured(one, gpus, computing, taken):
@@ -81,13 +90,13 @@ def found(
             where = Address(None, f"more than {TARGETS_MAX} servers are read already")
         elif where.target is not None:
             targets[where.target.url] = where.target
-        sights.append(_sight(one, where, held))
+        sights[number] = _sight(one, where, held)
     return Found(
         holders=held,
         unsure=unsure,
         owners=tuple(_owners(everybody)),
         targets=tuple(targets.values()),
-        sights=tuple(sights),
+        sights=tuple(sights[number] for number in range(len(everybody))),
         refused=refused,
     )
 
@@ -138,9 +147,26 @@ def _is_configured(
     return bool(parts) and {part.uuid for part in parts} <= set(taken)
 
 
-def _address(one: Named, moment: Moment, known: Mapping[str, Target]) -> Address:
+def _listens(one: Named) -> bool:
+    """Whether its own socket was found."""
+    server = None if one.group is None else one.group.server
+    return server is not None and server.port is not None
+
+
+def _listening(everybody: Iterable[Named]) -> Listening:
+    """Who holds which port of which network."""
+    return {
+        (server.network, port): one.group.id
+        for one in everybody
+        if one.group is not None and (server := one.group.server) is not None and server.network
+        for port in (server.metrics_port, server.port)
+        if port is not None
+    }
+
+
+def _address(one: Named, moment: Moment, known: Mapping[str, Target], listening: Listening) -> Address:
     """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
-    where = address(one, moment)
+    where = address(one, moment, listening)
     server = None if one.group is None else one.group.server
     if where.lacking == SILENT and server is not None and (before := known.get(identity_of(server.process))):
         return Address(replace(before, key=one.key))
@@ -154,7 +180,10 @@ def _is_nameless(one: Named) -> bool:
 
 def _is_read(one: Named, target: Target, holding: Collection[ServerKey], known: Mapping[str, Target]) -> bool:
     before = known.get(target.about.identity)
-    told = one.rule is not None or (one.tenant.pod is not None and one.tenant.pod.wishes.port is not None)
+    # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
+    computes = one.group is not None and bool(one.group.computing)
+    ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
+    told = ruled or (one.tenant.pod is not None and one.tenant.pod.wishes.port is not None)
     return told or one.key in holding or (before is not None and before.url == target.url)
 
 
@@ -186,4 +215,6 @@ def _sight(one: Named, where: Address, held: Iterable[Holder]) -> Sight:
         url="" if where.target is None else where.target.url,
         lacking=where.lacking,
         rule="" if one.rule is None else one.rule.source,
+        refused=one.refused
+        or ("" if group is None or group.server is None else CLAIMED.get(group.server.claim, "")),
     )

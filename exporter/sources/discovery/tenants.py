@@ -62,6 +62,8 @@ def tenants(
     loose: dict[str, Tenant] = {}
     for group in groups:
         pod = by_uid.get(group.pod) or by_container.get(group.container)
+        if group.delegated:  # a user may give its cgroups the names of anybody's pods and containers
+            pod = None
         if pod is not None:
             key = pod.namespace, pod.name
             tenant = known.get(key) or Tenant(pod.namespace, pod.workload, pod=pod)

@@ -64,7 +64,9 @@ class Cgroup(NamedTuple):
     """Where a process belongs. `anchor` is the path down to what `container` or `unit` names.
 
     `shared` is true where unrelated processes may be in it: login sessions, services that start what they are
-    asked to, and where no unit is told.
+    asked to, and where no unit is told. `system_unit` is the unit that the host's service manager started,
+    empty for what users start: a user's manager, and a unit that is delegated, name what is below them.
+    `delegated` is true below a user's manager, where no name of a pod or a container proves anything.
     """
 
     anchor: str
@@ -73,6 +75,8 @@ class Cgroup(NamedTuple):
     pod: str = ""
     unit: str = ""
     shared: bool = True
+    system_unit: str = ""
+    delegated: bool = False
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
@@ -112,7 +116,9 @@ def _container(path: str, found: re.Match[str]) -> Cgroup:
     last = before[:-1].rpartition("/")[2]
     runtime = next((name for sign, name in _RUNTIMES if sign in last), "")
     pods = _POD.findall(before)
-    return Cgroup(anchor, found[1], runtime, pods[-1].replace("_", "-") if pods else "", shared=False)
+    users = _is_users(path.split("/"))
+    pod = pods[-1].replace("_", "-") if pods and not users else ""
+    return Cgroup(anchor, found[1], runtime, pod, shared=False, delegated=users)
 
 
 def _unit(path: str) -> Cgroup:
@@ -121,8 +127,27 @@ def _unit(path: str) -> Cgroup:
         name = segments[depth]
         if name.endswith((".service", ".scope")) or _JOB.fullmatch(name):
             anchor = "/".join(segments[: depth + 1])
-            return Cgroup(anchor, unit=name, shared=_shared(segments[:depth], name))
+            shared = _shared(segments[:depth], name)
+            system = "" if shared else _system_unit(segments)
+            users = _is_users(segments)
+            return Cgroup(anchor, unit=name, shared=shared, system_unit=system, delegated=users)
     return Cgroup(path)
+
+
+def _is_users(segments: list[str]) -> bool:
+    """Whether a path is below a user's slice or manager."""
+    return any(
+        (name.endswith(".slice") and name.startswith(("user.", "user-"))) or name.startswith("user@")
+        for name in segments
+    )
+
+
+def _system_unit(segments: list[str]) -> str:
+    """The outermost unit of a path; empty below a user's slice and where strangers share it."""
+    name = next((name for name in segments if name and not name.endswith(".slice")), "")
+    if _is_users(segments) or not name.endswith((".service", ".scope")):
+        return ""
+    return "" if name.startswith("slurm") or _shared([], name) else name
 
 
 def _shared(above: list[str], name: str) -> bool:

@@ -122,6 +122,8 @@ class _Cluster:
             runtime=place.runtime,
             pod=place.pod,
             unit=place.unit,
+            system_unit=place.system_unit,
+            delegated=place.delegated,
         )
         if server is None:
             return Grouped(group)

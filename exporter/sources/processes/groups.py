@@ -12,7 +12,11 @@ Kind: TypeAlias = Literal["container", "unit", "tree"]
 
 Found: TypeAlias = Literal["", "descriptor", "command", "namespace"]
 """How a server's port was found: the socket is open in it; its command line, or its engine's default, names a
-port that something listens on; it is the only one left in its network namespace. Empty: it was not."""
+port that its user listens on; it is the only one left in its network namespace. Empty: it was not."""
+
+Claim: TypeAlias = Literal["", "taken", "contested"]
+"""What is wrong with the port that a server's command line names: `taken`, another user listens there, or did
+last; `contested`, another group of the same user names it too, and nothing tells whose the socket is."""
 
 Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
 """From where a server can be reached: from this network namespace; by an address of its own one; from nowhere
@@ -34,7 +38,8 @@ class ApiServer:
     `port` and `metrics_port` are where they were found to listen, `None` where that was not found.
     `listening` are the sockets that are its own, where descriptors tell, else its user's in its network
     namespace.
-    `network` is the same text for servers that share a network namespace, empty where nothing tells.
+    `network` is the same text for servers that share a network namespace, empty where nothing tells;
+    `on_host` is true for the host's and for the daemon's own.
     `hosts` are where to reach `port`, best first; empty where `reach` is `loopback` or `unknown`.
     """
 
@@ -46,6 +51,8 @@ class ApiServer:
     found: Found = ""
     listening: tuple[Listener, ...] = ()
     network: str = ""
+    on_host: bool = False
+    claim: Claim = ""
     reach: Reach = "unknown"
     hosts: tuple[str, ...] = ()
 
@@ -59,6 +66,9 @@ class ProcessGroup:
     `computing` are NVML's processes in it, none for a server that holds no GPU itself.
     `started` is when the first of these processes and its server began, in boot time.
     `container`, `runtime` and `pod` are as the cgroup tells them; a static pod's uid is its config hash.
+    `unit` is for people; `system_unit` is the unit of the host's own service manager, which no user can
+    name, empty for what users start; `delegated`: its cgroup was named by a user's manager. `user` is the
+    uid, `None` where that is not one.
     """
 
     id: str
@@ -71,6 +81,9 @@ class ProcessGroup:
     pod: str = ""
     unit: str = ""
     server: ApiServer | None = None
+    system_unit: str = ""
+    delegated: bool = False
+    user: int | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -1,13 +1,13 @@
 """Where the API servers of groups listen, and how they can be reached."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
 from exporter.sources.processes.grouping import Grouped
-from exporter.sources.processes.groups import ApiServer, Found, ProcessGroup, Reach
+from exporter.sources.processes.groups import ApiServer, Claim, Found, ProcessGroup, Reach
 from exporter.sources.processes.proc import Proc
 from exporter.sources.processes.sockets import (
     ADDRESS_BYTES,
@@ -33,12 +33,19 @@ HOSTS_MAX: Final = 4
 LOOPBACK: Final = "127.0.0.1"
 
 
+HOLDERS_MAX: Final = 1024
+"""Addresses whose last holder is remembered."""
+
+Holders = MutableMapping[tuple[str, int], int]
+"""The user who listened last, by network and port. A server that starts again finds its name reserved."""
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """One network namespace, seen from a process in it.
 
-    `id` is the kernel's name of it, or one of its listening sockets where that may not be read: sockets are
-    numbered across namespaces. `shared` is true for this one and the host's: anybody's sockets are in it.
+    `id` is its number as text, empty where it is gone. `shared` is true for this one and the host's:
+    anybody's sockets are in it.
     """
 
     id: str = ""
@@ -61,10 +68,16 @@ class _Seen:
     user: int | None
 
 
-def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[ProcessGroup, ...]:
-    """The groups, with the ports, networks and hosts of their servers: of as many as `BUDGET` allows."""
-    groups = tuple(groups)
+def located(
+    proc: Proc, clock: Clock, groups: Iterable[Grouped], holders: Holders | None = None
+) -> tuple[ProcessGroup, ...]:
+    """The groups with their users, and with the ports, networks and hosts of their servers.
+
+    Servers are looked for as long as `BUDGET` allows. `holders` is brought up to date.
+    """
+    groups = tuple(replace(one, group=replace(one.group, user=_user(proc, one.group))) for one in groups)
     networks = _Networks(proc)
+    holders = {} if holders is None else holders
     seen = {}
     began = clock.elapsed()
     for one in groups:
@@ -74,10 +87,12 @@ def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[Proces
         if clock.elapsed() - began > BUDGET:
             proc.failures["time"] += 1
             break
-        pid = server.process.pid
-        whose = user(proc.read(pid, "status", STAT_BYTES) or b"")
-        seen[one.group.id] = _Seen(server, networks.of(pid), _open(proc, one.serving), whose)
+        network = networks.of(server.process.pid)
+        seen[one.group.id] = _Seen(server, network, _open(proc, one.serving), one.group.user)
     found = {name: _port(one) for name, one in seen.items()}
+    contested = _contested(seen, found)
+    proc.failures["contested"] += len(contested)
+    found.update(dict.fromkeys(contested, (None, "")))
     # Whose port is certain: nobody else in that network is taken to listen there.
     taken = {
         (seen[name].network.id, port): name
@@ -101,8 +116,61 @@ def located(proc: Proc, clock: Clock, groups: Iterable[Grouped]) -> tuple[Proces
             port, how = _last_one_left(seen[name], others)
         if port is None and seen[name].server.launch.serves and seen[name].server.launch.port is not None:
             proc.failures["not_listening"] += 1
-        answer.append(replace(one.group, server=_located(seen[name], port, how)))
+        claim: Claim = "contested" if name in contested else "taken" if _taken(seen[name], holders) else ""
+        answer.append(replace(one.group, server=_located(seen[name], port, how, claim)))
+    _remember(holders, answer)
     return tuple(answer)
+
+
+def _user(proc: Proc, group: ProcessGroup) -> int | None:
+    """Whose a group is: its server's user, else that of its first process."""
+    first = group.members[:1]
+    return user(proc.read(first[0].pid, "status", STAT_BYTES) or b"") if first else None
+
+
+def _contested(seen: Mapping[str, _Seen], found: Mapping[str, tuple[int | None, Found]]) -> set[str]:
+    """Groups of one user and network that name one port, where no descriptor tells that the socket is theirs.
+
+    An engine's default is our guess and no claim: it yields to a group that names the port.
+    """
+    claims: dict[tuple[object, ...], list[str]] = {}
+    for name, one in seen.items():
+        port, _ = found[name]
+        if port is not None:
+            claims.setdefault((one.network.id, one.user, port, _bound(one, port)), []).append(name)
+    disputed: set[str] = set()
+    for names in claims.values():
+        guesses = [name for name in names if found[name][1] != "descriptor"]
+        named = [name for name in guesses if seen[name].server.launch.port_told]
+        if len(names) > 1 and (len(guesses) < len(names) or len(named) != 1):
+            disputed.update(guesses)
+    return disputed
+
+
+def _bound(one: _Seen, port: int) -> str:
+    """The address that a server names, where its user listens there; two of one port may share it so."""
+    wanted = _wanted(one.server.launch)
+    return wanted if any((at.host, at.port) == (wanted, port) for at in _mine(one)) else ""
+
+
+def _taken(one: _Seen, holders: Holders) -> bool:
+    """Whether another user listens at the port that a server names, or did last."""
+    port = one.server.launch.port
+    if port is None or any(listener.port == port for listener in _mine(one)):
+        return False
+    if any(listener.port == port for listener in one.network.listeners):
+        return True
+    return holders.get((one.network.id, port), one.user) != one.user
+
+
+def _remember(holders: Holders, groups: Iterable[ProcessGroup]) -> None:
+    for group in groups:
+        server = group.server
+        if server is not None and server.port is not None and server.network and group.user is not None:
+            holders.pop(place := (server.network, server.port), None)
+            holders[place] = group.user
+    for place in list(holders)[:-HOLDERS_MAX]:
+        del holders[place]
 
 
 class _Networks:
@@ -110,38 +178,25 @@ class _Networks:
 
     def __init__(self, proc: Proc) -> None:
         self._proc = proc
-        self._own = self._listeners("self")
-        self._own_link = proc.link("self", "ns/net")
-        self._init: tuple[Listener, ...] | None = None
-        self._known: dict[str, Network] = {}
+        self._own = proc.network("self")
+        self._host = proc.network(1)
+        self._known: dict[int, Network] = {}
 
     def of(self, pid: int) -> Network:
         """The network of a process; an empty one where it is gone."""
-        link = self._proc.link(pid, "ns/net")
-        if link and link in self._known:
-            return self._known[link]
-        found = self._listeners(pid)
-        own = link == self._own_link if link and self._own_link else _share(self._own, found)
-        network = Network(
-            id=link
-            or self._own_link * own
-            or (f"socket:[{min(one.inode for one in found)}]" if found else ""),
-            own=own,
-            shared=own or self._of_the_host(link, found),
-            listeners=found,
-            addresses=() if own else self._addresses(pid),
-        )
-        if network.id:
-            self._known[network.id] = network
-        return network
-
-    def _of_the_host(self, link: str, found: tuple[Listener, ...]) -> bool:
-        host = self._proc.link(1, "ns/net")
-        if link and host:
-            return link == host
-        if self._init is None:
-            self._init = self._listeners(1)
-        return _share(self._init, found)
+        number = self._proc.network(pid)
+        if number is None:
+            return Network()
+        if number not in self._known:
+            own = number == self._own
+            self._known[number] = Network(
+                id=f"network {number}",
+                own=own,
+                shared=own or number == self._host,
+                listeners=self._listeners(pid),
+                addresses=() if own else self._addresses(pid),
+            )
+        return self._known[number]
 
     def _listeners(self, process: int | str) -> tuple[Listener, ...]:
         found: dict[int, Listener] = {}
@@ -160,11 +215,6 @@ class _Networks:
         return (*addresses4(four), *addresses6(self._proc.read(pid, "net/if_inet6", ADDRESS_BYTES) or b""))
 
 
-def _share(one: tuple[Listener, ...], other: tuple[Listener, ...]) -> bool:
-    """Whether two processes see a socket in common, which is then the same network namespace."""
-    return not {listener.inode for listener in one}.isdisjoint(listener.inode for listener in other)
-
-
 def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
     """The sockets that are open in each process; `None` where those of the first may not be read."""
     found: list[frozenset[int]] = []
@@ -177,17 +227,12 @@ def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | 
 
 
 def _mine(one: _Seen) -> tuple[Listener, ...]:
-    """The sockets that are a server's, or may be.
+    """The sockets that are a server's, or may be: without descriptors, its user's.
 
-    Without descriptors that is its user's. A service manager may have opened the one that it is told for it.
+    Root's are no others': what root opened for a service that runs as another user takes descriptors to see.
     """
     if one.open is None:
-        told = one.server.launch.port if one.server.launch.port_told else None
-        return tuple(
-            listener
-            for listener in one.network.listeners
-            if one.user in (None, listener.user) or (listener.user == 0 and listener.port == told)
-        )
+        return tuple(listener for listener in one.network.listeners if listener.user == one.user)
     own = frozenset[int]().union(*one.open)
     return tuple(listener for listener in one.network.listeners if listener.inode in own)
 
@@ -221,7 +266,7 @@ def _last_one_left(one: _Seen, others: set[int]) -> tuple[int | None, Found]:
     return (left.pop(), "namespace") if len(left) == 1 else (None, "")
 
 
-def _located(one: _Seen, port: int | None, how: Found) -> ApiServer:
+def _located(one: _Seen, port: int | None, how: Found, claim: Claim) -> ApiServer:
     reach, hosts = _reach(one, port)
     return replace(
         one.server,
@@ -230,6 +275,8 @@ def _located(one: _Seen, port: int | None, how: Found) -> ApiServer:
         found=how,
         listening=_mine(one),
         network=one.network.id,
+        on_host=one.network.shared,
+        claim=claim,
         reach=reach,
         hosts=hosts,
     )
@@ -239,15 +286,16 @@ def _metrics_port(one: _Seen, port: int | None) -> int | None:
     launch: Launch = one.server.launch
     if launch.metrics_port is None or launch.metrics_port == launch.port:
         return port if launch.metrics_port is not None else None
-    # Ray's agent, which serves the metrics, is no descendant of the server.
-    here = {listener.port for listener in one.network.listeners}
+    # Ray's agent, which serves the metrics, is no descendant of the server, and of the same user.
+    here = {listener.port for listener in one.network.listeners if listener.user == one.user}
+    here.update(listener.port for listener in _mine(one))
     return launch.metrics_port if launch.metrics_port in here else None
 
 
 def _reach(one: _Seen, port: int | None) -> tuple[Reach, tuple[str, ...]]:
     """From where a port can be reached. What listens on all addresses is asked by the nearest."""
     bound = [listener.host for listener in _mine(one) if listener.port == port]
-    wanted = LOOPBACK if one.server.launch.host == "localhost" else one.server.launch.host
+    wanted = _wanted(one.server.launch)
     if one.open is None and wanted in bound:  # somebody else may have the port at another address
         bound = [wanted]
     if not bound:
@@ -260,3 +308,8 @@ def _reach(one: _Seen, port: int | None) -> tuple[Reach, tuple[str, ...]]:
     if hosts:
         return "address", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
     return ("unknown" if everywhere else "loopback"), ()
+
+
+def _wanted(launch: Launch) -> str:
+    """The address that a server is told to listen at, as its socket says it."""
+    return LOOPBACK if launch.host == "localhost" else launch.host

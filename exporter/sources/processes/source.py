@@ -33,8 +33,8 @@ class Processes:
     """Reads the processes that NVML says compute, and those of inference servers.
 
     It needs the host's process namespace, and no right beyond reading /proc: as root without capabilities,
-    and as any user where /proc hides nothing, it reads all but the open files and the namespaces of others.
-    Without those a server's port is told by its command line. No environment is ever read.
+    and as any user where /proc hides nothing, it reads all but the open files of others. Without those a
+    server's port is the one that its command line names and its user listens at. No environment is ever read.
     `root` is where the proc tree is.
     """
 
@@ -45,6 +45,7 @@ class Processes:
         self._kept: ProcessReading | None = None
         self._until: Nanoseconds = 0
         self._servers: tuple[int, ...] = ()
+        self._holders: dict[tuple[str, int], int] = {}
         self._register = Register()
         self._errors: tuple[tuple[str, int], ...] = ()
         self._problem = ""
@@ -60,7 +61,7 @@ class Processes:
 
         Of NVML's processes: `ended`, `denied`, `hidden`, `namespace`, `unreadable`. Of all: `limit` and
         `time`, more processes than are read; `truncated`, more sockets or addresses; `not_listening`, a
-        server whose port was not found.
+        server whose port was not found; `contested`, servers whose socket cannot be told from another's.
         """
         return self._errors
 
@@ -94,7 +95,8 @@ class Processes:
         unseen = tuple(sorted(asked - seen.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
-        reading = ProcessReading(located(proc, self._clock, grouped(seen, asked)), unseen)
+        groups = located(proc, self._clock, grouped(seen, asked), self._holders)
+        reading = ProcessReading(groups, unseen)
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
         # On a host too busy to be read whole a server that was found is not lost, and with it its name.
         self._servers = tuple(one.server.process.pid for one in reading.groups if one.server is not None)
@@ -125,5 +127,5 @@ class Processes:
         self._errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
 
 
-_OF_SERVERS: Final = ("truncated", "not_listening", "time")
+_OF_SERVERS: Final = ("truncated", "not_listening", "contested", "time")
 """Failures of looking for sockets that say something; others are of processes that ended meanwhile."""

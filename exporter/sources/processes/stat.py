@@ -9,7 +9,7 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 STAT_BYTES: Final = 4096
 """Fifty numbers and a name of 64 bytes at most."""
 
-_USER: Final = re.compile(rb"^Uid:\t[0-9]+\t[0-9]+\t[0-9]+\t([0-9]{1,10})$", re.MULTILINE)
+_USER: Final = re.compile(rb"^Uid:\t([0-9]{1,10})\t\1\t\1\t\1$", re.MULTILINE)
 """Real, effective, saved, and the file system's."""
 
 COMMAND_BYTES: Final = 4096
@@ -60,7 +60,11 @@ def stat(content: bytes) -> Stat | None:
 
 
 def user(content: bytes) -> int | None:
-    """The user of a process by its `status`, the one whose sockets it opens; `None` where none is told."""
+    """The user of a process by its `status`, `None` where that is not one.
+
+    A program that runs as another user than the one who started it (setuid) has the words of the one on its
+    command line and the sockets of the other.
+    """
     found = _USER.search(content)
     return int(found[1]) if found else None
 

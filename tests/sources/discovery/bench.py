@@ -84,7 +84,11 @@ def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> Pod:
 
 def rule(name: str | None = None, **told: Any) -> ServerRule:
     """What the configuration says of servers that are found."""
-    match = {word: told.pop(word) for word in ("port", "workload", "unit", "process") if word in told}
+    match = {
+        word: told.pop(word)
+        for word in ("port", "workload", "unit", "process", "user", "uid")
+        if word in told
+    }
     return ServerRule(ServerMatch(**match), name, **told)
 
 

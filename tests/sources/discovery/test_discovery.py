@@ -1,11 +1,15 @@
 """What a look remembers of the looks before it."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from exporter.config.settings import Config
+from exporter.engines.launch import Launch
 from exporter.readings import ServerKey, Source
 from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.found import Found
@@ -237,3 +241,21 @@ def test_processes_that_are_still_being_read_are_not_asked_a_second_time(host: H
     assert (first == second, hash(first) == hash(second), second == others, first == "processes") == (
         *(True, True, False, False),
     )
+
+
+def test_a_claim_that_is_refused_is_counted_and_logged_once(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each new list of the processes counts it; the log has it once, while it lasts."""
+    thief = api(8, None, launch=Launch("vllm", 8000, port_told=True, model="evil"), claim="taken")
+    caplog.set_level(logging.WARNING)
+    for _ in range(3):
+        host.runs(vllm(7, 500, 7), group(8, server=thief))
+        found = host.look(gpu(0, 7), gpu(1, 8))
+        assert ("refused", 1) in found.gathered[0].health.errors
+    again = host.look(gpu(0, 7), gpu(1, 8))  # the list is kept, and so is what it said
+
+    assert ("refused", 1) not in again.gathered[0].health.errors
+    assert [(record.message, record.server) for record in caplog.records] == [  # type: ignore[attr-defined]
+        ("claim refused", "vllm:evil")
+    ]

@@ -12,6 +12,8 @@ from exporter.sources import configured
 from exporter.sources.discovery.addresses import Moment
 from exporter.sources.discovery.found import Found
 from exporter.sources.discovery.joining import found
+from exporter.sources.discovery.naming import named
+from exporter.sources.discovery.tenants import tenants
 from exporter.sources.server import ServerSource, lean_client
 from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
 from tests.sources.discovery.bench import BOOT, NOW, gpu
@@ -161,6 +163,39 @@ def test_no_dollar_and_no_second_is_lost(story: list[World]) -> None:
         assert sum(time for (uuid, *_), time in meter.held.items() if uuid == f"GPU-{number}") == passed
         rent_due = Fraction("3.67") * DOLLAR * passed / (3600 * SECOND)
         assert meter.dollars(uuid=f"GPU-{number}") == int(rent_due)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_no_name_is_of_two_users_by_what_they_claim(world: World) -> None:
+    """Where neither a cluster nor an entry that binds it says so, a name is one user's."""
+    seen = world.seen
+    everybody = tenants(seen.groups or (), seen.given or (), seen.pods or (), world.gpus)
+    users: dict[object, set[int | None]] = {}
+    for one in named(everybody, world.config.server_rules)[0]:
+        group, rule = one.group, one.rule
+        bound = rule is not None and rule.name is not None and bool(rule.match.user or rule.match.unit)
+        told = rule is not None and rule.name is not None and (rule.match.workload or "").startswith("ml/")
+        if group is not None and not one.tenant.workload and not group.pod and not bound and not told:
+            users.setdefault(one.key, set()).add(group.user)
+    assert [key for key, theirs in users.items() if len(theirs) > 1] == []
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host(world: World) -> None:
+    """Whatever command lines, units and annotations say."""
+    pods = {address for pod in world.seen.pods or () for address in pod.addresses}
+    held = {
+        listener.port
+        for group in world.seen.groups or ()
+        if group.server is not None and group.server.reach == "here"
+        for listener in group.server.listening
+    }
+    for target in look(world).targets:
+        where = urlsplit(target.url)
+        if target.bearer_token_file is not None and where.scheme == "http":
+            assert where.hostname in pods or where.port in held
 
 
 def served(key: object, url: str, now: int) -> ServerReading:

@@ -211,7 +211,7 @@ def test_what_computes_beside_a_pods_server_is_the_servers() -> None:
 def test_a_rule_names_what_it_matches(match: dict[str, object], name: str) -> None:
     """By port, unit and engine; all that is given must match."""
     server = api(7, 8000, metrics_port=8002, launch=Launch("vllm", 8005))
-    one = group(7, server=server, unit="chat.service", name="python")
+    one = group(7, server=server, unit="chat.service", system_unit="chat.service", name="python")
     assert names(look((gpu(0, 7),), (one,), rules=(rule("x", **match),))) == [f"/{name}"]
 
 

@@ -1,6 +1,7 @@
 """Random hosts as a look may find them, hostile and half read ones among them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from exporter.sources.discovery.joining import Seen
 from exporter.sources.discovery.pods import Container, Pod, Wishes
 from exporter.sources.kubelet import Allocation, Device, Placement
 from exporter.sources.processes import ApiServer, Member, ProcessGroup
+from exporter.sources.processes.sockets import Listener
 from tests.sources.discovery.bench import CONTAINERS, SECOND, UIDS
 
 GPUS: Final = 3
@@ -78,6 +80,12 @@ servers = st.builds(
     metrics_port=ports,
     reach=st.sampled_from(["here", "address", "loopback", "unknown"]),
     hosts=st.lists(st.sampled_from(HOSTS), max_size=2, unique=True).map(tuple),
+    network=st.sampled_from(["", "network 1", "network 2"]),
+    on_host=st.booleans(),
+    claim=st.sampled_from(["", "", "taken", "contested"]),
+    listening=st.lists(
+        st.builds(Listener, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)), max_size=2
+    ).map(tuple),
 )
 containers = st.sampled_from(["", "", *CONTAINERS[:3]])
 uids = st.sampled_from(["", "", *UIDS[:3]])
@@ -101,6 +109,9 @@ def groupings(draw: st.DrawFn) -> tuple[ProcessGroup, ...]:
                 container=draw(containers),
                 pod=draw(uids),
                 unit=draw(names),
+                system_unit=draw(st.sampled_from(["", "a.service"])),
+                delegated=draw(st.booleans()),
+                user=draw(st.sampled_from([None, 0, 1000, 1001])),
                 server=draw(st.none() | servers),
             )
         )
@@ -140,10 +151,18 @@ pods = st.builds(
 rules = st.builds(
     ServerRule,
     st.builds(
-        ServerMatch, port=ports, workload=st.sampled_from([None, "ml/*", "*"]), process=st.none() | names
+        ServerMatch,
+        port=ports,
+        workload=st.sampled_from([None, "ml/*", "*"]),
+        unit=st.sampled_from([None, None, "*.service"]),
+        process=st.none() | names,
+        user=st.sampled_from([None, None, "1000"]),
+        uid=st.just(1000),
     ),
     st.none() | names.filter(bool),
     st.none() | spaces,
+    metrics_scheme=st.sampled_from([None, "https"]),
+    bearer_token_file=st.sampled_from([None, Path("/etc/token")]),
     metrics_port=ports,
     metrics_path=st.sampled_from([None, "/r"]),
 )

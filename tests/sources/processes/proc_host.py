@@ -1,6 +1,8 @@
 """A proc tree written file by file, for what no recorded tree shows."""
 
 import ipaddress
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 TABLE = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -21,11 +23,12 @@ def row(address: str, port: int, inode: int, user: int = 0, state: str = "0A") -
 class ProcHost:
     """Writes processes. Each has its own line of descent, session and start unless they are given.
 
-    `network` is what listens in the process's namespace; sockets with the inode of one of ours are in ours.
+    `network` is what listens in the process's namespace; who has a socket in common is in one namespace.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._sockets: dict[str, frozenset[Socket]] = {}
         self.network("self", OURS)
 
     def process(
@@ -39,7 +42,7 @@ class ProcHost:
         name: str | None = None,
         network: tuple[Socket, ...] = (OURS,),
         state: str = "S",
-        user: int | None = None,
+        user: int | None = 0,
     ) -> None:
         """One process."""
         folder = self.root / str(pid)
@@ -51,18 +54,51 @@ class ProcHost:
         (folder / "cgroup").write_text(cgroup + "\n", encoding="utf-8")
         (folder / "cmdline").write_bytes("".join(f"{word}\0" for word in argv).encode())
         if user is not None:
-            told = f"Name:\tx\nUid:\t9\t9\t9\t{user}\nGid:\t0\t0\t0\t0\n"
+            told = f"Name:\tx\nUid:\t{user}\t{user}\t{user}\t{user}\nGid:\t0\t0\t0\t0\n"
             (folder / "status").write_text(told, encoding="ascii")
         self.network(pid, *network)
 
+    def end(self, pid: int) -> None:
+        """A process ends; its network stays as long as another is in it."""
+        shutil.rmtree(self.root / str(pid))
+        del self._sockets[str(pid)]
+
     def network(self, pid: int | str, *sockets: Socket) -> None:
         """What listens in a process's network namespace."""
-        folder = self.root / str(pid) / "net"
+        self._sockets.pop(str(pid), None)
+        inodes = {socket[2] for socket in sockets}
+        others = {
+            name: theirs
+            for name, theirs in self._sockets.items()
+            if not inodes.isdisjoint(socket[2] for socket in theirs)
+        }
+        everything = frozenset(sockets).union(*others.values())
+        known = next((name for name, theirs in others.items() if theirs == everything), "")
+        self._sockets[str(pid)] = everything
+        if known:
+            self._link(known, str(pid))
+            return
+        self._write(str(pid), everything)
+        for name in others:
+            self._sockets[name] = everything
+            self._link(str(pid), name)
+
+    def _write(self, pid: str, sockets: Iterable[Socket]) -> None:
+        folder = self.root / pid / "net"
         folder.mkdir(parents=True, exist_ok=True)
-        four = [socket for socket in sockets if ":" not in socket[0]]
-        six = [socket for socket in sockets if ":" in socket[0]]
-        (folder / "tcp").write_text(TABLE + "".join(row(*socket) for socket in four), encoding="ascii")
-        (folder / "tcp6").write_text(TABLE + "".join(row(*socket) for socket in six), encoding="ascii")
+        for name, six in (("tcp", False), ("tcp6", True)):
+            rows = [row(*socket) for socket in sorted(sockets) if (":" in socket[0]) == six]
+            if (folder / name).exists() and (folder / name).stat().st_nlink > 1:
+                (folder / name).unlink()
+            (folder / name).write_text(TABLE + "".join(rows), encoding="ascii")
+
+    def _link(self, known: str, pid: str) -> None:
+        """One namespace has one table, which its inode tells."""
+        folder = self.root / pid / "net"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("tcp", "tcp6"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).hardlink_to(self.root / known / "net" / name)
 
     def addresses(self, pid: int, *addresses: str) -> None:
         """The addresses of a process's network namespace, IPv4."""

@@ -3,6 +3,8 @@ r"""Proc trees as text, so that a recorded one is a page that can be read and re
 A page begins with `#` lines that say where it is from. Then each file has a line `[PIDS/NAME]`, PIDS being
 one or several processes with the same content, or `self`; what follows is the file, with null bytes as `\0`
 and line ends as they are, up to the next empty line. Of a link, `-> TARGET` is what it leads to.
+Processes that share a socket, or a link `ns/net`, are planted in one network namespace: one file `net/tcp`.
+A process without a `status` is root's.
 
 `python -m tests.sources.processes.proc_tree PID...` prints the page of processes of this machine, masked:
 container ids and pod uids are replaced by others, values of flags that name keys by `masked`, and of sockets
@@ -41,7 +43,28 @@ def plant(page: str, root: Path) -> Path:
                 text = "\n".join(lines[1:])
                 end = "" if head[2] == "cmdline" else "\n"
                 path.write_bytes((text.replace("\\0", "\0") + end).encode())
+    _share_networks(root)
+    for stat in root.glob("*/stat"):
+        if not (status := stat.with_name("status")).exists():
+            status.write_text("Uid:\t0\t0\t0\t0\n", encoding="ascii")
     return root
+
+
+def _share_networks(root: Path) -> None:
+    """Make `net/tcp` one file for the processes of one network namespace, as the kernel does."""
+    known: dict[str, Path] = {}
+    for table in sorted(root.glob("*/net/tcp"), key=lambda path: (path.parts[-3] != "self", path)):
+        link = table.parents[1] / "ns/net"
+        lines = table.read_text(encoding="utf-8").splitlines()[1:]
+        six = table.with_name("tcp6")
+        lines += six.read_text(encoding="utf-8").splitlines()[1:] if six.exists() else []
+        signs = [f"socket {line.split()[9]}" for line in lines if len(line.split()) > 9]
+        signs += [str(link.readlink())] if link.is_symlink() else []
+        first = next((known[sign] for sign in signs if sign in known), None)
+        if first is not None:
+            table.unlink()
+            table.hardlink_to(first)
+        known.update(dict.fromkeys(signs, first or table))
 
 
 def page(pids: Iterable[int], root: Path = Path("/proc")) -> str:

@@ -65,11 +65,13 @@ def test_what_is_no_stat_is_not_read(content: bytes) -> None:
     assert stat(content) is None
 
 
-def test_the_user_of_a_process_is_the_one_that_opens_its_sockets() -> None:
-    """Of four numbers the last; a line that is none, or stands elsewhere, tells nothing."""
-    assert user(b"Name:\tx\nUid:\t1\t2\t3\t1000\nGid:\t5\t5\t5\t5\n") == 1000
-    assert user(b"Name:\tUid:\t1\t2\t3\t4\nGid:\t5\t5\t5\t5\n") is None
-    assert user(b"Uid:\t1\t2\t3\n") is None
+def test_a_process_has_a_user_where_all_four_ids_are_one() -> None:
+    """A setuid program's command line is of another user than its sockets; such a one has no user."""
+    assert user(b"Name:\tx\nUid:\t1000\t1000\t1000\t1000\nGid:\t5\t5\t5\t5\n") == 1000
+    assert user(b"Name:\tx\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n") is None
+    assert user(b"Name:\tx\nUid:\t1000\t1000\t1000\t10001\n") is None
+    assert user(b"Name:\tUid:\t4\t4\t4\t4\nGid:\t5\t5\t5\t5\n") is None
+    assert user(b"Uid:\t1\t1\t1\n") is None
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,36 @@ def test_units_are_told_and_whether_strangers_share_them(
     path: str, anchor: str | None, unit: str, *, shared: bool
 ) -> None:
     """A service is one thing; a session, and a service that starts what it is asked to, are not."""
-    assert cgroup(f"0::{path}\n".encode()) == Cgroup(anchor or path, unit=unit, shared=shared)
+    found = cgroup(f"0::{path}\n".encode())
+    assert found._replace(system_unit="", delegated=False) == Cgroup(anchor or path, unit=unit, shared=shared)
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/system.slice/vllm.service", "vllm.service"),
+        ("/system.slice/system-llama.slice/llama@a.service", "llama@a.service"),
+        ("/system.slice/run-r1234.scope", "run-r1234.scope"),
+        # What runs in a unit names the cgroups below it as it likes.
+        ("/system.slice/notebooks.service/system.slice/vllm.service", "notebooks.service"),
+        # A user's manager starts units of any name.
+        ("/user.slice/user-1001.slice/user@1001.service/app.slice/vllm.service", ""),
+        ("/user.slice/user-1001.slice/user@1001.service/x/system.slice/vllm.service", ""),
+        ("/../../user-1001.slice/user@1001.service/app.slice/vllm.service", ""),
+        ("/user@1001.service/vllm.service", ""),
+        ("/user.slice/user-1001.slice/session-3.scope", ""),
+        # Services that start what they are asked to.
+        ("/system.slice/cron.service", ""),
+        ("/system.slice/sshd@9-1.service", ""),
+        ("/system.slice/jupyterhub.service/vllm.service", ""),
+        ("/slurmstepd.scope/job_7/step_0/user", ""),
+        ("/lxc.payload.web/system.slice/vllm.service", ""),
+        ("/", ""),
+    ],
+)
+def test_a_system_unit_is_the_outermost_that_no_user_started(path: str, unit: str) -> None:
+    """A credential goes to a unit by its name, so nobody else may be able to choose it."""
+    assert cgroup(f"0::{path}\n".encode()).system_unit == unit
 
 
 def test_a_hybrid_hosts_unit_is_systemds() -> None:

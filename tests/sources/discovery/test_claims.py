@@ -1,0 +1,234 @@
+"""What a command line, a cgroup and an annotation claim, and what they do not get by it."""
+
+from pathlib import Path
+
+from exporter.engines.launch import Launch
+from exporter.readings import LABEL_CHARACTERS
+from exporter.sources.discovery.pods import Container, Wishes
+from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes.sockets import Listener
+from tests.sources.discovery.bench import (
+    CONTAINERS,
+    UIDS,
+    api,
+    contained,
+    gpu,
+    group,
+    held,
+    lacking,
+    look,
+    names,
+    pod,
+    podded,
+    rule,
+    urls,
+)
+
+HOST, POD_A, POD_B = "network 1", "network 2", "network 3"
+TOKEN = Path("/etc/ice/token")
+EVIL = Launch("vllm", 18000, port_told=True, metrics_port=18000, model="evil")
+
+
+def serving(pid: int, port: int = 18000, user: int = 1000, **told: object) -> ProcessGroup:
+    """A vLLM of a user that listens at a port of the host's network."""
+    here = (Listener("", port, pid, user),)
+    words = {"network": HOST, "on_host": True, "listening": here, **told}
+    return group(pid, server=api(pid, port, **words), user=user)
+
+
+def claiming(pid: int, user: int = 1001, **told: object) -> ProcessGroup:
+    """A program of another user that names the same port and listens nowhere."""
+    words = {"network": HOST, "on_host": True, "claim": "taken", "metrics_port": None, **told}
+    return group(pid, server=api(pid, None, launch=EVIL, **words), user=user)
+
+
+def test_a_port_on_a_command_line_is_not_a_name_where_another_user_listens() -> None:
+    """Its dollars go under a name of its own, and no entry for the port is about it."""
+    told = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)), rules=(rule("chat", port=18000),))
+
+    assert held(told) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:evil"]}
+    assert lacking(told)[1] == ("another user listens at the port that it names: start it at another one")
+    assert [one.refused for one in told.sights][1].startswith("another user listens")
+
+
+def test_without_an_entry_it_is_not_called_by_the_port_either() -> None:
+    """An ownership rule for `vllm:18000` pays for who listens there alone."""
+    told = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)))
+
+    assert held(told) == {"GPU-0": ["/vllm:18000"], "GPU-1": ["/vllm:evil"]}
+
+
+def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
+    """Who may start a container, or a namespace of its own, has all ports there."""
+    inside = contained(1, 8, server=api(8, 18000, network=POD_A, reach="address", hosts=("10.1.0.2",)))
+    told = look((gpu(0, 7), gpu(1, 8)), (serving(7), inside), rules=(rule("chat", port=18000),))
+
+    assert held(told) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:18000"]}
+    assert "add `user`, `unit` or `workload`" in told.sights[1].refused
+
+
+def test_two_containers_with_one_port_are_not_one_server() -> None:
+    """Each is called by its model; the entry is about neither, and says so."""
+    groups = tuple(
+        contained(
+            number,
+            pid,
+            server=api(
+                pid,
+                8000,
+                launch=Launch("vllm", 8000, metrics_port=8000, model=model),
+                network=network,
+                reach="address",
+                hosts=(f"10.1.0.{pid}",),
+            ),
+            user=0,
+        )
+        for number, pid, model, network in ((1, 7, "a", POD_A), (2, 8, "b", POD_B))
+    )
+    told = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000),))
+
+    assert names(told) == ["/vllm:8000:a", "/vllm:8000:b"]
+    assert all("matches servers of several users or networks" in one.refused for one in told.sights)
+    assert names(look((gpu(0, 7),), groups[:1], rules=(rule("chat", port=8000),))) == ["/chat"]
+
+
+def test_an_entry_for_a_program_is_about_one_users() -> None:
+    """Where another user starts one of the name, neither has it; `user` says which is meant."""
+    mine, theirs = serving(7, 8000), serving(8, 8001, user=1001)
+    gpus = (gpu(0, 7), gpu(1, 8))
+
+    assert held(look(gpus, (mine, theirs), rules=(rule("chat", process="vllm"),))) == {
+        "GPU-0": ["/vllm:8000"],
+        "GPU-1": ["/vllm:8001"],
+    }
+    bound = rule("chat", process="vllm", user="1000", uid=1000)
+    assert held(look(gpus, (mine, theirs), rules=(bound,))) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:8001"]}
+    several = (mine, serving(9, 8002))
+    assert names(look(gpus, several, rules=(rule("chat", process="vllm"),))) == ["/chat", "/chat"]
+
+
+def test_an_entry_for_a_user_is_about_nobody_else() -> None:
+    """Nor about a process whose user is not one, nor where this machine does not know the name."""
+    for user, uid, name in ((1000, 1000, "chat"), (1001, 1000, "vllm:18000"), (None, 1000, "vllm:18000")):
+        one = serving(7, user=0)
+        one = group(7, server=one.server, user=user)
+        assert names(look((gpu(0, 7),), (one,), rules=(rule("chat", user="vllm", uid=uid),))) == [f"/{name}"]
+    unknown = rule("chat", user="nobody-here")
+    assert names(look((gpu(0, 7),), (group(7, server=serving(7).server),), rules=(unknown,))) == [
+        "/vllm:18000"
+    ]
+
+
+def test_an_entry_for_a_unit_is_about_the_hosts_own() -> None:
+    """A user's manager may call a unit of its own the same, and what is in no unit is in none."""
+    chat = (rule("chat", unit="vllm.service"),)
+    server = serving(7).server
+    system = group(7, server=server, unit="vllm.service", system_unit="vllm.service")
+    users = group(7, server=server, unit="vllm.service")
+
+    assert names(look((gpu(0, 7),), (system,), rules=chat)) == ["/chat"]
+    assert names(look((gpu(0, 7),), (users,), rules=chat)) == ["/vllm:18000"]
+    assert names(look((gpu(0, 7),), (group(7, server=server),), rules=(rule("chat", unit="*"),))) == [
+        "/vllm:18000"
+    ]
+
+
+def test_two_users_programs_of_one_name_are_two() -> None:
+    """What computes without serving is called by its program, which anybody may choose."""
+    told = look(
+        (gpu(0, 7), gpu(1, 8)), (group(7, name="train.py", user=1000), group(8, name="train.py", user=1001))
+    )
+
+    assert held(told) == {
+        "GPU-0": ["/unmatched:train.py:user-1000"],
+        "GPU-1": ["/unmatched:train.py:user-1001"],
+    }
+    assert told.sights[0].refused == "unmatched:train.py is also the name of another user's server"
+    alone = look((gpu(0, 7, 8),), (group(7, name="a", user=1000), group(8, name="a", user=1000)))
+    assert names(alone) == ["/unmatched:a", "/unmatched:a"]
+
+
+def test_a_long_name_keeps_its_user() -> None:
+    """The name is cut and not what tells two apart."""
+    model = "x" * 200
+    groups = tuple(
+        contained(number, number, server=api(number, 80, launch=Launch("vllm", 80, model=model)), user=number)
+        for number in (1, 2)
+    )
+    found = [name.partition("/")[2] for name in names(look((gpu(0, 1, 2),), groups))]
+
+    assert [name[-7:] for name in found] == [":user-1", ":user-2"]
+    assert {len(name) for name in found} == {LABEL_CHARACTERS}
+
+
+def test_the_name_that_an_entry_gives_is_nobodys_by_a_command_line() -> None:
+    """Also where who it is meant for is not here."""
+    ours = rule("vllm:18000", user="vllm", uid=1000)
+    assert names(look((gpu(0, 7),), (serving(7, user=1001),), rules=(ours,))) == ["/vllm:18000:user-1001"]
+
+
+def test_a_program_that_an_entry_names_is_not_read_without_a_gpu() -> None:
+    """Its page would be counted for whom the entry means; a port that is held, or a user, is enough."""
+    idle = group(server=serving(7).server, user=1000)
+
+    assert urls(look((), (idle,), rules=(rule("chat", process="vllm"),))) == {}
+    assert urls(look((), (idle,), rules=(rule("chat", port=18000),))) != {}
+    assert urls(look((), (idle,), rules=(rule("chat", user="1000", uid=1000),))) != {}
+
+
+def test_a_token_goes_to_a_socket_of_this_host_that_is_held() -> None:
+    """Over plain http to no other address, and to no port that something else may have."""
+    mine = {"user": "1000", "uid": 1000, "bearer_token_file": TOKEN}
+    beyond = serving(7, reach="address", hosts=("10.1.0.2",), network=POD_A, on_host=False)
+    clear = "its token would be sent in the clear: write `scheme: https` or give its url"
+
+    assert urls(look((gpu(0, 7),), (serving(7),), rules=(rule("chat", **mine),))) != {}
+    assert lacking(look((gpu(0, 7),), (beyond,), rules=(rule("chat", **mine),))) == [clear]
+    assert lacking(look((gpu(0, 7),), (serving(7),), rules=(rule("chat", metrics_port=9000, **mine),))) == [
+        clear
+    ]
+    safe = rule("chat", metrics_scheme="https", **mine)
+    assert [*urls(look((gpu(0, 7),), (beyond,), rules=(safe,)))] == ["https://10.1.0.2:18000/metrics"]
+
+
+def test_a_token_goes_to_a_pod_at_the_address_that_its_cluster_tells() -> None:
+    """And a pod of another namespace is not meant."""
+    ours = rule("chat", workload="ml/chat", bearer_token_file=TOKEN)
+    server = api(7, 8000, network=POD_A, reach="address", hosts=("10.9.9.9",))
+    told = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(pod("chat-0", "chat"),), rules=(ours,))
+
+    (target,) = told.targets
+    assert (target.url, target.bearer_token_file) == ("http://10.0.0.0:8000/metrics", TOKEN)
+
+
+def test_of_two_that_are_read_at_one_address_it_is_the_one_that_listens() -> None:
+    """A pod of the host's network may name any port of it by annotation."""
+    victim = serving(9, 18000, hosts=("10.0.0.1",))
+    thief = pod("a-0", "a", addresses=("10.0.0.1",), wishes=Wishes(port=18000))
+    told = look((gpu(0, 9), gpu(1, 7)), (podded(0, 7, name="x"), victim), pods=(thief,))
+
+    assert urls(told) == {"http://10.0.0.1:18000/metrics": "/vllm:18000"}
+    assert "another server is read at its address" in lacking(told)
+
+
+def test_a_port_that_another_server_holds_is_not_read_for_this_one() -> None:
+    """An entry may name a port of metrics; who holds it is read there, and nobody else."""
+    told = look(
+        (gpu(0, 7), gpu(1, 8)),
+        (serving(7, 8000), serving(8, 9000, user=1001)),
+        rules=(rule(process="vllm", metrics_port=9000),),
+    )
+
+    assert urls(told) == {"http://127.0.0.1:9000/metrics": "/vllm:9000"}
+    assert lacking(told)[0] == "another server listens at port 9000"
+
+
+def test_a_users_own_cgroups_are_no_pods() -> None:
+    """It may give them the uid of a pod and the id of a container."""
+    known = pod(
+        "chat-0", "chat", uids=(UIDS[0],), containers=(Container(CONTAINERS[0]),), wishes=Wishes(port=1)
+    )
+    forged = group(7, server=serving(7).server, container=CONTAINERS[0], pod="", delegated=True)
+    told = look((gpu(0, 7),), (forged,), pods=(known,))
+
+    assert names(told) == ["ml/chat", "/vllm:18000"]

@@ -1,0 +1,92 @@
+"""Which server has a port that command lines name, where descriptors cannot be read."""
+
+from exporter.clock import SystemClock
+from exporter.sources.processes import Processes, ProcessGroup
+from tests.sources.processes.conftest import Read
+from tests.sources.processes.proc_host import ANY, OURS, ProcHost
+
+
+def claims(groups: tuple[ProcessGroup, ...]) -> dict[int, tuple[int | None, str]]:
+    """By process: the port that a server has, and what is wrong with the one that it names."""
+    return {
+        group.server.process.pid: (group.server.port, group.server.claim) for group in groups if group.server
+    }
+
+
+def test_two_groups_of_one_user_that_name_one_port_have_neither(host: ProcHost, read: Read) -> None:
+    """Without descriptors nothing tells whose the socket is; who names another port keeps it."""
+    network = (OURS, (ANY, 8000, 1, 1000), (ANY, 8001, 2, 1000))
+    for pid, at in ((10, "8000"), (20, "8000"), (30, "8001")):
+        place = f"0::/a/{pid}.service"
+        host.process(pid, "vllm", "serve", f"--port={at}", cgroup=place, network=network, user=1000)
+
+    assert claims(read(10, 20, 30)) == {10: (None, "contested"), 20: (None, "contested"), 30: (8001, "")}
+
+
+def test_a_descriptor_tells_whose_of_one_user_a_socket_is(host: ProcHost, read: Read) -> None:
+    """One that hides its own (PR_SET_DUMPABLE) has nobody else's."""
+    network = (OURS, (ANY, 8000, 1, 1000))
+    for pid in (10, 20):
+        told = ("vllm", "serve", "--port=8000")
+        host.process(pid, *told, cgroup=f"0::/a/{pid}.service", network=network, user=1000)
+    host.open(10, "socket:[1]")
+
+    assert claims(read(10, 20)) == {10: (8000, ""), 20: (None, "contested")}
+
+
+def test_a_default_port_is_no_claim(host: ProcHost, read: Read) -> None:
+    """A file may say another one: it yields to whoever names it, and two defaults have neither."""
+    network = (OURS, (ANY, 8000, 1), (ANY, 30000, 2))
+    for pid, words in (
+        (10, ("vllm", "serve", "--port=8000")),
+        (20, ("vllm", "serve")),
+        (30, ("python", "-m", "sglang.launch_server")),
+        (40, ("python", "-m", "sglang.launch_server")),
+    ):
+        host.process(pid, *words, cgroup=f"0::/a/{pid}.service", network=network)
+
+    found = claims(read(10, 20, 30, 40))
+
+    assert (found[10], found[20][0]) == ((8000, ""), None)
+    assert [found[pid] for pid in (30, 40)] == [(None, "contested"), (None, "contested")]
+
+
+def test_one_port_at_two_addresses_is_two_servers(host: ProcHost, read: Read) -> None:
+    """Each names its own address, and its user listens at both."""
+    network = (OURS, ("127.0.0.1", 8000, 1), ("127.0.0.2", 8000, 2))
+    for pid, at in ((10, "127.0.0.1"), (20, "127.0.0.2")):
+        told = ("vllm", "serve", f"--host={at}", "--port=8000")
+        host.process(pid, *told, cgroup=f"0::/a/{pid}.service", network=network)
+
+    groups = read(10, 20)
+
+    assert claims(groups) == {10: (8000, ""), 20: (8000, "")}
+    assert [group.server.hosts for group in groups if group.server] == [("127.0.0.1",), ("127.0.0.2",)]
+
+
+def test_the_port_of_a_server_that_starts_again_is_reserved_for_its_user(
+    host: ProcHost,
+) -> None:
+    """While it loads it listens nowhere; who names its port meanwhile has not its name."""
+    source = Processes(SystemClock(), root=host.root)
+    place, network = "0::/a/10.service", (OURS, (ANY, 18000, 1, 1000))
+    told = ("vllm", "serve", "--port=18000")
+    host.process(10, *told, cgroup=place, network=network, user=1000)
+    assert claims(source.read([10]).groups) == {10: (18000, "")}
+
+    host.end(10)
+    host.network("self", OURS)
+    host.process(11, *told, cgroup=place, user=1000)
+    host.process(20, *told, cgroup="0::/a/20.service", user=1001)
+
+    assert claims(source.read([11, 20]).groups) == {11: (None, ""), 20: (None, "taken")}
+
+
+def test_a_program_that_runs_as_another_user_holds_nothing(host: ProcHost, read: Read) -> None:
+    """Who started it wrote its command line, and its sockets are another's (setuid)."""
+    host.process(10, "vllm", "serve", cgroup="0::/a/10.service", network=(OURS, (ANY, 8000, 1)))
+    (host.root / "10/status").write_text("Uid:\t1001\t0\t0\t0\n", encoding="ascii")
+
+    (group,) = read(10)
+
+    assert (group.user, group.server and group.server.port) == (None, None)
