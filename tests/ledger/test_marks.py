@@ -24,7 +24,7 @@ from exporter.cost.state import (
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Holder, Owned, ServerKey
+from exporter.readings import Division, Gpu, Holder, Owned, ServerKey
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -60,9 +60,19 @@ REMEMBERED = State(
             ),
             owed={"rent": {Slot(CHAT, "idle"): 3}},
             slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
+            pci_bus_id="00000000:1A:00.0",
+            boots_missed=1,
+            predecessor="GPU-9",
+            replaced_at=NOVEMBER + 3,
+            priced_as=Gpu("GPU-8", "H100"),
+            count=2,
         ),
         "GPU-0": GpuState(GPU_0, index=0),
     },
+    unseen={"H100": GpuState(Gpu("unseen", "H100"), -1, up=False, count=3)},
+    listed_in="boot-0",
+    replaced=7,
+    retired=("GPU-7", "GPU-6"),
     endpoints={
         URL: EndpointState(
             ZETA,
