@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import status
-from exporter.cli.build import build, host_name
+from exporter.cli.build import build, host_name, lists_all_gpus
 from exporter.cli.heap import make_lean
 from exporter.cli.terminal import complain
 from exporter.cli.terms import terms_of
@@ -264,7 +264,7 @@ class _Daemon:
     def _plan(self, *, succeeded: bool) -> Plan:
         setting = Setting(
             config=self._config,
-            terms=terms_of(self._config, host_name(), self._whereabouts.place),
+            terms=terms_of(self._config, host_name(), self._whereabouts.place, all_gpus=lists_all_gpus()),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
             web_succeeded=lambda: self._access.succeeded,

@@ -35,8 +35,9 @@ class Inventory:
 
     `slots` are those with a listed GPU, by its UUID, before its reading is taken in; `lost` those without
     one; `unseen` stand for GPUs that were never listed, by model. All of them are paid for.
-    `released` are slots that the host no longer has. `expected` is the number of GPUs that the host should
-    have and `visible` the number that NVML lists, both `None` while it is silent.
+    `released` are slots that the host no longer has. `expected` is the number of GPUs that should be listed
+    here and `visible` the number that NVML lists, both `None` while it is silent. `stated` is the number that
+    rules or the instance type say, `None` where nothing does.
     `state` is the rest of what is remembered: the boot, replacements, retired GPUs.
     """
 
@@ -48,6 +49,7 @@ class Inventory:
     replaced: tuple[Replacement, ...] = ()
     expected: int | None = None
     visible: int | None = None
+    stated: int | None = None
 
 
 def inventory(state: State, frame: Frame, terms: Terms, *, rebooted: bool = False) -> Inventory:
@@ -180,6 +182,7 @@ class _Matching:
             tuple(self._replaced),
             full + sum(unseen.values()) if count is None or not terms.all_gpus else count,
             visible,
+            self._stated(),
         )
 
     def _stand_in(self, model: str, number: int) -> GpuState:
@@ -192,12 +195,15 @@ class _Matching:
 
     def _count(self) -> int | None:
         """The number of GPUs that the host has; `None` where nothing says."""
-        listed = [*self._gpus(self._slots), *(reading.gpu for reading in self._new)]
-        count = stated(self._priced(), listed, self._gpus(self._missing))
+        count = self._stated()
         if count is None or self._terms.all_gpus:
             return count
         # The machine may have more GPUs than are listed here: only those that were listed are of this host.
         return min(count, len(self._slots) + self._kept())
+
+    def _stated(self) -> int | None:
+        listed = [*self._gpus(self._slots), *(reading.gpu for reading in self._new)]
+        return stated(self._priced(), listed, self._gpus(self._missing))
 
     def _priced(self) -> Tariff:
         """The prices, with the predecessors of the GPUs that took slots in this read."""

@@ -29,6 +29,7 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "hours_per_month": config.hours_per_month,
         "ledger": config.ledger_path,
         "processes": config.processes,
+        "gpus": config.gpus,
         "cloud": config.cloud,
         "kubernetes": config.kubernetes,
         "kubelet_ca_file": config.kubelet_ca_file,
