@@ -24,7 +24,8 @@ SUM = (
 )
 ADVICE = (
     "look at nvidia-smi and the kernel's log. Where the host has fewer, correct `gpus_per_host`, or name "
-    "those that left under `retired`; where this exporter is given some of them, set `discovery: {gpus: visible}`."
+    "those that left under `retired`; where this exporter is given some of them, set "
+    "`discovery: {gpus: visible}`."
 )
 
 
