@@ -17,6 +17,9 @@ from exporter.tariff.tariff import HostCount, Tariff
 UNSEEN: Final = "unseen"
 """The UUID of GPUs that are paid for and that NVML never listed."""
 
+MOST_RETIRED: Final = 128
+"""Empty slots that are remembered: as many as a host can have GPUs."""
+
 BOOTS_KEPT: Final = 2
 """Where nothing says how many GPUs the host has: a slot missing since before the last boot is released."""
 
@@ -308,11 +311,11 @@ def _at_most(unseen: Mapping[str, GpuState], number: int) -> dict[str, int]:
 
 
 def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
-    """The state with those of its GPUs that people say have left, and that are not listed all the same."""
+    """The state with its GPUs that people say have left, and that are not listed all the same."""
     here = {reading.gpu.uuid for reading in frame.gpus or ()}
-    known = dict.fromkeys((*state.retired, *state.gpus))
-    retired = tuple(uuid for uuid in known if uuid not in here and tariff.has_left(Gpu(uuid, ""), frame.wall))
-    return replace(state, retired=retired) if retired != state.retired else state
+    left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
+    retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)
+    return replace(state, retired=retired[-MOST_RETIRED:])
 
 
 def _last_listed(gpu: GpuState) -> tuple[bool, int, int, str]:
