@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -233,9 +233,10 @@ class _Daemon:
         ):
             return ()
         host, report, place = host_name(), self._current(), self._whereabouts.place
+        slots = () if report is None or report.grounds is None else report.grounds.state.predecessors
         change = Change(
-            terms_of(before, host, place).tariff,
-            terms_of(config, host, place).tariff,
+            replace(terms_of(before, host, place).tariff, predecessors=slots),
+            replace(terms_of(config, host, place).tariff, predecessors=slots),
             () if report is None else tuple(row.gpu for row in report.gpus),
             config.timezone,
             self._clock.wall(),

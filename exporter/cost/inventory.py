@@ -87,17 +87,20 @@ class _Matching:
         self._slots: dict[str, GpuState] = {}
         self._new: list[GpuReading] = []
         for uuid, reading in self._readings.items():
-            if uuid in state.gpus:
-                self._slots[uuid] = replace(state.gpus[uuid], boots_missed=0)
-            else:
+            gpu = state.gpus.get(uuid)
+            if gpu is None:
                 self._new.append(reading)
-        missing = [gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings]
-        self._left = [gpu for gpu in missing if terms.tariff.has_left(gpu.gpu, frame.wall)]
-        self._missing = {
-            gpu.gpu.uuid: replace(gpu, boots_missed=gpu.boots_missed + self._new_boot)
-            for gpu in sorted(missing, key=_last_listed)
-            if gpu not in self._left
-        }
+            else:
+                self._slots[uuid] = gpu if not gpu.boots_missed else replace(gpu, boots_missed=0)
+        self._left: list[GpuState] = []
+        self._missing: dict[str, GpuState] = {}
+        missing = (gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings)
+        for gpu in sorted(missing, key=_last_listed):
+            if terms.tariff.has_left(gpu.gpu, frame.wall):
+                self._left.append(gpu)
+            else:
+                boots = gpu.boots_missed + self._new_boot
+                self._missing[gpu.gpu.uuid] = replace(gpu, boots_missed=boots) if self._new_boot else gpu
         self._replaced: list[Replacement] = []
 
     def by_address(self) -> None:

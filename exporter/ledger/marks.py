@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from exporter.cost.inventory import UNSEEN
 from exporter.cost.money import WHOLE
 from exporter.cost.state import (
     Carry,
@@ -95,7 +96,7 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
             elif scope == "gateway":
                 gateways[key] = gateway_of(record)
             elif scope == "unseen":
-                unseen[key] = _gpu(record)
+                unseen[key] = replace(_gpu(record), gpu=Gpu(UNSEEN, key), index=-1, up=False)
             elif scope == "clock":
                 clock = _clock(record)
             elif scope == "inventory":

@@ -10,10 +10,11 @@ import pytest
 
 from exporter.cost.inventory import stated
 from exporter.cost.policy import Terms
-from exporter.readings import Gpu, Place
+from exporter.cost.state import State
+from exporter.readings import Gpu, GpuReading, Place
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice, Retirement
-from tests.cost.bench import HOUR, START, overhead, rent
+from tests.cost.bench import HOUR, MINUTE, START, Meter, overhead, rent
 from tests.cost.boards import (
     BOUGHT,
     H100,
@@ -100,6 +101,16 @@ def test_a_gap_pays_for_an_unseen_gpu_too() -> None:
     assert near(host.meter.dollars(), HOST * 80 // 3600)
     assert near(host.meter.dollars(uuid="unseen", phase="unobserved"), HOST // 8 * 80 // 3600)
     assert (host.unseen(), host.hourly()) == (0, 55.04)
+
+
+def test_books_that_are_the_first_of_a_boot_charge_unseen_gpus_since_then() -> None:
+    """7 of 8, booted 20 minutes before: 20 minutes of 55.04, of which an eighth is nobody's and `unseen`."""
+    meter = Meter(whole(), state=State(fresh_in="boot-1"), elapsed=20 * MINUTE)
+    listed = [GpuReading(Gpu(board.uuid, board.model), n) for n, board in enumerate(boards("a", 7))]
+    meter.pass_by(0, listed, boot="boot-1")
+
+    assert near(meter.dollars(), HOST // 3)
+    assert near(meter.dollars(uuid="unseen", server="unallocated"), HOST // 24)
 
 
 def test_no_host_without_a_gpu_has_unseen_ones() -> None:
