@@ -186,7 +186,7 @@ class _Matching:
             {model: self._stand_in(model, number) for model, number in unseen.items()},
             {uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
             tuple(self._replaced),
-            full + sum(unseen.values()) if count is None or not terms.all_gpus else count,
+            full + sum(unseen.values()) if count is None else count,
             visible,
             self._stated(),
         )
