@@ -110,21 +110,31 @@ class Books:
     window: Mapping[Party, Window] = field(default_factory=dict)
     day: Mapping[str, tuple[Picodollars, Nanoseconds]] = field(default_factory=dict)
     course: Course = Course()
+    replaced: int = 0
+    """UUIDs that took the slot of another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentPrice:
-    """What an hour of one GPU costs now under one component, and where that comes from."""
+    """What an hour of one GPU costs now under one component, and where that comes from.
+
+    `count` is how many GPUs of that UUID there are: above 1 for those that NVML never listed.
+    """
 
     gpu: Gpu
     component: str
     dollars_per_hour: float
     provenance: Provenance
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class GpuRow:
-    """One GPU of the inventory. `reading` is what NVML said this tick, `None` if nothing."""
+    """One GPU of the inventory. `reading` is what NVML said this tick, `None` if nothing.
+
+    `count` is above 1 for several GPUs that NVML never listed. `predecessor` is the UUID whose slot it took
+    at `replaced_at`, empty for none.
+    """
 
     gpu: Gpu
     index: int
@@ -133,6 +143,9 @@ class GpuRow:
     reading: GpuReading | None
     idle_ratio: float | None = None
     """The part of this tick in which it rested; `None` where that was not observed."""
+    count: int = 1
+    predecessor: str = ""
+    replaced_at: Instant = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +256,7 @@ class Report:
     `books` is `None` until money may be served.
     `rates` are dollars per hour now by party; `month_ends` and `projected` are of this host.
     `run_rate` is dollars a month, `None` with no priced GPU.
+    `expected_gpus` should be listed and `visible_gpus` are, `None` while the driver is silent.
     """
 
     elapsed: Nanoseconds
@@ -273,3 +287,5 @@ class Report:
     grounds: Grounds | None = None
     price_list_date: Instant | None = None
     """Of the newest list of instance prices in use; `None` where that file cannot be read."""
+    expected_gpus: int | None = None
+    visible_gpus: int | None = None

@@ -11,6 +11,9 @@ HOST: Final = ("cluster", "instance")
 ON_HOST: Final = servers("inference_cost_dollars_per_hour{cluster=%q,instance=%q}", *HOST)
 IN_CLUSTER: Final = servers(f"{SPEND}{{cluster=%q}}", "cluster")
 ON_INSTANCE: Final = "8 * sum(inference_cost_dollars_per_hour{cluster=%q,instance=%q})"
+LISTED: Final = number(
+    "max(inference_gpus_visible{cluster=%q,instance=%q})", 'printf "%.0f"', *HOST, unknown="another number"
+)
 HOST_NIGHT: Final = f"Eight hours of that host cost {number(ON_INSTANCE, DOLLARS, *HOST)}."
 CLUSTER_NIGHT: Final = number(
     "8 * sum(last_over_time(inference:cost_dollars_per_hour{cluster=%q}[1d]))", DOLLARS, "cluster"
@@ -113,6 +116,20 @@ or
         " for its UUID prices it at 0.",
         top=ON_HOST,
         waiting=HOST_NIGHT,
+    ),
+    alert(
+        "InferenceGpuCountMismatch",
+        "max by (cluster, instance) (inference_gpus_expected) != max by (cluster, instance) (inference_gpus_visible)",
+        dashboard=GPUS,
+        wait="1h",
+        by=HOST,
+        summary=f"{{{{ $value }}}} GPUs of {{{{ $labels.instance }}}} are paid for, and NVML lists {LISTED}.",
+        description="More: a GPU fell off the bus, was taken out or never came up, and its money goes on, as idle or under"
+        " uuid `unseen`. Fewer: `gpus_per_host` is too low, and the host is charged more than its price. Look at nvidia-smi"
+        " and the kernel log, then correct `gpus_per_host`, `retired` or `discovery.gpus`.",
+        top=ON_HOST,
+        waiting=HOST_NIGHT,
+        why="An hour: what fell off the bus is InferenceGpuDown's for so long, and most of it comes back.",
     ),
     alert(
         "InferenceClockUnsynchronized",

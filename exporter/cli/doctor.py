@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import status
-from exporter.cli.build import host_name
+from exporter.cli.build import host_name, lists_all_gpus
 from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.terms import terms_of
 from exporter.cli.whereabouts import node_source, whereabouts
@@ -38,7 +38,8 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
         return status.CONFIGURATION
     with waiting("reading every source once"):
         asked = _asked(clock, config, ledger_path or config.ledger_path)
-    diagnosis = report.diagnose(config, terms_of(config, host_name(), asked.place), asked, clock.wall())
+    terms = terms_of(config, host_name(), asked.place, all_gpus=lists_all_gpus())
+    diagnosis = report.diagnose(config, terms, asked, clock.wall())
     tell(report.as_json(diagnosis) if as_json else report.text(diagnosis))
     return diagnosis.status
 
@@ -60,6 +61,7 @@ def _asked(clock: Clock, config: Config, ledger: Path) -> Asked:
         place_problem=place.problem or cloud.problem,
         synchronized=clock.synchronized(),
         label_problem=labels.problem or contradiction,
+        remembered=kept.remembered,
     )
     return replace(asked, gpu_problem=told) if isinstance(told, str) else _with_answers(asked, told)
 

@@ -4,12 +4,12 @@ import logging
 import signal
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from exporter.cli import status
-from exporter.cli.build import build, host_name
+from exporter.cli.build import build, host_name, lists_all_gpus
 from exporter.cli.heap import make_lean
 from exporter.cli.terminal import complain
 from exporter.cli.terms import terms_of
@@ -233,9 +233,10 @@ class _Daemon:
         ):
             return ()
         host, report, place = host_name(), self._current(), self._whereabouts.place
+        slots = () if report is None or report.grounds is None else report.grounds.state.predecessors
         change = Change(
-            terms_of(before, host, place).tariff,
-            terms_of(config, host, place).tariff,
+            replace(terms_of(before, host, place).tariff, predecessors=slots),
+            replace(terms_of(config, host, place).tariff, predecessors=slots),
             () if report is None else tuple(row.gpu for row in report.gpus),
             config.timezone,
             self._clock.wall(),
@@ -264,7 +265,7 @@ class _Daemon:
     def _plan(self, *, succeeded: bool) -> Plan:
         setting = Setting(
             config=self._config,
-            terms=terms_of(self._config, host_name(), self._whereabouts.place),
+            terms=terms_of(self._config, host_name(), self._whereabouts.place, all_gpus=lists_all_gpus()),
             build=build(),
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
             web_succeeded=lambda: self._access.succeeded,

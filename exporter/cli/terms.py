@@ -16,8 +16,10 @@ SHORTEST_GAP: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """A tick longer than three intervals and a minute was not observed."""
 
 
-def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
+def terms_of(config: Config, host: str, place: Place | None = NOWHERE, *, all_gpus: bool = False) -> Terms:
     """What a configuration says to the cost model of a host, and where that runs as far as it is known.
+
+    `all_gpus`: this process was given all GPUs of the machine, unless the configuration says otherwise.
 
     `None` while that is being asked: what a price would then be looked up by is not known yet, and such GPUs
     are unpriced until it is. So are those whose rule goes by labels of the node that could not be read.
@@ -52,6 +54,7 @@ def terms_of(config: Config, host: str, place: Place | None = NOWHERE) -> Terms:
         interval=config.interval,
         gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),
         gap_after=max(GAP_INTERVALS * config.interval, SHORTEST_GAP),
+        all_gpus=all_gpus if config.gpus == "auto" else config.gpus == "all",
     )
 
 

@@ -17,6 +17,7 @@ from exporter.config.settings import (
     DEFAULT_PRICES,
     CloudChoice,
     Config,
+    GpusChoice,
     PodLabels,
     Server,
     ServerRule,
@@ -175,9 +176,18 @@ PROCESSES = Key(
     "they are read; false leaves only what servers says.",
     default="true",
 )
+LISTED: Choice[GpusChoice] = Choice(("auto", "all", "visible"))
+GPUS = Key(
+    "gpus",
+    LISTED,
+    "Which GPUs of the machine are charged where a rule's gpus_per_host, or the instance type, says that it "
+    "has more than NVML lists: all, or the visible ones, as where two exporters are given half of them each. "
+    "With auto it is all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
+    default="auto",
+)
 DISCOVERY = Key(
     "discovery",
-    Table((PROCESSES, CLOUD, KUBERNETES, KUBELET_CA_FILE), lambda block: block),
+    Table((PROCESSES, GPUS, CLOUD, KUBERNETES, KUBELET_CA_FILE), lambda block: block),
     "What is found out without being told here.",
 )
 
@@ -265,6 +275,7 @@ def config(block: Block, path: Path | None = None, file_hash: str = "") -> Confi
         limits=block.get(LIMITS) or Limits(),
         cloud=Config().cloud if discovery is None else discovery[CLOUD],
         processes=Config().processes if discovery is None else discovery[PROCESSES],
+        gpus=Config().gpus if discovery is None else discovery[GPUS],
         kubernetes=Config().kubernetes if discovery is None else discovery[KUBERNETES],
         kubelet_ca_file=None if discovery is None else discovery.get(KUBELET_CA_FILE),
         pod_labels=pod_labels,

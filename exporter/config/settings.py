@@ -19,6 +19,9 @@ DEFAULT_PRICES = Path("/var/lib/inference-cost-exporter/prices.csv")
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
 """Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
 
+GpusChoice = Literal["auto", "all", "visible"]
+"""Which GPUs of the machine NVML lists here: all where the process was given all, all of them, or some."""
+
 KubernetesChoice = Literal["auto", "off", "pods_api", "kubelet", "api_server"]
 """Who is asked for the pods of this pod's node; the API server also for its labels, unless it is off."""
 
@@ -145,6 +148,7 @@ class Config:
     compare: tuple[HostedPrice, ...] = ()
     limits: Limits = field(default_factory=Limits)
     cloud: CloudChoice = "auto"
+    gpus: GpusChoice = "auto"
     kubernetes: KubernetesChoice = "auto"
     kubelet_ca_file: Path | None = None
     pod_labels: PodLabels = field(default_factory=PodLabels)

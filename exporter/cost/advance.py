@@ -1,16 +1,17 @@
 """One tick of the books: state and readings in, state and postings out."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from exporter.cost import attribution, comparison, energy, gap, heard, holding, servers, slices
 from exporter.cost.attribution import Share, ShareMethod
 from exporter.cost.charging import Charging, Work
 from exporter.cost.gap import Interval
+from exporter.cost.inventory import UNSEEN, Inventory, inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
-from exporter.cost.postings import Energy, Party, Postings, Slot
+from exporter.cost.postings import Energy, Party, Postings, Segment, Slot
 from exporter.cost.servers import Round, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
 from exporter.readings import Frame, Gpu, GpuReading, Holder, Owned, ServerKey
@@ -23,6 +24,7 @@ class GpuOutcome:
     """What one GPU did in one tick. `slots` are weights by time.
 
     `held` is the part of its time that each server held, by method; they sum to 1.
+    `count` is above 1 for several GPUs that NVML never listed.
     """
 
     gpu: Gpu
@@ -32,6 +34,7 @@ class GpuOutcome:
     held: Mapping[tuple[ServerKey, ShareMethod], float]
     slots: Mapping[Slot, int]
     mean_watts: float | None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Outcome:
     gpus: tuple[GpuOutcome, ...]
     ticks: Mapping[ServerKey, ServerTick]
     terms: Terms
-    """Those that the tick went by, with what servers said of who pays for them."""
+    """Those that the tick went by, with what servers said of who pays for them, and whose slots GPUs took."""
+    inventory: Inventory
     charged: Interval | None = None
 
 
@@ -54,28 +58,37 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     or the time since boot.
     """
     owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
-    terms = terms.told(owners)
+    configured, terms = terms, terms.told(owners, state.predecessors)
     interval = gap.since_last(state, frame, terms)
     elapsed = None if interval is None else interval.length
     unwatched = interval is not None and not interval.observed
-    if interval is not None and interval.rebooted:
+    rebooted = interval is not None and interval.rebooted
+    if rebooted:
         state = _rebooted(state)
     round_ = servers.advance(state, frame, elapsed or 0, terms)
     known = dict(round_.servers)
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
-    inventory = dict(state.gpus)
-    if frame.gpus is not None:
-        inventory = _inventory(state, frame, terms, known)
-    known |= _partial(known, inventory, round_)
+    found = inventory(state, frame, terms, rebooted=rebooted)
+    gpus = {**found.lost, **_listed(found.slots, state, frame, terms, known)}
+    if found.replaced:
+        both = replace(state, gpus={**state.gpus, **gpus})
+        terms = configured.told(owners, both.predecessors)
+    known |= _partial(known, gpus, round_)
     beginning = gap.since_boot(state, frame, terms)
     # Nothing but hourly rent begins before a GPU is read, energy neither.
     metered = elapsed if beginning is None else None
     works = [
-        _work(gpu, state.gpus.get(uuid), readings.get(uuid), round_, terms, metered, unwatched=unwatched)
-        for uuid, gpu in sorted(inventory.items())
+        _work(gpu, _slot(state, gpu), readings.get(gpu.gpu.uuid), round_, terms, metered, unwatched=unwatched)
+        for _, gpu in (*sorted(gpus.items()), *sorted(found.unseen.items()))
     ]
     charged = beginning or interval
-    segments = Charging(works, terms, charged).segments() if charged is not None and charged.length else ()
+    segments: tuple[Segment, ...] = ()
+    if charged is not None and charged.length:
+        # A gap is charged to the GPUs before it, those included that the host has no more.
+        gone = _gone(state, found) if unwatched else ()
+        former = [_work(gpu, gpu, None, round_, terms, None, unwatched=True) for gpu in gone]
+        booted = charged.booted if len(gpus) < len(state.gpus) else None
+        segments = Charging(works, terms, charged, former, booted).segments()
     postings = Postings(
         end=frame.wall,
         segments=segments,
@@ -90,13 +103,15 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     )
     tariff = terms.tariff
     works = [work for work in works if work.reading or not tariff.has_left(work.state.gpu, frame.wall)]
-    after = State(
+    after = replace(
+        found.state,
         elapsed=frame.elapsed,
         awake=frame.awake,
         boot=frame.boot,
         wall=frame.wall,
         uncharged=state.uncharged + (0 if charged is None else charged.uncharged),
-        gpus={work.state.gpu.uuid: work.after() for work in works},
+        gpus={work.state.gpu.uuid: work.after() for work in works if work.state.gpu.uuid != UNSEEN},
+        unseen={work.state.gpu.gpu_model: work.after() for work in works if work.state.gpu.uuid == UNSEEN},
         endpoints=round_.endpoints,
         gateways=round_.gateways,
         servers=known,
@@ -104,7 +119,9 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         fresh_in="" if works else state.fresh_in,
         owners=_here(owners, works, round_, frame),
     )
-    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks, terms, charged)
+    return Outcome(
+        after, postings, tuple(_outcome(work) for work in works), round_.ticks, terms, found, charged
+    )
 
 
 def _here(
@@ -126,13 +143,31 @@ def _outcome(work: Work) -> GpuOutcome:
         holding.held(work.uses),
         work.by_time,
         energy.mean_watts(work.state),
+        work.state.count,
     )
 
 
-def _inventory(
-    state: State, frame: Frame, terms: Terms, known: dict[ServerKey, ServerState]
+def _slot(state: State, gpu: GpuState) -> GpuState | None:
+    """What was known before the tick of the slot that a GPU sits in; `None` for one that is new."""
+    if gpu.gpu.uuid == UNSEEN:
+        return state.unseen.get(gpu.gpu.gpu_model)
+    return state.gpus.get(gpu.gpu.uuid) or state.gpus.get(gpu.predecessor)
+
+
+def _gone(state: State, found: Inventory) -> Iterator[GpuState]:
+    """GPUs of the host at the last tick that it has no more. Those that were lost then never came back."""
+    yield from (gpu for _, gpu in sorted(found.released.items()) if gpu.up)
+    yield from (gpu for model, gpu in sorted(state.unseen.items()) if model not in found.unseen)
+
+
+def _listed(
+    slots: Mapping[str, GpuState],
+    state: State,
+    frame: Frame,
+    terms: Terms,
+    known: dict[ServerKey, ServerState],
 ) -> dict[str, GpuState]:
-    """The sticky inventory: GPUs read now with their holders, and GPUs of before with their last ones."""
+    """The slots with a listed GPU, as they are read now, with who holds them."""
     read: dict[str, GpuState] = {}
     for reading in frame.gpus or ():
         uuid = reading.gpu.uuid
@@ -144,16 +179,16 @@ def _inventory(
                 key = heard.admit_server(known, holder.key, terms.limits)
                 known.setdefault(key, ServerState())
                 held.append(holder if key == holder.key else replace(holder, key=key))
-        before = state.gpus.get(uuid) or GpuState(reading.gpu, reading.index)
-        after = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up)
+        before = slots[uuid]
+        address = reading.pci_bus_id or before.pci_bus_id
+        after = replace(before, gpu=reading.gpu, index=reading.index, up=reading.up, pci_bus_id=address)
         # A GPU that cannot be read tells neither how it is cut nor who computes on it.
         if reading.up or held:
             after = replace(after, holders=tuple(held))
         if reading.up:
             after = replace(after, slices=slices.slices(reading))
         read[uuid] = after
-    lost = {uuid: replace(gpu, up=False) for uuid, gpu in state.gpus.items() if uuid not in read}
-    return lost | read
+    return read
 
 
 def _partial(
@@ -180,7 +215,7 @@ def _work(
     *,
     unwatched: bool,
 ) -> Work:
-    # An interval is charged to the holders at its end, a gap to the last ones that were seen.
+    # An interval is charged to the GPU and the holders at its end, a gap to the last ones that were seen.
     last = before if unwatched and before is not None else gpu
     shares = attribution.shares(last.holders, last.slices)
     uses = holding.uses(shares, reading, round_.ticks, lost=not gpu.up, gap=unwatched)
@@ -195,6 +230,8 @@ def _work(
     counted = told and elapsed is not None
     return Work(
         gpu,
+        last.gpu,
+        last.count,
         before is not None,
         reading,
         uses,

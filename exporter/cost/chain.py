@@ -126,7 +126,8 @@ def explain(
     if not asked:
         names = ", ".join(_name(key) for key in sorted(known))
         raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
-    inventory = tuple(state.gpus.values())
+    inventory = (*state.gpus.values(), *state.unseen.values())
+    terms = terms.told(terms.owners, state.predecessors)
     partial = {key for key, known_server in state.servers.items() if known_server.partial}
     return Explanation(
         ledger,
@@ -182,13 +183,14 @@ def _split(key: ServerKey, account: Account, state: State, terms: Terms) -> Spli
 def _held(key: ServerKey, gpus: tuple[GpuState, ...], terms: Terms, now: Instant) -> Iterator[HeldPrice]:
     """Equal GPUs together, in the order of their indices."""
     month = month_of(now, terms.zone)
+    gpus_on_host = sum(gpu.count for gpu in gpus)
     alike: dict[tuple[str, str, float, str, str], float] = {}
     for gpu in sorted(gpus, key=lambda gpu: gpu.index):
         shares = attribution.shares(gpu.holders, gpu.slices)
-        mine = sum(share.idle_part for share in shares if share.key == key) / WHOLE
+        mine = sum(share.idle_part for share in shares if share.key == key) * gpu.count / WHOLE
         if not mine:
             continue
-        for rate in terms.tariff.price(gpu.gpu, now, month, len(gpus)).rates:
+        for rate in terms.tariff.price(gpu.gpu, now, month, gpus_on_host).rates:
             origin = rate.provenance
             line = (
                 gpu.gpu.gpu_model,

@@ -13,7 +13,7 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Held, Money, Segment, Slot, Unpriced, Usage
 from exporter.cost.state import Carry, GpuState
 from exporter.cost.stretches import stretches
-from exporter.readings import GpuReading
+from exporter.readings import Gpu, GpuReading
 from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.tariff import ENERGY
 from exporter.units import Instant, Millijoules, Nanoseconds
@@ -29,10 +29,13 @@ JOULES: Final = " "
 class Work:
     """One GPU on its way through a tick. `known` is false for a GPU not seen before the tick.
 
+    Its time is that of `charged`, the GPU in its slot then, `count` times.
     `carries` and `owed` are the state's own, moved on by each stretch.
     """
 
     state: GpuState
+    charged: Gpu
+    count: int
     known: bool
     reading: GpuReading | None
     uses: tuple[Use, ...]
@@ -52,19 +55,32 @@ class Work:
 class Charging:
     """Posts a tick's stretches one after the other; carries and debts pass from each to the next."""
 
-    def __init__(self, works: list[Work], terms: Terms, interval: Interval) -> None:
+    def __init__(
+        self,
+        works: list[Work],
+        terms: Terms,
+        interval: Interval,
+        former: list[Work] | None = None,
+        booted: Instant | None = None,
+    ) -> None:
+        """Charge `works` and, until `booted` where that is given, `former` ones that the host has no more."""
         # A GPU that is new after a gap pays from now on; books that begin at the boot never saw one.
         anyone = interval.observed or interval.hourly_only
         self._works = [work for work in works if work.known or anyone]
+        self._former, self._booted = former or [], booted
         self._terms = terms
         self._interval = interval
         nobody = (Use(UNHELD, None),) if interval.hourly_only else ()
-        self._unseen = holding.slots(nobody, {}, terms)
-        self._parties = {slot.party for work in works for slot in (*work.by_time, *self._unseen)}
+        self._nobody = holding.slots(nobody, {}, terms)
+        self._parties = {
+            slot.party for work in (*works, *self._former) for slot in (*work.by_time, *self._nobody)
+        }
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole interval, in order."""
-        cuts = stretches(self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone)
+        cuts = stretches(
+            self._interval.start, self._interval.end, self._terms.tariff, self._terms.zone, self._booted
+        )
         told = (self._segment(since, until) for since, until in cuts)
         # Time since boot that nobody rents by the hour is not metered.
         return tuple(segment for segment in told if segment.held or not self._interval.hourly_only)
@@ -74,11 +90,13 @@ class Charging:
         up = self._interval.up_between(since, until)
         # Who says that a GPU has left is believed until it is seen.
         tariff = self._terms.tariff
+        here = self._booted is None or since < self._booted
         works = [
             work
-            for work in self._works
-            if work.reading is not None or not tariff.has_left(work.state.gpu, since)
+            for work in (*self._works, *(self._former if here else ()))
+            if work.reading is not None or not tariff.has_left(work.charged, since)
         ]
+        gpus_on_host = sum(work.count for work in works)
         month = month_of(since, self._terms.zone)
         day = day_of(since, self._terms.zone).name
         accrued = 0
@@ -86,25 +104,25 @@ class Charging:
         held: list[Held] = []
         unpriced: list[Unpriced] = []
         for work in works:
-            gpu = work.state.gpu
-            price = tariff.price(gpu, since, month, len(works))
+            gpu, count = work.charged, work.count
+            price = tariff.price(gpu, since, month, gpus_on_host)
             if self._interval.hourly_only:
                 price = price.hourly()
                 # What the cloud has not told yet may be a price by the hour; else nothing says that it is.
                 if not price.rates and (price.priced or not tariff.waits_for_place(gpu)):
                     continue
-            by_time = self._unseen or work.by_time
-            times = self._split(work, TIME, until - since, by_time)
+            by_time = self._nobody or work.by_time
+            times = self._split(work, TIME, (until - since) * count, by_time)
             for part, slot in times:
                 held.append(Held(gpu, slot, part, price.priced))
             if not price.priced:
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                used = self._used(work, {slot: part for part, slot in times}, up, joules)
+                used = self._used(work, {slot: part for part, slot in times}, up * count, joules)
                 hourly_only = self._interval.hourly_only
                 unpriced.append(Unpriced(gpu, day, since, until, used, hourly_only=hourly_only))
             for rate in price.rates:
                 owing = up if rate.while_up else until - since
-                amount, carry = accrue(rate.rate, owing, work.carries.get(rate.component))
+                amount, carry = accrue(rate.rate, owing * count, work.carries.get(rate.component))
                 work.carries[rate.component] = carry
                 accrued += amount
                 basis = rate.provenance.price_basis

@@ -43,6 +43,7 @@ class Interval:
     `uncharged` is the time before `start` that is too long to be believed.
     `rebooted`: counters of the driver began anew in it.
     `hourly_only`: nothing but hourly rent is charged for it, and only on GPUs that are rented so.
+    `booted` is when the boot in it began, `None` where there was none.
     """
 
     start: Instant
@@ -52,6 +53,7 @@ class Interval:
     uncharged: Nanoseconds = 0
     rebooted: bool = False
     hourly_only: bool = False
+    booted: Instant | None = None
 
     @property
     def length(self) -> Nanoseconds:
@@ -110,7 +112,9 @@ def _across_boots(last: Instant, frame: Frame, terms: Terms) -> Interval:
     if booted - last > REBOOT:
         lingered = min(booted, last + INTERVALS_AFTER_LAST_TICK * terms.interval)
         up = ((max(start, last), max(start, lingered)), (max(start, booted), frame.wall))
-    return Interval(start, frame.wall, observed=False, up=up, uncharged=uncharged, rebooted=True)
+    return Interval(
+        start, frame.wall, observed=False, up=up, uncharged=uncharged, rebooted=True, booted=booted
+    )
 
 
 def _bounded(end: Instant, length: Nanoseconds, terms: Terms) -> tuple[Instant, Nanoseconds]:

@@ -9,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED, Party
-from exporter.readings import Owned, ServerKey
+from exporter.readings import Gpu, Owned, ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
@@ -65,6 +65,7 @@ class Terms:
 
     `interval` is what a tick is meant to take, `gap_after` the longest that counts as observed, `gap_max`
     the longest that is charged at all.
+    `all_gpus`: NVML lists every GPU of the machine here, so that one that it does not list is missing.
     """
 
     tariff: Tariff
@@ -76,6 +77,7 @@ class Terms:
     interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
     gap_max: Nanoseconds = 7 * NANOSECONDS_PER_DAY
+    all_gpus: bool = False
 
     owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
     """What servers say of who pays for them, where no rule of the configuration does."""
@@ -106,13 +108,21 @@ class Terms:
         product, team = ("", "") if told is None else (told.product, told.team)
         return product or UNASSIGNED, team or UNASSIGNED
 
-    def told(self, owners: Mapping[ServerKey, Owned]) -> "Terms":
-        """The same terms where servers say these owners; the same ones again while they say the same."""
-        if owners == self.owners:
+    def told(
+        self, owners: Mapping[ServerKey, Owned], predecessors: tuple[tuple[str, Gpu], ...] = ()
+    ) -> "Terms":
+        """The same terms where servers say these owners, and GPUs took the slots of `predecessors`.
+
+        The same ones again while both stay.
+        """
+        if owners == self.owners and predecessors == self.tariff.predecessors:
             return self
         kept = self._told.get("terms")
-        if kept is None or kept.owners != owners:
-            kept = self._told["terms"] = replace(self, owners=owners)
+        if kept is None or kept.owners != owners or kept.tariff.predecessors != predecessors:
+            tariff = self.tariff if kept is None else kept.tariff
+            if tariff.predecessors != predecessors:
+                tariff = replace(self.tariff, predecessors=predecessors)
+            kept = self._told["terms"] = replace(self, owners=owners, tariff=tariff)
         return kept
 
     @cached_property

@@ -35,7 +35,7 @@ def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[Party, fl
         if not price.rates and energy is None:
             continue
         for slot, weight in gpu.slots.items():
-            part = (hourly + (energy or 0.0)) * weight / total
+            part = (hourly + (energy or 0.0)) * gpu.count * weight / total
             found[slot.party] = found.get(slot.party, 0.0) + part
     return found
 
@@ -51,4 +51,5 @@ def price_now(gpus: Iterable[GpuOutcome], at: Instant, terms: Terms) -> list[Pri
     """What each GPU of the host costs at an instant."""
     gpus = list(gpus)
     month = month_of(at, terms.zone)
-    return [terms.tariff.price(gpu.gpu, at, month, len(gpus)) for gpu in gpus]
+    count = sum(gpu.count for gpu in gpus)
+    return [terms.tariff.price(gpu.gpu, at, month, count) for gpu in gpus]

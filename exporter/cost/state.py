@@ -31,6 +31,9 @@ class GpuState:
     it is not kept on disk.
     `holders` are the last known ones, and `slices` the last known parts of its MIG instances by UUID, in
     parts of `money.WHOLE`; `None` for a card that is not cut.
+    `pci_bus_id` is its last known address, `boots_missed` the boots that began since NVML last listed it.
+    `predecessor` is the UUID whose slot it took at `replaced_at`, empty for none, and `priced_as` the GPU
+    whose rule priced that slot. `count` is above 1 for several GPUs that NVML never listed.
     """
 
     gpu: Gpu
@@ -46,6 +49,12 @@ class GpuState:
     holders: tuple[Holder, ...] = ()
     owed: Mapping[str, Mapping[Slot, int]] = field(default_factory=dict)
     slices: Mapping[str, int] | None = None
+    pci_bus_id: str = ""
+    boots_missed: int = 0
+    predecessor: str = ""
+    replaced_at: Instant = 0
+    priced_as: Gpu | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +176,23 @@ class State:
     """Who pays, as the servers that are here last said of themselves."""
     gateways: Mapping[str, GatewayState] = field(default_factory=dict)
     """Those that are configured, by URL."""
+    unseen: Mapping[str, GpuState] = field(default_factory=dict)
+    """GPUs that are paid for and that NVML never listed, by the model that they are taken for."""
+    listed_in: str = ""
+    """The boot in which NVML last listed the GPUs, empty where it is not known."""
+    replaced: int = 0
+    """UUIDs that took the slot of another since the ledger began."""
+    retired: tuple[str, ...] = ()
+    """GPUs of this host that were retired and whose slots are still empty."""
+
+    @property
+    def predecessors(self) -> tuple[tuple[str, Gpu], ...]:
+        """As `Tariff.predecessors`."""
+        return tuple(
+            sorted((uuid, gpu.priced_as) for uuid, gpu in self.gpus.items() if gpu.priced_as is not None)
+        )
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs that are paid for."""
+        return len(self.gpus) + sum(gpu.count for gpu in self.unseen.values())

@@ -9,14 +9,18 @@ from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
 
-def stretches(start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo) -> list[tuple[Instant, Instant]]:
+def stretches(
+    start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, booted: Instant | None = None
+) -> list[tuple[Instant, Instant]]:
     """Consecutive stretches of [start, end), each inside one local day (and so one month), one price, and one
-    whole minute.
+    whole minute; cut where the host `booted`, too.
 
     A tick longer than an hour is cut by the hour: nobody prices a minute of it.
     """
     grain = NANOSECONDS_PER_MINUTE if end - start <= NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
     cuts = {start, end, *tariff.changes(start, end), *_midnights(start, end, zone)}
+    if booted is not None and start < booted < end:
+        cuts.add(booted)
     cuts.update(range(start - start % grain + grain, end, grain))
     ordered = sorted(cuts)
     return list(pairwise(ordered))

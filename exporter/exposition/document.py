@@ -70,6 +70,7 @@ def _gpu(line: GpuLine) -> dict[str, Any]:
         "uuid": row.gpu.uuid,
         "gpu_model": row.gpu.gpu_model,
         "index": row.index if row.index >= 0 else None,
+        "count": row.count,
         "up": row.up,
         "priced": row.priced,
         "holders": [{**key._asdict(), "gpu_share_ratio": ratio} for key, ratio in line.holders],

@@ -28,14 +28,30 @@ def _info(report: Report) -> Iterator[Row]:
     for row in report.gpus:
         read = row.reading
         told = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
-        # An index below zero is none: a GPU that is paid for and that the driver never listed.
+        # An index below zero is none: GPUs that are paid for and that the driver never listed.
         index = str(row.index) if row.index >= 0 else ""
         yield (index, *gpu_labels(row.gpu), *told), 1.0
 
 
+def _expected(report: Report) -> Iterator[Row]:
+    if report.expected_gpus is not None:
+        yield (), float(report.expected_gpus)
+
+
+def _visible(report: Report) -> Iterator[Row]:
+    if report.visible_gpus is not None:
+        yield (), float(report.visible_gpus)
+
+
+def _replaced(report: Report) -> Iterator[Row]:
+    if report.books is not None:
+        yield (), float(report.books.replaced)
+
+
 def _up(report: Report) -> Iterator[Row]:
     for row in report.gpus:
-        yield gpu_labels(row.gpu), float(row.up)
+        if row.index >= 0:
+            yield gpu_labels(row.gpu), float(row.up)
 
 
 def _read(value: Callable[[GpuReading], float | None]) -> Callable[[Report], Iterable[Row]]:
@@ -81,17 +97,39 @@ ROWS: Final[tuple[Metric, ...]] = (
         _unpriced,
     ),
     gauge(
+        "inference_gpus_expected",
+        (),
+        "GPUs of this host that are paid for: gpus_per_host of the rules that price it, else the number that "
+        "its instance type has, else what it had in the last boot. "
+        "Absent while the driver cannot be read.",
+        _expected,
+    ),
+    gauge(
+        "inference_gpus_visible",
+        (),
+        "GPUs that NVML lists, those included that it cannot read. Absent while the driver cannot be read.",
+        _visible,
+    ),
+    counter(
+        "inference_gpu_replaced_total",
+        (),
+        "GPUs that took the slot of another, as after a board was swapped or a VM was stopped and started. "
+        f"The log and the page say which took whose. Absent {CHARGED}.",
+        _replaced,
+    ),
+    gauge(
         "inference_gpu_info",
         ("gpu", *GPU, "driver_version", "mig_profile", "pci_bus_id"),
         "What a GPU is; gpu is the driver's index, which may change at reboot. "
-        "An empty label is what the driver did not tell. Absent for a GPU that was never seen.",
+        "An empty label is what the driver did not tell. With uuid unseen: GPUs that are paid for and that "
+        "NVML never listed. Absent without a GPU.",
         _info,
     ),
     gauge(
         "inference_gpu_up",
         GPU,
         "1: the GPU was read in the last tick. 0: it is known and paid for, and cannot be read. "
-        "Absent for a GPU that was never seen.",
+        "Absent for GPUs that were never listed.",
         _up,
     ),
     gauge(

@@ -119,7 +119,7 @@ def gpu_lines(report: Report) -> Iterator[GpuLine]:
             if held.uuid == row.gpu.uuid:
                 shares[held.key] = shares.get(held.key, 0.0) + held.share_ratio
         prices = tuple(price for price in report.prices if price.gpu == row.gpu)
-        hourly = total(price.dollars_per_hour for price in prices)
+        hourly = total(price.dollars_per_hour * price.count for price in prices)
         rests, reading = row.idle_ratio, row.reading
         yield GpuLine(
             row=row,
@@ -136,7 +136,7 @@ def component_lines(report: Report, *, stale: bool) -> Iterator[ComponentLine]:
     """The dearest per hour first; of an old report the last day alone."""
     hourly: dict[str, list[float]] = {}
     for price in () if stale else report.prices:
-        hourly.setdefault(price.component, []).append(price.dollars_per_hour)
+        hourly.setdefault(price.component, []).append(price.dollars_per_hour * price.count)
     spent = {} if report.books is None else report.books.course.components
     lines = [
         ComponentLine(
@@ -168,7 +168,7 @@ def _held(report: Report) -> Mapping[ServerKey, float]:
     held: dict[ServerKey, float] = {}
     for row in report.shares:
         held[row.key] = held.get(row.key, 0.0) + row.share_ratio
-    nobody = round(len(report.gpus) - sum(held.values()), SHARE_DIGITS)
+    nobody = round(sum(row.count for row in report.gpus) - sum(held.values()), SHARE_DIGITS)
     return {**held, NOBODY: nobody} if nobody > 0 else held
 
 

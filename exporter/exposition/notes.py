@@ -19,6 +19,9 @@ SERVER: Final = "server:"
 MOST_SOURCES: Final = 8
 """Of so many sources that are down each is named; the rest are counted."""
 
+MOST_GPUS: Final = 8
+"""The same of GPUs that took the slot of another, which are told for a day."""
+
 
 def notes(report: Report, month: str | None, projected: Mapping[str, float], *, stale: bool) -> Iterator[str]:
     """The notes of a report.
@@ -141,17 +144,19 @@ def _failure(source: SourceRow, report: Report) -> str:
 
 def _scaled(report: Report) -> str:
     """How many of them have a list price of another region, scaled."""
-    scaled = {price.gpu for price in report.prices if is_scaled(price.provenance.source)}
-    return f" Scaled from the list price of another region: {len(scaled)}." if scaled else ""
+    scaled = {price.gpu: price.count for price in report.prices if is_scaled(price.provenance.source)}
+    return f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
 
 
 def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
-    all_gpus = len(report.gpus)
-    if unpriced := sum(not row.priced for row in report.gpus):
+    all_gpus = sum(row.count for row in report.gpus)
+    if unpriced := sum(row.count for row in report.gpus if not row.priced):
         yield f"GPUs without a price: {unpriced} of {all_gpus}. What they cost is not in these figures."
-    estimated = {price.gpu for price in report.prices if price.provenance.price_basis == "estimate"}
+    estimated = {
+        price.gpu: price.count for price in report.prices if price.provenance.price_basis == "estimate"
+    }
     if estimated:
-        yield f"GPUs priced by an estimate: {len(estimated)} of {all_gpus}.{_scaled(report)}"
+        yield f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{_scaled(report)}"
     by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
     if by_list and (old := age_warning(report.price_list_date, report.wall)):
         yield old
@@ -160,6 +165,20 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
         returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)
     ):
         yield f"GPUs that are here and charged, though `retired` has them: {returned} of {all_gpus}."
-    down = sum(not row.up for row in report.gpus)
-    if down and not stale:
+    if stale:
+        return
+    if down := sum(not row.up for row in report.gpus if row.index >= 0):
         yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
+    if unseen := sum(row.count for row in report.gpus if row.index < 0):
+        yield f"GPUs that are paid for and that NVML never listed (unseen): {unseen} of {all_gpus}."
+    expected, visible = report.expected_gpus, report.visible_gpus
+    if expected is not None and visible is not None and expected < visible:
+        yield f"NVML lists {visible} GPUs, and {expected} are paid for: correct gpus_per_host."
+    recent = [
+        f"{label(row.gpu.uuid)} for {label(row.predecessor)} ({timestamp(row.replaced_at)})"
+        for row in report.gpus
+        if row.predecessor and 0 <= report.wall - row.replaced_at < NANOSECONDS_PER_DAY
+    ]
+    if recent:
+        further = f"; and {len(recent) - MOST_GPUS} more" if len(recent) > MOST_GPUS else ""
+        yield f"GPUs that took the slot of another: {'; '.join(recent[:MOST_GPUS])}{further}."

@@ -1,9 +1,10 @@
 """What the daemon would find at a ledger's path. Looks only: it makes nothing."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.cost.state import State
 from exporter.ledger import lock, store
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.reader import LedgerReader
@@ -11,10 +12,14 @@ from exporter.ledger.reader import LedgerReader
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`state` in words for people; `problem` says what is wrong and what to do, empty when nothing is."""
+    """`state` in words for people; `problem` says what is wrong and what to do, empty when nothing is.
+
+    `remembered` is what the ledger's last tick left.
+    """
 
     state: str
     problem: str = ""
+    remembered: State = field(default_factory=State)
 
 
 def inspect(path: Path) -> Inspection:
@@ -27,17 +32,20 @@ def inspect(path: Path) -> Inspection:
         if problem:
             return _memory(path, problem, _writable(folder))
         return Inspection(f"{path}: not there yet; the daemon makes it")
+    remembered = State()
     try:
         # What a daemon that was killed while it began leaves behind is no problem.
-        state = f"{path}: empty; the daemon begins it" if path.stat().st_size == 0 else _told(path)
+        state = f"{path}: empty; the daemon begins it"
+        if path.stat().st_size:
+            state, remembered = _told(path)
     except (LedgerError, OSError) as error:
         return Inspection(str(path), f"{error}{_what_then(path, error)}")
     if process := lock.holder(path):
-        return Inspection(f"{state}, in use by process {process}")
+        return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
         if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
             return _memory(state, problem, _writable(needed))
-    return Inspection(state)
+    return Inspection(state, remembered=remembered)
 
 
 def _waiting(count: int) -> str:
@@ -47,9 +55,9 @@ def _waiting(count: int) -> str:
     return f", {count} adjustment{'s wait' if count > 1 else ' waits'} for the daemon's next tick"
 
 
-def _told(path: Path) -> str:
+def _told(path: Path) -> tuple[str, State]:
     with LedgerReader.open(path) as ledger:
-        return f"{path}: id {ledger.id}{_waiting(ledger.waiting())}"
+        return f"{path}: id {ledger.id}{_waiting(ledger.waiting())}", ledger.state()
 
 
 def _what_then(path: Path, error: Exception) -> str:

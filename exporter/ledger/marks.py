@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from exporter.cost.inventory import UNSEEN
 from exporter.cost.money import WHOLE
 from exporter.cost.state import (
     Carry,
@@ -32,12 +33,14 @@ from exporter.ledger.fields import array, integer, mapping, maybe, number, word
 from exporter.readings import Gpu, Holder, Owned, Role, ServerKey
 
 Scope = tuple[str, str]
-"""What a text is about: `gpu` and its UUID, `endpoint` or `gateway` and its URL, `server` or `owner` and its
-key; `clock` alone."""
+"""What a text is about: `gpu` and its UUID, `unseen` and a model, `endpoint` or `gateway` and its URL,
+`server` or `owner` and its key; `clock` and `inventory` alone."""
 
 CLOCK: Final = ("clock", "")
 
-SCOPES: Final = ("gpu", "endpoint", "gateway", "server", "owner", "clock")
+INVENTORY: Final = ("inventory", "")
+
+SCOPES: Final = ("gpu", "endpoint", "gateway", "server", "owner", "clock", "unseen", "inventory")
 """The scopes that this release knows; those of a later one are neither read nor written."""
 
 _MODEL_NUMBERS: Final = (
@@ -59,19 +62,23 @@ def texts(state: State) -> dict[Scope, str]:
     found |= {("gateway", url): _text(gateway_record(seen)) for url, seen in state.gateways.items()}
     found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
     found |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
+    found |= {("unseen", model): _text(_gpu_record(gpu)) for model, gpu in state.unseen.items()}
     if state.elapsed is not None:
         found[CLOCK] = _text(_clock_record(state))
+    if state.gpus or state.replaced or state.retired:
+        found[INVENTORY] = _text(_inventory_record(state))
     return found
 
 
 def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]:
     """The state from rows of (scope, key, text), and a sentence about each row that was dropped."""
     gpus: dict[str, GpuState] = {}
+    unseen: dict[str, GpuState] = {}
     endpoints: dict[str, EndpointState] = {}
     gateways: dict[str, GatewayState] = {}
     servers: dict[ServerKey, ServerState] = {}
     owners: dict[ServerKey, Owned] = {}
-    clock = State()
+    clock, inventory = State(), State()
     dropped = []
     for scope, key, text in rows:
         if scope not in SCOPES:
@@ -88,25 +95,37 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
                 endpoints[key] = _endpoint(record)
             elif scope == "gateway":
                 gateways[key] = gateway_of(record)
+            elif scope == "unseen":
+                unseen[key] = replace(_gpu(record), gpu=Gpu(UNSEEN, key), index=-1, up=False)
             elif scope == "clock":
                 clock = _clock(record)
+            elif scope == "inventory":
+                inventory = _inventory(record)
             else:
                 servers[_server_key(json.loads(key))] = _server(record)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             dropped.append(f"what was remembered of {scope} {key} cannot be read and was dropped: {why}")
     told = replace(clock, gpus=gpus, endpoints=endpoints, gateways=gateways, servers=servers, owners=owners)
+    told = replace(
+        told,
+        unseen=unseen,
+        listed_in=inventory.listed_in,
+        replaced=inventory.replaced,
+        retired=inventory.retired,
+    )
     return told, tuple(dropped)
 
 
 def settled(state: State) -> State:
     """The state without what rounding owes anybody, as it comes back from its texts."""
     gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
+    unseen = {model: replace(gpu, owed={}) for model, gpu in state.unseen.items()}
     servers = {
         key: replace(server, models={name: _settled(model) for name, model in server.models.items()})
         for key, server in state.servers.items()
     }
-    return replace(state, gpus=gpus, servers=servers)
+    return replace(state, gpus=gpus, unseen=unseen, servers=servers)
 
 
 def _settled(model: ModelState) -> ModelState:
@@ -141,6 +160,25 @@ def _clock(record: Mapping[str, Any]) -> State:
     )
 
 
+def _inventory_record(state: State) -> dict[str, object]:
+    return {"listed_in": state.listed_in, "replaced": state.replaced, "retired": state.retired}
+
+
+def _inventory(record: Mapping[str, Any]) -> State:
+    return State(
+        listed_in=word(record.get("listed_in", "")),
+        replaced=_count(record.get("replaced", 0)),
+        retired=tuple(word(uuid) for uuid in array(record.get("retired", []))),
+    )
+
+
+def _count(value: object, least: int = 0) -> int:
+    count = integer(value)
+    if count < least:
+        raise ValueError(f"a count of {count}")
+    return count
+
+
 def _gpu_record(state: GpuState) -> dict[str, object]:
     return {
         "uuid": state.gpu.uuid,
@@ -158,6 +196,12 @@ def _gpu_record(state: GpuState) -> dict[str, object]:
         # Beside the holders, one by one: an earlier release takes those for four values each.
         "held": [(holder.instance, holder.sm_ratio, holder.memory_bytes) for holder in state.holders],
         "slices": None if state.slices is None else dict(state.slices),
+        "pci_bus_id": state.pci_bus_id,
+        "boots_missed": state.boots_missed,
+        "predecessor": state.predecessor,
+        "replaced_at": state.replaced_at,
+        "priced_as": state.priced_as,
+        "count": state.count,
     }
 
 
@@ -175,7 +219,18 @@ def _gpu(record: Mapping[str, Any]) -> GpuState:
         carries={name: _carry(carry) for name, carry in mapping(record.get("carries", {})).items()},
         holders=tuple(_holders(record)),
         slices=maybe(_slices, record.get("slices")),
+        pci_bus_id=word(record.get("pci_bus_id", "")),
+        boots_missed=_count(record.get("boots_missed", 0)),
+        predecessor=word(record.get("predecessor", "")),
+        replaced_at=integer(record.get("replaced_at", 0)),
+        priced_as=maybe(_identity, record.get("priced_as")),
+        count=_count(record.get("count", 1), 1),
     )
+
+
+def _identity(pair: object) -> Gpu:
+    uuid, gpu_model = array(pair)
+    return Gpu(word(uuid), word(gpu_model))
 
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:

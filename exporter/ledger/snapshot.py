@@ -55,6 +55,7 @@ def books(
         energy=dict(totals.energy),
         unpriced=_unpriced(totals),
         uncharged=contents.state.uncharged,
+        replaced=contents.state.replaced,
         last_token=last_token,
         months=month_cells,
         window=window(totals, contents.recent.values(), now),

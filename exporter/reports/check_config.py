@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config import Config, ConfigError, load
-from exporter.config.settings import KubernetesChoice
+from exporter.config.settings import GpusChoice, KubernetesChoice
 from exporter.config.values import plain
 from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
@@ -36,6 +36,11 @@ UNMATCHED: Final[Mapping[Unmatched, str]] = {
 CLOUDS: Final = {
     "auto": "the one that the firmware names is asked where this host runs",
     "off": "nobody is asked",
+}
+GPUS: Final[Mapping[GpusChoice, str]] = {
+    "auto": "all are charged where NVIDIA_VISIBLE_DEVICES is all or not set, else visible ones",
+    "all": "all are charged, those included that NVML does not list",
+    "visible": "those are charged that NVML lists",
 }
 KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
     "auto": "this node's pods are asked for by socket, else, as its labels, by a service account",
@@ -95,6 +100,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield f"run-rate: {plain(config.hours_per_month)} hours per month"
     yield f"ledger: {config.ledger_path}"
     yield f"list prices: {'bundled' if config.catalogue.bundled else config.prices_path}"
+    yield f"GPUs: {GPUS[config.gpus]}"
     yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
     yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
     if web is not None:

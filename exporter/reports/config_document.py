@@ -30,6 +30,7 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "ledger": config.ledger_path,
         "price_file": None if config.catalogue.bundled else config.prices_path,
         "processes": config.processes,
+        "gpus": config.gpus,
         "cloud": config.cloud,
         "kubernetes": config.kubernetes,
         "kubelet_ca_file": config.kubelet_ca_file,

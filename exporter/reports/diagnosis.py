@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from exporter.cost.state import State
 from exporter.readings import GatewayReading, GpuReading, Place, ServerReading
 from exporter.sources.discovery import Found, Sight
 
@@ -101,6 +102,7 @@ class Asked:
 
     `found` is what a look at the host found beside what is configured.
     `synchronized` is false where the kernel knows that the wall clock may be off.
+    `remembered` is what the ledger's last tick left.
     """
 
     gpus: tuple[GpuReading, ...] | None
@@ -114,11 +116,12 @@ class Asked:
     label_problem: str = ""
     found: Found = field(default_factory=Found)
     gateways: tuple[GatewayAnswer, ...] = ()
+    remembered: State = field(default_factory=State)
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The doctor's answer."""
+    """The doctor's answer. `missing` are GPUs that are paid for and that NVML does not list."""
 
     gpus: tuple[GpuLine, ...]
     servers: tuple[ServerLine, ...]
@@ -129,6 +132,7 @@ class Diagnosis:
     place: Place = field(default_factory=Place)
     sights: tuple[Sight, ...] = ()
     gateways: tuple[GatewayLine, ...] = ()
+    missing: tuple[GpuLine, ...] = ()
 
     @property
     def status(self) -> int:

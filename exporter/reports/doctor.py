@@ -3,17 +3,19 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import groupby
 
 from exporter.config.settings import Config
 from exporter.cost import attribution
 from exporter.cost.attribution import Share, ShareMethod
+from exporter.cost.inventory import Inventory, inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
 from exporter.cost.slices import slices
-from exporter.readings import KINDS, GpuReading, Holder, Place
+from exporter.readings import KINDS, Frame, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
-from exporter.reports.findings import REMEDIED, SILENT, findings
+from exporter.reports.findings import REMEDIED, SILENT, count_findings, findings
 from exporter.reports.gateways import gateway_line, gateway_words
 from exporter.reports.shares import share_findings
 from exporter.reports.sights import sight_lines
@@ -26,58 +28,80 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     """Examine a host."""
     readings = asked.gpus or ()
     held = (*holders(config.servers, readings), *asked.found.holders)
-    gpus = tuple(_gpus(readings, held, terms, now))
+    terms = terms.told(terms.owners, asked.remembered.predecessors)
+    # As the daemon's next tick would count them.
+    found = inventory(asked.remembered, Frame(0, now, asked.gpus), terms)
+    absent = _missing(found)
+    count = len(readings) + len(absent)
+    gpus = tuple(_gpus(readings, held, terms, now, count))
+    missing = tuple(_line(reading, ("unallocated",), terms, now, count) for reading in absent)
     servers = tuple(_server(answer, held, readings) for answer in asked.servers)
     index = {reading.gpu.uuid: reading.index for reading in readings}
-    found = (*findings(config, asked, gpus, servers, terms, now), *share_findings(held, index))
+    told = (
+        *findings(config, asked, gpus, servers, terms, now),
+        *count_findings(found, terms),
+        *share_findings(held, index),
+    )
     return Diagnosis(
         gpus,
         servers,
-        tuple(_sums(gpus, config)),
-        found,
+        tuple(_sums((*gpus, *missing), config)),
+        told,
         asked.ledger,
         terms.tariff.host,
         asked.place,
         asked.found.sights,
         tuple(gateway_line(answer, asked.servers) for answer in asked.gateways),
+        missing,
     )
 
 
+def _missing(found: Inventory) -> tuple[GpuReading, ...]:
+    """GPUs that are paid for and not listed, one by one: lost ones, and those that never were."""
+    slots = (*found.lost.values(), *(gpu for gpu in found.unseen.values() for _ in range(gpu.count)))
+    return tuple(GpuReading(gpu.gpu, gpu.index, up=False) for gpu in slots)
+
+
 def _gpus(
-    readings: tuple[GpuReading, ...], held: Iterable[Holder], terms: Terms, now: Instant
+    readings: tuple[GpuReading, ...], held: Iterable[Holder], terms: Terms, now: Instant, count: int
 ) -> Iterable[GpuLine]:
     held = tuple(held)
-    month = month_of(now, terms.zone)
     for reading in readings:
-        price = terms.tariff.price(reading.gpu, now, month, len(readings))
-        lines = [
-            PriceLine(
-                rate.component,
-                rate.rate.dollars_per_hour(),
-                rate.provenance.source,
-                rate.provenance.as_of,
-                price_basis=rate.provenance.price_basis,
-            )
-            for rate in price.rates
-        ]
-        if price.energy is not None:
-            at = reading.power_watts
-            energy = energy_dollars_per_hour(price, at)
-            note = "no power reading" if at is None else f"at {at:.0f} W"
-            lines.append(PriceLine("energy", energy, price.energy.provenance.source, "", note))
         shares = attribution.shares(
             (holder for holder in held if holder.uuid == reading.gpu.uuid), slices(reading)
         )
-        yield GpuLine(
-            reading.index,
-            reading.gpu.gpu_model,
-            reading.gpu.uuid,
-            reading.up,
-            tuple(_held(shares)),
-            tuple(lines),
-            price.priced,
-            reading.utilization_ratio,
+        yield _line(reading, tuple(_held(shares)), terms, now, count)
+
+
+def _line(
+    reading: GpuReading, holders: tuple[str, ...], terms: Terms, now: Instant, gpus_on_host: int
+) -> GpuLine:
+    price = terms.tariff.price(reading.gpu, now, month_of(now, terms.zone), gpus_on_host)
+    lines = [
+        PriceLine(
+            rate.component,
+            rate.rate.dollars_per_hour(),
+            rate.provenance.source,
+            rate.provenance.as_of,
+            price_basis=rate.provenance.price_basis,
         )
+        for rate in price.rates
+    ]
+    if price.energy is not None:
+        at = reading.power_watts
+        energy = energy_dollars_per_hour(price, at)
+        note = "no power reading" if at is None else f"at {at:.0f} W"
+        lines.append(PriceLine("energy", energy, price.energy.provenance.source, "", note))
+    return GpuLine(
+        reading.index,
+        reading.gpu.gpu_model,
+        reading.gpu.uuid,
+        reading.up,
+        holders,
+        tuple(lines),
+        price.priced,
+        reading.utilization_ratio,
+    )
 
 
 def _held(shares: Iterable[Share]) -> Iterable[str]:
@@ -151,6 +175,10 @@ def text(diagnosis: Diagnosis) -> str:
             basis = "" if price.price_basis == "configured" else f"{price.price_basis.upper()}:"
             origin = " ".join(filter(None, (basis, price.source, price.as_of, price.note)))
             lines.append(f"       {price.component:<14}{amount:>12} dollars per hour   {origin}")
+    for uuid, alike in groupby(diagnosis.missing, lambda gpu: gpu.uuid):
+        one, *others = alike
+        several = f" x {1 + len(others)}" if others else ""
+        lines.append(f"  -  {one.gpu_model}  {uuid}{several}  PAID FOR AND NOT LISTED")
     lines.append("Servers")
     for server in diagnosis.servers:
         gpus = ", ".join(map(str, server.gpus)) or "none"

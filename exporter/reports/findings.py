@@ -7,6 +7,7 @@ from typing import Final
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
+from exporter.cost.inventory import Inventory
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
 from exporter.readings import ServerReading
@@ -70,6 +71,36 @@ def findings(
         if asked.gpus is not None:
             told = ", ".join(map(str, absent))
             yield Finding("error", f"server {name}: this host shows no GPU {told}: correct its `gpus`.")
+
+
+def count_findings(found: Inventory, terms: Terms) -> Iterable[Finding]:
+    """More or fewer GPUs paid for than NVML lists."""
+    count, visible = found.stated, found.visible
+    missing = len(found.lost) + sum(gpu.count for gpu in found.unseen.values())
+    if missing:
+        are = "is" if missing == 1 else "are"
+        named = ", ".join([*found.lost, *(["unseen"] if found.unseen else [])])
+        yield Finding(
+            "warning",
+            f"NVML lists {visible} GPUs, and {missing} more {are} paid for ({named}): look at nvidia-smi and "
+            "the kernel's log. Where the host has fewer, correct `gpus_per_host`, or name those that left "
+            "under `retired`; where this exporter is given some of them, set `discovery: {gpus: visible}`.",
+        )
+    if not count or not visible:
+        return
+    if visible > count:
+        yield Finding(
+            "warning",
+            f"NVML lists {visible} GPUs, and the host has {count} by its price: each is charged 1/{count} of "
+            "that. Correct `gpus_per_host`.",
+        )
+    elif visible + missing < count and not terms.all_gpus:
+        yield Finding(
+            "note",
+            f"NVML lists {visible} of the host's {count} GPUs, and this exporter may be given no others: "
+            f"`discovery: {{gpus: visible}}` is in force, and each is charged 1/{count} of the price. "
+            "Where no other exporter charges the rest, set `{gpus: all}`.",
+        )
 
 
 def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:

@@ -166,12 +166,6 @@ def _of_the_instance(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]
         return
     quote = seen[0].quote
     assert isinstance(quote, Quote)  # noqa: S101  # chosen so above
-    if quote.devices != len(priced):
-        yield Finding(
-            "warning",
-            f"the instance has {quote.devices} GPUs by the catalogue, this host shows {len(priced)}: each is "
-            f"charged 1/{quote.devices} of its price.",
-        )
     for model in dict.fromkeys(gpu.line.gpu_model for gpu in seen):
         try:
             known = tariff.catalogue.gpu(model)

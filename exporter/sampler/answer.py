@@ -111,13 +111,16 @@ def report(
         hosted=setting.config.compare,
         grounds=Grounds(terms, outcome.state),
         price_list_date=terms.tariff.catalogue.list_date(),
+        expected_gpus=outcome.inventory.expected,
+        visible_gpus=outcome.inventory.visible,
     )
 
 
 def _prices(outcome: Outcome, prices: Iterable[Price]) -> Iterable[ComponentPrice]:
     for gpu, price in zip(outcome.gpus, prices, strict=True):
         for rate in price.rates:
-            yield ComponentPrice(gpu.gpu, rate.component, rate.rate.dollars_per_hour(), rate.provenance)
+            hourly = rate.rate.dollars_per_hour()
+            yield ComponentPrice(gpu.gpu, rate.component, hourly, rate.provenance, gpu.count)
         energy = energy_dollars_per_hour(price, gpu.mean_watts)
         if price.energy is not None and energy is not None:
             yield ComponentPrice(gpu.gpu, ENERGY, energy, price.energy.provenance)
@@ -150,7 +153,18 @@ def _projected(books: Books, month: Month, frame: Frame) -> Mapping[tuple[str, s
 def _gpus(outcome: Outcome, prices: Iterable[Price], *, silent: bool) -> Iterable[GpuRow]:
     for gpu, price in zip(outcome.gpus, prices, strict=True):
         up = not silent and gpu.reading is not None and gpu.reading.up
-        yield GpuRow(gpu.gpu, gpu.index, up, price.priced, gpu.reading, _idle_ratio(gpu))
+        slot = outcome.state.gpus.get(gpu.gpu.uuid)
+        yield GpuRow(
+            gpu.gpu,
+            gpu.index,
+            up,
+            price.priced,
+            gpu.reading,
+            _idle_ratio(gpu),
+            gpu.count,
+            "" if slot is None else slot.predecessor,
+            0 if slot is None else slot.replaced_at,
+        )
 
 
 def _idle_ratio(gpu: GpuOutcome) -> float | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from exporter.config.settings import Config
+from exporter.cost.inventory import Inventory
+from exporter.cost.policy import Terms
 from exporter.readings import Frame, Gpu
 from exporter.report import Report
 from exporter.sources.configured import returned_gpus, unknown_gpus
@@ -25,6 +27,9 @@ NOTHING: Final = ()
 MOST_RULES: Final = 8
 """Rules that the line names; a file for a fleet may have hundreds."""
 
+MOST_GPUS: Final = 16
+"""GPUs that are named one by one in one tick."""
+
 
 class Notices:
     """Remembers what was told. Under another configuration what is still wrong is told again."""
@@ -36,6 +41,8 @@ class Notices:
         self._estimated: Counted = NOTHING
         self._unknown: Unknown = NOTHING
         self._returned: tuple[str, ...] = NOTHING
+        self._counts: tuple[int, int] | None = None
+        self._partly: tuple[int, int] | None = None
 
     def note(self, config: Config, report: Report, frame: Frame, tariff: Tariff) -> None:
         """Take in one tick. One in which the GPUs could not be read changes nothing.
@@ -69,6 +76,38 @@ class Notices:
         if returned != self._returned or (reloaded and returned):
             _tell_returned(returned)
         self._returned = returned
+
+    def note_slots(self, inventory: Inventory, terms: Terms) -> None:
+        """Take in the slots of a tick that was posted. One in which the driver is silent changes nothing."""
+        for old, new, address in inventory.replaced[:MOST_GPUS]:
+            known = {"old": old.uuid, "new": new.uuid, "gpu_model": new.gpu_model, "pci_bus_id": address}
+            log.info("gpu replaced", extra=known)
+        for uuid, gpu in tuple(inventory.released.items())[:MOST_GPUS]:
+            log.info("gpu released", extra={"uuid": uuid, "gpu_model": gpu.gpu.gpu_model})
+        for what, gpus in (("replaced", inventory.replaced), ("released", inventory.released)):
+            if len(gpus) > MOST_GPUS:
+                log.info("more gpus %s", what, extra={"gpus": len(gpus) - MOST_GPUS})
+        if inventory.expected is None or inventory.visible is None:
+            return
+        self._note_counts(inventory.expected, inventory.visible)
+        stated, visible = inventory.stated, inventory.visible
+        partly = None if terms.all_gpus or stated is None or stated <= visible else (stated, visible)
+        if partly is not None and partly != self._partly:
+            log.info(
+                "only visible gpus are charged",
+                extra={"stated": stated, "visible": visible, "see": "discovery.gpus"},
+            )
+        self._partly = partly
+
+    def _note_counts(self, expected: int, visible: int) -> None:
+        before, self._counts = self._counts, (expected, visible)
+        if before == self._counts or (before is None and expected == visible):
+            return
+        counts = {"expected": expected, "visible": visible, "see": "gpus_per_host"}
+        if expected != visible:
+            log.warning("gpu count mismatch", extra=counts)
+        elif before is not None and before[0] != before[1]:
+            log.info("gpu count matches", extra=counts)
 
 
 def _counted(gpus: Iterable[Gpu]) -> Counted:

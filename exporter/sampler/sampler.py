@@ -187,7 +187,7 @@ class Sampler:
         outcome = advance(state, frame, plan.setting.terms)
         books = None
         if self._bound and (synchronized or not self._waits_for_the_clock(state, frame, plan.setting.terms)):
-            books = self._post(outcome, frame, plan)
+            books = self._post(outcome, frame)
         self._count_refused(gathered, outcome, state, frame.wall)
         self._tell_ledger()
         self._resting = _resting(outcome)
@@ -226,15 +226,16 @@ class Sampler:
         waits = rebooted(state, frame) or since_boot(state, frame, terms) is not None
         return waits and self._clock.elapsed() - self._began < LONGEST_WAIT
 
-    def _post(self, outcome: Outcome, frame: Frame, plan: Plan) -> Books:
+    def _post(self, outcome: Outcome, frame: Frame) -> Books:
         """Commit, then publish: what is served is what a restart would find."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
-        terms = plan.setting.terms
+        terms = outcome.terms
         postings, state = self._arrears.charge(self._ledger, outcome.postings, outcome.state, terms)
         self._ledger.post(postings, state)
         self._arrears.charged()
         gaps.tell(outcome.charged, outcome.postings.segments, terms)
+        self._notices.note_slots(outcome.inventory, terms)
         months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)
 

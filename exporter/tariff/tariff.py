@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 from exporter.readings import NOWHERE, Gpu, Place
 from exporter.tariff import quotes
 from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.instances import CLOUDS
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
+from exporter.tariff.table import CatalogueError
 from exporter.tariff.terms import (
     Electricity,
     Hardware,
@@ -48,6 +50,19 @@ PRICES_REMEMBERED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
 
 
+@dataclass(frozen=True, slots=True)
+class HostCount:
+    """The number of GPUs that the rule of a GPU says a host has when all are well.
+
+    `rule` is where the rule stands. `of` is what it matches: any GPU of the host, GPUs of some models, or
+    boards by UUID.
+    """
+
+    rule: str
+    gpus: int
+    of: Literal["host", "models", "boards"]
+
+
 @dataclass(frozen=True)
 class Tariff:
     """Prices of one host. The first hardware rule that matches a GPU prices it.
@@ -55,7 +70,8 @@ class Tariff:
     A GPU without a rule is estimated or unpriced, as `unmatched` says; `stand_ins`: whether a rule that takes
     a list price takes an estimate where no list has it. `place` is where the host runs, as far as it is
     known. `asking`: the cloud has yet to tell that, and rules that depend on it were left out.
-    `retired` are GPUs that people say have left.
+    `retired` are GPUs that people say have left. `predecessors` are, by the UUID of a GPU that took the slot
+    of another, that other one: its rule prices the slot until a rule names the new GPU.
     """
 
     host: str = ""
@@ -67,6 +83,7 @@ class Tariff:
     asking: bool = False
     retired: tuple[Retirement, ...] = ()
     stand_ins: bool = True
+    predecessors: tuple[tuple[str, Gpu], ...] = ()
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """What an hour of a GPU costs at an instant of a month, `gpus_on_host` sharing the host's amounts."""
@@ -113,10 +130,75 @@ class Tariff:
 
     def rule(self, gpu: Gpu) -> Hardware | None:
         """The rule that prices a GPU, `None` where none matches it."""
+        return self._first(self.priced_as(gpu))
+
+    def priced_as(self, gpu: Gpu) -> Gpu:
+        """The GPU whose rule prices a slot: the one before the GPU in it, until a rule names the new one.
+
+        A rule names a GPU by its UUID, or by its model where the one before was of another.
+        """
+        before = self._before.get(gpu.uuid)
+        if before is None or (inherited := self._first(before)) is None:
+            return gpu
+        own = self._first(gpu)
+        if own is None or own is inherited:
+            return before
+        by_model = own.match.gpu_model is not None and gpu.gpu_model != before.gpu_model
+        return gpu if own.match.uuid is not None or by_model else before
+
+    def _first(self, gpu: Gpu) -> Hardware | None:
         for rule in self.hardware:
             if _matches(rule.match, self.host, self.place, gpu):
                 return rule
         return None
+
+    @cached_property
+    def _before(self) -> dict[str, Gpu]:
+        return dict(self.predecessors)
+
+    def host_count(self, gpu: Gpu) -> HostCount | None:
+        """The number of GPUs of the host by the rule of a GPU; `None` where its price is of one GPU."""
+        if gpu not in self._counts:
+            if len(self._counts) >= PRICES_REMEMBERED:
+                self._counts.clear()
+            self._counts[gpu] = self._host_count(gpu)
+        return self._counts[gpu]
+
+    @cached_property
+    def _counts(self) -> dict[Gpu, HostCount | None]:
+        return {}
+
+    def _host_count(self, gpu: Gpu) -> HostCount | None:
+        rule = self.rule(gpu)
+        if rule is None:
+            return None
+        if isinstance(rule.terms, Listed):
+            quote = self.quote(gpu)
+            # The type that such a rule names may be another one than the host's.
+            told = isinstance(quote, Quote) and bool(quote.instance_gpu) and bool(rule.terms.instance_type)
+            gpus = quote.devices if isinstance(quote, Quote) and told else 0
+        elif isinstance(rule.terms, Owned):
+            gpus = rule.terms.gpus if rule.terms.gpus > 1 else 0
+        else:
+            gpus = max(price.gpus for price in rule.terms.prices)
+            gpus = gpus if gpus > 1 else 0
+        if not gpus:
+            return None
+        if rule.match.uuid is not None:
+            return HostCount(rule.source, gpus, "boards")
+        return HostCount(rule.source, gpus, "host" if rule.match.gpu_model is None else "models")
+
+    @cached_property
+    def instance_gpus(self) -> int | None:
+        """The number of GPUs that the host's instance type has by the catalogue; `None`: not known."""
+        place = self.place
+        if not place.instance_type or place.cloud not in CLOUDS:
+            return None
+        try:
+            listing = self.catalogue.instance(place.cloud, place.instance_type, place.region)
+        except CatalogueError:
+            return None
+        return None if listing is None else listing.devices
 
     def waits_for_place(self, gpu: Gpu) -> bool:
         """Whether a GPU that has no price may get one, by the hour, from where the host runs."""

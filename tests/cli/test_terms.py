@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.cli.build import lists_all_gpus
 from exporter.cli.terms import terms_of
 from exporter.config import parse
 from exporter.readings import Gpu, Place
@@ -127,3 +128,46 @@ def test_a_label_that_no_rule_looks_at_changes_no_tariff() -> None:
 
     assert first == second
     assert first != third
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "every"),
+    [
+        (b"", True, True),
+        (b"", False, False),
+        (b"discovery: {gpus: auto}", False, False),
+        (b"discovery: {gpus: all}", False, True),
+        (b"discovery: {gpus: visible}", True, False),
+        (b"discovery: {cloud: off}", True, True),
+    ],
+)
+def test_whether_all_gpus_are_listed_is_told_or_found(text: bytes, *, given: bool, every: bool) -> None:
+    """The configuration decides; with auto what the process was given does."""
+    assert terms_of(parse(text), "gpu-1", all_gpus=given).all_gpus == every
+
+
+@pytest.mark.parametrize(
+    ("value", "every"),
+    [
+        (None, True),
+        ("all", True),
+        (" all ", True),
+        ("", False),
+        ("void", False),
+        ("none", False),
+        ("0,1,2,3", False),
+        ("GPU-1", False),
+        ("MIG-1", False),
+        ("ALL", False),
+    ],
+)
+def test_a_process_that_was_given_some_gpus_lists_some(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, *, every: bool
+) -> None:
+    """NVIDIA_VISIBLE_DEVICES all or not set is all of them; with void a CDI device may be a part."""
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+    if value is not None:
+        monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    assert lists_all_gpus() == every

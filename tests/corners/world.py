@@ -155,6 +155,7 @@ class Books:
     """What is posted. `money` is by hour since 1970, GPU and component, adjustments by month beside it.
 
     `marks` are millijoules that each GPU had drawn when it was last read; one without was never seen.
+    `missed` are the boots whose first reading lacked a GPU, `listed_in` is the last boot with a reading.
     """
 
     last: Clocks | None = None
@@ -162,6 +163,8 @@ class Books:
     waiting: tuple[Waiting, ...] = ()
     adjusted: dict[str, int] = field(default_factory=dict)
     marks: dict[int, int] = field(default_factory=dict)
+    missed: dict[int, int] = field(default_factory=dict)
+    listed_in: str = ""
     estimated: dict[str, Fraction] = field(default_factory=dict)
     tokens: int = 0
     equivalent: Fraction = Fraction(0)
@@ -174,6 +177,7 @@ class Books:
             adjusted=dict(self.adjusted),
             covered=dict(self.covered),
             marks=dict(self.marks),
+            missed=dict(self.missed),
             estimated=dict(self.estimated),
         )
 
@@ -214,6 +218,7 @@ class Reckoning:
             books.tokens += now.served - last.served
             books.equivalent += (now.served - last.served) * HOSTED.get(name, Fraction(0)) / 10**6
         if last is None:
+            books.listed_in = now.boot if gpus else ""
             books.marks = dict.fromkeys(range(gpus), drawn)
             if now.elapsed < YOUNG:
                 booted = now.wall - now.elapsed
@@ -223,6 +228,7 @@ class Reckoning:
             return
         if last.boot != now.boot:
             books.marks = dict.fromkeys(books.marks, 0)
+        self._miss(now, name, place, gpus)
         watched = last.boot == now.boot and now.elapsed - last.elapsed <= GAP
         energy = {
             gpu: drawn - books.marks.get(gpu, drawn) if gpu < gpus else 0
@@ -235,6 +241,20 @@ class Reckoning:
         before = min(before, now.wall)
         start = max(before, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
         self._spend(start, now.wall, list(_up(last, now, before)), energy, (name, place))
+
+    def _miss(self, now: Clocks, name: str, place: Place | None, gpus: int) -> None:
+        """A GPU that two boots in a row did not show is the host's no more, once it is known what that is."""
+        books = self.books
+        if not gpus:
+            return
+        again = books.listed_in not in {"", now.boot}
+        books.listed_in = now.boot
+        lost = [gpu for gpu in books.marks if gpu >= gpus]
+        books.missed = {gpu: books.missed.get(gpu, 0) + again for gpu in lost}
+        if place is not None or name not in {"by place", "catalogue", "estimated"}:
+            for gpu in lost:
+                if books.missed[gpu] > 1:
+                    del books.marks[gpu]
 
     def _spend(
         self,

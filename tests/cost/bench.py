@@ -171,7 +171,9 @@ class Meter:
             for held in segment.held:
                 self.held[held.gpu.uuid, held.slot.party, held.slot.phase] += held.duration
                 spent[held.gpu.uuid] += held.duration
-            assert spent == dict.fromkeys(self._paid(frame, before, segment), segment.end - segment.start)
+            length = segment.end - segment.start
+            paid = self._paid(frame, before, segment)
+            assert spent == {uuid: count * length for uuid, count in paid.items()}
             for row in segment.money:
                 self.money[row.gpu.uuid, row.component, row.slot.party, row.slot.phase] += row.amount
                 self.months[segment.month, row.gpu.uuid, row.component] += row.amount
@@ -191,12 +193,32 @@ class Meter:
             self.energy[energy.gpu.uuid] += energy.energy
         return outcome
 
-    def _paid(self, frame: Frame, before: State, segment: Segment) -> set[str]:
-        """The GPUs that are paid for: all that are known, but for those that are said to have left."""
+    def _paid(self, frame: Frame, before: State, segment: Segment) -> Counter[str]:
+        """The GPUs that are paid for, by UUID: of a gap those before it, else those after the tick.
+
+        Not those that are said to have left; one that was lost before a gap may be released by it.
+        """
+        assert self.outcome is not None
         tariff, seen = self.terms.tariff, {reading.gpu.uuid for reading in frame.gpus or ()}
-        known = {**before.gpus, **self.state.gpus}
-        left = {uuid for uuid, gpu in known.items() if tariff.has_left(gpu.gpu, segment.start)}
-        return set(known) - (left - seen)
+        charged = self.outcome.charged
+        assert charged is not None
+        slots = {**before.gpus, **self.state.gpus}
+        known, unseen = slots, self.state.unseen
+        if not (charged.observed or charged.hourly_only):
+            released = self.outcome.inventory.released
+            known = {uuid: gpu for uuid, gpu in before.gpus.items() if uuid not in released or gpu.up}
+            unseen = before.unseen
+            if len(self.state.gpus) < len(before.gpus) and segment.start >= (charged.booted or segment.end):
+                known = {uuid: gpu for uuid, gpu in known.items() if uuid not in released}
+                unseen = {model: gpu for model, gpu in unseen.items() if model in self.state.unseen}
+        else:
+            gone = {change.old.uuid for change in self.outcome.inventory.replaced}
+            known = {uuid: gpu for uuid, gpu in slots.items() if uuid not in gone}
+            known = {u: gpu for u, gpu in known.items() if u not in self.outcome.inventory.released}
+        left = {uuid for uuid, gpu in slots.items() if tariff.has_left(gpu.gpu, segment.start)}
+        counts = Counter(set(known) - (left - seen))
+        counts.update({"unseen": sum(gpu.count for gpu in unseen.values())})
+        return +counts
 
     def dollars(self, **by: str) -> int:
         """Picodollars, of all or of a `component`, `server`, `model`, `phase`, `uuid`, `product`."""

@@ -18,6 +18,7 @@ from tests.cost.bench import (
     h100,
     holding,
     overhead,
+    owned,
     rent,
     terms,
 )
@@ -141,6 +142,28 @@ def gpu_retired() -> list[float]:
     ]
 
 
+def unseen_gpu() -> list[float]:
+    """An hour of a host of eight, of which seven are listed."""
+    meter = Meter(terms(rent("55.04", 8), all_gpus=True, gap_after=24 * HOUR))
+    for duration in (0, HOUR):
+        meter.pass_by(duration, [h100(number) for number in range(7)])
+    unseen = meter.dollars(uuid="unseen")
+    return [(meter.dollars() - unseen) / DOLLAR, unseen / DOLLAR, meter.dollars() / DOLLAR]
+
+
+def swapped_board() -> list[float]:
+    """An hour of an owned host of eight, and one with another board in the place of its third."""
+    meter = Meter(terms(owned(life_years=Decimal(4)), all_gpus=True, gap_after=24 * HOUR))
+    gpus = [h100(number, pci_bus_id=str(number)) for number in range(8)]
+    meter.pass_by(0, gpus)
+    meter.pass_by(HOUR, gpus)
+    before = meter.dollars()
+    gpus[2] = replace(gpus[2], gpu=Gpu("GPU-new", "NVIDIA H100"))
+    meter.pass_by(HOUR, gpus)
+    new = meter.dollars(uuid="GPU-new")
+    return [before / DOLLAR, (meter.dollars() - before) / DOLLAR, new / DOLLAR]
+
+
 SHARING_EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "shared-by-ratio": shared_by_ratio,
     "shared-by-use": shared_by_use,
@@ -153,5 +176,7 @@ SHARING_EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] =
     "mig-oversubscribed": mig_oversubscribed,
     "mig-compute-instances": mig_compute_instances,
     "gpu-retired": gpu_retired,
+    "unseen-gpu": unseen_gpu,
+    "swapped-board": swapped_board,
 }
 """By the name that the page gives them."""

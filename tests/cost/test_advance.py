@@ -164,7 +164,7 @@ def test_a_gpu_stays_when_it_is_not_told() -> None:
     """A GPU that fell off the bus is paid for; one that comes is paid for from its first tick's end."""
     meter = Meter(terms(rent(3600)))
     meter.tick(1, [h100(0)])
-    meter.tick(10, [h100(1)])
+    meter.tick(10, [h100(0), h100(1)])
     meter.tick(10, [])
     assert meter.dollars(uuid="GPU-0") == 20 * DOLLAR
     # A GPU is charged for the tick at whose end it is first seen: an interval is charged as its end shows.

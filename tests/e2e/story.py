@@ -19,11 +19,11 @@ from tests.fake_nvml.library import FakeNvml
 RENTED = "rented: {dollars_per_gpu_hour: 2.50}"
 OWNED = """
     owned:
-      purchase_dollars_per_host: 280000
-      gpus_per_host: 8
+      purchase_dollars_per_host: 105000
+      gpus_per_host: 3
       in_service: IN_SERVICE
       life_years: 3
-      support_dollars_per_year: 28000
+      support_dollars_per_year: 10500
     energy: {dollars_per_kilowatt_hour: 0.12, pue_ratio: 1.4}"""
 
 MINUTE = 60.0

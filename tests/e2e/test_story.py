@@ -13,8 +13,8 @@ from tests.fake_nvml.library import FakeNvml
 RENT = 2.50
 NETWORK = 1.20 / 3
 """Dollars per hour of the host, for each of its three GPUs."""
-AMORTIZATION = 280000 / 8 / (3 * 8766)
-SUPPORT = 28000 / 8 / 8766
+AMORTIZATION = 105000 / 3 / (3 * 8766)
+SUPPORT = 10500 / 3 / 8766
 ENERGY = 0.700 * 1.4 * 0.12
 """Kilowatts x PUE x dollars per kilowatt-hour."""
 

@@ -199,6 +199,7 @@ def books() -> Books:
         },
         energy={A: 5_400_000_500, B: 900_000_000},
         unpriced={LOST: 60 * SECOND},
+        replaced=5,
         last_token={CHAT: NOON - 10 * SECOND},
         window={
             CHAT: Window(
@@ -302,6 +303,8 @@ def report() -> Report:
         ),
         exposition_errors=(("raised", 3),),
         grounds=grounds(),
+        expected_gpus=3,
+        visible_gpus=2,
         hosted=(
             HostedPrice("together-turbo", Decimal("1.04"), Decimal("1.04"), as_of="2026-11-24"),
             HostedPrice("deepinfra", Decimal("0.23"), Decimal("0.4"), cached_prompt=Decimal("0.05")),

@@ -136,6 +136,9 @@ EXPECTED = {
         ),
         f'{{driver_version="",gpu="2",{H100},mig_profile="",pci_bus_id="",uuid="GPU-cccc"}} 1.0',
     ],
+    "inference_gpus_expected": [" 3.0"],
+    "inference_gpus_visible": [" 2.0"],
+    "inference_gpu_replaced_total": [" 5.0"],
     "inference_gpu_up": [
         f'{{{H100},uuid="GPU-aaaa"}} 1.0',
         f'{{{H100},uuid="GPU-bbbb"}} 1.0',
@@ -218,6 +221,7 @@ OF_THE_BOOKS = {
     "inference_month_projected_dollars",
     "inference_ledger_residual_dollars",
     "inference_gap_uncharged_seconds_total",
+    "inference_gpu_replaced_total",
     "inference_ledger_persistent",
     "inference_ledger_begun_timestamp_seconds",
     "inference_ledger_last_commit_timestamp_seconds",
@@ -296,6 +300,8 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             run_rate=None,
             fleet_overheads={},
             price_list_date=None,
+            expected_gpus=None,
+            visible_gpus=None,
         )
     )
 
@@ -344,6 +350,14 @@ def test_a_gpu_that_the_driver_never_listed_has_no_index(make_report: MakeReport
             'uuid="unseen"} 1.0'
         )
     ]
+
+
+def test_gpus_that_nvml_never_listed_are_neither_up_nor_down(make_report: MakeReport, lines: Lines) -> None:
+    """The alert on GPUs that cannot be read is not about them: their number tells that they are missing."""
+    lost = make_report().gpus[2].gpu
+    row = GpuRow(lost._replace(uuid="unseen"), -1, up=False, priced=True, reading=None, count=2)
+
+    assert lines(make_report(gpus=(row,)), "inference_gpu_up") == []
 
 
 def test_a_party_of_tokens_alone_has_its_dollars_at_zero(make_report: MakeReport, lines: Lines) -> None:

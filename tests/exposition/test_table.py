@@ -36,6 +36,9 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_month_end_timestamp_seconds": ("gauge", ("month",)),
     "inference_month_projected_dollars": ("gauge", ("product", "month")),
     "inference_budget_dollars": ("gauge", ("budget", "product")),
+    "inference_gpus_expected": ("gauge", ()),
+    "inference_gpus_visible": ("gauge", ()),
+    "inference_gpu_replaced_total": ("counter", ()),
     "inference_gpu_info": ("gauge", ("gpu", *G, "driver_version", "mig_profile", "pci_bus_id")),
     "inference_gpu_up": ("gauge", G),
     "inference_gpu_utilization_ratio": ("gauge", G),
@@ -85,7 +88,7 @@ UNITS = (
     "ratio",
     "seconds",
 )
-STATES = ("up", "priced", "persistent", "success")
+STATES = ("up", "priced", "persistent", "success", "expected", "visible", "replaced")
 COUNTS = ("requests", "errors", "gpus", "running", "waiting")
 
 GRAMMAR = re.compile(

@@ -24,7 +24,7 @@ from exporter.cost.state import (
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Holder, Owned, ServerKey
+from exporter.readings import Division, Gpu, Holder, Owned, ServerKey
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -60,9 +60,19 @@ REMEMBERED = State(
             ),
             owed={"rent": {Slot(CHAT, "idle"): 3}},
             slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
+            pci_bus_id="00000000:1A:00.0",
+            boots_missed=1,
+            predecessor="GPU-9",
+            replaced_at=NOVEMBER + 3,
+            priced_as=Gpu("GPU-8", "H100"),
+            count=2,
         ),
         "GPU-0": GpuState(GPU_0, index=0),
     },
+    unseen={"H100": GpuState(Gpu("unseen", "H100"), -1, up=False, count=3)},
+    listed_in="boot-0",
+    replaced=7,
+    retired=("GPU-7", "GPU-6"),
     endpoints={
         URL: EndpointState(
             ZETA,
@@ -212,6 +222,15 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
             json.dumps({**GPU_TEXT, "recent": [[1]]}),
             "not enough values to unpack (expected 2, got 1)",
         ),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "count": 0}), "a count of 0"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "boots_missed": -1}), "a count of -1"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "pci_bus_id": None}), "None is no text"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "priced_as": ["GPU-1"]}),
+            "not enough values to unpack (expected 2, got 1)",
+        ),
         ("endpoint", URL, json.dumps({**ENDPOINT_TEXT, "marks": {"a": "b"}}), "'b' is no number"),
         ("endpoint", URL, json.dumps({"key": ["llm", "zeta"]}), "'watched_since' is missing"),
         ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "1 is no object"),
@@ -273,6 +292,43 @@ def test_holders_of_an_earlier_release_come_back() -> None:
         Holder(ServerKey("", "alpha"), "GPU-0"),
     )
     assert (state.gpus["GPU-0"].slices, state.servers[ZETA]) == (None, ServerState())
+    assert dropped == ()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"retired": "GPU-1"}', '{"replaced": -1}', '{"replaced": 0.5}', '{"listed_in": 7}', "[]"]
+)
+def test_an_inventory_that_cannot_be_read_costs_no_gpu(text: str) -> None:
+    """What is remembered of slots as a whole is dropped; the slots themselves stay."""
+    rows = [("gpu", "GPU-0", json.dumps(GPU_TEXT)), ("inventory", "", text)]
+    state, dropped = marks.state(rows)
+
+    assert (set(state.gpus), state.replaced, state.listed_in, state.retired) == ({"GPU-0"}, 0, "", ())
+    assert len(dropped) == 1
+
+
+def test_gpus_of_an_earlier_release_are_slots() -> None:
+    """It knew nothing of addresses, boots and predecessors: nothing was missed, nothing replaced."""
+    state, dropped = marks.state([("gpu", "GPU-0", json.dumps(GPU_TEXT))])
+    gpu = state.gpus["GPU-0"]
+
+    assert (gpu.pci_bus_id, gpu.boots_missed, gpu.predecessor, gpu.priced_as, gpu.count) == (
+        "",
+        0,
+        "",
+        None,
+        1,
+    )
+    assert (state.unseen, state.listed_in, dropped) == ({}, "", ())
+
+
+def test_unseen_gpus_are_what_their_scope_says() -> None:
+    """No text makes one of them a GPU that was listed."""
+    text = json.dumps({**GPU_TEXT, "index": 3, "count": 2})
+    state, dropped = marks.state([("unseen", "H100", text)])
+
+    assert state.unseen["H100"].gpu == Gpu("unseen", "H100")
+    assert (state.unseen["H100"].index, state.unseen["H100"].up, state.unseen["H100"].count) == (-1, False, 2)
     assert dropped == ()
 
 

@@ -115,6 +115,12 @@ def test_a_list_price_that_no_list_has_is_a_warning(
 @pytest.mark.parametrize(
     ("choice", "told"),
     [
+        (
+            "gpus: auto",
+            "GPUs: all are charged where NVIDIA_VISIBLE_DEVICES is all or not set, else visible ones",
+        ),
+        ("gpus: all", "GPUs: all are charged, those included that NVML does not list"),
+        ("gpus: visible", "GPUs: those are charged that NVML lists"),
         ("cloud: auto", "cloud: the one that the firmware names is asked where this host runs"),
         ("cloud: off", "cloud: nobody is asked"),
         ("cloud: oci", "cloud: oci is asked where this host runs"),

@@ -152,13 +152,13 @@ def test_an_instance_that_is_not_what_the_host_shows_is_told() -> None:
 
     assert findings(examine(other, place=P5))[1:] == [
         (
-            "warning: the instance has 8 GPUs by the catalogue, this host shows 4: each is charged 1/8 "
-            "of its "
-            "price."
-        ),
-        (
             "warning: the instance has H100-SXM5-80GB by the catalogue, this host shows NVIDIA L4: is it a "
             "p5.48xlarge?"
+        ),
+        (
+            "note: NVML lists 4 of the host's 8 GPUs, and this exporter may be given no others: "
+            "`discovery: {gpus: visible}` is in force, and each is charged 1/8 of the price. "
+            "Where no other exporter charges the rest, set `{gpus: all}`."
         ),
     ]
 

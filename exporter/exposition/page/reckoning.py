@@ -40,7 +40,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
                 f"{origin.price_basis}: {origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}"
             )
             key = (price.gpu.gpu_model, price.component, price.dollars_per_hour, source)
-            alike[key] = alike.get(key, 0) + 1
+            alike[key] = alike.get(key, 0) + price.count
     for (model, component, hourly, source), gpus in alike.items():
         what = element("span", f"{gpus} x ", name(model), f" {component}")
         rows.append((what, six(hourly), six(gpus * hourly), name(source)))
@@ -191,7 +191,7 @@ def _gpu(line: GpuLine) -> Iterator[Content]:
     rows = (
         (
             name(price.component),
-            six(price.dollars_per_hour),
+            six(price.dollars_per_hour * price.count),
             price.provenance.price_basis,
             name(price.provenance.source),
             price.provenance.as_of,

@@ -124,8 +124,11 @@ def _gpu(line: GpuLine) -> Iterator[Content]:
     yield element(
         "span",
         str(row.index) if row.index >= 0 else name(row.gpu.uuid),
+        None if row.count == 1 else f" x {row.count}",
         element("small", name(row.gpu.gpu_model)),
-        None if row.up else element("small", "cannot be read", class_="over"),
+        None
+        if row.up
+        else element("small", "cannot be read" if row.index >= 0 else "not listed", class_="over"),
     )
     yield element("span", _holders(line))
     yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)

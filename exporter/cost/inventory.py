@@ -1,0 +1,326 @@
+"""The GPUs that a host is charged for: slots, which GPU sits in each, and how many there should be.
+
+What is paid for is the slot, not the UUID. A VM that is stopped and started shows other UUIDs, and a board
+is swapped; the host has as many GPUs as before, and costs as much.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+from exporter.cost.policy import Terms
+from exporter.cost.state import GpuState, State
+from exporter.readings import Frame, Gpu, GpuReading
+from exporter.tariff.tariff import HostCount, Tariff
+
+UNSEEN: Final = "unseen"
+"""The UUID of GPUs that are paid for and that NVML never listed."""
+
+MOST_RETIRED: Final = 128
+"""Empty slots that are remembered: as many as a host can have GPUs."""
+
+BOOTS_KEPT: Final = 2
+"""Where nothing says how many GPUs the host has: a slot missing since before the last boot is released."""
+
+
+class Replacement(NamedTuple):
+    """A GPU that took the slot of another."""
+
+    old: Gpu
+    new: Gpu
+    pci_bus_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The slots of a host after one read of its GPUs.
+
+    `slots` are those with a listed GPU, by its UUID, before its reading is taken in; `lost` those without
+    one; `unseen` stand for GPUs that were never listed, by model. All of them are paid for.
+    `released` are slots that the host no longer has. `expected` is the number of GPUs that should be listed
+    here and `visible` the number that NVML lists, both `None` while it is silent. `stated` is the number that
+    rules or the instance type say, `None` where nothing does.
+    `state` is the rest of what is remembered: the boot, replacements, retired GPUs.
+    """
+
+    state: State
+    slots: Mapping[str, GpuState]
+    lost: Mapping[str, GpuState] = field(default_factory=dict)
+    unseen: Mapping[str, GpuState] = field(default_factory=dict)
+    released: Mapping[str, GpuState] = field(default_factory=dict)
+    replaced: tuple[Replacement, ...] = ()
+    expected: int | None = None
+    visible: int | None = None
+    stated: int | None = None
+
+
+def inventory(state: State, frame: Frame, terms: Terms, *, rebooted: bool = False) -> Inventory:
+    """Match the listed GPUs to the slots of the last read. While NVML is silent nothing changes.
+
+    Args:
+        state: what is remembered of the last tick.
+        frame: the readings.
+        terms: prices, with the predecessors of `state`.
+        rebooted: the driver's counters began at zero since the last tick.
+    """
+    tariff = terms.tariff
+    if frame.gpus is None:
+        return Inventory(_retire(state, frame, tariff), {}, state.gpus, state.unseen)
+    matching = _Matching(state, frame.gpus, frame, terms, rebooted=rebooted)
+    matching.by_address()
+    matching.by_model()
+    return matching.outcome()
+
+
+class _Matching:
+    """Listed GPUs on one side, slots without one on the other; each step settles some of both."""
+
+    def __init__(
+        self, state: State, readings: tuple[GpuReading, ...], frame: Frame, terms: Terms, *, rebooted: bool
+    ) -> None:
+        self._state, self._frame, self._terms = state, frame, terms
+        self._rebooted = rebooted
+        before = state.listed_in or state.boot
+        self._new_boot = bool(before and frame.boot and before != frame.boot)
+        self._readings = {reading.gpu.uuid: reading for reading in readings}
+        self._slots: dict[str, GpuState] = {}
+        self._new: list[GpuReading] = []
+        for uuid, reading in self._readings.items():
+            gpu = state.gpus.get(uuid)
+            if gpu is None:
+                self._new.append(reading)
+            else:
+                self._slots[uuid] = gpu if not gpu.boots_missed else replace(gpu, boots_missed=0)
+        self._left: list[GpuState] = []
+        self._missing: dict[str, GpuState] = {}
+        missing = (gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings)
+        for gpu in sorted(missing, key=_last_listed):
+            if terms.tariff.has_left(gpu.gpu, frame.wall):
+                self._left.append(gpu)
+            else:
+                boots = gpu.boots_missed + self._new_boot
+                self._missing[gpu.gpu.uuid] = replace(gpu, boots_missed=boots) if self._new_boot else gpu
+        self._replaced: list[Replacement] = []
+
+    def by_address(self) -> None:
+        """A new GPU takes the slot that was at its PCI address, unless two share that."""
+        here = Counter(reading.pci_bus_id for reading in self._readings.values())
+        there = Counter(gpu.pci_bus_id for gpu in self._missing.values())
+        at = {gpu.pci_bus_id: gpu for gpu in self._missing.values()}
+        for reading in tuple(self._new):
+            address = reading.pci_bus_id
+            if address and here[address] == there[address] == 1:
+                self._take(at[address], reading)
+
+    def by_model(self) -> None:
+        """The others take slots by model, then any: all of them after a boot, else those above the count."""
+        if not self._missing or not self._new:
+            return
+        above = len(self._new)
+        if not self._new_boot:
+            count = self._count()
+            known = len(self._slots) + self._kept() if count is None else count
+            above += len(self._slots) + len(self._missing) - known
+        for alike in (True, False):
+            for reading in tuple(self._new):
+                if above <= 0:
+                    return
+                for gpu in self._missing.values():
+                    if not alike or gpu.gpu.gpu_model == reading.gpu.gpu_model:
+                        self._take(gpu, reading)
+                        above -= 1
+                        break
+
+    def _take(self, old: GpuState, reading: GpuReading) -> None:
+        del self._missing[old.gpu.uuid]
+        self._new.remove(reading)
+        self._replaced.append(Replacement(old.gpu, reading.gpu, reading.pci_bus_id))
+        counted = self._rebooted and old.energy_mark is not None
+        self._slots[reading.gpu.uuid] = GpuState(
+            reading.gpu,
+            reading.index,
+            # The driver was loaded since the last tick: all that it counted is of that time.
+            energy_mark=0 if counted else None,
+            carries=old.carries,
+            owed=old.owed,
+            predecessor=old.gpu.uuid,
+            replaced_at=self._frame.wall,
+            priced_as=self._terms.tariff.priced_as(old.gpu),
+        )
+
+    def outcome(self) -> Inventory:
+        """What the host has now."""
+        for reading in self._new:
+            self._slots[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
+        self._new = []
+        visible, count, terms = len(self._slots), self._count(), self._terms
+        waits = count is None and terms.tariff.asking
+        if waits:  # until the cloud tells, the host is what it was
+            kept = len(self._missing)
+        elif count is None:
+            kept = self._kept()
+        else:
+            kept = min(len(self._missing), max(0, count - visible))
+        lost = dict(list(self._missing.items())[:kept])
+        full = visible + kept
+        state, unseen = _retire(self._state, self._frame, terms.tariff), {}
+        if count is not None:
+            # A slot whose GPU was retired is empty, until another GPU sits in it.
+            empty = max(0, count - full)
+            state = replace(state, retired=state.retired[-empty:] if empty else ())
+            count -= len(state.retired)
+            if terms.all_gpus and full and count > full:
+                unseen = _unseen(self._priced(), self._gpus(self._slots), self._gpus(lost), count - full)
+        elif waits and terms.all_gpus:
+            unseen = _at_most(self._state.unseen, self._state.gpu_count - full)
+        return Inventory(
+            replace(
+                state,
+                listed_in=self._frame.boot or state.listed_in,
+                replaced=state.replaced + len(self._replaced),
+            ),
+            self._slots,
+            # One that was retired is paid for until the day on which it left.
+            {gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
+            {model: self._stand_in(model, number) for model, number in unseen.items()},
+            {uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
+            tuple(self._replaced),
+            full + sum(unseen.values()) if count is None else count,
+            visible,
+            self._stated(),
+        )
+
+    def _stand_in(self, model: str, number: int) -> GpuState:
+        known = self._state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
+        return replace(known, count=number)
+
+    def _kept(self) -> int:
+        """Missing slots that stay where nothing says how many GPUs the host has."""
+        return sum(gpu.boots_missed < BOOTS_KEPT for gpu in self._missing.values())
+
+    def _count(self) -> int | None:
+        """The number of GPUs that the host has; `None` where nothing says."""
+        count = self._stated()
+        if count is None or self._terms.all_gpus:
+            return count
+        # The machine may have more GPUs than are listed here: only those that were listed are of this host.
+        return min(count, len(self._slots) + self._kept())
+
+    def _stated(self) -> int | None:
+        listed = [*self._gpus(self._slots), *(reading.gpu for reading in self._new)]
+        return stated(self._priced(), listed, self._gpus(self._missing))
+
+    def _priced(self) -> Tariff:
+        """The prices, with the predecessors of the GPUs that took slots in this read."""
+        if not self._replaced:
+            return self._terms.tariff
+        state = replace(self._state, gpus={**self._state.gpus, **self._slots})
+        return self._terms.told(self._terms.owners, state.predecessors).tariff
+
+    @staticmethod
+    def _gpus(slots: Mapping[str, GpuState]) -> list[Gpu]:
+        return [gpu.gpu for gpu in slots.values()]
+
+
+def stated(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu] = ()) -> int | None:
+    """The number of GPUs that a host has when all are well; `None` where nothing says.
+
+    It is `gpus_per_host` of the rules that price its GPUs, else what its instance type has. Where rules price
+    different models of one host, and it has more GPUs than such a rule says, each speaks for its own models.
+    """
+    groups = _groups(tariff, listed, missing)
+    counted = [group for group in groups if group.count is not None]
+    if not counted:
+        return tariff.instance_gpus
+    whole = max((group.stated for group in counted if not group.part), default=0)
+    if all(not group.part for group in counted):
+        return whole
+    return max(whole, sum(group.size for group in groups))
+
+
+@dataclass(slots=True)
+class _Group:
+    """The GPUs of one rule. `part`: the rule says how many of them there are, not how many on the host."""
+
+    count: HostCount | None
+    listed: list[Gpu] = field(default_factory=list)
+    missing: list[Gpu] = field(default_factory=list)
+    part: bool = False
+
+    @property
+    def stated(self) -> int:
+        return 0 if self.count is None else self.count.gpus
+
+    @property
+    def size(self) -> int:
+        """The number of its GPUs in a host of several rules."""
+        known = len(self.listed) + len(self.missing)
+        if self.count is None:
+            return known
+        if self.part and self.count.of == "models":
+            return max(len(self.listed), self.stated)
+        # A board that a rule names by its UUID is known, or it is not of this host.
+        return max(len(self.listed), min(self.stated, known))
+
+    @property
+    def model(self) -> str:
+        """The model of all of them; empty where they are of several."""
+        models = {gpu.gpu_model for gpu in self.listed or self.missing}
+        return models.pop() if len(models) == 1 else ""
+
+
+def _groups(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu]) -> list[_Group]:
+    groups: dict[str, _Group] = {}
+    for gpu in listed:
+        count = tariff.host_count(gpu)
+        groups.setdefault("" if count is None else count.rule, _Group(count)).listed.append(gpu)
+    for gpu in missing:
+        count = tariff.host_count(gpu)
+        groups.setdefault("" if count is None else count.rule, _Group(count)).missing.append(gpu)
+    known = len(listed) + len(missing)
+    for group in groups.values():
+        several = group.count is not None and group.count.of != "host" and len(groups) > 1
+        group.part = several and group.stated < known
+    return list(groups.values())
+
+
+def _unseen(tariff: Tariff, listed: list[Gpu], lost: list[Gpu], number: int) -> dict[str, int]:
+    """By model, the GPUs that the host has and that NVML never listed."""
+    groups = _groups(tariff, listed, lost)
+    found: Counter[str] = Counter()
+    for group in groups:
+        if group.part:
+            few = max(0, min(number, group.size - len(group.listed) - len(group.missing)))
+            found[group.model] += few
+            number -= few
+    # The others are priced as those GPUs are whose rule says how many the host has.
+    whole = max((group for group in groups if not group.part), key=lambda group: group.stated, default=None)
+    if whole is not None and whole.stated:
+        found[whole.model] += number
+    else:
+        found[_Group(None, [*listed, *lost]).model] += number
+    return {model: few for model, few in found.items() if few}
+
+
+def _at_most(unseen: Mapping[str, GpuState], number: int) -> dict[str, int]:
+    found = {}
+    for model, gpu in unseen.items():
+        few = min(gpu.count, number)
+        if few > 0:
+            found[model] = few
+            number -= few
+    return found
+
+
+def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
+    """The state with its GPUs that people say have left, and that are not listed all the same."""
+    here = {reading.gpu.uuid for reading in frame.gpus or ()}
+    left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
+    retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)
+    return replace(state, retired=retired[-MOST_RETIRED:])
+
+
+def _last_listed(gpu: GpuState) -> tuple[bool, int, int, str]:
+    """Those first that were listed last."""
+    return not gpu.up, gpu.boots_missed, gpu.index, gpu.gpu.uuid

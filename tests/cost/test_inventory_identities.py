@@ -1,0 +1,186 @@
+"""Random lives of a host's boards against a second reckoning: what a host costs does not depend on them.
+
+The reckoning knows no slot: a host that is let or owned as a whole costs its price times the time that is
+owed, whatever NVML lists of it.
+"""
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.cost.policy import Terms
+from exporter.readings import Gpu, GpuReading, Holder, MigInstance
+from exporter.tariff.terms import Hardware
+from tests.cost.bench import CHAT, HOUR, MINUTE, SECOND, Meter, overhead, owned, rent, terms
+
+MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
+NETWORK = overhead("network", "1.10", "hour", "host")
+REBOOT = 15 * MINUTE
+
+
+@dataclass
+class Life:
+    """Sockets with a board in each, as a person who opens the host would see them.
+
+    `up_time` is what hourly rent is owed for, by the rules of gaps; `time` is all that passed.
+    """
+
+    priced: Terms
+    sockets: int
+    addressed: bool
+    made: int = 0
+    boards: list[str] = field(default_factory=list)
+    hidden: set[str] = field(default_factory=set)
+    cut: set[str] = field(default_factory=set)
+    order: list[int] = field(default_factory=list)
+    boots: int = 1
+    up_time: int = 0
+    time: int = 0
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(replace(self.priced, gap_after=MINUTE))
+        self.boards = [self.another() for _ in range(self.sockets)]
+        self.order = list(range(self.sockets))
+        self.read(SECOND)
+        self.up_time = self.time = 0
+
+    def another(self) -> str:
+        self.made += 1
+        return f"GPU-{self.made}"
+
+    def read(self, nanoseconds: int, *, silent: bool = False) -> None:
+        readings = []
+        for socket in self.order:
+            uuid = self.boards[socket]
+            if uuid in self.hidden:
+                continue
+            instances = (MigInstance(f"MIG-{uuid}", 1, gpu_slices=3),) if uuid in self.cut else None
+            readings.append(
+                GpuReading(
+                    Gpu(uuid, MODELS[socket % 2]),
+                    len(readings),
+                    pci_bus_id=f"0000:{socket:02x}" if self.addressed else "",
+                    utilization_ratio=None if instances else 0.5,
+                    instances=instances,
+                )
+            )
+        holders = [Holder(CHAT, reading.gpu.uuid) for reading in readings]
+        told = None if silent else readings
+        self.meter.pass_by(nanoseconds, told, holders=holders, boot=f"boot-{self.boots}")
+        self.time += nanoseconds
+        self.up_time += nanoseconds
+
+    def restart(self, down: int, up: int) -> None:
+        self.boots += 1
+        self.meter.elapsed = -down
+        self.read(down + up)
+        if down > REBOOT:
+            self.up_time -= down - 2 * 10 * SECOND
+
+    def happen(self, what: str, how: Any) -> None:
+        match what:
+            case "pass":
+                self.read(how)
+            case "silent":
+                self.read(how, silent=True)
+            case "reboot":
+                self.restart(*how)
+            case "start":  # a VM that was stopped: other boards, or the same at other addresses
+                self.boards = [self.another() for _ in self.boards]
+                self.hidden, self.cut = set(), set()
+                self.restart(*how)
+            case "swap":
+                self.boards[how % self.sockets] = self.another()
+                self.read(10 * SECOND)
+            case "lose" | "return":
+                uuid = self.boards[how % self.sockets]
+                (self.hidden.add if what == "lose" else self.hidden.discard)(uuid)
+                self.read(10 * SECOND)
+            case "move":
+                one, other = how[0] % self.sockets, how[1] % self.sockets
+                self.boards[one], self.boards[other] = self.boards[other], self.boards[one]
+                self.read(10 * SECOND)
+            case "renumber":
+                self.order = how[: self.sockets] if len(how) == self.sockets else self.order[::-1]
+                self.read(10 * SECOND)
+            case "cut":
+                self.cut ^= {self.boards[how % self.sockets]}
+                self.read(10 * SECOND)
+
+
+lengths = st.integers(1, 3 * 3600).map(lambda seconds: seconds * SECOND)
+starts = st.tuples(lengths, st.integers(1, 600).map(lambda seconds: seconds * SECOND))
+numbers = st.integers(0, 7)
+events = st.one_of(
+    st.tuples(st.sampled_from(["pass", "silent"]), lengths | st.just(10 * SECOND)),
+    st.tuples(st.sampled_from(["reboot", "start"]), starts),
+    st.tuples(st.sampled_from(["swap", "lose", "return", "cut"]), numbers),
+    st.tuples(st.just("move"), st.tuples(numbers, numbers)),
+    st.tuples(st.just("renumber"), st.permutations(range(8))),
+)
+RENTED, BOUGHT = rent("55.04", 8), owned(gpus=8, life_years=Decimal(4))
+
+
+def owed(hardware: Hardware, life: Life) -> Fraction:
+    """Picodollars that a host of eight costs: rent while it is up, amortization always."""
+    if hardware is RENTED:
+        return Fraction("55.04") * 10**12 * life.up_time / HOUR
+    return Fraction(280_000, 4 * 8766) * 10**12 * life.time / HOUR
+
+
+@settings(max_examples=60)
+@given(
+    hardware=st.sampled_from([RENTED, BOUGHT]),
+    addressed=st.booleans(),
+    story=st.lists(events, min_size=1, max_size=14),
+)
+def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
+    *, hardware: Hardware, addressed: bool, story: list[tuple[str, Any]]
+) -> None:
+    """Dollars are the price times the time owed, never more; GPU time is eight times what passed."""
+    life = Life(terms(hardware, overheads=(NETWORK,), all_gpus=True), 8, addressed)
+    for what, how in story:
+        life.happen(what, how)
+        spent = life.meter.dollars() - life.meter.dollars(component="network")
+
+        assert spent <= owed(hardware, life)
+        # Each of eight GPUs may carry less than a picodollar, and so may each that was released.
+        assert owed(hardware, life) - spent < 8 * (1 + len(story))
+        network = Fraction("1.10") * 10**12 * life.time / HOUR
+        assert 0 <= network - life.meter.dollars(component="network") < 8 * (1 + len(story))
+        assert sum(life.meter.held.values()) == 8 * life.time
+        assert life.meter.state.gpu_count == 8
+        listed = {uuid for uuid in life.boards if uuid not in life.hidden}
+        assert listed <= set(life.meter.state.gpus) or what == "silent"
+
+
+@settings(max_examples=60)
+@given(
+    addressed=st.booleans(),
+    every=st.booleans(),
+    sockets=st.sampled_from([1, 2, 5]),
+    story=st.lists(events, min_size=1, max_size=14),
+)
+def test_without_a_count_no_more_than_the_sockets_are_charged(
+    *, addressed: bool, every: bool, sockets: int, story: list[tuple[str, Any]]
+) -> None:
+    """GPUs at 2 an hour each: at least those that are listed cost it, at most those that there are."""
+    life = Life(terms(rent("2"), all_gpus=every), sockets, addressed)
+    least = Fraction(0)
+    for what, how in story:
+        before = life.time
+        life.happen(what, how)
+        if what not in {"silent", "reboot", "start"}:
+            listed = sum(uuid not in life.hidden for uuid in life.boards)
+            if life.time - before <= MINUTE:
+                least += Fraction(2 * listed) * 10**12 * (life.time - before) / HOUR
+        most = Fraction(2 * sockets) * 10**12 * life.up_time / HOUR
+
+        assert least - sockets * (1 + len(story)) <= life.meter.dollars() <= most
+        assert sum(life.meter.held.values()) <= sockets * life.time
+        assert life.meter.state.gpu_count <= sockets

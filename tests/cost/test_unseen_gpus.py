@@ -1,0 +1,211 @@
+"""A host is charged for as many GPUs as it has, those included that NVML never listed, and for no more.
+
+A p5.48xlarge costs 55.04 dollars an hour, 6.88 for each of 8 GPUs.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from exporter.cost.inventory import stated
+from exporter.cost.policy import Terms
+from exporter.cost.state import State
+from exporter.readings import Gpu, GpuReading, Place
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice, Retirement
+from tests.cost.bench import HOUR, MINUTE, START, Meter, overhead, rent
+from tests.cost.boards import (
+    BOUGHT,
+    H100,
+    HOST,
+    L4,
+    P5,
+    Board,
+    Host,
+    boards,
+    near,
+    of_models,
+    whole,
+)
+
+LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "hardware[0]")
+
+
+@pytest.mark.parametrize(
+    ("priced", "hourly"),
+    [
+        (whole(rent("55.04", 8)), 55.04),
+        (whole(BOUGHT), 7.985398),
+        (whole(LISTED), 55.04),
+        (whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5), 55.04),
+        (whole(rent("6.88"), place=P5), 55.04),
+    ],
+    ids=["rent", "owned", "catalogue-type", "catalogue-place", "per-gpu-of-a-known-type"],
+)
+def test_seven_of_eight(priced: Terms, hourly: float) -> None:
+    """The eighth was never listed: it is in the books as `unseen`, unallocated and idle."""
+    host = Host(priced, *boards("a", 7))
+    assert host.unseen() == 1
+    assert host.hourly() == hourly
+    assert host.hourly(uuid="unseen", server="unallocated", phase="idle") == pytest.approx(
+        hourly / 8, abs=1e-6
+    )
+    assert host.meter.seconds(uuid="unseen") == 2 * 3600
+    outcome = host.tick()
+    assert (outcome.inventory.expected, outcome.inventory.visible) == (8, 7)
+    host.tick(10, boards("a"))
+    assert (host.unseen(), host.hourly()) == (0, hourly)
+
+
+def test_unseen_gpus_share_what_is_for_the_host() -> None:
+    """Two of eight were never listed: 0.80 an hour of network and 1 for each GPU: eight of both."""
+    priced = whole(
+        rent("55.04", 8),
+        overheads=(overhead("network", "0.80", "hour", "host"), overhead("power", "1", "hour", "gpu")),
+    )
+    host = Host(priced, *boards("a", 6))
+    assert host.hourly(component="network") == 0.80
+    assert host.hourly(component="network", uuid="a0") == 0.10
+    assert host.hourly(component="power", uuid="unseen") == 2.0
+    assert host.hourly() == 63.84
+    assert host.meter.seconds(uuid="unseen") == 4 * 2 * 3600
+
+
+def test_an_unseen_gpu_without_a_price_waits_for_one() -> None:
+    """The instance type has eight, and nothing prices them: all eight wait, the unseen one too."""
+    host = Host(whole(of_models("*A100*", "1", 1), place=P5), *boards("a", 7))
+    outcome = host.tick()
+    waiting = {each.gpu.uuid for segment in outcome.postings.segments for each in segment.unpriced}
+    assert waiting == {"unseen", *(f"a{n}" for n in range(7))}
+
+
+def test_an_exporter_that_sees_half_of_the_gpus_charges_those() -> None:
+    """Two exporters of one host, each shown four of eight: 27.52 each, never 55.04 twice."""
+    half = replace(whole(), all_gpus=False)
+    sides = [Host(half, *boards("a")[:4]), Host(half, *boards("a")[4:])]
+    assert [side.hourly() for side in sides] == [27.52, 27.52]
+    for side in sides:
+        assert (side.unseen(), side.tick().inventory.expected) == (0, 4)
+        side.restart(3600, *boards("b", 4))
+        assert (side.hourly(), len(side.slots())) == (27.52, 4)
+        side.tick(10, boards("b", 3))
+        assert (side.hourly(), side.lost()) == (27.52, ["b3"])
+        assert side.tick().inventory.expected == 4
+
+
+def test_a_gap_pays_for_an_unseen_gpu_too() -> None:
+    """7 of 8 were listed; after the restart all 8 are: the 80 s of the gap are of eight, one unseen."""
+    host = Host(whole(), *boards("a", 7))
+    host.restart(3600, *boards("b"))
+    assert near(host.meter.dollars(), HOST * 80 // 3600)
+    assert near(host.meter.dollars(uuid="unseen", phase="unobserved"), HOST // 8 * 80 // 3600)
+    assert (host.unseen(), host.hourly()) == (0, 55.04)
+
+
+def test_books_that_are_the_first_of_a_boot_charge_unseen_gpus_since_then() -> None:
+    """7 of 8, booted 20 minutes before: 20 minutes of 55.04, of which an eighth is nobody's and `unseen`."""
+    meter = Meter(whole(), state=State(fresh_in="boot-1"), elapsed=20 * MINUTE)
+    listed = [GpuReading(Gpu(board.uuid, board.model), n) for n, board in enumerate(boards("a", 7))]
+    meter.pass_by(0, listed, boot="boot-1")
+
+    assert near(meter.dollars(), HOST // 3)
+    assert near(meter.dollars(uuid="unseen", server="unallocated"), HOST // 24)
+
+
+def test_no_host_without_a_gpu_has_unseen_ones() -> None:
+    """A node of which NVML never listed a GPU is charged nothing, whatever a rule for all says."""
+    host = Host(whole())
+    host.tick()
+    assert host.meter.dollars() == 0
+    host = Host(whole(), *boards("a"))
+    host.tick(10, [])
+    assert (host.hourly(), len(host.lost())) == (55.04, 8)
+
+
+def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
+    """Nothing is released and the unseen one stays, until the instance type is known."""
+    known = whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5)
+    host = Host(known, *boards("a", 7))
+    asking = replace(known.tariff, place=Place(), hardware=(), asking=True)
+    for _ in range(3):
+        host.meter.terms = replace(host.meter.terms, tariff=asking)
+        host.restart(60, *boards("a", 6))
+        assert (host.lost(), host.unseen()) == (["a6"], 1)
+    host.meter.terms = replace(host.meter.terms, tariff=known.tariff)
+    assert host.hourly() == 55.04
+
+
+def test_two_models_of_one_host_with_a_count_each() -> None:
+    """4 H100 for 20 dollars and 4 L4 for 4: a missing L4 is an L4, and a lost H100 stays one."""
+    mixed = whole(of_models("*H100*", "20", 4), of_models("*L4*", "4", 4))
+    hs, ls = boards("h", 4), [Board(f"l{n}", f"{n}", L4) for n in range(4)]
+    host = Host(mixed, *hs, *ls[:3])
+    assert (host.unseen(), host.hourly(), host.hourly(uuid="unseen")) == (1, 24, 1)
+    host.tick(10, [*hs, *ls])
+    assert (host.unseen(), host.hourly()) == (0, 24)
+    host.tick(10, [*hs[:3], *ls])
+    assert (host.lost(), host.hourly()) == (["h3"], 24)
+    host.tick(10, hs)
+    assert (host.lost(), host.hourly()) == (["l0", "l1", "l2", "l3"], 24)
+
+
+def test_a_rule_for_one_board_does_not_add_to_the_count_of_the_host() -> None:
+    """One board of eight has a price of its own; the rule of the others says that the host has eight."""
+    named = rent("3", match=HardwareMatch(uuid="a0"))
+    host = Host(whole(named, rent("55.04", 8)), *boards("a"))
+    assert (host.unseen(), host.hourly()) == (0, 51.16)
+    host = Host(whole(replace(BOUGHT, match=HardwareMatch(uuid="a0")), rent("6.88")), *boards("a"))
+    assert host.unseen() == 0
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["afterwards", "beforehand"])
+def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
+    """Seven of eight at 6.88: the slot is neither lost nor unseen, until another board sits in it."""
+    retired = (Retirement("a7", START + 2 * HOUR if before else START),)
+    priced = whole()
+    host = Host(priced, *boards("a"))
+    host.meter.terms = replace(host.meter.terms, tariff=replace(priced.tariff, retired=retired))
+    host.tick(3 * 3600, boards("a")[:7])
+    assert (host.lost(), host.unseen(), host.hourly()) == ([], 0, 48.16)
+    assert host.tick().inventory.expected == 7
+    host.restart(3600, *boards("b", 7))
+    assert (host.lost(), host.unseen(), host.hourly()) == ([], 0, 48.16)
+    host.tick(10, boards("b"))
+    assert (host.hourly(), host.tick().inventory.expected) == (55.04, 8)
+    host.tick(10, boards("b", 7))
+    assert (host.lost(), host.hourly()) == (["b7"], 55.04)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "place", "count"),
+    [
+        ((rent("55.04", 8),), Place(), 8),
+        ((BOUGHT,), Place(), 8),
+        ((rent("6.88"),), Place(), None),
+        ((rent("6.88"),), P5, 8),
+        ((rent("55.04", 4),), P5, 4),
+        ((rent("1"),), Place("aws", "p9.unheard-of", "us-east-1"), None),
+        ((rent("1"),), Place("nocloud", "p5.48xlarge", "us-east-1"), None),
+        ((rent("1"),), Place("aws", "g6f.xlarge", "us-east-1"), 1),
+        ((LISTED,), Place(), 8),
+        ((), P5, 8),
+        ((), Place(), None),
+        ((of_models("*H100*", "1", 8),), Place(), 8),
+        ((of_models("*H100*", "1", 2),), Place(), 2),
+    ],
+)
+def test_what_says_how_many_there_are(
+    hardware: tuple[Hardware, ...], place: Place, count: int | None
+) -> None:
+    """A rule's `gpus_per_host`, else the instance type's by the catalogue: fractions show as one."""
+    tariff = Tariff("host-1", hardware, place=place)
+    assert stated(tariff, [Gpu(f"a{n}", H100) for n in range(3)]) == count
+
+
+def test_dated_prices_per_host_say_it_too() -> None:
+    """A price per GPU until a date and per host from then on: the host has eight."""
+    prices = (RentPrice(Decimal(7)), RentPrice(Decimal("55.04"), 8, START))
+    tariff = Tariff("host-1", (Hardware(HardwareMatch(), Rented(prices), "x"),))
+    assert stated(tariff, [Gpu("a0", H100)]) == 8
+    assert isinstance(BOUGHT.terms, Owned)
