@@ -40,9 +40,10 @@ class Charge:
     """What one party owes for one thing in one local day, or in the month where no day is known.
 
     A label is empty where there is none. `reason` is an adjustment's. `phase` is set for GPU time, `kind` and
-    `tokens` for tokens, which carry no money: it is all in the GPU time that made them.
+    `tokens` for tokens, which carry no money: it is all in the GPU time that made them. `gpu_time` is what is
+    owed: `cost` over it is the price.
     `price_basis` is empty where nothing was paid. `estimated` is the part of `cost` that comes from estimated
-    prices, and `unpriced` the part of `gpu_time` that has no price yet.
+    prices, and `unpriced` time that has no price yet, as it passed.
     """
 
     what: What
