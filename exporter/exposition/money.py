@@ -165,8 +165,9 @@ ROWS: Final[tuple[Metric, ...]] = (
         (*PARTY, "phase"),
         "GPU time that is owed, by who held it and what the GPU was doing: the hours of rent where rent is "
         "by the hour, else elapsed time, of owned hardware from in_service on. "
-        "Dollars over GPU-hours are the price. Time without a price counts while the host is up, and the rest "
-        f"of it once a price comes that is owed for it. Absent {CHARGED}.",
+        "Dollars over GPU-hours are the price. Time without a price counts while the host is up, "
+        "and the rest of it once a price comes that is owed for it. "
+        f"Absent {CHARGED}.",
         _gpu_time,
     ),
     gauge(

@@ -130,21 +130,30 @@ def _insert(connection: sqlite3.Connection, entry: Entry, known: Known, now: Ins
     )
     keys = rows.Keys(connection)
     values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
-    if entry.key:
+    _refuse_twice(connection, draft, values)
+    _see_that_it_fits(connection, draft, keys)
+    number = connection.execute(_INSERT, (*values, now, kind, entry.key)).lastrowid or 0
+    return replace(draft, number=number)
+
+
+def _refuse_twice(
+    connection: sqlite3.Connection, draft: Adjustment, values: tuple[int, int, int, Picodollars, str]
+) -> None:
+    """See that it is not there: a keyed one by its key, so that two changes of a price may come to the same."""
+    _day, product, team, _amount, _reason = values
+    if draft.key:
         days = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
-        for (number,) in connection.execute(_KEYED, (entry.key, *values[1:3], *days)):
+        for (number,) in connection.execute(_KEYED, (draft.key, product, team, *days)):
             raise EntryError(
-                f"adjustment {number} has the key {entry.key}: nothing was entered; "
+                f"adjustment {number} has the key {draft.key}: nothing was entered; "
                 "`adjust --proposals` prints what is still missing"
             )
+        return
     for (number,) in connection.execute(_SAME, values):
         raise EntryError(
             f"adjustment {number} says the same: nothing was entered; "
             "if it is meant twice, let the reason say so"
         )
-    _see_that_it_fits(connection, draft, keys)
-    number = connection.execute(_INSERT, (*values, now, kind, entry.key)).lastrowid or 0
-    return replace(draft, number=number)
 
 
 def _entered(connection: sqlite3.Connection, made: Adjustment) -> Entered:

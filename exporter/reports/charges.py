@@ -108,12 +108,11 @@ def _adjusted(each: Adjustment, period: Period) -> Charge:
 
 
 def _gpu_time(sums: Sums, period: Period) -> Iterator[Charge]:
-    slots = [
-        slot
-        for slot in sorted({*sums.cost, *sums.held}, key=lambda slot: (slot.party, _turn(slot.phase, PHASES)))
-        if sums.cost.get(slot) or sums.held.get(slot)
-    ]
     paid, unpriced = _paid(sums), _unpriced(sums)
+    told = {slot for slot in (*sums.cost, *sums.held) if sums.cost.get(slot) or sums.held.get(slot)}
+    # Of a day in which the host was down, time may wait of which nothing is owed yet.
+    told |= {Slot(party, "unobserved") for party in unpriced.keys() - {slot.party for slot in told}}
+    slots = sorted(told, key=lambda slot: (slot.party, _turn(slot.phase, PHASES)))
     for owner, of_owner in groupby(slots, key=lambda slot: _owner(slot.party)):
         held_here = list(of_owner)
         bases = paid.get(owner, {})

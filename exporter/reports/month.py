@@ -202,7 +202,12 @@ class _Lines:
         told = [
             line
             for line in self._lines.values()
-            if line.money or line.adjusted or line.estimated or line.gpu_time or any(line.tokens.values())
+            if line.money
+            or line.adjusted
+            or line.estimated
+            or line.gpu_time
+            or line.unpriced
+            or any(line.tokens.values())
         ]
         return tuple(sorted(told, key=lambda line: (-line.money, line.labels)))
 

@@ -211,7 +211,7 @@ def test_an_hour_in_which_a_price_changed_afterwards_is_corrected_by_time() -> N
     assert owed(CHANGE, {20261101: whole}, by_hour=hours(first, second)) == {CHAT: 450}
 
 
-def test_what_waits_for_a_price_is_no_mans_debt() -> None:
+def test_what_waits_for_a_price_is_no_ones_debt() -> None:
     """Of 10 hours 4 wait: they are charged with the price, and 6 are compared."""
     day = sums(Hold(GPU, CHAT, 6 * HOUR, 0, 18 * DOLLAR))
     day.gpu_held[GPU] += 4 * HOUR
