@@ -139,7 +139,7 @@ def _insert(connection: sqlite3.Connection, entry: Entry, known: Known, now: Ins
 def _refuse_twice(
     connection: sqlite3.Connection, draft: Adjustment, values: tuple[int, int, int, Picodollars, str]
 ) -> None:
-    """See that it is not there: a keyed one by its key, so that two changes of a price may come to the same."""
+    """See that it is not there; by its key where it has one: two changes of a price may come to the same."""
     _day, product, team, _amount, _reason = values
     if draft.key:
         days = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
