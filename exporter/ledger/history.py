@@ -77,6 +77,10 @@ class Sums:
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
 
+    def before_service(self) -> Nanoseconds:
+        """Time of owned GPUs that were not in service yet: nothing is owed for it though the host was up."""
+        return sum(max(0, time - self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
+
     def gpu_owed(self) -> dict[Gpu, Nanoseconds]:
         """GPU time that is owed, by GPU."""
         return {gpu: time - self.gpu_unowed.get(gpu, 0) for gpu, time in self.gpu_held.items()}
