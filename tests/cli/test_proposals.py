@@ -86,9 +86,9 @@ def test_a_gpu_that_changed_hands_is_corrected_for_both(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An hour of chat's, then half an hour of search's, in hours of their own: -0.72 and -0.36."""
-    host.reload((DATED % "3.60").replace("chat", "search"))
+    host.reload((DATED % "3.60").replace("product: chat", "product: search"))
     host.tick(HOUR // 2)
-    host.reload((DATED % "2.88").replace("chat", "search"))
+    host.reload((DATED % "2.88").replace("product: chat", "product: search"))
     found = {words[6]: words[4] for words in lines(host, capsys)}
 
     assert found == {"--product=chat": "--amount=-0.72", "--product=search": "--amount=-0.36"}
