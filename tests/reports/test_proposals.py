@@ -144,6 +144,17 @@ def test_amortization_that_turns_out_to_be_rent_is_owed_while_the_host_was_up() 
     assert owed(tariff(rented(("3", NOVEMBER))), {20261101: day}) == {CHAT: 400, SEARCH: -700}
 
 
+def test_hardware_that_was_in_service_earlier_is_billed_to_who_held_it() -> None:
+    """A day of chat's for which nothing was owed, at a dollar an hour; what a later day posted stays right."""
+    before = sums(Hold(GPU, CHAT, 24 * HOUR, component="amortization"))
+    before.gpu_unowed[GPU] = 24 * HOUR
+    after = sums(Hold(GPU, SEARCH, 24 * HOUR, 0, 24 * DOLLAR, "amortization"))
+
+    assert owed(tariff(owned(8766)), {20261101: before, 20261102: after}) == {CHAT: 2400}
+    # Where it began only on the second day nothing is said of the first, which may have been rented.
+    assert owed(tariff(owned(8766, since=NOVEMBER + DAY)), {20261101: before, 20261102: after}) == {}
+
+
 def test_hours_of_an_earlier_release_are_divided_as_they_were_posted_and_counted() -> None:
     """10 hours without owners, posted to chat and search alike, then 10 of chat's: 5 + 10 and 5 dollars."""
     old = sums(Hold(GPU, CHAT, 5 * HOUR, 0, 15 * DOLLAR), Hold(GPU, SEARCH, 5 * HOUR, 0, 15 * DOLLAR))
