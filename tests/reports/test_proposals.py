@@ -145,7 +145,7 @@ def test_amortization_that_turns_out_to_be_rent_is_owed_while_the_host_was_up() 
 
 
 def test_hardware_that_was_in_service_earlier_is_billed_to_who_held_it() -> None:
-    """A day of chat's for which nothing was owed, at a dollar an hour; what a later day posted stays right."""
+    """A day of chat's for which nothing was owed, at a dollar an hour; what a later day posted is right."""
     before = sums(Hold(GPU, CHAT, 24 * HOUR, component="amortization"))
     before.gpu_unowed[GPU] = 24 * HOUR
     after = sums(Hold(GPU, SEARCH, 24 * HOUR, 0, 24 * DOLLAR, "amortization"))
