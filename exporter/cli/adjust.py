@@ -10,7 +10,10 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
+from exporter.cli.build import host_name
 from exporter.cli.terminal import complain, tell
+from exporter.cli.terms import terms_of
+from exporter.cli.whereabouts import place_now
 from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -18,6 +21,9 @@ from exporter.config.problems import RefusedError, shown
 from exporter.ledger.entry import Entered, Entry, EntryError, Known, enter
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
+from exporter.readings import NOWHERE
+from exporter.reports.entered import key_day
+from exporter.reports.reload import proposals
 from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.calendar import day_of
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
@@ -47,6 +53,7 @@ class Flags:
     product: str
     team: str | None
     reason: str
+    key: str = ""
     dry_run: bool = False
 
 
@@ -70,6 +77,39 @@ def adjust(flags: Flags, clock: Clock | None = None) -> int:
     return status.OK
 
 
+def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | None = None) -> int:
+    """Print the lines that correct posted money; 0, 1 (no ledger can be read) or 2 (no prices to go by)."""
+    clock = clock or SystemClock()
+    if config_file is None:
+        complain(RefusedError("--proposals goes by prices with a date: name the daemon's --config.file"))
+        return status.CONFIGURATION
+    try:
+        config = load(config_file)
+        path = ledger_path or config.ledger_path
+        by_place = any(rule.depends_on_place for rule in config.hardware)
+        place = place_now(config, clock) if by_place else NOWHERE
+        with LedgerReader.open(path) as ledger:
+            zone = books_zone(ledger, config, config_file)
+            last = ledger.state().wall
+            now = clock.wall() if last is None else min(last, clock.wall())
+            tariff = terms_of(config, host_name(), place).tariff
+            lines = proposals(tariff, ledger, zone, now, _files(config_file, ledger_path))
+    except ConfigError as error:
+        complain(error)
+        return status.CONFIGURATION
+    except LedgerError as error:
+        complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
+        return status.FAILED
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return status.OK
+
+
+def _files(config_file: Path, ledger_path: Path | None) -> tuple[str, ...]:
+    """Flags by which a printed line, run anywhere, finds the same configuration and ledger."""
+    ledger = () if ledger_path is None else (f"--ledger.path={ledger_path.absolute()}",)
+    return (f"--config.file={config_file.absolute()}", *ledger)
+
+
 def _zone(path: Path, config: Config, config_file: Path | None) -> ZoneInfo:
     """As the ledger tells it. What is wrong with a file that cannot be read is told when it is written."""
     try:
@@ -87,6 +127,7 @@ def _entry(flags: Flags, now: Instant, zone: ZoneInfo) -> Entry:
         product=flags.product,
         team=flags.team,
         reason=_reason(flags.reason),
+        key=_key(flags.key, day_of(now, zone).name),
     )
 
 
@@ -137,6 +178,25 @@ def _reason(text: str) -> str:
     if len(reason) > REASON_CHARACTERS:
         raise RefusedError(f"--reason: has {len(reason)} characters, at most {REASON_CHARACTERS} are kept")
     return reason
+
+
+def _key(text: str, today: str) -> str:
+    """Empty without one; else as a proposed line has it."""
+    if not text:
+        return ""
+    day = key_day(text)
+    if day is None:
+        raise RefusedError(
+            f"--key: {shown(text)} is the key of no proposed line; leave it out, or take the line as "
+            "`adjust --proposals` prints it"
+        )
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        raise RefusedError(f"--key: {day} does not exist in the calendar") from None
+    if day > today:
+        raise RefusedError(f"--key: {day} is in the future: take the line as `adjust --proposals` prints it")
+    return text
 
 
 def _known(config: Config) -> Known:

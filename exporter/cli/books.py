@@ -59,14 +59,18 @@ def _add_adjust(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                 "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711' --dry-run",
                 "say what that would do, and do nothing",
             ),
+            (
+                "--proposals --config.file=/etc/ice.yaml",
+                "print a line for each correction that prices by date ask for, and enter nothing",
+            ),
         ),
         exits=Exits(
-            "entered, or a dry run that would be",
-            "no ledger that can be written",
+            "entered, a dry run that would be, or proposals printed",
+            "no ledger that can be written, or read for proposals",
             "the configuration or a flag is wrong, or what is asked makes no sense",
         ),
     )
-    flags.books(adjust, use=" and the products that it names")
+    flags.books(adjust, use=", the products that it names, and its prices for proposals")
     _adjustment(adjust)
 
 
@@ -125,11 +129,17 @@ def _adjustment(verb: argparse.ArgumentParser) -> None:
         ("--reason", "TEXT", "why: reports show it"),
     )
     for flag, metavar, text in needed:
-        verb.add_argument(flag, required=True, metavar=metavar, help=text)
+        verb.add_argument(flag, metavar=metavar, help=f"{text} (needed)")
     verb.add_argument(
         "--team",
         metavar="TEAM",
         help="the product's team (default: the one that the month was billed to, or its only one)",
+    )
+    verb.add_argument("--key", metavar="KEY", help="the key of a proposed line, by which it is entered once")
+    verb.add_argument(
+        "--proposals",
+        action="store_true",
+        help="print the lines that correct posted money to the prices by date, and enter nothing",
     )
     verb.add_argument(
         "--dry-run", action="store_true", help="say what would be posted, or refused, and enter nothing"
@@ -193,10 +203,19 @@ def _adopt(chosen: argparse.Namespace) -> int:
 
 
 def _adjust(chosen: argparse.Namespace) -> int:
-    from exporter.cli.adjust import Flags, adjust  # noqa: PLC0415
+    from exporter.cli.adjust import Flags, adjust, proposed  # noqa: PLC0415
 
-    said = chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason
-    return adjust(Flags(chosen.config_file, chosen.ledger_path, *said, dry_run=chosen.dry_run))
+    needed = {f"--{name}": getattr(chosen, name) for name in ("amount", "date", "product", "reason")}
+    if chosen.proposals:
+        others = {**needed, "--team": chosen.team, "--key": chosen.key, "--dry-run": chosen.dry_run or None}
+        if said := [flag for flag, value in others.items() if value is not None]:
+            chosen.parser.error(f"--proposals prints lines and enters none: leave out {', '.join(said)}")
+        return proposed(chosen.config_file, chosen.ledger_path)
+    if missing := [flag for flag, value in needed.items() if value is None]:
+        chosen.parser.error(f"the following arguments are required: {', '.join(missing)}")
+    told = chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason
+    key = chosen.key or ""
+    return adjust(Flags(chosen.config_file, chosen.ledger_path, *told, key=key, dry_run=chosen.dry_run))
 
 
 def _report(chosen: argparse.Namespace) -> int:

@@ -9,18 +9,15 @@ from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.terminal import complain, tell, waiting
 from exporter.cli.terms import terms_of
-from exporter.cli.whereabouts import node_source, whereabouts
+from exporter.cli.whereabouts import place_now
 from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
-from exporter.config import Config, ConfigError, load
+from exporter.config import ConfigError, load
 from exporter.cost.accounts import Accounts
 from exporter.cost.chain import Explanation, ExplanationError, Stretch, explain
 from exporter.exposition import chains
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import Place
-from exporter.sources.cloud import CloudSource
-from exporter.sources.gather import read
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
 WINDOW: Final = 1
@@ -63,7 +60,7 @@ def explained(question: Question, clock: Clock | None = None) -> int:
             explanation: Explanation = explain(
                 accounts,
                 stretch,
-                replace(terms_of(config, host_name(), _place(config, clock)), zone=zone),
+                replace(terms_of(config, host_name(), place_now(config, clock)), zone=zone),
                 ledger.state(),
                 now,
                 ledger=ledger.id,
@@ -80,12 +77,6 @@ def explained(question: Question, clock: Clock | None = None) -> int:
         tell(f"note: {NO_FILE}\n", sys.stderr)
     sys.stdout.write(chains.as_json(explanation) if question.as_json else chains.text(explanation))
     return status.OK
-
-
-def _place(config: Config, clock: Clock) -> Place:
-    """Where this host runs: prices of now may depend on it, those that were posted do not."""
-    cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
-    return whereabouts(cloud, read(cloud, clock), node, read(node, clock))[0]
 
 
 def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:

@@ -38,7 +38,9 @@ def notice(change: Change, ledger: Path | None, flags: Sequence[str]) -> tuple[s
     if ledger is not None:
         try:
             with LedgerReader.open(ledger) as reader:
-                return sentences(*asked, reader, change.gpus, change.zone, change.now, flags)
+                last = reader.state().wall
+                now = change.now if last is None else min(last, change.now)
+                return sentences(*asked, reader, change.gpus, change.zone, now, flags)
         except LedgerError as error:
             log.warning("what is posted cannot be told", extra={"problem": str(error)})
     return sentences(*asked, None, change.gpus, change.zone, change.now, flags)

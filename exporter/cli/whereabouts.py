@@ -12,7 +12,7 @@ from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import CloudSource, located
 from exporter.sources.enquiry import Enquiry
-from exporter.sources.gather import Gathered
+from exporter.sources.gather import Gathered, read
 from exporter.sources.kubernetes import NodeReading, NodeSource
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds
 
@@ -97,6 +97,12 @@ class Whereabouts:
         if place is not None and (fields := _fields(place)) != self._logged:
             log.info("place", extra=fields)
             self._logged = fields
+
+
+def place_now(config: Config, clock: Clock) -> Place:
+    """Where this host runs, asked once: prices of now may depend on it."""
+    cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
+    return whereabouts(cloud, read(cloud, clock), node, read(node, clock))[0]
 
 
 def node_source(clock: Clock, config: Config) -> NodeSource:

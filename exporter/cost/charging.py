@@ -112,12 +112,17 @@ class Charging:
                 if not price.rates and (price.priced or not tariff.waits_for_place(gpu)):
                     continue
             by_time = self._nobody or work.by_time
-            times = self._split(work, TIME, (until - since) * count, by_time)
-            for part, slot in times:
-                held.append(Held(gpu, slot, part, price.priced))
-            if not price.priced:
+            times = {slot: part for part, slot in self._split(work, TIME, (until - since) * count, by_time)}
+            ups = times if up == until - since else split(up * count, times)[0]
+            for slot, time in times.items():
+                down = time - ups[slot]
+                unowed = time
+                if price.in_service:
+                    unowed = down if price.while_up or not price.priced else 0
+                held.append(Held(gpu, slot, time, not price.waits, down, unowed))
+            if price.waits:
                 joules = work.energy * (until - start) // length - work.energy * (since - start) // length
-                used = self._used(work, {slot: part for part, slot in times}, up * count, joules)
+                used = self._used(work, times, ups, joules)
                 hourly_only = self._interval.hourly_only
                 unpriced.append(Unpriced(gpu, day, since, until, used, hourly_only=hourly_only))
             for rate in price.rates:
@@ -149,10 +154,13 @@ class Charging:
         )
 
     def _used(
-        self, work: Work, times: Mapping[Slot, Nanoseconds], up: Nanoseconds, joules: Millijoules
+        self,
+        work: Work,
+        times: Mapping[Slot, Nanoseconds],
+        ups: Mapping[Slot, Nanoseconds],
+        joules: Millijoules,
     ) -> dict[Slot, Usage]:
         """What each slot used of a GPU that has no price."""
-        ups = split(up, times)[0] if up < sum(times.values()) else times
         energies = {slot: part for part, slot in self._split(work, JOULES, joules, work.by_energy)}
         return {
             slot: Usage(times.get(slot, 0), ups.get(slot, 0), energies.get(slot, 0))

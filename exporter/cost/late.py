@@ -88,6 +88,16 @@ def charge(state: State, unpriced: Iterable[Unpriced], terms: Terms, now: Instan
     return desk.outcome()
 
 
+def _held(stretch: Unpriced, slot: Slot, duration: int, price: Price, part: _Pool) -> Held:
+    """What a slot held of time that waits no more."""
+    up = min(duration, part.up.get(slot, 0))
+    unowed = duration
+    if price.priced and (price.while_up or not stretch.hourly_only):
+        unowed = duration - up if price.while_up else 0
+    counted = duration if stretch.down_counted else up
+    return Held(stretch.gpu, slot, duration, True, duration - up, unowed, counted)
+
+
 class _Desk:
     """Charges one stretch after the other; carries and debts pass from each to the next."""
 
@@ -112,7 +122,7 @@ class _Desk:
     def settle(self, stretch: Unpriced) -> None:
         cuts = self._cuts(stretch)
         prices = [self._price(stretch, since) for since, _ in cuts]
-        if not any(price.priced for price in prices):
+        if all(price.waits for price in prices):
             return
         pool, left = _Pool.of(stretch.slots), _Pool()
         sums, length = pool.sums(), max(1, stretch.end - stretch.start)
@@ -125,7 +135,7 @@ class _Desk:
                 for total in sums
             )
             part = pool.take(time, up, energy)
-            if price.priced:
+            if not price.waits:
                 self._segments.append(self._segment(stretch, since, until, price, part))
             else:
                 end = until
@@ -165,7 +175,7 @@ class _Desk:
             accrued += amount
             basis = price.energy.provenance.price_basis
             money.extend(self._money(stretch, ENERGY, basis, amount, part.energy))
-        held = tuple(Held(gpu, slot, duration, priced=True) for slot, duration in part.time.items())
+        held = tuple(_held(stretch, slot, duration, price, part) for slot, duration in part.time.items())
         return Segment(since, until, stretch.day[:7], stretch.day, accrued, tuple(money), held)
 
     def _carry(self, uuid: str, component: str) -> Carry | None:

@@ -58,12 +58,26 @@ class Money(NamedTuple):
 
 
 class Held(NamedTuple):
-    """GPU time of one GPU that one slot held. `priced` is false when the hardware had no price."""
+    """Time of one GPU that one slot held. `priced` is false where that time waits for a price.
+
+    `down` is the part of `duration` that hourly rent is not owed for, and `unowed` the part that nothing is
+    owed for, as far as is known: `down` where rent is by the hour or no price is known, all of it before
+    owned hardware is in service.
+    `counted` is the GPU time of it that was posted before: of time that waited for a price.
+    """
 
     gpu: Gpu
     slot: Slot
     duration: Nanoseconds
     priced: bool
+    down: Nanoseconds = 0
+    unowed: Nanoseconds = 0
+    counted: Nanoseconds = 0
+
+    @property
+    def owed(self) -> Nanoseconds:
+        """GPU time that is posted now: dollars over it are the price. It never takes back what is posted."""
+        return max(0, self.duration - self.unowed - self.counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,8 @@ class Unpriced:
     It lies in [start, end), which is inside one hour of one local `day`, like 2026-11-30; where nothing
     better is known, inside the day. `number` is what the ledger knows it by; 0 is a name of none.
     `hourly_only`: nothing but hourly rent is owed for it, as since a boot.
+    `down_counted`: all of it is posted as GPU time, as an earlier release did; else the part that is owed at
+    any price, while the host was up.
     """
 
     gpu: Gpu
@@ -91,6 +107,7 @@ class Unpriced:
     slots: Mapping[Slot, Usage]
     number: int = 0
     hourly_only: bool = False
+    down_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +134,8 @@ class Segment:
 class Late:
     """Time without a price that is charged now that it has one.
 
-    `segments` are of one GPU each; their GPU time was counted when it passed, and tells here what no longer
-    waits. `left` is what still waits of each `Unpriced` that was charged from, also where that is nothing:
+    `segments` are of one GPU each; `held` tells what no longer waits, and what of it was counted when it
+    passed. `left` is what still waits of each `Unpriced` that was charged from, also where that is nothing:
     it takes the place of the one of its number.
     """
 

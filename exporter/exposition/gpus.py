@@ -91,8 +91,9 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_unpriced_seconds_total",
         GPU,
-        "GPU time that had no price when it passed. What its hardware cost is in no total of dollars until a "
-        "price that covers it comes; it is charged then, and this does not fall. "
+        "GPU time that had no price when it passed; of owned hardware none before in_service. "
+        "What its hardware cost is in no total of dollars until a price that covers it comes; it is charged "
+        "then, and this does not fall. "
         f"Absent for a GPU that always had a price, and {CHARGED}.",
         _unpriced,
     ),

@@ -168,7 +168,10 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_seconds_total",
         (*PARTY, "phase"),
-        "GPU time, by who held it and what the GPU was doing; all of it sums to GPUs times elapsed time. "
+        "GPU time that is owed, by who held it and what the GPU was doing: the hours of rent where rent is "
+        "by the hour, else elapsed time, of owned hardware from in_service on. "
+        "Dollars over GPU-hours are the price. Time without a price counts while the host is up, "
+        "and the rest of it once a price comes that is owed for it. "
         f"Absent {CHARGED}.",
         _gpu_time,
     ),

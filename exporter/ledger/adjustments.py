@@ -20,12 +20,19 @@ COMPONENT: Final = "adjustment"
 PRICE_BASIS: Final = "configured"
 """The basis of its cell: a person said the amount."""
 
+REPRICING: Final = "repricing"
+"""The kind of a correction of money that was posted at other prices. It has a key, and is entered once."""
+
+MANUAL: Final = "manual"
+"""The kind of all others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
     """A dated, signed correction of what a product and a team owe.
 
-    `day` is like 2026-10-31, of the configured time zone; the money is of its month.
+    `day` is like 2026-10-31, of the configured time zone; the money is of its month. `reason` is free text.
+    `kind` is `MANUAL` or `REPRICING`, empty in a row of an earlier release; `key` is empty without one.
     `posted` is when the daemon posted it; `None`: it waits, and is in no sum.
     """
 
@@ -37,6 +44,8 @@ class Adjustment:
     reason: str
     entered: Instant
     posted: Instant | None
+    kind: str = ""
+    key: str = ""
 
     @property
     def month(self) -> str:
@@ -116,6 +125,7 @@ def create(connection: sqlite3.Connection) -> None:
     """Make the table where the file lacks it, inside the running transaction."""
     for statement in schema.ADJUSTMENT_DDL:
         connection.execute(statement)
+    schema.add_columns(connection, "adjustment")
 
 
 def read(connection: sqlite3.Connection, names: Names, first: int, last: int) -> tuple[Adjustment, ...]:
@@ -126,7 +136,8 @@ def read(connection: sqlite3.Connection, names: Names, first: int, last: int) ->
     """
     if not _kept(connection):
         return ()
-    found = connection.execute(_OF_DAYS, (first, last)).fetchall()
+    kind, key = (schema.added_column(connection, "adjustment", name) for name in ("kind", "key"))
+    found = connection.execute(_OF_DAYS.format(kind=kind, key=key), (first, last)).fetchall()
     return tuple(
         _built((number, day, names.label(product), names.label(team), *rest))
         for number, day, product, team, *rest in found
@@ -153,11 +164,11 @@ def _built(row: Iterable[object]) -> Adjustment:
 
 
 _WAITING: Final = (
-    "SELECT a.id, a.day, product.text, team.text, a.picodollars, a.reason, a.entered, a.posted"
+    "SELECT a.id, a.day, product.text, team.text, a.picodollars, a.reason, a.entered, a.posted, a.kind, a.key"
     " FROM adjustment AS a JOIN label AS product ON product.id = a.product"
     " JOIN label AS team ON team.id = a.team WHERE a.posted IS NULL ORDER BY a.id"
 )
 _OF_DAYS: Final = (
-    "SELECT id, day, product, team, picodollars, reason, entered, posted"
+    "SELECT id, day, product, team, picodollars, reason, entered, posted, {kind}, {key}"
     " FROM adjustment WHERE day BETWEEN ? AND ? ORDER BY id"
 )

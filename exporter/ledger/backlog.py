@@ -101,7 +101,7 @@ class Backlog:
         return begun
 
     def _goes_on(self, before: Unpriced, after: Unpriced) -> bool:
-        if before.hourly_only != after.hourly_only:
+        if (before.hourly_only, before.down_counted) != (after.hourly_only, after.down_counted):
             return False
         near = abs(after.start - before.end) <= NANOSECONDS_PER_MINUTE
         if len(self.unwritten) >= STRETCHES_WAITING:

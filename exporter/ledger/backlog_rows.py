@@ -6,6 +6,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import Slot, Unpriced, Usage
+from exporter.ledger import schema
 from exporter.ledger.backlog import RECENT, STRETCHES, Batch, Cursor
 from exporter.ledger.rows import Keys, Names, bounded, references, tables
 from exporter.ledger.totals import hour_of
@@ -15,8 +16,6 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 DAYS: Final = 10
 """How many days are looked through at a time for what another release left."""
-
-_STRETCH: Final = "SELECT number, day, gpu, start, until, hourly_only FROM stretch"
 
 _Holding = dict[tuple[int, int], int]
 """Nanoseconds by GPU and party."""
@@ -34,8 +33,8 @@ def write(connection: sqlite3.Connection, keys: Keys, stretches: Mapping[int, Un
             connection.execute("DELETE FROM stretch WHERE number = ?", (number,))
             continue
         connection.execute(
-            "INSERT OR REPLACE INTO stretch (number, day, gpu, start, until, hourly_only)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO stretch (number, day, gpu, start, until, hourly_only, down_counted)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 number,
                 int(stretch.day.replace("-", "")),
@@ -43,6 +42,7 @@ def write(connection: sqlite3.Connection, keys: Keys, stretches: Mapping[int, Un
                 stretch.start,
                 stretch.end,
                 int(stretch.hourly_only),
+                int(stretch.down_counted),
             ),
         )
         connection.executemany(
@@ -93,7 +93,7 @@ def batch(connection: sqlite3.Connection, place: Cursor, zone: ZoneInfo, until: 
         names = Names(connection)
         if place[0] == 0 and "stretch" in there:
             numbered = connection.execute(
-                f"{_STRETCH} WHERE number > ? ORDER BY number LIMIT ?", (place[1], STRETCHES)
+                f"{_select(connection)} WHERE number > ? ORDER BY number LIMIT ?", (place[1], STRETCHES)
             ).fetchall()
             found = tuple(_stretches(connection, names, numbered))
             if len(found) == STRETCHES:
@@ -123,23 +123,29 @@ def recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpriced]:
     if "stretch" not in tables(connection):
         return {}
     with references():
-        numbered = connection.execute(f"{_STRETCH} WHERE until > ?", (end - RECENT,)).fetchall()
+        numbered = connection.execute(f"{_select(connection)} WHERE until > ?", (end - RECENT,)).fetchall()
         if not numbered:
             return {}
         return {stretch.number: stretch for stretch in _stretches(connection, Names(connection), numbered)}
 
 
+def _select(connection: sqlite3.Connection) -> str:
+    down_counted = schema.added_column(connection, "stretch", "down_counted")
+    return f"SELECT number, day, gpu, start, until, hourly_only, {down_counted} FROM stretch"  # noqa: S608 - constants
+
+
 def _stretches(
-    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int]]
+    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int, int]]
 ) -> Iterator[Unpriced]:
-    for number, day, gpu, start, until, hourly_only in numbered:
+    for number, day, gpu, start, until, hourly_only, down_counted in numbered:
         slots = {
             Slot(names.party(party), names.label(phase)): Usage(time, up, energy)  # type: ignore[arg-type]
             for party, phase, time, up, energy in connection.execute(
                 "SELECT party, phase, nanoseconds, up, millijoules FROM waiting WHERE stretch = ?", (number,)
             )
         }
-        yield Unpriced(names.gpu(gpu), _named(day), start, until, slots, number, hourly_only != 0)
+        kinds = hourly_only != 0, down_counted != 0
+        yield Unpriced(names.gpu(gpu), _named(day), start, until, slots, number, *kinds)
 
 
 def _of_a_day(
@@ -184,7 +190,7 @@ def _unobserved(
             slot = Slot(names.party(party), "unobserved")
             by_gpu.setdefault(names.gpu(gpu), {})[slot] = Usage(time, time, 0)
     for gpu_, slots in by_gpu.items():
-        yield Unpriced(gpu_, day.name, start, end, slots)
+        yield Unpriced(gpu_, day.name, start, end, slots, down_counted=True)
 
 
 def _unsettled(

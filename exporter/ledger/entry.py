@@ -37,13 +37,17 @@ class EntryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a person asks for. `day` is like 2026-10-31; without a team it is the one that was billed."""
+    """What a person asks for. `day` is like 2026-10-31; without a team it is the one that was billed.
+
+    `key` is that of a correction of changed prices, empty for all others.
+    """
 
     amount: Picodollars
     day: str
     product: str
     team: str | None
     reason: str
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +124,36 @@ def _insert(connection: sqlite3.Connection, entry: Entry, known: Known, now: Ins
         raise EntryError(_no_product(entry.product, every))
     billed = _billed(connection, names, entry.product, entry.day[:7])
     team = _team(entry, every[entry.product] or {UNASSIGNED}, billed)
-    draft = Adjustment(0, entry.day, entry.product, team, entry.amount, entry.reason, now, None)
+    kind = adjustments.REPRICING if entry.key else adjustments.MANUAL
+    draft = Adjustment(
+        0, entry.day, entry.product, team, entry.amount, entry.reason, now, None, kind, entry.key
+    )
     keys = rows.Keys(connection)
     values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
+    _refuse_twice(connection, draft, values)
+    _see_that_it_fits(connection, draft, keys)
+    number = connection.execute(_INSERT, (*values, now, kind, entry.key)).lastrowid or 0
+    return replace(draft, number=number)
+
+
+def _refuse_twice(
+    connection: sqlite3.Connection, draft: Adjustment, values: tuple[int, int, int, Picodollars, str]
+) -> None:
+    """See that it is not there; by its key where it has one: two changes of a price may come to the same."""
+    _day, product, team, _amount, _reason = values
+    if draft.key:
+        days = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
+        for (number,) in connection.execute(_KEYED, (draft.key, product, team, *days)):
+            raise EntryError(
+                f"adjustment {number} has the key {draft.key}: nothing was entered; "
+                "`adjust --proposals` prints what is still missing"
+            )
+        return
     for (number,) in connection.execute(_SAME, values):
         raise EntryError(
             f"adjustment {number} says the same: nothing was entered; "
             "if it is meant twice, let the reason say so"
         )
-    _see_that_it_fits(connection, draft, keys)
-    number = connection.execute(_INSERT, (*values, now)).lastrowid or 0
-    return replace(draft, number=number)
 
 
 def _entered(connection: sqlite3.Connection, made: Adjustment) -> Entered:
@@ -233,6 +256,10 @@ _SAME: Final = (
     "SELECT id FROM adjustment"
     " WHERE (day, product, team, picodollars, reason) = (?, ?, ?, ?, ?) ORDER BY id LIMIT 1"
 )
+_KEYED: Final = (
+    "SELECT id FROM adjustment"
+    " WHERE (key, product, team) = (?, ?, ?) AND day BETWEEN ? AND ? ORDER BY id LIMIT 1"
+)
 _CELL: Final = (
     "SELECT coalesce(sum(picodollars), 0) FROM months"
     " WHERE (month, product, team, price_basis) = (?, ?, ?, ?)"
@@ -245,5 +272,6 @@ _MONTH_WAITS: Final = (
     "SELECT product, picodollars FROM adjustment WHERE posted IS NULL AND day BETWEEN ? AND ?"
 )
 _INSERT: Final = (
-    "INSERT INTO adjustment (day, product, team, picodollars, reason, entered) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO adjustment (day, product, team, picodollars, reason, entered, kind, key)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )

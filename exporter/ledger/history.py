@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from exporter.cost.postings import Party, Postings, Segment, Slot
+from exporter.cost.postings import Held, Party, Postings, Segment, Slot
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.totals import hour_of
 from exporter.readings import Gpu, Kind, ServerKey
@@ -24,12 +24,24 @@ ServerCost = tuple[Owner, str, str]
 """Owner, component, price basis."""
 
 
+class GpuOwner(NamedTuple):
+    """A GPU and the product and team that held it."""
+
+    gpu: Gpu
+    product: str
+    team: str
+
+
 @dataclass(slots=True)
 class Sums:
     """What a stretch of time added: money by the time that it covers, tokens where their tick ended.
 
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
-    `gpu_down` is the part of `gpu_held` that hourly rent is not owed for.
+    `held` is GPU time that is owed, by what dollars are divided to get the price; `gpu_held` is all time that
+    passed, `gpu_unowed` the part of it that is not owed, and the two agree: `held` sums to their difference.
+    `gpu_down` is the part of `gpu_held` that hourly rent is not owed for, whether or not rent is by the hour.
+    `owner_held` is the part of `gpu_held` that waits for no price, by who held it, and `owner_down` the part
+    of that which is in `gpu_down`. An earlier release kept neither.
     `unpriced` is the part of `gpu_held` that had no price, by who held it; `settled` is the part of that
     which was charged since: the rest waits.
     `covered` is the wall time of ticks, under the one key `()`.
@@ -45,6 +57,9 @@ class Sums:
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
     settled: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    owner_held: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
+    owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
 
     def copy(self) -> "Sums":
         """The same, to add to."""
@@ -62,6 +77,14 @@ class Sums:
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
 
+    def before_service(self) -> Nanoseconds:
+        """Time of owned GPUs that were not in service yet: nothing is owed for it though the host was up."""
+        return sum(max(0, time - self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
+
+    def gpu_owed(self) -> dict[Gpu, Nanoseconds]:
+        """GPU time that is owed, by GPU."""
+        return {gpu: time - self.gpu_unowed.get(gpu, 0) for gpu, time in self.gpu_held.items()}
+
     def by_component(self) -> dict[tuple[ServerKey, str], Picodollars]:
         """Money by server and component, whoever owns the server and whatever the price's basis."""
         found: dict[tuple[ServerKey, str], Picodollars] = {}
@@ -74,19 +97,33 @@ class Sums:
         _sum(self.covered, (), segment.end - segment.start)
         self._add_money(segment)
         for held in segment.held:
-            _sum(self.held, held.slot, held.duration)
+            _sum(self.held, held.slot, held.owed)
             _sum(self.gpu_held, held.gpu, held.duration)
-            if not held.priced:
+            if held.unowed:
+                _sum(self.gpu_unowed, held.gpu, held.unowed)
+            if held.down:
+                _sum(self.gpu_down, held.gpu, held.down)
+            if held.priced:
+                self._add_owner(held)
+            else:
                 _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
-        if segment.down:
-            for gpu in {held.gpu for held in segment.held}:
-                _sum(self.gpu_down, gpu, segment.down)
 
     def add_late(self, segment: Segment) -> None:
         """Add the money of time that was added when it passed, without a price."""
         self._add_money(segment)
         for held in segment.held:
             _sum(self.settled, (held.gpu, held.slot.party), held.duration)
+            self._add_owner(held)
+            if held.owed:  # what it is owed for beyond what was counted when it passed
+                _sum(self.held, held.slot, held.owed)
+                _sum(self.gpu_unowed, held.gpu, -held.owed)
+
+    def _add_owner(self, held: Held) -> None:
+        party = held.slot.party
+        owner = GpuOwner(held.gpu, party.product, party.team)
+        _sum(self.owner_held, owner, held.duration)
+        if held.down:
+            _sum(self.owner_down, owner, held.down)
 
     def _add_money(self, segment: Segment) -> None:
         purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}

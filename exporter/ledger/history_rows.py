@@ -6,7 +6,16 @@ from typing import Any, Final, Literal
 
 from exporter.ledger import adjustments, backlog_rows, schema
 from exporter.ledger.contents import meta_of
-from exporter.ledger.history import FAMILIES, Chronicle, History, MonthRecord, Rows, Sums, day_number
+from exporter.ledger.history import (
+    FAMILIES,
+    Chronicle,
+    GpuOwner,
+    History,
+    MonthRecord,
+    Rows,
+    Sums,
+    day_number,
+)
 from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded, references, tables
 from exporter.ledger.totals import LARGEST
 from exporter.report import MonthKey, Owner
@@ -16,6 +25,8 @@ Grain = Literal["hourly", "daily"]
 DAYS_KEPT: Final = 13 * 31
 """Days that stay: this month and the twelve before it. Days that were lived, as hours are."""
 
+_OF_OWNER: Final = Shape(tuple, lambda n, k: GpuOwner(n.gpu(k[0]), n.label(k[1]), n.label(k[2])))
+
 _SHAPES: Final[Mapping[str, Shape]] = {
     **{family: SHAPES[family] for family in ("cost", "held", "gpu_cost", "tokens", "unpriced")},
     "server_cost": Shape(
@@ -24,6 +35,9 @@ _SHAPES: Final[Mapping[str, Shape]] = {
     ),
     "gpu_held": SHAPES["energy"],
     "gpu_down": SHAPES["energy"],
+    "gpu_unowed": SHAPES["energy"],
+    "owner_held": _OF_OWNER,
+    "owner_down": _OF_OWNER,
     "settled": SHAPES["unpriced"],
     "covered": Shape(tuple, lambda _names, _key: ()),
 }
@@ -63,6 +77,7 @@ class Chronicler:
         if not self._made:
             for statement in schema.HISTORY_DDL:
                 connection.execute(statement)
+            schema.add_columns(connection, "stretch")
         written: dict[Place, Rows] = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:

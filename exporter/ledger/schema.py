@@ -66,6 +66,9 @@ _FAMILIES: Final = {
     "unpriced": ("gpu", "party", "nanoseconds"),
     "settled": ("gpu", "party", "nanoseconds"),
     "gpu_down": ("gpu", "nanoseconds"),
+    "gpu_unowed": ("gpu", "nanoseconds"),
+    "owner_held": ("gpu", "product", "team", "nanoseconds"),
+    "owner_down": ("gpu", "product", "team", "nanoseconds"),
 }
 HOURLY: Final = frozenset(_FAMILIES)
 """What is kept by hour and by day; `hour_covered` above is the hours' own covered time."""
@@ -221,6 +224,32 @@ ADJUSTMENT_DDL: Final = (
     ),
 )
 """As the history's. A row is entered by a verb and marked with the instant at which the daemon posted it."""
+
+
+_ADDED_COLUMNS: Final = {
+    "stretch": {"down_counted": "INTEGER NOT NULL DEFAULT 1"},
+    "adjustment": {"kind": "TEXT NOT NULL DEFAULT ''", "key": "TEXT NOT NULL DEFAULT ''"},
+}
+"""Columns that files of an earlier release lack. The default is what a row of that release means."""
+
+
+def add_columns(connection: sqlite3.Connection, table: str) -> None:
+    """Make the columns that a table of an earlier release lacks, inside the running transaction."""
+    there = _columns(connection, table)
+    for column, declaration in _ADDED_COLUMNS[table].items():
+        if column not in there:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+
+
+def added_column(connection: sqlite3.Connection, table: str, column: str) -> str:
+    """How a column is read: by its name, or as the default that it would have."""
+    if column in _columns(connection, table):
+        return column
+    return _ADDED_COLUMNS[table][column].rpartition(" DEFAULT ")[2]
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
+    return frozenset(name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})"))
 
 
 def connect(uri: str) -> sqlite3.Connection:

@@ -106,6 +106,8 @@ class Totals:
             self._add_segment(segment, postings.end)
         for segment in postings.late.segments:
             self._add_money(segment, postings.end)
+            for held in segment.held:
+                _sum(self.held, held.slot, held.owed)
         # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
         minute = minute_of(postings.end - 1)
         for tokens in postings.tokens:
@@ -132,7 +134,7 @@ class Totals:
         _sum(self.hour_covered, hour_of(segment.start), segment.end - segment.start)
         self._add_money(segment, end)
         for held in segment.held:
-            _sum(self.held, held.slot, held.duration)
+            _sum(self.held, held.slot, held.owed)
             if not held.priced:
                 _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
             self.changed[held.slot.party] = end

@@ -40,9 +40,10 @@ class Charge:
     """What one party owes for one thing in one local day, or in the month where no day is known.
 
     A label is empty where there is none. `reason` is an adjustment's. `phase` is set for GPU time, `kind` and
-    `tokens` for tokens, which carry no money: it is all in the GPU time that made them.
+    `tokens` for tokens, which carry no money: it is all in the GPU time that made them. `gpu_time` is what is
+    owed: `cost` over it is the price.
     `price_basis` is empty where nothing was paid. `estimated` is the part of `cost` that comes from estimated
-    prices, and `unpriced` the part of `gpu_time` that has no price yet.
+    prices, and `unpriced` time that has no price yet, as it passed.
     """
 
     what: What
@@ -107,12 +108,11 @@ def _adjusted(each: Adjustment, period: Period) -> Charge:
 
 
 def _gpu_time(sums: Sums, period: Period) -> Iterator[Charge]:
-    slots = [
-        slot
-        for slot in sorted({*sums.cost, *sums.held}, key=lambda slot: (slot.party, _turn(slot.phase, PHASES)))
-        if sums.cost.get(slot) or sums.held.get(slot)
-    ]
     paid, unpriced = _paid(sums), _unpriced(sums)
+    told = {slot for slot in (*sums.cost, *sums.held) if sums.cost.get(slot) or sums.held.get(slot)}
+    # Of a day in which the host was down, time may wait of which nothing is owed yet.
+    told |= {Slot(party, "unobserved") for party in unpriced.keys() - {slot.party for slot in told}}
+    slots = sorted(told, key=lambda slot: (slot.party, _turn(slot.phase, PHASES)))
     for owner, of_owner in groupby(slots, key=lambda slot: _owner(slot.party)):
         held_here = list(of_owner)
         bases = paid.get(owner, {})

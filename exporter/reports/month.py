@@ -41,7 +41,8 @@ class Line:
 
     `itemized` is the part of the money that history knows the phases of, and `idle` the part of that for
     GPUs that did nothing. `estimated` is the part at estimated prices, `adjusted` the part that is posted
-    corrections. `unpriced` is the part of the GPU time that waits for a price.
+    corrections. `gpu_time` is GPU time that is owed, `unpriced` what waits for a price, as it passed: what of
+    it is owed while the host was down, that price will tell.
     """
 
     labels: Labels
@@ -201,7 +202,12 @@ class _Lines:
         told = [
             line
             for line in self._lines.values()
-            if line.money or line.adjusted or line.estimated or line.gpu_time or any(line.tokens.values())
+            if line.money
+            or line.adjusted
+            or line.estimated
+            or line.gpu_time
+            or line.unpriced
+            or any(line.tokens.values())
         ]
         return tuple(sorted(told, key=lambda line: (-line.money, line.labels)))
 
@@ -227,8 +233,8 @@ def _fill(lines: _Lines, sums: Sums, grouping: _Grouping) -> None:
     if grouping.gpu is not None:
         for (gpu, _component), amount in sums.gpu_cost.items():
             lines.of(grouping.gpu(gpu)).money += amount
-        for gpu, held in sums.gpu_held.items():
-            lines.of(grouping.gpu(gpu)).gpu_time += held
+        for gpu, owed in sums.gpu_owed().items():
+            lines.of(grouping.gpu(gpu)).gpu_time += owed
     for (gpu, party), time in sums.waiting().items():
         if grouping.party is not None:
             lines.of(grouping.party(party)).unpriced += time

@@ -57,12 +57,14 @@ def _notes(
         yield f"idle % is of the {_dollars(phased)} dollars that are known by phase{without}"
     sums = record.sums
     if sums is not None:
-        settled, unpriced = sum(sums.settled.values()), sum(sums.waiting().values())
-        held = _hours(sum(sums.gpu_held.values()))
+        owed = sum(sums.held.values())
+        # Both are kept as time that passed, of which a part may not be owed.
+        settled, unpriced = min(owed, sum(sums.settled.values())), sum(sums.waiting().values())
+        every = max(owed, unpriced)
         if settled:
-            yield (f"{_hours(settled)} of {held} GPU-hours were charged when their price came")
+            yield f"{_hours(settled)} of {_hours(every)} GPU-hours were charged when their price came"
         if unpriced:
-            yield (f"{_hours(unpriced)} of {held} GPU-hours have no price: they cost nothing here")
+            yield f"{_hours(unpriced)} of {_hours(every)} GPU-hours have no price: they cost nothing here"
         year, number = map(int, record.month.split("-"))
         length = month_of(first_instant(year, number, 1, zone), zone).length
         covered = sum(sums.covered.values())

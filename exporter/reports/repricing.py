@@ -1,10 +1,9 @@
-"""What a change of prices would have made of money that is posted already, and how to correct it.
+"""What prices by date make of money that is posted already, and how to correct it.
 
-A reload never moves what is posted. Where the new configuration says by date that past time cost something
-else, the difference is reckoned here from history: exactly for each GPU and component, by whole days, and by
-hours in a day in which a price changes. Among products it is divided as that component was posted to them
-then. Corrections that were entered after an earlier reload are taken off; energy, overheads and other
-adjustments are not in it.
+A reload never moves what is posted. Where the configuration says by date that past time cost something else,
+the difference is reckoned here from history: exactly for each GPU and component, by whole days, and by hours
+in a day in which a price changes. It goes to the products and teams that held that GPU in those hours.
+Corrections that were entered before are taken off; energy, overheads and other adjustments are not in it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +18,15 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import Sums, day_number
 from exporter.readings import Gpu
-from exporter.reports.entered import Entered, entered
-from exporter.reports.price_changes import PriceChanges
+from exporter.reports.entered import Entered, entered, key
+from exporter.reports.price_changes import Due, PriceChanges
 from exporter.reports.rounding import rounded
 from exporter.tariff.calendar import Day, day_of, month_before, month_of
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
     PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
@@ -40,6 +40,9 @@ MONTHS_BEFORE: Final = 12
 """How far back it is looked, beside the month that goes on: an adjustment may be for these."""
 
 CENT: Final = PICODOLLARS_PER_DOLLAR // 100
+
+ROUNDING: Final[Picodollars] = 1000
+"""What carries and splits may leave of a day of one GPU and component."""
 
 Payer = tuple[str, str]
 """Product and team."""
@@ -63,38 +66,86 @@ class History(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What one product and team would be billed in addition; `day` is the last of a month that it is for."""
+    """What one product and team would be billed in addition; `day` is the last of a month that it is for.
+
+    `key` is its own in the ledger: with it, it is entered once.
+    """
 
     day: str
     product: str
     team: str
     cents: int
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDifference:
+    """Money posted for one GPU at other prices than those by date, and what it would have been."""
+
+    gpu: Gpu
+    posted: Picodollars
+    due: Picodollars
 
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """Money posted at other prices than the new ones, since the first of it, and what it would have been.
+    """Money posted at other prices than those by date, since the first of it, and what it would have been.
 
     `entered` are corrections of changed prices that are in the ledger already, beside `posted`; `corrections`
-    are what is missing then. `comparable` is false where those reach into time of which the new prices say
+    are what is missing then. `comparable` is false where those reach into time of which the prices say
     nothing by date: how much of them is about the same money cannot be told, and there are no corrections.
+    `unknown_holders` is GPU time of hours that an earlier release wrote, which kept no owner by GPU.
     """
 
     since: Instant
-    gpus: int
-    posted: Picodollars
-    due: Picodollars
+    gpus: tuple[GpuDifference, ...]
     corrections: tuple[Correction, ...]
     entered: Picodollars = 0
     comparable: bool = True
+    unknown_holders: Nanoseconds = 0
+
+    @property
+    def posted(self) -> Picodollars:
+        """What is posted for all GPUs together."""
+        return sum(each.posted for each in self.gpus)
+
+    @property
+    def due(self) -> Picodollars:
+        """What it would have been."""
+        return sum(each.due for each in self.gpus)
+
+
+@dataclass(slots=True)
+class _Held:
+    """Charged time of one GPU in a cell by who held it; under `None` what an earlier release kept of no one.
+
+    `up` is the part that hourly rent is owed for.
+    """
+
+    time: dict[Payer | None, Nanoseconds] = field(default_factory=dict)
+    up: dict[Payer | None, Nanoseconds] = field(default_factory=dict)
+
+    def by(self, *, while_up: bool) -> dict[Payer | None, Nanoseconds]:
+        return self.up if while_up else self.time
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A day, or an hour of one in which a price changes: its sums, and the parts that it is cut into.
+
+    A part is its begin and how much of the cell it is; `length` is how long all of it is.
+    """
+
+    sums: Sums
+    length: Nanoseconds
+    parts: list[tuple[Instant, Fraction]]
 
 
 @dataclass(slots=True)
 class _Found:
     since: Instant | None = None
-    gpus: set[str] = field(default_factory=set)
-    posted: Fraction = Fraction(0)
-    due: Fraction = Fraction(0)
+    gpus: dict[Gpu, list[Fraction]] = field(default_factory=dict)
+    """Posted and due."""
     owed: dict[tuple[str, str, str], Picodollars] = field(default_factory=dict)
     """By month, product and team."""
     last: dict[str, str] = field(default_factory=dict)
@@ -103,22 +154,26 @@ class _Found:
     """Months of which anything was."""
     undated: dict[str, Fraction] = field(default_factory=dict)
     """By GPU, what prices without a date would change in time that was corrected before."""
+    unknown_holders: Nanoseconds = 0
 
 
-def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: Instant) -> Repricing | None:
-    """What is posted at other prices than the new ones say by date; `None` where nothing is to correct.
+def repricing(
+    old: Tariff | None, new: Tariff, history: History, zone: ZoneInfo, now: Instant
+) -> Repricing | None:
+    """What is posted at other prices than these say by date; `None` where nothing is to correct.
 
     Time of which a correction was entered is compared with the new prices whether or not these changed.
 
     Args:
-        old: the prices until now.
-        new: those from now on.
+        old: the prices until now: time of which they say the same is not compared; `None` compares all.
+        new: those that hold.
         history: what is posted, by time.
         zone: of its days.
         now: the end of what may be posted.
     """
     begin = _begin(new, now)
-    if (old.hardware, old.retired) == (new.hardware, new.retired) or begin is None:
+    same = old is not None and (old.hardware, old.retired) == (new.hardware, new.retired)
+    if same or begin is None:
         return None
     earliest = month_of(now, zone)
     for _ in range(MONTHS_BEFORE):
@@ -133,9 +188,9 @@ def repricing(old: Tariff, new: Tariff, history: History, zone: ZoneInfo, now: I
         for day in days:
             sums = sums_by_day.get(day_number(day.name))
             if sums is not None:
-                for since, until, part in _cells(day, sums, prices, history, now):
-                    _reckon(found, day, since, until, part, prices)
-    return _told(found, made)
+                for cell in _cells(day, sums, prices, history, now):
+                    _reckon(found, day, cell, prices)
+    return _told(found, made, zone)
 
 
 def _begin(new: Tariff, now: Instant) -> Instant | None:
@@ -163,14 +218,12 @@ def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
     yield days
 
 
-def _cells(
-    day: Day, sums: Sums, prices: PriceChanges, history: History, now: Instant
-) -> Iterator[tuple[Instant, Instant, tuple[Sums, Fraction]]]:
-    """A day, or where a price changes in it its hours, and parts of an hour: with the part of the sums."""
+def _cells(day: Day, sums: Sums, prices: PriceChanges, history: History, now: Instant) -> Iterator[_Cell]:
+    """A day whole, or where a price changes in it by its hours, and these by the parts of an hour."""
     end = min(day.end, max(now, day.start + 1))
     inside = [cut for cut in prices.cuts if day.start < cut < end]
     if not inside:
-        yield day.start, end, (sums, Fraction(1))
+        yield _Cell(sums, end - day.start, [(day.start, Fraction(1))])
         return
     hour = NANOSECONDS_PER_HOUR
     found = history.hours(day.start // hour, (end - 1) // hour) or {}
@@ -178,50 +231,131 @@ def _cells(
     for since, until, whole in wholes or [(day.start, day.end, sums)]:
         until_ = min(until, max(now, since + 1))
         cuts = sorted({since, until_, day.start, end, *inside})
-        for start, stop in pairwise(cut for cut in cuts if since <= cut <= until_):
-            if day.start <= start < day.end:
-                yield start, stop, (whole, Fraction(stop - start, until_ - since))
+        spans = pairwise(cut for cut in cuts if since <= cut <= until_)
+        yield _Cell(
+            whole,
+            until_ - since,
+            [
+                (start, Fraction(stop - start, until_ - since))
+                for start, stop in spans
+                if day.start <= start < day.end
+            ],
+        )
 
 
-def _reckon(
-    found: _Found, day: Day, since: Instant, until: Instant, part: tuple[Sums, Fraction], prices: PriceChanges
-) -> None:
-    sums, fraction = part
-    differences: dict[str, Fraction] = {}
-    for gpu in sums.gpu_held:
-        new = prices.of(gpu, since)
-        time = _priced(sums, gpu)
-        if new is None or not time or until <= since:
+def _reckon(found: _Found, day: Day, cell: _Cell, prices: PriceChanges) -> None:
+    sums = cell.sums
+    unknown: dict[str, Picodollars] = {}
+    for gpu, held in _holders(sums).items():
+        parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
+        if not any(due.compared for _, _, due in parts):
             continue
-        up = max(0, time - sums.gpu_down.get(gpu, 0))
+        differs = False
         for component in BY_TIME:
-            rate, while_up = new.amounts.get(component, (Fraction(0), False))
-            due = rate * (up if while_up else time) * fraction
-            posted = sums.gpu_cost.get((gpu, component), 0) * fraction
-            if not new.by_date:
+            amounts = _difference(cell, sums.gpu_cost.get((gpu, component), 0), held, component, parts)
+            if amounts is None:
+                continue
+            posted, due, while_up = amounts
+            if not all(of.by_date for _, _, of in parts if of.compared):
                 found.undated[gpu.uuid] = found.undated.get(gpu.uuid, Fraction(0)) + due - posted
                 continue
-            found.posted += posted
-            found.due += due
-            differences[component] = differences.get(component, Fraction(0)) + due - posted
-        if not new.by_date:
+            pair = found.gpus.setdefault(gpu, [Fraction(0), Fraction(0)])
+            pair[0] += posted
+            pair[1] += due
+            differs = True
+            by_up = component == RENT and sums.gpu_unowed.get(gpu, 0) > 0
+            for payer, share in (
+                *_shares(round(due), held.by(while_up=while_up), held.time),
+                *_shares(-round(posted), held.by(while_up=by_up), held.time),
+            ):
+                if payer is None:
+                    unknown[component] = unknown.get(component, 0) + share
+                else:
+                    _owe(found, day, payer, share)
+        since = min(since for since, _, due in parts if due.compared)
+        if any(due.by_date for _, _, due in parts if due.compared):
+            found.compared.add(day.name[:7])
+            if differs:
+                found.since = since if found.since is None else min(found.since, since)
+                found.unknown_holders += held.time.get(None, 0)
+    for component, amount in unknown.items():
+        for payer, share in _divided(amount, sums, component).items():
+            _owe(found, day, payer, share)
+
+
+def _owe(found: _Found, day: Day, payer: Payer, amount: Picodollars) -> None:
+    if amount:
+        month = day.name[:7]
+        found.last[month] = day.name
+        found.owed[month, *payer] = found.owed.get((month, *payer), 0) + amount
+
+
+def _difference(
+    cell: _Cell,
+    posted: Picodollars,
+    held: _Held,
+    component: str,
+    parts: list[tuple[Instant, Fraction, Due]],
+) -> tuple[Fraction, Fraction, bool] | None:
+    """What is posted for the compared parts of a cell, what is due for them, and whether only while up.
+
+    `None` where they agree. What is posted for the other parts is what their price says.
+    """
+    owed = Fraction(0)
+    rest = posted * sum((fraction for _, fraction, _ in parts), Fraction(0))
+    at: list[Fraction] = []
+    while_up = False
+    whole = True
+    for _, fraction, due in parts:
+        assumed = due.amounts if due.compared else due.assumed
+        if assumed is None:
+            at.append(Fraction(posted))
+            rest -= posted * fraction
             continue
-        found.compared.add(day.name[:7])
-        found.gpus.add(gpu.uuid)
-        found.since = since if found.since is None else min(found.since, since)
-    for component, difference in differences.items():
-        amount = round(difference)
-        if amount:
-            month = day.name[:7]
-            found.last[month] = day.name
-            for (product, team), share in _divided(amount, sums, component).items():
-                key = month, product, team
-                found.owed[key] = found.owed.get(key, 0) + share
+        rate, only_up = assumed.get(component, (Fraction(0), False))
+        time = sum(held.by(while_up=only_up).values())
+        whole = whole and time >= cell.length - NANOSECONDS_PER_SECOND
+        at.append(rate * time)
+        if due.compared:
+            owed += rate * time * fraction
+            while_up = while_up or only_up
+        else:
+            rest -= rate * time * fraction
+    # Of a cell that was metered in part nobody knows in which of its parts.
+    if len(parts) > 1 and not whole and min(at) - ROUNDING <= posted <= max(at) + ROUNDING:
+        return None
+    return None if abs(owed - rest) <= ROUNDING else (rest, owed, while_up)
 
 
-def _priced(sums: Sums, gpu: Gpu) -> Nanoseconds:
-    """GPU time that is charged: what waits for a price is charged with the new one."""
-    return sums.gpu_held[gpu] - sum(time for (whose, _), time in sums.waiting().items() if whose == gpu)
+def _holders(sums: Sums) -> dict[Gpu, _Held]:
+    """Charged GPU time: what waits for a price is charged with the new one."""
+    waiting: dict[Gpu, Nanoseconds] = {}
+    for (gpu, _party), time in sums.waiting().items():
+        waiting[gpu] = waiting.get(gpu, 0) + time
+    found = {gpu: _Held() for gpu in sums.gpu_held}
+    for owner, time in sums.owner_held.items():
+        held = found.setdefault(owner.gpu, _Held())
+        held.time[owner.product, owner.team] = time
+        held.up[owner.product, owner.team] = max(0, time - sums.owner_down.get(owner, 0))
+    for gpu, held in found.items():
+        rest = sums.gpu_held.get(gpu, 0) - waiting.get(gpu, 0) - sum(held.time.values())
+        if rest > 0:
+            down = sums.gpu_down.get(gpu, 0) - (sum(held.time.values()) - sum(held.up.values()))
+            held.time[None], held.up[None] = rest, max(0, rest - max(0, down))
+    return {gpu: held for gpu, held in found.items() if any(held.time.values())}
+
+
+def _shares(
+    amount: Picodollars, weights: Mapping[Payer | None, int], otherwise: Mapping[Payer | None, int]
+) -> list[tuple[Payer | None, Picodollars]]:
+    """A signed amount by weights; by others where these are nothing."""
+    if not amount:
+        return []
+    used = weights if any(weights.values()) else otherwise
+    sign = 1 if amount > 0 else -1
+    # `None` does not sort beside names; an empty product is no product's name.
+    parts, _ = split(abs(amount), {payer or ("", ""): weight for payer, weight in used.items()})
+    return [(None if payer == ("", "") else payer, sign * part) for payer, part in parts.items()]
 
 
 def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Picodollars]:
@@ -244,24 +378,37 @@ def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Pic
     return {(UNASSIGNED, UNASSIGNED): amount}
 
 
-def _told(found: _Found, made: Entered) -> Repricing | None:
+def _told(found: _Found, made: Entered, zone: ZoneInfo) -> Repricing | None:
     known = {debt: amount for debt, amount in made.amounts.items() if debt[0] in found.compared}
-    keys = sorted({*found.owed, *known})
-    cents = rounded([found.owed.get(key, 0) - known.get(key, 0) for key in keys], CENT)
+    missing = {debt: found.owed.get(debt, 0) - known.get(debt, 0) for debt in sorted({*found.owed, *known})}
+    # Less than a cent is left as it is: rounding would move it to and fro.
+    missing = {debt: amount for debt, amount in missing.items() if abs(amount) >= CENT}
+    cents = rounded(list(missing.values()), CENT)
+    since = found.since if found.since is not None else made.since
+    if not missing or since is None:
+        return None
+    day = day_of(since, zone).name
     corrections = tuple(
-        Correction(found.last.get(month) or made.days[month], product, team, amount)
-        for (month, product, team), amount in zip(keys, cents, strict=True)
+        Correction(
+            found.last.get(month) or made.days[month],
+            product,
+            team,
+            amount,
+            key(day, 1 + made.counts.get((month, product, team), 0)),
+        )
+        for (month, product, team), amount in zip(missing, cents, strict=True)
         if amount
     )
-    if not corrections or found.since is None:
+    if not corrections:
         return None
     comparable = all(abs(difference) < CENT for difference in found.undated.values())
     return Repricing(
-        found.since,
-        len(found.gpus),
-        round(found.posted),
-        round(found.due),
+        since,
+        tuple(
+            GpuDifference(gpu, round(posted), round(due)) for gpu, (posted, due) in sorted(found.gpus.items())
+        ),
         corrections if comparable else (),
         sum(known.values()),
         comparable,
+        found.unknown_holders,
     )

@@ -56,12 +56,25 @@ class Price:
     """Everything an hour of one GPU costs at an instant.
 
     `priced` is false where nothing says what the hardware costs: its overheads accrue all the same.
+    `in_service` is false before owned hardware is: it has no price then, and its time waits for none.
     """
 
     rates: tuple[ComponentRate, ...]
     energy: EnergyPrice | None
     priced: bool
+    in_service: bool = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether time at it waits for a price."""
+        return self.in_service and not self.priced
+
+    @property
+    def while_up(self) -> bool:
+        """Whether rent is owed for the hours that the host is up, and so GPU time."""
+        return any(rate.while_up for rate in self.rates)
 
     def hourly(self) -> "Price":
         """Its hourly rent alone."""
-        return Price(tuple(rate for rate in self.rates if rate.while_up), None, self.priced)
+        hourly = tuple(rate for rate in self.rates if rate.while_up)
+        return Price(hourly, None, self.priced, self.in_service)

@@ -117,14 +117,16 @@ class Tariff:
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         overheads = tuple(self._overheads(month, gpus_on_host))
         hardware = self.hardware_price(gpu, at)
-        return Price(hardware.rates + overheads, hardware.energy, hardware.priced)
+        rates = hardware.rates + overheads
+        return Price(rates, hardware.energy, hardware.priced, hardware.in_service)
 
     def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
         """What its hardware alone costs at an instant: not priced before its first price or its service."""
         rule = self.rule(gpu)
         rates = self._hardware_rates(rule, gpu, at)
         if rates is None:
-            return Price((), None, priced=False)
+            owned = rule is not None and isinstance(rule.terms, Owned)
+            return Price((), None, priced=False, in_service=not owned)
         energy = None if rule is None or rule.energy is None else _energy_price(rule.energy, rule.source)
         return Price(rates, energy, priced=True)
 

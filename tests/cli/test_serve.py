@@ -1,5 +1,6 @@
 """How the daemon starts and reloads, as far as its log and its files tell."""
 
+import re
 import shlex
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.adjust import Flags as AdjustFlags
-from exporter.cli.adjust import adjust
+from exporter.cli.adjust import adjust, proposed
 from exporter.cli.arguments import program
 from exporter.cli.serve import Flags, _Daemon
 from exporter.cli.terms import terms_of
@@ -22,6 +23,7 @@ from exporter.cost.state import State
 from exporter.ledger import lock
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Place
+from exporter.reports.reload import NOTHING
 from exporter.tariff.quotes import Quote
 
 ROOT = Path(__file__).parents[2]
@@ -134,53 +136,100 @@ def after_noon(file: Path, ledger: Path) -> _Daemon:
     return daemon
 
 
+def commands(printed: str) -> list[list[str]]:
+    """The words of the lines that a shell would run."""
+    return [shlex.split(line) for line in printed.splitlines() if not line.startswith("#")]
+
+
+def enter(words: list[str], reason: str | None = None) -> int:
+    """Run a printed line, with another reason where one is given."""
+    assert words[:2] == ["inference-cost-exporter", "adjust"]
+    chosen = program().parse_args(words[1:])
+    said = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
+    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon())
+
+
 def test_a_reload_tells_what_is_posted_at_other_prices(
-    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """12 hours at 3.60 were 43.20 and would be 34.56: the caller and the log get what corrects it."""
+    """12 hours at 3.60 were 43.20 and would be 34.56: caller and log get the verb that prints the line."""
     ledger = tmp_path / "ledger.db"
     daemon = after_noon(file, ledger)
     file.write_text(PRICED % "2.88")
     told = daemon.reload()
     again = daemon.reload()
+    assert proposed(file, ledger, Noon()) == 0
+    proposals = capsys.readouterr().out
     assert daemon._ledger is not None
     daemon._ledger.close()
 
-    first, once, line, last = told.splitlines()
+    first, verb = told.splitlines()
     assert first.startswith("43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay")
-    assert line == (
+    assert verb.startswith(
+        f"`inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} --prop"
+    )
+    assert proposals.splitlines()[-1] == (
         f"inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} --amount=-8.64"
-        " --date=2026-11-25 --product=chat --team=assistants"
+        " --date=2026-11-25 --product=chat --team=assistants --key=repricing/2026-11-25/1"
         " --reason='prices since 2026-11-25 were changed afterwards'"
     )
-    printed = told.replace(str(file), "/etc/ice.yaml").replace(str(ledger), str(DEFAULT_LEDGER))
-    page = Path(__file__).parents[2] / "docs" / "running.md"
-    assert f"\nreloaded\n{printed}\n```\n" in page.read_text(encoding="utf-8")
-    assert once == "An estimate of the correction; enter each line once:"
-    assert [vars(record)["told"] for record in caplog.records] == [first, once, line, last]
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    for printed in (f"reloaded\n{told}\n", proposals):
+        shown = printed.replace(str(file), "/etc/ice.yaml").replace(str(ledger), str(DEFAULT_LEDGER))
+        assert f"\n{shown}```\n" in page
+    assert [vars(record)["told"] for record in caplog.records] == [first, verb]
     assert again == ""
 
 
-def test_the_line_that_a_reload_tells_corrects_the_month(
+def test_the_line_that_is_proposed_corrects_the_month(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Pasted as it is: at the next tick the month is what the new price would have made of it."""
-    daemon = after_noon(file, tmp_path / "ledger.db")
+    """Pasted as it is: nothing is left to propose, and at the next tick the month is as it should be."""
+    ledger = tmp_path / "ledger.db"
+    daemon = after_noon(file, ledger)
     file.write_text(PRICED % "2.88")
-    chosen = program().parse_args(shlex.split(daemon.reload().splitlines()[2])[1:])
-    said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
-    entered = adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon())
+    daemon.reload()
+    proposed(file, ledger, Noon())
+    (line,) = commands(capsys.readouterr().out)
+    assert enter(line) == 0
+    assert capsys.readouterr().err == ""
+    assert proposed(file, ledger, Noon()) == 0
+    assert capsys.readouterr().out == f"# {NOTHING}\n"
     assert daemon._ledger is not None
     daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
     books = daemon._ledger.books(NOON, ("2026-11",))
+    assert proposed(file, ledger, Noon()) == 0
+    assert capsys.readouterr().out == f"# {NOTHING}\n"
     daemon._ledger.close()
 
-    assert (entered, capsys.readouterr().err) == (0, "")
     assert (sum(books.months.values()), books.residual) == (3456 * 10**10, 0)
 
 
+def test_a_line_is_entered_once_whatever_its_reason(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ticket's number before the reason hides nothing, and the same line with another one is refused."""
+    ledger = tmp_path / "ledger.db"
+    daemon = after_noon(file, ledger)
+    file.write_text(PRICED % "2.88")
+    proposed(file, ledger, Noon())
+    (line,) = commands(capsys.readouterr().out)
+    assert enter(line, "FIN-1 what the provider agreed to") == 0
+    assert daemon.reload() == ""
+    assert proposed(file, ledger, Noon()) == 0
+    assert capsys.readouterr().out.endswith(f"# {NOTHING}\n")
+    assert enter(line, "FIN-1 once more") == 2
+    assert daemon._ledger is not None
+    daemon._ledger.close()
+
+    assert capsys.readouterr().err == (
+        "adjustment 1 has the key repricing/2026-11-25/1: nothing was entered; "
+        "`adjust --proposals` prints what is still missing\n"
+    )
+
+
 def test_prices_that_change_twice_are_corrected_once(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """3.60, then 2.88, whose line is entered, then 2.40: 12 hours are 28.80, so that 5.76 more come off.
 
@@ -193,13 +242,16 @@ def test_prices_that_change_twice_are_corrected_once(
     daemon._flags = Flags(Path(file.name), "127.0.0.1:0", None)
     for price in ("2.88", "2.40"):
         file.write_text(PRICED % price)
-        lines = daemon.reload().splitlines()
-        (line,) = [each for each in lines if each.startswith("inference-cost-exporter ")]
-        assert line.startswith(f"inference-cost-exporter adjust --config.file={file} --ledger.path={ledger} ")
-        chosen = program().parse_args(shlex.split(line)[1:])
-        said = (chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason)
-        assert adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), Noon()) == 0
-    assert lines[1] == "Corrections of changed prices that were entered before, -8.64 dollars, are taken off."
+        told = daemon.reload()
+        (verb,) = re.findall("`(.*)`", told)
+        chosen = program().parse_args(shlex.split(verb)[1:])
+        assert (chosen.proposals, chosen.config_file, chosen.ledger_path) == (True, file, ledger)
+        assert proposed(chosen.config_file, chosen.ledger_path, Noon()) == 0
+        (line,) = commands(capsys.readouterr().out)
+        assert enter(line) == 0
+        capsys.readouterr()
+    assert "Corrections of changed prices that were entered before, -8.64 dollars, are taken off." in told
+    assert line[-2] == "--key=repricing/2026-11-25/2"
     assert daemon._ledger is not None
     daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
     books = daemon._ledger.books(NOON, ("2026-11",))
@@ -208,17 +260,18 @@ def test_prices_that_change_twice_are_corrected_once(
     assert sum(books.months.values()) == 2880 * 10**10
 
 
-def test_prices_that_changed_while_it_was_stopped(file: Path, tmp_path: Path) -> None:
-    """As the page on running says: the old file and a reload, the new one and a reload, which tells it."""
-    daemon = after_noon(file, tmp_path / "ledger.db")
+def test_prices_that_changed_while_it_was_stopped(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restart says nothing of the past; the verb does, for it compares what is posted with the file."""
+    ledger = tmp_path / "ledger.db"
+    daemon = after_noon(file, ledger)
     file.write_text(PRICED % "2.88")
     daemon._config = load(file)  # as a restart would begin
 
     assert daemon.reload() == ""
-    file.write_text(PRICED % "3.60")
-    assert daemon.reload() == ""
-    file.write_text(PRICED % "2.88")
-    assert " --amount=-8.64 --date=2026-11-25 --product=chat " in daemon.reload()
+    assert proposed(file, ledger, Noon()) == 0
+    assert " --amount=-8.64 --date=2026-11-25 --product=chat " in capsys.readouterr().out
     assert daemon._ledger is not None
     daemon._ledger.close()
 
@@ -238,21 +291,25 @@ def test_a_ledger_that_cannot_be_read_costs_no_reload(
     daemon._ledger.close()
 
 
-def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(file: Path, tmp_path: Path) -> None:
+def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Out since midnight: twelve hours, 43.20 dollars, are to be taken off; then it is silent."""
-    daemon = after_noon(file, tmp_path / "ledger.db")
+    ledger = tmp_path / "ledger.db"
+    daemon = after_noon(file, ledger)
     file.write_text(PRICED % "3.60" + "retired: [{uuid: GPU-0, from: 2026-11-25}]\n")
     told = daemon.reload()
     again = daemon.reload()
+    assert proposed(file, ledger, Noon()) == 0
+    (line,) = commands(capsys.readouterr().out)
     assert daemon._ledger is not None
     daemon._ledger.close()
 
-    first, _, line, _ = told.splitlines()
-    assert first == (
-        "43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay posted; by the new "
+    assert told.splitlines()[0] == (
+        "43.20 dollars are posted for 1 GPU since 2026-11-25T00:00:00+00:00 and stay posted; by the dated "
         "prices it would have been 0.00."
     )
-    assert "--amount=-43.20 --date=2026-11-25 --product=chat --team=assistants" in line
+    assert line[4:8] == ["--amount=-43.20", "--date=2026-11-25", "--product=chat", "--team=assistants"]
     assert again == ""
 
 

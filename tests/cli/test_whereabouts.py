@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import doctor as doctor_module
-from exporter.cli import explain as explain_module
 from exporter.cli import whereabouts as module
 from exporter.cli.doctor import doctor
 from exporter.cli.whereabouts import Whereabouts
@@ -38,7 +37,7 @@ def cluster(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A pod of a cluster, on a machine whose firmware says nothing and whose cloud is the house."""
     made = Cluster(tmp_path / "account")
     source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
-    for where in (module, doctor_module, explain_module):
+    for where in (module, doctor_module):
         monkeypatch.setattr(where, "CloudSource", source)
     monkeypatch.setattr(kubernetes, "account", partial(kubernetes.account, made.environ, made.mount))
     yield made
@@ -205,7 +204,7 @@ def test_the_doctor_says_what_a_refusal_means(
     assert "What hardware[0].rented and the rules behind it price waits." in printed
 
 
-def test_explain_goes_by_the_labels(cluster: Cluster) -> None:
+def test_a_verb_goes_by_the_labels(cluster: Cluster) -> None:
     """Its prices of now are those of the daemon."""
-    assert explain_module._place(parse(b""), SystemClock()) == ALONE
+    assert module.place_now(parse(b""), SystemClock()) == ALONE
     assert len(cluster.house.asked) == 1

@@ -259,6 +259,10 @@ def check(life: Life) -> None:
         assert sum(Fraction(row["BilledCost"]) for row in rows) == Fraction(amount, 10**12)
         hours = sum(Fraction(row["x_UnpricedQuantity"] or 0) for row in rows)
         assert near(hours, Fraction(waits.get(name, 0), HOUR))
+        owed = Fraction(reckoning.books.owed.get(name, 0), HOUR)
+        assert near(owed, sum(Fraction(row["PricingQuantity"]) for row in rows if row["x_Phase"]))
+        by_gpu = host.statement(name, "gpu")["rows"]
+        assert near(owed, sum(Fraction(line["gpu_seconds"]) for line in by_gpu) / 3600)
         estimated = sum((Fraction(row["x_EstimatedCost"]) for row in rows), Fraction(0))
         assert near(estimated, reckoning.books.estimated.get(name, Fraction(0)))
         lacks = None if ahead else reconciliation(life, name)
@@ -267,6 +271,9 @@ def check(life: Life) -> None:
     if metered:
         assert near(explanation(host), metered)
     assert host.served("inference_tokens_total") == reckoning.books.tokens
+    assert host.served("inference_gpu_seconds_total") == pytest.approx(
+        sum(reckoning.books.owed.values()) / SECOND
+    )
     equivalent = host.served("inference_hosted_equivalent_dollars_total")
     assert equivalent == pytest.approx(
         float(reckoning.books.equivalent) if life.name in HOSTED else 0, rel=1e-9

@@ -169,6 +169,8 @@ class Books:
     tokens: int = 0
     equivalent: Fraction = Fraction(0)
     covered: dict[int, int] = field(default_factory=dict)
+    owed: dict[str, int] = field(default_factory=dict)
+    """GPU time that is owed, by month: what dollars are divided by."""
 
     def copy(self) -> "Books":
         return replace(
@@ -176,10 +178,15 @@ class Books:
             money=dict(self.money),
             adjusted=dict(self.adjusted),
             covered=dict(self.covered),
+            owed=dict(self.owed),
             marks=dict(self.marks),
             missed=dict(self.missed),
             estimated=dict(self.estimated),
         )
+
+    def hold(self, at: int, time: int) -> None:
+        name = month(at)
+        self.owed[name] = self.owed.get(name, 0) + time
 
     def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
         key = at // HOUR, gpu, component
@@ -286,9 +293,11 @@ class Reckoning:
         """Whether its time is in the books."""
         price = cost(name, place, used.gpu, used.start)
         if price is not None and (price.while_up or not used.hourly_only):
+            self.books.hold(used.start, used.up if price.while_up else used.time)
             self._pay(used, price)
             return True
         if price is None and (may_come_with_the_place(name, place) or not used.hourly_only):
+            self.books.hold(used.start, used.up)  # which any price is owed for
             self.books.waiting += (used,)
             return True
         return False
@@ -312,6 +321,8 @@ class Reckoning:
             if price is None:
                 left += (used,)
             else:
+                if not price.while_up and not used.hourly_only:
+                    self.books.hold(used.start, used.time - used.up)
                 self._pay(used, price)
         self.books.waiting = left
 

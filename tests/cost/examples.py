@@ -1,7 +1,7 @@
 """The worked examples, run through the model: each gives what the arithmetic on the page must give."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -15,7 +15,7 @@ from exporter.cost.projection import projected_dollars
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import Sums
+from exporter.ledger.history import GpuOwner, Sums
 from exporter.readings import Frame, Gpu, Kind
 from exporter.report import Owner
 from exporter.reports.repricing import repricing
@@ -130,6 +130,24 @@ def downtime() -> list[float]:
     return found
 
 
+def gpu_hours_owed() -> list[float]:
+    """8 hours up, 16 off, and a tick 90 s after the boot: GPU-hours, dollars, and dollars over GPU-hours."""
+    hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("6.88")),)), "x")
+    asked = Terms(Tariff("host-1", (hardware,)))
+    frames = [
+        Frame(elapsed=HOUR, wall=START, gpus=(h100(0),), boot="one"),
+        Frame(elapsed=9 * HOUR, wall=START + 8 * HOUR, gpus=(h100(0),), boot="one"),
+        Frame(elapsed=90 * SECOND, wall=START + 24 * HOUR + 90 * SECOND, gpus=(h100(0),), boot="two"),
+    ]
+    state, time, amount = State(), 0, 0
+    for frame in frames:
+        outcome = advance(state, frame, asked)
+        state = outcome.state
+        time += sum(held.owed for segment in outcome.postings.segments for held in segment.held)
+        amount += sum(segment.accrued for segment in outcome.postings.segments)
+    return [time / HOUR, amount / DOLLAR, amount / DOLLAR / (time / HOUR)]
+
+
 def since_boot() -> list[float]:
     """Books that are the first of a boot 20 minutes ago: rent by the hour."""
     hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),)), "x")
@@ -163,13 +181,21 @@ def late_price() -> list[float]:
     return told
 
 
+def half_a_day() -> Sums:
+    """12 hours of one GPU at 3.60 dollars."""
+    gpu, posted = Gpu("GPU-0", "NVIDIA H100"), 432 * DOLLAR // 10
+    cost = {(Owner("chat", "a", "", "chat"), "rent", "configured"): posted}
+    return Sums(server_cost=cost, gpu_cost={(gpu, "rent"): posted}, gpu_held={gpu: 12 * HOUR})
+
+
+@dataclass
 class Day:
-    """History of one day: 12 hours of one GPU at 3.60 dollars."""
+    """History of one day."""
+
+    sums: Sums
 
     def days(self, _first: int, _last: int) -> dict[int, Sums]:
-        gpu, posted = Gpu("GPU-0", "NVIDIA H100"), 432 * DOLLAR // 10
-        cost = {(Owner("chat", "a", "", "chat"), "rent", "configured"): posted}
-        return {20261110: Sums(server_cost=cost, gpu_cost={(gpu, "rent"): posted}, gpu_held={gpu: 12 * HOUR})}
+        return {20261110: self.sums}
 
     def hours(self, _first: int, _last: int) -> None:
         return None
@@ -184,9 +210,33 @@ def reload_with_past_price() -> list[float]:
         Rented((RentPrice(Decimal(hourly), since=START, since_text="x"),)) for hourly in ("3.60", "2.88")
     ]
     old, new = (Tariff("", (Hardware(HardwareMatch(), rented, "x"),)) for rented in prices)
-    told = repricing(old, new, Day(), ZoneInfo("UTC"), START + 12 * HOUR)
+    told = repricing(old, new, Day(half_a_day()), ZoneInfo("UTC"), START + 12 * HOUR)
     assert told is not None
     return [told.posted / DOLLAR, told.due / DOLLAR, sum(one.cents for one in told.corrections) / 100]
+
+
+def repriced_gpu() -> list[float]:
+    """An hour of two GPUs, one chat's and one nobody's; the first is repriced."""
+    gpus = Gpu("GPU-0", "H100"), Gpu("GPU-1", "H100")
+    hour = 36 * DOLLAR // 10
+    sums = Sums(
+        gpu_cost={(gpu, "rent"): hour for gpu in gpus},
+        server_cost={
+            (Owner(name, name, "", name), "rent", "configured"): hour for name in ("chat", "unassigned")
+        },
+        gpu_held=dict.fromkeys(gpus, HOUR),
+        owner_held={GpuOwner(gpus[0], "chat", "chat"): HOUR, GpuOwner(gpus[1], "unassigned", "x"): HOUR},
+    )
+    first, all_ = (
+        Hardware(
+            HardwareMatch(uuid=uuid), Rented((RentPrice(Decimal(price), since=START, since_text="x"),)), "x"
+        )
+        for uuid, price in (("GPU-0", "2.88"), ("GPU-1", "3.60"))
+    )
+    told = repricing(None, Tariff("", (first, all_)), Day(sums), ZoneInfo("UTC"), START + 12 * HOUR)
+    assert told is not None
+    cents = {one.product: one.cents for one in told.corrections}
+    return [cents.get(name, 0) / 100 for name in ("chat", "unassigned")]
 
 
 def month_rates() -> list[float]:
@@ -298,9 +348,11 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "rented-month": rented_month,
     "price-from": price_from,
     "downtime": downtime,
+    "gpu-hours-owed": gpu_hours_owed,
     "since-boot": since_boot,
     "late-price": late_price,
     "reload-with-past-price": reload_with_past_price,
+    "repriced-gpu": repriced_gpu,
     "month-rates": month_rates,
     "host-overhead": host_overhead,
     "idle-joules": idle_joules,

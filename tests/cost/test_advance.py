@@ -93,13 +93,15 @@ def test_a_price_holds_from_its_instant_on_within_a_tick() -> None:
 
 
 def test_hardware_comes_into_service_within_a_tick() -> None:
-    """Seconds before are held unpriced and cost nothing; seconds after are amortized."""
+    """Seconds before are not owed, cost nothing and wait for no price; seconds after are amortized."""
     service = START + 5 * SECOND
     meter = Meter(terms(owned(in_service=service, purchase_dollars=Decimal(3 * 8766 * 3600), gpus=1)))
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
-    priced = [held.priced for segment in outcome.postings.segments for held in segment.held]
-    assert priced == [False, True]
+    segments = outcome.postings.segments
+    told = [(held.priced, held.owed) for segment in segments for held in segment.held]
+    assert told == [(True, 0), (True, 6 * SECOND)]
+    assert [segment.unpriced for segment in segments] == [(), ()]
     assert meter.dollars() == 6 * DOLLAR
 
 

@@ -134,7 +134,7 @@ class Reckoning:
                 self.gpu_cost[entry.gpu, entry.component] += entry.amount
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
             for held in segment.held:
-                self.gpu_time[held.slot] += held.duration
+                self.gpu_time[held.slot] += held.duration - held.unowed
                 if not held.priced:
                     self.unpriced[held.gpu] += held.duration
         for moved in postings.tokens:

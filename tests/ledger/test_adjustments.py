@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exporter.cost.state import State
-from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.ledger.ledger_adjustments import CELL, MONTHS, OCTOBER, correct, reckoned, states
@@ -62,7 +62,7 @@ def test_a_record_of_a_month_carries_it(path: Path, clock: StillClock) -> None:
         posted = reader.month("2026-11")
     ledger.close()
 
-    row = Adjustment(1, "2026-11-01", "chat", "assistants", 5, "two hours", NOVEMBER, None)
+    row = Adjustment(1, "2026-11-01", "chat", "assistants", 5, "two hours", NOVEMBER, None, MANUAL)
     assert (waiting.adjustments, waiting.adjusted, waiting.cells[CELL]) == ((row,), 0, 1_000_001)
     assert (posted.adjustments, posted.adjusted) == ((replace(row, posted=NOVEMBER + 7),), 5)
     # 1,000,001 + 1,000,002, and 7 twice for search.

@@ -56,11 +56,9 @@ def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[Unpriced]:
 
 
 def charged(stretch: Unpriced, left: dict[Slot, Usage], end: int, amount: int = 5) -> Postings:
-    """A tick that charges from a stretch all but what is left."""
-    held = tuple(
-        Held(stretch.gpu, slot, used.time - left.get(slot, Usage(0, 0, 0)).time, priced=True)
-        for slot, used in stretch.slots.items()
-    )
+    """A tick that charges from a stretch all but what is left; its GPU time was counted when it passed."""
+    times = {slot: used.time - left.get(slot, Usage(0, 0, 0)).time for slot, used in stretch.slots.items()}
+    held = tuple(Held(stretch.gpu, slot, time, priced=True, counted=time) for slot, time in times.items())
     slot = next(iter(stretch.slots))
     money = (Money(stretch.gpu, "rent", "configured", slot, amount),)
     until = stretch.start if left else stretch.end
@@ -205,7 +203,7 @@ def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: 
     }
     days = ("2026-11-01", "2026-11-01", "2026-11-02")
     assert waiting(ledger) == [
-        Unpriced(GPU_0, day, NOVEMBER + hour * HOUR, NOVEMBER + (hour + 1) * HOUR, used)
+        Unpriced(GPU_0, day, NOVEMBER + hour * HOUR, NOVEMBER + (hour + 1) * HOUR, used, down_counted=True)
         for hour, day in zip((22, 23, 24), days, strict=True)
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.ledger import entry, schema
-from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.entry import Entry, EntryError, enter
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.lock import holder
@@ -44,7 +44,9 @@ def test_it_is_one_row_that_waits(ledger: Path) -> None:
     """With the next number, of the product's only team, and nobody to post it now."""
     done = enter(ledger, ONE, NOBODY, NOVEMBER + 5)
 
-    row = Adjustment(1, "2026-11-01", "chat", "assistants", DOLLAR, "invoice 4711", NOVEMBER + 5, None)
+    row = Adjustment(
+        1, "2026-11-01", "chat", "assistants", DOLLAR, "invoice 4711", NOVEMBER + 5, None, MANUAL
+    )
     assert (done.adjustment, done.daemon) == (row, "")
     assert correct(ledger, 2) == 2
     assert states(ledger) == [(DOLLAR, False), (2, False)]

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
 from exporter.ledger import history, history_rows, totals
-from exporter.ledger.history import History, Sums
+from exporter.ledger.history import GpuOwner, History, Sums
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.report import Owner
@@ -79,6 +79,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
         gpu_held={GPU_0: 20 * SECOND, GPU_1: 9 * SECOND},
         tokens={(CHAT, "generation"): 3},
         unpriced={(GPU_1, SEARCH): 9 * SECOND},
+        owner_held={GpuOwner(GPU_0, "chat", "assistants"): 20 * SECOND},
     )
     second = Sums(
         cost={decode: 11},
@@ -96,6 +97,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
             gpu_held=first.gpu_held,
             tokens={(CHAT, "generation"): 7},
             unpriced=first.unpriced,
+            owner_held=first.owner_held,
             covered={(): 30 * SECOND},
         )
     }

@@ -47,7 +47,14 @@ entries = st.builds(
     slots,
     st.integers(-(10**9), 10**15),
 )
-holdings = st.builds(Held, gpus, slots, st.integers(0, 10 * SECOND), st.booleans())
+holdings = st.builds(
+    lambda gpu, slot, seconds, down, priced: Held(gpu, slot, seconds * SECOND, priced, down, down),
+    gpus,
+    slots,
+    st.integers(0, 10),
+    st.sampled_from([0, 0, SECOND // 3]),
+    st.booleans(),
+).filter(lambda held: held.down <= held.duration)
 
 
 def local(instant: int, zone: str) -> str:
@@ -82,6 +89,7 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
 def reckoned(posted: list[Postings]) -> dict[str, Counter[Any]]:
     """Each family of a day, kept the plain way: by entry, with the day first in the key."""
     names = ("cost", "held", "server_cost", "gpu_cost", "gpu_held", "tokens", "unpriced", "covered")
+    names += ("gpu_down", "gpu_unowed", "owner_held", "owner_down")
     sums: dict[str, Counter[Any]] = {name: Counter() for name in names}
     for one in posted:
         for segment in one.segments:
@@ -94,8 +102,14 @@ def reckoned(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["server_cost"][day, (owner, paid.component, paid.price_basis)] += paid.amount
                 sums["gpu_cost"][day, (paid.gpu, paid.component)] += paid.amount
             for held in segment.held:
-                sums["held"][day, held.slot] += held.duration
+                sums["held"][day, held.slot] += held.duration - held.unowed
                 sums["gpu_held"][day, held.gpu] += held.duration
+                sums["gpu_unowed"][day, held.gpu] += held.unowed
+                sums["gpu_down"][day, held.gpu] += held.down
+                if held.priced:
+                    whose = held.gpu, held.slot.party.product, held.slot.party.team
+                    sums["owner_held"][day, whose] += held.duration
+                    sums["owner_down"][day, whose] += held.down
                 sums["unpriced"][day, (held.gpu, held.slot.party)] += 0 if held.priced else held.duration
         for moved in one.tokens:
             sums["tokens"][one.day, (moved.party, moved.kind)] += moved.count

@@ -46,7 +46,14 @@ entries = st.builds(
     slots,
     st.integers(0, 10**15),
 )
-holdings = st.builds(Held, gpus, slots, st.integers(0, 10 * SECOND), st.booleans())
+holdings = st.builds(
+    lambda gpu, slot, seconds, down, priced: Held(gpu, slot, seconds * SECOND, priced, down, down),
+    gpus,
+    slots,
+    st.integers(0, 10),
+    st.sampled_from([0, 0, SECOND // 3]),
+    st.booleans(),
+).filter(lambda held: held.down <= held.duration)
 
 
 @st.composite

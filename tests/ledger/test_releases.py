@@ -6,12 +6,18 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from exporter.cost.postings import Held, Slot
+from exporter.ledger.entry import Entry, EntryError, enter
+from exporter.ledger.history import GpuOwner
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import MonthKey
-from tests.ledger.ledger_ticks import NOVEMBER, Reckoning, StillClock, accrued, numbered
+from tests.ledger.ledger_ticks import CHAT, GPU_0, NOVEMBER, SECOND, Reckoning, StillClock, accrued, numbered
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MONTHS = ("2026-11",)
@@ -91,3 +97,86 @@ def test_money_that_another_release_posted_in_between_is_not_in_history(
 
     assert record.sums is not None
     assert record.cells[CHAT_CELL] - sum(record.sums.cost.values()) == 1_000_003 - 3 * 7
+
+
+ADDED_TABLES = [
+    f"{grain}_{name}" for grain in ("hourly", "daily") for name in ("owner_held", "owner_down", "gpu_unowed")
+]
+ADDED_COLUMNS = {"stretch": ["down_counted"], "adjustment": ["kind", "key"]}
+
+
+def undo(path: Path) -> None:
+    """Take from a file what the release before owners by GPU did not know."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for table in ADDED_TABLES:
+            connection.execute(f"DROP TABLE {table}")
+        for table, columns in ADDED_COLUMNS.items():
+            for column in columns:
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+
+
+def entry(cents: int, key: str = "") -> Entry:
+    return Entry(cents * 10**10, "2026-11-01", "chat", "assistants", f"because of {cents}", key)
+
+
+def test_the_release_before_owners_by_gpu_and_this_one_take_turns(path: Path, clock: StillClock) -> None:
+    """Its rows and adjustments are read as it meant them, written beside, and understood by it again."""
+    ledger = Ledger.open(path, clock)
+    ledger.post(numbered(1), accrued(numbered(1)))
+    enter(path, entry(1), {}, NOVEMBER)
+    undo(path)
+    with LedgerReader.open(path) as reader:
+        (before,) = reader.adjustments(20261101, 20261130)
+        (day,) = (reader.days(20261101, 20261130) or {}).values()
+    assert (before.kind, before.key, before.reason) == ("", "", "because of 1")
+    assert (day.owner_held, day.gpu_unowed, day.gpu_owed()) == ({}, {}, day.gpu_held)
+    ledger.close()
+
+    enter(path, entry(2, "repricing/2026-11-01/1"), {}, NOVEMBER)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:  # as that release does
+        connection.execute(
+            "INSERT INTO adjustment (day, product, team, picodollars, reason, entered)"
+            " SELECT day, product, team, 3, 'because of 3', entered FROM adjustment WHERE id = 1"
+        )
+    ledger = Ledger.open(path, clock)
+    held = Held(GPU_0, Slot(CHAT, "unobserved"), 20 * SECOND, priced=True, down=8 * SECOND, unowed=8 * SECOND)
+    second = numbered(2)
+    second = replace(second, segments=(replace(second.segments[0], held=(held,)), *second.segments[1:]))
+    ledger.post(second, accrued(numbered(1), numbered(2)))
+    ledger.close()
+    with LedgerReader.open(path) as reader:
+        made = reader.adjustments(20261101, 20261130)
+        (day,) = (reader.days(20261101, 20261130) or {}).values()
+
+    assert [(each.kind, each.key) for each in made] == [
+        ("", ""),
+        ("repricing", "repricing/2026-11-01/1"),
+        ("", ""),
+    ]
+    assert all(each.posted is not None for each in made)
+    owner = GpuOwner(GPU_0, "chat", "assistants")
+    assert (day.owner_held, day.owner_down) == ({owner: 20 * SECOND}, {owner: 8 * SECOND})
+    # 10 s of the tick before, of that release's making; 12 s of this one.
+    assert (day.gpu_held[GPU_0], day.gpu_owed()[GPU_0]) == (30 * SECOND, 22 * SECOND)
+    assert day.gpu_owed()[GPU_0] == sum(day.held.values())
+
+
+def test_a_key_is_entered_once_in_its_month_for_its_owner(path: Path, clock: StillClock) -> None:
+    """Whatever the amount and the reason; another month, key, or none is another correction."""
+    Ledger.open(path, clock).close()
+    known = {"chat": frozenset({"assistants"}), "search": frozenset({"retrieval"})}
+    first = entry(1, "repricing/2026-11-01/1")
+    others = (
+        replace(first, key="repricing/2026-11-01/2"),
+        replace(first, day="2026-10-31"),
+        replace(first, product="search", team="retrieval"),
+        replace(first, key="", amount=7),
+    )
+    numbers = [enter(path, each, known, NOVEMBER).adjustment.number for each in (first, *others)]
+    again = replace(first, amount=5, day="2026-11-02", reason="another")
+    with pytest.raises(
+        EntryError, match="adjustment 1 has the key repricing/2026-11-01/1: nothing was entered"
+    ):
+        enter(path, again, known, NOVEMBER)
+
+    assert numbers == [1, 2, 3, 4, 5]

@@ -248,7 +248,16 @@ moneys = st.builds(
     slots,
     st.integers(0, 10**14),
 )
-helds = st.builds(Held, st.sampled_from([GPU_0, GPU_1]), slots, st.integers(0, 24 * HOUR), st.booleans())
+helds = st.builds(
+    lambda gpu, slot, hours, down, priced: Held(
+        gpu, slot, hours * HOUR, priced, down * hours * HOUR // 10, down * hours * HOUR // 10 if priced else 0
+    ),
+    st.sampled_from([GPU_0, GPU_1]),
+    slots,
+    st.integers(0, 24),
+    st.integers(0, 10),
+    st.booleans(),
+)
 segments = st.builds(
     lambda day, money, held: Segment(0, 1, "2026-10", f"2026-10-{day:02d}", 0, tuple(money), tuple(held)),
     st.integers(1, 31),
@@ -319,7 +328,10 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
     assert sum(charge.estimated for charge in told) == estimates
     sums = asked.sums
     assert sums is not None
-    assert sum(charge.gpu_time for charge in told) == sum(sums.gpu_held.values())
+    passed, not_owed = sum(sums.gpu_held.values()), sum(sums.gpu_unowed.values())
+    assert sum(charge.gpu_time for charge in told) == passed - not_owed
+    by_gpu = month(asked, "gpu", "", UTC).lines
+    assert sum(line.gpu_time for line in by_gpu) == passed - not_owed
     waits = sum(sums.unpriced.values()) - sum(sums.settled.values())
     assert sum(charge.unpriced for charge in told) == waits
     assert all(0 <= charge.unpriced <= charge.gpu_time for charge in told)

@@ -13,8 +13,8 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import Sums
 from exporter.readings import Gpu
 from exporter.report import Owner
-from exporter.reports.reload import CAVEAT, UNDATED, sentences
-from exporter.reports.repricing import Correction, Repricing, repricing
+from exporter.reports.reload import CAVEAT, UNDATED, proposals, sentences
+from exporter.reports.repricing import Correction, GpuDifference, Repricing, repricing
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import (
     Billing,
@@ -118,34 +118,56 @@ def test_a_price_of_the_past_is_reckoned_from_its_date_on() -> None:
 
     assert told == Repricing(
         NOVEMBER + 9 * DAY,
-        1,
-        1296 * DOLLAR,
-        10368 * DOLLAR // 10,
+        (GpuDifference(GPU, 1296 * DOLLAR, 10368 * DOLLAR // 10),),
         (
-            Correction("2026-11-24", "chat", "assistants", -19440),
-            Correction("2026-11-24", "search", "retrieval", -6480),
+            Correction("2026-11-24", "chat", "assistants", -19440, "repricing/2026-11-10/1"),
+            Correction("2026-11-24", "search", "retrieval", -6480, "repricing/2026-11-10/1"),
         ),
+        unknown_holders=15 * DAY,
     )
 
 
 def test_what_people_read() -> None:
-    """What is posted, what it would have been, a line to paste for each product, and what is not in it."""
+    """What is posted, what it would have been, and the verb that prints the lines."""
     new = tariff(rented(("2.88", NOVEMBER + 9 * DAY)))
     flags = ("--config.file=/etc/ice config.yaml",)
     lines = sentences(FLAT, new, Kept(month()), (GPU,), UTC, NOW, flags)
 
-    adjust = "inference-cost-exporter adjust --config.file='/etc/ice config.yaml'"
-    reason = "--reason='prices since 2026-11-10 were changed afterwards'"
     assert lines == (
         (
             "1,296.00 dollars are posted for 1 GPU since 2026-11-10T00:00:00+00:00 and stay posted; "
-            "by the new prices it would have been 1,036.80."
+            "by the dated prices it would have been 1,036.80."
         ),
-        "An estimate of the correction; enter each line once:",
-        f"{adjust} --amount=-194.40 --date=2026-11-24 --product=chat --team=assistants {reason}",
-        f"{adjust} --amount=-64.80 --date=2026-11-24 --product=search --team=retrieval {reason}",
-        CAVEAT,
+        (
+            "`inference-cost-exporter adjust --config.file='/etc/ice config.yaml' --proposals` prints the "
+            "lines that correct it, by GPU and owner of each hour."
+        ),
     )
+
+
+def test_the_lines_that_a_verb_prints() -> None:
+    """A script: what is posted and what is assumed in comments, and a command for each product and team."""
+    new = tariff(rented(("3.60", None), ("2.88", NOVEMBER + 9 * DAY)))
+    lines = proposals(new, Kept(month()), UTC, NOW, ("--config.file=/etc/ice config.yaml",))
+
+    adjust = "inference-cost-exporter adjust --config.file='/etc/ice config.yaml'"
+    why = "--key=repricing/2026-11-10/1 --reason='prices since 2026-11-10 were changed afterwards'"
+    assert [line for line in lines if not line.startswith("#")] == [
+        f"{adjust} --amount=-194.40 --date=2026-11-24 --product=chat --team=assistants {why}",
+        f"{adjust} --amount=-64.80 --date=2026-11-24 --product=search --team=retrieval {why}",
+    ]
+    assert [line for line in lines if line.startswith("#")] == [
+        (
+            "# 1,296.00 dollars are posted for 1 GPU since 2026-11-10T00:00:00+00:00 and stay posted; "
+            "by the dated prices it would have been 1,036.80."
+        ),
+        "# GPU-0 (H100): 1,296.00 posted, 1,036.80 by date.",
+        (
+            "# Of 360.0000 GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
+            "component was posted then."
+        ),
+        *(f"# {line}" for line in CAVEAT),
+    ]
 
 
 def test_a_price_inside_a_day_goes_by_its_hours_and_inside_an_hour_by_time() -> None:
@@ -178,10 +200,10 @@ def test_each_month_has_its_own_lines() -> None:
 
     assert told is not None
     assert told.corrections == (
-        Correction("2026-10-31", "chat", "assistants", 1800),
-        Correction("2026-10-31", "search", "retrieval", 600),
-        Correction("2026-11-02", "chat", "assistants", 3600),
-        Correction("2026-11-02", "search", "retrieval", 1200),
+        Correction("2026-10-31", "chat", "assistants", 1800, "repricing/2026-10-31/1"),
+        Correction("2026-10-31", "search", "retrieval", 600, "repricing/2026-10-31/1"),
+        Correction("2026-11-02", "chat", "assistants", 3600, "repricing/2026-10-31/1"),
+        Correction("2026-11-02", "search", "retrieval", 1200, "repricing/2026-10-31/1"),
     )
 
 
@@ -243,7 +265,7 @@ def test_hardware_that_was_free_is_billed_to_those_who_held_it() -> None:
     )
 
     assert told is not None
-    assert told.corrections == (Correction("2026-11-01", "a", "b", 100),)
+    assert told.corrections == (Correction("2026-11-01", "a", "b", 100, "repricing/2026-11-01/1"),)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +296,7 @@ def test_only_gpus_whose_price_changed_are_corrected() -> None:
     told = repricing(old, new, Kept({20261101: both}), UTC, NOVEMBER + DAY)
 
     assert told is not None
-    assert (told.gpus, told.due - told.posted) == (1, 24 * DOLLAR)
+    assert ([each.gpu for each in told.gpus], told.due - told.posted) == ([GPU], 24 * DOLLAR)
 
 
 def test_the_zone_says_where_a_day_begins() -> None:
@@ -334,13 +356,12 @@ def test_a_gpu_that_left_in_the_past_is_taken_off() -> None:
     told = repricing(priced, new, Kept(both), UTC, NOW)
     assert told == Repricing(
         NOVEMBER + 14 * DAY,
-        1,
-        864 * DOLLAR,
-        0,
+        (GpuDifference(GPU, 864 * DOLLAR, 0),),
         (
-            Correction("2026-11-24", "chat", "assistants", -64_800),
-            Correction("2026-11-24", "search", "retrieval", -21_600),
+            Correction("2026-11-24", "chat", "assistants", -64_800, "repricing/2026-11-15/1"),
+            Correction("2026-11-24", "search", "retrieval", -21_600, "repricing/2026-11-15/1"),
         ),
+        unknown_holders=10 * DAY,
     )
     assert repricing(new, new, Kept(both), UTC, NOW) is None
     assert repricing(priced, without(GPU.uuid, since=NOW + DAY, old=priced), Kept(both), UTC, NOW) is None

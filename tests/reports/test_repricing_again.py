@@ -94,7 +94,7 @@ def test_what_people_read_the_second_time() -> None:
     assert lines[:2] == (
         (
             "1,296.00 dollars are posted for 1 GPU since 2026-11-10T00:00:00+00:00 and stay posted; "
-            "by the new prices it would have been 864.00."
+            "by the dated prices it would have been 864.00."
         ),
         "Corrections of changed prices that were entered before, -259.20 dollars, are taken off.",
     )
@@ -120,8 +120,8 @@ def test_what_has_no_date_any_more_cannot_be_compared() -> None:
     same = repricing(old, tariff(h100, rented(("1.00", None), model="L4")), Kept(both, made=BOTH), UTC, NOW)
     assert same is not None
     assert same.corrections == (
-        Correction("2026-11-24", "chat", "assistants", -12960),
-        Correction("2026-11-24", "search", "retrieval", -4320),
+        Correction("2026-11-24", "chat", "assistants", -12960, "repricing/2026-11-10/2"),
+        Correction("2026-11-24", "search", "retrieval", -4320, "repricing/2026-11-10/2"),
     )
 
 
@@ -141,6 +141,6 @@ def test_a_month_that_history_has_lost_stays_as_it_is_corrected() -> None:
     # A day at 0.72 less: 17.28.
     assert told is not None
     assert told.corrections == (
-        Correction("2026-11-01", "chat", "assistants", -1296),
-        Correction("2026-11-01", "search", "retrieval", -432),
+        Correction("2026-11-01", "chat", "assistants", -1296, "repricing/2026-11-01/1"),
+        Correction("2026-11-01", "search", "retrieval", -432, "repricing/2026-11-01/1"),
     )

@@ -181,9 +181,10 @@ def test_no_cost_of_capital_is_the_straight_line(interest: Decimal | None) -> No
 
 
 def test_owned_hardware_has_no_price_before_it_is_in_service() -> None:
-    """In its last nanosecond before service it is unpriced; support begins with service, too."""
+    """In its last nanosecond before service it has no price and waits for none; then support begins, too."""
     tariff = Tariff("h", (rule(machine(support_dollars_per_year=Decimal(28_000))),))
-    assert price(tariff, at=SERVICE - 1) == Price((), None, priced=False)
+    assert price(tariff, at=SERVICE - 1) == Price((), None, priced=False, in_service=False)
+    assert not price(tariff, at=SERVICE - 1).waits
     assert set(by_component(price(tariff, at=SERVICE))) == {"amortization", "support"}
 
 

@@ -107,7 +107,9 @@ def _book(
     passed = max(0, min(day.end, now) - day.start)
     book = Book(day.name, max(passed, metered), metered)
     if held:
-        unobserved = sum(time for slot, time in sums.held.items() if slot.phase == "unobserved")
+        # Time that is not owed passed while the host was down or asleep: nobody watched it either.
+        observed = sum(time for slot, time in sums.held.items() if slot.phase != "unobserved")
+        unobserved = max(0, held - observed)
         book.unobserved = min(metered, metered * unobserved // held)
         book.unpriced = min(metered, metered * sum(sums.waiting().values()) // held)
     for (owner, component, basis), amount in sums.server_cost.items():

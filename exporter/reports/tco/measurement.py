@@ -23,7 +23,8 @@ class Measurement:
     """What a ledger metered from one day to another: tokens and dollars of a metered day.
 
     `covered` is the time that was metered in those days. `left_out` days, between them or beside them, are in
-    no number: `unpriced` GPU time of them waits for a price, so that what they cost is not known.
+    no number: `unpriced` GPU time of them waits for a price, or was before owned hardware was in service, so
+    that what such a day costs is not known.
     """
 
     first_day: str
@@ -76,8 +77,8 @@ def measurement(days: Mapping[int, Sums] | None, ledger: str) -> Measurement:
 
 
 def _waiting(sums: Sums) -> Nanoseconds:
-    """GPU time of a day that had no price, and has none now."""
-    return sum(sums.waiting().values())
+    """GPU time of a day that had no price, and has none now, or that was before owned hardware's service."""
+    return sum(sums.waiting().values()) + sums.before_service()
 
 
 def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str:

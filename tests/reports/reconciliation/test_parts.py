@@ -4,9 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.cost.postings import Party, Slot
+from exporter.ledger.history import Sums
+from exporter.readings import Gpu
+from exporter.report import Owner
 from exporter.reports.invoice import APART, Metered, Tally
-from exporter.reports.reconciliation.books import Book
+from exporter.reports.reconciliation.books import Book, local_books
 from exporter.reports.reconciliation.parts import KINDS, Compared, Part, compare
+from exporter.tariff.calendar import Day
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -77,6 +82,22 @@ def test_a_gap_is_believed_to_have_been_as_long_as_the_bill_says() -> None:
     """The host was down for 12 h: the books have 24 h and rent for 12, the bill 12 h. They agree."""
     row = compare(book(rent=24 * DOLLAR, unobserved=12 * HOUR), timed(24, 12))
     assert row.parts == ()
+
+
+def test_time_of_a_night_that_is_not_owed_is_nobodys_mistake() -> None:
+    """Of 24 h the books owe 12 and have seen them: the rest is a gap, in which the bill is believed."""
+    sums = Sums(
+        held={Slot(Party("chat", "assistants", "", "s", "m"), "decode"): 12 * HOUR},
+        gpu_held={Gpu("GPU-0", "H100"): DAY},
+        gpu_unowed={Gpu("GPU-0", "H100"): 12 * HOUR},
+        server_cost={(Owner("chat", "assistants", "", "s"), "rent", "configured"): 24 * DOLLAR},
+        covered={(): DAY},
+    )
+    day = Day("2026-10-01", 0, DAY)
+    (told,) = local_books([day], {20261001: sums}, (), frozenset({"rent"}), DAY).values()
+
+    assert (told.metered, told.unobserved) == (DAY, 12 * HOUR)
+    assert compare(told, timed(24, 12)).parts == ()
 
 
 def test_price_drift_is_over_the_time_that_both_have() -> None:

@@ -92,6 +92,17 @@ def test_days_with_time_that_has_no_price_are_left_out() -> None:
     assert found == replace(measurement(DAYS, "1111"), unpriced=5 * HOUR, left_out=1)
 
 
+def test_days_before_hardware_was_in_service_are_left_out() -> None:
+    """A burn-in serves tokens at no dollar: it is no mean day. A night that is not owed is one."""
+    burnt = replace(day(24), gpu_unowed={Gpu("GPU-0", "H100"): 24 * HOUR})
+    night = replace(
+        day(24), gpu_unowed={Gpu("GPU-0", "H100"): 16 * HOUR}, gpu_down={Gpu("GPU-0", "H100"): 16 * HOUR}
+    )
+    found = measurement({20261101: burnt, 20261102: night, 20261103: day(24)}, "L")
+
+    assert (found.first_day, found.left_out, found.unpriced) == ("2026-11-02", 1, 24 * HOUR)
+
+
 def test_days_whose_time_was_charged_since_are_measured() -> None:
     """Nothing of the day waits any more."""
     settled = without_a_price(day(24), 5 * HOUR, 5 * HOUR)

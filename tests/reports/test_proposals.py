@@ -1,0 +1,388 @@
+"""Whom a correction of changed prices goes to: those who held that GPU in that hour."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.cost.postings import Party, Slot
+from exporter.ledger.adjustments import MANUAL, REPRICING, Adjustment
+from exporter.ledger.history import GpuOwner, Sums
+from exporter.readings import Gpu
+from exporter.report import Owner
+from exporter.reports.entered import key, key_day, reason
+from exporter.reports.reload import BY_PLACE, NOTHING, proposals
+from exporter.reports.repricing import Correction, Repricing, repricing
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import HardwareMatch
+from tests.reports.test_repricing import (
+    DAY,
+    DOLLAR,
+    GPU,
+    HOUR,
+    NOVEMBER,
+    NOW,
+    OTHER,
+    UTC,
+    Kept,
+    owned,
+    rented,
+    tariff,
+)
+
+CENT = DOLLAR // 100
+CHAT, SEARCH, NOBODY = ("chat", "assistants"), ("search", "retrieval"), ("unassigned", "unassigned")
+FIRST_HOUR = NOVEMBER // HOUR
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Who held a GPU in a stretch of time, how much of it the host was down, and what was posted for it."""
+
+    gpu: Gpu
+    who: tuple[str, str]
+    time: int
+    down: int = 0
+    amount: int = 0
+    component: str = "rent"
+    hourly: bool = True
+
+
+def sums(*holds: Hold) -> Sums:
+    """What the books have of them."""
+    found: dict[str, dict[object, int]] = defaultdict(lambda: defaultdict(int))
+    for hold in holds:
+        product, team = hold.who
+        party = Party(product, team, "", product, "m")
+        owner = GpuOwner(hold.gpu, product, team)
+        found["gpu_held"][hold.gpu] += hold.time
+        found["held"][Slot(party, "decode")] += hold.time - (hold.down if hold.hourly else 0)
+        found["owner_held"][owner] += hold.time
+        found["gpu_cost"][hold.gpu, hold.component] += hold.amount
+        found["server_cost"][Owner(product, team, "", product), hold.component, "configured"] += hold.amount
+        if hold.down:
+            found["gpu_down"][hold.gpu] += hold.down
+            found["owner_down"][owner] += hold.down
+            if hold.hourly:
+                found["gpu_unowed"][hold.gpu] += hold.down
+    return Sums(**{name: dict(family) for name, family in found.items()})  # type: ignore[arg-type]
+
+
+def owed(prices: Tariff, days: Mapping[int, Sums], **kept: object) -> Mapping[tuple[str, str], int]:
+    """Cents by product and team that the verb proposes."""
+    told = repricing(None, prices, Kept(days, **kept), UTC, NOW)  # type: ignore[arg-type]
+    return {} if told is None else {(one.product, one.team): one.cents for one in told.corrections}
+
+
+def executed(told: Repricing, why: str = "ticket 7") -> tuple[Adjustment, ...]:
+    """The rows that the proposed lines make."""
+    return tuple(
+        Adjustment(
+            number, one.day, one.product, one.team, one.cents * CENT, why, NOW, None, REPRICING, one.key
+        )
+        for number, one in enumerate(told.corrections, 1)
+    )
+
+
+def test_a_gpu_that_one_product_held_is_corrected_for_it_alone() -> None:
+    """Two GPUs at 3.60, an hour each, one chat's and one nobody's; the first is 2.88 from that day on."""
+    dear = 360 * CENT
+    day = sums(Hold(GPU, CHAT, HOUR, amount=dear), Hold(OTHER, NOBODY, HOUR, amount=dear))
+    new = tariff(rented(("2.88", NOVEMBER)), rented(("3.60", None), model="L4"))
+
+    assert owed(new, {20261101: day}) == {CHAT: -72}
+
+
+def test_two_owners_of_a_gpu_pay_for_the_hours_that_each_held_it() -> None:
+    """18 and 6 hours of a day at a dollar more; another GPU of search, whose price stays, is in nothing."""
+    day = sums(
+        Hold(GPU, CHAT, 18 * HOUR, amount=18 * 3 * DOLLAR),
+        Hold(GPU, SEARCH, 6 * HOUR, amount=6 * 3 * DOLLAR),
+        Hold(OTHER, SEARCH, 24 * HOUR, amount=24 * DOLLAR),
+    )
+    new = tariff(rented(("4", NOVEMBER)), rented(("1", NOVEMBER), model="L4"))
+
+    assert owed(new, {20261101: day}) == {CHAT: 1800, SEARCH: 600}
+
+
+def test_hourly_rent_is_owed_by_whoever_held_it_while_the_host_was_up() -> None:
+    """Chat held it for 2 hours, search for an hour and through 9 hours of a host that was off."""
+    day = sums(
+        Hold(GPU, CHAT, 2 * HOUR, amount=2 * 3 * DOLLAR),
+        Hold(GPU, SEARCH, 10 * HOUR, down=9 * HOUR, amount=3 * DOLLAR),
+    )
+
+    assert owed(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 200, SEARCH: 100}
+    # A lease is owed for all of it: 8 and 40, of which 6 and 3 are posted.
+    lease = tariff(rented(("4", NOVEMBER), billing="always"))
+    assert owed(lease, {20261101: day}) == {CHAT: 200, SEARCH: 3700}
+
+
+def test_rent_that_turns_out_to_be_amortization_is_divided_by_all_time() -> None:
+    """Of rent 6 and 3 are posted; a dollar an hour of what is owned is 2 and 10."""
+    day = sums(
+        Hold(GPU, CHAT, 2 * HOUR, amount=2 * 3 * DOLLAR),
+        Hold(GPU, SEARCH, 10 * HOUR, down=9 * HOUR, amount=3 * DOLLAR),
+    )
+
+    assert owed(tariff(owned(8766)), {20261101: day}) == {CHAT: -400, SEARCH: 700}
+
+
+def test_amortization_that_turns_out_to_be_rent_is_owed_while_the_host_was_up() -> None:
+    """Of a dollar an hour 2 and 10 are posted; 3 dollars of rent are 6 and 3."""
+    day = sums(
+        Hold(GPU, CHAT, 2 * HOUR, 0, 2 * DOLLAR, "amortization", hourly=False),
+        Hold(GPU, SEARCH, 10 * HOUR, 9 * HOUR, 10 * DOLLAR, "amortization", hourly=False),
+    )
+
+    assert owed(tariff(rented(("3", NOVEMBER))), {20261101: day}) == {CHAT: 400, SEARCH: -700}
+
+
+def test_hardware_that_was_in_service_earlier_is_billed_to_who_held_it() -> None:
+    """A day of chat's for which nothing was owed, at a dollar an hour; what a later day posted is right."""
+    before = sums(Hold(GPU, CHAT, 24 * HOUR, component="amortization"))
+    before.gpu_unowed[GPU] = 24 * HOUR
+    after = sums(Hold(GPU, SEARCH, 24 * HOUR, 0, 24 * DOLLAR, "amortization"))
+
+    assert owed(tariff(owned(8766)), {20261101: before, 20261102: after}) == {CHAT: 2400}
+    # Where it began only on the second day nothing is said of the first, which may have been rented.
+    assert owed(tariff(owned(8766, since=NOVEMBER + DAY)), {20261101: before, 20261102: after}) == {}
+
+
+def test_hours_of_an_earlier_release_are_divided_as_they_were_posted_and_counted() -> None:
+    """10 hours without owners, posted to chat and search alike, then 10 of chat's: 5 + 10 and 5 dollars."""
+    old = sums(Hold(GPU, CHAT, 5 * HOUR, 0, 15 * DOLLAR), Hold(GPU, SEARCH, 5 * HOUR, 0, 15 * DOLLAR))
+    old.owner_held.clear()
+    new = sums(Hold(GPU, CHAT, 10 * HOUR, 0, 30 * DOLLAR))
+    prices = tariff(rented(("4", NOVEMBER)))
+    kept = {20261101: old, 20261102: new}
+    told = repricing(None, prices, Kept(kept), UTC, NOW)
+
+    assert owed(prices, kept) == {CHAT: 1500, SEARCH: 500}
+    assert told is not None
+    assert told.unknown_holders == 10 * HOUR
+    # On the day of the upgrade both are in one row: of 20 hours, 10 have an owner. The others' 10 dollars
+    # are divided as the day's rent was posted, 45 and 15.
+    both = sums(Hold(GPU, CHAT, 10 * HOUR, 0, 30 * DOLLAR))
+    both.add(old)
+    assert owed(prices, {20261101: both}) == {CHAT: 1750, SEARCH: 250}
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [
+        (rented(("3", NOVEMBER)),),
+        (rented(("3", NOVEMBER), ("9", NOW + DAY)),),
+        (rented(("3", None)),),
+        (),
+    ],
+    ids=["as posted", "another to come", "without a date", "none"],
+)
+def test_prices_that_are_as_posted_propose_nothing(hardware: tuple[object, ...]) -> None:
+    """Whatever is configured beside them."""
+    day = sums(Hold(GPU, CHAT, 10 * HOUR, 4 * HOUR, 18 * DOLLAR))
+
+    assert proposals(tariff(*hardware), Kept({20261101: day}), UTC, NOW) == (f"# {NOTHING}",)  # type: ignore[arg-type]
+
+
+def hours(*found: Sums) -> dict[int, Sums]:
+    """The first hours of November."""
+    return {FIRST_HOUR + number: each for number, each in enumerate(found)}
+
+
+CHANGE = tariff(rented(("3", None), ("6", NOVEMBER + HOUR // 2)))
+"""At half past midnight."""
+
+
+def test_an_hour_in_which_a_price_changes_is_right_as_it_was_posted() -> None:
+    """Half an hour at 3 and one at 6 are 4.50; metered from 00:40 on it is 2.00, and that is right, too."""
+    for time, amount in ((HOUR, 450 * CENT), (HOUR // 3, 200 * CENT)):
+        first = sums(Hold(GPU, CHAT, time, 0, amount))
+        second = sums(Hold(GPU, CHAT, HOUR, 0, 6 * DOLLAR))
+        whole = Sums()
+        whole.add(first)
+        whole.add(second)
+        kept = {"by_hour": hours(first, second)}
+        assert owed(CHANGE, {20261101: whole}, **kept) == {}
+
+
+def test_an_hour_in_which_a_price_changed_afterwards_is_corrected_by_time() -> None:
+    """Posted at 3 all along: the half hour is 1.50 short, the next hour 3.00."""
+    first, second = (sums(Hold(GPU, CHAT, HOUR, 0, 3 * DOLLAR)) for _ in range(2))
+    whole = Sums()
+    whole.add(first)
+    whole.add(second)
+
+    assert owed(CHANGE, {20261101: whole}, by_hour=hours(first, second)) == {CHAT: 450}
+
+
+def test_what_waits_for_a_price_is_no_ones_debt() -> None:
+    """Of 10 hours 4 wait: they are charged with the price, and 6 are compared."""
+    day = sums(Hold(GPU, CHAT, 6 * HOUR, 0, 18 * DOLLAR))
+    day.gpu_held[GPU] += 4 * HOUR
+    day.unpriced[GPU, Party("search", "retrieval", "", "s", "m")] = 4 * HOUR
+
+    assert owed(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 600}
+
+
+DAYS = {20261101: sums(Hold(GPU, CHAT, 24 * HOUR, 0, 24 * 3 * DOLLAR))}
+FOUR = tariff(rented(("4", NOVEMBER)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "why"),
+    [
+        (REPRICING, "repricing/2026-11-01/1", "FIN-1"),
+        (REPRICING, "repricing/2026-11-01/9", ""),
+        ("", "", reason("2026-11-01")),
+        ("", "", f"FIN-1 {reason('2026-11-01')}"),
+        (MANUAL, "", f"FIN-1 {reason('2026-11-01')}, by hand"),
+    ],
+)
+def test_a_correction_is_known_by_its_key_or_an_old_one_by_its_words(kind: str, name: str, why: str) -> None:
+    """A ticket's number before the words does not matter; 24 dollars are not proposed again."""
+    made = Adjustment(1, "2026-11-24", *CHAT, 24 * DOLLAR, why, NOW, None, kind, name)
+
+    assert owed(FOUR, DAYS) == {CHAT: 2400}
+    assert owed(FOUR, DAYS, made=(made,)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (MANUAL, ""),
+        (REPRICING, "repricing/2026-02-30/1"),
+        (REPRICING, "else"),
+        ("later", "repricing/2026-11-01/1"),
+    ],
+)
+def test_other_adjustments_are_not_taken_for_corrections(kind: str, name: str) -> None:
+    """Another reason, a day that the calendar lacks, another key, and a kind of a later release."""
+    made = Adjustment(1, "2026-11-24", *CHAT, 24 * DOLLAR, "a credit", NOW, None, kind, name)
+
+    assert owed(FOUR, DAYS, made=(made,)) == {CHAT: 2400}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "repricing/2026-11-01/", "repricing/2026-11-01/1\n", "x/2026-11-01/1", "repricing/\uff12/1"]
+)
+def test_a_key_has_one_form(text: str) -> None:
+    """Of anything else no day is read."""
+    assert key_day(text) is None
+    assert key_day(key("2026-11-01", 12)) == "2026-11-01"
+
+
+def test_labels_stay_in_their_comment_and_their_word() -> None:
+    """Whatever a GPU or a product is called, no line of a shell begins in it."""
+    gpu = Gpu("GPU-0\nrm -r /", "H100")
+    who = ("chat'; reboot #\n", "a b")
+    day = sums(Hold(gpu, who, HOUR, 0, 3 * DOLLAR))
+    comment, of_gpu, *_, last = proposals(FOUR, Kept({20261101: day}), UTC, NOW)
+
+    assert comment.startswith("# 3.00 dollars")
+    assert of_gpu == "# GPU-0?rm -r / (H100): 3.00 posted, 4.00 by date."
+    assert shlex.split(last)[4:6] == [f"--product={who[0]}", "--team=a b"]
+
+
+def test_rules_that_go_by_the_place_are_said() -> None:
+    """They price the past by where the host runs now."""
+    rule = replace(rented(("4", NOVEMBER)), match=HardwareMatch(lifecycle="spot"))
+    spot = replace(tariff(rule), place=replace(Tariff().place, lifecycle="spot"))
+
+    assert f"# {BY_PLACE}" in proposals(spot, Kept(DAYS), UTC, NOW)
+    assert f"# {BY_PLACE}" not in proposals(FOUR, Kept(DAYS), UTC, NOW)
+
+
+PAYERS = st.sampled_from([CHAT, SEARCH, NOBODY])
+RATES = st.integers(1, 900)
+"""Cents an hour."""
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff]:
+    """Days of two GPUs, what each owner is short of at the new prices, reckoned stretch by stretch."""
+    before = {GPU: draw(RATES), OTHER: draw(RATES)}
+    after = {GPU: draw(RATES), OTHER: draw(RATES)}
+    leased = draw(st.booleans())
+    short: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
+    days = {}
+    for number in range(1, draw(st.integers(1, 4)) + 1):
+        holds = []
+        for gpu in (GPU, OTHER):
+            for _ in range(draw(st.integers(0, 3))):
+                time = draw(st.integers(1, 7 * 3600)) * 10**9
+                down = draw(st.sampled_from([0, 0, time // 2, time]))
+                up = time if leased else time - down
+                who = draw(PAYERS)
+                amount = before[gpu] * up * CENT // HOUR
+                short[who] += Fraction((after[gpu] - before[gpu]) * up, HOUR)
+                holds.append(Hold(gpu, who, time, down, amount, hourly=not leased))
+        days[20261100 + number] = sums(*holds)
+    billing = "always" if leased else "while_up"
+    prices = tariff(
+        *(
+            rented((str(Decimal(after[gpu]) / 100), NOVEMBER), billing=billing, model=gpu.gpu_model)  # type: ignore[arg-type]
+            for gpu in (GPU, OTHER)
+        )
+    )
+    return days, dict(short), prices
+
+
+@given(lives())
+def test_each_owner_is_corrected_by_what_it_held_and_only_once(
+    life: tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff],
+) -> None:
+    """To the cent against a reckoning by stretches; the lines executed as proposed leave none."""
+    days, short, prices = life
+    told = repricing(None, prices, Kept(days), UTC, NOW)
+    cents = owed(prices, days)
+
+    assert all(abs(cents.get(who, 0) - amount) < 1 + Fraction(1, 10**3) for who, amount in short.items())
+    assert cents.keys() <= short.keys()
+    made = () if told is None else executed(told)
+    assert repricing(None, prices, Kept(days, made=made), UTC, NOW) is None
+    keys = [(each.key, each.month, each.product, each.team) for each in made]
+    assert len(keys) == len(set(keys))
+
+
+@given(lives(), lives())
+def test_prices_that_change_again_end_at_the_last(
+    one: tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff],
+    other: tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff],
+) -> None:
+    """Corrected to one tariff and then to another, each owner is where the other alone would have led."""
+    days = one[0]
+    first = repricing(None, one[2], Kept(days), UTC, NOW)
+    made = () if first is None else executed(first)
+    second = repricing(None, other[2], Kept(days, made=made), UTC, NOW)
+    made += () if second is None else executed(second)
+    direct = repricing(None, other[2], Kept(days), UTC, NOW)
+    comes: dict[tuple[str, str], int] = defaultdict(int)
+    for each in made:
+        comes[each.product, each.team] += each.amount // CENT
+    wanted: dict[tuple[str, str], int] = defaultdict(int)
+    for line in () if direct is None else direct.corrections:
+        wanted[line.product, line.team] += line.cents
+
+    assert all(abs(comes[who] - wanted[who]) <= 1 for who in {*comes, *wanted})
+    assert repricing(None, other[2], Kept(days, made=made), UTC, NOW) is None
+    keys = [(each.key, each.month, each.product, each.team) for each in made]
+    assert len(keys) == len(set(keys))
+
+
+def test_a_correction_is_dated_on_the_last_day_of_its_month() -> None:
+    """October's and November's are two lines, whose keys name the first day that is corrected."""
+    october = {20261031: sums(Hold(GPU, CHAT, HOUR, 0, 3 * DOLLAR))}
+    told = repricing(None, tariff(rented(("4", NOVEMBER - DAY))), Kept(october | DAYS), UTC, NOW)
+
+    assert told is not None
+    assert told.corrections == (
+        Correction("2026-10-31", *CHAT, 100, "repricing/2026-10-31/1"),
+        Correction("2026-11-01", *CHAT, 2400, "repricing/2026-10-31/1"),
+    )
