@@ -131,12 +131,17 @@ def _projected(report: Report) -> Iterator[Row]:
 
 
 def _metered_since(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
     for month, since in report.metered_since.items():
         yield (month,), seconds(since)
 
 
 def _price_change(report: Report) -> Iterator[Row]:
-    if report.projection is not None and (ratio := report.projection.price_change_ratio) is not None:
+    if report.books is None or report.projection is None:
+        return
+    ratio = report.projection.price_change_ratio
+    if ratio is not None:
         yield (report.projection.month.name,), ratio
 
 
