@@ -203,10 +203,12 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
     for hour in usage.hours:
         if hour.end <= since:
             continue
-        times = hour.time.get(gpu, {})
-        kept = _kept(times, hour, since, now, newest)
-        own = _add(time, times, kept)
-        joules += _add(energy, hour.energy.get(gpu, {}), kept)
+        times, energies = hour.time.get(gpu, {}), hour.energy.get(gpu, {})
+        if hour.start < since:
+            kept = _kept(times, hour, since, now, newest)
+            times, energies = _part(times, kept), _part(energies, kept)
+        own = _add(time, times)
+        joules += _add(energy, energies)
         # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
         over += max(own, hour.covered) if over else own
     for each in (time, energy):
@@ -221,12 +223,10 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
 def _kept(
     times: Owners, hour: UsageHour, since: Instant, now: Instant, newest: Collection[Product]
 ) -> dict[Product, tuple[int, int]]:
-    """The part of each owner's time in an hour that lies after an instant, as a fraction.
+    """The part of each owner's time in an hour that lies after an instant in it, as a fraction.
 
     Owners that arrived at that instant have all of theirs after it; the others share the time that is left.
     """
-    if since <= hour.start:
-        return dict.fromkeys(times, (1, 1))
     if not newest:
         return dict.fromkeys(times, (hour.end - since, NANOSECONDS_PER_HOUR))
     own = sum(held for product, held in times.items() if product in newest)
@@ -235,15 +235,19 @@ def _kept(
     return {product: (1, 1) if product in newest else (min(left, others), others) for product in times}
 
 
-def _add(sums: dict[Product, int], amounts: Owners, kept: Mapping[Product, tuple[int, int]]) -> int:
-    """Add the kept part of each owner's amount, and return what was added."""
-    added = 0
+def _part(amounts: Owners, kept: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
+    found = {}
     for product, amount in amounts.items():
         part, whole = kept.get(product, (0, 1))
-        share = amount * part // whole if whole else 0
-        _sum(sums, product, share)
-        added += share
-    return added
+        found[product] = amount * part // whole if whole else 0
+    return found
+
+
+def _add(sums: dict[Product, int], amounts: Owners) -> int:
+    """Add each owner's amount, and return what was added."""
+    for product, amount in amounts.items():
+        sums[product] = sums.get(product, 0) + amount
+    return sum(amounts.values())
 
 
 def _products(outcome: GpuOutcome) -> dict[Product, int]:
