@@ -197,8 +197,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_cost_at_first_price_dollars_per_hour",
         ("product", "team"),
-        "inference_cost_dollars_per_hour as it would be at the first price that the configuration has for "
-        "each GPU: a mean of it over days is one of use and not of prices, and the fleet rules take it. "
+        "What would be spent now at the first price that the configuration has for each GPU: "
+        "a mean of it over days is one of use and not of prices, and the fleet rules take it. "
         "Absent for an owner whose GPUs cost nothing that is known.",
         _first_price_rates,
     ),
