@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from exporter.cost.policy import Terms
 from exporter.cost.postings import Party, Slot
+from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
 from exporter.cost.state import State
 from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
@@ -83,7 +84,8 @@ class Books:
     `residual` is accrued minus posted; anything but 0 is a bug.
     `begun` is when a file was first written, `None` where that is not known.
     `uncharged` is time whose gap was too long to be charged.
-    `day` is (money, covered time) by product over the last 24 hours, for the projection.
+    `usage` is who used which GPU in the last 24 hours, for the projection.
+    `metered_since` is when the first time that they have was metered, `None` before any was.
     """
 
     ledger: str
@@ -108,7 +110,8 @@ class Books:
     last_token: Mapping[Party, Instant] = field(default_factory=dict)
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
     window: Mapping[Party, Window] = field(default_factory=dict)
-    day: Mapping[str, tuple[Picodollars, Nanoseconds]] = field(default_factory=dict)
+    usage: RecentUsage = field(default_factory=RecentUsage)
+    metered_since: Instant | None = None
     course: Course = Course()
     replaced: int = 0
     """UUIDs that took the slot of another."""
@@ -254,7 +257,8 @@ class Report:
 
     `elapsed` is the tick's boot time: a report older than three intervals serves its counters only.
     `books` is `None` until money may be served.
-    `rates` are dollars per hour now by party; `month_ends` and `projected` are of this host.
+    `rates` are dollars per hour now by party, `first_price_rates` the same by product and team at the first
+    prices of the configuration. `month_ends`, `metered_since` and `projected` are of this host, by month.
     `run_rate` is dollars a month, `None` with no priced GPU.
     `expected_gpus` should be listed and `visible_gpus` are, `None` while the driver is silent.
     """
@@ -270,7 +274,11 @@ class Report:
     prices: tuple[ComponentPrice, ...] = ()
     quotients: tuple[Quotient, ...] = ()
     month_ends: Mapping[str, Instant] = field(default_factory=dict)
+    metered_since: Mapping[str, Instant] = field(default_factory=dict)
     projected: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    projection: Projection | None = None
+    """How `projected` comes about."""
+    first_price_rates: Mapping[tuple[str, str], float] = field(default_factory=dict)
     run_rate: float | None = None
     budgets: tuple[BudgetRow, ...] = ()
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)

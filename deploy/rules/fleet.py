@@ -31,13 +31,19 @@ or
 """
 
 
+def priced(rate: str, ratio: str, by: str) -> str:
+    """A rate times a ratio of prices."""
+    return f"({rate.strip()}) * on ({by}) {ratio}"
+
+
 def projected(month: str, rate: str, by: str) -> str:
-    """Month to date, and the hours left at a rate."""
+    """Month to date, and the hours left at a rate, at the prices of these hours."""
     keys = "cluster, month" if by == "cluster" else "cluster, month, product, team"
+    suffix = "" if by == "cluster" else ":owner"
     return f"""
 {month}
 + on ({keys})
-  {rate} * on (cluster) group_left (month) inference:month_hours_left
+  {rate} * on ({by}) {CHANGE}{suffix} * on (cluster) group_left (month) inference:month_hours_left
 """
 
 
@@ -45,21 +51,76 @@ MTD: Final = "inference:month_to_date_dollars"
 PROJECTED: Final = "inference:month_projected_dollars"
 OWNED: Final = f"{MTD}:owner"
 SPENT: Final = "inference:cost_dollars_per_hour:owner"
+USED: Final = "inference:cost_at_first_price_dollars_per_hour:owner"
+RESTS: Final = "inference:cost_at_rest_price_dollars_per_hour:owner"
+INDEX: Final = "inference:price_index"
+CHANGE: Final = "inference:month_price_change_ratio"
+
+
+def remembered(name: str, expr: str) -> str:
+    """A ratio of prices; while no host of the cluster answers or spends anything its last value, else 1."""
+    last = f"last_over_time({name}[1d])"
+    return f"""
+(
+  {expr.strip()}
+  or {last if name.endswith(":owner") else f"{last}{chr(10)}  or 0 * {KNOWN} + 1"}
+)
+and on (cluster) inference:month_hours_left
+"""
+
+
+PRICES: Final = (
+    Record(
+        INDEX,
+        remembered(INDEX, f"sum by (cluster) ({SPENT}) / ({KNOWN} > 0)"),
+        "Prices of now over the first configured ones, and prices of the rest of the month over those of now, both by the\n"
+        "spend of this moment. Means over days are taken at first prices and brought to these, so that a dated price holds\n"
+        "from its date on and is in the projection before it. Who holds nothing now goes by the cluster's prices.",
+    ),
+    Record(
+        f"{INDEX}:owner",
+        remembered(
+            f"{INDEX}:owner", f"{SPENT} / ({USED} > 0)\n  or 0 * {USED} + on (cluster) group_left () {INDEX}"
+        ),
+    ),
+    Record(
+        CHANGE,
+        remembered(CHANGE, f"sum by (cluster) ({RESTS}) / (sum by (cluster) ({SPENT}) > 0)"),
+    ),
+    Record(
+        f"{CHANGE}:owner",
+        remembered(
+            f"{CHANGE}:owner",
+            f"{RESTS} / ({SPENT} > 0)\n  or 0 * {USED} + on (cluster) group_left () {CHANGE}",
+        ),
+    ),
+)
 RATES: Final = (
     Record(
         KNOWN,
-        f"sum by (cluster) ({SPENT})",
-        "The spend of a cluster while it is known. Rates are of the gauge: a gap charged after an outage is a step in the\n"
-        "counters, not a rate.",
+        f"sum by (cluster) ({USED})",
+        "The spend of a cluster while it is known, at first prices. Rates are of the gauge: a gap charged after an outage is\n"
+        "a step in the counters, not a rate.",
     ),
-    Record("inference:usual_dollars_per_hour", running(usual(KNOWN, "cluster"), "cluster", MTD)),
-    Record("inference:usual_dollars_per_hour:owner", running(usual(SPENT, OWNER), OWNER, OWNED)),
+    *PRICES,
+    Record(
+        "inference:usual_dollars_per_hour",
+        running(priced(usual(KNOWN, "cluster"), INDEX, "cluster"), "cluster", MTD),
+    ),
+    Record(
+        "inference:usual_dollars_per_hour:owner",
+        running(priced(usual(USED, OWNER), f"{INDEX}:owner", OWNER), OWNER, OWNED),
+    ),
     Record("inference:day_dollars_per_hour", day(KNOWN, "cluster")),
-    Record("inference:day_dollars_per_hour:owner", day(SPENT, OWNER)),
+    Record("inference:day_dollars_per_hour:owner", day(USED, OWNER)),
     *(
         Record(
             f"inference:{name}_day_dollars_per_hour{suffix}",
-            running(f"{function}(inference:day_dollars_per_hour{suffix}[6d])", by, month),
+            running(
+                priced(f"{function}(inference:day_dollars_per_hour{suffix}[6d])", f"{INDEX}{suffix}", by),
+                by,
+                month,
+            ),
         )
         for name, function in (("cheapest", "min_over_time"), ("dearest", "max_over_time"))
         for suffix, by, month in (("", "cluster", MTD), (":owner", OWNER, OWNED))
@@ -70,7 +131,8 @@ PROJECTIONS: Final = (
     Record(
         PROJECTED,
         projected(MTD, "inference:usual_dollars_per_hour", "cluster"),
-        "Month to date + hours left x mean rate of seven days, and the same at the cheapest and at the dearest day of them.\n"
+        "Month to date + hours left x mean rate of seven days at the prices of these hours, and the same at the cheapest and\n"
+        "at the dearest day of them.\n"
         "A product that is new goes by its own last 24 h, so the owners need not sum to the cluster.",
     ),
     Record(f"{PROJECTED}:low", projected(MTD, "inference:cheapest_day_dollars_per_hour", "cluster")),

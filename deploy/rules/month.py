@@ -8,6 +8,15 @@ TOLD: Final = "inference:month_to_date_dollars:posting_told"
 POSTING: Final = "cluster, ledger, month, product, team, price_basis"
 OWNER: Final = "cluster, product, team"
 SERVER: Final = "cluster, product, team, namespace, server"
+HOST_COST: Final = (
+    f"sum by ({OWNER}, instance) (max by ({SERVER}, instance, model) (inference_cost_dollars_per_hour))"
+)
+RESTING: Final = f"""
+  0 * (
+    group by ({OWNER}) (inference:month_to_date_dollars:owner)
+    and on (cluster) inference:cost_dollars_per_hour
+  )
+"""
 
 MEMORY: Final = Group(
     "inference-month-memory",
@@ -174,14 +183,36 @@ sum by ({SERVER}) (
         "inference:cost_dollars_per_hour:owner",
         f"""
   sum by ({OWNER}) (inference:cost_dollars_per_hour:server)
-or
-  0 * (
-    group by ({OWNER}) (inference:month_to_date_dollars:owner)
-    and on (cluster) inference:cost_dollars_per_hour
-  )
-""",
+or{RESTING}""",
         "Whoever spent in this month and holds nothing now spends 0 while a host of the cluster answers, so that a mean over\n"
         "days is of the days and not of the hours in which something ran.",
+    ),
+    Record(
+        "inference:cost_at_first_price_dollars_per_hour:owner",
+        f"""
+  sum by ({OWNER}) (
+    max by ({OWNER}, instance) (inference_cost_at_first_price_dollars_per_hour)
+    or
+    {HOST_COST}
+  )
+or{RESTING}""",
+        "The same at the first price that is configured for each GPU, so that a mean of it over days is one of use, and a\n"
+        "price that changed on a date is no change of it. A host that does not export it counts at its price of now.",
+    ),
+    Record(
+        "inference:cost_at_rest_price_dollars_per_hour:owner",
+        f"""
+sum by ({OWNER}) (
+  {HOST_COST}
+  * on (cluster, instance) group_left ()
+  (
+    max by (cluster, instance) (inference_month_price_change_ratio)
+    or
+    group by (cluster, instance) (inference_cost_dollars_per_hour)
+  )
+)
+""",
+        "The same at the mean price of the rest of the month, by each host's tariff: dated prices, ends of life, retirements.",
     ),
     Record(
         "inference:cluster_silent",

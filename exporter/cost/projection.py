@@ -1,28 +1,320 @@
-"""Where the month ends, and what is being spent now."""
+"""What is being spent now, and what the month will have cost when it ends.
 
-from collections.abc import Iterable
+The rest of the month is priced by the tariff: each GPU of the host, at each price that it will have, for
+the owners that held it in the last 24 hours.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
+from exporter.cost.money import split
 from exporter.cost.policy import Terms
-from exporter.cost.postings import Party
-from exporter.tariff.calendar import month_of
+from exporter.cost.postings import UNASSIGNED, Party, Postings, Segment
+from exporter.readings import Gpu
+from exporter.tariff.calendar import Month, month_of
 from exporter.tariff.rate import Price
+from exporter.tariff.tariff import ENERGY
 from exporter.units import (
+    MILLIJOULES_PER_KILOWATT_HOUR,
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
     WATTS_PER_KILOWATT,
     Instant,
+    Millijoules,
     Nanoseconds,
     Picodollars,
     dollars,
 )
 
+LEFT_AFTER_HOURS: Final = 2
+"""An owner that held nothing in the running hour and the one before it has left, unless it comes and goes."""
 
-def projected_dollars(
-    to_date: Picodollars, left: Nanoseconds, recent: Picodollars, covered: Nanoseconds
-) -> float | None:
-    """Month to date + time left x the mean rate of recent money over its time; `None` without any."""
-    if covered <= 0:
+Product = str
+Owners = Mapping[Product, int]
+"""An amount by product: nanoseconds, millijoules, or weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageHour:
+    """GPU time and energy of one hour, by GPU and product.
+
+    `covered` is the wall time that was metered, `down` the part of it that hourly rent is not owed for.
+    """
+
+    start: Instant
+    covered: Nanoseconds = 0
+    down: Nanoseconds = 0
+    time: Mapping[Gpu, Owners] = field(default_factory=dict)
+    energy: Mapping[Gpu, Owners] = field(default_factory=dict)
+
+    @property
+    def end(self) -> Instant:
+        """When it ends, or will."""
+        return self.start + NANOSECONDS_PER_HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class RecentUsage:
+    """Who used which GPU in the last 24 hours.
+
+    `hours` are the hours that were metered, oldest first, the running one last.
+    `first_held` is when each product first held a GPU.
+    `intermittent` are products that came back from an absence as long as their present one.
+    """
+
+    hours: tuple[UsageHour, ...] = ()
+    first_held: Mapping[Product, Instant] = field(default_factory=dict)
+    intermittent: frozenset[Product] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A part of the rest of the month in which no price changes, and what it will cost."""
+
+    start: Instant
+    end: Instant
+    amount: Picodollars
+
+    @property
+    def dollars_per_hour(self) -> float:
+        """Its mean rate."""
+        return dollars(self.amount) * NANOSECONDS_PER_HOUR / (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A month at its end: `to_date` and `rest` by product, which sum to the host's.
+
+    `periods` divide the rest at each change of a price. `up_ratio` is the part of the last 24 hours that
+    hourly rent was owed for. `rest_at_present_prices` is the rest if no price changed.
+    """
+
+    month: Month
+    to_date: Mapping[Product, Picodollars]
+    rest: Mapping[Product, Picodollars]
+    periods: tuple[Period, ...]
+    up_ratio: float
+    rest_at_present_prices: Picodollars
+
+    def totals(self) -> dict[Product, Picodollars]:
+        """What each product will have spent, and the host by their sum."""
+        products = sorted({*self.to_date, *(product for product, amount in self.rest.items() if amount)})
+        return {each: self.to_date.get(each, 0) + self.rest.get(each, 0) for each in products}
+
+    @property
+    def price_change_ratio(self) -> float | None:
+        """The rest over the rest at present prices; `None` while nothing costs anything."""
+        if self.rest_at_present_prices <= 0:
+            return None
+        return sum(period.amount for period in self.periods) / self.rest_at_present_prices
+
+
+def project(
+    gpus: Iterable[GpuOutcome],
+    usage: RecentUsage,
+    to_date: Mapping[Product, Picodollars],
+    now: Instant,
+    terms: Terms,
+) -> Projection | None:
+    """Month to date, and the rest of the month by the tariff; `None` before any time was metered.
+
+    Hourly rent goes on for the part of the day that the host was up in. A GPU goes to the owners that held
+    it since the latest of them arrived, at most for 24 hours; those that have left own nothing more of it.
+    Energy goes on at its mean over the same time. A retirement ends a GPU's part.
+    """
+    gpus = tuple(gpus)
+    covered, up = _uptime(usage, now)
+    if not covered:
         return None
-    return dollars(to_date) + dollars(recent) * max(0, left) / covered
+    month = month_of(now, terms.zone)
+    departed = _departed(usage)
+    uses = {outcome.gpu: _gpu_use(outcome, usage, departed, now) for outcome in gpus}
+    by_time: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
+    by_energy: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
+    periods = []
+    for start, end in pairwise(sorted({now, month.end, *terms.tariff.changes(now, month.end)})):
+        amount = 0
+        for gpu, count, price in _prices(gpus, start, now, month, terms):
+            time, energy = _cost(price, uses[gpu], end - start, covered, up)
+            by_time[gpu] += time * count
+            by_energy[gpu] += energy
+            amount += time * count + energy
+        periods.append(Period(start, end, amount))
+    present = (
+        time * count + energy
+        for gpu, count, price in _prices(gpus, now, now, month, terms)
+        for time, energy in (_cost(price, uses[gpu], month.end - now, covered, up),)
+    )
+    rest: dict[Product, Picodollars] = {}
+    for gpu, use in uses.items():
+        for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
+            if amount:
+                for product, part in split(amount, weights)[0].items():
+                    _sum(rest, product, part)
+    return Projection(month, to_date, rest, tuple(periods), up / covered, sum(present))
+
+
+class _GpuUse(NamedTuple):
+    """Weights of one GPU's owners by time and by energy; the energy that it used, and over which time."""
+
+    time: Owners
+    energy: Owners
+    joules: Millijoules
+    over: Nanoseconds
+
+
+def _uptime(usage: RecentUsage, now: Instant) -> tuple[Nanoseconds, Nanoseconds]:
+    """Of the last 24 hours, what was metered and what hourly rent was owed for."""
+    covered = up = 0
+    for hour in usage.hours:
+        inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
+        covered += hour.covered * inside // NANOSECONDS_PER_HOUR
+        up += (hour.covered - hour.down) * inside // NANOSECONDS_PER_HOUR
+    return covered, up
+
+
+def _departed(usage: RecentUsage) -> frozenset[Product]:
+    """Owners that have left: those that hold nothing any more, and are not known to come and go."""
+    last: dict[Product, Instant] = {}
+    for hour in usage.hours:
+        for owners in hour.time.values():
+            last.update(dict.fromkeys(owners, hour.start))
+    present = usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
+    gone = {product for product, start in last.items() if start < present}
+    return frozenset(gone - usage.intermittent - {UNASSIGNED})
+
+
+def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Product], now: Instant) -> _GpuUse:
+    """Who goes on using a GPU: its owners since the latest of them arrived, at most of 24 hours."""
+    gpu = outcome.gpu
+    since = now - NANOSECONDS_PER_DAY
+    newest: set[Product] = set()
+    for product in {product for hour in usage.hours for product in hour.time.get(gpu, ())} - {UNASSIGNED}:
+        arrived = usage.first_held.get(product, 0)
+        if since < arrived <= now:
+            since, newest = arrived, {product}
+        elif newest and arrived == since:
+            newest.add(product)
+    time: dict[Product, int] = {}
+    energy: dict[Product, int] = {}
+    joules = over = 0
+    for hour in usage.hours:
+        if hour.end <= since:
+            continue
+        times, energies = hour.time.get(gpu, {}), hour.energy.get(gpu, {})
+        if hour.start < since:
+            kept = _kept(times, hour, since, now, newest)
+            times, energies = _part(times, kept), _part(energies, kept)
+        own = _add(time, times)
+        joules += _add(energy, energies)
+        # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
+        over += max(own, hour.covered) if over else own
+    for each in (time, energy):
+        for product in departed.intersection(each):
+            del each[product]
+    if not any(time.values()):
+        # Nothing is known of it yet, or its owners have all left: it is whose it is now.
+        time = _products(outcome)
+    return _GpuUse(time, energy if any(energy.values()) else time, joules, over)
+
+
+def _kept(
+    times: Owners, hour: UsageHour, since: Instant, now: Instant, newest: Collection[Product]
+) -> dict[Product, tuple[int, int]]:
+    """The part of each owner's time in an hour that lies after an instant in it, as a fraction.
+
+    Owners that arrived at that instant have all of theirs after it; the others share the time that is left.
+    """
+    if not newest:
+        return dict.fromkeys(times, (hour.end - since, NANOSECONDS_PER_HOUR))
+    own = sum(held for product, held in times.items() if product in newest)
+    others = sum(times.values()) - own
+    left = max(0, min(hour.end, now) - since - own)
+    return {product: (1, 1) if product in newest else (min(left, others), others) for product in times}
+
+
+def _part(amounts: Owners, kept: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
+    found = {}
+    for product, amount in amounts.items():
+        part, whole = kept.get(product, (0, 1))
+        found[product] = amount * part // whole if whole else 0
+    return found
+
+
+def _add(sums: dict[Product, int], amounts: Owners) -> int:
+    """Add each owner's amount, and return what was added."""
+    for product, amount in amounts.items():
+        sums[product] = sums.get(product, 0) + amount
+    return sum(amounts.values())
+
+
+def _products(outcome: GpuOutcome) -> dict[Product, int]:
+    found: dict[Product, int] = {}
+    for slot, weight in outcome.slots.items():
+        _sum(found, slot.party.product, weight)
+    return found
+
+
+def _prices(
+    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, terms: Terms
+) -> Iterator[tuple[Gpu, int, Price]]:
+    """What the GPUs that are here at an instant cost; one that is here after its retirement stays.
+
+    The number is above 1 for several GPUs that NVML never listed; the price is of one of them.
+    """
+    tariff = terms.tariff
+    here = [each for each in gpus if tariff.has_left(each.gpu, now) or not tariff.has_left(each.gpu, at)]
+    count = sum(each.count for each in here)
+    for each in here:
+        yield each.gpu, each.count, tariff.price(each.gpu, at, month, count)
+
+
+def _cost(
+    price: Price, use: _GpuUse, length: Nanoseconds, covered: Nanoseconds, up: Nanoseconds
+) -> tuple[Picodollars, Picodollars]:
+    """What one GPU costs over a time at one price: by the hour, and what its energy costs."""
+    time = 0
+    for rate in price.rates:
+        part, whole = (up, covered) if rate.while_up else (1, 1)
+        time += rate.rate.amount * length * part // (rate.rate.period * whole)
+    if price.energy is None or not use.over:
+        return time, 0
+    energy = price.energy.per_kilowatt_hour * use.joules * length
+    return time, energy // (MILLIJOULES_PER_KILOWATT_HOUR * use.over)
+
+
+def energy_use(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Millijoules]]:
+    """The energy of one tick by the start of its segment, GPU and product: as its cost, else as GPU time."""
+    if not postings.energy or not postings.segments:
+        return
+    since = postings.segments[0].start
+    length = postings.segments[-1].end - since
+    for segment in postings.segments:
+        weights = _energy_weights(segment)
+        before, after = segment.start - since, segment.end - since
+        for used in postings.energy:
+            part = used.energy * after // length - used.energy * before // length
+            if part and (owners := weights.get(used.gpu)):
+                for product, amount in split(part, owners)[0].items():
+                    yield segment.start, used.gpu, product, amount
+
+
+def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
+    paid: dict[Gpu, dict[Product, int]] = {}
+    held: dict[Gpu, dict[Product, int]] = {}
+    for money in segment.money:
+        if money.component == ENERGY:
+            _sum(paid.setdefault(money.gpu, {}), money.slot.party.product, money.amount)
+    for each in segment.held:
+        _sum(held.setdefault(each.gpu, {}), each.slot.party.product, each.duration)
+    return {gpu: owners for gpu, owners in {**held, **paid}.items() if any(owners.values())}
+
+
+def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
+    sums[product] = sums.get(product, 0) + amount
 
 
 def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[Party, float]:
@@ -45,6 +337,15 @@ def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | N
     if price.energy is None or mean_watts is None:
         return None
     return dollars(price.energy.per_kilowatt_hour) * mean_watts / WATTS_PER_KILOWATT
+
+
+def first_prices(gpus: Iterable[GpuOutcome], at: Instant, terms: Terms) -> list[Price]:
+    """What each GPU of the host cost at the first price that the configuration has for it."""
+    gpus = list(gpus)
+    month = month_of(at, terms.zone)
+    tariff = terms.tariff
+    count = sum(gpu.count for gpu in gpus)
+    return [tariff.price(gpu.gpu, tariff.first_priced(gpu.gpu, at), month, count) for gpu in gpus]
 
 
 def price_now(gpus: Iterable[GpuOutcome], at: Instant, terms: Terms) -> list[Price]:

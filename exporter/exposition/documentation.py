@@ -68,7 +68,7 @@ which misses what was posted before a series' first scrape.
 Money is one host's, and `inference_budget_dollars` is of the whole fleet or of a product in it: \
 compare a budget with what the rules record of all hosts, `inference:month_projected_dollars`, \
 which goes by the mean of seven days, and not with `inference_month_projected_dollars`, \
-which is one host's and goes by the mean of 24 hours.
+which is one host's and goes by the owners of the last 24 hours. Both know dated prices.
 
 A scrape changes nothing: it shows the last tick.
 When that is more than {STALE_INTERVALS} intervals old, gauges are absent and counters stay; \

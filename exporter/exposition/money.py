@@ -135,6 +135,25 @@ def _projected(report: Report) -> Iterator[Row]:
     yield from report.projected.items()
 
 
+def _metered_since(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for month, since in report.metered_since.items():
+        yield (month,), seconds(since)
+
+
+def _price_change(report: Report) -> Iterator[Row]:
+    if report.books is None or report.projection is None:
+        return
+    ratio = report.projection.price_change_ratio
+    if ratio is not None:
+        yield (report.projection.month.name,), ratio
+
+
+def _first_price_rates(report: Report) -> Iterator[Row]:
+    yield from report.first_price_rates.items()
+
+
 def _budgets(report: Report) -> Iterator[Row]:
     for budget in report.budgets:
         yield (budget.name, budget.product), budget.dollars
@@ -182,6 +201,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "No gap is ever in it; GPUs without a price add at most their overheads. "
         "Absent for a party whose GPUs cost nothing that is known.",
         _rates,
+    ),
+    gauge(
+        "inference_cost_at_first_price_dollars_per_hour",
+        ("product", "team"),
+        "What would be spent now at the first price that the configuration has for each GPU: "
+        "a mean of it over days is one of use and not of prices, and the fleet rules take it. "
+        "Absent for an owner whose GPUs cost nothing that is known.",
+        _first_price_rates,
     ),
     gauge(
         "inference_fleet_overhead_dollars_per_hour",
@@ -277,9 +304,28 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_month_projected_dollars",
         ("product", "month"),
-        "This host: dollars of the month to date, plus the hours left in it at the mean rate of the last 24 "
-        f"hours. Absent until there is a rate to go by, and {CHARGED}.",
+        "This host: dollars of the month to date, plus the rest of the month by the tariff, with dated "
+        "prices, ends of life and retirements, for the GPUs and owners of the last 24 hours, and their mean "
+        "energy. A younger product counts by its own time, one that has left not at all; products sum to the "
+        "host. Adjustments are not projected, and a GPU without a price adds at most its overheads. "
+        f"Absent until time was metered, for a product that cost nothing, and {CHARGED}.",
         _projected,
+    ),
+    gauge(
+        "inference_month_metered_since_timestamp_seconds",
+        ("month",),
+        "Since when this ledger has metered a month: its start, or the first time in the ledger. "
+        "A gap that was not charged is in inference_gap_uncharged_seconds_total. "
+        f"Absent for a month that ended before, and {CHARGED}.",
+        _metered_since,
+    ),
+    gauge(
+        "inference_month_price_change_ratio",
+        ("month",),
+        "The rest of the month by the tariff over the rest at the prices of now: below 1 where a price falls "
+        "before the month ends. The fleet rules apply dated prices by it. "
+        f"Absent while nothing on this host costs anything, and {CHARGED}.",
+        _price_change,
     ),
     gauge(
         "inference_budget_dollars",

@@ -47,13 +47,17 @@ _INTEGERS: Final = {
     "minute_tokens": ("minute", "party", "kind", "count"),
     "hour_cost": ("hour", "product", "picodollars"),
     "hour_covered": ("hour", "nanoseconds"),
+    "hour_down": ("hour", "nanoseconds"),
+    "hour_usage": ("hour", "gpu", "product", "nanoseconds"),
+    "hour_energy": ("hour", "gpu", "product", "millijoules"),
+    "first_held": ("product", "instant"),
     "equivalents": ("party", "reference", "picodollars"),
     "last_token": ("party", "instant"),
     "changed": ("party", "instant"),
 }
 """Tables of totals: the key's columns, and last the value's."""
 
-ADDED: Final = frozenset({"equivalents"})
+ADDED: Final = frozenset({"equivalents", "hour_down", "hour_usage", "hour_energy", "first_held"})
 """Tables of totals that files of an earlier release lack until the first write that needs them."""
 
 _FAMILIES: Final = {

@@ -1,13 +1,14 @@
 """Books made of totals: what is served, and over which time."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.postings import PHASES, Party, Slot, Unpriced
+from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.ledger.contents import Contents
-from exporter.ledger.totals import Totals, hour_of, minute_of
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of
 from exporter.readings import Gpu, ServerKey
-from exporter.report import Books, MonthKey, Window
+from exporter.report import Books, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
 WINDOW_MINUTES: Final = 60
@@ -59,7 +60,8 @@ def books(
         last_token=last_token,
         months=month_cells,
         window=window(totals, contents.recent.values(), now),
-        day=day(totals, now, month_cells),
+        usage=recent_usage(totals, now),
+        metered_since=_metered_since(contents, now),
         course=contents.day.course(totals, now),
     )
 
@@ -102,26 +104,71 @@ def window(totals: Totals, waiting: Iterable[Unpriced], now: Instant) -> dict[Pa
     }
 
 
-def day(
-    totals: Totals, now: Instant, months: Collection[MonthKey]
-) -> dict[str, tuple[Picodollars, Nanoseconds]]:
-    """Money and covered time by product, over the current hour so far and the 24 whole ones before it.
-
-    The time is this host's, the same for all products. A product of these months that spent nothing has no
-    money, also where an adjustment is all that it has; with no time covered nothing is known of anybody.
-    """
+def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
+    """Who used which GPU in the hours that the last 24 hours touch, as far as they were metered."""
     latest = hour_of(now)
     hours = range(latest - DAY_HOURS, latest + 1)
-    covered = sum(totals.hour_covered.get(hour, 0) for hour in hours)
-    if not covered:
-        return {}
-    owing = {key.product for key in months}
-    products = owing.union(owner.product for owner, _component in totals.server_cost)
-    money = {
-        product: sum(totals.hour_cost.get((hour, product), 0) for hour in hours)
-        for product in sorted(products)
-    }
-    return {product: (spent, covered) for product, spent in money.items() if spent or product in owing}
+    time = _by_hour(totals.hour_usage, hours)
+    energy = _by_hour(totals.hour_energy, hours)
+    metered = sorted(time.keys() | (totals.hour_down.keys() & set(hours)))
+    return RecentUsage(
+        tuple(
+            UsageHour(
+                hour * NANOSECONDS_PER_HOUR,
+                totals.hour_covered.get(hour, 0),
+                totals.hour_down.get(hour, 0),
+                time.get(hour, {}),
+                energy.get(hour, {}),
+            )
+            for hour in metered
+        ),
+        totals.first_held,
+        frozenset(_intermittent(totals, time)),
+    )
+
+
+def _by_hour(
+    sums: Mapping[tuple[int, Gpu, str], int], hours: Collection[int]
+) -> dict[int, dict[Gpu, dict[str, int]]]:
+    found: dict[int, dict[Gpu, dict[str, int]]] = {}
+    for (hour, gpu, product), amount in sums.items():
+        if hour in hours:
+            found.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
+    return found
+
+
+def _intermittent(totals: Totals, time: Mapping[int, Mapping[Gpu, Mapping[str, int]]]) -> Iterator[str]:
+    """Products that hold nothing now, as they did before for as long, and then came back."""
+    if not time:
+        return
+    latest = max(time)
+    last: dict[str, int] = {}
+    for hour in sorted(time):
+        for owners in time[hour].values():
+            last.update(dict.fromkeys(owners, hour))
+    for product, hour in last.items():
+        absence = latest - hour
+        if absence and _came_back(totals, product, hour, absence):
+            yield product
+
+
+def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
+    """Whether a product paid nothing for this many hours before its last one, and then paid again."""
+    later = last
+    for hour in range(last, last - HOURS_KEPT, -1):
+        if (hour, product) in totals.hour_cost:
+            if later - hour > absence:
+                return True
+            later = hour
+    return False
+
+
+def _metered_since(contents: Contents, now: Instant) -> Instant | None:
+    """When the first time that these books have was metered; a clock that was ahead then says nothing."""
+    if not contents.totals.first_held:
+        return None
+    instants = [*contents.totals.first_held.values(), contents.begun or now]
+    return min((instant for instant in instants if instant <= now), default=None)
 
 
 def _parties(totals: Totals, now: Instant, holding: Collection[ServerKey] | None) -> set[Party]:

@@ -29,7 +29,7 @@ from exporter.ledger.history import Chronicle, History
 from exporter.ledger.history_rows import Chronicler
 from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.migration import migrate
-from exporter.ledger.totals import Totals, hour_of, hours_floor, minutes_kept
+from exporter.ledger.totals import USAGE, USAGE_HOURS_KEPT, Totals, hour_of, hours_floor, minutes_kept
 from exporter.units import Instant
 
 SIDECARS: Final = ("", "-wal", "-shm")
@@ -268,9 +268,14 @@ def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> 
     for table in ("minute_cost", "minute_tokens"):
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
         connection.execute(outside, minutes_kept(pending.end))
-    floor = hours_floor({*served.hour_covered, *pending.totals.hour_covered})
+    lived = {*served.hour_covered, *pending.totals.hour_covered}
+    floor = hours_floor(lived)
     for table in ("hour_cost", "hour_covered"):
         connection.execute(f"DELETE FROM {table} WHERE hour < ?", (floor,))  # noqa: S608 - constants
+    recent = hours_floor(lived, USAGE_HOURS_KEPT)
+    for table in sorted(USAGE):
+        connection.execute(schema.create(table))
+        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (recent,))  # noqa: S608 - constants
     return floor
 
 

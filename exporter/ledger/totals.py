@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
 from exporter.cost.postings import Party, Postings, Segment, Slot
+from exporter.cost.projection import energy_use
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, Owner
 from exporter.tariff.rate import PriceBasis
@@ -22,6 +23,9 @@ MINUTES_KEPT: Final = 62
 
 HOURS_KEPT: Final = 40 * 24 + 1
 """Hours that stay: 40 days, and the current one."""
+
+USAGE_HOURS_KEPT: Final = 26
+"""Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
 LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
@@ -74,7 +78,9 @@ class Totals:
     `changed` is when a party last got anything, and the list of all parties ever seen.
     `unpriced` is GPU time that had no price when it passed, by who held it.
     `equivalents` are by party and hosted offer, and no part of the money.
-    `hour_covered` is the wall time that segments covered, counted once for all products.
+    `hour_covered` is the wall time that segments covered, counted once for all products, and `hour_down` the
+    part of it that hourly rent is not owed for. `hour_usage` and `hour_energy` are what products used of each
+    GPU, `first_held` is when each first held one.
     Sums of money, time and energy are exact; counts of tokens and requests, and what tokens would have cost
     elsewhere, stand still at `LARGEST`, so that a server that lies cannot stop the books.
     """
@@ -93,6 +99,10 @@ class Totals:
     minute_tokens: dict[tuple[int, Party, Kind], int] = field(default_factory=dict)
     hour_cost: dict[tuple[int, str], Picodollars] = field(default_factory=dict)
     hour_covered: dict[int, Nanoseconds] = field(default_factory=dict)
+    hour_down: dict[int, Nanoseconds] = field(default_factory=dict)
+    hour_usage: dict[tuple[int, Gpu, str], Nanoseconds] = field(default_factory=dict)
+    hour_energy: dict[tuple[int, Gpu, str], Millijoules] = field(default_factory=dict)
+    first_held: dict[str, Instant] = field(default_factory=dict)
     equivalents: dict[tuple[Party, str], Picodollars] = field(default_factory=dict)
     last_token: dict[Party, Instant] = field(default_factory=dict)
     changed: dict[Party, Instant] = field(default_factory=dict)
@@ -124,6 +134,8 @@ class Totals:
                 self.changed[requests.party] = postings.end
         for energy in postings.energy:
             _sum(self.energy, energy.gpu, energy.energy)
+        for at, gpu, product, used in energy_use(postings):
+            _sum(self.hour_energy, (hour_of(at), gpu, product), used)
         named = {moved.party for moved in postings.tokens} | {done.party for done in postings.requests}
         for party in named.union(postings.seen):
             if party not in known:
@@ -131,10 +143,16 @@ class Totals:
         self.prune(postings.end)
 
     def _add_segment(self, segment: Segment, end: Instant) -> None:
-        _sum(self.hour_covered, hour_of(segment.start), segment.end - segment.start)
+        hour = hour_of(segment.start)
+        _sum(self.hour_covered, hour, segment.end - segment.start)
+        if segment.down:
+            _sum(self.hour_down, hour, segment.down)
         self._add_money(segment, end)
         for held in segment.held:
             _sum(self.held, held.slot, held.owed)
+            product = held.slot.party.product
+            _sum(self.hour_usage, (hour, held.gpu, product), held.duration)
+            self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
             if not held.priced:
                 _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
             self.changed[held.slot.party] = end
@@ -197,9 +215,18 @@ class Totals:
             del self.hour_covered[hour]
             for of_hour in [key for key in self.hour_cost if key[0] == hour]:
                 del self.hour_cost[of_hour]
+        recent = hours_floor(self.hour_covered, USAGE_HOURS_KEPT)
+        for used in (self.hour_usage, self.hour_energy):
+            for of_use in [key for key in used if key[0] < recent]:
+                del used[of_use]
+        for hour in [hour for hour in self.hour_down if hour < recent]:
+            del self.hour_down[hour]
 
 
-PRUNED: Final = frozenset({"minute_cost", "minute_tokens", "hour_covered", "hour_cost"})
+USAGE: Final = frozenset({"hour_usage", "hour_energy", "hour_down"})
+"""Totals of the last day alone."""
+
+PRUNED: Final = USAGE | {"minute_cost", "minute_tokens", "hour_covered", "hour_cost"}
 """Totals that lose keys as time goes on."""
 
 SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory is dict)
@@ -210,6 +237,8 @@ def combined(name: str, earlier: int | None, later: int) -> int:
     """One total after more came: what servers tell has a ceiling, instants are replaced, the rest sums."""
     if name in {"last_token", "changed"}:
         return later
+    if name == "first_held":
+        return later if earlier is None else min(earlier, later)
     total = (earlier or 0) + later
     return min(total, LARGEST) if name in WITH_CEILING else total
 
@@ -230,12 +259,12 @@ def minutes_kept(end: Instant) -> tuple[int, int]:
     return latest - MINUTES_KEPT, latest + 1
 
 
-def hours_floor(hours: Collection[int]) -> int:
-    """The first hour that stays.
+def hours_floor(hours: Collection[int], kept: int | None = None) -> int:
+    """The first hour that stays of so many, `HOURS_KEPT` unless it is said.
 
     Counted in hours that were lived, so that a wall clock a year ahead for a moment costs no history.
     """
-    return sorted(hours)[-HOURS_KEPT:][0] if hours else 0
+    return sorted(hours)[-(kept or HOURS_KEPT) :][0] if hours else 0
 
 
 def _sum(sums: dict[K, int], key: K, amount: int) -> None:

@@ -7,7 +7,15 @@ from exporter.config.settings import Config
 from exporter.cost.advance import GpuOutcome, Outcome
 from exporter.cost.attribution import NOBODY
 from exporter.cost.policy import Terms
-from exporter.cost.projection import energy_dollars_per_hour, price_now, projected_dollars, rates
+from exporter.cost.postings import Party
+from exporter.cost.projection import (
+    Projection,
+    energy_dollars_per_hour,
+    first_prices,
+    price_now,
+    project,
+    rates,
+)
 from exporter.cost.quotients import per_million
 from exporter.cost.servers import party
 from exporter.cost.state import ServerState
@@ -31,6 +39,7 @@ from exporter.report import (
 from exporter.tariff.calendar import Month, month_before, month_of
 from exporter.tariff.rate import Price
 from exporter.tariff.tariff import ENERGY
+from exporter.units import Instant, dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ def report(
     month, before = months_served(frame, terms)
     prices = price_now(outcome.gpus, frame.wall, terms)
     hourly = rates(outcome.gpus, prices)
+    projection = None if books is None else _projection(outcome, books, month, frame)
     hours = float(setting.config.hours_per_month)
     return Report(
         elapsed=frame.elapsed,
@@ -81,7 +91,14 @@ def report(
         prices=tuple(_prices(outcome, prices)),
         quotients=() if books is None else tuple(_quotients(books, terms, outcome.state.servers)),
         month_ends={each.name: each.end for each in (month, before)},
-        projected={} if books is None else _projected(books, month, frame),
+        metered_since=_metered_since(books, (month, before)),
+        projected={}
+        if projection is None
+        else {(product, month.name): dollars(amount) for product, amount in projection.totals().items()},
+        projection=projection,
+        first_price_rates=_by_owner(
+            rates(outcome.gpus, first_prices(outcome.gpus, frame.wall, terms)),
+        ),
         run_rate=sum(hourly.values()) * hours if hourly else None,
         budgets=tuple(
             BudgetRow(budget.name, budget.product, float(budget.dollars_per_month))
@@ -136,17 +153,25 @@ def _quotients(books: Books, terms: Terms, servers: Mapping[ServerKey, ServerSta
             yield Quotient(who, kind, basis, value)
 
 
-def _projected(books: Books, month: Month, frame: Frame) -> Mapping[tuple[str, str], float]:
+def _projection(outcome: Outcome, books: Books, month: Month, frame: Frame) -> Projection | None:
     to_date: dict[str, int] = {}
     for cell, amount in books.months.items():
         if cell.month == month.name:
             to_date[cell.product] = to_date.get(cell.product, 0) + amount
-    found = {}
-    for product in {*to_date, *books.day}:
-        recent, covered = books.day.get(product, (0, 0))
-        value = projected_dollars(to_date.get(product, 0), month.end - frame.wall, recent, covered)
-        if value is not None:
-            found[product, month.name] = value
+    return project(outcome.gpus, books.usage, to_date, frame.wall, outcome.terms)
+
+
+def _metered_since(books: Books | None, months: Iterable[Month]) -> Mapping[str, Instant]:
+    since = None if books is None else books.metered_since
+    if since is None:
+        return {}
+    return {month.name: max(month.start, since) for month in months if since < month.end}
+
+
+def _by_owner(rates: Mapping[Party, float]) -> Mapping[tuple[str, str], float]:
+    found: dict[tuple[str, str], float] = {}
+    for who, rate in rates.items():
+        found[who.product, who.team] = found.get((who.product, who.team), 0.0) + rate
     return found
 
 

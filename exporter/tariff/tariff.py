@@ -225,6 +225,17 @@ class Tariff:
         """Instants strictly between two others at which some price of this tariff changes, in no order."""
         return (instant for instant in self._moments if start < instant < end)
 
+    def first_priced(self, gpu: Gpu, at: Instant) -> Instant:
+        """When a GPU's first price that is not zero holds from; `at` itself where its price has no date."""
+        rule = self.rule(gpu)
+        if rule is not None and isinstance(rule.terms, Owned):
+            return rule.terms.in_service
+        if rule is not None and isinstance(rule.terms, Rented):
+            prices = rule.terms.prices
+            first = next((price for price in prices if price.dollars_per_hour), prices[0])
+            return first.since or 0
+        return at
+
     def fleet_overheads(self, month: Month) -> Iterator[tuple[str, Rate]]:
         """Amounts per fleet, which never enter a host's books."""
         for overhead in self.overheads:

@@ -282,7 +282,9 @@ def check(life: Life) -> None:
     known = sum(amount for name, amount in books.items() if name <= month(host.clock.wall()))
     assert sum(served.values()) == pytest.approx(known / 1e12, rel=1e-9, abs=1e-9)
     projected = sum(host.rows("inference_month_projected_dollars", month=month(host.clock.wall())).values())
-    assert projected == pytest.approx(float(reckoning.projected(host.clock.wall())), rel=1e-9, abs=1e-6)
+    assert projected == pytest.approx(
+        float(reckoning.projected(host.clock.wall(), life.name, host.place)), rel=1e-9, abs=1e-6
+    )
 
 
 @settings(max_examples=25, deadline=None)

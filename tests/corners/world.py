@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from exporter.readings import NOWHERE, Place
@@ -171,6 +172,10 @@ class Books:
     covered: dict[int, int] = field(default_factory=dict)
     owed: dict[str, int] = field(default_factory=dict)
     """GPU time that is owed, by month: what dollars are divided by."""
+    down: dict[int, int] = field(default_factory=dict)
+    used: dict[tuple[int, int, str], tuple[int, Fraction]] = field(default_factory=dict)
+    """GPU time and millijoules by hour, GPU and product."""
+    chat_came: int | None = None
 
     def copy(self) -> "Books":
         return replace(
@@ -179,6 +184,8 @@ class Books:
             adjusted=dict(self.adjusted),
             covered=dict(self.covered),
             owed=dict(self.owed),
+            down=dict(self.down),
+            used=dict(self.used),
             marks=dict(self.marks),
             missed=dict(self.missed),
             estimated=dict(self.estimated),
@@ -191,6 +198,16 @@ class Books:
     def charge(self, at: int, gpu: int, component: str, dollars: Fraction) -> None:
         key = at // HOUR, gpu, component
         self.money[key] = self.money.get(key, Fraction(0)) + dollars
+
+    def use(self, used: Waiting) -> None:
+        """Note whose time it is: the server's on the first GPU, nobody's before anybody looked."""
+        chat = used.gpu == 0 and not used.hourly_only
+        if chat:
+            came = used.start if self.chat_came is None else self.chat_came
+            self.chat_came = min(came, used.start)
+        key = used.start // HOUR, used.gpu, "chat" if chat else "unassigned"
+        time, energy = self.used.get(key, (0, Fraction(0)))
+        self.used[key] = time + used.time, energy + used.energy
 
 
 @dataclass
@@ -280,9 +297,12 @@ class Reckoning:
             told = False
             for gpu, drawn in energy.items():
                 used = Waiting(gpu, since, time, owed, Fraction(drawn * time, end - start), since_boot)
-                told = self._use(used, *by) or told
+                if self._use(used, *by):
+                    told = True
+                    books.use(used)
             if told or not since_boot:
                 books.covered[since // HOUR] = books.covered.get(since // HOUR, 0) + time
+                books.down[since // HOUR] = books.down.get(since // HOUR, 0) + time - owed
             if "overheads" in CONFIGURATIONS[by[0]] and not since_boot:
                 for gpu in energy:
                     share = Fraction(time, HOUR)
@@ -344,17 +364,58 @@ class Reckoning:
             found[name] = found.get(name, 0) + used.time
         return found
 
-    def projected(self, now: int) -> Fraction:
-        """Of the month that goes on: what is in it, and its rest at the rate of 24 hours and this one."""
-        hours_back = range(now // HOUR - 24, now // HOUR + 1)
-        recent = sum(
-            (dollars for (hour, *_), dollars in self.books.money.items() if hour in hours_back), Fraction(0)
-        )
-        time = sum(length for hour, length in self.books.covered.items() if hour in hours_back)
-        name = month(now)
-        spent = sum(dollars for (of, _), dollars in self.months().items() if of == name)
-        end = next(until for of, _, until in MONTHS if of == name)
-        return spent + recent * (end - now) / time
+    def projected(self, now: int, name: str, place: Place | None) -> Fraction:
+        """Of the month that goes on: what is in it, and its rest by the prices of the configuration."""
+        books, day = self.books, now - 24 * HOUR
+        held = {hour for hour, *_ in books.used} | {hour for hour, time in books.down.items() if time}
+        recent = [hour for hour in range(now // HOUR - 24, now // HOUR + 1) if hour in held]
+        inside = {hour: min(Fraction(1), Fraction((hour + 1) * HOUR - day, HOUR)) for hour in recent}
+        covered = sum((books.covered.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
+        up = covered - sum((books.down.get(hour, 0) * inside[hour] for hour in recent), Fraction(0))
+        if not covered:
+            return Fraction(0)
+        end = next(until for of, _, until in MONTHS if of == month(now))
+        cuts = sorted({now, end, *([FROM] if now < FROM < end else [])})
+        rest = Fraction(0)
+        for gpu in books.marks:
+            for since, until in pairwise(cuts):
+                hours_left = Fraction(until - since, HOUR)
+                price = cost(name, place, gpu, since)
+                if price is not None:
+                    owed = up / covered if price.while_up else 1
+                    rest += sum(price.hourly.values()) * hours_left * owed
+                    if price.energy:
+                        rest += self._joules_per_hour(gpu, recent, now) * hours_left * JOULE
+                if "overheads" in CONFIGURATIONS[name]:
+                    rest += Fraction("1.10") / len(books.marks) * hours_left
+                    rest += Fraction(100, length(since) // HOUR) * hours_left
+        return sum((d for (of, _), d in self.months().items() if of == month(now)), Fraction(0)) + rest
+
+    def _joules_per_hour(self, gpu: int, recent: list[int], now: int) -> Fraction:
+        """Over the last 24 hours, or since the GPU's server appeared; hours in which it was off count."""
+        books, since = self.books, now - 24 * HOUR
+        came = books.chat_came if gpu == 0 else None
+        newcomer = came is not None and since < came <= now
+        since = came if newcomer and came is not None else since
+        over = drawn = Fraction(0)
+        for hour in recent:
+            ends = (hour + 1) * HOUR
+            if ends <= since:
+                continue
+            nobody, server = (
+                books.used.get((hour, gpu, who), (0, Fraction(0))) for who in ("unassigned", "chat")
+            )
+            kept = Fraction(1)
+            if since > hour * HOUR and newcomer:
+                left = max(0, min(ends, now) - since - server[0])
+                kept = Fraction(min(left, nobody[0]), nobody[0]) if nobody[0] else Fraction(0)
+            elif since > hour * HOUR:
+                kept = Fraction(ends - since, HOUR)
+                server = int(server[0] * kept), server[1] * kept
+            own = server[0] + nobody[0] * kept
+            drawn += server[1] + nobody[1] * kept
+            over += max(own, Fraction(books.covered.get(hour, 0))) if over else own
+        return drawn / 1000 / over * HOUR if over else Fraction(0)
 
 
 def _up(last: Clocks, now: Clocks, before: int) -> Iterator[tuple[int, int]]:

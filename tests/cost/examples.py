@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.advance import advance
 from exporter.cost.late import charge
-from exporter.cost.policy import Terms, Weights
-from exporter.cost.postings import Party, Phase, Slot, Unpriced, Usage
-from exporter.cost.projection import projected_dollars
+from exporter.cost.policy import OwnershipRule, Terms, Weights
+from exporter.cost.postings import UNASSIGNED, Party, Phase, Slot, Unpriced, Usage
+from exporter.cost.projection import RecentUsage, UsageHour, project
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.adjustments import Adjustment
@@ -324,11 +324,47 @@ def restart() -> list[float]:
     return [meter.tokens["chat", "llama", "generation"]]
 
 
+CHAT_OWNS: Final = (OwnershipRule("chat", "assistants", server="chat"),)
+
+
+def _projected(meter: Meter, to_date: int, *, up: int = 24, since: int = 24) -> list[float]:
+    """A GPU that `chat` has held for some of the last 24 hours, of which the host was up for some."""
+    outcome = meter.tick(10, [h100()], [], holding(CHAT, 0))
+    now = meter.wall // HOUR * HOUR
+    hours = tuple(
+        UsageHour(
+            now - ago * HOUR,
+            HOUR,
+            HOUR if ago > up else 0,
+            {h100().gpu: {"chat" if ago <= since else UNASSIGNED: HOUR}},
+        )
+        for ago in range(24, 0, -1)
+    )
+    usage = RecentUsage(hours, {"chat": now - since * HOUR})
+    found = project(outcome.gpus, usage, {"chat": to_date}, now, meter.terms)
+    assert found is not None
+    return [found.totals()["chat"] / DOLLAR]
+
+
 def projection() -> list[float]:
-    """1000 dollars so far, 240 in the last 24 hours, 100 hours left."""
-    told = projected_dollars(1000 * DOLLAR, 100 * HOUR, 240 * DOLLAR, 24 * HOUR)
-    assert told is not None
-    return [told]
+    """24 hours at 55.04 so far and 12 more, then 360 at 10."""
+    begins = moment("2026-11-16T00:00:00+00:00")
+    prices = (RentPrice(Decimal("55.04")), RentPrice(Decimal(10), 1, begins))
+    by = terms(Hardware(HardwareMatch(), Rented(prices), "hardware[0]"), ownership=CHAT_OWNS)
+    meter = Meter(by, wall=begins - 12 * HOUR)
+    return _projected(meter, 24 * 5504 * DOLLAR // 100)
+
+
+def projection_of_a_new_product() -> list[float]:
+    """10 dollars in its first hour, 467 hours left, and nobody on its GPU before."""
+    meter = Meter(terms(rent(10), ownership=CHAT_OWNS), wall=moment("2026-11-11T13:00:00+00:00"))
+    return _projected(meter, 10 * DOLLAR, since=1)
+
+
+def projection_of_a_part_of_the_day() -> list[float]:
+    """Up for 8 hours of 24, 384 hours left at 6 dollars; nothing in the month so far."""
+    meter = Meter(terms(rent(6), ownership=CHAT_OWNS), wall=moment("2026-11-15T00:00:00+00:00"))
+    return _projected(meter, 0, up=8)
 
 
 def hosted() -> list[float]:
@@ -363,6 +399,8 @@ EXAMPLES: Final[dict[str, Callable[[], list[float] | list[Fraction]]]] = {
     "per-kind": per_kind,
     "restart": restart,
     "projection": projection,
+    "projection-new-product": projection_of_a_new_product,
+    "projection-part-of-the-day": projection_of_a_part_of_the_day,
     "hosted": hosted,
     **SHARING_EXAMPLES,
     **DIVISION_EXAMPLES,

@@ -13,6 +13,7 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.cost.postings import Party, Slot
+from exporter.cost.projection import Period, Projection
 from exporter.cost.state import GpuState, State
 from exporter.exposition.access import Access
 from exporter.exposition.limits import Limits
@@ -41,6 +42,7 @@ from exporter.report import (
     SplitRow,
     Window,
 )
+from exporter.tariff.calendar import Month
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Nanoseconds
@@ -208,7 +210,6 @@ def books() -> Books:
             ),
             NOBODY: Window({"idle": 4 * DOLLAR + DOLLAR // 4}),
         },
-        day={"search": (204 * DOLLAR, 24 * HOUR), "unassigned": (0, 24 * HOUR)},
         course=course(),
         months={
             MonthKey("search", "retrieval", "configured", "2026-11"): 9000 * DOLLAR,
@@ -247,7 +248,20 @@ def report() -> Report:
             Quotient(CHAT, "generation", "full", 13.125),
         ),
         month_ends={"2026-11": DECEMBER, "2026-10": NOVEMBER},
+        metered_since={"2026-11": NOVEMBER, "2026-10": NOVEMBER - 24 * HOUR},
         projected={("search", "2026-11"): 11250.0},
+        projection=Projection(
+            Month("2026-11", NOVEMBER, DECEMBER),
+            {"search": 9000 * DOLLAR},
+            {"search": 2250 * DOLLAR},
+            (
+                Period(NOON, NOON + 60 * HOUR, 1200 * DOLLAR),
+                Period(NOON + 60 * HOUR, DECEMBER, 1050 * DOLLAR),
+            ),
+            0.75,
+            3000 * DOLLAR,
+        ),
+        first_price_rates={("search", "retrieval"): 17.0, ("unassigned", "unassigned"): 4.25},
         run_rate=9307.5,
         budgets=(BudgetRow("fleet", "", 27000.0), BudgetRow("search", "search", 12000.0)),
         fleet_overheads={"staff": 61.145},

@@ -78,6 +78,10 @@ EXPECTED = {
         f"{{{BATCH},{OF_BATCH}}} 0.0",
         f"{{{NOBODY},{OF_NOBODY}}} 4.25",
     ],
+    "inference_cost_at_first_price_dollars_per_hour": [
+        '{product="search",team="retrieval"} 17.0',
+        '{product="unassigned",team="unassigned"} 4.25',
+    ],
     "inference_fleet_overhead_dollars_per_hour": ['{component="staff"} 61.145'],
     "inference_gpu_price_dollars_per_hour": [
         f'{{component="rent",{H100},uuid="GPU-aaaa"}} 4.0',
@@ -121,6 +125,11 @@ EXPECTED = {
         '{month="2026-11"} 1.7960832e+09',
     ],
     "inference_month_projected_dollars": ['{month="2026-11",product="search"} 11250.0'],
+    "inference_month_metered_since_timestamp_seconds": [
+        '{month="2026-10"} 1.7934048e+09',
+        '{month="2026-11"} 1.7934912e+09',
+    ],
+    "inference_month_price_change_ratio": ['{month="2026-11"} 0.75'],
     "inference_budget_dollars": [
         '{budget="fleet",product=""} 27000.0',
         '{budget="search",product="search"} 12000.0',
@@ -219,6 +228,8 @@ OF_THE_BOOKS = {
     "inference_monthly_run_rate_dollars",
     "inference_month_to_date_dollars",
     "inference_month_projected_dollars",
+    "inference_month_metered_since_timestamp_seconds",
+    "inference_month_price_change_ratio",
     "inference_ledger_residual_dollars",
     "inference_gap_uncharged_seconds_total",
     "inference_gpu_replaced_total",
@@ -302,6 +313,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             price_list_date=None,
             expected_gpus=None,
             visible_gpus=None,
+            first_price_rates={},
         )
     )
 

@@ -256,23 +256,6 @@ def test_books_in_memory_have_none(clock: StillClock) -> None:
     assert reckoned(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
 
 
-def test_a_product_that_has_nothing_but_a_correction_is_projected_by_it(
-    path: Path, clock: StillClock
-) -> None:
-    """It spent nothing in the day, over the time that this host was covered: 10 s."""
-    ledger = Ledger.open(path, clock)
-    correct(path, 40 * DOLLAR, product="unassigned")
-    post(ledger, 1)
-    books = ledger.books(numbered(1).end, MONTHS)
-    ledger.close()
-
-    assert books.day == {
-        "chat": (1_000_001, 10 * 10**9),
-        "search": (7, 10 * 10**9),
-        "unassigned": (0, 10 * 10**9),
-    }
-
-
 def test_what_was_posted_is_logged_when_it_is_committed(
     path: Path, clock: StillClock, disk: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -94,7 +94,7 @@ def test_a_ledger_that_cannot_be_written_heals(
     assert (ledger.writable, ledger.problem) == (True, "")
     assert reckoned(5).differences(healed) == {}
     assert reckoned(5).differences(reopened) == {}
-    assert (reopened.window, reopened.day, reopened.residual) == (healed.window, healed.day, 0)
+    assert (reopened.window, reopened.usage, reopened.residual) == (healed.window, healed.usage, 0)
 
 
 def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None:

@@ -118,16 +118,25 @@ def flat(books: Books) -> dict[object, int]:
     )
 
 
-def day_of(posted: list[Postings], now: int) -> dict[object, tuple[int, int]]:
-    """Money and time of the current hour and the 24 before it, of products that spent in it."""
+def usage_of(posted: list[Postings], now: int) -> dict[object, int]:
+    """GPU time of the running hour and the 24 before it by hour, GPU and product, and the hours' own time."""
     begin = now - now % HOUR - 24 * HOUR
-    money: Counter[object] = Counter()
-    covered = 0
-    for segment in (segment for one in posted for segment in one.segments if segment.start >= begin):
-        covered += segment.end - segment.start
-        for entry in segment.money:
-            money[entry.slot.party.product] += entry.amount
-    return {product: (amount, covered) for product, amount in money.items() if amount}
+    found: Counter[object] = Counter()
+    segments = [segment for one in posted for segment in one.segments if segment.start >= begin]
+    used = {segment.start // HOUR for segment in segments if segment.held}
+    for segment in segments:
+        if (hour := segment.start // HOUR) in used:
+            found[hour, "covered"] += segment.end - segment.start
+        for held in segment.held:
+            found[hour, held.gpu, held.slot.party.product] += held.duration
+    return filled(dict(found))
+
+
+def first_of(posted: list[Postings]) -> dict[str, int]:
+    """When each product first held a GPU."""
+    segments = [segment for one in posted for segment in one.segments]
+    found = [(segment.start, held.slot.party.product) for segment in segments for held in segment.held]
+    return {product: start for start, product in sorted(found, reverse=True)}
 
 
 @pytest.mark.parametrize("memory", [False, True])
@@ -170,7 +179,8 @@ def test_nothing_is_lost_and_nothing_is_doubled(
             assert books.residual == 0
             assert after(served).differences(books) == {}
             assert flat(books) == window_of(served, one.end)
-            assert filled_day(books) == day_of(served, one.end)
+            assert filled_usage(books) == usage_of(served, one.end)
+            assert books.usage.first_held == first_of(served)
         disk.failure = None
         ledger.close()
 
@@ -180,6 +190,11 @@ def everything(ledger: Ledger, now: int) -> Books:
     return snapshot.books(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
 
 
-def filled_day(books: Books) -> dict[object, tuple[int, int]]:
-    """A day's products that spent anything."""
-    return {product: told for product, told in books.day.items() if told[0]}
+def filled_usage(books: Books) -> dict[object, int]:
+    """The hours of the last day, one entry for each amount."""
+    found: dict[object, int] = {}
+    for hour in books.usage.hours:
+        found[hour.start // HOUR, "covered"] = hour.covered
+        for gpu, owners in hour.time.items():
+            found |= {(hour.start // HOUR, gpu, product): time for product, time in owners.items()}
+    return filled(found)

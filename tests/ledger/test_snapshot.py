@@ -1,10 +1,14 @@
 """Which time the served figures are of, and who is served no longer."""
 
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Held, Party, Postings, Segment, Slot, Unpriced, Usage
+from exporter.cost.postings import Energy, Held, Party, Postings, Segment, Slot, Unpriced, Usage
+from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.ledger.ledger import Ledger
 from exporter.report import Window
 from tests.ledger.ledger_ticks import (
@@ -123,28 +127,121 @@ def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock:
     ledger.close()
 
 
-def test_the_day_is_the_current_hour_and_the_24_before_it(path: Path, clock: StillClock) -> None:
-    """Money by product over the time covered; a segment's time counts once, however many parties it has."""
+def using(end: int, *parties: Party, length: int = MINUTE, down: int = 0) -> Postings:
+    """A tick in which each party held GPU 0 for a part of the time, and 100 mJ for each GPU-second."""
+    share = length // len(parties)
+    held = [Held(GPU_0, Slot(party, "decode"), share, priced=True) for party in parties]
+    one = tick(end, *(money(1, party) for party in parties), length=length, held=held)
+    (segment,) = one.segments
+    used = (Energy(GPU_0, 100 * length // SECOND),)
+    return replace(one, segments=(replace(segment, down=down),), energy=used)
+
+
+def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: StillClock) -> None:
+    """By hour, GPU and product, with the time that was metered; energy is divided as the time is."""
     ticks = [
-        tick(NOON - DAY - HOUR + MINUTE, money(1), length=MINUTE),
-        tick(NOON - DAY + MINUTE, money(10), money(20, SEARCH), length=MINUTE),
-        tick(NOON + MINUTE, money(100), length=30 * SECOND),
+        using(NOON - DAY - HOUR + MINUTE, CHAT),
+        using(NOON - DAY + MINUTE, CHAT, SEARCH, down=MINUTE // 4),
+        using(NOON + MINUTE, CHAT, length=30 * SECOND),
     ]
     ledger = opened(path, clock, *ticks)
     books = ledger.books(NOON + MINUTE, MONTHS)
     ledger.close()
+    again = Ledger.open(path, clock)
+    reopened = again.books(NOON + MINUTE, MONTHS)
+    again.close()
 
-    assert books.day == {"chat": (110, 90 * SECOND), "search": (20, 90 * SECOND)}
+    half = MINUTE // 2
+    assert books.usage == RecentUsage(
+        (
+            UsageHour(
+                NOON - DAY,
+                MINUTE,
+                MINUTE // 4,
+                {GPU_0: {"chat": half, "search": half}},
+                {GPU_0: {"chat": 3000, "search": 3000}},
+            ),
+            UsageHour(NOON, half, 0, {GPU_0: {"chat": half}}, {GPU_0: {"chat": 3000}}),
+        ),
+        {"chat": NOON - DAY - HOUR, "search": NOON - DAY},
+    )
+    assert reopened.usage == books.usage
+    assert books.metered_since == reopened.metered_since == NOON - DAY - HOUR
 
 
-def test_a_product_that_stopped_spending_has_a_day_without_money(path: Path, clock: StillClock) -> None:
-    """Its month still counts, so its mean rate is told as nothing; with no time covered nothing is told."""
-    ledger = opened(path, clock, tick(NOON, money(20, SEARCH)), tick(NOON + 2 * DAY, money(1)))
-
-    assert ledger.books(NOON + 2 * DAY, MONTHS).day == {"chat": (1, 10 * SECOND), "search": (0, 10 * SECOND)}
-    assert ledger.books(NOON + 2 * DAY, ("2026-12",)).day == {"chat": (1, 10 * SECOND)}
-    assert ledger.books(NOON + 9 * DAY, MONTHS).day == {}
+def test_an_hour_without_gpu_time_counts_where_the_host_was_down(path: Path, clock: StillClock) -> None:
+    """A host that is off owes no GPU time, and the hour is metered all the same."""
+    off = tick(NOON + HOUR, money(1), length=HOUR)
+    off = replace(off, segments=(replace(off.segments[0], down=HOUR),))
+    ledger = opened(path, clock, off, tick(NOON + HOUR + MINUTE, money(1), length=MINUTE))
+    hours = ledger.books(NOON + HOUR + MINUTE, MONTHS).usage.hours
     ledger.close()
+
+    assert hours == (UsageHour(NOON, HOUR, HOUR),)
+
+
+def test_a_product_is_intermittent_once_it_came_back_from_as_long_an_absence(clock: StillClock) -> None:
+    """Away for 3 hours and back; away for 2 hours it is known to come back, and for 4 it is not."""
+    ledger = Ledger.open(None, clock)
+    there = [0, 1, 5, 6]
+    posted = [using(NOON + hour * HOUR + MINUTE, CHAT if hour in there else SEARCH) for hour in range(12)]
+    known = []
+    for number, one in enumerate(posted):
+        ledger.post(one, accrued(*posted[: number + 1]))
+        known.append("chat" in ledger.books(one.end, MONTHS).usage.intermittent)
+
+    assert known == [hour in {7, 8, 9} for hour in range(12)]
+
+
+def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: StillClock) -> None:
+    """Of 40 lived hours the latest 26 stay; first instants stay for good."""
+    ticks = [using(NOON + hour * HOUR + MINUTE, CHAT, down=SECOND) for hour in range(40)]
+    ledger = opened(path, clock, *ticks)
+    kept = ledger._committed.totals
+    ledger.close()
+    again = Ledger.open(path, clock)
+    reopened = again._committed.totals
+    again.close()
+
+    hours = set(range(NOON // HOUR + 14, NOON // HOUR + 40))
+    for totals in (kept, reopened):
+        assert {hour for hour, _, _ in totals.hour_usage} == hours
+        assert {hour for hour, _, _ in totals.hour_energy} == hours
+        assert set(totals.hour_down) == hours
+        assert totals.first_held == {"chat": NOON}
+
+
+def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClock) -> None:
+    """A tick that charges time before the file was made counts; nothing metered is no answer."""
+    ledger = Ledger.open(path, clock)
+    assert ledger.books(NOON, MONTHS).metered_since is None
+    clock.now = NOON + 5 * MINUTE
+    ledger.post(using(NOON + MINUTE, CHAT), accrued(using(NOON + MINUTE, CHAT)))
+    assert ledger.books(NOON + 5 * MINUTE, MONTHS).metered_since == NOON
+    # A wall clock that was ahead when the books began says nothing.
+    assert ledger.books(NOON - HOUR, MONTHS).metered_since is None
+    ledger.close()
+
+
+def test_a_file_of_an_earlier_release_begins_its_usage_with_the_first_write(
+    path: Path, clock: StillClock
+) -> None:
+    """Its tables are missing until then; the month is metered since the file began."""
+    opened(path, clock, using(NOON + MINUTE, CHAT)).close()
+    with closing(sqlite3.connect(path)) as file:
+        for table in ("hour_usage", "hour_energy", "hour_down", "first_held"):
+            file.execute(f"DROP TABLE {table}")
+        file.execute("UPDATE meta SET value = ? WHERE key = 'begun'", (NOON - DAY,))
+        file.commit()
+    ledger = Ledger.open(path, clock)
+    before = ledger.books(NOON + MINUTE, MONTHS).usage
+    ledger.post(using(NOON + 2 * MINUTE, CHAT), accrued(*[using(NOON + MINUTE, CHAT)] * 2))
+    after = ledger.books(NOON + 2 * MINUTE, MONTHS)
+    ledger.close()
+
+    assert before == RecentUsage()
+    assert [hour.time for hour in after.usage.hours] == [{GPU_0: {"chat": MINUTE}}]
+    assert after.metered_since == NOON - DAY
 
 
 def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:

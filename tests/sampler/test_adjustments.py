@@ -99,7 +99,7 @@ def test_hours_later_rates_and_quotients_are_still_those_of_the_gpus(hosts: tupl
     first, second = (report.books for report in reports)
     assert first is not None
     assert second is not None
-    assert (first.day, first.window, first.cost) == (second.day, second.window, second.cost)
+    assert (first.usage, first.window, first.cost) == (second.usage, second.window, second.cost)
     assert first.months[NOVEMBER] - second.months[NOVEMBER] == 1_000_000 * DOLLAR
 
 

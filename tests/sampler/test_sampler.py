@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.readings import (
     ServerReading,
 )
@@ -17,6 +18,7 @@ from exporter.tariff.terms import Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
 from tests.sampler.sampler_bench import (
     CHAT,
+    H100,
     START,
     TARIFF,
     TICK,
@@ -59,9 +61,10 @@ def test_rates_and_run_rate_are_there_from_the_first_tick(bench: Bench) -> None:
     assert report.fleet_overheads == {"staff": pytest.approx(1.0)}
 
 
-def test_projection_is_month_to_date_and_what_is_left_at_the_recent_rate(bench: Bench) -> None:
-    """100 dollars so far, 24 dollars in the last 12 hours, 144 hours left: 100 + 144 x 2 = 388."""
+def test_projection_is_month_to_date_and_the_rest_by_the_tariff(bench: Bench) -> None:
+    """100 dollars so far and 144 hours left at 3.60: 618.40. It is metered since the day before yesterday."""
     dollar = PICODOLLARS_PER_DOLLAR
+    hour = UsageHour(START - NANOSECONDS_PER_HOUR, NANOSECONDS_PER_HOUR, time={H100: {"p": 1}})
     bench.ledger.served = replace(
         bench.ledger.served,
         months={
@@ -69,13 +72,27 @@ def test_projection_is_month_to_date_and_what_is_left_at_the_recent_rate(bench: 
             MonthKey("p", "u", "configured", "2026-11"): 40 * dollar,
             MonthKey("p", "t", "configured", "2026-10"): 999 * dollar,
         },
-        day={"p": (24 * dollar, 12 * NANOSECONDS_PER_HOUR)},
+        usage=RecentUsage((hour,), {"p": START - NANOSECONDS_PER_HOUR}),
+        metered_since=START - 48 * NANOSECONDS_PER_HOUR,
     )
 
     report = bench.tick()
 
-    assert report.projected == {("p", "2026-11"): pytest.approx(388.0)}
+    assert report.projected == {("p", "2026-11"): pytest.approx(618.40)}
     assert report.month_ends["2026-11"] == START + 6 * 24 * NANOSECONDS_PER_HOUR
+    assert report.metered_since == {"2026-11": START - 48 * NANOSECONDS_PER_HOUR}
+    assert sum(report.first_price_rates.values()) == pytest.approx(3.60)
+
+
+@pytest.mark.parametrize("days", [None, 400])
+def test_both_months_are_metered_from_their_start_on_or_not_at_all(bench: Bench, days: int | None) -> None:
+    """Books of a year have metered both months whole; books that metered nothing say nothing of either."""
+    since = None if days is None else START - days * 24 * NANOSECONDS_PER_HOUR
+    bench.ledger.served = replace(bench.ledger.served, metered_since=since)
+
+    october, november = 1_790_812_800, 1_793_491_200
+    months = {"2026-10": october * NANOSECONDS_PER_SECOND, "2026-11": november * NANOSECONDS_PER_SECOND}
+    assert bench.tick().metered_since == ({} if days is None else months)
 
 
 def test_a_server_that_does_not_answer_is_watched_all_the_same(

@@ -129,7 +129,7 @@ def month(summary: Summary) -> Element | None:
         ),
         element(
             "p",
-            "Solid: spent so far. Dashed: at the mean rate of the last 24 hours."
+            "Solid: spent so far. Dashed: to the end that the tariff gives."
             if end is not None
             else "Solid: spent so far.",
             class_="quiet",

@@ -7,7 +7,7 @@ from exporter.exposition.lines import GpuLine
 from exporter.exposition.page.element import Content, Element, element
 from exporter.exposition.page.layout import name, table
 from exporter.exposition.page.tables import anchor
-from exporter.exposition.summary import Summary, month_now
+from exporter.exposition.summary import Summary
 from exporter.exposition.wording import amount, share, six, timestamp
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_HOUR, dollars
@@ -94,34 +94,36 @@ def _month(report: Report, summary: Summary) -> Iterator[Element]:
 
 
 def _projection(report: Report, summary: Summary) -> Iterator[Element]:
-    month = month_now(report)
-    if report.books is None or month is None or summary.projected_dollars is None:
+    projection = report.projection
+    if projection is None or summary.projected_dollars is None:
         return
-    left = (report.month_ends[month] - report.wall) / NANOSECONDS_PER_HOUR
-    to_date: dict[str, int] = {}
-    for key, value in report.books.months.items():
-        if key.month == month:
-            to_date[key.product] = to_date.get(key.product, 0) + value
-
-    def row(product: str, end: float) -> tuple[Content, ...]:
-        recent, covered = report.books.day.get(product, (0, 0)) if report.books else (0, 0)
-        hourly = dollars(recent) * NANOSECONDS_PER_HOUR / covered if covered else None
-        return (
-            name(product),
-            six(dollars(to_date.get(product, 0))),
-            f"{left:,.4f}",
-            None if hourly is None else six(hourly),
-            six(end),
-        )
-
     columns: Columns = (
         ("Product", False),
         ("$ so far", True),
-        ("hours left", True),
-        ("$ per hour, last 24 h", True),
+        ("$ of the rest", True),
         ("$ at its end", True),
     )
-    ends = sorted((product, end) for (product, of), end in report.projected.items() if of == month)
+    rows = (
+        (
+            name(product),
+            six(dollars(projection.to_date.get(product, 0))),
+            six(dollars(projection.rest.get(product, 0))),
+            six(dollars(end)),
+        )
+        for product, end in projection.totals().items()
+    )
+    prices: Columns = (("From", False), ("Until", False), ("hours", True), ("$ per hour", True), ("$", True))
+    periods = (
+        (
+            timestamp(period.start),
+            timestamp(period.end),
+            f"{(period.end - period.start) / NANOSECONDS_PER_HOUR:,.4f}",
+            six(period.dollars_per_hour),
+            six(dollars(period.amount)),
+        )
+        for period in projection.periods
+    )
+    rest = dollars(sum(period.amount for period in projection.periods))
     budgets = (
         f"Budget {budget.name}: {amount(budget.dollars)} "
         + (f"for product {budget.product}." if budget.product else "of the whole fleet.")
@@ -130,13 +132,25 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
     yield _section(
         "projection",
         "Projected for the month",
-        element("p", "So far + hours left x the mean rate of the running hour and the 24 before it."),
+        element(
+            "p",
+            "So far + the rest of the month by the tariff, for the owners of each GPU in the last 24 hours. ",
+            "A younger product counts by its own time, one that has left not at all. ",
+            "Energy goes on at its mean, hourly rent for the part of the last 24 hours that it was owed: ",
+            f"{share(projection.up_ratio)}.",
+        ),
         table(
             "Projection by product",
             columns,
-            (row(product, end) for product, end in ends),
+            rows,
             caption=False,
-            foot=("Together", None, None, None, six(summary.projected_dollars)),
+            foot=("Together", None, None, six(summary.projected_dollars)),
+        ),
+        table(
+            "The rest of the month by price",
+            prices,
+            periods,
+            foot=("Together", None, None, None, six(rest)),
         ),
         (element("p", budget) for budget in budgets),
     )

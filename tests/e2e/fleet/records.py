@@ -12,6 +12,11 @@ from tests.e2e.fleet.page import MICRO, always
 
 Value = Callable[[int], float | None]
 WEEK = 7 * DAY
+OF_OWNERS = (
+    "inference:cost_dollars_per_hour:owner",
+    "inference:cost_at_first_price_dollars_per_hour:owner",
+)
+"""Alike here: no price of the fleet on paper has a date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +113,17 @@ def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int
     days = range(week[0] + DAY, 1, HOUR)
     here = {"cluster": cluster}
 
-    def told(name: str, labels: dict[str, str], owner: Owner | None) -> Iterator[Memory]:
-        yield Memory(name, labels, lambda at: float(fleet.pace(at, cluster, owner)), week)
+    def told(names: tuple[str, ...], labels: dict[str, str], owner: Owner | None) -> Iterator[Memory]:
+        for name in names:
+            yield Memory(name, labels, lambda at: float(fleet.pace(at, cluster, owner)), week)
         suffix = ":owner" if owner else ""
         of_day = f"inference:day_dollars_per_hour{suffix}"
         yield Memory(of_day, labels, lambda at: mean(fleet, at - DAY, at, cluster, owner), days)
 
-    yield from told("inference:known_dollars_per_hour", here, None)
+    yield from told(("inference:known_dollars_per_hour",), here, None)
     for product, team in sorted(fleet.owners(cluster)):
         labels = {**here, "product": product, "team": team}
-        yield from told("inference:cost_dollars_per_hour:owner", labels, (product, team))
+        yield from told(OF_OWNERS, labels, (product, team))
     for server in _servers(fleet, cluster):
         labels = _labels(cluster, server)
         spend = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO)
