@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.config.document import FILE_BYTES, Mapping, Node, NotAllowedError, Scalar, document
+from exporter.config.document import (
+    FILE_BYTES,
+    Mapping,
+    Node,
+    NotAllowedError,
+    Scalar,
+    document,
+    positions,
+)
 from exporter.config.keys import DOCUMENT, TIMEZONE
 from exporter.config.moments import zone_named
 from exporter.config.problems import (
@@ -77,8 +85,11 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     """
     file = UNNAMED if path is None else str(path)
     root = _tree(data, file)
-    config = Config() if root is None else _built(root, file, DOCUMENT, _zone(root))
-    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
+    if root is None:
+        config, places = Config(), {}
+    else:
+        config, places = _built(root, file, DOCUMENT, _zone(root)), dict(positions(root))
+    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest(), places=places)
 
 
 def read(data: bytes, file: str, table: Table[T]) -> T:

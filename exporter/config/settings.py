@@ -1,11 +1,13 @@
 """The typed configuration, frozen. What each key means to users stands in the schema beside it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from exporter.config.problems import Position
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
 from exporter.readings import Division, Role
 from exporter.tariff.hosted import HostedPrice
@@ -110,7 +112,10 @@ class ServerRule:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One whole configuration. `hash` is of the file's bytes; `path` is `None` without a file."""
+    """One whole configuration. `hash` is of the file's bytes; `path` is `None` without a file.
+
+    `places` is where each value stands in the file, by its dotted path, like `hardware[0].owned.life_years`.
+    """
 
     path: Path | None = None
     hash: str = ""
@@ -135,6 +140,7 @@ class Config:
     processes: bool = True
     gap_max_days: Decimal = Decimal(7)
     ledger_path: Path = DEFAULT_LEDGER
+    places: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
 
     def divides(self) -> tuple[Divide, ...]:
         """Everything that divides a server, in the order of the entries."""

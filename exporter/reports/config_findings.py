@@ -1,23 +1,16 @@
 """What is allowed in a configuration and hardly meant, and what is easily overlooked. Pure."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from difflib import get_close_matches
 from typing import Final
 
-from exporter.config.catalogued import exact
 from exporter.config.settings import DEFAULT_BUDGETS, Config
-from exporter.config.values import plain
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding
 from exporter.reports.idle_rules import idle_rules
-from exporter.reports.plausibility import doubt
+from exporter.reports.plausibility import plausibility_findings
 from exporter.reports.zero_prices import zero_price
-from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.gpu_names import no_name
-from exporter.tariff.instances import CLOUDS
-from exporter.tariff.table import CatalogueError
-from exporter.tariff.terms import Hardware, HardwareMatch, Rented, Unmatched
+from exporter.tariff.terms import Hardware, Rented, Unmatched
 from exporter.units import Instant
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -32,7 +25,7 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
         yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
     for rule in config.hardware:
         yield from _of_zero(rule, config, now)
-        yield from _doubts(rule)
+    yield from plausibility_findings(config, now)
     yield from idle_rules(config)
     if not config.servers and not config.processes:
         yield Finding(
@@ -55,33 +48,6 @@ def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
             "note" if meant else "warning",
             f"every GPU that {rule.source} matches costs 0 dollars an hour because {zero.reason}",
         )
-
-
-def _doubts(rule: Hardware) -> Iterator[Finding]:
-    """Prices of a rule that are far from the market."""
-    if not isinstance(rule.terms, Rented):
-        return
-    gpu, hosts = _matched(rule.match)
-    for price in rule.terms.prices:
-        since = f" from {price.since_text}" if price.since_text else ""
-        per_gpu = price.dollars_per_hour / price.gpus
-        if gpu and (why := doubt(CATALOGUE, gpu, per_gpu, hosts if price.gpus == 1 else ())):
-            yield Finding("warning", f"{rule.source}: {plain(per_gpu)} dollars per GPU-hour{since} is {why}")
-
-
-def _matched(match: HardwareMatch) -> tuple[str, tuple[int, ...] | None]:
-    """Which GPU a rule matches, empty where several; and how many of them its host has, where it tells."""
-    listing = None
-    with suppress(CatalogueError):
-        if match.gpu_model and no_name(match.gpu_model, CATALOGUE.gpu_names()):
-            return "", None  # none at all, which is told as such
-    named = exact(match.instance_type)
-    with suppress(CatalogueError):
-        found = (CATALOGUE.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
-        listing = next(filter(None, found), None)
-    if listing is None:
-        return match.gpu_model or "", None
-    return match.gpu_model or listing.gpu_model, (listing.devices,)
 
 
 def is_default(config: Config) -> bool:

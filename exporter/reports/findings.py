@@ -9,14 +9,16 @@ from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import ServerReading
+from exporter.readings import GpuReading, ServerReading
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.gateways import gateway_findings
+from exporter.reports.plausibility import SeenHardware, plausibility_findings
 from exporter.reports.prices import price_findings
 from exporter.reports.sights import sight_findings
 from exporter.reports.unmet import unmet_hardware, unmet_servers
 from exporter.sources.configured import returned_gpus, unknown_gpus
+from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
 
 SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
@@ -53,6 +55,7 @@ def findings(
     yield from _of_lost(gpus)
     yield from unmet_hardware(terms.tariff, (reading.gpu for reading in asked.gpus or ()))
     yield from price_findings(terms, asked.gpus or (), gpus, now)
+    yield from plausibility_findings(config, now, _seen_hardware(terms.tariff, asked.gpus or ()))
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from unmet_servers(config, asked.found, (answer.reading.key for answer in asked.servers))
@@ -70,6 +73,15 @@ def findings(
         if asked.gpus is not None:
             told = ", ".join(map(str, absent))
             yield Finding("error", f"server {name}: this host shows no GPU {told}: correct its `gpus`.")
+
+
+def _seen_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[str, SeenHardware]:
+    """The GPUs here that each rule of `hardware` prices, by its source."""
+    models: dict[str, dict[str, None]] = {}
+    for reading in readings:
+        if (rule := tariff.rule(reading.gpu)) is not None:
+            models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
+    return {source: SeenHardware(tuple(names), len(readings)) for source, names in models.items()}
 
 
 def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
