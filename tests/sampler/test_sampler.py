@@ -50,6 +50,41 @@ def test_what_is_published_was_committed_first(bench: Bench) -> None:
     assert bench.ledger.months == ("2026-11", "2026-10")
 
 
+def test_a_failed_reload_is_shown_before_the_next_tick(bench: Bench) -> None:
+    """A reload that succeeds ends it at once. All else stays the answer of the last tick."""
+    report = bench.tick()
+    before, failed = plan(), plan()
+    failed = replace(
+        failed,
+        setting=replace(
+            failed.setting, config_row=replace(failed.setting.config_row, last_reload_success=False)
+        ),
+    )
+
+    bench.sampler.plan(failed)
+    shown = bench.sampler.current()
+    assert shown is not None
+    assert not shown.config.last_reload_success
+    assert replace(shown, config=report.config) == report
+    assert bench.sampler.current() is shown
+    bench.sampler.plan(before)
+    assert bench.sampler.current() is report
+
+
+def test_a_web_configuration_that_fails_is_shown_before_the_next_tick(bench: Bench) -> None:
+    """It is read again at each connection, not at ticks."""
+    success = [True]
+    answering = plan()
+    answering = replace(answering, setting=replace(answering.setting, web_succeeded=lambda: success[0]))
+    bench.sampler.plan(answering)
+    bench.tick()
+    success[0] = False
+
+    shown = bench.sampler.current()
+    assert shown is not None
+    assert shown.config.web_last_reload_success is False
+
+
 def test_rates_and_run_rate_are_there_from_the_first_tick(bench: Bench) -> None:
     """3.60 dollars an hour for 730 hours is 2,628 dollars a month, before anything was accrued."""
     report = bench.tick()
