@@ -142,6 +142,21 @@ def _of_the_clock(asked: Asked) -> Iterable[Finding]:
         )
 
 
+def hourly_rates(gpus: Iterable[GpuLine]) -> dict[tuple[str, float], int]:
+    """The priced GPUs of a host by model and dollars per hour, to the microdollar that is printed."""
+    rates: dict[tuple[str, float], int] = {}
+    for gpu in gpus:
+        if gpu.prices:
+            kind = gpu.gpu_model, round(gpu.dollars_per_hour, 6)
+            rates[kind] = rates.get(kind, 0) + 1
+    return rates
+
+
+def host_dollars_per_hour(gpus: Iterable[GpuLine]) -> float:
+    """What the priced GPUs of a host cost an hour, summed as it is printed."""
+    return sum(count * hourly for (_model, hourly), count in hourly_rates(gpus).items())
+
+
 def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
@@ -152,8 +167,7 @@ def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
             "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
         )
         return
-    rate = sum(gpu.dollars_per_hour for gpu in gpus)
-    month = Decimal(f"{rate * float(config.hours_per_month):.2f}")
+    month = Decimal(f"{host_dollars_per_hour(gpus) * float(config.hours_per_month):.2f}")
     for budget in config.budgets:
         # What a product's servers cost is known once they have run.
         if not budget.product and month > budget.dollars_per_month:
