@@ -87,7 +87,8 @@ def since_last(state: State, frame: Frame, terms: Terms) -> Interval | None:
     """The interval that ends with a frame; `None` without a last tick.
 
     Within one boot its length is the boot clock's difference, so that a wall clock that is stepped changes
-    no money; across boots it is the wall clock's, from nothing to `gap_max`.
+    no money. Across boots it is the wall clock's, at least the time since this boot, which began after the
+    last tick, and at most `gap_max`.
     """
     if state.elapsed is None:
         return None
@@ -104,7 +105,8 @@ def since_last(state: State, frame: Frame, terms: Terms) -> Interval | None:
 
 
 def _across_boots(last: Instant, frame: Frame, terms: Terms) -> Interval:
-    start, uncharged = _bounded(frame.wall, max(0, frame.wall - last), terms)
+    # A wall clock that came up behind tells less than the boot clock proves.
+    start, uncharged = _bounded(frame.wall, max(frame.elapsed, frame.wall - last), terms)
     booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
     up: tuple[Stretch, ...] = ((start, frame.wall),)
     if booted - last > REBOOT:
