@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from exporter.config.catalogued import exact
 from exporter.config.moments import fixed_offset_zone
@@ -36,7 +37,7 @@ from exporter.reports.amount_checks import (
 )
 from exporter.reports.diagnosis import Finding
 from exporter.tariff.calendar import day_of
-from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.catalogue import CATALOGUE, REMEMBERED
 from exporter.tariff.gpu_names import no_name
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.instances import CLOUDS
@@ -112,16 +113,22 @@ def _subjects(match: HardwareMatch, seen: SeenHardware | None) -> Iterator[Subje
     if seen is not None:
         for model in seen.models:
             yield Subject(model, (seen.gpus_on_host,))
-        return
+    elif (subject := _matched(match.gpu_model, match.instance_type, match.region)) is not None:
+        yield subject
+
+
+@lru_cache(REMEMBERED)
+def _matched(model: str | None, instance_type: str | None, region: str | None) -> Subject | None:
+    """What a rule matches; `None` where that is no GPU, which is a warning of its own."""
     with suppress(CatalogueError):
-        if match.gpu_model and no_name(match.gpu_model, CATALOGUE.gpu_names()):
-            return  # it matches no GPU, which is a warning of its own
+        if model and no_name(model, CATALOGUE.gpu_names()):
+            return None
     listing = None
-    named = exact(match.instance_type)
+    named = exact(instance_type)
     with suppress(CatalogueError):
-        found = (CATALOGUE.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
+        found = (CATALOGUE.instance(cloud, named, exact(region)) for cloud in CLOUDS if named)
         listing = next(filter(None, found), None)
-    gpu = match.gpu_model or ("" if listing is None else listing.gpu_model)
+    gpu = model or ("" if listing is None else listing.gpu_model)
     hosts: tuple[int, ...] = (USUAL_GPUS,)
     if listing is not None:
         hosts = (listing.devices,)
@@ -129,7 +136,7 @@ def _subjects(match: HardwareMatch, seen: SeenHardware | None) -> Iterator[Subje
         with suppress(CatalogueError):
             known = CATALOGUE.gpu(gpu.strip("*")) if gpu else None
             hosts = (known and CATALOGUE.gpus_per_host(known.model.gpu_model)) or hosts
-    yield Subject(gpu, hosts)
+    return Subject(gpu, hosts)
 
 
 def _of_hardware(

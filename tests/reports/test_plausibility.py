@@ -1,14 +1,18 @@
 """Usual amounts and shipped examples have no warning, and the doctor examines with the GPUs of the host."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.config import parse
+from exporter.config.problems import Position
 from exporter.reports.check_config import check_config
 from exporter.reports.plausibility import plausibility_findings
 from exporter.tariff.catalogue import CATALOGUE
@@ -207,3 +211,55 @@ def test_no_shipped_example_is_suspicious() -> None:
 def test_the_catalogue_has_the_gpu_counts_of_hosts(model: str, counts: tuple[int, ...]) -> None:
     """Those with several: of p5.48xlarge and a3-highgpu, of g5.12xlarge and g5.48xlarge."""
     assert CATALOGUE.gpus_per_host(model) == counts
+
+
+DOLLARS = st.decimals("0", "9999", places=6)
+RATIOS = st.decimals("0", "1", places=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    amounts=st.fixed_dictionaries(
+        dict.fromkeys(("rent", "purchase", "support", "insurance", "overhead", "token"), DOLLARS)
+    ),
+    ratios=st.fixed_dictionaries(dict.fromkeys(("residual", "capital", "discount"), RATIOS)),
+    gpus=st.integers(1, 1024),
+    period=st.sampled_from(["hour", "month", "year"]),
+    per=st.sampled_from(["gpu", "host", "fleet"]),
+    model=st.sampled_from(["", "*H100*", "*L4*", "NVIDIA T4", "*GB10*", "none"]),
+)
+def test_any_amounts_are_examined(
+    amounts: dict[str, Decimal],
+    ratios: dict[str, Decimal],
+    gpus: int,
+    period: str,
+    per: str,
+    model: str,
+) -> None:
+    """Whatever the file allows, there is a list of warnings, each with a key of the file."""
+    match = f'match: {{gpu_model: "{model}"}}, ' if model else ""
+    config = parse(
+        f"""
+hardware:
+  - {{{match}rented: {{dollars_per_host_hour: {amounts["rent"]:f}, gpus_per_host: {gpus}}}}}
+  - {{{match}rented: {{catalogue: aws, discount_ratio: {ratios["discount"]:f}}}}}
+  - {match and "match: {gpu_model: '*H100*'}"}
+    owned: {{purchase_dollars_per_host: {amounts["purchase"] * 1000:f}, gpus_per_host: {gpus},
+      in_service: 2027-02-01, life_years: {1 + ratios["capital"]:f}, residual_ratio: {ratios["residual"]:f},
+      cost_of_capital_ratio: {ratios["capital"]:f}, adders_ratio: {10 * ratios["residual"]:f},
+      support_dollars_per_year: {amounts["support"]:f}, insurance_dollars_per_year: {amounts["insurance"]:f}}}
+    energy: {{dollars_per_kilowatt_hour: {100 * ratios["residual"]:f},
+      pue_ratio: {1 + 9 * ratios["capital"]:f}, host_factor_ratio: {10 - 9 * ratios["capital"]:f}}}
+overheads: [{{name: storage, dollars_per_{period}: {amounts["overhead"]:f}, per: {per}}}]
+budgets: [{{name: fleet, dollars_per_month: {1 + amounts["support"]:f}}}]
+compare: [{{name: a, prompt_dollars_per_million_tokens: {amounts["token"]:f},
+  generation_dollars_per_million_tokens: {amounts["rent"]:f}}}]
+""".encode(),
+        Path("ice.yaml"),
+    )
+
+    for finding in plausibility_findings(config, NOW):
+        place, _, rest = finding.text.removeprefix("ice.yaml:").partition(": ")
+        line, column = map(int, place.split(":"))
+        key = rest.partition(": ")[0]
+        assert config.places[key] == Position(line, column)
