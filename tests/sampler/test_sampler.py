@@ -247,7 +247,7 @@ def test_the_ledgers_trouble_is_logged_when_it_comes_and_when_it_goes(
 def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(bench: Bench) -> None:
     """Only a right wall clock tells how long it was down; until then the books are not served."""
     bench.tick()
-    bench.clock.booted, bench.clock.in_step = "boot-2", False
+    bench.clock.booted, bench.clock.in_step, bench.clock.uptime = "boot-2", False, 0
     restarted = Sampler(
         bench.clock, inline(bench.clock), bench.nvml, bench.ledger, Footprint(), plan(bench.endpoint)
     )
