@@ -5,6 +5,7 @@ Everything here is worked out by hand at 3.60 dollars an hour: a thousandth of a
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,24 @@ def test_a_clock_that_is_behind_across_a_boot_charges_the_time_since_boot(terms:
     assert charged(outcome) == 43
     first, *_, last = (outcome.postings.segments[0], *outcome.postings.segments)
     assert (first.start, last.end) == (wall - 43 * SECOND, wall)
+
+
+@pytest.mark.parametrize(
+    ("before", "boot"),
+    [({"same_machine": False}, "boot-2"), ({"boot": ""}, "boot-2"), ({}, "")],
+    ids=["adopted", "unknown then", "unknown now"],
+)
+def test_a_boot_that_may_have_begun_before_the_last_tick_proves_nothing(
+    before: dict[str, Any], boot: str
+) -> None:
+    """The host is up for 50 days, and the ledger of another one was written 3 seconds ago."""
+    state = replace(watched(ALWAYS), **before)
+    back = frame(0, boot=boot, elapsed=50 * DAY, wall=NOON + 3 * SECOND)
+
+    outcome = advance(state, back, ALWAYS)
+
+    assert charged(outcome) == 3
+    assert outcome.state.same_machine
 
 
 def test_the_time_since_a_boot_has_the_bound_of_every_gap() -> None:
