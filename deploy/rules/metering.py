@@ -111,9 +111,9 @@ or
         wait="10m",
         by=HOST,
         summary="{{ $value }} GPUs of {{ $labels.instance }} cannot be read: they are paid for, and nobody sees what they do.",
-        description="They fell off the bus, or the driver is gone; their money goes on as unobserved. Look at the kernel log for"
-        " Xid errors, then reset the GPU or reboot the host. A GPU that was taken out for good is charged on until a rule"
-        " for its UUID prices it at 0.",
+        description="They fell off the bus, or the driver is gone; their money goes on as idle, to who held them last. Look at the"
+        " kernel log for Xid errors, then reset the GPU or reboot the host. Name a GPU that left for good under `retired`;"
+        " one that was replaced needs nothing.",
         top=ON_HOST,
         waiting=HOST_NIGHT,
     ),

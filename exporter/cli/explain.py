@@ -80,13 +80,18 @@ def explained(question: Question, clock: Clock | None = None) -> int:
 
 
 def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:
-    """One hour is the window of the metrics; longer is the whole hours before now and this one so far."""
+    """One hour is the window of the metrics, 60 whole minutes; longer is the last whole hours.
+
+    Nothing finer is kept of hours that are over. Of a ledger without a whole hour the 60 minutes are all.
+    """
     accounts = Accounts()
     books = ledger.books(now, ())
     if not books.cost:
         raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
     accounts.add_last(books.last_token)
-    if hours == WINDOW:
+    last = _hour(now) - 1
+    first = last + 1 - hours
+    if hours == WINDOW or not ledger.covered(first, last):
         accounts.add_window(books.window)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
@@ -94,11 +99,10 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts,
             accounts.add_mix(sums.by_component())
         covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
         return accounts, Stretch(start, end, covered)
-    last = _hour(now)
-    first = last - hours
     for sums in (ledger.hours(first, last) or {}).values():
         accounts.add_history(sums)
-    return accounts, Stretch(first * NANOSECONDS_PER_HOUR, now, ledger.covered(first, last))
+    start, end = first * NANOSECONDS_PER_HOUR, (last + 1) * NANOSECONDS_PER_HOUR
+    return accounts, Stretch(start, end, ledger.covered(first, last))
 
 
 def _hour(instant: Instant) -> int:

@@ -25,7 +25,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         type=_hours,
         default="60m",
         metavar="TIME",
-        help="60m, what the metrics are taken over, or hours or days up to 40d (default 60m)",
+        help="60m, what the metrics are taken over, or whole hours or days up to 40d (default 60m)",
     )
     verb.add_argument(
         "--against",

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from exporter.config.schema import Block, Key
-from exporter.config.values import Choice, Label, Number
+from exporter.config.values import PERCENT, Choice, Label, Number
 from exporter.readings import Place
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE as BUNDLED
@@ -33,7 +33,7 @@ REGION: Final = Key(
 )
 DISCOUNT: Final = Key(
     "discount_ratio",
-    Number("ratio", Decimal(1)),
+    Number("ratio", Decimal(1), excess=PERCENT),
     "What your contract takes off the list price: 0.30 is 30 % less; with catalogue only.",
 )
 DISCOUNT_OF: Final[Key[DiscountOf]] = Key(

@@ -103,6 +103,18 @@ def document(data: bytes) -> Node | None:
         raise NotAllowedError(None, f"is not YAML: {error}") from None
 
 
+def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
+    """The position of a node and of each below it, by dotted path."""
+    if path:
+        yield path, node.place
+    if isinstance(node, Sequence):
+        for index, item in enumerate(node.items):
+            yield from positions(item, f"{path}[{index}]")
+    elif isinstance(node, Mapping):
+        for name, (_, value) in node.entries.items():
+            yield from positions(value, f"{path}.{name}" if path else name)
+
+
 def _text(data: bytes) -> str:
     if len(data) > FILE_BYTES:
         raise NotAllowedError(None, f"is larger than {FILE_BYTES} bytes; no configuration is")

@@ -9,7 +9,7 @@ from exporter.config.problems import BrokenError
 from exporter.config.rented import GPUS_PER_HOST, RENTED, gpus_of
 from exporter.config.rules import exactly_one, together
 from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.values import DOLLAR_DECIMALS, Choice, Number, Pattern
+from exporter.config.values import DOLLAR_DECIMALS, PERCENT, Choice, Number, Pattern
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, Owned, Unmatched
 
 DOLLARS_PER_YEAR = Number("dollars per year", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
@@ -78,13 +78,13 @@ LIFE_YEARS = Key(
 )
 RESIDUAL = Key(
     "residual_ratio",
-    Number("ratio", Decimal(1)),
+    Number("ratio", Decimal(1), excess=PERCENT),
     "The part of the purchase that it is still worth at the end of its life.",
     default="0",
 )
 ADDERS = Key(
     "adders_ratio",
-    Number("ratio", Decimal(10)),
+    Number("ratio", Decimal(10), excess=PERCENT),
     "What racks, network and installation added to the purchase, as a part of it.",
     default="0",
 )
@@ -99,7 +99,7 @@ INSURANCE = Key(
 )
 COST_OF_CAPITAL = Key(
     "cost_of_capital_ratio",
-    Number("ratio per year", Decimal(1)),
+    Number("ratio per year", Decimal(1), excess=PERCENT),
     "What the money costs per year; with it the purchase is an annuity, without it or at 0 a straight line.",
 )
 

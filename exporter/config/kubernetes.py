@@ -124,7 +124,7 @@ KUBERNETES: Final = Key(
     "Who is asked for the pods of this node: the socket of the kubelet's Pods API (Kubernetes 1.37), the "
     "kubelet by https, the API server, or with auto the first of these that tells; the last two only where a "
     "service account is mounted. The API server is asked for the labels of this node as well; off asks "
-    "nobody for anything.",
+    "nobody for anything, not even the kubelet's pod-resources socket.",
     default="auto",
 )
 KUBELET_CA_FILE: Final = Key(

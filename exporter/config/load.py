@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.config.document import FILE_BYTES, Mapping, Node, NotAllowedError, Scalar, document
+from exporter.config.document import (
+    FILE_BYTES,
+    Mapping,
+    Node,
+    NotAllowedError,
+    Scalar,
+    document,
+    positions,
+)
 from exporter.config.keys import DOCUMENT, PRICES, PRICES_PATH, TIMEZONE
 from exporter.config.moments import zone_named
 from exporter.config.problems import (
@@ -83,10 +91,11 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     root = _tree(data, file)
     catalogue = _catalogue(_given_prices(root))
     if root is None:
-        config = Config(catalogue=catalogue)
+        config, places = Config(catalogue=catalogue), {}
     else:
         config = _built(root, file, DOCUMENT, _zone(root), catalogue)
-    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
+        places = dict(positions(root))
+    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest(), places=places)
 
 
 def read(data: bytes, file: str, table: Table[T]) -> T:

@@ -23,6 +23,92 @@ _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII)
 _NOT_PLACES = ("posix/", "right/", "posixrules", "localtime")
 """Files beside the zones: other clocks, and whatever this machine is set to."""
 
+ABBREVIATIONS: Final = {
+    "WET": ("Europe/Lisbon",),
+    "WEST": ("Europe/Lisbon",),
+    "BST": ("Europe/London",),
+    "CET": ("Europe/Berlin",),
+    "CEST": ("Europe/Berlin",),
+    "MEZ": ("Europe/Berlin",),
+    "MESZ": ("Europe/Berlin",),
+    "MET": ("Europe/Berlin",),
+    "MEST": ("Europe/Berlin",),
+    "EET": ("Europe/Helsinki",),
+    "EEST": ("Europe/Helsinki",),
+    "MSK": ("Europe/Moscow",),
+    "ET": ("America/New_York",),
+    "EST": ("America/New_York",),
+    "EDT": ("America/New_York",),
+    "CT": ("America/Chicago",),
+    "CST": ("America/Chicago", "Asia/Shanghai"),
+    "CDT": ("America/Chicago",),
+    "MT": ("America/Denver",),
+    "MST": ("America/Denver", "America/Phoenix"),
+    "MDT": ("America/Denver",),
+    "PT": ("America/Los_Angeles",),
+    "PST": ("America/Los_Angeles",),
+    "PDT": ("America/Los_Angeles",),
+    "AKST": ("America/Anchorage",),
+    "AKDT": ("America/Anchorage",),
+    "AST": ("America/Halifax",),
+    "ADT": ("America/Halifax",),
+    "NST": ("America/St_Johns",),
+    "NDT": ("America/St_Johns",),
+    "HDT": ("Pacific/Honolulu",),
+    "BRT": ("America/Sao_Paulo",),
+    "SAST": ("Africa/Johannesburg",),
+    "EAT": ("Africa/Nairobi",),
+    "IDT": ("Asia/Jerusalem",),
+    "IST": ("Asia/Kolkata", "Europe/Dublin", "Asia/Jerusalem"),
+    "GST": ("Asia/Dubai",),
+    "PKT": ("Asia/Karachi",),
+    "SGT": ("Asia/Singapore",),
+    "HKT": ("Asia/Hong_Kong",),
+    "JST": ("Asia/Tokyo",),
+    "KST": ("Asia/Seoul",),
+    "AWST": ("Australia/Perth",),
+    "ACST": ("Australia/Adelaide",),
+    "ACDT": ("Australia/Adelaide",),
+    "AEST": ("Australia/Sydney",),
+    "AEDT": ("Australia/Sydney",),
+    "NZST": ("Pacific/Auckland",),
+    "NZDT": ("Pacific/Auckland",),
+}
+"""Abbreviations of a region's standard and daylight saving time, with the regions that use them.
+
+Those that the database knows itself (CET, EST) are read, and stand here for one that does not ship them.
+"""
+
+FIXED_ABBREVIATIONS: Final = ("EST", "MST")
+"""Names of the database that stay at standard time all year."""
+
+REGIONS_BY_OFFSET: Final = {
+    -10: ("Pacific/Honolulu",),
+    -9: ("America/Anchorage",),
+    -8: ("America/Los_Angeles",),
+    -7: ("America/Denver",),
+    -6: ("America/Chicago",),
+    -5: ("America/New_York",),
+    -4: ("America/Halifax",),
+    -3: ("America/Sao_Paulo",),
+    1: ("Europe/Berlin",),
+    2: ("Europe/Helsinki",),
+    3: ("Europe/Moscow",),
+    4: ("Asia/Dubai",),
+    8: ("Asia/Singapore",),
+    9: ("Asia/Tokyo",),
+    10: ("Australia/Sydney",),
+    12: ("Pacific/Auckland",),
+}
+"""A well-known region for hours east of UTC in winter."""
+
+REGION_EXAMPLES: Final = "like Europe/Berlin or America/New_York"
+
+_FIXED = re.compile(r"Etc/GMT([+-][1-9]\d?)", re.ASCII)
+"""POSIX counts west of Greenwich: Etc/GMT+5 is five hours behind UTC."""
+
+_OFFSET = re.compile(r"(?:UTC|GMT|utc|gmt)? ?[+-]\d{1,2}(?::?\d{2})?", re.ASCII)
+
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2}))? ?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII
@@ -49,7 +135,7 @@ class Zone:
         name = scalar(node, "time zone like Europe/Berlin").text
         zone = zone_named(name)
         if zone is None:
-            hint = _nearest_zone(name)
+            hint = _zone_hint(name)
             raise RefusedError(f"{shown(name)} is no time zone of the IANA database; {hint}")
         return zone
 
@@ -106,10 +192,39 @@ def zone_named(name: str) -> ZoneInfo | None:
         return None
 
 
-def _nearest_zone(name: str) -> str:
-    names = sorted(zoneinfo.available_timezones() - {"localtime"})
-    alike = get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
+def _zone_hint(name: str) -> str:
+    """What to write instead of a name that the database lacks.
+
+    An abbreviation is answered by regions, never by a name of fixed offset: those do not move with daylight
+    saving.
+    """
+    if places := ABBREVIATIONS.get(name.upper()):
+        return f"did you mean {_either(places)}?"
+    if _OFFSET.fullmatch(name):
+        return f"a fixed offset does not move with daylight saving; write a region {REGION_EXAMPLES}"
+    names = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
+    same = [zone for zone in names if zone.casefold() == name.casefold()]
+    alike = same or get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
     return f"did you mean {alike[0]}?" if alike else "write one like UTC or Europe/Berlin"
+
+
+def _is_region(zone: str) -> bool:
+    return zone == "UTC" or ("/" in zone and not zone.startswith(("Etc/", "SystemV/")))
+
+
+def _either(places: tuple[str, ...]) -> str:
+    return " or ".join((", ".join(places[:-1]), places[-1])) if len(places) > 1 else places[0]
+
+
+def fixed_offset_zone(name: str) -> tuple[str, ...] | None:
+    """The regions that may be meant by a zone of fixed offset from UTC, empty without any; `None` for others.
+
+    HST is no such zone: Hawaii has no daylight saving.
+    """
+    if name in FIXED_ABBREVIATIONS:
+        return ABBREVIATIONS[name]
+    match = _FIXED.fullmatch(name)
+    return None if match is None else REGIONS_BY_OFFSET.get(-int(match[1]), ())
 
 
 def _day(text: str, match: re.Match[str]) -> date:

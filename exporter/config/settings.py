@@ -1,11 +1,13 @@
 """The typed configuration, frozen. What each key means to users stands in the schema beside it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from exporter.config.problems import Position
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule
 from exporter.readings import Division, Role
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
@@ -129,6 +131,7 @@ class Config:
 
     `catalogue` has the list prices that were read with it: those of the price file at `prices_path`, or the
     bundled ones where there is none.
+    `places` is where each value stands in the file, by its dotted path, like `hardware[0].owned.life_years`.
     """
 
     path: Path | None = None
@@ -157,6 +160,7 @@ class Config:
     ledger_path: Path = DEFAULT_LEDGER
     prices_path: Path = DEFAULT_PRICES
     catalogue: Catalogue = CATALOGUE
+    places: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
 
     def divides(self) -> tuple[Divide, ...]:
         """Everything that divides a server, in the order of the entries."""

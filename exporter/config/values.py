@@ -18,6 +18,9 @@ MOST_DECIMALS: Final = 30
 DOLLAR_DECIMALS: Final = 12
 """The books count picodollars."""
 
+PERCENT: Final = "if it is in percent, divide it by 100"
+"""What to do about a ratio above 1."""
+
 PATTERN_CHARACTERS: Final = 256
 PATH_CHARACTERS: Final = 4096
 

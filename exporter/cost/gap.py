@@ -89,12 +89,15 @@ def since_last(state: State, frame: Frame, terms: Terms) -> Interval | None:
     """The interval that ends with a frame; `None` without a last tick.
 
     Within one boot its length is the boot clock's difference, so that a wall clock that is stepped changes
-    no money; across boots it is the wall clock's, from nothing to `gap_max`.
+    no money. Across boots it is the wall clock's, at least the time since this boot where it is known to have
+    begun after the last tick, and at most `gap_max`.
     """
     if state.elapsed is None:
         return None
     if rebooted(state, frame):
-        return None if state.wall is None else _across_boots(state.wall, frame, terms)
+        # Another machine may have been up when this ledger's last tick was taken.
+        proven = frame.elapsed if state.same_machine and state.boot and frame.boot else 0
+        return None if state.wall is None else _across_boots(state.wall, frame, proven, terms)
     length = max(0, frame.elapsed - state.elapsed)
     start, uncharged = _bounded(frame.wall, length, terms)
     asleep = 0
@@ -105,8 +108,9 @@ def since_last(state: State, frame: Frame, terms: Terms) -> Interval | None:
     return Interval(start, frame.wall, observed, ((awake_since, frame.wall),), uncharged)
 
 
-def _across_boots(last: Instant, frame: Frame, terms: Terms) -> Interval:
-    start, uncharged = _bounded(frame.wall, max(0, frame.wall - last), terms)
+def _across_boots(last: Instant, frame: Frame, proven: Nanoseconds, terms: Terms) -> Interval:
+    # A wall clock that came up behind tells less than the boot clock proves.
+    start, uncharged = _bounded(frame.wall, max(proven, frame.wall - last), terms)
     booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
     up: tuple[Stretch, ...] = ((start, frame.wall),)
     if booted - last > REBOOT:

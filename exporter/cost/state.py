@@ -159,6 +159,8 @@ class State:
     `elapsed`, `awake`, `boot` and `wall` are those of the last tick; `elapsed` is `None` when there was none.
     `uncharged` is time that no tick charged, since a gap was longer than any that is believed.
     `fresh_in` is the boot that these books are the first of, until a GPU was charged; empty for all others.
+    `same_machine` is false where the last tick may have been another machine's: the ledger was adopted, or
+    its machine is not known. It matters to the first tick of a process, and is in no file.
     """
 
     elapsed: Nanoseconds | None = None
@@ -172,6 +174,7 @@ class State:
     boot: str = ""
     uncharged: Nanoseconds = 0
     fresh_in: str = ""
+    same_machine: bool = True
     owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
     """Who pays, as the servers that are here last said of themselves."""
     gateways: Mapping[str, GatewayState] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from exporter.exposition.lines import ComponentLine, GpuLine, ServerLine, finite
 from exporter.exposition.summary import Idleness, MonthLine, Summary, summarize
 from exporter.exposition.wording import timestamp
 from exporter.report import Build, Hour, Report
-from exporter.units import Nanoseconds, dollars, seconds
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
 
 
 def document(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
@@ -31,7 +31,7 @@ def _host(summary: Summary) -> dict[str, Any]:
         "month_to_date_dollars": summary.month_to_date_dollars,
         "month_projected_dollars": summary.projected_dollars,
         "budget_dollars": summary.budget_dollars,
-        "last_day": None if summary.idle is None else _last_day(summary.idle),
+        "last_day": None if summary.idle is None else _last_day(summary.idle, summary),
         "servers": [_server(line) for line in summary.servers],
         "gpus": [_gpu(line) for line in summary.gpus],
         "components": [_component(line) for line in summary.components],
@@ -40,8 +40,15 @@ def _host(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _last_day(idle: Idleness) -> dict[str, Any]:
-    return {"dollars": idle.dollars, "idle_dollars": idle.idle_dollars, "idle_ratio": idle.ratio}
+def _last_day(idle: Idleness, summary: Summary) -> dict[str, Any]:
+    start = summary.hours[0].start
+    return {
+        "start": timestamp(start),
+        "hours": (summary.taken - start) / NANOSECONDS_PER_HOUR,
+        "dollars": idle.dollars,
+        "idle_dollars": idle.idle_dollars,
+        "idle_ratio": idle.ratio,
+    }
 
 
 def _server(line: ServerLine) -> dict[str, Any]:

@@ -180,6 +180,9 @@ class Ledger:
             return False
         if not ours:
             self.begin_anew()
+        elif not machine or machine != self._machine:
+            state = replace(self._committed.state, same_machine=False)
+            self._committed = replace(self._committed, state=state)
         self._machine = machine or self._machine
         return True
 

@@ -7,20 +7,16 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from exporter.config.catalogued import exact, named_place
+from exporter.config.catalogued import named_place
 from exporter.config.settings import DEFAULT_BUDGETS, Config
-from exporter.config.values import plain
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding
 from exporter.reports.idle_rules import idle_rules
-from exporter.reports.plausibility import doubt
+from exporter.reports.plausibility import plausibility_findings
 from exporter.reports.zero_prices import zero_price
 from exporter.tariff import quotes
-from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.gpu_names import no_name
-from exporter.tariff.instances import CLOUDS
 from exporter.tariff.table import CatalogueError
-from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, Unmatched
+from exporter.tariff.terms import Hardware, Listed, Rented, Unmatched
 from exporter.units import Instant
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -35,8 +31,8 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
         yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
     for rule in config.hardware:
         yield from _of_zero(rule, config, now)
-        yield from _doubts(rule, config.catalogue)
         yield from _stand_ins(rule, config)
+    yield from plausibility_findings(config, now)
     yield from idle_rules(config)
     if not config.servers and not config.processes:
         yield Finding(
@@ -80,18 +76,6 @@ def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
         )
 
 
-def _doubts(rule: Hardware, catalogue: Catalogue) -> Iterator[Finding]:
-    """Prices of a rule that are far from the market."""
-    if not isinstance(rule.terms, Rented):
-        return
-    gpu, hosts = _matched(rule.match, catalogue)
-    for price in rule.terms.prices:
-        since = f" from {price.since_text}" if price.since_text else ""
-        per_gpu = price.dollars_per_hour / price.gpus
-        if gpu and (why := doubt(catalogue, gpu, per_gpu, hosts if price.gpus == 1 else ())):
-            yield Finding("warning", f"{rule.source}: {plain(per_gpu)} dollars per GPU-hour{since} is {why}")
-
-
 def _stand_ins(rule: Hardware, config: Config) -> Iterator[Finding]:
     """List prices that no list has for the type and region that a rule names."""
     if not isinstance(rule.terms, Listed):
@@ -117,21 +101,6 @@ def _stand_ins(rule: Hardware, config: Config) -> Iterator[Finding]:
 
 
 _WRITE: Final = "write what you pay as dollars_per_host_hour and gpus_per_host"
-
-
-def _matched(match: HardwareMatch, catalogue: Catalogue) -> tuple[str, tuple[int, ...] | None]:
-    """Which GPU a rule matches, empty where several; and how many of them its host has, where it tells."""
-    listing = None
-    with suppress(CatalogueError):
-        if match.gpu_model and no_name(match.gpu_model, catalogue.gpu_names()):
-            return "", None  # none at all, which is told as such
-    named = exact(match.instance_type)
-    with suppress(CatalogueError):
-        found = (catalogue.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
-        listing = next(filter(None, found), None)
-    if listing is None:
-        return match.gpu_model or "", None
-    return match.gpu_model or listing.gpu_model, (listing.devices,)
 
 
 def is_default(config: Config) -> bool:

@@ -15,7 +15,14 @@ from exporter.cost.projection import energy_dollars_per_hour
 from exporter.cost.slices import slices
 from exporter.readings import KINDS, Frame, GpuReading, Holder, Place
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
-from exporter.reports.findings import REMEDIED, SILENT, count_findings, findings
+from exporter.reports.findings import (
+    REMEDIED,
+    SILENT,
+    count_findings,
+    findings,
+    host_dollars_per_hour,
+    hourly_rates,
+)
 from exporter.reports.gateways import gateway_line, gateway_words
 from exporter.reports.shares import share_findings
 from exporter.reports.sights import sight_lines
@@ -149,17 +156,12 @@ def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]
 
 def _sums(gpus: tuple[GpuLine, ...], config: Config) -> Iterable[str]:
     """Arithmetic that a person can repeat: what the host's GPUs cost an hour, and a month at that rate."""
-    if not any(gpu.prices for gpu in gpus):
+    rates = hourly_rates(gpus)
+    if not rates:
         return
-    alike: dict[tuple[str, float], int] = {}
-    for gpu in gpus:
-        if gpu.prices:
-            kind = gpu.gpu_model, round(gpu.dollars_per_hour, 6)
-            alike[kind] = alike.get(kind, 0) + 1
-    total = 0.0
-    for (model, hourly), count in alike.items():
-        total += count * hourly
+    for (model, hourly), count in rates.items():
         yield f"{count} x {model} at {hourly:.6f} = {count * hourly:.6f} dollars per hour"
+    total = host_dollars_per_hour(gpus)
     hours = float(config.hours_per_month)
     yield f"{total:.6f} dollars per hour x {hours:g} hours = {total * hours:,.2f} dollars a month"
 

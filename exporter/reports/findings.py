@@ -10,14 +10,16 @@ from exporter.config.values import plain
 from exporter.cost.inventory import Inventory
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import ServerReading
+from exporter.readings import GpuReading, ServerReading
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.gateways import gateway_findings
+from exporter.reports.plausibility import SeenHardware, plausibility_findings
 from exporter.reports.prices import price_findings
 from exporter.reports.sights import sight_findings
 from exporter.reports.unmet import unmet_hardware, unmet_servers
 from exporter.sources.configured import returned_gpus, unknown_gpus
+from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
 
 SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
@@ -54,6 +56,7 @@ def findings(
     yield from _of_lost(gpus)
     yield from unmet_hardware(terms.tariff, (reading.gpu for reading in asked.gpus or ()))
     yield from price_findings(terms, asked.gpus or (), gpus, now)
+    yield from plausibility_findings(config, now, _seen_hardware(terms.tariff, asked.gpus or ()))
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from unmet_servers(config, asked.found, (answer.reading.key for answer in asked.servers))
@@ -101,6 +104,15 @@ def count_findings(found: Inventory, terms: Terms) -> Iterable[Finding]:
             f"`discovery: {{gpus: visible}}` is in force, and each is charged 1/{count} of the price. "
             "Where no other exporter charges the rest, set `{gpus: all}`.",
         )
+
+
+def _seen_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[str, SeenHardware]:
+    """The GPUs here that each rule of `hardware` prices, by its source."""
+    models: dict[str, dict[str, None]] = {}
+    for reading in readings:
+        if (rule := tariff.rule(reading.gpu)) is not None:
+            models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
+    return {source: SeenHardware(tuple(names), len(readings)) for source, names in models.items()}
 
 
 def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
@@ -161,6 +173,21 @@ def _of_the_clock(asked: Asked) -> Iterable[Finding]:
         )
 
 
+def hourly_rates(gpus: Iterable[GpuLine]) -> dict[tuple[str, float], int]:
+    """The priced GPUs of a host by model and dollars per hour, to the microdollar that is printed."""
+    rates: dict[tuple[str, float], int] = {}
+    for gpu in gpus:
+        if gpu.prices:
+            kind = gpu.gpu_model, round(gpu.dollars_per_hour, 6)
+            rates[kind] = rates.get(kind, 0) + 1
+    return rates
+
+
+def host_dollars_per_hour(gpus: Iterable[GpuLine]) -> float:
+    """What the priced GPUs of a host cost an hour, summed as it is printed."""
+    return sum(count * hourly for (_model, hourly), count in hourly_rates(gpus).items())
+
+
 def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
@@ -171,8 +198,7 @@ def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
             "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
         )
         return
-    rate = sum(gpu.dollars_per_hour for gpu in gpus)
-    month = Decimal(f"{rate * float(config.hours_per_month):.2f}")
+    month = Decimal(f"{host_dollars_per_hour(gpus) * float(config.hours_per_month):.2f}")
     for budget in config.budgets:
         # What a product's servers cost is known once they have run.
         if not budget.product and month > budget.dollars_per_month:

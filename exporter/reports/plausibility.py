@@ -1,81 +1,285 @@
-"""Whether a price can be meant: a month's where an hour's belongs, or a host's where a GPU's does."""
+"""Plausibility of every amount of a configuration: mistakes of unit, with what to write instead.
 
-from collections.abc import Iterable
+Nothing is refused: a suspicious amount is a warning. An amount of 0 is not examined here, nor a ratio of 1
+that comes to 0 dollars: prices of 0 have findings of their own.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from functools import lru_cache
 
+from exporter.config.catalogued import exact
+from exporter.config.moments import fixed_offset_zone
+from exporter.config.settings import Budget, Config
 from exporter.config.values import plain
-from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.market import Market
+from exporter.reports.amount_checks import (
+    ADDERS,
+    BUDGET,
+    CAPITAL,
+    DISCOUNT,
+    HOST_FACTOR,
+    KILOWATT_HOUR,
+    LIFE,
+    PER_MILLION,
+    PUE,
+    RESIDUAL,
+    SPOT_DISCOUNT,
+    USUAL_GPUS,
+    Check,
+    Subject,
+    figure,
+    overhead_check,
+    purchase_check,
+    rent_check,
+    yearly_check,
+)
+from exporter.reports.diagnosis import Finding
+from exporter.tariff.calendar import day_of
+from exporter.tariff.catalogue import REMEMBERED, Catalogue
+from exporter.tariff.gpu_names import no_name
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.instances import CLOUDS
 from exporter.tariff.table import CatalogueError
-
-HOURS_PER_MONTH: Final = 730
-
-TWICE: Final = 2
-"""A price so many times the highest list price may be a whole host's, where a host's part would fit."""
-
-DEARER: Final = 3
-"""A GPU costs in its host up to so many times what one costs alone: processors and disks are in it."""
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, Owned, Rented
+from exporter.units import Instant
 
 
-def doubt(
-    catalogue: Catalogue, gpu: str, dollars_per_hour: Decimal, hosts: Iterable[int] | None = ()
-) -> str | None:
-    """What makes a price of one GPU-hour doubtful, as the end of a sentence; `None` where nothing does.
+@dataclass(frozen=True, slots=True)
+class SeenHardware:
+    """The GPUs of a host that one rule prices: their models, and how many GPUs the host has."""
 
-    A model that the catalogue does not know, or has no market price of, is not doubted.
+    models: tuple[str, ...]
+    gpus_on_host: int
+
+
+def plausibility_findings(
+    config: Config, now: Instant, seen: Mapping[str, SeenHardware] | None = None
+) -> Iterator[Finding]:
+    """A warning for each suspicious amount, key and position first.
 
     Args:
-        catalogue: whose market prices it is held against.
-        gpu: a name as NVML tells it, or a pattern of one.
-        dollars_per_hour: the price.
-        hosts: how many GPUs the host may have that the price is meant for by mistake; none where the price
-            is a host's part already, `None` where only the catalogue tells.
+        config: whose amounts are examined.
+        now: prices that begin later are in the future.
+        seen: the GPUs that rules price on this host, by the rule's source; without it what a rule matches.
     """
-    try:
-        known = catalogue.gpu(gpu.strip("*"))
-        market = known and catalogue.market(known.model.gpu_model)
-        if not market:
+    yield from _of_zone(config)
+    for rule in config.hardware:
+        yield from _of_hardware(config, rule, now, (seen or {}).get(rule.source))
+    for overhead in config.overheads:
+        key = f"dollars_per_{overhead.period}"
+        yield from _examine(
+            config, f"{overhead.source}.{key}", overhead.amount_dollars, overhead_check(overhead)
+        )
+    for index, budget in enumerate(config.budgets):
+        yield from _of_budget(config, f"budgets[{index}]", budget)
+    for index, offer in enumerate(config.compare):
+        yield from _of_offer(config, f"compare[{index}]", offer)
+
+
+def _examine(
+    config: Config, path: str, amount: Decimal, check: Check, compared: Decimal | None = None
+) -> Iterator[Finding]:
+    """The warning of one amount, if any; `compared` is it in the unit of the check, where that is another."""
+    value = amount if compared is None else compared
+    if amount == 0 or value in check.tolerated:
+        return
+    fitting = [slip for slip in check.slips(amount) if slip.compared in (slip.fits or check.tolerated)]
+    if not fitting and check.bounds is not None and value in check.bounds:
+        return
+    how = "above" if value > check.usual.high else "below"
+    written = f"{plain(amount)}{check.unit}"
+    if value != amount:
+        written += f", {figure(value)} per GPU,"
+    meant = "check its unit"
+    if fitting:
+        slip = min(fitting, key=lambda each: _distance(each.compared, check.typical))
+        meant = f"{slip.question}? Write {slip.line}"
+    yield _warning(config, path, f"{written} is {how} {check.what} ({check.usual}): {meant}")
+
+
+def _distance(amount: Decimal, typical: Decimal) -> Decimal:
+    return max(amount / typical, typical / amount) if amount else Decimal("Infinity")
+
+
+def _warning(config: Config, path: str, message: str) -> Finding:
+    place = config.places.get(path)
+    file = "" if config.path is None or place is None else f"{config.path}:{place.line}:{place.column}: "
+    return Finding("warning", f"{file}{path}: {message}")
+
+
+def _subjects(config: Config, match: HardwareMatch, seen: SeenHardware | None) -> Iterator[Subject]:
+    if seen is not None:
+        for model in seen.models:
+            yield Subject(model, (seen.gpus_on_host,))
+    elif (subject := _matched(config.catalogue, match)) is not None:
+        yield subject
+
+
+@lru_cache(REMEMBERED)
+def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
+    """What a rule matches; `None` where that is no GPU, which is a warning of its own."""
+    model = match.gpu_model
+    with suppress(CatalogueError):
+        if model and no_name(model, catalogue.gpu_names()):
             return None
-        if dollars_per_hour > market.high * TWICE:
-            counts = catalogue.gpus_per_host(market.gpu_model) if hosts is None else hosts
-            if gpus := _of_host(market, dollars_per_hour, counts):
-                return _how_far(market, dollars_per_hour) + _host_hint(dollars_per_hour, gpus)
-    except CatalogueError:
-        return None
-    if not market.far_off(dollars_per_hour):
-        return None
-    return f"{_how_far(market, dollars_per_hour)}: {_of_what(market, dollars_per_hour)}"
+    listing = None
+    named = exact(match.instance_type)
+    with suppress(CatalogueError):
+        found = (catalogue.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
+        listing = next(filter(None, found), None)
+    gpu = model or ("" if listing is None else listing.gpu_model)
+    hosts: tuple[int, ...] = (USUAL_GPUS,)
+    if listing is not None:
+        hosts = (listing.devices,)
+    else:
+        with suppress(CatalogueError):
+            known = catalogue.gpu(gpu.strip("*")) if gpu else None
+            hosts = (known and catalogue.gpus_per_host(known.model.gpu_model)) or hosts
+    return Subject(gpu, hosts)
 
 
-def _how_far(market: Market, price: Decimal) -> str:
-    band = f"{plain(market.low)} to {plain(market.high)} dollars for {market.gpu_model}"
-    if price <= market.high:
-        return f"less than a tenth of the list prices that are known ({band})"
-    times = "ten times" if market.far_off(price) else "twice"
-    return f"more than {times} the list prices that are known ({band})"
+def _of_hardware(
+    config: Config, rule: Hardware, now: Instant, seen: SeenHardware | None
+) -> Iterator[Finding]:
+    """One rule, for each GPU model that it prices."""
+    terms = rule.terms
+    for subject in _subjects(config, rule.match, seen):
+        if isinstance(terms, Rented):
+            yield from _of_rent(config, rule.source, terms, subject)
+        elif isinstance(terms, Owned):
+            yield from _of_purchase(config, rule.source, terms, subject)
+    if isinstance(terms, Owned):
+        yield from _of_ownership(config, rule.source, terms)
+    elif isinstance(terms, Listed) and terms.discount_ratio < 1:
+        check = SPOT_DISCOUNT if "spot" in {terms.discount_of, rule.match.lifecycle} else DISCOUNT
+        yield from _examine(config, f"{rule.source}.discount_ratio", terms.discount_ratio, check)
+    yield from _of_future(config, rule, now)
+    if rule.energy is not None:
+        yield from _of_energy(config, rule, rule.energy)
 
 
-def _of_what(market: Market, price: Decimal) -> str:
-    hourly = price / HOURS_PER_MONTH
-    if price > market.high and not market.far_off(hourly):
-        return f"is it the price of a month? Divide by {HOURS_PER_MONTH}: {hourly:.4f} dollars per hour"
-    return "check its unit"
+def _of_rent(config: Config, source: str, terms: Rented, subject: Subject) -> Iterator[Finding]:
+    for index, price in enumerate(terms.prices):
+        base = source if price.since is None else f"{source}.prices[{index}]"
+        key = _written(config, base, "dollars_per_host_hour", "dollars_per_gpu_hour", of_host=price.gpus > 1)
+        per_gpu = price.dollars_per_hour / price.gpus
+        check = rent_check(subject, key, price.gpus)
+        yield from _examine(config, f"{base}.{key}", price.dollars_per_hour, check, per_gpu)
 
 
-def _of_host(market: Market, price: Decimal, counts: Iterable[int]) -> int:
-    """The GPUs of the host whose price it may be, 0 where it is nobody's: of several the likeliest."""
-
-    def distance(gpus: int) -> Decimal:
-        part = price / gpus
-        return max(part / market.dollars, market.dollars / part)
-
-    fitting = [n for n in counts if n > 1 and market.low / TWICE <= price / n <= market.high * DEARER]
-    return min(fitting, key=distance, default=0)
+def _written(config: Config, base: str, host: str, gpu: str, *, of_host: bool) -> str:
+    """Which of two keys the file has."""
+    return host if of_host or f"{base}.{host}" in config.places else gpu
 
 
-def _host_hint(price: Decimal, gpus: int) -> str:
-    return (
-        f": is it the price of a host of {gpus}? Then write dollars_per_host_hour: {plain(price)} and "
-        f"gpus_per_host: {gpus}, {price / gpus:.4f} dollars per GPU-hour"
+def _of_purchase(config: Config, source: str, terms: Owned, subject: Subject) -> Iterator[Finding]:
+    """The purchase and, where that is plausible, what is paid beside it every year."""
+    host, gpu = "purchase_dollars_per_host", "purchase_dollars_per_gpu"
+    key = _written(config, source, host, gpu, of_host=terms.gpus > 1)
+    purchase = terms.purchase_dollars
+    check = purchase_check(subject, key, terms.gpus)
+    found = list(_examine(config, f"{source}.{key}", purchase, check, purchase / terms.gpus))
+    yield from found
+    if found or not purchase:
+        return
+    for name, amount in (
+        ("support_dollars_per_year", terms.support_dollars_per_year),
+        ("insurance_dollars_per_year", terms.insurance_dollars_per_year),
+    ):
+        yield from _examine(
+            config, f"{source}.{name}", amount, yearly_check(name, terms, key == gpu, subject)
+        )
+
+
+def _of_ownership(config: Config, source: str, terms: Owned) -> Iterator[Finding]:
+    for key, amount, check in (
+        ("life_years", terms.life_years, LIFE),
+        ("residual_ratio", Decimal(0) if terms.residual_ratio == 1 else terms.residual_ratio, RESIDUAL),
+        ("adders_ratio", terms.adders_ratio, ADDERS),
+        ("cost_of_capital_ratio", terms.cost_of_capital_ratio or Decimal(0), CAPITAL),
+    ):
+        yield from _examine(config, f"{source}.{key}", amount, check)
+
+
+def _of_energy(config: Config, rule: Hardware, energy: Electricity) -> Iterator[Finding]:
+    base = f"{rule.source.rpartition('.')[0]}.energy"
+    for key, amount, check in (
+        ("dollars_per_kilowatt_hour", energy.dollars_per_kilowatt_hour, KILOWATT_HOUR),
+        ("pue_ratio", energy.pue_ratio, PUE),
+        ("host_factor_ratio", energy.host_factor_ratio, HOST_FACTOR),
+    ):
+        yield from _examine(config, f"{base}.{key}", amount, check)
+    if not isinstance(rule.terms, Owned):
+        message = (
+            "rent usually includes power, which is then charged twice: does the landlord bill power on its "
+            "own? If not, remove energy"
+        )
+        found = _warning(config, base, message)
+        # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
+        leased = isinstance(rule.terms, Rented) and rule.terms.billing == "always"
+        yield Finding("note", found.text) if leased else found
+
+
+def _of_future(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:
+    """Hardware that costs nothing yet."""
+    terms = rule.terms
+    if isinstance(terms, Rented) and terms.prices[0].since is not None and terms.prices[0].since > now:
+        text, key = terms.prices[0].since_text, "from"
+        path = f"{rule.source}.prices[0].from"
+    elif isinstance(terms, Owned) and terms.in_service > now:
+        text, key = terms.in_service_text, "in_service"
+        path = f"{rule.source}.in_service"
+    else:
+        return
+    meant = _last_such_day(text, day_of(now, config.timezone).name)
+    yield _warning(
+        config,
+        path,
+        f"{text} is in the future, and nothing is charged until then: is {meant} meant? Write {key}: {meant}",
     )
+
+
+def _last_such_day(text: str, today: str) -> str:
+    """The last day, today included, of a date's month and day."""
+    day = "-02-28" if text[4:10] == "-02-29" else text[4:10]
+    year = int(today[:4])
+    return f"{year if f'{year:04}{day}' <= today else year - 1:04}{day}"
+
+
+def _of_zone(config: Config) -> Iterator[Finding]:
+    zone = config.timezone.key
+    regions = fixed_offset_zone(zone)
+    if regions is not None:
+        meant = (
+            f"is {' or '.join(regions)} meant? Write timezone: {regions[0]}" if regions else "write a region"
+        )
+        yield _warning(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
+
+
+def _of_budget(config: Config, path: str, budget: Budget) -> Iterator[Finding]:
+    yield from _examine(config, f"{path}.dollars_per_month", budget.dollars_per_month, BUDGET)
+
+
+def _of_offer(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
+    found: list[Finding] = []
+    for kind, amount in _prices(offer):
+        found.extend(_examine(config, f"{path}.{kind}_dollars_per_million_tokens", amount, PER_MILLION[kind]))
+    yield from found
+    if not found and 0 < offer.generation < offer.prompt:
+        yield _warning(
+            config,
+            f"{path}.generation_dollars_per_million_tokens",
+            f"{plain(offer.generation)} dollars is below the price of prompts ({plain(offer.prompt)}), "
+            "unlike every offer of the catalogue: are the two swapped? Write "
+            f"prompt_dollars_per_million_tokens: {plain(offer.generation)} and "
+            f"generation_dollars_per_million_tokens: {plain(offer.prompt)}",
+        )
+
+
+def _prices(offer: HostedPrice) -> Iterable[tuple[str, Decimal]]:
+    yield "prompt", offer.prompt
+    if offer.cached_prompt is not None:
+        yield "cached_prompt", offer.cached_prompt
+    yield "generation", offer.generation

@@ -1,20 +1,17 @@
-"""What the doctor finds about prices: none, estimates, list prices, and prices that are hardly meant."""
+"""What the doctor finds about prices: none, estimates, list prices, and prices of 0."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import groupby
 
 from exporter.cost.policy import Terms
 from exporter.readings import GpuReading
 from exporter.reports.diagnosis import Finding, GpuLine, PriceLine
-from exporter.reports.plausibility import doubt
 from exporter.reports.zero_prices import ZeroPrice, zero_price
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.table import CatalogueError
 from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff
-from exporter.tariff.terms import Rented
 from exporter.units import BYTES_PER_GIBIBYTE, Instant
 
 
@@ -40,7 +37,7 @@ def price_findings(
     told = {reading.gpu.uuid: reading for reading in readings}
     priced = [_priced(terms, line, told.get(line.uuid), now) for line in gpus]
     for alike in _groups(priced):
-        yield from _of_price(tariff, alike, len(priced))
+        yield from _of_price(tariff, alike)
     yield from _of_the_instance(tariff, priced)
     charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
     if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
@@ -71,7 +68,7 @@ def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
         yield list(run)
 
 
-def _of_price(tariff: Tariff, alike: list[_Priced], on_host: int) -> Iterator[Finding]:
+def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
     first = alike[0]
     model, price, quote = first.line.gpu_model, first.hardware, first.quote
     counted = f"{len(alike)} x {model}"
@@ -87,23 +84,6 @@ def _of_price(tariff: Tariff, alike: list[_Priced], on_host: int) -> Iterator[Fi
         yield _of_nothing(counted, alike, first.zero, price)
     elif isinstance(quote, Quote) and price is not None:
         yield from _of_quote(tariff, alike, quote, price)
-    elif price is not None and price.component == RENT and price.dollars_per_hour is not None:
-        hourly = Decimal(repr(price.dollars_per_hour))
-        hosts = (on_host,) if _is_of_one(tariff, first.reading) else ()
-        if doubted := doubt(tariff.catalogue, model, hourly, hosts):
-            yield Finding(
-                "warning", f"{counted}: {hourly:f} dollars per GPU-hour by {price.source} is {doubted}."
-            )
-
-
-def _is_of_one(tariff: Tariff, reading: GpuReading | None) -> bool:
-    """Whether the rule of a GPU gives its price as that of one GPU."""
-    rule = None if reading is None else tariff.rule(reading.gpu)
-    return (
-        rule is not None
-        and isinstance(rule.terms, Rented)
-        and all(price.gpus == 1 for price in rule.terms.prices)
-    )
 
 
 def _of_nothing(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:

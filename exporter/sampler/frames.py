@@ -39,8 +39,8 @@ class Gateway(Source[GatewayReading], Protocol):
 class Discovery(Protocol):
     """Finds out which servers are here."""
 
-    def sources(self) -> tuple[Source[Any], ...]:
-        """Look what is to be read beside NVML."""
+    def sources(self, config: Config) -> tuple[Source[Any], ...]:
+        """What a configuration has read beside NVML."""
         ...
 
     @property
@@ -122,7 +122,7 @@ class Reader:
         """
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
         elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
-        sources, endpoints = self._sources(), self._endpoints(configured)
+        sources, endpoints = self._sources(config), self._endpoints(configured)
         nvml, *answers = self.gather((self.nvml, *sources, *gateways, *endpoints))
         gpus: tuple[GpuReading, ...] | None = nvml.reading
         told, answers = answers[: len(sources)], answers[len(sources) :]
@@ -163,8 +163,8 @@ class Reader:
         )
         return Round(frame, gathered, nvml, tuple(counted), tuple(read), found)
 
-    def _sources(self) -> tuple[Source[Any], ...]:
-        return () if self.discovery is None else self.discovery.sources()
+    def _sources(self, config: Config) -> tuple[Source[Any], ...]:
+        return () if self.discovery is None else self.discovery.sources(config)
 
     def _endpoints(self, configured: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """All of them. One that a reload has just named is read once, whatever the last look found."""

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -122,11 +122,26 @@ class Sampler:
         self._failures = Failures()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
+        self._reloaded: tuple[Report, tuple[bool, bool | None], Report] | None = None
         self._began = clock.elapsed()
 
     def current(self) -> Report | None:
-        """The last report; `None` before the first tick."""
-        return self._report
+        """The last report; `None` before the first tick.
+
+        Reloads since then are in it: one that failed is an alert, and a tick may be 15 seconds away.
+        """
+        report, setting = self._report, self._plan.setting
+        if report is None:
+            return None
+        outcome = setting.config_row.last_reload_success, setting.web_succeeded()
+        if outcome == (report.config.last_reload_success, report.config.web_last_reload_success):
+            return report
+        reloaded = self._reloaded
+        if reloaded is None or reloaded[0] is not report or reloaded[1] != outcome:
+            row = replace(report.config, last_reload_success=outcome[0], web_last_reload_success=outcome[1])
+            # Kept, so that a page of it is rendered once, as that of any report.
+            self._reloaded = reloaded = (report, outcome, replace(report, config=row))
+        return reloaded[2]
 
     def plan(self, plan: Plan) -> None:
         """Go by another plan from the next tick on."""

@@ -112,19 +112,35 @@ def test_one_hour_is_the_window_of_the_metrics(
     assert served["all", "full"] == 2
 
 
-def test_a_longer_window_is_whole_hours_and_this_one_so_far(
+def test_a_longer_window_is_the_last_whole_hours(
     config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two hours before 12:00 and the quarter after it: all 12 dollars, one and a half GPU-minutes each."""
+    """At 12:15, two hours are from 10:00 to 12:00: 10 of 12 dollars, one GPU-minute each."""
     told = asked(config, ledger, capsys, hours=2)
     (server,) = told["servers"]  # type: ignore[misc]
     (model,) = server["models"]
 
-    assert (told["start"], told["end"]) == ("2026-11-01T10:00:00Z", "2026-11-01T12:15:30Z")
-    assert told["metered_seconds"] == 3 * 60
-    assert model["dollars_by_phase"] == {"decode": 6, "idle": 6}
-    assert model["gpu_seconds_by_phase"] == {"decode": 90, "idle": 90}
-    assert model["server_dollars_by_component"] == {"rent": 12}
+    assert (told["start"], told["end"]) == ("2026-11-01T10:00:00Z", "2026-11-01T12:00:00Z")
+    assert told["metered_seconds"] == 2 * 60
+    assert model["dollars_by_phase"] == {"decode": 5, "idle": 5}
+    assert model["gpu_seconds_by_phase"] == {"decode": 60, "idle": 60}
+    assert model["server_dollars_by_component"] == {"rent": 10}
+
+
+def test_a_ledger_without_a_whole_hour_has_its_minutes(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A day is asked for five minutes after the first start: the two dollars of 12:10 are all."""
+    path = tmp_path / "young.db"
+    running = Ledger.open(path, Clock())
+    posted, amount = worked(NOON + 10 * MINUTE, 2, 10**6)
+    running.post(posted, State(accrued=amount))
+    told = asked(config, path, capsys, hours=24)
+    running.close()
+    (server,) = told["servers"]  # type: ignore[misc]
+
+    assert (told["start"], told["end"]) == ("2026-11-01T11:15:00Z", "2026-11-01T12:15:00Z")
+    assert server["models"][0]["dollars"] == 2
 
 
 def test_the_verb_takes_a_server_a_window_and_a_number(

@@ -118,7 +118,7 @@ def test_dates_begin_with_the_local_day(good: Good) -> None:
         1_792_891_800 * SECOND,
         1_796_081_400 * SECOND,
     ]
-    assert rule.terms.prices[2].dollars_per_hour == Decimal("0.01")
+    assert rule.terms.prices[2].dollars_per_hour == Decimal("2.5")
 
 
 def test_an_empty_file_is_all_defaults() -> None:

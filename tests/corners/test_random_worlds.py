@@ -9,6 +9,7 @@ import io
 import json
 import sqlite3
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -199,12 +200,12 @@ def focus(host: Host, name: str) -> list[dict[str, str]]:
 
 
 def explanation(host: Host) -> Fraction:
-    """Dollars of all hours that are kept."""
+    """Dollars of all hours that are kept, asked when the running one is over."""
     printed = io.StringIO()
+    question = Question(host.file, host.path, None, 40 * 24 - 1, None, as_json=True)
+    later = replace(host.clock, off=host.clock.off + HOUR - host.clock.wall() % HOUR)
     with redirect_stdout(printed):
-        assert (
-            explained(Question(host.file, host.path, None, 40 * 24 - 1, None, as_json=True), host.clock) == 0
-        )
+        assert explained(question, later) == 0
     servers = json.loads(printed.getvalue())["servers"]
     return sum(Fraction(model["dollars"]) for server in servers for model in server["models"])
 

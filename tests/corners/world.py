@@ -260,9 +260,9 @@ class Reckoning:
             if gpu in books.marks or (watched and gpu < gpus)
         }
         books.marks |= dict.fromkeys(range(gpus), drawn)
-        # Within a boot the wall clock's steps are no time; across boots nothing else tells.
-        before = now.wall - (now.elapsed - last.elapsed) if last.boot == now.boot else last.wall
-        before = min(before, now.wall)
+        # Within a boot the wall clock's steps are no time; across boots it is at least the time since boot.
+        booted = now.wall - now.elapsed
+        before = booted + last.elapsed if last.boot == now.boot else min(last.wall, booted)
         start = max(before, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
         self._spend(start, now.wall, list(_up(last, now, before)), energy, (name, place))
 

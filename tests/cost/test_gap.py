@@ -5,6 +5,7 @@ Everything here is worked out by hand at 3.60 dollars an hour: a thousandth of a
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -166,14 +167,45 @@ def test_a_gap_longer_than_a_week_is_charged_for_a_week() -> None:
         assert outcome.postings.segments[0].start == NOON + 3 * DAY
 
 
-def test_a_clock_that_went_back_across_a_boot_charges_nothing() -> None:
-    """The wall clock is a year behind after a dead battery: no time is invented, and none is taken back."""
-    back = frame(0, boot="boot-2", elapsed=MINUTE, wall=NOON - 365 * DAY)
+@pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
+@pytest.mark.parametrize("wall", [NOON - 365 * DAY, NOON - DAY, NOON, NOON + 3 * SECOND])
+def test_a_clock_that_is_behind_across_a_boot_charges_the_time_since_boot(terms: Terms, wall: int) -> None:
+    """The boot clock proves 43 seconds, whether the wall clock shows 3 of them or a year less."""
+    back = frame(0, boot="boot-2", elapsed=43 * SECOND, wall=wall)
+
+    outcome = advance(watched(terms), back, terms)
+
+    assert charged(outcome) == 43
+    first, *_, last = (outcome.postings.segments[0], *outcome.postings.segments)
+    assert (first.start, last.end) == (wall - 43 * SECOND, wall)
+
+
+@pytest.mark.parametrize(
+    ("before", "boot"),
+    [({"same_machine": False}, "boot-2"), ({"boot": ""}, "boot-2"), ({}, "")],
+    ids=["adopted", "unknown then", "unknown now"],
+)
+def test_a_boot_that_may_have_begun_before_the_last_tick_proves_nothing(
+    before: dict[str, Any], boot: str
+) -> None:
+    """The host is up for 50 days, and the ledger of another one was written 3 seconds ago."""
+    state = replace(watched(ALWAYS), **before)
+    back = frame(0, boot=boot, elapsed=50 * DAY, wall=NOON + 3 * SECOND)
+
+    outcome = advance(state, back, ALWAYS)
+
+    assert charged(outcome) == 3
+    assert outcome.state.same_machine
+
+
+def test_the_time_since_a_boot_has_the_bound_of_every_gap() -> None:
+    """Ten days up with a clock that stands at the last tick: seven are charged, three are not."""
+    back = frame(0, boot="boot-2", elapsed=10 * DAY, wall=NOON)
 
     outcome = advance(watched(ALWAYS), back, ALWAYS)
 
-    assert charged(outcome) == 0
-    assert outcome.postings.segments == ()
+    assert charged(outcome) == 7 * 86_400
+    assert outcome.state.uncharged == 3 * DAY
 
 
 @pytest.mark.parametrize("step", [-DAY, DAY])

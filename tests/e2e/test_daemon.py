@@ -190,6 +190,7 @@ def test_a_bad_reload_keeps_the_old_configuration(daemon: Daemon) -> None:
     """A file that is no configuration changes nothing but the metric that says so."""
     daemon.settled()
     assert daemon.reload("interval: soon\n") >= 400
+    assert daemon.scrape().value("inference_config_last_reload_success") == 0
     page = daemon.settled()
     assert page.value("inference_config_last_reload_success") == 0
     assert page.matching("inference_gpu_price_dollars_per_hour") == [2.50, 2.50]

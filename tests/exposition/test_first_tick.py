@@ -46,7 +46,7 @@ def test_before_the_first_money_it_says_when_there_is_some(
 
     assert month == f"This month so far not known {said}"
     assert projected == f"Projected for the month not known {said}"
-    assert day == f"Idle, last 24 hours not known {said}"
+    assert day == f"Idle, 24 h + this hour not known {said}"
 
 
 def test_it_promises_nothing_that_no_tick_brings(

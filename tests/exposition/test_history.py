@@ -37,7 +37,13 @@ def test_the_last_day_is_told_hour_by_hour(make_report: MakeReport) -> None:
     """24 x 8.50 = 204 dollars, 12 x 4.25 = 51 of them idle: a quarter. The running hour has not cost yet."""
     host = told(make_report())
 
-    assert host["last_day"] == {"dollars": 204.0, "idle_dollars": 51.0, "idle_ratio": 0.25}
+    assert host["last_day"] == {
+        "start": "2026-11-23T12:00:00Z",
+        "hours": 24.0,
+        "dollars": 204.0,
+        "idle_dollars": 51.0,
+        "idle_ratio": 0.25,
+    }
     assert len(host["hours"]) == 25
     assert host["hours"][0] == {
         "start": "2026-11-23T12:00:00Z",
@@ -55,6 +61,15 @@ def test_the_last_day_is_told_hour_by_hour(make_report: MakeReport) -> None:
         "dollars_by_phase": {},
         "metered_seconds": 0.0,
     }
+
+
+def test_the_last_day_says_how_long_it_is(make_report: MakeReport) -> None:
+    """At half past twelve it is of 24.5 hours: whole ones, and the running one."""
+    report = make_report()
+
+    host = told(replace(report, wall=report.wall + 30 * 60 * 10**9))
+
+    assert (host["last_day"]["start"], host["last_day"]["hours"]) == ("2026-11-23T12:00:00Z", 24.5)
 
 
 def test_the_month_is_told_day_by_day(make_report: MakeReport) -> None:
@@ -91,7 +106,7 @@ def test_a_month_that_was_begun_late_is_drawn_from_there(make_report: MakeReport
 
 def test_bars_stand_on_each_other_and_sum_to_the_hour(make_report: MakeReport) -> None:
     """An hour at noon the day before, 8.50 of decode; at midnight work 4.00, other 0.25 and idle 4.25."""
-    drawing = shown(make_report()).partition("<h2>The last 24 hours</h2>")[2].partition("</svg>")[0]
+    drawing = shown(make_report()).partition("The last 24 hours and this one</h2>")[2].partition("</svg>")[0]
     bars = re.findall(
         r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)" class="(\w+)">'
         r"<title>([^<]*)</title>",
@@ -137,7 +152,7 @@ def test_history_stays_when_the_report_is_old(make_report: MakeReport) -> None:
     """What was spent was spent; where it goes from here is not known any more."""
     text = shown(make_report(), OLD)
 
-    assert "<h2>The last 24 hours</h2>" in text
+    assert "<h2>The last 24 hours and this one</h2>" in text
     assert "<h2>The month</h2>" in text
     assert 'class="ahead"' not in text
     assert "<h2>GPUs</h2>" not in text

@@ -45,6 +45,7 @@ def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillCl
     assert (meta(path).get("machine"), meta(path)["adopted"]) == (None, END + HOUR)
     ledger = Ledger.open(path, clock)
     assert ledger.bind(THERE, {"GPU-9"}) is True
+    assert not ledger.remembered().same_machine
     posted = tick(END + HOUR, money(1))
     ledger.post(posted, accrued(tick(END, money(700)), posted))
     ledger.close()

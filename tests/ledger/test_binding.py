@@ -79,6 +79,7 @@ def test_books_that_may_be_ours_go_on(
     ledger.close()
 
     assert (bound, ledger.id, ledger.moved_aside, ledger.problem) == (True, old, None, "")
+    assert ledger.remembered().same_machine == (machine == HERE)
     assert spent(ledger.books(END, MONTHS)) == 700
 
 

@@ -238,7 +238,7 @@ ONLY_PRODUCTS = (
     [
         ("{name: chat, match: {product: chat}, dollars_per_month: 9000}", [ONLY_PRODUCTS]),
         (
-            "{name: a, match: {product: a}, dollars_per_month: 9}, {name: fleet, dollars_per_month: 27000}",
+            "{name: a, match: {product: a}, dollars_per_month: 900}, {name: fleet, dollars_per_month: 27000}",
             [],
         ),
         ("", []),
@@ -322,75 +322,19 @@ def test_rules_by_list_price_are_told_in_words() -> None:
     assert "hardware that no rule matches: has no price, and its cost is absent\n" in text
 
 
-@pytest.mark.parametrize(
-    ("rule", "told"),
-    [
-        # 2.50 x 730 = 1825
-        (
-            '{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 1825}}',
-            [
-                (
-                    "warning: hardware[0].rented: 1825 dollars per GPU-hour is more than ten times the list "
-                    "prices "
-                    "that are known (3.49 to 11.06125 dollars for H100-SXM5-80GB): is it the price of a "
-                    "month? "
-                    "Divide by 730: 2.5000 dollars per hour"
-                )
-            ],
-        ),
-        (
-            (
-                '{match: {gpu_model: "NVIDIA L4"}, rented: {prices: [{from: 2026-01-01, '
-                "dollars_per_gpu_hour: 0.7},"
-                " {from: 2026-06-01, dollars_per_gpu_hour: 0.007}]}}"
-            ),
-            [
-                (
-                    "warning: hardware[0].rented: 0.007 dollars per GPU-hour from 2026-06-01 is less than a "
-                    "tenth "
-                    "of the list prices that are known (0.70683 to 0.8048 dollars for L4): check its unit"
-                )
-            ],
-        ),
-        # 2000 / 8 = 250; over 730 hours that is 0.34, less than a tenth of 3.49
-        (
-            '{match: {gpu_model: "*H100*"}, rented: {dollars_per_host_hour: 2000, gpus_per_host: 8}}',
-            [
-                (
-                    "warning: hardware[0].rented: 250 dollars per GPU-hour is more than ten times the list "
-                    "prices "
-                    "that are known (3.49 to 11.06125 dollars for H100-SXM5-80GB): check its unit"
-                )
-            ],
-        ),
-        ('{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2.5}}', []),
-        (
-            '{match: {gpu_model: "*A100*"}, rented: {dollars_per_gpu_hour: 1825}}',
-            [],
-        ),  # which one
-        ("{rented: {dollars_per_gpu_hour: 1825}}", []),  # of whatever GPU
-        ("{match: {uuid: GPU-5}, rented: {dollars_per_gpu_hour: 0}}", []),  # taken out
-        (
-            '{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 0}}',
-            [
-                (
-                    "warning: every GPU that hardware[0].rented matches costs 0 dollars an hour because "
-                    "the rent is 0"
-                )
-            ],
-        ),
-    ],
-)
-def test_a_price_that_is_hardly_meant_is_told(tmp_path: Path, rule: str, told: list[str]) -> None:
+def test_a_rent_of_0_is_told(tmp_path: Path) -> None:
     """It is taken all the same: a warning, status 0."""
     path = tmp_path / "ice.yaml"
     path.write_text(
-        f'hardware: [{rule}]\nservers: [{{name: chat, url: "http://127.0.0.1:8000", gpus: all}}]\n'
+        'hardware: [{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 0}}]\n'
+        'servers: [{name: chat, url: "http://127.0.0.1:8000", gpus: all}]\n'
     )
     status, text = check_config(path, NOW)
 
     assert status == 0
-    assert warnings(text) == told
+    assert warnings(text) == [
+        "warning: every GPU that hardware[0].rented matches costs 0 dollars an hour because the rent is 0"
+    ]
 
 
 def test_a_bad_file_is_refused_with_its_problems(tmp_path: Path) -> None:

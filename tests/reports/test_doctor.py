@@ -305,6 +305,18 @@ def test_the_default_budget_is_told_where_none_is_configured(budgets: str, told:
     assert [line for line in found if "budget" in line] == told
 
 
+def test_one_sum_has_one_figure() -> None:
+    """28,005 / 4 / 8766 is 0.7986824: 8 x 0.798682 x 730 is 4,664.30, unrounded it would be 4,664.31."""
+    config = parse(
+        b"budgets: [{name: fleet, dollars_per_month: 1000}]\n"
+        b"hardware: [{owned: {purchase_dollars_per_gpu: 28005, in_service: 2026-01-01, life_years: 4}}]\n"
+    )
+    diagnosis = diagnose(config, Terms(Tariff("h1", config.hardware)), FINE, NOW)
+
+    assert diagnosis.sums[-1] == "6.389456 dollars per hour x 730 hours = 4,664.30 dollars a month"
+    assert any("this host alone costs 4,664.30 dollars a month" in line for line in findings(diagnosis))
+
+
 def test_a_clock_that_is_not_synchronized_is_told_with_what_depends_on_it() -> None:
     """A note: money per hour is right all the same."""
     diagnosis = diagnose(CONFIG, Terms(PRICED), replace(FINE, synchronized=False), NOW)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.reports.rounding import rounded
+from exporter.reports.rounding import balanced, rounded
 
 
 def test_thirds_of_a_dollar_sum_to_a_dollar() -> None:
@@ -51,3 +51,45 @@ def test_a_column_sums_to_its_total_and_nobody_moves_by_a_unit(amounts: list[int
     wholes = rounded(amounts, unit)
     assert -unit < 2 * (sum(wholes) * unit - sum(amounts)) <= unit
     assert all(abs(whole * unit - amount) < unit for whole, amount in zip(wholes, amounts, strict=True))
+
+
+def test_rows_and_columns_sum_to_their_totals() -> None:
+    """0.4 + 0.4 and 0.4 + 0.4: rows of 1 and 1, columns of 1 and 1, so that two opposite cells get a unit."""
+    assert balanced([[4, 4], [4, 4]], [1, 1], [1, 1], 10) == [[1, 0], [0, 1]]
+
+
+def test_a_total_that_is_smaller_than_its_parts_takes_a_unit_away() -> None:
+    """2.0 and 3.0 in a row of 4: the first of equals gives, in a column of 1."""
+    assert balanced([[20, 30]], [4], [1, 3], 10) == [[1, 3]]
+
+
+def test_a_unit_moves_between_rows_and_between_columns() -> None:
+    """Whole cells, and totals that were rounded apart from them: the totals hold."""
+    assert balanced([[10], [10]], [2, 0], [2], 10) == [[2], [0]]
+    assert balanced([[10, 10]], [2], [2, 0], 10) == [[2, 0]]
+
+
+def test_a_table_without_columns_is_empty() -> None:
+    """Two rows that agree have no parts."""
+    assert balanced([[], []], [0, 0], [], 10) == [[], []]
+
+
+@given(st.data(), st.integers(1, 6), st.integers(1, 5))
+def test_a_table_adds_up_whatever_its_totals_were_rounded_to(
+    data: st.DataObject, height: int, width: int
+) -> None:
+    """Rows to the nearest, columns to what these sum to: every sum holds, no cell moves by three units."""
+    unit = 100
+    row = st.lists(st.integers(-(10**6), 10**6), min_size=width, max_size=width)
+    cells = data.draw(st.lists(row, min_size=height, max_size=height))
+    rows = rounded([sum(row) for row in cells], unit)
+    columns = rounded([sum(column) for column in zip(*cells, strict=True)], unit)
+    wholes = balanced(cells, rows, columns, unit)
+
+    assert [sum(row) for row in wholes] == rows
+    assert [sum(column) for column in zip(*wholes, strict=True)] == columns
+    assert all(
+        abs(whole * unit - cell) < 3 * unit
+        for one, other in zip(wholes, cells, strict=True)
+        for whole, cell in zip(one, other, strict=True)
+    )

@@ -43,9 +43,11 @@ class Clock:
     stop_after: int = 10**9
     booted: str = "boot-1"
     in_step: bool = True
+    uptime: int = 1_000 * NANOSECONDS_PER_SECOND
+    """The time since boot at `now` 0; below zero where it boots later."""
 
     def elapsed(self) -> int:
-        return 1_000 * NANOSECONDS_PER_SECOND + self.now
+        return self.uptime + self.now
 
     def wall(self) -> int:
         return START + self.now

@@ -38,7 +38,7 @@ class Lookout:
     pods: Pods = field(default_factory=Pods)
     looks: list[tuple[Config, tuple[GpuReading, ...], list[object], int | None]] = field(default_factory=list)
 
-    def sources(self) -> tuple[Pods, ...]:
+    def sources(self, _config: Config) -> tuple[Pods, ...]:
         return (self.pods,)
 
     def look(

@@ -52,6 +52,41 @@ def test_what_is_published_was_committed_first(bench: Bench) -> None:
     assert bench.ledger.months == ("2026-11", "2026-10")
 
 
+def test_a_failed_reload_is_shown_before_the_next_tick(bench: Bench) -> None:
+    """A reload that succeeds ends it at once. All else stays the answer of the last tick."""
+    report = bench.tick()
+    before, failed = plan(), plan()
+    failed = replace(
+        failed,
+        setting=replace(
+            failed.setting, config_row=replace(failed.setting.config_row, last_reload_success=False)
+        ),
+    )
+
+    bench.sampler.plan(failed)
+    shown = bench.sampler.current()
+    assert shown is not None
+    assert not shown.config.last_reload_success
+    assert replace(shown, config=report.config) == report
+    assert bench.sampler.current() is shown
+    bench.sampler.plan(before)
+    assert bench.sampler.current() is report
+
+
+def test_a_web_configuration_that_fails_is_shown_before_the_next_tick(bench: Bench) -> None:
+    """It is read again at each connection, not at ticks."""
+    success = [True]
+    answering = plan()
+    answering = replace(answering, setting=replace(answering.setting, web_succeeded=lambda: success[0]))
+    bench.sampler.plan(answering)
+    bench.tick()
+    success[0] = False
+
+    shown = bench.sampler.current()
+    assert shown is not None
+    assert shown.config.web_last_reload_success is False
+
+
 def test_rates_and_run_rate_are_there_from_the_first_tick(bench: Bench) -> None:
     """3.60 dollars an hour for 730 hours is 2,628 dollars a month, before anything was accrued."""
     report = bench.tick()
@@ -229,7 +264,7 @@ def test_the_ledgers_trouble_is_logged_when_it_comes_and_when_it_goes(
 def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(bench: Bench) -> None:
     """Only a right wall clock tells how long it was down; until then the books are not served."""
     bench.tick()
-    bench.clock.booted, bench.clock.in_step = "boot-2", False
+    bench.clock.booted, bench.clock.in_step, bench.clock.uptime = "boot-2", False, 0
     restarted = Sampler(
         bench.clock, inline(bench.clock), bench.nvml, bench.ledger, Footprint(), plan(bench.endpoint)
     )

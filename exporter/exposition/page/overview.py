@@ -63,12 +63,10 @@ def _cards(summary: Summary) -> Iterator[Element]:
     yield _projection(summary)
     idle = summary.idle
     yield _card(
-        "Idle, last 24 hours",
+        "Idle, 24 h + this hour",
         UNKNOWN if idle is None else figure(share(idle.ratio), f"{EXPLAIN}#idle"),
         None,
-        _awaited(summary)
-        if idle is None
-        else f"{amount(idle.idle_dollars)} of {amount(idle.dollars)}, with the running hour",
+        _awaited(summary) if idle is None else f"{amount(idle.idle_dollars)} of {amount(idle.dollars)}",
     )
 
 
@@ -119,7 +117,7 @@ def _figure(dollars: float | None, of: str) -> Content:
 
 def _charts(summary: Summary) -> Iterator[Element]:
     for heading, drawing in (
-        ("The last 24 hours", charts.day(summary)),
+        ("The last 24 hours and this one", charts.day(summary)),
         ("The month", charts.month(summary)),
     ):
         if drawing is not None:

@@ -173,7 +173,7 @@ def _idle(summary: Summary) -> Iterator[Element]:
     )
     yield _section(
         "idle",
-        "The last 24 hours",
+        "The last 24 hours and this one",
         element(
             "p",
             f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",

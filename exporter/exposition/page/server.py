@@ -152,7 +152,7 @@ def _day(chain: Chain, course: Course) -> Element:
         )
     return element(
         "section",
-        element("h2", "Tokens of ", name(server_name(chain.key)), ", 24 hours"),
+        element("h2", "Tokens of ", name(server_name(chain.key)), ", the last 24 hours and this one"),
         content,
         id="tokens",
     )

@@ -32,7 +32,7 @@ SERVERS: Final = (
     ("GPUs", True),
     ("$ per hour", True),
     ("Busy", True),
-    ("Tokens, 24 h", True),
+    ("Tokens, 24 h + this hour", True),
     ("$ per million, all", True),
     ("$ per million, computed", True),
     ("Last token", True),
@@ -47,7 +47,7 @@ GPUS: Final = (
     ("Utilization", True),
     ("Idle $ per hour", True),
 )
-COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, last 24 hours", True))
+COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, 24 h + this hour", True))
 
 
 def servers(summary: Summary) -> Element:

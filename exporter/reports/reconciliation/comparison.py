@@ -19,19 +19,17 @@ from exporter.reports.reconciliation.books import (
     local_books,
 )
 from exporter.reports.reconciliation.notes import notes
-from exporter.reports.reconciliation.parts import KINDS, Compared, Part, compare
+from exporter.reports.reconciliation.parts import CENT, KINDS, Compared, Part, compare
 from exporter.reports.rounding import rounded
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     Instant,
     Picodollars,
 )
 
 UTC_ZONE: Final = ZoneInfo("UTC")
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 DEFAULT_COMPONENTS: Final = frozenset({"rent"})
 
 Calendar = Literal["local", "utc", "shifted"]
@@ -156,7 +154,7 @@ def reconcile(invoice: Invoice, books: Books) -> Reconciliation:
         rows=rows,
         total=total,
         others=whole.others,
-        suggestions=tuple(_suggestions(total.difference, whole.owners, _date(shown, books))),
+        suggestions=tuple(_suggestions(total.difference_in_cents * CENT, whole.owners, _date(shown, books))),
         notes=tuple(notes(invoice, record, books.zone, calendar, rows, whole, before - whole.compared, cut)),
     )
 
@@ -290,7 +288,7 @@ def _date(shown: list[Book], books: Books) -> str:
 def _suggestions(
     difference: Picodollars, owners: Mapping[ProductTeam, Picodollars], day: str
 ) -> Iterator[Suggestion]:
-    """The difference over those who pay for what was compared, by what they pay, each in whole cents."""
+    """A difference of whole cents over those who pay for what was compared, by what they pay."""
     paying = {owner: amount for owner, amount in owners.items() if amount > 0}
     amounts, _owed = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
     whose = sorted(amounts)

@@ -11,7 +11,10 @@ from typing import Final, Literal, get_args
 from exporter.cost.money import split
 from exporter.reports.invoice import APART, Apart, Tally
 from exporter.reports.reconciliation.books import Book
-from exporter.units import Nanoseconds, Picodollars
+from exporter.reports.rounding import rounded
+from exporter.units import PICODOLLARS_PER_DOLLAR, Nanoseconds, Picodollars
+
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 
 Named = Literal[
     "not_metered",
@@ -70,6 +73,12 @@ class Compared:
     def difference(self) -> Picodollars:
         """Bill minus books, adjustments counted as books."""
         return self.bill - self.books - self.adjusted
+
+    @property
+    def difference_in_cents(self) -> int:
+        """The difference of bill and books as they are shown: each rounded to a cent."""
+        ((bill,), (books,)) = (rounded([amount], CENT) for amount in (self.bill, self.books + self.adjusted))
+        return bill - books
 
 
 def compare(book: Book, tally: Tally, *, crowded: bool = False) -> Compared:

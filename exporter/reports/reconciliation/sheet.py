@@ -9,22 +9,20 @@ from exporter.reports.invoice import Resource
 from exporter.reports.invoice_rows import COSTS
 from exporter.reports.reconciliation.comparison import Reconciliation, Suggestion
 from exporter.reports.reconciliation.notes import dollars, hourly, hours, instant
-from exporter.reports.reconciliation.parts import KINDS, Compared, Kind, Part
-from exporter.reports.rounding import hundredths, rounded
+from exporter.reports.reconciliation.parts import CENT, Compared, Kind, Part
+from exporter.reports.rounding import balanced, hundredths, rounded
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
     plain_dollars,
 )
 from exporter.units import dollars as as_float
 
-CENT: Final = PICODOLLARS_PER_DOLLAR // 100
 MOST_LISTED: Final = 10
 MOST_TOLD: Final = 100
 LONGEST_NAME: Final = 200
 
-HEADINGS: Final[dict[Kind, str]] = {
+HEADINGS: Final[dict[str, str]] = {
     "not_metered": "not metered",
     "uncovered": "uncovered",
     "beyond": "beyond",
@@ -121,11 +119,12 @@ def _lines(told: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[st
     yield f"invoice {_printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows"
     yield f"compared with: {', '.join(sorted(told.components))}"
     yield ""
-    yield from _table(told)
+    cents = _cents(told)
+    yield from _table(told, cents)
     yield ""
-    yield f"bill minus books is {dollars(told.total.difference)} dollars{':' if told.total.parts else '.'}"
-    cents = rounded([part.amount for part in told.total.parts], CENT)
-    amounts = [hundredths(value) for value in cents]
+    difference = hundredths(cents["difference"][-1])
+    yield f"bill minus books is {difference} dollars{':' if told.total.parts else '.'}"
+    amounts = [hundredths(cents[part.kind][-1]) for part in told.total.parts]
     width = max(map(len, amounts), default=0)
     for part, amount in zip(told.total.parts, amounts, strict=True):
         yield f"  {amount.rjust(width)}  {WORDS[part.kind]}{_arithmetic(part)}"
@@ -143,20 +142,29 @@ def _lines(told: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[st
         yield from (f"  {_command(each, told, file, flags)}" for each in told.suggestions)
 
 
-def _table(told: Reconciliation) -> Iterator[str]:
+def _cents(told: Reconciliation) -> dict[str, list[int]]:
+    """Each column of the table in whole cents, its total last.
+
+    Columns sum to their totals; in each row bill minus books is the difference, and the parts sum to it.
+    """
+    bill = rounded([row.bill for row in told.rows], CENT)
+    books = rounded([row.books + row.adjusted for row in told.rows], CENT)
+    difference = [billed - booked for billed, booked in zip(bill, books, strict=True)]
     kinds = [part.kind for part in told.total.parts]
-    kinds = [kind for kind in KINDS if kind in kinds or any(_of(row, kind) for row in told.rows)]
-    columns = [
-        ("bill", [row.bill for row in told.rows]),
-        ("books", [row.books + row.adjusted for row in told.rows]),
-        ("difference", [row.difference for row in told.rows]),
-        *((HEADINGS.get(kind, kind), [_of(row, kind) for row in told.rows]) for kind in kinds),
-    ]
+    totals = [part.amount for part in told.total.parts]
+    cells = [[_of(row, kind) for kind in kinds] for row in told.rows]
+    parts = balanced(cells, difference, rounded(totals, CENT, total=sum(difference)), CENT)
+    columns: dict[str, list[int]] = {"bill": bill, "books": books, "difference": difference}
+    columns |= {kind: [row[at] for row in parts] for at, kind in enumerate(kinds)}
+    return {name: [*column, sum(column)] for name, column in columns.items()}
+
+
+def _table(told: Reconciliation, cents: dict[str, list[int]]) -> Iterator[str]:
     names = [told.by, *(row.name for row in told.rows), "total"]
     cells = [names]
-    for heading, amounts in columns:
-        cents = rounded(amounts, CENT)
-        cells.append([heading, *(hundredths(value) for value in (*cents, sum(cents)))])
+    for name, column in cents.items():
+        heading = HEADINGS.get(name, name)
+        cells.append([heading, *map(hundredths, column)])
     widths = [max(map(len, column)) for column in cells]
     rule = ["-" * width for width in widths]
     rows = list(zip(*cells, strict=True))

@@ -113,6 +113,7 @@ class Discovery:
         self._processes = processes
         self._kubelet = kubelet
         self._kubelet_seen = False
+        self._kubelet_off = False
         self._cluster = cluster or Cluster(clock, None)
         self._given: _Given | None = None
         self._minors: Mapping[int, str] = {}
@@ -126,11 +127,13 @@ class Discovery:
         self.last = Found()
         """What the last look found."""
 
-    def sources(self) -> tuple[Source[Any], ...]:
-        """Look what is to be read beside NVML: a kubelet, from the look on that finds one, and a cluster."""
-        if self._kubelet is not None:
+    def sources(self, config: Config) -> tuple[Source[Any], ...]:
+        """What a configuration has read beside NVML: a cluster, and a kubelet once there is one."""
+        self._cluster.go_by(config)
+        self._kubelet_off = config.kubernetes == "off"
+        if self._kubelet is not None and not self._kubelet_off:
             self._kubelet_seen = self._kubelet_seen or is_here(self._kubelet.path)
-        kubelet = self._kubelet if self._kubelet_seen else None
+        kubelet = self._kubelet if self._kubelet_seen and not self._kubelet_off else None
         return tuple(source for source in (kubelet, self._cluster.source) if source is not None)
 
     @property
@@ -161,7 +164,6 @@ class Discovery:
             groups, gathered = self._look_at_processes(gpus, gather, moment)
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
-        self._cluster.go_by(config)
         pods = self._cluster.pods(config, told)
         seen = Seen(groups, self._look_at_kubelet(told), pods)
         looked = found(config, gpus, seen, moment, self._targets.values())
@@ -224,7 +226,9 @@ class Discovery:
 
     def _look_at_kubelet(self, told: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
         """What was given out; `()` where there is no kubelet, `None` where it has been silent for long."""
-        if self._kubelet is None or self._kubelet not in told:
+        if self._kubelet_off:
+            self._given = None
+        if self._kubelet is None or self._kubelet_off or self._kubelet not in told:
             return ()
         answer = told[self._kubelet]
         now = self._clock.elapsed()

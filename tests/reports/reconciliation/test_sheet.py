@@ -168,3 +168,31 @@ def test_a_month_to_date_by_utc_is_said(tmp_path: Path) -> None:
     invoice = bill(f"{HEADER}\n{usage('01', '48', '24')}", tmp_path)
     kept = books({20261001: sums(DAY, 48 * DOLLAR)}, now=1_790_812_800 * 10**9 + DAY)
     assert as_text(reconcile(invoice, kept), "bill.csv").startswith("2026-10 to date by day of UTC, ledger ")
+
+
+def test_rows_subtract_and_add_up_as_they_are_shown(tmp_path: Path) -> None:
+    """Three days, each billed 0.004 dollars more than a whole cent and booked 0.004 less than one.
+
+    Each column is rounded as a whole, and each row is arithmetic that a person can repeat.
+    """
+    lines = "".join(usage(day, f"{48 + at}.004", "24") for at, day in enumerate(("01", "02", "03")))
+    third = 47 * DOLLAR + 996 * DOLLAR // 1000
+    kept = {20261001 + at: sums(DAY - at * HOUR, third + at * DOLLAR // 3) for at in range(3)}
+    told = reconcile(bill(f"{HEADER}\n{lines}", tmp_path), books(kept))
+    page = as_text(told, "bill.csv")
+    table = page.split("\n\n")[1].splitlines()
+    rows = [
+        [round(float(cell.replace(",", "")) * 100) for cell in line.split()[1:]]
+        for line in table
+        if line.startswith(("2026", "total"))
+    ]
+
+    assert len(rows) == 4
+    for billed, booked, difference, *parts in rows:
+        assert billed - booked == difference == sum(parts)
+    assert [sum(column) for column in zip(*rows[:-1], strict=True)] == rows[-1]
+    # 48.004 + 49.004 + 50.004 = 147.012, and 3 x 47.996 + 1 = 144.988.
+    assert rows[-1][:3] == [14_701, 14_499, 202]
+    assert f"bill minus books is {rows[-1][2] / 100:.2f} dollars:" in page
+    entered = sum(round(each.amount / CENT) for each in told.suggestions)
+    assert entered == rows[-1][2]

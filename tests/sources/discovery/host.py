@@ -129,7 +129,7 @@ class Host:
     def look(self, *gpus: GpuReading, after: Nanoseconds = TICK) -> Found:
         """A tick later."""
         self.clock.now += after
-        answers = self.gather(self.discovery.sources())
+        answers = self.gather(self.discovery.sources(self.config))
         return self.discovery.look(self.config, gpus, answers, self.gather, self.since)
 
 

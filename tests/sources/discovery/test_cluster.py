@@ -137,7 +137,7 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     )
     config = Config(processes=False)
     lookout.look(config, (), (), lambda _: [], None)
-    (source,) = lookout.sources()
+    (source,) = lookout.sources(Config())
     told = []
     for expected in (False, True):
         health = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=expected)

@@ -39,18 +39,31 @@ def test_processes_may_be_switched_off(host: Host) -> None:
 def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
     """No row of health for what is not there; from the moment on that there is one it is a source."""
     host = Host(tmp_path / "pod-resources")
-    assert host.discovery.sources() == ()
+    assert host.discovery.sources(host.config) == ()
     assert host.look(gpu(0)).unsure == frozenset()
     (tmp_path / "pod-resources").mkdir()
-    assert host.discovery.sources() == (host.kubelet,)
+    assert host.discovery.sources(host.config) == (host.kubelet,)
     (tmp_path / "pod-resources").rmdir()
-    assert host.discovery.sources() == (host.kubelet,)
+    assert host.discovery.sources(host.config) == (host.kubelet,)
+
+
+def test_a_kubelet_that_is_switched_off_is_not_asked(host: Host) -> None:
+    """Its socket is there, and what it gave out before a reload is forgotten with the reload."""
+    (host.kubelet.place.parent / "there").touch()
+    host.kubelet.said = Allocations((given("a-0", 0),))
+    assert held(host.look(gpu(0))) == {"GPU-0": ["ml/unmatched:a"]}
+
+    host.config = Config(kubernetes="off")
+    assert host.discovery.sources(host.config) == ()
+    assert held(host.look(gpu(0))) == {}
+    host.config = Config()
+    assert host.discovery.sources(host.config) == (host.kubelet,)
 
 
 def test_a_host_without_kubernetes(host: Host) -> None:
     """Nobody asks for a kubelet."""
     alone = Discovery(host.clock, Endpoints(host.clock), host.processes, None)  # type: ignore[arg-type]
-    assert alone.sources() == ()
+    assert alone.sources(Config()) == ()
     assert alone.look(Config(), (gpu(0),), (), host.gather, None).unsure == frozenset()
     alone.close()
 
