@@ -360,6 +360,8 @@ def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
             reloadable: bool = True,
             address: str = "127.0.0.1:0",
             web: Path | None = None,
+            lifecycle: bool | None = None,
+            allowed_hosts: tuple[str, ...] = (),
         ) -> Site:
             site = Site(clock, shown)
             access = Access(web, clock)
@@ -372,6 +374,8 @@ def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
                 Build("0.1.0", "9e3d667", "3.11.7"),
                 access=access,
                 limits=limits,
+                lifecycle=lifecycle,
+                allowed_hosts=allowed_hosts,
             )
             site.server.start()
             servers.callback(site.server.close)
