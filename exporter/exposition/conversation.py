@@ -7,6 +7,7 @@ new connection when all places are taken.
 import contextlib
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from email.utils import formatdate
 from http import HTTPStatus
@@ -35,12 +36,8 @@ _JOINED_BYTES: Final = 16 * 1024
 _LOG = logging.getLogger(__name__)
 
 
-class Waiting(Protocol):
-    """While in there, the connection waits for its client and may lose its place to a new one."""
-
-    def __call__(self, *, holding: bool = False) -> AbstractContextManager[None]:
-        """`holding`: it keeps a large response of its own in memory, of which there are fewer places."""
-        ...
+Waiting = Callable[[], AbstractContextManager[None]]
+"""While in there, the connection waits for its client and may lose its place to a new one."""
 
 
 class Service(Protocol):
@@ -208,8 +205,7 @@ class Conversation:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace")
         body = b"" if method == "HEAD" else response.body
-        own = not response.shared and len(body) > _JOINED_BYTES
-        with self._waiting(holding=own):
+        with self._waiting():
             if len(body) <= _JOINED_BYTES:
                 self._hand_over(head + body)
             else:

@@ -14,8 +14,8 @@ class Limits:
     longer than the usual scrape interval of a minute, so that a scraper keeps its connection.
     `backlog` is how many connections the kernel holds ready; `connections` how many are served at a time,
     and `place` how long a new one waits for the place of one that was closed for it.
-    `pages` is how many pages for people are made at a time, and `held` how many clients may be slow to take
-    one: scrapes and probes have the rest. `send_bytes` is what the kernel buffers of a response.
+    `pages` is how many requests for a page that is not made yet are served at a time: scrapes and probes have
+    the other places. `send_bytes` is what the kernel buffers of a response.
     """
 
     connections: int = 128
@@ -23,8 +23,7 @@ class Limits:
     head_bytes: int = 16 * 1024
     body_bytes: int = 8 * 1024
     send_bytes: int = 128 * 1024
-    pages: int = 4
-    held: int = 16
+    pages: int = 16
     request: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     idle: Nanoseconds = 90 * NANOSECONDS_PER_SECOND
     place: Nanoseconds = NANOSECONDS_PER_SECOND

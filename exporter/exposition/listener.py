@@ -72,7 +72,6 @@ class Listener:
         self._changed = threading.Condition(self._lock)
         self._places: list[weakref.ref[_Place]] = []
         self._waiting: dict[socket.socket, None] = {}
-        self._holding: dict[socket.socket, None] = {}
         self._acceptor: Started | None = None
         self._accepting = False
         self._trouble = ""
@@ -109,27 +108,16 @@ class Listener:
             self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
 
     @contextlib.contextmanager
-    def waiting(self, connection: socket.socket, *, holding: bool = False) -> Iterator[None]:
-        """While in here, a connection waits for its client and may lose its place to a new one.
-
-        `holding`: it keeps a large response of its own in memory. Beyond `limits.held` of them, the one that
-        has been slow for longest is cut off.
-        """
+    def waiting(self, connection: socket.socket) -> Iterator[None]:
+        """While in here, a connection waits for its client and may lose its place to a new one."""
         with self._lock:
             self._waiting[connection] = None
-            if holding:
-                self._holding[connection] = None
-                if len(self._holding) > self._limits.held:
-                    slowest = next(iter(self._holding))
-                    del self._holding[slowest]
-                    _cut(slowest)
             self._changed.notify_all()
         try:
             yield
         finally:
             with self._lock:
                 self._waiting.pop(connection, None)
-                self._holding.pop(connection, None)
 
     def _accept(self) -> None:
         while True:

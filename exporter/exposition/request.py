@@ -59,8 +59,6 @@ class Response:
     content_type: str = PLAIN
     headers: Mapping[str, str] = field(default_factory=dict)
     refused: str = ""
-    shared: bool = False
-    """Whether other connections send the same bytes: they take memory once."""
 
 
 def plain(status: HTTPStatus, text: str, *, refused: str = "", **headers: str) -> Response:

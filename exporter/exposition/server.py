@@ -4,11 +4,11 @@ import ipaddress
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from exporter.exposition.limits import Limits
 from exporter.exposition.listener import Listener
 from exporter.exposition.negotiation import variant
 from exporter.exposition.pace import TokenBucket
+from exporter.exposition.page_cache import BusyError, PageCache
 from exporter.exposition.rendering import Exposition, is_stale
 from exporter.exposition.request import OPEN, Request, Response, later, plain
 from exporter.report import Build, Report
@@ -94,7 +95,7 @@ class WebServer:
         self._exposition = Exposition(build)
         self._reloading = Lock()
         self._reloads = TokenBucket(NANOSECONDS_PER_SECOND, 1, clock)
-        self._pages = BoundedSemaphore(self._limits.pages)
+        self._pages = PageCache(self._limits.pages)
         self._refusals = _Refusals(clock)
         self._listening: socket.socket | None = None
         self._listener: Listener | None = None
@@ -172,6 +173,7 @@ class WebServer:
         with suppress(MemoryError, NoThreadError):
             if self._listener is not None:
                 self._listener.revive()
+            self._pages.forget(report)
             if report is not None and not is_stale(report, self._clock.elapsed()):
                 self._exposition.prepare(report)
 
@@ -254,54 +256,53 @@ class WebServer:
         headers = {"Vary": "Accept, Accept-Encoding"}
         if asked.gzip:
             headers["Content-Encoding"] = "gzip"
-        return Response(HTTPStatus.OK, body, asked.format.content_type, headers, shared=True)
+        return Response(HTTPStatus.OK, body, asked.format.content_type, headers)
 
-    @contextmanager
-    def _page_room(self) -> Iterator[bool]:
-        """Whether there is room to make a page for people: making many at once would slow scrapes down."""
-        room = self._pages.acquire(blocking=False)
-        try:
-            yield room
-        finally:
-            if room:
-                self._pages.release()
-
-    def _page(self, _request: Request) -> Response:
+    def _page(self, request: Request) -> Response:
         # What people look at is imported when they do: it is memory that a scrape needs none of.
         from exporter.exposition import page  # noqa: PLC0415
 
-        with self._page_room() as room:
-            if not room:
-                return _FULL
-            body = page.page(self._current(), self._clock.elapsed(), self._build)
-        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+        return self._made(request, page.page, _HTML, page.HEADERS)
 
     def _explained(self, request: Request) -> Response:
         from exporter.exposition import page  # noqa: PLC0415
 
-        report, asked = self._current(), request.path.removeprefix(_EXPLAIN)
-        if report is None:
+        asked = request.path.removeprefix(_EXPLAIN)
+
+        def make(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes | None:
+            return None if report is None else page.explanation(report, elapsed, asked, build)
+
+        if self._current() is None:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
-        with self._page_room() as room:
-            if not room:
-                return _FULL
-            body = page.explanation(report, self._clock.elapsed(), asked, self._build)
-        if body is None:
-            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
-        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+        return self._made(request, make, _HTML, page.HEADERS)
 
     def _moved(self, _request: Request) -> Response:
         # A relative place, so that a proxy may put the page anywhere.
         return plain(HTTPStatus.MOVED_PERMANENTLY, "it is at explain/", Location="explain/")
 
-    def _document(self, _request: Request) -> Response:
+    def _document(self, request: Request) -> Response:
         from exporter.exposition.document import document  # noqa: PLC0415
 
-        with self._page_room() as room:
-            if not room:
-                return _FULL
-            body = document(self._current(), self._clock.elapsed(), self._build)
-        return Response(HTTPStatus.OK, body, "application/json")
+        return self._made(request, document, "application/json", {})
+
+    def _made(
+        self,
+        request: Request,
+        make: Callable[[Report | None, Nanoseconds, Build], bytes | None],
+        content_type: str,
+        headers: Mapping[str, str],
+    ) -> Response:
+        report, elapsed = self._current(), self._clock.elapsed()
+        stale = report is not None and is_stale(report, elapsed)
+        try:
+            body = self._pages.page(
+                report, request.path, lambda: make(report, elapsed, self._build), stale=stale
+            )
+        except BusyError:
+            return _FULL
+        if body is None:
+            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
+        return Response(HTTPStatus.OK, body, content_type, headers)
 
     def _healthy(self, _request: Request) -> Response:
         return plain(HTTPStatus.OK, "healthy")

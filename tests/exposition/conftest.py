@@ -299,6 +299,7 @@ def report() -> Report:
             SourceRow("server", up=False, read_duration=SECOND, last_success=None),
         ),
         exposition_errors=(("raised", 3),),
+        web_refused=(("wrong_password", 7), ("reload_off", 0)),
         grounds=grounds(),
         hosted=(
             HostedPrice("together-turbo", Decimal("1.04"), Decimal("1.04"), as_of="2026-11-24"),

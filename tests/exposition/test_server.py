@@ -13,7 +13,9 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.exposition.address import AddressError, ListenError
+from exporter.exposition import page
 from exporter.exposition.limits import Limits
+from exporter.exposition.page_cache import MOST_PAGES, PageCache
 from exporter.exposition.server import WebServer
 from exporter.report import Build
 
@@ -285,23 +287,60 @@ def test_a_reload_that_failed_counts_as_one(serve: Serve) -> None:
     assert site.reloads == 1
 
 
-def test_pages_are_made_a_few_at_a_time(serve: Serve, make_report: Callable[..., Any]) -> None:
-    """Further ones are told to come again, and scrapes and probes are answered all the same."""
+def test_a_page_is_made_once_for_a_report(
+    serve: Serve, make_report: Callable[..., Any], hand_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of page loads costs no more than one; a new report, and a stale one, have pages of their own."""
+    site = serve(make_report())
+    made: list[str] = []
+    whole = page.page
+
+    def counted(*told: Any) -> bytes:
+        made.append("page")
+        return whole(*told)
+
+    monkeypatch.setattr(page, "page", counted)
+    first = [site.ask("GET", "/")[2] for _ in range(5)]
+    assert (len(set(first)), len(made)) == (1, 1)
+    hand_clock.now += 31 * 10**9
+    assert site.ask("GET", "/")[2] != first[0]
+    site.report = make_report(run_rate=2.0, elapsed=hand_clock.now)
+    site.server.prepare()
+    assert site.server._pages._held == (None, False, {})
+    assert b"2.00" in site.ask("GET", "/")[2]
+    assert len(made) == 3
+
+
+def test_pages_that_are_kept_are_few() -> None:
+    """Sixteen of one report, the newest; what is none is not kept."""
+    cache = PageCache(1)
+    for number in range(MOST_PAGES + 1):
+        assert (
+            cache.page(None, f"/{number}", lambda number=number: b"%d" % number, stale=False)
+            == b"%d" % number
+        )
+    assert cache.page(None, "/none", lambda: None, stale=False) is None
+
+    assert list(cache._held[2]) == [f"/{number}" for number in range(1, MOST_PAGES + 1)]
+
+
+def test_pages_have_room_of_their_own(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """One that is being made holds up further ones, which are told to come again, and no scrape or probe."""
     site = serve(make_report(), limits=Limits(pages=1))
     entered, go = threading.Event(), threading.Event()
-    current = site.server._current
+    kept = site.server._pages
+    answers: list[bytes | None] = []
 
-    def slow() -> Any:
+    def slow() -> bytes:
         entered.set()
         assert go.wait(30)
-        return current()
+        return b"made"
 
-    site.server._current = slow
-    answers: list[int] = []
-    reader = threading.Thread(target=lambda: answers.append(site.ask("GET", "/")[0]))
+    reader = threading.Thread(
+        target=lambda: answers.append(kept.page(site.report, "/slow", slow, stale=False))
+    )
     reader.start()
     assert entered.wait(10)
-    site.server._current = current
     try:
         for path in ("/", "/cost.json", "/explain/"):
             status, headers, body = site.ask("GET", path)
@@ -311,8 +350,9 @@ def test_pages_are_made_a_few_at_a_time(serve: Serve, make_report: Callable[...,
     finally:
         go.set()
         reader.join(30)
-    assert answers == [200]
+    assert answers == [b"made"]
     assert site.ask("GET", "/")[0] == 200
+    assert dict(site.server.refused)["busy"] == 3
 
 
 def test_a_rate_that_is_no_number_is_null_and_logged(
