@@ -4,8 +4,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +13,14 @@ from exporter.config.load import contents
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.web import TlsConfig
 from exporter.exposition.limits import Limits
+from exporter.exposition.listener import Waiting
 from exporter.exposition.reading import BoundedReader
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 MOST_SESSIONS: Final = 256
 _DRAIN_BYTES: Final = 1024 * 1024
+_LEAST_SECONDS: Final = 0.001
 _TOLD: Final = b"This port speaks HTTPS: ask by https.\n"
 _PLAIN: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -93,7 +94,7 @@ class Encryption:
     def over(
         self,
         connection: socket.socket,
-        waiting: Callable[[], AbstractContextManager[None]],
+        waiting: Waiting,
         clock: Clock,
         limits: Limits,
     ) -> Iterator[ssl.SSLSocket]:
@@ -111,9 +112,13 @@ class Encryption:
             own.close()
             raise
         with encrypted:
+            deadline = clock.elapsed() + limits.request
+            with waiting():
+                connection.settimeout(seconds(limits.request))
+                connection.recv(1, socket.MSG_PEEK)
             with waiting():
                 try:
-                    encrypted.settimeout(seconds(limits.request))
+                    encrypted.settimeout(max(_LEAST_SECONDS, seconds(deadline - clock.elapsed())))
                     encrypted.do_handshake()
                 except ssl.SSLError as error:
                     _tell(connection, clock, plain=error.reason == "HTTP_REQUEST")

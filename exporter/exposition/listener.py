@@ -5,11 +5,18 @@ to come again or is cut off at once, and the next one is served.
 """
 
 import contextlib
+import fcntl
+import ipaddress
+import itertools
 import logging
 import socket
+import termios
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from exporter.clock import Clock
@@ -24,6 +31,12 @@ _PAUSE: Final = NANOSECONDS_PER_SECOND // 10
 _QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """After so long without trouble, the same trouble is told again."""
 
+_SILENT: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
+"""A client that has said nothing for so long after it connected gives way first."""
+
+_LEAVING: Final = 16
+"""Connections that were cut and whose threads have yet to end, beside those that are served."""
+
 _FAREWELL_SECONDS: Final = 2.0
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
@@ -34,28 +47,43 @@ _HEAD_BYTES: Final = 16 * 1024
 _LOG = logging.getLogger(__name__)
 
 
+Waiting = Callable[[], AbstractContextManager[None]]
+"""While in there, the connection waits for its client and may lose its place to a new one."""
+
+
 class _Place:
-    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone."""
+    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone.
 
-    __slots__ = ("__weakref__", "connection", "ended", "peer")
+    `since` orders connections by when they began to wait for their clients; `None` while one is being served.
+    `heard`: its client has sent something. `leaving`: it was cut, and its thread has yet to end.
+    """
 
-    def __init__(self, connection: socket.socket, peer: object) -> None:
+    __slots__ = ("__weakref__", "born", "connection", "ended", "heard", "leaving", "network", "peer", "since")
+
+    def __init__(self, connection: socket.socket, peer: str, since: int, born: Nanoseconds) -> None:
         self.connection = connection
         self.peer = peer
+        self.network = network(peer)
+        self.since: int | None = since
+        self.born = born
+        self.heard = False
+        self.leaving = False
         self.ended = False
 
 
 class Listener:
     """Accepts connections and serves each on a daemon thread, `limits.connections` at a time.
 
-    When all places are taken, the connection that has waited longest between requests gives its place up:
-    clients that only hold connections cannot keep a scraper out.
+    When all places are taken, a connection that waits for its client gives its place up: first one whose
+    client never sent a byte, then of the network that holds most places the one that has waited longest.
+    So clients that only hold connections, whether they are slow to ask or slow to read, keep nobody out; and
+    from one address they close their own first.
     """
 
     def __init__(
         self,
         listening: socket.socket,
-        serve: Callable[[socket.socket, object], None],
+        serve: Callable[[socket.socket, str, Waiting], None],
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -67,7 +95,7 @@ class Listener:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._places: list[weakref.ref[_Place]] = []
-        self._waiting: dict[socket.socket, None] = {}
+        self._order = itertools.count()
         self._acceptor: Started | None = None
         self._accepting = False
         self._trouble = ""
@@ -104,16 +132,16 @@ class Listener:
             self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
 
     @contextlib.contextmanager
-    def waiting(self, connection: socket.socket) -> Iterator[None]:
-        """While in here, a connection has no whole request and may lose its place to a new one."""
+    def _waiting(self, place: _Place) -> Iterator[None]:
+        """While in here, a connection waits for its client and may lose its place to a new one."""
         with self._lock:
-            self._waiting[connection] = None
+            place.since = next(self._order)
             self._changed.notify_all()
         try:
             yield
         finally:
-            with self._lock:
-                self._waiting.pop(connection, None)
+            place.since = None
+            place.heard = True
 
     def _accept(self) -> None:
         while True:
@@ -134,7 +162,7 @@ class Listener:
         """Accept one connection, and see that it is served or told to come again."""
         connection, peer = self._listening.accept()
         try:
-            place = _Place(connection, peer)
+            place = _Place(connection, str(peer[0]), next(self._order), self._clock.elapsed())
             if self._take(place):
                 self._begin(place)
             else:
@@ -160,22 +188,34 @@ class Listener:
         self._trouble, self._troubled = trouble, now
 
     def _take(self, place: _Place) -> bool:
-        asked: list[socket.socket] = []
-
         def taken() -> bool:
             held = self._taken()
-            if len(held) < self._limits.connections:
-                self._places.append(weakref.ref(place))
-                return True
-            longest = next(iter(self._waiting), None)
-            if longest is not None and not asked:
-                asked.append(longest)
-                del self._waiting[longest]
-                _cut(longest)
-            return False
+            staying = [each for each in held if not each.leaving]
+            if len(staying) >= self._limits.connections and not self._evict(staying):
+                return False
+            if len(held) >= self._limits.connections + _LEAVING:
+                return False
+            self._places.append(weakref.ref(place))
+            return True
 
         with self._lock:
             return self._changed.wait_for(taken, seconds(self._limits.place))
+
+    def _evict(self, staying: list[_Place]) -> bool:
+        """Cut one connection that waits for its client, under the lock; false where each is being served."""
+        share = Counter(each.network for each in staying)
+        old = self._clock.elapsed() - _SILENT
+        waiting = [
+            (each.born > old or _has_spoken(each), -share[each.network], each.since, each)
+            for each in staying
+            if each.since is not None
+        ]
+        if not waiting:
+            return False
+        *_, longest = min(waiting, key=lambda each: each[:3])
+        longest.leaving = True
+        _cut(longest.connection)
+        return True
 
     def _taken(self) -> list[_Place]:
         """The places whose connections are served, under the lock. One whose thread died is not."""
@@ -193,7 +233,7 @@ class Listener:
 
     def _run(self, place: _Place) -> None:
         try:
-            self._serve(place.connection, place.peer)
+            self._serve(place.connection, place.peer, partial(self._waiting, place))
         except OSError as error:
             _LOG.debug("connection from %s: %s", place.peer, error)
         except MemoryError:
@@ -205,6 +245,28 @@ class Listener:
             place.connection.close()
             with self._lock:
                 self._changed.notify_all()
+
+
+def network(peer: str) -> str:
+    """The address of a client as far as it is one client's: IPv6 hands out whole /64 networks."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
+def _has_spoken(place: _Place) -> bool:
+    """Whether a client has sent anything, read or not (tcp(7), SIOCINQ)."""
+    if place.heard:
+        return True
+    with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
+        return any(fcntl.ioctl(place.connection, termios.FIONREAD, bytes(4)))
+    return False
 
 
 def _cut(connection: socket.socket) -> None:

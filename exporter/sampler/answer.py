@@ -19,7 +19,7 @@ from exporter.cost.projection import (
 from exporter.cost.quotients import per_million
 from exporter.cost.servers import party
 from exporter.cost.state import ServerState
-from exporter.readings import Frame, ServerKey
+from exporter.readings import Frame, ServerKey, published
 from exporter.report import (
     Books,
     BudgetRow,
@@ -56,6 +56,8 @@ class Setting:
     config_row: ConfigRow
     web_succeeded: Callable[[], bool | None] = lambda: None
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
+    web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
+    """HTTP requests that were refused since the start, by reason."""
 
 
 def months_served(frame: Frame, terms: Terms) -> tuple[Month, Month]:
@@ -106,7 +108,7 @@ def report(
         ),
         fleet_overheads={name: rate.dollars_per_hour() for name, rate in terms.tariff.fleet_overheads(month)},
         gpus=tuple(_gpus(outcome, prices, silent=frame.gpus is None)),
-        servers=frame.servers,
+        servers=published(frame.servers),
         loads=tuple(
             LoadRow(party(terms, key, load.model), load)
             for key, tick in outcome.ticks.items()
@@ -125,6 +127,7 @@ def report(
         ),
         sources=tuple(sources),
         exposition_errors=setting.left_out(),
+        web_refused=setting.web_refused(),
         hosted=setting.config.compare,
         grounds=Grounds(terms, outcome.state),
         price_list_date=terms.tariff.catalogue.list_date(),
