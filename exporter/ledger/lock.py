@@ -69,13 +69,18 @@ class Lock:
     def in_place(self) -> bool:
         """Whether the file that is locked still has the lock's name: else it keeps nobody out.
 
+        A folder that may not be entered any more is taken for no change.
+
         Raises:
             OSError: that cannot be seen.
         """
         if self._descriptor is None:
             return False
         mine = os.fstat(self._descriptor)
-        return place.identity(self._name) == (mine.st_dev, mine.st_ino)
+        try:
+            return place.identity(self._name) == (mine.st_dev, mine.st_ino)
+        except PermissionError:
+            return True
 
     def named(self) -> bool:
         """Whether the file that is locked has a name anywhere, as after its folder was moved."""

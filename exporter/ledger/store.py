@@ -140,7 +140,7 @@ class Store:
             LedgerError: a later release wrote it, or another program keeps it locked.
             OSError, sqlite3.Error: it cannot be read either.
         """
-        if not os.path.lexists(path) or path.stat().st_size == 0:
+        if place.identity(path) is None or path.stat().st_size == 0:
             return None
         refuse_other_files(path)
         # Without a log there is nothing to share with anybody, and SQLite would want to make one.
@@ -154,10 +154,15 @@ class Store:
     def presence(self) -> Presence:
         """What became of the file at its path. Of one that is not open it is known whether any is there.
 
+        A folder that may not be entered any more is taken for no change: what is open can be written.
+
         Raises:
             OSError: that cannot be seen.
         """
-        found = place.identity(self.path)
+        try:
+            found = place.identity(self.path)
+        except PermissionError:
+            return "in place"
         if found is None:
             return "gone"
         if self._connection is None:

@@ -5,16 +5,21 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from exporter.ledger import place
 from exporter.ledger.inspection import inspect
 from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.reader import LedgerReader
+from tests.ledger.conftest import Disk
 from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
 
 MONTHS = ("2026-11",)
@@ -268,8 +273,8 @@ def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: Sti
     assert reckoned(6).differences(second.books(0, MONTHS)) == {}
     first.close()
     second.close()
-    for place, ticks in ((path, 6), (beside, 5)):
-        with LedgerReader.open(place) as reader:
+    for file, ticks in ((path, 6), (beside, 5)):
+        with LedgerReader.open(file) as reader:
             books = reader.books(0, MONTHS)
             assert (reckoned(ticks).differences(books), books.residual) == ({}, 0)
 
@@ -412,3 +417,52 @@ def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
     with LedgerReader.open(path.with_name("ledger.db.displaced-1")) as reader:
         books = reader.books(0, MONTHS)
         assert (reader.id, reckoned(5).differences(books), books.residual) == (ledger.id, {}, 0)
+
+
+def write_another(path: Path) -> None:
+    """Somebody's file under the ledger's name, in a folder that may be gone."""
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(b"notes")
+
+
+DEEDS = {
+    "post": lambda _path: None,
+    "remove everything": everything,
+    "remove the file": lambda path: path.unlink(missing_ok=True),
+    "remove the logs": lambda path: [Path(f"{path}{log}").unlink(missing_ok=True) for log in place.LOGS],
+    "remove the lock": lambda path: Path(f"{path}.lock").unlink(missing_ok=True),
+    "remove the folder": lambda path: shutil.rmtree(path.parent, ignore_errors=True),
+    "write another file": write_another,
+    "refuse writes": lambda _path: None,
+    "refuse copies": lambda _path: None,
+    "relent": lambda _path: None,
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(sorted(DEEDS)), max_size=12))
+def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> None:
+    """Served totals never fall; in the end all ticks are in one file, once, under the same id."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, disk, served = Path(folder) / "state" / "ledger.db", Disk(), 0
+        ledger = Ledger.open(path, StillClock(), connect=disk)
+        number = 1
+        post(ledger, number)
+        for deed in [*deeds, "relent"]:
+            DEEDS[deed](ledger.displaced or path)
+            if deed.startswith("refuse"):
+                disk.failure, disk.at = FULL, "COMMIT" if deed == "refuse writes" else "VACUUM"
+            if deed == "relent":
+                disk.failure = None
+            number += 1
+            post(ledger, number)
+            books = ledger.books(0, MONTHS)
+            money = sum(books.cost.values())
+            assert (money >= served, books.residual) == (True, 0)
+            served = money
+        assert (ledger.writable, reckoned(number).differences(books)) == (True, {})
+        ledger.close()
+        with LedgerReader.open(ledger.displaced or path) as reader:
+            books = reader.books(0, MONTHS)
+        assert (reader.id, reckoned(number).differences(books), books.residual) == (ledger.id, {}, 0)
