@@ -47,6 +47,7 @@ class Contents:
 
     `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
     included. `machine` is the identity of the one that they were last bound to, empty when there is none.
+    `commits` counts what was committed, by releases that count: an older copy of the file has fewer.
     `zone` is the name of the time zone that the last tick went by, empty where none has said so.
     `stretch` is the number of the latest stretch of time that waits for a price; `recent` are those of the
     last hour, by number. `day` is empty unless it was filled. `chronicle` is what is known of its history.
@@ -61,6 +62,7 @@ class Contents:
     zone: str = ""
     dropped: tuple[str, ...] = ()
     last_commit: Instant | None = None
+    commits: int = 0
     begun: Instant | None = None
     stretch: int = 0
     recent: Mapping[int, Unpriced] = field(default_factory=dict)
@@ -237,6 +239,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         zone=zone if isinstance(zone, str) else "",
         dropped=(*too_large, *dropped),
         last_commit=_integer(meta, "committed"),
+        commits=_integer(meta, "commits") or 0,
         begun=_integer(meta, "begun"),
         stretch=stretch,
         recent=recent,

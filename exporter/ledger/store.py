@@ -219,7 +219,7 @@ class Store:
         part = place.begin_part(target)
         self._copy_made = place.identity(part)
         try:
-            if shared and meta_of(connection).get("committed") != contents.last_commit:
+            if shared and meta_of(connection).get("commits", 0) != contents.commits:
                 return False
             connection.execute("VACUUM INTO ?", (str(part),))
         except sqlite3.Error:
@@ -265,6 +265,7 @@ class Store:
                     "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
+                    "commits": before.commits + 1,
                     "begun": now if before.last_commit is None else None,
                     "machine": pending.machine or None,
                     "timezone": pending.zone or None,
@@ -343,6 +344,7 @@ def after(before: Contents, pending: Pending, now: Instant | None, chronicle: Ch
         state=pending.state,
         texts=pending.texts,
         last_commit=now,
+        commits=before.commits + 1,
         begun=now if before.last_commit is None else before.begun,
         recent=recent(before.recent, pending.unpriced, pending.end),
     )
@@ -395,6 +397,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA cache_size = {schema.CACHE_KIBIBYTES}")
     connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
+    # Opens the log, which is known by its inode from here on.
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> None:
@@ -421,9 +425,10 @@ def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> 
 
 
 def _same(connection: sqlite3.Connection, before: Contents) -> None:
-    """See that a file which is opened again is the one that was: by id, and by what it had committed.
+    """See that a file which is opened again is the one that was: by id, and by its number of commits.
 
-    Of a commit that failed after it had reached the disk the file is ahead.
+    Time would not tell, for a clock may be set back. Of a commit that failed after it had reached the disk
+    the file is ahead.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != schema.APPLICATION_ID:
@@ -432,8 +437,8 @@ def _same(connection: sqlite3.Connection, before: Contents) -> None:
     meta = meta_of(connection)
     if meta.get("ledger") != before.ledger:
         raise DamagedError("it is another ledger")
-    committed = meta.get("committed")
-    if before.last_commit is not None and (not isinstance(committed, int) or committed < before.last_commit):
+    commits = meta.get("commits", 0)
+    if not isinstance(commits, int) or commits < before.commits:
         raise DamagedError("it is an older copy of this ledger")
 
 
@@ -465,7 +470,9 @@ def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now
             zone=contents.zone,
             unpriced=contents.recent,
         )
-        nothing = replace(contents, totals=Totals(), texts={}, chronicle=Chronicle())
+        nothing = replace(
+            contents, totals=Totals(), texts={}, chronicle=Chronicle(), commits=contents.commits - 1
+        )
         Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
         if contents.begun is not None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (contents.begun,))

@@ -98,13 +98,19 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 def test_a_lost_file_is_back_with_the_next_tick(
-    path: Path, clock: StillClock, tmp_path: Path, lose: Callable[[Path], None]
+    path: Path,
+    clock: StillClock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    lose: Callable[[Path], None],
 ) -> None:
     """With its id and every tick, before and after the loss, whether the daemon is then killed or stopped."""
     ledger = begun(path, clock)
     lose(path)
     post(ledger, 4)
     assert (ledger.persistent, ledger.writable, ledger.displaced, ledger.problem) == (True, True, None, "")
+    said = {the_logs: ["ledger log restored"], the_lock: []}.get(lose, ["ledger restored"])
+    assert caplog.messages == said
     with LedgerReader.open(killed(path, tmp_path / "killed")) as reader:
         assert (reader.id, reckoned(4).differences(reader.books(0, MONTHS))) == (ledger.id, {})
         record = reader.month("2026-11")
@@ -187,6 +193,40 @@ def test_a_reader_of_the_lost_log_is_waited_for(path: Path, clock: StillClock) -
     post(ledger, 6)
     assert (ledger.writable, reckoned(6).differences(ledger.books(0, MONTHS))) == (True, {})
     ledger.close()
+
+
+def test_a_clock_that_is_set_back_makes_no_file_older(path: Path, clock: StillClock, disk: Any) -> None:
+    """After a commit that failed late, the file that is opened again was written an hour before."""
+    ledger = begun(path, clock, disk)
+    clock.now -= 3600 * 10**9
+    disk.failure, disk.late = FULL, True
+    post(ledger, 4)
+    disk.failure = None
+    post(ledger, 5)
+    ledger.close()
+
+    assert (ledger.displaced, ledger.problem) == (None, "")
+
+
+def test_an_older_copy_is_known_where_the_file_was_closed(path: Path, clock: StillClock, disk: Any) -> None:
+    """A failure closed it; what is opened again has fewer commits, and lacks totals that did not move."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("VACUUM INTO ?", (str(copy),))
+    post(ledger, 2)
+    disk.failure = FULL
+    post(ledger, 3)
+    copy.replace(path)
+    disk.failure = None
+    post(ledger, 4)
+    beside = ledger.displaced
+    ledger.close()
+
+    assert beside == path.with_name("ledger.db.displaced-1")
+    with LedgerReader.open(beside) as reader:
+        assert reckoned(4).differences(reader.books(0, MONTHS)) == {}
 
 
 def other_ledger(path: Path, clock: StillClock) -> bytes:
@@ -284,7 +324,6 @@ def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock)
     first = begun(path, clock)
     the_lock(path)
     second = Ledger.open(path, clock)
-    clock.now += 1
     post(second, 4, 5, 6)
     post(first, 4)
     first.close()
