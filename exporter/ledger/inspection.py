@@ -41,7 +41,11 @@ def inspect(path: Path) -> Inspection:
         return Inspection(f"{state}, in use by process {process}")
     for needed in (path.parent, path, Path(f"{path}.lock")):
         if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
-            return _memory(state, problem, _writable(needed))
+            return Inspection(
+                state,
+                f"{problem}: the daemon would serve these totals as they are, and lose what came since when "
+                f"it ends; {_writable(needed)}",
+            )
     return Inspection(state)
 
 

@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.ledger import place
+from exporter.ledger.entry import Entry, enter
+from exporter.ledger.errors import LedgerError
 from exporter.ledger.inspection import inspect
 from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.reader import LedgerReader
@@ -227,6 +229,47 @@ def test_an_older_copy_is_known_where_the_file_was_closed(path: Path, clock: Sti
     assert beside == path.with_name("ledger.db.displaced-1")
     with LedgerReader.open(beside) as reader:
         assert reckoned(4).differences(reader.books(0, MONTHS)) == {}
+
+
+HOLDS_THE_LEDGER = """
+import sys
+from pathlib import Path
+from tests.ledger.test_lost_files import begun, post
+from tests.ledger.ledger_ticks import StillClock
+
+ledger = begun(Path(sys.argv[1]), StillClock())
+print("open", flush=True)
+sys.stdin.readline()
+post(ledger, 4)
+print("posted", flush=True)
+sys.stdin.readline()
+ledger.close()
+"""
+
+
+def test_nothing_is_entered_beside_a_lost_log(path: Path) -> None:
+    """What `adjust` wrote there would go with it: it says so, and enters it a tick later."""
+    entry = Entry(700, "2026-11-01", "chat", None, "invoice 7")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS_THE_LEDGER, str(path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as daemon:
+        assert daemon.stdin is not None
+        assert daemon.stdout is not None
+        assert daemon.stdout.readline() == "open\n"
+        the_logs(path)
+        with pytest.raises(LedgerError, match=f"the log beside {path} was deleted; .*ask again"):
+            enter(path, entry, {}, numbered(3).end)
+        print(file=daemon.stdin, flush=True)
+        assert daemon.stdout.readline() == "posted\n"
+        assert enter(path, entry, {}, numbered(3).end).adjustment.number == 1
+        print(file=daemon.stdin, flush=True)
+        assert daemon.wait(60) == 0
+    with LedgerReader.open(path) as reader:
+        assert (reader.waiting(), reckoned(4).differences(reader.books(0, MONTHS))) == (1, {})
 
 
 def other_ledger(path: Path, clock: StillClock) -> bytes:
