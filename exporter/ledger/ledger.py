@@ -118,7 +118,8 @@ class Ledger:
         """
         if path is None:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
-        linked, path = path.is_symlink(), Path(os.path.realpath(path))
+        linked = os.path.islink(path)  # noqa: PTH114 - false where that cannot be seen, and no error
+        path = Path(os.path.realpath(path))
         if what := place.irregular(path):
             name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
             return cls._in_memory(clock, what, f"name a file, such as {name}")

@@ -522,7 +522,7 @@ DEEDS = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(sorted(DEEDS)), max_size=12))
 def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> None:
     """Served totals never fall; in the end all ticks are in one file, once, under the same id."""
