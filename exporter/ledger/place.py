@@ -20,8 +20,8 @@ FOLDER_MODE: Final = 0o750
 LOGS: Final = ("-wal", "-shm")
 """What SQLite keeps beside an open file: its write-ahead log and the log's index."""
 
-SIDECARS: Final = ("", *LOGS)
-"""What SQLite keeps under one name."""
+SIDECARS: Final = ("", *LOGS, "-journal")
+"""What SQLite keeps under one name. A journal is there while a file is made, and after a kill just then."""
 
 Identity = tuple[int, int]
 """Device and inode: they tell a file from another one in its place while either is open."""
@@ -196,7 +196,7 @@ def begin_part(target: Path) -> Path:
 def put(part: Path, target: Path) -> None:
     """Give a whole file, of which nobody has a connection, its name: on disk once this returns.
 
-    Logs under the target's name are removed, for SQLite would replay them into the new file.
+    Logs and a journal under the target's name are removed: SQLite would replay them into the new file.
 
     Raises:
         FileExistsError: another file has that name; it is left alone.
@@ -205,8 +205,8 @@ def put(part: Path, target: Path) -> None:
     _synchronize(part)
     if identity(target) is not None:
         raise FileExistsError(17, "File exists", str(target))
-    for log in LOGS:
-        Path(f"{target}{log}").unlink(missing_ok=True)
+    for suffix in SIDECARS[1:]:
+        Path(f"{target}{suffix}").unlink(missing_ok=True)
     try:
         # A rename would replace what another process puts there meanwhile.
         target.hardlink_to(part)

@@ -478,6 +478,22 @@ def test_a_kill_while_it_is_put_back_leaves_all_or_nothing(
         assert reckoned(5).differences(reader.books(0, MONTHS)) == {}
 
 
+def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock) -> None:
+    """A journal, or a log, under the name of the copy or of the ledger would be taken into either."""
+    ledger = begun(path, clock)
+    everything(path)
+    for name in ("ledger.db.part", "ledger.db"):
+        for suffix in ("-wal", "-journal"):
+            path.with_name(f"{name}{suffix}").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(2048))
+    path.with_name("ledger.db.part").write_bytes(b"half a copy")
+    post(ledger, 4)
+    ledger.close()
+
+    assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.db.lock"]
+    with LedgerReader.open(path) as reader:
+        assert reckoned(4).differences(reader.books(0, MONTHS)) == {}
+
+
 def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
     path: Path, clock: StillClock, disk: Any
 ) -> None:
