@@ -175,13 +175,21 @@ class Store:
     def fold_log(self) -> None:
         """Bring the commits of a log that lost its name into the file, and close both.
 
+        Where the log cannot be read any more it is let go: what the file then lacks shows when it is opened.
+
         Raises:
             OSError, sqlite3.Error: that cannot be done now; nothing is lost while this process lives.
         """
         connection = self._connection
         if connection is None:
             return
-        (busy, *_frames) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        try:
+            (busy, *_frames) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            if _whole(connection):
+                raise
+            self.close()
+            return
         if busy:
             raise sqlite3.OperationalError("its log was deleted, and a reader still uses it")
         stray = Path(f"{self.path}-wal")

@@ -407,6 +407,27 @@ def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: St
         assert sum(record.sums.cost.values()) == 2 * 1_000_007 + 4 + 5
 
 
+def test_a_lost_log_that_cannot_be_read_loses_no_totals(path: Path, clock: StillClock, disk: Any) -> None:
+    """The file is opened without it; what that lacks comes from memory."""
+    ledger = begun(path, clock, disk)
+    with closing(sqlite3.connect(path)) as shell:
+        shell.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    post(ledger, 4)
+    the_logs(path)
+    disk.failure = sqlite3.OperationalError("disk I/O error")
+    disk.at = ("PRAGMA wal_checkpoint", "PRAGMA quick_check")
+    disk.watch = lambda sql: setattr(disk, "failure", None) if sql.startswith("PRAGMA journal_mode") else None
+    post(ledger, 5)
+    disk.failure = None
+    post(ledger, 6)
+    ledger.close()
+
+    assert ledger.writable
+    with LedgerReader.open(ledger.displaced or path) as reader:
+        books = reader.books(0, MONTHS)
+    assert (reader.id, reckoned(6).differences(books), books.residual) == (ledger.id, {}, 0)
+
+
 def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: StillClock, disk: Any) -> None:
     """Totals stand still while the copy has no room, and the open file is kept until it has."""
     ledger = begun(path, clock, disk)
