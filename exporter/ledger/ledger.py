@@ -339,7 +339,12 @@ class Ledger:
                 file.fold_log()
                 log.warning("ledger log restored", extra={"path": str(path)})
             case "gone":
-                self._restore(file, path)
+                try:
+                    self._restore(file, path)
+                except (OSError, sqlite3.Error) as error:
+                    raise LedgerError(
+                        f"{path} was deleted and cannot be put back: {_reason(error)}"
+                    ) from error
             case "replaced":
                 self._displace(file, f"{path} was replaced by another file while the daemon ran")
 

@@ -435,6 +435,7 @@ def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: Still
     disk.failure, disk.at = FULL, "VACUUM"
     post(ledger, 4, 5)
     assert (ledger.writable, reckoned(3).differences(ledger.books(0, MONTHS))) == (False, {})
+    assert f"({path} was deleted and cannot be put back: database or disk is full)" in ledger.problem
     assert not path.exists()
     disk.failure = None
     post(ledger, 6)
