@@ -81,6 +81,8 @@ class Books:
     `persistent` is false for books in memory. `writable` is false while commits fail:
     totals then stand still. `fleeting`: they are on a pod's emptyDir, which ends with the pod.
     `moved_aside` is what the file before them is called since this process began them anew, else empty.
+    `displaced` is what their file is called since another one took its place, else empty.
+    `unread`: they are in memory, and at their path is a file that cannot be read.
     `residual` is accrued minus posted; anything but 0 is a bug.
     `begun` is when a file was first written, `None` where that is not known.
     `uncharged` is time whose gap was too long to be charged.
@@ -105,6 +107,8 @@ class Books:
     begun: Instant | None = None
     fleeting: bool = False
     moved_aside: str = ""
+    displaced: str = ""
+    unread: bool = False
     equivalents: Mapping[tuple[Party, str], Picodollars] = field(default_factory=dict)
     """By party and hosted offer."""
     last_token: Mapping[Party, Instant] = field(default_factory=dict)

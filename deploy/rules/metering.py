@@ -168,9 +168,10 @@ BOOKS: Final = (
         wait="10m",
         by=HOST,
         summary="The ledger of {{ $labels.instance }} will not last: a restart or a new pod would lose what is metered now.",
-        description="There is no ledger file, it cannot be written, or it is on a pod's emptyDir; the exporter's log says"
-        " which. Make room on its disk, make the folder of `ledger.path` writable, or mount one of the node, and do not restart"
-        " the exporter before that.",
+        description="There is no ledger file, it cannot be written, another file took its place, or it is on a pod's emptyDir;"
+        " the exporter's log says which. Make room on its disk, make the folder of `ledger.path` writable, or mount one of the"
+        " node, and do not restart the exporter before that. Beside a ledger that cannot even be read, what is metered now may"
+        " be counted twice in the fleet's month once it can.",
         top=ON_HOST,
         waiting=f"{HOST_NIGHT} That much a restart would lose.",
     ),

@@ -249,8 +249,10 @@ class _Daemon:
             config.timezone,
             self._clock.wall(),
         )
-        kept = self._ledger is not None and self._ledger.persistent
-        return notice(change, self._ledger_path if kept else None, self._flags.files(self._ledger_path))
+        ledger = self._ledger
+        path = ledger.displaced or self._ledger_path if ledger is not None else self._ledger_path
+        kept = ledger is not None and ledger.persistent
+        return notice(change, path if kept else None, self._flags.files(path))
 
     def _reload_quietly(self) -> None:
         try:

@@ -66,7 +66,8 @@ def _uncharged(report: Report) -> Iterator[Row]:
 def _persistent(report: Report) -> Iterator[Row]:
     if report.books is not None:
         books = report.books
-        yield (), float(books.persistent and books.writable and not books.fleeting)
+        stays = not books.fleeting and not books.displaced
+        yield (), float(books.persistent and books.writable and stays)
 
 
 def _last_commit(report: Report) -> Iterator[Row]:
@@ -180,7 +181,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "1: what is metered is on disk. 0: it is in memory, since there is no ledger file or it cannot be "
         "written, and a restart would lose it; or it is on a pod's emptyDir, and the next pod would begin "
-        f"anew. Absent {CHARGED}.",
+        "anew; or another file took the ledger's place while the daemon ran, and a restart would go on with "
+        f"that one. Absent {CHARGED}.",
         _persistent,
     ),
     gauge(

@@ -85,8 +85,18 @@ def _books(books: Books) -> Iterator[str]:
         )
     if not books.persistent:
         yield "The ledger is in memory: a restart loses the month."
+        if books.unread:
+            yield (
+                "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
+                "these books and by that file."
+            )
     elif not books.writable:
         yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
+    elif books.displaced:
+        yield (
+            "Another file took the ledger's place while the daemon ran: the books go on in "
+            f"{books.displaced}, and a restart goes on with the other file."
+        )
     elif books.fleeting:
         yield "The ledger is on an emptyDir, which ends with this pod: the next one begins at 0."
 

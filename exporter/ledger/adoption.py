@@ -32,7 +32,7 @@ def adopt(path: Path, clock: Clock) -> Adopted:
         LedgerError: there is no ledger here that can be adopted, or it is in use; it is as it was.
     """
     try:
-        see_a_file(path)
+        path = see_a_file(path)
     except LedgerError as error:
         raise LedgerError(f"{error}; {NAME_IT}") from error
     now = threading.Event()

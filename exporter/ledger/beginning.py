@@ -154,14 +154,20 @@ def _there(path: Path) -> bool:
 
 
 def _read(mark: Path) -> str:
-    with suppress(FileNotFoundError):
-        return mark.read_bytes()[:64].decode("ascii", "replace").strip()
+    with suppress(FileNotFoundError), open(mark, "rb", opener=_opened) as file:
+        return (file.read(64) or b"").decode("ascii", "replace").strip()
     return ""
 
 
 def _write(mark: Path, boot: str) -> None:
     if _read(mark) != boot:
-        mark.write_text(f"{boot}\n", encoding="ascii")
+        with open(mark, "w", encoding="ascii", opener=_opened) as file:
+            file.write(f"{boot}\n")
+
+
+def _opened(name: str, flags: int) -> int:
+    """Waits for nobody where the mark's name is a FIFO's, and follows no link."""
+    return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
 
 
 def _unescaped(text: str) -> str:

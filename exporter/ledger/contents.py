@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from exporter.config.problems import shown
 from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
 from exporter.ledger import backlog_rows, marks, rows, schema
@@ -17,10 +18,27 @@ from exporter.ledger.last_day import LastDay
 from exporter.ledger.totals import Totals
 from exporter.units import Instant
 
+_KEY_SHOWN: Final = 200
+"""Characters of a row's key in a message."""
+
 _MAGIC: Final = b"SQLite format 3\0"
 
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-"""The last is a statement that the file's tables do not fit."""
+_DAMAGED: Final = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+)
+"""`ERROR` is a statement that the file's tables do not fit, `TOOBIG` a value that nobody here wrote."""
+
+MARK_BYTES: Final = 4 * 1024 * 1024
+"""Of the marks of one GPU, endpoint, gateway or server. Longer ones are neither read nor written."""
+
+MARKS_BYTES: Final = 16 * 1024 * 1024
+"""Of all marks together: in memory they take several times as much."""
+
+_BOUNDED: Final = frozenset({"endpoint", "gateway"})
+"""Marks of what others serve. The rest, which money hangs on, is read first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +47,11 @@ class Contents:
 
     `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
     included. `machine` is the identity of the one that they were last bound to, empty when there is none.
+    `commits` counts what was committed, by releases that count: an older copy of the file has fewer.
     `zone` is the name of the time zone that the last tick went by, empty where none has said so.
     `stretch` is the number of the latest stretch of time that waits for a price; `recent` are those of the
     last hour, by number. `day` is empty unless it was filled. `chronicle` is what is known of its history.
+    `oversized` are the rows of `state` that were left out for their size.
     """
 
     ledger: str
@@ -42,11 +62,13 @@ class Contents:
     zone: str = ""
     dropped: tuple[str, ...] = ()
     last_commit: Instant | None = None
+    commits: int = 0
     begun: Instant | None = None
     stretch: int = 0
     recent: Mapping[int, Unpriced] = field(default_factory=dict)
     day: LastDay = field(default_factory=LastDay)
     chronicle: Chronicle = field(default_factory=Chronicle)
+    oversized: tuple[int, ...] = ()
 
 
 def empty() -> Contents:
@@ -91,6 +113,8 @@ def transaction(
 def refuse_other_files(path: Path) -> None:
     """See by its first bytes that a file is a database, if there is one.
 
+    The file is known to be a regular one (`place.irregular`).
+
     Raises:
         DamagedError: it is none.
         OSError: it cannot be read.
@@ -114,6 +138,7 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != schema.APPLICATION_ID:
         raise DamagedError("it is another program's database")
+    refuse_programs(connection)
     (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if first != "ok":
         raise DamagedError(str(first).replace("\n", " "))
@@ -124,6 +149,57 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has schema {version}, which releases before schema {reader} must not use; "
             f"this one knows {schema.VERSION}: upgrade the exporter, or give it a --ledger.path of its own"
         )
+
+
+def refuse_programs(connection: sqlite3.Connection) -> None:
+    """Refuse a schema that would run SQL of its own: none that the exporter made does.
+
+    A later release may add tables, columns, indexes and views, and views are for people: nothing here reads
+    one, unless it has the name of a table.
+    """
+    found = connection.execute("SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master")
+    for kind, name, virtual in found:
+        if kind == "trigger" or virtual:
+            raise DamagedError(
+                f"it has a {'trigger' if kind == 'trigger' else 'virtual table'}, {shown(name)}"
+            )
+        if kind == "view" and str(name).lower() in schema.TABLES:
+            raise DamagedError(f"it has a view in the place of its table {shown(name)}")
+
+
+def _marks(
+    connection: sqlite3.Connection,
+) -> tuple[list[tuple[str, str, str]], tuple[int, ...], tuple[str, ...]]:
+    """The rows of `state`, in their order, the numbers of those that are too large, and a sentence on each.
+
+    A row is measured before it is read: where the memory is short, one that is too large ends the process.
+    """
+    rows = connection.execute("SELECT id, scope, key FROM state ORDER BY id").fetchall()
+    sizes = {number: _size(connection, number) for number, _scope, _key in rows}
+    # Where not all fit, one endpoint with a large page is forgotten before many with small ones.
+    by_worth = sorted(rows, key=lambda row: (row[1] in _BOUNDED, sizes[row[0]]))
+    room, kept = MARKS_BYTES, set()
+    for number, _scope, _key in by_worth:
+        if sizes[number] <= min(MARK_BYTES, room):
+            room -= sizes[number]
+            kept.add(number)
+    stored = [
+        (scope, key, connection.execute("SELECT body FROM state WHERE id = ?", (number,)).fetchone()[0])
+        for number, scope, key in rows
+        if number in kept
+    ]
+    left_out = [(number, scope, key) for number, scope, key in rows if number not in kept]
+    sentences = tuple(
+        f"what was remembered of {scope} {key[:_KEY_SHOWN]} takes {sizes[number]} bytes and was dropped: "
+        "its counters are counted from their next read on"
+        for number, scope, key in left_out
+    )
+    return stored, tuple(number for number, _scope, _key in left_out), sentences
+
+
+def _size(connection: sqlite3.Connection, number: int) -> int:
+    with connection.blobopen("state", "body", number, readonly=True) as body:
+        return len(body)
 
 
 def read(connection: sqlite3.Connection) -> Contents:
@@ -137,7 +213,7 @@ def read(connection: sqlite3.Connection) -> Contents:
     totals = rows.read(connection)
     stretch = backlog_rows.last(connection)
     recent = backlog_rows.recent(connection, _integer(meta, "wall") or 0)
-    stored = connection.execute("SELECT scope, key, body FROM state ORDER BY id").fetchall()
+    stored, oversized, too_large = _marks(connection)
     state, dropped = marks.state(stored)
     accrued, by_state, ledger = (
         _integer(meta, "accrued"),
@@ -161,11 +237,13 @@ def read(connection: sqlite3.Connection) -> Contents:
         texts={(scope, key): body for scope, key, body in stored if scope in marks.SCOPES},
         machine=machine if isinstance(machine, str) else "",
         zone=zone if isinstance(zone, str) else "",
-        dropped=dropped,
+        dropped=(*too_large, *dropped),
         last_commit=_integer(meta, "committed"),
+        commits=_integer(meta, "commits") or 0,
         begun=_integer(meta, "begun"),
         stretch=stretch,
         recent=recent,
+        oversized=oversized,
     )
 
 

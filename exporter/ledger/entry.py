@@ -1,5 +1,6 @@
 """An adjustment entered beside a daemon that may be running: one row, in a transaction of its own."""
 
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cost.postings import UNASSIGNED
-from exporter.ledger import adjustments, contents, lock, rows, schema
+from exporter.ledger import adjustments, contents, lock, place, rows, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.history import day_number
@@ -81,8 +82,13 @@ def enter(path: Path, entry: Entry, known: Known, now: Instant, *, dry_run: bool
         EntryError: no such product or team, or an amount that the month cannot take.
         LedgerError: there is no ledger here that can be written; it is as it was.
     """
-    see_a_file(path)
+    path = see_a_file(path)
     try:
+        if not os.path.lexists(f"{path}-wal") and place.opened_elsewhere(path):
+            # What is written without the daemon's log would be lost when it brings that back.
+            raise LedgerError(
+                f"the log beside {path} was deleted; the daemon puts it back at its next tick: ask again"
+            )
         contents.refuse_other_files(path)
         with contents.failures(path):
             entered = _append(path, entry, known, now, keep=not dry_run)

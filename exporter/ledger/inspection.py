@@ -1,11 +1,12 @@
 """What the daemon would find at a ledger's path. Looks only: it makes nothing."""
 
+import glob
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.cost.state import State
-from exporter.ledger import lock, store
+from exporter.ledger import lock, place
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.reader import LedgerReader
 
@@ -24,8 +25,12 @@ class Inspection:
 
 def inspect(path: Path) -> Inspection:
     """Look at a ledger, or at the place where there is none yet, as this process's user."""
-    if os.path.isdir(path):
-        return _memory(path, f"{path} is a directory", f"name a file, such as {path}/ledger.db")
+    path = Path(os.path.realpath(path))
+    if what := place.irregular(path):
+        name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
+        return _memory(path, what, f"name a file, such as {name}")
+    if beside := _displaced(path):
+        return Inspection(str(path), beside)
     if not os.path.lexists(path):
         folder = next((parent for parent in path.parents if os.path.lexists(parent)), Path("/"))
         problem = _unwritable(folder)
@@ -44,8 +49,28 @@ def inspect(path: Path) -> Inspection:
         return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
         if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
-            return _memory(state, problem, _writable(needed))
+            return Inspection(
+                state,
+                f"{problem}: the daemon would serve these totals as they are, and lose what came since when "
+                f"it ends; {_writable(needed)}",
+                remembered,
+            )
     return Inspection(state, remembered=remembered)
+
+
+def _displaced(path: Path) -> str:
+    """Books that a daemon wrote beside the file, since another one took their place while it ran."""
+    found = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
+    books = [other for other in found if other.name.rpartition("-")[2].isdecimal()]
+    if not books:
+        return ""
+    latest = books[-1]
+    process = lock.holder(latest)
+    writer = f"process {process} writes" if process else "a daemon wrote"
+    return (
+        f"{writer} {latest}, since another file took the place of its ledger: stop the daemon, put the right "
+        f"one of the two at {path}, and move the other out of the folder"
+    )
 
 
 def _waiting(count: int) -> str:
@@ -65,7 +90,7 @@ def _what_then(path: Path, error: Exception) -> str:
     if not isinstance(error.__cause__, DamagedError):
         return ""
     return (
-        f": the daemon would move it to {store.free_name(path, 'corrupt')} and begin new books at zero; "
+        f": the daemon would move it to {place.free_name(path, 'corrupt')} and begin new books at zero; "
         "put a copy of the ledger in its place, or set --ledger.path to the right file"
     )
 

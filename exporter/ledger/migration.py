@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.ledger.contents import transaction
+from exporter.ledger.place import begin_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,7 @@ def migrate(
 
 def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
     """A copy that is whole or not there: an earlier one stays until this one can take its place."""
-    part = copy.with_name(f"{copy.name}.part")
-    part.unlink(missing_ok=True)
+    part = begin_part(copy)
     with closing(sqlite3.connect(part)) as target:
         connection.backup(target)
     part.replace(copy)

@@ -55,8 +55,7 @@ class LedgerReader:
         Raises:
             LedgerError: there is no ledger that can be read.
         """
-        see_a_file(path)
-        return cls(path)
+        return cls(see_a_file(path))
 
     def zone(self) -> ZoneInfo | None:
         """The time zone that the last tick went by; `None` where no tick of this release was written."""

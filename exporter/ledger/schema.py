@@ -4,6 +4,7 @@ Additive: a later release adds tables and columns with defaults, and raises `rea
 could no longer keep the books right.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable
 from functools import cache
@@ -256,6 +257,26 @@ def _columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
     return frozenset(name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})"))
 
 
+_MADE: Final = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)")
+
+TABLES: Final = frozenset(
+    made[1] for statement in (*DDL, *HISTORY_DDL, *ADJUSTMENT_DDL) if (made := _MADE.match(statement))
+)
+"""Every table of this release."""
+
+LONGEST: Final = 8 * 1024 * 1024
+"""Bytes that one value may have: SQLite refuses a longer one before it takes memory for it."""
+
+
 def connect(uri: str) -> sqlite3.Connection:
-    """A connection that begins and commits only when told, for whichever one thread uses it."""
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+    """A connection that begins and commits only when told, for whichever one thread uses it.
+
+    A file may be crafted: its schema runs no function that has effects, and its values are bounded.
+    """
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+    )
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection

@@ -1,27 +1,30 @@
-"""The ledger's file: opened, checked, moved aside when it is not ours, written one tick at a time."""
+"""The ledger's file: opened, checked, written one tick at a time, and put back where it was deleted."""
 
+import logging
 import os
 import sqlite3
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import Unpriced
 from exporter.cost.state import State
-from exporter.ledger import backlog_rows, history_rows, marks, rows, schema
+from exporter.ledger import backlog_rows, history_rows, marks, place, rows, schema
 from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.backlog import Batch, Cursor, recent
 from exporter.ledger.contents import (
+    MARK_BYTES,
     Contents,
     check,
     failures,
     meta_of,
     read,
     refuse_other_files,
+    refuse_programs,
     transaction,
 )
 from exporter.ledger.errors import DamagedError
@@ -32,8 +35,16 @@ from exporter.ledger.migration import migrate
 from exporter.ledger.totals import USAGE, USAGE_HOURS_KEPT, Totals, hour_of, hours_floor, minutes_kept
 from exporter.units import Instant
 
-SIDECARS: Final = ("", "-wal", "-shm")
-"""What SQLite keeps under one name."""
+log = logging.getLogger(__name__)
+
+Presence = Literal["in place", "log gone", "gone", "replaced"]
+"""What became of the file at its path; `log gone`: of what SQLite keeps beside it, while it is open."""
+
+SPARE_BYTES: Final = 16 * 1024 * 1024
+"""Free room inside the file that is given back to the disk at a start, where it is most of the file."""
+
+
+_BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(slots=True)
@@ -64,17 +75,24 @@ class Pending:
 
 
 class Store:
-    """A connection to the file, made again after each failure: one that met an I/O error may stay broken."""
+    """A connection to the file, made again after each failure: one that met an I/O error may stay broken.
 
-    def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection) -> None:
+    The open file is known by device and inode, which no other file has while it is open. SQLite itself
+    notices nothing while its file has lost its name: it goes on writing where no restart would look.
+    """
+
+    def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection | None) -> None:
         self.path = path
         self.connect = connect
-        self._uri = path.absolute().as_uri() + "?mode=rw"
-        self._connection: sqlite3.Connection | None = connection
-        self._keys = rows.Keys(connection)
+        self._connection: sqlite3.Connection | None = None
+        self._identities: dict[str, place.Identity | None] = {}
         self._chronicler = Chronicler()
         self._poster = Poster()
-        self._sure = True
+        self._copy_made: place.Identity | None = None
+        self._sure = connection is not None
+        self._suspect = False
+        if connection is not None:
+            self._use(connection)
 
     @classmethod
     def open(cls, path: Path, connect: schema.Connect, fresh_in: str = "") -> "tuple[Store, Contents]":
@@ -89,24 +107,135 @@ class Store:
             sqlite3.Error: it cannot be used here.
         """
         refuse_other_files(path)
+        with suppress(FileExistsError):
+            place.make_file(path)
+        place.see_it_opens(path)
         with failures(path):
             connection = connect(path.absolute().as_uri())
             try:
                 if _empty(connection):
                     connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
                     _prepare(connection)
-                    _create(connection, fresh_in)
+                    _create(connection, str(uuid.uuid4()), fresh_in)
                 else:
                     check(connection, path)
                     migrate(connection, path)
                     _prepare(connection)
-                with transaction(connection, "DEFERRED"):
-                    opened = read(connection)
-                    _fill(connection, opened)
+                opened = _read(connection)
+                _compact(connection, opened)
+                place.tighten(path)
                 return cls(path, connect, connection), opened
             except BaseException:
                 connection.close()
                 raise
+
+    @classmethod
+    def unwritten(cls, path: Path, connect: schema.Connect) -> "tuple[Store, Contents] | None":
+        """Read a file that cannot be written, and make nothing; each write then tries to open it.
+
+        `None` where there is no file, or none that was ever committed to.
+
+        Raises:
+            DamagedError: it is no ledger of ours, or a broken one.
+            LedgerError: a later release wrote it, or another program keeps it locked.
+            OSError, sqlite3.Error: it cannot be read either.
+        """
+        if place.identity(path) is None or path.stat().st_size == 0:
+            return None
+        refuse_other_files(path)
+        # Without a log there is nothing to share with anybody, and SQLite would want to make one.
+        mode = "?mode=ro" if os.path.lexists(f"{path}-wal") else "?mode=ro&immutable=1"
+        with failures(path), closing(connect(path.absolute().as_uri() + mode)) as connection:
+            if _empty(connection):
+                return None
+            check(connection, path)
+            return cls(path, connect, None), _read(connection)
+
+    def presence(self) -> Presence:
+        """What became of the file at its path. Of one that is not open it is known whether any is there.
+
+        A folder that may not be entered any more is taken for no change: what is open can be written.
+
+        Raises:
+            OSError: that cannot be seen.
+        """
+        try:
+            found = place.identity(self.path)
+        except PermissionError:
+            return "in place"
+        if found is None:
+            return "gone"
+        if self._connection is None:
+            return "in place"
+        if found != self._identities[""]:
+            return "gone" if found == self._copy_made else "replaced"
+        logs = (place.identity(f"{self.path}{log}") == self._identities[log] for log in place.LOGS)
+        return "in place" if all(logs) else "log gone"
+
+    def fold_log(self) -> None:
+        """Bring the commits of a log that lost its name into the file, and close both.
+
+        Where the log cannot be read any more it is let go: what the file then lacks shows when it is opened.
+
+        Raises:
+            OSError, sqlite3.Error: that cannot be done now; nothing is lost while this process lives.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            (busy, *_frames) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            if _whole(connection):
+                raise
+            self.close()
+            return
+        if busy:
+            raise sqlite3.OperationalError("its log was deleted, and a reader still uses it")
+        stray = Path(f"{self.path}-wal")
+        found = place.identity(stray)
+        if found not in {None, self._identities["-wal"]} and stray.stat().st_size:
+            # Another program's commits to the file as it was: they do not fit what is in it now.
+            stray.rename(place.free_name(self.path, "stray"))
+        self.close()
+
+    def restore(self, target: Path, contents: Contents, now: Instant, *, shared: bool) -> bool:
+        """Write the books to a path where nothing is, whole or not at all, and go on with that file.
+
+        They are copied from the open file, wherever its name went. Where it cannot be read, or where it is
+        `shared` and another daemon has written to it, they are made of the totals in memory.
+
+        Returns whether they were copied: else history by hour and day begins anew.
+
+        Raises:
+            OSError, sqlite3.Error: the target cannot be written.
+        """
+        copied = self._copy(target, contents, shared=shared)
+        if not copied:
+            _write_totals(target, self.connect, contents, now)
+        # Closed only now: the file's last name may be gone. SQLite leaves alone what has its old path.
+        self.close()
+        self.path, self._sure, self._suspect = target, False, False
+        return copied
+
+    def _copy(self, target: Path, contents: Contents, *, shared: bool) -> bool:
+        connection = self._connection
+        if connection is None:
+            return False
+        if self._copy_made is not None and place.identity(target) == self._copy_made:
+            return True  # memory ran out before this was known
+        part = place.begin_part(target)
+        self._copy_made = place.identity(part)
+        try:
+            if shared and meta_of(connection).get("commits", 0) != contents.commits:
+                return False
+            connection.execute("VACUUM INTO ?", (str(part),))
+        except sqlite3.Error:
+            if _whole(connection):
+                raise
+            return False
+        place.put(part, target)
+        return True
 
     def write(self, before: Contents, pending: Pending, now: Instant) -> Chronicle:
         """Commit everything that `pending` adds to what the file held, or nothing of it.
@@ -118,7 +247,8 @@ class Store:
         every scope of the state.
 
         Raises:
-            sqlite3.Error: it could not be written.
+            DamagedError: the file had to be opened again, and another or a broken one lies at its path.
+            OSError, sqlite3.Error: it could not be written.
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
@@ -127,7 +257,7 @@ class Store:
             self._give_up()
         totals = pending.totals
         try:
-            with transaction(self._connected(before.ledger)) as connection:
+            with transaction(self._connected(before)) as connection:
                 totals.months, pending.adjusted = self._poster.take(
                     connection, before.totals.months, totals.months, pending.adjusted, now
                 )
@@ -143,6 +273,7 @@ class Store:
                     "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
                     "wall": pending.state.wall,
                     "committed": now,
+                    "commits": before.commits + 1,
                     "begun": now if before.last_commit is None else None,
                     "machine": pending.machine or None,
                     "timezone": pending.zone or None,
@@ -151,7 +282,8 @@ class Store:
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
                     [(key, value) for key, value in meta.items() if value is not None],
                 )
-        except BaseException:
+        except BaseException as error:
+            self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
             self._give_up()
             raise
         self._chronicler.committed()
@@ -162,28 +294,45 @@ class Store:
     def _give_up(self) -> None:
         self._chronicler.failed()
         self._poster.failed()
+        with suppress(OSError):
+            if self._connection is not None and self.presence() != "in place":
+                # It holds what has no name any more: closed, that is lost.
+                self._keys = rows.Keys(self._connection)
+                return
         self.close()
 
-    def unpriced(self, ledger: str, place: Cursor, zone: ZoneInfo, until: Instant) -> Batch:
+    def unpriced(self, before: Contents, cursor: Cursor, zone: ZoneInfo, until: Instant) -> Batch:
         """A part of the time that waits for a price, as it was committed.
 
         Raises:
             DamagedError: a row refers to what is not there.
             sqlite3.Error: it cannot be read.
         """
-        return backlog_rows.batch(self._connected(ledger), place, zone, until)
+        return backlog_rows.batch(self._connected(before), cursor, zone, until)
 
-    def _connected(self, ledger: str) -> sqlite3.Connection:
+    def _connected(self, before: Contents) -> sqlite3.Connection:
         if self._connection is None:
-            connection = self.connect(self._uri)
-            try:
-                _prepare(connection)
-                _same(connection, ledger)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection, self._keys = connection, rows.Keys(connection)
+            if what := place.irregular(self.path):
+                raise DamagedError(what)
+            refuse_other_files(self.path)
+            with failures(self.path):
+                connection = self.connect(self.path.absolute().as_uri() + "?mode=rw")
+                try:
+                    _same(connection, before)
+                    if self._suspect:
+                        check(connection, self.path)
+                    _prepare(connection)
+                    self._use(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            self._suspect = False
+            return connection
         return self._connection
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self._identities = {suffix: place.identity(f"{self.path}{suffix}") for suffix in place.SIDECARS}
+        self._connection, self._keys = connection, rows.Keys(connection)
 
     def close(self) -> None:
         """Close the connection. Idempotent; the next write opens another one."""
@@ -203,38 +352,45 @@ def after(before: Contents, pending: Pending, now: Instant | None, chronicle: Ch
         state=pending.state,
         texts=pending.texts,
         last_commit=now,
+        commits=before.commits + 1,
         begun=now if before.last_commit is None else before.begun,
         recent=recent(before.recent, pending.unpriced, pending.end),
     )
 
 
-def _fill(connection: sqlite3.Connection, opened: Contents) -> None:
-    """Recall the last day. Where that cannot be read the books are right all the same."""
-    last = hour_of(opened.state.wall or 0)
-    with suppress(DamagedError):
-        opened.day.fill(history_rows.read(connection, "hourly", last - DAY_HOURS, last) or {})
+def _read(connection: sqlite3.Connection) -> Contents:
+    with transaction(connection, "DEFERRED"):
+        opened = read(connection)
+        last = hour_of(opened.state.wall or 0)
+        # The last day is for the page: where it cannot be read the books are right all the same.
+        with suppress(DamagedError):
+            opened.day.fill(history_rows.read(connection, "hourly", last - DAY_HOURS, last) or {})
+    return opened
 
 
-def set_aside(path: Path, why: str) -> Path:
-    """Rename the file and what SQLite keeps beside it to `<name>.<why>-<number>`; the name it got.
+def _compact(connection: sqlite3.Connection, opened: Contents) -> None:
+    """Delete the marks that were too large to be read, and give back the room that they took.
 
-    Raises:
-        OSError: it cannot be renamed.
+    What is too large for this memory would be so at each start. Totals are never deleted.
     """
-    aside = free_name(path, why)
-    # The file first: SQLite throws a log without its file away, but would replay it into a new one.
-    for sidecar in SIDECARS:
-        if os.path.lexists(present := f"{path}{sidecar}"):
-            Path(present).rename(f"{aside}{sidecar}")
-    return aside
-
-
-def free_name(path: Path, why: str) -> Path:
-    """The name that a file moved aside gets: the first number that is free."""
-    number = 1
-    while os.path.lexists(aside := path.with_name(f"{path.name}.{why}-{number}")):
-        number += 1
-    return aside
+    if opened.oversized:
+        with transaction(connection):
+            connection.executemany("DELETE FROM state WHERE id = ?", [(row,) for row in opened.oversized])
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    if free * size < SPARE_BYTES or free * 2 < pages or (pages - free) * size > SPARE_BYTES:
+        return
+    try:
+        # A container may have no folder for temporary files; what is left is known to be little.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        log.warning("ledger not compacted", extra={"problem": str(error)})
+        return
+    log.info("ledger compacted", extra={"freed_bytes": free * size})
 
 
 def _empty(connection: sqlite3.Connection) -> bool:
@@ -249,10 +405,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA cache_size = {schema.CACHE_KIBIBYTES}")
     connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
+    # Opens the log, which is known by its inode from here on.
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _create(connection: sqlite3.Connection, fresh_in: str) -> None:
-    meta = {"ledger": str(uuid.uuid4()), "reader": schema.READER, "accrued": 0, "accrued_by_state": 0}
+def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> None:
+    meta = {"ledger": ledger, "reader": schema.READER, "accrued": 0, "accrued_by_state": 0}
     if fresh_in:
         meta["fresh_in"] = fresh_in
     with transaction(connection):
@@ -279,14 +437,66 @@ def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> 
     return floor
 
 
-def _same(connection: sqlite3.Connection, ledger: str) -> None:
-    if meta_of(connection).get("ledger") != ledger:
-        raise sqlite3.OperationalError("another ledger was put in its place")
+def _same(connection: sqlite3.Connection, before: Contents) -> None:
+    """See that a file which is opened again is the one that was: by id, and by its number of commits.
+
+    Time would not tell, for a clock may be set back. Of a commit that failed after it had reached the disk
+    the file is ahead.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise DamagedError("it is another program's database")
+    refuse_programs(connection)
+    meta = meta_of(connection)
+    if meta.get("ledger") != before.ledger:
+        raise DamagedError("it is another ledger")
+    commits = meta.get("commits", 0)
+    if not isinstance(commits, int) or commits < before.commits:
+        raise DamagedError("it is an older copy of this ledger")
+
+
+def _whole(connection: sqlite3.Connection) -> bool:
+    """Whether a file that has lost its name can still be read: else what failed was its reading."""
+    try:
+        (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error:
+        return False
+    return bool(first == "ok")
+
+
+def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
+    """Make a ledger of what memory has of one: the id, totals and marks; no history, no corrections.
+
+    Of the time that waits for a price, the last hour's.
+    """
+    part = place.begin_part(target)
+    with closing(connect(part.absolute().as_uri())) as connection:
+        connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
+        _prepare(connection)
+        _create(connection, contents.ledger)
+        everything = Pending(
+            totals=contents.totals,
+            state=contents.state,
+            texts=contents.texts,
+            end=contents.state.wall or 0,
+            machine=contents.machine,
+            zone=contents.zone,
+            unpriced=contents.recent,
+        )
+        nothing = replace(
+            contents, totals=Totals(), texts={}, chronicle=Chronicle(), commits=contents.commits - 1
+        )
+        Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
+        if contents.begun is not None:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (contents.begun,))
+    place.put(part, target)
 
 
 def _write_state(
     connection: sqlite3.Connection, before: Mapping[marks.Scope, str] | None, after: Mapping[marks.Scope, str]
 ) -> None:
+    # What a start would not read is not kept: its marks are forgotten with this process.
+    after = {scope: text for scope, text in after.items() if len(text) <= MARK_BYTES}
     if before is None:
         connection.executemany("DELETE FROM state WHERE scope = ?", [(scope,) for scope in marks.SCOPES])
         before = {}

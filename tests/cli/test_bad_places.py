@@ -129,9 +129,9 @@ DOCTOR = {
     "a corrupt file": f"{{path}} is no ledger that can be read: file is not a database: {MOVES}",
     "a torn file": f"{{path}} is no ledger that can be read: database disk image is malformed: {MOVES}",
     "a read-only directory": (
-        f"{{path.parent}} cannot be written by this user (uid {os.geteuid()}): {MEMORY}; "
-        "make {path.parent} writable, set --ledger.path to a file elsewhere, "
-        "or run this as the daemon's user"
+        f"{{path.parent}} cannot be written by this user (uid {os.geteuid()}): the daemon would serve these "
+        "totals as they are, and lose what came since when it ends; make {path.parent} writable, set "
+        "--ledger.path to a file elsewhere, or run this as the daemon's user"
     ),
     OTHERS: (
         f"{{path.parent}} cannot be written by this user (uid {os.geteuid()}): {MEMORY}; "

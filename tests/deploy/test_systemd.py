@@ -12,6 +12,7 @@ import pytest
 from exporter.cli import status
 from exporter.cli.arguments import program
 from exporter.config.settings import DEFAULT_LEDGER
+from exporter.ledger.place import FILE_MODE, FOLDER_MODE
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "inference-cost-exporter.service"
@@ -49,6 +50,15 @@ def test_the_ledger_outlives_the_daemon(unit: configparser.ConfigParser) -> None
 
     assert Path("/var/lib", service["StateDirectory"]) == DEFAULT_LEDGER.parent
     assert service["ProtectSystem"] == "strict"
+
+
+def test_the_books_are_the_groups_to_read(unit: configparser.ConfigParser) -> None:
+    """Nobody but owner and group enters the folder, and what is made in it is nobody else's."""
+    service = unit["Service"]
+
+    assert int(service["StateDirectoryMode"], 8) == FOLDER_MODE
+    assert FILE_MODE & ~int(service["UMask"], 8) == FILE_MODE
+    assert 0o666 & ~int(service["UMask"], 8) == FILE_MODE
 
 
 def test_the_readme_puts_program_and_configuration_where_the_unit_looks(command: list[str]) -> None:

@@ -85,6 +85,13 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
         ({"persistent": False}, "The ledger is in memory"),
         ({"writable": False}, "The ledger cannot be written"),
         ({"fleeting": True}, "The ledger is on an emptyDir, which ends with this pod"),
+        (
+            {"displaced": "ledger.db.displaced-1"},
+            (
+                "Another file took the ledger's place while the daemon ran: the books go on in "
+                "ledger.db.displaced-1, and a restart goes on with the other file."
+            ),
+        ),
     ],
 )
 def test_notes_tell_trouble_with_the_books(
@@ -92,6 +99,18 @@ def test_notes_tell_trouble_with_the_books(
 ) -> None:
     """Whoever reads the page first reads whether to believe it."""
     assert noted(make_report(in_books=in_books))[0].startswith(note)
+
+
+def test_books_beside_a_ledger_that_cannot_be_read_may_count_twice(make_report: MakeReport) -> None:
+    """Whoever adds hosts up reads it beside the words on memory."""
+    told = noted(make_report(in_books={"persistent": False, "unread": True}))[:2]
+    assert told == [
+        "The ledger is in memory: a restart loses the month.",
+        (
+            "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
+            "these books and by that file."
+        ),
+    ]
 
 
 def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:

@@ -335,11 +335,19 @@ def test_no_run_rate_without_a_price(make_report: MakeReport, lines: Lines) -> N
     assert lines(make_report(run_rate=None), "inference_monthly_run_rate_dollars") == []
 
 
-@pytest.mark.parametrize("told", [{"persistent": False}, {"writable": False}, {"fleeting": True}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"persistent": False},
+        {"writable": False},
+        {"fleeting": True},
+        {"displaced": "ledger.db.displaced-1"},
+    ],
+)
 def test_books_that_a_restart_loses_are_not_persistent(
-    told: dict[str, bool], make_report: MakeReport, lines: Lines
+    told: dict[str, object], make_report: MakeReport, lines: Lines
 ) -> None:
-    """In memory, unwritable or on an emptyDir comes to the same: what is metered now may be lost."""
+    """In memory, unwritable, displaced or on an emptyDir comes to the same: what is metered may be lost."""
     report = make_report(in_books={**told, "last_commit": None})
 
     assert lines(report, "inference_ledger_persistent") == ["inference_ledger_persistent 0.0"]

@@ -1,7 +1,9 @@
 """Which new ledgers are known to be the first of a boot, and what each of the others lacks."""
 
 import logging
+import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -318,3 +320,15 @@ def test_a_folder_below_one_for_temporary_files(tmp_path: Path) -> None:
     shared.chmod(0o1777)
 
     assert fleeting(shared / "mine") == f"{shared} is for temporary files"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda mark: mark.symlink_to("/dev/null")], ids=["fifo", "link"])
+def test_a_mark_that_is_no_file_is_neither_waited_for_nor_followed(
+    path: Path, clock: StillClock, make: Callable[[Path], None]
+) -> None:
+    """The books begin now, and what lies there stays."""
+    mark = path.parent / MARK
+    make(mark)
+    before = os.lstat(mark)
+    assert opened(path, clock) == ""
+    assert os.lstat(mark) == before

@@ -240,7 +240,7 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
 def test_another_ledger_in_the_files_place_is_not_written_to(
     path: Path, tmp_path: Path, clock: StillClock, disk: Any
 ) -> None:
-    """After a failure the file is opened again: if it is not the same ledger, totals stand still."""
+    """After a failure the file is opened again: if it is not the same ledger, the books go on beside it."""
     other = Ledger.open(tmp_path / "other.db", clock)
     other.close()
     ledger = Ledger.open(path, clock, connect=disk)
@@ -250,8 +250,19 @@ def test_another_ledger_in_the_files_place_is_not_written_to(
     (tmp_path / "other.db").rename(path)
     post(ledger, 2)
     ledger.close()
+    beside = path.with_name("ledger.db.displaced-1")
+    again = Ledger.open(beside, clock)
+    books = after(again, 2)
+    again.close()
 
-    assert ledger.problem == STANDS_STILL.format("another ledger was put in its place")
+    assert ledger.problem == (
+        f"{path} is not this daemon's ledger any more (it is another ledger): it is left alone, and the "
+        f"books go on in {beside}; the next start takes {path}: before it, stop the daemon and put the right "
+        "one of the two there; the ledger's open file could not be copied: its id, totals and marks were "
+        "written from memory; history by hour and day, and the list of corrections with those that waited, "
+        "are lost"
+    )
+    assert (again.id, reckoned(2).differences(books), books.residual) == (ledger.id, {}, 0)
 
 
 def test_books_in_memory_serve_as_those_on_disk_do(clock: StillClock) -> None:

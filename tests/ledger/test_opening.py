@@ -233,7 +233,11 @@ def test_a_file_that_cannot_be_moved_aside(
     monkeypatch.setattr(Path, "rename", refuse)
     ledger = Ledger.open(path, clock)
 
-    assert ledger.problem == f"{path} cannot be written (Permission denied): {MEMORY}; {WRITABLE}"
+    assert ledger.problem == (
+        f"{path} cannot be written (Permission denied) and cannot be read (file is not a database): "
+        f"{MEMORY}; once it can be read, what is counted meanwhile may be counted twice; {WRITABLE}"
+    )
+    assert ledger.books(NOVEMBER, ()).unread is True
     assert path.read_bytes() == b"no books"
 
 

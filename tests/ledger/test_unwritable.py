@@ -1,0 +1,266 @@
+"""Ledgers that can be read and not written: their id and totals are served, and no time is counted twice."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
+from tests import rights, small_disk, unprivileged
+from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
+
+ROOT = Path(__file__).parents[2]
+MONTHS = ("2026-11",)
+STANDS_STILL = (
+    "{} cannot be written ({}): totals stand still, metering goes on in memory and is written as soon as it "
+    "can be; make the place writable, or set --ledger.path to one that is"
+)
+
+
+def post(ledger: Ledger, *numbers: int) -> None:
+    for number in numbers:
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
+
+
+def reckoned(last: int) -> Reckoning:
+    reckoning = Reckoning()
+    for number in range(1, last + 1):
+        reckoning.add(numbered(number))
+    return reckoning
+
+
+def made(path: Path, clock: StillClock, ticks: int = 3) -> str:
+    """A ledger of some ticks that was closed; its id."""
+    ledger = Ledger.open(path, clock)
+    post(ledger, *range(1, ticks + 1))
+    ledger.close()
+    return ledger.id
+
+
+class Refusing:
+    """Opens connections as a disk that nothing can be written to, until it can."""
+
+    def __init__(self) -> None:
+        self.writable = False
+
+    def __call__(self, uri: str) -> sqlite3.Connection:
+        if not self.writable and "mode=ro" not in uri:
+            raise sqlite3.OperationalError("unable to open database file")
+        return sqlite3.connect(uri, uri=True, isolation_level=None)
+
+
+def test_totals_stand_still_under_the_id_of_the_file(path: Path, clock: StillClock) -> None:
+    """What is served is what is in the file, and the next tick has its state to go on from."""
+    known = made(path, clock)
+    ledger = Ledger.open(path, clock, connect=Refusing())
+    before = ledger.remembered()
+    assert ledger.problem == STANDS_STILL.format(path, "unable to open database file")
+    post(ledger, 4, 5)
+    books = ledger.books(0, MONTHS)
+    ledger.close()
+
+    assert (ledger.id, before.wall) == (known, numbered(3).end)
+    assert (books.persistent, books.writable, books.unread) == (True, False, False)
+    assert reckoned(3).differences(books) == {}
+    assert ledger.remembered() == accrued(*map(numbered, range(1, 6)))
+
+
+def test_all_is_written_when_it_can_be(path: Path, clock: StillClock) -> None:
+    """The ticks since the start are in the file with the first one that can be written, once each."""
+    known, disk = made(path, clock), Refusing()
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 4, 5)
+    disk.writable = True
+    post(ledger, 6)
+    books = ledger.books(0, MONTHS)
+    assert (ledger.writable, ledger.problem, reckoned(6).differences(books)) == (True, "", {})
+    ledger.close()
+    with LedgerReader.open(path) as reader:
+        assert (reader.id, reckoned(6).differences(reader.books(0, MONTHS))) == (known, {})
+
+
+def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) -> None:
+    """So the time since its last tick is charged once, as for a daemon that was down."""
+    known = made(path, clock)
+    ledger = Ledger.open(path, clock, connect=Refusing())
+    post(ledger, 4, 5)
+    ledger.close()
+    again = Ledger.open(path, clock)
+    assert (again.id, again.state().wall) == (known, numbered(3).end)
+    assert reckoned(3).differences(again.books(0, MONTHS)) == {}
+    again.close()
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_books_without_a_ledger_beside_them_are_honest(
+    path: Path, clock: StillClock, content: bytes | None
+) -> None:
+    """Nobody else counted that time: a new id, totals that rise, and no word of counting twice."""
+    if content is not None:
+        path.write_bytes(content)
+    ledger = Ledger.open(path, clock, connect=Refusing())
+    post(ledger, 1, 2)
+    books = ledger.books(0, MONTHS)
+    ledger.close()
+
+    assert (books.persistent, books.writable, books.unread) == (False, True, False)
+    assert reckoned(2).differences(books) == {}
+    assert "twice" not in ledger.problem
+
+
+def test_a_ledger_that_cannot_be_read_either(path: Path, clock: StillClock) -> None:
+    """A new id, and a word that its time may be counted twice."""
+    known = made(path, clock)
+
+    def refuse(_uri: str) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    ledger = Ledger.open(path, clock, connect=refuse)
+    books = ledger.books(0, MONTHS)
+    ledger.close()
+
+    assert (ledger.id == known, books.persistent, books.unread) == (False, False, True)
+    assert ledger.problem == (
+        f"{path} cannot be written (disk I/O error) and cannot be read (disk I/O error): the books are in "
+        "memory and end with this process; once it can be read, what is counted meanwhile may be counted "
+        "twice; make the place writable, or set --ledger.path to one that is"
+    )
+
+
+ON_A_READ_ONLY_DISK = """
+import json, subprocess, sys
+from pathlib import Path
+from exporter.ledger.ledger import Ledger
+from exporter.ledger.lock import holder
+from tests.ledger.test_unwritable import MONTHS, post, reckoned
+from tests.ledger.ledger_ticks import StillClock
+
+def remount(how):
+    subprocess.run(["mount", "-o", f"remount,bind,{how}", sys.argv[1]], check=True)
+
+path, said = Path(sys.argv[1]) / "ledger.db", []
+
+def tell(ledger, ticks):
+    books = ledger.books(0, MONTHS)
+    differences = [str(family) for family in reckoned(ticks).differences(books)]
+    said.append([ledger.id, books.persistent, books.writable, differences])
+
+remount("ro")
+ledger = Ledger.open(path, StillClock())
+problem = ledger.problem
+tell(ledger, 3)
+post(ledger, 4)
+tell(ledger, 3)
+remount("rw")
+post(ledger, 5)
+tell(ledger, 5)
+locked = Path(f"{path}.lock").exists()
+ledger.close()
+again = Ledger.open(path, StillClock())
+tell(again, 5)
+again.close()
+print(json.dumps([problem, locked, said]))
+"""
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from exporter.ledger.ledger import Ledger
+from tests.ledger.test_unwritable import post
+from tests.ledger.ledger_ticks import StillClock
+
+ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+post(ledger, 1, 2, 3)
+print(ledger.id, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("left", ["closed", "killed", "killed, without a lock"])
+def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left: str) -> None:
+    """A real one: with the log that a killed daemon left too. Writable again, it is locked and written."""
+    if not small_disk.mountable():
+        pytest.skip(rights.MOUNTS)
+    if left == "closed":
+        known = made(path, clock)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        known = done.stdout.strip()
+        assert Path(f"{path}-wal").stat().st_size > 0
+    if left.endswith("lock"):
+        Path(f"{path}.lock").unlink()
+    bind = 'mount --bind "$0" "$0" && exec "$@"'
+    done = subprocess.run(
+        [
+            *small_disk.namespace(),
+            "sh",
+            "-c",
+            bind,
+            str(path.parent),
+            sys.executable,
+            "-c",
+            ON_A_READ_ONLY_DISK,
+            str(path.parent),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    problem, locked, said = json.loads(done.stdout)
+
+    assert "Read-only file system" in problem or "readonly database" in problem or "unable to open" in problem
+    assert said == [
+        [known, True, False, []],
+        [known, True, False, []],
+        [known, True, True, []],
+        [known, True, True, []],
+    ]
+    assert locked
+
+
+def test_a_ledger_of_another_user_goes_on_where_its_group_reads_it(clock: StillClock) -> None:
+    """A daemon that lost the right to write serves what is there, and does not count the time twice."""
+    if os.geteuid() != 0:
+        pytest.skip(rights.USERS)
+    with tempfile.TemporaryDirectory() as folder:  # which others may enter, as they may not pytest's
+        path = Path(folder) / "ledger.db"
+        known = made(path, clock)
+        path.parent.chmod(0o750)
+        for file in (path.parent, *path.parent.iterdir()):
+            os.chown(file, 0, unprivileged.STRANGER)
+        done = subprocess.run(
+            unprivileged.nobody(sys.executable, "-c", OPENED, str(path)),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.stdout.split() == [known, "False", "True"], done.stderr
+
+
+OPENED = """
+import sys
+from pathlib import Path
+from exporter.ledger.ledger import Ledger
+from tests.ledger.ledger_ticks import StillClock
+
+ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+print(ledger.id, ledger.writable, ledger.persistent)
+"""
