@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from exporter.cost import attribution, comparison, energy, gap, heard, holding, servers, slices
 from exporter.cost.attribution import Share, ShareMethod
@@ -36,7 +36,10 @@ class GpuOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One tick's answer. `charged` is the time that its segments charge; `None`: none."""
+    """One tick's answer. `charged` is the time that its segments charge; `None`: none.
+
+    `implausible` are series of counters that moved by more than any server counts, by the URL of their page.
+    """
 
     state: State
     postings: Postings
@@ -45,6 +48,7 @@ class Outcome:
     terms: Terms
     """Those that the tick went by, with what servers said of who pays for them."""
     charged: Interval | None = None
+    implausible: Mapping[str, int] = field(default_factory=dict)
 
 
 def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
@@ -104,7 +108,15 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         fresh_in="" if works else state.fresh_in,
         owners=_here(owners, works, round_, frame),
     )
-    return Outcome(after, postings, tuple(_outcome(work) for work in works), round_.ticks, terms, charged)
+    return Outcome(
+        after,
+        postings,
+        tuple(_outcome(work) for work in works),
+        round_.ticks,
+        terms,
+        charged,
+        round_.implausible,
+    )
 
 
 def _here(

@@ -11,6 +11,7 @@ from exporter.sources.exchange import Client, Deadline
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.recognition import UNKNOWN_PAGE
 from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
+from exporter.sources.server.turn import Turn
 
 TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
 
@@ -37,6 +38,7 @@ class GatewaySource:
         self._body_bytes = body_bytes
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._memory = Memory()
+        self._turn = Turn()
         self._errors: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -67,9 +69,10 @@ class GatewaySource:
         self._errors = ()
         deadline = Deadline(self._clock, self._timeout)
         answer = self._fetcher.get(self._url, deadline, self._body_bytes)
-        page = read(answer.body, TALLIED, self._memory)
-        gateway = self._recognized(page)
-        told = tally(gateway, page)
+        with self._turn.taken(answer.body):
+            page = read(answer.body, TALLIED, self._memory)
+            gateway = self._recognized(page)
+            told = tally(gateway, page)
         if page.cut or told.cut:
             raise ReadFailedError("too_large", f"{self._url}: more models and teams than are told apart")
         self._tells_teams(gateway, told)
@@ -81,7 +84,7 @@ class GatewaySource:
             title=gateway.title,
             identity=told.identity,
             started=told.started,
-            counts=told.counts,
+            counters=told.counters,
         )
 
     def _recognized(self, page: Page) -> Gateway:
@@ -98,7 +101,7 @@ class GatewaySource:
         shares = gateway.shares
         if shares is not None and not shares.teams:
             remedy = "divide by adapter"
-        elif told.counts and not told.teams:
+        elif told.counters and not told.teams:
             remedy = "let its metrics have the label team_alias or team"
         else:
             return

@@ -30,6 +30,7 @@ from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.pages import Pages, Seen
 from exporter.sources.server.recognition import reader
+from exporter.sources.server.turn import Turn
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
@@ -85,7 +86,8 @@ class ServerSource:
         self._errors: tuple[tuple[str, int], ...] = ()
         self._strange = True
         self._props: llamacpp.Props | None = None
-        self._interview = Interview(self._pages.ask)
+        self._turn = Turn()
+        self._interview = Interview(self._ask)
         self._rest = llamacpp.Rest()
         self._answers = Answers()
         self._kept: ServerReading | None = None
@@ -146,6 +148,14 @@ class ServerSource:
             if not due and self._kept is not None:
                 return replace(self._kept, loads=())
         answer = self._pages.metrics()
+        with self._turn.taken(answer.body):
+            reading = self._taken_apart(answer)
+        self._rest.was(active=self._moved(reading))
+        self._strange = False
+        self._kept = reading
+        return reading
+
+    def _taken_apart(self, answer: Answer) -> ServerReading:
         page, engine = self._recognized(answer.body)
         self._pages.engine = engine
         self._errors = tuple(
@@ -157,11 +167,11 @@ class ServerSource:
             )
             if count
         )
-        reading = self._reading(engine, self._interpreted(engine, page, answer))
-        self._rest.was(active=self._moved(reading))
-        self._strange = False
-        self._kept = reading
-        return reading
+        return self._reading(engine, self._interpreted(engine, page, answer))
+
+    def _ask(self, path: str) -> bytes:
+        with self._turn.left():
+            return self._pages.ask(path)
 
     def _moved(self, reading: ServerReading) -> bool:
         """Whether a server did anything since the last read, or has requests now."""

@@ -1,0 +1,47 @@
+"""Large pages are taken apart one at a time.
+
+It is Python's work, which threads do in turn anyway: side by side they would take as long, and the memory of
+all of them.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+LARGE_BYTES: Final = 128 * 1024
+"""Pages below this are taken apart at once: what takes part in a round with large ones is not to wait."""
+
+_taking_apart: Final = threading.Lock()
+
+
+class Turn:
+    """The turn of one source, which it has while it takes a large page apart."""
+
+    def __init__(self) -> None:
+        self._has = False
+
+    @contextmanager
+    def taken(self, page: bytes) -> Iterator[None]:
+        """Take a page apart; a large one waits for its turn."""
+        if len(page) < LARGE_BYTES:
+            yield
+            return
+        with _taking_apart:
+            self._has = True
+            try:
+                yield
+            finally:
+                self._has = False
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Let others have it while something is asked."""
+        if not self._has:
+            yield
+            return
+        _taking_apart.release()
+        try:
+            yield
+        finally:
+            _taking_apart.acquire()
