@@ -19,6 +19,9 @@ TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpo
 class GatewaySource:
     """Reads one gateway. `by` is what is asked of it; `client` is shared and not closed here."""
 
+    takes_turns: Final = True
+    """What it asks may be slow, and is not to keep others waiting."""
+
     def __init__(
         self,
         url: str,

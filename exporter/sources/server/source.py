@@ -53,6 +53,9 @@ class ServerSource:
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
     """
 
+    takes_turns: Final = True
+    """What it asks may be slow, and is not to keep others waiting."""
+
     def __init__(
         self,
         key: ServerKey,
