@@ -1,14 +1,15 @@
 """What a server's counters moved by since the last good read: per series first, then summed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from exporter.cost.state import EndpointState, Marks
 from exporter.readings import (
     CROWDED,
     CounterColumns,
+    CounterReading,
     Quantity,
     SeriesColumns,
     ServerReading,
@@ -65,6 +66,10 @@ class RawSeries(Protocol):
         ...
 
 
+Name = str | int
+"""What a series goes by: its name, or its digest."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesDeltas:
     """What the series of one good page moved by, and the marks after it.
@@ -74,36 +79,47 @@ class SeriesDeltas:
     """
 
     marks: Marks
-    deltas: Mapping[str, float]
+    deltas: Mapping[Name, float]
     implausible: int
 
 
 class PageSeries:
     """The series of one good page beside the marks of those before.
 
+    `names` are what they go by, in the page's order: by digest where either side is in columns.
     `fell`: a series that was on the last good page is below its mark.
     """
 
     def __init__(self, marks: Marks, series: Sequence[RawSeries]) -> None:
         self._dropped = marks.dropped
-        known, gone = _unpacked(marks.values), _unpacked(marks.gone)
-        self._by_digest = isinstance(series, CounterColumns) or isinstance(marks.values, SeriesColumns)
-        if self._by_digest:
-            known = {digest(name): value for name, value in known.items()}
-            gone = {digest(name): went for name, went in gone.items()}
-        self._known, self._gone = known, gone
+        columns = series if isinstance(series, CounterColumns) else None
+        self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
+        self._known, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
+        self.names: Sequence[Name]
+        self._created: Mapping[Any, Instant]
+        values: Sequence[float]
+        if columns is not None:
+            self.names, values, self._created = columns.numbers, columns.values, columns.created
+        else:
+            self.names = [digest(one.series) if self._by_digest else one.series for one in series]
+            values = [one.value for one in series]
+            self._created = {
+                name: one.created
+                for name, one in zip(self.names, series, strict=True)
+                if one.created is not None
+            }
         self._page = {
-            self.name(one.series): (one.value, one.created)
-            for one in series
-            if 0 <= one.value <= LARGEST_COUNT
+            name: value for name, value in zip(self.names, values, strict=True) if 0 <= value <= LARGEST_COUNT
         }
         self.fell = any(
-            value < known.get(name, 0.0) and name not in gone for name, (value, _) in self._page.items()
+            value < self._known.get(name, 0.0) and name not in self._gone
+            for name, value in self._page.items()
         )
 
-    def name(self, series: str) -> str:
-        """What a series goes by among these marks."""
-        return digest(series) if self._by_digest else series
+    def _unpacked(self, values: Mapping[str, float] | SeriesColumns) -> dict[Name, float]:
+        if isinstance(values, SeriesColumns):
+            return cast("dict[Name, float]", values.by_digest())
+        return {digest(name) if self._by_digest else name: value for name, value in values.items()}
 
     def compare(self, last: Instant, wall: Instant, *, baseline: bool = False) -> SeriesDeltas:
         """Take the deltas since the last good read. `baseline`: set marks only.
@@ -112,14 +128,13 @@ class PageSeries:
         marks were dropped, it may be one of those, unless the page says that it began since. One below its
         mark began at zero again.
         """
-        deltas: dict[str, float] = {}
-        marks: dict[str, float] = {}
+        deltas: dict[Name, float] = {}
+        marks = dict(self._page)
         most = MOST_PER_SECOND * max(wall - last, SHORTEST_ALLOWANCE) / NANOSECONDS_PER_SECOND
-        refused: set[str] = set()
-        for name, (value, created) in self._page.items():
+        refused: set[Name] = set()
+        for name, value in self._page.items() if not baseline else ():
             mark = self._known.get(name)
-            marks[name] = value
-            if baseline or (mark is None and self._dropped and (created is None or created <= last)):
+            if mark is None and self._dropped and self._created.get(name, last) <= last:
                 continue
             delta = value if mark is None or value < mark else value - mark
             if delta > most:
@@ -132,8 +147,8 @@ class PageSeries:
         marks.update((name, self._known[name]) for name in refused if name in self._known)
         return SeriesDeltas(self._kept(marks, wall), deltas, len(refused))
 
-    def _kept(self, marks: dict[str, float], wall: Instant) -> Marks:
-        gone: dict[str, float] = {}
+    def _kept(self, marks: dict[Name, float], wall: Instant) -> Marks:
+        gone: dict[Name, float] = {}
         for name in self._known:
             if name not in self._page:
                 went = min(self._gone.get(name, wall), wall)  # the clock may have been set back
@@ -145,8 +160,8 @@ class PageSeries:
         gone = {name: went for name, went in gone.items() if name in kept}
         dropped = self._dropped or len(every) > MARKS_MAX
         if self._by_digest or len(kept) > CROWDED:
-            return Marks(SeriesColumns.of(kept), SeriesColumns.of(gone), dropped)
-        return Marks(kept, gone, dropped)
+            return Marks(_columns(kept), _columns(gone), dropped)
+        return Marks(cast("dict[str, float]", kept), cast("dict[str, float]", gone), dropped)
 
 
 class EndpointTick(NamedTuple):
@@ -226,13 +241,20 @@ def _count(
     found = page.compare(last, after.answered, baseline=baseline)
     moved: Moved = {}
     # One series may feed two quantities: cached tokens come out of the prompt counter and stand alone.
-    for counter in reading.counters:
-        delta = found.deltas.get(page.name(counter.series))
+    for name, (model, quantity, sign) in zip(page.names, _kinds(reading.counters), strict=True):
+        delta = found.deltas.get(name)
         if delta is not None:
-            key = counter.model, counter.quantity
-            moved[key] = moved.get(key, 0.0) + counter.sign * delta
+            moved[model, quantity] = moved.get((model, quantity), 0.0) + sign * delta
     return EndpointTick(replace(after, marks=found.marks), moved, restarted, found.implausible)
 
 
-def _unpacked(values: Mapping[str, float]) -> dict[str, float]:
-    return values.unpacked() if isinstance(values, SeriesColumns) else dict(values)
+def _kinds(counters: Sequence[CounterReading]) -> Iterable[tuple[str, Quantity, int]]:
+    if isinstance(counters, CounterColumns):
+        return map(counters.kinds.__getitem__, counters.kind)
+    return ((one.model, one.quantity, one.sign) for one in counters)
+
+
+def _columns(values: Mapping[Name, float]) -> SeriesColumns:
+    return SeriesColumns(
+        {digest(name) if isinstance(name, str) else name: value for name, value in values.items()}
+    )

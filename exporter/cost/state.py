@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.cost.postings import Party, Slot
-from exporter.readings import Division, Gpu, Holder, Owned, Quantity, Role, ServerKey
+from exporter.readings import Division, Gpu, Holder, Owned, Quantity, Role, SeriesColumns, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -53,12 +53,12 @@ class Marks:
     """The last good values of the raw series of one page.
 
     `values` has those of the last good page, and of series that went from it at most a day ago; `gone` is
-    since when these are missing. Thousands of them are in columns, by digest.
+    since when these are missing. Both are by name, or, of thousands, in columns.
     `dropped`: some of this process were forgotten for want of room.
     """
 
-    values: Mapping[str, float] = field(default_factory=dict)
-    gone: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
+    gone: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
     dropped: bool = False
 
 

@@ -65,8 +65,8 @@ def advance(
         )
         moved = _sums(
             (counter, delta)
-            for counter in reading.counters
-            if (delta := found.deltas.get(page.name(counter.series)))
+            for name, counter in zip(page.names, reading.counters, strict=True)
+            if (delta := found.deltas.get(name))
         )
         rows = tuple(GatewayCount(*asker, *tokens) for asker, tokens in moved.items())
         ticks[reading.url] = GatewayTick(rows, first=not known.read, implausible=found.implausible)

@@ -25,9 +25,9 @@ Record = dict[str, object]
 
 def columns_record(marks: Marks) -> Record | None:
     """The row of marks that are kept in columns; `None` where they are kept by name."""
-    if not isinstance(marks.values, SeriesColumns):
+    if not (isinstance(marks.values, SeriesColumns) and isinstance(marks.gone, SeriesColumns)):
         return None
-    return {"values": _base64(marks.values), "gone": _base64(SeriesColumns.of(marks.gone))}
+    return {"values": _base64(marks.values), "gone": _base64(marks.gone)}
 
 
 def columns_digest(text: str) -> str:
@@ -101,11 +101,12 @@ def gateway_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> Gateway
 
 
 def _marks_record(marks: Marks, columns: str | None) -> Record:
-    dropped: Record = {"dropped": True} if marks.dropped else {}
+    record: Record = {"dropped": True} if marks.dropped else {}
     if columns is not None:
-        return {"marks": {}, "columns": columns_digest(columns), **dropped}
-    gone: Record = {"gone": dict(marks.gone)} if marks.gone else {}
-    return {"marks": dict(marks.values), **gone, **dropped}
+        return {"marks": {}, "columns": columns_digest(columns), **record}
+    if marks.gone:
+        record["gone"] = marks.gone
+    return {"marks": marks.values, **record}
 
 
 def _marks(record: Mapping[str, Any], columns: Mapping[str, str]) -> Marks | None:
@@ -128,7 +129,7 @@ def _numbers(value: object) -> dict[str, float]:
 
 def _columns(value: object) -> SeriesColumns:
     columns = SeriesColumns.from_bytes(b64decode(word(value), validate=True))
-    if not all(math.isfinite(mark) and mark >= 0 for mark in columns.unpacked().values()):
+    if not all(math.isfinite(mark) and mark >= 0 for mark in columns.by_digest().values()):
         raise ValueError("a mark in columns is no count")
     return columns
 

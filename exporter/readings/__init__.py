@@ -33,7 +33,6 @@ from exporter.readings.series import (
     SeriesColumns,
     counter_readings,
     digest,
-    is_digest,
 )
 from exporter.readings.serving import (
     KINDS,
@@ -90,7 +89,6 @@ __all__ = [
     "SourceHealth",
     "counter_readings",
     "digest",
-    "is_digest",
     "label",
     "ratio",
 ]

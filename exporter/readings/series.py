@@ -12,47 +12,36 @@ from itertools import chain, islice
 from typing import Final, Literal, TypeVar, overload
 
 from exporter.readings.serving import CounterReading, Quantity
+from exporter.units import Instant
 
 CROWDED: Final = 1000
 """Series that are kept by name; more of them are kept in columns, by digest."""
 
+Kind = tuple[str, Quantity, Literal[1, -1]]
+"""What a series counts: a model, a quantity, and whether it adds to it."""
+
 DIGEST_BYTES: Final = 8
+
 DIGEST_CHARACTERS: Final = 1 + 2 * DIGEST_BYTES
+"""Of a digest that stands in place of a name: # and hexadecimal digits, as no name of a page begins."""
 
 
-def is_digest(series: str) -> bool:
-    """Whether this is a digest, and no name as a page has it."""
-    return series[:1] == "#" and len(series) == DIGEST_CHARACTERS
+def digest(series: str) -> int:
+    """What a series goes by among thousands. What already stands in place of a name is its own."""
+    if series[:1] == "#" and len(series) == DIGEST_CHARACTERS:
+        return int(series[1:], 16)
+    hashed = blake2b(series.encode("utf-8", "replace"), digest_size=DIGEST_BYTES)
+    return int.from_bytes(hashed.digest(), "big")
 
 
-def digest(series: str) -> str:
-    """What a series goes by among thousands; a digest is its own."""
-    if is_digest(series):
-        return series
-    return f"#{blake2b(series.encode('utf-8', 'replace'), digest_size=DIGEST_BYTES).hexdigest()}"
-
-
-def _number(series: str) -> int:
-    return int(digest(series)[1:], 16)
-
-
-def _digest_of(number: int) -> str:
-    return f"#{number:016x}"
-
-
-class SeriesColumns(Mapping[str, float]):
-    """Numbers by the digest of a series. A look-up goes through all of them: `unpacked` serves many."""
+class SeriesColumns:
+    """Numbers by the digest of a series, each in 16 bytes."""
 
     __slots__ = ("_numbers", "_values")
 
-    def __init__(self, numbers: "array[int]", values: "array[float]") -> None:
-        self._numbers = numbers
-        self._values = values
-
-    @classmethod
-    def of(cls, values: Mapping[str, float]) -> "SeriesColumns":
-        """The same numbers in columns."""
-        return cls(array("Q", map(_number, values)), array("d", values.values()))
+    def __init__(self, values: Mapping[int, float]) -> None:
+        self._numbers = array("Q", values)
+        self._values = array("d", values.values())
 
     @classmethod
     def from_bytes(cls, columns: bytes) -> "SeriesColumns":
@@ -65,20 +54,15 @@ class SeriesColumns(Mapping[str, float]):
         if rest or half % DIGEST_BYTES:
             raise ValueError(f"{len(columns)} bytes are no columns of series")
         numbers, values = array("Q", columns[:half]), array("d", columns[half:])
-        return cls(_little_endian(numbers), _little_endian(values))
+        return cls(dict(zip(_little_endian(numbers), _little_endian(values), strict=True)))
 
     def to_bytes(self) -> bytes:
         """Both columns, one after the other."""
-        return _little_endian(self._numbers).tobytes() + _little_endian(self._values).tobytes()
+        return bytes(_little_endian(self._numbers).tobytes() + _little_endian(self._values).tobytes())
 
-    def __getitem__(self, series: str) -> float:
-        try:
-            return self._values[self._numbers.index(_number(series))]
-        except ValueError:
-            raise KeyError(series) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return map(_digest_of, self._numbers)
+    def by_digest(self) -> dict[int, float]:
+        """All of them."""
+        return dict(zip(self._numbers, self._values, strict=True))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -90,32 +74,34 @@ class SeriesColumns(Mapping[str, float]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def unpacked(self) -> dict[str, float]:
-        """All of them, by digest."""
-        return dict(zip(self, self._values, strict=True))
-
 
 class CounterColumns(Sequence[CounterReading]):
-    """The counters of a page of thousands; each is made when it is asked for."""
+    """The counters of a page of thousands; each is made when it is asked for.
 
-    __slots__ = ("_created", "_kind", "_kinds", "_numbers", "_values")
+    The columns are there for whoever goes through all of them. `kinds` are what series count, of which `kind`
+    has the place. `created` has those that are known, by digest.
+    """
+
+    __slots__ = ("created", "kind", "kinds", "numbers", "values")
 
     def __init__(self, counters: Iterable[CounterReading]) -> None:
-        kinds: dict[tuple[str, Quantity, Literal[1, -1]], int] = {}
-        self._numbers, self._values, self._created = array("Q"), array("d"), array("q")
-        self._kind = array("L")
+        kinds: dict[Kind, int] = {}
+        self.numbers, self.values, self.kind = array("Q"), array("d"), array("I")
+        self.created: dict[int, Instant] = {}
         for one in counters:
-            self._numbers.append(_number(one.series))
-            self._values.append(one.value)
-            self._created.append(-1 if one.created is None else one.created)
-            self._kind.append(kinds.setdefault((one.model, one.quantity, one.sign), len(kinds)))
-        self._kinds = tuple(kinds)
+            number = digest(one.series)
+            self.numbers.append(number)
+            self.values.append(one.value)
+            if one.created is not None:
+                self.created[number] = one.created
+            self.kind.append(kinds.setdefault((one.model, one.quantity, one.sign), len(kinds)))
+        self.kinds = tuple(kinds)
 
     def __iter__(self) -> Iterator[CounterReading]:
-        return map(self._reading, self._numbers, self._values, self._kind, self._created)
+        return map(self._reading, self.numbers, self.values, self.kind)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, index: int) -> CounterReading: ...
@@ -126,9 +112,7 @@ class CounterColumns(Sequence[CounterReading]):
     def __getitem__(self, index: int | slice) -> CounterReading | Sequence[CounterReading]:
         if isinstance(index, slice):
             return tuple(self)[index]
-        return self._reading(
-            self._numbers[index], self._values[index], self._kind[index], self._created[index]
-        )
+        return self._reading(self.numbers[index], self.values[index], self.kind[index])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CounterColumns):
@@ -137,11 +121,10 @@ class CounterColumns(Sequence[CounterReading]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _reading(self, number: int, value: float, kind: int, created: int) -> CounterReading:
-        model, quantity, sign = self._kinds[kind]
-        return CounterReading(
-            _digest_of(number), model, quantity, value, sign, None if created < 0 else created
-        )
+    def _reading(self, number: int, value: float, kind: int) -> CounterReading:
+        model, quantity, sign = self.kinds[kind]
+        series = f"#{number:0{2 * DIGEST_BYTES}x}"
+        return CounterReading(series, model, quantity, value, sign, self.created.get(number))
 
 
 def counter_readings(counters: Iterable[CounterReading]) -> Sequence[CounterReading]:

@@ -62,12 +62,18 @@ def read(source: Source[Any], clock: Clock) -> Gathered:
     try:
         reading = source.read()
     except ReadFailedError as failure:
-        took = clock.elapsed() - began
+        took = _took(source, clock, began)
         expected = not isinstance(failure, NotAllowedError)
         health = SourceHealth(source.name, up=False, duration=took, reason=failure.reason, expected=expected)
         return Gathered(source, None, health, str(failure))
-    took = clock.elapsed() - began
+    took = _took(source, clock, began)
     return Gathered(source, reading, SourceHealth(source.name, up=True, duration=took, errors=source.errors))
+
+
+def _took(source: Source[Any], clock: Clock, began: Nanoseconds) -> Nanoseconds:
+    """How long a source took, without what it waited for others of this process."""
+    waited: Nanoseconds = getattr(source, "waited", 0)
+    return max(0, clock.elapsed() - began - waited)
 
 
 @dataclass(slots=True)
@@ -122,7 +128,7 @@ class Gatherer:
         """
         with self._lock:
             asked = list(sources)
-            self._sweep()
+            self._sweep(asked)
             turns = {
                 source: self._turns.setdefault(source, _Turns())
                 for source in asked
@@ -146,11 +152,12 @@ class Gatherer:
         """Start nothing more; a read in flight ends by its own timeout."""
         self._workers.close()
 
-    def _sweep(self) -> None:
-        """Let go of what ended since the last tick, and of what was not begun.
+    def _sweep(self, asked: Iterable[Source[Any]]) -> None:
+        """Let go of what ended since the last tick, and of what is asked again before it was begun.
 
         What a read said that ended meanwhile is as good as what one of now would.
         """
+        again = set(asked)
         for source, task in list(self._busy.items()):
             if task.done:
                 turns = self._turns.get(source)
@@ -159,7 +166,7 @@ class Gatherer:
                     turns.note(answer, self._clock.elapsed())
                     turns.late = answer.reading, answer.health
                 del self._busy[source]
-            elif self._workers.withdraw(task):
+            elif source in again and self._workers.withdraw(task):
                 del self._busy[source]
 
     def _begins(self, turns: _Turns | None) -> bool:

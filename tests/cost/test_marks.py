@@ -339,4 +339,5 @@ def test_a_page_of_a_thousand_names_is_kept_by_name() -> None:
     """One more, and by digest."""
     by_name, by_digest = shown(names(0, CROWDED)).counters, shown(names(0, CROWDED + 1)).counters
     assert [one.series for one in by_name] == list(names(0, CROWDED))
-    assert all(columns.is_digest(one.series) for one in by_digest)
+    assert isinstance(by_digest, CounterColumns)
+    assert all(one.series.startswith("#") for one in by_digest)

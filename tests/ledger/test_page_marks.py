@@ -23,8 +23,8 @@ from tests.ledger.ledger_ticks import NOVEMBER, StillClock
 URL = "http://127.0.0.1:8000/metrics"
 CHAT = ServerKey("", "chat")
 MANY = Marks(
-    SeriesColumns.of({f"s{number}": number + 0.5 for number in range(5_000)}),
-    SeriesColumns.of({"s7": float(NOVEMBER)}),
+    SeriesColumns({number << 50: number + 0.5 for number in range(5_000)}),
+    SeriesColumns({7 << 50: float(NOVEMBER)}),
     dropped=True,
 )
 CROWDED = State(
@@ -62,7 +62,7 @@ def test_marks_in_columns_come_back(path: Path, clock: StillClock) -> None:
 
 def test_columns_are_small_and_only_written_when_one_moved(path: Path, clock: StillClock) -> None:
     """Twenty thousand marks take 430 kB, not megabytes of names; a read that moved none takes nothing."""
-    full = Marks(SeriesColumns.of({f"s{number}": 1.0 for number in range(MARKS_MAX)}))
+    full = Marks(SeriesColumns(dict.fromkeys(range(MARKS_MAX), 1.0)), SeriesColumns({}))
     state = replace(CROWDED, endpoints={URL: replace(CROWDED.endpoints[URL], marks=full)}, gateways={})
     read_again = {URL: replace(state.endpoints[URL], answered=NOVEMBER + 1)}
     ledger = Ledger.open(path, clock)

@@ -12,6 +12,7 @@ from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.recognition import UNKNOWN_PAGE
 from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
 from exporter.sources.server.turn import Turn
+from exporter.units import Nanoseconds
 
 TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
 
@@ -41,7 +42,7 @@ class GatewaySource:
         self._body_bytes = body_bytes
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._memory = Memory()
-        self._turn = Turn()
+        self._turn = Turn(clock)
         self._errors: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -59,6 +60,11 @@ class GatewaySource:
         """What did not cost the last reading, by reason: `malformed` and `duplicate` lines."""
         return self._errors
 
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited until other large pages were taken apart."""
+        return self._turn.waited
+
     def close(self) -> None:
         """Close what is this gateway's own."""
         self._fetcher.close()
@@ -69,7 +75,7 @@ class GatewaySource:
         Raises:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `no_teams`, `too_large`.
         """
-        self._errors = ()
+        self._errors, self._turn.waited = (), 0
         deadline = Deadline(self._clock, self._timeout)
         answer = self._fetcher.get(self._url, deadline, self._body_bytes)
         with self._turn.taken(answer.body):

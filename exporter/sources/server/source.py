@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,8 @@ from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.pages import Pages, Seen
 from exporter.sources.server.recognition import reader
-from exporter.sources.server.turn import Turn
+from exporter.sources.server.turn import LARGE_BYTES, Turn
+from exporter.units import Nanoseconds
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
@@ -89,11 +91,13 @@ class ServerSource:
         self._errors: tuple[tuple[str, int], ...] = ()
         self._strange = True
         self._props: llamacpp.Props | None = None
-        self._turn = Turn()
+        self._turn = Turn(clock)
         self._interview = Interview(self._ask)
         self._rest = llamacpp.Rest()
         self._answers = Answers()
         self._kept: ServerReading | None = None
+        self._kept_errors: tuple[tuple[str, int], ...] = ()
+        self._last_page = b""
 
     @property
     def name(self) -> str:
@@ -116,6 +120,11 @@ class ServerSource:
         """What did not cost the last reading, by reason: `malformed`, `duplicate` and `implausible` lines."""
         return self._errors
 
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited until other large pages were taken apart."""
+        return self._turn.waited
+
     def close(self) -> None:
         """Close what is this endpoint's own."""
         self._fetcher.close()
@@ -128,7 +137,7 @@ class ServerSource:
                 `encoding`, `too_large`, `not_recognized`, `gateway`, `counted_twice`,
                 `no_tokens`; `router`, `asleep` of llama.cpp.
         """
-        self._errors = ()
+        self._errors, self._turn.waited = (), 0
         self._pages.begin()
         try:
             return self._read()
@@ -152,11 +161,25 @@ class ServerSource:
                 return replace(self._kept, loads=())
         answer = self._pages.metrics()
         with self._turn.taken(answer.body):
-            reading = self._taken_apart(answer)
+            reading = self._known(answer) or self._taken_apart(answer)
         self._rest.was(active=self._moved(reading))
         self._strange = False
         self._kept = reading
         return reading
+
+    def _known(self, answer: Answer) -> ServerReading | None:
+        """The last reading, where it was of the very same large page, which is as good as taken apart."""
+        if len(answer.body) < LARGE_BYTES:
+            self._last_page = b""
+            return None
+        last, self._last_page = self._last_page, blake2b(answer.body).digest()
+        engine, kept = self._engine, self._kept
+        same = self._last_page == last and not self._strange
+        # What stands beside a page, in a header or behind a question, may be another one.
+        if not same or kept is None or not kept.models or engine is None or engine.identity_header:
+            return None
+        self._errors = self._kept_errors
+        return kept
 
     def _taken_apart(self, answer: Answer) -> ServerReading:
         page, engine = self._recognized(answer.body)
@@ -170,6 +193,7 @@ class ServerSource:
             )
             if count
         )
+        self._kept_errors = self._errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
     def _ask(self, path: str) -> bytes:

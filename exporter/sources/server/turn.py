@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from exporter.clock import Clock
+from exporter.units import Nanoseconds
+
 LARGE_BYTES: Final = 128 * 1024
 """Pages below this are taken apart at once: what takes part in a round with large ones is not to wait."""
 
@@ -16,10 +19,15 @@ _taking_apart: Final = threading.Lock()
 
 
 class Turn:
-    """The turn of one source, which it has while it takes a large page apart."""
+    """The turn of one source, which it has while it takes a large page apart.
 
-    def __init__(self) -> None:
+    `waited` is how long it waited for it since it was set to 0.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._has = False
+        self.waited: Nanoseconds = 0
 
     @contextmanager
     def taken(self, page: bytes) -> Iterator[None]:
@@ -27,7 +35,9 @@ class Turn:
         if len(page) < LARGE_BYTES:
             yield
             return
+        began = self._clock.elapsed()
         with _taking_apart:
+            self.waited += self._clock.elapsed() - began
             self._has = True
             try:
                 yield
@@ -44,4 +54,6 @@ class Turn:
         try:
             yield
         finally:
+            began = self._clock.elapsed()
             _taking_apart.acquire()
+            self.waited += self._clock.elapsed() - began
