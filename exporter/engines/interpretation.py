@@ -16,6 +16,9 @@ LATEST_SECONDS: Final = 1e11
 MODELS_MAX: Final = 1000
 """Models that are told apart on one page, first come first served: the most that `limits.models` allows."""
 
+REQUESTS_MAX: Final = 1_000_000
+"""Requests that one series may say are there at a moment; a gauge above it says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
@@ -181,7 +184,8 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Mode
         if gauge.name in page.names:
             requests: dict[str, list[float]] = {}
             for sample in _samples(engine, page, gauge.name, gauge.where, gauge.unless):
-                requests.setdefault(models.of(sample.series), []).append(sample.value)
+                if sample.value <= REQUESTS_MAX:
+                    requests.setdefault(models.of(sample.series), []).append(sample.value)
             return requests
     return {}
 
