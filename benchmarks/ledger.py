@@ -29,7 +29,7 @@ from exporter.cost.postings import (
     Slot,
     Tokens,
 )
-from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
+from exporter.cost.state import Carry, EndpointState, GpuState, Marks, ModelState, ServerState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS, Gpu, Holder
 
@@ -74,7 +74,7 @@ def tick(number: int) -> tuple[Postings, State]:
         gpus={gpu.uuid: gpu_state(n, gpu, number) for n, gpu in enumerate(GPUS)},
         endpoints={
             f"http://127.0.0.1:{8000 + n}/metrics": EndpointState(
-                party.key, START, read=True, identity="1:2", marks=dict.fromkeys(SERIES, 1e6 * number)
+                party.key, START, read=True, identity="1:2", marks=Marks(dict.fromkeys(SERIES, 1e6 * number))
             )
             for n, party in enumerate(PARTIES)
         },

@@ -80,9 +80,11 @@ def counted_by_team(page: Path) -> dict[str, dict[str, float]]:
     found = read(page.read_bytes(), TALLIED)
     gateway = match(found)
     assert isinstance(gateway, Gateway)
-    counts = tally(gateway, found).counts
-    assert len(counts) == len({count.team for count in counts})
-    return {count.team: {"prompt": count.prompt, "generation": count.generation} for count in counts}
+    counted: dict[str, dict[str, float]] = {}
+    for counter in tally(gateway, found).counters:
+        of_team = counted.setdefault(counter.team, {"prompt": 0, "generation": 0})
+        of_team[counter.quantity] += counter.value
+    return counted
 
 
 def metered(page: Path) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from exporter.cost import attribution, comparison, energy, gap, heard, holding, servers, slices
 from exporter.cost.attribution import Share, ShareMethod
@@ -39,7 +39,10 @@ class GpuOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One tick's answer. `charged` is the time that its segments charge; `None`: none."""
+    """One tick's answer. `charged` is the time that its segments charge; `None`: none.
+
+    `implausible` are series of counters that moved by more than any server counts, by the URL of their page.
+    """
 
     state: State
     postings: Postings
@@ -49,6 +52,7 @@ class Outcome:
     """Those that the tick went by, with what servers said of who pays for them, and whose slots GPUs took."""
     inventory: Inventory
     charged: Interval | None = None
+    implausible: Mapping[str, int] = field(default_factory=dict)
 
 
 def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
@@ -120,7 +124,14 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         owners=_here(owners, works, round_, frame),
     )
     return Outcome(
-        after, postings, tuple(_outcome(work) for work in works), round_.ticks, terms, found, charged
+        after,
+        postings,
+        tuple(_outcome(work) for work in works),
+        round_.ticks,
+        terms,
+        found,
+        charged,
+        round_.implausible,
     )
 
 

@@ -1,12 +1,28 @@
 """What a server's counters moved by since the last good read: per series first, then summed."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final, NamedTuple, Protocol, cast
 
-from exporter.cost.state import EndpointState
-from exporter.readings import CounterReading, Quantity, ServerReading
-from exporter.units import LARGEST_COUNT, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+from exporter.cost.state import EndpointState, Marks
+from exporter.readings import (
+    CROWDED,
+    CounterColumns,
+    CounterReading,
+    Quantity,
+    SeriesColumns,
+    ServerReading,
+    digest,
+)
+from exporter.units import (
+    LARGEST_COUNT,
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+)
 
 FALLS_OF_A_RESTART: Final = 3
 """Good reads in a row with a series below its mark that make a restart; fewer are bad reads."""
@@ -14,13 +30,153 @@ FALLS_OF_A_RESTART: Final = 3
 CLOCKS_APART: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
 """How much the clock of a server's host may be behind this one's."""
 
+MARKS_MAX: Final = 20_000
+"""Marks of one page, as many as a page may have series. Beyond it those go that left the page first."""
+
+MARK_AGE_MAX: Final[Nanoseconds] = NANOSECONDS_PER_DAY
+"""How long the mark of a series that left the page is kept."""
+
+MOST_PER_SECOND: Final = 100_000_000
+"""Tokens a second that no server counts. A rack of 72 GPUs served a million in public benchmarks of 2025;
+prompts out of a cache are still taken apart by a CPU, at a few million a second."""
+
+SHORTEST_ALLOWANCE: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+"""Time that is allowed for at least, since the wall clock between two reads may have been set back."""
+
 Moved = dict[tuple[str, Quantity], float]
 """What moved, by model and quantity."""
 
 
-def endpoint(
-    before: EndpointState | None, reading: ServerReading, wall: Instant
-) -> tuple[EndpointState, Moved, bool]:
+class RawSeries(Protocol):
+    """One raw series of a page, with its value."""
+
+    @property
+    def series(self) -> str:
+        """Its name and labels, or a digest of both."""
+        ...
+
+    @property
+    def value(self) -> float:
+        """The value on the page."""
+        ...
+
+    @property
+    def created(self) -> Instant | None:
+        """When it began, where the page tells."""
+        ...
+
+
+Name = str | int
+"""What a series goes by: its name, or its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesDeltas:
+    """What the series of one good page moved by, and the marks after it.
+
+    A series that only sets its mark is not in `deltas`. `implausible` of them rose by more than any server
+    counts: they keep their marks.
+    """
+
+    marks: Marks
+    deltas: Mapping[Name, float]
+    implausible: int
+
+
+class PageSeries:
+    """The series of one good page beside the marks of those before.
+
+    `names` are what they go by, in the page's order: by digest where either side is in columns.
+    `fell`: a series that was on the last good page is below its mark.
+    """
+
+    def __init__(self, marks: Marks, series: Sequence[RawSeries]) -> None:
+        self._dropped = marks.dropped
+        columns = series if isinstance(series, CounterColumns) else None
+        self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
+        self._known, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
+        self.names: Sequence[Name]
+        self._created: Mapping[Any, Instant]
+        values: Sequence[float]
+        if columns is not None:
+            self.names, values, self._created = columns.numbers, columns.values, columns.created
+        else:
+            self.names = [digest(one.series) if self._by_digest else one.series for one in series]
+            values = [one.value for one in series]
+            self._created = {
+                name: one.created
+                for name, one in zip(self.names, series, strict=True)
+                if one.created is not None
+            }
+        self._page = {
+            name: value for name, value in zip(self.names, values, strict=True) if 0 <= value <= LARGEST_COUNT
+        }
+        self.fell = any(
+            value < self._known.get(name, 0.0) and name not in self._gone
+            for name, value in self._page.items()
+        )
+
+    def _unpacked(self, values: Mapping[str, float] | SeriesColumns) -> dict[Name, float]:
+        if isinstance(values, SeriesColumns):
+            return cast("dict[Name, float]", values.by_digest())
+        return {digest(name) if self._by_digest else name: value for name, value in values.items()}
+
+    def compare(self, last: Instant, wall: Instant, *, baseline: bool = False) -> SeriesDeltas:
+        """Take the deltas since the last good read. `baseline`: set marks only.
+
+        A series without a mark began at zero after the last good read, since engines create series late. Once
+        marks were dropped, it may be one of those, unless the page says that it began since. One below its
+        mark began at zero again.
+        """
+        deltas: dict[Name, float] = {}
+        marks = dict(self._page)
+        most = MOST_PER_SECOND * max(wall - last, SHORTEST_ALLOWANCE) / NANOSECONDS_PER_SECOND
+        refused: set[Name] = set()
+        for name, value in self._page.items() if not baseline else ():
+            mark = self._known.get(name)
+            if mark is None and self._dropped and self._created.get(name, last) <= last:
+                continue
+            delta = value if mark is None or value < mark else value - mark
+            if delta > most:
+                refused.add(name)
+            else:
+                deltas[name] = delta
+        if sum(deltas.values()) > most:
+            refused.update(deltas)
+            deltas = {}
+        marks.update((name, self._known[name]) for name in refused if name in self._known)
+        return SeriesDeltas(self._kept(marks, wall), deltas, len(refused))
+
+    def _kept(self, marks: dict[Name, float], wall: Instant) -> Marks:
+        gone: dict[Name, float] = {}
+        for name in self._known:
+            if name not in self._page:
+                went = min(self._gone.get(name, wall), wall)  # the clock may have been set back
+                if wall - went <= MARK_AGE_MAX:
+                    gone[name] = went
+        last_first = sorted(gone, key=gone.__getitem__, reverse=True)
+        every = marks | {name: self._known[name] for name in last_first}
+        kept = dict(islice(every.items(), MARKS_MAX))
+        gone = {name: went for name, went in gone.items() if name in kept}
+        dropped = self._dropped or len(every) > MARKS_MAX
+        if self._by_digest or len(kept) > CROWDED:
+            return Marks(_columns(kept), _columns(gone), dropped)
+        return Marks(cast("dict[str, float]", kept), cast("dict[str, float]", gone), dropped)
+
+
+class EndpointTick(NamedTuple):
+    """One endpoint after one read: its marks, what moved, and whether its process was restarted.
+
+    `implausible` series moved by more than any server counts, and were left out.
+    """
+
+    state: EndpointState
+    moved: Moved
+    restarted: bool = False
+    implausible: int = 0
+
+
+def endpoint(before: EndpointState | None, reading: ServerReading, wall: Instant) -> EndpointTick:
     """Advance one endpoint's marks.
 
     A read that fails leaves the marks: what it missed arrives with the next good one.
@@ -30,9 +186,6 @@ def endpoint(
     lasts three reads counts from zero as well: it alone, since one page may speak for several engines (ranks,
     replicas) of which one restarted.
     While a fall is younger than that the whole page is suspect and counts nothing.
-
-    Returns:
-        The new marks, what moved, and whether the process was restarted.
     """
     if before is None:
         before = EndpointState(reading.key, watched_since=min(wall, reading.absent_at or wall))
@@ -41,7 +194,7 @@ def endpoint(
         told = before.identity and (reading.identity or not reading.up)
         before = replace(before if told else EndpointState(reading.key, wall), key=reading.key)
     if not reading.up:
-        return before, {}, False
+        return EndpointTick(before, {})
     after = replace(
         before,
         read=True,
@@ -52,16 +205,15 @@ def endpoint(
     )
     if not before.read:
         seen_to_start = reading.started is not None and reading.started >= before.watched_since
-        return _count(after, reading, {} if seen_to_start else None)
+        page = PageSeries(Marks(), reading.counters)
+        return _count(after, reading, page, before.watched_since, baseline=not seen_to_start)
     if before.identity and reading.identity and before.identity != reading.identity:
-        if ran_before(before, reading, wall):
-            return _count(replace(after, marks={}), reading, None)
-        return _count(replace(after, marks={}), reading, {}, restarted=True)
-    fell = {counter.series for counter in _counts(reading) if _fell(counter, before.marks)}
-    if fell and before.falls + 1 < FALLS_OF_A_RESTART:
-        return replace(before, falls=before.falls + 1), {}, False
-    kept = {series: mark for series, mark in before.marks.items() if series not in fell}
-    return _count(after, reading, kept, restarted=bool(fell))
+        page, turns = PageSeries(Marks(), reading.counters), ran_before(before, reading, wall)
+        return _count(after, reading, page, before.answered, baseline=turns, restarted=not turns)
+    page = PageSeries(before.marks, reading.counters)
+    if page.fell and before.falls + 1 < FALLS_OF_A_RESTART:
+        return EndpointTick(replace(before, falls=before.falls + 1), {})
+    return _count(after, reading, page, before.answered, restarted=page.fell)
 
 
 def ran_before(before: EndpointState, reading: ServerReading, wall: Instant) -> bool:
@@ -77,29 +229,32 @@ def ran_before(before: EndpointState, reading: ServerReading, wall: Instant) -> 
     return before.youngest <= wall and started <= before.youngest
 
 
-def _counts(reading: ServerReading) -> Iterator[CounterReading]:
-    return (counter for counter in reading.counters if 0 <= counter.value <= LARGEST_COUNT)
-
-
-def _fell(counter: CounterReading, marks: Mapping[str, float]) -> bool:
-    return counter.value < marks.get(counter.series, 0.0)
-
-
 def _count(
     after: EndpointState,
     reading: ServerReading,
-    marks: Mapping[str, float] | None,
+    page: PageSeries,
+    last: Instant,
     *,
+    baseline: bool = False,
     restarted: bool = False,
-) -> tuple[EndpointState, Moved, bool]:
-    """Take deltas against marks (`None`: set marks only). A series new to a known process began at zero."""
+) -> EndpointTick:
+    found = page.compare(last, after.answered, baseline=baseline)
     moved: Moved = {}
-    marked: dict[str, float] = {}
-    for counter in _counts(reading):
-        # One series may feed two quantities: cached tokens come out of the prompt counter and stand alone.
-        marked[counter.series] = counter.value
-        if marks is not None:
-            key = counter.model, counter.quantity
-            delta = counter.sign * (counter.value - marks.get(counter.series, 0.0))
-            moved[key] = moved.get(key, 0.0) + delta
-    return replace(after, marks={**after.marks, **marked}), moved, restarted
+    # One series may feed two quantities: cached tokens come out of the prompt counter and stand alone.
+    for name, (model, quantity, sign) in zip(page.names, _kinds(reading.counters), strict=True):
+        delta = found.deltas.get(name)
+        if delta is not None:
+            moved[model, quantity] = moved.get((model, quantity), 0.0) + sign * delta
+    return EndpointTick(replace(after, marks=found.marks), moved, restarted, found.implausible)
+
+
+def _kinds(counters: Sequence[CounterReading]) -> Iterable[tuple[str, Quantity, int]]:
+    if isinstance(counters, CounterColumns):
+        return map(counters.kinds.__getitem__, counters.kind)
+    return ((one.model, one.quantity, one.sign) for one in counters)
+
+
+def _columns(values: Mapping[Name, float]) -> SeriesColumns:
+    return SeriesColumns(
+        {digest(name) if isinstance(name, str) else name: value for name, value in values.items()}
+    )

@@ -16,7 +16,7 @@ from exporter.cost.postings import OTHER, Party
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, ServerState
 from exporter.cost.tallies import GatewayTick
-from exporter.readings import Division, GatewayCount, Kind, Quantity, Role, ServerKey
+from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
 from exporter.units import Nanoseconds
 
 OWN: Final = ""
@@ -167,7 +167,7 @@ def divided(
 
 
 def whom(
-    division: Division, count: GatewayCount, served: Collection[str], named: Collection[str]
+    division: Division, count: GatewayCount | GatewayCounter, served: Collection[str], named: Collection[str]
 ) -> tuple[str, str] | None:
     """The model of the server that a count is about, and whom it names; `None`: neither is known.
 

@@ -79,11 +79,18 @@ class Heard:
         return Member(self.key, self.division, self.served, self.counts)
 
 
-def hear(state: State, frame: Frame, limits: Limits) -> tuple[list[Heard], dict[str, EndpointState]]:
-    """What the servers of a frame told, and what is remembered of every watched endpoint."""
+def hear(
+    state: State, frame: Frame, limits: Limits
+) -> tuple[list[Heard], dict[str, EndpointState], dict[str, int]]:
+    """What the servers of a frame told.
+
+    Returns:
+        It, what is remembered of every watched endpoint, and the implausible series of each, by URL.
+    """
     # While nobody knows which servers are here, those that are not read are kept, or their tokens were lost.
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.blind else {}
     heard: list[Heard] = []
+    implausible: dict[str, int] = {}
     room = limits.models - sum(len(known.models) for known in state.servers.values())
     for key, readings in _by_server(state.servers, frame.servers, limits).items():
         server = state.servers.get(key) or ServerState()
@@ -91,14 +98,16 @@ def hear(state: State, frame: Frame, limits: Limits) -> tuple[list[Heard], dict[
         restarted = False
         for reading in readings:
             before = state.endpoints.get(reading.url)
-            after, delta, anew = deltas.endpoint(before, reading, frame.wall)
-            endpoints[reading.url] = after
-            restarted |= anew
-            moves.append({key: n for key, n in delta.items() if key[1] not in ELSEWHERE[reading.role]})
+            tick = deltas.endpoint(before, reading, frame.wall)
+            endpoints[reading.url] = tick.state
+            restarted |= tick.restarted
+            if tick.implausible:
+                implausible[reading.url] = tick.implausible
+            moves.append({key: n for key, n in tick.moved.items() if key[1] not in ELSEWHERE[reading.role]})
         told = Told.of(server, readings, moves, room)
         room -= len(told.models) - len(server.models)
         heard.append(Heard.of(key, server, readings, told, restarted=restarted))
-    return heard, endpoints
+    return heard, endpoints, implausible
 
 
 def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: Limits) -> ServerKey:

@@ -49,7 +49,7 @@ class Pools:
 
     def _join(self, members: Iterable[Member], gateway: GatewayState) -> None:
         named = self.named(next(iter(members)).division.gateway)
-        for model, deployment in sorted({(model, deployment) for model, deployment, _ in gateway.marks}):
+        for model, deployment in sorted({(model, deployment) for model, deployment, _ in gateway.counts}):
             led = set()
             for member in members:
                 found = leads(member.division, model, deployment, member.served, named)

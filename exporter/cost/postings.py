@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import OTHER_MODELS, Gpu, Kind, ServerKey
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -17,7 +17,7 @@ UNALLOCATED: Final = "unallocated"
 UNASSIGNED: Final = "unassigned"
 """The product and team of a server that no ownership rule names."""
 
-OTHER: Final = "other"
+OTHER: Final = OTHER_MODELS
 """The model name of models beyond the limit."""
 
 

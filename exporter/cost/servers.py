@@ -45,7 +45,10 @@ class ServerTick:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """All servers of one tick, what is remembered of them, and what they add to the books."""
+    """All servers of one tick, what is remembered of them, and what they add to the books.
+
+    `implausible` are the series that moved by more than any server counts, by URL: nothing is made of them.
+    """
 
     gateways: Mapping[str, GatewayState]
     endpoints: Mapping[str, EndpointState]
@@ -53,6 +56,7 @@ class Round:
     ticks: Mapping[ServerKey, ServerTick]
     tokens: tuple[Tokens, ...]
     requests: tuple[Requests, ...]
+    implausible: Mapping[str, int] = field(default_factory=dict)
 
 
 def party(terms: Terms, key: ServerKey, model: str) -> Party:
@@ -67,8 +71,9 @@ def payers(terms: Terms, tick: ServerTick, model: str) -> Mapping[Party, int]:
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> Round:
     """Advance every watched endpoint and the servers they make up."""
-    heard, endpoints = hear(state, frame, terms.limits)
-    gateways, asked = tallies.advance(state.gateways, frame.gateways)
+    heard, endpoints, implausible = hear(state, frame, terms.limits)
+    gateways, asked = tallies.advance(state.gateways, frame.gateways, frame.wall)
+    implausible |= {url: tick.implausible for url, tick in asked.items() if tick.implausible}
     places = Places(terms.limits.parties, state.servers.values())
     pools = Pools([one.member for one in heard if one.member is not None], gateways)
     servers: dict[ServerKey, ServerState] = dict(state.servers)
@@ -87,7 +92,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, terms: Terms) -> R
         served = one.told.served or one.server.served
         servers[one.key] = ServerState(remembered, served, one.partial, one.role, one.division)
         ticks[one.key] = _tick(one, models)
-    return Round(gateways, endpoints, servers, ticks, tuple(tokens), tuple(requests))
+    return Round(gateways, endpoints, servers, ticks, tuple(tokens), tuple(requests), implausible)
 
 
 class _Model(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.cost.postings import Party, Slot
-from exporter.readings import Division, Gpu, Holder, Owned, Quantity, Role, ServerKey
+from exporter.readings import Division, Gpu, Holder, Owned, Quantity, Role, SeriesColumns, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -58,11 +58,24 @@ class GpuState:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """The last good values of the raw series of one page.
+
+    `values` has those of the last good page, and of series that went from it at most a day ago; `gone` is
+    since when these are missing. Both are by name, or, of thousands, in columns.
+    `dropped`: some of this process were forgotten for want of room.
+    """
+
+    values: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
+    gone: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointState:
     """Marks of one endpoint (by URL).
 
-    `marks` are the last good values by series; `falls` counts good reads in a row
-    with a series below its mark.
+    `falls` counts good reads in a row with a series below its mark.
     `watched_since` is the wall time of the first tick that asked for this endpoint.
     `read` is false until it has answered once. `answered` is the wall time of the last good read, and
     `youngest` the latest start of a process that answered; 0: not known.
@@ -73,7 +86,7 @@ class EndpointState:
     read: bool = False
     identity: str = ""
     falls: int = 0
-    marks: Mapping[str, float] = field(default_factory=dict)
+    marks: Marks = Marks()
     answered: Instant = 0
     youngest: Instant = 0
 
@@ -84,15 +97,19 @@ Asker = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """Marks of one gateway (by URL): the last good values by asker, of prompts and of generation.
+    """Marks of one gateway (by URL).
 
     `read` is false until it has answered once; `falls` counts good reads in a row with a count that fell.
+    `answered` is the wall time of the last good read. `counts` are the sums of the last good page by asker,
+    of prompts and of generation, and those of askers that left it.
     """
 
     read: bool = False
     identity: str = ""
     falls: int = 0
-    marks: Mapping[Asker, tuple[float, float]] = field(default_factory=dict)
+    marks: Marks = Marks()
+    answered: Instant = 0
+    counts: Mapping[Asker, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,16 @@ from exporter.engines.catalogue import ENGINES
 from exporter.engines.commands import COMMANDS
 from exporter.engines.gateway_documentation import gateways
 from exporter.engines.ollama import OLLAMA
-from exporter.engines.spec import PROCESS_START, Alternative, Choice, Count, Engine, Manual, Question
+from exporter.engines.spec import (
+    PROCESS_START,
+    Alternative,
+    Choice,
+    Count,
+    Engine,
+    Manual,
+    Question,
+    beginnings,
+)
 from exporter.readings import KINDS, Quantity
 
 MEANINGS: Final[dict[Quantity, str]] = {
@@ -151,6 +160,9 @@ def _facts(engine: Engine) -> Iterator[str]:
     yield from _asked(engine.questions)
     yield _model(engine)
     yield f"Restarts are told by {_process(engine)}."
+    if engine.created:
+        names = _list(dict.fromkeys(beginnings(engine)))
+        yield f"Series of tokens tell when they began by {names}, where the page has them."
     if engine.repeated:
         ranks = _list(sorted(engine.repeated))
         yield f"Series that differ in nothing but {ranks} count the same work: the largest of them is taken."

@@ -25,13 +25,13 @@ LINE_BYTES: Final = 65_536
 KEY_CHARACTERS: Final = 256
 """Longest text of a series; a longer one ends in a digest of itself."""
 
-REMEMBERED_MAX: Final = 4096
-"""Label sets that are remembered per server; a full memory is emptied, and fills again within a page."""
+REMEMBERED_MAX: Final = 1024
+"""Label sets that are remembered per server, of a page that has no more; those of 16 ranks are hundreds."""
 
 REMEMBERED_BYTES: Final = 2048
 """Longest raw label set that is remembered."""
 
-REMEMBERED_BYTES_MAX: Final = 1 << 20
+REMEMBERED_BYTES_MAX: Final = 1 << 18
 """All raw label sets that are remembered per server. Those of 16 ranks are 30 kB."""
 
 _LINE: Final = re.compile(
@@ -146,6 +146,11 @@ class Memory:
     def __len__(self) -> int:
         return len(self._known)
 
+    def clear(self) -> None:
+        """Remember nothing."""
+        self._known.clear()
+        self._bytes = 0
+
     def known(self, name: str, raw: bytes) -> Series | None:
         """The series spelled `raw`, if it is remembered."""
         return self._known.get((name, raw))
@@ -161,8 +166,7 @@ class Memory:
         series = Series(name, labels, _key(name, labels))
         if len(raw) <= REMEMBERED_BYTES:
             if len(self._known) >= REMEMBERED_MAX or self._bytes + len(raw) > REMEMBERED_BYTES_MAX:
-                self._known.clear()
-                self._bytes = 0
+                self.clear()
             self._known[name, raw] = series
             self._bytes += len(raw)
         return series
@@ -190,6 +194,8 @@ def read(page: bytes, wanted: Wanted, memory: Memory | None = None) -> Page:
         else:
             of_name[sample.series.key] = sample
             series += 1
+    if series > REMEMBERED_MAX:
+        memory.clear()  # the next page would begin with what this one ended with
     return Page(
         {name: tuple(of_name.values()) for name, of_name in found.items() if of_name},
         frozenset(found),

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Fingerprint
+from exporter.engines.spec import Fingerprint, created_name
 from exporter.engines.vllm import VLLM
 
 
@@ -36,8 +36,8 @@ class Shares:
 
     `prompt` and `generation` are names, best first: the first on the page is read, the others repeat it.
     `provider` is a label whose value may stand before the model's name, with a slash. Of `teams` the first
-    label that says something counts; words of `nobody` say nothing. `created` are names whose values are
-    when series began.
+    label that says something counts; words of `nobody` say nothing. `created` is a name whose values are
+    when series began; the process began with the oldest.
     """
 
     prompt: tuple[str, ...]
@@ -48,6 +48,13 @@ class Shares:
     teams: tuple[str, ...] = ()
     nobody: tuple[str, ...] = ("",)
     created: str = ""
+
+    @property
+    def beginnings(self) -> tuple[str, ...]:
+        """The names under which it tells when series began."""
+        if not self.created:
+            return ()
+        return self.created, *map(created_name, (*self.prompt, *self.generation))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
-from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen
-from exporter.readings import CounterReading, LoadReading, Role, label
+from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen, created_name
+from exporter.readings import OTHER_MODELS, CounterReading, LoadReading, Role, counter_readings, label
 from exporter.units import Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
 """Unix times beyond this (the year 5138) are none."""
+
+MODELS_MAX: Final = 1000
+"""Models that are told apart on one page, first come first served: the most that `limits.models` allows."""
+
+REQUESTS_MAX: Final = 1_000_000
+"""Requests that one series may say are there at a moment; a gauge above it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
     """One page in the words of `ServerReading`; `role` is empty where both roles are on the page."""
 
-    counters: tuple[CounterReading, ...]
+    counters: Sequence[CounterReading]
     loads: tuple[LoadReading, ...]
     models: tuple[str, ...]
     identity: str
@@ -33,18 +39,18 @@ def interpret(engine: Engine, page: Page, *, model: str = "", header: str = "") 
     `header` is the value of the engine's identity header, empty where there is none.
     A counter that is NaN, infinite or negative is not a reading.
     """
-    model = model or _named(engine, page)
-    counters = tuple(
+    models = _Models(engine, model or _named(engine, page))
+    counters = counter_readings(
         counter
         for group in engine.groups
         for alternative in _told(group, page)
-        for counter in _counters(engine, alternative, page, model)
+        for counter in _counters(engine, alternative, page, models)
     )
-    loads = _loads(engine, page, model)
+    loads = _loads(engine, page, models)
     identity, started = process(engine, page, header)
-    names = {counter.model for counter in counters} | {load.model for load in loads}
+    names = models.names
     if names <= {""}:  # nothing has been counted yet
-        names = {label(model)}
+        names = {models.otherwise}
     return Interpretation(
         counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page)
     )
@@ -58,16 +64,52 @@ def _told(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
             return
 
 
-def _counters(engine: Engine, alternative: Alternative, page: Page, model: str) -> Iterator[CounterReading]:
+class _Models:
+    """The models of one page, as the labels of its series name them.
+
+    Those beyond `MODELS_MAX` are one. `otherwise` is the model of series that name none.
+    """
+
+    def __init__(self, engine: Engine, otherwise: str) -> None:
+        self._engine = engine
+        self.otherwise = label(otherwise)
+        self.names: set[str] = set()
+
+    def of(self, series: Series) -> str:
+        """The model of a series."""
+        told = (series.labels[name] for name in self._engine.models if name in series.labels)
+        name = next(told, self.otherwise)
+        model = self.otherwise if name in self._engine.nameless else label(name)
+        if model not in self.names and len(self.names) >= MODELS_MAX:
+            return OTHER_MODELS
+        self.names.add(model)
+        return model
+
+
+def _counters(
+    engine: Engine, alternative: Alternative, page: Page, models: _Models
+) -> Iterator[CounterReading]:
     for count in alternative.counts:
+        beginnings = created(page, count.name) if engine.created else {}
         for sample in _samples(engine, page, count.name, count.where, count.unless):
             yield CounterReading(
                 series=sample.series.key.removeprefix(engine.prefix),
-                model=_model(engine, sample.series, model),
+                model=models.of(sample.series),
                 quantity=count.quantity,
                 value=sample.value * count.scale,
                 sign=count.sign,
+                created=beginnings.get(sample.series.key.removeprefix(count.name)),
             )
+
+
+def created(page: Page, name: str) -> dict[str, Instant]:
+    """When the series of a counter began, by their labels, as far as the page tells."""
+    beginning = created_name(name)
+    return {
+        sample.series.key.removeprefix(beginning): nanoseconds(sample.value)
+        for sample in page.samples.get(beginning, ())
+        if 0 < sample.value < LATEST_SECONDS
+    }
 
 
 def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choice = ()) -> Sequence[Sample]:
@@ -92,12 +134,6 @@ def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choic
         if known is None or sample.value > known.value:
             once[series.key] = Sample(series, sample.value)
     return tuple(once.values())
-
-
-def _model(engine: Engine, series: Series, otherwise: str) -> str:
-    told = (series.labels[name] for name in engine.models if name in series.labels)
-    name = next(told, otherwise)
-    return label(otherwise if name in engine.nameless else name)
 
 
 def _named(engine: Engine, page: Page) -> str:
@@ -128,9 +164,9 @@ def _role(engine: Engine, page: Page) -> Role:
     return ""
 
 
-def _loads(engine: Engine, page: Page, model: str) -> tuple[LoadReading, ...]:
-    running = _requests(engine, engine.running, page, model)
-    waiting = _requests(engine, engine.waiting, page, model)
+def _loads(engine: Engine, page: Page, models: _Models) -> tuple[LoadReading, ...]:
+    running = _requests(engine, engine.running, page, models)
+    waiting = _requests(engine, engine.waiting, page, models)
     return tuple(
         LoadReading(
             name,
@@ -142,14 +178,14 @@ def _loads(engine: Engine, page: Page, model: str) -> tuple[LoadReading, ...]:
     )
 
 
-def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, model: str) -> dict[str, list[float]]:
+def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: _Models) -> dict[str, list[float]]:
     """Requests per model by the first gauge on the page, a number for each rank."""
     for gauge in gauges:
         if gauge.name in page.names:
             requests: dict[str, list[float]] = {}
             for sample in _samples(engine, page, gauge.name, gauge.where, gauge.unless):
-                name = _model(engine, sample.series, model)
-                requests.setdefault(name, []).append(sample.value)
+                if sample.value <= REQUESTS_MAX:
+                    requests.setdefault(models.of(sample.series), []).append(sample.value)
             return requests
     return {}
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 from exporter.engines.exposition import Page, Wanted
-from exporter.readings import Quantity
+from exporter.readings import KINDS, Quantity
 
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Labels with the values that are meant; a label that a series lacks has the value ''."""
@@ -208,6 +208,16 @@ class Engine:
                 yield from alternative.counts
 
 
+def created_name(name: str) -> str:
+    """The name under which client libraries tell when the series of a counter or histogram began."""
+    return name.removesuffix("_total").removesuffix("_sum") + "_created"
+
+
+def beginnings(engine: Engine) -> Iterator[str]:
+    """The names by which the series of an engine's counters of tokens tell when they began."""
+    yield from (created_name(count.name) for count in engine.counts() if count.quantity in KINDS)
+
+
 @cache
 def wanted(engine: Engine) -> Wanted:
     """Every name to read on a page of an engine."""
@@ -218,6 +228,7 @@ def wanted(engine: Engine) -> Wanted:
     names.update(named.name for named in engine.named_by)
     if engine.created:
         names.add(engine.created)
+        names.update(beginnings(engine))
     return Wanted(names)
 
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from exporter.engines.catalogue import EVERYTHING
 from exporter.engines.exposition import Page, Sample, Wanted
 from exporter.engines.gateways import GATEWAYS, Gateway, Shares
-from exporter.engines.interpretation import begun
-from exporter.readings import GatewayCount, label
+from exporter.engines.interpretation import begun, created
+from exporter.readings import GatewayCounter, label
 from exporter.units import Instant
 
 COUNTS_MAX: Final = 1000
@@ -18,7 +18,7 @@ COUNTS_MAX: Final = 1000
 TALLIED: Final = Wanted(
     EVERYTHING.names.union(
         *(
-            {*gateway.shares.prompt, *gateway.shares.generation, gateway.shares.created} - {""}
+            {*gateway.shares.prompt, *gateway.shares.generation, *gateway.shares.beginnings}
             for gateway in GATEWAYS
             if gateway.shares is not None
         )
@@ -31,7 +31,7 @@ TALLIED: Final = Wanted(
 class Tally:
     """One page. `teams`: its counters have a label that could name one. `cut`: it had more than is told."""
 
-    counts: tuple[GatewayCount, ...]
+    counters: tuple[GatewayCounter, ...]
     teams: bool
     cut: bool = False
     identity: str = ""
@@ -41,33 +41,38 @@ class Tally:
 def tally(gateway: Gateway, page: Page) -> Tally:
     """Read a page that was read for `TALLIED`. A counter that is NaN, infinite or negative is no reading.
 
-    Series of one process only rise, so that those of keys and users are added up before any difference is
-    taken: whoever can make users cannot make marks.
+    Each series is told by itself, since those of keys and users go and come back one by one.
     """
     shares = gateway.shares
     if shares is None:
         return Tally((), teams=False)
-    found: dict[tuple[str, str, str], list[float]] = {}
+    counters: list[GatewayCounter] = []
+    found: set[tuple[str, str, str]] = set()
     teams = False
-    for place, names in enumerate((shares.prompt, shares.generation)):
-        for sample in _samples(page, names):
+    quantities: tuple[tuple[Literal["prompt", "generation"], tuple[str, ...]], ...] = (
+        ("prompt", shares.prompt),
+        ("generation", shares.generation),
+    )
+    for quantity, names in quantities:
+        # The first of these names that is on the page: the others repeat it.
+        counted = next((name for name in names if name in page.names), "")
+        began = created(page, counted) if shares.created else {}
+        for sample in _numbers(page, counted):
             labels = sample.series.labels
             teams |= any(name in labels for name in shares.teams)
             who = _model(shares, labels), label(labels.get(shares.deployment, "")), _team(shares, labels)
-            if who not in found and len(found) >= COUNTS_MAX:
+            found.add(who)
+            if len(found) > COUNTS_MAX:
                 # Some of them would be those that a later read leaves out, and count from zero in another.
                 return Tally((), teams, cut=True)
-            found.setdefault(who, [0.0, 0.0])[place] += sample.value
-    counts = (GatewayCount(*who, prompt, generation) for who, (prompt, generation) in found.items())
+            since = began.get(sample.series.key.removeprefix(counted))
+            counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
     identity, started = begun(page, shares.created) or ("", None)
-    return Tally(tuple(counts), teams, identity=identity, started=started)
+    return Tally(tuple(counters), teams, identity=identity, started=started)
 
 
-def _samples(page: Page, names: Iterable[str]) -> Iterable[Sample]:
-    """The numbers of the first of these names that is on the page."""
-    name = next((name for name in names if name in page.names), "")
-    told = page.samples.get(name, ())
-    return [sample for sample in told if math.isfinite(sample.value) and sample.value >= 0]
+def _numbers(page: Page, name: str) -> Iterable[Sample]:
+    return (s for s in page.samples.get(name, ()) if math.isfinite(s.value) and s.value >= 0)
 
 
 def _model(shares: Shares, labels: Mapping[str, str]) -> str:

@@ -1,35 +1,11 @@
-"""What is remembered of gateways and of what they divide, as JSON, and back."""
+"""What is remembered of what gateways divide, as JSON, and back."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from exporter.cost.state import DivisionState, GatewayState
+from exporter.cost.state import DivisionState
 from exporter.ledger.fields import array, integer, mapping, number, word
 from exporter.readings import DividedBy, Division, endpoint_id
-
-
-def gateway_record(state: GatewayState) -> dict[str, object]:
-    """One gateway's marks."""
-    return {
-        "read": state.read,
-        "identity": state.identity,
-        "falls": state.falls,
-        "marks": [(*asker, *values) for asker, values in state.marks.items()],
-    }
-
-
-def gateway_of(record: Mapping[str, Any]) -> GatewayState:
-    """As they were."""
-    marks: dict[tuple[str, str, str], tuple[float, float]] = {}
-    for row in array(record.get("marks", [])):
-        model, deployment, team, prompt, generation = array(row)
-        marks[word(model), word(deployment), word(team)] = number(prompt), number(generation)
-    return GatewayState(
-        read=record.get("read", False) is True,
-        identity=word(record.get("identity", "")),
-        falls=integer(record.get("falls", 0)),
-        marks=marks,
-    )
 
 
 def division_record(division: Division) -> dict[str, object]:

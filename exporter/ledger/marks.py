@@ -17,30 +17,32 @@ from exporter.cost.state import (
     EndpointState,
     GatewayState,
     GpuState,
+    Marks,
     ModelState,
     ServerState,
     State,
 )
-from exporter.ledger.division_marks import (
-    division_of,
-    division_record,
+from exporter.ledger.division_marks import division_of, division_record, trail_of, trail_record
+from exporter.ledger.fields import array, integer, mapping, maybe, number, word
+from exporter.ledger.page_marks import (
+    columns_digest,
+    columns_record,
+    endpoint_of,
+    endpoint_record,
     gateway_of,
     gateway_record,
-    trail_of,
-    trail_record,
 )
-from exporter.ledger.fields import array, integer, mapping, maybe, number, word
 from exporter.readings import Gpu, Holder, Owned, Role, ServerKey, endpoint_id, masked
 
 Scope = tuple[str, str]
 """What a text is about: `gpu` and its UUID, `unseen` and a model, `endpoint` or `gateway` and its URL,
-`server` or `owner` and its key; `clock` and `inventory` alone."""
+`columns` and both of these, `server` or `owner` and its key; `clock` and `inventory` alone."""
 
 CLOCK: Final = ("clock", "")
 
 INVENTORY: Final = ("inventory", "")
 
-SCOPES: Final = ("gpu", "endpoint", "gateway", "server", "owner", "clock", "unseen", "inventory")
+SCOPES: Final = ("gpu", "endpoint", "gateway", "columns", "server", "owner", "clock", "unseen", "inventory")
 """The scopes that this release knows; those of a later one are neither read nor written."""
 
 _MODEL_NUMBERS: Final = (
@@ -58,8 +60,12 @@ _MODEL_NUMBERS: Final = (
 def texts(state: State) -> dict[Scope, str]:
     """The state's scopes, in the order in which they came; what has none is not in them."""
     found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
-    found |= {("endpoint", url): _text(_endpoint_record(seen)) for url, seen in state.endpoints.items()}
-    found |= {("gateway", url): _text(gateway_record(seen)) for url, seen in state.gateways.items()}
+    for url, seen in state.endpoints.items():
+        columns = _columns(found, f"endpoint {url}", seen.marks)
+        found["endpoint", url] = _text(endpoint_record(seen, columns))
+    for url, known in state.gateways.items():
+        columns = _columns(found, f"gateway {url}", known.marks)
+        found["gateway", url] = _text(gateway_record(known, columns))
     found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
     found |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
     found |= {("unseen", model): _text(_gpu_record(gpu)) for model, gpu in state.unseen.items()}
@@ -80,8 +86,10 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
     owners: dict[ServerKey, Owned] = {}
     clock, inventory = State(), State()
     dropped = []
+    rows = list(rows)
+    columns = {columns_digest(text): text for scope, _key, text in rows if scope == "columns"}
     for scope, key, text in rows:
-        if scope not in SCOPES:
+        if scope not in SCOPES or scope == "columns":
             continue
         try:
             if scope == "owner":
@@ -92,9 +100,9 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
-                endpoints[endpoint_id(key)] = _endpoint(record)
+                endpoints[endpoint_id(key)] = endpoint_of(record, columns)
             elif scope == "gateway":
-                gateways[endpoint_id(key)] = gateway_of(record)
+                gateways[endpoint_id(key)] = gateway_of(record, columns)
             elif scope == "unseen":
                 unseen[key] = replace(_gpu(record), gpu=Gpu(UNSEEN, key), index=-1, up=False)
             elif scope == "clock":
@@ -133,6 +141,15 @@ def _settled(model: ModelState) -> ModelState:
     if not model.division.owed:
         return model
     return replace(model, division=replace(model.division, owed={}))
+
+
+def _columns(found: dict[Scope, str], key: str, marks: Marks) -> str | None:
+    """The text of marks in columns, which becomes a scope of its own; `None` for marks by name."""
+    record = columns_record(marks)
+    if record is None:
+        return None
+    found["columns", key] = _text(record)
+    return found["columns", key]
 
 
 def _text(record: object) -> str:
@@ -260,32 +277,6 @@ def _carry(pair: object) -> Carry:
     if not 0 <= numerator < period:
         raise ValueError(f"a carry of {numerator}/{period}")
     return Carry(numerator, period)
-
-
-def _endpoint_record(state: EndpointState) -> dict[str, object]:
-    return {
-        "key": _key(state.key),
-        "watched_since": state.watched_since,
-        "read": state.read,
-        "identity": state.identity,
-        "falls": state.falls,
-        "marks": dict(state.marks),
-        "answered": state.answered,
-        "youngest": state.youngest,
-    }
-
-
-def _endpoint(record: Mapping[str, Any]) -> EndpointState:
-    return EndpointState(
-        key=_server_key(record["key"]),
-        watched_since=integer(record["watched_since"]),
-        read=record.get("read", False) is True,
-        identity=word(record.get("identity", "")),
-        falls=integer(record.get("falls", 0)),
-        marks={series: number(mark) for series, mark in mapping(record.get("marks", {})).items()},
-        answered=integer(record.get("answered", 0)),
-        youngest=integer(record.get("youngest", 0)),
-    )
 
 
 def _server_record(state: ServerState) -> dict[str, object]:

@@ -15,6 +15,7 @@ from exporter.readings.gateways import (
     DividedBy,
     Division,
     GatewayCount,
+    GatewayCounter,
     GatewayReading,
 )
 from exporter.readings.hardware import (
@@ -26,8 +27,16 @@ from exporter.readings.hardware import (
     NodeLabels,
     Place,
 )
+from exporter.readings.series import (
+    CROWDED,
+    CounterColumns,
+    SeriesColumns,
+    counter_readings,
+    digest,
+)
 from exporter.readings.serving import (
     KINDS,
+    OTHER_MODELS,
     CounterReading,
     Holder,
     Kind,
@@ -46,14 +55,18 @@ from exporter.readings.values import (
 )
 
 __all__ = [
+    "CROWDED",
     "KINDS",
     "LABEL_CHARACTERS",
     "NOWHERE",
+    "OTHER_MODELS",
+    "CounterColumns",
     "CounterReading",
     "DividedBy",
     "Division",
     "Frame",
     "GatewayCount",
+    "GatewayCounter",
     "GatewayReading",
     "Gpu",
     "GpuProcess",
@@ -70,10 +83,13 @@ __all__ = [
     "Quantity",
     "ReadFailedError",
     "Role",
+    "SeriesColumns",
     "ServerKey",
     "ServerReading",
     "Source",
     "SourceHealth",
+    "counter_readings",
+    "digest",
     "endpoint_id",
     "label",
     "masked",

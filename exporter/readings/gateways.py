@@ -25,8 +25,25 @@ class Division:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayCounter:
+    """One raw series of a gateway's page: tokens that it ever counted, for whom; empty words: not told.
+
+    A model, deployment and team may have many, one for each key and user. `created` is when the series began,
+    where the page tells.
+    """
+
+    series: str
+    model: str
+    deployment: str
+    team: str
+    quantity: Literal["prompt", "generation"]
+    value: float
+    created: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayCount:
-    """All tokens that a gateway ever counted for one model, deployment and team; empty words: not told.
+    """Tokens that a gateway counted for one model, deployment and team; empty words: not told.
 
     Prompts are counted whole, cached or not: what of them was cached only the engine knows.
     """
@@ -51,4 +68,4 @@ class GatewayReading:
     title: str = ""
     identity: str = ""
     started: Instant | None = None
-    counts: tuple[GatewayCount, ...] = ()
+    counters: tuple[GatewayCounter, ...] = ()

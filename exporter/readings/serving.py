@@ -1,5 +1,6 @@
 """What is said of inference servers, and of who holds which GPU."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -25,6 +26,9 @@ divided by the mean batch. `decode_seconds` are the engine's own GPU seconds, wh
 `prefill_seconds` are of the kind of the decode seconds that the same endpoint tells of the same model.
 """
 
+OTHER_MODELS: Final = "other"
+"""The model name of models beyond a limit."""
+
 Role = Literal["", "prefill", "decode"]
 """What a server does of a disaggregated pair; empty for one that does both."""
 
@@ -36,6 +40,7 @@ class CounterReading:
     `series` names the series within its server; deltas are taken per series, then summed.
     `sign` is -1 where an engine counts something inside another counter that must be taken out of it
     (cached tokens inside the prompt counter).
+    `created` is when the series began, where the page tells.
     """
 
     series: str
@@ -43,6 +48,7 @@ class CounterReading:
     quantity: Quantity
     value: float
     sign: Literal[1, -1] = 1
+    created: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class ServerReading:
     identity: str = ""
     started: Instant | None = None
     absent_at: Instant | None = None
-    counters: tuple[CounterReading, ...] = ()
+    counters: Sequence[CounterReading] = ()
     loads: tuple[LoadReading, ...] = ()
     models: tuple[str, ...] = ()
     role: Role = ""

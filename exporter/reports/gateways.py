@@ -44,7 +44,7 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[Answer]
         divided = tuple(_divided(answer, servers))
         taken = _taken(divided)
         for server, division in divided:
-            counts = answer.reading.counts
+            counts = answer.reading.counters
             if not server.up or not counts or _named(answer, division, server, taken):
                 continue
             serves = _listed(server.models) or "a model of no name"
@@ -73,7 +73,7 @@ def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
 
 
 def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
-    found = (whom(division, count, server.models, taken) for count in answer.reading.counts)
+    found = (whom(division, count, server.models, taken) for count in answer.reading.counters)
     return {told[1] for told in found if told is not None}
 
 

@@ -16,7 +16,15 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.backlog import Batch, Cursor
-from exporter.readings import Frame, GpuReading, MustRestartError, ServerKey, ServerReading, Source
+from exporter.readings import (
+    Frame,
+    GatewayReading,
+    GpuReading,
+    MustRestartError,
+    ServerKey,
+    ServerReading,
+    Source,
+)
 from exporter.report import Books, ProcessRow, Report, SourceRow
 from exporter.sampler import gaps
 from exporter.sampler.answer import Setting, months_served, report
@@ -260,10 +268,13 @@ class Sampler:
         """Count reads that named models beyond the limit, whose tokens and money go under `other`.
 
         And those that another process answered than the one before, as behind an address of several: what it
-        counted meanwhile is not known.
+        counted meanwhile is not known. And series that rose by more than any server counts.
         """
         for answer in gathered:
             reading = answer.reading
+            if isinstance(reading, ServerReading | GatewayReading):
+                times = outcome.implausible.get(reading.url, 0)
+                self._health.count(answer.health.source, "implausible_tokens", times)
             if not isinstance(reading, ServerReading):
                 continue
             server = outcome.state.servers.get(reading.key)

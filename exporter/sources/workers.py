@@ -2,6 +2,7 @@
 
 Each task is run once, or never: one that no thread has taken can be withdrawn, and one whose thread came to
 its end with it is known to be lost.
+Slow tasks have threads of their own, so that others never wait for one of them.
 """
 
 import threading
@@ -14,12 +15,17 @@ from exporter.units import Nanoseconds, seconds
 
 
 class Task:
-    """Work, and what came of it once `done`; its `failure` is `None` where it returned a `result`."""
+    """Work, and what came of it once `done`; its `failure` is `None` where it returned a `result`.
 
-    __slots__ = ("_work", "done", "failure", "result")
+    `slow`: it is expected to take long. `begun`: a thread has taken it.
+    """
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    __slots__ = ("_work", "begun", "done", "failure", "result", "slow")
+
+    def __init__(self, work: Callable[[], Any], *, slow: bool = False) -> None:
         self._work = work
+        self.slow = slow
+        self.begun = False
         self.result: Any = None
         self.failure: BaseException | None = None
         self.done = False
@@ -45,11 +51,14 @@ class _Hand:
 
 
 class Workers:
-    """Up to `most` threads, made when there is work for them; those that came to their end are made again."""
+    """Threads made when there is work for them; those that came to their end are made again.
 
-    def __init__(self, name: str, most: int) -> None:
+    At most `most` are at tasks that are not slow, and at most `most_slow` at slow ones.
+    """
+
+    def __init__(self, name: str, most: int, most_slow: int = 0) -> None:
         self._name = name
-        self._most = most
+        self._most = {False: most, True: most_slow}
         self._lock = threading.Lock()
         self._given = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
@@ -65,8 +74,9 @@ class Workers:
         with self._lock:
             self._waiting.extend(tasks)
             self._hands = self._alive()
-            at_work = sum(hand.task is not None for hand in self._hands)
-            wanted = min(self._most, at_work + len(self._waiting)) - len(self._hands)
+            wanted = -len(self._hands)
+            for slow, most in self._most.items():
+                wanted += min(most, self._at_work(slow) + sum(task.slow is slow for task in self._waiting))
             self._given.notify_all()
         try:
             for _ in range(wanted):
@@ -127,8 +137,20 @@ class Workers:
 
     def _take(self, hand: _Hand) -> Task | None:
         with self._lock:
-            while not self._waiting and not self._closed:
+            while (task := self._next()) is None and not self._closed:
                 self._given.wait()
+            if task is None or self._closed:
+                return None
             # In one step: a task is in the queue or at a hand, or it is done, or it is lost.
-            hand.task = None if self._closed else self._waiting.popleft()
-            return hand.task
+            hand.task = task
+            self._waiting.remove(task)
+            task.begun = True
+            return task
+
+    def _next(self) -> Task | None:
+        """The first task that there is a thread for; who ends one looks for the next of its kind."""
+        room = {slow: self._at_work(slow) < most for slow, most in self._most.items()}
+        return next((task for task in self._waiting if room[task.slow]), None)
+
+    def _at_work(self, slow: bool) -> int:  # noqa: FBT001 - the one kind or the other
+        return sum(hand.task is not None and hand.task.slow is slow for hand in self._alive())

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 from exporter.cost.postings import Requests, Tokens
-from exporter.readings import Division, GatewayCount, GatewayReading, ServerReading
+from exporter.readings import Division, GatewayCounter, GatewayReading, ServerReading
 from tests.cost.bench import CHAT, Meter, down, h100, holding, page
 
 URL = "http://127.0.0.1:4000/metrics/"
 BY_TEAM = Division("team", URL)
 BY_ADAPTER = Division("adapter", URL, models=("sql-*", "legal-*"))
+
+QUANTITIES: Final[tuple[Literal["prompt", "generation"], ...]] = ("prompt", "generation")
 
 Told = tuple[float, float]
 """Prompts and generated tokens that were ever counted."""
@@ -23,10 +25,15 @@ def asked(
     deployment: str = "id-01",
     identity: str = "gateway-1",
 ) -> GatewayReading:
-    """What a gateway counted: by team for one model, or by adapter."""
-    counts = [GatewayCount(model, deployment, team, *told) for team, told in (teams or {}).items()]
-    counts += [GatewayCount(name, "", "", *told) for name, told in (adapters or {}).items()]
-    return GatewayReading(URL, up=True, identity=identity, counts=tuple(counts))
+    """What a gateway counted: by team for one model, or by adapter, with one series for each count."""
+    counted = {(model, deployment, team): told for team, told in (teams or {}).items()}
+    counted |= {(name, "", ""): told for name, told in (adapters or {}).items()}
+    counters = [
+        GatewayCounter(f"{quantity}/{'/'.join(asker)}", *asker, quantity, value)
+        for asker, told in counted.items()
+        for quantity, value in zip(QUANTITIES, told, strict=True)
+    ]
+    return GatewayReading(URL, up=True, identity=identity, counters=tuple(counters))
 
 
 SILENT = GatewayReading(URL, up=False)

@@ -18,10 +18,11 @@ class Watch:
     def __init__(self) -> None:
         self.state: EndpointState | None = None
         self.restarted = False
+        self.implausible = 0
         self.reads = 0
 
     def read(self, reading: ServerReading) -> Moved:
-        self.state, moved, self.restarted = deltas.endpoint(
+        self.state, moved, self.restarted, self.implausible = deltas.endpoint(
             self.state, reading, START + self.reads * 10 * SECOND
         )
         self.reads += 1
@@ -288,7 +289,7 @@ def test_a_clock_that_was_set_back_makes_no_restart_an_old_process(watch: Watch)
     watch.read(born(1_000, -60))
     assert watch.state is not None
     hour = 3_600 * SECOND
-    watch.state, moved, watch.restarted = deltas.endpoint(
+    watch.state, moved, watch.restarted, _ = deltas.endpoint(
         watch.state, born(30, -3_590), START + 20 * SECOND - hour
     )
     assert moved == {("llama", "generation"): 30}

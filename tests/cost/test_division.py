@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.policy import Limits, OwnershipRule, SplitRule, Weights
-from exporter.readings import CounterReading, Division, ServerReading
+from exporter.readings import CounterReading, Division, GatewayCounter, GatewayReading, ServerReading
 from tests.cost.bench import CHAT, DOLLAR, MINUTE, Meter, rent, terms
 from tests.cost.gateway_bench import (
     BY_ADAPTER,
@@ -193,6 +193,27 @@ def test_a_count_that_is_missing_once_keeps_its_mark(host: Divided) -> None:
     assert host.shares() == {"Search": 50, "platform": 50}
 
 
+def test_a_series_that_expires_makes_nobody_ask_for_its_history_again(host: Divided) -> None:
+    """Trap: a sum that falls for three reads taken for a restart.
+
+    Two users of Search with 3,000 and 2,000 tokens, one of Support with 5,000. The first of Search leaves the
+    page, as LiteLLM's series do after an hour, and Support asks for 1,000 more: Search had 5,000 of 11,000
+    and not 7,000 of 13,000, for the 2,000 of its other user are not new.
+    """
+
+    def told(support: float, **search: float) -> GatewayReading:
+        series = [GatewayCounter(user, "llama", "id-01", "Search", "prompt", n) for user, n in search.items()]
+        series.append(GatewayCounter("eve", "llama", "id-01", "Support", "prompt", support))
+        return replace(asked(), counters=tuple(series))
+
+    host.tick(served(prompt=0), told(0, ann=0, ben=0))
+    host.tick(served(prompt=10_000), told(5_000, ann=3_000, ben=2_000), seconds=1)
+    for _ in range(4):
+        host.tick(served(prompt=11_000), told(6_000, ben=2_000), seconds=1)
+
+    assert host.shares() == pytest.approx({"Search": 100 * 5 / 11, "Support": 100 * 6 / 11}, abs=0.1)
+
+
 def test_a_gateway_that_makes_names_up_is_not_remembered_for_ever(host: Divided) -> None:
     """Seven hundred other teams at each read: what is remembered is bounded."""
     begin(host)
@@ -200,7 +221,7 @@ def test_a_gateway_that_makes_names_up_is_not_remembered_for_ever(host: Divided)
         names = {f"{tick}-{number}": (1.0, 0.0) for number in range(700)}
         host.tick(served(prompt=1000 * tick), asked(names))
 
-    assert len(host.meter.state.gateways[URL].marks) <= 2000
+    assert len(host.meter.state.gateways[URL].counts) <= 2000
 
 
 def test_who_has_no_team_leaves_it_to_the_owner(host: Divided) -> None:
@@ -216,12 +237,12 @@ def test_counts_of_other_models_and_deployments_are_others(host: Divided) -> Non
     one = replace(BY_TEAM, models=("chat-*",), deployments=("id-01",))
     begin(host, one)
     counts = (
-        *asked({"Search": (100.0, 0.0)}).counts,
-        *asked({"Search": (100.0, 0.0)}, model="chat-fast").counts,
-        *asked({"Search": (100.0, 0.0)}, model="gpt-4.1-mini").counts,
-        *asked({"Search": (100.0, 0.0)}, deployment="id-02").counts,
+        *asked({"Search": (100.0, 0.0)}).counters,
+        *asked({"Search": (100.0, 0.0)}, model="chat-fast").counters,
+        *asked({"Search": (100.0, 0.0)}, model="gpt-4.1-mini").counters,
+        *asked({"Search": (100.0, 0.0)}, deployment="id-02").counters,
     )
-    host.tick(served(one, prompt=1000), replace(asked(), counts=counts))
+    host.tick(served(one, prompt=1000), replace(asked(), counters=counts))
 
     assert host.shares() == {"Search": 20, "platform": 80}
 
@@ -237,12 +258,12 @@ def test_each_of_several_models_has_its_own_shares(host: Divided) -> None:
         return replace(served(), counters=told, models=("small", "large"), loads=())
 
     counts = (
-        *asked({"Search": (500.0, 0.0)}, model="small").counts,
-        *asked({"Data": (500.0, 0.0)}, model="large").counts,
-        *asked({"Data": (500.0, 0.0)}, model="unheard").counts,
+        *asked({"Search": (500.0, 0.0)}, model="small").counters,
+        *asked({"Data": (500.0, 0.0)}, model="large").counters,
+        *asked({"Data": (500.0, 0.0)}, model="unheard").counters,
     )
     host.tick(both(0, 0), asked())
-    host.tick(both(500, 1500), replace(asked(), counts=counts))
+    host.tick(both(500, 1500), replace(asked(), counters=counts))
 
     assert host.shares() == {"Search": 25, "Data": 25, "platform": 50}
 

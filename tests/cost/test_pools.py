@@ -106,10 +106,10 @@ def test_deployments_tell_them_apart(pair: Pair) -> None:
     """Each names its own: 800 of 1000 for Search here, 300 of 600 for Support there."""
     begin(pair, FIRST, SECOND)
     counts = (
-        *asked({"Search": (800.0, 0.0)}, deployment="id-01").counts,
-        *asked({"Support": (300.0, 0.0)}, deployment="id-02").counts,
+        *asked({"Search": (800.0, 0.0)}, deployment="id-01").counters,
+        *asked({"Support": (300.0, 0.0)}, deployment="id-02").counters,
     )
-    pair.tick([read(CHAT, 1000, FIRST), read(BATCH, 600, SECOND)], replace(asked(), counts=counts))
+    pair.tick([read(CHAT, 1000, FIRST), read(BATCH, 600, SECOND)], replace(asked(), counters=counts))
 
     assert pair.shares(CHAT) == {"Search": 80, "ours": 20}
     assert pair.shares(BATCH) == {"Support": 50, "theirs": 50}
@@ -119,10 +119,10 @@ def test_a_deployment_that_one_names_leads_to_no_other(pair: Pair) -> None:
     """Batch names none: what is left to it is what no other names, and it is compared with that alone."""
     begin(pair, FIRST)
     counts = (
-        *asked({"Search": (800.0, 0.0)}, deployment="id-01").counts,
-        *asked({"Support": (300.0, 0.0)}, deployment="id-02").counts,
+        *asked({"Search": (800.0, 0.0)}, deployment="id-01").counters,
+        *asked({"Support": (300.0, 0.0)}, deployment="id-02").counters,
     )
-    pair.tick([read(CHAT, 1000, FIRST), read(BATCH, 600)], replace(asked(), counts=counts))
+    pair.tick([read(CHAT, 1000, FIRST), read(BATCH, 600)], replace(asked(), counters=counts))
 
     assert pair.shares(CHAT) == {"Search": 80, "ours": 20}
     assert pair.shares(BATCH) == {"Support": 50, "theirs": 50}
@@ -146,10 +146,10 @@ def test_servers_of_other_models_are_not_compared_together(pair: Pair) -> None:
 
     pair.tick([read(CHAT, 0), other(0)], asked())
     counts = (
-        *asked({"Search": (800.0, 0.0)}).counts,
-        *asked({"Search": (300.0, 0.0)}, model="qwen").counts,
+        *asked({"Search": (800.0, 0.0)}).counters,
+        *asked({"Search": (300.0, 0.0)}, model="qwen").counters,
     )
-    pair.tick([read(CHAT, 1000), other(600)], replace(asked(), counts=counts))
+    pair.tick([read(CHAT, 1000), other(600)], replace(asked(), counters=counts))
 
     assert pair.shares(CHAT) == {"Search": 80, "ours": 20}
     assert pair.shares(BATCH) == {"Search": 50, "theirs": 50}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from exporter.engines import TALLIED, Gateway, Tally, match, read, tally
 from exporter.engines.tally import COUNTS_MAX
-from exporter.readings import GatewayCount
 
 CAPTURES = Path(__file__).parent / "captures"
 LITELLM = b"litellm_in_flight_requests{} 1\nlitellm_input_tokens_metric_total{%s} %s\n"
@@ -22,6 +21,19 @@ def told(page: bytes) -> Tally:
     return tally(row, found)
 
 
+Asker = tuple[str, str, str]
+
+
+def counted(found: Tally) -> dict[Asker, tuple[float, float]]:
+    """Prompts and generated tokens by model, deployment and team."""
+    sums: dict[Asker, tuple[float, float]] = {}
+    for one in found.counters:
+        prompt, generation = sums.get((one.model, one.deployment, one.team), (0.0, 0.0))
+        value = (one.value, 0.0) if one.quantity == "prompt" else (0.0, one.value)
+        sums[one.model, one.deployment, one.team] = prompt + value[0], generation + value[1]
+    return sums
+
+
 def labels(**pairs: str) -> bytes:
     return ",".join(f'{name}="{value}"' for name, value in pairs.items()).encode()
 
@@ -30,7 +42,7 @@ def test_litellm_tells_teams_by_model_and_deployment() -> None:
     """Three teams at three deployments; the provider and its slash are no part of the model's name."""
     page = (CAPTURES / "litellm-1.106.12.prom").read_bytes()
     found = told(page)
-    counts = {(count.model, count.deployment, count.team): count for count in found.counts}
+    counts = counted(found)
 
     assert {(model, deployment) for model, deployment, _ in counts} == {
         ("Qwen/Qwen3-32B", "id-01"),
@@ -38,8 +50,7 @@ def test_litellm_tells_teams_by_model_and_deployment() -> None:
         ("gpt-4.1-mini", "id-03"),
     }
     assert {team for _, _, team in counts} == {"Search", "Support", "Data"}
-    search = counts["gpt-4.1-mini", "id-03", "Search"]
-    assert (search.prompt, search.generation) == (82_389.0, 14_797.0)
+    assert counts["gpt-4.1-mini", "id-03", "Search"] == (82_389.0, 14_797.0)
     assert found.teams
 
 
@@ -47,7 +58,7 @@ def test_the_endpoint_picker_tells_the_adapter_that_was_asked_for() -> None:
     """240,000 and 50,000 tokens of sql-lora, which were asked for by the name of its base model."""
     found = told((CAPTURES / "gateway-api-epp-1.3.prom").read_bytes())
 
-    assert found.counts == (GatewayCount("sql-lora", "", "", 240_000.0, 50_000.0),)
+    assert counted(found) == {("sql-lora", "", ""): (240_000.0, 50_000.0)}
     assert not found.teams
 
 
@@ -60,7 +71,7 @@ def test_two_names_of_one_count_are_read_once() -> None:
         b'inference_objective_input_tokens_sum{target_model_name="a"} 42\n'
     )
 
-    assert found.counts == (GatewayCount("a", "", "", 42.0, 0.0),)
+    assert counted(found) == {("a", "", ""): (42.0, 0.0)}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +82,7 @@ def test_a_team_is_called_by_its_alias_else_by_its_id(alias: str, team: str, nam
     """LiteLLM writes None where there is none."""
     found = told(LITELLM % (labels(model="m", team=team, team_alias=alias), b"5"))
 
-    assert [(count.team, count.prompt) for count in found.counts] == [(named, 5.0)]
+    assert [(one.team, one.value) for one in found.counters] == [(named, 5.0)]
 
 
 def test_its_process_is_told_by_its_start_else_by_its_oldest_series() -> None:
@@ -85,14 +96,24 @@ def test_its_process_is_told_by_its_start_else_by_its_oldest_series() -> None:
     assert told(page + oldest + b"process_start_time_seconds 1.8e9\n").identity == "started 1800000000.0"
 
 
-def test_keys_and_users_of_a_team_are_one() -> None:
-    """Their series are added up: they are of one process, and rise together."""
+def test_keys_and_users_of_a_team_are_told_one_by_one() -> None:
+    """Their series go and come back by themselves; only what each moved by is added up."""
     page = b"".join(
         LITELLM % (labels(model="m", team_alias="Search", user=f"u-{number}", end_user="x"), b"5")
         for number in range(7)
     )
 
-    assert [count.prompt for count in told(page).counts] == [35.0]
+    assert [one.value for one in told(page).counters] == [5.0] * 7
+    assert len({one.series for one in told(page).counters}) == 7
+    assert counted(told(page)) == {("m", "", "Search"): (35.0, 0.0)}
+
+
+def test_a_series_tells_when_it_began() -> None:
+    """By the series of the same labels that its client library writes beside it."""
+    page = LITELLM % (labels(model="m", team="a"), b"5") + LITELLM % (labels(model="m", team="b"), b"5")
+    page += b"litellm_input_tokens_metric_created{%s} 1.5e9\n" % labels(model="m", team="a")
+
+    assert [one.created for one in told(page).counters] == [1_500_000_000 * 10**9, None]
 
 
 def test_what_a_label_says_is_bounded_and_printable() -> None:
@@ -100,7 +121,7 @@ def test_what_a_label_says_is_bounded_and_printable() -> None:
     name = "A\\n" + "b" * 1000
     found = told(LITELLM % (labels(model="x/m", api_provider="y", team_alias=name), b"5"))
 
-    assert [(count.model, count.team) for count in found.counts] == [("x/m", "A" + "b" * 127)]
+    assert [(one.model, one.team) for one in found.counters] == [("x/m", "A" + "b" * 127)]
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"+Inf", b"-5", b"-Inf"])
@@ -109,7 +130,7 @@ def test_what_is_no_count_is_no_reading(number: bytes) -> None:
     page = LITELLM % (labels(model="m", team_alias="a", user="1"), number)
     page += LITELLM % (labels(model="m", team_alias="a", user="2"), b"5")
 
-    assert [count.prompt for count in told(page).counts] == [5.0]
+    assert [one.value for one in told(page).counters] == [5.0]
 
 
 def test_a_page_of_more_than_can_be_told_apart_tells_nothing() -> None:
@@ -117,10 +138,10 @@ def test_a_page_of_more_than_can_be_told_apart_tells_nothing() -> None:
     page = b"".join(
         LITELLM % (labels(model="m", team_alias=f"team-{number}"), b"1") for number in range(COUNTS_MAX)
     )
-    assert (len(told(page).counts), told(page).cut) == (COUNTS_MAX, False)
+    assert (len(told(page).counters), told(page).cut) == (COUNTS_MAX, False)
 
     more = told(page + LITELLM % (labels(model="m", team_alias="one-more"), b"1"))
-    assert (more.counts, more.cut) == ((), True)
+    assert (more.counters, more.cut) == ((), True)
 
 
 def test_a_page_before_its_first_request_tells_nobody() -> None:

@@ -33,7 +33,7 @@ def counted(engine: str, *pages: str) -> dict[str, float]:
             started=said.started,
             counters=said.counters,
         )
-        state, delta, _ = deltas.endpoint(state, reading, WATCHED_SINCE + second)
+        state, delta, *_ = deltas.endpoint(state, reading, WATCHED_SINCE + second)
         assert isinstance(state, EndpointState)
         for (_, quantity), value in delta.items():
             moved[quantity] += value

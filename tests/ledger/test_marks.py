@@ -18,6 +18,7 @@ from exporter.cost.state import (
     EndpointState,
     GatewayState,
     GpuState,
+    Marks,
     ModelState,
     ServerState,
     State,
@@ -80,7 +81,7 @@ REMEMBERED = State(
             read=True,
             identity="1:2",
             falls=1,
-            marks={SERIES: 1.5e15},
+            marks=Marks({SERIES: 1.5e15, "gone": 2.0}, {"gone": float(NOVEMBER)}, dropped=True),
             answered=NOVEMBER + 2,
             youngest=NOVEMBER + 1,
         ),
@@ -111,7 +112,12 @@ REMEMBERED = State(
     uncharged=6,
     gateways={
         GATEWAY: GatewayState(
-            read=True, identity="3:4", falls=2, marks={("llama", "id-01", "Search"): (1e15, 0.5)}
+            read=True,
+            identity="3:4",
+            falls=2,
+            marks=Marks({"a": 1e15}),
+            answered=NOVEMBER + 3,
+            counts={("llama", "id-01", "Search"): (1e15, 0.5)},
         ),
         "http://10.0.0.1:9090/metrics": GatewayState(),
     },
@@ -188,7 +194,7 @@ def test_marks_of_a_url_with_a_query_are_found_without_it(path: Path, clock: Sti
 
 def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
     """An idle tick writes the few single values of the ledger; one moved mark writes one row more."""
-    moved = replace(REMEMBERED.endpoints[URL], marks={SERIES: 1.5e15 + 1})
+    moved = replace(REMEMBERED.endpoints[URL], marks=Marks({SERIES: 1.5e15 + 1}))
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
     connection = ledger._store._connection  # type: ignore[union-attr]
@@ -418,6 +424,7 @@ def test_deep_garbage_never_raises() -> None:
         REMEMBERED,
         REMEMBERED.gpus["GPU-1"],
         REMEMBERED.endpoints[URL],
+        REMEMBERED.endpoints[URL].marks,
         REMEMBERED.servers[ZETA],
         REMEMBERED.servers[ZETA].models["z-first"],
         REMEMBERED.gateways[GATEWAY],

@@ -61,10 +61,9 @@ def counted(page: Page) -> Told:
     row = match(found)
     assert isinstance(row, Gateway)
     teams: Told = {}
-    for count in tally(row, found).counts:
-        assert (count.model, count.deployment) == ("tiny", "deployment-1")
-        tokens = {"prompt": int(count.prompt), "generation": int(count.generation)}
-        teams.setdefault(count.team, Counter()).update(tokens)
+    for counter in tally(row, found).counters:
+        assert (counter.model, counter.deployment) == ("tiny", "deployment-1")
+        teams.setdefault(counter.team, Counter()).update({counter.quantity: int(counter.value)})
     return teams
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.cost.policy import Terms
-from exporter.readings import Division, GatewayCount, GatewayReading, ServerKey, ServerReading
+from exporter.readings import Division, GatewayCounter, GatewayReading, ServerKey, ServerReading
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GatewayAnswer
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
@@ -20,12 +20,12 @@ CHAT = ServerReading(
 OTHER = replace(CHAT, key=ServerKey("", "other"), url="http://127.0.0.1:8001/metrics", division=None)
 
 
-def count(model: str, team: str, deployment: str = "") -> GatewayCount:
-    return GatewayCount(model, deployment, team, 5.0, 5.0)
+def count(model: str, team: str, deployment: str = "") -> GatewayCounter:
+    return GatewayCounter(f"{model}/{deployment}/{team}", model, deployment, team, "prompt", 5.0)
 
 
 COUNTS = (count("llama", "Search"), count("llama", "Data"), count("llama", ""), count("gpt-4.1-mini", "Ops"))
-READ = GatewayReading(URL, up=True, title="the LiteLLM proxy", counts=COUNTS)
+READ = GatewayReading(URL, up=True, title="the LiteLLM proxy", counters=COUNTS)
 
 
 def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "") -> Diagnosis:
@@ -64,7 +64,7 @@ def test_a_deployment_that_another_server_names_is_not_this_ones() -> None:
     other = replace(OTHER, models=("llama",), division=replace(DIVISION, deployments=("id-1",)))
 
     assert "divides chat between: Data\n       divides other between: Search\n" in text(
-        diagnosed(replace(READ, counts=counts), CHAT, other)
+        diagnosed(replace(READ, counters=counts), CHAT, other)
     )
 
 
@@ -73,7 +73,7 @@ def test_of_many_names_a_few_are_told() -> None:
     counts = tuple(count("llama", f"t{number}") for number in range(10))
 
     assert "between: t0, t1, t2, t3, t4, t5, t6, t7 and 2 others\n" in text(
-        diagnosed(replace(READ, counts=counts), CHAT)
+        diagnosed(replace(READ, counters=counts), CHAT)
     )
 
 
@@ -109,4 +109,4 @@ def test_one_that_names_nobody_for_a_server_says_what_it_counts(division: Divisi
 def test_nothing_is_said_of_names_before_both_were_read() -> None:
     """A server that is down tells no model, and a gateway that was never asked has no count."""
     assert warned(diagnosed(READ, replace(CHAT, up=False, models=()))) == []
-    assert warned(diagnosed(replace(READ, counts=()), CHAT)) == []
+    assert warned(diagnosed(replace(READ, counters=()), CHAT)) == []

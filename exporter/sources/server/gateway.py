@@ -11,12 +11,17 @@ from exporter.sources.exchange import Client, Deadline
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.recognition import UNKNOWN_PAGE
 from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
+from exporter.sources.server.turn import Turn
+from exporter.units import Nanoseconds
 
 TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
 
 
 class GatewaySource:
     """Reads one gateway. `by` is what is asked of it; `client` is shared and not closed here."""
+
+    takes_turns: Final = True
+    """What it asks may be slow, and is not to keep others waiting."""
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class GatewaySource:
         self._body_bytes = body_bytes
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._memory = Memory()
+        self._turn = Turn(clock)
         self._errors: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -55,6 +61,11 @@ class GatewaySource:
         """What did not cost the last reading, by reason: `malformed` and `duplicate` lines."""
         return self._errors
 
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited until other large pages were taken apart."""
+        return self._turn.waited
+
     def close(self) -> None:
         """Close what is this gateway's own."""
         self._fetcher.close()
@@ -65,12 +76,13 @@ class GatewaySource:
         Raises:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `no_teams`, `too_large`.
         """
-        self._errors = ()
+        self._errors, self._turn.waited = (), 0
         deadline = Deadline(self._clock, self._timeout)
         answer = self._fetcher.get(self._url, deadline, self._body_bytes)
-        page = read(answer.body, TALLIED, self._memory)
-        gateway = self._recognized(page)
-        told = tally(gateway, page)
+        with self._turn.taken(answer.body):
+            page = read(answer.body, TALLIED, self._memory)
+            gateway = self._recognized(page)
+            told = tally(gateway, page)
         if page.cut or told.cut:
             raise ReadFailedError("too_large", f"{self._shown}: more models and teams than are told apart")
         self._tells_teams(gateway, told)
@@ -82,7 +94,7 @@ class GatewaySource:
             title=gateway.title,
             identity=told.identity,
             started=told.started,
-            counts=told.counts,
+            counters=told.counters,
         )
 
     def _recognized(self, page: Page) -> Gateway:
@@ -99,7 +111,7 @@ class GatewaySource:
         shares = gateway.shares
         if shares is not None and not shares.teams:
             remedy = "divide by adapter"
-        elif told.counts and not told.teams:
+        elif told.counters and not told.teams:
             remedy = "let its metrics have the label team_alias or team"
         else:
             return

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.pages import Pages, Seen
 from exporter.sources.server.recognition import reader
+from exporter.sources.server.turn import LARGE_BYTES, Turn
+from exporter.units import Nanoseconds
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
@@ -51,6 +54,9 @@ class ServerSource:
 
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
     """
+
+    takes_turns: Final = True
+    """What it asks may be slow, and is not to keep others waiting."""
 
     def __init__(
         self,
@@ -87,10 +93,13 @@ class ServerSource:
         self._errors: tuple[tuple[str, int], ...] = ()
         self._strange = True
         self._props: llamacpp.Props | None = None
-        self._interview = Interview(self._pages.ask)
+        self._turn = Turn(clock)
+        self._interview = Interview(self._ask)
         self._rest = llamacpp.Rest()
         self._answers = Answers()
         self._kept: ServerReading | None = None
+        self._kept_errors: tuple[tuple[str, int], ...] = ()
+        self._last_page = b""
 
     @property
     def name(self) -> str:
@@ -113,6 +122,11 @@ class ServerSource:
         """What did not cost the last reading, by reason: `malformed`, `duplicate` and `implausible` lines."""
         return self._errors
 
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited until other large pages were taken apart."""
+        return self._turn.waited
+
     def close(self) -> None:
         """Close what is this endpoint's own."""
         self._fetcher.close()
@@ -125,7 +139,7 @@ class ServerSource:
                 `encoding`, `too_large`, `not_recognized`, `gateway`, `counted_twice`,
                 `no_tokens`; `router`, `asleep` of llama.cpp.
         """
-        self._errors = ()
+        self._errors, self._turn.waited = (), 0
         self._pages.begin()
         try:
             return self._read()
@@ -148,6 +162,28 @@ class ServerSource:
             if not due and self._kept is not None:
                 return replace(self._kept, loads=())
         answer = self._pages.metrics()
+        with self._turn.taken(answer.body):
+            reading = self._known(answer) or self._taken_apart(answer)
+        self._rest.was(active=self._moved(reading))
+        self._strange = False
+        self._kept = reading
+        return reading
+
+    def _known(self, answer: Answer) -> ServerReading | None:
+        """The last reading, where it was of the very same large page, which is as good as taken apart."""
+        if len(answer.body) < LARGE_BYTES:
+            self._last_page = b""
+            return None
+        last, self._last_page = self._last_page, blake2b(answer.body).digest()
+        engine, kept = self._engine, self._kept
+        same = self._last_page == last and not self._strange
+        # What stands beside a page, in a header or behind a question, may be another one.
+        if not same or kept is None or not kept.models or engine is None or engine.identity_header:
+            return None
+        self._errors = self._kept_errors
+        return kept
+
+    def _taken_apart(self, answer: Answer) -> ServerReading:
         page, engine = self._recognized(answer.body)
         self._pages.engine = engine
         self._errors = tuple(
@@ -159,11 +195,12 @@ class ServerSource:
             )
             if count
         )
-        reading = self._reading(engine, self._interpreted(engine, page, answer))
-        self._rest.was(active=self._moved(reading))
-        self._strange = False
-        self._kept = reading
-        return reading
+        self._kept_errors = self._errors
+        return self._reading(engine, self._interpreted(engine, page, answer))
+
+    def _ask(self, path: str) -> bytes:
+        with self._turn.left():
+            return self._pages.ask(path)
 
     def _moved(self, reading: ServerReading) -> bool:
         """Whether a server did anything since the last read, or has requests now."""

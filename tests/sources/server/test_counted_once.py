@@ -57,7 +57,7 @@ class House:
             except ReadFailedError as failure:
                 reading = ServerReading(source.key, source.url, up=False)
                 self.reasons[source.url] = failure.reason
-            state, moved, _ = deltas.endpoint(self._states.get(source.url), reading, 0)
+            state, moved, *_ = deltas.endpoint(self._states.get(source.url), reading, 0)
             self._states[source.url] = state
             for (_, quantity), count in moved.items():
                 if quantity not in ELSEWHERE[reading.role]:

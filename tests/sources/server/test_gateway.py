@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.readings import GatewayCount, ReadFailedError, endpoint_id
+from exporter.readings import GatewayCounter, ReadFailedError, endpoint_id
 from exporter.sources.secure import SecureClient
 from exporter.sources.server import GatewaySource
 
@@ -60,7 +60,12 @@ def test_a_page_is_read_with_the_token_and_at_its_own_path(gateway: Make, site: 
     source = gateway(bearer_token_file=token)
     reading = source.read()
 
-    assert reading.counts == (GatewayCount("m", "", "Search", 70.0, 30.0),)
+    labels = "{model=m,team_alias=Search}"
+    prompt, generation = "litellm_input_tokens_metric_total", "litellm_output_tokens_metric_total"
+    assert reading.counters == (
+        GatewayCounter(prompt + labels, "m", "", "Search", "prompt", 70.0),
+        GatewayCounter(generation + labels, "m", "", "Search", "generation", 30.0),
+    )
     assert (reading.title, reading.identity) == ("the LiteLLM proxy", "started 1500000000.0")
     assert site.asked[0].headers["authorization"] == "Bearer secret"
     assert source.name == "gateway:127.0.0.1:4000/metrics/"
@@ -72,7 +77,7 @@ def test_what_cannot_be_read_of_it_is_counted(gateway: Make, site: Any) -> None:
     site.says("/metrics/", LITELLM + LITELLM + b"litellm_input_tokens_metric_total{ 5\n")
     source = gateway()
 
-    assert [count.prompt for count in source.read().counts] == [70.0]
+    assert [one.value for one in source.read().counters] == [70.0, 30.0]
     assert dict(source.errors) == {"malformed": 1, "duplicate": 3}
 
 
@@ -145,7 +150,7 @@ def test_an_adapter_needs_no_team(gateway: Make, site: Any) -> None:
     """The picker's page divides by adapter."""
     site.says("/metrics/", PICKER)
 
-    assert gateway("adapter").read().counts == (GatewayCount("sql", "", "", 9.0, 0.0),)
+    assert [one.value for one in gateway("adapter").read().counters] == [9.0]
 
 
 def test_it_is_no_more_trusted_than_a_server(gateway: Make, site: Any) -> None:
