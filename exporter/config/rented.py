@@ -24,7 +24,8 @@ DOLLARS_PER_HOUR = Number(
 GPUS_PER_HOST = Key(
     "gpus_per_host",
     Whole("GPUs", 1, 1024),
-    "How many GPUs the host has when all are well: each carries that part of the host's price.",
+    "How many GPUs the host has when all are well: each carries that part of the host's price, also one that "
+    "NVML does not list.",
 )
 PER_GPU_HOUR = Key(
     "dollars_per_gpu_hour",
