@@ -1,5 +1,6 @@
 """What the exporter of each host would say: every metric of the table, by its books on paper."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -143,6 +144,17 @@ def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
         if basis == "configured" and pace:
             end = since(book.begin, pace, MICRO * HOUR, before * HOUR)(fleet.month_end)
             yield Line("inference_month_projected_dollars", projected, always(end))
+    owners: Counter[tuple[str, str]] = Counter()
+    for (product, team, _basis), (_before, pace) in book.postings().items():
+        owners[product, team] += pace
+    for (product, team), pace in owners.items():
+        if pace:
+            owner = {"product": product, "team": team}
+            yield Line("inference_cost_at_first_price_dollars_per_hour", owner, always(pace / MICRO))
+    here = {"month": fleet.month}
+    yield Line("inference_month_price_change_ratio", here, always(1.0))
+    since_when = always(float(now + max(fleet.month_begin, book.begin)))
+    yield Line("inference_month_metered_since_timestamp_seconds", here, since_when)
     for month_name, end_at in ((fleet.last_month, fleet.month_begin), (fleet.month, fleet.month_end)):
         ends = always(float(now + end_at))
         yield Line("inference_month_end_timestamp_seconds", {"month": month_name}, ends)
