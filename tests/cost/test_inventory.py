@@ -86,6 +86,17 @@ def test_a_swapped_board_takes_the_slot_at_its_address() -> None:
     assert host.meter.state.replaced == 4
 
 
+def test_two_boards_that_are_swapped_at_once_are_told_apart_by_their_addresses() -> None:
+    """a1 and a6 are replaced, and NVML lists the new ones in another order, also after a boot."""
+    first, new = boards("a"), boards("b")
+    listed = [new[6], first[0], *first[2:6], first[7], new[1]]
+    for boot in (False, True):
+        host = Host(whole(BOUGHT), *first)
+        outcome = host.restart(300, *listed) if boot else host.tick(10, listed)
+        pairs = {(each.old.uuid, each.new.uuid) for each in outcome.inventory.replaced}
+        assert pairs == {("a1", "b1"), ("a6", "b6")}
+
+
 def test_the_purchase_is_written_off_once_whatever_boards_sit_in_it() -> None:
     """A board for 26,298 dollars over a year, 3 an hour: 6 boards in a row come to 26,298 dollars."""
     host = Host(
