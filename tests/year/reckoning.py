@@ -130,14 +130,17 @@ def span(name: str, last: int) -> Span:
 
 
 def gpu_seconds(moment: int) -> int:
-    """GPU time that is charged through a tick."""
-    return story.GPUS * seconds(story.START, moment, _UNCHARGED)
+    """GPU time that is owed through a tick: by the hour while the host is up, else all that is charged."""
+    hourly = len(story.RENTED)
+    return hourly * seconds(story.START, moment, _DOWN) + (story.GPUS - hourly) * seconds(
+        story.START, moment, _UNCHARGED
+    )
 
 
 def unobserved_seconds(moment: int) -> int:
     """How much of it nobody watched."""
-    gaps = [absence for absence in story.ABSENCES if absence.first <= moment]
-    return story.GPUS * sum(absence.first - absence.last - absence.uncharged for absence in gaps)
+    gaps = sum(absence.first - absence.last for absence in story.ABSENCES if absence.first <= moment)
+    return gpu_seconds(moment) - story.GPUS * (moment - story.START - gaps)
 
 
 def tokens(moment: int) -> dict[tuple[str, str, str], int]:

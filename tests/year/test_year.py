@@ -143,7 +143,7 @@ def test_energy_is_exact(year: Year, expected: Reckoning, books: Books) -> None:
 
 
 def test_gpu_time_is_exact(year: Year, books: Books) -> None:
-    """GPUs x elapsed, what was too long ago left out and told; nobody watched the gaps, and only these."""
+    """Time that is owed, what was too long ago left out and told; nobody watched the gaps, and only these."""
     assert reckoning.gpu_seconds(year.last) * keeping.SECOND == sum(books.gpu_time.values())
     unobserved = sum(time for slot, time in books.gpu_time.items() if slot.phase == "unobserved")
     assert reckoning.unobserved_seconds(year.last) * keeping.SECOND == unobserved
