@@ -27,6 +27,9 @@ from exporter.units import NANOSECONDS_PER_SECOND
 
 DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
 
+SERVERS_AT_ONCE: Final = 16
+"""Servers that are asked at the same time: it asks each once, and none of them is known to be quick."""
+
 
 def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool) -> int:
     """Examine this host; returns 0 (fine), 1 (warnings) or 2 (money would be wrong)."""
@@ -45,7 +48,7 @@ def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool)
 
 
 def _asked(clock: Clock, config: Config, ledger: Path) -> Asked:
-    with closing(Gatherer(clock, DEADLINE)) as gatherer:
+    with closing(Gatherer(clock, DEADLINE, SERVERS_AT_ONCE)) as gatherer:
         cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
         place, labels = gatherer((cloud, node))
         where, contradiction = whereabouts(cloud, place, node, labels)

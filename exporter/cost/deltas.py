@@ -99,7 +99,9 @@ class PageSeries:
         self._created: Mapping[Any, Instant]
         values: Sequence[float]
         if columns is not None:
-            self.names, values, self._created = columns.numbers, columns.values, columns.created
+            self.names, values = columns.numbers, columns.values
+            # Only who dropped marks asks when a series began.
+            self._created = dict(zip(self.names, columns.created, strict=False)) if self._dropped else {}
         else:
             self.names = [digest(one.series) if self._by_digest else one.series for one in series]
             values = [one.value for one in series]
@@ -134,7 +136,7 @@ class PageSeries:
         refused: set[Name] = set()
         for name, value in self._page.items() if not baseline else ():
             mark = self._known.get(name)
-            if mark is None and self._dropped and self._created.get(name, last) <= last:
+            if mark is None and self._dropped and self._created.get(name, -1) <= last:
                 continue
             delta = value if mark is None or value < mark else value - mark
             if delta > most:

@@ -4,14 +4,15 @@
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 
-from exporter.engines.catalogue import ENGINES, EVERYTHING, announces, match, mistaken, recognize
+from exporter.engines.catalogue import COUNTED, ENGINES, EVERYTHING, announces, match, mistaken, recognize
 from exporter.engines.exposition import Memory, Page, Wanted, read
 from exporter.engines.gateways import Gateway
-from exporter.engines.interpretation import Interpretation, interpret, process
-from exporter.engines.spec import Engine, Question, Way, wanted
+from exporter.engines.interpretation import Interpretation, began, interpret, process
+from exporter.engines.spec import Engine, Question, Way, begun_names, counted, wanted
 from exporter.engines.tally import TALLIED, Tally, tally
 
 __all__ = [
+    "COUNTED",
     "ENGINES",
     "EVERYTHING",
     "TALLIED",
@@ -25,6 +26,9 @@ __all__ = [
     "Wanted",
     "Way",
     "announces",
+    "began",
+    "begun_names",
+    "counted",
     "interpret",
     "match",
     "mistaken",

@@ -16,7 +16,7 @@ from exporter.engines.mlc import MLC
 from exporter.engines.nim import NIM
 from exporter.engines.ray import RAY
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Engine, wanted
+from exporter.engines.spec import Engine, counted, wanted
 from exporter.engines.tei import TEI
 from exporter.engines.tgi import TGI
 from exporter.engines.triton import TRITON
@@ -48,12 +48,15 @@ ROWS: Final[tuple[Engine | Gateway, ...]] = (
 ENGINES: Final = {row.name: row for row in ROWS if isinstance(row, Engine)}
 """Engines by name."""
 
-EVERYTHING: Final = Wanted(
+COUNTED: Final = Wanted(
     {name for row in ROWS for name in row.fingerprint.names}.union(
-        *(wanted(engine).names for engine in ENGINES.values())
+        *(counted(engine).names for engine in ENGINES.values())
     )
 )
-"""Every name that recognition, or the reading of any engine, looks at."""
+"""Every name that recognition looks at, or that any engine counts by."""
+
+EVERYTHING: Final = Wanted(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
+"""These, and every other that the reading of any engine looks at."""
 
 
 def match(page: Page) -> Engine | Gateway | None:

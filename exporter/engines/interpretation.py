@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen, created_name
-from exporter.readings import OTHER_MODELS, CounterReading, LoadReading, Role, counter_readings, label
+from exporter.readings import OTHER_MODELS, CounterReading, LoadReading, Role, counter_readings, digest, label
 from exporter.units import Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
@@ -109,6 +109,15 @@ def created(page: Page, name: str) -> dict[str, Instant]:
         sample.series.key.removeprefix(beginning): nanoseconds(sample.value)
         for sample in page.samples.get(beginning, ())
         if 0 < sample.value < LATEST_SECONDS
+    }
+
+
+def began(engine: Engine, page: Page) -> dict[int, Instant]:
+    """When series began, by the digest of each, by a page that was read for `begun_names`."""
+    return {
+        digest(f"{count.name}{labels}".removeprefix(engine.prefix)): moment
+        for count in engine.counts()
+        for labels, moment in created(page, count.name).items()
     }
 
 

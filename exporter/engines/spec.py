@@ -214,22 +214,32 @@ def created_name(name: str) -> str:
 
 
 def beginnings(engine: Engine) -> Iterator[str]:
-    """The names by which the series of an engine's counters of tokens tell when they began."""
-    yield from (created_name(count.name) for count in engine.counts() if count.quantity in KINDS)
+    """The names by which series that count tokens tell when they began, where an engine has such."""
+    if engine.created:
+        yield from (created_name(count.name) for count in engine.counts() if count.quantity in KINDS)
 
 
 @cache
 def wanted(engine: Engine) -> Wanted:
     """Every name to read on a page of an engine."""
+    return Wanted({*counted(engine).names, *filter(None, (engine.created,)), *beginnings(engine)})
+
+
+@cache
+def counted(engine: Engine) -> Wanted:
+    """The names of `wanted` but for those that tell when series began, of which there are as many again."""
     names = {PROCESS_START, *engine.fingerprint.names}
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
     names.update(gauge.name for gauge in (*engine.running, *engine.waiting))
     names.update(named.name for named in engine.named_by)
-    if engine.created:
-        names.add(engine.created)
-        names.update(beginnings(engine))
     return Wanted(names)
+
+
+@cache
+def begun_names(engine: Engine) -> Wanted:
+    """The names that tell when series began, and none else."""
+    return Wanted(beginnings(engine))
 
 
 def under_prefix(engine: Engine, prefix: str, **changes: Any) -> Engine:

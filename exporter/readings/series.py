@@ -8,7 +8,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Final, Literal, TypeVar, overload
 
 from exporter.readings.serving import CounterReading, Quantity
@@ -79,7 +79,7 @@ class CounterColumns(Sequence[CounterReading]):
     """The counters of a page of thousands; each is made when it is asked for.
 
     The columns are there for whoever goes through all of them. `kinds` are what series count, of which `kind`
-    has the place. `created` has those that are known, by digest.
+    has the place. `created` is empty, or has for each series when it began, -1 where that is not known.
     """
 
     __slots__ = ("created", "kind", "kinds", "numbers", "values")
@@ -87,18 +87,25 @@ class CounterColumns(Sequence[CounterReading]):
     def __init__(self, counters: Iterable[CounterReading]) -> None:
         kinds: dict[Kind, int] = {}
         self.numbers, self.values, self.kind = array("Q"), array("d"), array("I")
-        self.created: dict[int, Instant] = {}
+        created: dict[int, Instant] = {}
         for one in counters:
             number = digest(one.series)
             self.numbers.append(number)
             self.values.append(one.value)
             if one.created is not None:
-                self.created[number] = one.created
+                created[number] = one.created
             self.kind.append(kinds.setdefault((one.model, one.quantity, one.sign), len(kinds)))
         self.kinds = tuple(kinds)
+        self.created = array("q")
+        if created:
+            self.begin(created)
+
+    def begin(self, created: Mapping[int, Instant]) -> None:
+        """Take in when series began, by digest."""
+        self.created = array("q", (created.get(number, -1) for number in self.numbers))
 
     def __iter__(self) -> Iterator[CounterReading]:
-        return map(self._reading, self.numbers, self.values, self.kind)
+        return map(self._reading, self.numbers, self.values, self.kind, self.created or repeat(-1))
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -112,7 +119,8 @@ class CounterColumns(Sequence[CounterReading]):
     def __getitem__(self, index: int | slice) -> CounterReading | Sequence[CounterReading]:
         if isinstance(index, slice):
             return tuple(self)[index]
-        return self._reading(self.numbers[index], self.values[index], self.kind[index])
+        created = self.created[index] if self.created else -1
+        return self._reading(self.numbers[index], self.values[index], self.kind[index], created)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CounterColumns):
@@ -121,10 +129,10 @@ class CounterColumns(Sequence[CounterReading]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _reading(self, number: int, value: float, kind: int) -> CounterReading:
+    def _reading(self, number: int, value: float, kind: int, created: int) -> CounterReading:
         model, quantity, sign = self.kinds[kind]
         series = f"#{number:0{2 * DIGEST_BYTES}x}"
-        return CounterReading(series, model, quantity, value, sign, self.created.get(number))
+        return CounterReading(series, model, quantity, value, sign, None if created < 0 else created)
 
 
 def counter_readings(counters: Iterable[CounterReading]) -> Sequence[CounterReading]:

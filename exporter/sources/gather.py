@@ -109,13 +109,14 @@ class Gatherer:
     """Reads sources in worker threads; `deadline` bounds all of them together.
 
     Once `stop` is set, `PATIENCE` does: what a source was about to say is told to the next process.
+    `slow_workers` are as many threads for slow sources.
     """
 
-    def __init__(self, clock: Clock, deadline: Nanoseconds) -> None:
+    def __init__(self, clock: Clock, deadline: Nanoseconds, slow_workers: int = SLOW_WORKERS) -> None:
         self._clock = clock
         self.deadline = deadline
         self.stop = threading.Event()
-        self._workers = Workers("source", WORKERS, SLOW_WORKERS)
+        self._workers = Workers("source", WORKERS, slow_workers)
         self._busy: dict[Source[Any], Task] = {}
         self._turns: WeakKeyDictionary[Source[Any], _Turns] = WeakKeyDictionary()
         self._lock = threading.Lock()

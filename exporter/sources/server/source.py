@@ -8,6 +8,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines import (
+    COUNTED,
     ENGINES,
     EVERYTHING,
     Engine,
@@ -15,6 +16,9 @@ from exporter.engines import (
     Memory,
     Page,
     announces,
+    began,
+    begun_names,
+    counted,
     interpret,
     match,
     process,
@@ -23,7 +27,7 @@ from exporter.engines import (
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.plausibility import implausible
-from exporter.readings import ReadFailedError, ServerKey, ServerReading, endpoint_id, masked
+from exporter.readings import CounterColumns, ReadFailedError, ServerKey, ServerReading, endpoint_id, masked
 from exporter.sources.exchange import Answer, Client
 from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
@@ -100,6 +104,7 @@ class ServerSource:
         self._kept: ServerReading | None = None
         self._kept_errors: tuple[tuple[str, int], ...] = ()
         self._last_page = b""
+        self._apart = False
 
     @property
     def name(self) -> str:
@@ -163,7 +168,7 @@ class ServerSource:
                 return replace(self._kept, loads=())
         answer = self._pages.metrics()
         with self._turn.taken(answer.body):
-            reading = self._known(answer) or self._taken_apart(answer)
+            reading = self._known(answer) or self._begun(self._taken_apart(answer), answer)
         self._rest.was(active=self._moved(reading))
         self._strange = False
         self._kept = reading
@@ -197,6 +202,13 @@ class ServerSource:
         )
         self._kept_errors = self._errors
         return self._reading(engine, self._interpreted(engine, page, answer))
+
+    def _begun(self, reading: ServerReading, answer: Answer) -> ServerReading:
+        """The reading with when its series began, where that is read apart, so that both are never held."""
+        counters, engine = reading.counters, self._engine
+        if self._apart and isinstance(counters, CounterColumns) and engine is not None:
+            counters.begin(began(engine, read(answer.body, begun_names(engine), self._memory)))
+        return reading
 
     def _ask(self, path: str) -> bytes:
         with self._turn.left():
@@ -247,7 +259,12 @@ class ServerSource:
         return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
-        page = read(body, EVERYTHING if engine is None else wanted(engine), self._memory)
+        everything = EVERYTHING if engine is None else wanted(engine)
+        self._apart = self._apart and len(body) >= LARGE_BYTES
+        page = None if self._apart else read(body, everything, self._memory)
+        if page is None or page.cut:
+            # As many as it has counters may say when these began: they are read apart.
+            page, self._apart = read(body, COUNTED if engine is None else counted(engine), self._memory), True
         if page.cut:
             raise ReadFailedError("too_large", f"{self._shown}: more series than an engine has")
         return page

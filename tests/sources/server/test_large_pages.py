@@ -1,0 +1,128 @@
+"""Pages of thousands of series: read one at a time, and not again while they stay the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from exporter.readings import CounterColumns, ReadFailedError, digest
+from exporter.sources.server import ServerSource, source, turn
+from exporter.sources.server.turn import LARGE_BYTES, Turn
+from exporter.units import NANOSECONDS_PER_SECOND
+
+Make = Callable[..., ServerSource]
+SERIES = 5_000
+
+
+def large(value: int = 5, count: int = SERIES, created: str = "", start: str = "1.5e9") -> bytes:
+    """A page of so many tenants, who may each say when they began."""
+    body = ""
+    for number in range(count):
+        labels = f'{{model_name="m",tenant="a-customer-of-ours-{number}"}}'
+        body += f"vllm:generation_tokens_total{labels} {value}\n"
+        body += f"vllm:generation_tokens_created{labels} {created}\n" if created else ""
+    return f"process_start_time_seconds {start}\n{body}".encode()
+
+
+def test_the_same_large_page_is_taken_apart_once(
+    make: Make, site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is the same; what is wrong on it is counted at each read; a byte more is another page."""
+    body = large() + b"vllm:generation_tokens_total{ 5\n"
+    assert len(body) > LARGE_BYTES
+    reads: list[int] = []
+    read = source.read
+
+    def counted(page: bytes, *more: Any) -> Any:
+        reads.append(len(page))
+        return read(page, *more)
+
+    monkeypatch.setattr(source, "read", counted)
+    server = make(engine="vllm")
+    site.says("/metrics", body)
+    first = server.read()
+    errors = server.errors
+    assert server.read() is first
+    assert (server.errors, errors) == (errors, (("malformed", 1),))
+    assert len(reads) == 1
+    site.says("/metrics", body + b"\n")
+    assert server.read() is not first
+    assert len(reads) == 2
+
+
+def test_a_large_page_after_a_failure_is_taken_apart(make: Make, site: Any) -> None:
+    """What answers then may be another server."""
+    server = make(engine="vllm")
+    site.says("/metrics", large())
+    first = server.read()
+    site.says("/metrics", b"<html>")
+    with pytest.raises(ReadFailedError):
+        server.read()
+    site.says("/metrics", large())
+    assert server.read() is not first
+
+
+@pytest.mark.parametrize("count", [SERIES, 17_000])
+def test_series_by_the_thousand_tell_when_they_began(make: Make, site: Any, count: int) -> None:
+    """Also where these lines are as many again as there is room for: they are read apart."""
+    site.says("/metrics", large(count=count, created="1.6e9"))
+    server = make(engine="vllm")
+    for _ in range(2):
+        reading = server.read()
+        assert isinstance(reading.counters, CounterColumns)
+        assert len(reading.counters) == count
+        assert {one.created for one in reading.counters} == {1_600_000_000 * NANOSECONDS_PER_SECOND}
+    site.says("/metrics", large(count=3, created="1.7e9"))
+    assert {one.created for one in server.read().counters} == {1_700_000_000 * NANOSECONDS_PER_SECOND}
+
+
+def test_a_page_of_more_series_than_there_is_room_for_is_refused(make: Make, site: Any) -> None:
+    """Those that count alone are 20,001."""
+    site.says("/metrics", large(count=20_001))
+    with pytest.raises(ReadFailedError, match="more series than an engine has"):
+        make(engine="vllm").read()
+
+
+class Ticking:
+    """A clock that goes on by a second each time it is asked."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def elapsed(self) -> int:
+        self.now += NANOSECONDS_PER_SECOND
+        return self.now
+
+
+def test_a_turn_is_one_sources_and_left_while_it_asks() -> None:
+    """A small page waits for nobody; of a large one the wait is known."""
+    large_page = bytes(LARGE_BYTES)
+    mine: Any = Turn(Ticking())  # type: ignore[arg-type]
+    with mine.taken(b"small"):
+        assert not turn._taking_apart.locked()
+        with mine.left():
+            assert not turn._taking_apart.locked()
+    assert mine.waited == 0
+    with mine.taken(large_page):
+        assert turn._taking_apart.locked()
+        with mine.left():
+            assert not turn._taking_apart.locked()
+        assert turn._taking_apart.locked()
+    assert not turn._taking_apart.locked()
+    assert mine.waited == 2 * NANOSECONDS_PER_SECOND
+
+
+def test_a_turn_ends_with_whatever_is_raised() -> None:
+    """Memory may run out while a page is taken apart."""
+    mine = Turn(Ticking())  # type: ignore[arg-type]
+    with pytest.raises(MemoryError), mine.taken(bytes(LARGE_BYTES)):
+        raise MemoryError
+    assert not turn._taking_apart.locked()
+
+
+def test_marks_of_a_large_page_are_of_its_series(make: Make, site: Any) -> None:
+    """By the digest of each."""
+    site.says("/metrics", large())
+    (first, *_) = make(engine="vllm").read().counters
+    name = "generation_tokens_total{model_name=m,tenant=a-customer-of-ours-0}"
+    assert digest(first.series) == digest(name)
