@@ -268,6 +268,8 @@ class Report:
     sources: tuple[SourceRow, ...] = ()
     exposition_errors: tuple[tuple[str, int], ...] = ()
     """What was left out of earlier pages since the start, by reason."""
+    web_refused: tuple[tuple[str, int], ...] = ()
+    """HTTP requests that were refused since the start, by reason."""
     hosted: tuple[HostedPrice, ...] = ()
     """The hosted offers that are compared with now."""
     grounds: Grounds | None = None

@@ -174,6 +174,7 @@ def _serve(chosen: argparse.Namespace) -> int:
             chosen.ledger_path,
             chosen.web_config_file,
             lifecycle=chosen.lifecycle,
+            allowed_hosts=tuple(chosen.allowed_hosts),
             watch=chosen.watch,
         )
     )
@@ -184,7 +185,7 @@ def _demo(chosen: argparse.Namespace) -> int:
 
     if chosen.print_prometheus_config:
         return print_prometheus_configuration(chosen.listen_address)
-    return demo(chosen.listen_address, chosen.seed, chosen.web_config_file)
+    return demo(chosen.listen_address, chosen.seed, chosen.web_config_file, tuple(chosen.allowed_hosts))
 
 
 def _doctor(chosen: argparse.Namespace) -> int:

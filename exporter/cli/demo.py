@@ -31,7 +31,12 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "inference-cost-exporter-demo-"
 
 
-def demo(listen_address: str, seed: int = 0, web_config_file: Path | None = None) -> int:
+def demo(
+    listen_address: str,
+    seed: int = 0,
+    web_config_file: Path | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+) -> int:
     """Serve the simulated host until stopped; returns the exit status."""
     clock = SystemClock()
     access = Access(web_config_file, clock)
@@ -49,7 +54,7 @@ def demo(listen_address: str, seed: int = 0, web_config_file: Path | None = None
         complain(f"no folder for the demo's ledger: {error.strerror}; set TMPDIR to one that can be written")
         return status.FAILED
     try:
-        return _Demo(folder, listen_address, seed, clock, access).run(stop)
+        return _Demo(folder, listen_address, seed, clock, access, allowed_hosts).run(stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -63,12 +68,26 @@ def print_prometheus_configuration(listen_address: str) -> int:
 class _Demo:
     """One run of it, with its files in a folder."""
 
-    def __init__(self, folder: Path, listen_address: str, seed: int, clock: Clock, access: Access) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        listen_address: str,
+        seed: int,
+        clock: Clock,
+        access: Access,
+        allowed_hosts: tuple[str, ...] = (),
+    ) -> None:
         self._folder = folder
         self._live = False
         self._set_up: Stage = stage(clock, Footprint(), build(), self._published, folder=folder, seed=seed)
         self._web = WebServer(
-            listen_address, self._set_up.current, self._set_up.clock, None, build(), access=access
+            listen_address,
+            self._set_up.current,
+            self._set_up.clock,
+            None,
+            build(),
+            access=access,
+            allowed_hosts=allowed_hosts,
         )
 
     def run(self, stop: threading.Event) -> int:

@@ -142,6 +142,15 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
         help=f"address to serve on (default {address})",
     )
     web_config(verb)
+    verb.add_argument(
+        "--web.allowed-host",
+        dest="allowed_hosts",
+        action="append",
+        default=[],
+        type=values.host,
+        metavar="NAME",
+        help="another DNS name under which browsers open the page; may be given several times",
+    )
 
 
 def web_config(verb: argparse.ArgumentParser) -> None:
@@ -161,8 +170,9 @@ def lifecycle(verb: argparse.ArgumentParser) -> None:
         "--web.enable-lifecycle",
         dest="lifecycle",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether POST /-/reload reads the configuration again (default yes; SIGHUP always does)",
+        default=None,
+        help="whether POST /-/reload reads the configuration again (default: on a loopback address, and where "
+        "every client shows a password or a certificate; SIGHUP always does)",
     )
 
 

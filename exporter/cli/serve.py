@@ -50,7 +50,9 @@ class Flags:
     listen_address: str
     ledger_path: Path | None
     web_config_file: Path | None = None
-    lifecycle: bool = True
+    lifecycle: bool | None = None
+    """Whether `POST /-/reload` is served; `None`: where others do not reach it, or show who they are."""
+    allowed_hosts: tuple[str, ...] = ()
     watch: bool = False
     """Whether a file of another content is reloaded without being asked."""
 
@@ -99,9 +101,15 @@ class _Daemon:
         self._discovery = discovery(clock, config, self._was_busy)
         self._gatherer = Gatherer(clock, min(config.interval, LONGEST_READ))
         self._access = access or Access(None, clock)
-        reload = self.reload if flags.lifecycle else None
         self._web = WebServer(
-            flags.listen_address, self._current, clock, reload, build(), access=self._access
+            flags.listen_address,
+            self._current,
+            clock,
+            self.reload,
+            build(),
+            access=self._access,
+            lifecycle=flags.lifecycle,
+            allowed_hosts=(*flags.allowed_hosts, host_name()),
         )
 
     def run(self, stop: threading.Event) -> int:
@@ -269,6 +277,7 @@ class _Daemon:
             config_row=ConfigRow(self._config.hash, succeeded, self._loaded),
             web_succeeded=lambda: self._access.succeeded,
             left_out=lambda: self._web.left_out,
+            web_refused=lambda: self._web.refused,
         )
         body_bytes = self._config.limits.body_bytes
         endpoints = self._endpoints.of(configured(self._config.servers), body_bytes)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from exporter.exposition.address import AddressError, parse_address
+from exporter.exposition.hosts import host_of
 
 
 def absolute(text: str) -> Path:
@@ -22,6 +23,14 @@ def address(text: str) -> str:
     except AddressError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def host(text: str) -> str:
+    """A host name that browsers may ask for."""
+    try:
+        return host_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def month(text: str) -> str:

@@ -1,212 +1,240 @@
-"""HTTP on one connection: requests in, bounded; answers out, whole."""
+"""HTTP on one connection: bounded requests in, whole responses out.
+
+Whatever waits for the client (a head, a body, room in its receive window) has a deadline, and gives way to a
+new connection when all places are taken.
+"""
 
 import contextlib
-import http.client
 import logging
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from typing import Any, Final
+from typing import Final, Protocol
 
 from exporter.clock import Clock
 from exporter.exposition.limits import Limits
-from exporter.exposition.reading import BoundedReader
+from exporter.exposition.reading import BoundedReader, TooLongError
+from exporter.exposition.request import (
+    MOST_FIELDS,
+    Request,
+    RequestError,
+    Response,
+    parse,
+    plain,
+    request_line,
+)
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 
-PLAIN: Final = "text/plain; charset=utf-8"
+SERVER: Final = "inference-cost-exporter"
 
 _DRAIN_BYTES: Final = 1024 * 1024
+_JOINED_BYTES: Final = 16 * 1024
+"""Bodies up to this size are sent with their head in one piece; larger ones are not copied for it."""
 
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked. `path` is without the query; header names are lower case, values joined by commas.
-
-    `peer` is the address that it came from, `encrypted` whether by TLS.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    peer: str = ""
-    encrypted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What is answered."""
-
-    status: HTTPStatus
-    body: bytes
-    content_type: str = PLAIN
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def plain(status: HTTPStatus, text: str, **headers: str) -> Response:
-    """An answer for people, one line or more."""
-    return Response(status, f"{text}\n".encode(errors="replace"), headers=headers)
-
-
-Answer = Callable[[Request], Response]
 Waiting = Callable[[], AbstractContextManager[None]]
-"""While in there, a connection has no whole request and may lose its place to a new one."""
+"""While in there, the connection waits for its client and may lose its place to a new one."""
 
 
-class Conversation(BaseHTTPRequestHandler):
-    """The standard library's reading of requests, within bounds; its answers and its log are not used."""
+class Service(Protocol):
+    """What a server answers."""
 
-    protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.1"
-    server_version = "inference-cost-exporter"
+    def admit(self, request: Request) -> Response | None:
+        """The refusal of a request whose body has not been read yet; `None` for one that is answered."""
+        ...
+
+    def answer(self, request: Request) -> Response:
+        """The response to a request that was admitted."""
+        ...
+
+
+class Conversation:
+    """The requests of one connection, one after the other."""
 
     def __init__(
         self,
         connection: socket.socket,
-        peer: Any,
-        answer: Answer,
+        peer: str,
+        service: Service,
         waiting: Waiting,
         clock: Clock,
         limits: Limits,
         *,
         encrypted: bool,
     ) -> None:
-        self._answer = answer
+        self._connection = connection
+        self._peer = peer
+        self._service = service
         self._waiting = waiting
         self._clock = clock
         self._limits = limits
         self._encrypted = encrypted
         self._reader = BoundedReader(connection, clock)
-        self._begun = False
+        self._keep_alive = True
+        self._began = False
+        self._sending = False
         self._refused = False
-        self._answering = False
-        # The parent's constructor holds the whole conversation; of its server it only keeps a reference.
-        super().__init__(connection, peer, None)  # type: ignore[arg-type]
 
-    def setup(self) -> None:
-        """Read through the bounded reader; answers go to the socket, whole."""
-        self.connection = self.request
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.rfile = self._reader  # type: ignore[assignment]  # lines are all that is read of it
+    def run(self) -> None:
+        """Serve until either side closes.
 
-    def finish(self) -> None:
-        """Let a refused client read why: closing with its bytes unread would reset the connection."""
+        Raises:
+            OSError: the client is gone, or did not take a response in time.
+        """
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while self._keep_alive:
+            self._keep_alive = self._began = self._sending = False
+            try:
+                self._exchange()
+            except TimeoutError:
+                self._keep_alive = False
+                if self._began and not self._sending:
+                    self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
+            except MemoryError:
+                if self._sending:
+                    raise
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "out of memory; come again")
         if self._refused:
-            with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_WR)
-                self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
+            self._linger()
 
-    def handle_one_request(self) -> None:
-        """Read a request and answer it."""
-        self.close_connection = True
-        self.command = ""
-        self._begun = self._answering = False
+    def _exchange(self) -> None:
+        """Read one request and answer it; after a refusal the connection closes where a body is unread."""
         try:
             with self._waiting():
-                whole = self._read_head()
-            request = self._request() if whole else None
-            if request is not None:
-                self._send(self._answered(request))
-        except TimeoutError:
-            self.close_connection = True
-            if self._begun:
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
-        except http.client.LineTooLong:
-            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
-        except MemoryError:
-            if self._answering:
-                raise
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "out of memory; come again")
+                request = self._read_head()
+            if request is None:
+                return
+            if (refusal := self._admitted(request)) is not None:
+                self._refused = request.length > 0
+                self._keep_alive = request.keep_alive and not self._refused
+                self._send(refusal, request.method)
+                return
+            with self._waiting():
+                whole = self._read_body(request)
+            if whole:
+                self._began = False
+                self._keep_alive = request.keep_alive
+                self._send(self._answered(request), request.method)
+        except RequestError as error:
+            self._refuse(error.status, str(error))
 
-    def _read_head(self) -> bool:
+    def _read_head(self) -> Request | None:
+        """The request; `None` when the client has closed before its end."""
         if not self._reader.wait(self._limits.idle):
-            return False
-        self._begun = True
+            return None
+        self._began = True
         self._reader.bound(self._limits.head_bytes, self._limits.request)
-        self.raw_requestline = self._reader.readline()
-        if self.raw_requestline in (
-            b"\r\n",
-            b"\n",
-        ):  # RFC 9112 2.2: an empty line before a request is skipped
-            self.raw_requestline = self._reader.readline()
-        return bool(self.raw_requestline) and self.parse_request()
+        try:
+            line = self._line()
+            if line == b"":  # RFC 9112 2.2: an empty line before a request is skipped
+                line = self._line()
+        except TooLongError:
+            raise RequestError(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long") from None
+        if line is None:
+            return None
+        request_line(line)  # one that is malformed is refused before anything else is waited for
+        fields: list[bytes] = []
+        try:
+            while (field := self._line()) and len(fields) <= MOST_FIELDS:
+                fields.append(field)
+        except TooLongError:
+            field = b"more"
+        if field is None:
+            return None
+        if field:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise RequestError(status, "the header fields are too many or too long")
+        return parse(line, fields, peer=self._peer, encrypted=self._encrypted)
 
-    def _request(self) -> Request | None:
-        """The request, its body read and dropped; `None` when that was refused."""
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            key = name.lower()
-            headers[key] = f"{headers[key]},{value}" if key in headers else value
-        size = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not (size.isascii() and size.isdigit()):
-            self._refuse(HTTPStatus.BAD_REQUEST, "a body needs one Content-Length")
+    def _line(self) -> bytes | None:
+        """The next line without its end; `None` when the client has closed before it."""
+        line = self._reader.readline()
+        if not line.endswith(b"\n"):
             return None
-        if len(size) > 9 or int(size) > self._limits.body_bytes:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
-            return None
-        self._reader.read(int(size))
-        self._begun = False
-        path = self.path.partition("?")[0]
-        return Request(self.command, path, headers, str(self.client_address[0]), self._encrypted)
+        return line[:-2] if line.endswith(b"\r\n") else line[:-1]
+
+    def _read_body(self, request: Request) -> bool:
+        """Read and drop a body; false when the client has closed before its end."""
+        if request.length > self._limits.body_bytes:
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
+        if request.length == 0:
+            return True
+        self._reader.bound(request.length, self._limits.request)
+        if request.headers.get("expect", "").lower() == "100-continue":
+            self._hand_over(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._sending = False
+        return len(self._reader.read(request.length)) == request.length
+
+    def _admitted(self, request: Request) -> Response | None:
+        try:
+            return self._service.admit(request)
+        except MemoryError:
+            raise  # its trace would take more
+        except Exception:  # noqa: BLE001  # logged, and nothing is answered that may not be
+            return _failed(request)
 
     def _answered(self, request: Request) -> Response:
         try:
-            return self._answer(request)
+            return self._service.answer(request)
         except MemoryError:
-            raise  # its trace would take more
+            raise
         except Exception:  # noqa: BLE001  # logged, and the connection goes on
-            _LOG.exception("%s %s", request.method, request.path)
-            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
+            return _failed(request)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        self.close_connection = self._refused = True
-        self._send(plain(status, text))
+        self._keep_alive = False
+        self._refused = True
+        self._send(plain(status, text), "")
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the parent says of a request that it cannot read."""
-        del explain
-        status = HTTPStatus(code)
-        self._refuse(status, message or status.phrase)
-
-    def handle_expect_100(self) -> bool:
-        """Ask for the body that the client announced; its bounds are checked when it is read."""
-        self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return True
-
-    def _send(self, response: Response) -> None:
+    def _send(self, response: Response, method: str) -> None:
         headers = {
-            "Server": self.server_version,
-            "Date": self.date_time_string(),
+            "Server": SERVER,
+            "Date": formatdate(self._clock.wall() / NANOSECONDS_PER_SECOND, usegmt=True),
             "Content-Type": response.content_type,
             "Content-Length": str(len(response.body)),
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
-            "Connection": "close" if self.close_connection else "keep-alive",
+            "Connection": "keep-alive" if self._keep_alive else "close",
             **response.headers,
         }
         lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace")
-        self._hand_over(head if self.command == "HEAD" else head + response.body)
+        body = b"" if method == "HEAD" else response.body
+        with self._waiting():
+            if len(body) <= _JOINED_BYTES:
+                self._hand_over(head + body)
+            else:
+                self._hand_over(head, body)
 
-    def _hand_over(self, answer: bytes) -> None:
+    def _hand_over(self, *pieces: bytes) -> None:
         """Send all of it in the time that a request has: a client that does not read is cut off too.
 
         TLS gives each record of 16 KiB the whole timeout, so that `sendall` would not do.
         """
         deadline = self._clock.elapsed() + self._limits.request
-        left = memoryview(answer)
-        self._answering = True
-        while left:
-            time = deadline - self._clock.elapsed()
-            if time <= 0:
-                raise TimeoutError
-            self.connection.settimeout(seconds(time))
-            left = left[self.connection.send(left) :]
+        self._sending = True
+        for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                time = deadline - self._clock.elapsed()
+                if time <= 0:
+                    raise TimeoutError
+                self._connection.settimeout(seconds(time))
+                left = left[self._connection.send(left) :]
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the parent's name
-        """Requests are not logged: a scrape every few seconds would be most of the log."""
+    def _linger(self) -> None:
+        """Let a refused client read why: closing with its bytes unread would reset the connection."""
+        with contextlib.suppress(OSError), self._waiting():
+            self._connection.shutdown(socket.SHUT_WR)
+            self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
+
+
+def _failed(request: Request) -> Response:
+    """500, with the reason in the log: for whoever operates it, not for whoever asks."""
+    _LOG.exception("%s %s", request.method, request.path)
+    return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")

@@ -1,19 +1,17 @@
 """What a web configuration asks of connections and requests."""
 
 import logging
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.web import WebConfig
-from exporter.exposition.conversation import Request, Response, plain
 from exporter.exposition.encryption import Encryption
-from exporter.exposition.pace import Pace
+from exporter.exposition.pace import TokenBucket
 from exporter.exposition.passwords import Passwords, Verdict, bcrypt_check
-
-OPEN: Final = frozenset({"/-/healthy", "/-/ready"})
-"""What a kubelet, which knows no password, may ask always. They tell nothing of money."""
+from exporter.exposition.request import OPEN, Request, Response, later, plain
 
 _REALM: Final = 'Basic realm="inference-cost-exporter", charset="UTF-8"'
 
@@ -31,7 +29,8 @@ class Guard:
         self.config = config
         self.encryption = None if config.tls is None else Encryption(config.tls, file)
         self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
-        self._pace = None if config.rate is None else Pace(config.rate, clock)
+        rate = config.rate
+        self._pace = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
         self._headers = dict(config.headers)
         if config.http2:
             _LOG.warning("http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1")
@@ -41,24 +40,36 @@ class Guard:
         """Whether it takes more memory than a new one would."""
         return self.encryption is not None and self.encryption.is_worn
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether every client shows who it is, by a password or a certificate."""
+        tls = self.config.tls
+        return self._passwords is not None or (
+            tls is not None and tls.clients is not None and tls.clients.required
+        )
+
     def refusal(self, request: Request) -> Response | None:
         """What is said to a request that is not answered; `None` for one that is."""
         if self.encryption is not None and not request.encrypted:
             # A connection from before the file asked for TLS.
-            return plain(HTTPStatus.FORBIDDEN, "refused: ask by https")
+            return plain(HTTPStatus.FORBIDDEN, "refused: ask by https", refused="plain_http")
         if request.path in OPEN:
             return None
         if self._pace is not None and not self._pace.allows():
-            return _later("too many requests")
+            return later("too many requests", "rate_limit")
         if self._passwords is None:
             return None
-        verdict = self._passwords.verdict(request.headers.get("authorization", ""), request.peer)
+        authorization = request.headers.get("authorization", "")
+        verdict = self._passwords.verdict(authorization, request.peer)
         if verdict is Verdict.GRANTED:
             return None
         if verdict is Verdict.BUSY:
-            return _later("too many passwords at once")
+            return later("too many passwords at once", "busy")
         return plain(
-            HTTPStatus.UNAUTHORIZED, "a user and a password are needed", **{"WWW-Authenticate": _REALM}
+            HTTPStatus.UNAUTHORIZED,
+            "a user and a password are needed",
+            refused="wrong_password" if authorization else "no_password",
+            **{"WWW-Authenticate": _REALM},
         )
 
     def dressed(self, response: Response) -> Response:
@@ -66,7 +77,7 @@ class Guard:
         if not self._headers:
             return response
         headers = {**response.headers, **self._headers}
-        return Response(response.status, response.body, response.content_type, headers)
+        return replace(response, headers=headers)
 
 
 def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
@@ -89,7 +100,3 @@ def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
     if gone:
         told = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
         raise ConfigError(file, (Problem(None, "", told),))
-
-
-def _later(text: str) -> Response:
-    return plain(HTTPStatus.TOO_MANY_REQUESTS, text, **{"Retry-After": "1"})

@@ -5,10 +5,12 @@ to come again or is cut off at once, and the next one is served.
 """
 
 import contextlib
+import ipaddress
 import logging
 import socket
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -37,25 +39,27 @@ _LOG = logging.getLogger(__name__)
 class _Place:
     """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone."""
 
-    __slots__ = ("__weakref__", "connection", "ended", "peer")
+    __slots__ = ("__weakref__", "connection", "ended", "network", "peer")
 
-    def __init__(self, connection: socket.socket, peer: object) -> None:
+    def __init__(self, connection: socket.socket, peer: str) -> None:
         self.connection = connection
         self.peer = peer
+        self.network = network(peer)
         self.ended = False
 
 
 class Listener:
     """Accepts connections and serves each on a daemon thread, `limits.connections` at a time.
 
-    When all places are taken, the connection that has waited longest between requests gives its place up:
-    clients that only hold connections cannot keep a scraper out.
+    When all places are taken, a connection that waits for its client gives its place up: of the network that
+    holds most places the one that has waited longest. So clients that only hold connections, whether they are
+    slow to ask or slow to read, keep nobody out; and from one address they close their own first.
     """
 
     def __init__(
         self,
         listening: socket.socket,
-        serve: Callable[[socket.socket, object], None],
+        serve: Callable[[socket.socket, str], None],
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -105,7 +109,7 @@ class Listener:
 
     @contextlib.contextmanager
     def waiting(self, connection: socket.socket) -> Iterator[None]:
-        """While in here, a connection has no whole request and may lose its place to a new one."""
+        """While in here, a connection waits for its client and may lose its place to a new one."""
         with self._lock:
             self._waiting[connection] = None
             self._changed.notify_all()
@@ -134,7 +138,7 @@ class Listener:
         """Accept one connection, and see that it is served or told to come again."""
         connection, peer = self._listening.accept()
         try:
-            place = _Place(connection, peer)
+            place = _Place(connection, str(peer[0]))
             if self._take(place):
                 self._begin(place)
             else:
@@ -167,8 +171,12 @@ class Listener:
             if len(held) < self._limits.connections:
                 self._places.append(weakref.ref(place))
                 return True
-            longest = next(iter(self._waiting), None)
-            if longest is not None and not asked:
+            if self._waiting and not asked:
+                places = {each.connection: each.network for each in held}
+                share = Counter(places.values())
+                longest = max(
+                    self._waiting, key=lambda each: share[places.get(each, "")]
+                )  # the first of them
                 asked.append(longest)
                 del self._waiting[longest]
                 _cut(longest)
@@ -205,6 +213,19 @@ class Listener:
             place.connection.close()
             with self._lock:
                 self._changed.notify_all()
+
+
+def network(peer: str) -> str:
+    """The address of a client as far as it is one client's: IPv6 hands out whole /64 networks."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
 def _cut(connection: socket.socket) -> None:

@@ -48,6 +48,11 @@ def _exposition_errors(report: Report) -> Iterator[Row]:
         yield (reason,), float(count)
 
 
+def _web_refused(report: Report) -> Iterator[Row]:
+    for reason, count in report.web_refused:
+        yield (reason,), float(count)
+
+
 def _residual(report: Report) -> Iterator[Row]:
     if report.books is not None:
         yield (), dollars(report.books.residual)
@@ -223,6 +228,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "the one before is in force. Absent without a web configuration, and until the first tick.",
         _web_reload_success,
         lasting=True,
+    ),
+    counter(
+        "inference_web_refused_requests_total",
+        ("reason",),
+        "HTTP requests that were refused since the start: wrong_password and no_password, busy (too many "
+        "passwords or pages at once), rate_limit, unknown_host (a browser that asked for another site's "
+        "name), cross_site, plain_http, reload_off and reload_rate. Absent until the first tick.",
+        _web_refused,
     ),
     EXPORTER_INFO,
     gauge(

@@ -3,16 +3,15 @@
 from threading import Lock
 
 from exporter.clock import Clock
-from exporter.config.web import RateConfig
 from exporter.units import Nanoseconds
 
 
-class Pace:
+class TokenBucket:
     """Lets `burst` requests through at once, then one in each interval."""
 
-    def __init__(self, rate: RateConfig, clock: Clock) -> None:
-        self._interval = rate.interval
-        self._slack = (rate.burst - 1) * rate.interval
+    def __init__(self, interval: Nanoseconds, burst: int, clock: Clock) -> None:
+        self._interval = interval
+        self._slack = (burst - 1) * interval
         self._clock = clock
         self._lock = Lock()
         self._due: Nanoseconds = 0

@@ -9,15 +9,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from hashlib import blake2b
-from threading import Lock
+from threading import Condition
 from typing import Final
 
 from exporter.config.problems import ConfigError, Problem
+from exporter.exposition.listener import network
 
-MOST_WAITING: Final = 16
+MOST_WAITING: Final = 64
 MOST_WAITING_FROM_ONE: Final = 4
-"""Looks at a password that wait for their turn: in all, and from one address. Further ones are refused, so
-that wrong passwords, however many, take neither all places nor more than one core."""
+"""Passwords that wait to be compared: in all, and from one address. Further ones are refused, so that wrong
+passwords, however many, take neither all connections nor more than one core."""
+
+PATIENCE_SECONDS: Final = 10.0
+"""How long a password waits at most."""
+
+MOST_FAILED: Final = 1024
+"""Addresses that are remembered for a wrong password, the newest."""
 
 BCRYPT_BYTES: Final = 72
 """Bcrypt looks at no more of a password; so does Go's, which the format comes from."""
@@ -52,7 +59,7 @@ class Passwords:
     """The users of one file, and which passwords were right: of each user the last one.
 
     What is remembered is a hash under a key of this process, so that memory tells no password. An unknown
-    user takes as long as the first one of the file. One password is looked at at a time.
+    user takes as long as the first one of the file. One password is compared at a time.
     """
 
     def __init__(self, users: Mapping[str, bytes], check: Check) -> None:
@@ -61,9 +68,7 @@ class Passwords:
         self._check = check
         self._key = secrets.token_bytes(blake2b.MAX_KEY_SIZE)
         self._right: dict[bytes, bytes] = {}
-        self._waiting: Counter[str] = Counter()
-        self._lock = Lock()
-        self._turn = Lock()
+        self._line = _Line()
 
     def verdict(self, authorization: str, peer: str) -> Verdict:
         """What an `Authorization` header is worth; `peer` is the address that it comes from."""
@@ -74,18 +79,19 @@ class Passwords:
         mark = self._mark(user, password)
         if self._is_right(user, mark):
             return Verdict.GRANTED
-        with self._in_line(peer) as admitted:
+        address = network(peer)
+        with self._line.turn(address) as admitted:
             if not admitted:
                 return Verdict.BUSY
-            with self._turn:
-                if self._is_right(user, mark):  # somebody before us in line had the same
-                    return Verdict.GRANTED
-                hashed = self._users.get(user)
-                matches = self._matches(password, hashed or self._stand_in)
-                if not matches or hashed is None:
-                    return Verdict.WRONG
-                self._right[user] = mark
+            if self._is_right(user, mark):  # somebody before us in line had the same
                 return Verdict.GRANTED
+            hashed = self._users.get(user)
+            matches = self._matches(password, hashed or self._stand_in)
+            if not matches or hashed is None:
+                self._line.failed(address)
+                return Verdict.WRONG
+            self._right[user] = mark
+            return Verdict.GRANTED
 
     def _mark(self, user: bytes, password: bytes) -> bytes:
         # One pair has one form: a user's name holds no colon.
@@ -100,18 +106,81 @@ class Passwords:
         except ValueError:  # bytes that bcrypt takes for no password
             return False
 
+
+class _Waiter:
+    """A password that waits for its turn. `refused`: another one took its place."""
+
+    __slots__ = ("address", "rank", "refused")
+
+    def __init__(self, address: str, rank: tuple[bool, int]) -> None:
+        self.address = address
+        self.rank = rank
+        self.refused = False
+
+
+class _Line:
+    """Passwords in the order in which they are compared, one at a time.
+
+    An address that has failed comes after those that have not, and the second one of an address after the
+    first of each other. Where the line is full, who comes earlier takes the place of who comes last: wrong
+    passwords from many addresses keep a right one out no longer than one of each takes.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._waiters: list[_Waiter] = []
+        self._current: _Waiter | None = None
+        self._failed: dict[str, None] = {}
+
+    def failed(self, address: str) -> None:
+        """Remember that a password from there was wrong."""
+        with self._changed:
+            self._failed.pop(address, None)
+            self._failed[address] = None
+            if len(self._failed) > MOST_FAILED:
+                del self._failed[next(iter(self._failed))]
+
     @contextmanager
-    def _in_line(self, peer: str) -> Iterator[bool]:
-        with self._lock:
-            admitted = self._waiting.total() < MOST_WAITING and self._waiting[peer] < MOST_WAITING_FROM_ONE
-            self._waiting[peer] += admitted
+    def turn(self, address: str) -> Iterator[bool]:
+        """Wait for a turn, and hold it; false without one."""
+        waiter: _Waiter | None = None
         try:
-            yield admitted
+            with self._changed:
+                waiter = self._joined(address)
+                if waiter is not None:
+                    self._wait(waiter)
+            yield waiter is not None and self._current is waiter
         finally:
-            with self._lock:
-                self._waiting[peer] -= admitted
-                if not self._waiting[peer]:
-                    del self._waiting[peer]
+            with self._changed:
+                if self._current is waiter:
+                    self._current = None
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                self._changed.notify_all()
+
+    def _wait(self, waiter: _Waiter) -> None:
+        self._changed.wait_for(lambda: waiter.refused or self._is_next(waiter), PATIENCE_SECONDS)
+        if not waiter.refused and self._is_next(waiter):
+            self._current = waiter
+            self._waiters.remove(waiter)
+
+    def _joined(self, address: str) -> _Waiter | None:
+        ahead = Counter(each.address for each in self._waiters)[address]
+        if ahead >= MOST_WAITING_FROM_ONE:
+            return None
+        waiter = _Waiter(address, (address in self._failed, ahead))
+        if len(self._waiters) >= MOST_WAITING:
+            last = max(self._waiters, key=lambda each: each.rank)
+            if last.rank <= waiter.rank:
+                return None
+            last.refused = True
+            self._waiters.remove(last)
+            self._changed.notify_all()
+        self._waiters.append(waiter)
+        return waiter
+
+    def _is_next(self, waiter: _Waiter) -> bool:
+        return self._current is None and min(self._waiters, key=lambda each: each.rank) is waiter
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:

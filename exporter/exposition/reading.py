@@ -1,13 +1,16 @@
 """What a client sends, bounded in bytes and in time."""
 
 import socket
-from http.client import LineTooLong
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.units import Nanoseconds, seconds
 
 _CHUNK: Final = 4096
+
+
+class TooLongError(Exception):
+    """A client sent more bytes than a head may have."""
 
 
 class BoundedReader:
@@ -38,20 +41,20 @@ class BoundedReader:
         self._left = size
         self._deadline = self._clock.elapsed() + duration
 
-    def readline(self, limit: int = -1) -> bytes:
-        """Read up to a line feed; less when the client has closed. `limit` only narrows what is allowed.
+    def readline(self) -> bytes:
+        """Read up to a line feed; less when the client has closed.
 
         Raises:
-            LineTooLong: more bytes than are allowed.
+            TooLongError: more bytes than are allowed.
             TimeoutError: not in time.
         """
-        allowed = self._left if limit < 0 else min(limit, self._left)
+        allowed = self._left
         while (end := self._buffer.find(b"\n")) < 0 and len(self._buffer) <= allowed:
             if not self._fill():
                 end = len(self._buffer) - 1
                 break
         if end >= allowed or (end < 0 and self._buffer):
-            raise LineTooLong("request")
+            raise TooLongError
         return self._take(end + 1)
 
     def read(self, size: int) -> bytes:
@@ -73,9 +76,6 @@ class BoundedReader:
         self.bound(size, duration)
         while self._left > 0 and self._fill():
             self._take(len(self._buffer))
-
-    def close(self) -> None:
-        """Nothing is held here; the connection is closed by whom it belongs to."""
 
     def _take(self, size: int) -> bytes:
         taken = bytes(self._buffer[:size])

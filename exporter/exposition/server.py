@@ -1,9 +1,10 @@
 """The HTTP server: what is answered at which path. It reads the current report and nothing else."""
 
+import ipaddress
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -14,19 +15,45 @@ from urllib.parse import urlsplit
 from exporter.clock import Clock
 from exporter.exposition.access import Access
 from exporter.exposition.address import Address, ListenError, listen, parse_address
-from exporter.exposition.conversation import Conversation, Request, Response, plain
+from exporter.exposition.conversation import Conversation
+from exporter.exposition.hosts import Hosts
 from exporter.exposition.limits import Limits
 from exporter.exposition.listener import Listener
 from exporter.exposition.negotiation import variant
+from exporter.exposition.pace import TokenBucket
+from exporter.exposition.page_cache import BusyError, PageCache
 from exporter.exposition.rendering import Exposition, is_stale
+from exporter.exposition.request import OPEN, Request, Response, later, plain
 from exporter.report import Build, Report
 from exporter.threads import NoThreadError
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 _READ: Final = ("GET", "HEAD")
 _EXPLAIN: Final = "/explain/"
 _HTML: Final = "text/html; charset=utf-8"
 _NOT_READY: Final = "not ready: the first tick has not been taken yet"
+_OFF: Final = "reloading over HTTP is switched off; send SIGHUP"
+_NOT_ASKED_FOR: Final = (
+    "reloading over HTTP is off where others reach the port and no password or client certificate is asked "
+    "for: send SIGHUP, or start with --web.enable-lifecycle"
+)
+REFUSALS: Final = (
+    *("busy", "cross_site", "no_password", "plain_http", "rate_limit", "reload_off", "reload_rate"),
+    *("unknown_host", "wrong_password"),
+)
+"""Why requests are refused, as the metric names it."""
+
+QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""Wrong passwords are logged once in so long, with their number since the last line."""
+
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # for links, not to bind
+
+_FULL: Final = plain(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "too many pages at once; come again",
+    refused="busy",
+    **{"Retry-After": "1"},
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +64,10 @@ class WebServer:
     `current` gives the report to serve, `None` before the first tick; it is called from many threads.
     `reload` swaps the configuration and returns what is to be known about it, if anything; it raises with a
     message for people when it cannot. Without it, reloading over HTTP is switched off.
+    `lifecycle` says whether reloading over HTTP is on; `None`: where the address is of loopback, or every
+    client shows who it is.
     `access` says who may ask, and how; without it, everybody by plain HTTP.
+    `allowed_hosts` are names that browsers may ask for, beside those of `Hosts`.
     """
 
     def __init__(
@@ -50,16 +80,23 @@ class WebServer:
         *,
         access: Access | None = None,
         limits: Limits | None = None,
+        lifecycle: bool | None = None,
+        allowed_hosts: Iterable[str] = (),
     ) -> None:
         self._address = parse_address(address)
         self._current = current
         self._clock = clock
         self._reload = reload
+        self._lifecycle = lifecycle
         self._build = build
         self._access = access or Access(None, clock)
+        self._hosts = Hosts((*allowed_hosts, self._address.host))
         self._limits = limits or Limits()
         self._exposition = Exposition(build)
         self._reloading = Lock()
+        self._reloads = TokenBucket(NANOSECONDS_PER_SECOND, 1, clock)
+        self._pages = PageCache(self._limits.pages)
+        self._refusals = _Refusals(clock)
         self._listening: socket.socket | None = None
         self._listener: Listener | None = None
         self._routes: Mapping[str, tuple[tuple[str, ...], Callable[[Request], Response]]] = {
@@ -121,6 +158,11 @@ class WebServer:
             by_reason[reason] += count
         return tuple(sorted(by_reason.items()))
 
+    @property
+    def refused(self) -> tuple[tuple[str, int], ...]:
+        """Requests that were refused since the start, by reason: for the next report."""
+        return self._refusals.counts
+
     def prepare(self) -> None:
         """Render the current report ahead, in the forms asked for lately: the next scrape then costs no CPU.
 
@@ -131,6 +173,7 @@ class WebServer:
         with suppress(MemoryError, NoThreadError):
             if self._listener is not None:
                 self._listener.revive()
+            self._pages.forget(report)
             if report is not None and not is_stale(report, self._clock.elapsed()):
                 self._exposition.prepare(report)
 
@@ -152,7 +195,7 @@ class WebServer:
             self._listening = listen(self._address, self._limits.backlog)
         return self._listening
 
-    def _converse(self, connection: socket.socket, peer: object) -> None:
+    def _converse(self, connection: socket.socket, peer: str) -> None:
         listener = self._listener
         if listener is None:
             return
@@ -160,7 +203,7 @@ class WebServer:
         converse = partial(
             Conversation,
             peer=peer,
-            answer=self._answer,
+            service=self,
             waiting=waiting,
             clock=self._clock,
             limits=self._limits,
@@ -168,16 +211,30 @@ class WebServer:
         guard = self._access.current()
         encryption = None if guard is None else guard.encryption
         if encryption is None:
-            converse(connection, encrypted=False)
+            converse(connection, encrypted=False).run()
             return
         with encryption.over(connection, waiting, self._clock, self._limits) as encrypted:
-            converse(encrypted, encrypted=True)
+            converse(encrypted, encrypted=True).run()
 
-    def _answer(self, request: Request) -> Response:
+    def admit(self, request: Request) -> Response | None:
+        """The refusal of a request before its body is read; `None` for one that is answered."""
         guard = self._access.current()
-        if guard is None:
-            return self._routed(request)
-        return guard.dressed(guard.refusal(request) or self._routed(request))
+        refusal = None if guard is None else guard.refusal(request)
+        # Over TLS, or with a password, another site's name opens nothing in a browser.
+        safe = request.encrypted or (guard is not None and guard.authenticates) or request.path in OPEN
+        if refusal is None and not safe:
+            refusal = self._hosts.refusal(request)
+        return None if refusal is None else self._finished(request, refusal)
+
+    def answer(self, request: Request) -> Response:
+        """The response to a request that was admitted."""
+        return self._finished(request, self._routed(request))
+
+    def _finished(self, request: Request, response: Response) -> Response:
+        if response.refused:
+            self._refusals.note(response.refused, request.peer)
+        guard = self._access.current()
+        return response if guard is None else guard.dressed(response)
 
     def _routed(self, request: Request) -> Response:
         route = self._routes.get(request.path)
@@ -201,33 +258,51 @@ class WebServer:
             headers["Content-Encoding"] = "gzip"
         return Response(HTTPStatus.OK, body, asked.format.content_type, headers)
 
-    def _page(self, _request: Request) -> Response:
+    def _page(self, request: Request) -> Response:
         # What people look at is imported when they do: it is memory that a scrape needs none of.
         from exporter.exposition import page  # noqa: PLC0415
 
-        body = page.page(self._current(), self._clock.elapsed(), self._build)
-        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+        return self._made(request, page.page, _HTML, page.HEADERS)
 
     def _explained(self, request: Request) -> Response:
         from exporter.exposition import page  # noqa: PLC0415
 
-        report, asked = self._current(), request.path.removeprefix(_EXPLAIN)
-        if report is None:
+        asked = request.path.removeprefix(_EXPLAIN)
+
+        def make(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes | None:
+            return None if report is None else page.explanation(report, elapsed, asked, build)
+
+        if self._current() is None:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
-        body = page.explanation(report, self._clock.elapsed(), asked, self._build)
-        if body is None:
-            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
-        return Response(HTTPStatus.OK, body, _HTML, page.HEADERS)
+        return self._made(request, make, _HTML, page.HEADERS)
 
     def _moved(self, _request: Request) -> Response:
         # A relative place, so that a proxy may put the page anywhere.
         return plain(HTTPStatus.MOVED_PERMANENTLY, "it is at explain/", Location="explain/")
 
-    def _document(self, _request: Request) -> Response:
+    def _document(self, request: Request) -> Response:
         from exporter.exposition.document import document  # noqa: PLC0415
 
-        body = document(self._current(), self._clock.elapsed(), self._build)
-        return Response(HTTPStatus.OK, body, "application/json")
+        return self._made(request, document, "application/json", {})
+
+    def _made(
+        self,
+        request: Request,
+        make: Callable[[Report | None, Nanoseconds, Build], bytes | None],
+        content_type: str,
+        headers: Mapping[str, str],
+    ) -> Response:
+        report, elapsed = self._current(), self._clock.elapsed()
+        stale = report is not None and is_stale(report, elapsed)
+        try:
+            body = self._pages.page(
+                report, request.path, lambda: make(report, elapsed, self._build), stale=stale
+            )
+        except BusyError:
+            return _FULL
+        if body is None:
+            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
+        return Response(HTTPStatus.OK, body, content_type, headers)
 
     def _healthy(self, _request: Request) -> Response:
         return plain(HTTPStatus.OK, "healthy")
@@ -239,15 +314,64 @@ class WebServer:
 
     def _reloaded(self, request: Request) -> Response:
         if _is_cross_site(request):
-            return plain(HTTPStatus.FORBIDDEN, "refused: the request comes from another site")
-        if self._reload is None:
-            return plain(HTTPStatus.FORBIDDEN, "reloading over HTTP is switched off; send SIGHUP")
-        with self._reloading:
-            try:
-                told = self._reload()
-            except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
-                return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {str(error) or repr(error)}")
+            text = "refused: the request comes from another site"
+            return plain(HTTPStatus.FORBIDDEN, text, refused="cross_site")
+        if self._reload is None or self._lifecycle is False:
+            return plain(HTTPStatus.FORBIDDEN, _OFF, refused="reload_off")
+        if self._lifecycle is None and not (self._is_local() or self._authenticates()):
+            return plain(HTTPStatus.FORBIDDEN, _NOT_ASKED_FOR, refused="reload_off")
+        if not self._reloads.allows():
+            return later("not reloaded: the last reload was less than a second ago", "reload_rate")
+        if not self._reloading.acquire(blocking=False):
+            return later("not reloaded: another reload is under way", "reload_rate")
+        try:
+            told = self._reload()
+        except Exception as error:  # noqa: BLE001  # the caller is told, and the daemon goes on
+            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, f"reload failed: {str(error) or repr(error)}")
+        finally:
+            self._reloading.release()
         return plain(HTTPStatus.OK, f"reloaded\n{told}" if told else "reloaded")
+
+    def _is_local(self) -> bool:
+        """Whether programs of this machine alone reach the address."""
+        if self._listening is None:
+            return False
+        address = ipaddress.ip_address(str(self._listening.getsockname()[0]).partition("%")[0])
+        return address.is_loopback
+
+    def _authenticates(self) -> bool:
+        guard = self._access.current()
+        return guard is not None and guard.authenticates
+
+
+class _Refusals:
+    """Requests that were refused, counted by reason; wrong passwords also in the log."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._counts = dict.fromkeys(REFUSALS, 0)
+        self._unlogged = 0
+        self._logged: Nanoseconds | None = None
+
+    @property
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """How many since the start, by reason."""
+        with self._lock:
+            return tuple(self._counts.items())
+
+    def note(self, reason: str, peer: str) -> None:
+        """Count one. The log has the address of a failed login and no user: people type passwords there."""
+        with self._lock:
+            self._counts[reason] += 1
+            if reason != "wrong_password":
+                return
+            self._unlogged += 1
+            now = self._clock.elapsed()
+            if self._logged is not None and now - self._logged < QUIET:
+                return
+            failed, self._unlogged, self._logged = self._unlogged, 0, now
+        _LOG.warning("login failed", extra={"address": peer, "failed": failed})
 
 
 def _is_cross_site(request: Request) -> bool:

@@ -47,6 +47,8 @@ class Setting:
     config_row: ConfigRow
     web_succeeded: Callable[[], bool | None] = lambda: None
     left_out: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
+    web_refused: Callable[[], tuple[tuple[str, int], ...]] = lambda: ()
+    """HTTP requests that were refused since the start, by reason."""
 
 
 def months_served(frame: Frame, terms: Terms) -> tuple[Month, Month]:
@@ -108,6 +110,7 @@ def report(
         ),
         sources=tuple(sources),
         exposition_errors=setting.left_out(),
+        web_refused=setting.web_refused(),
         hosted=setting.config.compare,
         grounds=Grounds(terms, outcome.state),
     )

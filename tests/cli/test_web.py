@@ -29,18 +29,39 @@ def begun(monkeypatch: pytest.MonkeyPatch, *flags: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("flags", "reloads"),
-    [((), True), (("--web.enable-lifecycle",), True), (("--no-web.enable-lifecycle",), False)],
+    ("flags", "lifecycle"),
+    [((), None), (("--web.enable-lifecycle",), True), (("--no-web.enable-lifecycle",), False)],
 )
 def test_reload_by_http_is_switched_by_a_flag(
     flags: tuple[str, ...],
-    reloads: bool,  # noqa: FBT001
+    lifecycle: bool | None,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On unless told; SIGHUP is another matter."""
-    daemon = begun(monkeypatch, *flags)
+    """Without one the address decides; SIGHUP is another matter."""
+    assert begun(monkeypatch, *flags)._web._lifecycle is lifecycle
 
-    assert (daemon._web._reload is not None) is reloads
+
+def test_browsers_may_be_allowed_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by a flag of its own, in any case; the node's name, which the chart tells, is one."""
+    monkeypatch.setenv("NODE_NAME", "gpu-7.dc1.example.com")
+    daemon = begun(monkeypatch, "--web.allowed-host=Costs.Example.com", "--web.allowed-host=c.example.com.")
+
+    assert {"costs.example.com", "c.example.com", "gpu-7.dc1.example.com"} <= daemon._web._hosts._allowed
+
+
+@pytest.mark.parametrize(
+    "name", ["http://costs.example.com", "costs.example.com:9844", "", "a b", "*.example.com"]
+)
+def test_a_host_that_is_none_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what one looks like."""
+    with pytest.raises(SystemExit) as ended:
+        arguments.main([f"--web.allowed-host={name}"])
+
+    assert ended.value.code == 2
+    assert (
+        "is no host name: write it without scheme and port, as in costs.example.com"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_report_carries_what_became_of_the_web_configuration(
@@ -57,6 +78,7 @@ def test_a_report_carries_what_became_of_the_web_configuration(
 
     assert setting.web_succeeded() is False
     assert setting.left_out() == daemon._web.left_out == ()
+    assert setting.web_refused() == daemon._web.refused
     assert serve._Daemon(serve.Flags(None, ":0", None), load(None), SystemClock())._access.succeeded is None
 
 

@@ -299,6 +299,7 @@ def report() -> Report:
             SourceRow("server", up=False, read_duration=SECOND, last_success=None),
         ),
         exposition_errors=(("raised", 3),),
+        web_refused=(("wrong_password", 7), ("reload_off", 0)),
         grounds=grounds(),
         hosted=(
             HostedPrice("together-turbo", Decimal("1.04"), Decimal("1.04"), as_of="2026-11-24"),
@@ -360,6 +361,8 @@ def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
             reloadable: bool = True,
             address: str = "127.0.0.1:0",
             web: Path | None = None,
+            lifecycle: bool | None = None,
+            allowed_hosts: tuple[str, ...] = (),
         ) -> Site:
             site = Site(clock, shown)
             access = Access(web, clock)
@@ -372,6 +375,8 @@ def serve(hand_clock: HandClock) -> Iterator[Callable[..., Site]]:
                 Build("0.1.0", "9e3d667", "3.11.7"),
                 access=access,
                 limits=limits,
+                lifecycle=lifecycle,
+                allowed_hosts=allowed_hosts,
             )
             site.server.start()
             servers.callback(site.server.close)

@@ -18,6 +18,7 @@ Serve = Callable[..., Any]
 MILLISECOND = 10**6
 QUICK = Limits(request=200 * MILLISECOND, idle=200 * MILLISECOND, place=5000 * MILLISECOND)
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /-/reload HTTP/1.1\r\nHost: x\r\n"
 CLOSING = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -59,7 +60,7 @@ def test_requests_may_be_sent_ahead(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_line", [b"GET /-/healthy HTTP/1.0", b"GET /-/healthy HTTP/1.1\r\nConnection: close"]
+    "request_line", [b"GET /-/healthy HTTP/1.0", b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close"]
 )
 def test_who_wants_to_close_is_closed(request_line: bytes, serve: Serve) -> None:
     """HTTP/1.0, and `Connection: close`."""
@@ -84,7 +85,7 @@ def test_a_request_that_does_not_end_is_cut_off(serve: Serve) -> None:
     site = serve(None, clock=SystemClock(), limits=QUICK)
 
     assert status(site.say(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n")) == 408
-    assert status(site.say(b"POST /-/reload HTTP/1.1\r\nContent-Length: 5\r\n\r\nab")) == 408
+    assert status(site.say(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")) == 408
     assert site.reloads == 0
 
 
@@ -130,12 +131,24 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Serve, make_report: Calla
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 5_000 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 150 + b"\r\n", 431),
-        (b"POST /-/reload HTTP/1.1\r\nContent-Length: 8193\r\n\r\n", 413),
-        (b"POST /-/reload HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 413),
-        (b"POST /-/reload HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST /-/reload HTTP/1.1\r\nContent-Length: 0x1\r\n\r\n", 400),
-        (b"POST /-/reload HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", 400),
-        (b"POST /-/reload HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 8193\r\n\r\n", 413),
+        (b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n", 413),
+        (b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\n", 400),
+        (POST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na", 400),
+        (POST + b"Content-Length: 2\r\nContent-Length: 1\r\n\r\na", 400),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (POST + b"Content-Length : 1\r\n\r\na", 400),
+        (POST + b" folded\r\n\r\n", 400),
+        (POST + b"no colon\r\n\r\n", 400),
+        (POST + b"X: a\rb\r\n\r\n", 400),
+        (POST + b"X: a\0b\r\n\r\n", 400),
+        (POST + b": no name\r\n\r\n", 400),
+        (b"POST /-/reload HTTP/1.1\r\n\r\n", 400),
+        (POST + b"Host: x\r\n\r\n", 400),
+        (b"POST /-/reload HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
+        (b"POST /-/reload HTTP/1.1\r\nHost: x y\r\n\r\n", 400),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"GET / HTTP/x\r\n\r\n", 400),
         (b"GET / HTTP/1.1 more\r\n\r\n", 400),
@@ -143,7 +156,8 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Serve, make_report: Calla
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 \x00 \n\r\n\r\n", 400),
     ],
     ids=["line", "no line", "header", "headers", "count", "body", "huge body", "negative", "hex", "twice",
-         "chunked", "version", "no version", "words", "word", "tls"],
+         "lengths", "chunked", "both", "space before the colon", "folded", "no colon", "bare CR", "NUL", "no name",
+         "no host", "two hosts", "path in host", "space in host", "version", "no version", "words", "word", "tls"],
 )  # fmt: skip
 def test_what_is_too_much_or_malformed_is_refused(sent: bytes, expected: int, serve: Serve) -> None:
     """Each is answered, closed, and nothing is reloaded by it."""
@@ -162,6 +176,7 @@ def test_a_small_body_is_read_and_dropped(serve: Serve) -> None:
     head = b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
 
     assert status(site.say(head + b"\r\n{}" + CLOSING)) == 200
+    site.clock.now += 10**9
     assert site.say(head + b"Expect: 100-continue\r\n\r\n{}" + CLOSING).startswith(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"
     )

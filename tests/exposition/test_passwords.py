@@ -11,7 +11,9 @@ import bcrypt
 import pytest
 
 from exporter.config import ConfigError
-from exporter.exposition.passwords import Passwords, Verdict, bcrypt_check
+from exporter.exposition import passwords as waiting_line
+from exporter.exposition.passwords import MOST_FAILED, MOST_WAITING, Passwords, Verdict, bcrypt_check
+from exporter.exposition.server import REFUSALS
 from tests.exposition.certificates import Authority, ask
 
 Serve = Callable[..., Any]
@@ -166,73 +168,195 @@ def test_a_password_longer_than_bcrypt_looks_at() -> None:
     assert passwords.verdict(basic("prometheus", long[1:]), "a") is Verdict.WRONG
 
 
-def test_wrong_passwords_wait_in_a_short_line() -> None:
-    """One is looked at at a time; of one address 4 wait and of all 16, the others are turned away at once.
+class Crowd:
+    """Clients whose passwords wait, each in a thread of its own."""
+
+    def __init__(self, passwords: Passwords) -> None:
+        self.passwords = passwords
+        self.verdicts: dict[str, list[Verdict]] = {}
+        self.order: list[str] = []
+        self.threads: list[threading.Thread] = []
+
+    def waiting(self) -> int:
+        """Passwords in the line, the one that is compared included."""
+        line = self.passwords._line
+        return len(line._waiters) + (line._current is not None)
+
+    def joins(self, peer: str, authorization: str, *, pushes: bool = False) -> None:
+        """Have one ask, and wait until it is in the line; `pushes`: in the place of another."""
+        before = self.waiting()
+
+        def run() -> None:
+            verdict = self.passwords.verdict(authorization, peer)
+            self.verdicts.setdefault(peer, []).append(verdict)
+            self.order.append(peer)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.threads.append(thread)
+        answered = len(self.order)
+        while (len(self.order) == answered) if pushes else (self.waiting() == before):
+            pass
+
+    def leaves(self) -> None:
+        """Wait for all of them."""
+        for thread in self.threads:
+            thread.join(30)
+        assert self.waiting() == 0
+
+
+def test_forty_addresses_with_wrong_passwords_keep_no_right_one_out() -> None:
+    """An address that never failed is next, and one that did is next but one of each other."""
+    check = Slow()
+    passwords = Passwords({"prometheus": HASH}, check)
+    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
+    addresses = [f"10.0.0.{host}" for host in range(40)]
+    for address in addresses:
+        assert passwords.verdict(wrong, address) is Verdict.WRONG
+    check.go.clear()
+    crowd = Crowd(passwords)
+    for address in addresses:
+        crowd.joins(address, wrong)
+    crowd.joins("10.0.0.1", wrong)
+    crowd.joins("scraper", right)
+    check.go.set()
+    crowd.leaves()
+
+    assert crowd.verdicts.pop("scraper") == [Verdict.GRANTED]
+    assert crowd.order.index("scraper") <= 2
+    assert set(crowd.verdicts) == set(addresses)
+    assert {verdict for each in crowd.verdicts.values() for verdict in each} == {Verdict.WRONG}
+
+
+def test_an_address_that_failed_before_is_let_in_in_its_turn() -> None:
+    """The operator has corrected the scraper's password: forty others are compared once, not for ever."""
+    check = Slow()
+    passwords = Passwords({"prometheus": HASH}, check)
+    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
+    addresses = [f"10.0.0.{host}" for host in range(40)]
+    for address in (*addresses, "scraper"):
+        passwords.verdict(wrong, address)
+    check.go.clear()
+    crowd = Crowd(passwords)
+    for address in addresses:
+        crowd.joins(address, wrong)
+    crowd.joins("10.0.0.1", wrong)
+    crowd.joins("scraper", right)
+    check.go.set()
+    crowd.leaves()
+
+    assert crowd.verdicts["scraper"] == [Verdict.GRANTED]
+    assert crowd.order[-1] == "10.0.0.1"
+
+
+def test_a_full_line_gives_the_place_of_the_last() -> None:
+    """Of one address 4 wait and of all 64; a newcomer that has not failed comes before one that has.
 
     Whoever has shown the right one before is let in past them.
     """
     check = Slow()
     passwords = Passwords({"prometheus": HASH}, check)
-    right = basic("prometheus", "s3cret")
+    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
     assert passwords.verdict(right, "scraper") is Verdict.GRANTED
-    assert check.entered.acquire(timeout=10)
     check.go.clear()
-    verdicts: list[Verdict] = []
-    threads: list[threading.Thread] = []
+    crowd = Crowd(passwords)
+    for host in range(17):
+        for number in range(4):
+            if len(crowd.threads) <= MOST_WAITING:  # the first is compared already
+                crowd.joins(f"10.0.0.{host}", basic("prometheus", f"wrong {number}"))
+    assert crowd.waiting() == MOST_WAITING + 1
+    assert passwords.verdict(wrong, "10.0.0.5") is Verdict.BUSY
+    assert passwords.verdict(right, "scraper") is Verdict.GRANTED
+    crowd.joins("new", wrong, pushes=True)
+    check.go.set()
+    crowd.leaves()
 
-    def guess(peer: str) -> None:
-        verdicts.append(passwords.verdict(basic("prometheus", "wrong"), peer))
-
-    def waiting() -> int:
-        return sum(passwords._waiting.values())
-
-    for peer in [f"10.0.0.{host}" for host in range(4) for _ in range(4)]:
-        before = waiting()
-        thread = threading.Thread(target=guess, args=(peer,))
-        thread.start()
-        threads.append(thread)
-        while waiting() == before:
-            pass
-    try:
-        assert passwords.verdict(basic("prometheus", "wrong"), "10.0.0.0") is Verdict.BUSY
-        assert passwords.verdict(basic("prometheus", "wrong"), "10.9.9.9") is Verdict.BUSY
-        assert len(check.asked) == 2
-        assert passwords.verdict(right, "scraper") is Verdict.GRANTED
-    finally:
-        check.go.set()
-        for thread in threads:
-            thread.join(30)
-    assert verdicts == [Verdict.WRONG] * 16
-    assert len(check.asked) == 17
-    assert passwords._waiting == {}
+    every = [verdict for each in crowd.verdicts.values() for verdict in each]
+    assert crowd.verdicts["new"] == [Verdict.WRONG]
+    assert every.count(Verdict.BUSY) == 1
+    assert every.count(Verdict.WRONG) == MOST_WAITING + 1
 
 
-def test_one_address_cannot_fill_the_line() -> None:
-    """Four of one wait, its fifth is turned away, and another address still gets its turn."""
+def test_one_network_of_ipv6_is_one_address() -> None:
+    """A host has 2**64 addresses of its own: four of them wait, whichever they are."""
     check = Slow()
     passwords = Passwords({"prometheus": HASH}, check)
     check.go.clear()
-    threads = [
-        threading.Thread(target=passwords.verdict, args=(basic("prometheus", str(number)), "flood"))
-        for number in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    while passwords._waiting["flood"] < 4:
-        pass
+    crowd = Crowd(passwords)
+    for number in range(5):
+        crowd.joins(f"2001:db8::{number:x}", basic("prometheus", str(number)))
     try:
-        assert passwords.verdict(basic("prometheus", "wrong"), "flood") is Verdict.BUSY
-        scraper: list[Verdict] = []
-        other = threading.Thread(
-            target=lambda: scraper.append(passwords.verdict(basic("prometheus", "s3cret"), "scraper"))
-        )
-        other.start()
-        threads.append(other)
+        assert passwords.verdict(basic("prometheus", "x"), "2001:db8::ffff") is Verdict.BUSY
+        crowd.joins("2001:db8:0:1::1", basic("prometheus", "s3cret"))
     finally:
         check.go.set()
-        for thread in threads:
-            thread.join(30)
-    assert scraper == [Verdict.GRANTED]
+        crowd.leaves()
+    assert crowd.verdicts["2001:db8:0:1::1"] == [Verdict.GRANTED]
+
+
+def test_a_password_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not looked at in time is told to come again, and leaves nothing in the line."""
+    monkeypatch.setattr(waiting_line, "PATIENCE_SECONDS", 0.01)
+    check = Slow()
+    passwords = Passwords({"prometheus": HASH}, check)
+    check.go.clear()
+    crowd = Crowd(passwords)
+    crowd.joins("a", basic("prometheus", "wrong"))
+    assert passwords.verdict(basic("prometheus", "s3cret"), "b") is Verdict.BUSY
+    check.go.set()
+    crowd.leaves()
+
+
+def test_addresses_that_failed_are_remembered_in_bounds() -> None:
+    """The newest 1,024."""
+    passwords = Passwords({"prometheus": HASH}, Slow())
+    for host in range(MOST_FAILED + 10):
+        passwords.verdict(basic("prometheus", "wrong"), f"10.0.{host // 256}.{host % 256}")
+
+    assert len(passwords._line._failed) == MOST_FAILED
+    assert "10.0.0.9" not in passwords._line._failed
+
+
+def test_failed_logins_are_counted_and_logged_once_a_minute(
+    guarded: Any, hand_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the address and the number, never with what was typed; a visit without a password is no login."""
+    for _ in range(5):
+        guarded.ask("GET", "/metrics", Authorization=basic("prometheus", "typo"))
+    guarded.ask("GET", "/metrics")
+    hand_clock.now += 60 * 10**9
+    guarded.ask("GET", "/", Authorization=basic("typo", "typo"))
+
+    assert dict(guarded.server.refused) == {
+        **dict.fromkeys(REFUSALS, 0),
+        "wrong_password": 6,
+        "no_password": 1,
+    }
+    assert [(each.message, vars(each)["address"], vars(each)["failed"]) for each in caplog.records] == [
+        ("login failed", "127.0.0.1", 1),
+        ("login failed", "127.0.0.1", 5),
+    ]
+    assert "typo" not in caplog.text
+
+
+def test_a_password_is_looked_at_before_a_body_is_read(guarded: Any) -> None:
+    """Whoever may not ask is told so at once, and the body that it announced is not waited for."""
+    head = b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\n"
+    with guarded.connect() as client:
+        client.sendall(head)
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
+    assert guarded.reloads == 0
+
+
+def test_who_shows_a_password_may_reload_on_any_address(
+    serve: Serve, web: Path, make_report: Callable[..., Any]
+) -> None:
+    """The flag is not needed where everybody is authenticated."""
+    site = serve(make_report(), web=web, address=":0")
+    right = basic("prometheus", "s3cret")
+
+    assert site.ask("POST", "/-/reload", Authorization=right)[0] == 200
+    assert site.reloads == 1
 
 
 def test_a_turned_away_client_is_told_to_come_again(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,7 @@ EXPECTED = {
     "inference_source_read_duration_seconds": ['{source="nvml"} 0.0025', '{source="server"} 1.0'],
     "inference_source_last_success_timestamp_seconds": ['{source="nvml"} 1.7955216e+09'],
     "inference_source_errors_total": ['{reason="timeout",source="nvml"} 2.0'],
+    "inference_web_refused_requests_total": ['{reason="reload_off"} 0.0', '{reason="wrong_password"} 7.0'],
     "inference_exposition_errors_total": ['{reason="raised"} 3.0'],
     "inference_ledger_residual_dollars": [" 0.0"],
     "inference_gap_uncharged_seconds_total": [" 259200.0"],

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.exposition.address import AddressError, ListenError
+from exporter.exposition import page
+from exporter.exposition.limits import Limits
+from exporter.exposition.page_cache import MOST_PAGES, PageCache
 from exporter.exposition.server import WebServer
 from exporter.report import Build
 
@@ -215,12 +219,13 @@ def test_another_site_cannot_reload(headers: dict[str, str], serve: Serve) -> No
     assert site.reloads == 0
 
 
-def test_the_own_site_can_reload(serve: Serve) -> None:
+def test_the_own_site_can_reload(serve: Serve, hand_clock: Any) -> None:
     """A page of this server, or a person's address bar, is not another site."""
     site = serve(None)
     own = f"http://127.0.0.1:{site.server.port}"
 
     assert site.ask("POST", "/-/reload", Origin=own, Sec_Fetch_Site="same-origin")[0] == 200
+    hand_clock.now += 10**9
     assert site.ask("POST", "/-/reload", Sec_Fetch_Site="none")[0] == 200
     assert site.reloads == 2
 
@@ -230,6 +235,124 @@ def test_reload_can_be_switched_off(serve: Serve) -> None:
     status, _, body = serve(None, reloadable=False).ask("POST", "/-/reload")
 
     assert (status, body) == (403, b"reloading over HTTP is switched off; send SIGHUP\n")
+
+
+@pytest.mark.parametrize(
+    ("address", "lifecycle", "status"),
+    [
+        ("127.0.0.1:0", None, 200),
+        ("127.0.0.1:0", False, 403),
+        (":0", None, 403),
+        ("0.0.0.0:0", None, 403),
+        (":0", True, 200),
+        (":0", False, 403),
+    ],
+)
+def test_reload_is_off_where_others_reach_the_port(
+    address: str,
+    lifecycle: bool | None,  # noqa: FBT001
+    status: int,
+    serve: Serve,
+) -> None:
+    """Unless it is asked for by Prometheus' own flag; the refusal names what to do, and is counted."""
+    site = serve(None, address=address, lifecycle=lifecycle)
+    answered, _, body = site.ask("POST", "/-/reload")
+
+    assert (answered, site.reloads) == (status, int(status == 200))
+    assert status == 200 or b"send SIGHUP" in body
+    assert dict(site.server.refused)["reload_off"] == int(status == 403)
+
+
+def test_reloads_are_one_a_second(serve: Serve, hand_clock: Any) -> None:
+    """A thousand requests reload once, log nothing more, and are told when to come again."""
+    site = serve(None)
+    answers = [site.ask("POST", "/-/reload") for _ in range(20)]
+    hand_clock.now += 10**9 - 1
+    answers.append(site.ask("POST", "/-/reload"))
+
+    assert [status for status, _, _ in answers] == [200] + [429] * 20
+    assert answers[1][1]["retry-after"] == "1"
+    assert answers[1][2] == b"not reloaded: the last reload was less than a second ago\n"
+    hand_clock.now += 1
+    assert site.ask("POST", "/-/reload")[0] == 200
+    assert (site.reloads, dict(site.server.refused)["reload_rate"]) == (2, 20)
+
+
+def test_a_reload_that_failed_counts_as_one(serve: Serve) -> None:
+    """What fails is logged by whoever reloads: that is bounded as well."""
+    site = serve(None)
+    site.reload_error = ValueError("config.yaml:3: no")
+
+    assert [site.ask("POST", "/-/reload")[0] for _ in range(3)] == [500, 429, 429]
+    assert site.reloads == 1
+
+
+def test_a_page_is_made_once_for_a_report(
+    serve: Serve, make_report: Callable[..., Any], hand_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of page loads costs no more than one; a new report, and a stale one, have pages of their own."""
+    site = serve(make_report())
+    made: list[str] = []
+    whole = page.page
+
+    def counted(*told: Any) -> bytes:
+        made.append("page")
+        return whole(*told)
+
+    monkeypatch.setattr(page, "page", counted)
+    first = [site.ask("GET", "/")[2] for _ in range(5)]
+    assert (len(set(first)), len(made)) == (1, 1)
+    hand_clock.now += 31 * 10**9
+    assert site.ask("GET", "/")[2] != first[0]
+    site.report = make_report(run_rate=2.0, elapsed=hand_clock.now)
+    site.server.prepare()
+    assert site.server._pages._held == (None, False, {})
+    assert b"2.00" in site.ask("GET", "/")[2]
+    assert len(made) == 3
+
+
+def test_pages_that_are_kept_are_few() -> None:
+    """Sixteen of one report, the newest; what is none is not kept."""
+    cache = PageCache(1)
+    for number in range(MOST_PAGES + 1):
+        assert (
+            cache.page(None, f"/{number}", lambda number=number: b"%d" % number, stale=False)
+            == b"%d" % number
+        )
+    assert cache.page(None, "/none", lambda: None, stale=False) is None
+
+    assert list(cache._held[2]) == [f"/{number}" for number in range(1, MOST_PAGES + 1)]
+
+
+def test_pages_have_room_of_their_own(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """One that is being made holds up further ones, which are told to come again, and no scrape or probe."""
+    site = serve(make_report(), limits=Limits(pages=1))
+    entered, go = threading.Event(), threading.Event()
+    kept = site.server._pages
+    answers: list[bytes | None] = []
+
+    def slow() -> bytes:
+        entered.set()
+        assert go.wait(30)
+        return b"made"
+
+    reader = threading.Thread(
+        target=lambda: answers.append(kept.page(site.report, "/slow", slow, stale=False))
+    )
+    reader.start()
+    assert entered.wait(10)
+    try:
+        for path in ("/", "/cost.json", "/explain/"):
+            status, headers, body = site.ask("GET", path)
+            assert (status, headers["retry-after"]) == (503, "1"), path
+            assert body == b"too many pages at once; come again\n"
+        assert [site.ask("GET", path)[0] for path in ("/metrics", "/-/healthy", "/-/ready")] == [200] * 3
+    finally:
+        go.set()
+        reader.join(30)
+    assert answers == [b"made"]
+    assert site.ask("GET", "/")[0] == 200
+    assert dict(site.server.refused)["busy"] == 3
 
 
 def test_a_rate_that_is_no_number_is_null_and_logged(

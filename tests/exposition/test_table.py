@@ -68,6 +68,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_config_last_reload_success": ("gauge", ()),
     "inference_config_last_reload_timestamp_seconds": ("gauge", ()),
     "inference_web_config_last_reload_success": ("gauge", ()),
+    "inference_web_refused_requests_total": ("counter", ("reason",)),
     "inference_exporter_info": ("gauge", ("version", "revision", "python")),
 }
 """The contract, written out by hand: a name, a type or a label that changes breaks dashboards and alerts."""
