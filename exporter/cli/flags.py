@@ -171,7 +171,7 @@ def lifecycle(verb: argparse.ArgumentParser) -> None:
         dest="lifecycle",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="whether POST /-/reload reads the configuration again (default: on a loopback address, and where "
+        help="whether POST /-/reload reads the configuration again (default: on a loopback address and where "
         "every client shows a password or a certificate; SIGHUP always does)",
     )
 

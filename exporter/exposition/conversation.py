@@ -5,16 +5,19 @@ new connection when all places are taken.
 """
 
 import contextlib
+import fcntl
 import logging
+import select
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import sys
+import termios
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from exporter.clock import Clock
 from exporter.exposition.limits import Limits
+from exporter.exposition.listener import Waiting
 from exporter.exposition.reading import BoundedReader, TooLongError
 from exporter.exposition.request import (
     MOST_FIELDS,
@@ -33,11 +36,9 @@ _DRAIN_BYTES: Final = 1024 * 1024
 _JOINED_BYTES: Final = 16 * 1024
 """Bodies up to this size are sent with their head in one piece; larger ones are not copied for it."""
 
+_POLL_MILLISECONDS: Final = 20
+
 _LOG = logging.getLogger(__name__)
-
-
-Waiting = Callable[[], AbstractContextManager[None]]
-"""While in there, the connection waits for its client and may lose its place to a new one."""
 
 
 class Service(Protocol):
@@ -78,6 +79,7 @@ class Conversation:
         self._began = False
         self._sending = False
         self._refused = False
+        self._answered_before = False
 
     def run(self) -> None:
         """Serve until either side closes.
@@ -106,8 +108,8 @@ class Conversation:
         try:
             with self._waiting():
                 request = self._read_head()
-            if request is None:
-                return
+                if request is None or not self._has_taken():
+                    return
             if (refusal := self._admitted(request)) is not None:
                 self._refused = request.length > 0
                 self._keep_alive = request.keep_alive and not self._refused
@@ -121,6 +123,28 @@ class Conversation:
                 self._send(self._answered(request), request.method)
         except RequestError as error:
             self._refuse(error.status, str(error))
+
+    def _has_taken(self) -> bool:
+        """Wait until the client has taken the responses before this one; false when it is gone.
+
+        A request that comes after a response acknowledges it. One that was sent ahead by a client that does
+        not read would have the kernel buffer one response after the other.
+
+        Raises:
+            TimeoutError: it did not in time.
+        """
+        if not self._answered_before:
+            return True
+        ends = select.poll()
+        ends.register(self._connection, 0)  # an end of the connection is told in any case
+        deadline = self._clock.elapsed() + self._limits.request
+        while _unacknowledged(self._connection):
+            if self._clock.elapsed() >= deadline:
+                self._sending = True  # what it does not take needs no answer
+                raise TimeoutError
+            if ends.poll(_POLL_MILLISECONDS):
+                return False
+        return True
 
     def _read_head(self) -> Request | None:
         """The request; `None` when the client has closed before its end."""
@@ -210,6 +234,7 @@ class Conversation:
                 self._hand_over(head + body)
             else:
                 self._hand_over(head, body)
+        self._answered_before = True
 
     def _hand_over(self, *pieces: bytes) -> None:
         """Send all of it in the time that a request has: a client that does not read is cut off too.
@@ -232,6 +257,11 @@ class Conversation:
         with contextlib.suppress(OSError), self._waiting():
             self._connection.shutdown(socket.SHUT_WR)
             self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
+
+
+def _unacknowledged(connection: socket.socket) -> int:
+    """Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _failed(request: Request) -> Response:

@@ -4,8 +4,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from exporter.config.load import contents
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.web import TlsConfig
 from exporter.exposition.limits import Limits
+from exporter.exposition.listener import Waiting
 from exporter.exposition.reading import BoundedReader
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 
@@ -93,7 +93,7 @@ class Encryption:
     def over(
         self,
         connection: socket.socket,
-        waiting: Callable[[], AbstractContextManager[None]],
+        waiting: Waiting,
         clock: Clock,
         limits: Limits,
     ) -> Iterator[ssl.SSLSocket]:

@@ -6,12 +6,15 @@ to come again or is cut off at once, and the next one is served.
 
 import contextlib
 import ipaddress
+import itertools
 import logging
 import socket
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from exporter.clock import Clock
@@ -26,6 +29,9 @@ _PAUSE: Final = NANOSECONDS_PER_SECOND // 10
 _QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """After so long without trouble, the same trouble is told again."""
 
+_LEAVING: Final = 16
+"""Connections that were cut and whose threads have yet to end, beside those that are served."""
+
 _FAREWELL_SECONDS: Final = 2.0
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
@@ -36,15 +42,25 @@ _HEAD_BYTES: Final = 16 * 1024
 _LOG = logging.getLogger(__name__)
 
 
+Waiting = Callable[[], AbstractContextManager[None]]
+"""While in there, the connection waits for its client and may lose its place to a new one."""
+
+
 class _Place:
-    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone."""
+    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone.
 
-    __slots__ = ("__weakref__", "connection", "ended", "network", "peer")
+    `since` orders connections by when they began to wait for their clients; `None` while one is being served.
+    `leaving`: it was cut, and its thread has yet to end.
+    """
 
-    def __init__(self, connection: socket.socket, peer: str) -> None:
+    __slots__ = ("__weakref__", "connection", "ended", "leaving", "network", "peer", "since")
+
+    def __init__(self, connection: socket.socket, peer: str, since: int) -> None:
         self.connection = connection
         self.peer = peer
         self.network = network(peer)
+        self.since: int | None = since
+        self.leaving = False
         self.ended = False
 
 
@@ -59,7 +75,7 @@ class Listener:
     def __init__(
         self,
         listening: socket.socket,
-        serve: Callable[[socket.socket, str], None],
+        serve: Callable[[socket.socket, str, Waiting], None],
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -71,7 +87,7 @@ class Listener:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._places: list[weakref.ref[_Place]] = []
-        self._waiting: dict[socket.socket, None] = {}
+        self._order = itertools.count()
         self._acceptor: Started | None = None
         self._accepting = False
         self._trouble = ""
@@ -108,16 +124,15 @@ class Listener:
             self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
 
     @contextlib.contextmanager
-    def waiting(self, connection: socket.socket) -> Iterator[None]:
+    def _waiting(self, place: _Place) -> Iterator[None]:
         """While in here, a connection waits for its client and may lose its place to a new one."""
         with self._lock:
-            self._waiting[connection] = None
+            place.since = next(self._order)
             self._changed.notify_all()
         try:
             yield
         finally:
-            with self._lock:
-                self._waiting.pop(connection, None)
+            place.since = None
 
     def _accept(self) -> None:
         while True:
@@ -138,7 +153,7 @@ class Listener:
         """Accept one connection, and see that it is served or told to come again."""
         connection, peer = self._listening.accept()
         try:
-            place = _Place(connection, str(peer[0]))
+            place = _Place(connection, str(peer[0]), next(self._order))
             if self._take(place):
                 self._begin(place)
             else:
@@ -164,26 +179,29 @@ class Listener:
         self._trouble, self._troubled = trouble, now
 
     def _take(self, place: _Place) -> bool:
-        asked: list[socket.socket] = []
-
         def taken() -> bool:
             held = self._taken()
-            if len(held) < self._limits.connections:
-                self._places.append(weakref.ref(place))
-                return True
-            if self._waiting and not asked:
-                places = {each.connection: each.network for each in held}
-                share = Counter(places.values())
-                longest = max(
-                    self._waiting, key=lambda each: share[places.get(each, "")]
-                )  # the first of them
-                asked.append(longest)
-                del self._waiting[longest]
-                _cut(longest)
-            return False
+            staying = [each for each in held if not each.leaving]
+            if len(staying) >= self._limits.connections and not self._evict(staying):
+                return False
+            if len(held) >= self._limits.connections + _LEAVING:
+                return False
+            self._places.append(weakref.ref(place))
+            return True
 
         with self._lock:
             return self._changed.wait_for(taken, seconds(self._limits.place))
+
+    def _evict(self, staying: list[_Place]) -> bool:
+        """Cut one connection that waits for its client, under the lock; false where each is being served."""
+        share = Counter(each.network for each in staying)
+        waiting = [(-share[each.network], each.since, each) for each in staying if each.since is not None]
+        if not waiting:
+            return False
+        *_, longest = min(waiting, key=lambda each: each[:2])
+        longest.leaving = True
+        _cut(longest.connection)
+        return True
 
     def _taken(self) -> list[_Place]:
         """The places whose connections are served, under the lock. One whose thread died is not."""
@@ -201,7 +219,7 @@ class Listener:
 
     def _run(self, place: _Place) -> None:
         try:
-            self._serve(place.connection, place.peer)
+            self._serve(place.connection, place.peer, partial(self._waiting, place))
         except OSError as error:
             _LOG.debug("connection from %s: %s", place.peer, error)
         except MemoryError:

@@ -18,7 +18,7 @@ from exporter.exposition.address import Address, ListenError, listen, parse_addr
 from exporter.exposition.conversation import Conversation
 from exporter.exposition.hosts import Hosts
 from exporter.exposition.limits import Limits
-from exporter.exposition.listener import Listener
+from exporter.exposition.listener import Listener, Waiting
 from exporter.exposition.negotiation import variant
 from exporter.exposition.pace import TokenBucket
 from exporter.exposition.page_cache import BusyError, PageCache
@@ -193,13 +193,11 @@ class WebServer:
     def _bound(self) -> socket.socket:
         if self._listening is None:
             self._listening = listen(self._address, self._limits.backlog)
+            # Of each connection: without it a client that does not read has the kernel hold megabytes.
+            self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.send_bytes)
         return self._listening
 
-    def _converse(self, connection: socket.socket, peer: str) -> None:
-        listener = self._listener
-        if listener is None:
-            return
-        waiting = partial(listener.waiting, connection)
+    def _converse(self, connection: socket.socket, peer: str, waiting: Waiting) -> None:
         converse = partial(
             Conversation,
             peer=peer,

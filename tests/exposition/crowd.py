@@ -22,6 +22,12 @@ KINDS: Final = {
 DRIPS: Final = frozenset({"slow head", "slow body", "slow body of a reload"})
 """Kinds that send a byte now and then after it."""
 
+GREEDY: Final = frozenset({"reads no scrape", "reads no page"})
+"""Kinds that read nothing."""
+
+PATHS: Final = ("/-/healthy", "/metrics", "/-/ready")
+"""What probes and scrapers ask for."""
+
 _PAUSE_SECONDS: Final = 0.25
 
 
@@ -57,18 +63,15 @@ class Crowd:
             for client in list(self._sockets):
                 if self._kind in DRIPS:
                     self._send(client, b"x")
+                elif self._kind in GREEDY:
+                    self._send(client, b"\r\n")
             for key, _ in self._selector.select(0):
-                if self._kind not in {"reads no scrape", "reads no page"} and isinstance(
-                    key.fileobj, socket.socket
-                ):
+                if self._kind not in GREEDY and isinstance(key.fileobj, socket.socket):
                     self._look(key.fileobj)
             while len(self._sockets) < self._size and not self._stop.is_set():
                 self._open()
             self.rounds += 1
             self._stop.wait(_PAUSE_SECONDS)
-            for client in list(self._sockets):
-                if self._kind in {"reads no scrape", "reads no page"}:
-                    self._send(client, b"\r\n")
 
     def _open(self) -> None:
         client = socket.socket()
@@ -121,6 +124,12 @@ def asked(port: int, path: str, seconds: float = 5) -> float | None:
     except OSError:
         return None
     return time.monotonic() - began if answer.startswith(b"HTTP/1.1 200 ") else None
+
+
+def within_a_second(port: int, times: int) -> int:
+    """How many of so many probes and scrapes, one after the other, are answered within a second."""
+    taken = [asked(port, PATHS[number % len(PATHS)]) for number in range(times)]
+    return sum(each is not None and each <= 1 for each in taken)
 
 
 @contextlib.contextmanager

@@ -156,8 +156,9 @@ def test_a_client_that_does_not_read_is_cut_off(serve: Serve, make_report: Calla
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 \x00 \n\r\n\r\n", 400),
     ],
     ids=["line", "no line", "header", "headers", "count", "body", "huge body", "negative", "hex", "twice",
-         "lengths", "chunked", "both", "space before the colon", "folded", "no colon", "bare CR", "NUL", "no name",
-         "no host", "two hosts", "path in host", "space in host", "version", "no version", "words", "word", "tls"],
+         "lengths", "chunked", "both", "space before the colon", "folded", "no colon", "bare CR", "NUL",
+         "no name", "no host", "two hosts", "path in host", "space in host",
+         "version", "no version", "words", "word", "tls"],
 )  # fmt: skip
 def test_what_is_too_much_or_malformed_is_refused(sent: bytes, expected: int, serve: Serve) -> None:
     """Each is answered, closed, and nothing is reloaded by it."""

@@ -288,6 +288,7 @@ def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable
             **nothing,
             sources=(),
             exposition_errors=(),
+            web_refused=(),
             books=None,
             process=None,
             rates={},

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.exposition.address import AddressError, ListenError
 from exporter.exposition import page
+from exporter.exposition.address import AddressError, ListenError
 from exporter.exposition.limits import Limits
 from exporter.exposition.page_cache import MOST_PAGES, PageCache
 from exporter.exposition.server import WebServer
@@ -290,7 +290,7 @@ def test_a_reload_that_failed_counts_as_one(serve: Serve) -> None:
 def test_a_page_is_made_once_for_a_report(
     serve: Serve, make_report: Callable[..., Any], hand_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flood of page loads costs no more than one; a new report, and a stale one, have pages of their own."""
+    """A flood of page loads costs one page; a new report and a stale one have pages of their own."""
     site = serve(make_report())
     made: list[str] = []
     whole = page.page
