@@ -166,12 +166,20 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         verbs,
         "focus",
         "write a month as CSV of FOCUS 1.2, the common form of bills: by day, server, model and phase",
-        examples=(("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),),
+        examples=(
+            ("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),
+            ("--month=2026-10 --spreadsheet --output=october.csv", "the same for a spreadsheet"),
+        ),
         exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
         of="report",
     )
     focus.add_argument(
         "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
+    )
+    focus.add_argument(
+        "--spreadsheet",
+        action="store_true",
+        help="put an apostrophe before text that a spreadsheet would run as a formula",
     )
     focus.set_defaults(run=_focus)
     for verb in (month, chargeback, focus):
@@ -209,7 +217,8 @@ def _report(chosen: argparse.Namespace) -> int:
 def _focus(chosen: argparse.Namespace) -> int:
     from exporter.cli.focus import focus_file  # noqa: PLC0415
 
-    return focus_file(chosen.config_file, chosen.ledger_path, chosen.month, chosen.output)
+    where = chosen.config_file, chosen.ledger_path, chosen.month, chosen.output
+    return focus_file(*where, guarded=chosen.spreadsheet)
 
 
 def _explain(chosen: argparse.Namespace) -> int:

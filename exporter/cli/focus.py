@@ -17,7 +17,7 @@ from exporter.reports.focus import focus, formulas
 
 FORMULAS: Final = (
     "labels that begin with =, +, -, @ or a tab are written as they are: "
-    "take this file into a spreadsheet as text, or use report chargeback --csv\n"
+    "open this file in no spreadsheet; --spreadsheet writes one that is safe there\n"
 )
 
 
@@ -27,11 +27,16 @@ def focus_file(
     month: str | None,
     output: Path | None,
     clock: Clock | None = None,
+    *,
+    guarded: bool = False,
 ) -> int:
-    """Write a month as FOCUS to a file or to standard output; returns an exit status as `report` does."""
+    """Write a month as FOCUS to a file or to standard output; returns an exit status as `report` does.
+
+    `guarded`: for people who open it in a spreadsheet.
+    """
 
     def write(record: MonthRecord, _current: str, zone: ZoneInfo) -> int:
-        seen = _Formulas(focus(record, zone))
+        seen = _Formulas(focus(record, zone, guarded=guarded))
         written = status.OK
         if output is None:
             sys.stdout.writelines(seen.lines())

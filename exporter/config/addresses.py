@@ -10,6 +10,7 @@ from exporter.config.document import Node, Scalar, Sequence
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Item, ListOf, Walk, found
 from exporter.config.values import Whole, scalar
+from exporter.readings import masked
 
 URL_CHARACTERS: Final = 2048
 MOST_GPUS: Final = 1024
@@ -36,7 +37,9 @@ class Url:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, "URL like http://127.0.0.1:8000/metrics").text
-        said = "this" if "@" in text else shown(text)  # what stands before an @ may be a password
+        before, mark, fragment = text.partition("#")
+        # What stands before an @ may be a password, and what is asked for a key.
+        said = "this" if "@" in text else shown(f"{masked(before)}{mark}{fragment}")
         if len(text) > URL_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
             raise RefusedError(f"{said} is no URL: write printable ASCII without spaces, percent-encoded")
         try:
@@ -123,5 +126,5 @@ class UrlPath:
         del path, walk
         text = scalar(node, "path like /metrics").text
         if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
-            raise RefusedError(f"{shown(text)} is no path; begin it with one /, as in /metrics")
+            raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
         return text

@@ -29,7 +29,7 @@ from exporter.ledger.division_marks import (
     trail_record,
 )
 from exporter.ledger.fields import array, integer, mapping, maybe, number, word
-from exporter.readings import Gpu, Holder, Owned, Role, ServerKey
+from exporter.readings import Gpu, Holder, Owned, Role, ServerKey, endpoint_id, masked
 
 Scope = tuple[str, str]
 """What a text is about: `gpu` and its UUID, `endpoint` or `gateway` and its URL, `server` or `owner` and its
@@ -85,16 +85,17 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
-                endpoints[key] = _endpoint(record)
+                endpoints[endpoint_id(key)] = _endpoint(record)
             elif scope == "gateway":
-                gateways[key] = gateway_of(record)
+                gateways[endpoint_id(key)] = gateway_of(record)
             elif scope == "clock":
                 clock = _clock(record)
             else:
                 servers[_server_key(json.loads(key))] = _server(record)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            dropped.append(f"what was remembered of {scope} {key} cannot be read and was dropped: {why}")
+            shown = masked(key) if scope in {"endpoint", "gateway"} else key
+            dropped.append(f"what was remembered of {scope} {shown} cannot be read and was dropped: {why}")
     told = replace(clock, gpus=gpus, endpoints=endpoints, gateways=gateways, servers=servers, owners=owners)
     return told, tuple(dropped)
 

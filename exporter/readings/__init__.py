@@ -38,6 +38,7 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
 )
+from exporter.readings.urls import endpoint_id, masked, published
 from exporter.readings.values import (
     LABEL_CHARACTERS,
     label,
@@ -73,6 +74,9 @@ __all__ = [
     "ServerReading",
     "Source",
     "SourceHealth",
+    "endpoint_id",
     "label",
+    "masked",
+    "published",
     "ratio",
 ]

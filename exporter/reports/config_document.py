@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from exporter.config import Config, ConfigError
+from exporter.config.settings import Server, ServerRule
 from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
+from exporter.readings import masked
 from exporter.reports.config_findings import config_findings, is_default
 from exporter.reports.rule_amounts import amount
 from exporter.reports.web_wording import web_document
@@ -44,14 +46,26 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
             {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
         ],
         "overheads": [asdict(overhead) for overhead in config.overheads],
-        "servers": [asdict(server) for server in config.servers],
-        "server_rules": [asdict(rule) for rule in config.server_rules],
+        "servers": [_without_secrets(server) for server in config.servers],
+        "server_rules": [_without_secrets(rule) for rule in config.server_rules],
         "ownership": [asdict(rule) for rule in config.ownership],
         "split": [asdict(rule) for rule in config.split or (SplitRule(),)],
         "compare": [_compare(offer) for offer in config.compare],
         "findings": [asdict(finding) for finding in config_findings(config, now)],
     }
     return _text(told)
+
+
+def _without_secrets(entry: Server | ServerRule) -> dict[str, Any]:
+    """An entry of `servers`, the values of queries masked."""
+    record = asdict(entry)
+    for key in ("url", "metrics_path"):
+        if record.get(key):
+            record[key] = masked(record[key])
+    if entry.divide is not None:
+        division = record["divide"]["division"]
+        division["gateway"] = masked(division["gateway"])
+    return record
 
 
 def refusal(errors: Sequence[ConfigError]) -> str:

@@ -11,7 +11,7 @@ from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
 from exporter.cost.slices import slices
-from exporter.readings import KINDS, GpuReading, Holder, Place
+from exporter.readings import KINDS, GpuReading, Holder, Place, masked
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import REMEDIED, SILENT, findings
 from exporter.reports.gateways import gateway_line, gateway_words
@@ -112,7 +112,7 @@ def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]
     mine = sorted(index[holder.uuid] for holder in held if holder.key == reading.key)
     return ServerLine(
         reading.key.server,
-        reading.url,
+        masked(reading.url),
         reading.up,
         reading.engine,
         reading.models,

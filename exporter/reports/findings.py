@@ -9,7 +9,7 @@ from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import ServerReading
+from exporter.readings import ServerReading, masked
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.gateways import gateway_findings
@@ -56,7 +56,7 @@ def findings(
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from unmet_servers(config, asked.found, (answer.reading.key for answer in asked.servers))
-    yield from _of_servers(servers, {server.url for server in config.servers})
+    yield from _of_servers(servers, {masked(server.url) for server in config.servers})
     yield from _of_twins(asked.servers)
     yield from gateway_findings(asked.gateways, asked.servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
@@ -210,8 +210,8 @@ def _of_twins(answers: Iterable[Answer]) -> Iterable[Finding]:
         if one.identity == other.identity and _alike(one, other):
             yield Finding(
                 "warning",
-                f"{one.url} and {other.url} seem to show the counters of one process, which would be counted "
-                "twice: remove one of them.",
+                f"{masked(one.url)} and {masked(other.url)} seem to show the counters of one process, "
+                "which would be counted twice: remove one of them.",
             )
 
 

@@ -43,22 +43,24 @@ class _Bill:
     period: Period
 
 
-_FORMULA: Final = re.compile(r'(?:^|,)"[=+\-@\t]')
+_FORMULA: Final = re.compile(r'((?:^|,)")([=+\-@\t\r])')
 """A cell that begins as a formula does; inside a cell, quotation marks are doubled."""
 
 _Cell = Callable[[Charge, _Bill], str]
 
 
-def focus(record: MonthRecord, zone: ZoneInfo) -> Iterator[str]:
+def focus(record: MonthRecord, zone: ZoneInfo, *, guarded: bool = False) -> Iterator[str]:
     """The lines of a CSV file: its header, then a row for each charge of the month.
 
-    Text is in quotation marks, numbers and instants are bare, and nothing at all is null.
+    Text is in quotation marks, numbers and instants are bare, and nothing at all is null. `guarded` puts an
+    apostrophe before text that a spreadsheet would take for a formula; a warehouse wants labels unaltered.
 
     Raises:
         ReportError: the ledger has nothing of that month; before the first line.
     """
     refuse_unknown(record)
-    return _lines(record, _Bill(record.ledger, billing_period(record.month, zone)), zone)
+    lines = _lines(record, _Bill(record.ledger, billing_period(record.month, zone)), zone)
+    return (_FORMULA.sub(r"\1'\2", line) for line in lines) if guarded else lines
 
 
 def _lines(record: MonthRecord, bill: _Bill, zone: ZoneInfo) -> Iterator[str]:
@@ -78,7 +80,7 @@ def text(label: str) -> str:
 def formulas(line: str) -> bool:
     """Whether a spreadsheet would take a cell of a line for a formula.
 
-    Labels stay as they are all the same: FOCUS wants them unaltered, and warehouses join by them.
+    Labels stay as they are unless `focus` guards them: FOCUS wants them unaltered, and warehouses join by them.
     """
     return _FORMULA.search(line) is not None
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from exporter.cost.division import whom
-from exporter.readings import Division, ServerReading
+from exporter.readings import Division, ServerReading, masked
 from exporter.reports.diagnosis import Answer, Finding, GatewayAnswer, GatewayLine
 
 NAMED: Final = 8
@@ -20,7 +20,7 @@ def gateway_line(answer: GatewayAnswer, servers: Iterable[Answer]) -> GatewayLin
         (server.key.server, tuple(sorted(_named(answer, division, server, taken))))
         for server, division in divided
     )
-    return GatewayLine(reading.url, reading.up, reading.title, divides)
+    return GatewayLine(masked(reading.url), reading.up, reading.title, divides)
 
 
 def gateway_words(line: GatewayLine) -> Iterator[str]:
@@ -50,9 +50,9 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[Answer]
             serves = _listed(server.models) or "a model of no name"
             yield Finding(
                 "warning",
-                f"server {server.key.server} serves {serves}, and {division.gateway} names nobody who asks "
-                f"for it: all is its owner's. It counts {_listed(sorted({c.model for c in counts}))}; what "
-                "leads here belongs in `divide: {models: [...]}`, its model_id in `deployments` if given.",
+                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} names nobody who "
+                f"asks for it: all is its owner's. It counts {_listed(sorted({c.model for c in counts}))}; "
+                "what leads here belongs in `divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
 
 

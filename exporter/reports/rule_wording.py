@@ -3,6 +3,7 @@
 from exporter.config.settings import Budget, Divide, Server, ServerRule
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
+from exporter.readings import masked
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import ANY
 from exporter.tariff.terms import (
@@ -122,7 +123,8 @@ def server_words(server: Server) -> str:
     share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
     name = f"{server.namespace}/{server.name}" if server.namespace else server.name
     divided = "" if server.divide is None else f", {divide_words(server.divide)}"
-    return f"{name}: {server.url}, {gpus}, engine {server.engine or 'as its page tells'}{share}{divided}"
+    engine = server.engine or "as its page tells"
+    return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}"
 
 
 def server_rule_words(rule: ServerRule) -> str:
@@ -146,7 +148,7 @@ def server_rule_words(rule: ServerRule) -> str:
         "spans hosts" if rule.spans_hosts else "",
         f"role {rule.role}" if rule.role else "",
         f"metrics at port {rule.metrics_port}" if rule.metrics_port is not None else "",
-        f"metrics at path {rule.metrics_path}" if rule.metrics_path else "",
+        f"metrics at path {masked(rule.metrics_path)}" if rule.metrics_path else "",
         divide_words(rule.divide) if rule.divide is not None else "",
     ]
     return f"found with {', '.join(which)}: {', '.join(word for word in says if word) or 'read as told'}"
@@ -157,7 +159,7 @@ def divide_words(divide: Divide) -> str:
     division = divide.division
     models = f", models {' and '.join(division.models)}" if division.models else ""
     where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
-    return f"divided by {division.by} as {division.gateway} counts{models}{where}"
+    return f"divided by {division.by} as {masked(division.gateway)} counts{models}{where}"
 
 
 def split_words(rule: SplitRule) -> str:

@@ -11,7 +11,7 @@ from exporter.cost.projection import energy_dollars_per_hour, price_now, project
 from exporter.cost.quotients import per_million
 from exporter.cost.servers import party
 from exporter.cost.state import ServerState
-from exporter.readings import Frame, ServerKey
+from exporter.readings import Frame, ServerKey, published
 from exporter.report import (
     Books,
     BudgetRow,
@@ -91,7 +91,7 @@ def report(
         ),
         fleet_overheads={name: rate.dollars_per_hour() for name, rate in terms.tariff.fleet_overheads(month)},
         gpus=tuple(_gpus(outcome, prices, silent=frame.gpus is None)),
-        servers=frame.servers,
+        servers=published(frame.servers),
         loads=tuple(
             LoadRow(party(terms, key, load.model), load)
             for key, tick in outcome.ticks.items()

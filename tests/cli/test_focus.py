@@ -179,8 +179,12 @@ def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.Capture
     assert row["x_Model"] == "=1+1"
     assert told.err == (
         "labels that begin with =, +, -, @ or a tab are written as they are: "
-        "take this file into a spreadsheet as text, or use report chargeback --csv\n"
+        "open this file in no spreadsheet; --spreadsheet writes one that is safe there\n"
     )
+    assert main(["report", "focus", MONTH, "--spreadsheet", f"--ledger.path={path}"]) == 0
+    told = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(told.out))
+    assert (row["x_Model"], told.err) == ("'=1+1", "")
 
 
 def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

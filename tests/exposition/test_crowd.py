@@ -32,7 +32,7 @@ def test_a_crowd_keeps_nobody_out(
     site = serve(make_report(elapsed=SystemClock().elapsed()), clock=SystemClock())
     with Crowd(kind, size, site.server.port) as crowd:
         asked, answered = 0, 0
-        while asked < 100 or crowd.rounds < 4:
+        while asked < 100 or crowd.rounds < 3:
             answered += within_a_second(site.server.port, 10)
             asked += 10
 

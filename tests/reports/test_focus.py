@@ -144,6 +144,20 @@ def test_a_label_stays_as_it_is_and_is_told_of(begin: str) -> None:
     assert [formulas(line) for line in lines] == [False, True, False]
 
 
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_guarded_label_is_no_formula(begin: str) -> None:
+    """It gets an apostrophe, as `--csv` of the other reports has it; nothing else changes, numbers least."""
+    named = f'{begin}HYPERLINK("http://a",",=b","=c")'
+    sums = Sums(cost={Slot(CHAT._replace(model=named), "decode"): -5 * DOLLAR})
+    record = replace(RECORD, days={20261101: sums}, cells={}, adjustments=())
+    plain, guarded = ("".join(focus(record, UTC, guarded=each)) for each in (False, True))
+    (row, _rest) = csv.DictReader(io.StringIO(plain, newline=""))
+    (safe, _rest) = csv.DictReader(io.StringIO(guarded, newline=""))
+
+    assert safe == {**row, "x_Model": f"'{named}"}
+    assert not any(map(formulas, guarded.splitlines(keepends=True)))
+
+
 @pytest.mark.parametrize("label", ['a,"=b', "a=b", "1-2", "", "a\n=b", '","=', "\u00fc=x"])
 def test_what_begins_otherwise_is_no_formula(label: str) -> None:
     """Signs inside a label, and negative amounts, are no reason to warn."""

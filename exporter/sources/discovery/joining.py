@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.config.settings import Config, Server
-from exporter.readings import GpuReading, Holder, Owned, ServerKey, label
+from exporter.readings import GpuReading, Holder, Owned, ServerKey, label, masked
 from exporter.sources.discovery.addresses import SILENT, Address, Moment, address, identity_of
 from exporter.sources.discovery.found import Found, Sight
 from exporter.sources.discovery.holding import Evidence, holders
@@ -183,7 +183,7 @@ def _sight(one: Named, where: Address, held: Iterable[Holder]) -> Sight:
         program="" if group is None else group.name,
         where=place,
         gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
-        url="" if where.target is None else where.target.url,
+        url="" if where.target is None else masked(where.target.url),
         lacking=where.lacking,
         rule="" if one.rule is None else one.rule.source,
     )

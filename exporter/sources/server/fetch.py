@@ -4,20 +4,23 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from exporter.readings import ReadFailedError
+from exporter.readings import ReadFailedError, masked
 from exporter.sources.exchange import HEADERS, Answer, Client, Deadline, Request
 from exporter.sources.server.client import secure_client
 from exporter.sources.server.token import TokenFile
 
 
 class Fetcher:
-    """Reads bodies from one endpoint: by the shared client, or by its own one where it is https."""
+    """Reads bodies from one endpoint: by the shared client, or by its own one where it is https.
+
+    Errors name the endpoint as it was configured, its query masked.
+    """
 
     def __init__(
         self, client: Client, endpoint: str, bearer_token_file: Path | None, ca_file: Path | None
     ) -> None:
         self._shared = client
-        self._endpoint = endpoint
+        self._endpoint = masked(endpoint)
         self._secure: Client | None = None
         self._ca_file = ca_file
         self._ca_version: tuple[int, int] | None = None

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines import TALLIED, Engine, Gateway, Memory, Page, Tally, match, read, tally
-from exporter.readings import DividedBy, GatewayReading, ReadFailedError, label
+from exporter.readings import DividedBy, GatewayReading, ReadFailedError, endpoint_id, label, masked
 from exporter.sources.exchange import Client, Deadline
 from exporter.sources.server.fetch import Fetcher
 from exporter.sources.server.recognition import UNKNOWN_PAGE
@@ -31,6 +31,7 @@ class GatewaySource:
         body_bytes: int = BODY_BYTES_MAX,
     ) -> None:
         self._url = url
+        self._id, self._shown = endpoint_id(url), masked(url)
         self._by = frozenset(by)
         self._clock = clock
         self._timeout = timeout
@@ -42,12 +43,12 @@ class GatewaySource:
     @property
     def name(self) -> str:
         """The value of the `source` label: gateway:127.0.0.1:4000/metrics/."""
-        return label(f"gateway:{self._url.partition('://')[2]}")
+        return label(f"gateway:{self._shown.partition('://')[2]}")
 
     @property
     def url(self) -> str:
-        """The gateway as it was configured."""
-        return self._url
+        """The gateway's name: its URL, a query masked and told by a digest."""
+        return self._id
 
     @property
     def errors(self) -> tuple[tuple[str, int], ...]:
@@ -71,12 +72,12 @@ class GatewaySource:
         gateway = self._recognized(page)
         told = tally(gateway, page)
         if page.cut or told.cut:
-            raise ReadFailedError("too_large", f"{self._url}: more models and teams than are told apart")
+            raise ReadFailedError("too_large", f"{self._shown}: more models and teams than are told apart")
         self._tells_teams(gateway, told)
         counts = (("malformed", page.malformed), ("duplicate", page.duplicates))
         self._errors = tuple((reason, count) for reason, count in counts if count)
         return GatewayReading(
-            self._url,
+            self._id,
             up=True,
             title=gateway.title,
             identity=told.identity,
@@ -90,7 +91,7 @@ class GatewaySource:
             return row
         title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
         what = f"the page of {title}, which does not tell who asked" if title else UNKNOWN_PAGE
-        raise ReadFailedError("not_recognized", f"{self._url}: answers with {what}: {TELLERS}")
+        raise ReadFailedError("not_recognized", f"{self._shown}: answers with {what}: {TELLERS}")
 
     def _tells_teams(self, gateway: Gateway, told: Tally) -> None:
         if "team" not in self._by:
@@ -102,4 +103,6 @@ class GatewaySource:
             remedy = "let its metrics have the label team_alias or team"
         else:
             return
-        raise ReadFailedError("no_teams", f"{self._url}: the page of {gateway.title} tells no team: {remedy}")
+        raise ReadFailedError(
+            "no_teams", f"{self._shown}: the page of {gateway.title} tells no team: {remedy}"
+        )

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from exporter.clock import Clock
 from exporter.engines import Engine, mistaken
 from exporter.engines.ollama import OLLAMA
-from exporter.readings import ReadFailedError
+from exporter.readings import ReadFailedError, masked
 from exporter.sources.exchange import Answer, Deadline
 from exporter.sources.server.address import beside, first
 from exporter.sources.server.answers import JSON_BYTES_MAX
@@ -43,7 +43,7 @@ class Pages:
     ) -> None:
         self._seen = seen
         self._fetcher = fetcher
-        self._url = url
+        self._shown = masked(url)
         self._address = self._configured = first(url, engine)
         self._clock = clock
         self._timeout = timeout
@@ -79,7 +79,7 @@ class Pages:
                 raise
             if self.engine is None and self._greets():
                 raise ReadFailedError(
-                    "no_tokens", f"{self._url}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
+                    "no_tokens", f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
                 ) from failure
             switch = "" if self.engine is None else self.engine.manual.switch
             if not switch or not str(failure).endswith(SWITCHED_OFF):

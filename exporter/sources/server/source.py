@@ -22,7 +22,7 @@ from exporter.engines import (
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.plausibility import implausible
-from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.readings import ReadFailedError, ServerKey, ServerReading, endpoint_id, masked
 from exporter.sources.exchange import Answer, Client
 from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
@@ -70,10 +70,12 @@ class ServerSource:
         seen: Seen | None = None,
     ) -> None:
         self._key = key
-        self._url = url
+        self._id, self._shown = endpoint_id(url), masked(url)
         self._clock = clock
         self._busy = busy
         self._about = about or About()
+        division = self._about.division
+        self._division = division and replace(division, gateway=endpoint_id(division.gateway))
         self._told_elsewhere = told_elsewhere
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
         self._configured = None if engine is None else _engine(engine)
@@ -103,8 +105,8 @@ class ServerSource:
 
     @property
     def url(self) -> str:
-        """The endpoint as it was configured."""
-        return self._url
+        """The endpoint's name: its URL, a query masked and told by a digest."""
+        return self._id
 
     @property
     def errors(self) -> tuple[tuple[str, int], ...]:
@@ -185,12 +187,12 @@ class ServerSource:
         if self._props is not None and self._props.router:
             raise ReadFailedError(
                 "router",
-                f"{self._url}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
+                f"{self._shown}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
             )
 
     def _asleep(self) -> ServerReading:
         if self._kept is None:
-            raise ReadFailedError("asleep", f"{self._url}: asleep since before it was first read")
+            raise ReadFailedError("asleep", f"{self._shown}: asleep since before it was first read")
         return replace(
             self._kept, loads=tuple(replace(load, running=0.0, waiting=0.0) for load in self._kept.loads)
         )
@@ -204,13 +206,13 @@ class ServerSource:
                 return page, engine
         page = self._page(body, None)
         self._engine = self._pages.engine = self._configured
-        self._engine = reader(match(page), self._configured, self._told_elsewhere, self._url)
+        self._engine = reader(match(page), self._configured, self._told_elsewhere, self._shown)
         return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         page = read(body, EVERYTHING if engine is None else wanted(engine), self._memory)
         if page.cut:
-            raise ReadFailedError("too_large", f"{self._url}: more series than an engine has")
+            raise ReadFailedError("too_large", f"{self._shown}: more series than an engine has")
         return page
 
     def _interpreted(self, engine: Engine, page: Page, answer: Answer) -> Interpretation:
@@ -220,7 +222,7 @@ class ServerSource:
         tokens = any(counter.quantity in ("prompt", "generation") for counter in told.counters)
         late = engine.creates_late or not engine.tokens
         if not tokens and not (late and self._fits(engine, page, answer)):
-            raise ReadFailedError("no_tokens", f"{self._url}: no counter of tokens that {engine.name} has")
+            raise ReadFailedError("no_tokens", f"{self._shown}: no counter of tokens that {engine.name} has")
         return told
 
     def _fits(self, engine: Engine, page: Page, answer: Answer) -> bool:
@@ -240,7 +242,7 @@ class ServerSource:
     def _reading(self, engine: Engine, told: Interpretation) -> ServerReading:
         return ServerReading(
             key=self._key,
-            url=self._url,
+            url=self._id,
             up=True,
             engine=engine.name,
             engine_version=self._answers.version,
@@ -251,7 +253,7 @@ class ServerSource:
             role=self._about.role or told.role,
             spans_hosts=self._about.spans_hosts,
             world_size=self._about.world_size,
-            division=self._about.division,
+            division=self._division,
             counters=told.counters,
             loads=told.loads,
             models=told.models,
