@@ -49,7 +49,8 @@ NAME = Key(
 URL = Key(
     "url",
     Url(),
-    "Where its metrics are read; a URL without a path is read at /metrics.",
+    "Where its metrics are read; a URL without a path is read at /metrics. Values of its query are masked "
+    "wherever it is shown.",
 )
 GPUS = Key(
     "gpus",

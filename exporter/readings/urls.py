@@ -31,7 +31,7 @@ def endpoint_id(url: str) -> str:
 
     Two URLs that differ in the query alone have two names. A name is its own name.
     """
-    before, _, query = url.partition("#")[0].partition("?")
+    query = url.partition("#")[0].partition("?")[2]
     if not query:
         return url
     shown, fragment = masked(url), url.partition("#")[2]

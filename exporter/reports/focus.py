@@ -80,7 +80,7 @@ def text(label: str) -> str:
 def formulas(line: str) -> bool:
     """Whether a spreadsheet would take a cell of a line for a formula.
 
-    Labels stay as they are unless `focus` guards them: FOCUS wants them unaltered, and warehouses join by them.
+    Labels stay as they are unless guarded: FOCUS wants them unaltered, and warehouses join by them.
     """
     return _FORMULA.search(line) is not None
 

@@ -48,11 +48,12 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[Answer]
             if not server.up or not counts or _named(answer, division, server, taken):
                 continue
             serves = _listed(server.models) or "a model of no name"
+            counted = _listed(sorted({count.model for count in counts}))
             yield Finding(
                 "warning",
-                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} names nobody who "
-                f"asks for it: all is its owner's. It counts {_listed(sorted({c.model for c in counts}))}; "
-                "what leads here belongs in `divide: {models: [...]}`, its model_id in `deployments` if given.",
+                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} names nobody "
+                f"who asks for it: all is its owner's. It counts {counted}; what leads here belongs in "
+                "`divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
 
 

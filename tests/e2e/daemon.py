@@ -222,7 +222,12 @@ class Daemon:
     def reload(self, config: str) -> int:
         """Change the configuration of the running daemon; returns the status of the answer."""
         self.config.write_text(config + NO_CLOUD, encoding="utf-8")
-        return get(self.port, "/-/reload", method="POST")[0]
+
+        def answered() -> int | None:
+            status = get(self.port, "/-/reload", method="POST")[0]
+            return None if status == http.client.TOO_MANY_REQUESTS else status
+
+        return until(answered, 10, "a reload, of which there is one a second")
 
     def ask(self, *arguments: str) -> str:
         """What a verb says of this installation's ledger, beside the daemon.

@@ -267,8 +267,16 @@ def test_the_web_configuration_lies_beside_what_it_names() -> None:
 
 @pytest.mark.parametrize("name", METERS)
 def test_reloading_by_http_is_switched_off_where_asked(name: str) -> None:
-    """Nowhere else; a value that an older release did not have yet is one that is not asked."""
-    assert ("--no-web.enable-lifecycle" in container_of(of(name))["args"]) is (name == "secured")
+    """Nowhere else; without a value the exporter decides by whether clients show who they are."""
+    args = container_of(of(name))["args"]
+
+    assert ("--no-web.enable-lifecycle" in args) is (name == "secured")
+    assert ("--web.enable-lifecycle" in args) is (name == "host-network")
+
+
+def test_names_of_an_ingress_are_allowed() -> None:
+    """Each by a flag of its own."""
+    assert "--web.allowed-host=costs.example.com" in container_of(of("client-certificates"))["args"]
 
 
 def test_the_check_reads_the_web_configuration_as_well() -> None:

@@ -67,6 +67,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("tlsConfig", {"web": {"configSecret": "web"}, "podMonitor": {"tlsConfig": {"serverName": "a"}}}),
     ("basicAuth", {"podMonitor": {"basicAuth": {"username": {"name": "scrape", "key": "user"}}}}),
     ("enableLifecycle", {"web": {"enableLifecycle": "no"}}),
+    ("allowedHosts", {"web": {"allowedHosts": ["http://costs.example.com"]}}),
     ("configSecret", {"demo": {"enabled": True}, "web": {"configSecret": "web"}}),
     ("visibility", {"platform": "gke", "gpu": {"visibility": "cdi"}}),
 ]

@@ -47,8 +47,15 @@ readinessProbe:
 {{- if and .Values.web.configSecret (not .Values.demo.enabled) }}
 - --web.config.file=/etc/inference-cost-exporter-web/{{ .Values.web.configKey }}
 {{- end }}
-{{- if and (eq (toString .Values.web.enableLifecycle) "false") (not .Values.demo.enabled) }}
+{{- if not .Values.demo.enabled }}
+{{- if eq (toString .Values.web.enableLifecycle) "true" }}
+- --web.enable-lifecycle
+{{- else if eq (toString .Values.web.enableLifecycle) "false" }}
 - --no-web.enable-lifecycle
+{{- end }}
+{{- end }}
+{{- range .Values.web.allowedHosts }}
+- --web.allowed-host={{ . }}
 {{- end }}
 {{- if ne .Values.log.level "info" }}
 - --log.level={{ .Values.log.level }}
