@@ -5,7 +5,7 @@ from typing import Any
 
 from exporter.cost.state import DivisionState, GatewayState
 from exporter.ledger.fields import array, integer, mapping, number, word
-from exporter.readings import DividedBy, Division
+from exporter.readings import DividedBy, Division, endpoint_id
 
 
 def gateway_record(state: GatewayState) -> dict[str, object]:
@@ -47,7 +47,7 @@ def division_of(value: object) -> Division:
     record = mapping(value)
     return Division(
         _by(record["by"]),
-        word(record["gateway"]),
+        endpoint_id(word(record["gateway"])),
         tuple(word(pattern) for pattern in array(record.get("models", []))),
         tuple(word(deployment) for deployment in array(record.get("deployments", []))),
     )

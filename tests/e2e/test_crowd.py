@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon, get
 from tests.exposition.crowd import KINDS, Crowd, descriptors, within_a_second
+from tests.exposition.test_passwords import basic, hashed
 from tests.fake_nvml.library import FakeNvml
 
 CROWD = 2000
@@ -54,6 +55,48 @@ def test_a_crowd_keeps_no_probe_and_no_scrape_out(daemon: Daemon, kind: str, siz
     assert threads < 180
     assert psutil.Process(daemon.pid).memory_info().rss < 80 * MEBIBYTE
     assert get(daemon.port, "/cost.json")[0] == 200
+
+
+def test_wrong_passwords_from_forty_addresses_keep_no_right_one_out(tmp_path: Path, gpus: FakeNvml) -> None:
+    """Each address asks again and again; a new scraper is let in at its first request."""
+    web = tmp_path / "web.yml"
+    web.write_text(f"basic_auth_users: {{prometheus: {hashed('right', 8)}}}\n")
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def ask(password: str, address: str) -> int:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", daemon.port, timeout=30, source_address=(address, 0)
+        )
+        connection.request("GET", "/metrics", headers={"Authorization": basic("prometheus", password)})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    def guess(address: str) -> None:
+        while not stop.is_set():
+            answers.append(ask("wrong", address))
+
+    daemon = Daemon(tmp_path, "interval: 1s\n", gpus.environment())
+    daemon.begin = lambda *argv: [*argv, f"--web.config.file={web}"]
+    with daemon:
+        guessing = [threading.Thread(target=guess, args=(f"127.0.0.{2 + host}",)) for host in range(40)]
+        for each in guessing:
+            each.start()
+        while len(answers) < 60:
+            stop.wait(0.05)
+        began = time.monotonic()
+        status = ask("right", "127.0.0.1")
+        seconds = time.monotonic() - began
+        stop.set()
+        for each in guessing:
+            each.join(60)
+        log = daemon.log.read_text(encoding="utf-8")
+
+    assert status == 200
+    assert seconds < 10
+    assert set(answers) == {401}
+    assert log.count('msg="login failed"') == 1
 
 
 def test_reloads_by_the_thousand_are_one_a_second(daemon: Daemon) -> None:

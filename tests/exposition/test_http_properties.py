@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 Serve = Callable[..., Any]
 
-ANSWERS = {200, 400, 403, 404, 405, 408, 411, 413, 414, 417, 429, 431, 501, 503, 505}
+ANSWERS = {200, 400, 403, 404, 405, 408, 413, 414, 421, 429, 431, 503, 505}
 """Of a server that has no report yet; 500 is a fault of ours."""
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Za-z ]+\r\n")
@@ -104,6 +104,15 @@ def serving(serve: Serve) -> Any:
 @given(st.lists(requests(), min_size=1, max_size=3))
 @example([b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /"])
 @example([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
+@example([b"GET / HTTP/1.1\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\nConnection: close\r\n\r\nGET /"])
+@example([b"GET / HTTP/1.1\r\nHost: x\r\nHost: evil.example\r\n\r\n"])
+@example([b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: evil.example\r\nAccept-Language: en\r\n\r\n"])
+@example([b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 8\r\n\r\n"])
+@example([b"POST /-/reload HTTP/1.0\r\nContent-Length: 3\r\n\r\nab", b"c"])
+@example([b"\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"])
+@example([b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"] * 3)
 def test_no_bytes_break_the_server(serving: Any, sent: list[bytes]) -> None:
     """Also several requests in one piece."""
     statuses = list(answers(exchanged(serving, b"".join(sent))))

@@ -24,7 +24,7 @@ from exporter.cost.state import (
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Holder, Owned, ServerKey
+from exporter.readings import Division, Holder, Owned, ServerKey, endpoint_id
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -154,6 +154,26 @@ def test_a_scope_that_is_gone_leaves_the_file(path: Path, clock: StillClock) -> 
     again.close()
 
     assert (state.endpoints, state.gpus, list(state.servers)) == ({}, {}, [ZETA, ALPHA])
+
+
+def test_marks_of_a_url_with_a_query_are_found_without_it(path: Path, clock: StillClock) -> None:
+    """A release before this one wrote the query with its secret: the marks stay, and the secret goes."""
+    raw = "http://127.0.0.1:8000/metrics?api_key=5ecret"
+    named = endpoint_id(raw)
+    ledger = Ledger.open(path, clock)
+    ledger.post(Postings(NOVEMBER), replace(REMEMBERED, endpoints={named: REMEMBERED.endpoints[URL]}))
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE state SET key = ? WHERE key = ?", (raw, named))
+    again = Ledger.open(path, clock)
+    state = again.state()
+    again.post(Postings(NOVEMBER + 1), state)
+    again.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        keys = [key for (key,) in connection.execute("SELECT key FROM state WHERE scope = 'endpoint'")]
+
+    assert state.endpoints == {named: REMEMBERED.endpoints[URL]}
+    assert keys == [named]
 
 
 def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
