@@ -9,6 +9,7 @@ import pytest
 
 from exporter.readings import (
     ServerReading,
+    endpoint_id,
 )
 from exporter.report import Books, MonthKey, SourceRow
 from exporter.sampler.sampler import Sampler
@@ -180,6 +181,18 @@ def test_replicas_are_one_source_that_is_up_while_all_are(bench: Bench) -> None:
     (row,) = [row for row in report.sources if row.source == "server:chat"]
     assert (row.up, row.errors) == (False, {"connection": 1})
     assert [server.up for server in report.servers] == [True, False]
+
+
+def test_a_report_has_no_value_of_a_query(bench: Bench) -> None:
+    """Pages, labels and JSON are made of it; two endpoints that would look alike stay two."""
+    names = [endpoint_id(f"http://127.0.0.1:8000/metrics?api_key=5ecret{number}") for number in range(2)]
+    bench.sampler.plan(plan(*(Endpoint(url=name) for name in names)))
+    report = bench.tick()
+
+    assert sorted(server.url for server in report.servers) == [
+        "http://127.0.0.1:8000/metrics?api_key=***",
+        "http://127.0.0.1:8000/metrics?api_key=***#2",
+    ]
 
 
 def test_failures_that_cost_no_reading_are_counted_too(bench: Bench) -> None:

@@ -4,6 +4,7 @@ import re
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from exporter.engines import Engine
+from exporter.readings import masked
 
 
 def first(url: str, engine: Engine | None) -> str:
@@ -19,13 +20,13 @@ def first(url: str, engine: Engine | None) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as failure:
-        raise ValueError(f"{url!r} is no URL: {failure}") from failure
+        raise ValueError(f"{masked(url)!r} is no URL: {failure}") from failure
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is no http or https URL")
+        raise ValueError(f"{masked(url)!r} is no http or https URL")
     if "@" in parts.netloc:
         raise ValueError("a URL with credentials in it would show them; use bearer_token_file")
     if not re.fullmatch(r"[!-~]+", url):
-        raise ValueError(f"{url!r} is no URL: write printable ASCII without spaces, percent-encoded")
+        raise ValueError(f"{masked(url)!r} is no URL: write printable ASCII without spaces, percent-encoded")
     unread = () if engine is None else tuple(path for path, _ in engine.manual.never_read)
     if parts.path.rstrip("/") in ("", *unread):
         parts = parts._replace(path="/metrics" if engine is None else engine.default_path)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.readings import GatewayCount, ReadFailedError
+from exporter.readings import GatewayCount, ReadFailedError, endpoint_id
 from exporter.sources.secure import SecureClient
 from exporter.sources.server import GatewaySource
 
@@ -33,6 +33,22 @@ def refused(source: GatewaySource) -> tuple[str, str]:
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     return failure.value.reason, str(failure.value)
+
+
+def test_a_query_is_sent_and_never_named(site: Any, hand_clock: Any) -> None:
+    """The page is asked for with it; the reading, the source's name and an error have its name alone."""
+    client = SecureClient(httpx.Client(transport=httpx.MockTransport(site)))
+    source = GatewaySource(f"{URL}?api_key=5ecret", ("team",), client, hand_clock)
+    site.says("/metrics/?api_key=5ecret", LITELLM)
+    reading = source.read()
+    site.says("/metrics/?api_key=5ecret", b"a 1\n")
+    _, problem = refused(source)
+    client.close()
+
+    assert [str(asked.url) for asked in site.asked] == [f"{URL}?api_key=5ecret"] * 2
+    assert source.name == "gateway:127.0.0.1:4000/metrics/?api_key=***"
+    assert reading.url == source.url == endpoint_id(f"{URL}?api_key=5ecret")
+    assert problem.startswith(f"{URL}?api_key=***: ")
 
 
 def test_a_page_is_read_with_the_token_and_at_its_own_path(gateway: Make, site: Any, tmp_path: Path) -> None:

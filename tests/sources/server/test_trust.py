@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.readings import ReadFailedError, ServerKey
+from exporter.readings import ReadFailedError, ServerKey, endpoint_id
 from exporter.sources.exchange import HEADERS, Deadline, Request
 from exporter.sources.secure import CA_BYTES_MAX
 from exporter.sources.server import ServerSource, lean_client
@@ -42,6 +42,21 @@ def test_the_token_is_read_again_when_its_file_changes(
         source.read()
     sent = [asked.headers["authorization"] for asked in site.asked if asked.url.path == "/metrics"]
     assert sent == ["Bearer first", "Bearer first", "Bearer second", "Bearer second"]
+
+
+def test_a_query_is_sent_and_never_named(make: Make, site: Any, vllm_page: bytes) -> None:
+    """It may be a key: the page is asked for with it, and readings and errors have its name alone."""
+    url = "http://127.0.0.1:8000/metrics?api_key=5ecret"
+    site.says("/metrics?api_key=5ecret", vllm_page)
+    source = make(url, engine="vllm")
+    reading = source.read()
+    site.answers.clear()
+    with pytest.raises(ReadFailedError) as failure:
+        source.read()
+
+    assert (reading.up, reading.url) == (True, endpoint_id(url))
+    assert str(failure.value).startswith("http://127.0.0.1:8000/metrics?api_key=***: ")
+    assert "5ecret" not in f"{reading}{source.url}{failure.value}"
 
 
 @pytest.mark.parametrize(
