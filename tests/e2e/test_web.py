@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 from tests.e2e.daemon import ROOT, free_port, get, until
 from tests.e2e.guarded import PASSWORD, USER, Guarded
 from tests.exposition.certificates import ask
+from tests.exposition.crowd import Crowd
 from tests.exposition.test_passwords import basic
 from tests.fake_nvml.library import FakeNvml
 
@@ -182,6 +184,19 @@ def test_requests_that_never_end(daemon: Guarded, crowd: ExitStack) -> None:
             with contextlib.suppress(OSError):
                 client.sendall(b"X-a: b\r\n")
         assert daemon.ask("/metrics")[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["silent", "slow head"])
+def test_two_thousand_that_do_not_shake_hands(daemon: Guarded, kind: str, crowd: ExitStack) -> None:
+    """They say nothing, or speak plain HTTP; each opens again when it is cut, and scrapes go on."""
+    crowd.enter_context(Crowd(kind, 2 * CROWD, daemon.port))
+    taken = []
+    for number in range(40):
+        began = time.monotonic()
+        assert daemon.ask(("/-/healthy", "/metrics")[number % 2])[0] == 200
+        taken.append(time.monotonic() - began)
+
+    assert sum(each <= 1 for each in taken) >= 39
 
 
 def test_a_flood_of_plain_http(daemon: Guarded, crowd: ExitStack) -> None:
