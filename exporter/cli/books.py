@@ -168,7 +168,7 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "write a month as CSV of FOCUS 1.2, the common form of bills: by day, server, model and phase",
         examples=(
             ("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),
-            ("--month=2026-10 --spreadsheet --output=october.csv", "the same for a spreadsheet"),
+            ("--month=2026-10 --spreadsheet", "the same for a spreadsheet"),
         ),
         exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
         of="report",

@@ -107,6 +107,9 @@ class Conversation:
         """Read one request and answer it; after a refusal the connection closes where a body is unread."""
         try:
             with self._waiting():
+                if not self._reader.wait(self._limits.idle):
+                    return
+            with self._waiting():
                 request = self._read_head()
                 if request is None or not self._has_taken():
                     return
@@ -148,8 +151,6 @@ class Conversation:
 
     def _read_head(self) -> Request | None:
         """The request; `None` when the client has closed before its end."""
-        if not self._reader.wait(self._limits.idle):
-            return None
         self._began = True
         self._reader.bound(self._limits.head_bytes, self._limits.request)
         try:

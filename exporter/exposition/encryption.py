@@ -20,6 +20,7 @@ from exporter.units import NANOSECONDS_PER_SECOND, seconds
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 MOST_SESSIONS: Final = 256
 _DRAIN_BYTES: Final = 1024 * 1024
+_LEAST_SECONDS: Final = 0.001
 _TOLD: Final = b"This port speaks HTTPS: ask by https.\n"
 _PLAIN: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -111,9 +112,13 @@ class Encryption:
             own.close()
             raise
         with encrypted:
+            deadline = clock.elapsed() + limits.request
+            with waiting():
+                connection.settimeout(seconds(limits.request))
+                connection.recv(1, socket.MSG_PEEK)
             with waiting():
                 try:
-                    encrypted.settimeout(seconds(limits.request))
+                    encrypted.settimeout(max(_LEAST_SECONDS, seconds(deadline - clock.elapsed())))
                     encrypted.do_handshake()
                 except ssl.SSLError as error:
                     _tell(connection, clock, plain=error.reason == "HTTP_REQUEST")

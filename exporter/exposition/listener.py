@@ -5,10 +5,12 @@ to come again or is cut off at once, and the next one is served.
 """
 
 import contextlib
+import fcntl
 import ipaddress
 import itertools
 import logging
 import socket
+import termios
 import threading
 import weakref
 from collections import Counter
@@ -28,6 +30,9 @@ STACK_BYTES: Final = 512 * 1024
 _PAUSE: Final = NANOSECONDS_PER_SECOND // 10
 _QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """After so long without trouble, the same trouble is told again."""
+
+_SILENT: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
+"""A client that has said nothing for so long after it connected gives way first."""
 
 _LEAVING: Final = 16
 """Connections that were cut and whose threads have yet to end, beside those that are served."""
@@ -50,16 +55,18 @@ class _Place:
     """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone.
 
     `since` orders connections by when they began to wait for their clients; `None` while one is being served.
-    `leaving`: it was cut, and its thread has yet to end.
+    `heard`: its client has sent something. `leaving`: it was cut, and its thread has yet to end.
     """
 
-    __slots__ = ("__weakref__", "connection", "ended", "leaving", "network", "peer", "since")
+    __slots__ = ("__weakref__", "born", "connection", "ended", "heard", "leaving", "network", "peer", "since")
 
-    def __init__(self, connection: socket.socket, peer: str, since: int) -> None:
+    def __init__(self, connection: socket.socket, peer: str, since: int, born: Nanoseconds) -> None:
         self.connection = connection
         self.peer = peer
         self.network = network(peer)
         self.since: int | None = since
+        self.born = born
+        self.heard = False
         self.leaving = False
         self.ended = False
 
@@ -67,9 +74,10 @@ class _Place:
 class Listener:
     """Accepts connections and serves each on a daemon thread, `limits.connections` at a time.
 
-    When all places are taken, a connection that waits for its client gives its place up: of the network that
-    holds most places the one that has waited longest. So clients that only hold connections, whether they are
-    slow to ask or slow to read, keep nobody out; and from one address they close their own first.
+    When all places are taken, a connection that waits for its client gives its place up: first one whose
+    client never sent a byte, then of the network that holds most places the one that has waited longest.
+    So clients that only hold connections, whether they are slow to ask or slow to read, keep nobody out; and
+    from one address they close their own first.
     """
 
     def __init__(
@@ -133,6 +141,7 @@ class Listener:
             yield
         finally:
             place.since = None
+            place.heard = True
 
     def _accept(self) -> None:
         while True:
@@ -153,7 +162,7 @@ class Listener:
         """Accept one connection, and see that it is served or told to come again."""
         connection, peer = self._listening.accept()
         try:
-            place = _Place(connection, str(peer[0]), next(self._order))
+            place = _Place(connection, str(peer[0]), next(self._order), self._clock.elapsed())
             if self._take(place):
                 self._begin(place)
             else:
@@ -195,10 +204,15 @@ class Listener:
     def _evict(self, staying: list[_Place]) -> bool:
         """Cut one connection that waits for its client, under the lock; false where each is being served."""
         share = Counter(each.network for each in staying)
-        waiting = [(-share[each.network], each.since, each) for each in staying if each.since is not None]
+        old = self._clock.elapsed() - _SILENT
+        waiting = [
+            (each.born > old or _has_spoken(each), -share[each.network], each.since, each)
+            for each in staying
+            if each.since is not None
+        ]
         if not waiting:
             return False
-        *_, longest = min(waiting, key=lambda each: each[:2])
+        *_, longest = min(waiting, key=lambda each: each[:3])
         longest.leaving = True
         _cut(longest.connection)
         return True
@@ -244,6 +258,15 @@ def network(peer: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
+def _has_spoken(place: _Place) -> bool:
+    """Whether a client has sent anything, read or not (tcp(7), SIOCINQ)."""
+    if place.heard:
+        return True
+    with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
+        return any(fcntl.ioctl(place.connection, termios.FIONREAD, bytes(4)))
+    return False
 
 
 def _cut(connection: socket.socket) -> None:

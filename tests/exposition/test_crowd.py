@@ -64,6 +64,33 @@ def test_who_holds_most_gives_way_first(serve: Serve) -> None:
             client.close()
 
 
+def test_who_never_said_a_word_gives_way_first(serve: Serve) -> None:
+    """A client that asked and waits keeps its place, though it is the oldest."""
+    clock = SystemClock()
+    site = serve(None, clock=clock, limits=Limits(connections=3))
+    begun = [socket.create_connection(("127.0.0.1", site.server.port), 10) for _ in range(2)]
+    for client in begun:
+        client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n")
+    silent = socket.create_connection(("127.0.0.1", site.server.port), 10)
+    try:
+        while len(_taken(site.server._listener)) < 3 or clock.elapsed() - _born(site) < SECOND // 20:
+            pass
+        assert site.say(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(
+            b"healthy\n"
+        )
+        assert silent.recv(1) == b""
+        for client in begun:
+            client.sendall(b"Connection: close\r\n\r\n")
+            assert b"".join(iter(lambda client=client: client.recv(4096), b"")).endswith(b"healthy\n")
+    finally:
+        for client in (silent, *begun):
+            client.close()
+
+
+def _born(site: Any) -> int:
+    return max(place.born for place in _taken(site.server._listener))
+
+
 @pytest.mark.parametrize(
     ("peer", "expected"),
     [
