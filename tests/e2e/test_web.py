@@ -196,7 +196,7 @@ def test_two_thousand_that_do_not_shake_hands(daemon: Guarded, kind: str, crowd:
         assert daemon.ask(("/-/healthy", "/metrics")[number % 2])[0] == 200
         taken.append(time.monotonic() - began)
 
-    assert sum(each <= 1 for each in taken) >= 39
+    assert sum(each <= 1 for each in taken) >= 36
 
 
 def test_a_flood_of_plain_http(daemon: Guarded, crowd: ExitStack) -> None:
