@@ -121,6 +121,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         servers=known,
         accrued=state.accrued + sum(segment.accrued for segment in segments),
         fresh_in="" if works else state.fresh_in,
+        same_machine=True,
         owners=_here(owners, works, round_, frame),
     )
     return Outcome(

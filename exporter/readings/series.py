@@ -4,6 +4,7 @@ A page of thousands of series is rare and may be honest: one for each tenant or 
 a digest of its name.
 """
 
+import re
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,13 +23,13 @@ Kind = tuple[str, Quantity, Literal[1, -1]]
 
 DIGEST_BYTES: Final = 8
 
-DIGEST_CHARACTERS: Final = 1 + 2 * DIGEST_BYTES
-"""Of a digest that stands in place of a name: # and hexadecimal digits, as no name of a page begins."""
+_DIGEST: Final = re.compile(rf"#[0-9a-f]{{{2 * DIGEST_BYTES}}}")
+"""A digest that stands in place of a name: # and hexadecimal digits, as no name of a page begins."""
 
 
 def digest(series: str) -> int:
     """What a series goes by among thousands. What already stands in place of a name is its own."""
-    if series[:1] == "#" and len(series) == DIGEST_CHARACTERS:
+    if _DIGEST.fullmatch(series):
         return int(series[1:], 16)
     hashed = blake2b(series.encode("utf-8", "replace"), digest_size=DIGEST_BYTES)
     return int.from_bytes(hashed.digest(), "big")

@@ -280,7 +280,7 @@ def test_while_nvml_is_silent_nothing_changes() -> None:
 def test_silent_at_the_first_tick_of_a_boot() -> None:
     """The driver comes a minute later, with other UUIDs: they take the slots as if it had been at once."""
     host = Host(whole(), *boards("a"))
-    host.boot = "boot-2"
+    host.boot, host.meter.elapsed = "boot-2", 0
     host.silent(10)
     host.tick(60, boards("b", bus=False))
     assert (len(host.slots()), host.meter.state.replaced, host.hourly()) == (8, 8, 55.04)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.cost.state import EndpointState
+from exporter.cost.state import EndpointState, Marks
 from exporter.ledger import contents, schema
 from exporter.ledger.adoption import adopt
 from exporter.ledger.entry import Entry, enter
@@ -335,8 +335,8 @@ def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
 def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: StillClock) -> None:
     """They are used while this process lives, and the ledger goes on."""
     series = {f"{index:0100d}": float(index) for index in range(contents.MARK_BYTES // 100)}
-    marked = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=series)
-    small = replace(marked, marks={"x": 1.0})
+    marked = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=Marks(series))
+    small = replace(marked, marks=Marks({"x": 1.0}))
     ledger = Ledger.open(path, clock)
     endpoints = {"http://a": small, "http://b": marked}
     ledger.post(numbered(1), replace(accrued(numbered(1)), endpoints=endpoints))
