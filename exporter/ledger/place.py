@@ -117,7 +117,7 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 

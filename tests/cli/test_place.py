@@ -41,9 +41,9 @@ def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
     places: list[Place | None] = []
 
-    def terms(config: Config, host: str, place: Place | None) -> Terms:
+    def terms(config: Config, host: str, place: Place | None, **told: Any) -> Terms:
         places.append(place)
-        return terms_of(config, host, place)
+        return terms_of(config, host, place, **told)
 
     for module in (whereabouts_module, doctor_module):
         monkeypatch.setattr(module, "CloudSource", source)

@@ -101,6 +101,7 @@ def test_whoever_finds_a_hole_finds_how_to_report_it() -> None:
         "Reporting",
         "What is supported",
         "What counts",
+        "What an attacker can do at most",
         "What is in a release",
     ]
     for page in ("README.md", "docs/operations.md"):
