@@ -46,6 +46,7 @@ def told(line: str) -> Launch:
         ("/opt/tritonserver/bin/tritonserver --model-repository=/m", "triton", 8000, "", ""),
         ("/app/llama-server -m /m/a.gguf", "llamacpp", 8080, "127.0.0.1", "a.gguf"),
         ("llama-server -hf ggml-org/gemma-GGUF --port 9", "llamacpp", 9, "127.0.0.1", "ggml-org/gemma-GGUF"),
+        ("/usr/bin/llama serve -m a.gguf --port 9", "llamacpp", 9, "127.0.0.1", "a.gguf"),
         ("llama-server -m a.gguf -a chat --host ::", "llamacpp", 8080, "", "chat"),
         ("llama-server --host /run/llama.sock", "llamacpp", None, "/run/llama.sock", ""),
         ("/usr/local/bin/ollama serve", "ollama", 11434, "127.0.0.1", ""),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.catalogue import ENGINES
-from exporter.engines.launch import Launch
 from exporter.engines.ollama import OLLAMA
 from exporter.readings import Role
 from exporter.sources.discovery.naming import Named
@@ -135,6 +134,9 @@ def _about(one: Named, moment: Moment) -> About:
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role=role,
         world_size=None if launch is None else launch.world,
+        metrics_off=launch is not None
+        and launch.metrics is False
+        and (rule is None or not rule.metrics_port),
         division=None if rule is None or rule.divide is None else rule.divide.division,
     )
 
@@ -147,19 +149,12 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
     launch = one.launch
     if launch is None:
         return "no inference server is known among its processes"
-    if launch.metrics is False or launch.engine in UNCOUNTED:
-        return _switched_off(launch)
+    if launch.engine in UNCOUNTED:
+        return UNCOUNTED[launch.engine]
     found = launch.metrics_port or launch.port if server is None else server.metrics_port
     if found is None:
         return SILENT if server is None else CLAIMED.get(server.claim, SILENT)
     return found
-
-
-def _switched_off(launch: Launch) -> str:
-    if launch.engine in UNCOUNTED:
-        return UNCOUNTED[launch.engine]
-    switch = f"start it with {launch.metrics_switch}" if launch.metrics_switch else "switch them on"
-    return f"its metrics are switched off: {switch}"
 
 
 def _hosts(one: Named, server: ApiServer | None, port: int) -> tuple[str, ...] | str:

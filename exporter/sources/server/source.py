@@ -34,6 +34,9 @@ from exporter.sources.server.recognition import reader
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
+SETTLED: Final = frozenset({"http_status", "not_recognized", "no_tokens"})
+"""How a read fails whose answer stays the same while the server runs."""
+
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
@@ -47,6 +50,7 @@ class ServerSource:
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
     `seen` is told of each page that is got (see `Pages`).
+    One whose command line switches metrics off is asked until it has refused once (see `About`).
     One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
 
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
@@ -89,6 +93,7 @@ class ServerSource:
         self._rest = llamacpp.Rest()
         self._answers = Answers()
         self._kept: ServerReading | None = None
+        self._refusal: ReadFailedError | None = None
 
     @property
     def name(self) -> str:
@@ -124,10 +129,14 @@ class ServerSource:
                 `no_tokens`; `router`, `asleep` of llama.cpp.
         """
         self._errors = ()
+        if self._refusal is not None:
+            raise ReadFailedError(self._refusal.reason, str(self._refusal))
         self._pages.begin()
         try:
             return self._read()
         except ReadFailedError as failure:
+            if self._about.metrics_off and failure.reason in SETTLED:
+                self._refusal = failure
             self._strange = True  # what answers next time may be another server
             self._interview.forget()
             self._rest.was(active=True)

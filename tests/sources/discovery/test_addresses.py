@@ -80,11 +80,6 @@ def test_where_it_listens(server: dict[str, Any], url: str) -> None:
             {"port": None, "metrics_port": None},
             "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`",
         ),
-        (
-            {"launch": Launch("sglang", 30000, metrics=False, metrics_switch="--enable-metrics")},
-            "its metrics are switched off: start it with --enable-metrics",
-        ),
-        ({"launch": Launch("vllm", 8000, metrics=False)}, "its metrics are switched off: switch them on"),
         ({"launch": Launch("ollama", 11434, metrics=False)}, MUTE),
         ({"launch": Launch("ollama", 11434)}, MUTE),
         (
@@ -97,6 +92,20 @@ def test_why_it_is_not_read(server: dict[str, Any], why: str) -> None:
     """In words that say what to do; its GPUs are its all the same."""
     found = look((gpu(0, 7),), (bare(**server),))
     assert (lacking(found), found.targets, len(found.holders)) == ([why], (), 1)
+
+
+def test_a_server_whose_command_line_has_no_metrics_is_asked_once() -> None:
+    """A file or its environment may switch them on; an entry that says the port is believed."""
+    sglang = bare(launch=Launch("sglang", 8000, metrics=False, metrics_port=8000))
+    (asked,) = look((gpu(0, 7),), (sglang,)).targets
+    (told,) = look((gpu(0, 7),), (sglang,), rules=(rule(port=8000, metrics_port=8000),)).targets
+
+    assert (asked.url, asked.engine, asked.about.metrics_off) == (
+        "http://127.0.0.1:8000/metrics",
+        "sglang",
+        True,
+    )
+    assert (told.url, told.about.metrics_off) == ("http://127.0.0.1:8000/metrics", False)
 
 
 def test_a_trainer_has_no_address() -> None:
