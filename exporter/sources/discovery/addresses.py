@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.config.settings import ServerRule
 from exporter.engines.catalogue import ENGINES
 from exporter.engines.ollama import OLLAMA
 from exporter.readings import Role
@@ -70,7 +71,7 @@ def identity_of(process: Member) -> str:
 def address(one: Named, moment: Moment, listening: Listening) -> Address:
     """Where a server is read. `listening` are the groups that hold ports, by network and port."""
     wishes = one.tenant.pod.wishes if one.tenant.pod is not None else Wishes()
-    if one.launch is None and wishes.port is None and (one.rule is None or one.rule.metrics_port is None):
+    if one.launch is None and wishes.port is None and not _is_told(one.rule):
         return Address(None, "no inference server is known among its processes")
     if one.launch is not None and not one.launch.serves:
         return Address(None, f"its API is on another host (node rank {one.launch.node_rank})")
@@ -78,10 +79,8 @@ def address(one: Named, moment: Moment, listening: Listening) -> Address:
     where = _port(one, wishes, server)
     if isinstance(where, str):
         return Address(None, where)
-    if one.group is not None and server is not None:
-        holder = listening.get((server.network, where), one.group.id)
-        if server.network and holder != one.group.id:
-            return Address(None, f"another server listens at port {where}")
+    if one.group is not None and listening.get((_network(one), where), one.group.id) != one.group.id:
+        return Address(None, f"another server listens at port {where}")
     hosts = _hosts(one, server, where)
     if isinstance(hosts, str):
         return Address(None, hosts)
@@ -100,6 +99,8 @@ def _is_safe(one: Named, target: Target, port: int, host: str) -> bool:
     server = None if one.group is None else one.group.server
     pod = one.tenant.pod
     own = server is not None and server.reach == "here" and any(at.port == port for at in server.listening)
+    if one.group is not None and (sockets := one.group.sockets) is not None:
+        own = own or (sockets.own and any(at.port == port for at in sockets.listening))
     return target.url.startswith("https:") or own or (pod is not None and host in pod.addresses)
 
 
@@ -148,7 +149,7 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
         return told
     launch = one.launch
     if launch is None:
-        return "no inference server is known among its processes"
+        return _port_of_a_rule(one) or "it is not known at which port it listens: add `metrics: {port: PORT}`"
     if launch.engine in UNCOUNTED:
         return UNCOUNTED[launch.engine]
     found = launch.metrics_port or launch.port if server is None else server.metrics_port
@@ -157,12 +158,41 @@ def _port(one: Named, wishes: Wishes, server: ApiServer | None) -> int | str:
     return found
 
 
+def _network(one: Named) -> str:
+    """The network that a server listens in, as far as it is known."""
+    if one.group is None:
+        return ""
+    server, sockets = one.group.server, one.group.sockets
+    return (server.network if server is not None else "") or (sockets.network if sockets is not None else "")
+
+
+def _is_told(rule: ServerRule | None) -> bool:
+    """Whether an entry says that a program is a server, whatever its command line."""
+    return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
+
+
+def _port_of_a_rule(one: Named) -> int | None:
+    """Where a program that is no known server is read, as its entry and its own sockets say."""
+    rule = one.rule
+    if rule is None or one.group is None or one.group.sockets is None:
+        return None
+    ports = {listener.port for listener in one.group.sockets.listening}
+    default = None if rule.engine is None else ENGINES[rule.engine].default_port
+    told = next((port for port in (rule.match.port, default) if port in ports), None)
+    return ports.pop() if told is None and len(ports) == 1 else told
+
+
 def _hosts(one: Named, server: ApiServer | None, port: int) -> tuple[str, ...] | str:
     """Addresses to ask at, best first, or why there is none."""
     pod = one.tenant.pod
     # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
     if server is not None and server.reach == "loopback" and port in (server.port, server.metrics_port):
         return "it listens on loopback in a network of its own: let it listen on all addresses"
+    sockets = None if one.group is None else one.group.sockets
+    if sockets is not None and (server is None or port not in (server.port, server.metrics_port)):
+        reach, hosts = sockets.reach(port)
+        if reach == "here" or (hosts and pod is None):
+            return hosts
     if pod is not None and pod.addresses and (server is None or server.reach != "here"):
         return pod.addresses
     if server is not None and server.hosts:

@@ -107,9 +107,11 @@ def _owner(one: Named, rule: ServerRule) -> tuple[int | None, str]:
     """Who claims an entry: the user, and for a port the network unless it is the host's."""
     if one.group is None:
         return None, ""
-    server = one.group.server
-    apart = rule.match.port is not None and server is not None and not server.on_host
-    return one.group.user, server.network if apart and server is not None else ""
+    server, sockets = one.group.server, one.group.sockets
+    network, on_host = ("", True) if sockets is None else (sockets.network, sockets.on_host)
+    if server is not None:
+        network, on_host = server.network, server.on_host
+    return one.group.user, network if rule.match.port is not None and not on_host else ""
 
 
 def _apart(found: Iterable[Named], given: Collection[ServerKey]) -> Iterator[Named]:
@@ -232,6 +234,8 @@ def _matches(
 ) -> bool:
     server = None if group is None else group.server
     ports = {port, None if server is None else server.metrics_port}
+    if server is None and group is not None and group.sockets is not None:
+        ports.update(listener.port for listener in group.sockets.listening)
     program = "" if group is None else group.name
     return (
         (match.port is None or match.port in ports)

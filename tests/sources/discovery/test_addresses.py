@@ -10,12 +10,14 @@ from exporter.engines.launch import Launch
 from exporter.readings import Division, ServerKey
 from exporter.sources.discovery.pods import Container, Wishes
 from exporter.sources.endpoints import Target
-from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes import ProcessGroup, Sockets
+from exporter.sources.processes.sockets import Listener
 from exporter.sources.server import About
 from tests.sources.discovery.bench import (
     BOOT,
     SECOND,
     api,
+    contained,
     given,
     gpu,
     group,
@@ -269,3 +271,47 @@ def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_por
     """Triton answers at 8000 and tells at 8002."""
     known = pod("a-0", "a", containers=(Container("", ("tritonserver",)),))
     assert urls(look((gpu(0),), (), (given("a-0", 0),), (known,))) == {"http://10.0.0.0:8002/metrics": "ml/a"}
+
+
+def unknown(pid: int, *ports: int, **told: Any) -> ProcessGroup:
+    """A program that computes, is no server that is known, and listens at ports of the host."""
+    sockets = Sockets(
+        "network 1", own=True, on_host=True, listening=tuple(Listener("", port, port, 0) for port in ports)
+    )
+    return group(pid, name="llama", sockets=sockets, user=0, **told)
+
+
+@pytest.mark.parametrize(
+    ("ports", "told", "url"),
+    [
+        # A port in the match is enough, and so is one of its metrics.
+        ((9000, 9001), {"port": 9000}, "http://127.0.0.1:9000/metrics"),
+        ((9000, 9001), {"process": "llama", "metrics_port": 9001}, "http://127.0.0.1:9001/metrics"),
+        # An engine is: at its own port, else at the only one that there is.
+        ((8080, 9001), {"process": "llama", "engine": "llamacpp"}, "http://127.0.0.1:8080/metrics"),
+        ((9000,), {"process": "llama", "engine": "llamacpp"}, "http://127.0.0.1:9000/metrics"),
+        (
+            (9000, 9001),
+            {"process": "llama", "engine": "llamacpp"},
+            "(it is not known at which port it listens: add `metrics: {port: PORT}`)",
+        ),
+        (
+            (9000,),
+            {"process": "llama", "metrics_port": 9001},
+            "(it is not known at which address it listens: give its url in `servers`)",
+        ),
+        ((9000,), {"process": "llama", "name": "x"}, "(no inference server is known among its processes)"),
+    ],
+)
+def test_a_program_that_nobody_knows_is_read_where_an_entry_says(
+    ports: tuple[int, ...], told: dict[str, Any], url: str
+) -> None:
+    """On bare metal too, where no cluster tells an address."""
+    assert one_url(unknown(7, *ports), rules=(rule(**told),)) == url
+
+
+def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
+    """By an entry that means it."""
+    there = Sockets("network 2", listening=(Listener("", 9000, 1, 0),), addresses=("10.1.0.2",))
+    one = contained(1, 7, name="llama", sockets=there, user=0)
+    assert one_url(one, rules=(rule(port=9000),)) == "http://10.1.0.2:9000/metrics"
