@@ -12,7 +12,15 @@ from exporter.cost.policy import Terms
 from exporter.cost.postings import Party, Slot
 from exporter.cost.quotients import Basis, TokenKind
 from exporter.cost.state import State
-from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
+from exporter.readings import (
+    Gpu,
+    GpuReading,
+    Kind,
+    LoadReading,
+    ServerKey,
+    ServerReading,
+    UnreadServer,
+)
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -262,6 +270,7 @@ class Report:
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     servers: tuple[ServerReading, ...] = ()
+    unread: tuple[UnreadServer, ...] = ()
     loads: tuple[LoadRow, ...] = ()
     shares: tuple[ShareRow, ...] = ()
     splits: tuple[SplitRow, ...] = ()

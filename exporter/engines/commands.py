@@ -112,6 +112,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_on=("--metrics",),
         models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
         files=("--model", "-m"),
+        routes=("--models-dir", "--models-preset"),
     ),
     Command(
         engine="ollama",

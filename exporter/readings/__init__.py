@@ -38,6 +38,12 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
 )
+from exporter.readings.unread import (
+    REMEDIES,
+    UnreadReason,
+    UnreadServer,
+    unread_reason,
+)
 from exporter.readings.values import (
     LABEL_CHARACTERS,
     label,
@@ -48,6 +54,7 @@ __all__ = [
     "KINDS",
     "LABEL_CHARACTERS",
     "NOWHERE",
+    "REMEDIES",
     "CounterReading",
     "DividedBy",
     "Division",
@@ -73,6 +80,9 @@ __all__ = [
     "ServerReading",
     "Source",
     "SourceHealth",
+    "UnreadReason",
+    "UnreadServer",
     "label",
     "ratio",
+    "unread_reason",
 ]

@@ -76,6 +76,7 @@ class ApiServer:
     """The API server of a group.
 
     `inner` are servers that it started itself: a TGI router, the vLLM inside a NIM.
+    `router` is the llama.cpp router that started it for one model.
     `port` and `metrics_port` are where they were found to listen, `None` where that was not found.
     `listening` are the sockets that are its own, where descriptors tell, else its user's in its network
     namespace.
@@ -96,6 +97,7 @@ class ApiServer:
     claim: Claim = ""
     reach: Reach = "unknown"
     hosts: tuple[str, ...] = ()
+    router: "ApiServer | None" = None
 
 
 @dataclass(frozen=True, slots=True)

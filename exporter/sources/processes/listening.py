@@ -125,7 +125,20 @@ def located(
         server = _located(seen[name], port, how, claim)
         answer.append(replace(one.group, server=server, sockets=_sockets(seen[name])))
     _remember(holders, answer)
+    answer = [*_with_routers(groups, answer)]
     return tuple(_with_sockets(proc, clock, began, networks, answer))
+
+
+def _with_routers(groups: Iterable[Grouped], located: Iterable[ProcessGroup]) -> Iterator[ProcessGroup]:
+    """The groups, each server that a router started with it: a server of another user has none."""
+    located = tuple(located)
+    by_process = {group.server.process.pid: group for group in located if group.server is not None}
+    for one, group in zip(groups, located, strict=True):
+        router = None if one.router is None else by_process.get(one.router)
+        if group.server is None or router is None or router.user != group.user:
+            yield group
+        else:
+            yield replace(group, server=replace(group.server, router=router.server))
 
 
 def _sockets(one: _Seen) -> Sockets:

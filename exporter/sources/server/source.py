@@ -22,20 +22,32 @@ from exporter.engines import (
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.plausibility import implausible
-from exporter.readings import ReadFailedError, ServerKey, ServerReading
+from exporter.readings import ReadFailedError, ServerKey, ServerReading, UnreadReason
 from exporter.sources.exchange import Answer, Client
 from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
 from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
-from exporter.sources.server.pages import Pages, Seen
+from exporter.sources.server.pages import REFUSED, Pages, Seen
 from exporter.sources.server.recognition import reader
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
-SETTLED: Final = frozenset({"http_status", "not_recognized", "no_tokens"})
+SETTLED: Final = frozenset({*REFUSED, UnreadReason.NOT_RECOGNIZED, UnreadReason.NO_TOKENS})
 """How a read fails whose answer stays the same while the server runs."""
+
+SILENT: Final = frozenset(
+    {
+        UnreadReason.CONNECTION,
+        UnreadReason.TIMEOUT,
+        UnreadReason.TLS,
+        UnreadReason.CERTIFICATE,
+        UnreadReason.CERTIFICATE_NAME,
+        UnreadReason.TOKEN_FILE,
+    }
+)
+"""How a read fails in which the server said nothing."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -66,6 +78,7 @@ class ServerSource:
         engine: str | None = None,
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
+        server_name: str = "",
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
@@ -79,11 +92,18 @@ class ServerSource:
         self._busy = busy
         self._about = about or About()
         self._told_elsewhere = told_elsewhere
-        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
+        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file, server_name)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
         self._pages = Pages(
-            self._fetcher, url, clock, self._configured, timeout=timeout, body_bytes=body_bytes, seen=seen
+            self._fetcher,
+            url,
+            clock,
+            self._configured,
+            timeout=timeout,
+            body_bytes=body_bytes,
+            seen=seen,
+            metrics_off=self._about.metrics_off,
         )
         self._memory = Memory()
         self._errors: tuple[tuple[str, int], ...] = ()
@@ -124,9 +144,8 @@ class ServerSource:
         """Read once.
 
         Raises:
-            ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `http_status`,
-                `encoding`, `too_large`, `not_recognized`, `gateway`, `counted_twice`,
-                `no_tokens`; `router`, `asleep` of llama.cpp.
+            ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
+                `router`, `asleep` of llama.cpp. Each reason is an `UnreadReason`.
         """
         self._errors = ()
         if self._refusal is not None:
@@ -186,7 +205,7 @@ class ServerSource:
         try:
             body = self._pages.ask("props")
         except ReadFailedError as failure:
-            if failure.reason in ("connection", "timeout", "tls", "token_file"):
+            if failure.reason in SILENT:
                 raise
             self._props = None  # no such page, or a model that is not loaded: the metrics will tell
             return

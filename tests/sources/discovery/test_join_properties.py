@@ -93,8 +93,8 @@ def test_names_are_fit_to_be_printed_and_never_reserved(world: World) -> None:
     for owned in told.owners:
         assert (owned.product + owned.team).isprintable()
     for one in told.sights:
-        assert (one.model + one.engine + one.lacking).isprintable()
-        assert bool(one.url) != bool(one.lacking)
+        assert (one.model + one.engine).isprintable()
+        assert bool(one.url) != (one.skip_reason is not None)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

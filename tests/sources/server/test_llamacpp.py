@@ -244,7 +244,7 @@ def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site:
 
     assert (
         first
-        == f"http_status: {source.url}: answers with HTTP status 501; it serves metrics with `--metrics`"
+        == f"metrics_off: {source.url}: answers with HTTP status 501; it serves metrics with `--metrics`"
     )
     assert [refusal(source) for _ in range(3)] == [first] * 3
     assert len(site.asked) == asked

@@ -122,7 +122,7 @@ def test_a_server_that_no_authority_vouches_for_is_not_read(secure: int) -> None
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     source.close()
-    assert failure.value.reason == "tls"
+    assert failure.value.reason == "certificate"
 
 
 @pytest.mark.parametrize(
