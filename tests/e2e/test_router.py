@@ -1,6 +1,7 @@
-"""A real llama.cpp without configuration: a router with a model, and metrics switched on by the environment."""
+"""A real llama.cpp without configuration: a router and its model, and metrics that the environment has."""
 
-import contextlib
+import http.client
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,10 +40,19 @@ class Router(Llama):
         return Page(get(self.port, f"/metrics?model={MODEL}&autoload=false")[1], 0)
 
     def children(self) -> list[int]:
-        """The servers that it started."""
+        """The servers that it started, whichever of its threads did."""
         assert self.process is not None
-        pid = self.process.pid
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(one) for thread in threads for one in thread.read_text("ascii").split()]
+
+    def unload(self) -> None:
+        """The model's server ends."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        body = json.dumps({"model": MODEL})
+        connection.request("POST", "/models/unload", body, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == http.client.OK
+        connection.close()
+        until(lambda: not self.children(), 30, "no model loaded")
 
 
 class ByEnvironment(Llama):
@@ -57,17 +67,16 @@ class ByEnvironment(Llama):
 
 @dataclass
 class Host:
-    """The daemon's page before the model was loaded, and after each use of it."""
+    """The daemon's page before the model was loaded, and what was counted each time that it was."""
 
     before: Page
-    loaded: Page
-    again: Page
-    counted: dict[str, int]
-    recounted: dict[str, int]
-    environment: dict[str, int]
+    unloaded: list[int]
+    pages: list[Page]
+    counts: list[dict[str, int]]
+    pids: list[int]
+    by_environment: dict[str, int]
     router: str
     plain: str
-    loads: list[int]
 
 
 @pytest.fixture(scope="module")
@@ -78,77 +87,47 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     with Router(folder) as router, ByEnvironment(folder / "plain.log") as plain, daemon:
         assert plain.process is not None
         compute(gpus, None, plain.process.pid)
+        name, pids = f"llamacpp:{router.port}:{MODEL}", []
+        before, unloaded = daemon.settled(), router.children()
         plain.complete("hello world", 20)
-        before = daemon.settled()
-        loads = [len(router.children())]
-
-        def used() -> tuple[Page, dict[str, int]]:
-            assert plain.process is not None
+        pages, counts = [], []
+        for _ in range(2):  # loaded anew it is another process, at another port
             router.complete("tokens cost money", 30)
-            (child,) = router.children()
-            compute(gpus, child, plain.process.pid)
+            pids += router.children()
+            compute(gpus, pids[-1], plain.process.pid)
+            daemon.settled()
             router.complete("per gpu second", 30)
-            counted = router.at_rest()
-            loads.append(child)
-            page = daemon.until(lambda page: page.tokens(name) != last, "tokens of the router's model")
-            return daemon.settled() if page else page, counted
-
-        name, last = f"llamacpp:{router.port}:{MODEL}", {}
-        loaded, counted = used()
-        # Loaded anew it is another process, at another port.
-        with contextlib.closing(unload(router)):
+            counts.append(router.at_rest())
+            pages.append(daemon.settled())
             compute(gpus, None, plain.process.pid)
-        last = loaded.tokens(name)
-        again, recounted = used()
-        yield Host(
-            before,
-            loaded,
-            again,
-            counted,
-            recounted,
-            plain.at_rest(),
-            name,
-            f"llamacpp:{plain.port}",
-            loads,
-        )
-
-
-def unload(router: Router) -> contextlib.ExitStack:
-    """The model's server ends."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=30)
-    connection.request(
-        "POST", "/models/unload", f'{{"model": "{MODEL}"}}', {"Content-Type": "application/json"}
-    )
-    assert connection.getresponse().status == http.client.OK
-    connection.close()
-    until(lambda: not router.children(), 30, "no model loaded")
-    return contextlib.ExitStack()
+            router.unload()
+        yield Host(before, unloaded, pages, counts, pids, plain.at_rest(), name, f"llamacpp:{plain.port}")
 
 
 def test_a_model_of_a_router_is_a_server_of_its_own(host: Host) -> None:
-    """By the router's port and the model's name; the router is none, and nothing is told of it."""
-    servers = {labels["server"] for labels, _ in host.loaded.rows["inference_server_up"]}
-    assert servers == {host.router, host.plain}
-    assert host.loaded.matching("inference_server_up") == [1, 1]
-    assert "inference_server_unread_info" not in host.loaded.rows
+    """By the router's port and the model's name; the router is none, and is not missing either."""
+    for page in host.pages:
+        servers = {labels["server"] for labels, _ in page.rows["inference_server_up"]}
+        assert servers == {host.router, host.plain}
+        assert page.matching("inference_server_up") == [1, 1]
+        assert "inference_server_unread_info" not in page.rows
 
 
-def test_its_tokens_are_its_own(host: Host) -> None:
-    """From the first on, since it was seen to start; loaded anew it keeps its name and counts on."""
-    assert host.loaded.tokens(host.router) == host.counted
-    total = {kind: count + host.recounted[kind] for kind, count in host.counted.items()}
-    assert host.again.tokens(host.router) == total
-    assert host.loads[1] != host.loads[2]
+def test_its_tokens_are_counted_from_the_first(host: Host) -> None:
+    """It was seen to start. Loaded anew it is another process, and counts on under its name."""
+    first, second = host.counts
+    assert len(set(host.pids)) == 2
+    assert host.pages[0].tokens(host.router) == first
+    assert host.pages[1].tokens(host.router) == {kind: first[kind] + second[kind] for kind in first}
+    assert min(first["generation"], second["generation"]) == 60
 
 
 def test_watching_loads_no_model(host: Host) -> None:
     """Before anybody asked for it, no server ran for it."""
-    assert host.loads[0] == 0
+    assert host.unloaded == []
     assert host.before.tokens(host.router) == {}
 
 
 def test_metrics_that_the_environment_switched_on_are_read(host: Host) -> None:
-    """Its command line has no flag for them."""
-    assert host.again.tokens(host.plain) == host.environment
+    """The command line shows no flag for them."""
+    assert host.pages[-1].tokens(host.plain) == host.by_environment

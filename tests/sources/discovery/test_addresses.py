@@ -1,5 +1,6 @@
 """Where a server that was found is read, or why it is not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from exporter.sources.processes.sockets import Listener
 from exporter.sources.server import About
 from tests.sources.discovery.bench import (
     BOOT,
+    CONTAINERS,
     SECOND,
+    UIDS,
     api,
     contained,
     given,
@@ -25,6 +28,7 @@ from tests.sources.discovery.bench import (
     pod,
     podded,
     rule,
+    server,
     skipped,
     urls,
 )
@@ -311,3 +315,70 @@ def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
     there = Sockets("network 2", listening=(Listener("", 9000, 1, 0),), addresses=("10.1.0.2",))
     one = contained(1, 7, name="llama", sockets=there, user=0)
     assert one_url(one, rules=(rule(port=9000),)) == "http://10.1.0.2:9000/metrics"
+
+
+def routed(number: int, model: str, **told: Any) -> tuple[ProcessGroup, ProcessGroup]:
+    """A router at port 8080, and the server that it started for one model on loopback."""
+    container = {"container": CONTAINERS[0], "pod": told.pop("pod", "")}
+    where = {"network": "network 7", "reach": "address", "hosts": ("10.1.0.2",), **told}
+    start = Launch("llamacpp", 8080, port_told=True, metrics_port=8080, routes=True)
+    router = api(10, 8080, launch=start, **where)
+    launch = Launch("llamacpp", 41001, port_told=True, metrics_port=41001, model=model)
+    mine = where if where["reach"] == "here" else {**where, "reach": "loopback", "hosts": ()}
+    child = api(number, 41001, launch=launch, router=router, **mine)
+    return group(server=router, id="/r", **container), group(number, server=child, **container)
+
+
+def test_a_model_of_a_router_is_read_at_its_own_port() -> None:
+    """It is named by the router's port, for its own is another one each time; the router is not read."""
+    told = look((gpu(0, 7),), routed(7, "a", reach="here", hosts=("127.0.0.1",)))
+
+    assert urls(told) == {"http://127.0.0.1:41001/metrics": "/llamacpp:8080:a"}
+    assert skipped(told) == ["routed", ""]
+    assert told.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "query"),
+    [
+        ("a", "model=a"),
+        ("ggml-org/gemma:Q4", "model=ggml-org%2Fgemma%3AQ4"),
+        ("a&autoload=true#@evil/", "model=a%26autoload%3Dtrue%23%40evil%2F"),
+    ],
+)
+def test_in_a_network_of_its_own_it_is_read_through_its_router(model: str, query: str) -> None:
+    """Which loads none for it; whatever a model is called, it is asked there and nowhere else."""
+    told = look((gpu(0, 7),), routed(7, model))
+
+    (url,) = urls(told)
+    assert url == f"http://10.1.0.2:8080/metrics?{query}&autoload=false"
+    assert skipped(told) == ["routed", ""]
+
+
+def test_models_in_a_pod_are_endpoints_of_its_workload() -> None:
+    """At the pod's address; an annotation that names the router's port means the router."""
+    router, one = routed(7, "a", pod=UIDS[0])
+    _, other = routed(8, "b", pod=UIDS[0])
+    for wishes in (Wishes(), Wishes(port=8080)):
+        known = pod("chat-0", "chat", wishes=wishes)
+        told = look((gpu(0, 7), gpu(1, 8)), (router, one, replace(other, id="/o")), pods=(known,))
+        assert urls(told) == {
+            "http://10.0.0.0:8080/metrics?model=a&autoload=false": "ml/chat",
+            "http://10.0.0.0:8080/metrics?model=b&autoload=false": "ml/chat",
+        }
+
+
+def test_a_router_that_the_configuration_names_is_read_as_it_says() -> None:
+    """Its models are not read a second time."""
+    named = server("a", "http://10.1.0.2:8080/metrics?model=a", 5)
+    told = look((gpu(0, 7),), routed(7, "a"), servers=(named,))
+
+    assert (urls(told), skipped(told)) == ({}, ["routed", "configured"])
+
+
+def test_a_router_that_is_not_reached_reaches_no_model() -> None:
+    """Both listen on loopback of another network."""
+    told = look((gpu(0, 7),), routed(7, "a", reach="loopback", hosts=()))
+
+    assert skipped(told) == ["routed", "loopback"]
+    assert [(one.key.server, one.reason) for one in told.unread] == [("llamacpp:8080:a", "loopback")]
