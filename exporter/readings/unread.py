@@ -198,14 +198,13 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
 class UnreadServer:
     """A server that should be read and is not.
 
-    `url` is the endpoint whose read failed, and `problem` what it said; both are empty for a server that was
-    found without an endpoint. `engine` is what its command line says. `identity` is of its process.
+    `url` is the endpoint whose read failed, empty for a server that was found without one. `engine` is what
+    its command line says. `identity` is of its process.
     """
 
     key: ServerKey
     reason: UnreadReason
     url: str = ""
-    problem: str = ""
     engine: str = ""
     identity: str = ""
 

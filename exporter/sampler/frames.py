@@ -172,9 +172,7 @@ class Reader:
             unread=(
                 *found.unread,
                 *(
-                    UnreadServer(
-                        endpoint.key, unread_reason(answer.health.reason), endpoint.url, answer.problem
-                    )
+                    UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
                     for endpoint, answer in zip(endpoints, read, strict=True)
                     if answer.reading is None
                 ),

@@ -294,7 +294,7 @@ def report() -> Report:
         ),
         unread=(
             *[UnreadServer(ServerKey("", "sglang:30000"), UnreadReason.NOT_LISTENING, engine="sglang")] * 2,
-            UnreadServer(endpoint.key, UnreadReason.CONNECTION, "http://10.0.0.2:8000/metrics", "refused"),
+            UnreadServer(endpoint.key, UnreadReason.CONNECTION, "http://10.0.0.2:8000/metrics"),
         ),
         loads=(
             LoadRow(CHAT, LoadReading("llama-70b", running=3.0, waiting=1.0)),

@@ -139,7 +139,7 @@ def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_repor
 def test_a_server_that_is_down_is_noted_with_its_remedy(make_report: MakeReport) -> None:
     """Whole, however long: it is ours. What the server said is cut."""
     chat = ServerKey("ml", "chat")
-    unread = (UnreadServer(chat, UnreadReason.UNAUTHORIZED, "http://10.0.0.2:8000/metrics", "401"),)
+    unread = (UnreadServer(chat, UnreadReason.UNAUTHORIZED, "http://10.0.0.2:8000/metrics"),)
     source = replace(down("server:ml/chat"), problem="http://10.0.0.2:8000/metrics: HTTP status 401")
 
     assert noted(well(make_report, sources=(source,), unread=unread)) == [

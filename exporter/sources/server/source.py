@@ -28,13 +28,20 @@ from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
 from exporter.sources.server.answers import Answers, Interview
 from exporter.sources.server.fetch import Fetcher
-from exporter.sources.server.pages import REFUSED, Pages, Seen
+from exporter.sources.server.pages import Pages, Seen
 from exporter.sources.server.recognition import reader
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
 
-SETTLED: Final = frozenset({*REFUSED, UnreadReason.NOT_RECOGNIZED, UnreadReason.NO_TOKENS})
+SETTLED: Final = frozenset(
+    {
+        UnreadReason.NOT_FOUND,
+        UnreadReason.METRICS_OFF,
+        UnreadReason.NOT_RECOGNIZED,
+        UnreadReason.NO_TOKENS,
+    }
+)
 """How a read fails whose answer stays the same while the server runs."""
 
 SILENT: Final = frozenset(

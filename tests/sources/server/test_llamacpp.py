@@ -250,6 +250,18 @@ def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site:
     assert len(site.asked) == asked
 
 
+@pytest.mark.parametrize(("status", "reason"), [(503, "http_status"), (401, "unauthorized")])
+def test_what_may_pass_is_asked_again(make: Make, site: Any, status: int, reason: str) -> None:
+    """It answers 503 while it loads its model, and 401 until the file of its token is right."""
+    site.answers["/props"] = site.answers["/metrics"] = httpx.Response(status)
+    source = make(engine="llamacpp", about=About(metrics_off=True))
+    assert refusal(source).startswith(f"{reason}: ")
+    site.says("/props", props())
+    site.says("/metrics", page(10))
+
+    assert source.read().up
+
+
 def test_one_that_does_not_answer_yet_is_asked_again(make: Make, site: Any) -> None:
     """While it loads nobody listens; what its environment switched on is read from then on."""
     site.answers["/props"] = httpx.ConnectError("refused")
