@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import unprivileged
 from tests.e2e.daemon import ROOT, Daemon, Page, get, until
 from tests.e2e.llama import Llama, binary
+from tests.e2e.network import Network
 from tests.e2e.tenants import compute
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
+from tests.rights import NETWORKS
 
 MODEL = "tiny"
+QUERY = f"model={MODEL}&autoload=false"
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -37,7 +42,7 @@ class Router(Llama):
 
     def page(self) -> Page:
         """Of the model, which is not loaded for it."""
-        return Page(get(self.port, f"/metrics?model={MODEL}&autoload=false")[1], 0)
+        return Page(get(self.port, f"/metrics?{QUERY}", host=self.host)[1], 0)
 
     def children(self) -> list[int]:
         """The servers that it started, whichever of its threads did."""
@@ -53,6 +58,20 @@ class Router(Llama):
         assert connection.getresponse().status == http.client.OK
         connection.close()
         until(lambda: not self.children(), 30, "no model loaded")
+
+
+class Elsewhere(Router):
+    """In a network of its own, on all addresses of it; its models are on loopback there."""
+
+    def __init__(self, folder: Path, network: Network) -> None:
+        self.host = network.host
+        super().__init__(folder)
+        self._network = network
+
+    def command(self) -> list[str]:
+        words = super().command()
+        words[words.index("--host") + 1] = "0.0.0.0"  # noqa: S104 - of its own network
+        return self._network.command(*words)
 
 
 class ByEnvironment(Llama):
@@ -131,3 +150,21 @@ def test_watching_loads_no_model(host: Host) -> None:
 def test_metrics_that_the_environment_switched_on_are_read(host: Host) -> None:
     """The command line shows no flag for them."""
     assert host.pages[-1].tokens(host.plain) == host.by_environment
+
+
+def test_in_a_network_of_its_own_a_model_is_read_through_its_router(tmp_path: Path) -> None:
+    """By a daemon without any capability, at the address of that network."""
+    if os.geteuid() != 0:
+        pytest.skip(NETWORKS)
+    gpus = FakeNvml(tmp_path, Scenario(h100s(1, utilization=40, power_mw=400_000)))
+    daemon = Daemon(tmp_path, "interval: 1s\n", gpus.environment())
+    daemon.begin = unprivileged.powerless
+    with Network() as network, Elsewhere(tmp_path, network) as router, daemon:
+        name = f"llamacpp:{network.host}:{router.port}:{MODEL}"
+        router.complete("tokens cost money", 30)
+        compute(gpus, *router.children())
+        page = daemon.until(lambda page: page.tokens(name) == router.at_rest(), "tokens through the router")
+
+    urls = [labels["url"] for labels, _ in page.rows["inference_server_endpoint_info"]]
+    assert urls == [f"http://{network.host}:{router.port}/metrics?{QUERY}"]
+    assert page.tokens(name)["generation"] == 30
