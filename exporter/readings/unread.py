@@ -96,14 +96,14 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     UnreadReason.NO_POD_ADDRESS: Remedy("no address of its pod is known", "Allow the look-up of pods"),
     UnreadReason.NO_POD_NAME: Remedy(
         "its cluster does not say now what it is called",
-        "Mend the source `pods`: the log and `doctor` say what is wrong with it",
+        "Fix the source `pods`: the log and `doctor` say what is wrong with it",
     ),
     UnreadReason.LOOPBACK: Remedy(
         "it listens on loopback in a network of its own",
         "Let it listen on all addresses, for most engines with `--host 0.0.0.0`",
     ),
     UnreadReason.PATH: Remedy(
-        "the path of its metrics is none",
+        "the path that its annotation gives is not valid",
         "Correct the annotation `inference-cost/path`: it begins with / and has no blank",
     ),
     UnreadReason.TOKEN_IN_THE_CLEAR: Remedy(
@@ -119,10 +119,10 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
         "Start it, or correct its address; where it speaks TLS, write `metrics: {scheme: https}`",
     ),
     UnreadReason.TIMEOUT: Remedy(
-        "it does not answer in time", "Look for what keeps it: its load, or a proxy before it"
+        "it does not answer in time", "Check its load, and any proxy in front of it"
     ),
     UnreadReason.TLS: Remedy(
-        "TLS with it fails",
+        "the TLS handshake with it fails",
         "Where it speaks plain HTTP, write `metrics: {scheme: http}` or an http `url`; "
         "else correct `ca_file`",
     ),
@@ -156,7 +156,8 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     ),
     UnreadReason.HTTP_STATUS: Remedy("it answers with an HTTP error", "Look for the error in its own log"),
     UnreadReason.ENCODING: Remedy(
-        "its page has an encoding that was not asked for", "Let the proxy before it leave the page as it is"
+        "its page has an encoding that was not asked for",
+        "Let the proxy in front of it leave the page as it is",
     ),
     UnreadReason.TOO_LARGE: Remedy(
         "its page is larger than is read", "Raise `limits: {body_bytes: BYTES}`, or let it show less"
@@ -184,7 +185,8 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
         "it has slept since before it was first read", "Wait for its next request, which ends it"
     ),
     UnreadReason.INTERNAL: Remedy(
-        "the exporter failed while it read", "Look for `source failed` in the exporter's log, and report it"
+        "the exporter failed while reading it",
+        "Look for `source failed` in the exporter's log, and report it",
     ),
     UnreadReason.NO_SERVER: Remedy("no inference server is known among its processes"),
     UnreadReason.NO_GPU: Remedy("it holds no GPU of this host"),

@@ -158,7 +158,7 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
     ("reason", "problem", "remedy"),
     [
         ("connection", f"{URL}: Connection refused", "Start it, or correct its address; "),
-        ("busy", "still reading after 5 s", "Look for what keeps it: "),
+        ("busy", "still reading after 5 s", "Check its load, and any proxy in front of it."),
         ("not_found", f"{URL}: answers with HTTP status 404", "Behind a prefix write the path: "),
         ("unauthorized", f"{URL}: answers with HTTP status 401", "Write `metrics: {bearer_token_file: "),
         ("certificate", "self-signed certificate", "Write `metrics: {scheme: https, ca_file: /PATH/ca.pem}`"),
