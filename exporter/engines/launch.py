@@ -227,7 +227,7 @@ def _launch(command: Command, rest: list[str] | None) -> Launch:
         node_rank=rank,
         serves=rank == 0 and not command.part and not options.has(command.followers),
         part=command.part,
-        routes=options.has(command.routes),
+        routes=options.has(command.routes) and not options.has(command.models),
     )
 
 

@@ -230,6 +230,23 @@ def test_only_a_flag_tells_a_port_for_sure() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "routes"),
+    [
+        ("llama-server --models-dir /m", True),
+        ("llama serve --models-preset=/m.ini --metrics", True),
+        ("llama-server --models-dir /m -m a.gguf", False),  # a model that is named is served
+        ("llama-server -m a.gguf", False),
+        ("vllm serve m --models-dir /m", False),
+    ],
+)
+def test_a_llamacpp_without_a_model_of_its_own_is_a_router(line: str, *, routes: bool) -> None:
+    """Where it is told of a folder of models, or of a file of them."""
+    told = launch(line.split())
+    assert told is not None
+    assert told.routes == routes
+
+
 def test_a_server_with_a_key_file_speaks_tls() -> None:
     """The scheme is https then."""
     assert told(f"{VLLM} m --ssl-keyfile k --ssl-certfile c").scheme == "https"
