@@ -5,10 +5,10 @@ pod as its cluster says. Only a port and a path may be.
 """
 
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from exporter.config.settings import ServerRule
 from exporter.engines.catalogue import ENGINES
@@ -97,7 +97,7 @@ def address(one: Named, moment: Moment, listening: Listening) -> Address:
     path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
     if router is not None and one.launch is not None:
         # Of this model, which is never loaded for it.
-        query = urllib.parse.urlencode({"model": one.launch.model, "autoload": "false"})
+        query = urlencode({"model": one.launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
         return Address(skip_reason=UnreadReason.PATH)
