@@ -9,6 +9,7 @@ from exporter import config
 from exporter.cli import documentation as cli
 from exporter.engines import documentation as engines
 from exporter.exposition import documentation as metrics
+from exporter.readings import unread
 from exporter.reports.tco import documentation as scenarios
 
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -17,6 +18,7 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("engines.md", engines.documentation),
     ("metrics.md", metrics.documentation),
     ("scenario-keys.md", scenarios.documentation),
+    ("unread.md", unread.documentation),
 )
 """Each page beside this file, and the function that returns its text."""
 

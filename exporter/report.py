@@ -13,7 +13,15 @@ from exporter.cost.postings import Party, Slot
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
 from exporter.cost.state import State
-from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading
+from exporter.readings import (
+    Gpu,
+    GpuReading,
+    Kind,
+    LoadReading,
+    ServerKey,
+    ServerReading,
+    UnreadServer,
+)
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -288,6 +296,7 @@ class Report:
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
     servers: tuple[ServerReading, ...] = ()
+    unread: tuple[UnreadServer, ...] = ()
     loads: tuple[LoadRow, ...] = ()
     shares: tuple[ShareRow, ...] = ()
     splits: tuple[SplitRow, ...] = ()

@@ -97,8 +97,8 @@ or
         wait="15m",
         by=(*HOST, "source"),
         summary="{{ $labels.source }} cannot be read on {{ $labels.instance }}: its tokens or its GPU time are not seen.",
-        description="The money goes on, without tokens to divide it by or as unobserved. `inference_source_errors_total` and the"
-        " exporter's log say why; start the server again, correct its address, or take it out of the configuration.",
+        description="The money goes on, without tokens to divide it by or as unobserved. `inference_server_unread_info` has the"
+        " reason of a server, whose remedy is in docs/unread.md; of any source `inference_source_errors_total` and the exporter's log.",
         top=ON_HOST,
         waiting=HOST_NIGHT,
         why="Not the cloud and the node: what they leave unknown shows as GPUs without a price, and some pods are kept from\n"
@@ -308,8 +308,8 @@ unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference
         by=WHO,
         labels=OWNER,
         summary=f"{SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its money has no price per token.",
-        description="Its metrics cannot be read, or it exports none. `doctor` says what the engine needs: a flag such as"
-        " `--metrics`, another port, or a `servers` entry in the exporter's configuration.",
+        description="Its metrics cannot be read, or it exports none. `inference_server_unread_info` has the reason, and the"
+        " page, `doctor` and docs/unread.md say what to do about it: a flag, a port, a path, a token or a certificate.",
         top=servers(f"{SPEND}{{product=%q}}", "product"),
         waiting=f"Eight hours of it cost {number(f'8 * {SPEND}{MATCH}', DOLLARS, *WHO)}, and their tokens are never known.",
     ),

@@ -71,6 +71,26 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerName:
+    """The name of a certificate's subject: a DNS name or an address, nothing of a URL."""
+
+    words: str = "name like chat.example.com"
+
+    def read(self, node: Node, path: str, walk: Walk) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            pass
+        # What consists of digits and dots is an address that was mistyped.
+        if len(text) > 253 or not _HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
+            raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
+        return text.removesuffix(".").lower()
+
+
+@dataclass(frozen=True, slots=True)
 class GpuList:
     """NVML indices and UUIDs, or the word all."""
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-from exporter.config.addresses import SCHEMES, GpuList, Url, UrlPath
+from exporter.config.addresses import SCHEMES, GpuList, ServerName, Url, UrlPath
 from exporter.config.division import DIVIDE
 from exporter.config.schema import Block, Item, Key, ListOf, Table, Walk, missing
 from exporter.config.settings import Divide, Server, ServerMatch, ServerRule
@@ -103,12 +103,17 @@ BEARER_TOKEN_FILE = Key(
     "takes a user, a unit, or a workload of one namespace.",
 )
 CA_FILE = Key("ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.")
+SERVER_NAME = Key(
+    "server_name",
+    ServerName(),
+    "The name in its certificate, where that is not the address that is asked; https only.",
+)
 
 
 METRICS = Key(
     "metrics",
     Table(
-        (METRICS_SCHEME, METRICS_PORT, METRICS_PATH, BEARER_TOKEN_FILE, CA_FILE),
+        (METRICS_SCHEME, METRICS_PORT, METRICS_PATH, BEARER_TOKEN_FILE, CA_FILE, SERVER_NAME),
         lambda block: block,
     ),
     "What reading its metrics takes.",
@@ -167,10 +172,11 @@ def _token_is_bound(block: Block) -> bool:
 def _server(block: Block) -> Server | ServerRule:
     metrics = block.get(METRICS)
     role = ROLE_OF[block[ROLE]]
-    told_of_reading = {
+    files = {
         "bearer_token_file": None if metrics is None else metrics.get(BEARER_TOKEN_FILE),
         "ca_file": None if metrics is None else metrics.get(CA_FILE),
     }
+    server_name = None if metrics is None else metrics.get(SERVER_NAME)
     if (match := block.get(MATCH)) is None:
         return Server(
             name=block[NAME],
@@ -182,7 +188,8 @@ def _server(block: Block) -> Server | ServerRule:
             spans_hosts=block[SPANS_HOSTS],
             role=role,
             divide=block.get(DIVIDE),
-            **told_of_reading,
+            server_name=server_name,
+            **files,
         )
     return ServerRule(
         match=match,
@@ -197,7 +204,8 @@ def _server(block: Block) -> Server | ServerRule:
         metrics_path=None if metrics is None else metrics.get(METRICS_PATH),
         divide=block.get(DIVIDE),
         source=block.path,
-        **told_of_reading,
+        server_name=server_name,
+        **files,
     )
 
 
@@ -216,10 +224,11 @@ def _certificates_go_with_https(items: Entries, walk: Walk) -> bool:
     for item in items:
         entry = item.value
         scheme = urlsplit(entry.url).scheme if isinstance(entry, Server) else entry.metrics_scheme
-        if entry.ca_file and scheme != "https":
-            what = "an https URL" if isinstance(entry, Server) else "`scheme: https`"
-            item.refuse(METRICS.name, f"ca_file goes with {what} only; remove it or write https", walk)
-            good = False
+        for name, value in (("ca_file", entry.ca_file), ("server_name", entry.server_name)):
+            if value and scheme != "https":
+                what = "an https URL" if isinstance(entry, Server) else "`scheme: https`"
+                item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https", walk)
+                good = False
     return good
 
 

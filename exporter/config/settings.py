@@ -73,6 +73,7 @@ class Server:
     gpu_share_ratio: Decimal | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    server_name: str | None = None
     spans_hosts: bool = False
     role: Role = ""
     divide: Divide | None = None
@@ -121,6 +122,7 @@ class ServerRule:
     metrics_path: str | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    server_name: str | None = None
     divide: Divide | None = None
     source: str = field(default="", compare=False)
 

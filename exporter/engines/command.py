@@ -40,6 +40,7 @@ class Command:
     `metrics_next` are flags with which metrics are at the port after the API's.
     With `metrics_apart` they are not at the API's port unless a flag says where.
     A flag written `--name=value` counts only with that value.
+    With `routes`, and no model, it is a router, which starts a server for each model.
     `models` are flags, best first; `files` those of them that take a path; `positional` the first free word.
     `world` is empty where the command line does not tell how many GPUs work for it.
     """
@@ -73,3 +74,4 @@ class Command:
     nodes: tuple[str, ...] = ("--nnodes",)
     ranks: tuple[str, ...] = ("--node-rank",)
     followers: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()

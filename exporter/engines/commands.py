@@ -104,7 +104,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(
         engine="llamacpp",
-        programs=("llama-server",),
+        programs=("llama-server", "llama serve"),  # one binary for all commands since May 2026
         port=8080,
         host=LOOPBACK,
         tls=("--ssl-key-file",),
@@ -112,6 +112,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         metrics_on=("--metrics",),
         models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
         files=("--model", "-m"),
+        routes=("--models-dir", "--models-preset"),
     ),
     Command(
         engine="ollama",

@@ -59,6 +59,7 @@ class Launch:
     off, `None` where a file or the environment decides; `metrics_switch` is what would switch them on.
     `world` is how many GPUs the server's page tells of, `None` where that is not said.
     `serves` is false for a follower, whose API is on another host. `part` tells of a server, and is none.
+    `routes` is true for a router, which starts a server for each model.
     """
 
     engine: str
@@ -76,6 +77,7 @@ class Launch:
     node_rank: int = 0
     serves: bool = True
     part: bool = False
+    routes: bool = False
 
 
 class _Options:
@@ -225,6 +227,7 @@ def _launch(command: Command, rest: list[str] | None) -> Launch:
         node_rank=rank,
         serves=rank == 0 and not command.part and not options.has(command.followers),
         part=command.part,
+        routes=options.has(command.routes) and not options.has(command.models),
     )
 
 

@@ -56,7 +56,10 @@ LLAMACPP: Final = Engine(
         reading="Is a task of the server's, which resets its idle timer and wakes a model that sleeps. "
         "A server that may sleep is therefore read after ticks in which its GPU was busy, and once when that "
         "falls idle. It also resets the throughput gauges, which are not read.",
-        deployment=("A router is read by model, with `?model=NAME`; it is never asked to load one.",),
+        deployment=(
+            "Each model of a router is a server, found by the process that the router started for it.",
+            "By `url` a router is read by model, with `?model=NAME`; it is never asked to load one.",
+        ),
         cannot_tell=(
             "Requests finished.",
             "Cached tokens, in older builds.",

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Final
 
 from exporter.exposition.wording import amount, timestamp
-from exporter.readings import label
+from exporter.readings import ServerKey, label
 from exporter.report import Books, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import is_scaled
@@ -39,7 +39,11 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     yield from _withheld(report) if report.books is None else _books(report.books)
     if not stale:
         yield from chain(
-            _over_budget(report, month, projected), _down(report), _refused(report), _unpriced(report)
+            _over_budget(report, month, projected),
+            _down(report),
+            _unread(report),
+            _refused(report),
+            _unpriced(report),
         )
     yield from _gpus(report, stale=stale)
     if report.books is not None and report.books.uncharged:
@@ -118,9 +122,31 @@ def _down(report: Report) -> Iterator[str]:
         last = source.last_success
         since = "never since the start" if last is None else f"last at {timestamp(last)}"
         why = label(source.problem).strip().removesuffix(".")  # short and printable, whatever is in it
-        yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}."
+        yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}.{_remedy(source, report)}"
     if further := down[MOST_SOURCES:]:
         yield f"Further sources that cannot be read: {len(further)}."
+
+
+def _remedy(source: SourceRow, report: Report) -> str:
+    """What to do about a server that is down, after a space."""
+    name = source.source.removeprefix(SERVER)
+    reasons = {one.reason for one in report.unread if one.url and _name(one.key) == name}
+    if not source.source.startswith(SERVER):
+        return ""
+    return "".join(f" {reason.remedy}." for reason in sorted(reasons))
+
+
+def _unread(report: Report) -> Iterator[str]:
+    """Servers that were found and have no endpoint."""
+    found = sorted({(one.key, one.reason) for one in report.unread if not one.url})
+    for key, reason in found[:MOST_SOURCES]:
+        yield f"Server {_name(key)} is not read: {reason.problem}. {reason.remedy}."
+    if further := found[MOST_SOURCES:]:
+        yield f"Further servers that are not read: {len(further)}."
+
+
+def _name(key: ServerKey) -> str:
+    return f"{key.namespace}/{key.server}".removeprefix("/")
 
 
 def _refused(report: Report) -> Iterator[str]:
@@ -146,7 +172,7 @@ def _failure(source: SourceRow, report: Report) -> str:
     if not source.source.startswith(SERVER):
         return f"Source {source.source} cannot be read"
     name = source.source.removeprefix(SERVER)
-    ups = [row.up for row in report.servers if f"{row.key.namespace}/{row.key.server}".lstrip("/") == name]
+    ups = [row.up for row in report.servers if _name(row.key) == name]
     if any(ups) and not all(ups):
         return f"Server {name} cannot be read at {ups.count(False)} of {len(ups)} endpoints"
     return f"Server {name} cannot be read"

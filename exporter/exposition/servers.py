@@ -36,6 +36,8 @@ def _info(report: Report) -> Iterator[Row]:
     engines: dict[ServerKey, str] = {}
     for server in sorted(report.servers, key=lambda server: server.url):
         engines[server.key] = engines.get(server.key) or server.engine
+    for unread in report.unread:
+        engines[unread.key] = engines.get(unread.key) or unread.engine
     for key, engine in engines.items():
         yield (key.namespace, key.server, engine), 1.0
 
@@ -49,6 +51,13 @@ def _endpoints(report: Report) -> Iterator[Row]:
 def _up(report: Report) -> Iterator[Row]:
     for server in report.servers:
         yield (server.key.namespace, server.key.server, server.url), float(server.up)
+    for key in sorted({one.key for one in report.unread if not one.url}):
+        yield (*key, ""), 0.0
+
+
+def _unread(report: Report) -> Iterator[Row]:
+    for key, reason in sorted({(one.key, one.reason) for one in report.unread}):
+        yield (*key, reason.value), 1.0
 
 
 def _splits(report: Report) -> Iterator[Row]:
@@ -112,9 +121,17 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_server_up",
         ("namespace", "server", "url"),
-        "1: the endpoint answered in the last tick. 0: it did not. "
+        "1: the endpoint answered in the last tick. 0: it did not, or, with an empty url, a server was found "
+        "and has no endpoint: inference_server_unread_info says why. "
         "Absent for an endpoint that is not watched.",
         _up,
+    ),
+    gauge(
+        "inference_server_unread_info",
+        ("namespace", "server", "reason"),
+        "Why a server was not read in the last tick: docs/unread.md has the remedy of each reason. "
+        "Absent for a server that was read, that holds no GPU, or that the configuration reads elsewhere.",
+        _unread,
     ),
     gauge(
         "inference_split_info",

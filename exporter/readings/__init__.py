@@ -47,6 +47,12 @@ from exporter.readings.serving import (
     ServerKey,
     ServerReading,
 )
+from exporter.readings.unread import (
+    REMEDIES,
+    UnreadReason,
+    UnreadServer,
+    unread_reason,
+)
 from exporter.readings.urls import endpoint_id, masked, published
 from exporter.readings.values import (
     LABEL_CHARACTERS,
@@ -60,6 +66,7 @@ __all__ = [
     "LABEL_CHARACTERS",
     "NOWHERE",
     "OTHER_MODELS",
+    "REMEDIES",
     "CounterColumns",
     "CounterReading",
     "DividedBy",
@@ -88,6 +95,8 @@ __all__ = [
     "ServerReading",
     "Source",
     "SourceHealth",
+    "UnreadReason",
+    "UnreadServer",
     "counter_readings",
     "digest",
     "endpoint_id",
@@ -95,4 +104,5 @@ __all__ = [
     "masked",
     "published",
     "ratio",
+    "unread_reason",
 ]

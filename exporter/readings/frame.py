@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from exporter.readings.gateways import GatewayReading
 from exporter.readings.hardware import GpuReading
 from exporter.readings.serving import Holder, Owned, ServerReading
+from exporter.readings.unread import UnreadServer
 from exporter.units import Instant, Nanoseconds
 
 
@@ -33,6 +34,7 @@ class Frame:
     `blind`: nobody could tell which servers are here, so that one that is not among `servers` may be.
     `owners` are told of servers whose labels were read; of others they are as they last were.
     `gateways` names every gateway whose counts divide something, those that did not answer included.
+    `unread` are the servers that should be read and are not, with or without an endpoint.
     `elapsed` counts from the boot that `boot` names; `awake` is it without suspended time, where known.
     """
 
@@ -48,6 +50,7 @@ class Frame:
     boot: str = ""
     blind: bool = False
     gateways: tuple[GatewayReading, ...] = ()
+    unread: tuple[UnreadServer, ...] = ()
 
 
 class ReadFailedError(Exception):

@@ -13,11 +13,9 @@ from exporter.cost.money import WHOLE
 from exporter.cost.policy import Terms
 from exporter.cost.projection import energy_dollars_per_hour
 from exporter.cost.slices import slices
-from exporter.readings import KINDS, Frame, GpuReading, Holder, Place, masked
+from exporter.readings import KINDS, Frame, GpuReading, Holder, Place, masked, unread_reason
 from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
 from exporter.reports.findings import (
-    REMEDIED,
-    SILENT,
     count_findings,
     findings,
     host_dollars_per_hour,
@@ -184,7 +182,8 @@ def text(diagnosis: Diagnosis) -> str:
     lines.append("Servers")
     for server in diagnosis.servers:
         gpus = ", ".join(map(str, server.gpus)) or "none"
-        state = server.engine or "unknown engine" if server.up else _failure(server)
+        engine = server.engine or "unknown engine"
+        state = engine if server.up else f"NOT READ ({unread_reason(server.reason)})"
         lines.append(f"  {server.server}  {server.url}  {state}  GPUs {gpus}")
         if server.models:
             lines.append(f"       models: {', '.join(server.models)}")
@@ -217,16 +216,6 @@ def _where(place: Place) -> str:
         words += ["in an unknown region"]
     lifecycle = place.lifecycle.replace("_", " ") or "unknown whether on demand or spot"
     return f"{' '.join(words)}, {lifecycle}; told by {place.source}"
-
-
-def _failure(server: ServerLine) -> str:
-    if server.reason in SILENT:
-        return "DOES NOT ANSWER"
-    if server.reason in {"http_status", "redirect"}:
-        return f"ANSWERS {server.problem.rpartition(' ')[2]}"
-    if server.reason == "not_recognized":
-        return "ANSWERS WITH ANOTHER PAGE"
-    return REMEDIED.get(server.reason, "CANNOT BE READ")
 
 
 def as_json(diagnosis: Diagnosis) -> str:

@@ -1,6 +1,6 @@
 """What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from itertools import combinations, groupby
 from typing import Final
@@ -10,7 +10,7 @@ from exporter.config.values import plain
 from exporter.cost.inventory import Inventory
 from exporter.cost.policy import Terms
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import GpuReading, ServerReading, masked
+from exporter.readings import GpuReading, ServerReading, masked, unread_reason
 from exporter.reports.comparison import comparison_findings
 from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
 from exporter.reports.gateways import gateway_findings
@@ -21,16 +21,6 @@ from exporter.reports.unmet import unmet_hardware, unmet_servers
 from exporter.sources.configured import returned_gpus, unknown_gpus
 from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
-
-SILENT: Final = frozenset({"", "connection", "timeout", "busy"})
-"""Reasons of failed reads in which nothing was said."""
-
-REMEDIED: Final[Mapping[str, str]] = {
-    "gateway": "A GATEWAY",
-    "counted_twice": "COUNTED ELSEWHERE",
-    "no_tokens": "COUNTS NO TOKENS",
-}
-"""Reasons of failed reads whose problem says what to do, and what they are in a word."""
 
 BUSY_RATIO: Final = 0.01
 """Above it a GPU is at work; at most as busy is idle."""
@@ -60,7 +50,7 @@ def findings(
     yield from _of_holders(gpus)
     yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
     yield from unmet_servers(config, asked.found, (answer.reading.key for answer in asked.servers))
-    yield from _of_servers(servers, {masked(server.url) for server in config.servers})
+    yield from _of_servers(servers)
     yield from _of_twins(asked.servers)
     yield from gateway_findings(asked.gateways, asked.servers)
     yield from comparison_findings(config, servers, terms.tariff.catalogue)
@@ -231,30 +221,17 @@ def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
         yield Finding("note", f"{_named(idle)} {are} held by nobody: `unallocated`.")
 
 
-def _of_servers(servers: Iterable[ServerLine], configured: Collection[str]) -> Iterable[Finding]:
+def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
     for server in servers:
         if server.up:
             if not server.tokens:
                 yield Finding(
                     "warning", f"server {server.server} tells no tokens: its busy money is `other`."
                 )
-        elif server.reason in SILENT:
-            yield Finding("warning", f"server {server.server} does not answer: {server.problem}")
-        elif server.reason in REMEDIED:
-            yield Finding("warning", f"server {server.server}: {server.problem}.")
-        elif server.reason in {"http_status", "redirect", "not_recognized"}:
-            yield Finding(
-                "warning",
-                f"server {server.server}: {server.problem}. "
-                + (
-                    "Correct its `url`, or switch on the metrics of its engine."
-                    if server.url in configured
-                    else "Switch on the metrics of its engine, or say where they are: "
-                    "`servers: [{match: {...}, metrics: {port: PORT, path: PATH}}]`."
-                ),
-            )
         else:
-            yield Finding("warning", f"server {server.server} cannot be read: {server.problem}")
+            reason = unread_reason(server.reason)
+            problem = server.problem.removesuffix(".") or reason.problem
+            yield Finding("warning", f"server {server.server} is not read: {problem}. {reason.remedy}.")
 
 
 def _of_twins(answers: Iterable[Answer]) -> Iterable[Finding]:

@@ -1,14 +1,11 @@
 """What was found on a host, how, and what to write where it could not be told. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
 
+from exporter.readings import UnreadReason
 from exporter.reports.diagnosis import Finding
 from exporter.sources.discovery import Found, Sight
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
-
-CONFIGURED: Final = "the configuration names"
-"""How a sight begins to say that it is read as the configuration says."""
 
 
 def sight_lines(sights: Iterable[Sight], indices: Mapping[str, int]) -> Iterator[str]:
@@ -21,7 +18,7 @@ def sight_lines(sights: Iterable[Sight], indices: Mapping[str, int]) -> Iterator
         if sight.where:
             what.append(f"in {sight.where}")
         yield f"  {name}  {', '.join(what)}  GPUs {_numbers(sight.gpus, indices) or 'none'}"
-        yield f"       read at {sight.url}" if sight.url else f"       not read: {sight.lacking}"
+        yield f"       read at {sight.url}" if sight.url else f"       {_not_read(sight.skip_reason)}"
 
 
 def sight_findings(found: Found, indices: Mapping[str, int]) -> Iterator[Finding]:
@@ -39,25 +36,41 @@ def sight_findings(found: Found, indices: Mapping[str, int]) -> Iterator[Finding
     for sight in found.sights:
         if sight.refused:
             yield Finding("warning", f"server {sight.key.server}: {sight.refused}.")
-        if not sight.gpus or sight.lacking.startswith(CONFIGURED):
+        if not sight.gpus or sight.skip_reason is UnreadReason.CONFIGURED:
             continue
-        held = f"GPU{'s' * (len(sight.gpus) > 1)} {_numbers(sight.gpus, indices)}"
         if sight.key.server.startswith(UNMATCHED):
             yield Finding(
                 "note",
-                f"{sight.key.server} holds {held}, is no inference server that is known, and carries its "
-                f"dollars. To name it: `servers: [{{match: {_match(sight)}, name: NAME}}]`.",
+                f"{sight.key.server} holds {_held(sight.gpus, indices)}, is no inference server that is "
+                "known, and carries its dollars. To name it: "
+                f"`servers: [{{match: {_match(sight)}, name: NAME}}]`.",
             )
-        elif not sight.url and sight.engine:  # what has a name and no engine serves nobody
-            yield Finding(
-                "warning",
-                f"server {sight.key.server} holds {held}, and its tokens are not counted: {sight.lacking}.",
-            )
+    yield from _unread(found, indices)
     if found.refused:
         yield Finding(
             "warning",
             f"{found.refused} pods ask by annotation for the name of another workload; they keep their own.",
         )
+
+
+def _not_read(reason: UnreadReason | None) -> str:
+    """Why a server is not read; a reason of the metric stands there as its label has it."""
+    if reason is None:
+        return "not read"
+    return f"not read ({reason}): {reason.problem}" if reason.remedy else f"not read: {reason.problem}"
+
+
+def _unread(found: Found, indices: Mapping[str, int]) -> Iterator[Finding]:
+    """Servers that should be read, each once with what to do."""
+    for key, reason in dict.fromkeys((one.key, one.reason) for one in found.unread):
+        gpus = [gpu for sight in found.sights if sight.key == key for gpu in sight.gpus]
+        held = f"holds {_held(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
+        state = held if gpus else "is not read"
+        yield Finding("warning", f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
+
+
+def _held(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
+    return f"GPU{'s' * (len(uuids) > 1)} {_numbers(uuids, indices)}"
 
 
 def _match(sight: Sight) -> str:

@@ -109,6 +109,7 @@ def report(
         fleet_overheads={name: rate.dollars_per_hour() for name, rate in terms.tariff.fleet_overheads(month)},
         gpus=tuple(_gpus(outcome, prices, silent=frame.gpus is None)),
         servers=published(frame.servers),
+        unread=frame.unread,
         loads=tuple(
             LoadRow(party(terms, key, load.model), load)
             for key, tick in outcome.ticks.items()

@@ -6,7 +6,16 @@ from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
-from exporter.readings import Frame, GatewayReading, GpuReading, ServerKey, ServerReading, Source
+from exporter.readings import (
+    Frame,
+    GatewayReading,
+    GpuReading,
+    ServerKey,
+    ServerReading,
+    Source,
+    UnreadServer,
+    unread_reason,
+)
 from exporter.sources.configured import holders
 from exporter.sources.discovery.found import Found
 from exporter.sources.gather import Gather, Gathered
@@ -159,6 +168,14 @@ class Reader:
             gateways=tuple(
                 answer.reading if answer.reading is not None else GatewayReading(gateway.url, up=False)
                 for gateway, answer in zip(gateways, counted, strict=True)
+            ),
+            unread=(
+                *found.unread,
+                *(
+                    UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
+                    for endpoint, answer in zip(endpoints, read, strict=True)
+                    if answer.reading is None
+                ),
             ),
         )
         return Round(frame, gathered, nvml, tuple(counted), tuple(read), found)

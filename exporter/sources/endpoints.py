@@ -25,6 +25,7 @@ class Target:
     engine: str | None = None
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
+    server_name: str = ""
     about: About = field(default_factory=About)
 
 
@@ -41,6 +42,7 @@ def configured(servers: Iterable[Server]) -> tuple[Target, ...]:
             server.engine,
             server.bearer_token_file,
             server.ca_file,
+            server.server_name or "",
             About(
                 spans_hosts=server.spans_hosts,
                 role=server.role,
@@ -87,6 +89,7 @@ class Endpoints:
             engine=target.engine,
             bearer_token_file=target.bearer_token_file,
             ca_file=target.ca_file,
+            server_name=target.server_name,
             body_bytes=body_bytes,
             busy=None if busy is None else lambda: busy(key),
             told_elsewhere=told_elsewhere,

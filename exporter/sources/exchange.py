@@ -63,6 +63,16 @@ class Request:
     headers: Mapping[str, str]
     subject: str
     method: str = "GET"
+    server_name: str = ""
+    """The name that the certificate is verified for, in place of the address that is asked."""
+
+
+class CertificateError(ReadFailedError):
+    """`tls`: a certificate that is not trusted, or, where `of_another` is true, that is for another name."""
+
+    def __init__(self, message: str, *, of_another: bool) -> None:
+        super().__init__("tls", message)
+        self.of_another = of_another
 
 
 Sink = Callable[[bytes], None]

@@ -10,7 +10,15 @@ from typing import Any, Final
 import httpx
 
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Deadline, Request, Response, Sink, answered
+from exporter.sources.exchange import (
+    Answer,
+    CertificateError,
+    Deadline,
+    Request,
+    Response,
+    Sink,
+    answered,
+)
 
 CONNECTIONS_MAX: Final = 16
 """Connections at a time of one client."""
@@ -20,6 +28,9 @@ CA_BYTES_MAX: Final = 1 << 20
 
 NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 """What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+
+OF_ANOTHER: Final = frozenset({62, 64})
+"""`X509_V_ERR_HOSTNAME_MISMATCH` and `X509_V_ERR_IP_ADDRESS_MISMATCH` (openssl/x509_vfy.h)."""
 
 CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 """Events of httpcore's `trace` extension that hand out a fresh network stream."""
@@ -33,15 +44,19 @@ class SecureClient:
 
     def ask(self, request: Request, deadline: Deadline, limit: int, sink: Sink | None = None) -> Answer:
         """As `Client.ask`."""
-        subject = request.subject
+        subject, headers = request.subject, request.headers
+        extensions: dict[str, Any] = {"trace": _watch(deadline)}
+        if request.server_name:  # some servers refuse a request whose Host is another name (RFC 9110, 421)
+            extensions["sni_hostname"] = request.server_name
+            headers = {**headers, "Host": _authority(request)}
         try:
             with self._client.stream(
                 request.method,
                 request.url,
-                headers=request.headers,
+                headers=headers,
                 timeout=deadline.left(),
                 follow_redirects=False,
-                extensions={"trace": _watch(deadline)},
+                extensions=extensions,
             ) as response:
                 told = Response(response.status_code, dict(response.headers), response.iter_raw())
                 return answered(request, told, deadline, limit, sink)
@@ -51,6 +66,11 @@ class SecureClient:
             error = _of_tls(failure)
             if error is not None and error.reason in NO_TLS:
                 raise ReadFailedError("tls", f"{subject}: it does not speak TLS: try http://") from failure
+            if isinstance(error, ssl.SSLCertVerificationError):
+                of_another = error.verify_code in OF_ANOTHER
+                raise CertificateError(
+                    f"{subject}: {error.verify_message}", of_another=of_another
+                ) from failure
             raise ReadFailedError("tls" if error else "connection", f"{subject}: {failure}") from failure
 
     def close(self) -> None:
@@ -97,6 +117,13 @@ def _client(context: ssl.SSLContext) -> SecureClient:
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=0),
         )
     )
+
+
+def _authority(request: Request) -> str:
+    """The header Host of a request by name."""
+    port = httpx.URL(request.url).port
+    name = f"[{request.server_name}]" if ":" in request.server_name else request.server_name
+    return name if port is None else f"{name}:{port}"
 
 
 def _load_transport() -> None:

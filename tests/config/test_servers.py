@@ -23,6 +23,7 @@ def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Co
             metrics_path="/metrics",
             bearer_token_file=Path("/etc/ice/token"),
             ca_file=Path("/etc/ice/ca.pem"),
+            server_name="r1.example.com",
         ),
         ServerRule(ServerMatch(unit="vllm@*.service", process="python*"), namespace="search", role="decode"),
         ServerRule(
@@ -33,6 +34,7 @@ def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Co
     )
     assert config.servers == (
         Server("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm", role="prefill"),
+        Server("far", "https://10.0.0.5:8443/metrics", (6,), server_name="10.0.0.6"),
     )
 
 

@@ -46,6 +46,7 @@ def told(line: str) -> Launch:
         ("/opt/tritonserver/bin/tritonserver --model-repository=/m", "triton", 8000, "", ""),
         ("/app/llama-server -m /m/a.gguf", "llamacpp", 8080, "127.0.0.1", "a.gguf"),
         ("llama-server -hf ggml-org/gemma-GGUF --port 9", "llamacpp", 9, "127.0.0.1", "ggml-org/gemma-GGUF"),
+        ("/usr/bin/llama serve -m a.gguf --port 9", "llamacpp", 9, "127.0.0.1", "a.gguf"),
         ("llama-server -m a.gguf -a chat --host ::", "llamacpp", 8080, "", "chat"),
         ("llama-server --host /run/llama.sock", "llamacpp", None, "/run/llama.sock", ""),
         ("/usr/local/bin/ollama serve", "ollama", 11434, "127.0.0.1", ""),
@@ -227,6 +228,23 @@ def test_only_a_flag_tells_a_port_for_sure() -> None:
         (None, False),
         (8000, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "routes"),
+    [
+        ("llama-server --models-dir /m", True),
+        ("llama serve --models-preset=/m.ini --metrics", True),
+        ("llama-server --models-dir /m -m a.gguf", False),  # a model that is named is served
+        ("llama-server -m a.gguf", False),
+        ("vllm serve m --models-dir /m", False),
+    ],
+)
+def test_a_llamacpp_without_a_model_of_its_own_is_a_router(line: str, *, routes: bool) -> None:
+    """Where it is told of a folder of models, or of a file of them."""
+    told = launch(line.split())
+    assert told is not None
+    assert told.routes == routes
 
 
 def test_a_server_with_a_key_file_speaks_tls() -> None:

@@ -20,7 +20,16 @@ from exporter.exposition.limits import Limits
 from exporter.exposition.negotiation import TEXT, Variant
 from exporter.exposition.rendering import Exposition
 from exporter.exposition.server import WebServer
-from exporter.readings import Gpu, GpuReading, Holder, LoadReading, ServerKey, ServerReading
+from exporter.readings import (
+    Gpu,
+    GpuReading,
+    Holder,
+    LoadReading,
+    ServerKey,
+    ServerReading,
+    UnreadReason,
+    UnreadServer,
+)
 from exporter.report import (
     Books,
     BudgetRow,
@@ -299,6 +308,10 @@ def report() -> Report:
             ServerReading(
                 ServerKey("", "batch"), "http://127.0.0.1:8080/metrics", up=True, engine="llama.cpp"
             ),
+        ),
+        unread=(
+            *[UnreadServer(ServerKey("", "sglang:30000"), UnreadReason.NOT_LISTENING, engine="sglang")] * 2,
+            UnreadServer(endpoint.key, UnreadReason.CONNECTION, "http://10.0.0.2:8000/metrics"),
         ),
         loads=(
             LoadRow(CHAT, LoadReading("llama-70b", running=3.0, waiting=1.0)),

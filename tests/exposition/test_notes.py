@@ -10,7 +10,7 @@ import pytest
 
 from exporter.exposition.document import document
 from exporter.exposition.page import page
-from exporter.readings import ServerKey, ServerReading
+from exporter.readings import ServerKey, ServerReading, UnreadReason, UnreadServer
 from exporter.report import Build, Report, SourceRow, Window
 from exporter.tariff.rate import Provenance
 from exporter.tariff.terms import Retirement
@@ -43,7 +43,9 @@ def noted(report: Report, elapsed: int = NOW) -> list[str]:
 def well(make_report: MakeReport, **changes: Any) -> Report:
     """The host told by hand with nothing amiss, but for changes."""
     report = make_report(in_books={"uncharged": 0})
-    sound = replace(report, gpus=report.gpus[:2], prices=report.prices[:2], sources=report.sources[:1])
+    sound = replace(
+        report, gpus=report.gpus[:2], prices=report.prices[:2], sources=report.sources[:1], unread=()
+    )
     return replace(sound, **changes)
 
 
@@ -61,6 +63,10 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
     """The host told by hand has a lost GPU without a price, one with a guessed one, and a long gap."""
     assert noted(make_report()) == [
         "Source server cannot be read (never since the start).",
+        (
+            "Server sglang:30000 is not read: nothing listens where its metrics should be. "
+            "Wait until it has loaded; else write the port: `metrics: {port: PORT}`."
+        ),
         "GPUs without a price: 1 of 3. What they cost is not in these figures.",
         "GPUs priced by an estimate: 1 of 3.",
         "GPUs that are paid for and cannot be read: 1 of 3.",
@@ -148,6 +154,32 @@ def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:
 def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_report: MakeReport) -> None:
     """With the last time that it was read; a replica that is down is not its whole server."""
     assert noted(well(make_report, sources=(source,))) == [note]
+
+
+def test_a_server_that_is_down_is_noted_with_its_remedy(make_report: MakeReport) -> None:
+    """Whole, however long: it is ours. What the server said is cut."""
+    chat = ServerKey("ml", "chat")
+    unread = (UnreadServer(chat, UnreadReason.UNAUTHORIZED, "http://10.0.0.2:8000/metrics"),)
+    source = replace(down("server:ml/chat"), problem="http://10.0.0.2:8000/metrics: HTTP status 401")
+
+    assert noted(well(make_report, sources=(source,), unread=unread)) == [
+        (
+            "Server ml/chat cannot be read at 1 of 2 endpoints (last at 2026-11-24T11:00:00Z): "
+            "http://10.0.0.2:8000/metrics: HTTP status 401. "
+            "Write `metrics: {bearer_token_file: /PATH/token}`; "
+            "with `match` that takes a `user`, a `unit` or a `workload` of one namespace."
+        )
+    ]
+
+
+def test_many_servers_that_are_not_read_are_counted(make_report: MakeReport) -> None:
+    """Eight are named, each once."""
+    unread = tuple(UnreadServer(ServerKey("", f"a{n % 10}"), UnreadReason.NO_TOKENS) for n in range(20))
+    notes = noted(well(make_report, unread=unread))
+
+    assert len(notes) == 9
+    assert notes[0].startswith("Server a0 is not read: it counts no tokens. Start vLLM without ")
+    assert notes[8] == "Further servers that are not read: 2."
 
 
 def test_claims_that_were_refused_are_noted(make_report: MakeReport) -> None:

@@ -159,6 +159,7 @@ EXPECTED = {
     "inference_gpu_power_watts": [f'{{{H100},uuid="GPU-aaaa"}} 612.5'],
     "inference_server_info": [
         '{engine="llama.cpp",namespace="",server="batch"} 1.0',
+        '{engine="sglang",namespace="",server="sglang:30000"} 1.0',
         '{engine="vllm",namespace="ml",server="chat"} 1.0',
     ],
     "inference_server_endpoint_info": [
@@ -176,8 +177,13 @@ EXPECTED = {
         '{method="weights",model="qwen-7b",namespace="",server="batch"} 1.0',
         '{method="time",model="llama-70b",namespace="ml",server="chat"} 1.0',
     ],
+    "inference_server_unread_info": [
+        '{namespace="",reason="not_listening",server="sglang:30000"} 1.0',
+        '{namespace="ml",reason="connection",server="chat"} 1.0',
+    ],
     "inference_server_up": [
         '{namespace="",server="batch",url="http://127.0.0.1:8080/metrics"} 1.0',
+        '{namespace="",server="sglang:30000",url=""} 0.0',
         '{namespace="ml",server="chat",url="http://10.0.0.1:8000/metrics"} 1.0',
         '{namespace="ml",server="chat",url="http://10.0.0.2:8000/metrics"} 0.0',
     ],
@@ -297,7 +303,19 @@ def test_without_books_no_money_is_told(make_report: MakeReport, text: Callable[
 def test_what_is_not_known_has_no_series(make_report: MakeReport, text: Callable[..., str]) -> None:
     """A report that knows nothing says so by saying nothing; no family stands empty."""
     nothing: dict[str, Any] = dict.fromkeys(
-        ("prices", "quotients", "budgets", "gpus", "servers", "loads", "shares", "splits", "hosted"), ()
+        (
+            "prices",
+            "quotients",
+            "budgets",
+            "gpus",
+            "servers",
+            "unread",
+            "loads",
+            "shares",
+            "splits",
+            "hosted",
+        ),
+        (),
     )
     page = text(
         make_report(

@@ -51,6 +51,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_info": ("gauge", ("namespace", "server", "engine")),
     "inference_server_endpoint_info": ("gauge", ("namespace", "server", "pod", "url", "engine_version")),
     "inference_split_info": ("gauge", ("namespace", "server", "model", "method")),
+    "inference_server_unread_info": ("gauge", ("namespace", "server", "reason")),
     "inference_server_up": ("gauge", ("namespace", "server", "url")),
     "inference_server_requests_running": ("gauge", S),
     "inference_server_requests_waiting": ("gauge", S),

@@ -155,66 +155,29 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "problem", "state", "finding"),
+    ("reason", "problem", "remedy"),
     [
-        (
-            "connection",
-            f"{URL}: Connection refused",
-            "DOES NOT ANSWER",
-            f"server chat does not answer: {URL}: Connection refused",
-        ),
-        (
-            "http_status",
-            f"{URL}: answers with HTTP status 404",
-            "ANSWERS 404",
-            (
-                f"server chat: {URL}: answers with HTTP status 404. "
-                "Correct its `url`, or switch on the metrics of its engine."
-            ),
-        ),
-        (
-            "not_recognized",
-            f"{URL}: answers with a page of no known engine",
-            "ANSWERS WITH ANOTHER PAGE",
-            (
-                f"server chat: {URL}: answers with a page of no known engine. "
-                "Correct its `url`, or switch on the metrics of its engine."
-            ),
-        ),
-        ("tls", "no trust", "CANNOT BE READ", "server chat cannot be read: no trust"),
-        (
-            "gateway",
-            f"{URL}: answers with the page of the LiteLLM proxy, which counts: read each engine's own page",
-            "A GATEWAY",
-            (
-                f"server chat: {URL}: answers with the page of the LiteLLM proxy, which counts: "
-                "read each engine's own page."
-            ),
-        ),
-        (
-            "counted_twice",
-            f"{URL}: answers with the page of a worker: remove one of the two",
-            "COUNTED ELSEWHERE",
-            f"server chat: {URL}: answers with the page of a worker: remove one of the two.",
-        ),
-        (
-            "no_tokens",
-            f"{URL}: Ollama, which counts no tokens: serve otherwise",
-            "COUNTS NO TOKENS",
-            f"server chat: {URL}: Ollama, which counts no tokens: serve otherwise.",
-        ),
+        ("connection", f"{URL}: Connection refused", "Start it, or correct its address; "),
+        ("busy", "still reading after 5 s", "Check its load, and any proxy in front of it."),
+        ("not_found", f"{URL}: answers with HTTP status 404", "Behind a prefix write the path: "),
+        ("unauthorized", f"{URL}: answers with HTTP status 401", "Write `metrics: {bearer_token_file: "),
+        ("certificate", "self-signed certificate", "Write `metrics: {scheme: https, ca_file: /PATH/ca.pem}`"),
+        ("gateway", f"{URL}: answers with the page of the LiteLLM proxy.", "Take it out of `servers`, "),
+        ("no_thread", "no thread to read it in", "Look for `source failed` in the exporter's log"),
     ],
 )
-def test_silence_is_told_apart_from_a_wrong_answer(
-    reason: str, problem: str, state: str, finding: str
+def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
+    reason: str, problem: str, remedy: str
 ) -> None:
-    """Each has another remedy."""
+    """The state is the reason, as the metric has it; the finding says what happened and what to do."""
     answer = Answer(ServerReading(ServerKey("", "chat"), URL, up=False), reason, problem)
     diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(H100, "", (answer,), "", ""), NOW)
 
     assert diagnosis.status == 1
-    assert f"warning: {finding}" in findings(diagnosis)
-    assert f"  chat  {URL}  {state}  GPUs 0, 1, 2, 3\n" in text(diagnosis)
+    (finding,) = [line for line in findings(diagnosis) if "chat" in line]
+    assert finding.startswith(f"warning: server chat is not read: {problem.removesuffix('.')}. {remedy}")
+    word = {"busy": "timeout", "no_thread": "internal"}.get(reason, reason)
+    assert f"  chat  {URL}  NOT READ ({word})  GPUs 0, 1, 2, 3\n" in text(diagnosis)
 
 
 @pytest.mark.parametrize(

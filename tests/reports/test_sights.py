@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.readings import Holder, ServerKey
+from exporter.readings import Holder, ServerKey, UnreadReason, UnreadServer
 from exporter.reports.diagnosis import Finding
 from exporter.reports.sights import sight_findings, sight_lines
 from exporter.sources.discovery import Found, Sight
@@ -19,7 +19,7 @@ CHAT = Sight(
     url="http://10.0.0.7:8000/metrics",
 )
 TRAINING = Sight(
-    ServerKey("", "unmatched:train"), program="train", gpus=("GPU-c",), lacking="no server is known"
+    ServerKey("", "unmatched:train"), program="train", gpus=("GPU-c",), skip_reason=UnreadReason.NO_SERVER
 )
 MUTE = Sight(
     ServerKey("", "llamacpp:8080"),
@@ -27,7 +27,7 @@ MUTE = Sight(
     program="llama-server",
     where="llama.service",
     gpus=("GPU-c",),
-    lacking="its metrics are switched off: start it with --metrics",
+    skip_reason=UnreadReason.NOT_LISTENING,
 )
 
 
@@ -38,15 +38,15 @@ def told(*sights: Sight, **found: object) -> list[Finding]:
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
     """Two lines each: what it is and holds; where it is read, or why it is not."""
-    router = Sight(ServerKey("", "router:9000"), lacking="it holds no GPU of this host")
+    router = Sight(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
 
     assert list(sight_lines((CHAT, TRAINING, MUTE, router), INDICES)) == [
         "  ml/chat  vllm, model llama-8b, in ml/chat  GPUs 0, 1",
         "       read at http://10.0.0.7:8000/metrics",
         "  unmatched:train  train  GPUs 2",
-        "       not read: no server is known",
+        "       not read: no inference server is known among its processes",
         "  llamacpp:8080  llamacpp, in llama.service  GPUs 2",
-        "       not read: its metrics are switched off: start it with --metrics",
+        "       not read (not_listening): nothing listens where its metrics should be",
         "  router:9000  nothing that is seen  GPUs none",
         "       not read: it holds no GPU of this host",
     ]
@@ -70,10 +70,8 @@ def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
 
 def test_what_is_well_found_needs_no_word() -> None:
     """A server that is read; what holds no GPU; what the configuration names."""
-    configured = Sight(
-        ServerKey("", "vllm:8000"), gpus=("GPU-a",), lacking="the configuration names who holds its GPUs"
-    )
-    assert told(CHAT, Sight(ServerKey("", "x"), lacking="it holds no GPU of this host"), configured) == []
+    configured = Sight(ServerKey("", "vllm:8000"), gpus=("GPU-a",), skip_reason=UnreadReason.CONFIGURED)
+    assert told(CHAT, Sight(ServerKey("", "x"), skip_reason=UnreadReason.NO_GPU), configured) == []
 
 
 def test_a_holder_that_is_no_server_may_be_named() -> None:
@@ -96,13 +94,21 @@ def test_a_holder_that_is_no_server_may_be_named() -> None:
 
 
 def test_a_server_whose_tokens_are_not_counted_is_a_warning() -> None:
-    """With the reason, which says what to do."""
-    assert told(MUTE) == [
+    """Once, with what to do; one without a GPU that its entry wants to be read, too."""
+    twice = (UnreadServer(MUTE.key, UnreadReason.NOT_LISTENING),) * 2
+    idle = UnreadServer(ServerKey("", "chat"), UnreadReason.LOOPBACK)
+
+    assert told(MUTE, unread=(*twice, idle)) == [
         Finding(
             "warning",
-            "server llamacpp:8080 holds GPU 2, and its tokens are not counted: "
-            "its metrics are switched off: start it with --metrics.",
-        )
+            "server llamacpp:8080 holds GPU 2, and its tokens are not counted: nothing listens where its "
+            "metrics should be. Wait until it has loaded; else write the port: `metrics: {port: PORT}`.",
+        ),
+        Finding(
+            "warning",
+            "server chat is not read: it listens on loopback in a network of its own. "
+            "Let it listen on all addresses, for most engines with `--host 0.0.0.0`.",
+        ),
     ]
 
 
@@ -139,5 +145,13 @@ def test_pods_that_ask_for_another_ones_name_are_told() -> None:
 def test_what_was_given_a_name_and_serves_nobody_needs_no_word() -> None:
     """A training job has no tokens to count."""
     assert (
-        told(Sight(ServerKey("", "training"), program="train.py", gpus=("GPU-a",), lacking="no server")) == []
+        told(
+            Sight(
+                ServerKey("", "training"),
+                program="train.py",
+                gpus=("GPU-a",),
+                skip_reason=UnreadReason.NO_SERVER,
+            )
+        )
+        == []
     )

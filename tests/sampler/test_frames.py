@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.config.settings import Config
-from exporter.readings import GpuReading, Holder, Owned, ServerKey, SourceHealth
+from exporter.readings import (
+    GpuReading,
+    Holder,
+    Owned,
+    ServerKey,
+    SourceHealth,
+    UnreadReason,
+    UnreadServer,
+)
 from exporter.sampler.frames import Reader
 from exporter.sources.discovery.found import Found
 from exporter.sources.gather import Gather, Gathered
@@ -90,11 +98,14 @@ def test_what_a_look_finds_is_in_the_frame(nvml: Nvml) -> None:
 
 
 def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: Nvml) -> None:
-    """One that does not answer is there, and not up."""
+    """One that does not answer is there, and not up; it is unread, as one is that has no endpoint."""
     silent = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
-    frame, _ = reader(nvml, Lookout(endpoints=(silent,))).read(CONFIG, (Endpoint(),), None)
+    mute = UnreadServer(ServerKey("", "mute"), UnreadReason.NO_TOKENS)
+    lookout = Lookout(Found(unread=(mute,)), endpoints=(silent,))
+    frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
 
     assert [(reading.key, reading.up) for reading in frame.servers] == [(CHAT, True), (BATCH, False)]
+    assert frame.unread == (mute, UnreadServer(BATCH, UnreadReason.CONNECTION, silent.url))
 
 
 def test_an_endpoint_is_read_once(nvml: Nvml) -> None:

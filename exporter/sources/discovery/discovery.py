@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
-from exporter.readings import GpuReading, ServerKey, Source
+from exporter.readings import GpuReading, ServerKey, Source, UnreadReason, UnreadServer
 from exporter.sources.discovery.addresses import Moment, identity_of
 from exporter.sources.discovery.cluster import Cluster, cluster
 from exporter.sources.discovery.found import Found
@@ -124,6 +124,7 @@ class Discovery:
         self._body_bytes = Config().limits.body_bytes
         self._engines: tuple[str | None, ...] = ()
         self._refused: set[tuple[ServerKey, str]] = set()
+        self._lost: set[tuple[ServerKey, UnreadReason]] = set()
         self.last = Found()
         """What the last look found."""
 
@@ -175,15 +176,33 @@ class Discovery:
         self._targets = known
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
+        blind = groups is None or pods is None
         self.last = replace(
             looked,
             targets=targets,
+            unread=self._still_unread(looked.unread, targets, blind=blind),
             gathered=gathered,
-            blind=groups is None or pods is None,
+            blind=blind,
             problems=tuple(self._problems((*told.values(), *gathered))),
             unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
         )
         return self.last
+
+    def _still_unread(
+        self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, blind: bool
+    ) -> tuple[UnreadServer, ...]:
+        """Those that are not read as they were before, either; each is logged once per change."""
+        read = {target.about.identity for target in targets} - {""}
+        found = tuple(one for one in unread if one.identity not in read)
+        now = {(one.key, one.reason) for one in found}
+        for key, reason in sorted(now - self._lost):
+            words = {"server": key.server, "namespace": key.namespace, "reason": reason.value}
+            log.warning("server not read", extra={**words, "problem": f"{reason.problem}. {reason.remedy}."})
+        keys = {key for key, _ in now}
+        for key in sorted({target.key for target in targets} & {key for key, _ in self._lost} - keys):
+            log.info("server is read", extra={"server": key.server, "namespace": key.namespace})
+        self._lost = now | self._lost if blind else now
+        return found
 
     def _with_refusals(self, looked: Found, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
         """Count the claims that a new list of processes made and did not get; each is logged once."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from exporter.readings import Holder, Owned, ServerKey
+from exporter.readings import Holder, Owned, ServerKey, UnreadReason, UnreadServer
 from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
 
@@ -12,7 +12,7 @@ class Sight:
     """One server, or other holder, as it was found; for people.
 
     `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
-    not: `lacking` then says why, and what to do. `rule` is the entry of `servers` that matched it. `refused`
+    not: `skip_reason` then says why. `rule` is the entry of `servers` that matched it. `refused`
     is a name, an address or an entry that it claims and does not get.
     """
 
@@ -23,7 +23,7 @@ class Sight:
     where: str = ""
     gpus: tuple[str, ...] = ()
     url: str = ""
-    lacking: str = ""
+    skip_reason: UnreadReason | None = None
     rule: str = ""
     refused: str = ""
 
@@ -33,6 +33,7 @@ class Found:
     """Who holds which GPU, where each server is read, and who pays as their labels say.
 
     `unsure` are GPUs of which nobody could tell who holds them this time.
+    `unread` are the servers that should be read and are not.
     `gathered` is how the sources fared that were asked for it.
     `refused` counts pods that asked for the name of another workload.
     `problems` are sources that said less than they should, and why, for people; `unasked` those of which
@@ -46,6 +47,7 @@ class Found:
     targets: tuple[Target, ...] = ()
     gathered: tuple[Gathered, ...] = ()
     sights: tuple[Sight, ...] = ()
+    unread: tuple[UnreadServer, ...] = ()
     refused: int = 0
     blind: bool = False
     problems: tuple[tuple[str, str], ...] = ()

@@ -1,15 +1,14 @@
 """Puts together what was read of a host: who holds which GPU, where they are read, who pays. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.config.settings import Config, Server
-from exporter.readings import GpuReading, Holder, Owned, ServerKey, label, masked
+from exporter.readings import GpuReading, Holder, Owned, ServerKey, UnreadReason, UnreadServer, label, masked
 from exporter.sources.discovery.addresses import (
     CLAIMED,
-    SILENT,
     Address,
     Listening,
     Moment,
@@ -67,6 +66,7 @@ def found(
     held, unsure = holders(gpus, everybody, taken, evidence)
     nameless = [one for one in everybody if seen.pods is None and _is_nameless(one)]
     unsure |= {holder.uuid for holder in held if holder.key in {one.key for one in nameless}}
+    computes = {holder.key for holder in held}
     held = tuple(holder for holder in held if holder.uuid not in unsure)
     configured = {_place(server.url) for server in config.servers}
     known = {target.about.identity: target for target in before}
@@ -74,22 +74,26 @@ def found(
     listening = _listening(everybody)
     targets: dict[str, Target] = {}
     sights: dict[int, Sight] = {}
+    unread: list[UnreadServer] = []
     for number, one in sorted(enumerate(everybody), key=lambda pair: not _listens(pair[1])):
         where = _address(one, moment, known, listening)
+        serves = where.skip_reason is not UnreadReason.NO_SERVER
         if one in nameless:
-            where = Address(None, "its cluster does not tell now what it is called")
-        elif _is_configured(one, gpus, computing, taken):
-            where = Address(None, "the configuration names who holds its GPUs")
-        elif where.target is not None and _place(where.target.url) in configured:
-            where = Address(None, "the configuration names its url")
+            where = Address(skip_reason=UnreadReason.NO_POD_NAME)
+        elif _is_configured(one, gpus, computing, taken) or (
+            where.target is not None and not configured.isdisjoint(_places(one, where.target))
+        ):
+            where = Address(skip_reason=UnreadReason.CONFIGURED)
         elif where.target is not None and not _is_read(one, where.target, holding, known):
-            where = Address(None, "it holds no GPU of this host")
+            where = Address(skip_reason=UnreadReason.NO_GPU)
         elif where.target is not None and where.target.url in targets:
-            where = Address(None, "another server is read at its address")
+            where = Address(skip_reason=UnreadReason.ADDRESS_TAKEN)
         elif where.target is not None and len(targets) == TARGETS_MAX:
-            where = Address(None, f"more than {TARGETS_MAX} servers are read already")
+            where = Address(skip_reason=UnreadReason.TOO_MANY)
         elif where.target is not None:
             targets[where.target.url] = where.target
+        if serves and _is_read(one, None, computes, known):
+            unread += _unread(one, where.skip_reason)
         sights[number] = _sight(one, where, held)
     return Found(
         holders=held,
@@ -97,6 +101,7 @@ def found(
         owners=tuple(_owners(everybody)),
         targets=tuple(targets.values()),
         sights=tuple(sights[number] for number in range(len(everybody))),
+        unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
     )
 
@@ -121,6 +126,15 @@ def _place(url: str) -> tuple[str, int | None]:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     return (LOOPBACK if host in ("localhost", "::1") else host), port
+
+
+def _places(one: Named, target: Target) -> set[tuple[str, int | None]]:
+    """Where a server is read, and where the router is that started it: one of them may be configured."""
+    server = None if one.group is None else one.group.server
+    places = {_place(target.url)}
+    if server is not None and (router := server.router) is not None:
+        places |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
+    return places
 
 
 def _taken(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> frozenset[str]:
@@ -167,10 +181,23 @@ def _listening(everybody: Iterable[Named]) -> Listening:
 def _address(one: Named, moment: Moment, known: Mapping[str, Target], listening: Listening) -> Address:
     """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
     where = address(one, moment, listening)
-    server = None if one.group is None else one.group.server
-    if where.lacking == SILENT and server is not None and (before := known.get(identity_of(server.process))):
+    identity = _identity(one)
+    if where.skip_reason is UnreadReason.NOT_LISTENING and identity and (before := known.get(identity)):
         return Address(replace(before, key=one.key))
     return where
+
+
+def _identity(one: Named) -> str:
+    """What a server's process is, empty where it is not seen; of no target then."""
+    server = None if one.group is None else one.group.server
+    return "" if server is None else identity_of(server.process)
+
+
+def _unread(one: Named, reason: UnreadReason | None) -> Iterator[UnreadServer]:
+    """The server, where that reason is none of those that are as they should be."""
+    if reason is not None and reason.remedy:
+        engine = "" if one.launch is None else one.launch.engine
+        yield UnreadServer(one.key, reason, engine=engine, identity=_identity(one))
 
 
 def _is_nameless(one: Named) -> bool:
@@ -178,13 +205,18 @@ def _is_nameless(one: Named) -> bool:
     return one.group is not None and bool(one.group.pod) and not one.tenant.workload
 
 
-def _is_read(one: Named, target: Target, holding: Collection[ServerKey], known: Mapping[str, Target]) -> bool:
-    before = known.get(target.about.identity)
+def _is_read(
+    one: Named, target: Target | None, holding: Collection[ServerKey], known: Mapping[str, Target]
+) -> bool:
+    """Whether a server is to be read, at a target or at all."""
+    identity = _identity(one) if target is None else target.about.identity
+    before = known.get(identity) if identity else None
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
     computes = one.group is not None and bool(one.group.computing)
     ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
     told = ruled or (one.tenant.pod is not None and one.tenant.pod.wishes.port is not None)
-    return told or one.key in holding or (before is not None and before.url == target.url)
+    again = before is not None and (target is None or before.url == target.url)
+    return told or one.key in holding or again
 
 
 def _owners(everybody: Iterable[Named]) -> Iterable[Owned]:
@@ -205,6 +237,7 @@ def _sight(one: Named, where: Address, held: Iterable[Holder]) -> Sight:
         place = group.unit or (
             f"{group.runtime or 'container'} {group.container[:12]}" if group.container else ""
         )
+    claim = None if group is None or group.server is None else CLAIMED.get(group.server.claim)
     return Sight(
         key=one.key,
         engine="" if start is None else start.engine,
@@ -213,8 +246,7 @@ def _sight(one: Named, where: Address, held: Iterable[Holder]) -> Sight:
         where=place,
         gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
         url="" if where.target is None else masked(where.target.url),
-        lacking=where.lacking,
+        skip_reason=where.skip_reason,
         rule="" if one.rule is None else one.rule.source,
-        refused=one.refused
-        or ("" if group is None or group.server is None else CLAIMED.get(group.server.claim, "")),
+        refused=one.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
     )

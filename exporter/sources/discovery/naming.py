@@ -107,9 +107,11 @@ def _owner(one: Named, rule: ServerRule) -> tuple[int | None, str]:
     """Who claims an entry: the user, and for a port the network unless it is the host's."""
     if one.group is None:
         return None, ""
-    server = one.group.server
-    apart = rule.match.port is not None and server is not None and not server.on_host
-    return one.group.user, server.network if apart and server is not None else ""
+    server, sockets = one.group.server, one.group.sockets
+    network, on_host = ("", True) if sockets is None else (sockets.network, sockets.on_host)
+    if server is not None:
+        network, on_host = server.network, server.on_host
+    return one.group.user, network if rule.match.port is not None and not on_host else ""
 
 
 def _apart(found: Iterable[Named], given: Collection[ServerKey]) -> Iterator[Named]:
@@ -137,9 +139,11 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
 
     Its engine's default is as good while no other server of its network has it or might: a file or an
     environment may say another port, and nobody is to be called by somebody else's. A port that another user
-    has, or that another group claims as well, is no name.
+    has, or that another group claims as well, is no name. What a router started has the router's, since its
+    own is another one each time.
     """
-    servers = {group.id: group.server for group in groups if group.server is not None}
+    listed = {group.id: group.server for group in groups if group.server is not None}
+    servers = {name: server for name, server in listed.items() if server.router is None}
     told = {
         name: server.port or (server.launch.port if server.launch.port_told and not server.claim else None)
         for name, server in servers.items()
@@ -157,7 +161,10 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
             for other in servers
         )
 
-    return {name: told[name] or (None if contested(name) else mights[name]) for name in servers}
+    ports = {name: told[name] or (None if contested(name) else mights[name]) for name in servers}
+    of_routers = {server.process: ports[name] for name, server in servers.items()}
+    routed = {name: server.router for name, server in listed.items() if server.router is not None}
+    return ports | {name: of_routers.get(router.process) for name, router in routed.items()}
 
 
 def _owners(
@@ -216,14 +223,15 @@ def _name(tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port
         return UNSEEN.server
     if start is None:
         return f"{UNMATCHED}{group.name}"
-    server = group.server
+    router = None if group.server is None else group.server.router
+    server = router or group.server
+    apart = bool(group.container) or port is None  # each container may have all ports to itself
     words = [start.engine]
-    if group.container or port is None:  # each container may have all ports to itself
-        words += [str(port or ""), start.model]
-    elif server is not None and server.reach == "address" and server.hosts:
-        words += [server.hosts[0], str(port or "")]
-    else:
-        words += [str(port or "")]
+    if not apart and server is not None and server.reach == "address" and server.hosts:
+        words.append(server.hosts[0])
+    words.append(str(port or ""))
+    if apart or router is not None:
+        words.append(start.model)
     return ":".join(word for word in words if word)
 
 
@@ -232,6 +240,8 @@ def _matches(
 ) -> bool:
     server = None if group is None else group.server
     ports = {port, None if server is None else server.metrics_port}
+    if server is None and group is not None and group.sockets is not None:
+        ports.update(listener.port for listener in group.sockets.listening)
     program = "" if group is None else group.name
     return (
         (match.port is None or match.port in ports)

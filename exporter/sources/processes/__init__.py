@@ -5,7 +5,14 @@ all processes, `grouping` tells who belongs together, `listening` where their se
 `source` is one read of all that: hand it the processes that NVML lists.
 """
 
-from exporter.sources.processes.groups import ApiServer, Member, ProcessGroup, ProcessReading
+from exporter.sources.processes.groups import (
+    ApiServer,
+    Claim,
+    Member,
+    ProcessGroup,
+    ProcessReading,
+    Sockets,
+)
 from exporter.sources.processes.source import Processes
 
-__all__ = ["ApiServer", "Member", "ProcessGroup", "ProcessReading", "Processes"]
+__all__ = ["ApiServer", "Claim", "Member", "ProcessGroup", "ProcessReading", "Processes", "Sockets"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.engines.launch import Launch, launch, program, works_for
+from exporter.engines.llamacpp import LLAMACPP
 from exporter.sources.processes.census import Process
 from exporter.sources.processes.groups import ApiServer, Kind, Member, ProcessGroup
 
@@ -37,10 +38,14 @@ _STARTERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """A group, whose server's sockets are still to be found, in the processes `serving`."""
+    """A group, whose server's sockets are still to be found, in the processes `serving`.
+
+    `router` is the process of the router that started its server.
+    """
 
     group: ProcessGroup
     serving: tuple[int, ...] = ()
+    router: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class _Server:
     process: Process
     launch: Launch
     inner: tuple[Launch, ...] = ()
+    router: int | None = None
 
 
 def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[Grouped, ...]:
@@ -96,7 +102,9 @@ class _Cluster:
             else:
                 root = self._root(process) if self._cgroup.shared else 0
                 rest.setdefault(root, []).append(process)
+        # A router is not alone for long, and its group is the same one before and after.
         alone = len(held) == 1 and not self._cgroup.shared
+        alone = alone and not any(server.launch.routes for server in self._servers.values())
         for pid, computing in held.items():
             yield self._group(computing, self._servers[pid], None if alone else pid)
         for root, computing in rest.items():
@@ -129,15 +137,24 @@ class _Cluster:
             return Grouped(group)
         process = Member(server.process.pid, server.process.started)
         group = replace(group, server=ApiServer(process, server.launch, server.inner))
-        return Grouped(group, self._serving(server.process.pid))
+        return Grouped(group, self._serving(server.process.pid), server.router)
 
     def _outermost(self) -> dict[int, _Server]:
-        """Servers that no server started, each with those that it did, and with what its parts tell."""
+        """Servers that no server started, each with those that it did, and with what its parts tell.
+
+        Of a router each server that it started is one of its own.
+        """
         servers = {pid: found for pid, found in self._told.items() if not found.part}
         inner: dict[int, list[int]] = {}
+        routers: dict[int, int] = {}
         for pid in servers:
-            above = [other for other in self._ancestors(pid) if other in servers]
-            inner.setdefault(above[-1] if above else pid, []).extend([pid] if above else [])
+            line = [pid, *(other for other in self._ancestors(pid) if other in servers)]
+            outer = line[-1]
+            if len(line) > 1 and _is_routed(servers[line[-2]], servers[outer]):
+                outer = line[-2]
+                routers[outer] = line[-1]
+            inner.setdefault(outer, []).extend([pid] if pid != outer else [])
+        routing = {*routers.values()}
         alike = Counter(servers[pid].engine for pid in inner)
         parts: dict[str, list[Launch]] = {}
         for told in self._told.values():
@@ -145,12 +162,12 @@ class _Cluster:
                 parts.setdefault(told.engine, []).append(told)
         found = {}
         for pid, below in inner.items():
-            own = servers[pid]
+            own = replace(servers[pid], routes=servers[pid].routes or pid in routing)
             launches = tuple(servers[one] for one in below[:SERVING_MAX])
             whole = _completed(own, (*launches, *parts.get(own.engine, ())))
             # A fork that has no title yet, and workers before they had any, look like their parent.
             others = tuple(one for one in dict.fromkeys(launches) if one != own)
-            found[pid] = _Server(self._processes[pid], whole, others)
+            found[pid] = _Server(self._processes[pid], whole, others, routers.get(pid))
         return found
 
     def _owner(self, process: Process) -> int | None:
@@ -199,11 +216,21 @@ class _Cluster:
         below: dict[int, None] = {server: None}
         waiting = [server]
         while waiting and len(below) < DESCENDANTS_MAX:
-            children = [pid for pid in self._children.get(waiting.pop(), ()) if pid not in below]
+            children = [
+                pid
+                for pid in self._children.get(waiting.pop(), ())
+                if pid not in below and pid not in self._servers
+            ]
             below.update(dict.fromkeys(children))
             waiting.extend(children)
         found = sorted(below, key=lambda pid: (pid != server, pid not in self._told, pid))
         return tuple(found[:SERVING_MAX])
+
+
+def _is_routed(own: Launch, above: Launch) -> bool:
+    """Whether a llama.cpp started this one for one model: it then names a port of its own."""
+    alike = own.engine == above.engine == LLAMACPP.name
+    return alike and own.port_told and own.port != above.port
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:

@@ -1,13 +1,21 @@
 """Where the API servers of groups listen, and how they can be reached."""
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
-from exporter.sources.processes.grouping import Grouped
-from exporter.sources.processes.groups import ApiServer, Claim, Found, ProcessGroup, Reach
+from exporter.sources.processes.grouping import SERVING_MAX, Grouped
+from exporter.sources.processes.groups import (
+    LOOPBACK,
+    ApiServer,
+    Claim,
+    Found,
+    ProcessGroup,
+    Sockets,
+)
 from exporter.sources.processes.proc import Proc
 from exporter.sources.processes.sockets import (
     ADDRESS_BYTES,
@@ -28,9 +36,6 @@ DESCRIPTORS_MAX: Final = 4096
 
 BUDGET: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 """Time for all servers together; with every right it takes a fraction of a millisecond each."""
-
-HOSTS_MAX: Final = 4
-LOOPBACK: Final = "127.0.0.1"
 
 
 HOLDERS_MAX: Final = 1024
@@ -117,9 +122,69 @@ def located(
         if port is None and seen[name].server.launch.serves and seen[name].server.launch.port is not None:
             proc.failures["not_listening"] += 1
         claim: Claim = "contested" if name in contested else "taken" if _taken(seen[name], holders) else ""
-        answer.append(replace(one.group, server=_located(seen[name], port, how, claim)))
+        server = _located(seen[name], port, how, claim)
+        answer.append(replace(one.group, server=server, sockets=_sockets(seen[name])))
     _remember(holders, answer)
-    return tuple(answer)
+    answer = [*_with_routers(groups, answer)]
+    return tuple(_with_sockets(proc, clock, began, networks, answer))
+
+
+def _with_routers(groups: Iterable[Grouped], located: Iterable[ProcessGroup]) -> Iterator[ProcessGroup]:
+    """The groups, each server that a router started with it: a server of another user has none."""
+    located = tuple(located)
+    by_process = {group.server.process.pid: group for group in located if group.server is not None}
+    for one, group in zip(groups, located, strict=True):
+        router = None if one.router is None else by_process.get(one.router)
+        if group.server is None or router is None or router.user != group.user:
+            yield group
+        else:
+            yield replace(group, server=replace(group.server, router=router.server))
+
+
+def _sockets(one: _Seen) -> Sockets:
+    """The sockets of a server."""
+    network = one.network
+    of_user = tuple(listener for listener in network.listeners if listener.user == one.user)
+    return Sockets(network.id, network.own, network.shared, _mine(one), of_user, network.addresses)
+
+
+def _with_sockets(
+    proc: Proc, clock: Clock, began: Nanoseconds, networks: "_Networks", groups: list[ProcessGroup]
+) -> Iterator[ProcessGroup]:
+    """The groups, with the sockets of those that compute and are no known server: an entry may name them.
+
+    Without descriptors they have what their user listens at and no server has, where only one can be meant.
+    """
+    taken = {
+        (group.server.network, listener.inode)
+        for group in groups
+        if group.server is not None
+        for listener in group.server.listening
+        if listener.port in (group.server.port, group.server.metrics_port)
+    }
+    unknown: Counter[tuple[str, int | None]] = Counter()
+    found: dict[str, tuple[Network, frozenset[int] | None]] = {}
+    for group in groups:
+        if group.server is None and group.computing and clock.elapsed() - began <= BUDGET:
+            pids = [member.pid for member in group.computing]
+            network, opened = networks.of(pids[0]), _open(proc, pids[:SERVING_MAX])
+            found[group.id] = network, None if opened is None else frozenset[int]().union(*opened)
+            unknown[network.id, group.user] += opened is None
+    for group in groups:
+        if group.id not in found:
+            yield group
+            continue
+        network, own = found[group.id]
+        of_user = tuple(listener for listener in network.listeners if listener.user == group.user)
+        alone = unknown[network.id, group.user] == 1
+        listening = tuple(
+            listener
+            for listener in (of_user if own is None else network.listeners)
+            if (own is not None and listener.inode in own)
+            or (own is None and alone and (network.id, listener.inode) not in taken)
+        )
+        sockets = Sockets(network.id, network.own, network.shared, listening, of_user, network.addresses)
+        yield replace(group, sockets=sockets)
 
 
 def _user(proc: Proc, group: ProcessGroup) -> int | None:
@@ -267,11 +332,14 @@ def _last_one_left(one: _Seen, others: set[int]) -> tuple[int | None, Found]:
 
 
 def _located(one: _Seen, port: int | None, how: Found, claim: Claim) -> ApiServer:
-    reach, hosts = _reach(one, port)
+    metrics_port = _metrics_port(one, port)
+    # A proxy may listen elsewhere than its command line says, and have its metrics where they are.
+    read_at = metrics_port if port is None else port
+    reach, hosts = _sockets(one).reach(read_at, _wanted(one.server.launch) if one.open is None else "")
     return replace(
         one.server,
         port=port,
-        metrics_port=_metrics_port(one, port),
+        metrics_port=metrics_port,
         found=how,
         listening=_mine(one),
         network=one.network.id,
@@ -290,24 +358,6 @@ def _metrics_port(one: _Seen, port: int | None) -> int | None:
     here = {listener.port for listener in one.network.listeners if listener.user == one.user}
     here.update(listener.port for listener in _mine(one))
     return launch.metrics_port if launch.metrics_port in here else None
-
-
-def _reach(one: _Seen, port: int | None) -> tuple[Reach, tuple[str, ...]]:
-    """From where a port can be reached. What listens on all addresses is asked by the nearest."""
-    bound = [listener.host for listener in _mine(one) if listener.port == port]
-    wanted = _wanted(one.server.launch)
-    if one.open is None and wanted in bound:  # somebody else may have the port at another address
-        bound = [wanted]
-    if not bound:
-        return "unknown", ()
-    everywhere = "" in bound
-    if one.network.own:
-        hosts = [LOOPBACK] if everywhere else sorted(bound, key=lambda host: not loopback(host))
-        return "here", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
-    hosts = [*one.network.addresses] if everywhere else [host for host in bound if not loopback(host)]
-    if hosts:
-        return "address", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
-    return ("unknown" if everywhere else "loopback"), ()
 
 
 def _wanted(launch: Launch) -> str:

@@ -12,7 +12,8 @@ class About:
 
     `identity` and `started` are of the process that listens, for pages that tell neither.
     `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
-    `division` is by whose counts it is divided.
+    `division` is by whose counts it is divided. `metrics_off`: its command line switches no metrics on, which
+    a file or its environment may do, so that it is asked once.
     """
 
     pod: str = ""
@@ -23,3 +24,4 @@ class About:
     role: Role = ""
     world_size: int | None = None
     division: Division | None = None
+    metrics_off: bool = False

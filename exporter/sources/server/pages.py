@@ -7,14 +7,17 @@ from urllib.parse import urlsplit
 from exporter.clock import Clock
 from exporter.engines import Engine, mistaken
 from exporter.engines.ollama import OLLAMA
-from exporter.readings import ReadFailedError, masked
+from exporter.readings import ReadFailedError, UnreadReason, masked
 from exporter.sources.exchange import Answer, Deadline
 from exporter.sources.server.address import beside, first
 from exporter.sources.server.answers import JSON_BYTES_MAX
-from exporter.sources.server.fetch import Fetcher
+from exporter.sources.server.fetch import REFUSALS, Fetcher
 
-SWITCHED_OFF: Final = ("404", "501")
-"""How messages of servers end that have no such page, or have switched it off."""
+ABSENT: Final = frozenset({UnreadReason.NOT_FOUND, UnreadReason.METRICS_OFF})
+"""How a server answers that has no such page, or has switched it off."""
+
+REFUSED: Final = frozenset({*REFUSALS.values(), UnreadReason.HTTP_STATUS})
+"""How a read fails whose answer has another status than 200."""
 
 GREETING_BYTES_MAX: Final = 4096
 
@@ -28,6 +31,7 @@ class Pages:
     `body_bytes` bounds a page of metrics, `timeout` all requests of one read, in seconds.
     `engine` is what wrote the page, as far as that is known: it says where the others are.
     `seen` is told of each page but those that only tell what a server is not.
+    `metrics_off`: its command line switches no metrics on.
     """
 
     def __init__(
@@ -40,8 +44,10 @@ class Pages:
         timeout: float,
         body_bytes: int,
         seen: Seen | None = None,
+        metrics_off: bool = False,
     ) -> None:
         self._seen = seen
+        self._metrics_off = metrics_off
         self._fetcher = fetcher
         self._shown = masked(url)
         self._address = self._configured = first(url, engine)
@@ -75,16 +81,18 @@ class Pages:
                 self._address = beside(self._address, self.engine, other.default_path)
                 answer = self._fetcher.get(self._address, self._deadline, self._body_bytes)
         except ReadFailedError as failure:
-            if failure.reason != "http_status":
+            if failure.reason not in REFUSED:
                 raise
             if self.engine is None and self._greets():
                 raise ReadFailedError(
                     "no_tokens", f"{self._shown}: {OLLAMA.title}, {OLLAMA.what}: {OLLAMA.remedy}"
                 ) from failure
-            switch = "" if self.engine is None else self.engine.manual.switch
-            if not switch or not str(failure).endswith(SWITCHED_OFF):
+            off = self._metrics_off or failure.reason == UnreadReason.METRICS_OFF
+            if failure.reason not in ABSENT or not off:
                 raise
-            raise ReadFailedError("http_status", f"{failure}; it serves metrics with {switch}") from failure
+            switch = "" if self.engine is None else self.engine.manual.switch
+            more = f"; it serves metrics with {switch}" if switch else ""
+            raise ReadFailedError(UnreadReason.METRICS_OFF, f"{failure}{more}") from failure
         if self._seen is not None:
             self._seen("", answer)
         return answer

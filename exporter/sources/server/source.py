@@ -27,7 +27,15 @@ from exporter.engines import (
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.plausibility import implausible
-from exporter.readings import CounterColumns, ReadFailedError, ServerKey, ServerReading, endpoint_id, masked
+from exporter.readings import (
+    CounterColumns,
+    ReadFailedError,
+    ServerKey,
+    ServerReading,
+    UnreadReason,
+    endpoint_id,
+    masked,
+)
 from exporter.sources.exchange import Answer, Client
 from exporter.sources.server import llamacpp
 from exporter.sources.server.about import About
@@ -40,6 +48,28 @@ from exporter.units import Nanoseconds
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
+
+SETTLED: Final = frozenset(
+    {
+        UnreadReason.NOT_FOUND,
+        UnreadReason.METRICS_OFF,
+        UnreadReason.NOT_RECOGNIZED,
+        UnreadReason.NO_TOKENS,
+    }
+)
+"""How a read fails whose answer stays the same while the server runs."""
+
+SILENT: Final = frozenset(
+    {
+        UnreadReason.CONNECTION,
+        UnreadReason.TIMEOUT,
+        UnreadReason.TLS,
+        UnreadReason.CERTIFICATE,
+        UnreadReason.CERTIFICATE_NAME,
+        UnreadReason.TOKEN_FILE,
+    }
+)
+"""How a read fails in which the server said nothing."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -54,6 +84,7 @@ class ServerSource:
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
     `seen` is told of each page that is got (see `Pages`).
+    One whose command line switches metrics off is asked until it has refused once (see `About`).
     One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
 
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
@@ -72,6 +103,7 @@ class ServerSource:
         engine: str | None = None,
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
+        server_name: str = "",
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
@@ -87,11 +119,18 @@ class ServerSource:
         division = self._about.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
         self._told_elsewhere = told_elsewhere
-        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
+        self._fetcher = Fetcher(client, url, bearer_token_file, ca_file, server_name)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
         self._pages = Pages(
-            self._fetcher, url, clock, self._configured, timeout=timeout, body_bytes=body_bytes, seen=seen
+            self._fetcher,
+            url,
+            clock,
+            self._configured,
+            timeout=timeout,
+            body_bytes=body_bytes,
+            seen=seen,
+            metrics_off=self._about.metrics_off,
         )
         self._memory = Memory()
         self._errors: tuple[tuple[str, int], ...] = ()
@@ -105,6 +144,7 @@ class ServerSource:
         self._kept_errors: tuple[tuple[str, int], ...] = ()
         self._last_page = b""
         self._apart = False
+        self._refusal: ReadFailedError | None = None
 
     @property
     def name(self) -> str:
@@ -140,15 +180,18 @@ class ServerSource:
         """Read once.
 
         Raises:
-            ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `http_status`,
-                `encoding`, `too_large`, `not_recognized`, `gateway`, `counted_twice`,
-                `no_tokens`; `router`, `asleep` of llama.cpp.
+            ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
+                `router`, `asleep` of llama.cpp. Each reason is an `UnreadReason`.
         """
         self._errors, self._turn.waited = (), 0
+        if self._refusal is not None:
+            raise ReadFailedError(self._refusal.reason, str(self._refusal))
         self._pages.begin()
         try:
             return self._read()
         except ReadFailedError as failure:
+            if self._about.metrics_off and failure.reason in SETTLED:
+                self._refusal = failure
             self._strange = True  # what answers next time may be another server
             self._interview.forget()
             self._rest.was(active=True)
@@ -228,7 +271,7 @@ class ServerSource:
         try:
             body = self._pages.ask("props")
         except ReadFailedError as failure:
-            if failure.reason in ("connection", "timeout", "tls", "token_file"):
+            if failure.reason in SILENT:
                 raise
             self._props = None  # no such page, or a model that is not loaded: the metrics will tell
             return

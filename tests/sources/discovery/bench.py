@@ -131,9 +131,9 @@ def urls(told: Found) -> dict[str, str]:
     return {target.url: f"{target.key.namespace}/{target.key.server}" for target in told.targets}
 
 
-def lacking(told: Found) -> list[str]:
-    """Why what was seen is not read; the empty word for what is."""
-    return [one.lacking for one in told.sights]
+def skipped(told: Found) -> list[str]:
+    """Why what was seen is not read, by its word; the empty one for what is."""
+    return [one.skip_reason or "" for one in told.sights]
 
 
 def holder(told: Found, name: str, number: int = 0) -> Holder:

@@ -1,5 +1,6 @@
 """Where a server that was found is read, or why it is not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,36 @@ from exporter.engines.launch import Launch
 from exporter.readings import Division, ServerKey
 from exporter.sources.discovery.pods import Container, Wishes
 from exporter.sources.endpoints import Target
-from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes import ProcessGroup, Sockets
+from exporter.sources.processes.sockets import Listener
 from exporter.sources.server import About
 from tests.sources.discovery.bench import (
     BOOT,
+    CONTAINERS,
     SECOND,
+    UIDS,
     api,
+    contained,
     given,
     gpu,
     group,
-    lacking,
     look,
     pod,
     podded,
     rule,
+    server,
+    skipped,
     urls,
 )
 
 VLLM = Launch("vllm", 8000, port_told=True, metrics_port=8000)
-MUTE = "Ollama counts no tokens: serve the same GGUF file with llama-server --metrics to have them counted"
+MUTE = "no_tokens"
 
 
 def one_url(one: ProcessGroup, **told: Any) -> str:
     """Where the only server is read, else why not in parentheses."""
     found = look((gpu(0, 7),), (one,), **told)
-    return next(iter(urls(found)), f"({lacking(found)[0]})")
+    return next(iter(urls(found)), f"({skipped(found)[0]})")
 
 
 def bare(**told: Any) -> ProcessGroup:
@@ -70,38 +76,47 @@ def test_where_it_listens(server: dict[str, Any], url: str) -> None:
     [
         (
             {"reach": "loopback", "hosts": ()},
-            "it listens on loopback in a network of its own: let it listen on all addresses",
+            "loopback",
         ),
         (
             {"reach": "unknown", "hosts": ()},
-            "it is not known at which address it listens: give its url in `servers`",
+            "no_address",
         ),
         (
             {"port": None, "metrics_port": None},
-            "nothing is found to listen for its metrics; it may be loading, else give a port in `servers`",
+            "not_listening",
         ),
-        (
-            {"launch": Launch("sglang", 30000, metrics=False, metrics_switch="--enable-metrics")},
-            "its metrics are switched off: start it with --enable-metrics",
-        ),
-        ({"launch": Launch("vllm", 8000, metrics=False)}, "its metrics are switched off: switch them on"),
         ({"launch": Launch("ollama", 11434, metrics=False)}, MUTE),
         ({"launch": Launch("ollama", 11434)}, MUTE),
         (
             {"launch": Launch("vllm", 8000, nodes=2, node_rank=1, serves=False)},
-            "its API is on another host (node rank 1)",
+            "follower",
         ),
     ],
 )
 def test_why_it_is_not_read(server: dict[str, Any], why: str) -> None:
     """In words that say what to do; its GPUs are its all the same."""
     found = look((gpu(0, 7),), (bare(**server),))
-    assert (lacking(found), found.targets, len(found.holders)) == ([why], (), 1)
+    assert (skipped(found), found.targets, len(found.holders)) == ([why], (), 1)
+
+
+def test_a_server_whose_command_line_has_no_metrics_is_asked_once() -> None:
+    """A file or its environment may switch them on; an entry that says the port is believed."""
+    sglang = bare(launch=Launch("sglang", 8000, metrics=False, metrics_port=8000))
+    (asked,) = look((gpu(0, 7),), (sglang,)).targets
+    (told,) = look((gpu(0, 7),), (sglang,), rules=(rule(port=8000, metrics_port=8000),)).targets
+
+    assert (asked.url, asked.engine, asked.about.metrics_off) == (
+        "http://127.0.0.1:8000/metrics",
+        "sglang",
+        True,
+    )
+    assert (told.url, told.about.metrics_off) == ("http://127.0.0.1:8000/metrics", False)
 
 
 def test_a_trainer_has_no_address() -> None:
     """Nothing is asked of what is no server."""
-    assert one_url(group(7)) == "(no inference server is known among its processes)"
+    assert one_url(group(7)) == "(no_server)"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +131,7 @@ def test_a_trainer_has_no_address() -> None:
         (
             {"reach": "loopback", "hosts": ()},
             ("10.0.0.1",),
-            "(it listens on loopback in a network of its own: let it listen on all addresses)",
+            "(loopback)",
         ),
     ],
 )
@@ -154,16 +169,14 @@ def test_a_port_that_a_rule_tells_is_in_the_network_of_the_server() -> None:
     how = {"rules": (rule(process="*", metrics_port=9400),)}
     elsewhere = bare(reach="address", hosts=("10.1.0.2",))
     assert one_url(elsewhere, **how) == "http://10.1.0.2:9400/metrics"
-    assert one_url(bare(reach="loopback", hosts=()), **how) == (
-        "(it is not known at which address it listens: give its url in `servers`)"
-    )
+    assert one_url(bare(reach="loopback", hosts=()), **how) == ("(no_address)")
 
 
 @pytest.mark.parametrize("path", ["@evil.example/m", "metrics", "/a b", "/\x1b", "/m\n", ":80@evil/m", "/é"])
 def test_a_path_never_makes_another_host(path: str) -> None:
     """What does not begin with a slash, or is no URL, is not asked for, whoever wants it."""
     wished = one_url(in_pod(), pods=(pod("a-0", "a", wishes=Wishes(path=path)),))
-    assert wished == "(the path that it tells for its metrics is none)"
+    assert wished == "(path)"
 
 
 def test_a_rule_tells_where_to_read() -> None:
@@ -208,10 +221,8 @@ def test_a_rule_for_what_is_no_known_engine() -> None:
     how = rule("mine", process="my-engine", metrics_port=9400)
     mine = podded(0, 7, name="my-engine")
     assert one_url(mine, pods=(pod("a-0", "a"),), rules=(how,)) == "http://10.0.0.0:9400/metrics"
-    assert one_url(mine, rules=(how,)) == "(no address of its pod is known: allow the look-up of pods)"
-    assert one_url(group(7, name="my-engine"), rules=(how,)) == (
-        "(it is not known at which address it listens: give its url in `servers`)"
-    )
+    assert one_url(mine, rules=(how,)) == "(no_pod_address)"
+    assert one_url(group(7, name="my-engine"), rules=(how,)) == ("(no_address)")
 
 
 @pytest.mark.parametrize(("engine", "name"), [("vllm", "vllm"), ("nim", "nim"), ("ours", None)])
@@ -251,12 +262,123 @@ def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
 def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
     """Without its processes and without its cluster there is no address."""
     unknown = look((gpu(0),), (), (given("a-0", 0),), (pod("a-0", "a", addresses=(), wishes=Wishes(port=1)),))
-    assert lacking(unknown) == ["no address of its pod is known: allow the look-up of pods"]
+    assert skipped(unknown) == ["no_pod_address"]
     nothing = look((gpu(0),), (), (given("a-0", 0),))
-    assert lacking(nothing) == ["no inference server is known among its processes"]
+    assert skipped(nothing) == ["no_server"]
 
 
 def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_port() -> None:
     """Triton answers at 8000 and tells at 8002."""
     known = pod("a-0", "a", containers=(Container("", ("tritonserver",)),))
     assert urls(look((gpu(0),), (), (given("a-0", 0),), (known,))) == {"http://10.0.0.0:8002/metrics": "ml/a"}
+
+
+def unknown(pid: int, *ports: int, **told: Any) -> ProcessGroup:
+    """A program that computes, is no server that is known, and listens at ports of the host."""
+    sockets = Sockets(
+        "network 1", own=True, on_host=True, listening=tuple(Listener("", port, port, 0) for port in ports)
+    )
+    return group(pid, name="llama", sockets=sockets, user=0, **told)
+
+
+@pytest.mark.parametrize(
+    ("ports", "told", "url"),
+    [
+        # A port in the match is enough, and so is one of its metrics.
+        ((9000, 9001), {"port": 9000}, "http://127.0.0.1:9000/metrics"),
+        ((9000, 9001), {"process": "llama", "metrics_port": 9001}, "http://127.0.0.1:9001/metrics"),
+        # An engine is: at its own port, else at the only one that there is.
+        ((8080, 9001), {"process": "llama", "engine": "llamacpp"}, "http://127.0.0.1:8080/metrics"),
+        ((9000,), {"process": "llama", "engine": "llamacpp"}, "http://127.0.0.1:9000/metrics"),
+        (
+            (9000, 9001),
+            {"process": "llama", "engine": "llamacpp"},
+            "(no_port)",
+        ),
+        (
+            (9000,),
+            {"process": "llama", "metrics_port": 9001},
+            "(no_address)",
+        ),
+        ((9000,), {"process": "llama", "name": "x"}, "(no_server)"),
+    ],
+)
+def test_a_program_that_nobody_knows_is_read_where_an_entry_says(
+    ports: tuple[int, ...], told: dict[str, Any], url: str
+) -> None:
+    """On bare metal too, where no cluster tells an address."""
+    assert one_url(unknown(7, *ports), rules=(rule(**told),)) == url
+
+
+def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
+    """By an entry that means it."""
+    there = Sockets("network 2", listening=(Listener("", 9000, 1, 0),), addresses=("10.1.0.2",))
+    one = contained(1, 7, name="llama", sockets=there, user=0)
+    assert one_url(one, rules=(rule(port=9000),)) == "http://10.1.0.2:9000/metrics"
+
+
+def routed(number: int, model: str, **told: Any) -> tuple[ProcessGroup, ProcessGroup]:
+    """A router at port 8080, and the server that it started for one model on loopback."""
+    container = {"container": CONTAINERS[0], "pod": told.pop("pod", "")}
+    where = {"network": "network 7", "reach": "address", "hosts": ("10.1.0.2",), **told}
+    start = Launch("llamacpp", 8080, port_told=True, metrics_port=8080, routes=True)
+    router = api(10, 8080, launch=start, **where)
+    launch = Launch("llamacpp", 41001, port_told=True, metrics_port=41001, model=model)
+    mine = where if where["reach"] == "here" else {**where, "reach": "loopback", "hosts": ()}
+    child = api(number, 41001, launch=launch, router=router, **mine)
+    return group(server=router, id="/r", **container), group(number, server=child, **container)
+
+
+def test_a_model_of_a_router_is_read_at_its_own_port() -> None:
+    """It is named by the router's port, for its own is another one each time; the router is not read."""
+    told = look((gpu(0, 7),), routed(7, "a", reach="here", hosts=("127.0.0.1",)))
+
+    assert urls(told) == {"http://127.0.0.1:41001/metrics": "/llamacpp:8080:a"}
+    assert skipped(told) == ["routed", ""]
+    assert told.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "query"),
+    [
+        ("a", "model=a"),
+        ("ggml-org/gemma:Q4", "model=ggml-org%2Fgemma%3AQ4"),
+        ("a&autoload=true#@evil/", "model=a%26autoload%3Dtrue%23%40evil%2F"),
+    ],
+)
+def test_in_a_network_of_its_own_it_is_read_through_its_router(model: str, query: str) -> None:
+    """Which loads none for it; whatever a model is called, it is asked there and nowhere else."""
+    told = look((gpu(0, 7),), routed(7, model))
+
+    (url,) = urls(told)
+    assert url == f"http://10.1.0.2:8080/metrics?{query}&autoload=false"
+    assert skipped(told) == ["routed", ""]
+
+
+def test_models_in_a_pod_are_endpoints_of_its_workload() -> None:
+    """At the pod's address; an annotation that names the router's port means the router."""
+    router, one = routed(7, "a", pod=UIDS[0])
+    _, other = routed(8, "b", pod=UIDS[0])
+    for wishes in (Wishes(), Wishes(port=8080)):
+        known = pod("chat-0", "chat", wishes=wishes)
+        told = look((gpu(0, 7), gpu(1, 8)), (router, one, replace(other, id="/o")), pods=(known,))
+        assert urls(told) == {
+            "http://10.0.0.0:8080/metrics?model=a&autoload=false": "ml/chat",
+            "http://10.0.0.0:8080/metrics?model=b&autoload=false": "ml/chat",
+        }
+
+
+def test_a_router_that_the_configuration_names_is_read_as_it_says() -> None:
+    """Its models are not read a second time."""
+    named = server("a", "http://10.1.0.2:8080/metrics?model=a", 5)
+    told = look((gpu(0, 7),), routed(7, "a"), servers=(named,))
+
+    assert (urls(told), skipped(told)) == ({}, ["routed", "configured"])
+
+
+def test_a_router_that_is_not_reached_reaches_no_model() -> None:
+    """Both listen on loopback of another network."""
+    told = look((gpu(0, 7),), routed(7, "a", reach="loopback", hosts=()))
+
+    assert skipped(told) == ["routed", "loopback"]
+    assert [(one.key.server, one.reason) for one in told.unread] == [("llamacpp:8080:a", "loopback")]

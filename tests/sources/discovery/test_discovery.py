@@ -10,7 +10,7 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.engines.launch import Launch
-from exporter.readings import ServerKey, Source
+from exporter.readings import ServerKey, Source, UnreadReason
 from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.found import Found
 from exporter.sources.gather import Gathered
@@ -22,6 +22,8 @@ from tests.sources.discovery.bench import (
     gpu,
     group,
     held,
+    pod,
+    podded,
     rule,
     server,
     urls,
@@ -257,5 +259,47 @@ def test_a_claim_that_is_refused_is_counted_and_logged_once(
 
     assert ("refused", 1) not in again.gathered[0].health.errors
     assert [(record.message, record.server) for record in caplog.records] == [  # type: ignore[attr-defined]
-        ("claim refused", "vllm:evil")
+        ("claim refused", "vllm:evil"),
+        ("server not read", "vllm:evil"),
+    ]
+
+
+def test_a_server_that_is_not_read_is_logged_once_per_change(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its reason and what to do, and once more when it is read."""
+    caplog.set_level(logging.INFO)
+    elsewhere = group(8, server=api(8, 8001, reach="loopback", hosts=(), network="network 7"))
+    silent = group(8, server=api(8, None, metrics_port=None, launch=Launch("vllm", 8001, port_told=True)))
+    heard = group(8, server=api(8, 8001))
+    for one in (silent, silent, elsewhere, elsewhere, heard, heard):
+        host.runs(one)
+        found = host.look(gpu(0, 8))
+
+    assert found.unread == ()
+    assert [(record.message, getattr(record, "reason", "")) for record in caplog.records] == [
+        ("server not read", "not_listening"),
+        ("server not read", "loopback"),
+        ("server is read", ""),
+    ]
+    problem = getattr(caplog.records[0], "problem", "")
+    assert problem.startswith("nothing listens where its metrics should be. Wait until it has loaded; ")
+
+
+def test_a_server_that_is_read_as_before_is_not_unread(host: Host) -> None:
+    """While its cluster does not answer it has its last name, and its endpoint."""
+    known = pod("chat-0", "chat")
+    server = podded(0, 7, server=api(7, reach="address", hosts=("10.0.0.0",)))
+    host.cluster.told = (known,)
+    host.runs(server)
+    first = host.look(gpu(0, 7))
+    host.cluster.told = None
+    silent = host.look(gpu(0, 7))
+    host.runs(podded(1, 9, server=api(9, reach="address", hosts=("10.0.0.1",))))
+    strange = host.look(gpu(0, 9))
+
+    assert [target.key.server for target in (*first.targets, *silent.targets)] == ["chat", "chat"]
+    assert (first.unread, silent.unread) == ((), ())
+    assert [(one.key.server, one.reason) for one in strange.unread] == [
+        ("vllm:8000", UnreadReason.NO_POD_NAME)
     ]

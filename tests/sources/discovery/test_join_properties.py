@@ -93,8 +93,21 @@ def test_names_are_fit_to_be_printed_and_never_reserved(world: World) -> None:
     for owned in told.owners:
         assert (owned.product + owned.team).isprintable()
     for one in told.sights:
-        assert (one.model + one.engine + one.lacking).isprintable()
-        assert bool(one.url) != bool(one.lacking)
+        assert (one.model + one.engine).isprintable()
+        assert bool(one.url) != (one.skip_reason is not None)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(worlds)
+def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(world: World) -> None:
+    """Unless that is as it should be, which has no remedy and no series."""
+    told = look(world)
+    unread = {(one.key, one.reason) for one in told.unread}
+    assert all(reason.remedy for _, reason in unread)
+    assert {key for key, _ in unread} <= {one.key for one in told.sights}
+    for one in told.sights:
+        if one.gpus and one.skip_reason is not None and one.skip_reason.remedy:
+            assert (one.key, one.skip_reason) in unread
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

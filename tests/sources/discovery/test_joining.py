@@ -18,13 +18,13 @@ from tests.sources.discovery.bench import (
     gpu,
     group,
     held,
-    lacking,
     look,
     names,
     pod,
     podded,
     rule,
     server,
+    skipped,
     urls,
     uuid,
 )
@@ -53,7 +53,7 @@ def test_a_configured_server_is_not_read_a_second_time(url: str) -> None:
     """It is the same server by the same host and port; on GPUs that it is not said to hold it is seen too."""
     told = look((gpu(0, 7), gpu(1)), (group(7, server=api(7)),), servers=(server("chat", url, 1),))
     assert told.targets == ()
-    assert lacking(told) == ["the configuration names its url"]
+    assert skipped(told) == ["configured"]
     assert held(told) == {"GPU-0": ["/vllm:8000"]}
 
 
@@ -87,7 +87,7 @@ def test_who_computes_on_a_configured_servers_gpus_is_that_server() -> None:
         "http://127.0.0.1:8001/metrics": "/vllm:8001",  # it computes on another GPU, too
         "http://127.0.0.1:8002/metrics": "/vllm:8002",
     }
-    assert lacking(told)[0] == "the configuration names who holds its GPUs"
+    assert skipped(told)[0] == "configured"
 
 
 def test_a_pod_that_was_given_a_configured_servers_gpu_is_that_server() -> None:
@@ -100,13 +100,13 @@ def test_a_pod_that_was_given_a_configured_servers_gpu_is_that_server() -> None:
         servers=(server("chat", "http://chat.example/metrics", 0),),
     )
     assert told.targets == ()
-    assert lacking(told) == ["the configuration names who holds its GPUs"]
+    assert skipped(told) == ["configured"]
 
 
 def test_what_holds_no_gpu_may_be_a_router() -> None:
     """Its tokens are those of its engines, which count them already: it is seen, and not read."""
     told = look((gpu(0),), (group(server=api(7)),))
-    assert (told.targets, lacking(told)) == ((), ["it holds no GPU of this host"])
+    assert (told.targets, skipped(told)) == ((), ["no_gpu"])
 
 
 def test_what_holds_no_gpu_is_read_where_somebody_says_so() -> None:
@@ -147,7 +147,7 @@ def test_no_address_is_read_twice() -> None:
     """Of two that claim one port the first is read there: one that computes goes before one that does not."""
     told = look((gpu(0, 7), gpu(1, 8)), (group(7, server=api(7)), contained(1, 8, server=api(8))))
     assert [target.about.identity for target in told.targets] == [f"7:{100 * SECOND + 7}"]
-    assert lacking(told) == ["", "another server is read at its address"]
+    assert skipped(told) == ["", "address_taken"]
 
 
 def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     groups = tuple(group(number, server=api(number, 8000 + number)) for number in range(1, 4))
     told = look((gpu(0, 1, 2, 3),), groups)
     assert len(told.targets) == 2
-    assert lacking(told) == ["", "", "more than 2 servers are read already"]
+    assert skipped(told) == ["", "", "too_many"]
     assert [one.url for one in told.sights][2] == ""
     assert len(told.holders) == 3
 
@@ -242,7 +242,7 @@ def test_what_a_pod_is_called_is_waited_for() -> None:
     told = look((gpu(0, 7), gpu(1, 8), gpu(2, 7, 8)), groups, pods=None)
     assert (held(told), told.unsure) == ({"GPU-1": ["/vllm:8001"]}, {uuid(0), uuid(2)})
     assert urls(told) == {"http://127.0.0.1:8001/metrics": "/vllm:8001"}
-    assert lacking(told) == ["its cluster does not tell now what it is called", ""]
+    assert skipped(told) == ["no_pod_name", ""]
     told = look((gpu(0, 7), gpu(1, 8)), groups, pods=())
     assert held(told) == {"GPU-0": ["/vllm:8000"], "GPU-1": ["/vllm:8001"]}
 

@@ -71,6 +71,17 @@ launches = st.builds(
     model=names,
     world=st.sampled_from([None, 1, 2, 8]),
     serves=st.booleans(),
+    routes=st.sampled_from([False, False, False, True]),
+)
+hosts = st.lists(st.sampled_from(HOSTS), max_size=2, unique=True).map(tuple)
+routers = st.builds(
+    ApiServer,
+    st.builds(Member, pids, st.just(SECOND)),
+    st.just(Launch("llamacpp", 8080, metrics_port=8080, routes=True)),
+    port=ports,
+    metrics_port=ports,
+    reach=st.sampled_from(["here", "address", "loopback"]),
+    hosts=hosts,
 )
 servers = st.builds(
     ApiServer,
@@ -79,7 +90,8 @@ servers = st.builds(
     port=ports,
     metrics_port=ports,
     reach=st.sampled_from(["here", "address", "loopback", "unknown"]),
-    hosts=st.lists(st.sampled_from(HOSTS), max_size=2, unique=True).map(tuple),
+    hosts=hosts,
+    router=st.none() | st.none() | routers,
     network=st.sampled_from(["", "network 1", "network 2"]),
     on_host=st.booleans(),
     claim=st.sampled_from(["", "", "taken", "contested"]),

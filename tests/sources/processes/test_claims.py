@@ -90,3 +90,41 @@ def test_a_program_that_runs_as_another_user_holds_nothing(host: ProcHost, read:
     (group,) = read(10)
 
     assert (group.user, group.server and group.server.port) == (None, None)
+
+
+def test_metrics_that_stand_apart_are_reached_whatever_the_port_of_the_api(
+    host: ProcHost, read: Read
+) -> None:
+    """Ray's proxy is told its port by a configuration; the agent of its node has the metrics."""
+    network = (OURS, (ANY, 8123, 1), (ANY, 8080, 2))
+    place = "0::/a/ray.service"
+    host.process(10, "ray::ProxyActor", cgroup=place, network=network)
+    host.process(11, "raylet", "--metrics-export-port=8080", cgroup=place, network=network)
+    host.process(12, "ray::ServeReplica:app:LLM", cgroup=place, network=network)
+
+    (server,) = (group.server for group in read(12))
+
+    assert server is not None
+    assert (server.launch.engine, server.port, server.metrics_port) == ("ray", None, 8080)
+    assert (server.reach, server.hosts) == ("here", ("127.0.0.1",))
+
+
+def test_the_sockets_of_an_unknown_program_are_what_no_server_has(host: ProcHost, read: Read) -> None:
+    """Without descriptors they are its user's, where no other program of that user is meant as well."""
+    network = (OURS, (ANY, 8000, 1, 1000), (ANY, 9000, 2, 1000), (ANY, 9001, 3, 1001))
+    for pid, words in ((10, ("vllm", "serve", "--port=8000")), (20, ("llama", "run"))):
+        place = f"0::/a/{pid}.service"
+        host.process(pid, *words, cgroup=place, network=network, user=1000)
+
+    def ports(*pids: int) -> list[list[int]]:
+        return [
+            [listener.port for listener in group.sockets.listening]
+            for group in read(*pids)
+            if group.server is None and group.sockets is not None
+        ]
+
+    assert ports(10, 20) == [[9000]]
+    host.process(30, "trainer", cgroup="0::/a/30.service", network=network, user=1000)
+    assert ports(10, 20, 30) == [[], []]
+    host.open(20, "socket:[2]")
+    assert ports(10, 20, 30) == [[9000], [9000]]

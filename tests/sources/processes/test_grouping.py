@@ -371,3 +371,64 @@ def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -
         [8000],
         [8000],
     ]
+
+
+ROUTER = ("llama-server", "--models-dir", "/m", "--port", "8080")
+MODEL_A = ("llama-server", "--host", "127.0.0.1", "--port", "41001", "--metrics", "--alias", "a")
+MODEL_B = ("llama-server", "--host", "127.0.0.1", "--port", "41002", "--metrics", "--alias", "b")
+ROUTED = ((ANY, 8080, 1), ("127.0.0.1", 41001, 2), ("127.0.0.1", 41002, 3))
+
+
+@pytest.mark.parametrize("cgroup", [CONTAINER, SESSION, "0::/system.slice/llama.service"])
+@pytest.mark.parametrize("flags", [ROUTER, ("llama-server", "--port", "8080")], ids=["flag", "none"])
+def test_each_model_of_a_router_is_a_server(
+    flags: tuple[str, ...], cgroup: str, host: ProcHost, read: Read
+) -> None:
+    """It computes itself, at a port of its own; the router that started it holds nothing."""
+    host.process(10, *flags, cgroup=cgroup, network=ROUTED)
+    host.process(11, *MODEL_A, parent=10, cgroup=cgroup)
+    host.process(12, *MODEL_B, parent=10, cgroup=cgroup)
+    host.process(13, "sh", "-c", "x", parent=12, cgroup=cgroup)
+    host.open(10, "socket:[1]")
+    host.open(11, "socket:[2]")
+    host.open(12, "socket:[3]")
+    for pid in (11, 12, 13):
+        host.network(pid, *ROUTED)
+
+    groups = read(11, 13)
+
+    assert shape(groups) == [(11, [11]), (12, [13]), (10, [])]
+    assert [port(groups, pid) for pid in (10, 11, 12)] == [
+        (8080, "descriptor"),
+        (41001, "descriptor"),
+        (41002, "descriptor"),
+    ]
+    one, other, router = (group.server for group in groups)
+    assert one is not None
+    assert other is not None
+    assert router is not None
+    assert (one.router, other.router, router.router) == (router, router, None)
+    assert (one.launch.model, other.launch.model, router.launch.routes) == ("a", "b", True)
+    assert len({group.id for group in groups}) == 3
+
+
+def test_a_routers_group_is_the_same_with_and_without_models(host: ProcHost, read: Read) -> None:
+    """Models come and go."""
+    unit = "0::/system.slice/llama.service"
+    host.process(10, *ROUTER, cgroup=unit, network=ROUTED)
+    (alone,) = read()
+    host.process(11, *MODEL_A, parent=10, cgroup=unit)
+    host.network(11, *ROUTED)
+
+    assert {group.id for group in read(11) if not group.computing} == {alone.id}
+
+
+def test_a_server_of_another_user_has_no_router(host: ProcHost, read: Read) -> None:
+    """It would be asked, and called, as the other user's."""
+    host.process(10, *ROUTER, cgroup=SESSION, network=(OURS, *ROUTED))
+    host.process(11, *MODEL_A, parent=10, cgroup=SESSION, user=1001)
+
+    (server,) = (group.server for group in read(11) if group.computing)
+
+    assert server is not None
+    assert server.router is None

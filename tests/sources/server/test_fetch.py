@@ -132,11 +132,20 @@ def test_a_redirect_is_not_followed(serve: Serve, real: Real, vllm_page: bytes) 
     assert (failure.reason, asked) == ("redirect", [])
 
 
-@pytest.mark.parametrize("status", [b"401 Unauthorized", b"404 Not Found", b"501 Not Implemented"])
-def test_another_status_is_told(serve: Serve, real: Real, status: bytes) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (b"401 Unauthorized", "unauthorized"),
+        (b"403 Forbidden", "unauthorized"),
+        (b"404 Not Found", "not_found"),
+        (b"501 Not Implemented", "metrics_off"),
+        (b"503 Service Unavailable", "http_status"),
+    ],
+)
+def test_another_status_is_told(serve: Serve, real: Real, status: bytes, reason: str) -> None:
     """The message names it; the body is not read."""
     failure = failure_of(real(serve(sends(b"HTTP/1.1 " + status + b"\r\n\r\n", b"x" * 5000))))
-    assert failure.reason == "http_status"
+    assert failure.reason == reason
     assert status[:3].decode() in str(failure)
 
 

@@ -124,11 +124,11 @@ def test_ollama_says_that_it_counts_no_tokens(make: Make, site: Any) -> None:
 def test_another_greeting_is_not_ollama(make: Make, site: Any, body: bytes) -> None:
     """A missing page of metrics is then all that is known."""
     site.says("/", body)
-    assert failure_of(make()) == ("http_status", f"{URL}: answers with HTTP status 404")
+    assert failure_of(make()) == ("not_found", f"{URL}: answers with HTTP status 404")
 
 
 def test_the_root_of_an_engine_is_not_asked(make: Make, site: Any) -> None:
     """Where the configuration says what it is, a missing page is a missing page."""
     site.says("/", b"Ollama is running")
-    assert failure_of(make(engine="vllm"))[0] == "http_status"
+    assert failure_of(make(engine="vllm"))[0] == "not_found"
     assert site.paths == ["/metrics"]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from exporter.readings import ReadFailedError
-from exporter.sources.server import ServerSource, llamacpp
+from exporter.sources.server import About, ServerSource, llamacpp
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -224,3 +224,50 @@ def test_pauses_grow_to_four_hours_and_shrink_with_work() -> None:
     assert rest.due(now, busy=False)
     assert not rest.due(now + 9 * NANOSECONDS_PER_SECOND, busy=False)
     assert rest.due(now + 10 * NANOSECONDS_PER_SECOND, busy=False)
+
+
+def refusal(source: ServerSource) -> str:
+    """How a read fails, in words."""
+    with pytest.raises(ReadFailedError) as caught:
+        source.read()
+    return f"{caught.value.reason}: {caught.value}"
+
+
+def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site: Any) -> None:
+    """LLAMA_ARG_ENDPOINT_METRICS=1 may have switched them on. It answers 501 where nothing has, and rests."""
+    site.says("/props", props())
+    site.answers["/metrics"] = httpx.Response(501)
+    source = make(engine="llamacpp", about=About(metrics_off=True))
+
+    first = refusal(source)
+    asked = len(site.asked)
+
+    assert (
+        first
+        == f"metrics_off: {source.url}: answers with HTTP status 501; it serves metrics with `--metrics`"
+    )
+    assert [refusal(source) for _ in range(3)] == [first] * 3
+    assert len(site.asked) == asked
+
+
+@pytest.mark.parametrize(("status", "reason"), [(503, "http_status"), (401, "unauthorized")])
+def test_what_may_pass_is_asked_again(make: Make, site: Any, status: int, reason: str) -> None:
+    """It answers 503 while it loads its model, and 401 until the file of its token is right."""
+    site.answers["/props"] = site.answers["/metrics"] = httpx.Response(status)
+    source = make(engine="llamacpp", about=About(metrics_off=True))
+    assert refusal(source).startswith(f"{reason}: ")
+    site.says("/props", props())
+    site.says("/metrics", page(10))
+
+    assert source.read().up
+
+
+def test_one_that_does_not_answer_yet_is_asked_again(make: Make, site: Any) -> None:
+    """While it loads nobody listens; what its environment switched on is read from then on."""
+    site.answers["/props"] = httpx.ConnectError("refused")
+    source = make(engine="llamacpp", about=About(metrics_off=True))
+    assert refusal(source).startswith("connection: ")
+    site.says("/props", props())
+    site.says("/metrics", page(10))
+
+    assert source.read().models == ("tiny",)

@@ -135,7 +135,7 @@ def test_a_missing_page_is_told_by_its_status(make: Make) -> None:
     """Something answers there, and not under this path."""
     with pytest.raises(ReadFailedError) as failure:
         make().read()
-    assert failure.value.reason == "http_status"
+    assert failure.value.reason == "not_found"
     assert str(failure.value) == f"{make().url}: answers with HTTP status 404"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey, endpoint_id
@@ -112,7 +113,7 @@ def secure(serve: Any, vllm_page: bytes) -> int:
     return int(serve(script, waits=False))
 
 
-def secure_source(port: int, ca_file: Path | None) -> ServerSource:
+def secure_source(port: int, ca_file: Path | None, server_name: str = "") -> ServerSource:
     return ServerSource(
         ServerKey("", "chat"),
         f"https://127.0.0.1:{port}/metrics",
@@ -120,6 +121,7 @@ def secure_source(port: int, ca_file: Path | None) -> ServerSource:
         SystemClock(),
         engine="vllm",
         ca_file=ca_file,
+        server_name=server_name,
     )
 
 
@@ -137,7 +139,39 @@ def test_a_server_that_no_authority_vouches_for_is_not_read(secure: int) -> None
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     source.close()
-    assert failure.value.reason == "tls"
+    assert failure.value.reason == "certificate"
+
+
+@pytest.mark.parametrize("name", ["chat.example.com", "10.9.8.7"])
+def test_a_certificate_is_verified_for_the_name_that_is_told(
+    name: str, serve: Any, vllm_page: bytes, tmp_path: Path
+) -> None:
+    """The address that is asked stays; the server is told the name, in TLS where it may stand and in Host."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    names: list[str | None] = []
+    context.sni_callback = lambda _socket, told, _context: names.append(told)
+    asked: list[bytes] = []
+
+    def script(connection: Any, _stop: Any) -> None:
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            asked.append(wrapped.recv(65536))
+            wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(vllm_page) + vllm_page)
+
+    port = serve(script, waits=False)
+    by_address = secure_source(port, tmp_path / "ca.pem")
+    with pytest.raises(ReadFailedError) as failure:
+        by_address.read()
+    by_address.close()
+    by_name = secure_source(port, tmp_path / "ca.pem", name)
+    assert by_name.read().up
+    by_name.close()
+
+    assert failure.value.reason == "certificate_name"
+    assert names[-1] == (name if name[-1].isalpha() else None)
+    assert f"host: {name}:{port}\r\n".encode() in asked[-1].lower()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,269 @@
+"""Why an inference server is not read: a closed list, with what is wrong and what to do about each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from exporter.readings.serving import ServerKey
+
+
+class UnreadReason(StrEnum):
+    """A value of the label `reason` of `inference_server_unread_info`.
+
+    The last five are of what is not to be read, and are no values of that label.
+    """
+
+    NOT_LISTENING = "not_listening"
+    PORT_TAKEN = "port_taken"
+    PORT_CONTESTED = "port_contested"
+    ADDRESS_TAKEN = "address_taken"
+    NO_PORT = "no_port"
+    NO_ADDRESS = "no_address"
+    NO_POD_ADDRESS = "no_pod_address"
+    NO_POD_NAME = "no_pod_name"
+    LOOPBACK = "loopback"
+    PATH = "path"
+    TOKEN_IN_THE_CLEAR = "token_in_the_clear"  # noqa: S105 - a reason
+    TOO_MANY = "too_many"
+    CONNECTION = "connection"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    CERTIFICATE = "certificate"
+    CERTIFICATE_NAME = "certificate_name"
+    TOKEN_FILE = "token_file"  # noqa: S105 - a reason
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    METRICS_OFF = "metrics_off"
+    REDIRECT = "redirect"
+    HTTP_STATUS = "http_status"
+    ENCODING = "encoding"
+    TOO_LARGE = "too_large"
+    NOT_RECOGNIZED = "not_recognized"
+    NO_TOKENS = "no_tokens"
+    GATEWAY = "gateway"
+    COUNTED_TWICE = "counted_twice"
+    ROUTER = "router"
+    ASLEEP = "asleep"
+    INTERNAL = "internal"
+
+    NO_SERVER = "no_server"
+    NO_GPU = "no_gpu"
+    CONFIGURED = "configured"
+    FOLLOWER = "follower"
+    ROUTED = "routed"
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, to follow a name and a colon."""
+        return REMEDIES[self].problem
+
+    @property
+    def remedy(self) -> str:
+        """What to do, a sentence without its period; empty where the server is not to be read."""
+        return REMEDIES[self].remedy
+
+
+class Remedy(NamedTuple):
+    """What is wrong, and what to do about it."""
+
+    problem: str
+    remedy: str = ""
+
+
+REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
+    UnreadReason.NOT_LISTENING: Remedy(
+        "nothing listens where its metrics should be",
+        "Wait until it has loaded; else write the port: `metrics: {port: PORT}`",
+    ),
+    UnreadReason.PORT_TAKEN: Remedy(
+        "another user listens at the port that it names", "Start it at another port"
+    ),
+    UnreadReason.PORT_CONTESTED: Remedy(
+        "another server of its user names the same port, and which of them listens cannot be seen",
+        "Give the daemon CAP_SYS_PTRACE, or write its `url` in `servers`",
+    ),
+    UnreadReason.ADDRESS_TAKEN: Remedy(
+        "another server is read at its address",
+        "Give each server a port of its own, and correct `metrics: {port: PORT}`",
+    ),
+    UnreadReason.NO_PORT: Remedy(
+        "it is not known at which port it listens", "Write the port: `metrics: {port: PORT}`"
+    ),
+    UnreadReason.NO_ADDRESS: Remedy(
+        "it is not known at which address it listens", "Write its `url` in `servers`"
+    ),
+    UnreadReason.NO_POD_ADDRESS: Remedy("no address of its pod is known", "Allow the look-up of pods"),
+    UnreadReason.NO_POD_NAME: Remedy(
+        "its cluster does not say now what it is called",
+        "Fix the source `pods`: the log and `doctor` say what is wrong with it",
+    ),
+    UnreadReason.LOOPBACK: Remedy(
+        "it listens on loopback in a network of its own",
+        "Let it listen on all addresses, for most engines with `--host 0.0.0.0`",
+    ),
+    UnreadReason.PATH: Remedy(
+        "the path that its annotation gives is not valid",
+        "Correct the annotation `inference-cost/path`: it begins with / and has no blank",
+    ),
+    UnreadReason.TOKEN_IN_THE_CLEAR: Remedy(
+        "its token would be sent in the clear",
+        "Write `scheme: https` beside the token, or its `url` in place of `match`",
+    ),
+    UnreadReason.TOO_MANY: Remedy(
+        "more servers are read already than are read on one host",
+        "Stop servers that hold no GPU, or run fewer on this host",
+    ),
+    UnreadReason.CONNECTION: Remedy(
+        "nothing answers at its address",
+        "Start it, or correct its address; where it speaks TLS, write `metrics: {scheme: https}`",
+    ),
+    UnreadReason.TIMEOUT: Remedy(
+        "it does not answer in time", "Check its load, and any proxy in front of it"
+    ),
+    UnreadReason.TLS: Remedy(
+        "the TLS handshake with it fails",
+        "Where it speaks plain HTTP, write `metrics: {scheme: http}` or an http `url`; "
+        "else correct `ca_file`",
+    ),
+    UnreadReason.CERTIFICATE: Remedy(
+        "its certificate is not trusted",
+        "Write `metrics: {scheme: https, ca_file: /PATH/ca.pem}`, and renew a certificate that expired",
+    ),
+    UnreadReason.CERTIFICATE_NAME: Remedy(
+        "its certificate is for another name than the address that is asked",
+        "Write a name of the certificate: `metrics: {scheme: https, server_name: NAME}`",
+    ),
+    UnreadReason.TOKEN_FILE: Remedy(
+        "the file of its token cannot be read", "Correct `bearer_token_file`, or the rights of that file"
+    ),
+    UnreadReason.UNAUTHORIZED: Remedy(
+        "it refuses without the right token (HTTP 401 or 403)",
+        "Write `metrics: {bearer_token_file: /PATH/token}`; "
+        "with `match` that takes a `user`, a `unit` or a `workload` of one namespace",
+    ),
+    UnreadReason.NOT_FOUND: Remedy(
+        "it has no page there (HTTP 404)",
+        "Behind a prefix write the path: `metrics: {path: /PREFIX/metrics}`, without `match` in its `url`; "
+        "else switch its metrics on",
+    ),
+    UnreadReason.METRICS_OFF: Remedy(
+        "its metrics are off",
+        "Start it with the flag of its engine: `--metrics` of llama.cpp, `--enable-metrics` of SGLang",
+    ),
+    UnreadReason.REDIRECT: Remedy(
+        "it redirects, which is not followed", "Write the path or the `url` that it redirects to"
+    ),
+    UnreadReason.HTTP_STATUS: Remedy("it answers with an HTTP error", "Look for the error in its own log"),
+    UnreadReason.ENCODING: Remedy(
+        "its page has an encoding that was not asked for",
+        "Let the proxy in front of it leave the page as it is",
+    ),
+    UnreadReason.TOO_LARGE: Remedy(
+        "its page is larger than is read", "Raise `limits: {body_bytes: BYTES}`, or let it show less"
+    ),
+    UnreadReason.NOT_RECOGNIZED: Remedy(
+        "its page is of no engine that is known",
+        "Correct the port or the path: `metrics: {port: PORT, path: PATH}`, without `match` its `url`",
+    ),
+    UnreadReason.NO_TOKENS: Remedy(
+        "it counts no tokens",
+        "Start vLLM without `--disable-log-stats`; serve the files of Ollama with `llama-server --metrics`",
+    ),
+    UnreadReason.GATEWAY: Remedy(
+        "it is a gateway, and its engines count the tokens",
+        "Take it out of `servers`, and name the engines behind it",
+    ),
+    UnreadReason.COUNTED_TWICE: Remedy(
+        "its tokens are counted at another endpoint", "Take one of the two out of `servers`"
+    ),
+    UnreadReason.ROUTER: Remedy(
+        "it is a router of llama.cpp",
+        "Write an entry for each model, with `url: http://HOST:PORT/metrics?model=NAME`",
+    ),
+    UnreadReason.ASLEEP: Remedy(
+        "it has slept since before it was first read", "Wait for its next request, which ends it"
+    ),
+    UnreadReason.INTERNAL: Remedy(
+        "the exporter failed while reading it",
+        "Look for `source failed` in the exporter's log, and report it",
+    ),
+    UnreadReason.NO_SERVER: Remedy("no inference server is known among its processes"),
+    UnreadReason.NO_GPU: Remedy("it holds no GPU of this host"),
+    UnreadReason.CONFIGURED: Remedy("the configuration names its address, or who holds its GPUs"),
+    UnreadReason.FOLLOWER: Remedy("its API is on another host"),
+    UnreadReason.ROUTED: Remedy("each of its models is a server of its own"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadServer:
+    """A server that should be read and is not.
+
+    `url` is the endpoint whose read failed, empty for a server that was found without one. `engine` is what
+    its command line says. `identity` is of its process.
+    """
+
+    key: ServerKey
+    reason: UnreadReason
+    url: str = ""
+    engine: str = ""
+    identity: str = ""
+
+
+_SLOW: Final = frozenset({"busy", "queued", "backoff"})
+"""Reasons of a read that did not end or begin in time, since this server or another one is slow."""
+
+
+def unread_reason(word: str) -> UnreadReason:
+    """The reason of a failed read, by the word of its `ReadFailedError`."""
+    if word in _SLOW:
+        return UnreadReason.TIMEOUT
+    try:
+        return UnreadReason(word)
+    except ValueError:
+        return UnreadReason.INTERNAL
+
+
+def documentation() -> str:
+    """The page docs/unread.md, Markdown."""
+    rows = "".join(
+        f"| `{reason}` | {remedy.problem} | {remedy.remedy}. |\n"
+        for reason, remedy in REMEDIES.items()
+        if remedy.remedy
+    )
+    others = "".join(f"- {remedy.problem}\n" for remedy in REMEDIES.values() if not remedy.remedy)
+    return f"{_INTRODUCTION}{rows}{_AS_IT_SHOULD_BE}{others}"
+
+
+_INTRODUCTION: Final = """\
+# Servers that are not read
+
+<!-- Generated by docs/generate.py from exporter/readings/unread.py. Do not edit. -->
+
+Find the reason, then do what its row says.
+A server that should be read and is not has `inference_server_up` 0 and one of these reasons in \
+`inference_server_unread_info`.
+The page and `inference-cost-exporter doctor` show the same reason and remedy; the log has `server not read` \
+or `source failed` once per change.
+Its dollars are right meanwhile; its price per token is absent, or too high.
+
+```
+inference_server_unread_info
+```
+
+`metrics: {...}` stands in an entry of `servers`, beside the `match` or the `url` of that server: \
+[configuration](configuration.md#servers) has the keys.
+Each server is asked again at every tick, so that a remedy shows within half a minute. \
+A server whose command line leaves its metrics off is asked once per process.
+
+| reason | what is wrong | what to do |
+|---|---|---|
+"""
+
+_AS_IT_SHOULD_BE: Final = """
+## What is not read on purpose
+
+`doctor` lists these holders with the words below; no series and no alert is about them.
+
+"""
