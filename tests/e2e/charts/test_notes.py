@@ -47,7 +47,7 @@ def test_they_say_how_to_see_that_it_works(notes: Notes, helm: str) -> None:
     said = notes(helm=helm)
 
     assert "\n  kubectl -n inference-cost rollout status daemonset/inference-cost-exporter\n" in said
-    assert " exec daemonset/inference-cost-exporter -- python3 -m exporter doctor " in said
+    assert " exec daemonset/inference-cost-exporter -- inference-cost-exporter doctor " in said
     assert (
         "\n  kubectl label namespace inference-cost pod-security.kubernetes.io/enforce=privileged\n" in said
     )
