@@ -114,7 +114,8 @@ def test_every_hour_that_served_has_tokens(told: Told) -> None:
     hour, plot = 3600 * 10**9, told.plot
     with closing(sqlite3.connect(f"file:{told.place.folder}/ledger.db?mode=ro", uri=True)) as ledger:
         rows = ledger.execute(
-            "SELECT hour, server FROM hourly_tokens JOIN party ON party.id = hourly_tokens.party WHERE count > 0"
+            "SELECT hour, server FROM hourly_tokens JOIN party ON party.id = hourly_tokens.party "
+            "WHERE count > 0"
         ).fetchall()
     served = {number for number, _ in rows}
 

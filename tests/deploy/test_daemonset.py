@@ -101,6 +101,7 @@ def test_a_driver_upgrade_can_evict_it(pod: Manifest) -> None:
             "nvidia.com/gpu.present",
             "nvidia.com/gpu.deploy.client",
             "nvidia.com/gpu.deploy.operator-validator",
+            "nvidia.com/gpu.workload.config",
         },
     ]
 

@@ -166,6 +166,7 @@ def matches(expression: dict[str, Any], labels: dict[str, str]) -> bool:
         ({**PRESENT, VALIDATOR: PAUSED, CLIENT: PAUSED}, False),
         ({**PRESENT, VALIDATOR: "true", CLIENT: "false"}, False),  # an operator's own choice
         ({**PRESENT}, True),  # the validator is off, or its label not there yet
+        ({**PRESENT, "nvidia.com/gpu.workload.config": "vm-passthrough"}, False),  # no driver on the host
         ({VALIDATOR: "true"}, False),
         ({"nvidia.com/gpu.present": "false"}, False),
         ({}, False),

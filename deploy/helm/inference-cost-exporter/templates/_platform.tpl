@@ -9,6 +9,7 @@ gpu-operator:
     - - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
       - {key: nvidia.com/gpu.deploy.client, operator: DoesNotExist}
       - {key: nvidia.com/gpu.deploy.operator-validator, operator: NotIn, values: [paused-for-driver-upgrade]}
+      - {key: nvidia.com/gpu.workload.config, operator: NotIn, values: [vm-passthrough, vm-vgpu]}
 generic:
   nodes:
     - - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
