@@ -217,11 +217,12 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """One configured monthly budget."""
+    """One monthly budget; `configured` is false of the default one."""
 
     name: str
     product: str
     dollars: float
+    configured: bool = True
 
 
 @dataclass(frozen=True, slots=True)

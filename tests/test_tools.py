@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 TOOL = Path(__file__).parents[1] / "tools" / "python"
+ENVIRONMENT = TOOL.with_name("environment")
 OLD, NEW = "exit 1", "exit 0"
 """What a Python answers to the question whether it is new enough."""
 
@@ -18,7 +19,8 @@ def chosen(
     for name, answer in pythons.items():
         (folder / name).write_text(f"#!/bin/sh\n{answer}\n")
         (folder / name).chmod(0o755)
-    environment = {"PATH": str(folder)} | ({} if python is None else {"PYTHON": python})
+    environment = {"PATH": str(folder), "OS_RELEASE": str(folder / "os-release")}
+    environment |= {} if python is None else {"PYTHON": python}
     done = subprocess.run(
         ["/bin/bash", str(TOOL), *arguments], env=environment, capture_output=True, text=True, check=False
     )
@@ -44,5 +46,47 @@ def test_a_choice_by_hand_is_followed(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(arguments: tuple[str, ...], version: str, tmp_path: Path) -> None:
     """In one line, with what to do."""
     said = f"missing: Python {version} or later; on Debian 13: apt-get install --no-install-recommends"
-    told = 1, "", f"{said} python3 python3-venv"
+    image = "" if arguments else "; or run it in a container: docs/operations.md#docker"
+    told = 1, "", f"{said} python3 python3-venv{image}"
     assert chosen(tmp_path, {"python3": OLD}, *arguments) == told
+
+
+TEN = "case $2 in *print*) echo 3.10 ;; *) exit 1 ;; esac"
+"""Python 3.10, as Ubuntu 22.04 has it."""
+
+
+@pytest.mark.parametrize(
+    ("release", "way"),
+    [
+        (
+            'ID=ubuntu\nVERSION_ID="22.04"\n',
+            "on Ubuntu 22.04: apt-get install --no-install-recommends python3.11 python3.11-venv",
+        ),
+        ('ID="rhel"\nVERSION_ID="9.4"\n', "on RHEL: dnf install python3.11"),
+        ("ID=debian\n", "on Debian 13: apt-get install --no-install-recommends python3 python3-venv"),
+    ],
+)
+def test_each_system_has_a_way_out(release: str, way: str, tmp_path: Path) -> None:
+    """The line says which Python was found, and what this system has that is new enough."""
+    (tmp_path / "os-release").write_text(release)
+    told = f"missing: Python 3.11 or later, found 3.10; {way}; or run it in a container: "
+    assert chosen(tmp_path, {"python3": TEN}) == (1, "", f"{told}docs/operations.md#docker")
+    assert chosen(tmp_path, {"python3": TEN, "python3.11": NEW}) == (0, "python3.11", "")
+
+
+def test_an_old_python_is_told_before_pip_runs(tmp_path: Path) -> None:
+    """An environment is not begun with it; pip's error would name a hash, and not Python."""
+    old = tmp_path / "python3.10"
+    old.write_text(f"#!/bin/sh\n{TEN}\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        [ENVIRONMENT, str(tmp_path / "environment"), "requirements/runtime.lock"],
+        env={"PATH": os.environ["PATH"], "PYTHON": str(old)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("missing: Python 3.11 or later, found 3.10; on ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "environment").exists()

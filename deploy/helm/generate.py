@@ -64,7 +64,7 @@ FILES: Final = {
 #
 # The image is yours to build, and to push where your nodes can pull it; no registry publishes it.
 # Name yours below, or by kustomization.yaml.
-# Nodes without NVIDIA's gpu-operator: see the comments at runtimeClassName and nodeSelector.
+# Nodes without NVIDIA's gpu-operator: see the comments at runtimeClassName and affinity.
 # Prometheus with the operator scrapes it by podmonitor.yaml; otherwise see deploy/prometheus/prometheus.yml.
 {NAMESPACED}""",
         ("serviceaccount", "configmap", "daemonset"),

@@ -3,18 +3,22 @@
 import contextlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from exporter.cli import logs, status
 from exporter.cli.build import build
+from exporter.cli.flags import DEMO_ADDRESS
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
@@ -22,13 +26,19 @@ from exporter.demo.invitation import LOG, Site, invitation
 from exporter.demo.scrape import prometheus_configuration
 from exporter.demo.story import Stage, replay, stage
 from exporter.exposition.access import Access
-from exporter.exposition.address import ListenError
+from exporter.exposition.address import ListenError, parse_address
 from exporter.exposition.server import WebServer
 from exporter.sources.footprint import Footprint
 
 log = logging.getLogger(__name__)
 
-PREFIX: Final = "inference-cost-exporter-demo-"
+NAME: Final = "inference-cost-exporter"
+PREFIX: Final = f"{NAME}-demo-"
+
+CONTAINER_ID: Final = re.compile(
+    r"/([0-9a-f]{12})[0-9a-f]{52}/(?:userdata/)?(?:hostname|hosts|resolv\.conf) "
+)
+"""Docker and podman mount these files of a container from a folder that its id names."""
 
 
 def demo(
@@ -78,6 +88,7 @@ class _Demo:
         allowed_hosts: tuple[str, ...] = (),
     ) -> None:
         self._folder = folder
+        self._listen_address = listen_address
         self._live = False
         self._set_up: Stage = stage(clock, Footprint(), build(), self._published, folder=folder, seed=seed)
         self._web = WebServer(
@@ -105,14 +116,24 @@ class _Demo:
                 self._live = True
                 report = set_up.sampler.tick()
                 web.start()
-                place = Site(web.url.rstrip("/"), str(self._folder), _program())
-                sys.stdout.write(invitation(place, report, set_up.plot))
+                sys.stdout.write(invitation(self._site(), report, set_up.plot))
                 sys.stdout.flush()
                 set_up.sampler.run(stop)
         finally:
             web.close()
             set_up.close()
         return status.OK
+
+    def _site(self) -> Site:
+        """Where a reader of the terminal finds it; the port is the one that is listened on."""
+        address = str(replace(parse_address(self._listen_address), port=self._web.port))
+        return Site(
+            self._web.url.rstrip("/"),
+            str(self._folder),
+            f"{inside} {NAME}" if (inside := container()) else _program(),
+            "" if address == DEMO_ADDRESS else address,
+            inside,
+        )
 
     def _published(self) -> None:
         if self._live:  # nobody is answered before
@@ -138,6 +159,22 @@ def logged_to(file: Path, clock: Clock) -> Iterator[None]:
     finally:
         root.handlers[:] = others
         handler.close()
+
+
+def container(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> str:
+    """The command that runs another one in this container, from outside; empty where there is none."""
+    name = socket.gethostname()
+    if "KUBERNETES_SERVICE_HOST" in environment:
+        namespace = environment.get("POD_NAMESPACE")
+        return f"kubectl{f' --namespace={shlex.quote(namespace)}' if namespace else ''} exec {name} --"
+    podman = os.path.exists(root / "run/.containerenv")
+    if not podman and not os.path.exists(root / ".dockerenv"):
+        return ""
+    with contextlib.suppress(OSError):  # a container may have a host name of somebody's choice
+        mounts = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        if found := CONTAINER_ID.search(mounts):
+            name = found[1]
+    return f"{'podman' if podman else 'docker'} exec {shlex.quote(name)}"
 
 
 def _program() -> str:

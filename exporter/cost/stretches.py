@@ -15,9 +15,9 @@ def stretches(
     """Consecutive stretches of [start, end), each inside one local day (and so one month), one price, and one
     whole minute; cut where the host `booted`, too.
 
-    A tick longer than an hour is cut by the hour: nobody prices a minute of it.
+    A tick of an hour or longer is cut by the hour: nobody prices a minute of it.
     """
-    grain = NANOSECONDS_PER_MINUTE if end - start <= NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
+    grain = NANOSECONDS_PER_MINUTE if end - start < NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
     cuts = {start, end, *tariff.changes(start, end), *_midnights(start, end, zone)}
     if booted is not None and start < booted < end:
         cuts.add(booted)

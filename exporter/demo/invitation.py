@@ -25,16 +25,26 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the demo runs: its URL without a final slash, its folder, and how its verbs are called."""
+    """Where the demo runs.
+
+    url: of its page, without a final slash.
+    folder: where its ledger, configuration and log are.
+    program: the command that calls its verbs, from outside of its container where it has one.
+    listen_address: the flag's value; empty: the default.
+    container: the command that runs another one in its container, such as `docker exec 0123abcd`; else empty.
+    """
 
     url: str
     folder: str
     program: str
+    listen_address: str = ""
+    container: str = ""
 
 
 def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
     """Everything that was planted, the dearest first."""
     metrics, log = f"curl -s {place.url}/metrics", f"{place.folder}/{LOG}"
+    grep = f"{place.container} grep".lstrip()
     return (
         Fact(
             "one model is wasted",
@@ -58,14 +68,14 @@ def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
             "a spot node was lost",
             f"The host was taken away from {_hour(plot.lost)} to {_hour(plot.returned)}, and came back with "
             "its disk: no rent for that time, storage and network go on.",
-            (f"grep 'nobody watched' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
+            (f"{grep} 'nobody watched' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
         ),
         Fact(
             "a GPU had no price for a day",
             f"The price of GPU 7 began a day late; that was put right on {_hour(plot.corrected)}, and "
             f"{day(plot.leased)} was charged then.",
             (
-                f"grep 'had no price' {log}",
+                f"{grep} 'had no price' {log}",
                 f"demo report month --month={day(plot.leased)[:7]} --by gpu",
                 f"{metrics} | grep ^inference_gpu_unpriced_seconds_total",
             ),
@@ -74,7 +84,7 @@ def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
             "a server was restarted",
             f"{CHAT.server} began anew at {_hour(plot.restarted)}: its counters fell to zero, its totals "
             "did not.",
-            (f"grep source.*{CHAT.server} {log}", f"{metrics} | grep ^inference_tokens_total"),
+            (f"{grep} source.*{CHAT.server} {log}", f"{metrics} | grep ^inference_tokens_total"),
         ),
         Fact(
             "days and weeks differ",
@@ -87,6 +97,8 @@ def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
 def invitation(place: Site, report: Report, plot: Plot) -> str:
     """What to look at, for the terminal; the figures are those of a report."""
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
+    address = f" --web.listen-address={place.listen_address}" if place.listen_address else ""
+    published = "\nThese are ports of its container: outside, take the port that you published.\n"
     return f"""
 A simulated host of 8 H100s serves {servers}; its books go back to {day(plot.begins)}.
 {_costs(report)}
@@ -95,15 +107,15 @@ A simulated host of 8 H100s serves {servers}; its books go back to {day(plot.beg
   {place.url}/          the page of this host
   {place.url}/metrics   what Prometheus scrapes
   {place.url}/cost.json the page's figures
-
+{published if place.container else ""}
 What happened in these weeks, by UTC, and where it shows. In another terminal, paste this first:
 
   demo() {{ {place.program} "$@" --config.file={place.folder}/demo.yaml; }}
 
 {"".join(_paragraphs(plot, place))}
 `doctor` asks the real host, not this one: with this configuration it finds none of it, and exits with 2.
-{place.program} demo --print-prometheus-config prints how Prometheus scrapes it.
-Stop with Ctrl-C; {place.folder} is removed then.
+{place.program} demo --print-prometheus-config{address} prints how Prometheus scrapes it.
+Stop with Ctrl-C; {"its files are" if place.container else f"{place.folder} is"} removed then.
 """
 
 

@@ -15,11 +15,11 @@ from exporter.units import (
 DAYS: Final = 35
 """Whole days before today: on the first days of a month the one before it is all there."""
 
-STRIDE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
+STRIDE: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """From one replayed tick to the next, until the last day.
 
-What is longer than an hour is posted by the hour, as the history keeps it, and not by the minute: the month
-takes seconds.
+Tokens are counted in the hour in which a tick ends, so that each hour needs one. A tick of an hour is posted
+by the hour, as the history keeps it, and not by the minute: the month takes seconds.
 """
 STEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """The same on the last day."""
@@ -90,7 +90,7 @@ class Plot:
         day_ago = self.now - NANOSECONDS_PER_DAY
         last_hours = self.now - max(fine, PACE)
         instants = {self.begins, self.lost, self.returned + PACE, self.corrected, self.tried, self.deserted}
-        # What was put right is charged and logged when it was, and not two hours later.
+        # What was put right is charged and logged when it was, and not an hour later.
         instants.update((self.corrected + PACE, self.corrected + 2 * PACE))
         instants.update(range(self.begins, day_ago, STRIDE))
         instants.update(range(day_ago, last_hours, STEP))

@@ -21,6 +21,7 @@ def document(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes
 
 def _host(summary: Summary) -> dict[str, Any]:
     return {
+        "name": summary.host,
         "taken": timestamp(summary.taken),
         "stale": summary.stale,
         "ledger": summary.ledger,
@@ -31,6 +32,7 @@ def _host(summary: Summary) -> dict[str, Any]:
         "month_to_date_dollars": summary.month_to_date_dollars,
         "month_projected_dollars": summary.projected_dollars,
         "budget_dollars": summary.budget_dollars,
+        "budget_configured": summary.budget_configured,
         "last_day": None if summary.idle is None else _last_day(summary.idle, summary),
         "servers": [_server(line) for line in summary.servers],
         "gpus": [_gpu(line) for line in summary.gpus],

@@ -1,11 +1,11 @@
 """What a reader must know before the figures of a report: a sentence each, the gravest first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from exporter.exposition.wording import amount, timestamp
-from exporter.readings import ServerKey, label
+from exporter.exposition.wording import amount, price_line, shortened, timestamp
+from exporter.readings import Gpu, ServerKey, label
 from exporter.report import Books, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import is_scaled
@@ -38,13 +38,10 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         yield "No tick has been taken for more than three intervals: what is spent now is not known."
     yield from _withheld(report) if report.books is None else _books(report.books)
     if not stale:
-        yield from chain(
-            _over_budget(report, month, projected),
-            _down(report),
-            _unread(report),
-            _refused(report),
-            _unpriced(report),
-        )
+        yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
+    yield from _without_price(report)
+    if not stale:
+        yield from chain(_down(report, nvml=False), _unread(report), _refused(report), _unpriced(report))
     yield from _gpus(report, stale=stale)
     if report.books is not None and report.books.uncharged:
         lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
@@ -110,20 +107,24 @@ def _over_budget(report: Report, month: str | None, projected: Mapping[str, floa
         end = projected.get(budget.product)
         if end is not None and end > budget.dollars:
             what = f" for product {budget.product}" if budget.product else ""
+            default = "" if budget.configured else "default "
             yield (
-                f'Over the budget "{budget.name}" ({amount(budget.dollars)} a month): this host alone is '
-                f"projected to spend {amount(end)}{what} in {month}."
+                f'Over the {default}budget "{budget.name}" ({amount(budget.dollars)} a month): '
+                f"this host alone is projected to spend {amount(end)}{what} in {month}."
             )
 
 
-def _down(report: Report) -> Iterator[str]:
+def _down(report: Report, *, nvml: bool) -> Iterator[str]:
+    """NVML, without which there is no money, or the others."""
     down = sorted((source for source in report.sources if not source.up), key=_rank)
     for source in down[:MOST_SOURCES]:
+        if (source.source == NVML) is not nvml:
+            continue
         last = source.last_success
         since = "never since the start" if last is None else f"last at {timestamp(last)}"
-        why = label(source.problem).strip().removesuffix(".")  # short and printable, whatever is in it
+        why = shortened(source.problem).removesuffix(".")
         yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}.{_remedy(source, report)}"
-    if further := down[MOST_SOURCES:]:
+    if not nvml and (further := down[MOST_SOURCES:]):
         yield f"Further sources that cannot be read: {len(further)}."
 
 
@@ -184,15 +185,31 @@ def _scaled(report: Report) -> str:
     return f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
 
 
+def _without_price(report: Report) -> Iterator[str]:
+    unpriced = [row for row in report.gpus if not row.priced]
+    if unpriced:
+        yield (
+            f"GPUs without a price: {sum(row.count for row in unpriced)} of "
+            f"{sum(row.count for row in report.gpus)}. What they cost is not in these figures. "
+            f"{_write(row.gpu for row in unpriced)}"
+        )
+
+
+def _write(gpus: Iterable[Gpu]) -> str:
+    """The line of the configuration that gives these GPUs a price."""
+    return f"Write what you pay: {price_line(sorted({gpu.gpu_model for gpu in gpus}))}"
+
+
 def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
     all_gpus = sum(row.count for row in report.gpus)
-    if unpriced := sum(row.count for row in report.gpus if not row.priced):
-        yield f"GPUs without a price: {unpriced} of {all_gpus}. What they cost is not in these figures."
     estimated = {
         price.gpu: price.count for price in report.prices if price.provenance.price_basis == "estimate"
     }
     if estimated:
-        yield f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{_scaled(report)}"
+        yield (
+            f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{_scaled(report)} "
+            f"{_write(estimated)}"
+        )
     by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
     if by_list and (old := age_warning(report.price_list_date, report.wall)):
         yield old

@@ -18,9 +18,17 @@ from exporter.exposition.lines import (
 )
 from exporter.exposition.notes import notes
 from exporter.exposition.rendering import is_stale
+from exporter.readings import label
 from exporter.report import Hour, Report
 from exporter.tariff.calendar import day_of
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, dollars, seconds
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    Instant,
+    Nanoseconds,
+    dollars,
+    seconds,
+)
 
 UTC: Final = ZoneInfo("UTC")
 
@@ -66,6 +74,8 @@ class MonthLine:
 class Summary:
     """One host. `None` is what is not known; money per hour is not known from an old report."""
 
+    host: str | None
+    """Its name, as `match: {host: ...}` means it."""
     taken: Instant
     stale: bool
     zone: ZoneInfo
@@ -77,7 +87,9 @@ class Summary:
     month_to_date_dollars: float | None
     projected_dollars: float | None
     budget_dollars: float | None
-    """The month's budget of the whole fleet, where one is configured."""
+    """The month's budget of the whole fleet."""
+    budget_configured: bool
+    """Whether that is one of the configuration's, and not the default."""
     notes: tuple[str, ...]
     """What a reader must know before the figures, a sentence each."""
     servers: tuple[ServerLine, ...]
@@ -89,6 +101,8 @@ class Summary:
     """The last day: the 24 whole hours before now and the running one."""
     first_money: float | None
     """The seconds until the tick that posts the first money, `None` once there is some, or with no price."""
+    first_window: float | None
+    """The seconds until the first whole minute gives prices per million tokens, `None` once one did."""
 
 
 def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
@@ -97,7 +111,9 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     month = month_now(report)
     projected = {} if stale or month is None else _projected(report, month)
     spent = None if month is None else _month_to_date(report, month)
+    budget = next((row for row in report.budgets if not row.product), None)
     return Summary(
+        host=None if report.grounds is None else label(report.grounds.terms.tariff.host) or None,
         taken=report.wall,
         stale=stale,
         zone=UTC if report.grounds is None else report.grounds.terms.zone,
@@ -108,9 +124,8 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         month=None if month is None else _month_line(report, month, spent),
         month_to_date_dollars=spent,
         projected_dollars=projected.get(""),
-        budget_dollars=next(
-            (finite(budget.dollars) for budget in report.budgets if not budget.product), None
-        ),
+        budget_dollars=None if budget is None else finite(budget.dollars),
+        budget_configured=budget is not None and budget.configured,
         notes=tuple(notes(report, month, projected, stale=stale)),
         servers=() if stale else tuple(server_lines(report)),
         gpus=() if stale else tuple(gpu_lines(report)),
@@ -118,6 +133,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
         hours=() if report.books is None else report.books.course.hours,
         first_money=None if stale else _first_money(report, elapsed),
+        first_window=None if stale else _first_window(report, elapsed),
     )
 
 
@@ -132,6 +148,14 @@ def _first_money(report: Report, elapsed: Nanoseconds) -> float | None:
     if report.books is None or any(report.books.months.values()) or not total(report.rates.values()):
         return None
     return max(0.0, seconds(report.elapsed + report.interval - elapsed))
+
+
+def _first_window(report: Report, elapsed: Nanoseconds) -> float | None:
+    """The window is of whole minutes: the first tick after the end of the first one brings it."""
+    if report.books is None or report.books.window or not total(report.rates.values()):
+        return None
+    ticks = max(1, -(-(NANOSECONDS_PER_MINUTE - report.wall % NANOSECONDS_PER_MINUTE) // report.interval))
+    return max(0.0, seconds(report.elapsed + ticks * report.interval - elapsed))
 
 
 def _month_to_date(report: Report, month: str) -> float | None:

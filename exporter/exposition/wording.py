@@ -1,5 +1,7 @@
 """How instants, money and counts are written for people."""
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from math import isfinite
@@ -11,6 +13,12 @@ from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 UNKNOWN: Final = "not known"
 """What is written in the place of a figure that there is not."""
+
+ABSENT: Final = "\N{EN DASH}"
+"""The same in a cell of a table."""
+
+MOST_CHARACTERS: Final = 400
+"""Of a sentence from outside, such as why a source cannot be read and what to do."""
 
 _FLOAT_DIGITS: Final = 9
 """Sums of floats are right to so many: 3.8749999999999996 is 3.875, of which anybody would make 3.88."""
@@ -69,6 +77,25 @@ def count(tokens: int) -> str:
         if tokens < 1000 * size or unit == "T":
             return f"{tokens / size:,.{1 if tokens < 100 * size else 0}f} {unit}"
     raise AssertionError
+
+
+def shortened(text: str) -> str:
+    """Text from outside on one line; one that is too long ends at a word."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(words) <= MOST_CHARACTERS:
+        return words
+    kept = words[: MOST_CHARACTERS + 1].rpartition(" ")[0] or words[:MOST_CHARACTERS]
+    return f"{kept} ..."
+
+
+def price_line(gpu_models: Sequence[str]) -> str:
+    """The line of a configuration that prices GPUs of these models, PRICE left to the reader."""
+    rules = (
+        f"{{match: {{gpu_model: {json.dumps(model, ensure_ascii=False)}}}, "
+        "rented: {dollars_per_gpu_hour: PRICE}}"
+        for model in gpu_models
+    )
+    return f"hardware: [{', '.join(rules)}]"
 
 
 def server_name(key: ServerKey) -> str:

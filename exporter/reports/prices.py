@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from exporter.cost.policy import Terms
+from exporter.exposition.wording import price_line
 from exporter.readings import GpuReading
 from exporter.reports.diagnosis import Finding, GpuLine, PriceLine
 from exporter.reports.zero_prices import ZeroPrice, zero_price
@@ -78,7 +79,8 @@ def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
         why = f" The catalogue does not help: {quote.reason}." if isinstance(quote, NoQuote) else ""
         yield Finding(
             "error",
-            f"{counted} {have} no price on host {tariff.host}: {cost} absent.{why} Add:\n    {_line(model)}",
+            f"{counted} {have} no price on host {tariff.host}: {cost} absent.{why} Add:\n"
+            f"    {price_line([model])}",
         )
     elif first.zero is not None and price is not None:
         yield _of_nothing(counted, alike, first.zero, price)
@@ -108,7 +110,8 @@ def _of_quote(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLin
     if quote.price_basis == "estimate":
         yield Finding(
             "warning",
-            f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n    {_line(model)}",
+            f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n"
+            f"    {price_line([model])}",
         )
         yield from _of_memory(tariff, alike, quote)
     elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
@@ -157,7 +160,3 @@ def _of_the_instance(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]
                 f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "
                 f"is it a {tariff.place.instance_type}?",
             )
-
-
-def _line(model: str) -> str:
-    return f'hardware: [{{match: {{gpu_model: "{model}"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]'

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from exporter.config.settings import Config
+from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, Outcome
 from exporter.cost.attribution import NOBODY
 from exporter.cost.policy import Terms
@@ -103,7 +103,12 @@ def report(
         ),
         run_rate=sum(hourly.values()) * hours if hourly else None,
         budgets=tuple(
-            BudgetRow(budget.name, budget.product, float(budget.dollars_per_month))
+            BudgetRow(
+                budget.name,
+                budget.product,
+                float(budget.dollars_per_month),
+                configured=setting.config.budgets is not DEFAULT_BUDGETS,
+            )
             for budget in setting.config.budgets
         ),
         fleet_overheads={name: rate.dollars_per_hour() for name, rate in terms.tariff.fleet_overheads(month)},

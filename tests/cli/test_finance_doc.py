@@ -156,7 +156,7 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
     fetching, adding = blocks("sh", section("The bill of a fleet"))
     assert shell(fetching, place) == ""
     assert (place / "asked").read_text() == (
-        "exec pod/a -- python3 -m exporter report chargeback --month=2026-10 --csv "
+        "exec pod/a -- inference-cost-exporter report chargeback --month=2026-10 --csv "
         "--config.file=/etc/inference-cost-exporter/config.yaml\n"
     )
     assert (place / "chargeback-2026-10-gpu-host-3.csv").read_text() == ""

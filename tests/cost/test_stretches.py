@@ -51,8 +51,9 @@ def test_a_tick_is_cut_where_a_price_begins() -> None:
 
 
 def test_a_long_tick_is_cut_by_the_hour() -> None:
-    """An hour is 60 minutes; anything longer goes by the hour."""
-    assert len(stretches(TURN, TURN + HOUR, Tariff(), UTC)) == 60
+    """What is shorter than an hour goes by the minute; an hour, and anything longer, by the hour."""
+    assert len(stretches(TURN, TURN + HOUR - 1, Tariff(), UTC)) == 60
+    assert stretches(TURN, TURN + HOUR, Tariff(), UTC) == [(TURN, TURN + HOUR)]
     assert stretches(TURN + 30 * MINUTE, TURN + 2 * HOUR, Tariff(), UTC) == [
         (TURN + 30 * MINUTE, TURN + HOUR),
         (TURN + HOUR, TURN + 2 * HOUR),

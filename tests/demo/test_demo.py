@@ -119,6 +119,102 @@ def test_its_verbs_can_be_called_from_any_folder(
     assert ran.stdout == f"inference-cost-exporter {__version__}\n"
 
 
+ID = "0123456789ab" + "c" * 52
+MOUNTED = "1 2 0:1 {} /etc/hostname rw,relatime - ext4 /dev/sda1 rw\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "command"),
+    [
+        ({}, {}, ""),
+        ({"proc/self/mountinfo": MOUNTED.format(f"/{ID}/hostname")}, {}, ""),  # a name is no container
+        (
+            {".dockerenv": "", "proc/self/mountinfo": MOUNTED.format(f"/docker/containers/{ID}/hostname")},
+            {},
+            "docker exec 0123456789ab",
+        ),
+        (
+            {
+                "run/.containerenv": "",
+                "proc/self/mountinfo": MOUNTED.format(f"/overlay-containers/{ID}/userdata/hostname"),
+            },
+            {},
+            "podman exec 0123456789ab",
+        ),
+        ({".dockerenv": "", "proc/self/mountinfo": MOUNTED.format("/hostname")}, {}, "docker exec it"),
+        ({"run/.containerenv": ""}, {}, "podman exec it"),
+        ({".dockerenv": ""}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubectl exec it --"),
+        (
+            {},
+            {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "POD_NAMESPACE": "inference-cost"},
+            "kubectl --namespace=inference-cost exec it --",
+        ),
+    ],
+)
+def test_its_container_is_named_as_from_outside(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    files: dict[str, str],
+    environment: dict[str, str],
+    command: str,
+) -> None:
+    """By the id that docker and podman mount files under, else by the host name; a pod by its name."""
+    monkeypatch.setattr("socket.gethostname", lambda: "it")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert module.container(tmp_path, environment) == command
+
+
+@pytest.mark.parametrize(
+    ("address", "printed"),
+    [
+        ("127.0.0.1:9844", "demo --print-prometheus-config prints"),
+        ("127.0.0.1:0", "demo --print-prometheus-config --web.listen-address=127.0.0.1:{port} prints"),
+        ("[::1]:0", "demo --print-prometheus-config --web.listen-address=[::1]:{port} prints"),
+    ],
+)
+def test_the_printed_scrape_configuration_has_the_port(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str, printed: str
+) -> None:
+    """On the default one without a flag, on another with the one that is listened on."""
+    ports: list[int] = []
+
+    class Recorded(WebServer):
+        def bind(self) -> None:
+            if not address.endswith(":9844"):  # which may be taken on this machine
+                super().bind()
+            ports.append(self.port)
+
+        def start(self) -> None:
+            """Answer nobody."""
+
+    monkeypatch.setattr(module, "WebServer", Recorded)
+    monkeypatch.setattr(module, "replay", lambda *_: None)
+    monkeypatch.setattr(Sampler, "run", lambda *_: None)
+
+    assert module.demo(address, 0) == status.OK
+    assert printed.format(port=ports[0]) in capsys.readouterr().out
+
+
+def test_in_a_container_every_path_is_used_inside(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is pasted outside runs inside, verbs and `grep` alike; the port is said to be the inner one."""
+    monkeypatch.setattr(module, "container", lambda: "docker exec 0123456789ab")
+    monkeypatch.setattr(module, "replay", lambda *_: None)
+    monkeypatch.setattr(Sampler, "run", lambda *_: None)
+
+    assert module.demo("127.0.0.1:0", 0) == status.OK
+    words = capsys.readouterr().out
+    lines = [line.strip() for line in words.splitlines() if module.PREFIX in line]
+    assert len(lines) == 4
+    assert all("docker exec 0123456789ab " in line for line in lines), lines
+    assert '  demo() { docker exec 0123456789ab inference-cost-exporter "$@" --config.file=' in words
+    assert "outside, take the port that you published" in words
+
+
 def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its days are those of UTC, on either side of the date line."""
     told = []

@@ -11,10 +11,12 @@ import io
 import json
 import logging
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -105,6 +107,21 @@ def shown(told: Told, title: str) -> tuple[str, ...]:
     for command in fact.shown_by:
         assert f"       {command}\n" in told.words
     return tuple(told.answers[command] for command in fact.shown_by)
+
+
+def test_every_hour_that_served_has_tokens(told: Told) -> None:
+    """All hours of the five weeks but those of the lost host; from each of the four servers."""
+    hour, plot = 3600 * 10**9, told.plot
+    with closing(sqlite3.connect(f"file:{told.place.folder}/ledger.db?mode=ro", uri=True)) as ledger:
+        rows = ledger.execute(
+            "SELECT hour, server FROM hourly_tokens JOIN party ON party.id = hourly_tokens.party "
+            "WHERE count > 0"
+        ).fetchall()
+    served = {number for number, _ in rows}
+
+    away = set(range(plot.lost // hour, plot.returned // hour))
+    assert set(range(plot.begins // hour, plot.now // hour)) - served == away
+    assert len({server for _, server in rows}) == 4
 
 
 def test_the_wasted_model(told: Told) -> None:

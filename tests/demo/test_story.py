@@ -179,7 +179,7 @@ def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(told: 
 
 
 def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
-    """A minute apart in the last two hours, five on the last day, two hours before; none without the host."""
+    """A minute apart in the last two hours, five on the last day, an hour before; none without the host."""
     plot = Plot.before(NOON * NANOSECONDS_PER_SECOND)
     ticks = list(plot.ticks())
 
@@ -194,7 +194,7 @@ def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
     ]
     assert set(last_day) == {minute, 5 * minute}
     # The longest: 5.5 hours without the host and the minute that its daemon takes to come.
-    assert sorted(lasts)[-2:] == [120 * minute, 331 * minute]
+    assert sorted(lasts)[-2:] == [60 * minute, 331 * minute]
 
 
 class Thousandths:

@@ -91,8 +91,19 @@ def test_the_exporter_knows_its_node(container: Manifest) -> None:
 
 
 def test_a_driver_upgrade_can_evict_it(pod: Manifest) -> None:
-    """gpu-operator waits only for pods with this selector before it unloads the driver that we hold open."""
-    assert pod["nodeSelector"] == {"nvidia.com/gpu.deploy.client": "true"}
+    """gpu-operator pauses labels before it unloads the driver: each node term names one of them."""
+    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    keys = [{part["key"] for part in term["matchExpressions"]} for term in required["nodeSelectorTerms"]]
+
+    assert keys == [
+        {"nvidia.com/gpu.deploy.client"},
+        {
+            "nvidia.com/gpu.present",
+            "nvidia.com/gpu.deploy.client",
+            "nvidia.com/gpu.deploy.operator-validator",
+            "nvidia.com/gpu.workload.config",
+        },
+    ]
 
 
 def test_it_runs_on_tainted_gpu_nodes(pod: Manifest) -> None:

@@ -116,6 +116,13 @@ def test_nothing_is_compiled_or_unpinned() -> None:
     assert re.findall(r"\b(?:apt|apt-get|apk|curl|wget|ADD)\b", re.sub(r"#.*", "", DOCKERFILE)) == []
 
 
+def test_its_command_is_on_the_path_under_its_own_name() -> None:
+    """By the name that the page, the docs and what is pasted use; it runs as `python -m exporter` does."""
+    assert '\nARG PYTHON="/usr/bin/env python3"\n' in DOCKERFILE
+    assert ">/image/bin/inference-cost-exporter" in DOCKERFILE
+    assert "\nCOPY --from=build /image/bin/ /usr/local/bin/\n" in DOCKERFILE
+
+
 def test_only_what_is_named_gets_in() -> None:
     """All is ignored but what the Dockerfile copies."""
     first, *rest = [

@@ -94,6 +94,9 @@ def test_it_brings_what_is_locked_and_our_files(
     assert found["packages"] == {name: version for name, version in PINS.items() if name in found["packages"]}
     assert PINS.keys() - found["packages"].keys() <= needless
     assert (found["writable"], found["uncompiled"]) == ([], [])
+    assert image.once("--version", program="inference-cost-exporter") == (
+        f"inference-cost-exporter {exporter.__version__}"
+    )
     assert found["top"] == ["LICENSE", "__pycache__", "healthcheck.py", "lib"]
     assert (found["builders"], found["pip"]) == ([], False)
 
@@ -153,6 +156,19 @@ def test_it_serves_the_demo_with_nothing(image: Image, store: Store, measured: C
     )
     assert "inference_gpu_up{" in asked("/metrics")
     assert "<html" in asked("/")
+    words = store.run("podman", "logs", name)
+    (function,) = re.findall(
+        r"^  demo\(\) \{ podman exec (.*) \"\$@\" (--config\.file=\S+); \}$", words, re.MULTILINE
+    )
+    program, config = function
+    assert name.startswith(program.split()[0])
+    assert program.split()[1:] == ["inference-cost-exporter"]
+    explained = store.run(
+        "podman", "exec", *program.split(), "explain", "archive-13b", "--window=24h", config
+    )
+    assert "served no token since" in explained
+    (grep,) = re.findall(r"^ +podman exec (\S+ grep) 'nobody watched' (\S+)$", words, re.MULTILINE)
+    assert "nobody watched" in store.run("podman", "exec", *grep[0].split(), "nobody watched", grep[1])
     who = store.run("podman", "exec", name, "python3", "-c", "import os; print(os.getuid(), os.getgid())")
     assert who == "65532 65532"
     store.run("podman", "stop", "--time", "20", name)  # then SIGKILL, and another status

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from exporter.exposition.server import WebServer
+from exporter.exposition.wording import ABSENT
 from tests.e2e.daemon import ROOT, Page, free_port, get, until
 from tests.exposition import conftest as host
 from tests.exposition.test_page import hostile
@@ -159,7 +160,7 @@ def test_tables_are_those_of_the_metrics(seen: Any) -> None:
             found = metrics.matching(
                 "inference_cost_dollars_per_million_tokens", kind=kind, basis="full", **labels
             )
-            assert row[column] == "".join(map(dollars, found))
+            assert row[column] == ("".join(map(dollars, found)) or ABSENT)
     assert len(rows) == len(document["servers"]) >= 4
     for line, row in zip(document["gpus"], table(page, "GPUs"), strict=True):
         hourly = metrics.sum("inference_gpu_price_dollars_per_hour", uuid=line["uuid"])
@@ -213,9 +214,58 @@ def test_it_is_whole_without_scripts(seen: Any) -> None:
 
 
 def test_the_script_refreshes_what_is_not_in_use(seen: Any) -> None:
-    """Figures come anew, the part where somebody is stays; paused, nothing is asked for."""
-    assert seen["refreshed"]["in_use"] == "old"
-    assert seen["refreshed"]["paused"] is True
+    """All figures come anew at once, under focus too; while text is selected or it is paused, none."""
+    told = seen["refreshed"]
+
+    assert told["in_use"] != "old"
+    assert told["focused"] == ["summary", True]
+    assert told["clicked"] == "table table"
+    assert told["selected"] == [True, "old"]
+    assert told["paused"] is True
+
+
+def test_an_old_figure_is_never_shown_as_live(tmp_path: Path) -> None:
+    """The daemon dies: the page says since when, and dims its figures; it comes back, and so do they."""
+    report = host.report()
+    clock = host.HandClock()
+    server = WebServer("127.0.0.1:0", lambda: report, clock, None, report.build)
+    server.start()
+    address, out = server.url, tmp_path / "seen.json"
+    visitor = subprocess.Popen(
+        [PYTHON, ROOT / "tests" / "e2e" / "visitor.py", out, address, "--dying"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert visitor.stdin is not None
+    assert visitor.stdout is not None
+    try:
+        assert visitor.stdout.readline() == "dead\n"
+        port = server.port
+        server.close()
+        visitor.stdin.write("\n")
+        visitor.stdin.flush()
+        assert visitor.stdout.readline() == "back\n"
+        server = WebServer(f"127.0.0.1:{port}", lambda: report, clock, None, report.build)
+        server.start()
+        visitor.stdin.write("\n")
+        visitor.stdin.flush()
+        assert visitor.wait(60) == 0
+    finally:
+        server.close()
+        visitor.kill()
+        visitor.communicate()
+    told = json.loads(out.read_text(encoding="utf-8"))
+    taken = told["alive"]["taken"].split(" ")[1]
+
+    assert told["alive"] == {"said": "", "taken": told["alive"]["taken"], "opacity": "1", "button": True}
+    assert told["dead"] == {
+        **told["alive"],
+        "said": f"no answer since {taken}",
+        "opacity": "0.4",
+        "button": False,
+    }
+    assert told["back"] == told["alive"]
 
 
 def test_it_fits_small_screens_and_paper(seen: Any) -> None:

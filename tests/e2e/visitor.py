@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -149,7 +149,7 @@ def explained(browser: Browser, url: str, links: list[str], folder: Path) -> lis
 
 
 def refreshed(browser: Browser, url: str) -> dict[str, Any]:
-    """Let the script's time pass: parts are replaced, except the one in use, and not while it is paused."""
+    """Let the script's time pass: all is replaced, but not while text is selected or while it is paused."""
     context = browser.new_context(viewport=WIDE)
     page = context.new_page()
     seen = Seen(page)
@@ -157,11 +157,27 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     page.goto(url, wait_until="load")
     page.evaluate("() => document.querySelectorAll('.big').forEach((one) => { one.textContent = 'old'; })")
     page.evaluate("() => { document.querySelector('h2').textContent = 'old'; }")
-    page.locator("summary").first.focus()
+    page.locator("summary").first.click()
     with page.expect_response(url):
         page.clock.fast_forward(REFRESH_MILLISECONDS)
     page.wait_for_function("() => document.querySelector('.big').textContent !== 'old'")
+    focused = page.evaluate(
+        "() => [document.activeElement.localName, document.activeElement.parentElement.open]"
+    )
     kept = page.locator("h2").first.inner_text()
+    page.locator(".table").last.click(position={"x": 2, "y": 2})
+    page.evaluate("() => { document.querySelector('[data-part=components] h2').textContent = 'old'; }")
+    clicked = page.evaluate("() => document.activeElement.className")
+    with page.expect_response(url):
+        page.clock.fast_forward(REFRESH_MILLISECONDS)
+    page.wait_for_function("() => document.querySelector('[data-part=components] h2').textContent !== 'old'")
+    clicked += " " + page.evaluate("() => document.activeElement.className")
+    page.locator("h2").first.select_text()
+    page.evaluate("() => { document.querySelector('[data-part=about] time').textContent = 'old'; }")
+    requests = len(seen.requests)
+    page.clock.fast_forward(REFRESH_MILLISECONDS)
+    page.wait_for_load_state("networkidle")
+    selected = [len(seen.requests) == requests, page.locator("[data-part=about] time").inner_text()]
     page.get_by_role("button", name="Pause refreshing").click()
     requests = len(seen.requests)
     page.clock.fast_forward(REFRESH_MILLISECONDS)
@@ -169,6 +185,9 @@ def refreshed(browser: Browser, url: str) -> dict[str, Any]:
     paused = len(seen.requests) == requests
     told = {
         "in_use": kept,
+        "focused": focused,
+        "clicked": clicked,
+        "selected": selected,
         "paused": paused,
         "button": page.get_by_role("button").inner_text(),
         **seen.told(),
@@ -229,12 +248,43 @@ def names(browser: Browser, url: str, folder: Path) -> dict[str, Any]:
     return told
 
 
+STATE: Final = """() => ({
+  said: document.querySelector('#refresh [role=status]').textContent,
+  taken: document.querySelector('[data-part=about] time').textContent,
+  opacity: getComputedStyle(document.querySelector('main')).opacity,
+  button: document.querySelector('#refresh button').checkVisibility(),
+})"""
+
+
+def dying(browser: Browser, url: str) -> dict[str, Any]:
+    """A page whose daemon ends while it is looked at, and comes back: a line on each of stdout and stdin."""
+    with browser.new_context(viewport=WIDE) as context:
+        page = context.new_page()
+        page.clock.install()
+        page.goto(url, wait_until="load")
+        told = {"alive": page.evaluate(STATE)}
+        for name, opacity in (("dead", "0.4"), ("back", "1")):
+            sys.stdout.write(f"{name}\n")
+            sys.stdout.flush()
+            sys.stdin.readline()
+            page.clock.fast_forward(REFRESH_MILLISECONDS)
+            wanted = f"() => getComputedStyle(document.querySelector('main')).opacity === '{opacity}'"
+            page.wait_for_function(wanted)
+            told[name] = page.evaluate(STATE)
+        return told
+
+
 def main() -> int:
     """Visit; returns 0."""
     out, url = Path(sys.argv[1]), sys.argv[2]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        told = names(browser, url, out.parent) if "--names" in sys.argv else visit(browser, url, out.parent)
+        if "--dying" in sys.argv:
+            told = dying(browser, url)
+        elif "--names" in sys.argv:
+            told = names(browser, url, out.parent)
+        else:
+            told = visit(browser, url, out.parent)
         browser.close()
     out.write_text(json.dumps(told), encoding="utf-8")
     return 0

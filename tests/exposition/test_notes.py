@@ -4,15 +4,22 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from html import escape
+from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.config import load
 from exporter.exposition.document import document
 from exporter.exposition.page import page
-from exporter.readings import ServerKey, ServerReading, UnreadReason, UnreadServer
+from exporter.exposition.wording import price_line
+from exporter.readings import Gpu, ServerKey, ServerReading, UnreadReason, UnreadServer
 from exporter.report import Build, Report, SourceRow, Window
+from exporter.sources.nvml_library import ADVICE, LIBRARY_NOT_FOUND
+from exporter.tariff.calendar import month_of
 from exporter.tariff.rate import Provenance
+from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Retirement
 from tests.exposition.conftest import CHAT, NOBODY
 
@@ -25,6 +32,11 @@ OLD = 1031 * SECOND
 ELEVEN = 1_795_518_000 * SECOND  # 2026-11-24T11:00:00Z
 STALE = "No tick has been taken for more than three intervals: what is spent now is not known."
 UNSET = "the clock is set (it is waited for two minutes at most)"
+WRITE = (
+    'Write what you pay: hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
+    "rented: {dollars_per_gpu_hour: PRICE}}]"
+)
+NO_LIBRARY = ADVICE[LIBRARY_NOT_FOUND]
 WHOSE = "it is known whose the ledger is (it may be another machine's, and no GPU can be read that tells)"
 
 
@@ -62,13 +74,13 @@ def test_a_host_that_is_well_has_no_notes(make_report: MakeReport) -> None:
 def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> None:
     """The host told by hand has a lost GPU without a price, one with a guessed one, and a long gap."""
     assert noted(make_report()) == [
+        f"GPUs without a price: 1 of 3. What they cost is not in these figures. {WRITE}",
         "Source server cannot be read (never since the start).",
         (
             "Server sglang:30000 is not read: nothing listens where its metrics should be. "
             "Wait until it has loaded; else write the port: `metrics: {port: PORT}`."
         ),
-        "GPUs without a price: 1 of 3. What they cost is not in these figures.",
-        "GPUs priced by an estimate: 1 of 3.",
+        f"GPUs priced by an estimate: 1 of 3. {WRITE}",
         "GPUs that are paid for and cannot be read: 1 of 3.",
         (
             "Time without a tick that was too long to be charged (gap.max_days): 259,200 s (3.0 days) since "
@@ -145,11 +157,22 @@ def test_a_note_tells_a_failed_reload(make_report: MakeReport) -> None:
             "Server a cannot be read (never since the start): http://h/metrics: Connection refused.",
         ),
         (
-            replace(down("server:a", None), problem=f"<b>{'x' * 200}\n"),
-            f"Server a cannot be read (never since the start): <b>{'x' * 125}.",
+            replace(down("server:a", None), problem=f"<b>{'x' * 500}\n"),
+            f"Server a cannot be read (never since the start): <b>{'x' * 397} ...",
+        ),
+        (
+            replace(down("nvml", None), problem=f"nvml: {NO_LIBRARY}"),
+            f"NVML cannot be read (never since the start): nvml: {NO_LIBRARY}.",
+        ),
+        (
+            replace(down("server:a", None), problem=f"{'word ' * 79}cut\there"),
+            f"Server a cannot be read (never since the start): {'word ' * 79}cut ...",
         ),
     ],
-    ids=["nvml", "never", "clock", "server", "replica", "markup", "other", "why", "long"],
+    ids=[
+        *("nvml", "never", "clock", "server", "replica", "markup", "other", "why", "long"),
+        *("remedy", "at a word"),
+    ],
 )
 def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_report: MakeReport) -> None:
     """With the last time that it was read; a replica that is down is not its whole server."""
@@ -180,6 +203,31 @@ def test_many_servers_that_are_not_read_are_counted(make_report: MakeReport) -> 
     assert len(notes) == 9
     assert notes[0].startswith("Server a0 is not read: it counts no tokens. Start vLLM without ")
     assert notes[8] == "Further servers that are not read: 2."
+
+
+def test_what_costs_unseen_stands_above_the_clock(make_report: MakeReport) -> None:
+    """The gravest first: no NVML, no price, then what is late or cannot be read, then what is estimated."""
+    report = replace(make_report(in_books={"uncharged": 0}), sources=(down("clock"), down("nvml")), unread=())
+
+    assert [note.split(" ")[0:3] for note in noted(report)][:4] == [
+        ["NVML", "cannot", "be"],
+        ["GPUs", "without", "a"],
+        ["The", "clock", "is"],
+        ["GPUs", "priced", "by"],
+    ]
+
+
+@pytest.mark.parametrize("model", ["NVIDIA H100 80GB HBM3", 'A "quoted" GPU', "NVIDIA L4"])
+def test_the_line_to_write_prices_the_gpu(model: str, tmp_path: Path) -> None:
+    """Pasted with a price, it is taken, and the GPU has a configured price: the note goes away."""
+    file = tmp_path / "config.yaml"
+    file.write_text(price_line([model, "another"]).replace("PRICE", "2.5"))
+    tariff = Tariff("host-1", load(file).hardware)
+    month = month_of(ELEVEN, ZoneInfo("UTC"))
+    rent = next(iter(tariff.price(Gpu("GPU-1", model), ELEVEN, month, 1).rates))
+
+    assert (rent.component, rent.provenance.price_basis) == ("rent", "configured")
+    assert rent.rate.dollars_per_hour() == 2.5
 
 
 def test_claims_that_were_refused_are_noted(make_report: MakeReport) -> None:
@@ -276,8 +324,8 @@ def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> N
         STALE,
         "The books do not balance: what was accrued is not what was posted. This is a bug.",
         "The ledger is in memory: a restart loses the month.",
-        "GPUs without a price: 1 of 3. What they cost is not in these figures.",
-        "GPUs priced by an estimate: 1 of 3.",
+        f"GPUs without a price: 1 of 3. What they cost is not in these figures. {WRITE}",
+        f"GPUs priced by an estimate: 1 of 3. {WRITE}",
     ]
 
 
@@ -292,7 +340,7 @@ def test_a_scaled_price_is_noted_as_one(make_report: MakeReport) -> None:
         prices = (replace(report.prices[0], provenance=origin), *report.prices[1:])
 
         assert noted(replace(report, prices=prices)) == [
-            "GPUs priced by an estimate: 1 of 2. Scaled from the list price of another region: 1."
+            f"GPUs priced by an estimate: 1 of 2. Scaled from the list price of another region: 1. {WRITE}"
         ]
 
 

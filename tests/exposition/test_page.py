@@ -17,7 +17,19 @@ from exporter.cost.postings import Party
 from exporter.cost.split import FAR, MEANING
 from exporter.exposition.document import document
 from exporter.exposition.page import HEADERS, explanation, page
-from exporter.report import BudgetRow, Build, MonthKey, Quotient, Report, ShareRow, SplitRow, Window
+from exporter.exposition.wording import ABSENT
+from exporter.report import (
+    BudgetRow,
+    Build,
+    Course,
+    Hour,
+    MonthKey,
+    Quotient,
+    Report,
+    ShareRow,
+    SplitRow,
+    Window,
+)
 
 MakeReport = Callable[..., Report]
 
@@ -25,6 +37,7 @@ BUILD = Build("0.1.0", "9e3d667", "3.11.7")
 SECOND = 10**9
 NOW = 1000 * SECOND
 OLD = 1031 * SECOND
+NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z
 CHAT = Party("search", "retrieval", "ml", "chat", "llama-70b")
 NOBODY = Party("unassigned", "unassigned", "", "unallocated", "")
 FIGURES = ("gpus", "dollars_per_hour", "dollars_per_million_tokens")
@@ -292,11 +305,60 @@ def test_every_number_leads_to_its_explanation(make_report: MakeReport) -> None:
     big = re.findall(r'<dd class="big"><a href="explain/#(\w+)" class="figure">', reader.raw)
     assert big == ["rate", "month", "projection", "idle"]
     tables = reader.raw.partition("<h2>Servers</h2>")[2]
-    cells = re.findall(r'<td class="number">(?!</td>)(.*?)</td>', tables, re.DOTALL)
-    assert len(cells) == 23
-    assert [cell for cell in cells if 'class="figure"' not in cell] == [
-        "<span><small>by weights</small></span>"
-    ]
+    cells = re.findall(r'<td class="number">(.*?)</td>', tables, re.DOTALL)
+    figures = [cell for cell in cells if 'class="figure"' in cell]
+    assert len(figures) == 22
+    assert {cell for cell in cells if cell not in figures} == {
+        ABSENT,
+        f"<span>{ABSENT}<small>by weights</small></span>",
+    }
+
+
+def test_it_says_whose_figures_these_are(make_report: MakeReport) -> None:
+    """The host's name in the tab, the heading, beside the time, and in the document; hostile ones as text."""
+    text = shown(make_report())
+
+    assert "<title>host-1 - Inference Cost Exporter</title>" in text
+    assert "<h1><span>Inference Cost Exporter on <bdi>host-1</bdi></span></h1>" in text
+    assert '<p data-part="about"><bdi>host-1</bdi> alone, read at ' in text
+    assert told(make_report())["name"] == "host-1"
+    for asked in ("", "ml%2Fchat"):
+        explained = (explanation(make_report(), NOW, asked, BUILD) or b"").decode()
+        assert " - host-1 - Inference Cost Exporter</title>" in explained
+    nameless = make_report(grounds=None)
+    assert (told(nameless)["name"], "This host alone, read at" in shown(nameless)) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("spent", "words"),
+    [
+        (7_500_000_000, ["$0", "$0.002", "$0.004", "$0.006", "$0.008"]),  # the first seconds of a host
+        (11_000_000_000, ["$0", "$0.0025", "$0.0050", "$0.0075", "$0.0100", "$0.0125"]),
+        (45_000_000_000, ["$0", "$0.01", "$0.02", "$0.03", "$0.04", "$0.05"]),
+        (11 * 10**12, ["$0", "$2.50", "$5.00", "$7.50", "$10.00", "$12.50"]),
+        (44 * 10**12, ["$0", "$10", "$20", "$30", "$40", "$50"]),
+    ],
+)
+def test_an_axis_has_the_digits_of_its_steps(spent: int, words: list[str], make_report: MakeReport) -> None:
+    """No two of its words are the same, in the first minute either."""
+    hours = (Hour(NOON, {"idle": spent}, 10 * SECOND),)
+    text = shown(make_report(in_books={"course": Course(hours=hours)}))
+    day = text.partition("<h2>The last 24 hours and this one</h2>")[2].partition("</svg>")[0]
+
+    assert re.findall(r">(\$[0-9.]+)</text>", day) == words
+
+
+def test_the_default_budget_is_said_to_be_one(make_report: MakeReport) -> None:
+    """Nobody takes it for a budget of their own; in the document it is told apart."""
+    default = make_report(budgets=(BudgetRow("fleet", "", 27000.0, configured=False),))
+    over = replace(default, projected={("search", "2026-11"): 27000.01})
+
+    assert "of the fleet&#x27;s default budget of" not in shown(make_report())
+    assert "the fleet&#x27;s default budget of $27,000.00, as no budget is configured" in shown(default)
+    assert ">default budget $27,000<" in shown(default)
+    assert "Over the default budget &quot;fleet&quot;" in shown(over)
+    assert [told(each)["budget_configured"] for each in (default, make_report())] == [False, True]
+    assert told(make_report(budgets=()))["budget_configured"] is False
 
 
 HOSTILE = (
@@ -378,15 +440,19 @@ def test_a_server_that_was_idle_has_nothing_to_split(make_report: MakeReport) ->
     assert b"ow split by" not in asked
 
 
-@pytest.mark.parametrize(("ratio", "written"), [(0.0, "0%"), (1.0, "100%"), (None, ""), (math.nan, "")])
+@pytest.mark.parametrize(
+    ("ratio", "written"), [(0.0, "0%"), (1.0, "100%"), (None, ABSENT), (math.nan, ABSENT)]
+)
 def test_a_share_that_nothing_told_is_no_zero(
     ratio: float | None, written: str, make_report: MakeReport
 ) -> None:
-    """0 % is decode alone; what is not known is empty on the page and null in the document."""
+    """0 % is decode alone; what is not known is a dash on the page and null in the document."""
     report = make_report(splits=(SplitRow(CHAT, "engine", ratio),))
     (line,) = (line for line in told(report)["servers"] if line["server"] == "chat")
 
     assert line["split_method"] == "engine"
-    assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written else None)
-    figure = f'<a href="explain/ml%2Fchat#models" class="figure">{written}</a>' if written else ""
+    assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written != ABSENT else None)
+    figure = (
+        f'<a href="explain/ml%2Fchat#models" class="figure">{written}</a>' if written != ABSENT else ABSENT
+    )
     assert f'<td class="number"><span>{figure}<small>by engine</small></span></td>' in shown(report)

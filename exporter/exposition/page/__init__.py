@@ -28,7 +28,9 @@ def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
         main = [element("p", "The first tick has not been taken yet.")]
         return whole(NAME, NAME, (), main, build, "")
     summary = summarize(report, elapsed)
-    return whole(NAME, NAME, about(summary), overview(summary), build, "")
+    host = summary.host
+    heading = element("span", NAME, " on ", name(host)) if host else NAME
+    return whole(f"{host} - {NAME}" if host else NAME, heading, about(summary), overview(summary), build, "")
 
 
 def explanation(report: Report, elapsed: Nanoseconds, asked: str, build: Build) -> bytes | None:
@@ -42,10 +44,11 @@ def explanation(report: Report, elapsed: Nanoseconds, asked: str, build: Build) 
         return None
     summary = summarize(report, elapsed)
     back = element("a", "This host", href=UP)
+    of_host = f"{summary.host} - {NAME}" if summary.host else NAME
     if not server:
         main = [element("div", reckoning(report, summary), data_part="reckoning")]
         heading = "How this host's numbers come about"
-        return whole(f"{heading} - {NAME}", heading, (back, ". ", *about(summary)), main, build, UP)
+        return whole(f"{heading} - {of_host}", heading, (back, ". ", *about(summary)), main, build, UP)
     try:
         told = explained(report, server)
     except ExplanationError:
@@ -55,4 +58,4 @@ def explanation(report: Report, elapsed: Nanoseconds, asked: str, build: Build) 
     else:
         main = [element("div", servers(told, report.books.course), data_part="servers")]
     heading_of = element("span", "What ", name(server.lstrip("/") or server), " costs")
-    return whole(f"{server} - {NAME}", heading_of, (back, ". ", *about(summary)), main, build, UP)
+    return whole(f"{server} - {of_host}", heading_of, (back, ". ", *about(summary)), main, build, UP)

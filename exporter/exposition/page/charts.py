@@ -20,6 +20,9 @@ BOTTOM: Final = 22
 MOST_POINTS: Final = 240
 """Of a curve: a month by the hour has three times as many, and looks the same."""
 
+MOST_DIGITS: Final = 6
+"""Of dollars on an axis."""
+
 KINDS: Final = (
     ("work", "prefill and decode", ("prefill", "decode")),
     ("other", "busy, no token told for what", ("other",)),
@@ -51,7 +54,9 @@ class _Plot:
             y = _short(self.y(value))
             kind = "grid" if number else "axis"
             yield element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_=kind)
-            yield element("text", _axis(value), x=LEFT - 6, y=_short(self.y(value) + 4), text_anchor="end")
+            yield element(
+                "text", _axis(value, self.step), x=LEFT - 6, y=_short(self.y(value) + 4), text_anchor="end"
+            )
 
     def word(self, at: Instant, word: str, anchor: str = "middle") -> Element:
         """A word below the axis."""
@@ -122,7 +127,7 @@ def month(summary: Summary) -> Element | None:
                 ),
                 element("polyline", points=path, class_="spent"),
                 ahead,
-                *_budget(plot, budget),
+                *_budget(plot, budget, configured=summary.budget_configured),
                 element("circle", cx=_short(now_x), cy=_short(now_y), r=3, class_="dot"),
                 *_days(plot, line, summary),
             ),
@@ -195,14 +200,14 @@ def _day_table(summary: Summary, used: Sequence[tuple[str, str, tuple[str, ...]]
     )
 
 
-def _budget(plot: _Plot, budget: float | None) -> Iterator[Element]:
+def _budget(plot: _Plot, budget: float | None, *, configured: bool) -> Iterator[Element]:
     if budget is None or budget <= 0:
         return
     y = plot.y(budget)
     yield element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=_short(y), y2=_short(y), class_="budget")
     yield element(
         "text",
-        f"budget {_axis(budget)}",
+        f"{'' if configured else 'default '}budget {_axis(budget, 1 if budget == round(budget) else 0.01)}",
         x=LEFT + 4,
         y=_short(y - 4 if y > TOP + 14 else y + 13),
         class_="budget-word",
@@ -268,9 +273,12 @@ def _step(most: float) -> float:
     return next(size * times for times in (1, 2, 2.5, 5, 10) if size * times * 5 >= most - 1e-9)
 
 
-def _axis(value: float) -> str:
-    """Dollars of an axis: no more digits than its steps have."""
-    return f"${value:,.0f}" if value == round(value) else f"${value:,.2f}"
+def _axis(value: float, step: float) -> str:
+    """Dollars of an axis, with the digits of its steps, and cents where those are not whole."""
+    digits = 0
+    while digits < MOST_DIGITS and abs(step - round(step, digits)) > step / 1000:
+        digits += 1
+    return f"${value:,.{max(digits, 2) if digits and value else 0}f}"
 
 
 def _short(place: float) -> float:

@@ -5,7 +5,7 @@ from math import ceil
 
 from exporter.exposition.page import charts, tables
 from exporter.exposition.page.element import Content, Element, element
-from exporter.exposition.page.layout import EXPLAIN, figure
+from exporter.exposition.page.layout import EXPLAIN, figure, name
 from exporter.exposition.summary import Summary
 from exporter.exposition.wording import (
     UNKNOWN,
@@ -30,7 +30,8 @@ def overview(summary: Summary) -> Iterator[Content]:
 
 def about(summary: Summary) -> Iterator[Content]:
     """When, and of what."""
-    yield "This host alone, read at "
+    yield name(summary.host) if summary.host else "This host"
+    yield " alone, read at "
     yield element(
         "time", local(summary.taken, summary.zone, "%Y-%m-%d %H:%M:%S %Z"), datetime=timestamp(summary.taken)
     )
@@ -85,10 +86,13 @@ def _projection(summary: Summary) -> Element:
     over = end is not None and budget is not None and end > budget
     words = "no budget is configured"
     if budget is not None:
-        words = f"budget of the fleet {amount(budget)}"
+        default = "" if summary.budget_configured else "default "
+        words = f"{default}budget of the fleet {amount(budget)}"
         if end is not None:
             apart = amount(abs(end - budget))
-            words = f"{apart} {'over' if over else 'within'} the fleet's budget of {amount(budget)}"
+            words = f"{apart} {'over' if over else 'within'} the fleet's {default}budget of {amount(budget)}"
+        if default:
+            words += ", as no budget is configured"
     awaited = _awaited(summary) if end is None else ""
     return _card("Projected for the month", _figure(end, "projection"), None, awaited or words, over=over)
 

@@ -1,15 +1,18 @@
 """The page's tables: servers, GPUs, and what the money is for."""
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Final
 
 from exporter.cost.postings import UNASSIGNED, Party
+from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
 from exporter.exposition.lines import NOBODY, ComponentLine, GpuLine, ServerLine
 from exporter.exposition.page.element import Content, Element, element
 from exporter.exposition.page.layout import EXPLAIN, figure, link, name, table
 from exporter.exposition.summary import Summary
 from exporter.exposition.wording import (
+    ABSENT,
     amount,
     count,
     rounded,
@@ -84,14 +87,19 @@ def _server(line: ServerLine, summary: Summary) -> Iterator[Content]:
     )
     yield _told(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
     yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), f"{there}#holds")
-    yield _told(None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models")
+    waits = ABSENT
+    if summary.first_window is not None and line.dollars_per_hour:
+        waits = _in(summary.first_window)
+    yield _told(None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models", waits)
     yield _told(None if line.tokens is None else count(line.tokens), f"{there}#tokens")
+    if (line.tokens or 0) < FEWEST_TOKENS:
+        waits = ABSENT
     for price in (line.dollars_per_million_tokens, line.dollars_per_million_computed_tokens):
-        yield _told(None if price is None else amount(price), f"{there}#models")
+        yield _told(None if price is None else amount(price), f"{there}#models", waits)
     yield _told(None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens")
     ratio, method = line.prefill_ratio, _method(line)
     known = _told(None if ratio is None else share(ratio), f"{there}#models")
-    yield None if method is None else element("span", known, element("small", f"by {method}"))
+    yield ABSENT if method is None else element("span", known, element("small", f"by {method}"))
 
 
 def _method(line: ServerLine) -> str | None:
@@ -133,7 +141,7 @@ def _gpu(line: GpuLine) -> Iterator[Content]:
     yield element("span", _holders(line))
     yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
     if not row.priced or price is None:
-        yield element("span", "no price", class_="over") if not row.priced else None
+        yield element("span", "no price", class_="over") if not row.priced else ABSENT
     else:
         origin = price.provenance
         yield element(
@@ -194,9 +202,14 @@ def _named(key: ServerKey) -> Element:
     return element("a", name(word), href=link(key))
 
 
-def _told(word: str | None, href: str) -> Content:
-    """A number, or nothing where there is none."""
-    return None if word is None else figure(word, href)
+def _told(word: str | None, href: str, absent: str = ABSENT) -> Content:
+    """A number, or where there is none, a dash or when there will be one."""
+    return absent if word is None else figure(word, href)
+
+
+def _in(seconds: float) -> str:
+    """When a figure is known, in words of a cell."""
+    return f"in {ceil(seconds)} s" if seconds > 0 else "due"
 
 
 def _plain(gpus: float) -> str:

@@ -19,6 +19,8 @@ data:
 """
 """A template that holds the notes: Helm itself prints them only where it has a cluster."""
 
+CDI = {"gpu": {"visibility": "cdi"}}
+
 Notes = Callable[..., str]
 
 
@@ -45,7 +47,7 @@ def test_they_say_how_to_see_that_it_works(notes: Notes, helm: str) -> None:
     said = notes(helm=helm)
 
     assert "\n  kubectl -n inference-cost rollout status daemonset/inference-cost-exporter\n" in said
-    assert " exec daemonset/inference-cost-exporter -- python3 -m exporter doctor " in said
+    assert " exec daemonset/inference-cost-exporter -- inference-cost-exporter doctor " in said
     assert (
         "\n  kubectl label namespace inference-cost pod-security.kubernetes.io/enforce=privileged\n" in said
     )
@@ -122,7 +124,18 @@ def test_a_selector_that_blocks_driver_upgrades_is_told(notes: Notes) -> None:
     """With gpu-operator, where nodes are chosen without its label."""
     said = notes(*values(nodeSelector={"node.example/gpu": "true"}))
 
-    assert 'gpu-operator evicts only pods with the node selector nvidia.com/gpu.deploy.client: "true"' in said
+    assert "gpu-operator evicts only pods that select nodes by its labels" in said
+
+
+def test_what_the_nri_plugin_needs_is_told(notes: Notes) -> None:
+    """Without it the default pods start; with it they need another value, and the namespace an allowance."""
+    default, cdi, generic = (notes(*values(**told)) for told in ({}, CDI, {"platform": "generic"}))
+
+    assert "Where `kubectl get runtimeclass nvidia` finds none, no pod is created" in default
+    assert "gpu.visibility=cdi" in default
+    assert "env: [{name: NRI_MANAGEMENT_CDI_DEVICE_NAMESPACES, value: inference-cost}]" in cdi
+    assert "runtimeclass" not in cdi
+    assert "runtimeclass" not in generic
 
 
 @pytest.mark.parametrize(("lookup", "old", "new"), [("kubelet", "1.32", "1.33"), ("socket", "1.35", "1.36")])

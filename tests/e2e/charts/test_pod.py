@@ -103,7 +103,6 @@ def test_a_changed_configuration_is_the_same_pod() -> None:
 @pytest.mark.parametrize(
     ("name", "runtime", "selector", "terms"),
     [
-        ("gpu-operator", "nvidia", {"nvidia.com/gpu.deploy.client": "true"}, None),
         ("generic", None, {"node.example/gpu": "true"}, None),
         (
             "generic-runtime-class",
@@ -124,7 +123,6 @@ def test_a_changed_configuration_is_the_same_pod() -> None:
                 "karpenter.k8s.aws/instance-gpu-manufacturer",
             },
         ),
-        ("cdi", None, {"nvidia.com/gpu.deploy.client": "true"}, None),
     ],
 )
 def test_each_platform_has_its_nodes(
@@ -139,6 +137,59 @@ def test_each_platform_has_its_nodes(
     assert pod.get("nodeSelector") == selector
     assert all(len(term["matchExpressions"]) == 1 for term in wanted)
     assert {term["matchExpressions"][0]["key"] for term in wanted} == (terms or set())
+
+
+PRESENT = {"nvidia.com/gpu.present": "true"}
+CLIENT = "nvidia.com/gpu.deploy.client"
+VALIDATOR = "nvidia.com/gpu.deploy.operator-validator"
+PAUSED = "paused-for-driver-upgrade"
+
+
+def matches(expression: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a node fits one expression, as Kubernetes defines its operators."""
+    value = labels.get(expression["key"])
+    return {
+        "In": value in expression.get("values", []),
+        "NotIn": value not in expression.get("values", []),
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }[expression["operator"]]
+
+
+@pytest.mark.parametrize("name", ["gpu-operator", "cdi"])
+@pytest.mark.parametrize(
+    ("labels", "there"),
+    [
+        ({**PRESENT, VALIDATOR: "true"}, True),  # releases 25.3.0 to 26.3.2
+        ({**PRESENT, VALIDATOR: PAUSED}, False),
+        ({**PRESENT, VALIDATOR: "true", CLIENT: "true"}, True),  # release 26.7.0
+        ({**PRESENT, VALIDATOR: PAUSED, CLIENT: PAUSED}, False),
+        ({**PRESENT, VALIDATOR: "true", CLIENT: "false"}, False),  # an operator's own choice
+        ({**PRESENT}, True),  # the validator is off, or its label not there yet
+        ({**PRESENT, "nvidia.com/gpu.workload.config": "vm-passthrough"}, False),  # no driver on the host
+        ({VALIDATOR: "true"}, False),
+        ({"nvidia.com/gpu.present": "false"}, False),
+        ({}, False),
+    ],
+)
+def test_gpu_operators_nodes_are_found_on_each_release(
+    name: str, labels: dict[str, str], *, there: bool
+) -> None:
+    """One pod on each GPU node, with the label for clients and without; none while the driver is upgraded."""
+    pod = pod_of(of(name))
+    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    terms = [term["matchExpressions"] for term in required["nodeSelectorTerms"]]
+
+    assert "nodeSelector" not in pod
+    assert any(all(matches(part, labels) for part in term) for term in terms) is there
+
+
+def test_without_a_runtime_class_where_the_operator_removes_it() -> None:
+    """The NRI plugin reads the annotation, and with it on there is no RuntimeClass nvidia to name."""
+    assert pod_of(of("gpu-operator"))["runtimeClassName"] == "nvidia"
+    assert "runtimeClassName" not in pod_of(of("cdi"))
+    own = values(gpu={"visibility": "cdi", "runtimeClassName": "own"})
+    assert pod_of(manifests(*own))["runtimeClassName"] == "own"
 
 
 @pytest.mark.parametrize("name", METERS)

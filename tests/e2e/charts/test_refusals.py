@@ -70,6 +70,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("allowedHosts", {"web": {"allowedHosts": ["http://costs.example.com"]}}),
     ("configSecret", {"demo": {"enabled": True}, "web": {"configSecret": "web"}}),
     ("visibility", {"platform": "gke", "gpu": {"visibility": "cdi"}}),
+    ("runtimeClassName", {"gpu": {"visibility": "cdi", "runtimeClassName": "nvidia"}}),
 ]
 
 TAKEN: list[dict[str, Any]] = [
@@ -83,6 +84,7 @@ TAKEN: list[dict[str, Any]] = [
     {"access": {"nodeLabels": True}},
     {"updateStrategy": {"maxUnavailable": "100%"}},
     {"gpu": {"runtimeClassName": ""}},
+    {"platform": "generic", "gpu": {"visibility": "cdi", "runtimeClassName": "nvidia"}},
 ]
 """Beside what is refused, and fine."""
 

@@ -2,24 +2,30 @@
 {{- define "exporter.platforms" -}}
 gpu-operator:
   runtimeClassName: nvidia
-  nodeSelector:
-    nvidia.com/gpu.deploy.client: "true"
+  # Operator 26.7 and later set deploy.client; 25.3 to 26.3 do not. Before a driver upgrade the operator pauses its
+  # labels, and a DaemonSet's pod leaves a node that it matches no more: the driver is then free to be unloaded.
+  nodes:
+    - - {key: nvidia.com/gpu.deploy.client, operator: In, values: ["true"]}
+    - - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
+      - {key: nvidia.com/gpu.deploy.client, operator: DoesNotExist}
+      - {key: nvidia.com/gpu.deploy.operator-validator, operator: NotIn, values: [paused-for-driver-upgrade]}
+      - {key: nvidia.com/gpu.workload.config, operator: NotIn, values: [vm-passthrough, vm-vgpu]}
 generic:
   nodes:
-    - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
-    - {key: feature.node.kubernetes.io/pci-10de.present, operator: In, values: ["true"]}
+    - - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
+    - - {key: feature.node.kubernetes.io/pci-10de.present, operator: In, values: ["true"]}
 gke:
   privileged: true
   driver: /home/kubernetes/bin/nvidia
   nodes:
-    - {key: cloud.google.com/gke-accelerator, operator: Exists}
+    - - {key: cloud.google.com/gke-accelerator, operator: Exists}
 eks:
   nodes:
-    - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
-    - {key: feature.node.kubernetes.io/pci-10de.present, operator: In, values: ["true"]}
-    - {key: k8s.amazonaws.com/accelerator, operator: Exists}
-    - {key: eks.amazonaws.com/instance-gpu-manufacturer, operator: In, values: [nvidia]}
-    - {key: karpenter.k8s.aws/instance-gpu-manufacturer, operator: In, values: [nvidia]}
+    - - {key: nvidia.com/gpu.present, operator: In, values: ["true"]}
+    - - {key: feature.node.kubernetes.io/pci-10de.present, operator: In, values: ["true"]}
+    - - {key: k8s.amazonaws.com/accelerator, operator: Exists}
+    - - {key: eks.amazonaws.com/instance-gpu-manufacturer, operator: In, values: [nvidia]}
+    - - {key: karpenter.k8s.aws/instance-gpu-manufacturer, operator: In, values: [nvidia]}
 {{- end -}}
 
 {{- define "exporter.platform" -}}
@@ -38,12 +44,11 @@ nodeSelector:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- else if $platform.nodeSelector }}
-# gpu-operator evicts pods with this selector before it upgrades the driver; any other pod that holds
-# NVML open blocks the upgrade. Without gpu-operator select your GPU nodes by a label of your own.
-nodeSelector:
-  {{- toYaml $platform.nodeSelector | nindent 2 }}
 {{- else }}
+{{- if eq .Values.platform "gpu-operator" }}
+# A pod that holds NVML open blocks an upgrade of the driver. These terms let gpu-operator evict it before, on releases
+# with the label deploy.client and on those without. Without gpu-operator select your GPU nodes by a label of your own.
+{{- end }}
 affinity:
   nodeAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
@@ -51,7 +56,7 @@ affinity:
       nodeSelectorTerms:
         {{- range $platform.nodes }}
         - matchExpressions:
-            - {{ toYaml . | nindent 14 | trim }}
+            {{- toYaml . | nindent 12 }}
         {{- end }}
 {{- end }}
 {{- end -}}
