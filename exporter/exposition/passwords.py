@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from hashlib import blake2b
-from threading import Condition
+from threading import Event, Lock
 from typing import Final
 
 from exporter.config.problems import ConfigError, Problem
@@ -108,14 +108,14 @@ class Passwords:
 
 
 class _Waiter:
-    """A password that waits for its turn. `refused`: another one took its place."""
+    """A password that waits for its turn. `called` is set once it is compared, or another took its place."""
 
-    __slots__ = ("address", "rank", "refused")
+    __slots__ = ("address", "called", "rank")
 
     def __init__(self, address: str, rank: tuple[bool, int]) -> None:
         self.address = address
         self.rank = rank
-        self.refused = False
+        self.called = Event()
 
 
 class _Line:
@@ -127,14 +127,14 @@ class _Line:
     """
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._lock = Lock()
         self._waiters: list[_Waiter] = []
         self._current: _Waiter | None = None
         self._failed: dict[str, None] = {}
 
     def failed(self, address: str) -> None:
         """Remember that a password from there was wrong."""
-        with self._changed:
+        with self._lock:
             self._failed.pop(address, None)
             self._failed[address] = None
             if len(self._failed) > MOST_FAILED:
@@ -143,26 +143,29 @@ class _Line:
     @contextmanager
     def turn(self, address: str) -> Iterator[bool]:
         """Wait for a turn, and hold it; false without one."""
-        waiter: _Waiter | None = None
+        with self._lock:
+            waiter = self._joined(address)
+            self._call_next()
+        if waiter is None:
+            yield False
+            return
         try:
-            with self._changed:
-                waiter = self._joined(address)
-                if waiter is not None:
-                    self._wait(waiter)
-            yield waiter is not None and self._current is waiter
+            waiter.called.wait(PATIENCE_SECONDS)
+            yield self._current is waiter
         finally:
-            with self._changed:
+            with self._lock:
                 if self._current is waiter:
                     self._current = None
-                if waiter in self._waiters:
+                elif waiter in self._waiters:
                     self._waiters.remove(waiter)
-                self._changed.notify_all()
+                self._call_next()
 
-    def _wait(self, waiter: _Waiter) -> None:
-        self._changed.wait_for(lambda: waiter.refused or self._is_next(waiter), PATIENCE_SECONDS)
-        if not waiter.refused and self._is_next(waiter):
-            self._current = waiter
-            self._waiters.remove(waiter)
+    def _call_next(self) -> None:
+        """Wake the one whose turn it is, and nobody else: all of them would pass the lock around."""
+        if self._current is None and self._waiters:
+            self._current = min(self._waiters, key=lambda each: each.rank)
+            self._waiters.remove(self._current)
+            self._current.called.set()
 
     def _joined(self, address: str) -> _Waiter | None:
         ahead = Counter(each.address for each in self._waiters)[address]
@@ -173,14 +176,10 @@ class _Line:
             last = max(self._waiters, key=lambda each: each.rank)
             if last.rank <= waiter.rank:
                 return None
-            last.refused = True
             self._waiters.remove(last)
-            self._changed.notify_all()
+            last.called.set()
         self._waiters.append(waiter)
         return waiter
-
-    def _is_next(self, waiter: _Waiter) -> bool:
-        return self._current is None and min(self._waiters, key=lambda each: each.rank) is waiter
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
