@@ -162,7 +162,7 @@ FOUND: dict[str, tuple[str, Samples]] = {
     ),
     "a spot node was lost": (
         'round(sum(inference_gpu_seconds_total{phase="unobserved"}) / 8)',
-        {"{}": 5.5 * 3600 + 60},
+        {"{}": 60 + 2 * 5},  # its first minute, and two intervals after its last tick: the rest is not owed
     ),
     "a GPU had no price for a day": ("sum(inference_gpu_unpriced_seconds_total)", {"{}": 86_400}),
     "a server was restarted": (
