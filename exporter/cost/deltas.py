@@ -37,8 +37,8 @@ MARK_AGE_MAX: Final[Nanoseconds] = NANOSECONDS_PER_DAY
 """How long the mark of a series that left the page is kept."""
 
 MOST_PER_SECOND: Final = 100_000_000
-"""Tokens a second that no server counts. A rack of 72 GPUs served a million in public benchmarks of 2025;
-prompts out of a cache are still taken apart by a CPU, at a few million a second."""
+"""Tokens a second of one endpoint above which a counter is not believed. A judgment, not a measurement: it is
+meant to be a hundred times what a rack of 72 GPUs serves, prompts out of a cache included."""
 
 SHORTEST_ALLOWANCE: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
 """Time that is allowed for at least, since the wall clock between two reads may have been set back."""
