@@ -184,7 +184,7 @@ class Crowd:
 
     def joins(self, peer: str, authorization: str, *, pushes: bool = False) -> None:
         """Have one ask, and wait until it is in the line; `pushes`: in the place of another."""
-        before = self.waiting()
+        before, answered = self.waiting(), len(self.order)
 
         def run() -> None:
             verdict = self.passwords.verdict(authorization, peer)
@@ -194,7 +194,6 @@ class Crowd:
         thread = threading.Thread(target=run)
         thread.start()
         self.threads.append(thread)
-        answered = len(self.order)
         while (len(self.order) == answered) if pushes else (self.waiting() == before):
             pass
 
