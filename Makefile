@@ -34,7 +34,7 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 	@tools/e2e programs
 	@tools/e2e downloads
 	@$(with_tools) pytest tests/e2e -m alone $(ARGS) || [ $$? -eq 5 ] # none of those asked for
-	@$(with_tools) pytest tests/e2e -m "not alone" --daemon image -n 3 --dist loadgroup $(ARGS)
+	@$(with_tools) pytest tests/e2e -m "not alone" --daemon image -n 4 --dist loadgroup $(ARGS)
 
 .PHONY: faults
 faults: programs develop ## Break a simulated host by 200 seeded plans of faults, and reckon its books

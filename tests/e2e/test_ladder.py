@@ -31,8 +31,9 @@ UUIDS = [gpu.uuid for gpu in h100s(4)]
 CONFIG = """
 interval: 1s
 hardware:
-  - {match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2.50}}
+  - {match: {gpu_model: "*H100*"}, rented: {dollars_per_host_hour: 10, gpus_per_host: 4}}
 """
+"""Its instance type has eight GPUs; what the configuration says comes first."""
 
 pytestmark = [
     pytest.mark.timeout(240),

@@ -1,7 +1,7 @@
 """Where the API servers of groups listen, and how they can be reached."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -198,13 +198,15 @@ def _contested(seen: Mapping[str, _Seen], found: Mapping[str, tuple[int | None, 
 
     An engine's default is our guess and no claim: it yields to a group that names the port.
     """
-    claims: dict[tuple[object, ...], list[str]] = {}
+    claims: dict[tuple[str, int | None, int], list[str]] = {}
     for name, one in seen.items():
         port, _ = found[name]
         if port is not None:
-            claims.setdefault((one.network.id, one.user, port, _bound(one, port)), []).append(name)
+            claims.setdefault((one.network.id, one.user, port), []).append(name)
     disputed: set[str] = set()
-    for names in claims.values():
+    for (_, _, port), names in claims.items():
+        if _are_apart([_bound(seen[name], port) for name in names]):
+            continue
         guesses = [name for name in names if found[name][1] != "descriptor"]
         named = [name for name in guesses if seen[name].server.launch.port_told]
         if len(names) > 1 and (len(guesses) < len(names) or len(named) != 1):
@@ -212,10 +214,15 @@ def _contested(seen: Mapping[str, _Seen], found: Mapping[str, tuple[int | None, 
     return disputed
 
 
-def _bound(one: _Seen, port: int) -> str:
-    """The address that a server names, where its user listens there; two of one port may share it so."""
+def _bound(one: _Seen, port: int) -> str | None:
+    """The address that a server names, where its user listens there, empty for all; else `None`."""
     wanted = _wanted(one.server.launch)
-    return wanted if any((at.host, at.port) == (wanted, port) for at in _mine(one)) else ""
+    return wanted if any((at.host, at.port) == (wanted, port) for at in _mine(one)) else None
+
+
+def _are_apart(bound: Sequence[str | None]) -> bool:
+    """Whether servers of one port each name an address of their own, at which their user listens."""
+    return None not in bound and len(set(bound)) == len(bound)
 
 
 def _taken(one: _Seen, holders: Holders) -> bool:

@@ -105,6 +105,8 @@ def _serving(book: Book, server: Server, fleet: Fleet, now: int) -> Iterator[Lin
     url = f"http://{book.instance.split(':')[0]}:8000/metrics"
     yield Line("inference_server_info", {**place(server), "engine": "vllm"}, always(1))
     yield Line("inference_server_up", {**place(server), "url": url}, always(float(server.up)))
+    if not server.up:
+        yield Line("inference_server_unread_info", {**place(server), "reason": "connection"}, always(1))
     yield Line(
         "inference_server_endpoint_info",
         {**place(server), "pod": f"{server.name}-0", "url": url, "engine_version": "0.9"},
@@ -160,6 +162,12 @@ def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
         yield Line("inference_month_end_timestamp_seconds", {"month": month_name}, ends)
     for name, product, dollars in fleet.budgets:
         yield Line("inference_budget_dollars", {"budget": name, "product": product}, always(float(dollars)))
+    gpus = float(len(book.gpus))
+    yield Line("inference_gpus_expected", {}, always(gpus))
+    yield Line("inference_gpus_visible", {}, always(gpus))
+    yield Line("inference_gpu_replaced_total", {}, always(0.0))
+    yield Line("inference_price_catalogue_timestamp_seconds", {}, always(float(now - 30 * 86_400)))
+    yield Line("inference_web_refused_requests_total", {"reason": "host"}, always(0.0))
     for component, amount in fleet.overheads:
         overhead = always(amount / MICRO)
         yield Line("inference_fleet_overhead_dollars_per_hour", {"component": component}, overhead)

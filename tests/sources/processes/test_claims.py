@@ -128,3 +128,12 @@ def test_the_sockets_of_an_unknown_program_are_what_no_server_has(host: ProcHost
     assert ports(10, 20, 30) == [[], []]
     host.open(20, "socket:[2]")
     assert ports(10, 20, 30) == [[9000], [9000]]
+
+
+def test_who_names_no_address_claims_that_of_another(host: ProcHost, read: Read) -> None:
+    """The socket may be of either: one says loopback, the other nothing, which is every address."""
+    network = (OURS, ("127.0.0.1", 8000, 1))
+    for pid, words in ((10, ("llama-server", "--port", "8000")), (20, ("vllm", "serve", "--port", "8000"))):
+        host.process(pid, *words, cgroup=f"0::/a/{pid}.service", network=network)
+
+    assert claims(read(10, 20)) == {10: (None, "contested"), 20: (None, "contested")}
