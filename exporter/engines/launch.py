@@ -56,7 +56,7 @@ class Launch:
     `port` is where its API listens, `None` where that cannot be known or it is a Unix socket; it is the
     engine's default unless `port_told`. `host` is what it binds, empty for all interfaces.
     `metrics_port` and `metrics_path` are where its metrics are; `metrics` is false where they are switched
-    off, `None` where a file or the environment decides; `metrics_switch` is what would switch them on.
+    off, `None` where a file or the environment decides.
     `world` is how many GPUs the server's page tells of, `None` where that is not said.
     `serves` is false for a follower, whose API is on another host. `part` tells of a server, and is none.
     `routes` is true for a router, which starts a server for each model.
@@ -70,7 +70,6 @@ class Launch:
     metrics_port: int | None = None
     metrics_path: str = "/metrics"
     metrics: bool | None = True
-    metrics_switch: str = ""
     model: str = ""
     world: int | None = None
     nodes: int = 1
@@ -220,7 +219,6 @@ def _launch(command: Command, rest: list[str] | None) -> Launch:
         metrics_port=_port(metrics_port),
         metrics_path=command.metrics_path,
         metrics=_metrics(command, options),
-        metrics_switch=next(iter(command.metrics_on), ""),
         model=_model(command, options),
         world=None if rest is None else _world(command.world, options),
         nodes=max(1, options.number(command.nodes, 1) or 1),

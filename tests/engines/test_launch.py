@@ -125,51 +125,45 @@ def test_what_serves_nothing_is_no_server(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "metrics", "port", "path", "switch"),
+    ("line", "metrics", "port", "path"),
     [
-        (f"{VLLM} m", True, 8000, "/metrics", ""),
-        (f"{VLLM} m --disable-log-stats", False, 8000, "/metrics", ""),
-        (f"{PYTHON} -m sglang.launch_server", False, 30000, "/metrics", "--enable-metrics"),
-        (f"{PYTHON} -m sglang.launch_server --enable_metrics", True, 30000, "/metrics", "--enable-metrics"),
-        ("sglang serve --grpc-mode --enable-metrics", True, 30001, "/metrics", "--enable-metrics"),
+        (f"{VLLM} m", True, 8000, "/metrics"),
+        (f"{VLLM} m --disable-log-stats", False, 8000, "/metrics"),
+        (f"{PYTHON} -m sglang.launch_server", False, 30000, "/metrics"),
+        (f"{PYTHON} -m sglang.launch_server --enable_metrics", True, 30000, "/metrics"),
+        ("sglang serve --grpc-mode --enable-metrics", True, 30001, "/metrics"),
         (
             "sglang serve --grpc-mode --enable-metrics --smg-http-sidecar-port 5",
             True,
             5,
             "/metrics",
-            "--enable-metrics",
         ),
-        ("trtllm-serve m", None, 8000, "/prometheus/metrics", ""),
-        ("tritonserver", True, 8002, "/metrics", ""),
-        ("tritonserver --metrics-port=9002 --http-port 9000", True, 9002, "/metrics", ""),
-        ("tritonserver --allow-metrics=false", False, 8002, "/metrics", ""),
-        ("tritonserver --allow-metrics 0", False, 8002, "/metrics", ""),
-        ("tritonserver --allow-metrics=true", True, 8002, "/metrics", ""),
-        ("llama-server", False, 8080, "/metrics", "--metrics"),
-        ("llama-server --metrics --port 9", True, 9, "/metrics", "--metrics"),
-        ("ollama serve", False, 11434, "/metrics", ""),
-        ("lmdeploy serve api_server m --disable-metrics", False, 23333, "/metrics", ""),
-        ("local-ai --disable-metrics-endpoint", False, 8080, "/metrics", ""),
-        (f"{PYTHON} -m vllm_nvext.entrypoints.openai.api_server", True, 8000, "/v1/metrics", ""),
-        (f"{PYTHON} -m dynamo.sglang --model m", None, None, "/metrics", ""),
-        ("ray::ProxyActor", None, None, "/metrics", ""),
-        ("raylet/raylet --metrics_export_port=8080", True, 8080, "/metrics", ""),
-        (f"{PYTHON} -u /x/ray/dashboard/agent.py --metrics-export-port=8080", True, 8080, "/metrics", ""),
-        ("vllm serve m --uds /run/a", True, None, "/metrics", ""),
+        ("trtllm-serve m", None, 8000, "/prometheus/metrics"),
+        ("tritonserver", True, 8002, "/metrics"),
+        ("tritonserver --metrics-port=9002 --http-port 9000", True, 9002, "/metrics"),
+        ("tritonserver --allow-metrics=false", False, 8002, "/metrics"),
+        ("tritonserver --allow-metrics 0", False, 8002, "/metrics"),
+        ("tritonserver --allow-metrics=true", True, 8002, "/metrics"),
+        ("llama-server", False, 8080, "/metrics"),
+        ("llama-server --metrics --port 9", True, 9, "/metrics"),
+        ("ollama serve", False, 11434, "/metrics"),
+        ("lmdeploy serve api_server m --disable-metrics", False, 23333, "/metrics"),
+        ("local-ai --disable-metrics-endpoint", False, 8080, "/metrics"),
+        (f"{PYTHON} -m vllm_nvext.entrypoints.openai.api_server", True, 8000, "/v1/metrics"),
+        (f"{PYTHON} -m dynamo.sglang --model m", None, None, "/metrics"),
+        ("ray::ProxyActor", None, None, "/metrics"),
+        ("raylet/raylet --metrics_export_port=8080", True, 8080, "/metrics"),
+        (f"{PYTHON} -u /x/ray/dashboard/agent.py --metrics-export-port=8080", True, 8080, "/metrics"),
+        ("vllm serve m --uds /run/a", True, None, "/metrics"),
     ],
 )
 def test_where_metrics_are_and_whether_they_are_on(
-    line: str, *, metrics: bool | None, port: int | None, path: str, switch: str
+    line: str, *, metrics: bool | None, port: int | None, path: str
 ) -> None:
-    """A server whose metrics are off is told with the flag that would switch them on."""
+    """By its command line; a file or the environment may switch them on all the same."""
     found = told(line)
 
-    assert (found.metrics, found.metrics_port, found.metrics_path, found.metrics_switch) == (
-        metrics,
-        port,
-        path,
-        switch,
-    )
+    assert (found.metrics, found.metrics_port, found.metrics_path) == (metrics, port, path)
 
 
 @pytest.mark.parametrize(
