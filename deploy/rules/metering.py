@@ -242,7 +242,7 @@ BOOKS: Final = (
 PRICED: Final = (
     alert(
         "InferenceGpuUnpriced",
-        "count by (cluster, gpu_model) (min by (cluster, uuid, gpu_model) (inference_gpu_priced) == 0)",
+        "count by (cluster, gpu_model) (min by (cluster, instance, uuid, gpu_model) (inference_gpu_priced) == 0)",
         dashboard=METER,
         wait="15m",
         by=("cluster", "gpu_model"),
