@@ -36,6 +36,10 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 	@$(with_tools) pytest tests/e2e -m alone $(ARGS) || [ $$? -eq 5 ] # none of those asked for
 	@$(with_tools) pytest tests/e2e -m "not alone" --daemon image -n 4 --dist loadgroup $(ARGS)
 
+.PHONY: deep
+deep: programs develop ## Run the tests with 20 times the examples, others each time, 200 plans of faults and a year of closer ticks
+	@$(with_tools) pytest -n auto --dist loadgroup --hypothesis-profile deep --plans 200 --timeout 3600 $(ARGS)
+
 .PHONY: faults
 faults: programs develop ## Break a simulated host by 200 seeded plans of faults, and reckon its books
 	@$(with_tools) pytest tests/faults -n auto --plans 200 $(ARGS)

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import depth
 from tests.rights import pytest_runtest_makereport, pytest_terminal_summary
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
-# A busy machine is slow: how long an example takes says nothing of the code.
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
+settings.load_profile(depth.TESTS)
 
 # A test run inside a cluster asks nothing of it, nor does any program that a test starts.
 os.environ.pop("KUBERNETES_SERVICE_HOST", None)
@@ -23,6 +22,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what the product prints now")
+    parser.addoption("--plans", type=int, default=20, help="how many seeded plans of faults to run")
 
 
 LONG = ("tests/year/", "tests/test_split_doc.py", "tests/rules/")

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import ConfigError, documentation, parse
+from tests.depth import examples
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SEEDS = tuple(path.read_bytes() for path in sorted(CONFIGS.glob("*.yaml")))
@@ -44,7 +45,7 @@ def test_random_yaml_is_refused_in_words(text: str) -> None:
     survives(text.encode())
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data())
 def test_mutated_files_are_refused_in_words(data: st.DataObject) -> None:
     """Files with pieces put in, taken out and swapped never raise anything but a ConfigError."""
@@ -81,7 +82,7 @@ TREE = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(TREE)
 def test_known_keys_in_wrong_places_are_refused_in_words(tree: str) -> None:
     """Any value under any key never raises anything but a ConfigError."""

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.corners.corner_host import CENT, HOUR, MINUTE, SECOND, Host
+from tests.depth import examples
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
@@ -62,7 +63,7 @@ def test_the_first_page_with_money_has_it(booted: Booted) -> None:
 moments = st.tuples(st.booleans(), st.integers(0, 100 * 100))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     st.lists(st.tuples(moments, st.booleans()), max_size=5),
     st.lists(moments.map(lambda moment: (moment[0], 37 * moment[1])), max_size=5),

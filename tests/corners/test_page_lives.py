@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from exporter.cost.deltas import MARKS_MAX, MOST_PER_SECOND
@@ -17,6 +17,7 @@ from exporter.engines.spec import Engine
 from exporter.ledger import marks
 from exporter.readings import LABEL_CHARACTERS, ServerReading
 from tests.cost.bench import BATCH, CHAT, Meter, h100, holding, page, rent, terms
+from tests.depth import examples
 
 VALUES = st.sampled_from(
     ["0", "1", "7", "1e3", "1e9", "1e15", "9007199254740993", "1.7e308", "NaN", "+Inf", "-Inf", "-1", "x", ""]
@@ -109,7 +110,7 @@ def live(name: str, bodies: list[bytes]) -> None:
     assert counted <= 2 * MOST_PER_SECOND * 60 * ticks
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@examples(200, suppress_health_check=[HealthCheck.too_slow])
 @given(lives())
 @example(CORPUS["gauges whose sum is infinite"])
 def test_no_life_of_a_page_breaks_the_books(life: tuple[str, list[bytes]]) -> None:

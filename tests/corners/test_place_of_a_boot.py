@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import NOWHERE, Place
 from tests.corners.corner_host import CENT, HOUR, MINUTE, SECOND, Host
+from tests.depth import examples
 
 CONFIG = """
 hardware: [{match: {instance_type: p5.48xlarge}, rented: {dollars_per_gpu_hour: 3.60}}]
@@ -145,7 +146,7 @@ def test_the_months_that_it_covers(booted: Booted) -> None:
 moments = st.tuples(st.sampled_from(["tick", "kill", "answer", "forget"]), st.integers(0, 37 * 100 * 100))
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(moments, max_size=8))
 def test_whenever_it_is_killed_and_answered_it_is_charged_once(
     tmp_path_factory: pytest.TempPathFactory, told: list[tuple[str, int]]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.explain import Question, explained
@@ -32,6 +32,7 @@ from exporter.readings import NOWHERE, Gpu, GpuReading, Place, ReadFailedError
 from exporter.reports.repricing import repricing
 from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host, HostClock
 from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
+from tests.depth import examples
 
 START = "2026-10-31T21:20:00-04:00"
 RISE = "2026-11-01T01:50:00-05:00"
@@ -289,7 +290,7 @@ def check(life: Life) -> None:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     st.sampled_from(sorted(CONFIGURATIONS)),
     st.sampled_from([None, P5, NOWHERE]),
@@ -320,7 +321,7 @@ def test_whatever_happens_it_costs_what_it_should(
         assert life.reckoning.waits() == {}
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     st.integers(1, GPUS),
     st.lists(

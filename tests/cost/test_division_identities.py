@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.policy import OwnershipRule
 from exporter.readings import Division
 from tests.cost.bench import DOLLAR, Meter, rent, terms
 from tests.cost.gateway_bench import BY_ADAPTER, BY_TEAM, SILENT, Divided, asked, served
+from tests.depth import examples
 
 NAMES = ("sql-a", "sql-b", "sql-c")
 """Teams, or adapters."""
@@ -61,7 +62,7 @@ def lived(story: list[Happening], division: Division | None, *, restarts: bool =
     return host
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(stories, st.sampled_from([BY_TEAM, BY_ADAPTER]))
 def test_nothing_is_lost_and_nothing_is_counted_twice(story: list[Happening], division: Division) -> None:
     """Money by phase to the picodollars that rounding holds, and tokens exactly, are the server's own."""
@@ -76,7 +77,7 @@ def test_nothing_is_lost_and_nothing_is_counted_twice(story: list[Happening], di
     assert all(count >= 0 for count in found.tokens.values())
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(stories)
 def test_a_reckoning_from_the_whole_past_gives_the_same(story: list[Happening]) -> None:
     """Each tick's shares from a list of all that both counted, each halved for every 15 minutes since."""

@@ -9,18 +9,19 @@ from fractions import Fraction
 from math import gcd
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import Postings
 from tests.cost.bench import BATCH, CHAT, HOUR, MINUTE, SECOND, Meter, down, h100, holding, page
 from tests.cost.reckoning import Reckoning, accrued
 from tests.cost.worlds import KILOWATT_HOUR, TURN, Host, World, durations, lived, priced, starts, worlds
+from tests.depth import examples
 
 PRICE = Fraction(KILOWATT_HOUR.dollars_per_kilowatt_hour) * Fraction("1.35") * Fraction("1.8")
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(worlds())
 def test_every_dollar_and_second_is_where_the_contract_says(world: World) -> None:
     """Per GPU and component to the picodollar; per server and phase what a reckoning in rationals gives."""
@@ -48,7 +49,7 @@ def test_every_dollar_and_second_is_where_the_contract_says(world: World) -> Non
             assert abs(found[key] - expected.get(key, 0)) <= 3e-9 * float(whole[key[0]]) + 4
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(worlds())
 def test_energy_is_charged_as_it_is_measured(world: World) -> None:
     """Joules posted x price = energy dollars of each GPU, within the last millijoule of a cut."""
@@ -78,7 +79,7 @@ def steady(world_start: int, dated: int, load: tuple[int, int, int]) -> tuple[Me
     return meter, tick
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(
     starts,
     st.lists(durations, min_size=2, max_size=5),
@@ -136,7 +137,7 @@ def test_a_cut_exactly_where_the_tick_is_cut_anyway() -> None:
 increments = st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 10_000))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.lists(st.tuples(increments, increments, st.booleans(), st.booleans()), min_size=1, max_size=20),
     st.sampled_from(["process-1", ""]),
@@ -165,7 +166,7 @@ def test_dropped_server_reads_change_when_tokens_arrive_not_how_many(
     assert [meter.tokens["chat", "llama", kind] for kind in kinds] == moved
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans(), st.booleans()), min_size=1, max_size=20))
 def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool, bool]]) -> None:
     """Any reads may fail between a process's first token and its last read; what it told in between arrives.
@@ -185,7 +186,7 @@ def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool
     assert meter.tokens["chat", "llama", "generation"] == total
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, 7000), st.booleans()), min_size=1, max_size=20))
 def test_dropped_nvml_reads_change_when_energy_arrives_not_how_much(ticks: list[tuple[int, bool]]) -> None:
     """And not a picodollar or GPU-second of anything else."""
@@ -218,7 +219,7 @@ def shape(postings: Postings) -> Any:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_what_is_read_changes_nothing(world: World, random: Any) -> None:
     """GPUs, servers, holders and counters in any order post the same, tick by tick."""

@@ -9,13 +9,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.policy import Terms
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance
 from exporter.tariff.terms import Hardware
 from tests.cost.bench import CHAT, HOUR, MINUTE, SECOND, Meter, overhead, owned, rent, terms
+from tests.depth import examples
 
 MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
 NETWORK = overhead("network", "1.10", "hour", "host")
@@ -133,7 +134,7 @@ def owed(hardware: Hardware, life: Life) -> Fraction:
     return Fraction(280_000, 4 * 8766) * 10**12 * life.time / HOUR
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     hardware=st.sampled_from([RENTED, BOUGHT]),
     addressed=st.booleans(),
@@ -159,7 +160,7 @@ def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
         assert listed <= set(life.meter.state.gpus) or what == "silent"
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     addressed=st.booleans(),
     every=st.booleans(),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.late import charge
@@ -12,6 +12,7 @@ from exporter.tariff.rate import Rate
 from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, terms
 from tests.cost.unpaid import by_hour
 from tests.cost.worlds import KILOWATT_HOUR, OVERHEADS, Host, World, priced, worlds
+from tests.depth import examples
 
 LATEST = 10**19
 DEAREST = 81
@@ -44,7 +45,7 @@ def settle(meter: Meter, late: Late) -> None:
             meter.months[segment.month, entry.gpu.uuid, entry.component] += entry.amount
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(worlds(), st.data())
 def test_late_is_the_same_money_in_total(world: World, data: st.DataObject) -> None:
     """By GPU and component, to the picodollar: also where the rent changes inside an hour, in any batches."""
@@ -69,7 +70,7 @@ def test_late_is_the_same_money_in_total(world: World, data: st.DataObject) -> N
     assert state.accrued == sum(meter.money.values())
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(worlds())
 def test_each_party_pays_the_same_within_what_a_cut_rounds(world: World) -> None:
     """Under a price that does not change: a picodollar, a nanosecond and a millijoule for each tick's cut."""
@@ -89,7 +90,7 @@ amounts = st.integers(0, 2 * HOUR)
 usages = st.builds(Usage, amounts, amounts, st.integers(0, 10**9))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(worlds(), st.lists(st.integers(-MINUTE, 4 * HOUR), min_size=1, max_size=4), st.data())
 def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice(
     world: World, froms: list[int], data: st.DataObject

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.cost import deltas
@@ -23,6 +23,7 @@ from exporter.readings import (
 )
 from exporter.readings import series as columns
 from tests.cost.bench import HOUR, SECOND, START, page
+from tests.depth import examples
 
 TEN = 10 * SECOND
 
@@ -281,7 +282,7 @@ def life_of(rounds: Iterable[Iterable[tuple[int, int, bool]]], crowded: int) -> 
     assert watch.counted == sum(totals.values()) - sum(on_first.values())
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(LIFE, st.sampled_from([0, 3, 6, 1000]))
 @example([[(0, 5, False)], [(0, 5, True)]], 1000)
 def test_no_token_is_lost_or_counted_twice_whatever_is_missing(

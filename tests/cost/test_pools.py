@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.policy import OwnershipRule, SplitRule, Terms, Weights
 from exporter.readings import Division, GatewayReading, ServerKey, ServerReading
 from tests.cost.bench import BATCH, CHAT, DOLLAR, Meter, down, h100, holding, page, rent, terms
 from tests.cost.gateway_bench import BY_ADAPTER, BY_TEAM, SILENT, URL, asked
+from tests.depth import examples
 
 OWNERS = (OwnershipRule("chat", "ours", server="chat"), OwnershipRule("batch", "theirs", server="batch"))
 FIRST, SECOND = replace(BY_TEAM, deployments=("id-01",)), replace(BY_TEAM, deployments=("id-02",))
@@ -219,7 +220,7 @@ amounts = st.sampled_from([0, 0, 1, 7, 1000])
 moments = st.tuples(amounts, amounts, amounts, amounts, st.booleans(), st.booleans(), st.integers(1, 59))
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.lists(moments, min_size=1, max_size=10))
 def test_the_money_of_each_server_is_what_it_is_undivided(story: list[tuple[int, ...]]) -> None:
     """To the picodollar and the token, whatever was counted and whoever did not answer."""

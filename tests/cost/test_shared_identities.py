@@ -7,13 +7,14 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from tests.cost.bench import HOUR, SECOND, START, Meter
 from tests.cost.shared_worlds import Happening, Host, Reckoning, stories, tariff
+from tests.depth import examples
 from tests.ledger.ledger_ticks import StillClock
 
 KINDS = {"prefill": "busy", "decode": "busy", "other": "busy", "idle": "idle", "unobserved": "unobserved"}
@@ -34,7 +35,7 @@ def lived(story: list[Happening]) -> tuple[Meter, list[tuple[Postings, State]]]:
     return meter, [(outcome.postings, outcome.state) for outcome in outcomes]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(stories)
 def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> None:
     """Servers and `unallocated` are charged what the GPU accrued: not a picodollar more or less."""
@@ -50,7 +51,7 @@ def test_every_gpu_costs_its_price_whoever_holds_it(story: list[Happening]) -> N
         assert meter.dollars(uuid=gpu, component="energy") == int(paid * 10**12)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(stories)
 def test_every_second_is_where_the_contract_says(story: list[Happening]) -> None:
     """Per GPU, server and kind of time what a reckoning in fractions gives; on each GPU together exactly."""
@@ -68,7 +69,7 @@ def test_every_second_is_where_the_contract_says(story: list[Happening]) -> None
         assert abs(held[key] - expected.get(key, 0)) <= 4e-9 * elapsed + 8, key
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(stories)
 def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> None:
     """By server and phase, by server and component, by GPU and component; and the GPU time beside them."""
@@ -86,7 +87,7 @@ def test_the_three_families_of_the_books_are_equal(story: list[Happening]) -> No
     assert sum(books.gpu_time.values()) == 3 * sum(told.duration for told in story)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(stories)
 def test_what_is_told_of_a_gpu_is_all_of_it(story: list[Happening]) -> None:
     """The parts by server and method sum to 1 on every GPU in every tick."""

@@ -4,7 +4,7 @@ import math
 import time
 import tracemalloc
 
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -111,7 +111,6 @@ def test_what_is_remembered_changes_nothing_that_is_read(noise: bytes) -> None:
     assert repr(first) == repr(read(noise, WANTED, memory))  # NaN is not equal to itself
 
 
-@settings(deadline=None)  # by this process' CPU time instead: other work on this machine is not the reader's
 @given(rounds())
 @example(repeated(b'a:x_total{mN=""} 1\n'))
 @example(repeated(b'a:x_total{m="N"} 1\n'))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
+
+from tests.depth import examples
 
 Serve = Callable[..., Any]
 
@@ -100,7 +102,7 @@ def serving(serve: Serve) -> Any:
     return serve(None, reloadable=False)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(requests(), min_size=1, max_size=3))
 @example([b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /"])
 @example([b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])

@@ -1,6 +1,6 @@
 """Seeded plans of faults, each of twelve simulated minutes: nothing is lost or counted twice.
 
-`pytest tests/faults` runs the first 20, and those that once failed; `make faults` runs 200.
+`pytest tests/faults` runs the first 20, and those that once failed; `make faults` and `make deep` run 200.
 """
 
 from collections import Counter

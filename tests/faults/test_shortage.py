@@ -1,6 +1,6 @@
 """Memory runs out at some line of a tick: the tick is lost, and nothing else.
 
-`pytest tests/faults` tries ten lines of each world that a seed decides, `make faults` a hundred.
+`pytest tests/faults` tries ten lines of each world that a seed decides, `make faults` and `make deep` more.
 """
 
 import random

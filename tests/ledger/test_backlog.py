@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import Held, Late, Money, Party, Phase, Postings, Segment, Slot, Unpriced, Usage
@@ -18,6 +18,7 @@ from exporter.ledger.backlog import FIRST, STRETCHES, STRETCHES_WAITING, Backlog
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.depth import examples
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
 
 UTC = ZoneInfo("UTC")
@@ -286,7 +287,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits(
     tmp_path_factory: pytest.TempPathFactory,

@@ -5,11 +5,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
+from tests.depth import examples
 from tests.ledger.ledger_ticks import NOVEMBER, StillClock, accrued, numbered
 
 TICKS = 5
@@ -53,7 +54,7 @@ def damaged(whole: Path, damages: list[tuple[str, float, bytes]]) -> bytes:
     return bytes(made)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@examples(60, suppress_health_check=[HealthCheck.too_slow])
 @given(damages)
 def test_no_bytes_keep_the_daemon_from_metering(
     tmp_path_factory: pytest.TempPathFactory, whole: Path, told: list[tuple[str, float, bytes]]
@@ -86,7 +87,7 @@ def test_no_bytes_keep_the_daemon_from_metering(
     shutil.rmtree(folder)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@examples(60, suppress_health_check=[HealthCheck.too_slow])
 @given(damages)
 def test_no_bytes_break_whoever_reads_beside_the_daemon(
     tmp_path_factory: pytest.TempPathFactory, whole: Path, told: list[tuple[str, float, bytes]]

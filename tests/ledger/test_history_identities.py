@@ -9,7 +9,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, Held, Money, Postings, Segment, Slot, Tokens
@@ -18,6 +18,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import KINDS
 from exporter.report import Owner
+from tests.depth import examples
 from tests.ledger.ledger_ticks import (
     CHAT,
     GPU_0,
@@ -133,7 +134,7 @@ def told(days: dict[int, Sums]) -> dict[str, Counter[Any]]:
 
 
 @pytest.mark.parametrize("cells", [2, 200])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     posted=ticks(),
     outcomes=st.lists(st.sampled_from(["written", "written", "refused", "failed late"]), min_size=10),

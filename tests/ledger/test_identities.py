@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, Energy, Held, Money, Postings, Requests, Segment, Slot, Tokens
@@ -15,6 +15,7 @@ from exporter.ledger import snapshot
 from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS
 from exporter.report import Books
+from tests.depth import examples
 from tests.ledger.ledger_ticks import (
     CHAT,
     GPU_0,
@@ -140,7 +141,7 @@ def first_of(posted: list[Postings]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("memory", [False, True])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     posted=ticks(),
     outcomes=st.lists(st.sampled_from(["written", "written", "refused", "failed late"]), min_size=12),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.ledger import place
@@ -21,6 +21,7 @@ from exporter.ledger.errors import LedgerError
 from exporter.ledger.inspection import inspect
 from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.reader import LedgerReader
+from tests.depth import examples
 from tests.ledger.conftest import Disk
 from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
 
@@ -560,7 +561,7 @@ DEEDS = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.sampled_from(sorted(DEEDS)), max_size=12))
 def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> None:
     """Served totals never fall; in the end all ticks are in one file, once, under the same id."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import parse
@@ -17,6 +17,7 @@ from exporter.reports.check_config import check_config
 from exporter.reports.plausibility import plausibility_findings
 from exporter.tariff.catalogue import CATALOGUE
 from tests.deploy.test_config import EXAMPLE
+from tests.depth import examples
 from tests.docs.pages import blocks, pages
 from tests.reports.test_amount_checks import H100, LIST, LIVES, NOW, SERVERS, doctor, of_host, warnings
 
@@ -217,7 +218,7 @@ DOLLARS = st.decimals("0", "9999", places=6)
 RATIOS = st.decimals("0", "1", places=6)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     amounts=st.fixed_dictionaries(
         dict.fromkeys(("rent", "purchase", "support", "insurance", "overhead", "token"), DOLLARS)

@@ -4,10 +4,11 @@ import itertools
 from fnmatch import fnmatchcase
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from exporter.tariff.patterns import covers
+from tests.depth import examples
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ PATTERNS = some.lists(
 TEXTS = ["".join(text) for size in range(6) for text in itertools.product("abc", repeat=size)]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(PATTERNS, PATTERNS)
 def test_it_says_what_trying_all_texts_says(wider: str, narrower: str) -> None:
     """Texts of up to five letters tell patterns of up to four apart: a, b, and one that is neither."""

@@ -1,7 +1,7 @@
 """Why a bill and the books differ: each named part by hand, and that they always sum to the difference."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import Party, Slot
@@ -228,7 +228,6 @@ amounts = st.integers(0, 10**18)
 times = st.integers(0, 25 * HOUR)
 
 
-@settings(deadline=None)  # the machine may be slow
 @given(
     length=times,
     metered=times,

@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.reports.tco.answer import answer
@@ -25,6 +25,7 @@ from exporter.reports.tco.scenario import (
 from exporter.reports.tco.sensitivity import repriced
 from exporter.reports.tco.sheet import shares_of, text
 from exporter.tariff.terms import Electricity, Owned
+from tests.depth import examples
 
 TWICE = Fraction(2)
 NAMES = ("own", "rent", "api", "both")
@@ -114,7 +115,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_years_and_components_sum_to_the_total(scenario: Scenario) -> None:
     """Whichever way it is cut; and in the table to the cent."""
@@ -133,7 +134,7 @@ def test_years_and_components_sum_to_the_total(scenario: Scenario) -> None:
         assert Decimal(cents.replace(",", "")) == sum(Decimal(year[place].replace(",", "")) for year in years)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_what_is_paid_is_what_accrues_and_what_is_left(scenario: Scenario) -> None:
     """On the straight line the bank and the books differ by what the hardware is worth at the end."""
@@ -142,7 +143,7 @@ def test_what_is_paid_is_what_accrues_and_what_is_left(scenario: Scenario) -> No
         assert found.paid - found.worth == found.total
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_doubling_every_price_doubles_every_total(scenario: Scenario) -> None:
     """Of the options, of electricity, and of items."""
@@ -168,7 +169,7 @@ def test_doubling_every_price_doubles_every_total(scenario: Scenario) -> None:
         assert (both.paid, both.worth) == (2 * once.paid, 2 * once.worth)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_a_hybrid_with_everything_on_its_base_is_its_base(scenario: Scenario) -> None:
     """Month by month, where the hosted part has no items of its own."""
@@ -183,7 +184,7 @@ def test_a_hybrid_with_everything_on_its_base_is_its_base(scenario: Scenario) ->
         assert (own.components, own.worth) == (all_own.components, all_own.worth)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_a_hybrid_with_nothing_on_its_base_still_pays_for_its_hosts(scenario: Scenario) -> None:
     """All tokens are bought as if there were no base."""
@@ -193,7 +194,7 @@ def test_a_hybrid_with_nothing_on_its_base_still_pays_for_its_hosts(scenario: Sc
     assert course(none, both).components.get("hosted", 0) == bought
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_break_even_is_where_the_curves_cross(scenario: Scenario) -> None:
     """At that load both totals are equal, exactly; a little below, hosts cost more, and above it less."""
@@ -217,7 +218,7 @@ def test_break_even_is_where_the_curves_cross(scenario: Scenario) -> None:
                 assert difference(found.lasting * factor) <= 0
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(scenarios())
 def test_the_break_even_month_is_where_the_payments_cross(scenario: Scenario) -> None:
     """Before it the other has paid less or as much; at its end this one has."""

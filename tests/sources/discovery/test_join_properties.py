@@ -4,7 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from urllib.parse import urlsplit
 
-from hypothesis import given, settings
+from hypothesis import given
 
 from exporter.clock import SystemClock
 from exporter.readings import LABEL_CHARACTERS, ServerReading
@@ -16,13 +16,12 @@ from exporter.sources.discovery.naming import named
 from exporter.sources.discovery.tenants import tenants
 from exporter.sources.server import ServerSource, lean_client
 from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
+from tests.depth import examples
 from tests.sources.discovery.bench import BOOT, NOW, gpu
 from tests.sources.discovery.worlds import GPUS, World, stories, worlds
 
 HOSTS = {"127.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.7", "fd00::7"}
 """The addresses that sources told. No workload did."""
-
-EXAMPLES = 200
 
 
 def look(world: World) -> Found:
@@ -39,7 +38,7 @@ def claimed(world: World) -> set[str]:
     }
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_every_gpu_has_holders_or_is_unsure_or_nobodys(world: World) -> None:
     """Nobody's is only one on which nobody computes and of which nobody was given a part; nothing raises."""
@@ -60,7 +59,7 @@ def test_every_gpu_has_holders_or_is_unsure_or_nobodys(world: World) -> None:
         assert nameless or not (knows and gpu.processes)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(world: World) -> None:
     """By the parts that NVML tells; once each, and with all the memory that their processes hold."""
@@ -81,7 +80,7 @@ def test_everybody_who_is_seen_to_compute_holds_what_they_compute_on(world: Worl
         assert memory <= sum(holder.memory_bytes or 0 for holder in holders)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_names_are_fit_to_be_printed_and_never_reserved(world: World) -> None:
     """Whatever is on a command line, in an annotation or in a rule."""
@@ -97,7 +96,7 @@ def test_names_are_fit_to_be_printed_and_never_reserved(world: World) -> None:
         assert bool(one.url) != (one.skip_reason is not None)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(world: World) -> None:
     """Unless that is as it should be, which has no remedy and no series."""
@@ -110,7 +109,7 @@ def test_a_server_that_holds_a_gpu_is_read_or_has_its_reason(world: World) -> No
             assert (one.key, one.skip_reason) in unread
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_no_endpoint_is_read_twice_or_elsewhere(world: World) -> None:
     """Each url once, at an address that no workload told, and never at a configured server's."""
@@ -127,7 +126,7 @@ def test_no_endpoint_is_read_twice_or_elsewhere(world: World) -> None:
     assert not places & configured
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_every_endpoint_can_be_made_a_source(world: World) -> None:
     """A source refuses what is no url; one that would would end the tick."""
@@ -135,7 +134,7 @@ def test_every_endpoint_can_be_made_a_source(world: World) -> None:
         ServerSource(target.key, target.url, lean_client(), SystemClock(), engine=target.engine).close()
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(world: World) -> None:
     """Pods that ask for nothing, and all that is in no pod, are called what they would be without."""
@@ -149,7 +148,7 @@ def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(world: World)
             assert now.key not in {one.key for one in without if one.where != before.where}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(stories)
 def test_no_dollar_and_no_second_is_lost(story: list[World]) -> None:
     """The books of any story of such hosts: each GPU's time and rent go to who holds it, whole.
@@ -178,7 +177,7 @@ def test_no_dollar_and_no_second_is_lost(story: list[World]) -> None:
         assert meter.dollars(uuid=f"GPU-{number}") == int(rent_due)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_no_name_is_of_two_users_by_what_they_claim(world: World) -> None:
     """Where neither a cluster nor an entry that binds it says so, a name is one user's."""
@@ -194,7 +193,7 @@ def test_no_name_is_of_two_users_by_what_they_claim(world: World) -> None:
     assert [key for key, theirs in users.items() if len(theirs) > 1] == []
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(200)
 @given(worlds)
 def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host(world: World) -> None:
     """Whatever command lines, units and annotations say."""

@@ -6,7 +6,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
@@ -266,7 +266,6 @@ def survives(client: Conversation, data: bytes) -> None:
     assert reason in ("", "not_kubelet", "connection", "malformed", "too_large", "grpc_status", "exhausted")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_conversation(data: bytes) -> None:
     """Whatever is behind a beginning that is HTTP/2."""
@@ -274,7 +273,6 @@ def test_no_bytes_break_the_conversation(data: bytes) -> None:
     survives(client, said(client) + data)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 200), st.binary(max_size=6), st.integers(0, 6))
 def test_no_damage_breaks_the_conversation(place: int, data: bytes, cut: int) -> None:
     """Bytes put in the place of others, anywhere in a good answer."""
@@ -288,7 +286,6 @@ FRAMES = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(FRAMES, max_size=8))
 def test_no_frames_break_the_conversation(frames: list[tuple[int, int, int, bytes]]) -> None:
     """Frames of any type with any flags, on our stream and others, before and after the headers."""

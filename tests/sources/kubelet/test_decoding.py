@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
@@ -162,14 +162,12 @@ def survives(data: bytes) -> None:
     assert bounded
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_no_bytes_break_the_reader(data: bytes) -> None:
     """They are a reply, or they are not."""
     survives(data)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(REPLIES), st.data())
 def test_no_damage_breaks_the_reader(data: bytes, draw: st.DataObject) -> None:
     """Bytes changed, cut out or put in."""
@@ -178,7 +176,6 @@ def test_no_damage_breaks_the_reader(data: bytes, draw: st.DataObject) -> None:
     survives(data[:begin] + draw.draw(st.binary(max_size=4)) + data[end:])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 15), st.binary(max_size=40))))
 def test_fields_are_found_where_they_are(parts: list[tuple[int, bytes]]) -> None:
     """Numbers and contents come back as they were put in."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
@@ -212,7 +212,6 @@ def survives(reply: bytes) -> None:
     assert bounded
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_no_bytes_break_the_reader(reply: bytes) -> None:
     """They are a list of pods, or they are not."""
@@ -221,7 +220,6 @@ def test_no_bytes_break_the_reader(reply: bytes) -> None:
     survives(part(1, part(1, reply), part(2, reply), part(3, reply)))
 
 
-@settings(deadline=None)
 @given(st.sampled_from(REPLIES), st.data())
 def test_no_damage_breaks_the_reader(reply: bytes, draw: st.DataObject) -> None:
     """Bytes changed, cut out or put in."""

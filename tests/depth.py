@@ -1,0 +1,34 @@
+"""How much is tried: so much in each run of the tests, more by `make deep`.
+
+Profiles of Hypothesis. That of each run tries the same examples every time, so that a change makes it fail
+and chance does not. The deep one tries twenty times as many, others every time, and shrinks what fails.
+"""
+
+from typing import Any, Final
+
+from hypothesis import Phase, settings
+
+TESTS: Final = "tests"
+DEEP: Final = "deep"
+_HYPOTHESIS: Final = 100
+"""Examples that Hypothesis takes where nobody says how many; the numbers that tests name go with it."""
+
+# A busy machine is slow: how long an example takes says nothing of the code.
+settings.register_profile(
+    TESTS,
+    deadline=None,
+    max_examples=50,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),  # to shrink takes minutes, and a test has two
+)
+settings.register_profile(DEEP, deadline=None, max_examples=1_000, print_blob=True)
+
+
+def examples(count: int, **others: Any) -> settings:
+    """Settings of a test that takes `count` examples where others take 100, and more or fewer as they do."""
+    return settings(max_examples=count * settings().max_examples // _HYPOTHESIS, **others)
+
+
+def deep() -> bool:
+    """Whether this is `make deep`; known once pytest has read its command line."""
+    return settings.get_current_profile_name() == DEEP
