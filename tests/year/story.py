@@ -305,10 +305,10 @@ Pace = tuple[int, int, int]
 """A span and the seconds that a tick takes in it."""
 
 
-def moments(rest: int, paces: Iterable[Pace] = ()) -> Iterator[Moment]:
-    """The ticks: every 10 s in the hour around each event, in spans as `paces` say, else every `rest` s."""
+def moments(rest: int, paces: Iterable[Pace] = (), around: int = HOUR // 2) -> Iterator[Moment]:
+    """The ticks: every 10 s for `around` s before and after each event, as `paces` say, else every `rest`."""
     left = {absence.last: absence for absence in ABSENCES}
-    spans = [(event - HOUR // 2, event + HOUR // 2, TICK) for event in EVENTS]
+    spans = [(event - around, event + around, TICK) for event in EVENTS]
     spans.extend(paces)
     moment = Moment(START)
     while moment.at <= END:

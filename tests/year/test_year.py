@@ -1,6 +1,7 @@
 """A year of everything that happens to a host: the books equal a reckoning in fractions, every month."""
 
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
@@ -8,15 +9,26 @@ import pytest
 
 from exporter.ledger.reader import LedgerReader
 from exporter.report import Books
+from tests.depth import deep
 from tests.year import keeping, reckoning, story
 from tests.year.keeping import Year
 from tests.year.reckoning import PICODOLLARS, Reckoning
+from tests.year.story import Moment
 
-REST: Final = 2 * story.HOUR
-"""Seconds between ticks where nothing happens; `python -m benchmarks.year` takes all of the year at 10 s."""
 
-OCTOBER: Final = (story.at(10, 1), story.at(11, 1), 600)
-"""One month of 745 hours at 10 minutes: they are cut by the minute, longer ticks than an hour by the hour."""
+def paces() -> Iterator[Moment]:
+    """Ticks of 10 s around each event and on a calm morning, of 10 minutes in autumn, of hours elsewhere.
+
+    Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `make deep` takes six
+    times as many; `python -m benchmarks.year` takes all of the year at 10 s.
+    """
+    if deep():
+        return story.moments(2 * story.HOUR, [(story.at(10, 1), story.at(11, 1), 600)])
+    calm = story.at(5, 12, 9), story.at(5, 12, 9, 30), story.TICK
+    autumn = story.at(10, 24, 12), story.at(10, 26), 600
+    end = story.END - 60, story.END, story.TICK
+    return story.moments(6 * story.HOUR, [calm, autumn, end], around=2 * 60)
+
 
 TOGETHER: Final = 6
 """Ticks that share a commit where no event is near: a minute of them."""
@@ -32,7 +44,7 @@ CELLS: Final = sum(len(reckoning.components(gpu)) for gpu in range(story.GPUS))
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     path = tmp_path_factory.mktemp("year") / "ledger.db"
-    return keeping.keep(path, story.moments(REST, [OCTOBER]), time.perf_counter, TOGETHER)
+    return keeping.keep(path, paces(), time.perf_counter, TOGETHER)
 
 
 @pytest.fixture(scope="module")
