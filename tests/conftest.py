@@ -3,12 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests import depth
 from tests.rights import pytest_runtest_makereport, pytest_terminal_summary
+
+if TYPE_CHECKING:
+    from tests.demo.tellings import Telling
 
 __all__ = ["pytest_runtest_makereport", "pytest_terminal_summary"]
 
@@ -23,6 +27,14 @@ GOLDEN = Path(__file__).parent / "golden"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what the product prints now")
     parser.addoption("--plans", type=int, default=20, help="how many seeded plans of faults to run")
+
+
+@pytest.fixture(scope="session")
+def demo_at_noon(tmp_path_factory: pytest.TempPathFactory) -> "Telling":
+    """The demo's story at noon of 2026-11-25, its books in a folder: for the xdist group `story`."""
+    from tests.demo.tellings import telling
+
+    return telling(folder=tmp_path_factory.mktemp("demo"))
 
 
 LONG = ("tests/year/", "tests/test_split_doc.py", "tests/rules/")

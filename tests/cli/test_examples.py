@@ -24,11 +24,10 @@ from exporter.cli.documentation import verbs
 from exporter.clock import SystemClock
 from exporter.demo.host import Host
 from exporter.demo.plot import Plot
-from exporter.demo.story import replay, stage
-from exporter.report import Build
 from exporter.tariff.table import BUNDLED
 from tests.cli.test_terminal import Screen
-from tests.demo.clocks import NOON, Noon, Nothing
+from tests.demo.clocks import NOON
+from tests.demo.tellings import Telling
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
@@ -43,16 +42,6 @@ FOCUS: Final = (
     "BilledCost,BillingCurrency,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId\n"
     "924.672,USD,Usage,2026-10-22T00:00:00Z,2026-10-23T00:00:00Z,i-0123456789abcdef0\n"
 )
-
-
-@pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's folder."""
-    folder = tmp_path_factory.mktemp("demo")
-    set_up = stage(Noon(), Nothing(), Build("0", "", "3"), folder=folder)
-    replay(set_up)
-    set_up.close()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +71,10 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def run(
-    books: Path, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    demo_at_noon: Telling, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str, str], int]:
     """Runs an example in a folder that has what it names; what would serve for ever says with what."""
-    shutil.copytree(books, tmp_path / "demo")
+    shutil.copytree(demo_at_noon.folder, tmp_path / "demo")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(SystemClock, "wall", lambda _: NOON * 10**9)
     monkeypatch.setattr(SystemClock, "wait", lambda *_: False)

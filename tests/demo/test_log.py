@@ -1,18 +1,12 @@
 """What the daemon logs: a line for each change of state, in logfmt or JSON, and none for a tick."""
 
-import io
 import json
-import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from exporter.cli.logs import formatter
 from exporter.demo.plot import DAYS
-from exporter.demo.story import replay, stage
-from exporter.report import Build
-from tests.demo.clocks import NOON, Noon, Nothing
+from tests.demo.tellings import Witness
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 
@@ -43,22 +37,6 @@ CHANGES = [
 """Everything that happens in five weeks."""
 
 
-@pytest.fixture
-def logs() -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    """What is logged from `info` on, as logfmt and as JSON."""
-    root, texts = logging.getLogger(), (io.StringIO(), io.StringIO())
-    level, handlers = root.level, [logging.StreamHandler(text) for text in texts]
-    handlers[0].setFormatter(formatter("logfmt"))
-    handlers[1].setFormatter(formatter("json"))
-    for handler in handlers:
-        root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    yield texts
-    for handler in handlers:
-        root.removeHandler(handler)
-    root.setLevel(level)
-
-
 def from_logfmt(line: str) -> tuple[str, str]:
     """Level and message of a line."""
     found = re.fullmatch(r'ts=\S+ level=(\w+) msg=(?:"([^"]*)"|(\S+))(?: .*)?', line)
@@ -72,20 +50,11 @@ def from_json(line: str) -> tuple[str, str]:
     return told["level"], told["msg"]
 
 
-def test_five_weeks_log_what_changed_and_ticks_log_nothing(logs: tuple[io.StringIO, io.StringIO]) -> None:
+def test_five_weeks_log_what_changed_and_ticks_log_nothing(seen: Witness) -> None:
     """800 ticks have 18 lines between them, each for something that began or ended; 50 more have none."""
-    clock = Noon()
-    ticks: list[None] = []
-    set_up = stage(clock, Nothing(), Build("0", "", "3"), lambda: ticks.append(None))
-    replay(set_up)
-    logfmt, as_json = (text.getvalue().splitlines() for text in logs)
+    logfmt, as_json = seen.logs
 
     assert [from_logfmt(line) for line in logfmt] == CHANGES
     assert [from_json(line) for line in as_json] == CHANGES
-    assert len(ticks) > DAYS * 12
-
-    for second in range(1, 51):
-        clock.at = NOON + 5 * second
-        set_up.sampler.tick()
-
-    assert [text.getvalue().splitlines() for text in logs] == [logfmt, as_json]
+    assert seen.ticks > DAYS * 12
+    assert seen.later == [logfmt, as_json]
