@@ -35,10 +35,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist asks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker: what they share is started once."""
+    """Keep on one worker the tests of a file that share something, and begin with what may take longest."""
     for item in items:
-        if item.path.is_relative_to(HERE) and item.get_closest_marker("xdist_group") is None:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("xdist_group") is None and shares(item):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=patience, reverse=True)
+
+
+def shares(item: pytest.Item) -> bool:
+    """Whether its file has a fixture that several tests use; those of a folder below may share anything."""
+    if item.path.parent != HERE or not isinstance(item, pytest.Function):
+        return True
+    found = [fixtures[-1] for fixtures in item._fixtureinfo.name2fixturedefs.values()]
+    return any(one.scope != "function" and one.baseid.endswith(item.path.name) for one in found)
+
+
+def patience(item: pytest.Item) -> float:
+    """The seconds that a test may take; 0 where it says nothing of them."""
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +111,8 @@ def all_metered(page: Page) -> bool:
     return page.sum("inference_server_up") == SERVERS and page.sum("inference_gpu_up") == SERVERS
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(240)
-def test_the_daemon_is_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_daemon_is_small(tmp_path: Path, measured: Callable[[str], None]) -> None:
     """At most 48 MiB resident and 1 % of a core, scraped every tick; the figures are printed for CI."""
     host = FakeNvml(tmp_path, Scenario(h100s(SERVERS, utilization=60, power_mw=500_000)))
     peer = ROOT / ".cache" / "peers" / "bin" / "nvitop-exporter"
@@ -149,14 +148,12 @@ def test_the_daemon_is_small(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         name = f"vllm-{server}"
         assert page.tokens(name)["generation"] > first.tokens(name).get("generation", 0)
     series = sum(len(rows) for rows in page.rows.values())
-    with capsys.disabled():
-        print(  # noqa: T201 - CI shows it
-            f"\n{SERVERS} GPUs, {SERVERS} vLLM servers of {len(PAGE.read_text().splitlines())} lines, "
-            f"{INTERVAL_SECONDS} s interval, {TICKS} ticks, {series} series",
-            footprint.text("inference-cost-exporter"),
-            other.text("nvitop-exporter"),
-            sep="\n",
-        )
+    measured(
+        f"{SERVERS} GPUs, {SERVERS} vLLM servers of {len(PAGE.read_text().splitlines())} lines, "
+        f"{INTERVAL_SECONDS} s interval, {TICKS} ticks, {series} series"
+    )
+    measured(footprint.text("inference-cost-exporter"))
+    measured(other.text("nvitop-exporter"))
     assert footprint.resident_bytes <= 48 * MEBIBYTE
     assert footprint.core_ratio <= max(0.01, TIMES_THE_PEER * other.core_ratio)
     assert series <= 1000
