@@ -146,16 +146,16 @@ def test_market_prices_of_large_clouds_are_those_of_their_instances() -> None:
 def test_what_the_daemon_asks_is_small_and_quick() -> None:
     """Three questions of a fresh catalogue: under 3 MiB at any time, next to nothing after, and milliseconds.
 
-    The bound on time is generous: 100 ms where about 3 are needed, since tests share their machine.
+    The bound on time is generous: 100 ms of CPU where about 3 are needed, since tests share their machine.
     """
     catalogue = Catalogue()
     tracemalloc.start()
     try:
-        began = time.perf_counter()
+        began = time.process_time()
         assert catalogue.instance("aws", "p5.48xlarge", "eu-north-1") is not None
         assert catalogue.gpu("NVIDIA H100 80GB HBM3") is not None
         assert catalogue.market("H100-SXM5-80GB") is not None
-        took = time.perf_counter() - began
+        took = time.process_time() - began
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
