@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import boards
 import metering
 import spending
 from fleet import FLEET
@@ -27,7 +28,7 @@ FILES: Final = {
 What each cluster's Prometheus records of its own exporters. Written by deploy/rules/generate.py; do not edit.
 `cluster` is optional (a target label, or the external label of Thanos and Mimir); docs/alerts.md says what is recorded
 and where to load which file. Series of replicas that are not de-duplicated count double where no `max` is.""",
-        (RECALL, CLUSTER, LEDGERS, MEMORY, WEEK),
+        (RECALL, CLUSTER, LEDGERS, MEMORY, WEEK, boards.MODELS, boards.BOARDS, boards.DAY),
     ),
     "fleet-rules.yml": (
         """\
