@@ -192,10 +192,7 @@ _WEEK_DOLLARS, _WEEK_HOURS, _WEEK_PRICE, _WEEK_TOKENS = (
     for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour")
 )
 _PHASES: Final = Query(
-    f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})"
-    f" / on () group_left () (sum(inference:phase_dollars_per_hour:owner{{{q.OWNER}}}) > 0)",
-    "percentunit",
-    "{{phase}}",
+    f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD", "{{phase}}"
 )
 _GPU_HOUR: Final = Query(
     f"sum by (gpu_model) (inference:gpu_price_dollars_per_hour:model{{{q.CLUSTER}}})"
@@ -707,14 +704,13 @@ def _why(built: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             lines(
-                "What the money was for",
-                "Shares by phase. `other` is busy time for which no token was counted; `unobserved` is charged "
+                "What the money was for, dollars per hour",
+                "By phase. `other` is busy time for which no token was counted; `unobserved` is charged "
                 "time without an exporter. A gap: nothing was spent.",
                 _PHASES,
                 width=7,
                 height=8,
                 stacked=True,
-                full=1,
             )
         )
     )
