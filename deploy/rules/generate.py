@@ -7,9 +7,12 @@ from typing import Final
 
 import metering
 import spending
+from budgets import BUDGETS
 from faults import FAULTS
 from hosts import HOSTS, SETTINGS
 from month import DEPARTED, MEMORY, THIS
+from overheads import OVERHEADS
+from projection import PROJECTIONS
 from spend import SPENDING
 from statement import MOST, Group, crowded, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
@@ -49,6 +52,9 @@ To have whole addresses in the notifications, replace the two prefixes where the
             DEPARTED,
             THIS,
             SPENDING,
+            *PROJECTIONS,
+            BUDGETS,
+            OVERHEADS,
             Group("inference-alerts-spend", "1m", spending.ALERTS, PAGING),
             Group("inference-alerts-meter", "1m", metering.ALERTS),
         ),
