@@ -21,7 +21,7 @@ _CLUSTER_LINKS: Final = (
     to.Link("This cluster alone", to.METER, ("cluster",)),
     to.Link("Spend of this cluster", to.FLEET, ("cluster",)),
 )
-_LINKS: Final = {"instance": _HOST_LINKS, "cluster": _CLUSTER_LINKS}
+_LINKS: Final = {"uuid": _HOST_LINKS, "instance": _HOST_LINKS, "cluster": _CLUSTER_LINKS}
 
 _HOSTS: Final = Query(
     f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "short", "answering"
