@@ -162,8 +162,8 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
         bars(
             f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
             "Everything that the model cost, as each host divides it between kinds of tokens; of several "
-            "servers and hosts the dearest. Prompt against cached follows configured weights (docs/split.md). "
-            "Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
+            "servers and hosts the dearest. Prompt against cached follows configured weights "
+            "(docs/split.md). Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
             _BY_KIND,
             width=12,
             height=8,

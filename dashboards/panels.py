@@ -99,8 +99,8 @@ def number(
 ) -> stat.Panel:
     """The value of now, large; names are shown where there are several.
 
-    Always an instant query: of a range, Grafana would show the last value for as long as the range lasts, also
-    after the exporters died.
+    Always an instant query: of a range, Grafana would show the last value for as long as the range lasts,
+    also after the exporters died.
     Grafana writes 14,380 dollars as 14.38K, and with 0 decimals as 14K: leave dollars theirs.
     """
     panel = (

@@ -183,7 +183,7 @@ def test_every_row_and_line_leads_on(every_panel: list[Board]) -> None:
 def test_data_links_lead_to_dashboards_and_variables_that_exist(
     dashboards: dict[str, Board], every_panel: list[Board], names: Any
 ) -> None:
-    """An address names a dashboard of these and variables that select something there, from labels of the row."""
+    """An address names one of these, and variables that select something there, from labels of the row."""
     shown = {
         board["uid"]: {item["name"] for item in board["templating"]["list"] if item.get("hide", 0) == 0}
         for board in dashboards.values()

@@ -2,8 +2,8 @@
 
 The fleet, for 26 hours: a server `big` that serves the model `L` and is half idle, a server `old` that has
 served nobody since minute 500, GPUs that no server holds, a server that came and one that went.
-By the minute, `big` takes 1 dollar and 6,000 + 2,000 + 2,000 tokens, which a hosted offer would have served for
-80 cents; `old` takes 10 cents and the unallocated GPUs take 5. Rules are evaluated each five minutes.
+By the minute, `big` takes 1 dollar and 6,000 + 2,000 + 2,000 tokens, which a hosted offer would have served
+for 80 cents; `old` takes 10 cents and the unallocated GPUs take 5. Rules are evaluated each five minutes.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ SAMPLES = 289
 
 OLD = 'server="old",product="q",team="u",model="S",instance="a"'
 BIG = 'server="big",namespace="ml",product="p",team="t",model="L",instance="a"'
+BIG_B = 'server="big",namespace="ml",product="p",team="t",model="L",instance="b"'
 SECOND = 'server="big",namespace="ml",product="p",team="t",model="B",instance="a"'
 SERIES = {
     f'inference_cost_dollars_total{{{BIG},phase="decode"}}': "0+0.25x1560",
@@ -44,9 +45,7 @@ SERIES = {
     f'inference_tokens_total{{{SECOND},kind="prompt"}}': "0x130 5000+5000x1429",
     f'inference_hosted_equivalent_dollars_total{{{BIG},reference="x"}}': "0+0.8x1560",
     f'inference_cost_dollars_per_million_tokens{{{BIG},kind="prompt",basis="full"}}': "40x1560",
-    'inference_cost_dollars_per_million_tokens{server="big",product="p",team="t",model="L",kind="prompt",basis="full",instance="b"}': (
-        "50x1560"
-    ),
+    f'inference_cost_dollars_per_million_tokens{{{BIG_B},kind="prompt",basis="full"}}': "50x1560",
     f'inference_cost_dollars_per_million_tokens{{{BIG},kind="all",basis="full"}}': "100x1560",
     f'inference_cost_dollars_per_million_tokens{{{BIG},kind="prompt",basis="busy"}}': "20x1560",
     f"inference_server_last_token_timestamp_seconds{{{BIG}}}": "0+60x1560",
@@ -179,7 +178,7 @@ def test_every_query_has_a_number_worked_out_by_hand() -> None:
 
 
 def test_what_is_ten_minutes_old_is_as_large_as_it_is(promtool: Callable[..., Any], tmp_path: Path) -> None:
-    """A day's mean of a server that is younger than a day is that of its life: a dollar a minute is 43,800."""
+    """The mean of a server that is younger than a day is that of its life: a dollar a minute is 43,800."""
     young = 'server="young",product="p",team="t",model="L",instance="a"'
     series = {
         f'inference_cost_dollars_total{{{young},phase="idle"}}': "0+1x10",

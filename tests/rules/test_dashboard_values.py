@@ -1,12 +1,12 @@
 """The dashboards' queries give the right numbers: a small fleet by hand, evaluated by Prometheus itself.
 
-The hosts, whose rules are loaded: one server `chat` with one model, half of its watched money idle; GPUs that no
-server holds for the same money; a second host that is silent since minute 100; one GPU without a price, one lost
-and estimated, and one source failing. Looked at after three hours. What takes a day to show is tested beside, in
-`test_dashboard_changes.py`.
+The hosts, whose rules are loaded: one server `chat` with one model, half of its watched money idle; GPUs that
+no server holds for the same money; a second host that is silent since minute 100; one GPU without a price,
+one lost and estimated, and one source failing. Looked at after three hours. What takes a day to show is
+tested beside, in `test_dashboard_changes.py`.
 
-What the place that sees all clusters records is written here, and a cluster `w` in it that is lost: the tests of
-the rules prove those records.
+What the place that sees all clusters records is written here, and a cluster `w` in it that is lost: the tests
+of the rules prove those records.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,12 @@ L4_RENT = 'uuid="GPU-0",gpu_model="L4",component="rent",instance="a"'
 T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
 OWNED = 'product="p",team="t",server="chat",namespace="ml"'
 SERVED = f'{OWNED},model="m",instance="a"'
+HOLDS = 'server="chat",namespace="ml",uuid="GPU-0",instance="a"'
 FREE = 'server="unallocated",instance="a"'
 NOV, OCT = 'month="2026-11"', 'month="2026-10"'
 OF_P, OF_W = 'product="p",team="t"', 'cluster="w",product="p",team="t"'
+DOWN = 'alertname="InferenceGpuDown",severity="ticket",product="fleet"'
+IDLE = 'alertname="InferenceIdleSpend",severity="ticket",product="p",cluster="w"'
 HOSTS = {
     f'inference_cost_dollars_total{{{SERVED},phase="decode"}}': "0+0.25x180",
     f'inference_cost_dollars_total{{{SERVED},phase="idle"}}': "0+0.25x180",
@@ -40,12 +43,8 @@ HOSTS = {
     f"inference:tokens_per_gpu_hour:week_ratio{{{OF_P}}}": "0.9x180",
     'kube_node_status_capacity{node="n1",resource="nvidia_com_gpu"}': "8x180",
     'inference_server_gpus{server="chat",namespace="ml",instance="a"}': "2x180",
-    'inference_server_gpu_share_ratio{server="chat",namespace="ml",uuid="GPU-0",method="sm_utilization",instance="a"}': (
-        "0.5x180"
-    ),
-    'inference_server_gpu_share_ratio{server="chat",namespace="ml",uuid="GPU-0",method="memory",instance="a"}': (
-        "0.25x180"
-    ),
+    f'inference_server_gpu_share_ratio{{{HOLDS},method="sm_utilization"}}': "0.5x180",
+    f'inference_server_gpu_share_ratio{{{HOLDS},method="memory"}}': "0.25x180",
     f"inference_server_last_token_timestamp_seconds{{{SERVED}}}": "0+60x179 10740",
     f'inference_month_to_date_dollars{{ledger="a",{OF_P},{NOV},instance="a"}}': "0+1x180",
     f'inference_month_to_date_dollars{{ledger="b",{NOV},instance="b"}}': "20x100 stale",
@@ -146,8 +145,8 @@ CENTRE = {
     f'inference:closed_month_dollars:price_basis{{price_basis="configured",{OCT}}}': "189.2x180",
     f'inference:closed_month_dollars:price_basis{{price_basis="estimate",{OCT}}}': "23.3x180",
     f'inference:closed_month_dollars:price_basis{{cluster="w",price_basis="estimate",{OCT}}}': "24x180",
-    'ALERTS{alertname="InferenceGpuDown",alertstate="firing",severity="ticket",product="fleet",instance="a"}': "1x180",
-    'ALERTS{alertname="InferenceIdleSpend",alertstate="firing",severity="ticket",product="p",cluster="w"}': "1x180",
+    f'ALERTS{{alertstate="firing",{DOWN},instance="a"}}': "1x180",
+    f'ALERTS{{alertstate="firing",{IDLE}}}': "1x180",
     'ALERTS{alertname="InferenceNoExporter",alertstate="pending",severity="page",product="fleet"}': "1x180",
     'ALERTS{alertname="SomebodyElses",alertstate="firing",severity="page"}': "1x180",
 }
@@ -208,8 +207,8 @@ EXPECTED: dict[str, Samples] = {
     f"{BUDGETS}: Runs out": {LIMIT: 300_000_000, P_BUDGET: 10_800_000},
     # one is pending, and one is of other rules
     "fleet: Alerts: Firing": {
-        '{alertname="InferenceGpuDown",severity="ticket",product="fleet",cluster="All",board="inference-cost-gpus"}': 1,
-        '{alertname="InferenceIdleSpend",severity="ticket",product="p",cluster="w",board="inference-cost-waste"}': 1,
+        f'{{{DOWN},cluster="All",board="inference-cost-gpus"}}': 1,
+        f'{{{IDLE},board="inference-cost-waste"}}': 1,
     },
     f"{COURSE}: spent {{{{month}}}}": {MONTH: 250},
     f"{COURSE}: projected {{{{month}}}}": {MONTH: 6020},
@@ -250,7 +249,10 @@ EXPECTED: dict[str, Samples] = {
     f"{WHERE}: Wasted, per month": {CHAT: 10500, UNALLOCATED: 21000},
     f"{WHERE}: Idle share, 24 h": {CHAT: 0.5, UNALLOCATED: 1},
     f"{WHERE}: GPUs": {CHAT: 2},
-    "fleet: When: idle dollars per hour, by product: the first 10: {{product}}": {'{product="p"}': 15, "{}": 30},
+    "fleet: When: idle dollars per hour, by product: the first 10: {{product}}": {
+        '{product="p"}': 15,
+        "{}": 30,
+    },
     "fleet: When: idle dollars per hour, by product: the first 10: all others": {},
     f"{WEEK}: Dollars": {PRODUCT: 1.5},
     f"{WEEK}: GPU-hours": {PRODUCT: 1.25},
@@ -275,7 +277,10 @@ EXPECTED: dict[str, Samples] = {
         f'{{price_basis="configured",{OCT}}}': 0.8,
         f'{{price_basis="estimate",{OCT}}}': 0.2,
     },
-    f"{INVOICE}: Dollars": {f"{{{OF_P},{OCT}}}": 224.5, f'{{product="unassigned",team="unassigned",{OCT}}}': 12},
+    f"{INVOICE}: Dollars": {
+        f"{{{OF_P},{OCT}}}": 224.5,
+        f'{{product="unassigned",team="unassigned",{OCT}}}': 12,
+    },
     f"{INVOICE}: Share of its month": {
         f"{{{OF_P},{OCT}}}": 224.5 / 236.5,
         f'{{product="unassigned",team="unassigned",{OCT}}}': 12 / 236.5,
@@ -352,7 +357,10 @@ EXPECTED: dict[str, Samples] = {
     # 0.25 of 0.625 a minute
     "models: Busy share of the money by model, of each hour: the 12 that cost most": {'{model="m"}': 0.4},
     # 0.25 and 0.5 dollars a minute
-    "waste: When: idle dollars per hour, by server: the first 10: {{server}}": {'{server="chat"}': 15, UNALLOCATED: 30},
+    "waste: When: idle dollars per hour, by server: the first 10: {{server}}": {
+        '{server="chat"}': 15,
+        UNALLOCATED: 30,
+    },
     "waste: When: idle dollars per hour, by server: the first 10: all others": {},
     "waste: Give back: unallocated, per month": {"{}": 21000},
     # the T4 is held by no server: 50 cents an hour
