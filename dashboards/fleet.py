@@ -59,7 +59,10 @@ _LOW, _PROJECTED, _HIGH = (
     )
     for level, word in ((":low", "low, "), ("", ""), (":high", "high, "))
 )
-_SHARE: Final = Query('topk(3, inference:budget_projected_ratio{product=""})', "percentunit", "{{budget}}")
+_SHARES: Final = 'topk(3, inference:budget_projected_ratio{product=""})'
+_CONFIGURED: Final = "on () (inference:budget_configured == 1)"
+_SHARE: Final = Query(f"{_SHARES} and {_CONFIGURED}", "percentunit", "{{budget}}")
+_DEFAULT_SHARE: Final = Query(f"{_SHARES} unless {_CONFIGURED}", "percentunit", "{{budget}}, the default")
 _RUNS_OUT: Final = Query(
     '1000 * bottomk(3, inference:budget_runs_out_timestamp_seconds{product=""})',
     "time:YYYY-MM-DD",
@@ -305,6 +308,7 @@ def _month(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 f"most; those of products are below. {_ALL} "
                 "Absent: no projection yet, or every budget names a product.",
                 _SHARE,
+                _DEFAULT_SHARE,
                 width=6,
                 steps=SHARE_OF_BUDGET,
                 decimals=0,

@@ -297,6 +297,7 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
     left = (MONTH_END - AT) / HOUR
     month = {"month": "2026-11"}
     yield "inference:fleet_hours_per_month", {}, HOURS_PER_MONTH
+    yield "inference:budget_configured", {}, 1 if fleet.hosts > 1 else 0
     by_cluster: dict[str, list[Server]] = {}
     by_owner: dict[tuple[str, str], list[Server]] = {}
     for s in servers:

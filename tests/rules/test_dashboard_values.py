@@ -120,6 +120,7 @@ CENTRE = {
     f"inference:month_projected_dollars:owner{{{OF_P},{NOV}}}": "4000x180",
     f"inference:month_projected_dollars:owner_low{{{OF_P},{NOV}}}": "3500x180",
     f"inference:month_projected_dollars:owner_high{{{OF_P},{NOV}}}": "4500x180",
+    "inference:budget_configured": "1x180",
     'inference:budget_dollars{budget="fleet"}': "20000x180",
     'inference:budget_dollars{budget="limit"}': "5000x180",
     'inference:budget_dollars{budget="p",product="p"}': "100x180",
@@ -193,10 +194,11 @@ EXPECTED: dict[str, Samples] = {
     "fleet: Projected at month end: {{month}}": {MONTH: 6020},
     "fleet: Projected at month end: high, {{month}}": {MONTH: 7000},
     # each budget of the fleet by itself, and none of a product
-    "fleet: Projected share of the fleet's budgets": {
+    "fleet: Projected share of the fleet's budgets: {{budget}}": {
         f'{{budget="fleet",{NOV}}}': 0.301,
         f'{{budget="limit",{NOV}}}': 1.204,
     },
+    "fleet: Projected share of the fleet's budgets: {{budget}}, the default": {},
     "fleet: The fleet's budget runs out": {f'{{budget="limit",{NOV}}}': 300_000_000},
     "fleet: Overheads, per hour": {"{}": 61.5},
     f"{BUDGETS}: Spent": {FLEET_BUDGET: 250, LIMIT: 250, P_BUDGET: 230},
@@ -404,6 +406,23 @@ def test_a_long_list_is_cut_and_the_rest_is_one_line(promtool: Callable[..., Any
     ]
 
     assert wrong(promtool, tmp_path / "many.json", series, checks, CLUSTER_RULES) == []
+
+
+def test_a_budget_that_nobody_configured_is_called_the_default(
+    promtool: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Its share is shown under another name."""
+    series = {
+        'inference:budget_projected_ratio{budget="fleet"}': "0.5x10",
+        "inference:budget_configured": "0x10",
+    }
+    panel = "fleet: Projected share of the fleet's budgets: {{budget}}"
+    checks = [
+        *close("configured", asked()[panel][0], 10, {}),
+        *close("default", asked()[f"{panel}, the default"][0], 10, {FLEET_BUDGET: 0.5}),
+    ]
+
+    assert wrong(promtool, tmp_path / "default.json", series, checks, CLUSTER_RULES) == []
 
 
 def test_spend_is_empty_once_its_record_is(promtool: Callable[..., Any], tmp_path: Path) -> None:
