@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from budgets import BUDGETS
 from hosts import HOSTS, SETTINGS
 from month import DEPARTED, MEMORY, THIS
+from overheads import OVERHEADS
+from projection import PROJECTIONS
 from spend import SPENDING
 from statement import MOST, Group, crowded, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
@@ -38,7 +41,7 @@ Links: `dashboard` is a path of your Grafana, `runbook` a path of this repositor
 To have whole addresses in the notifications, replace the two prefixes where the file is deployed:
   sed -e 's,runbook: docs/runbooks/,runbook: https://git.example/inference-cost-exporter/blob/main/docs/runbooks/,' \\
       -e 's,dashboard: /d/,dashboard: https://grafana.example/d/,' fleet-rules.yml""",
-        (MEMORY, DEPARTED, THIS, SPENDING),
+        (MEMORY, DEPARTED, THIS, SPENDING, *PROJECTIONS, BUDGETS, OVERHEADS),
     ),
 }
 
