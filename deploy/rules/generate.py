@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import boards
 import metering
 import spending
 from budgets import BUDGETS
@@ -35,6 +36,9 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
             WEEK,
+            boards.MODELS,
+            boards.BOARDS,
+            boards.DAY,
         ),
     ),
     "fleet-rules.yml": (
