@@ -1,4 +1,7 @@
-"""Write the rule files: `python deploy/rules/generate.py`; `--check` only tells whether they are up to date."""
+"""Write the rule files, and those that send on what the central rules read: `python deploy/rules/generate.py`.
+
+`--check` only tells whether they are up to date.
+"""
 
 import argparse
 import sys
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import boards
+import families
 import metering
 import spending
 from budgets import BUDGETS
@@ -67,7 +71,7 @@ To have whole addresses in the notifications, replace the two prefixes where the
 
 
 def main() -> int:
-    """Return 0 when both files are written or up to date, 1 where one is not or names what nobody has."""
+    """Return 0 when every file is written or up to date, 1 where one is not or names what nobody has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
@@ -81,9 +85,10 @@ def main() -> int:
     if missing:
         print(f"no metric and no record: {', '.join(missing)}")
         return 1
+    wanted = {name: text(header, groups) for name, (header, groups) in FILES.items()}
+    wanted |= families.files(FILES["cluster-rules.yml"][1], FILES["fleet-rules.yml"][1])
     stale = 0
-    for name, (header, groups) in FILES.items():
-        written = text(header, groups)
+    for name, written in wanted.items():
         file = FOLDER / name
         if file.is_file() and file.read_text(encoding="utf-8") == written:
             continue
