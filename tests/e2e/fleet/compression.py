@@ -20,10 +20,11 @@ WAITED = re.compile(r"^(    (?:for|keep_firing_for)): .*$", re.MULTILINE)
 BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
 
 
-def rule_files(folder: Path, interval: float, current: float = 300) -> list[Path]:
+def rule_files(folder: Path, interval: float, current: float = 0) -> list[Path]:
     """Both rule files, evaluated every `interval` seconds.
 
-    `current` seconds are written for the five minutes after which a sample says nothing of now.
+    `current`: so many seconds stand for the five minutes after which a sample says nothing of now, and an
+    interval for a minute wherever an expression goes back by a few.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -31,7 +32,11 @@ def rule_files(folder: Path, interval: float, current: float = 300) -> list[Path
         text = linked(DEPLOY / "prometheus" / name)
         text = BETWEEN.sub(rf"\1: {_duration(interval)}", text)
         text = WAITED.sub(rf"\1: {_duration(2 * interval)}", text)
-        text = text.replace("[5m]", f"[{_duration(current)}]")
+        if current:
+            text = text.replace("[5m]", f"[{_duration(current)}]")
+            text = text.replace("time() - 300\n", f"time() - {current}\n")
+            text = text.replace("offset 7m", f"offset {_duration(current + 2 * interval)}")
+            text = text.replace("offset 1m", f"offset {_duration(interval)}")
         file = folder / name
         file.write_text(text, encoding="utf-8")
         files.append(file)

@@ -21,7 +21,7 @@ from tests.e2e.fleet.center import Hosts, Months, Stand, stand
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center")]
 
 CENT = 0.01
-SETTLED_SECONDS = 12
+SETTLED_SECONDS = 15
 """What the two centers may take to agree with the paper after something happened."""
 MONTH_SECONDS = 75
 """From the start of the story to the month's end."""
@@ -35,12 +35,12 @@ EXHAUSTED = ("InferenceBudgetExhausted", "chat")
 
 
 def host(name: str, ledger: str, count: int, server: Server, cents: int, begin: int = -100 * HOUR) -> Book:
-    """A host of GPUs at five cents an hour; `cents` are in its month before the first of its hours."""
+    """A host of GPUs at two cents an hour; `cents` are in its month before the first of its hours."""
     return Book(
         name.partition("-")[0],
         f"{name}:9844",
         ledger,
-        gpus(name, count, "NVIDIA L4", 40_000, 10_000),
+        gpus(name, count, "NVIDIA L4", 15_000, 5_000),
         (server,) * count,
         begin,
         earlier=((server.owner, cents * 10_000),),

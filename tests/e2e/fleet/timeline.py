@@ -28,12 +28,12 @@ HELD = 5 * MINUTE
 def host(
     name: str, ledger: str, count: int, server: Server, cents: int, begin: int, end: int = FOREVER
 ) -> Book:
-    """A host of GPUs at five cents an hour; `cents` are in its month before the first of its hours."""
+    """A host of GPUs at two cents an hour; `cents` are in its month before the first of its hours."""
     return Book(
         name.partition("-")[0],
         name,
         ledger,
-        gpus(name, count, "NVIDIA L4", 40_000, 10_000),
+        gpus(name, count, "NVIDIA L4", 15_000, 5_000),
         (server,) * count,
         begin,
         end,
