@@ -16,7 +16,9 @@ DASHBOARDS: Final = Path(__file__).parents[2] / "dashboards"
 
 NAME: Final = re.compile(r"\b(?:inference[_:][a-z0-9_:]+|kube_[a-z0-9_]+|up\b(?=\s*[{\[)=]))")
 
-TOP: Final = "Written by deploy/rules/generate.py; do not edit. docs/fleet.md says where it belongs and what it costs."
+TOP: Final = (
+    "Written by deploy/rules/generate.py; do not edit. docs/fleet.md says where it belongs and what it costs."
+)
 
 
 def of_rules(groups: tuple[Group, ...]) -> set[str]:
@@ -34,7 +36,9 @@ def of_rules(groups: tuple[Group, ...]) -> set[str]:
 def of_dashboards(folder: Path = DASHBOARDS) -> dict[str, set[str]]:
     """What the panels, marks and variables of each dashboard read, by its file's name."""
     return {
-        file.stem: {name for query in queries(json.loads(file.read_text("utf-8"))) for name in NAME.findall(query)}
+        file.stem: {
+            name for query in queries(json.loads(file.read_text("utf-8"))) for name in NAME.findall(query)
+        }
         for file in sorted(folder.glob("*.json"))
     }
 

@@ -1,6 +1,5 @@
 """VictoriaMetrics' engine gives what promtool's gives: every case of the rules' tests, on vmalert-tool."""
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +13,7 @@ CASES: Final = cases(FOLDER)
 LEFT_OUT: Final[dict[str, dict[str, str]]] = {}
 """By case (file and number): queries or alerts that cannot be told to vmalert-tool, and why."""
 
-pytestmark = [
-    pytest.mark.timeout(600),
-    # Without a network of its own the tool takes a fixed port.
-    *([] if os.geteuid() == 0 else [pytest.mark.xdist_group("vmalert-tool")]),
-]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
