@@ -259,6 +259,11 @@ and on ({OWNER}) last_over_time(inference:owner_cost_dollars:rate5m[1d] offset 1
 """
 
 
+def last(name: str) -> str:
+    """The last value of an hourly series: of this evaluation on Prometheus, of the one before on VictoriaMetrics."""
+    return f"last_over_time({name}[2h])"
+
+
 def before(name: str) -> str:
     """The value of a week ago, from an hourly series."""
     return f"last_over_time({name}[2h] offset 7d)"
@@ -294,7 +299,7 @@ WEEK: Final = Group(
         ),
         Record(
             "inference:cost_dollars:week_ratio",
-            ratio(COST, before(COST)),
+            ratio(last(COST), before(COST)),
             "dollars = GPU-hours x price of one, and tokens = GPU-hours x tokens of one, so the change of a bill is the change\n"
             "of the first two multiplied, and the change of what a token costs is price divided by efficiency.",
             meaning="dollars of seven days over those of the seven days before",
@@ -302,19 +307,19 @@ WEEK: Final = Group(
         ),
         Record(
             "inference:gpu_hours:week_ratio",
-            ratio(HOURS, before(HOURS)),
+            ratio(last(HOURS), before(HOURS)),
             meaning="the same of GPU-hours",
             labels=("cluster", "product", "team"),
         ),
         Record(
             "inference:gpu_hour_price:week_ratio",
-            ratio(f"({COST} / ({HOURS} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))"),
+            ratio(f"({last(COST)} / ({last(HOURS)} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))"),
             meaning="the same of dollars per GPU-hour",
             labels=("cluster", "product", "team"),
         ),
         Record(
             "inference:tokens_per_gpu_hour:week_ratio",
-            ratio(f"({TOKENS} / ({HOURS} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))"),
+            ratio(f"({last(TOKENS)} / ({last(HOURS)} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))"),
             meaning="the same of tokens per GPU-hour",
             labels=("cluster", "product", "team"),
         ),
