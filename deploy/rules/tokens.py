@@ -10,10 +10,11 @@ NAMED: Final = "cluster, namespace, server"
 SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
 
 
-def rate(counter: str, *labels: str) -> str:
+def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
     """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
     by = ", ".join((PARTY, *labels))
-    return f"sum by ({by}) (max by ({by}, instance) (rate({counter}[5m])) {UNIQUE})"
+    series = ", ".join((by, *summed))
+    return f"sum by ({by}) (max by ({series}, instance) (rate({counter}[5m])) {UNIQUE})"
 
 
 RATES: Final = (
@@ -33,7 +34,7 @@ RATES: Final = (
     ),
     Record(
         "inference:party_gpus:rate5m",
-        rate("inference_gpu_seconds_total"),
+        rate("inference_gpu_seconds_total", summed=("phase",)),
         meaning="GPUs held, in fractions where they are shared",
         labels=("cluster", "product", "team", "namespace", "server", "model"),
     ),
