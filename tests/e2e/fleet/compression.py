@@ -36,6 +36,7 @@ def rule_files(folder: Path, interval: float, current: float = 0) -> list[Path]:
             text = text.replace("[5m]", f"[{_duration(current)}]")
             text = text.replace("time() - 300\n", f"time() - {current}\n")
             text = text.replace("offset 7m", f"offset {_duration(current + 2 * interval)}")
+            text = text.replace("offset 10m", f"offset {_duration(2 * interval)}")
             text = text.replace("offset 1m", f"offset {_duration(interval)}")
         file = folder / name
         file.write_text(text, encoding="utf-8")

@@ -16,25 +16,24 @@ FIRING = 'count by (alertname, budget, cluster) (ALERTS{alertstate="firing"})'
 EXHAUSTED = '{alertname="InferenceBudgetExhausted",budget="chat"}'
 BEGUN = '{alertname="InferenceLedgerBegunAnew",cluster="eu"}'
 STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "installed": (30 * MINUTE, (EXHAUSTED,)),
-    "grown": (timeline.GROWTH + 30 * MINUTE, (EXHAUSTED,)),
-    "a node lost": (timeline.NODE_LOST + 20 * MINUTE, (EXHAUSTED,)),
+    "installed": (timeline.GROWTH - MINUTE, (EXHAUSTED,)),
+    "grown": (timeline.NODE_LOST - MINUTE, (EXHAUSTED,)),
+    "a node lost": (timeline.SILENT - MINUTE, (EXHAUSTED,)),
     "a host silent": (
-        timeline.SILENT + 40 * MINUTE,
+        timeline.ANSWERS - MINUTE,
         (EXHAUSTED, '{alertname="InferenceHostsMissing",cluster="east"}'),
     ),
-    "it answers again": (timeline.ANSWERS + 30 * MINUTE, (EXHAUSTED,)),
+    "it answers again": (timeline.LOST - MINUTE, (EXHAUSTED,)),
     "a cluster lost": (
-        timeline.LOST + 50 * MINUTE,
+        timeline.FOUND - MINUTE,
         (EXHAUSTED, '{alertname="InferenceClusterSilent",cluster="west"}'),
     ),
-    "it is back": (timeline.FOUND + 30 * MINUTE, (EXHAUSTED,)),
-    "relabeled": (timeline.RENAMED + 30 * MINUTE, (EXHAUSTED,)),
-    "a ledger replaced": (timeline.REPLACED + 30 * MINUTE, (EXHAUSTED,)),
-    "a host moved": (timeline.MOVED + 30 * MINUTE, (EXHAUSTED,)),
-    "before the month's end": (timeline.MONTH_END - MINUTE, (EXHAUSTED,)),
-    "after it": (timeline.MONTH_END + 30 * MINUTE, ()),
-    "at the end": (timeline.END, ()),
+    "it is back": (timeline.RENAMED - MINUTE, (EXHAUSTED,)),
+    "relabeled": (timeline.REPLACED - MINUTE, (EXHAUSTED,)),
+    "a ledger replaced": (timeline.MOVED - MINUTE, (EXHAUSTED, BEGUN)),
+    "a host moved, and the month's last minute": (timeline.MONTH_END - MINUTE, (EXHAUSTED, BEGUN)),
+    "after it": (timeline.MONTH_END + 10 * MINUTE, (BEGUN,)),
+    "at the end": (timeline.END, (BEGUN,)),
 }
 
 
