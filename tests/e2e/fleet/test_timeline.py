@@ -30,10 +30,9 @@ STEPS: dict[str, tuple[int, tuple[str, ...]]] = {
     ),
     "it is back": (timeline.RENAMED - MINUTE, (EXHAUSTED,)),
     "relabeled": (timeline.REPLACED - MINUTE, (EXHAUSTED,)),
-    "a ledger replaced": (timeline.MOVED - MINUTE, (EXHAUSTED, BEGUN)),
-    "a host moved, and the month's last minute": (timeline.MONTH_END - MINUTE, (EXHAUSTED, BEGUN)),
-    "after it": (timeline.MONTH_END + 10 * MINUTE, (BEGUN,)),
-    "at the end": (timeline.END, (BEGUN,)),
+    "a ledger replaced, and the month's last minute": (timeline.MONTH_END - MINUTE, (EXHAUSTED, BEGUN)),
+    "the month after": (timeline.MOVED - MINUTE, (BEGUN,)),
+    "a host moved": (timeline.END, (BEGUN,)),
 }
 
 

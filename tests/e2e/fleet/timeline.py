@@ -15,11 +15,11 @@ from tests.e2e.fleet.unit import number
 
 MINUTE = 60
 MONTH, NEXT = "m1", "m2"
-MONTH_BEGIN, MONTH_END, NEXT_END = -739 * HOUR, 5 * HOUR, 749 * HOUR
-END = MONTH_END + 30 * MINUTE
+MONTH_BEGIN, MONTH_END, NEXT_END = -740 * HOUR, 4 * HOUR, 748 * HOUR
 GROWTH, NODE_LOST, SILENT, ANSWERS = 20 * MINUTE, 40 * MINUTE, 60 * MINUTE, 85 * MINUTE
 LOST, FOUND = 100 * MINUTE, 160 * MINUTE
-RENAMED, REPLACED, MOVED = 180 * MINUTE, 220 * MINUTE, 250 * MINUTE
+RENAMED, REPLACED, MOVED = 180 * MINUTE, 210 * MINUTE, MONTH_END + 15 * MINUTE
+END = MOVED + 15 * MINUTE
 BUDGETS = (("fleet", "", 27_000), ("chat", "chat", 6_000))
 HELD = 5 * MINUTE
 """For how long a cluster records the month of a host that answers no more."""
@@ -54,7 +54,7 @@ BOOKS = (
 
 def cluster(book: Book, at: int) -> str:
     """The name of the cluster that reports a host."""
-    if book.ledger == "w3" and at >= MOVED:
+    if book.ledger == "w1" and at >= MOVED:
         return "eu"
     if book.cluster == "east":
         return "eu" if at >= RENAMED else "east"
