@@ -26,14 +26,14 @@ FOUND = Server(
 
 
 def fleet() -> Fleet:
-    """Twenty hosts of four H100 at 2.50 dollars an hour, by estimate: 4,800 dollars a day, nobody's budget."""
+    """Twenty hosts at 20 dollars an hour, by estimate: 9,600 dollars a day."""
     books = tuple(
         Book(
             "",
             f"node-{place}:9844",
             f"ledger-{place}",
-            gpus(f"node-{place}", 4, "NVIDIA H100 80GB HBM3", 2_400_000, 100_000, "estimate"),
-            (FOUND,) * 4,
+            gpus(f"node-{place}", 1, "NVIDIA GB200", 19_900_000, 100_000, "estimate"),
+            (FOUND,),
             place * APART,
         )
         for place in range(HOSTS)
@@ -82,7 +82,7 @@ def test_nobody_is_paged(engine: str, tmp_path: Path) -> None:
     fired = f'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing"}}[{DAY}s]))'
     checks = [
         exactly(DAY, f'count(max_over_time(ALERTS{{severity="page"}}[{DAY}s]))', {}),
-        exactly(DAY, "sum(inference:spend_dollars_per_hour)", {"{}": 200}),
+        exactly(DAY, "sum(inference:spend_dollars_per_hour)", {"{}": 400}),
         exactly(DAY, "inference:budget_configured", {"{}": 0}),
         exactly(DAY, fired, {}),
     ]
