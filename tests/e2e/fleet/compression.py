@@ -79,15 +79,17 @@ def prometheus(
 
 
 def of_cluster(rules: Path, targets: Path, scrape: float, name: str, centers: Sequence[str]) -> str:
-    """A cluster's own Prometheus: it records its file, and writes what it has to the centers under its name."""
-    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    """The repository's cluster.yml: it records its file, and writes what the centers need under its name."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "cluster.yml").read_text())
     (job,) = config["scrape_configs"]
-    del job["static_configs"], config["alerting"]
+    del job["static_configs"]
     job["file_sd_configs"] = [{"files": [str(targets)], "refresh_interval": "1s"}]
     config["global"] |= {"scrape_interval": _duration(scrape), "external_labels": {"cluster": name}}
     config["rule_files"] = [str(rules)]
+    (place,) = config["remote_write"]
     config["remote_write"] = [
-        {
+        place
+        | {
             "url": url,
             "queue_config": {"batch_send_deadline": "100ms", "max_backoff": "500ms", "max_shards": 1},
             "metadata_config": {"send": False},
@@ -97,15 +99,15 @@ def of_cluster(rules: Path, targets: Path, scrape: float, name: str, centers: Se
     return yaml.safe_dump(config)
 
 
-def of_center(rules: Path, alertmanager: str) -> str:
-    """The place that sees all clusters: it scrapes nothing, and evaluates the fleet's file."""
-    address = alertmanager.removeprefix("http://")
-    return yaml.safe_dump(
-        {
-            "rule_files": [str(rules)],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]},
-        }
-    )
+def of_center(rules: Path, alertmanager: str = "") -> str:
+    """The repository's central.yml: it scrapes nothing, and evaluates the fleet's file without a delay."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "central.yml").read_text())
+    del config["global"]["rule_query_offset"], config["alerting"]
+    config["rule_files"] = [str(rules)]
+    if alertmanager:
+        address = alertmanager.removeprefix("http://")
+        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
+    return yaml.safe_dump(config)
 
 
 def alertmanager(receiver: str) -> str:
