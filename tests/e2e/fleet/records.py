@@ -173,12 +173,18 @@ def _levels(fleet: Fleet, begin: int, apart: int) -> Iterator[Memory]:
         yield Memory(f"inference:dollars_per_hour:1h{name}", labels, _mean_hour(fleet, "", owner), hours)
         if owner:
             hourly = range(begin, 1, HOUR)
-            yield Memory("inference:spend_dollars_per_hour:owner_hourly", labels, _there(spend), hourly)
+            greatest = _greatest(fleet, owner)
+            yield Memory("inference:spend_dollars_per_hour:owner_hourly", labels, greatest, hourly)
 
 
 def _pace(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
     names = [cluster] if cluster else fleet.clusters()
     return lambda at: float(sum(fleet.pace(at, name, owner) for name in names))
+
+
+def _greatest(fleet: Fleet, owner: Owner) -> Value:
+    """That an owner spends is remembered, by the cluster where it is most."""
+    return lambda at: max(float(fleet.pace(at, name, owner)) for name in fleet.clusters()) or None
 
 
 def _there(value: Value) -> Value:
