@@ -10,13 +10,11 @@ NAMED: Final = "cluster, namespace, server"
 SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
 
 
-def rate(counter: str, label: str, *, summed: bool = False) -> str:
-    """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it.
-
-    `label` is the counter's own; it is added up where `summed`.
-    """
-    by = PARTY if summed else f"{PARTY}, {label}"
-    return f"sum by ({by}) (max by ({PARTY}, {label}, instance) (rate({counter}[5m])) {UNIQUE})"
+def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
+    """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
+    by = ", ".join((PARTY, *labels))
+    series = ", ".join((by, *summed))
+    return f"sum by ({by}) (max by ({series}, instance) (rate({counter}[5m])) {UNIQUE})"
 
 
 RATES: Final = (
@@ -36,7 +34,7 @@ RATES: Final = (
     ),
     Record(
         "inference:party_gpus:rate5m",
-        rate("inference_gpu_seconds_total", "phase", summed=True),
+        rate("inference_gpu_seconds_total", summed=("phase",)),
         meaning="GPUs held, in fractions where they are shared",
         labels=("cluster", "product", "team", "namespace", "server", "model"),
     ),
