@@ -103,6 +103,7 @@ def seeded(
     coming: Sequence[Book] = (),
     alertmanager: str = "",
     stand: str = "",
+    hour: float = 0,
 ) -> Iterator[Life]:
     """Start everything, wait until each rule has been evaluated, and end it by pid.
 
@@ -112,11 +113,12 @@ def seeded(
     blocks made of it, where there is either already.
     Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
     `coming` are books of hosts that a test adds later; Prometheus asks for them in vain until then.
+    `hour` seconds stand for an hour in the means that projections are made of.
     `stand` is an external label, where several send their alerts to one Alertmanager.
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = int(time.time()) if now is None else now
-    files = rule_files(folder / "rules", interval)
+    files = rule_files(folder / "rules", interval, hour=hour)
     targets = folder / "targets.json"
     config = prometheus(files, targets if scraping else None, scrape, alertmanager, stand)
     program = Prometheus(folder / "prometheus", config)

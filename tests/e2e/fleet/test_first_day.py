@@ -9,13 +9,15 @@ import pytest
 from tests.e2e.fleet.books import DAY, HOUR, NOBODY, Book, Fleet, Server
 from tests.e2e.fleet.cast import gpus
 from tests.e2e.fleet.page import Line, page
-from tests.e2e.fleet.unit import DEPLOY, ENGINES, exactly, number, run
+from tests.e2e.fleet.unit import DEPLOY, ENGINES, alerting, exactly, number, run
 
 pytestmark = pytest.mark.timeout(300)
 
-RULES = ["cluster-rules.yml", "fleet-rules.yml"]
+RULES = [DEPLOY / "cluster-rules.yml", DEPLOY / "fleet-rules.yml"]
 STEP = 120
-"""Seconds between two scrapes, and between two evaluations."""
+"""Seconds between two scrapes."""
+EVALUATION = 240
+"""Between two evaluations: as long as the rules bear."""
 HOSTS = 20
 APART = STEP
 """Between the installation of two hosts."""
@@ -43,7 +45,7 @@ def fleet() -> Fleet:
 
 def read() -> frozenset[str]:
     """The families that the rules name."""
-    text = "".join((DEPLOY / name).read_text(encoding="utf-8") for name in RULES)
+    text = "".join(file.read_text(encoding="utf-8") for file in RULES)
     return frozenset(re.findall(r"\binference_\w+", text))
 
 
@@ -86,6 +88,14 @@ def test_nobody_is_paged(engine: str, tmp_path: Path) -> None:
         exactly(DAY, "sum(inference:budget_configured)", {"{}": 0}),
         exactly(DAY, fired, {f'{{alertname="{name}",severity="ticket"}}': 1 for name in tickets}),
     ]
-    failed = run(engine, tmp_path, RULES, list(pages()), checks, step=STEP)
+    failed = run(
+        engine,
+        tmp_path,
+        alerting(RULES, tmp_path / "rules"),
+        list(pages()),
+        checks,
+        step=STEP,
+        evaluation=EVALUATION,
+    )
     if failed:
         pytest.fail(failed, pytrace=False)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.fleet import timeline
 from tests.e2e.fleet.timeline import MINUTE, MONTH, NEXT, Truth
-from tests.e2e.fleet.unit import ENGINES, Check, exactly, nearly, run
+from tests.e2e.fleet.unit import DEPLOY, ENGINES, Check, exactly, nearly, run
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -67,6 +67,6 @@ def test_the_month_and_the_alerts_are_those_of_the_paper(engine: str, tmp_path: 
     """To the cent and to the alert: through growth, a node and a cluster lost, a new name and a new ledger."""
     series = [timeline.written(key, values) for key, values in timeline.history().items()]
 
-    failed = run(engine, tmp_path, ["fleet-rules.yml"], series, list(checks()))
+    failed = run(engine, tmp_path, [DEPLOY / "fleet-rules.yml"], series, list(checks()))
     if failed:
         pytest.fail(failed, pytrace=False)
