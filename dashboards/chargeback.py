@@ -37,11 +37,11 @@ def _share(part: str) -> str:
 _CLOSED_MONTHS: Final = Query(f"sum by (month) ({_CLOSED})", "currencyUSD", "{{month}}")
 _THIS: Final = Query(f"sum by (month) ({_GOING_ON})", "currencyUSD", "{{month}}")
 _SINCE: Final = Query(f"time() - max({_ENDS} <= time())", "s")
-_HOSTS: Final = Query(f"sum(inference:hosts_metered{{{q.CLUSTER}}})", "short", "answering")
+_HOSTS: Final = Query(f"sum(inference:hosts_metered{{{q.CLUSTER}}})", "locale", "answering")
 _SILENT: Final = Query(
-    f"count(inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "short", "silent"
+    f"count(inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "locale", "silent"
 )
-_UNPRICED: Final = Query(f"sum(inference:gpus_unpriced{{{q.CLUSTER}}})", "short")
+_UNPRICED: Final = Query(f"sum(inference:gpus_unpriced{{{q.CLUSTER}}})", "locale")
 _BASIS: Final = Query(
     _share(f"sum by (month, price_basis) (inference:closed_month_dollars:price_basis{{{q.CLUSTER}}})"),
     "percentunit",
@@ -188,8 +188,8 @@ def _invoices(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         rows(
             f"This month so far, by product and team, the first {_SHOWN}",
-            "Hosts that are gone included. The projection is of all clusters. An empty cell: it has none yet. "
-            "No row: nothing was spent.",
+            "Hosts that are gone included. The projection is of all clusters. An empty cell: it has none "
+            "yet. No row: nothing was spent.",
             owners,
             (
                 ("Dollars", _THIS_OWNER, NEUTRAL),
@@ -259,8 +259,8 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 "Rates and overheads, by product and team",
-                "Overheads of the fleet are divided by GPUs, and in no other figure. An empty cell: it holds no "
-                "GPU now, or no overhead is configured. No row: nothing is spent.",
+                "Overheads of the fleet are divided by GPUs, and in no other figure. An empty cell: it holds "
+                "no GPU now, or no overhead is configured. No row: nothing is spent.",
                 (("product", "Product"), ("team", "Team")),
                 (
                     ("Dollars per hour, now", _OWNER_RATE, NEUTRAL),
