@@ -1,72 +1,107 @@
-"""Write the rule files: `python deploy/rules/generate.py`; `--check` only tells whether they are up to date."""
+"""Write the rule files, what sends their input to a central place, and the tables of docs/alerts.md.
+
+`python deploy/rules/generate.py`; `--check` only tells whether they are up to date.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import Final
 
+import boards
+import families
 import metering
+import records
 import spending
-from fleet import FLEET
-from month import HOSTS, LEDGERS, MEMORY, MONTH, RECALL, SPEND
-from statement import Group, text, unknown
+from budgets import BUDGETS
+from faults import FAULTS
+from hosts import HOSTS, SETTINGS
+from month import DEPARTED, MEMORY, THIS
+from overheads import OVERHEADS
+from projection import PROJECTIONS
+from spend import SPENDING
+from statement import MOST, Group, crowded, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
 
-FOLDER: Final = Path(__file__).parents[1] / "prometheus"
-CLUSTER: Final = Group("inference-cluster", "1m", (*MONTH, *SPEND, *HOSTS, *RATES, *IDLE, *PRICES))
-ALERTS: Final = Group(
-    "inference-alerts",
-    "1m",
-    (*spending.ALERTS, *metering.ALERTS),
-    "Pages: waiting eight hours costs 5 % of a month's budget or more, or the meter is blind. Everything else is a ticket.",
-)
+ROOT: Final = Path(__file__).parents[2]
+FOLDER: Final = ROOT / "deploy" / "prometheus"
+
+PAGING: Final = "Pages: waiting eight hours costs 5 % of a configured budget or more, or the meter is blind. Everything else is a ticket."
 
 FILES: Final = {
     "cluster-rules.yml": (
         """\
 What each cluster's Prometheus records of its own exporters. Written by deploy/rules/generate.py; do not edit.
-`cluster` is optional (a target label, or the external label of Thanos and Mimir); docs/alerts.md says what is recorded
-and where to load which file. Series of replicas that are not de-duplicated count double where no `max` is.""",
-        (RECALL, CLUSTER, LEDGERS, MEMORY, WEEK),
+`cluster` is optional: a target label, or the external label under which the series are sent on. docs/alerts.md says
+what is recorded and where to load which file. Replicas and several jobs that scrape one exporter count once.""",
+        (
+            HOSTS,
+            SETTINGS,
+            FAULTS,
+            Group("inference-rates", "1m", RATES),
+            Group("inference-idle", "1m", IDLE),
+            Group("inference-token-prices", "1m", PRICES),
+            WEEK,
+            boards.MODELS,
+            boards.BOARDS,
+            boards.DAY,
+        ),
     ),
     "fleet-rules.yml": (
         """\
-Budgets, projections and alerts, for the one place that sees all hosts. Written by deploy/rules/generate.py; do not edit.
-Load cluster-rules.yml beside it where that place is the only Prometheus.
+Months, budgets, projections and alerts, for the one place that sees all clusters. Written by deploy/rules/generate.py;
+do not edit. Load cluster-rules.yml beside it where that place is the only Prometheus.
 No budget is written here: the exporter exports the configured one, or its default, as inference_budget_dollars.
 
 Links: `dashboard` is a path of your Grafana, `runbook` a path of this repository, since its pages are published nowhere.
 To have whole addresses in the notifications, replace the two prefixes where the file is deployed:
   sed -e 's,runbook: docs/runbooks/,runbook: https://git.example/inference-cost-exporter/blob/main/docs/runbooks/,' \\
       -e 's,dashboard: /d/,dashboard: https://grafana.example/d/,' fleet-rules.yml""",
-        (FLEET, ALERTS),
+        (
+            MEMORY,
+            DEPARTED,
+            THIS,
+            SPENDING,
+            *PROJECTIONS,
+            BUDGETS,
+            OVERHEADS,
+            Group("inference-alerts-spend", "1m", spending.ALERTS, PAGING),
+            Group("inference-alerts-meter", "1m", metering.ALERTS),
+        ),
     ),
 }
 
 
 def main() -> int:
-    """Return 0 when both files are written or up to date, 1 where one is not or names what nobody has."""
+    """Return 0 when every file is written or up to date, 1 where one is not or names what nobody has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
     )
     check = parser.parse_args().check
-    missing = unknown(tuple(group for _, groups in FILES.values() for group in groups))
+    everything = tuple(group for _, groups in FILES.values() for group in groups)
+    if crowded(everything):
+        print(f"more than {MOST} rules: {', '.join(crowded(everything))}")
+        return 1
+    missing = unknown(everything)
     if missing:
         print(f"no metric and no record: {', '.join(missing)}")
         return 1
+    wanted = {FOLDER / name: text(header, groups) for name, (header, groups) in FILES.items()}
+    cluster, fleet = (groups for _, groups in FILES.values())
+    wanted |= {FOLDER / name: written for name, written in families.files(cluster, fleet).items()}
+    wanted[records.PAGE] = records.page({name: groups for name, (_, groups) in FILES.items()})
     stale = 0
-    for name, (header, groups) in FILES.items():
-        written = text(header, groups)
-        file = FOLDER / name
+    for file, written in wanted.items():
+        name = file.relative_to(ROOT)
         if file.is_file() and file.read_text(encoding="utf-8") == written:
             continue
         if check:
-            print(f"deploy/prometheus/{name} is out of date: python deploy/rules/generate.py")
+            print(f"{name} is out of date: python deploy/rules/generate.py")
             stale = 1
         else:
             file.write_text(written, encoding="utf-8")
-            print(f"wrote deploy/prometheus/{name}")
+            print(f"wrote {name}")
     return stale
 
 

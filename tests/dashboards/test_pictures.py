@@ -1,11 +1,13 @@
 """The pictures of the dashboards: one each, and their numbers and tables are Grafana's."""
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dashboards import simulated
 from dashboards.amounts import written
 from dashboards.answers import Opened, Prometheus, color, named, organized
 
@@ -40,13 +42,17 @@ def test_every_dashboard_has_a_picture_on_its_page() -> None:
         (0.0, "currencyUSD", None, "$0"),
         (0.617, "currencyUSD", None, "$0.617"),
         (0.9632, "percentunit", 0, "96%"),
-        (1780.0, "cps", None, "1.78K c/s"),
+        (1780.0, "short", None, "1.78K"),
         (80e9, "bytes", None, "74.5 GiB"),
         (4000.0, "watt", 1, "4.0 kW"),
         (1_814_400.0, "s", None, "21 days"),
         (0.078, "s", None, "78 ms"),
         (0.0, "s", None, "0 s"),
         (12.0, "short", 0, "12"),
+        (1898.0, "locale", 0, "1,898"),
+        (31.0, "h", None, "1.29 days"),
+        (1_763_474_399_000.0, "time:YYYY-MM-DD", None, "2025-11-18"),
+        (1_763_474_399_000.0, "time:YYYY-MM-DD HH:mm", None, "2025-11-18 13:59"),
     ],
 )
 def test_numbers_have_their_units(value: float, unit: str, decimals: int | None, expected: str) -> None:
@@ -100,11 +106,46 @@ def test_queries_are_filled_in_as_when_a_dashboard_is_opened(dashboard: dict[str
     left = [
         (panel["title"], query)
         for panel in dashboard["panels"]
-        for target in panel["targets"]
+        for target in panel.get("targets", ())
         if "$" in (query := opened.filled(target["expr"], panel))
     ]
 
     assert left == []
     assert opened.filled('rate(x{cluster=~"$cluster"}[$__rate_interval])', {"interval": "1m"}).startswith(
         'rate(x{cluster=~".*"}['
+    )
+
+
+NAME = re.compile(r"\b(?:inference[:_]|process_)[a-z0-9_:]+")
+WELL = {"inference:model_unpriced", "inference_gpu_unpriced_seconds_total", "inference_price_info"}
+"""What a fleet has whose GPUs all have prices that somebody configured: none of these."""
+
+
+def test_the_simulated_fleet_has_what_the_dashboards_ask_for(dashboard: dict[str, Any]) -> None:
+    """A record that nobody simulates would be drawn as an empty panel, which says nothing."""
+    fleet = simulated.Fleet(200)
+    known = {name for name, _, _ in (*simulated.recorded(fleet), *simulated.looked_at(fleet))}
+    known |= {name for name, _, _ in simulated.scraped(fleet)}
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    asked = {name for query in queries for name in NAME.findall(query)}
+
+    assert asked
+    assert asked - known <= WELL
+
+
+@pytest.mark.parametrize("hosts", [1, 40, 2000])
+def test_the_simulated_fleet_adds_up(hosts: int) -> None:
+    """Owners sum to clusters, phases to the spend, and GPUs to eight a host, at any size."""
+    fleet = simulated.Fleet(hosts)
+    at = simulated.AT
+    sums: dict[str, float] = {}
+    for name, _, course in simulated.recorded(fleet):
+        sums[name] = sums.get(name, 0) + (course(at) or 0)
+
+    assert sum(server.gpus for server in fleet.servers) == simulated.GPUS_PER_HOST * hosts
+    assert sums["inference:spend_dollars_per_hour:owner"] == pytest.approx(
+        sums["inference:spend_dollars_per_hour"]
+    )
+    assert sums["inference:phase_dollars_per_hour:owner"] == pytest.approx(
+        sums["inference:spend_dollars_per_hour"]
     )
