@@ -232,7 +232,7 @@ def test_every_metric_and_rule_of_the_page_is_there() -> None:
     )
 
     assert named - metrics - recorded == set()
-    assert {"inference_month_to_date_dollars", "inference:month_to_date_dollars:posting_hourly"} <= named
+    assert {"inference:closed_month_dollars", "inference:month_to_date_dollars:posting_hourly"} <= named
     assert set(re.findall(r"`(Inference\w+)`", PAGE)) <= alerts
 
 
