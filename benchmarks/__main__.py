@@ -4,7 +4,7 @@
     python -m benchmarks --quick    # ten minutes: shorter runs, for a look
 
 The year (`python -m benchmarks.year`) and the soak (`python -m benchmarks.soak`) take hours: they are run
-alone.
+alone. So are the simulated months of the projection (`python -m benchmarks.projection`).
 """
 
 import argparse

@@ -14,6 +14,8 @@ from benchmarks.projection.engine import Answer, Question, Series, ask
 from projection import groups  # isort: skip  # deploy/rules, which the engine puts on the path
 from statement import text  # isort: skip
 
+pytestmark = pytest.mark.timeout(600)
+
 HISTORY = 22 * 24
 CHANGE = HISTORY + 48
 HOURS = CHANGE + 8 * 24 + 1
