@@ -18,6 +18,14 @@ KEYS: Final = ("budget", "product")
 MONTHLY: Final = ("budget", "product", "month")
 
 
+HIGHEST: Final = f"""(
+    max by (budget, product) ({BUDGET}:cluster and on (cluster) (inference:budget_configured:cluster == 1))
+  or on ()
+    max by (budget, product) ({BUDGET}:cluster)
+  )"""
+"""Clusters without a configured budget count only where no cluster has one."""
+
+
 def remembered(name: str, expr: str) -> str:
     """A setting that hosts export; the last one only while no host exports any, so that a removed one is gone at once."""
     return f"""
@@ -86,7 +94,7 @@ BUDGETS: Final = Group(
     (
         Record(
             BUDGET,
-            remembered(BUDGET, f"max by (budget, product) ({BUDGET}:cluster)"),
+            remembered(BUDGET, HIGHEST),
             meaning="Each budget, as exported by any host; remembered for a day while no host exports one.",
             labels=KEYS,
         ),

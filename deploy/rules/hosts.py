@@ -242,8 +242,14 @@ SETTINGS: Final = Group(
     (
         Record(
             "inference:budget_dollars:cluster",
-            "max by (cluster, budget, product) (inference_budget_dollars)",
-            "",
+            """
+max by (cluster, budget, product) (
+  inference_budget_dollars unless on (cluster, instance) (inference_budget_configured == 0)
+)
+or on (cluster)
+max by (cluster, budget, product) (inference_budget_dollars)
+""",
+            "The default budget is none once any host has a configured one.",
             "Budgets that the hosts of a cluster export.",
             ("cluster", "budget", "product"),
         ),

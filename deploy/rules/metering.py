@@ -94,6 +94,7 @@ def lost(severity: str, condition: str, why: str = "") -> Alert:
         dashboard=CLUSTER_BOARD,
         by=("cluster",),
         why=why,
+        began=f"{{{{ $value | {TIME} }}}}",
         **LOST_SAYS,
     )
 

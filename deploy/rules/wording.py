@@ -97,8 +97,12 @@ def alert(
     labels: dict[str, str] = FLEET,
     keep: str = "",
     why: str = "",
+    began: str = "",
 ) -> Alert:
-    """An alert with everything that all of them carry; `by` are the labels that tell one from another."""
+    """An alert with everything that all of them carry; `by` are the labels that tell one from another.
+
+    `began` is when the condition began, where its value says it; else Prometheus's own record of the alert does.
+    """
     return Alert(
         name,
         expr,
@@ -107,7 +111,7 @@ def alert(
         {
             "summary": summary,
             "description": description,
-            "since": since(name, severity, by),
+            "since": began or since(name, severity, by),
             "servers": top,
             "waiting": waiting,
             "dashboard": dashboard,
