@@ -1,270 +1,321 @@
-"""The calendar month of a cluster: what was spent, by whom, and what hosts that are gone had spent."""
+"""The month of the fleet: what was spent, by whom, and what hosts that are gone had spent."""
 
 from typing import Final
 
+from hosts import OWNER as OWNER
+from hosts import POSTING
+from hosts import SERVER as SERVER
 from statement import Group, Record
 
-TOLD: Final = "inference:month_to_date_dollars:posting_told"
-POSTING: Final = "cluster, ledger, month, product, team, price_basis"
-OWNER: Final = "cluster, product, team"
-SERVER: Final = "cluster, product, team, namespace, server"
-HOST_COST: Final = (
-    f"sum by ({OWNER}, instance) (max by ({SERVER}, instance, model) (inference_cost_dollars_per_hour))"
-)
-RESTING: Final = f"""
-  0 * (
-    group by ({OWNER}) (inference:month_to_date_dollars:owner)
-    and on (cluster) inference:cost_dollars_per_hour
-  )
-"""
+MTD: Final = "inference:month_to_date_dollars"
+POSTED: Final = f"{MTD}:posting"
+HOURLY: Final = f"{MTD}:posting_hourly"
+GONE: Final = f"{MTD}:gone"
+BASIS: Final = f"{MTD}:owner_price_basis"
+CLOSED: Final = "inference:closed_month_dollars"
+CLOSED_HOURLY: Final = "inference:closed_month_dollars_hourly:owner"
+ENDS: Final = "inference:month_end_timestamp_seconds"
+ENDS_HOURLY: Final = "inference:month_end_timestamp_seconds_hourly"
+METERED: Final = "inference:month_metered_since_timestamp_seconds"
+METERED_HOURLY: Final = "inference:month_metered_since_timestamp_seconds_hourly"
+PLACE: Final = "inference:ledger_cluster"
+PLACES_HOURLY: Final = "inference:ledger_cluster_hourly"
+SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+SINCE: Final = "inference:host_silent_since_timestamp_seconds"
+BEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
+OWNED_HOURLY: Final = "inference:spend_dollars_per_hour:owner_hourly"
+BEAT_HOURLY: Final = "inference:cluster_heartbeat_timestamp_seconds_hourly"
+
+KEPT: Final = 40 * 86400
+"""How long a closed month is kept, in seconds."""
+
+LABELS: Final = ("cluster", "month", "product", "team", "price_basis")
+BY_BASIS: Final = ", ".join(LABELS)
+
+
+def over(ends: str = ENDS, seconds: int = 0) -> str:
+    """Months whose last time zone ended, so many seconds ago."""
+    bound = f"time() - {seconds}" if seconds else "time()"
+    return f"(max by (month) ({ends}) <= {bound})"
+
+
+OVER: Final = over(f"{ENDS} or {ENDS}:cluster")
+"""Asked both ways, so that nothing waits for the other rule where a rule sees the evaluation before."""
 
 MEMORY: Final = Group(
     "inference-month-memory",
     "1h",
     (
         Record(
-            "inference:month_to_date_dollars:posting_hourly",
+            ENDS_HOURLY,
             f"""
-max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[2h]))
-and on (cluster, month)
-  (max by (cluster, month) (last_over_time(inference:month_hours_left[2h])) > 0)
+max by (cluster, month) (
+  last_over_time({ENDS}:cluster[6h])
+  or
+  last_over_time({ENDS_HOURLY}[14d])
+) > time() - {KEPT}
 """,
-            "One sample an hour for what every ledger of the current month has posted to whom. An hourly series is cheap to\n"
-            "look back on for 14 days, so hosts that are gone stay in the month through a Prometheus outage of up to 14 days\n"
-            "and with 15 days of retention. Only one rule looks back so far: what it recalls comes back here by the postings.",
+            "",
+            "Memory of when each month ends, until 40 days after.",
+            ("cluster", "month"),
         ),
         Record(
-            "inference:month_to_date_dollars:ledger_hourly",
-            "sum by (cluster, ledger, month) (inference:month_to_date_dollars:posting_hourly)",
+            METERED_HOURLY,
+            f"""
+min by (cluster, month) (
+  min_over_time({METERED}:cluster[6h])
+  or
+  label_replace(min_over_time({METERED_HOURLY}[14d]), "from", "memory", "", "")
+)
+unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
+""",
+            "",
+            "Memory of since when each month is metered.",
+            ("cluster", "month"),
         ),
         Record(
-            "inference:ledger_seen",
-            "group by (cluster, ledger) (last_over_time(inference_month_to_date_dollars[1h]))",
-            "Who was here in the last hour, for the missing-hosts alert.",
+            HOURLY,
+            f"""
+(
+  max by ({POSTING}) (last_over_time({POSTED}[6h]))
+  or
+  max by ({POSTING}) (last_over_time({HOURLY}[14d]))
+)
+unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT - 7200)}
+""",
+            "An hourly series is cheap to look back on for 14 days, so hosts that are gone stay in the month through an outage\n"
+            "of Prometheus of up to 14 days and with 15 days of retention.",
+            "Memory of every ledger's month, until 40 days after its end.",
+            ("ledger", "month", "product", "team", "price_basis"),
+        ),
+        Record(
+            PLACES_HOURLY,
+            f"""
+topk by (ledger) (1, max by (ledger, cluster) (
+  last_over_time({SEEN}[6h])
+  or
+  last_over_time({PLACES_HOURLY}[14d])
+  or
+  0 * last_over_time({POSTED}[6h])
+))
+""",
+            "A host that lived between two evaluations has posted and was never seen.",
+            "Memory of the cluster in which each ledger was last seen; the value is when.",
+            ("ledger", "cluster"),
+        ),
+        Record(
+            CLOSED_HOURLY,
+            f"""
+sum by ({BY_BASIS}) (
+  (
+    max by ({POSTING}) (last_over_time({HOURLY}[2h]))
+    and on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])")}
+  )
+  * on (ledger) group_left (cluster)
+  group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (last_over_time({PLACES_HOURLY}[2h]))))
+)
+""",
+            "",
+            "Closed months of the last 40 days, late postings and hosts that are gone included.",
+            LABELS,
+        ),
+        Record(
+            BEAT_HOURLY,
+            f"max by (cluster) (last_over_time({BEAT}[70m]))",
+            "",
+            "Memory of when each cluster's rules were last evaluated.",
+            ("cluster",),
+        ),
+        Record(
+            OWNED_HOURLY,
+            "sum by (product, team) (max by (cluster, product, team) (inference:spend_dollars_per_hour:owner))",
+            "",
+            "Memory of who spends.",
+            ("product", "team"),
         ),
     ),
+    "One sample an hour of all ledgers. Only these rules and those of ten minutes look back so far.",
 )
 
-RECALL: Final = Group(
-    "inference-month-recall",
+DEPARTED: Final = Group(
+    "inference-month-gone",
     "10m",
     (
         Record(
-            "inference:month_to_date_dollars:posting_recalled",
+            GONE,
             f"""
 (
-  max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting_hourly[14d]))
-  unless on ({POSTING}) last_over_time(inference:month_to_date_dollars:posting[1h])
+  (
+    max by ({POSTING}) (last_over_time({POSTED}[70m]))
+    or
+    max by ({POSTING}) (last_over_time({HOURLY}[14d]))
+  )
+  unless on ({POSTING}) {POSTED}
+  unless on (month) {OVER}
 )
-and on (cluster, month)
-  ((inference_month_end_timestamp_seconds or last_over_time(inference:month_end_timestamp_seconds[14d])) > time())
+* on (ledger) group_left (cluster)
+group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (
+  last_over_time({SEEN}[70m])
+  or
+  last_over_time({PLACES_HOURLY}[14d])
+  or
+  0 * last_over_time({POSTED}[70m])
+)))
 """,
-            "What the hourly memory knows and the minutes have forgotten: empty but after an outage of Prometheus of more than\n"
-            "an hour, when the month is whole again within this group's interval. Two weeks of 30,000 ledgers take too long to\n"
-            "look at each minute.",
+            "Two weeks of 30,000 ledgers take too long to look at each minute. The cluster is the one that saw the ledger last.",
+            "Open months of ledgers that do not report now.",
+            ("cluster", "ledger", "month", "product", "team", "price_basis"),
         ),
     ),
 )
 
-LEDGERS: Final = Group(
-    "inference-month-ledgers",
-    "4m",
+FORMER: Final = f"""(
+      max by (ledger, cluster) (last_over_time({SEEN}[70m]))
+      and on (ledger) {PLACE}
+      unless on (ledger, cluster) {PLACE}
+    )"""
+
+
+def closed(suffix: str, labels: tuple[str, ...], memory: str) -> Record:
+    """A closed month by some labels; until the hourly memory has it, its last value while it was open."""
+    meaning = {
+        "": "Closed months of the last 40 days.",
+        ":owner": "The same by owner.",
+        ":price_basis": "The same by where the price came from.",
+    }[suffix]
+    return Record(
+        f"{CLOSED}{suffix}",
+        f"""
+  sum by ({", ".join(labels)}) (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h])))
+or on (month)
+  (max by ({", ".join(labels)}) (last_over_time({memory}[2h])) and on (month) {OVER})
+""",
+        ""
+        if suffix
+        else "The hourly memory has a month within the hour after its end; until then its last value.",
+        meaning,
+        labels,
+    )
+
+
+THIS: Final = Group(
+    "inference-month",
+    "1m",
     (
         Record(
-            "inference:month_to_date_dollars:posting",
+            PLACE,
             f"""
-(
-    max by ({POSTING}) (last_over_time({TOLD}[70m]))
-  or
-    max by ({POSTING}) (last_over_time(inference:month_to_date_dollars:posting[70m]))
-  or
-    inference:month_to_date_dollars:posting_recalled
+group by (ledger, cluster) (
+  topk by (ledger) (1, max by (ledger, cluster) (last_over_time({SEEN}[70m]) or {SINCE}{{ledger!=""}}))
 )
-and on (cluster, month) inference:month_hours_left
 """,
-            "Every ledger of the month, most of them of hosts that are gone. A host that is gone keeps what it had spent.\n"
-            "70 minutes: an outage of Prometheus of an hour, and what is left until this group is evaluated.",
+            "",
+            "1: the cluster of each ledger that was seen within 70 minutes or is silent, by its newest sample.",
+            ("ledger", "cluster"),
         ),
         Record(
-            "inference:month_to_date_dollars:ledger",
-            "sum by (cluster, ledger, month) (inference:month_to_date_dollars:posting)",
+            ENDS,
+            f"""
+max by (cluster, month) (
+  {ENDS}:cluster
+  or
+  last_over_time({ENDS}[70m])
+  or
+  last_over_time({ENDS_HOURLY}[14d])
+) > time() - {KEPT}
+""",
+            "Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month.",
+            "When each month ends, in the last time zone of the cluster's hosts; for 40 days after.",
+            ("cluster", "month"),
         ),
-    ),
-    "A series for each ledger and owner is dear at 30,000 ledgers and moves no sum: what hosts tell is added up each minute\n"
-    "without it. Four minutes, since a query sees a sample for five.",
-)
-
-MONTH: Final = (
-    Record(
-        "inference:month_end_timestamp_seconds",
-        """
-(
-    max by (cluster, month) (inference_month_end_timestamp_seconds)
-  or
-    max by (cluster, month) (last_over_time(inference:month_end_timestamp_seconds[14d]))
-) > time()
-""",
-        "When each month ends, in the fleet's time zone; remembered, so that a fleet whose exporters are all down, or that\n"
-        "was scaled to zero, still has a month.",
-    ),
-    Record(
-        "inference:month_hours_left",
-        """
-(
-  (
-    inference:month_end_timestamp_seconds
-    == on (cluster) group_left ()
-    min by (cluster) (inference:month_end_timestamp_seconds)
+        Record(
+            "inference:month_hours_left",
+            f"clamp_min(({ENDS} - time()) / 3600, 0) unless on (month) {OVER}",
+            "",
+            "Hours left of each open month; 0 where it is over in the cluster's time zone and not in another's.",
+            ("cluster", "month"),
+        ),
+        Record(
+            "inference:fleet_month_hours_left",
+            f"bottomk(1, max by (month) ({ENDS} - time()) > 0) / 3600",
+            "The one that ends next by Prometheus's clock: a host whose clock is off cannot choose it.",
+            "Hours left, in the last time zone, of the one month that budgets are compared with.",
+            ("month",),
+        ),
+        Record(
+            BASIS,
+            f"""
+sum by ({BY_BASIS}) (
+  topk by ({POSTING}) (1,
+    max by (cluster, {POSTING}) (last_over_time({POSTED}[70m]))
+    unless on (ledger, cluster) {FORMER}
   )
-  - time()
+  or on ({POSTING})
+  max by (cluster, {POSTING}) (last_over_time({GONE}[70m]))
+)
+unless on (month) {OVER}
+""",
+            "All ledgers are added up once a minute, and the sums after it are of a few series. A posting counts once: by what\n"
+            "a host posted within 70 minutes, which outlasts an outage of an hour, else by the memory of hosts that are gone.\n"
+            "Where two clusters reported it, it is in the one that saw the ledger last.",
+            "Month to date by owner and by where the price came from; the sums below are of this.",
+            LABELS,
+        ),
+        Record(
+            f"{MTD}:owner",
+            f"sum by (cluster, month, product, team) ({BASIS})",
+            "",
+            "Month to date by owner.",
+            ("cluster", "month", "product", "team"),
+        ),
+        Record(
+            f"{MTD}:price_basis",
+            f"sum by (cluster, month, price_basis) ({BASIS})",
+            "",
+            "Month to date by where the price came from.",
+            ("cluster", "month", "price_basis"),
+        ),
+        Record(
+            MTD,
+            f"sum by (cluster, month) ({BASIS})",
+            "",
+            "Month to date of every month that is open in any time zone, hosts that are gone included.",
+            ("cluster", "month"),
+        ),
+        closed("", ("cluster", "month"), MTD),
+        closed(":owner", ("cluster", "month", "product", "team"), f"{MTD}:owner"),
+        closed(":price_basis", ("cluster", "month", "price_basis"), f"{MTD}:price_basis"),
+        Record(
+            METERED,
+            f"""
+min by (cluster, month) (
+  {METERED}:cluster
+  or
+  label_replace(last_over_time({METERED}[70m]), "from", "minutes", "", "")
+  or
+  label_replace(last_over_time({METERED_HOURLY}[14d]), "from", "memory", "", "")
+)
+and on (cluster, month) {ENDS}
+""",
+            "",
+            "Since when each month is metered in the cluster.",
+            ("cluster", "month"),
+        ),
+        Record(
+            "inference:month_unmetered_hours",
+            f"""
+(
+  {METERED}
+  - on (cluster, month)
+  ({ENDS} - 86400 * days_in_month({ENDS} - 86400))
 ) / 3600
+> 1.01
+or
+0 * {METERED}
 """,
-        "The current month is the one that ends next by Prometheus's clock; a host whose clock is off cannot choose it.",
-    ),
-    Record(
-        TOLD,
-        f"""
-(
-    max by ({POSTING}) (inference_month_to_date_dollars)
-  or
-    max by ({POSTING}) (last_over_time(inference_month_to_date_dollars[5m]))
-)
-and on (cluster, month) inference:month_hours_left
-""",
-        "Month to date by host and owner, of hosts that answer or did within five minutes: a host that is gone has told\n"
-        "what it had spent to its last scrape, and not only to the last evaluation before it.",
-    ),
-    Record(
-        "inference:month_to_date_dollars:owner_price_basis",
-        f"""
-sum by (cluster, month, product, team, price_basis) (
-    last_over_time({TOLD}[70m])
-  or
-    last_over_time(inference:month_to_date_dollars:posting[70m])
-  or
-    inference:month_to_date_dollars:posting_recalled
-)
-and on (cluster, month) inference:month_hours_left
-""",
-        "All ledgers are added up once a minute, and the sums after it are of a few series: what hosts tell now, and of those\n"
-        "that are silent what the group of ledgers remembers. A posting counts once, by the first of the three that has it.",
-    ),
-    Record(
-        "inference:month_to_date_dollars:owner",
-        "sum by (cluster, month, product, team) (inference:month_to_date_dollars:owner_price_basis)",
-    ),
-    Record(
-        "inference:month_to_date_dollars:price_basis",
-        "sum by (cluster, month, price_basis) (inference:month_to_date_dollars:owner_price_basis)",
-    ),
-    Record(
-        "inference:month_to_date_dollars",
-        "sum by (cluster, month) (inference:month_to_date_dollars:owner_price_basis)",
-    ),
-)
-
-SPEND: Final = (
-    Record(
-        "inference:monthly_run_rate_dollars",
-        "sum by (cluster) (max by (cluster, ledger) (last_over_time(inference_monthly_run_rate_dollars[30m])))",
-        "Spend now. A host that stops answering keeps its last rate for 30 minutes, time enough for InferenceHostsMissing\n"
-        "to speak. The inner max: two Prometheus replicas tell of one host, which is added once.",
-    ),
-    Record(
-        "inference:cost_dollars_per_hour:server",
-        f"""
-sum by ({SERVER}) (
-  max by ({SERVER}, instance, model) (inference_cost_dollars_per_hour)
-)
-""",
-    ),
-    Record("inference:cost_dollars_per_hour", "sum by (cluster) (inference:cost_dollars_per_hour:server)"),
-    Record(
-        "inference:cost_dollars_per_hour:owner",
-        f"""
-  sum by ({OWNER}) (inference:cost_dollars_per_hour:server)
-or{RESTING}""",
-        "Whoever spent in this month and holds nothing now spends 0 while a host of the cluster answers, so that a mean over\n"
-        "days is of the days and not of the hours in which something ran.",
-    ),
-    Record(
-        "inference:cost_at_first_price_dollars_per_hour:owner",
-        f"""
-  sum by ({OWNER}) (
-    max by ({OWNER}, instance) (inference_cost_at_first_price_dollars_per_hour)
-    or
-    {HOST_COST}
-  )
-or{RESTING}""",
-        "The same at the first price that is configured for each GPU, so that a mean of it over days is one of use, and a\n"
-        "price that changed on a date is no change of it. A host that does not export it counts at its price of now.",
-    ),
-    Record(
-        "inference:cost_at_rest_price_dollars_per_hour:owner",
-        f"""
-sum by ({OWNER}) (
-  {HOST_COST}
-  * on (cluster, instance) group_left ()
-  (
-    max by (cluster, instance) (inference_month_price_change_ratio)
-    or
-    group by (cluster, instance) (inference_cost_dollars_per_hour)
-  )
-)
-""",
-        "The same at the mean price of the rest of the month, by each host's tariff: dated prices, ends of life, retirements.",
-    ),
-    Record(
-        "inference:cluster_silent",
-        """
-group by (cluster) (inference:month_hours_left)
-unless on (cluster) group by (cluster) (last_over_time(inference:ledger_seen[6h]))
-unless on (cluster) group by (cluster) (inference_month_to_date_dollars)
-""",
-        "Scaled to zero, as far as anybody knows: no host for more than six hours. An outage of all exporters looks the same,\n"
-        "so what is recorded of it is nothing, not 0.",
-    ),
-    Record(
-        "inference:monthly_run_rate_dollars:owner",
-        """
-inference:cost_dollars_per_hour:owner
-  * on (cluster) group_left ()
-  (inference:monthly_run_rate_dollars / (inference:cost_dollars_per_hour > 0))
-""",
-        "The run-rate spread over owners as the spend of this moment is; the hours of a month are the exporter's.",
-    ),
-)
-
-HOSTS: Final = (
-    Record(
-        "inference:hosts_missing",
-        """
-count by (cluster) (
-  group by (cluster, ledger) (last_over_time(inference:ledger_seen[6h]))
-  unless on (cluster, ledger) group by (cluster, ledger) (inference_month_to_date_dollars)
-)
-""",
-        "Ledgers seen in the last 6 hours and silent now. Empty when all are here.",
-    ),
-    Record(
-        "inference:hosts_metered",
-        "count by (cluster) (group by (cluster, instance) (inference_exporter_info))",
-    ),
-    Record(
-        "inference:gpu_nodes",
-        """
-count by (cluster) (
-  max by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"}) > 0
-)
-""",
-        "Nodes with GPUs that Kubernetes has, by kube-state-metrics, which knows those of a device plugin and not those of\n"
-        "dynamic resource allocation; and those of them that no exporter meters. Without kube-state-metrics both are empty.",
-    ),
-    Record(
-        "inference:gpu_nodes_unmetered",
-        """
-group by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"} > 0)
-unless on (cluster, node) group by (cluster, node) (inference_exporter_info)
-""",
+            "A month in which the clocks change begins an hour beside where days of 24 hours put it.",
+            "Hours of the month before the first host of the cluster was metered.",
+            ("cluster", "month"),
+        ),
     ),
 )

@@ -6,19 +6,24 @@ from typing import Final
 
 from exporter.exposition.table import METRICS
 
-FOREIGN: Final = frozenset({"kube_node_status_capacity"})
-"""Series of others that a rule asks for: kube-state-metrics tells which nodes have GPUs."""
+FOREIGN: Final = frozenset({"kube_node_info", "kube_node_status_capacity"})
+"""Series of kube-state-metrics: the nodes that exist, and those with GPUs. `up` is Prometheus's own."""
+
+MOST: Final = 20
+"""Rules in a group: what Mimir's ruler takes unless it is configured otherwise."""
 
 NAME: Final = re.compile(r"\b(?:inference[_:]|kube_|process_)[a-z0-9_:]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A recording rule; `why` becomes the comment above it."""
+    """A recording rule: what its value means, on which labels, and why it is computed so."""
 
     name: str
     expr: str
     why: str = ""
+    meaning: str = ""
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,15 @@ class Group:
     why: str = ""
 
 
-def unknown(groups: tuple[Group, ...]) -> list[str]:
+def crowded(groups: tuple[Group, ...]) -> list[str]:
+    """Groups that a ruler with Mimir's default limit refuses."""
+    return [f"{group.name} ({len(group.rules)})" for group in groups if len(group.rules) > MOST]
+
+
+def unknown(groups: tuple[Group, ...], pending: frozenset[str] = frozenset()) -> list[str]:
     """Names in expressions and in the queries of annotations that no table and no rule has."""
     rules = [rule for group in groups for rule in group.rules]
-    known = {metric.name for metric in METRICS} | FOREIGN
+    known = {metric.name for metric in METRICS} | FOREIGN | pending
     known |= {rule.name for rule in rules if isinstance(rule, Record)}
     texts = [rule.expr for rule in rules]
     for rule in rules:
@@ -70,6 +80,8 @@ def text(header: str, groups: tuple[Group, ...]) -> str:
             "  rules:",
         ]
         for rule in group.rules:
+            if isinstance(rule, Record):
+                lines += comment(rule.meaning, "  ")
             lines += comment(rule.why, "  ")
             lines += record(rule) if isinstance(rule, Record) else alert(rule)
     return "\n".join(lines) + "\n"

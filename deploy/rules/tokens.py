@@ -2,21 +2,28 @@
 
 from typing import Final
 
-from month import OWNER, SERVER
+from hosts import OWNER, SERVER, UNIQUE
 from statement import Group, Record
 
 PARTY: Final = f"{SERVER}, model"
 NAMED: Final = "cluster, namespace, server"
 
+
+def rate(counter: str, *labels: str) -> str:
+    """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
+    by = ", ".join((PARTY, *labels))
+    return f"sum by ({by}) (max by ({by}, instance) (rate({counter}[5m])) {UNIQUE})"
+
+
 RATES: Final = (
     Record(
         "inference:phase_cost_dollars:rate5m",
-        f"sum by ({PARTY}, phase) (rate(inference_cost_dollars_total[5m]))",
+        rate("inference_cost_dollars_total", "phase"),
         "Dollars, tokens and GPUs a second, over hosts: servers on several hosts meet here by their names. What was charged\n"
         "for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.",
     ),
-    Record("inference:kind_tokens:rate5m", f"sum by ({PARTY}, kind) (rate(inference_tokens_total[5m]))"),
-    Record("inference:party_gpus:rate5m", f"sum by ({PARTY}) (rate(inference_gpu_seconds_total[5m]))"),
+    Record("inference:kind_tokens:rate5m", rate("inference_tokens_total", "kind")),
+    Record("inference:party_gpus:rate5m", rate("inference_gpu_seconds_total")),
     Record(
         "inference:cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!=""})',

@@ -159,6 +159,11 @@ def _budgets(report: Report) -> Iterator[Row]:
         yield (budget.name, budget.product), budget.dollars
 
 
+def _budget_configured(report: Report) -> Iterator[Row]:
+    if report.budgets:
+        yield (), float(any(budget.configured for budget in report.budgets))
+
+
 ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_cost_dollars_total",
@@ -333,5 +338,12 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Monthly budgets as configured; an empty product is the whole fleet. "
         "Absent only while the report is old: without any configured, one of 27000 stands.",
         _budgets,
+    ),
+    gauge(
+        "inference_budget_configured",
+        (),
+        "1: the budgets are those of this host's configuration; 0: the default one, which pages nobody. "
+        "Absent only while the report is old.",
+        _budget_configured,
     ),
 )

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.exposition.table import METRICS
 from exporter.readings import ServerKey
-from exporter.report import GpuRow, Report, ShareRow
+from exporter.report import BudgetRow, GpuRow, Report, ShareRow
 
 Lines = Callable[[Report, str], list[str]]
 MakeReport = Callable[..., Report]
@@ -134,6 +134,7 @@ EXPECTED = {
         '{budget="fleet",product=""} 27000.0',
         '{budget="search",product="search"} 12000.0',
     ],
+    "inference_budget_configured": [" 1.0"],
     "inference_gpu_info": [
         (
             f'{{driver_version="580.95.05",gpu="0",{H100},mig_profile="",pci_bus_id="00000000:18:00.0",'
@@ -285,6 +286,16 @@ def test_a_gpu_shared_by_two_methods_has_a_row_of_each(make_report: MakeReport, 
     assert lines(make_report(shares=shares), "inference_server_gpus") == [
         'inference_server_gpus{namespace="",server="batch"} 0.5'
     ]
+
+
+def test_the_default_budget_is_not_a_configured_one(make_report: MakeReport, lines: Lines) -> None:
+    """Alerts page for a configured budget alone; without budgets, as in an old report, the row is absent."""
+    default = (BudgetRow("fleet", "", 27000.0, configured=False),)
+
+    assert lines(make_report(budgets=default), "inference_budget_configured") == [
+        "inference_budget_configured 0.0"
+    ]
+    assert lines(make_report(budgets=()), "inference_budget_configured") == []
 
 
 def names(page: str) -> set[str]:

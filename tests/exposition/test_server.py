@@ -377,7 +377,7 @@ def test_an_answer_that_fails_is_500_and_logged(
 
     assert site.ask("GET", "/cost.json")[::2] == (500, b"internal error; the log says more\n")
     assert site.ask("GET", "/metrics")[0] == 200
-    assert site.server.left_out == (("raised", 1),)
+    assert site.server.left_out == (("raised", 2),)
     assert "GET /cost.json" in caplog.text
 
 

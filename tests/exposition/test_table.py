@@ -39,6 +39,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_month_metered_since_timestamp_seconds": ("gauge", ("month",)),
     "inference_month_price_change_ratio": ("gauge", ("month",)),
     "inference_budget_dollars": ("gauge", ("budget", "product")),
+    "inference_budget_configured": ("gauge", ()),
     "inference_gpus_expected": ("gauge", ()),
     "inference_gpus_visible": ("gauge", ()),
     "inference_gpu_replaced_total": ("counter", ()),
@@ -93,7 +94,7 @@ UNITS = (
     "ratio",
     "seconds",
 )
-STATES = ("up", "priced", "persistent", "success", "expected", "visible", "replaced")
+STATES = ("up", "priced", "persistent", "configured", "success", "expected", "visible", "replaced")
 COUNTS = ("requests", "errors", "gpus", "running", "waiting")
 
 GRAMMAR = re.compile(

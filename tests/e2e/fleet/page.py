@@ -162,6 +162,7 @@ def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
         yield Line("inference_month_end_timestamp_seconds", {"month": month_name}, ends)
     for name, product, dollars in fleet.budgets:
         yield Line("inference_budget_dollars", {"budget": name, "product": product}, always(float(dollars)))
+    yield Line("inference_budget_configured", {}, always(1.0))
     gpus = float(len(book.gpus))
     yield Line("inference_gpus_expected", {}, always(gpus))
     yield Line("inference_gpus_visible", {}, always(gpus))

@@ -1,0 +1,308 @@
+"""Hosts of one cluster: what each has posted and spends, which are silent, and what all of them export alike."""
+
+from typing import Final
+
+from statement import Group, Record
+
+OWNER: Final = "cluster, product, team"
+SERVER: Final = "cluster, product, team, namespace, server"
+HOST: Final = "cluster, ledger, instance, node"
+POSTING: Final = "ledger, month, product, team, price_basis"
+"""One line of one ledger's month. A ledger's id is unique in the world, so no cluster is in it."""
+
+JOB: Final = ".*inference-cost-exporter.*"
+"""Scrape jobs of the exporter, by README and by the chart's PodMonitor."""
+
+MONTH: Final = "inference_month_to_date_dollars"
+RATE: Final = "inference_cost_dollars_per_hour"
+SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+SINCE: Final = "inference:host_silent_since_timestamp_seconds"
+SPENDS: Final = "inference:cost_dollars_per_hour:host"
+SILENT: Final = "inference:silent_dollars_per_hour:host"
+TWICE: Final = "inference:duplicate_targets"
+UNIQUE: Final = f"unless on (cluster, instance) {TWICE}"
+
+NEWEST: Final = f"topk by (cluster, instance) (1, max by ({HOST}) (timestamp({MONTH})))"
+"""The ledger that each target reports: of two, while the one before is still within the lookback, the newer."""
+
+CHOSEN: Final = f"topk by (ledger) (1, group by ({HOST}) ({NEWEST}))"
+"""One target of each ledger, however many jobs scrape it; always the same one, since all are 1."""
+
+LAST: Final = f"""topk by (ledger) (1, max by ({HOST}) (
+    last_over_time({SEEN}[70m])
+    or
+    last_over_time({SINCE}{{ledger!=""}}[70m])
+  ))"""
+CANDIDATES: Final = f"""{LAST}
+  > time() - 14 * 86400
+  unless on (ledger) {MONTH}
+  unless on (cluster, instance) {MONTH}"""
+TARGETS: Final = f"""(
+  max by (cluster, instance) (up) == 0
+  or
+  group by (cluster, instance) (up{{job=~"{JOB}"}})
+)"""
+
+
+def at_rest_price(rate: str) -> str:
+    """A rate of hosts at the mean price of the rest of the month, by each host's tariff."""
+    return f"""
+sum by ({OWNER}) (
+  {rate}
+  * on (cluster, instance) group_left ()
+  (
+    max by (cluster, instance) (inference_month_price_change_ratio)
+    or
+    group by (cluster, instance) ({rate})
+  )
+)
+"""
+
+
+HOSTS: Final = Group(
+    "inference-hosts",
+    "1m",
+    (
+        Record(
+            f"{MONTH.replace('inference_', 'inference:')}:posting",
+            f"max by (cluster, {POSTING}) (last_over_time({MONTH}[5m]))",
+            "Five minutes: a host that is gone has posted what it had spent to its last scrape.",
+            "Month to date of each ledger that answers, and for 5 minutes of one that fell silent.",
+            ("cluster", "ledger", "month", "product", "team", "price_basis"),
+        ),
+        Record(
+            SEEN,
+            f"""
+{NEWEST}
+and
+  {CHOSEN}
+""",
+            "",
+            "Last scrape of each ledger that answers, by one target.",
+            ("cluster", "ledger", "instance", "node"),
+        ),
+        Record(
+            TWICE,
+            f"""
+group by (cluster, ledger, instance) ({NEWEST})
+unless on (cluster, ledger, instance)
+  {CHOSEN}
+""",
+            "Two jobs scrape one exporter under two addresses, or two hosts run on one copied ledger.",
+            "1: a target whose ledger another target reports as well; its spend and tokens are left out.",
+            ("cluster", "ledger", "instance"),
+        ),
+        Record(
+            SPENDS,
+            f"""
+sum by (cluster, instance, product, team) (max by ({SERVER}, instance, model) ({RATE}))
+* on (cluster, instance) group_left (ledger, node)
+  {CHOSEN}
+""",
+            "",
+            "Spend of each host that answers.",
+            ("cluster", "ledger", "instance", "node", "product", "team"),
+        ),
+        Record(
+            SILENT,
+            f"""
+(
+    max by ({HOST}, product, team) ({SPENDS} offset 1m)
+  or on (ledger)
+    max by ({HOST}, product, team) ({SILENT} offset 1m)
+  or on (ledger)
+    max by ({HOST}, product, team) (last_over_time({SPENDS}[70m]))
+  or on (ledger)
+    max by ({HOST}, product, team) (last_over_time({SILENT}[70m]))
+)
+and on (cluster, ledger, instance) {SINCE}
+""",
+            "The minute before is what the host spent last; 70 minutes where rules were not evaluated meanwhile.",
+            "Last spend of each host that is silent.",
+            ("cluster", "ledger", "instance", "node", "product", "team"),
+        ),
+        Record(
+            SINCE,
+            f"""
+(
+  {CANDIDATES}
+  and on (cluster, instance) {TARGETS}
+)
+or
+(
+  {CANDIDATES}
+  unless on (cluster, node) {MONTH}{{node!=""}}
+  and on (cluster, node) kube_node_info
+)
+or
+(
+  0 * max by (cluster, instance, node) (up{{job=~"{JOB}"}} == 0)
+  unless on (cluster, instance) last_over_time({SEEN}[70m])
+  unless on (cluster, instance) last_over_time({SINCE}{{ledger!=""}}[70m])
+  unless on (cluster, node) last_over_time({SEEN}{{node!=""}}[70m])
+  unless on (cluster, node) last_over_time({SINCE}{{ledger!="",node!=""}}[70m])
+)
+""",
+            "A host is believed to run while its target is there, or its node without an exporter, and is gone otherwise.\n"
+            "It is gone too where its target answers with another ledger.",
+            "Last scrape of each host that does not answer and is believed to run; 0 for one that never answered.",
+            ("cluster", "ledger", "instance", "node"),
+        ),
+        Record(
+            "inference:cost_dollars_per_hour:server",
+            f"sum by ({SERVER}) (max by ({SERVER}, instance, model) ({RATE}) {UNIQUE})",
+            "",
+            "Spend of each server, on hosts that answer.",
+            ("cluster", "product", "team", "namespace", "server"),
+        ),
+        Record(
+            "inference:cost_dollars_per_hour:owner",
+            f"sum by ({OWNER}) ({SPENDS})",
+            "",
+            "Spend by owner, on hosts that answer.",
+            ("cluster", "product", "team"),
+        ),
+        Record(
+            "inference:cost_dollars_per_hour",
+            f"sum by (cluster) ({SPENDS})",
+            "",
+            "Spend of hosts that answer.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:silent_dollars_per_hour:owner",
+            f"sum by ({OWNER}) ({SILENT})",
+            "",
+            "Last spend by owner of hosts that are silent.",
+            ("cluster", "product", "team"),
+        ),
+        Record(
+            "inference:cost_at_first_price_dollars_per_hour:owner",
+            f"""
+sum by ({OWNER}) (
+    max by ({OWNER}, instance) (inference_cost_at_first_price_dollars_per_hour) {UNIQUE}
+  or on (cluster, instance)
+    {SPENDS}
+)
+""",
+            "A mean of it over days is one of use: a price that changed on a date is no change of it.",
+            "Spend by owner at the first price that is configured for each GPU, on hosts that answer.",
+            ("cluster", "product", "team"),
+        ),
+        Record(
+            "inference:cost_at_rest_price_dollars_per_hour:owner",
+            at_rest_price(SPENDS),
+            "Dated prices, ends of life, retirements, by each host's tariff.",
+            "Spend by owner at the mean price of the rest of the month, on hosts that answer.",
+            ("cluster", "product", "team"),
+        ),
+        Record(
+            "inference:hosts_metered",
+            "count by (cluster) (group by (cluster, instance) (inference_exporter_info))",
+            "",
+            "Exporters that answer.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:gpu_nodes",
+            """
+count by (cluster) (
+  max by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"}) > 0
+)
+""",
+            "kube-state-metrics knows those of a device plugin and not those of dynamic resource allocation.",
+            "Nodes with GPUs that Kubernetes has; absent without kube-state-metrics.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:gpu_nodes_unmetered",
+            """
+group by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"} > 0)
+unless on (cluster, node) group by (cluster, node) (inference_exporter_info)
+""",
+            "",
+            "1: a node with GPUs that no exporter meters.",
+            ("cluster", "node"),
+        ),
+        Record(
+            "inference:cluster_heartbeat_timestamp_seconds",
+            "vector(time())",
+            "It has the external label of this Prometheus, and goes on where no host is left.",
+            "Time of the last evaluation of these rules.",
+            ("cluster",),
+        ),
+    ),
+)
+
+ENDS: Final = "inference_month_end_timestamp_seconds"
+
+SETTINGS: Final = Group(
+    "inference-settings",
+    "1m",
+    (
+        Record(
+            "inference:budget_dollars:cluster",
+            "max by (cluster, budget, product) (inference_budget_dollars)",
+            "",
+            "Budgets that the hosts of a cluster export.",
+            ("cluster", "budget", "product"),
+        ),
+        Record(
+            "inference:budget_configured:cluster",
+            """
+max by (cluster) (
+  max by (cluster, instance) (inference_budget_configured)
+  or
+  group by (cluster, instance) (inference_budget_dollars)
+)
+""",
+            "A host that does not export it has a budget that holds.",
+            "1: a host of the cluster has a configured budget; 0: all have the default one.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:fleet_overhead_dollars_per_hour:component",
+            "max by (cluster, component) (inference_fleet_overhead_dollars_per_hour)",
+            "",
+            "Overheads of the whole fleet that the hosts of a cluster export.",
+            ("cluster", "component"),
+        ),
+        Record(
+            "inference:month_end_timestamp_seconds:cluster",
+            f"max by (cluster, month) ({ENDS})",
+            "",
+            "End of each month that hosts export, in the last of their time zones.",
+            ("cluster", "month"),
+        ),
+        Record(
+            "inference:month_end_timestamp_seconds:zones",
+            f'count by (cluster, month) (count_values by (cluster, month) ("end", {ENDS}))',
+            "",
+            "Time zones of a cluster: instants at which a month ends.",
+            ("cluster", "month"),
+        ),
+        Record(
+            "inference:month_metered_since_timestamp_seconds:cluster",
+            "min by (cluster, month) (inference_month_metered_since_timestamp_seconds)",
+            "",
+            "Since when the first host that answers has metered a month.",
+            ("cluster", "month"),
+        ),
+        Record(
+            "inference:hours_per_month",
+            f"""
+round(
+  quantile by (cluster) (0.5,
+    max by (cluster, instance) (inference_monthly_run_rate_dollars)
+    / (sum by (cluster, instance) ({SPENDS}) > 0)
+  ),
+  0.01
+)
+""",
+            "A host's run-rate over its spend.",
+            "Hours of a month in run-rates, as configured.",
+            ("cluster",),
+        ),
+    ),
+    "What all hosts export alike, so that the place that sees all clusters need not take it from each of them.",
+)
