@@ -56,11 +56,20 @@ def past(recorded: Rows, spans: Pasts, ledgers: int, now: int) -> list[history.S
     for name, rows in recorded.items():
         span = spans[name]
         listed += [history.series(row, span, now) for row in rows]
-        if name in (history.POSTING, history.HOURLY):
+        if name in (history.HOURLY, history.PLACES):
             listed += history.gone(rows, span, ledgers, now)
-        if name == history.SEEN:
-            lately = ledgers * span.back // history.MONTH_SECONDS
-            listed += list(history.gone(rows, span, ledgers, now))[-lately or len(rows) :]
+        if name == history.POSTING:
+            open_month = max((row["metric"]["month"] for row in rows), default="")
+            listed += history.gone(
+                [
+                    row | {"metric": row["metric"] | {"__name__": history.GONE}}
+                    for row in rows
+                    if row["metric"]["month"] == open_month
+                ],
+                spans[history.GONE],
+                ledgers,
+                now,
+            )
     return listed
 
 

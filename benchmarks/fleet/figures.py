@@ -21,7 +21,11 @@ GIBIBYTE: Final = 2**30
 SLOWEST: Final = 8
 LOOK_SECONDS: Final = 2
 FAILURES: Final = "prometheus_rule_evaluation_failures_total"
-LEDGERS: Final = "count(inference:month_to_date_dollars:ledger)"
+LEDGERS: Final = (
+    "count(group by (ledger) (inference:month_to_date_dollars:posting)"
+    " or group by (ledger) (last_over_time(inference:month_to_date_dollars:gone[4m])))"
+)
+"""Those that report, and those that the last evaluation remembered."""
 
 
 @dataclass(frozen=True, slots=True)

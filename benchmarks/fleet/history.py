@@ -32,7 +32,8 @@ FACTORS: Final = (1.0, 1.0071, 0.9893, 1.0131, 0.9957, 1.0023, 0.9941)
 
 POSTING: Final = "inference:month_to_date_dollars:posting"
 HOURLY: Final = "inference:month_to_date_dollars:posting_hourly"
-SEEN: Final = "inference:ledger_seen"
+GONE: Final = "inference:month_to_date_dollars:gone"
+PLACES: Final = "inference:ledger_cluster_hourly"
 
 
 @dataclass(frozen=True, slots=True)
