@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from hosts import OWNER as OWNER
-from hosts import POSTING
-from hosts import SERVER as SERVER
+from hosts import OWNER, POSTING, SERVER
 from statement import Group, Record
+
+__all__ = ["DEPARTED", "MEMORY", "OWNER", "SERVER", "THIS"]
 
 MTD: Final = "inference:month_to_date_dollars"
 POSTED: Final = f"{MTD}:posting"
@@ -29,6 +29,9 @@ BEAT_HOURLY: Final = "inference:cluster_heartbeat_timestamp_seconds_hourly"
 KEPT: Final = 40 * 86400
 """How long a closed month is kept, in seconds."""
 
+LOOKBACK: Final = 14 * 86400
+"""How far the memory looks back. A month's end is known for so much longer, or the month would come back by it."""
+
 LABELS: Final = ("cluster", "month", "product", "team", "price_basis")
 BY_BASIS: Final = ", ".join(LABELS)
 
@@ -49,14 +52,14 @@ MEMORY: Final = Group(
         Record(
             ENDS_HOURLY,
             f"""
-max by (cluster, month) (
-  last_over_time({ENDS}:cluster[6h])
+(
+  max by (cluster, month) (last_over_time({ENDS}:cluster[6h]))
   or
-  last_over_time({ENDS_HOURLY}[14d])
-) > time() - {KEPT}
+  max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
+) > time() - {KEPT + LOOKBACK + 86400}
 """,
             "",
-            "Memory of when each month ends, until 40 days after.",
+            "Memory of when each month ends.",
             ("cluster", "month"),
         ),
         Record(
@@ -81,7 +84,7 @@ unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
   or
   max by ({POSTING}) (last_over_time({HOURLY}[14d]))
 )
-unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT - 7200)}
+unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
 """,
             "An hourly series is cheap to look back on for 14 days, so hosts that are gone stay in the month through an outage\n"
             "of Prometheus of up to 14 days and with 15 days of retention.",
@@ -98,6 +101,7 @@ topk by (ledger) (1, max by (ledger, cluster) (
   or
   0 * last_over_time({POSTED}[6h])
 ))
+and on (ledger) last_over_time({HOURLY}[2h])
 """,
             "A host that lived between two evaluations has posted and was never seen.",
             "Memory of the cluster in which each ledger was last seen; the value is when.",
@@ -216,12 +220,12 @@ group by (ledger, cluster) (
         Record(
             ENDS,
             f"""
-max by (cluster, month) (
-  {ENDS}:cluster
+(
+  max by (cluster, month) ({ENDS}:cluster)
   or
-  last_over_time({ENDS}[70m])
+  max by (cluster, month) (last_over_time({ENDS}[70m]))
   or
-  last_over_time({ENDS_HOURLY}[14d])
+  max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
 ) > time() - {KEPT}
 """,
             "Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month.",

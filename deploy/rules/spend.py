@@ -122,12 +122,9 @@ or
         Record(
             f"{FIRST_RATIO}:owner",
             f"""
-(
-    {owners(AT_FIRST)} / ({owners(COST)} > 0)
-  or
-    last_over_time({FIRST_RATIO}:owner[1d])
-)
-and on () {SPEND}
+  {owners(AT_FIRST)} / ({owners(COST)} > 0)
+or
+  last_over_time({FIRST_RATIO}:owner[1d])
 """,
             "For silent hosts and lost clusters, of which nobody reports the first price.",
             "First prices over prices of now, by the spend of hosts that answer; remembered for a day.",
