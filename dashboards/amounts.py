@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 THOUSANDS: Final = ("", "K", "M", "B", "T")
@@ -24,8 +25,12 @@ def written(value: float, unit: str, decimals: int | None = None) -> str:
             return f"{_digits(100 * value, decimals)}%"
         case "short":
             return _scaled(value, THOUSANDS, 1000, decimals)
-        case "cps":
-            return f"{_scaled(value, THOUSANDS, 1000, decimals)} c/s"
+        case "time:YYYY-MM-DD":
+            return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d")
+        case "time:YYYY-MM-DD HH:mm":
+            return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        case "h":
+            return written(3600 * value, "s", decimals)
         case "bytes":
             return _scaled(value, BYTES, 1024, decimals, " ")
         case "watt":

@@ -7,12 +7,12 @@ import json
 import re
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-POINTS: Final = 300
-"""Of a line; Grafana asks for as many as there are pixels."""
+POINTS: Final = 1000
+"""Of a line of a panel that names no number: as many as there are pixels."""
 SCRAPE_SECONDS: Final = 30
 """The data source's `timeInterval`."""
 SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -45,8 +45,17 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * SPANS[duration[-1]]
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a query took."""
+
+    seconds: float
+    samples: int
+    """Loaded, each as often as a step looks at it."""
+
+
 class Prometheus:
-    """A Prometheus at an address.
+    """A Prometheus at an address; `costs` has what each of its answers took.
 
     Raises:
         urllib.error.URLError: it does not answer, or refuses a query.
@@ -54,11 +63,27 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
+        self.costs: list[Cost] = []
+
+    def values(self, selector: str, label: str, at: float) -> list[str]:
+        """The values of a label of the series that match, sorted."""
+        query = urllib.parse.urlencode({"match[]": selector, "start": at - 3600, "end": at})
+        with urllib.request.urlopen(f"{self._url}/api/v1/label/{label}/values?{query}", timeout=60) as answer:  # noqa: S310 - as below
+            found: list[str] = json.load(answer)["data"]
+        return sorted(found)
 
     def _ask(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
-        query = urllib.parse.urlencode(parameters)
+        query = urllib.parse.urlencode({**parameters, "stats": "all"})
         with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=60) as answer:  # noqa: S310 - an address that the caller gave
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+            data = json.load(answer)["data"]
+        stats = data.get("stats", {})
+        self.costs.append(
+            Cost(
+                stats.get("timings", {}).get("evalTotalTime", 0.0),
+                stats.get("samples", {}).get("totalQueryableSamples", 0),
+            )
+        )
+        found: list[dict[str, Any]] = data["result"]
         return found
 
     def instant(self, expr: str, at: float) -> list[tuple[Labels, float]]:
@@ -80,16 +105,21 @@ class Opened:
     board: dict[str, Any]
     prometheus: Prometheus
     at: float
+    back: str = ""
+    """The range of time that was chosen, like 30d; empty for the dashboard's own."""
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    """What was chosen of the variables that always have one value."""
 
-    @property
-    def begin(self) -> float:
-        """Where its range of time begins."""
-        return self.at - seconds(self.board["time"]["from"].removeprefix("now-"))
+    def begin(self, panel: Panel) -> float:
+        """Where the range of time of a panel begins."""
+        own: str = self.board["time"]["from"].removeprefix("now-")
+        return self.at - seconds(panel.get("timeFrom") or self.back or own)
 
     def step(self, panel: Panel) -> int:
         """Seconds between two points of a panel's lines."""
         return max(
-            seconds(panel.get("interval", f"{SCRAPE_SECONDS}s")), round((self.at - self.begin) / POINTS)
+            seconds(panel.get("interval", f"{SCRAPE_SECONDS}s")),
+            round((self.at - self.begin(panel)) / panel.get("maxDataPoints", POINTS)),
         )
 
     def filled(self, expr: str, panel: Panel) -> str:
@@ -98,7 +128,8 @@ class Opened:
         expr = expr.replace("$__rate_interval", f"{max(self.step(panel) + least, 4 * least)}s")
         for variable in self.board["templating"]["list"]:
             if variable["type"] == "query":
-                expr = expr.replace(f"${variable['name']}", variable["allValue"])
+                value = variable.get("allValue") or self.chosen.get(variable["name"], ".+")
+                expr = expr.replace(f"${variable['name']}", value)
             if variable["type"] == "custom":
                 expr = expr.replace(f"${variable['name']}", variable["options"][0]["value"])
         return expr
@@ -109,18 +140,12 @@ class Opened:
             Course(named(target["legendFormat"], labels), points)
             for target in panel["targets"]
             for labels, points in self.prometheus.course(
-                self.filled(target["expr"], panel), self.begin, self.at, self.step(panel)
+                self.filled(target["expr"], panel), self.begin(panel), self.at, self.step(panel)
             )
         ]
 
     def values(self, panel: Panel) -> list[tuple[str, float]]:
-        """Names and numbers of a panel that shows the last value of each series."""
-        if panel["targets"][0]["range"]:
-            return [
-                (course.name, course.points[max(course.points)])
-                for course in self.courses(panel)
-                if course.points
-            ]
+        """Names and numbers of a panel that shows the value of each series at this moment."""
         return [
             (named(target["legendFormat"], labels), value)
             for target in panel["targets"]
@@ -137,6 +162,12 @@ class Opened:
             for labels, value in self.prometheus.instant(self.filled(target["expr"], panel), self.at):
                 merged.setdefault(frozenset(labels.items()), dict(labels))[field] = value
         return organized(list(merged.values()), organize, panel["options"]["sortBy"][0]["displayName"])
+
+    def values_of(self, name: str) -> list[str]:
+        """What a variable offers."""
+        (query,) = [item["query"] for item in self.board["templating"]["list"] if item["name"] == name]
+        selector, _, label = query.removeprefix("label_values(").removesuffix(")").rpartition(", ")
+        return self.prometheus.values(self.filled(selector, {}), label, self.at)
 
 
 def named(legend: str, labels: Labels) -> str:
@@ -167,11 +198,16 @@ def _rank(cell: Cell | None) -> tuple[float, str]:
     return (cell, "") if isinstance(cell, float) else (0.0, cell)
 
 
-def overrides(panel: Panel) -> Iterator[tuple[str, dict[str, Any]]]:
-    """By name of a series or column, what is shown otherwise there."""
+def overridden(panel: Panel, name: str) -> dict[str, Any]:
+    """What is shown otherwise for a series or column of this name."""
+    found: dict[str, Any] = {}
     for override in panel["fieldConfig"]["overrides"]:
-        properties = {entry["id"]: entry["value"] for entry in override["properties"]}
-        yield override["matcher"]["options"], properties
+        matcher = override["matcher"]
+        if matcher["options"] == name or (
+            matcher["id"] == "byRegexp" and re.search(matcher["options"], name)
+        ):
+            found |= {entry["id"]: entry["value"] for entry in override["properties"]}
+    return found
 
 
 def color(value: float, thresholds: dict[str, Any] | None) -> str:

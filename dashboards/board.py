@@ -19,22 +19,29 @@ TAG: Final = "inference-cost"
 ALL: Final = ".*"
 """What "All" stands for: it also matches series without the label, as where nothing sets `cluster`."""
 
-_SERVERS: Final = "inference_gpu_seconds_total"
-"""Knows everybody who ever held a GPU, priced or not."""
+_OWNERS: Final = "inference:month_to_date_dollars:owner"
+"""Has everybody who spent anything this month, on hosts that are gone, too."""
+_SERVERS: Final = "inference:party_gpus:rate5m"
+"""Has everybody who holds a GPU, priced or not."""
 
 _LABELS: Final[dict[str, tuple[str, str]]] = {
-    "cluster": ("Cluster", "label_values(inference_exporter_info, cluster)"),
-    "product": ("Product", f"label_values({_SERVERS}{{{q.CLUSTER}}}, product)"),
-    "team": ("Team", f'label_values({_SERVERS}{{{q.CLUSTER},product=~"$product"}}, team)'),
+    "cluster": ("Cluster", "label_values(inference:month_to_date_dollars, cluster)"),
+    "product": ("Product", f"label_values({_OWNERS}{{{q.CLUSTER}}}, product)"),
+    "team": ("Team", f'label_values({_OWNERS}{{{q.CLUSTER},product=~"$product"}}, team)'),
     "namespace": ("Namespace", f"label_values({_SERVERS}{{{q.OWNER}}}, namespace)"),
     "server": (
         "Server",
         f'label_values({_SERVERS}{{{q.OWNER},namespace=~"$namespace"}}, server)',
     ),
     "model": ("Model", f'label_values({_SERVERS}{{{q.SERVER},model!=""}}, model)'),
-    "instance": ("Host", f"label_values(inference_exporter_info{{{q.CLUSTER}}}, instance)"),
+    "instance": ("Host", f"label_values(inference:ledger_seen_timestamp_seconds{{{q.CLUSTER}}}, instance)"),
 }
-"""By name: its heading, and where its choices come from."""
+"""By name: its heading, and where its choices come from: records, which are few at any number of hosts."""
+
+_ONE_HOST: Final = (
+    f'label_values({{__name__=~"inference_exporter_info|inference_server_gpus",{q.HOLDER}}}, instance)'
+)
+"""Hosts that hold GPUs of the chosen servers, or all of them where no server is chosen."""
 
 _CHOICES: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
     "basis": ("Basis", (("full", ".*"), ("busy", "prefill|decode"))),
@@ -49,17 +56,23 @@ def _hidden(*, hidden: bool) -> model.VariableHide:
     return model.VariableHide.HIDE_VARIABLE if hidden else model.VariableHide.DONT_HIDE
 
 
-def _label(name: str, *, hidden: bool) -> dashboard.QueryVariable:
+def _label(name: str, *, hidden: bool, single: bool) -> dashboard.QueryVariable:
     heading, query = _LABELS[name]
-    return (
+    if single and name == "instance":
+        query = _ONE_HOST
+    built = (
         dashboard.QueryVariable(name)
         .label(heading)
         .hide(_hidden(hidden=hidden))
         .query(query)
         .datasource(DATASOURCE)
-        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .refresh(model.VariableRefresh.ON_DASHBOARD_LOAD)
         .sort(model.VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
+    )
+    if single:
+        return built.multi(False).include_all(False)
+    return (
+        built.multi(True)
         .include_all(True)
         .all_value(ALL)
         .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
@@ -109,44 +122,29 @@ class _Mark:
 
 
 STEP: Final = "60s"
-_AGO: Final = "5m"
-"""How long something is new. Longer than a step, also in a range of weeks, where Grafana lengthens steps."""
-
-
-def _newly(metric: str, label: str) -> str:
-    """Hosts that show a value of this label and showed another one before; new hosts and restarts are not."""
-    before = f"last_over_time({metric}{{{q.CLUSTER}}}[1h] offset {_AGO})"
-    return (
-        f"group by (cluster, instance, {label}) (("
-        f"{metric}{{{q.CLUSTER}}} unless on (cluster, instance, {label}) {before}"
-        f") and on (cluster, instance) {before})"
-    )
-
 
 MARKS: Final = (
     _Mark(
         "Prices changed",
-        # Energy is in watts times a price, so that its part changes at every tick.
-        "group by (cluster, gpu_model, component) (changes("
-        f'inference_gpu_price_dollars_per_hour{{{q.CLUSTER},component!="energy"}}[{_AGO}]) > 0)',
+        f"group by (cluster, gpu_model, component) (inference:gpus_repriced{{{q.CLUSTER}}} > 0)",
         "orange",
         "Price changed: {{component}} of {{gpu_model}} {{cluster}}",
     ),
     _Mark(
         "Configuration changed",
-        _newly("inference_config_info", "hash"),
+        f"group by (cluster) (inference:exporters_reconfigured{{{q.CLUSTER}}} > 0)",
         "blue",
-        "Configuration changed: {{instance}} {{cluster}}",
+        "Configuration changed {{cluster}}",
     ),
     _Mark(
         "Exporter changed",
-        _newly("inference_exporter_info", "version"),
+        f"group by (cluster, version) (inference:exporters_upgraded{{{q.CLUSTER}}} > 0)",
         "purple",
-        "Exporter {{version}} on {{instance}} {{cluster}}",
+        "Exporter {{version}} {{cluster}}",
     ),
     _Mark(
         "Month began",
-        f"group by (month) (time() - max by (month) (inference_month_end_timestamp_seconds{{{q.CLUSTER}}})"
+        f"group by (month) (time() - max by (month) (inference:month_end_timestamp_seconds{{{q.CLUSTER}}})"
         " >= 0 < 300)",
         "green",
         "{{month}} is over",
@@ -161,20 +159,29 @@ MARKS: Final = (
 
 
 def board(
-    name: str, uid: str, question: str, shown: Sequence[str], *, back: str = "24h"
+    name: str,
+    uid: str,
+    question: str,
+    shown: Sequence[str],
+    *,
+    back: str = "24h",
+    refresh: str = "5m",
+    single: Sequence[str] = (),
 ) -> dashboard.Dashboard:
     """An empty dashboard that answers `question`.
 
-    `shown` are the variables that its panels use; `uid` never changes, since links and alerts point at it.
+    `shown` are the variables that its panels use, and of `single` ones always one value is chosen, where series
+    of all hosts would be too many. Days begin in UTC, as the exporter's months do unless it is configured
+    otherwise: of the browser's time zone, colleagues would see different days.
     """
     built = (
         dashboard.Dashboard(f"Inference cost: {name}")
         .uid(uid)
         .description(question)
         .tags([TAG])
-        .timezone("browser")
+        .timezone("utc")
         .time(f"now-{back}", "now")
-        .refresh("1m")
+        .refresh(refresh)
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .readonly()
         .link(
@@ -187,7 +194,7 @@ def board(
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
     for label in _LABELS:
-        built = built.with_variable(_label(label, hidden=label not in shown))
+        built = built.with_variable(_label(label, hidden=label not in shown, single=label in single))
     for choice in _CHOICES:
         built = built.with_variable(_choice(choice, hidden=choice not in shown))
     for mark in MARKS:

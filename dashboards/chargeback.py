@@ -2,80 +2,101 @@
 
 from typing import Final
 
+import links as to
 import queries as q
 from board import board
 from grafana_foundation_sdk.builders import dashboard
-from panels import ANY_IS_BAD, NEUTRAL, SHARE_OF_BUDGET, bars, lines, number, rows
+from panels import ANY_IS_BAD, NEUTRAL, SHARE_OF_BUDGET, WARNING, bars, lines, number, rows
 from queries import Query
 
-UID: Final = "inference-cost-chargeback"
+UID: Final = to.CHARGEBACK
 
-_HOSTS_ONLY: Final = "Of hosts that answer now."
-
-# A month is told by each host, never by increase(): that misses what was posted before a series began.
-# `max`: two Prometheus that scrape one host tell its money once.
-_MONTHS: Final = (
-    "max by (cluster, ledger, month, product, team, price_basis)"
-    f" (inference_month_to_date_dollars{{{q.OWNER}}})"
+_SHOWN: Final = 100
+_DRAWN: Final = 10
+_OWNER_LINKS: Final = (
+    to.Link("Its servers and changes", to.FLEET, ("product", "team")),
+    to.Link("Waste of this product", to.WASTE, ("product", "team")),
+    to.Link("Models of this product", to.MODELS, ("product", "team")),
+    to.Link("This product alone", to.CHARGEBACK, ("product", "team")),
 )
-_ENDS: Final = f"max by (month) (inference_month_end_timestamp_seconds{{{q.CLUSTER}}})"
-_OVER: Final = f"({_MONTHS} and on (month) ({_ENDS} <= time()))"
-# The rules know the current month only, and in it what hosts had spent that are gone.
-_GOING_ON: Final = f"inference:month_to_date_dollars:owner{{{q.OWNER}}}"
+_PRODUCT_LINKS: Final = (
+    to.Link("Its servers and changes", to.FLEET, ("product",)),
+    to.Link("This product alone", to.CHARGEBACK, ("product",)),
+)
+
+_MONTHLY: Final = "month, product, team"
+_CLOSED: Final = f"sum by ({_MONTHLY}) (inference:closed_month_dollars:owner{{{q.OWNER}}})"
+_GOING_ON: Final = f"sum by ({_MONTHLY}) (inference:month_to_date_dollars:owner{{{q.OWNER}}})"
+_ENDS: Final = f"max by (month) (inference:month_end_timestamp_seconds{{{q.CLUSTER}}})"
 
 
-def _shares(part: str, by: str) -> str:
-    return f"sum by ({by}) ({part}) / on () group_left () (sum({part}) > 0)"
+def _share(part: str) -> str:
+    return f"{part} / on (month) group_left () (sum by (month) ({part}) > 0)"
 
 
-_LAST: Final = Query(f"sum by (month) ({_OVER})", "currencyUSD", "{{month}}")
+_CLOSED_MONTHS: Final = Query(f"sum by (month) ({_CLOSED})", "currencyUSD", "{{month}}")
 _THIS: Final = Query(f"sum by (month) ({_GOING_ON})", "currencyUSD", "{{month}}")
 _SINCE: Final = Query(f"time() - max({_ENDS} <= time())", "s")
-_REPORTING: Final = Query(
-    f"count(group by (cluster, instance) (inference_exporter_info{{{q.CLUSTER}}}))", "short", "reporting"
+_HOSTS: Final = Query(f"sum(inference:hosts_metered{{{q.CLUSTER}}})", "short", "answering")
+_SILENT: Final = Query(
+    f"count(inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "short", "silent"
 )
-_MISSING: Final = Query(f"sum(inference:hosts_missing{{{q.CLUSTER}}})", "short", "missing")
-_UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.CLUSTER}}})", "short")
-_BASIS: Final = Query(_shares(_OVER, "price_basis"), "percentunit", "{{price_basis}}")
-
-_LAST_OWNER: Final = Query(f"sum by (product, team) ({_OVER})", "currencyUSD")
-_LAST_SHARE: Final = Query(_shares(_OVER, "product, team"), "percentunit")
-_THIS_OWNER: Final = Query(f"sum by (product, team) ({_GOING_ON})", "currencyUSD")
-_THIS_SHARE: Final = Query(_shares(_GOING_ON, "product, team"), "percentunit")
-_OWNER_RATE: Final = Query(
-    f"sum by (product, team) (inference_cost_dollars_per_hour{{{q.OWNER}}})", "currencyUSD"
+_UNPRICED: Final = Query(f"sum(inference:gpus_unpriced{{{q.CLUSTER}}})", "short")
+_BASIS: Final = Query(
+    _share(f"sum by (month, price_basis) (inference:closed_month_dollars:price_basis{{{q.CLUSTER}}})"),
+    "percentunit",
+    "{{month}} {{price_basis}}",
 )
 
-_COURSE: Final = Query(
-    f"sum by (product, month) ({_GOING_ON})",
-    "currencyUSD",
-    "{{product}} {{month}}",
-)
-_OF_BUDGET: Final = Query(
-    f'inference:budget_spent_ratio{{{q.BUDGET},product!=""}}', "percentunit", "{{budget}} spent"
-)
-_TO_BE_OF_BUDGET: Final = Query(
-    f'inference:budget_projected_ratio{{{q.BUDGET},product!=""}}', "percentunit", "{{budget}} projected"
-)
+_TOP_CLOSED: Final = q.largest(_SHOWN, _CLOSED, _MONTHLY)
+_TOP_THIS: Final = q.largest(_SHOWN, _GOING_ON, _MONTHLY)
+_CLOSED_OWNER: Final = Query(f"topk({_SHOWN}, {_CLOSED})", "currencyUSD")
+_CLOSED_SHARE: Final = Query(f"{_share(_CLOSED)} {_TOP_CLOSED}", "percentunit")
+_THIS_OWNER: Final = Query(f"topk({_SHOWN}, {_GOING_ON})", "currencyUSD")
+_THIS_SHARE: Final = Query(f"{_share(_GOING_ON)} {_TOP_THIS}", "percentunit")
 _PROJECTED: Final = Query(
-    f"sum by (product, team) (inference:month_projected_dollars:owner{{{q.OWNER}}})",
+    f"sum by ({_MONTHLY}) (inference:month_projected_dollars:owner{{{q.PRODUCT}}}) {_TOP_THIS}", "currencyUSD"
+)
+
+_BY_PRODUCT: Final = f"sum by (product, month) (inference:month_to_date_dollars:owner{{{q.OWNER}}})"
+_TOP_PRODUCTS: Final = (
+    f"topk({_DRAWN}, sum by (product) (inference:month_to_date_dollars:owner{{{q.OWNER}}} @ end()))"
+)
+_COURSE: Final = Query(
+    f"{_BY_PRODUCT} and on (product) {_TOP_PRODUCTS}", "currencyUSD", "{{product}} {{month}}"
+)
+_OTHERS: Final = Query(
+    f"sum by (month) ({_BY_PRODUCT} unless on (product) {_TOP_PRODUCTS})",
     "currencyUSD",
-    "{{product}} ({{team}})",
+    "all others {{month}}",
+)
+
+_BUDGET: Final = "budget, product"
+_BUDGETS: Final = 'product=~"$product",product!=""'
+_TOP_BUDGETS: Final = q.largest(
+    _SHOWN, f"max by ({_BUDGET}) (inference:budget_projected_ratio{{{_BUDGETS}}})", _BUDGET
+)
+
+
+def _of_budget(record: str) -> str:
+    return f"max by ({_BUDGET}) ({record}{{{_BUDGETS}}}) {_TOP_BUDGETS}"
+
+
+_OWNER_RATE: Final = Query(
+    f"sum by ({q.BY_OWNER}) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD"
 )
 _OVERHEAD: Final = Query(
-    "sum by (product, team)"
-    ' (inference:fleet_overhead_dollars_per_hour:owner{product=~"$product",team=~"$team"})',
-    "currencyUSD",
+    f"sum by ({q.BY_OWNER}) (inference:fleet_overhead_dollars_per_hour:owner{{{q.PRODUCT}}})", "currencyUSD"
 )
 
 
 def chargeback() -> dashboard.Dashboard:
-    """First row: the month that is over, the one that goes on, and what stands between it and a bill."""
+    """First row: the months that are over, the one that goes on, and what stands between it and a bill."""
     empty = board(
         "chargeback",
         UID,
         "What do I invoice, and is the month closed? For watching: a bill is made from the ledgers, by "
-        "`report chargeback` on each host (docs/finance.md).",
+        "`report chargeback` (docs/finance.md).",
         ("cluster", "product", "team"),
         back="35d",
     )
@@ -86,23 +107,24 @@ def _closed(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return (
         built.with_panel(
             number(
-                "Last month",
-                f"{_HOSTS_ONLY} Absent: they have metered nothing before this month.",
-                _LAST,
+                "Closed months",
+                "Months that ended within the last 40 days: hosts that are gone and late postings included. "
+                "Absent: no month has ended since the rules were loaded.",
+                _CLOSED_MONTHS,
                 decimals=2,
             )
         )
         .with_panel(
             number(
                 "This month so far",
-                "Hosts that are gone included. Absent: nothing was spent, or the fleet rules are not loaded.",
+                "Hosts that are gone included. Absent: nothing was spent.",
                 _THIS,
                 decimals=2,
             )
         )
         .with_panel(
             number(
-                "Since last month ended",
+                "Since the last month ended",
                 "A host that was down at its end charges that time when it starts again. "
                 "Absent: no month is over.",
                 _SINCE,
@@ -113,32 +135,35 @@ def _closed(built: dashboard.Dashboard) -> dashboard.Dashboard:
             number(
                 "GPUs without a price",
                 "Their time waits: it is charged to its month once a price comes that covers it. Close no "
-                "month before. Not by product. Absent: no exporter sees a GPU.",
+                "month before. Filtered by cluster only. Absent: no exporter sees a GPU.",
                 _UNPRICED,
                 width=3,
                 steps=ANY_IS_BAD,
                 decimals=0,
+                links=(to.Link("Which GPUs", to.METER),),
             )
         )
         .with_panel(
             number(
                 "Hosts",
-                "The money of a host that is missing is in no row of last month. "
-                "No `missing`: all are here, or the fleet rules are not loaded.",
-                _REPORTING,
-                _MISSING,
+                "A silent host posts what it spent meanwhile when it answers again. Close no month before. "
+                "Filtered by cluster only. An empty `silent`: every host answers.",
+                _HOSTS,
+                _SILENT,
                 decimals=0,
+                links=(to.Link("Which hosts", to.METER),),
             )
         )
         .with_panel(
             bars(
-                "What last month rests on",
+                "What the closed months rest on",
                 "An `estimate` is a market price; put the bill's price in its place and adjust before you "
-                "invoice. Absent: nothing was spent last month.",
+                "invoice. Filtered by cluster only. Absent: no month is over.",
                 _BASIS,
                 width=6,
                 height=4,
                 steps=NEUTRAL,
+                links=(to.Link("GPUs whose price is an estimate", to.METER),),
                 full=1,
                 decimals=1,
             )
@@ -147,30 +172,32 @@ def _closed(built: dashboard.Dashboard) -> dashboard.Dashboard:
 
 
 def _invoices(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    owners = (("product", "Product"), ("team", "Team"))
+    owners = (("month", "Month"), ("product", "Product"), ("team", "Team"))
+    links = {"product": _OWNER_LINKS, "team": _OWNER_LINKS}
     return built.with_panel(
         rows(
-            "Invoice: last month, by product and team",
-            f"`unassigned` is what no ownership rule names. {_HOSTS_ONLY} No row: nothing was spent.",
+            f"Invoice: closed months, by product and team, the first {_SHOWN}",
+            "Months that ended within the last 40 days: hosts that are gone and late postings included. "
+            "`unassigned` is what no ownership rule names. No row: no month is over.",
             owners,
-            (("Dollars", _LAST_OWNER, NEUTRAL), ("Share", _LAST_SHARE, NEUTRAL)),
-            width=12,
+            (("Dollars", _CLOSED_OWNER, NEUTRAL), ("Share of its month", _CLOSED_SHARE, NEUTRAL)),
+            links=links,
+            width=10,
             height=9,
         )
     ).with_panel(
         rows(
-            "This month so far, by product and team",
-            "Hosts that are gone included. Overheads of the fleet are divided by GPUs, and in no other "
-            "figure. No row: nothing was spent, or the fleet rules are not loaded. An empty cell: it holds "
-            "no GPU now, or no overhead is configured.",
+            f"This month so far, by product and team, the first {_SHOWN}",
+            "Hosts that are gone included. The projection is of all clusters. An empty cell: it has none yet. "
+            "No row: nothing was spent.",
             owners,
             (
                 ("Dollars", _THIS_OWNER, NEUTRAL),
-                ("Share", _THIS_SHARE, NEUTRAL),
-                ("Dollars per hour, now", _OWNER_RATE, NEUTRAL),
-                ("Fleet overheads, per hour", _OVERHEAD, NEUTRAL),
+                ("Share of its month", _THIS_SHARE, NEUTRAL),
+                ("Projected", _PROJECTED, NEUTRAL),
             ),
-            width=12,
+            links=links,
+            width=14,
             height=9,
         )
     )
@@ -180,38 +207,68 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return (
         built.with_panel(
             lines(
-                "Month to date, by product",
+                f"Month to date, by product: the first {_DRAWN}",
                 "Falls to nothing where a month begins. A step: a gap that was charged, or an adjustment. "
-                "A gap: no exporter was answering.",
+                "A gap: nothing was known.",
                 _COURSE,
-                width=12,
-                height=7,
+                _OTHERS,
+                links=_PRODUCT_LINKS,
+                width=8,
+                height=8,
                 stacked=True,
             )
         )
         .with_panel(
-            bars(
-                "Of the products' budgets, this month",
-                "Spent and projected, of the whole fleet. "
-                "Absent: no budget names a product, or the fleet rules are not loaded.",
-                _OF_BUDGET,
-                _TO_BE_OF_BUDGET,
-                width=6,
-                height=7,
-                steps=SHARE_OF_BUDGET,
-                full=1.2,
-                decimals=0,
+            rows(
+                f"Budgets of products, by projected share: the first {_SHOWN}",
+                "Of all clusters: a cluster is not compared with a budget. An empty day: the budget lasts "
+                "until the month ends. No row: no budget names a product.",
+                (("budget", "Budget"), ("product", "Product")),
+                (
+                    (
+                        "Spent",
+                        Query(_of_budget("inference:budget_month_to_date_dollars"), "currencyUSD"),
+                        NEUTRAL,
+                    ),
+                    (
+                        "Projected",
+                        Query(_of_budget("inference:budget_month_projected_dollars"), "currencyUSD"),
+                        NEUTRAL,
+                    ),
+                    ("Of", Query(_of_budget("inference:budget_dollars"), "currencyUSD"), NEUTRAL),
+                    (
+                        "Projected share",
+                        Query(_of_budget("inference:budget_projected_ratio"), "percentunit"),
+                        SHARE_OF_BUDGET,
+                    ),
+                    (
+                        "Runs out",
+                        Query(
+                            f"1000 * ({_of_budget('inference:budget_runs_out_timestamp_seconds')})",
+                            "time:YYYY-MM-DD",
+                        ),
+                        WARNING,
+                    ),
+                ),
+                links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
+                first="Projected share",
+                width=9,
+                height=8,
             )
         )
         .with_panel(
-            bars(
-                "Projected at month end, by product and team",
-                "Month to date plus the hours left at the mean rate of the last 7 days, of 24 h until then. "
-                "Absent: nothing was spent this month, or the fleet rules are not loaded.",
-                _PROJECTED,
-                width=6,
-                height=7,
-                steps=NEUTRAL,
+            rows(
+                "Rates and overheads, by product and team",
+                "Overheads of the fleet are divided by GPUs, and in no other figure. An empty cell: it holds no "
+                "GPU now, or no overhead is configured. No row: nothing is spent.",
+                (("product", "Product"), ("team", "Team")),
+                (
+                    ("Dollars per hour, now", _OWNER_RATE, NEUTRAL),
+                    ("Fleet overheads, per hour", _OVERHEAD, NEUTRAL),
+                ),
+                links={"product": _OWNER_LINKS, "team": _OWNER_LINKS},
+                width=7,
+                height=8,
             )
         )
     )

@@ -1,75 +1,59 @@
 """Draw every dashboard as a Prometheus answers it: `make images` writes docs/images.
 
-    python dashboards/draw.py                                    of the end-to-end tests' fleet
+    python dashboards/draw.py                                     of a simulated fleet of 40 hosts
+    python dashboards/draw.py --hosts 2000 --back 30d --folder F  of another size, over another time
     python dashboards/draw.py --prometheus http://localhost:9090  of yours
 
-Prints which panels are empty. Everything is selected, as when a dashboard is opened.
+Prints which panels are empty, and the most samples that a panel loads. Everything is selected, as when a
+dashboard is opened, and the first host where one is always chosen.
 """
 
 import argparse
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import simulated
 from answers import Opened, Prometheus
 from pictures import draw
 
 FOLDER: Final = Path(__file__).parent
 IMAGES: Final = FOLDER.parent / "docs" / "images"
-HOUR, DAY = 3600, 86_400
-STEP: Final = 240
-"""Seconds: less than the five minutes that Prometheus looks back for a sample."""
+DOCUMENTED_HOSTS: Final = 40
 
 
-def months(fleet: Any, now: int, begin: int) -> Iterator[tuple[str, float, int]]:
-    """What the rules would have recorded of the month, so densely that a line can be drawn through it."""
-    for cluster in fleet.clusters():
-        paces = [float(fleet.pace(at, cluster)) for at in range(begin, 1, DAY)]
-        month = f'{{cluster="{cluster}",month="{fleet.month}"'
-        usual = sum(paces) / len(paces)
-        for at in range(begin + STEP // 2, 1, STEP):  # between the hours, at which there are samples already
-            spent, left = float(fleet.spent(at, cluster)), (fleet.month_end - at) / HOUR
-            yield f"inference:month_to_date_dollars{month}}}", spent, now + at
-            for name, pace in (("", usual), (":low", min(paces)), (":high", max(paces))):
-                yield f"inference:month_projected_dollars{name}{month}}}", spent + left * pace, now + at
-            for product, team in sorted(fleet.owners(cluster)):
-                owner = f'{month},product="{product}",team="{team}"}}'
-                part = float(fleet.spent(at, cluster, (product, team)))
-                yield f"inference:month_to_date_dollars:owner{owner}", part, now + at
-
-
-@contextmanager
-def simulated() -> Iterator[str]:
-    """The address of a Prometheus that has the past of a simulated fleet, and scrapes it."""
-    sys.path.append(str(FOLDER.parent))
-    from tests.e2e.fleet.cast import BEGIN, FLEET  # noqa: PLC0415 - of no use to whoever draws a real fleet
-    from tests.e2e.fleet.seeded import past, seeded  # noqa: PLC0415 - as above
-
-    now = int(time.time())
-    samples = past(FLEET, now, BEGIN, recent=120, old=600) + list(months(FLEET, now, BEGIN))
-    samples.sort(key=lambda sample: (sample[0], sample[2]))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        seeded(Path(folder) / "fleet", FLEET, BEGIN, now=now, samples=samples, interval=5) as life,
-    ):
-        yield life.prometheus.url
-
-
-def drawn(url: str, folder: Path) -> None:
-    """Write a picture for each dashboard, and tell what is empty."""
+def drawn(url: str, folder: Path, at: float, back: str, names: list[str]) -> None:
+    """Write a picture for each dashboard, and say what is empty and what the panels cost."""
     folder.mkdir(parents=True, exist_ok=True)
-    at = time.time()
     for file in sorted(FOLDER.glob("*.json")):
+        if names and file.stem not in names:
+            continue
         board = json.loads(file.read_text(encoding="utf-8"))
+        prometheus = Prometheus(url)
+        hosts = Opened(board, prometheus, at, back).values_of("instance")
+        opened = Opened(board, prometheus, at, back, {"instance": hosts[0] if hosts else ".+"})
         image = folder / f"{file.stem}.png"
-        empty = draw(Opened(board, Prometheus(url), at), image)
-        said = f"; empty: {', '.join(empty)}" if empty else ""
-        print(f"{image.name}: {len(board['panels'])} panels, {image.stat().st_size // 1000} kB{said}")
+        drawing = draw(opened, image)
+        empty = f"; empty: {', '.join(drawing.empty)}" if drawing.empty else ""
+        print(
+            f"{image.name}: {len(board['panels'])} panels, {image.stat().st_size // 1000} kB;"
+            f" at most {drawing.samples:,} samples ({drawing.dearest}), {drawing.seconds:.2f} s"
+            f" ({drawing.slowest}){empty}"
+        )
+
+
+def spans(back: str) -> tuple[tuple[int, int], ...]:
+    """The ranges of time of all dashboards and the steps of their lines; of `back` alone where it is given."""
+    found = set()
+    for file in FOLDER.glob("*.json"):
+        board = json.loads(file.read_text(encoding="utf-8"))
+        opened = Opened(board, Prometheus(""), simulated.AT, back)
+        for panel in board["panels"]:
+            if panel["type"] == "timeseries":
+                found.add((round(simulated.AT - opened.begin(panel)), opened.step(panel)))
+    return tuple(sorted(found))
 
 
 def main() -> int:
@@ -77,12 +61,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--prometheus", metavar="URL", help="draw what this one has")
     parser.add_argument("--folder", type=Path, default=IMAGES)
+    parser.add_argument("--hosts", type=int, default=DOCUMENTED_HOSTS, help="of the simulated fleet")
+    parser.add_argument("--back", default="", help="the shown time, as 1h or 30d; else each dashboard's own")
+    parser.add_argument(
+        "--board", action="append", default=[], help="only this one, as fleet; repeat for more"
+    )
     asked = parser.parse_args()
     if asked.prometheus:
-        drawn(asked.prometheus, asked.folder)
-    else:
-        with simulated() as url:
-            drawn(url, asked.folder)
+        drawn(asked.prometheus, asked.folder, time.time(), asked.back, asked.board)
+        return 0
+    with simulated.prometheus(simulated.Fleet(asked.hosts), spans(asked.back)) as url:
+        drawn(url, asked.folder, simulated.AT, asked.back, asked.board)
     return 0
 
 

@@ -1,228 +1,672 @@
-"""The fleet: are we fine, where does the money go, who spends it, why did it change."""
+"""The fleet: what we spend and whether the budget holds, who spends it, what is wasted, and what changed."""
 
 from typing import Final
 
+import links as to
 import queries as q
+from alerts import firing
 from board import board
 from grafana_foundation_sdk.builders import dashboard
-from panels import IDLE, NEUTRAL, SHARE_OF_BUDGET, bars, lines, number, rows
+from panels import IDLE, NEUTRAL, SHARE_OF_BUDGET, WARNING, lines, number, rows
 from queries import Query
 
-UID: Final = "inference-cost"
+UID: Final = to.FLEET
 """The alerts point at it."""
 
-_NOT_BY_OWNER: Final = "Filtered by cluster only. Needs the fleet rules; without them it is absent."
+_ALL: Final = "Of the whole fleet, whatever is chosen above."
+_SHOWN: Final = 30
+"""Rows of a table: what a reader looks through."""
+_DRAWN: Final = 10
+"""Lines of a graph that have a color of their own."""
 
-# Are we fine
-_SPEND: Final = Query(f"sum(inference_cost_dollars_per_hour{{{q.SERVER}}})", "currencyUSD")
+_SERVER_LINKS: Final = (
+    to.Link("Waste of this server", to.WASTE, ("cluster", "product", "team", "namespace", "server")),
+    to.Link("Models of its product", to.MODELS, ("cluster", "product", "team")),
+    to.Link("Its GPUs", to.GPUS, ("cluster", "namespace", "server")),
+)
+_OWNER_LINKS: Final = (
+    to.Link("Months of this product", to.CHARGEBACK, ("product", "team")),
+    to.Link("Waste of this product", to.WASTE, ("product", "team")),
+    to.Link("Models of this product", to.MODELS, ("product", "team")),
+)
+_PRODUCT_LINKS: Final = (
+    to.Link("Months of this product", to.CHARGEBACK, ("product",)),
+    to.Link("Waste of this product", to.WASTE, ("product",)),
+)
+_CLUSTER_LINKS: Final = (
+    to.Link("This cluster alone", to.FLEET, ("cluster",)),
+    to.Link("Waste of this cluster", to.WASTE, ("cluster",)),
+    to.Link("Meter of this cluster", to.METER, ("cluster",)),
+)
+
+# What do we spend, and will we pass the budget. Of the whole fleet: a part is not compared with its budget.
+_SPEND: Final = Query("sum(inference:spend_dollars_per_hour)", "currencyUSD")
+_SILENT: Final = Query("sum(inference:silent_dollars_per_hour:owner)", "currencyUSD", "silent hosts")
+_LOST: Final = Query("sum(inference:lost_dollars_per_hour:owner)", "currencyUSD", "lost clusters")
+_RUN_RATE: Final = Query("sum(inference:monthly_run_rate_dollars)", "currencyUSD")
+_MONTH: Final = Query("sum by (month) (inference:month_to_date_dollars)", "currencyUSD", "{{month}}")
+_SINCE: Final = Query(
+    "1000 * min by (month) (inference:month_metered_since_timestamp_seconds)",
+    "time:YYYY-MM-DD HH:mm",
+    "{{month}}",
+)
+_UNMETERED: Final = Query("max by (month) (inference:month_unmetered_hours)", "h", "{{month}}")
+_LOW, _PROJECTED, _HIGH = (
+    Query(
+        f"max by (month) (inference:fleet_month_projected_dollars{level})",
+        "currencyUSD",
+        f"{word}{{{{month}}}}",
+    )
+    for level, word in ((":low", "low, "), ("", ""), (":high", "high, "))
+)
+_SHARE: Final = Query('topk(3, inference:budget_projected_ratio{product=""})', "percentunit", "{{budget}}")
+_RUNS_OUT: Final = Query(
+    '1000 * bottomk(3, inference:budget_runs_out_timestamp_seconds{product=""})',
+    "time:YYYY-MM-DD",
+    "{{budget}}",
+)
 _OVERHEAD: Final = Query("inference:fleet_overhead_dollars_per_hour", "currencyUSD")
-_MONTH: Final = Query(
-    f"sum by (month) (inference:month_to_date_dollars{{{q.CLUSTER}}})", "currencyUSD", "{{month}}"
-)
-_PROJECTED: Final = Query(
-    f"sum by (month) (inference:month_projected_dollars{{{q.CLUSTER}}})", "currencyUSD", "{{month}}"
-)
-_SPENT_SHARE: Final = Query(f"inference:budget_spent_ratio{{{q.BUDGET}}}", "percentunit", "{{budget}} spent")
-_PROJECTED_SHARE: Final = Query(
-    f"inference:budget_projected_ratio{{{q.BUDGET}}}", "percentunit", "{{budget}} projected"
-)
-_ALERTS: Final = Query(f"count by (alertname, severity) ({q.FIRING})", "short")
 
-# Where
+_BUDGET: Final = "budget, product"
+_BUDGETS: Final = 'product=~"$product|"'
+"""Budgets of the chosen products, and those of the whole fleet."""
+_TOP_BUDGETS: Final = q.largest(
+    _SHOWN, f"max by ({_BUDGET}) (inference:budget_projected_ratio{{{_BUDGETS}}})", _BUDGET
+)
+
+
+def _of_budget(record: str) -> str:
+    return f"max by ({_BUDGET}) ({record}{{{_BUDGETS}}}) {_TOP_BUDGETS}"
+
+
+_ALERTS: Final = Query(
+    f"count by (alertname, severity, cluster, product, board) ({firing()})",
+    "short",
+)
+
 _SPENT_LINE: Final = Query(_MONTH.expr, "currencyUSD", "spent {{month}}")
-_PROJECTED_LINE: Final = Query(_PROJECTED.expr, "currencyUSD", "projected {{month}}")
-_LOW_LINE: Final = Query(
-    f"sum by (month) (inference:month_projected_dollars:low{{{q.CLUSTER}}})",
-    "currencyUSD",
-    "at the cheapest day",
+_PROJECTED_LINES: Final = tuple(
+    Query(query.expr, "currencyUSD", f"{word} {{{{month}}}}")
+    for query, word in ((_PROJECTED, "projected"), (_LOW, "low"), (_HIGH, "high"))
 )
-_HIGH_LINE: Final = Query(
-    f"sum by (month) (inference:month_projected_dollars:high{{{q.CLUSTER}}})",
-    "currencyUSD",
-    "at the dearest day",
-)
-_BUDGET_LINE: Final = Query(q.FLEET_BUDGET, "currencyUSD", "budget")
-_BY_PRODUCT: Final = Query(
-    f"sum by (product, team) (inference_cost_dollars_per_hour{{{q.SERVER}}})",
-    "currencyUSD",
-    "{{product}} ({{team}})",
+_BUDGET_LINES: Final = Query(
+    'max by (budget) (inference:budget_dollars{product=""})', "currencyUSD", "budget {{budget}}"
 )
 
-# Who, and what changed. A server that came or went within the day has no change, and an empty cell.
-_SERVER_SPEND: Final = Query(
-    f"sum by ({q.BY_SERVER}) (inference_cost_dollars_per_hour{{{q.SERVER}}})", "currencyUSD"
+# Who
+_BY_PRODUCT: Final = f"sum by (product) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})"
+_TOP_PRODUCTS: Final = (
+    f"topk({_DRAWN}, sum by (product) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}} @ end()))"
 )
-_SPEND_CHANGE: Final = Query(
-    f"{_SERVER_SPEND.expr}"
-    f" - sum by ({q.BY_SERVER}) (inference_cost_dollars_per_hour{{{q.SERVER}}} offset 1d)",
-    "currencyUSD",
-)
-_GPUS: Final = Query(f"sum by ({q.BY_SERVER}) (inference_server_gpus{{{q.HOLDER}}})", "short")
-_GPUS_CHANGE: Final = Query(
-    f"{_GPUS.expr} - sum by ({q.BY_SERVER}) (inference_server_gpus{{{q.HOLDER}}} offset 1d)", "short"
-)
-_TOKENS: Final = Query(f"sum by ({q.BY_SERVER}) (rate(inference_tokens_total{{{q.SERVER}}}[5m]))", "cps")
-_TOKENS_CHANGE: Final = Query(
-    f"{_TOKENS.expr} - sum by ({q.BY_SERVER}) (rate(inference_tokens_total{{{q.SERVER}}}[5m] offset 1d))",
-    "cps",
-)
-_IDLE: Final = Query(q.idle_share(q.SERVER, q.BY_SERVER, "1h"), "percentunit")
-_PRICE: Final = Query(
-    f"1e6 * sum by ({q.BY_SERVER}) (increase(inference_cost_dollars_total{{{q.SERVER}}}[1h]))"
-    f" / (sum by ({q.BY_SERVER}) (increase(inference_tokens_total{{{q.SERVER}}}[1h])) >= 1000)"
-    # the dollars of a server that holds a GPU without a price are a part of what it costs
-    f" unless on ({q.BY_SERVER}) last_over_time(inference:server_unpriced[70m])",
-    "currencyUSD",
+_PRODUCT_LINES: Final = Query(f"{_BY_PRODUCT} and on (product) {_TOP_PRODUCTS}", "currencyUSD", "{{product}}")
+_OTHER_LINE: Final = Query(
+    f"sum({_BY_PRODUCT} unless on (product) {_TOP_PRODUCTS})", "currencyUSD", "all others"
 )
 
-# Why
-_PHASES: Final = Query(
-    f"sum by (phase) (rate(inference_cost_dollars_total{{{q.SERVER}}}[$__rate_interval]))"
-    " / on () group_left ()"
-    f" (sum(rate(inference_cost_dollars_total{{{q.SERVER}}}[$__rate_interval])) > 0)",
+
+def _of_cluster(expr: str) -> str:
+    return f"sum by (cluster) ({expr}{{{q.CLUSTER}}})"
+
+
+_TOP_OWNERS: Final = q.largest(
+    _SHOWN, f"sum by ({q.BY_OWNER}) (inference:spend_dollars_per_hour:owner{{{q.OWNER}}})", q.BY_OWNER
+)
+
+
+def _of_owner(record: str, selector: str) -> Query:
+    return Query(f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}) {_TOP_OWNERS}", "currencyUSD")
+
+
+_SERVER_SPEND: Final = f"sum by ({q.BY_SERVER}) (inference:cost_dollars_per_hour:server{{{q.OWNER}}})"
+_TOP_SERVERS: Final = q.largest(_SHOWN, _SERVER_SPEND, q.BY_SERVER)
+
+
+def _of_server(expr: str) -> str:
+    return f"sum by ({q.BY_SERVER}) ({expr}{{{q.OWNER}}}) {_TOP_SERVERS}"
+
+
+_TOKEN_PRICE: Final = f"max by ({q.BY_SERVER}) (inference:server_cost_dollars_per_million_tokens:1h{{{q.OWNER}}}) {_TOP_SERVERS}"
+
+# What is wasted
+_WASTE: Final = f"inference:waste_dollars_per_hour:server_1d"
+_WASTED: Final = Query(q.per_month(f"sum({q.slow(_WASTE, q.OWNER)})"), "currencyUSD")
+_UNUSED: Final = Query(
+    q.per_month(f"sum({q.slow('inference:unused_dollars_per_hour:server', q.OWNER)})"), "currencyUSD"
+)
+_FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
+_DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
+_HELD_IDLE: Final = Query(q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.HELD}')})"), "currencyUSD")
+_OBSERVED: Final = "inference:observed_dollars_per_hour:server_1d"
+_IDLE_SHARE: Final = Query(
+    f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)", "percentunit"
+)
+_WASTE_BY_SERVER: Final = f"sum by ({q.BY_SERVER}) ({q.slow(_WASTE, q.OWNER)})"
+_TOP_WASTE: Final = q.largest(_SHOWN, _WASTE_BY_SERVER, q.BY_SERVER)
+_WASTE_MONTH: Final = Query(f"topk({_SHOWN}, {_WASTE_BY_SERVER}) {q.HOURS_PER_MONTH}", "currencyUSD")
+_WASTE_SHARE: Final = Query(
+    f"{_WASTE_BY_SERVER} / (sum by ({q.BY_SERVER}) ({q.slow(_OBSERVED, q.OWNER)}) > 0) {_TOP_WASTE}",
     "percentunit",
-    "{{phase}}",
 )
-_GPU_HOUR: Final = Query(
-    f"avg by (gpu_model) (sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.CLUSTER}}}))",
-    "currencyUSD",
-    "{{gpu_model}}",
+_WASTE_GPUS: Final = Query(
+    f"sum by ({q.BY_SERVER}) (inference:party_gpus:rate5m{{{q.OWNER}}}) {_TOP_WASTE}", "short"
 )
+_WASTE_PRODUCT: Final = f"sum by (product) (inference:waste_dollars_per_hour{{{q.OWNER}}})"
+_TOP_WASTE_PRODUCTS: Final = (
+    f"topk({_DRAWN}, sum by (product) (inference:waste_dollars_per_hour{{{q.OWNER}}} @ end()))"
+)
+_WASTE_LINES: Final = Query(
+    f"{_WASTE_PRODUCT} and on (product) {_TOP_WASTE_PRODUCTS}", "currencyUSD", "{{product}}"
+)
+_WASTE_OTHERS: Final = Query(
+    f"sum({_WASTE_PRODUCT} unless on (product) {_TOP_WASTE_PRODUCTS})", "currencyUSD", "all others"
+)
+
+# What changed
+_YESTERDAY: Final = f"{_SERVER_SPEND[:-1]} offset 1d)"
+_MOVED: Final = f"{_SERVER_SPEND} - {_YESTERDAY}"
+_TOP_MOVED: Final = q.largest(_SHOWN, f"abs({_MOVED}) > 0", q.BY_SERVER)
+_CHANGE: Final = Query(f"({_MOVED}) {_TOP_MOVED}", "currencyUSD")
+_CAME: Final = Query(f"topk({_SHOWN}, {_SERVER_SPEND} unless {_YESTERDAY})", "currencyUSD")
+_WENT: Final = Query(f"topk({_SHOWN}, {_YESTERDAY} unless {_SERVER_SPEND})", "currencyUSD")
+
+
+def _change(record: str) -> str:
+    now = f"sum by ({q.BY_SERVER}) ({record}{{{q.OWNER}}})"
+    then = f"sum by ({q.BY_SERVER}) ({record}{{{q.OWNER}}} offset 1d)"
+    return f"({now} - {then}) {_TOP_MOVED}"
+
+
 # A product's week against the week before: dollars = GPU-hours x price, tokens = GPU-hours x tokens of one.
 # `max`: a selector alone keeps its name, which is a column to Grafana, and four names would be four rows.
+_WEEK: Final = "cluster, product, team"
+_TOP_WEEK: Final = q.largest(
+    _SHOWN,
+    f"max by ({_WEEK}) (last_over_time(inference:owner_cost_dollars:7d{{{q.OWNER}}}[2h]))",
+    _WEEK,
+)
 _WEEK_DOLLARS, _WEEK_HOURS, _WEEK_PRICE, _WEEK_TOKENS = (
-    Query(f"max by (cluster, product, team) (inference:{name}:week_ratio{{{q.OWNER}}})", "percentunit")
+    Query(
+        f"max by ({_WEEK}) (last_over_time(inference:{name}:week_ratio{{{q.OWNER}}}[2h])) {_TOP_WEEK}",
+        "percentunit",
+    )
     for name in ("cost_dollars", "gpu_hours", "gpu_hour_price", "tokens_per_gpu_hour")
+)
+_PHASES: Final = Query(
+    f"sum by (phase) (inference:phase_dollars_per_hour:owner{{{q.OWNER}}})", "currencyUSD", "{{phase}}"
+)
+_GPU_HOUR: Final = Query(
+    f"sum by (gpu_model) (inference:gpu_price_dollars_per_hour:model{{{q.CLUSTER}}})"
+    f" / sum by (gpu_model) (inference:gpus_priced:model{{{q.CLUSTER}}})",
+    "currencyUSD",
+    "{{gpu_model}}",
 )
 
 
 def fleet() -> dashboard.Dashboard:
-    """First row: spend, month, projection and budget, and which alerts fire."""
-    empty = board(
+    """Four questions in the order in which they are asked; the first one fills the first screen."""
+    built = board(
         "fleet",
         UID,
-        "Are we fine, where does the money go, who spends it, and why did it change?",
-        ("cluster", "product", "team", "namespace", "server"),
+        "What do we spend, and will we pass the budget? Who spends it? What is wasted? What changed?",
+        ("cluster", "product", "team"),
+        refresh="1m",
     )
-    return _why(_who(_where(_fine(empty))))
+    built = built.with_row(dashboard.Row("1. What do we spend, and will we pass the budget? The whole fleet"))
+    built = _budget(_month(_now(built)))
+    built = built.with_row(dashboard.Row("2. Who spends it? The clusters, products and teams chosen above"))
+    built = _servers(_owners(built))
+    built = built.with_row(dashboard.Row("3. What is wasted, and where?"))
+    built = _where_wasted(_wasted(built))
+    built = built.with_row(dashboard.Row("4. What changed?"))
+    return _why(_changed(built))
 
 
-def _fine(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return (
         built.with_panel(
             number(
                 "Spend now, dollars per hour",
-                "What the selected servers cost per hour at this moment; `unallocated` is GPUs that no "
-                "server holds. The fleet's overheads, beside, are not in it. "
-                "Absent: no exporter is answering, or no GPU has a price.",
+                "What all servers and unallocated GPUs cost at this moment, silent hosts at their last rate. "
+                f"Fleet overheads are not in it. {_ALL} "
+                "Absent: no host has answered for longer than a silent host is believed to run.",
                 _SPEND,
                 decimals=2,
-                trend=True,
+            )
+        )
+        .with_panel(
+            number(
+                "Of it not answering, per hour",
+                "The part of the spend that goes on at its last rate: hosts whose exporter does not answer, and "
+                "clusters that send nothing. It may have ended meanwhile. Absent: every host answers.",
+                _SILENT,
+                _LOST,
+                steps=WARNING,
+                decimals=2,
+                links=(to.Link("Which hosts", to.METER),),
+            )
+        )
+        .with_panel(
+            number(
+                "Run-rate, per month",
+                "The spend of this moment for a whole month, at the hours that the hosts are configured with. "
+                f"{_ALL} Absent: nothing is spent, or the hours are unknown.",
+                _RUN_RATE,
             )
         )
         .with_panel(
             number(
                 "Month to date",
-                "Spent this calendar month, hosts that are gone included. "
-                f"Absent: nothing has been accounted for yet. {_NOT_BY_OWNER}",
+                "Spent in the months that go on, hosts and clusters that are gone included. Two months are "
+                f"shown while the second one has begun in one time zone only. {_ALL} "
+                "Absent: nothing is metered yet.",
                 _MONTH,
-                width=3,
             )
         )
         .with_panel(
             number(
-                "Projected at month end",
-                "Month to date plus the hours left at the mean rate of the last 7 days (24 h until then). "
-                f"Absent: the rate or the month's end is unknown. {_NOT_BY_OWNER}",
-                _PROJECTED,
-                width=3,
+                "Metered since",
+                "When the first host began to meter the month, in UTC. What was spent before is in no figure. "
+                "Absent: nothing is metered yet.",
+                _SINCE,
             )
         )
         .with_panel(
-            bars(
-                "Of the monthly budgets",
-                "Month to date and projection of what each budget governs, over that budget: the whole "
-                "fleet's, and those of the selected products. Not filtered otherwise. "
-                "Absent: nothing is known of the month, or the fleet rules are not loaded.",
-                _SPENT_SHARE,
-                _PROJECTED_SHARE,
-                width=5,
-                height=4,
+            number(
+                "Not metered this month",
+                "Time of the month before metering began, in the cluster that began last. The month's total "
+                "is too small by what was spent then. Absent: nothing is metered yet.",
+                _UNMETERED,
+            )
+        )
+    )
+
+
+def _month(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return (
+        built.with_panel(
+            number(
+                "Projected at month end",
+                "Month to date plus the rest of the month, by the level and the growth of the last three weeks "
+                "at the prices of these days. Low and high enclose what the last day alone would say; a change "
+                f"counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
+                _LOW,
+                _PROJECTED,
+                _HIGH,
+                width=9,
+            )
+        )
+        .with_panel(
+            number(
+                "Projected share of the fleet's budgets",
+                "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used most; "
+                f"those of products are below. {_ALL} Absent: no projection yet, or every budget names a product.",
+                _SHARE,
+                width=6,
                 steps=SHARE_OF_BUDGET,
-                full=1.2,
                 decimals=0,
             )
         )
         .with_panel(
             number(
-                "Fleet overheads, per hour",
+                "The fleet's budget runs out",
+                "The day, in UTC, on which it is spent at the projected rate. "
+                f"{_ALL} Absent: every budget of the fleet lasts until the month ends.",
+                _RUNS_OUT,
+                width=6,
+                steps=WARNING,
+            )
+        )
+        .with_panel(
+            number(
+                "Overheads, per hour",
                 "Overheads of the whole fleet (`per: fleet`), counted once. They are in no other figure: "
-                "not in the month, not against the budget, not in the price of a token. Not filtered. "
-                "Absent: none is configured, no exporter is answering, or the fleet rules are not loaded.",
+                "not in the month, not against the budget, not in the price of a token. "
+                "Absent: none is configured, or no exporter answers.",
                 _OVERHEAD,
                 width=3,
                 decimals=2,
             )
         )
+    )
+
+
+def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return (
+        built.with_panel(
+            rows(
+                f"Budgets, by projected share: the first {_SHOWN}",
+                "What each budget governs: the whole fleet where it names no product, else that product in all "
+                "clusters. Follows the chosen products. An empty day: the budget lasts until the month ends. "
+                "A budget `fleet` of 27,000 is the exporter's default: configure yours. "
+                "No row: nothing is metered yet.",
+                (("budget", "Budget"), ("product", "Product")),
+                (
+                    (
+                        "Spent",
+                        Query(_of_budget("inference:budget_month_to_date_dollars"), "currencyUSD"),
+                        NEUTRAL,
+                    ),
+                    (
+                        "Projected",
+                        Query(_of_budget("inference:budget_month_projected_dollars"), "currencyUSD"),
+                        NEUTRAL,
+                    ),
+                    ("Of", Query(_of_budget("inference:budget_dollars"), "currencyUSD"), NEUTRAL),
+                    (
+                        "Spent share",
+                        Query(_of_budget("inference:budget_spent_ratio"), "percentunit"),
+                        SHARE_OF_BUDGET,
+                    ),
+                    (
+                        "Projected share",
+                        Query(_of_budget("inference:budget_projected_ratio"), "percentunit"),
+                        SHARE_OF_BUDGET,
+                    ),
+                    (
+                        "Runs out",
+                        Query(
+                            f"1000 * ({_of_budget('inference:budget_runs_out_timestamp_seconds')})",
+                            "time:YYYY-MM-DD",
+                        ),
+                        WARNING,
+                    ),
+                ),
+                links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
+                first="Projected share",
+                width=14,
+                height=8,
+            )
+        )
         .with_panel(
             rows(
                 "Alerts",
-                "Each has a page in docs/runbooks. No row: none fires, or the fleet rules are not loaded.",
-                (("alertname", "Alert"), ("severity", "Severity")),
+                "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: none "
+                "fires, or the fleet rules are not loaded.",
+                (
+                    ("alertname", "Alert"),
+                    ("severity", "Severity"),
+                    ("cluster", "Cluster"),
+                    ("product", "Product"),
+                    ("board", "Dashboard"),
+                ),
                 (("Firing", _ALERTS, NEUTRAL),),
-                width=6,
-                height=4,
+                links={
+                    "alertname": (to.Runbook(), to.Named("Dashboard of this alert", "board")),
+                    "board": (to.Named("Dashboard of this alert", "board"),),
+                },
+                width=10,
+                height=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "The month against the budgets of the fleet",
+                "Spent, projected, and the band of the projection; each budget without a product is a dashed "
+                f"line of its own. {_ALL} A gap: nothing was known.",
+                _SPENT_LINE,
+                *_PROJECTED_LINES,
+                _BUDGET_LINES,
+                width=12,
+                height=7,
+                back="31d",
+                limit="^budget .*",
+            )
+        )
+        .with_panel(
+            lines(
+                "Dollars per hour",
+                "The spend, and the part of it that does not answer and goes on at its last rate. "
+                f"{_ALL} A gap: nothing was known.",
+                Query(_SPEND.expr, "currencyUSD", "spend"),
+                _SILENT,
+                _LOST,
+                width=12,
+                height=7,
             )
         )
     )
 
 
-def _where(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _owners(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
-        lines(
-            "Where: dollars per hour, by product",
-            "A gap: the exporters had nothing to say. A price change is a step.",
-            _BY_PRODUCT,
+        rows(
+            "Clusters",
+            "Not yet posted: what silent hosts and lost clusters have spent since they were last seen. "
+            "Filtered by cluster only. An empty cell: there is none, or it is not known. "
+            "No row: nothing is metered yet.",
+            (("cluster", "Cluster"),),
+            (
+                (
+                    "Dollars per hour",
+                    Query(_of_cluster("inference:spend_dollars_per_hour"), "currencyUSD"),
+                    NEUTRAL,
+                ),
+                (
+                    "Month to date",
+                    Query(_of_cluster("inference:month_to_date_dollars"), "currencyUSD"),
+                    NEUTRAL,
+                ),
+                (
+                    "Projected",
+                    Query(_of_cluster("inference:month_projected_dollars"), "currencyUSD"),
+                    NEUTRAL,
+                ),
+                (
+                    "Not yet posted",
+                    Query(_of_cluster("inference:month_unposted_dollars"), "currencyUSD"),
+                    WARNING,
+                ),
+                (
+                    "Not metered",
+                    Query(f"max by (cluster) (inference:month_unmetered_hours{{{q.CLUSTER}}})", "h"),
+                    NEUTRAL,
+                ),
+                ("Hosts", Query(_of_cluster("inference:hosts_metered"), "short"), NEUTRAL),
+                (
+                    "Silent hosts",
+                    Query(
+                        f"count by (cluster) (inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})",
+                        "short",
+                    ),
+                    WARNING,
+                ),
+            ),
+            links={"cluster": _CLUSTER_LINKS},
             width=12,
-            height=7,
-            stacked=True,
+            height=8,
         )
     ).with_panel(
         lines(
-            "The month against its budget",
-            "Spent and projected this month, and the projection at the cheapest and the dearest day of the "
-            f"last seven. No red line: no budget without a product. {_NOT_BY_OWNER}",
-            _SPENT_LINE,
-            _PROJECTED_LINE,
-            _LOW_LINE,
-            _HIGH_LINE,
-            _BUDGET_LINE,
+            f"Dollars per hour, by product: the first {_DRAWN}",
+            "The products that spend most at the end of the shown time; silent hosts at their last rate. A "
+            "price change is a step. A gap: no exporter had anything to say.",
+            _PRODUCT_LINES,
+            _OTHER_LINE,
+            links=_PRODUCT_LINKS,
             width=12,
-            height=7,
-            limit=_BUDGET_LINE.legend,
+            height=8,
+            stacked=True,
         )
     )
 
 
-def _who(built: dashboard.Dashboard) -> dashboard.Dashboard:
+def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    product = to.Link("Months of this product", to.CHARGEBACK, ("product", "team"))
     return built.with_panel(
         rows(
-            "Who: servers, and what changed since this time yesterday",
-            "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. "
-            "An empty change: the server came or went within the day. An empty price: fewer than 1,000 "
-            "tokens in the last hour, or a GPU without a price. An empty cell elsewhere: the exporter does "
-            "not know, as with tokens of a server that exports none.",
-            (("server", "Server"), ("namespace", "Namespace"), ("cluster", "Cluster")),
+            f"Products and teams: the first {_SHOWN}, by what they spend now",
+            "Month to date and projection are of the whole fleet: a product is projected across clusters. The "
+            "projections of all owners sum to the fleet's. No row: nothing is metered yet.",
+            (("product", "Product"), ("team", "Team")),
             (
-                ("Dollars per hour", _SERVER_SPEND, NEUTRAL),
-                ("Change, per hour", _SPEND_CHANGE, NEUTRAL),
-                ("GPUs", _GPUS, NEUTRAL),
-                ("Change in GPUs", _GPUS_CHANGE, NEUTRAL),
-                ("Tokens per second", _TOKENS, NEUTRAL),
-                ("Change in tokens", _TOKENS_CHANGE, NEUTRAL),
-                ("Idle share, 1 h", _IDLE, IDLE),
-                ("Dollars per million tokens, 1 h", _PRICE, NEUTRAL),
+                ("Dollars per hour", _of_owner("inference:spend_dollars_per_hour:owner", q.OWNER), NEUTRAL),
+                ("Month to date", _of_owner("inference:month_to_date_dollars:owner", q.PRODUCT), NEUTRAL),
+                ("Projected", _of_owner("inference:month_projected_dollars:owner", q.PRODUCT), NEUTRAL),
+                ("Low", _of_owner("inference:month_projected_dollars:owner_low", q.PRODUCT), NEUTRAL),
+                ("High", _of_owner("inference:month_projected_dollars:owner_high", q.PRODUCT), NEUTRAL),
+                (
+                    "Run-rate, per month",
+                    _of_owner("inference:monthly_run_rate_dollars:owner", q.OWNER),
+                    NEUTRAL,
+                ),
             ),
+            links={"product": _OWNER_LINKS, "team": _OWNER_LINKS},
+            width=24,
+            height=8,
+        )
+    ).with_panel(
+        rows(
+            f"Servers: the first {_SHOWN}, by what they spend now",
+            "Servers of hosts that answer; `unallocated` is GPUs that no server holds. An empty price: fewer "
+            "than 1,000 tokens in the last hour, or a GPU without a price. An empty cell elsewhere: the "
+            "exporter does not know, as with tokens of a server that exports none.",
+            (
+                ("server", "Server"),
+                ("namespace", "Namespace"),
+                ("product", "Product"),
+                ("team", "Team"),
+                ("cluster", "Cluster"),
+            ),
+            (
+                ("Dollars per hour", Query(f"topk({_SHOWN}, {_SERVER_SPEND})", "currencyUSD"), NEUTRAL),
+                ("GPUs", Query(_of_server("inference:party_gpus:rate5m"), "short"), NEUTRAL),
+                ("Tokens per second", Query(_of_server("inference:server_tokens:rate5m"), "short"), NEUTRAL),
+                ("Dollars per million tokens, 1 h", Query(_TOKEN_PRICE, "currencyUSD"), NEUTRAL),
+            ),
+            links={"server": _SERVER_LINKS, "product": (product,), "cluster": _CLUSTER_LINKS},
+            width=24,
+            height=8,
+        )
+    )
+
+
+def _wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    waste = (to.Link("Which ones", to.WASTE),)
+    return (
+        built.with_panel(
+            number(
+                "Wasted, per month",
+                "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a part "
+                "can be saved while there are peaks. Absent: no GPU has a price.",
+                _WASTED,
+                links=waste,
+            )
+        )
+        .with_panel(
+            number(
+                "Switch off, per month",
+                "Servers whose GPUs did nothing for 12 hours. Absent: there is none, or no GPU has a price.",
+                _UNUSED,
+                links=waste,
+            )
+        )
+        .with_panel(
+            number(
+                "Give back, per month",
+                "GPUs that no server holds, at what they cost now. "
+                "Absent: every GPU is held, or none has a price.",
+                _FREE,
+                links=waste,
+            )
+        )
+        .with_panel(
+            number(
+                "Repair, per month",
+                "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
+                "Absent: every server answers.",
+                _DOWN,
+                links=waste,
+            )
+        )
+        .with_panel(
+            number(
+                "Shrink, per month",
+                "Idle time of servers, those to switch off or to repair among it. "
+                "Absent: no server holds a GPU with a price.",
+                _HELD_IDLE,
+                links=waste,
+            )
+        )
+        .with_panel(
+            number(
+                "Idle share, last 24 h",
+                "Of the money of servers that are here now and of unallocated GPUs. Time that was not observed "
+                "is left out. Orange from 20 %, red from 50 %. Absent: nothing was spent, or nothing observed.",
+                _IDLE_SHARE,
+                steps=IDLE,
+                decimals=0,
+                links=waste,
+            )
+        )
+    )
+
+
+def _where_wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return built.with_panel(
+        rows(
+            f"Where: the {_SHOWN} servers whose idle time costs most",
+            "By the mean of the last 24 h, or of the time for which a server is younger. An empty cell: not "
+            "known. No row: nothing is idle, or no GPU has a price.",
+            (
+                ("server", "Server"),
+                ("namespace", "Namespace"),
+                ("product", "Product"),
+                ("team", "Team"),
+                ("cluster", "Cluster"),
+            ),
+            (
+                ("Wasted, per month", _WASTE_MONTH, NEUTRAL),
+                ("Idle share, 24 h", _WASTE_SHARE, IDLE),
+                ("GPUs", _WASTE_GPUS, NEUTRAL),
+            ),
+            links={
+                "server": _SERVER_LINKS,
+                "product": (to.Link("Waste of this product", to.WASTE, ("product", "team")),),
+                "cluster": (to.Link("Waste of this cluster", to.WASTE, ("cluster",)),),
+            },
+            width=14,
+            height=8,
+        )
+    ).with_panel(
+        lines(
+            f"When: idle dollars per hour, by product: the first {_DRAWN}",
+            "Nights and weekends that rise call for a schedule. A gap: no exporter answered.",
+            _WASTE_LINES,
+            _WASTE_OTHERS,
+            links=(to.Link("Waste of this product", to.WASTE, ("product",)),),
+            width=10,
+            height=8,
+            stacked=True,
+        )
+    )
+
+
+def _changed(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    return built.with_panel(
+        rows(
+            f"Servers that cost more or less than a day ago: the first {_SHOWN}",
+            "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. New: it was not here "
+            "a day ago. Gone: what it cost then. An empty cell: not so, or not known. "
+            "No row: nothing changed.",
+            (
+                ("server", "Server"),
+                ("namespace", "Namespace"),
+                ("product", "Product"),
+                ("team", "Team"),
+                ("cluster", "Cluster"),
+            ),
+            (
+                ("Change, per hour", _CHANGE, NEUTRAL),
+                ("New, per hour", _CAME, NEUTRAL),
+                ("Gone, per hour", _WENT, NEUTRAL),
+                ("Change in GPUs", Query(_change("inference:party_gpus:rate5m"), "short"), NEUTRAL),
+                (
+                    "Change in tokens per second",
+                    Query(_change("inference:server_tokens:rate5m"), "short"),
+                    NEUTRAL,
+                ),
+            ),
+            links={"server": _SERVER_LINKS, "product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
             width=24,
             height=8,
         )
@@ -232,32 +676,10 @@ def _who(built: dashboard.Dashboard) -> dashboard.Dashboard:
 def _why(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return (
         built.with_panel(
-            lines(
-                "Why: what the money was for",
-                "Shares by phase of the selected servers. `other` is busy without a token told; `unobserved` "
-                "is charged time that nobody watched. A gap: nothing was spent.",
-                _PHASES,
-                width=7,
-                height=7,
-                stacked=True,
-                full=1,
-            )
-        )
-        .with_panel(
-            lines(
-                "Why: what an hour of a GPU costs, by model",
-                "The mean over GPUs of a model, all components together. Filtered by cluster only. "
-                "A gap: no GPU of that model has a price.",
-                _GPU_HOUR,
-                width=7,
-                height=7,
-            )
-        )
-        .with_panel(
             rows(
-                "Why: this week over the week before",
+                "This week over the week before",
                 "Dollars are GPU-hours times their price; more tokens per GPU-hour is the better use of it. "
-                "No row: two weeks are not recorded yet, or the fleet rules are not loaded.",
+                f"The {_SHOWN} that spent most. No row: two weeks are not recorded yet.",
                 (("product", "Product"), ("team", "Team"), ("cluster", "Cluster")),
                 (
                     ("Dollars", _WEEK_DOLLARS, NEUTRAL),
@@ -265,8 +687,30 @@ def _why(built: dashboard.Dashboard) -> dashboard.Dashboard:
                     ("Price of one", _WEEK_PRICE, NEUTRAL),
                     ("Tokens of one", _WEEK_TOKENS, NEUTRAL),
                 ),
+                links={"product": _OWNER_LINKS, "cluster": _CLUSTER_LINKS},
                 width=10,
-                height=7,
+                height=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "What an hour of a GPU costs, by model",
+                "The mean over GPUs of a model, all components together. Filtered by cluster only. "
+                "A gap: no GPU of that model has a price.",
+                _GPU_HOUR,
+                width=7,
+                height=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "What the money was for, dollars per hour",
+                "By phase. `other` is busy time for which no token was counted; `unobserved` is charged "
+                "time without an exporter. A gap: nothing was spent.",
+                _PHASES,
+                width=7,
+                height=8,
+                stacked=True,
             )
         )
     )

@@ -2,15 +2,16 @@
 
 from typing import Final
 
+import links as to
 import queries as q
 from board import board
 from grafana_foundation_sdk.builders import dashboard, stat
 from panels import ANY_IS_BAD, NEUTRAL, lines, number, rows
 from queries import Query
 
-UID: Final = "inference-cost-gpus"
+UID: Final = to.GPUS
 
-_NAME: Final = "{{instance}} {{uuid}}"
+_NAME: Final = "{{uuid}}"
 
 _GPUS: Final = Query(f"count by (gpu_model) (inference_gpu_up{{{q.HOST}}})", "short", "{{gpu_model}}")
 _UNREADABLE: Final = Query(f"sum(1 - inference_gpu_up{{{q.HOST}}})", "short")
@@ -33,6 +34,12 @@ _ROW_LOST: Final = Query(f"count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} =
 
 _BUSY_LINE: Final = Query(f"inference_gpu_utilization_ratio{{{q.HOST}}}", "percentunit", _NAME)
 _USED_LINE: Final = Query(f"inference_gpu_memory_used_bytes{{{q.HOST}}}", "bytes", _NAME)
+_GPU_LINKS: Final = (to.Link("Meter of this host", to.METER, ("cluster", "instance")),)
+_SERVER_LINKS: Final = (
+    to.Link("Waste of this server", to.WASTE, ("cluster", "namespace", "server")),
+    to.Link("This server on its other hosts", to.GPUS, ("cluster", "namespace", "server")),
+)
+
 _POWER_LINE: Final = Query(f"inference_gpu_power_watts{{{q.HOST}}}", "watt", _NAME)
 
 _HELD: Final = Query(
@@ -41,7 +48,7 @@ _HELD: Final = Query(
     "percentunit",
 )
 _ENERGY: Final = Query(
-    f"sum by (instance) (rate(inference_gpu_energy_joules_total{{{q.HOST}}}[$__rate_interval]))",
+    f"sum by (cluster, instance) (rate(inference_gpu_energy_joules_total{{{q.HOST}}}[$__rate_interval]))",
     "watt",
     "{{instance}}",
 )
@@ -64,9 +71,11 @@ def gpus() -> dashboard.Dashboard:
     empty = board(
         "hosts and GPUs",
         UID,
-        "Which GPU does what, for whom, and what does an hour of it cost?",
+        "Which GPU of a host does what, for whom, and what does an hour of it cost? One host at a time.",
         ("cluster", "instance", "namespace", "server"),
         back="6h",
+        refresh="1m",
+        single=("instance",),
     )
     return _holders(_lines(_table(_all(empty))))
 
@@ -81,7 +90,6 @@ def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Busy part of the time since the tick before. Absent: no GPU could tell.",
                 _BUSY,
                 decimals=0,
-                trend=True,
             )
         )
         .with_panel(
@@ -90,12 +98,9 @@ def _all(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Of all memory that there is. Absent: no GPU could tell.",
                 _FULL,
                 decimals=0,
-                trend=True,
             )
         )
-        .with_panel(
-            number("Power", "Of GPUs alone. Absent: no GPU could tell.", _POWER, decimals=1, trend=True)
-        )
+        .with_panel(number("Power", "Of GPUs alone. Absent: no GPU could tell.", _POWER, decimals=1))
         .with_panel(
             number(
                 "Dollars per hour, all components",
@@ -122,6 +127,7 @@ def _table(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 ("Power", _ROW_POWER, NEUTRAL),
                 ("Not readable", _ROW_LOST, ANY_IS_BAD),
             ),
+            links={"uuid": _GPU_LINKS, "instance": _GPU_LINKS},
             width=24,
             height=8,
         )
@@ -135,6 +141,7 @@ def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Utilization, by GPU",
                 "A gap: the GPU could not tell, or no exporter was answering.",
                 _BUSY_LINE,
+                links=_GPU_LINKS,
                 width=8,
                 height=7,
                 full=1,
@@ -145,6 +152,7 @@ def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Memory in use, by GPU",
                 "A gap: the GPU could not tell, or no exporter was answering.",
                 _USED_LINE,
+                links=_GPU_LINKS,
                 width=8,
                 height=7,
             )
@@ -154,6 +162,7 @@ def _lines(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Power, by GPU",
                 "A gap: the GPU could not tell, or no exporter was answering.",
                 _POWER_LINE,
+                links=_GPU_LINKS,
                 width=8,
                 height=7,
             )
@@ -175,6 +184,7 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 ("cluster", "Cluster"),
             ),
             (("Share", _HELD, NEUTRAL),),
+            links={"server": _SERVER_LINKS, "instance": _GPU_LINKS},
             width=12,
             height=7,
         )
@@ -184,6 +194,7 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "From the counters of energy, so that nothing between two scrapes is missed. "
             "A gap: no GPU there tells its energy or power.",
             _ENERGY,
+            links=_GPU_LINKS,
             width=12,
             height=7,
             stacked=True,

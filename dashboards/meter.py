@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import links as to
 import queries as q
 from board import board
 from gpus import unreadable
@@ -9,12 +10,26 @@ from grafana_foundation_sdk.builders import dashboard
 from panels import ANY_IS_BAD, BOOKS, NEUTRAL, STALE, lines, number, rows
 from queries import Query
 
-UID: Final = "inference-cost-meter"
+UID: Final = to.METER
+
+_SHOWN: Final = 50
+_HOST_LINKS: Final = (
+    to.Link("GPUs of this host", to.GPUS, ("cluster", "instance")),
+    to.Link("This host alone", to.METER, ("cluster", "instance")),
+)
+_CLUSTER_LINKS: Final = (
+    to.Link("This cluster alone", to.METER, ("cluster",)),
+    to.Link("Spend of this cluster", to.FLEET, ("cluster",)),
+)
+_LINKS: Final = {"instance": _HOST_LINKS, "cluster": _CLUSTER_LINKS}
 
 _HOSTS: Final = Query(
-    f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "short", "reporting"
+    f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "short", "answering"
 )
-_MISSING: Final = Query(f"sum(inference:hosts_missing{{{q.CLUSTER}}})", "short", "missing")
+_SILENT: Final = Query(f"count(inference:host_silent_since_timestamp_seconds{{{q.HOST}}})", "short", "silent")
+_LOST: Final = Query(
+    f"count(inference:cluster_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "short", "clusters lost"
+)
 _RESIDUAL: Final = Query(f"max(abs(inference_ledger_residual_dollars{{{q.HOST}}}))", "currencyUSD")
 _FAILING: Final = Query(f"sum(1 - inference_source_up{{{q.HOST}}})", "short")
 _UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.HOST}}})", "short")
@@ -33,42 +48,79 @@ _SOURCE_ERRORS: Final = Query(
     f" and on ({_BY_SOURCE}) ({_DOWN})",
     "short",
 )
-_NOT_PRICED: Final = Query(f"count by ({q.BY_GPU}) (inference_gpu_priced{{{q.HOST}}} == 0)", "short")
-_NOT_READABLE: Final = Query(f"count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0)", "short")
+_NOT_PRICED: Final = Query(
+    f"topk({_SHOWN}, count by ({q.BY_GPU}) (inference_gpu_priced{{{q.HOST}}} == 0))", "short"
+)
+_NOT_READABLE: Final = Query(
+    f"topk({_SHOWN}, count by ({q.BY_GPU}) (inference_gpu_up{{{q.HOST}}} == 0))", "short"
+)
 # Of a rent, whose origin one row tells: several components would be several rows of the same GPU.
 _ESTIMATED: Final = Query(
-    f'max by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST},component="rent"}})'
-    f' and on ({q.BY_GPU}) inference_price_info{{{q.HOST},component="rent",price_basis="estimate"}}',
+    f"topk({_SHOWN},"
+    f' max by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.HOST},component="rent"}})'
+    f' and on ({q.BY_GPU}) inference_price_info{{{q.HOST},component="rent",price_basis="estimate"}})',
     "currencyUSD",
 )
 _UNPRICED_TIME: Final = Query(
-    f"sum by ({q.BY_GPU}) (inference_gpu_unpriced_seconds_total{{{q.HOST}}} > 0)", "s"
+    f"topk({_SHOWN}, max by ({q.BY_GPU}) (inference_gpu_unpriced_seconds_total{{{q.HOST}}} > 0))", "s"
 )
 
-_UNMETERED: Final = Query(f"count by (cluster, node) (inference:gpu_nodes_unmetered{{{q.CLUSTER}}})", "short")
+_SILENT_HOST: Final = (
+    f"max by (cluster, node, instance) (inference:host_silent_since_timestamp_seconds{{{q.HOST}}})"
+)
+_SILENT_SINCE: Final = Query(f"topk({_SHOWN}, time() - ({_SILENT_HOST} > 0))", "s")
+_SILENT_RATE: Final = Query(
+    f"sum by (cluster, node, instance) (inference:silent_dollars_per_hour:host{{{q.HOST}}})", "currencyUSD"
+)
+_NEVER_SEEN: Final = Query(f"count by (cluster, node, instance) ({_SILENT_HOST} == 0)", "short")
+_UNMETERED: Final = Query(
+    f"topk({_SHOWN}, count by (cluster, node) (inference:gpu_nodes_unmetered{{{q.CLUSTER}}}))", "short"
+)
 
 # One row per exporter. Every program has process_ metrics: those beside inference_exporter_info are ours.
 _BY_HOST: Final = "cluster, instance"
 _OURS: Final = f"and on ({_BY_HOST}) inference_exporter_info{{{q.HOST}}}"
-_TICK: Final = Query(f"time() - max by ({_BY_HOST}) (inference_last_tick_timestamp_seconds{{{q.HOST}}})", "s")
+_AGE: Final = f"time() - max by ({_BY_HOST}) (inference_last_tick_timestamp_seconds{{{q.HOST}}})"
+_OLDEST_TICKS: Final = q.largest(_SHOWN, _AGE, _BY_HOST)
+_TICK: Final = Query(f"topk({_SHOWN}, {_AGE})", "s")
+
+
+def _of_exporter(expr: str) -> str:
+    return f"({expr}) {_OLDEST_TICKS}"
+
+
 _COMMIT: Final = Query(
-    f"time() - max by ({_BY_HOST}) (inference_ledger_last_commit_timestamp_seconds{{{q.HOST}}})", "s"
+    _of_exporter(
+        f"time() - max by ({_BY_HOST}) (inference_ledger_last_commit_timestamp_seconds{{{q.HOST}}})"
+    ),
+    "s",
 )
-_ON_DISK: Final = Query(f"min by ({_BY_HOST}) (inference_ledger_persistent{{{q.HOST}}})", "short")
-_UNCHARGED: Final = Query(f"max by ({_BY_HOST}) (inference_gap_uncharged_seconds_total{{{q.HOST}}})", "s")
-_RELOADED: Final = Query(f"min by ({_BY_HOST}) (inference_config_last_reload_success{{{q.HOST}}})", "short")
-_STARTED: Final = Query(f"time() - max by ({_BY_HOST}) (process_start_time_seconds{{{q.HOST}}} {_OURS})", "s")
-_MEMORY: Final = Query(f"max by ({_BY_HOST}) (process_resident_memory_bytes{{{q.HOST}}} {_OURS})", "bytes")
+_ON_DISK: Final = Query(
+    _of_exporter(f"min by ({_BY_HOST}) (inference_ledger_persistent{{{q.HOST}}})"), "short"
+)
+_UNCHARGED: Final = Query(
+    _of_exporter(f"max by ({_BY_HOST}) (inference_gap_uncharged_seconds_total{{{q.HOST}}})"), "s"
+)
+_RELOADED: Final = Query(
+    _of_exporter(f"min by ({_BY_HOST}) (inference_config_last_reload_success{{{q.HOST}}})"), "short"
+)
+_STARTED: Final = Query(
+    _of_exporter(f"time() - max by ({_BY_HOST}) (process_start_time_seconds{{{q.HOST}}} {_OURS})"), "s"
+)
+_MEMORY: Final = Query(
+    _of_exporter(f"max by ({_BY_HOST}) (process_resident_memory_bytes{{{q.HOST}}} {_OURS})"), "bytes"
+)
 _CPU: Final = Query(
-    f"max by ({_BY_HOST}) (rate(process_cpu_seconds_total{{{q.HOST}}}[5m]) {_OURS})", "percentunit"
+    _of_exporter(f"max by ({_BY_HOST}) (rate(process_cpu_seconds_total{{{q.HOST}}}[5m]) {_OURS})"),
+    "percentunit",
 )
 
-_VERSIONS: Final = Query(f"count by (version) (inference_exporter_info{{{q.HOST}}})", "short", "{{version}}")
+_VERSIONS: Final = Query(f"sum by (version) (inference:exporters{{{q.CLUSTER}}})", "short", "{{version}}")
 _DURATION: Final = Query(
-    f"max by (source) (inference_source_read_duration_seconds{{{q.HOST}}})", "s", "{{source}}"
+    f"max by (source) (inference:source_read_duration_seconds{{{q.CLUSTER}}})", "s", "{{source}}"
 )
 _ERRORS: Final = Query(
-    f"sum by (source, reason) (increase(inference_source_errors_total{{{q.HOST}}}[$__rate_interval]))",
+    f"3600 * sum by (source, reason) (inference:source_errors:rate5m{{{q.CLUSTER}}})",
     "short",
     "{{source}} {{reason}}",
 )
@@ -81,6 +133,7 @@ def meter() -> dashboard.Dashboard:
         UID,
         "Can the figures be believed, and where is the meter blind?",
         ("cluster", "instance"),
+        refresh="1m",
     )
     return _courses(_exporters(_which(_at_a_glance(empty))))
 
@@ -90,10 +143,11 @@ def _at_a_glance(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             number(
                 "Hosts",
-                "Exporters that answer, and ledgers seen in the last 6 hours and silent now, whose money is "
-                "short. No `missing`: all are here, or the fleet rules are not loaded.",
+                "Exporters that answer; hosts that are believed to run and do not answer; and clusters that send "
+                "nothing. No `silent`: every host answers. No `clusters lost`: every cluster sends.",
                 _HOSTS,
-                _MISSING,
+                _SILENT,
+                _LOST,
                 decimals=0,
             )
         )
@@ -148,7 +202,8 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "No row: every source answers. An empty age: the source has never answered.",
                 (("source", "Source"), ("instance", "Host"), ("cluster", "Cluster")),
                 (("Since last success", _SOURCE_SILENT, NEUTRAL), ("Errors, 1 h", _SOURCE_ERRORS, NEUTRAL)),
-                width=7,
+                links=_LINKS,
+                width=9,
                 height=7,
             )
         )
@@ -165,18 +220,36 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
                     ("Estimate, per hour", _ESTIMATED, NEUTRAL),
                     ("Not readable", _NOT_READABLE, ANY_IS_BAD),
                 ),
-                width=12,
+                links=_LINKS,
+                width=15,
                 height=7,
             )
         )
         .with_panel(
             rows(
                 "GPU nodes without an exporter",
-                "No row: none, or kube-state-metrics is not scraped, or the fleet rules are not loaded.",
+                "No row: none, or kube-state-metrics is not scraped, or every node has one.",
                 (("node", "Node"), ("cluster", "Cluster")),
                 (("Without", _UNMETERED, ANY_IS_BAD),),
-                width=5,
-                height=7,
+                links={"cluster": _CLUSTER_LINKS},
+                width=9,
+                height=6,
+            )
+        )
+        .with_panel(
+            rows(
+                f"Silent hosts, the {_SHOWN} that are silent for longest",
+                "Hosts that are believed to run and whose exporter does not answer. Their spend goes on at its "
+                "last rate. An empty age: the host has never answered. No row: every host answers.",
+                (("instance", "Host"), ("node", "Node"), ("cluster", "Cluster")),
+                (
+                    ("Silent for", _SILENT_SINCE, NEUTRAL),
+                    ("Last rate, per hour", _SILENT_RATE, NEUTRAL),
+                    ("Never answered", _NEVER_SEEN, ANY_IS_BAD),
+                ),
+                links=_LINKS,
+                width=15,
+                height=6,
             )
         )
     )
@@ -185,9 +258,9 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
 def _exporters(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         rows(
-            "Exporters",
+            f"Exporters, the {_SHOWN} whose last tick is oldest",
             "On disk 0: a restart would lose what is metered now. Reloaded 0: the configuration was refused "
-            "and the one before is in force. No row: no exporter is answering. "
+            "and the one before is in force. No row: no exporter answers. "
             "An empty cell: not known, as the age of a ledger that was not written since the start.",
             (("instance", "Host"), ("cluster", "Cluster")),
             (
@@ -200,6 +273,7 @@ def _exporters(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 ("Memory", _MEMORY, NEUTRAL),
                 ("CPU, of one", _CPU, NEUTRAL),
             ),
+            links=_LINKS,
             width=24,
             height=8,
         )
@@ -211,7 +285,7 @@ def _courses(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             lines(
                 "Exporters by version",
-                "A gap: no exporter was answering.",
+                "Filtered by cluster only. A gap: no exporter was answering.",
                 _VERSIONS,
                 width=8,
                 height=7,
@@ -221,7 +295,7 @@ def _courses(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Longest read by source",
-                "Of all hosts. A gap: no exporter was answering, or the source is not in use.",
+                "Of all hosts of the chosen clusters. A gap: no exporter was answering, or the source is not in use.",
                 _DURATION,
                 width=8,
                 height=7,
@@ -229,8 +303,8 @@ def _courses(built: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             lines(
-                "Errors by source and reason",
-                "Partial ones included. A gap: that error has not occurred since the exporters started.",
+                "Errors per hour, by source and reason",
+                "At the rate of five minutes. Filtered by cluster only. Partial ones included. A gap: that error has not occurred since the exporters started.",
                 _ERRORS,
                 width=8,
                 height=7,

@@ -2,27 +2,29 @@
 
 from typing import Final
 
+import links as to
 import queries as q
 from board import board
 from grafana_foundation_sdk.builders import dashboard
 from panels import NEUTRAL, RATIO_TO_HOSTED, bars, lines, rows
 from queries import Query
 
-UID: Final = "inference-cost-models"
+UID: Final = to.MODELS
 
 _BASIS: Final = 'phase=~"$basis"'
 _BUSY: Final = 'phase=~"prefill|decode"'
 _KINDS: Final = 'kind=~"$tokens"'
+_DRAWN: Final = 12
+_SHOWN: Final = 50
+_LINKS: Final = (
+    to.Link("This model alone", to.MODELS, ("cluster", "model")),
+    to.Link("Waste of its cluster", to.WASTE, ("cluster",)),
+)
 
 
-def _dollars(window: str, *more: str) -> str:
-    selector = ",".join((q.MODEL, 'model!=""', *more))
-    return f"sum by (cluster, model) (increase(inference_cost_dollars_total{{{selector}}}[{window}]))"
-
-
-def _tokens(window: str, *more: str) -> str:
+def _sum(record: str, *more: str, slow: bool = False) -> str:
     selector = ",".join((q.MODEL, *more))
-    return f"(sum by (cluster, model) (increase(inference_tokens_total{{{selector}}}[{window}])) >= 1000)"
+    return f"sum by (cluster, model) ({q.slow(record, selector) if slow else f'{record}{{{selector}}}'})"
 
 
 def _priced(dollars: str, window: str) -> str:
@@ -30,47 +32,64 @@ def _priced(dollars: str, window: str) -> str:
     return f"({dollars} unless on (cluster, model) last_over_time(inference:model_unpriced[{window}]))"
 
 
+def _dollars_of_day(*more: str) -> str:
+    return _priced(_sum("inference:model_cost_dollars:1d", *more, slow=True), "1450m")
+
+
+def _tokens_of_day(*more: str) -> str:
+    return f"({_sum('inference:model_tokens:1d', *more, slow=True)} >= 1000)"
+
+
+def _drawn(expr: str) -> str:
+    """The models that cost most; a graph of all of them could not be read."""
+    cost = f"sum by (cluster, model) (inference:model_cost_dollars:1h{{{q.MODEL}}} @ end())"
+    return f"{expr} and on (cluster, model) topk({_DRAWN}, {cost})"
+
+
+_NAME: Final = "{{model}} {{cluster}}"
 _DAY: Final = Query(
-    f"1e6 * {_priced(_dollars('1d', _BASIS), '1450m')} / {_tokens('1d', _KINDS)}",
-    "currencyUSD",
-    "{{model}} {{cluster}}",
+    f"topk({_DRAWN}, 1e6 * {_dollars_of_day(_BASIS)} / {_tokens_of_day(_KINDS)})", "currencyUSD", _NAME
 )
 _HOUR: Final = Query(
-    f"1e6 * {_priced(_dollars('1h', _BASIS), '70m')} / {_tokens('1h', _KINDS)}",
+    _drawn(
+        f"1e6 * {_priced(_sum('inference:model_cost_dollars:1h', _BASIS), '70m')}"
+        f" / ({_sum('inference:model_tokens:1h', _KINDS)} >= 1000)"
+    ),
     "currencyUSD",
-    "{{model}} {{cluster}}",
+    _NAME,
 )
 
 # Against a hosted offer, over the same day and the same tokens, whatever the choice of basis and tokens.
-_HOSTED: Final = (
-    "(sum by (cluster, model, reference)"
-    f" (increase(inference_hosted_equivalent_dollars_total{{{q.MODEL}}}[1d])) > 0)"
-)
+_OFFER: Final = "cluster, model, reference"
+_HOSTED: Final = f"(sum by ({_OFFER}) ({q.slow('inference:model_hosted_dollars:1d', q.MODEL)}) > 0)"
 _WITH: Final = "on (cluster, model) group_left ()"
-_OURS: Final = _priced(_dollars("1d"), "1450m")
-_OURS_BUSY: Final = _priced(_dollars("1d", _BUSY), "1450m")
-_MEAN_LOAD: Final = f"sum by (cluster, model) (rate(inference_tokens_total{{{q.MODEL}}}[1d]))"
+_OURS: Final = _dollars_of_day()
+_OURS_BUSY: Final = _dollars_of_day(_BUSY)
+_MEAN_LOAD: Final = _sum("inference:model_tokens:rate1d", slow=True)
+_LOSS_ALL: Final = f"-({_HOSTED} - {_WITH} {_OURS})"
+_TOP: Final = q.largest(_SHOWN, _HOSTED, _OFFER)
 
-_HOSTED_PRICE: Final = Query(f"1e6 * {_HOSTED} / {_WITH} {_tokens('1d')}", "currencyUSD")
-_RATIO: Final = Query(f"1 / ({_HOSTED} / {_WITH} {_OURS})", "percentunit")
-_BUSY_RATIO: Final = Query(f"1 / ({_HOSTED} / {_WITH} {_OURS_BUSY})", "percentunit")
-_LOSS: Final = Query(f"-({_HOSTED} - {_WITH} {_OURS})", "currencyUSD")
-_LOAD: Final = Query(f"{_HOSTED} / {_HOSTED} * {_WITH} {_MEAN_LOAD}", "cps")
-_BREAK_EVEN: Final = Query(f"{_RATIO.expr} * {_WITH} {_MEAN_LOAD}", "cps")
+_HOSTED_PRICE: Final = Query(f"1e6 * {_HOSTED} / {_WITH} {_tokens_of_day()} {_TOP}", "currencyUSD")
+_RATIO_ALL: Final = f"1 / ({_HOSTED} / {_WITH} {_OURS})"
+_RATIO: Final = Query(f"{_RATIO_ALL} {_TOP}", "percentunit")
+_BUSY_RATIO: Final = Query(f"1 / ({_HOSTED} / {_WITH} {_OURS_BUSY}) {_TOP}", "percentunit")
+_LOSS: Final = Query(f"{_LOSS_ALL} {_TOP}", "currencyUSD")
+_LOAD: Final = Query(f"{_HOSTED} / {_HOSTED} * {_WITH} {_MEAN_LOAD} {_TOP}", "short")
+_BREAK_EVEN: Final = Query(f"{_RATIO_ALL} * {_WITH} {_MEAN_LOAD} {_TOP}", "short")
 
 _BUSY_SHARE: Final = Query(
-    f"{_dollars('1h', _BUSY)} / ({_dollars('1h')} > 0)", "percentunit", "{{model}} {{cluster}}"
+    _drawn(
+        f"{_sum('inference:model_cost_dollars:1h', _BUSY)} / ({_sum('inference:model_cost_dollars:1h')} > 0)"
+    ),
+    "percentunit",
+    _NAME,
 )
-_SPEED: Final = Query(
-    f"sum by (cluster, model) (rate(inference_tokens_total{{{q.MODEL},{_KINDS}}}[$__rate_interval]))",
-    "cps",
-    "{{model}} {{cluster}}",
-)
+_SPEED: Final = Query(_drawn(_sum("inference:model_tokens:rate5m", _KINDS)), "short", _NAME)
 _BY_KIND: Final = Query(
-    "max by (model, server, kind)"
-    f' (inference_cost_dollars_per_million_tokens{{{q.MODEL},kind!~"all|computed",basis="full"}})',
+    f"topk({_DRAWN}, max by (cluster, model, kind)"
+    f" (inference:model_dollars_per_million_tokens:kind{{{q.MODEL}}}))",
     "currencyUSD",
-    "{{model}} {{kind}} ({{server}})",
+    "{{model}} {{kind}} {{cluster}}",
 )
 
 
@@ -80,7 +99,7 @@ def models() -> dashboard.Dashboard:
         "model economics",
         UID,
         "The small model or the large one, our GPUs or a hosted API, and from which load on?",
-        ("cluster", "product", "team", "namespace", "server", "model", "basis", "tokens"),
+        ("cluster", "product", "team", "model", "basis", "tokens"),
         back="7d",
     )
     return _course(_kinds(_compared(empty)))
@@ -89,7 +108,7 @@ def models() -> dashboard.Dashboard:
 def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         bars(
-            "Dollars per million tokens by model, last 24 h",
+            f"Dollars per million tokens by model, last 24 h: the {_DRAWN} dearest",
             "Dollars over tokens, as Basis and Tokens choose: `full` is everything, idle time included, "
             "`busy` is prefill and decode; `computed` leaves cached prompts out. The night is in it. Absent: "
             "fewer than 1,000 tokens in that day, or GPU time without a price; an idle model is not free.",
@@ -98,10 +117,11 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
             height=8,
             steps=NEUTRAL,
             decimals=2,
+            links=_LINKS,
         )
     ).with_panel(
         rows(
-            "Ours or hosted, last 24 h",
+            f"Ours or hosted, last 24 h: the {_SHOWN} largest",
             "The same tokens at each offer under `compare`, an upper bound; ours is everything, not as Basis "
             "and Tokens choose. Over 100 %: hosted would have been cheaper. "
             "Break-even is the load at which both cost the same, while these GPUs cost what they do. "
@@ -117,6 +137,7 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 ("Tokens per second, mean", _LOAD, NEUTRAL),
                 ("Break-even, tokens per second", _BREAK_EVEN, NEUTRAL),
             ),
+            links={"model": _LINKS, "cluster": (to.Link("Waste of this cluster", to.WASTE, ("cluster",)),)},
             width=16,
             height=8,
         )
@@ -126,24 +147,26 @@ def _compared(built: dashboard.Dashboard) -> dashboard.Dashboard:
 def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         lines(
-            "Dollars per million tokens by model, of each hour",
+            f"Dollars per million tokens by model, of each hour: the {_DRAWN} that cost most",
             "As Basis and Tokens choose. It falls as load rises. "
             "A gap: fewer than 1,000 tokens in that hour, or GPU time without a price.",
             _HOUR,
+            links=_LINKS,
             width=12,
             height=8,
         )
     ).with_panel(
         bars(
-            "Dollars per million tokens of each kind, last hour",
-            "Everything that the server cost, as each host divides it between kinds of tokens; of several "
-            "hosts the dearest. Prompt against cached goes by configured weights (docs/split.md). "
+            f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
+            "Everything that the model cost, as each host divides it between kinds of tokens; of several "
+            "servers and hosts the dearest. Prompt against cached follows configured weights (docs/split.md). "
             "Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
             _BY_KIND,
             width=12,
             height=8,
             steps=NEUTRAL,
             decimals=2,
+            links=_LINKS,
         )
     )
 
@@ -151,18 +174,20 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
 def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         lines(
-            "Tokens per second by model",
-            "As Tokens chooses. A gap: no exporter was answering.",
+            f"Tokens per second by model: the {_DRAWN} that cost most",
+            "As Tokens chooses. A gap: no exporter answered.",
             _SPEED,
+            links=_LINKS,
             width=12,
             height=8,
         )
     ).with_panel(
         lines(
-            "Busy share of the money by model, of each hour",
+            f"Busy share of the money by model, of each hour: the {_DRAWN} that cost most",
             "Prefill and decode over everything: what is missing to 100 % is why `full` is dearer than "
             "`busy`. A gap: nothing was spent.",
             _BUSY_SHARE,
+            links=_LINKS,
             width=12,
             height=8,
             full=1,

@@ -3,13 +3,15 @@
 A panel takes its unit from its queries, so that a number and its unit cannot drift apart.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from links import AnyLink, of_row, of_series
 from queries import Query
 
 DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -22,14 +24,38 @@ NEUTRAL: Final[tuple[Step, ...]] = ((None, "text"),)
 ANY_IS_BAD: Final[tuple[Step, ...]] = ((None, "green"), (1, "orange"))
 SHARE_OF_BUDGET: Final[tuple[Step, ...]] = ((None, "green"), (0.8, "orange"), (1, "red"))
 """Of the exported budget. Change 0.8 when the warning comes too early or too late."""
-IDLE: Final[tuple[Step, ...]] = ((None, "green"), (0.5, "orange"), (0.8, "red"))
-"""Half idle is common with a daily curve; four fifths is a server too many."""
+IDLE: Final[tuple[Step, ...]] = ((None, "green"), (0.2, "orange"), (0.5, "red"))
+"""A fifth is what a fleet needs for peaks and failures. At a half, every second dollar buys nothing."""
+WARNING: Final[tuple[Step, ...]] = ((None, "orange"),)
+"""A number that is only there when something is wrong."""
 RATIO_TO_HOSTED: Final[tuple[Step, ...]] = ((None, "green"), (1, "orange"))
 """From 1 on the hosted offer is the cheaper one."""
 STALE: Final[tuple[Step, ...]] = ((None, "green"), (120, "orange"))
 """Seconds since a tick. Longer than three intervals of 30 seconds, after which gauges are absent."""
 BOOKS: Final[tuple[Step, ...]] = ((None, "green"), (1e-12, "red"))
 """A picodollar, the smallest amount that the books know."""
+
+
+class _Address(model.DashboardLink):
+    """Without the fields of a dashboard's own links, which data links do not have."""
+
+    def to_json(self) -> dict[str, object]:
+        return {"title": self.title, "url": self.url}
+
+
+@dataclass(frozen=True, slots=True)
+class _DataLink:
+    """Builds one data link."""
+
+    title: str
+    url: str
+
+    def build(self) -> model.DashboardLink:
+        return _Address(title=self.title, url=self.url)
+
+
+def _data_links(links: tuple[AnyLink, ...]) -> list[Any]:
+    return [_DataLink(title, url) for title, url in of_series(links)]
 
 
 def _target(query: Query, ref: str, *, instant: bool, as_table: bool = False) -> prometheus.Dataquery:
@@ -46,6 +72,10 @@ def _thresholds(steps: Sequence[Step]) -> dashboard.ThresholdsConfig:
         .mode(model.ThresholdsMode.ABSOLUTE)
         .steps([model.Threshold(value=value, color=color) for value, color in steps])
     )
+
+
+POINTS: Final = 300
+"""Of a line. More are not seen, and each costs a sample of every series."""
 
 
 def _unit(queries: Sequence[Query]) -> str:
@@ -65,10 +95,12 @@ def number(
     height: int = 4,
     steps: Sequence[Step] = NEUTRAL,
     decimals: int | None = None,
-    trend: bool = False,
+    links: tuple[AnyLink, ...] = (),
 ) -> stat.Panel:
-    """The value of now, large. `trend` draws its course below it; names are shown where there are several.
+    """The value of now, large; names are shown where there are several.
 
+    Always an instant query: of a range, Grafana would show the last value for as long as the range lasts, also
+    after the exporters died.
     Grafana writes 14,380 dollars as 14.38K, and with 0 decimals as 14K: leave dollars theirs.
     """
     panel = (
@@ -81,7 +113,7 @@ def number(
         .unit(_unit(queries))
         .thresholds(_thresholds(steps))
         .color_mode(options.BigValueColorMode.VALUE)
-        .graph_mode(options.BigValueGraphMode.AREA if trend else options.BigValueGraphMode.NONE)
+        .graph_mode(options.BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .text_mode(
             options.BigValueTextMode.VALUE_AND_NAME
@@ -91,8 +123,10 @@ def number(
     )
     if decimals is not None:
         panel = panel.decimals(decimals)
+    if links:
+        panel = panel.data_links(_data_links(links))
     for ref, query in _refs(queries):
-        panel = panel.with_target(_target(query, ref, instant=not trend))
+        panel = panel.with_target(_target(query, ref, instant=True))
     return panel
 
 
@@ -103,6 +137,7 @@ def bars(
     width: int,
     height: int,
     steps: Sequence[Step],
+    links: tuple[AnyLink, ...],
     full: float | None = None,
     decimals: int | None = None,
 ) -> bargauge.Panel:
@@ -120,6 +155,7 @@ def bars(
         .orientation(options.VizOrientation.HORIZONTAL)
         .display_mode(options.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .data_links(_data_links(links))
     )
     if full is not None:
         panel = panel.max(full)
@@ -136,11 +172,16 @@ def lines(
     *queries: Query,
     width: int,
     height: int,
+    links: tuple[AnyLink, ...] = (),
     stacked: bool = False,
     full: float | None = None,
+    back: str | None = None,
     limit: str | None = None,
 ) -> timeseries.Panel:
-    """The course of each series; `limit` is the name of the one drawn as a dashed red line."""
+    """The course of each series; `limit` is a pattern of the names of those drawn as dashed red lines.
+
+    `back` is how much time is shown, whatever the reader has chosen.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
@@ -150,7 +191,8 @@ def lines(
         .height(height)
         .unit(_unit(queries))
         .min(0)
-        .interval("1m")  # the least scrape interval that $__rate_interval assumes: four samples in every rate
+        .interval("1m")  # what is recorded; and the least scrape interval that $__rate_interval assumes
+        .max_data_points(POINTS)
         .line_width(1)
         .fill_opacity(30 if stacked else 0)
         .show_points(options.VisibilityMode.NEVER)
@@ -166,12 +208,16 @@ def lines(
             .sort(options.SortOrder.DESCENDING)
         )
     )
+    if links:
+        panel = panel.data_links(_data_links(links))
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL))
     if full is not None:
         panel = panel.max(full)
+    if back is not None:
+        panel = panel.time_from(back)
     if limit is not None:
-        panel = panel.override_by_name(
+        panel = panel.override_by_regexp(
             limit,
             [
                 model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": "red"}),
@@ -193,12 +239,16 @@ def rows(
     keys: Sequence[tuple[str, str]],
     columns: Sequence[Column],
     *,
+    links: Mapping[str, tuple[AnyLink, ...]],
     width: int,
     height: int,
+    first: str = "",
+    ascending: bool = False,
 ) -> table.Panel:
     """One row for each combination of the `keys` (label, heading), which every query of a column must have.
 
-    Sorted by the first column, largest first. A cell is empty where its query has nothing for that row.
+    Sorted by the column `first`, or else by the first one, largest first. A cell is empty where its query has
+    nothing for that row. `links` are those of the cells of a key, by its label.
     """
     refs = _refs([query for _, query, _ in columns])
     # Grafana calls the values of a query by its letter where there are several queries.
@@ -212,7 +262,7 @@ def rows(
         .span(width)
         .height(height)
         .thresholds(_thresholds(NEUTRAL))
-        .sort_by([common.TableSortByFieldState().display_name(columns[0][0]).desc(True)])
+        .sort_by([common.TableSortByFieldState().display_name(first or columns[0][0]).desc(not ascending)])
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
             model.DataTransformerConfig(
@@ -234,4 +284,15 @@ def rows(
                 model.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "color-text"}),
             ],
         )
+    for key, heading in keys:
+        if key in links:
+            panel = panel.override_by_name(
+                heading,
+                [
+                    model.DynamicConfigValue(
+                        id_val="links",
+                        value=[{"title": title, "url": url} for title, url in of_row(links[key])],
+                    )
+                ],
+            )
     return panel

@@ -2,13 +2,15 @@
 
 import io
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
 from amounts import written
-from answers import Opened, Panel, color, overrides
+from answers import Cost, Opened, Panel, color, overridden
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -34,16 +36,37 @@ COLORS: Final = {
     "grey": "#8e8e8e",
 }
 LINES: Final = mpl.color_sequences["tab10"] + mpl.color_sequences["Dark2"]
-LEGEND_MOST: Final = 9
+LEGEND_MOST: Final = 11
+DAY: Final = 86_400
 
 
-def draw(opened: Opened, file: Path) -> list[str]:
-    """Write the picture of a dashboard; the titles of the panels that are empty."""
+@dataclass
+class Drawing:
+    """What was seen while a dashboard was drawn."""
+
+    empty: list[str] = field(default_factory=list)
+    samples: int = 0
+    """The most that the queries of a panel load."""
+    dearest: str = ""
+    seconds: float = 0
+    slowest: str = ""
+
+    def note(self, title: str, costs: Sequence[Cost]) -> None:
+        """What the queries of a panel took."""
+        samples, seconds = sum(cost.samples for cost in costs), sum(cost.seconds for cost in costs)
+        if samples >= self.samples:
+            self.samples, self.dearest = samples, title
+        if seconds >= self.seconds:
+            self.seconds, self.slowest = seconds, title
+
+
+def draw(opened: Opened, file: Path) -> Drawing:
+    """Write the picture of a dashboard."""
     panels = opened.board["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     width, height = COLUMNS * INCHES[0], rows * INCHES[1]
     figure = plt.figure(figsize=(width, height), dpi=DPI, facecolor="#f4f5f5")
-    empty = []
+    drawing = Drawing()
     for panel in panels:
         place = panel["gridPos"]
         left, top = place["x"] * INCHES[0] + GAP / 2, place["y"] * INCHES[1] + GAP / 2
@@ -52,6 +75,10 @@ def draw(opened: Opened, file: Path) -> list[str]:
         figure.add_artist(
             Rectangle(box[:2], *box[2:], facecolor="white", edgecolor="#d8d9da", linewidth=0.8, zorder=-1)
         )
+        if panel["type"] == "row":
+            y = box[1] + box[3] / 2
+            figure.text(box[0] + 0.08 / width, y, panel["title"], fontsize=9, weight="bold", va="center")
+            continue
         title = _short(panel["title"], int(wide * 15))
         figure.text(box[0] + 0.08 / width, box[1] + box[3] - 0.2 / height, title, fontsize=7, weight="bold")
         inner = (box[0], box[1], box[2], (high - TITLE) / height)
@@ -59,8 +86,11 @@ def draw(opened: Opened, file: Path) -> list[str]:
         axes.set_axis_off()
         axes.set_xlim(0, wide)
         axes.set_ylim(0, high - TITLE)
-        if not PAINTERS[panel["type"]](axes, panel, opened):
-            empty.append(panel["title"])
+        before = len(opened.prometheus.costs)
+        painted = PAINTERS[panel["type"]](axes, panel, opened)
+        drawing.note(panel["title"], opened.prometheus.costs[before:])
+        if not painted:
+            drawing.empty.append(panel["title"])
             axes.text(
                 wide / 2, (high - TITLE) / 2, "No data", color=COLORS["grey"], ha="center", fontsize=FONT + 1
             )
@@ -69,7 +99,7 @@ def draw(opened: Opened, file: Path) -> list[str]:
     plt.close(figure)
     image = Image.open(bytes_).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
     image.save(file, optimize=True)
-    return empty
+    return drawing
 
 
 def _short(text: str, most: int) -> str:
@@ -80,11 +110,6 @@ def _stat(axes: Axes, panel: Panel, opened: Opened) -> bool:
     shown = panel["fieldConfig"]["defaults"]
     values = opened.values(panel)
     width, height = axes.get_xlim()[1], axes.get_ylim()[1]
-    if panel["options"]["graphMode"] == "area" and values:
-        points = opened.courses(panel)[0].points
-        top = max(points.values()) or 1
-        across = [width * (at - opened.begin) / (opened.at - opened.begin) for at in points]
-        axes.fill_between(across, [0.4 * height * value / top for value in points.values()], color="#dce9f7")
     for place, (name, value) in enumerate(values):
         x = width * (place + 0.5) / len(values)
         text = written(value, shown["unit"], shown.get("decimals"))
@@ -143,14 +168,13 @@ def _lines(axes: Axes, panel: Panel, opened: Opened) -> bool:
         (box.x0 + 0.08 * box.width, box.y0 + box.height * deep / high, 0.9 * box.width,
          box.height * (1 - (deep + 0.06) / high))
     )  # fmt: skip
-    step = opened.step(panel)
-    moments = [opened.begin + place * step for place in range(round((opened.at - opened.begin) / step) + 1)]
-    special = dict(overrides(panel))
+    step, begin = opened.step(panel), opened.begin(panel)
+    moments = [begin + place * step for place in range(round((opened.at - begin) / step) + 1)]
     below = [0.0] * len(moments)
     stacked = shown["custom"].get("stacking", {}).get("mode") == "normal"
     for place, course in enumerate(courses):
         values = [course.points.get(at, course.points.get(round(at, 3), math.nan)) for at in moments]
-        otherwise = special.get(course.name, {})
+        otherwise = overridden(panel, course.name)
         tint = LINES[place % len(LINES)]
         if "color" in otherwise:
             tint = COLORS[otherwise["color"]["fixedColor"]]
@@ -167,9 +191,9 @@ def _lines(axes: Axes, panel: Panel, opened: Opened) -> bool:
             below = over
         else:
             inner.plot(moments, values, dash, color=tint, linewidth=1, label=course.name)
-    inner.set_xlim(opened.begin, opened.at)
+    inner.set_xlim(begin, opened.at)
     inner.set_ylim(bottom=shown.get("min"), top=shown.get("max"))
-    _axes(inner, shown["unit"], opened)
+    _axes(inner, shown["unit"], opened.at - begin)
     names = [_short(course.name, 34) for course in courses]
     if len(names) > LEGEND_MOST:
         names[LEGEND_MOST - 1] = f"{len(names)} in all"
@@ -182,13 +206,13 @@ def _lines(axes: Axes, panel: Panel, opened: Opened) -> bool:
     return True
 
 
-def _axes(inner: Axes, unit: str, opened: Opened) -> None:
+def _axes(inner: Axes, unit: str, span: float) -> None:
     inner.tick_params(labelsize=FONT - 0.5, length=2, pad=2)
     inner.grid(visible=True, color="#eceeef", linewidth=0.6)
     inner.yaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     inner.yaxis.set_major_formatter(lambda value, _: written(value, unit))
     inner.xaxis.set_major_locator(mpl.ticker.LinearLocator(5))
-    form = "%H:%M" if opened.at - opened.begin <= 86_400 else "%m-%d %H:%M"
+    form = "%H:%M" if span <= DAY else "%m-%d %H:%M"
     inner.xaxis.set_major_formatter(lambda at, _: datetime.fromtimestamp(at, UTC).strftime(form))
     inner.get_xticklabels()[-1].set_ha("right")
     for spine in inner.spines.values():
@@ -199,8 +223,8 @@ def _table(axes: Axes, panel: Panel, opened: Opened) -> bool:
     table = opened.table(panel)
     if not table.rows:
         return False
-    special = dict(overrides(panel))
-    cells = [[_cell(row.get(name), special.get(name)) for name in table.headings] for row in table.rows]
+    special = {name: overridden(panel, name) for name in table.headings}
+    cells = [[_cell(row.get(name), special[name]) for name in table.headings] for row in table.rows]
     width, height = axes.get_xlim()[1], axes.get_ylim()[1]
     most = max(1, int(height / 0.2) - 1)
     needed = [
@@ -222,12 +246,11 @@ def _table(axes: Axes, panel: Panel, opened: Opened) -> bool:
     return True
 
 
-def _cell(value: str | float | None, otherwise: dict[str, Any] | None) -> tuple[str, str]:
+def _cell(value: str | float | None, found: dict[str, Any]) -> tuple[str, str]:
     if value is None:
         return "", "text"
     if isinstance(value, str):
         return _short(value, 28), "text"
-    found = otherwise or {}
     return written(value, found.get("unit", "short")), color(value, found.get("thresholds"))
 
 

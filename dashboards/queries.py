@@ -1,15 +1,27 @@
 """What a query is, and the selectors that the queries of all dashboards are made of.
 
-Queries of a fleet's month take what the fleet rules record (deploy/prometheus), since only they remember
-hosts that are gone; everything else asks the exporter's own series.
+Queries take what the rules record (deploy/prometheus). Only the dashboards of one host and of the meter ask
+the exporter's own series.
 A query yields nothing where nothing is known. None of them turns that into a zero.
 """
 
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Unit = Literal["currencyUSD", "percentunit", "short", "s", "cps", "bytes", "watt"]
-"""Grafana's names: dollars, ratio of one, a count, seconds, a count per second, bytes (1,024s), watts."""
+Unit = Literal[
+    "currencyUSD",
+    "percentunit",
+    "short",
+    "s",
+    "h",
+    "bytes",
+    "watt",
+    "time:YYYY-MM-DD",
+    "time:YYYY-MM-DD HH:mm",
+]
+"""Grafana's names: dollars, ratio of one, a count, seconds, hours, bytes (1,024s), watts, milliseconds since
+1970 as a date and as a moment. A count per second has the unit `short` and the words "per second" in its title: Grafana has no
+unit for tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +36,38 @@ class Query:
 # What a reader's choice selects; the dashboards differ in which labels their metrics have.
 CLUSTER: Final = 'cluster=~"$cluster"'
 HOST: Final = f'{CLUSTER},instance=~"$instance"'
-OWNER: Final = f'{CLUSTER},product=~"$product",team=~"$team"'
+PRODUCT: Final = 'product=~"$product",team=~"$team"'
+OWNER: Final = f"{CLUSTER},{PRODUCT}"
 SERVER: Final = f'{OWNER},namespace=~"$namespace",server=~"$server"'
 HOLDER: Final = f'{CLUSTER},namespace=~"$namespace",server=~"$server"'
 """For metrics of a server that do not say who pays."""
-MODEL: Final = f'{SERVER},model=~"$model"'
+MODEL: Final = f'{OWNER},model=~"$model"'
 HELD: Final = 'server!="unallocated"'
 """GPUs that a server holds, be it idle or busy."""
 
-FIRING: Final = 'ALERTS{cluster=~"$cluster|",alertname=~"Inference.+",alertstate="firing"}'
-"""Alerts of the chosen clusters, and those of the whole fleet, which have no cluster."""
+FIRING: Final = 'ALERTS{alertname=~"Inference.+",alertstate="firing"}'
 
 # Rows of tables
-BY_SERVER: Final = "cluster, namespace, server"
+BY_OWNER: Final = "product, team"
+BY_SERVER: Final = "cluster, product, team, namespace, server"
 BY_GPU: Final = "cluster, instance, uuid, gpu_model"
 
-HOURS_PER_MONTH: Final = 730
-"""A mean month. Hosts may be configured otherwise for their run-rate; here rates of many hosts are added."""
-
-BUDGET: Final = 'product=~"$product|"'
-"""Budgets of the chosen products, and those without a product."""
-FLEET_BUDGET: Final = 'min(inference:budget_dollars{product=""})'
-"""The budget that the alerts compare with: the smallest one without a product."""
+HOURS_PER_MONTH: Final = "* on () group_left () inference:fleet_hours_per_month"
+"""Brings dollars per hour to dollars per month, by the hours that the hosts are configured with."""
+SLOW: Final = "25m"
+"""How far to look back for what is recorded every 10 minutes."""
 
 
-def idle_share(selector: str, by: str, window: str) -> str:
-    """Idle dollars over all that were watched; unobserved money is left out: nobody saw if it was idle."""
-    idle, watched = (
-        f"sum by ({by}) (rate(inference_cost_dollars_total{{{selector},{phase}}}[{window}]))"
-        for phase in ('phase="idle"', 'phase!="unobserved"')
-    )
-    return f"{idle} / ({watched} > 0)"
+def per_month(dollars_per_hour: str) -> str:
+    """A month of a rate that has been added up."""
+    return f"({dollars_per_hour}) {HOURS_PER_MONTH}"
+
+
+def slow(record: str, selector: str) -> str:
+    """The last value of a record of the group of 10 minutes."""
+    return f"last_over_time({record}{{{selector}}}[{SLOW}])"
+
+
+def largest(count: int, expr: str, by: str) -> str:
+    """Selects the rows of the largest values, for the other columns of a table: `x and largest(...)`."""
+    return f"and on ({by}) topk({count}, {expr})"

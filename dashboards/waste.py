@@ -2,88 +2,99 @@
 
 from typing import Final
 
+import links as to
 import queries as q
 from board import board
 from grafana_foundation_sdk.builders import dashboard
 from panels import IDLE, NEUTRAL, lines, number, rows
 from queries import Query
 
-UID: Final = "inference-cost-waste"
+UID: Final = to.WASTE
 
-_WINDOW: Final = "12h"
-"""A server that did nothing for so long is switched off. Longer than a night; change it with your days."""
-_NOTHING: Final = 0.999
-"""Idle share from which a server did nothing: health checks make no request, and an answer takes seconds."""
+_SHOWN: Final = 50
+_DRAWN: Final = 10
+_KEYS: Final = (
+    ("server", "Server"),
+    ("namespace", "Namespace"),
+    ("product", "Product"),
+    ("team", "Team"),
+    ("cluster", "Cluster"),
+)
+_LINKS: Final = {
+    "server": (
+        to.Link("Models of its product", to.MODELS, ("cluster", "product", "team")),
+        to.Link("Its GPUs", to.GPUS, ("cluster", "namespace", "server")),
+        to.Link("This server alone", to.WASTE, ("cluster", "product", "team", "namespace", "server")),
+    ),
+    "product": (
+        to.Link("Months of this product", to.CHARGEBACK, ("product", "team")),
+        to.Link("This product alone", to.WASTE, ("product", "team")),
+    ),
+    "cluster": (to.Link("This cluster alone", to.WASTE, ("cluster",)),),
+}
 
 _SELECTED: Final = f"{q.SERVER},{q.HELD}"
-_RATE: Final = f"sum by ({q.BY_SERVER}) (inference_cost_dollars_per_hour{{{_SELECTED}}})"
-_IDLE_TWELVE: Final = q.idle_share(_SELECTED, q.BY_SERVER, _WINDOW)
-# Told by what its GPUs did, since some engines count no tokens; and here since the window began.
-_UNUSED: Final = (
-    f"({_IDLE_TWELVE} >= {_NOTHING})"
-    f" and on ({q.BY_SERVER}) (inference_cost_dollars_per_hour{{{_SELECTED}}} offset {_WINDOW})"
+
+
+def _by_server(vector: str) -> str:
+    return f"sum by ({q.BY_SERVER}) ({vector})"
+
+
+_UNUSED_NOW: Final = q.slow("inference:unused_dollars_per_hour:server", q.SERVER)
+_IDLE_DAY: Final = q.slow("inference:waste_dollars_per_hour:server_1d", _SELECTED)
+_OBSERVED_DAY: Final = q.slow("inference:observed_dollars_per_hour:server_1d", _SELECTED)
+_GPUS: Final = _by_server(f"inference:party_gpus:rate5m{{{_SELECTED}}}")
+
+_SAVED: Final = Query(q.per_month(f"sum({_UNUSED_NOW})"), "currencyUSD")
+_FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.SERVER}}})"), "currencyUSD")
+_DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})"), "currencyUSD")
+_IDLE_MONTH: Final = Query(q.per_month(f"sum({_IDLE_DAY})"), "currencyUSD")
+_IDLE_SHARE: Final = Query(
+    f"sum({q.slow('inference:waste_dollars_per_hour:server_1d', q.SERVER)})"
+    f" / (sum({q.slow('inference:observed_dollars_per_hour:server_1d', q.SERVER)}) > 0)",
+    "percentunit",
 )
 
-
-def _where_unused(expr: str) -> str:
-    return f"{expr} and on ({q.BY_SERVER}) ({_UNUSED})"
-
-
-def _where_used(expr: str) -> str:
-    return f"{expr} unless on ({q.BY_SERVER}) ({_UNUSED})"
-
-
-def _per_month(dollars_per_second: str) -> str:
-    return f"{q.HOURS_PER_MONTH} * 3600 * {dollars_per_second}"
-
-
-_IDLE_DOLLARS: Final = (
-    f'sum by ({q.BY_SERVER}) (rate(inference_cost_dollars_total{{{_SELECTED},phase="idle"}}[1d]))'
+_UNUSED: Final = _by_server(_UNUSED_NOW)
+_SAVES: Final = Query(f"topk({_SHOWN}, {_UNUSED}) {q.HOURS_PER_MONTH}", "currencyUSD")
+_UNUSED_GPUS: Final = Query(f"{_GPUS} {q.largest(_SHOWN, _UNUSED, q.BY_SERVER)}", "short")
+_UNUSED_SINCE: Final = Query(
+    f"(time() - max by ({q.BY_SERVER}) (inference:server_last_token_timestamp_seconds{{{_SELECTED}}}))"
+    f" {q.largest(_SHOWN, _UNUSED, q.BY_SERVER)}",
+    "s",
 )
-_SILENT: Final = (
-    f"time() - max by ({q.BY_SERVER}) (inference_server_last_token_timestamp_seconds{{{_SELECTED}}})"
-)
-_GPUS: Final = f"sum by ({q.BY_SERVER}) (inference_server_gpus{{{q.HOLDER}}})"
-_SPEED: Final = f"sum by ({q.BY_SERVER}) (rate(inference_tokens_total{{{_SELECTED}}}[1d]))"
-
-_SAVED: Final = Query(f"{q.HOURS_PER_MONTH} * sum({_where_unused(_RATE)})", "currencyUSD")
-_NOBODY: Final = Query(
-    f'{q.HOURS_PER_MONTH} * sum(inference_cost_dollars_per_hour{{{q.SERVER},server="unallocated"}})',
-    "currencyUSD",
-)
-_DOWN: Final = Query(
-    f"{q.HOURS_PER_MONTH} * sum(inference:idle_down_dollars_per_hour{{{q.SERVER}}})", "currencyUSD"
-)
-_IDLE_MONTH: Final = Query(
-    _per_month(f'sum(rate(inference_cost_dollars_total{{{_SELECTED},phase="idle"}}[1d]))'), "currencyUSD"
-)
-_IDLE_SHARE: Final = Query(q.idle_share(q.SERVER, "", "1d"), "percentunit")
-
-_SAVES: Final = Query(f"{q.HOURS_PER_MONTH} * {_where_unused(_RATE)}", "currencyUSD")
-_UNUSED_GPUS: Final = Query(_where_unused(_GPUS), "short")
-_UNUSED_SINCE: Final = Query(_where_unused(f"({_SILENT})"), "s")
 
 # Absent where nothing was spent, as with GPUs that have no price: the idle time of those is not free.
-_SPENT: Final = f"sum by ({q.BY_SERVER}) (rate(inference_cost_dollars_total{{{_SELECTED}}}[1d])) > 0"
-_SHRINK: Final = Query(
-    _where_used(f"({_per_month(_IDLE_DOLLARS)} and on ({q.BY_SERVER}) ({_SPENT}))"), "currencyUSD"
+_USED: Final = (
+    f"({_by_server(_IDLE_DAY)} and on ({q.BY_SERVER}) ({_by_server(_OBSERVED_DAY)} > 0))"
+    f" unless on ({q.BY_SERVER}) ({_UNUSED})"
 )
-_SHRINK_SHARE: Final = Query(_where_used(f"({q.idle_share(_SELECTED, q.BY_SERVER, '1d')})"), "percentunit")
-_SHRINK_GPUS: Final = Query(_where_used(_GPUS), "short")
-_SHRINK_TOKENS: Final = Query(_where_used(_SPEED), "cps")
+_TOP_USED: Final = q.largest(_SHOWN, _USED, q.BY_SERVER)
+_SHRINK: Final = Query(f"topk({_SHOWN}, {_USED}) {q.HOURS_PER_MONTH}", "currencyUSD")
+_SHRINK_SHARE: Final = Query(
+    f"{_by_server(_IDLE_DAY)} / ({_by_server(_OBSERVED_DAY)} > 0) {_TOP_USED}", "percentunit"
+)
+_SHRINK_GPUS: Final = Query(f"{_GPUS} {_TOP_USED}", "short")
+_SHRINK_TOKENS: Final = Query(
+    f"{_by_server(q.slow('inference:server_tokens:rate1d', _SELECTED))} {_TOP_USED}", "short"
+)
 
-_IDLE_LINE: Final = Query(
-    "3600 * sum by (server)"
-    f' (rate(inference_cost_dollars_total{{{q.SERVER},phase="idle"}}[$__rate_interval]))',
-    "currencyUSD",
-    "{{server}}",
+_IDLE_NOW: Final = f"sum by (server) (inference:waste_dollars_per_hour:server{{{q.SERVER}}})"
+_TOP_IDLE: Final = (
+    f"topk({_DRAWN}, sum by (server) (inference:waste_dollars_per_hour:server{{{q.SERVER}}} @ end()))"
 )
-_FREE: Final = (
-    f"sum by ({q.BY_GPU}) (inference_gpu_price_dollars_per_hour{{{q.CLUSTER}}})"
-    f" unless on (cluster, instance, uuid) inference_server_gpu_share_ratio{{{q.CLUSTER}}}"
+_IDLE_LINES: Final = Query(f"{_IDLE_NOW} and on (server) {_TOP_IDLE}", "currencyUSD", "{{server}}")
+_IDLE_OTHERS: Final = Query(f"sum({_IDLE_NOW} unless on (server) {_TOP_IDLE})", "currencyUSD", "all others")
+
+_BY_HOST: Final = "cluster, instance, gpu_model"
+_FREE_HOST: Final = f"max by ({_BY_HOST}) (inference:unallocated_dollars_per_hour:host{{{q.CLUSTER}}})"
+_FREE_MONTH: Final = Query(f"topk({_SHOWN}, {_FREE_HOST}) {q.HOURS_PER_MONTH}", "currencyUSD")
+_FREE_HOUR: Final = Query(f"topk({_SHOWN}, {_FREE_HOST})", "currencyUSD")
+_FREE_GPUS: Final = Query(
+    f"max by ({_BY_HOST}) (inference:unallocated_gpus:host{{{q.CLUSTER}}})"
+    f" {q.largest(_SHOWN, _FREE_HOST, _BY_HOST)}",
+    "short",
 )
-_FREE_HOUR: Final = Query(_FREE, "currencyUSD")
-_FREE_MONTH: Final = Query(f"{q.HOURS_PER_MONTH} * ({_FREE})", "currencyUSD")
 
 
 def waste() -> dashboard.Dashboard:
@@ -91,9 +102,9 @@ def waste() -> dashboard.Dashboard:
     empty = board(
         "waste",
         UID,
-        "What do I switch off on Monday, and what does it save? A month is 730 hours. Money is saved "
-        "when a GPU is given back or to somebody who needs it; stopping a server alone makes it "
-        "`unallocated`.",
+        "What do I switch off on Monday, and what does it save? A month has the hours that the exporters are "
+        "configured with. Money is saved when a GPU is given back or to somebody who needs it; stopping a "
+        "server alone makes it `unallocated`.",
         ("cluster", "product", "team", "namespace", "server"),
         back="7d",
     )
@@ -113,18 +124,18 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
         )
         .with_panel(
             number(
-                "Give back: held by nobody, per month",
+                "Give back: unallocated, per month",
                 "GPUs without a server, at what they cost now. "
                 "Absent: every GPU is held, or none has a price.",
-                _NOBODY,
+                _FREE,
                 width=5,
             )
         )
         .with_panel(
             number(
                 "Repair: down and paid for, per month",
-                "Servers that hold GPUs and answer nobody, at what they cost now. "
-                "Absent: every server answers, or the fleet rules are not loaded.",
+                "Servers that hold GPUs and answer on no endpoint, at what they cost now. "
+                "Absent: every server answers.",
                 _DOWN,
                 width=5,
             )
@@ -141,7 +152,8 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Idle share, last 24 h",
-                "GPUs that nobody holds included; time that nobody observed is left out. "
+                "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks and "
+                "failures need about as much. Red from 50 %: every second dollar buys nothing. "
                 "Absent: nothing was spent, or nothing was observed.",
                 _IDLE_SHARE,
                 width=4,
@@ -153,33 +165,35 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
 
 
 def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
-    keys = (("server", "Server"), ("namespace", "Namespace"), ("cluster", "Cluster"))
     return built.with_panel(
         rows(
-            "Switch off: idle for 12 hours",
+            f"Switch off: idle for 12 hours, the first {_SHOWN}",
             "Ask who owns it first. No row: every server did something. "
             "An empty age: it never served a token, or its engine counts none.",
-            keys,
+            _KEYS,
             (
                 ("Saves per month", _SAVES, NEUTRAL),
                 ("GPUs", _UNUSED_GPUS, NEUTRAL),
                 ("Since last token", _UNUSED_SINCE, NEUTRAL),
             ),
+            links=_LINKS,
             width=12,
             height=9,
         )
     ).with_panel(
         rows(
-            "Shrink: the others, by what their idle time costs",
-            "Fewer replicas, a smaller GPU, or two models on one. No row: no other server holds a GPU. "
-            "An empty cell: nothing was spent, or the engine counts no tokens.",
-            keys,
+            f"Shrink: the others, by what their idle time costs, the first {_SHOWN}",
+            "Fewer replicas, a smaller GPU, or two models on one. By the mean of the last 24 h, or of the time "
+            "for which a server is younger. No row: no other server holds a GPU. "
+            "An empty cell: the engine counts no tokens.",
+            _KEYS,
             (
                 ("Idle, per month", _SHRINK, NEUTRAL),
                 ("Idle share, 24 h", _SHRINK_SHARE, IDLE),
                 ("GPUs", _SHRINK_GPUS, NEUTRAL),
                 ("Tokens per second, 24 h", _SHRINK_TOKENS, NEUTRAL),
             ),
+            links=_LINKS,
             width=12,
             height=9,
         )
@@ -189,19 +203,29 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
 def _when(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         lines(
-            "When: idle dollars per hour, by server",
-            "Nights and weekends that rise call for a schedule. A gap: no exporter was answering.",
-            _IDLE_LINE,
+            f"When: idle dollars per hour, by server: the first {_DRAWN}",
+            "Nights and weekends that rise call for a schedule. A gap: no exporter answered.",
+            _IDLE_LINES,
+            _IDLE_OTHERS,
+            links=(to.Link("This server alone", to.WASTE, ("server",)),),
             width=12,
             height=9,
             stacked=True,
         )
     ).with_panel(
         rows(
-            "Give back: GPUs that nobody holds",
+            f"Give back: hosts with unallocated GPUs, the first {_SHOWN}",
             "Filtered by cluster only. No row: every GPU is held, or those that are not have no price.",
-            (("gpu_model", "Model"), ("uuid", "UUID"), ("instance", "Host"), ("cluster", "Cluster")),
-            (("Saves per month", _FREE_MONTH, NEUTRAL), ("Dollars per hour", _FREE_HOUR, NEUTRAL)),
+            (("instance", "Host"), ("gpu_model", "Model"), ("cluster", "Cluster")),
+            (
+                ("Saves per month", _FREE_MONTH, NEUTRAL),
+                ("Dollars per hour", _FREE_HOUR, NEUTRAL),
+                ("GPUs", _FREE_GPUS, NEUTRAL),
+            ),
+            links={
+                "instance": (to.Link("GPUs of this host", to.GPUS, ("cluster", "instance")),),
+                "cluster": _LINKS["cluster"],
+            },
             width=12,
             height=9,
         )

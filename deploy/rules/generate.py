@@ -5,13 +5,22 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import boards
+import metering
+import spending
+from budgets import BUDGETS
+from faults import FAULTS
 from hosts import HOSTS, SETTINGS
 from month import DEPARTED, MEMORY, THIS
+from overheads import OVERHEADS
+from projection import PROJECTIONS
 from spend import SPENDING
 from statement import MOST, Group, crowded, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
 
 FOLDER: Final = Path(__file__).parents[1] / "prometheus"
+
+PAGING: Final = "Pages: waiting eight hours costs 5 % of a configured budget or more, or the meter is blind. Everything else is a ticket."
 
 FILES: Final = {
     "cluster-rules.yml": (
@@ -22,10 +31,14 @@ what is recorded and where to load which file. Replicas and several jobs that sc
         (
             HOSTS,
             SETTINGS,
+            FAULTS,
             Group("inference-rates", "1m", RATES),
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
             WEEK,
+            boards.MODELS,
+            boards.BOARDS,
+            boards.DAY,
         ),
     ),
     "fleet-rules.yml": (
@@ -38,7 +51,17 @@ Links: `dashboard` is a path of your Grafana, `runbook` a path of this repositor
 To have whole addresses in the notifications, replace the two prefixes where the file is deployed:
   sed -e 's,runbook: docs/runbooks/,runbook: https://git.example/inference-cost-exporter/blob/main/docs/runbooks/,' \\
       -e 's,dashboard: /d/,dashboard: https://grafana.example/d/,' fleet-rules.yml""",
-        (MEMORY, DEPARTED, THIS, SPENDING),
+        (
+            MEMORY,
+            DEPARTED,
+            THIS,
+            SPENDING,
+            *PROJECTIONS,
+            BUDGETS,
+            OVERHEADS,
+            Group("inference-alerts-spend", "1m", spending.ALERTS, PAGING),
+            Group("inference-alerts-meter", "1m", metering.ALERTS),
+        ),
     ),
 }
 

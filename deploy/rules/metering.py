@@ -1,318 +1,423 @@
-"""Alerts on the meter: money that is not counted, cannot be trusted, or has no owner."""
+"""Alerts on the meter: hosts and clusters that are silent, and books that cannot be trusted."""
 
 from typing import Final
 
-from month import SERVER
-from spending import MATCH, SELF, WHO
 from statement import Alert
-from wording import DOLLARS, GPUS, METER, OWNER, PAGE, SHARE, SPEND, alert, number, servers
+from wording import (
+    DOLLARS,
+    GPUS,
+    HOST_SPEND,
+    HOURLY,
+    METER,
+    NAMES_SHOWN,
+    PAGE,
+    SPEND,
+    TICKET,
+    TIME,
+    alert,
+    link,
+    listed,
+    number,
+    owners,
+    servers,
+)
 
-HOST: Final = ("cluster", "instance")
-ON_HOST: Final = servers("inference_cost_dollars_per_hour{cluster=%q,instance=%q}", *HOST)
+HOST: Final = ("cluster", "instance", "node")
+BY_HOST: Final = f"by ({', '.join(HOST)})"
+PLACE: Final = "{{ or $labels.node $labels.instance }}"
+NAME: Final = "{{ or .Labels.node .Labels.instance }}"
+OF_CLUSTER: Final = "{{ with $labels.cluster }} of cluster {{ . }}{{ end }}"
+BOARD: Final = link(METER, "cluster", "instance")
+CLUSTER_BOARD: Final = link(METER, "cluster")
+GPU_BOARD: Final = link(GPUS, "cluster", "instance")
+
+ON_HOST: Final = f"max by (ledger, product, team) ({HOST_SPEND}{{cluster=%q,instance=%q}})"
+PAYERS: Final = owners(ON_HOST, "cluster", "instance")
+HOST_NIGHT: Final = (
+    f"Eight hours of that host cost {number(f'8 * sum({ON_HOST})', DOLLARS, 'cluster', 'instance')}."
+)
 IN_CLUSTER: Final = servers(f"{SPEND}{{cluster=%q}}", "cluster")
-ON_INSTANCE: Final = "8 * sum(inference_cost_dollars_per_hour{cluster=%q,instance=%q})"
-LISTED: Final = number(
-    "max(inference_gpus_visible{cluster=%q,instance=%q})", 'printf "%.0f"', *HOST, unknown="another number"
-)
-HOST_NIGHT: Final = f"Eight hours of that host cost {number(ON_INSTANCE, DOLLARS, *HOST)}."
 CLUSTER_NIGHT: Final = number(
-    "8 * sum(last_over_time(inference:cost_dollars_per_hour{cluster=%q}[1d]))", DOLLARS, "cluster"
+    "8 * max(last_over_time(inference:cost_dollars_per_hour{cluster=%q}[1d]))", DOLLARS, "cluster"
 )
+
+SILENT: Final = "inference:host_silent_since_timestamp_seconds"
+LOST: Final = "inference:cluster_silent_since_timestamp_seconds"
+LOST_RATE: Final = "inference:lost_dollars_per_hour:owner"
+HEARTBEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
+TEN: Final = "10m"
+"""How long a host must be silent: a node that leaves is deleted from Kubernetes within that time."""
+
+
+def silent(match: str = "") -> str:
+    """Hosts that have been silent for ten minutes, each by itself: on a spot fleet some node always leaves."""
+    host = "cluster, ledger, instance, node"
+    return (
+        f"max by ({host}) ({SILENT}{match}) and on ({host}) last_over_time({SILENT}{match}[5m] offset {TEN})"
+    )
+
+
+SINCE: Final = "{{ if .Value }} since {{ .Value | " + TIME + " }}{{ else }} (never seen){{ end }}. "
+
+
+def unmetered(match: str = "") -> str:
+    """Nodes without an exporter for half an hour, each by itself: an autoscaled fleet always has one that is new."""
+    nodes = f"inference:gpu_nodes_unmetered{match}"
+    return f"group by (cluster, node) ({nodes}) and on (cluster, node) last_over_time({nodes}[5m] offset 25m)"
+
+
+LOST_SAYS: Final = {
+    "wait": "5m",
+    "summary": "Cluster {{ $labels.cluster }} is silent since {{ $value | "
+    + TIME
+    + " }}: no record of it arrives. It goes on at "
+    + number(f"sum({LOST_RATE}{{cluster=%q}})", HOURLY, "cluster", unknown="0 dollars an hour")
+    + ".",
+    "description": "Its month stays in the fleet's, and its last rates go on for 7 days."
+    " Unposted since then: "
+    + number("sum(inference:month_unposted_dollars{cluster=%q})", DOLLARS, "cluster", unknown="0 dollars")
+    + ". Check the cluster's Prometheus, its remote write or federation, and the network between."
+    " A cluster that was decommissioned ends this alert after 7 days: silence it until then.",
+    "top": owners(f"{LOST_RATE}{{cluster=%q}}", "cluster"),
+    "waiting": "The meter is blind there: eight hours cost "
+    + number(f"8 * sum({LOST_RATE}{{cluster=%q}})", DOLLARS, "cluster", unknown="0 dollars")
+    + " at the last rates, and a runaway is not seen.",
+}
+
+
+def lost(severity: str, condition: str, why: str = "") -> Alert:
+    """A cluster whose records no longer arrive."""
+    return alert(
+        "InferenceClusterSilent",
+        f"{LOST} {condition} on (cluster) (sum by (cluster) ({LOST_RATE}) > 0)",
+        severity=severity,
+        dashboard=CLUSTER_BOARD,
+        by=("cluster",),
+        why=why,
+        **LOST_SAYS,
+    )
+
 
 HOSTS: Final = (
     alert(
-        "InferenceHostsMissing",
-        "inference:hosts_missing > 0",
-        dashboard=METER,
-        wait="10m",
-        by=("cluster",),
-        summary="{{ $value }} hosts stopped reporting: spend figures are short of them. Scaled down on purpose: clears itself in 6 h.",
-        description="They cost money while nobody counts it. Check the exporter and the host behind each ledger in"
-        " inference:ledger_seen that no longer reports.",
-        top=IN_CLUSTER,
-        waiting="Nothing is lost for good: an exporter that comes back charges the time, up to gap.max_days. The hosts that"
-        f" answer spend {CLUSTER_NIGHT} in eight hours.",
-    ),
-    alert(
         "InferenceNoExporter",
-        "absent(inference_exporter_info)",
+        f"""
+absent(inference:hosts_metered)
+unless on ()
+  (
+    count(
+      group by (cluster) (inference:nodes)
+      unless on (cluster) {SILENT}
+      unless on (cluster) inference:gpu_nodes
+    )
+    == count(group by (cluster) ({HEARTBEAT}))
+  )
+""",
         dashboard=METER,
         wait="10m",
         by=(),
         severity=PAGE,
-        summary="No cost exporter is being scraped: every spend figure is a memory.",
-        description="Month to date and projection repeat what was last known, and every alert on money is blind. Check the"
-        " scrape job, its targets and the DaemonSet or unit of the exporter.",
+        summary="No cost exporter answers: every spend figure is a last known value.",
+        description="Month to date and projection repeat the last known values, and no alert on money sees a change. Check the scrape"
+        " job, its targets, and the DaemonSet or unit of the exporter.",
         top=servers(f"last_over_time({SPEND}[1d])"),
         waiting="The meter is blind: the fleet last spent "
-        + number("8 * sum(last_over_time(inference:cost_dollars_per_hour[1d]))", DOLLARS)
-        + " in eight hours, and a runaway would not be seen.",
+        + number(
+            "8 * sum(max by (cluster) (last_over_time(inference:cost_dollars_per_hour[1d])))",
+            DOLLARS,
+        )
+        + " in eight hours, and a runaway is not seen.",
+        why="Not where every cluster answers, has kube-state-metrics, and has no node with GPUs: such a fleet is scaled to zero.",
     ),
+    lost(
+        PAGE,
+        "and",
+        "The meter is blind for a cluster whose records no longer arrive; it is a ticket where the cluster last spent nothing.",
+    ),
+    lost(TICKET, "unless"),
     alert(
         "InferenceMeterBlind",
-        """
-(max by (cluster) (inference_source_up{source="nvml"}) == 0)
+        f"""
+(max by (cluster) (inference:driver_up) == 0)
 or
-(0 * inference:gpu_nodes unless on (cluster) inference:hosts_metered)
+(0 * max by (cluster) (inference:gpu_nodes) unless on (cluster) inference:hosts_metered)
+or
+(0 * count by (cluster) ({SILENT}{{ledger!=""}}) unless on (cluster) inference:hosts_metered)
 """,
-        dashboard=METER,
+        dashboard=CLUSTER_BOARD,
         wait="10m",
         by=("cluster",),
         severity=PAGE,
-        summary="No GPU{{ with $labels.cluster }} of cluster {{ . }}{{ end }} is metered: not one exporter there reads the driver, or none answers.",
-        description="Money goes on by what was known, and nobody sees what the GPUs do. Look at the driver, the runtime class"
-        " and the DaemonSet of the exporter: what fails everywhere at once was rolled out.",
-        top=IN_CLUSTER,
+        summary=f"No GPU{OF_CLUSTER} is metered: no exporter reads the driver, or none answers.",
+        description="The spend goes on at its last rates, and nothing sees what the GPUs do. Look at the driver, the runtime"
+        " class and the DaemonSet of the exporter: what fails everywhere at once is a roll-out.",
+        top=servers(f"last_over_time({SPEND}{{cluster=%q}}[1d])", "cluster"),
         waiting=f"The meter is blind: the cluster last spent {CLUSTER_NIGHT} in eight hours.",
     ),
     alert(
-        "InferenceNodesUnmetered",
-        "count by (cluster) (inference:gpu_nodes_unmetered) > 0",
-        dashboard=METER,
-        wait="30m",
+        "InferenceHostsMissing",
+        f"count by (cluster) ({silent()}) > 0",
+        dashboard=CLUSTER_BOARD,
+        wait="1m",
         by=("cluster",),
-        summary="{{ $value }} GPU nodes{{ with $labels.cluster }} of cluster {{ . }}{{ end }} have no exporter: what they cost is in no figure.",
-        description="inference:gpu_nodes_unmetered names them. Check the node selector and the tolerations of the DaemonSet, and"
-        " whether its pod there is scraped.",
+        summary="Hosts"
+        + OF_CLUSTER
+        + " that do not answer: {{ $value }}. "
+        + listed(
+            f"sort(bottomk({NAMES_SHOWN}, {silent('{cluster=%q}')}))",
+            NAME + SINCE,
+            "cluster",
+        ),
+        description="They exist and cost money: their last rates go on, at "
+        + number(
+            "sum(max by (ledger, instance, product, team) (inference:silent_dollars_per_hour:host{cluster=%q}))",
+            HOURLY,
+            "cluster",
+            unknown="an unknown rate",
+        )
+        + f". The first {NAMES_SHOWN} are named; {SILENT} has all. Check the exporter and the host. The alert ends when a host"
+        " answers, or when its target or node is removed.",
+        top=owners(
+            "max by (ledger, instance, product, team) (inference:silent_dollars_per_hour:host{cluster=%q})",
+            "cluster",
+        ),
+        waiting="No money is lost: an exporter that comes back charges the time, up to gap.max_days.",
+        why="Each host by itself for ten minutes: of a spot fleet some node is always about to be removed.",
+    ),
+    alert(
+        "InferenceNodesUnmetered",
+        f"count by (cluster) ({unmetered()}) > 0",
+        dashboard=CLUSTER_BOARD,
+        wait="5m",
+        by=("cluster",),
+        summary="GPU nodes"
+        + OF_CLUSTER
+        + " without an exporter: {{ $value }}. "
+        + listed(
+            f"topk({NAMES_SHOWN}, {unmetered('{cluster=%q}')})",
+            "{{ .Labels.node }}. ",
+            "cluster",
+        ),
+        description="No figure has what they cost. Check the node selector and the tolerations of the DaemonSet, and whether its"
+        f" pod there is scraped. The first {NAMES_SHOWN} are named; inference:gpu_nodes_unmetered has all.",
         top=IN_CLUSTER,
-        waiting="A ledger counts from its first start on; only one that starts within an hour of its host's boot charges the"
-        " rent since then. What passes until then is in no month.",
+        waiting="A ledger counts from its first start on. One that starts within an hour of its host's boot charges the rent since"
+        " the boot; no month has the time before any other start.",
+        why="Each node by itself for half an hour: an autoscaled fleet always has a node that is new.",
     ),
     alert(
         "InferenceExporterStale",
-        "max by (cluster, instance) (time() - inference_last_tick_timestamp_seconds) > 300",
-        dashboard=METER,
+        f"max {BY_HOST} (inference:exporter_stale_seconds)",
+        dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary="{{ $labels.instance }} answers, but has not read anything for {{ $value | humanizeDuration }}.",
-        description="Its counters stand and its gauges are gone. Its log says what it waits for: a driver call that hangs, or a"
-        " disk. Restart it; what passed meanwhile is charged then.",
-        top=ON_HOST,
-        waiting="No money is lost, for the time is charged when it reads again; who used the GPUs meanwhile is.",
+        summary=f"{PLACE} answers, but has taken no tick for {{{{ $value | humanizeDuration }}}}.",
+        description="Its counters stand still and its gauges are absent. Its log says what it waits for: a driver call that hangs, or a"
+        " disk. Restart it; it charges the time at its next tick.",
+        top=PAYERS,
+        waiting="No money is lost, but nothing sees who uses the GPUs meanwhile.",
     ),
     alert(
         "InferenceSourceDown",
-        'min by (cluster, instance, source) (inference_source_up{source!~"clock|cloud|node_labels"}) == 0',
-        dashboard=METER,
+        f'max {BY_HOST.replace(")", ", source)")} (inference:source_down{{source!="clock"}})',
+        dashboard=BOARD,
         wait="15m",
         by=(*HOST, "source"),
-        summary="{{ $labels.source }} cannot be read on {{ $labels.instance }}: its tokens or its GPU time are not seen.",
-        description="The money goes on, without tokens to divide it by or as unobserved. `inference_server_unread_info` has the"
-        " reason of a server, whose remedy is in docs/unread.md; of any source `inference_source_errors_total` and the exporter's log.",
-        top=ON_HOST,
+        summary=f"{{{{ $labels.source }}}} cannot be read on {PLACE}: its tokens or its GPU time are not counted.",
+        description="The money goes on, as unobserved or without tokens to divide it by. The metric inference_server_unread_info has"
+        " the reason of a server, and docs/unread.md the remedy. For any source see inference_source_errors_total and the exporter's log.",
+        top=PAYERS,
         waiting=HOST_NIGHT,
-        why="Not the cloud and the node: what they leave unknown shows as GPUs without a price, and some pods are kept from\n"
-        "them on purpose. `min` here and below: where one of several series of a thing is bad, it is bad.",
     ),
     alert(
         "InferenceGpuDown",
-        "count by (cluster, instance) (min by (cluster, instance, uuid) (inference_gpu_up) == 0)",
-        dashboard=GPUS,
+        f"max {BY_HOST} (inference:gpus_down)",
+        dashboard=GPU_BOARD,
         wait="10m",
         by=HOST,
-        summary="{{ $value }} GPUs of {{ $labels.instance }} cannot be read: they are paid for, and nobody sees what they do.",
-        description="They fell off the bus, or the driver is gone; their money goes on as idle, to who held them last. Look at the"
-        " kernel log for Xid errors, then reset the GPU or reboot the host. Name a GPU that left for good under `retired`;"
-        " one that was replaced needs nothing.",
-        top=ON_HOST,
+        summary=f"{{{{ $value }}}} GPUs of {PLACE} cannot be read: they are paid for, and nothing sees what they do.",
+        description="They fell off the bus, or the driver is gone. Their money goes on as idle, to their last holders. Look at the"
+        " kernel log for Xid errors, then reset the GPU or reboot the host. Configure a GPU that left for good under retired;"
+        " a replaced one needs nothing.",
+        top=PAYERS,
         waiting=HOST_NIGHT,
     ),
     alert(
         "InferenceGpuCountMismatch",
-        "max by (cluster, instance) (inference_gpus_expected) != max by (cluster, instance) (inference_gpus_visible)",
-        dashboard=GPUS,
+        f"max {BY_HOST} (inference:gpus_excess)",
+        dashboard=GPU_BOARD,
         wait="1h",
         by=HOST,
-        summary=f"{{{{ $value }}}} GPUs of {{{{ $labels.instance }}}} are paid for, and NVML lists {LISTED}.",
-        description="More: a GPU fell off the bus, was taken out or never came up, and its money goes on, as idle or under"
-        " uuid `unseen`. Fewer: `gpus_per_host` is too low, and the host is charged more than its price. Look at nvidia-smi"
-        " and the kernel log, then correct `gpus_per_host`, `retired` or `discovery.gpus`.",
-        top=ON_HOST,
+        summary=f'GPUs that {PLACE} pays for, minus those that NVML lists: {{{{ $value | printf "%+.0f" }}}}.',
+        description="More: a GPU fell off the bus, was taken out or never came up. Its money goes on, as idle or under uuid unseen."
+        " Fewer: gpus_per_host is too low, and the host is charged more than its price. Look at nvidia-smi and the kernel"
+        " log, then correct gpus_per_host, retired or discovery.gpus.",
+        top=PAYERS,
         waiting=HOST_NIGHT,
-        why="An hour: what fell off the bus is InferenceGpuDown's for so long, and most of it comes back.",
+        why="An hour: until then a GPU that fell off the bus is InferenceGpuDown's, and most come back.",
     ),
     alert(
         "InferenceClockUnsynchronized",
-        'min by (cluster, instance) (inference_source_up{source="clock"}) == 0',
-        dashboard=METER,
+        f'max {BY_HOST} (inference:source_down{{source="clock"}})',
+        dashboard=BOARD,
         wait="6h",
         by=HOST,
-        summary="The clock of {{ $labels.instance }} is not synchronized: months may begin at the wrong time there.",
-        description="The kernel does not hold its wall clock for right, and the time that the host was down is measured by it."
-        " Start chrony, systemd-timesyncd or whatever sets the time on this host, and look whether it reaches its servers.",
-        top=ON_HOST,
-        waiting="Nothing from one tick to the next; a reboot or the end of the month makes it matter.",
+        summary=f"The clock of {PLACE} is not synchronized: months may begin at the wrong time there.",
+        description="The host measures its downtime by this clock. Start chrony, systemd-timesyncd or another time service on the"
+        " host, and check that it reaches its servers.",
+        top=PAYERS,
+        waiting="Nothing is lost from one tick to the next; a reboot or the month's end makes it matter.",
         why="Nothing is lost by it from one tick to the next, and some hosts take hours after a boot.",
     ),
 )
 
+SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+TARGETS: Final = "inference:ledger_targets"
+PROCESSES: Final = f'count by (ledger) (count_values by (ledger) ("process", {TARGETS}))'
+ALL_TARGETS: Final = f"count by (ledger) (group by (ledger, cluster, instance, job) ({TARGETS}))"
+CLUSTERS: Final = f"count by (ledger) (group by (ledger, cluster) ({SEEN}))"
+INSTANCES: Final = f"count by (ledger) (group by (ledger, instance) ({SEEN}))"
+WHERE: Final = listed(
+    f"group by (cluster, instance, job) ({TARGETS}{{ledger=%q}})"
+    f" or group by (cluster, instance) ({SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}}",
+    "{{ .Labels.instance }}{{ with .Labels.job }} in job {{ . }}{{ end }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}. ",
+    "ledger",
+)
+"""The targets of a ledger; of several clusters, which see one target each, their instances."""
+
+OF_LEDGER: Final = owners(f"max by (ledger, product, team) ({HOST_SPEND}{{ledger=%q}})", "ledger")
+
 BOOKS: Final = (
     alert(
         "InferenceLedgerShared",
-        "max by (cluster, ledger, month) (count by (cluster, ledger, month, product, team, price_basis)"
-        " (inference_month_to_date_dollars)) > 1",
+        f"{PROCESSES} > 1\nor\n{INSTANCES} > 1 and {CLUSTERS} > 1 unless on (ledger) {TARGETS}",
         dashboard=METER,
         wait="15m",
-        by=("cluster", "ledger", "month"),
-        summary="{{ $value }} targets report ledger {{ $labels.ledger }} (a cloned disk image, or one exporter scraped twice):"
-        " month to date counts one of them.",
-        description="The money of all but one of them is missing from the fleet. Scrape each exporter once, and give a cloned"
-        " host a ledger of its own: stop its exporter, move ledger.db aside, start it.",
-        top=IN_CLUSTER,
-        waiting="What the other hosts spend until then is in no figure of the fleet.",
+        by=("ledger",),
+        summary="{{ $value }} exporters report ledger {{ $labels.ledger }}: its file was copied, as in a cloned disk image. "
+        + WHERE,
+        description="The fleet's figures count one of them, so the money of the others is missing. Give each cloned host a ledger of"
+        " its own: stop its exporter, move ledger.db aside, and start it.",
+        top=OF_LEDGER,
+        waiting="No figure of the fleet has what the other hosts spend until then.",
+        why="Two processes have one ledger: a copy. Two targets of one process are InferenceExporterScrapedTwice, and replicas of\n"
+        "Prometheus are neither.",
+    ),
+    alert(
+        "InferenceExporterScrapedTwice",
+        f"{ALL_TARGETS} > {PROCESSES}\nor\n{CLUSTERS} > 1 and {INSTANCES} == 1",
+        dashboard=METER,
+        wait="15m",
+        by=("ledger",),
+        summary="{{ $value }} scrape targets are one exporter, of ledger {{ $labels.ledger }}. " + WHERE,
+        description="Nothing is counted twice: the rules count each ledger once. Each job stores all series of that exporter again."
+        " Remove one of the jobs, for example a ServiceMonitor beside the PodMonitor.",
+        top=OF_LEDGER,
+        waiting="No money is wrong; it costs storage, and queries of your own may count the host twice.",
     ),
     alert(
         "InferenceLedgerNotPersistent",
-        "min by (cluster, instance) (inference_ledger_persistent) == 0",
-        dashboard=METER,
+        f"max {BY_HOST} (inference:ledger_not_persistent)",
+        dashboard=BOARD,
         wait="10m",
         by=HOST,
-        summary="The ledger of {{ $labels.instance }} will not last: a restart or a new pod would lose what is metered now.",
-        description="There is no ledger file, it cannot be written, another file took its place, or it is on a pod's emptyDir;"
-        " the exporter's log says which. Make room on its disk, make the folder of `ledger.path` writable, or mount one of the"
-        " node, and do not restart the exporter before that. Beside a ledger that cannot even be read, what is metered now may"
-        " be counted twice in the fleet's month once it can.",
-        top=ON_HOST,
-        waiting=f"{HOST_NIGHT} That much a restart would lose.",
+        summary=f"The ledger of {PLACE} is not persistent: a restart or a new pod loses what is metered now.",
+        description="There is no ledger file, it cannot be written, another file took its place, or it is on a pod's emptyDir."
+        " The exporter's log says which. Free disk space, make the folder of ledger.path writable, or mount a folder of the node."
+        " Do not restart the exporter before that. If the old ledger cannot even be read, the month may count this time twice"
+        " once it can.",
+        top=PAYERS,
+        waiting=f"{HOST_NIGHT} A restart loses that much.",
     ),
     alert(
         "InferenceLedgerBegunAnew",
-        "max by (cluster, instance) (changes(inference_ledger_begun_timestamp_seconds[6h])) > 0",
-        dashboard=METER,
+        f"max {BY_HOST} (inference:ledger_begun_anew)",
+        dashboard=BOARD,
         wait="1m",
         by=HOST,
-        summary="The books of {{ $labels.instance }} began anew: its month lacks what the ledger before it had.",
-        description="The ledger's file was lost, or moved aside as damaged or another machine's; the exporter's log says which,"
-        " and where it is. Put it back if it is whole, before anyone bills by this month.",
-        top=ON_HOST,
-        waiting="The fleet's month keeps what was scraped before; the longer the new books run, the more a return to the old"
-        " ones leaves out.",
-        why="A new host has no earlier ledger to compare with. Each change is told for six hours.",
+        summary=f"The ledger of {PLACE} began at {{{{ $value | {TIME} }}}}, and another one was there before.",
+        description="The ledger's file was lost, or moved aside as damaged or as another machine's. The exporter's log says which,"
+        " and where the file is. Put it back if it is whole, before a bill rests on this month.",
+        top=PAYERS,
+        waiting="The fleet's month keeps what was scraped before. The longer the new ledger runs, the more a return to the old one"
+        " leaves out.",
+        why="A new host has no earlier ledger to compare with. The alert lasts six hours.",
     ),
     alert(
         "InferenceConfigReloadFailed",
-        "min by (cluster, instance) (inference_config_last_reload_success) == 0",
-        dashboard=METER,
+        f"max {BY_HOST} (inference:config_reload_failed)",
+        dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary="{{ $labels.instance }} refused its configuration and goes on with the one before.",
-        description="Prices, servers and budgets that were changed are not in force, and a restart would not come up."
-        " `inference-cost-exporter check-config` names the line and the key; correct it and reload.",
-        top=ON_HOST,
-        waiting=f"{HOST_NIGHT} They are posted at the prices and to the owners of the old configuration, and stay there.",
+        summary=f"{PLACE} rejected its configuration and goes on with the previous one.",
+        description="Changed prices, servers and budgets are not in force, and a restart would fail. The verb check-config names"
+        " the line and the key. Correct it and reload.",
+        top=PAYERS,
+        waiting=f"{HOST_NIGHT} They are posted at the old prices and to the old owners, and stay there.",
     ),
     alert(
         "InferenceWebConfigReloadFailed",
-        "min by (cluster, instance) (inference_web_config_last_reload_success) == 0",
-        dashboard=METER,
+        f"max {BY_HOST} (inference:web_config_reload_failed)",
+        dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary="{{ $labels.instance }} refused its web configuration and goes on with the one before.",
-        description="A new certificate or password that was to hold does not, and a restart would not come up."
-        " The exporter's log names the file and what is wrong; correct it, and it is read by itself.",
-        top=ON_HOST,
-        waiting=f"{HOST_NIGHT} When the certificate in force runs out, nobody scrapes that.",
+        summary=f"{PLACE} rejected its web configuration and goes on with the previous one.",
+        description="A new certificate or password is not in force, and a restart would fail. The exporter's log names the file and"
+        " the error. Correct it; the exporter reads it again by itself.",
+        top=PAYERS,
+        waiting=f"{HOST_NIGHT} Scrapes fail once the certificate in force expires.",
     ),
     alert(
         "InferenceBooksUnbalanced",
-        "max by (cluster, instance) (abs(inference_ledger_residual_dollars)) > 0",
-        dashboard=METER,
+        f"max {BY_HOST} (inference:ledger_residual_dollars)",
+        dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary='The books of {{ $labels.instance }} are off by {{ $value | printf "%g" }} dollars: do not bill by them.',
-        description="What accrued is not what was posted, which is a bug of the exporter. Copy the ledger while it runs, keep the"
-        " log, and report both with the version; the residual says how far the figures can be off.",
-        top=ON_HOST,
+        summary=f'The books of {PLACE} are off by {{{{ $value | printf "%g" }}}} dollars: do not bill by them.',
+        description="Accrued and posted dollars differ, which is a bug of the exporter. Copy the ledger while it runs, keep the"
+        " log, and report both with the version. The residual says how far the figures can be off.",
+        top=PAYERS,
         waiting="The residual may grow; watch it, and close no month by these books.",
     ),
     alert(
         "InferenceLabelsRenamed",
-        'count by (cluster, instance) (inference_cost_dollars_per_hour{exported_namespace!=""})',
-        dashboard=METER,
+        f"max {BY_HOST} (inference:labels_renamed)",
+        dashboard=BOARD,
         wait="15m",
         by=HOST,
-        summary="{{ $labels.instance }} is scraped without honorLabels: the workloads' namespaces were renamed.",
-        description="`namespace` is the exporter's own there, so servers of one name in two namespaces are taken for one. Set"
-        " `honor_labels: true` (`honorLabels` in a PodMonitor) in the scrape job.",
-        top=ON_HOST,
+        summary=f"{PLACE} is scraped without honor_labels: the workloads' namespaces were renamed.",
+        description="The label namespace is the exporter's own there, so servers of one name in two namespaces become one. Set"
+        " honor_labels: true (honorLabels in a PodMonitor) in the scrape job.",
+        top=PAYERS,
         waiting="No money is lost; series recorded meanwhile keep the wrong namespace.",
     ),
-)
-
-PRICED: Final = (
     alert(
-        "InferenceGpuUnpriced",
-        "count by (cluster, gpu_model) (min by (cluster, instance, uuid, gpu_model) (inference_gpu_priced) == 0)",
-        dashboard=METER,
-        wait="15m",
-        by=("cluster", "gpu_model"),
-        summary="{{ $value }} GPUs of model {{ $labels.gpu_model }} have no price: what they cost is in no figure.",
-        description="Neither a rule under `hardware` nor the catalogue prices them. Add a rule to the exporter's configuration"
-        " and reload it; the time without a price waits, by GPU and holder, and is charged when a price that covers it comes.",
-        top=IN_CLUSTER,
-        waiting="No money is lost, but until then no budget sees theirs.",
-    ),
-    alert(
-        "InferenceMonthEstimated",
+        "InferenceTimeZonesDiffer",
         """
-sum(inference:month_to_date_dollars:price_basis{price_basis="estimate"})
-  / sum(inference:month_to_date_dollars:price_basis)
-  > 0.2
-and on ()
-  sum(
-    max by (cluster, instance, uuid) (inference_gpu_price_dollars_per_hour{component="rent"})
-    and on (cluster, instance, uuid)
-    inference_price_info{component="rent",price_basis="estimate",source!~"(.+: )?scaled .+"}
+count(
+  (
+    max by (month) (inference:month_end_timestamp_seconds:cluster)
+    - min by (month) (inference:month_end_timestamp_seconds:cluster) > 0
+    or max by (month) (inference:month_end_timestamp_seconds:zones) > 1
   )
-    / sum(inference:cost_dollars_per_hour)
-    > 0.2
-""",
-        dashboard=METER,
-        wait="6h",
-        by=(),
-        summary="{{ $value | humanizePercentage }} of the month rests on estimated prices.",
-        description="Prices of other clouds or regions stand where nobody said what is paid. `inference_price_info` names the"
-        " GPUs, `doctor` prints the line that replaces each; a price with a past `from` corrects nothing that was posted:"
-        " `adjust` does.",
-        top=servers(),
-        waiting="Every hour is posted at the estimate, and stays posted.",
-        why="A list price scaled to its region is an estimate and within a few percent; it counts in the month's estimated part\n"
-        "and does not by itself alert. Its source begins with `scaled`.",
-    ),
-    alert(
-        "InferenceSpendUnassigned",
-        'sum(inference:cost_dollars_per_hour:server{product="unassigned",server!="unallocated"})'
-        " / sum(inference:cost_dollars_per_hour) > 0.1",
-        wait="6h",
-        by=(),
-        summary="{{ $value | humanizePercentage }} of the spend has no product.",
-        description="No `ownership` rule and no pod label names who pays for these servers. Add a rule; it counts from then on,"
-        " for what was posted never moves. GPUs that no server holds are not in this figure.",
-        top=servers(f'{SPEND}{{product="unassigned",server!="unallocated"}}'),
-        waiting="Eight hours post "
-        + number(f'8 * sum({SPEND}{{product="unassigned",server!="unallocated"}})', DOLLARS)
-        + " to nobody, for good.",
-    ),
-    alert(
-        "InferenceTokensMissing",
-        f"""
-(
-  sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="other",server!~"unallocated|unmatched:.*"}})
-  / (sum by ({SERVER}) (inference:phase_cost_dollars:rate5m) > 0)
-  > 0.1
-)
-unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference:server_tokens:rate5m[1h])) > 0)
+  and on (month) (max by (month) (inference:month_end_timestamp_seconds:cluster) > time())
+) > 0
 """,
         dashboard=METER,
         wait="1h",
-        by=WHO,
-        labels=OWNER,
-        summary=f"{SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its money has no price per token.",
-        description="Its metrics cannot be read, or it exports none. `inference_server_unread_info` has the reason, and the"
-        " page, `doctor` and docs/unread.md say what to do about it: a flag, a port, a path, a token or a certificate.",
-        top=servers(f"{SPEND}{{product=%q}}", "product"),
-        waiting=f"Eight hours of it cost {number(f'8 * {SPEND}{MATCH}', DOLLARS, *WHO)}, and their tokens are never known.",
+        by=(),
+        summary="Hosts end the month at different times: their time zones differ. "
+        + listed(
+            f"sort_desc(topk({NAMES_SHOWN}, max by (cluster, month) (inference:month_end_timestamp_seconds:cluster) > time()))",
+            "{{ with .Labels.cluster }}Cluster {{ . }} ends{{ else }}The last ends{{ end }} {{ .Labels.month }} at {{ .Value | "
+            + TIME
+            + " }}. ",
+        ),
+        description="The fleet's month stays open until the last zone ends it, and each month has the sum of its own label."
+        " Budgets compare days that are not the same. Configure one timezone on all hosts.",
+        top=servers(),
+        waiting="No money is lost; around the month's end the figures of two months mix.",
     ),
 )
 
-ALERTS: Final[tuple[Alert, ...]] = (*HOSTS, *BOOKS, *PRICED)
+ALERTS: Final[tuple[Alert, ...]] = (*HOSTS, *BOOKS)

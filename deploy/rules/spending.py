@@ -1,14 +1,44 @@
-"""Alerts on money: what is spent, against the budgets that the exporters tell."""
+"""Alerts on money: what is spent against the configured budgets, and what it is spent on."""
 
+from collections.abc import Callable
 from typing import Final
 
-from month import SERVER
 from statement import Alert
-from wording import DOLLARS, MODELS, OWNER, PAGE, SHARE, SPEND, TICKET, WASTE, alert, number, servers
+from wording import (
+    DAY,
+    DOLLARS,
+    HOURLY,
+    METER,
+    MODELS,
+    MONEY,
+    OWNER,
+    PAGE,
+    SHARE,
+    SPEND,
+    TICKET,
+    TIME,
+    WASTE,
+    alert,
+    link,
+    number,
+    query,
+    servers,
+)
 
-BUDGET: Final = ("budget", "product")
 NIGHT: Final = 0.05
-"""The part of a month's budget that waiting eight hours must cost before somebody is woken."""
+"""The part of a month's budget that waiting eight hours must cost before an alert pages."""
+FIRST_DAY: Final = "unless on () (inference:fleet_metered_hours < 24)"
+"""A rate of less than a day says nothing about a month: a roll-out looks like a runaway."""
+DEFAULT: Final = "on () (inference:budget_configured == 0)"
+"""The default budget is the exporter's own number, so it pages nobody."""
+
+KEY: Final = "on (budget, product)"
+BUDGET: Final = "inference:budget_dollars"
+COST: Final = "inference:budget_cost_dollars_per_hour"
+RUN_RATE: Final = "inference:budget_monthly_run_rate_dollars"
+MONTH: Final = "inference:budget_month_to_date_dollars"
+PROJECTED: Final = "inference:budget_month_projected_dollars"
+MATCH_BUDGET: Final = "{budget=%q}"
 
 TEAM: Final = (
     "{{ with printf `topk(1, sum by (team) (inference:month_to_date_dollars:owner{product=%q}))` $labels.product"
@@ -17,167 +47,284 @@ TEAM: Final = (
 """The team that spent most of that product's month; a budget of the fleet is the platform's."""
 
 PAYS: Final = {"product": OWNER["product"], "team": TEAM}
-TOP: Final = (
-    "{{ if $labels.product }}"
-    + servers(f"{SPEND}{{product=%q}}", "product")
-    + "{{ else }}"
-    + servers()
-    + "{{ end }}"
-)
-OF: Final = "{{ $labels.budget }}"
+BOARD: Final = MONEY + "{{ with $labels.product }}?var-product={{ . | urlquery }}{{ end }}"
+WASTE_BOARD: Final = WASTE + "{{ with $labels.product }}?var-product={{ . | urlquery }}{{ end }}"
 
 
-def night(expression: str) -> str:
-    """What eight hours cost, in dollars and as a part of the budget."""
-    ratio = f"{expression} / on (budget, product) inference:budget_dollars"
+def of_budget(record: str) -> str:
+    """The three servers under a budget that are first by a record."""
     return (
-        f"Eight hours of waiting cost {number(expression, DOLLARS, 'budget')},"
-        f" {number(ratio, SHARE, 'budget', unknown='an unknown part')} of a month's budget."
+        "{{ if $labels.product }}"
+        + servers(f"{record}{{product=%q}}", "product")
+        + "{{ else }}"
+        + servers(record)
+        + "{{ end }}"
     )
 
 
-def tiers(name: str, expr: str, cost: str, **said: str) -> tuple[Alert, ...]:
-    """A page where waiting eight hours costs much of the budget, a ticket where it does not."""
-    ratio = f"({cost} / on (budget, product) (inference:budget_dollars > 0))"
-    dear = f"on (budget, product) {ratio} >= {NIGHT}"
-    bounds = ((PAGE, f"and {dear}"), (TICKET, f"unless {dear}"))
+TOP: Final = of_budget(SPEND)
+OF: Final = "{{ $labels.budget }}"
+SAYS_DEFAULT: Final = (
+    "{{ if query `inference:budget_configured == 0` }} This is the default budget, which pages nobody:"
+    " set budgets in the exporter's configuration.{{ end }}"
+)
+RAISE: Final = " If the spend is meant, raise the budget in the exporter's configuration."
+RUNS_OUT: Final = (
+    "{{ with "
+    + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", "budget")
+    + " }} It runs out on {{ . | first | value | "
+    + DAY
+    + " }}.{{ end }}"
+)
+METERED_SINCE: Final = (
+    "{{ with query `min(inference:month_metered_since_timestamp_seconds and on (month) inference:fleet_month_hours_left)` }}"
+    " The month is metered since {{ . | first | value | " + TIME + " }}.{{ end }}"
+)
+LAST_DAY: Final = (
+    f"sum({MONTH}{MATCH_BUDGET}) + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]))"
+    " * max(inference:fleet_month_hours_left)"
+)
+"""The month's end at the mean rate of the last 24 hours."""
+
+
+def night(cost: str) -> str:
+    """What eight hours cost, in dollars and as a part of the budget."""
+    return (
+        f"Eight hours of waiting cost {number(cost, DOLLARS, 'budget')},"
+        f" {number(f'{cost} / {KEY} {BUDGET}', SHARE, 'budget', unknown='an unknown part')} of a month's budget."
+    )
+
+
+def tiers(name: str, expr: str, cost: Callable[[str], str], **said: str) -> tuple[Alert, ...]:
+    """A page where waiting eight hours costs much of a configured budget, a ticket where it does not."""
+    dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} unless {DEFAULT})"
     return tuple(
         alert(
             name,
-            f"({expr})\n{bound}",
+            f"({expr})\n{word} {dear}",
             severity=severity,
             by=("budget",),
             wait=said["wait"],
             keep=said.get("keep", ""),
             why=said.get("why", "") if severity == PAGE else "",
             labels=PAYS,
+            dashboard=BOARD,
             summary=said["summary"],
-            description=said["description"],
+            description=said["description"] + SAYS_DEFAULT,
             top=TOP,
-            waiting=night(f"{cost}{{budget=%q}}"),
+            waiting=night(cost(MATCH_BUDGET)),
         )
-        for severity, bound in bounds
+        for severity, word in ((PAGE, "and"), (TICKET, "unless"))
     )
 
 
-NOW: Final = "8 * inference:budget_cost_dollars_per_hour"
-EXCESS: Final = "8 * inference:budget_excess_dollars_per_hour"
+def excess(match: str) -> str:
+    """What eight hours cost beyond the usual spend."""
+    return f"8 * inference:budget_excess_dollars_per_hour{match}"
+
+
+def all_spend(match: str) -> str:
+    """What eight hours cost."""
+    return f"8 * {COST}{match}"
+
+
+def over_pace(match: str) -> str:
+    """The part of eight hours, at the day's mean, that a whole month at the budget would not have."""
+    return (
+        f"8 * avg_over_time({COST}{match}[1d])"
+        f" * {KEY} (1 - {BUDGET}{match} / {KEY} (avg_over_time({RUN_RATE}{match}[1d]) > 0))"
+    )
+
 
 RUNAWAY: Final = tiers(
     "InferenceSpendRunaway",
-    f"{EXCESS} > on (budget, product) 0.01 * inference:budget_dollars",
-    EXCESS,
+    f"{excess('')} > {KEY} 0.01 * {BUDGET} {FIRST_DAY}",
+    excess,
     wait="15m",
     keep="15m",
-    why="More is spent than usual, by so much that eight hours of it cost a hundredth of a month's budget.",
+    why="The spend is above its usual level and above the same hour of the week before, by so much that eight hours of the\n"
+    "excess cost a hundredth of a month's budget. Needs 24 hours of data.",
     summary=f'Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.',
-    description="More is being spent than the mean of the last 7 days. Find what was started on the dashboard, stop it or"
-    " scale it down; where it is meant, raise the budget in the exporter's configuration.",
+    description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, 'budget')}. Usual is"
+    f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, 'budget')}."
+    f" Find the servers that grew on the dashboard, and stop or scale them down.{RAISE}",
 )
 
 EXHAUSTED: Final = tiers(
     "InferenceBudgetExhausted",
-    "inference:budget_month_to_date_dollars >= on (budget, product) group_left () inference:budget_dollars",
-    NOW,
+    f"{MONTH} >= {KEY} group_left () {BUDGET}",
+    all_spend,
     wait="5m",
     summary=f'The budget {OF} for {{{{ $labels.month }}}} is spent: {{{{ $value | printf "%.0f" }}}} dollars.',
-    description="Everything spent from here on is over the budget. Tell whoever owns the budget, stop what can wait until"
-    " next month, or raise the budget in the exporter's configuration.",
+    description="All further spend of the month is over the budget. Inform the budget's owner, and stop what can wait until"
+    f" next month.{RAISE}",
 )
 
-RUN_RATE: Final = tiers(
+OVER_RATE: Final = tiers(
     "InferenceRunRateOverBudget",
-    "inference:budget_monthly_run_rate_dollars > on (budget, product) inference:budget_dollars",
-    "8 * inference:budget_over_dollars_per_hour",
+    f"avg_over_time({RUN_RATE}[1d]) > {KEY} {BUDGET}\n"
+    f" and {KEY} (avg_over_time({RUN_RATE}[7d]) > {KEY} {BUDGET})\n"
+    f" {FIRST_DAY}",
+    over_pace,
     wait="1h",
     keep="15m",
-    why="What waiting costs here is the part of the spend that a whole month at the budget would not have.",
+    why="By the means of a day and of a week, so that neither nights nor weekends make a false alert: a fleet whose month\n"
+    "ends below its budget has a mean below it. Needs 24 hours of data.",
     summary=f'Run-rate of {OF} is {{{{ $value | printf "%.0f" }}}} dollars a month, over the budget.',
-    description="A whole month at what is being spent now would exceed the budget. Look for servers started lately and for"
-    " idle GPUs, and scale them down if the peak is not meant to last.",
+    description="A month at the mean rate of the last 24 hours exceeds the budget. Look for new servers and for idle GPUs on the"
+    f" dashboard, and scale them down.{RAISE}",
 )
 
-SLOW: Final = (
-    alert(
-        "InferenceSpendProjectedOverBudget",
-        "inference:budget_month_projected_dollars > on (budget, product) group_left () inference:budget_dollars",
-        wait="1h",
-        by=("budget",),
-        labels=PAYS,
-        summary=f'Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of '
-        + number("inference:budget_dollars{budget=%q}", DOLLARS, "budget")
-        + ".",
-        description="Month to date plus the hours left at the mean rate of the last 7 days exceeds the budget. Find the"
-        " servers that grew on the dashboard, scale down or stop what is idle, or raise the budget in the exporter's"
-        " configuration.",
-        top=TOP,
-        waiting=night("8 * inference:budget_cost_dollars_per_hour{budget=%q}"),
-    ),
-    alert(
-        "InferenceIdleSpend",
-        "24 * avg_over_time(inference:budget_idle_dollars_per_hour[1d]) >= on (budget, product) 0.01 * inference:budget_dollars",
-        dashboard=WASTE,
-        wait="2h",
-        by=("budget",),
-        labels=PAYS,
-        summary=f'GPUs under {OF} idle at a rate of {{{{ $value | printf "%.0f" }}}} dollars a day.',
-        description="They are paid for and compute nothing: at servers that wait, at servers that do not answer, or at no"
-        " server. Release GPUs that nobody holds first, then move quiet servers together or let them scale down.",
-        top="{{ if $labels.product }}"
-        + servers("inference:waste_dollars_per_hour:server{product=%q}", "product")
-        + "{{ else }}"
-        + servers("inference:waste_dollars_per_hour:server")
-        + "{{ end }}",
-        waiting=night("8 * inference:budget_idle_dollars_per_hour{budget=%q}"),
-    ),
+PROJECTION: Final = alert(
+    "InferenceSpendProjectedOverBudget",
+    f"{PROJECTED} > {KEY} group_left () {BUDGET}\n{FIRST_DAY}",
+    wait="1h",
+    by=("budget",),
+    labels=PAYS,
+    dashboard=BOARD,
+    summary=f'Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of '
+    + number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, "budget")
+    + "."
+    + RUNS_OUT,
+    description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, 'budget')}. The month ends between"
+    f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, 'budget')} and"
+    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, 'budget')};"
+    f" at the last day's rate: {number(LAST_DAY, DOLLARS, 'budget')}.{METERED_SINCE}"
+    " The projection assumes that the last weeks go on."
+    f" Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}",
+    top=TOP,
+    waiting=night(all_spend(MATCH_BUDGET)),
+    why="A projection needs 24 hours of data. It is a ticket: what must not wait until morning is a runaway.",
+)
+
+IDLE: Final = alert(
+    "InferenceIdleSpend",
+    f"24 * avg_over_time(inference:budget_idle_dollars_per_hour[1d]) >= {KEY} 0.01 * {BUDGET}\n{FIRST_DAY}",
+    dashboard=WASTE_BOARD,
+    wait="2h",
+    by=("budget",),
+    labels=PAYS,
+    summary=f'Idle GPUs of {OF} cost {{{{ $value | printf "%.0f" }}}} dollars a day.',
+    description="These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together,"
+    f" or let them scale down.{SAYS_DEFAULT}",
+    top=of_budget("inference:waste_dollars_per_hour:server"),
+    waiting=night(f"8 * inference:budget_idle_dollars_per_hour{MATCH_BUDGET}"),
 )
 
 WHO: Final = ("cluster", "namespace", "server")
+BY_SERVER: Final = f"by ({', '.join(WHO)})"
+ON_SERVER: Final = f"on ({', '.join(WHO)})"
+SERVER: Final = "cluster, product, team, namespace, server"
 SELF: Final = "{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.server }}"
 MATCH: Final = "{cluster=%q,namespace=%q,server=%q}"
+OF_PRODUCT: Final = servers(f"{SPEND}{{product=%q}}", "product")
+SERVER_NIGHT: Final = number(f"8 * sum(max by ({SERVER}) ({SPEND}{MATCH}))", DOLLARS, *WHO)
+NAMED: Final = 'server!~"unallocated|unmatched:.*"'
+NO_PRODUCT: Final = f'{SPEND}{{product="unassigned",server!="unallocated"}}'
+FLEET_SPEND: Final = "sum(max by (cluster) (inference:cost_dollars_per_hour))"
 
 SERVERS: Final = (
     alert(
         "InferenceTokensDearer",
-        """
-inference:server_cost_dollars_per_million_tokens:24h
-  / (last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 1d) > 0)
+        f"""
+max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
+  / (max by ({SERVER}) (last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 1d)) > 0)
 > 1.5
 """,
-        dashboard=MODELS,
+        dashboard=link(MODELS, *WHO),
         wait="2h",
         by=WHO,
         labels=OWNER,
         summary=f'A million tokens of {SELF} cost {{{{ $value | printf "%.1f" }}}} times what they cost in the week before.',
-        description="Less traffic on as many GPUs, a dearer price of them, or slower serving; the records of the week's ratios"
-        " tell which. Scale the server to its traffic, or undo what made it slower.",
-        top=servers(f"{SPEND}{{product=%q}}", "product"),
-        waiting="Eight hours of the server cost "
-        + number(f"8 * {SPEND}{MATCH}", DOLLARS, *WHO)
-        + ", of which the week before would have saved a third or more.",
+        description="The server has less traffic on as many GPUs, a dearer price of them, or slower serving. The week's ratios on"
+        " the dashboard say which. Scale the server to its traffic, or undo what made it slower.",
+        top=OF_PRODUCT,
+        waiting=f"Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.",
     ),
     alert(
         "InferenceServerServesNothing",
         f"""
 (
-  {SPEND}
-  and on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (inference_server_gpus) > 0)
-  and on ({", ".join(WHO)}) inference_server_info
+  max by ({SERVER}) ({SPEND}{{{NAMED}}}) > 0
   and on ({SERVER}) (last_over_time({SPEND}[1h] offset 23h))
 )
-unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference:server_tokens:rate5m[1d])) > 0)
-unless on ({", ".join(WHO)}) (sum by ({", ".join(WHO)}) (sum_over_time(inference:busy_dollars_per_hour[1d])) > 0)
+unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:server_tokens:rate5m[1d])) > 0)
+unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:busy_dollars_per_hour[1d])) > 0)
 """,
-        dashboard=WASTE,
+        dashboard=link(WASTE, *WHO),
         wait="1h",
         by=WHO,
         labels=OWNER,
         summary=f'{SELF} holds GPUs for {{{{ $value | printf "%.2f" }}}} dollars an hour and has served nothing for a day.',
-        description="No token moved and its GPUs computed nothing for 24 h. Stop it, or let it scale to zero; where it only"
+        description="Its GPUs computed nothing for 24 hours, and no token moved. Stop the server, or let it scale to zero. If it"
         " waits for its first use, silence the alert until then.",
-        top=servers(f"{SPEND}{{product=%q}}", "product"),
-        waiting=f"Eight hours cost {number(f'8 * {SPEND}{MATCH}', DOLLARS, *WHO)}.",
+        top=OF_PRODUCT,
+        waiting=f"Eight hours cost {SERVER_NIGHT}.",
+    ),
+    alert(
+        "InferenceTokensMissing",
+        f"""
+(
+  sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="other",{NAMED}}})
+  / (sum by ({SERVER}) (inference:phase_cost_dollars:rate5m) > 0)
+  > 0.1
+)
+unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:server_tokens:rate5m[1h])) > 0)
+""",
+        dashboard=link(METER, "cluster"),
+        wait="1h",
+        by=WHO,
+        labels=OWNER,
+        summary=f"{SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its money has no price per token.",
+        description="Its metrics cannot be read, or it exports none. The metric inference_server_unread_info has the reason."
+        " docs/unread.md says what to do about each: a flag, a port, a path, a token or a certificate.",
+        top=OF_PRODUCT,
+        waiting=f"Eight hours of it cost {SERVER_NIGHT}, and their tokens are never counted.",
+    ),
+    alert(
+        "InferenceSpendUnassigned",
+        f"sum(max by ({SERVER}) ({NO_PRODUCT})) / {FLEET_SPEND} > 0.1",
+        wait="6h",
+        by=(),
+        summary="{{ $value | humanizePercentage }} of the spend has no product.",
+        description="No ownership rule and no pod label names a product for these servers. Add a rule; it counts from then on,"
+        " and posted money never moves. Unallocated GPUs are not in this figure.",
+        top=servers(NO_PRODUCT),
+        waiting=f"Eight hours post {number(f'8 * sum(max by ({SERVER}) ({NO_PRODUCT}))', DOLLARS)} to no product, for good.",
+    ),
+    alert(
+        "InferenceMonthEstimated",
+        f"""
+sum(inference:month_to_date_dollars:price_basis{{price_basis="estimate"}} and on (month) inference:fleet_month_hours_left)
+  / sum(inference:month_to_date_dollars:price_basis and on (month) inference:fleet_month_hours_left)
+  > 0.2
+and on ()
+  sum(max by (cluster) (inference:estimated_dollars_per_hour)) / {FLEET_SPEND} > 0.2
+""",
+        dashboard=METER,
+        wait="6h",
+        by=(),
+        summary="{{ $value | humanizePercentage }} of the month rests on estimated prices.",
+        description="The catalogue's prices of other clouds or regions stand where no price is configured. The metric"
+        " inference_price_info names the GPUs, and doctor prints the line that replaces each. A new price does not change posted"
+        " money: adjust does.",
+        top=servers(),
+        waiting="Every hour is posted at the estimate, and stays posted.",
+        why="A list price scaled to its region is an estimate and within a few percent; it counts in the month's estimated part\n"
+        "and does not by itself alert.",
+    ),
+    alert(
+        "InferenceGpuUnpriced",
+        "max by (cluster, gpu_model) (inference:gpus_unpriced:model)",
+        dashboard=link(METER, "cluster"),
+        wait="15m",
+        by=("cluster", "gpu_model"),
+        summary="{{ $value }} GPUs of model {{ $labels.gpu_model }} have no price: no figure has their cost.",
+        description="Neither a hardware rule nor the catalogue prices them. Add a rule to the exporter's configuration and reload"
+        " it. Unpriced GPU time waits in the ledger, and the first price that covers it charges it.",
+        top=servers(f"{SPEND}{{cluster=%q}}", "cluster"),
+        waiting="No money is lost, but no budget has theirs until then.",
     ),
 )
 
-ALERTS: Final = (*RUNAWAY, SLOW[0], *RUN_RATE, *EXHAUSTED, SLOW[1], *SERVERS)
+ALERTS: Final = (*RUNAWAY, PROJECTION, *OVER_RATE, *EXHAUSTED, IDLE, *SERVERS)

@@ -1,4 +1,4 @@
-"""What an alert says besides its own sentence: since when, who spends most, what waiting costs."""
+"""The text that every alert carries: when it began, what costs most, what waiting costs, and its links."""
 
 from typing import Final
 
@@ -10,12 +10,23 @@ METER, GPUS, MODELS, WASTE = (f"{MONEY}-{name}" for name in ("meter", "gpus", "m
 
 PAGE, TICKET = "page", "ticket"
 FLEET: Final = {"product": "fleet", "team": "platform"}
-"""Who is told of what concerns the meter itself, or all products."""
+"""The owner of alerts on the meter itself, and of those on all products."""
 
 OWNER: Final = {"product": '{{ or $labels.product "fleet" }}', "team": '{{ or $labels.team "platform" }}'}
 
+SPEND: Final = "inference:cost_dollars_per_hour:server"
+HOST_SPEND: Final = "inference:cost_dollars_per_hour:host"
+NAMES_SHOWN: Final = 10
+"""Hosts, nodes and clusters that one notification names; the record has the rest."""
 
-def asked(expression: str, *labels: str) -> str:
+
+def link(board: str, *labels: str) -> str:
+    """A dashboard that shows what the labels say; `labels` are the names of its variables."""
+    variables = "&".join(f"var-{label}={{{{ $labels.{label} | urlquery }}}}" for label in labels)
+    return f"{board}?{variables}" if variables else board
+
+
+def query(expression: str, *labels: str) -> str:
     """A query as a template: the labels' values, quoted, in the places of its `%q`, as often as they come."""
     if not labels:
         return f"query `{expression}`"
@@ -26,33 +37,48 @@ def asked(expression: str, *labels: str) -> str:
 def since(name: str, severity: str, labels: tuple[str, ...]) -> str:
     """When the condition began, from the series that Prometheus keeps of each alert."""
     matchers = "".join(f",{label}=%q" for label in labels)
-    query = asked(
+    found = query(
         f'last_over_time(ALERTS_FOR_STATE{{alertname="{name}",severity="{severity}"{matchers}}}[15m])',
         *labels,
     )
-    return "{{ with " + query + " }}{{ . | first | value | humanizeTimestamp }}{{ else }}now{{ end }}"
+    return "{{ with " + found + " }}{{ . | first | value | humanizeTimestamp }}{{ else }}now{{ end }}"
 
 
-def servers(selector: str = "", *labels: str) -> str:
+def servers(selector: str = SPEND, *labels: str) -> str:
     """The three servers that cost most now; `selector` holds a `%q` for each of the labels."""
-    query = asked(f"sort_desc(topk(3, sum by (namespace, server) ({selector or SPEND})))", *labels)
+    spend = f"max by (cluster, product, team, namespace, server) ({selector})"
+    found = query(f"sort_desc(topk(3, sum by (namespace, server) ({spend})))", *labels)
     return (
-        "{{ range " + query + " }}{{ with .Labels.namespace }}{{ . }}/{{ end }}{{ .Labels.server }}"
+        "{{ range " + found + " }}{{ with .Labels.namespace }}{{ . }}/{{ end }}{{ .Labels.server }}"
         ' at {{ .Value | printf "%.2f" }} dollars an hour. {{ else }}None is known.{{ end }}'
     )
 
 
-SPEND: Final = "inference:cost_dollars_per_hour:server"
+def owners(expression: str, *labels: str) -> str:
+    """The three owners that cost most; `expression` has product and team."""
+    found = query(f"sort_desc(topk(3, sum by (product, team) ({expression})))", *labels)
+    return (
+        "{{ range " + found + " }}{{ .Labels.product }} ({{ .Labels.team }})"
+        ' at {{ .Value | printf "%.2f" }} dollars an hour. {{ else }}None is known.{{ end }}'
+    )
 
 
 def number(expression: str, form: str, *labels: str, unknown: str = "an unknown amount") -> str:
     """One number of a query within a sentence, and the words for it where there is none."""
-    query = asked(expression, *labels)
-    return "{{ with " + query + " }}{{ . | first | value | " + form + " }}{{ else }}" + unknown + "{{ end }}"
+    found = query(expression, *labels)
+    return "{{ with " + found + " }}{{ . | first | value | " + form + " }}{{ else }}" + unknown + "{{ end }}"
+
+
+def listed(expression: str, text: str, *labels: str) -> str:
+    """A list of names; `text` is what stands for each series, as a template of its labels and value."""
+    return "{{ range " + query(expression, *labels) + " }}" + text + "{{ end }}"
 
 
 DOLLARS: Final = 'printf "%.0f dollars"'
+HOURLY: Final = 'printf "%.2f dollars an hour"'
 SHARE: Final = "humanizePercentage"
+TIME: Final = "humanizeTimestamp"
+DAY: Final = 'humanizeTimestamp | printf "%.10s"'
 
 
 def alert(

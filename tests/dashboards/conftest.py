@@ -15,14 +15,19 @@ from exporter.exposition.table import METRICS
 ROOT = Path(__file__).parents[2]
 TARGET_LABELS = frozenset({"cluster", "exported_namespace", "instance", "job", "node"})
 """Set by whoever scrapes; no metric of ours has them."""
-FOREIGN = {"kube_node_status_capacity": frozenset({"node", "resource", "unit"})}
-"""Of kube-state-metrics: which nodes have GPUs."""
-ALERTS = frozenset({"cluster", "alertname", "alertstate", "severity"})
-"""Labels of Prometheus's own series of alerts, as far as all of ours have them."""
+FOREIGN = {
+    "kube_node_info": frozenset({"node"}),
+    "kube_node_status_capacity": frozenset({"node", "resource", "unit"}),
+    "up": frozenset[str](),
+}
+"""Of kube-state-metrics: the nodes, and those with GPUs; and what Prometheus says of each target."""
+ALERTS = frozenset({"cluster", "product", "alertname", "alertstate", "severity"})
+"""Labels of Prometheus's own series of alerts, as far as ours have them."""
+SENT_ON = {"inference:cluster_heartbeat_timestamp_seconds": frozenset({"cluster"})}
+"""Has no label where it is recorded; the external label of its Prometheus comes on the way."""
+CHOOSING = ("topk", "bottomk")
+"""Aggregations that keep series as they are."""
 FILES = sorted((ROOT / "dashboards").glob("*.json"))
-
-FOREIGN = {"kube_node_status_capacity": frozenset({"node", "resource", "unit"})}
-"""Of kube-state-metrics: which nodes have GPUs."""
 
 GRAFANA = (
     (re.compile(r"\$__(rate_interval|interval|range)"), "5m"),
@@ -37,7 +42,7 @@ class Names:
     """The names that exist: metrics of the table, and what the rules record with the labels that remain."""
 
     def __init__(self, metrics: dict[str, frozenset[str]], rules: dict[str, str]) -> None:
-        self._labels = metrics | dict.fromkeys(rules, frozenset())
+        self._labels = metrics | dict.fromkeys(rules, frozenset()) | SENT_ON
         before = None
         while before != self._labels:  # rules remember each other's last values: until no label is added
             before = dict(self._labels)
@@ -71,6 +76,8 @@ class Names:
                 return self._selector(node.vector_selector, found)
             case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
                 return self._flow(node.expr, found)
+            case promql.Call() if node.func.name == "label_replace":
+                return self._flow(node.args[0], found) | {node.args[1].val}
             case promql.Call():
                 return frozenset().union(*(self._flow(argument, found) for argument in node.args))
             case promql.AggregateExpr():
@@ -80,18 +87,24 @@ class Names:
         return frozenset()
 
     def _selector(self, node: Any, found: list[str]) -> frozenset[str]:
-        own = self._labels.get(node.name)
-        if own is None:
-            found.append(f"no metric {node.name}")
-            return frozenset()
-        labels = own if ":" in node.name else own | TARGET_LABELS
-        found.extend(
-            f"{node.name} has no label {m.name}" for m in node.matchers.matchers if m.name not in labels
-        )
+        """Of one metric; or of several that a pattern names, each label of which some of them have."""
+        matchers = [matcher for matcher in node.matchers.matchers if matcher.name != "__name__"]
+        name = node.name
+        several = [m.value.split("|") for m in node.matchers.matchers if m.name == "__name__"]
+        labels: frozenset[str] = frozenset()
+        for each in several[0] if several and name is None else [name]:
+            own = self._labels.get(each)
+            if own is None:
+                found.append(f"no metric {each}")
+                return frozenset()
+            labels |= own if ":" in each else own | TARGET_LABELS
+        found.extend(f"{name} has no label {m.name}" for m in matchers if m.name not in labels)
         return labels
 
     def _aggregation(self, node: Any, found: list[str]) -> frozenset[str]:
         inner = self._flow(node.expr, found)
+        if str(node.op) in CHOOSING:
+            return inner
         if node.modifier is None:
             return frozenset()
         named = frozenset(node.modifier.labels)

@@ -1,6 +1,7 @@
 """What carries a reader from one dashboard to another: uids, links, variables; and the marks on all."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from exporter.exposition.documentation import LABELS
@@ -63,13 +64,15 @@ def test_every_dashboard_carries_every_variable(dashboard: Board) -> None:
     assert (variables[0]["type"], variables[0]["query"]) == ("datasource", "prometheus")
     for item in variables:
         assert not item["skipUrlSync"]
-        if item["type"] == "query":
+        if (dashboard["uid"], item["name"]) == ("inference-cost-gpus", "instance"):
+            assert (item["includeAll"], item["multi"]) == (False, False)
+        elif item["type"] == "query":
             assert (item["allValue"], item["includeAll"], item["multi"]) == (".*", True, True)
 
 
 def test_a_variable_is_shown_where_it_selects_something(dashboard: Board) -> None:
     """A choice that changes nothing is hidden, and one that changes something is not."""
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     used = {name for query in queries for name in USED.findall(query)}
     shown = {item["name"] for item in dashboard["templating"]["list"] if item.get("hide", 0) == 0}
 
@@ -131,3 +134,117 @@ def test_the_time_axis_tells_what_happened(dashboard: Board, names: Any) -> None
         labels = re.findall(r"{{(\w+)}}", mark["titleFormat"])
         assert labels
         assert [fault for label in labels for fault in names.label_fault(mark["expr"], label)] == []
+
+
+ROOT = Path(__file__).parents[2]
+RUNBOOK = "https://git.example/inference-cost-exporter/blob/main/docs/runbooks/${__data.fields.alertname:percentencode}.md"
+LABEL = re.compile(r"\$\{__(?:data\.fields|field\.labels)\.(\w+):percentencode\}")
+
+
+def data_links(panel: Board) -> list[tuple[str, Board]]:
+    """Each link of a panel, with the column that has it; of what is no table the column is empty."""
+    found = [("", link) for link in panel["fieldConfig"]["defaults"].get("links") or ()]
+    for override in panel["fieldConfig"]["overrides"]:
+        for item in override["properties"]:
+            if item["id"] == "links":
+                found += [(override["matcher"]["options"], link) for link in item["value"]]
+    return found
+
+
+def target_of(url: str) -> tuple[str, dict[str, str]]:
+    """The dashboard that an address leads to, and the variables that it chooses."""
+    path, _, query = url.partition("?")
+    chosen = dict(part.partition("=")[::2] for part in query.split("&") if part.startswith("var-"))
+    return path.removeprefix("/d/"), chosen
+
+
+def test_every_row_and_line_leads_on(every_panel: list[Board]) -> None:
+    """A panel whose series are servers, products, models, clusters, hosts, GPUs or alerts has links."""
+    lasting = {"server", "product", "model", "cluster", "instance", "uuid", "alertname", "budget"}
+    without = []
+    for panel in every_panel:
+        linked = {column for column, _ in data_links(panel)}
+        if panel["type"] == "table":
+            organized = panel["transformations"][1]["options"]
+            order = sorted(organized["renameByName"], key=organized["indexByName"].get)
+            first = next(name for name in order if name in lasting)
+            if organized["renameByName"][first] not in linked:
+                without.append(panel["title"])
+        elif panel["type"] in {"timeseries", "bargauge"}:
+            legends = " ".join(target["legendFormat"] for target in panel["targets"])
+            labels = set(re.findall(r"{{(\w+)}}", legends))
+            if labels & (lasting - {"budget"}) and not linked:
+                without.append(panel["title"])
+
+    assert without == []
+
+
+def test_data_links_lead_to_dashboards_and_variables_that_exist(
+    dashboards: dict[str, Board], every_panel: list[Board], names: Any
+) -> None:
+    """An address names a dashboard of these and variables that select something there, from labels of the row."""
+    shown = {
+        board["uid"]: {item["name"] for item in board["templating"]["list"] if item.get("hide", 0) == 0}
+        for board in dashboards.values()
+    }
+    for panel in every_panel:
+        labels = (
+            set(panel["transformations"][1]["options"]["renameByName"]) if panel["type"] == "table" else set()
+        )
+        if panel["type"] != "table":
+            labels = set().union(*(names.labels(target["expr"]) for target in panel["targets"]))
+        for column, link in data_links(panel):
+            url = link["url"]
+            assert link["title"]
+            assert set(LABEL.findall(url)) <= labels, (panel["title"], column, url)
+            if url == RUNBOOK:
+                continue
+            uid, chosen = target_of(url)
+            if uid.startswith("$"):
+                assert uid == "${__data.fields.board:percentencode}"
+            else:
+                assert set(chosen) <= {f"var-{name}" for name in shown[uid]}, (panel["title"], url)
+            assert "${datasource:queryparam}&${__url_time_range}" in url
+            assert all(
+                LABEL.fullmatch(value) and name == f"var-{LABEL.findall(value)[0]}"
+                for name, value in chosen.items()
+            )
+
+
+def test_an_alert_leads_to_its_runbook_and_to_its_dashboard(
+    dashboards: dict[str, Board], rules: list[Board]
+) -> None:
+    """The query gives each alert the uid that its rule names, and its runbook has the alert's name."""
+    (panel,) = [panel for panel in dashboards["fleet.json"]["panels"] if panel["title"] == "Alerts"]
+    links: dict[str, list[str]] = {}
+    for column, link in data_links(panel):
+        links.setdefault(column, []).append(link["url"])
+    (target,) = panel["targets"]
+    named = {
+        alert: uid
+        for uid, alerts in re.findall(r'"board", "([\w-]+)", "alertname", "([\w|]+)"', target["expr"])
+        for alert in alerts.split("|")
+    }
+    alerts = {
+        rule["alert"]: rule["annotations"]["dashboard"].partition("?")[0].removeprefix("/d/")
+        for rule in rules
+        if "alert" in rule
+    }
+
+    assert RUNBOOK in links["Alert"]
+    assert any(url.startswith("/d/${__data.fields.board") for url in links["Dashboard"])
+    assert named == alerts
+    assert [alert for alert in alerts if not (ROOT / "docs" / "runbooks" / f"{alert}.md").is_file()] == []
+
+
+def test_months_and_days_are_in_one_time_zone(dashboard: Board) -> None:
+    """Colleagues in other time zones see the same days, which are those of the exporter's default."""
+    assert dashboard["timezone"] == "utc"
+
+
+def test_what_is_asked_again_is_bearable(dashboard: Board) -> None:
+    """A minute where something is watched, five where nothing changes sooner; choices once."""
+    watched = {"inference-cost", "inference-cost-gpus", "inference-cost-meter"}
+
+    assert dashboard["refresh"] == ("1m" if dashboard["uid"] in watched else "5m")
+    assert {item["refresh"] for item in dashboard["templating"]["list"] if item["type"] == "query"} == {1}

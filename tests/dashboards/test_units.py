@@ -17,6 +17,7 @@ Dimension = Mapping[str, int]
 NONE: Dimension = MappingProxyType({})
 THING: Dimension = MappingProxyType({"thing": 1})
 SUFFIXES: tuple[tuple[str, Dimension], ...] = (
+    ("hours_per_month", NONE),
     ("dollars_per_million_tokens", {"dollar": 1, "token": -1}),
     ("dollars_per_hour", {"dollar": 1, "second": -1}),
     ("dollars", {"dollar": 1}),
@@ -25,23 +26,31 @@ SUFFIXES: tuple[tuple[str, Dimension], ...] = (
     ("watts", {"joule": 1, "second": -1}),
     ("bytes", {"byte": 1}),
     ("seconds", {"second": 1}),
+    ("hours", {"second": 1}),
     ("ratio", NONE),
 )
 """What the name of a metric ends in, `_total` left out; what ends otherwise counts things."""
 
 SHOWN: dict[str, tuple[Dimension, ...]] = {
-    "currencyUSD": ({"dollar": 1}, {"dollar": 1, "second": -1}, {"dollar": 1, "token": -1}),
+    "currencyUSD": (
+        {"dollar": 1},
+        {"dollar": 1, "second": -1},
+        {"dollar": 1, "second": -1, "thing": -1},
+        {"dollar": 1, "token": -1},
+    ),
     "percentunit": (NONE,),
-    "short": (THING,),
+    "short": (THING, {"token": 1, "second": -1}, {"thing": 1, "second": -1}),
     "s": ({"second": 1},),
-    "cps": ({"token": 1, "second": -1},),
+    "h": ({"second": 1},),
+    "time:YYYY-MM-DD": ({"second": 1},),
+    "time:YYYY-MM-DD HH:mm": ({"second": 1},),
     "bytes": ({"byte": 1},),
     "watt": ({"joule": 1, "second": -1},),
 }
-"""Grafana's unit, and what may be shown in it. Of dollars the title says per what."""
+"""Grafana's unit, and what may be shown in it. Of dollars and of rates the title says per what."""
 
 COUNTED = ("count", "group")
-KEPT = ("sum", "avg", "min", "max")
+KEPT = ("sum", "avg", "min", "max", "topk", "bottomk")
 PER_SECOND = ("rate", "irate")
 UNCHANGED = ("increase", "abs", "last_over_time", "avg_over_time", "max_over_time")
 
@@ -54,6 +63,8 @@ def of_metric(name: str) -> Dimension:
     )
     if level.endswith("ratio"):
         return NONE
+    if quantity.endswith("_gpus"):  # GPU time a second
+        return THING
     return product(found, {"second": -1}, 1) if level.startswith("rate") else found
 
 
@@ -92,8 +103,8 @@ def of_call(node: Any) -> Dimension:
     name = node.func.name
     if name == "time":
         return {"second": 1}
-    if name == "changes":
-        return THING
+    if name == "label_replace":
+        return dimension(node.args[0])
     (argument,) = node.args
     if name in PER_SECOND:
         return product(dimension(argument), {"second": -1}, 1)
@@ -130,8 +141,10 @@ def test_units_are_those_of_the_metrics(every_panel: list[Panel]) -> None:
         units = [panel["fieldConfig"]["defaults"].get("unit")] * len(panel["targets"])
         if panel["type"] == "table":
             units = [
-                next(item["value"] for item in override["properties"] if item["id"] == "unit")
+                item["value"]
                 for override in panel["fieldConfig"]["overrides"]
+                for item in override["properties"]
+                if item["id"] == "unit"
             ]
         shown += [(unit, target["expr"]) for unit, target in zip(units, panel["targets"], strict=True)]
 
@@ -148,13 +161,31 @@ def test_titles_say_per_what_dollars_are(every_panel: list[Panel]) -> None:
     for panel in every_panel:
         titles = [panel["title"]] * len(panel["targets"])
         if panel["type"] == "table":
-            headings = [override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]]
+            overrides = panel["fieldConfig"]["overrides"][: len(panel["targets"])]
+            headings = [override["matcher"]["options"] for override in overrides]
             titles = [f"{panel['title']}: {heading}" for heading in headings]
         for title, target in zip(titles, panel["targets"], strict=True):
             unit = unit_of(target["expr"])
             for base, pattern in words.items():
                 if "dollar" in unit and base in unit:
                     assert pattern.search(title), (title, unit)
+            if unit.get("second") == -1 and not {"dollar", "joule"} & set(unit):
+                assert re.search(r"per second|per hour", title), (title, unit)
+
+
+def test_dates_are_in_milliseconds(every_panel: list[Panel]) -> None:
+    """As Grafana's units of time take them; Prometheus has seconds."""
+    for panel in every_panel:
+        units = [panel["fieldConfig"]["defaults"].get("unit")] * len(panel["targets"])
+        if panel["type"] == "table":
+            units = [
+                item["value"]
+                for override in panel["fieldConfig"]["overrides"]
+                for item in override["properties"]
+                if item["id"] == "unit"
+            ]
+        for unit, target in zip(units, panel["targets"], strict=True):
+            assert target["expr"].startswith("1000 * ") == unit.startswith("time:"), target["expr"]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +196,11 @@ def test_titles_say_per_what_dollars_are(every_panel: list[Panel]) -> None:
         ("sum(1 - inference_gpu_priced)", {"thing": 1}),
         ("1e6 * sum(inference_cost_dollars_total) / sum(inference_tokens_total)", {"dollar": 1, "token": -1}),
         ("inference:cost_dollars:rate5m", {"dollar": 1, "second": -1}),
+        (
+            "sum(inference:waste_dollars_per_hour) * on () group_left () inference:fleet_hours_per_month",
+            {"dollar": 1, "second": -1},
+        ),
+        ("topk(3, inference:month_unmetered_hours)", {"second": 1}),
         ("inference:cost_dollars_per_million_tokens:1h", {"dollar": 1, "token": -1}),
         ("sum(inference_gpu_memory_used_bytes) / sum(inference_gpu_memory_total_bytes)", {}),
         ("count(inference_gpu_up == 0)", {"thing": 1}),

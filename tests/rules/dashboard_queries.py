@@ -32,7 +32,7 @@ def filled(query: str, board: dict[str, Any]) -> Iterator[str]:
     variables = board["templating"]["list"]
     for item in variables:
         if item["type"] == "query":
-            query = query.replace(f"${item['name']}", item["allValue"])
+            query = query.replace(f"${item['name']}", item.get("allValue", ".*"))
     choices = {
         item["name"]: [option["value"] for option in item["options"]]
         for item in variables
@@ -52,7 +52,7 @@ def asked() -> dict[str, list[str]]:
     for file in sorted((ROOT / "dashboards").glob("*.json")):
         board = json.loads(file.read_text())
         named = [(f"mark: {mark['name']}", mark["expr"]) for mark in board["annotations"]["list"]]
-        for panel in board["panels"]:
+        for panel in (panel for panel in board["panels"] if panel["type"] != "row"):
             headings = [override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]]
             for place, target in enumerate(panel["targets"]):
                 name = headings[place] if panel["type"] == "table" else target["legendFormat"]

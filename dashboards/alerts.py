@@ -1,0 +1,27 @@
+"""Which dashboard each alert is about: as its annotation says."""
+
+from pathlib import Path
+from typing import Final
+
+import queries as q
+import yaml
+
+RULES: Final = Path(__file__).parents[1] / "deploy" / "prometheus" / "fleet-rules.yml"
+
+
+def boards() -> dict[str, list[str]]:
+    """By the uid of a dashboard, the names of the alerts that lead to it."""
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    found: dict[str, set[str]] = {}
+    for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
+        path = rule["annotations"]["dashboard"].partition("?")[0]
+        found.setdefault(path.removeprefix("/d/"), set()).add(rule["alert"])
+    return {uid: sorted(names) for uid, names in sorted(found.items())}
+
+
+def firing() -> str:
+    """Alerts that fire, each with the uid of its dashboard in the label `board`."""
+    expr = q.FIRING
+    for uid, names in boards().items():
+        expr = f'label_replace({expr}, "board", "{uid}", "alertname", "{"|".join(names)}")'
+    return expr

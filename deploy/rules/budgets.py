@@ -1,0 +1,195 @@
+"""Budgets: what is spent of each, what it comes to, and when it runs out."""
+
+from typing import Final
+
+from projection import LAST, TOTAL, Estimate, recent
+from projection import PROJECTED as OWNED
+from statement import Group, Record
+
+BUDGET: Final = "inference:budget_dollars"
+CONFIGURED: Final = "inference:budget_configured"
+SPEND: Final = "inference:spend_dollars_per_hour"
+FIRST: Final = "inference:spend_at_first_price_dollars_per_hour"
+MONTH: Final = "inference:fleet_month_hours_left"
+SPENT: Final = "inference:budget_month_to_date_dollars"
+PROJECTED: Final = "inference:budget_month_projected_dollars"
+RUNS_OUT: Final = "inference:budget_runs_out_timestamp_seconds"
+KEYS: Final = ("budget", "product")
+MONTHLY: Final = ("budget", "product", "month")
+
+
+def remembered(name: str, expr: str) -> str:
+    """A setting that hosts export; the last one only while no host exports any, so that a removed one is gone at once."""
+    return f"""
+  {expr}
+or
+  (last_over_time({name}[1d]) unless on () {expr})
+"""
+
+
+def governed(fleet: str, owner: str, *, month: bool = False) -> str:
+    """What each budget governs: the fleet where it names no product, else the sum of that product's owners."""
+    carried, key, now = ("month", ", month", f" and on (month) {MONTH}") if month else ("", "", "")
+    whole = f"sum by (month) ({fleet})" if month else f"sum({fleet})"
+    return f"""
+  0 * {BUDGET}{{product=""}}
+  + on () group_left ({carried}) ({whole}{now})
+or
+  0 * {BUDGET}{{product!=""}}
+  + on (product) group_left ({carried}) (sum by (product{key}) ({owner}){now})
+"""
+
+
+def share(name: str) -> str:
+    """A ratio to the budget."""
+    return f"{name} / on (budget, product) group_left () ({BUDGET} > 0)"
+
+
+def usual(estimate: Estimate) -> str:
+    """The greater of the level and of these hours a week ago, at the prices of now.
+
+    Without a week of data, of these hours a day ago and the days before; four hours, since a morning is not on the minute.
+    """
+    hour, product = estimate.hour, estimate.owner
+    by = "by (product) " if product else ""
+    join = "on (product)" if product else "on ()"
+    level = f"sum {by}({recent(estimate.level, LAST)} or avg_over_time({estimate.spend}[1h]))"
+    before = f"sum {by}(max_over_time({hour}[4h] offset 166h) or max_over_time({hour}[50h] offset 22h))"
+    now = f"sum {by}({SPEND}{':owner' if product else ''})"
+    price = f"({now} / {join} (sum {by}({estimate.spend}) > 0) or 0 * {level} + 1)"
+    return f"(({before} > {join} {level}) or {level}) * {join} {price}"
+
+
+def runs_out() -> str:
+    """When the budget is spent, at the mean rate of the hours left; a budget that is spent keeps the time."""
+    keys = "on (budget, product, month)"
+    left = f"({BUDGET} - on (budget, product) group_right () {SPENT})"
+    return f"""
+  time() + 3600 * inference:fleet_mean_hours_left * on (month) group_right ()
+  (
+    ({left} > 0)
+    / {keys} ({PROJECTED} - {keys} {SPENT} > {keys} {left})
+  )
+or
+  (last_over_time({RUNS_OUT}[1d]) <= time()) and {keys} ({left} <= 0)
+or
+  0 * ({left} <= 0) + time()
+"""
+
+
+FLEET: Final = Estimate()
+OWNERS: Final = Estimate(owner=True)
+
+BUDGETS: Final = Group(
+    "inference-budgets",
+    "1m",
+    (
+        Record(
+            BUDGET,
+            remembered(BUDGET, f"max by (budget, product) ({BUDGET}:cluster)"),
+            meaning="each budget, as exported by any host; remembered for a day while no host exports one",
+            labels=KEYS,
+        ),
+        Record(
+            CONFIGURED,
+            remembered(CONFIGURED, f"max({CONFIGURED}:cluster)"),
+            meaning="1 where budgets are configured, 0 where they are the exporter's default",
+        ),
+        Record(
+            SPENT,
+            governed("inference:month_to_date_dollars", "inference:month_to_date_dollars:owner", month=True),
+            meaning="posted to each budget this month",
+            labels=MONTHLY,
+        ),
+        *(
+            Record(
+                f"{PROJECTED}{f':{side}' if side else ''}",
+                governed(
+                    f"{TOTAL}{f':{side}' if side else ''}",
+                    f"{OWNED}:owner{f'_{side}' if side else ''}",
+                    month=True,
+                ),
+                meaning=meaning,
+                labels=MONTHLY,
+            )
+            for side, meaning in (
+                ("", "what the month comes to under each budget"),
+                ("low", "lower end of its band"),
+                ("high", "upper end of its band"),
+            )
+        ),
+        Record(
+            "inference:budget_cost_dollars_per_hour",
+            governed(SPEND, f"{SPEND}:owner"),
+            meaning="spend now, silent hosts and lost clusters included",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_usual_dollars_per_hour",
+            governed(usual(FLEET), usual(OWNERS)),
+            "Nights, weekends and autoscaling are usual from the second day on.",
+            meaning="what is usually spent at this hour: the greater of the level and of these hours a week ago",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_idle_dollars_per_hour",
+            governed(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2),
+            meaning="what idle GPUs cost now",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_monthly_run_rate_dollars",
+            governed("inference:monthly_run_rate_dollars", "inference:monthly_run_rate_dollars:owner"),
+            meaning="a month at the spend of now",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_spent_ratio",
+            share(SPENT),
+            meaning="spent, as a part of the budget",
+            labels=MONTHLY,
+        ),
+        Record(
+            "inference:budget_projected_ratio",
+            share(PROJECTED),
+            meaning="projected, as a part of the budget",
+            labels=MONTHLY,
+        ),
+        Record(
+            "inference:budget_run_rate_ratio",
+            share("inference:budget_monthly_run_rate_dollars"),
+            meaning="run-rate, as a part of the budget",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_eight_hours_ratio",
+            share("8 * inference:budget_cost_dollars_per_hour"),
+            meaning="cost of the next eight hours, as a part of the budget",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_excess_dollars_per_hour",
+            "inference:budget_cost_dollars_per_hour - on (budget, product) inference:budget_usual_dollars_per_hour",
+            meaning="spend now beyond the usual; negative below it",
+            labels=KEYS,
+        ),
+        Record(
+            "inference:budget_over_dollars_per_hour",
+            "inference:budget_cost_dollars_per_hour\n"
+            "* on (budget, product) (1 - 1 / (inference:budget_run_rate_ratio > 1))",
+            meaning="spend now beyond what a month at the budget allows; absent below it",
+            labels=KEYS,
+        ),
+        Record(
+            RUNS_OUT,
+            runs_out(),
+            meaning="when the budget is spent, at the projected rate; absent where the month ends first",
+            labels=MONTHLY,
+        ),
+        Record(
+            "inference:fleet_metered_hours",
+            f"count_over_time({recent(FLEET.hour, '1h')}[7d:1h]) or 0 * sum({FIRST})",
+            meaning="hours of data behind the projection, up to 168",
+        ),
+    ),
+)

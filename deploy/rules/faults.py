@@ -1,0 +1,145 @@
+"""Faults of a cluster's exporters: records that exist only while something is wrong."""
+
+from typing import Final
+
+from statement import Group, Record
+
+LABELS: Final = ("cluster", "instance", "node")
+HOST: Final = ", ".join(LABELS)
+TARGETS: Final = "group by (cluster, ledger, instance, job) (inference_monthly_run_rate_dollars)"
+
+
+def failed(metric: str, by: str = HOST) -> str:
+    """1 for each host whose metric is 0; of several series of one thing the worst counts."""
+    return f"(min by ({by}) ({metric}) == 0) + 1"
+
+
+FAULTS: Final = Group(
+    "inference-faults",
+    "1m",
+    (
+        Record(
+            "inference:driver_up",
+            'max by (cluster) (inference_source_up{source="nvml"})',
+            "",
+            "1: an exporter of the cluster reads the driver; 0: none that answers does.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:nodes",
+            "count by (cluster) (group by (cluster, node) (kube_node_info))",
+            "With it, a cluster without hosts is known to be scaled to zero.",
+            "Nodes that kube-state-metrics knows.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:source_down",
+            failed('inference_source_up{source!~"cloud|node_labels"}', f"{HOST}, source"),
+            "Not the cloud and the node labels: what they leave unknown shows as GPUs without a price, and some pods are kept\n"
+            "from them on purpose.",
+            "1: a source that cannot be read.",
+            (*LABELS, "source"),
+        ),
+        Record(
+            "inference:exporter_stale_seconds",
+            f"max by ({HOST}) (time() - inference_last_tick_timestamp_seconds) > 300",
+            "",
+            "Time since the last tick of an exporter that answers, above five minutes.",
+            LABELS,
+        ),
+        Record(
+            "inference:gpus_down",
+            f"count by ({HOST}) (min by ({HOST}, uuid) (inference_gpu_up) == 0)",
+            "",
+            "GPUs of a host that are paid for and cannot be read.",
+            LABELS,
+        ),
+        Record(
+            "inference:gpus_excess",
+            f"max by ({HOST}) (inference_gpus_expected) - max by ({HOST}) (inference_gpus_visible) != 0",
+            "",
+            "GPUs that a host pays for minus those that NVML lists, where they differ.",
+            LABELS,
+        ),
+        Record(
+            "inference:gpus_unpriced:model",
+            "count by (cluster, gpu_model) (min by (cluster, instance, uuid, gpu_model) (inference_gpu_priced) == 0)",
+            "By host first: those that were never listed share one UUID.",
+            "GPUs without a price, by model.",
+            ("cluster", "gpu_model"),
+        ),
+        Record(
+            "inference:estimated_dollars_per_hour",
+            """
+sum by (cluster) (
+  max by (cluster, instance, uuid) (inference_gpu_price_dollars_per_hour{component="rent"})
+  and on (cluster, instance, uuid)
+  inference_price_info{component="rent",price_basis="estimate",source!~"(.+: )?scaled .+"}
+)
+""",
+            "A list price scaled to its region is within a few percent. Its source begins with `scaled`.",
+            "Rent at estimated prices, those left out that are scaled to their region.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:ledger_not_persistent",
+            failed("inference_ledger_persistent"),
+            "",
+            "1: a ledger that a restart or a new pod would lose.",
+            LABELS,
+        ),
+        Record(
+            "inference:ledger_begun_anew",
+            f"""
+max by ({HOST}) (inference_ledger_begun_timestamp_seconds)
+> max by ({HOST}) (min_over_time(inference_ledger_begun_timestamp_seconds[6h]))
+""",
+            "A new host has no earlier ledger, and an address that went to another node is another host.",
+            "When a host's ledger began, for six hours after another one was there.",
+            LABELS,
+        ),
+        Record(
+            "inference:ledger_targets",
+            f"""
+(
+  0 * {TARGETS}
+  + on (cluster, instance, job) group_left ()
+  max by (cluster, instance, job) (inference_config_last_reload_timestamp_seconds)
+)
+and on (ledger) (count by (ledger) ({TARGETS}) > 1)
+""",
+            "Two targets of one process loaded the configuration at one instant; two processes with copies of one ledger did not.",
+            "Targets of a ledger that has several; the value is when each loaded its configuration.",
+            ("cluster", "ledger", "instance", "job"),
+        ),
+        Record(
+            "inference:ledger_residual_dollars",
+            f"max by ({HOST}) (abs(inference_ledger_residual_dollars)) > 0",
+            "",
+            "Difference of accrued and posted dollars, where there is one.",
+            LABELS,
+        ),
+        Record(
+            "inference:config_reload_failed",
+            failed("inference_config_last_reload_success"),
+            "",
+            "1: a host that rejected its configuration.",
+            LABELS,
+        ),
+        Record(
+            "inference:web_config_reload_failed",
+            failed("inference_web_config_last_reload_success"),
+            "",
+            "1: a host that rejected its web configuration.",
+            LABELS,
+        ),
+        Record(
+            "inference:labels_renamed",
+            f'count by ({HOST}) (inference_cost_dollars_per_hour{{exported_namespace!=""}})',
+            "",
+            "Series of a host that is scraped without honor_labels.",
+            LABELS,
+        ),
+    ),
+    "Most exist only while something is wrong, so that the central place receives little of a fleet without faults.",
+)
