@@ -1,6 +1,8 @@
 """What panels are asked as Grafana asks them: variables, steps, and what an answer cost."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ BOARD = {
     "templating": {
         "list": [
             {"name": "datasource", "type": "datasource"},
-            {"name": "server", "type": "query", "allValue": ".*"},
+            {"name": "server", "type": "query", "includeAll": True, "allValue": ".*"},
+            {"name": "instance", "type": "query", "includeAll": False},
             {"name": "servers", "type": "custom", "options": [{"value": "one"}, {"value": "two"}]},
         ]
     },
@@ -43,8 +46,9 @@ class Recorder(Prometheus):
 
 
 def test_everything_is_selected() -> None:
-    """The longer of two names is filled in first, and of choices the first."""
+    """The longer of two names is filled in first, of choices the first, and one host where no more can be."""
     assert filled('a{x=~"$server",y="$servers",z="${server:regex}"}', BOARD) == 'a{x=~".*",y="one",z=".*"}'
+    assert filled('a{instance="$instance"}', BOARD) == 'a{instance="host-0"}'
 
 
 def test_marks_and_closed_rows_are_asked_too(tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_no_variable_is_left_in_our_dashboards() -> None:
         query.expr
         for panel in panels(BOARDS)
         for query in panel.queries
-        if "$" in timed(query.expr, DAY, 60, 60)
+        if re.search(r"\$[a-z_{]", timed(query.expr, DAY, 60, 60))
     ]
 
     assert left == []
@@ -95,6 +99,29 @@ def test_a_panel_costs_what_its_queries_cost_together() -> None:
 
     assert (cost.samples, cost.found, cost.peak) == (6200, 6200, 100)
     assert cost.seconds == pytest.approx(0.2)
-    assert {asked for asked in prometheus.asked if asked[1]} == {("two", 3600, 60)}
+    assert ("two", 3600, 60) in prometheus.asked
+    assert {asked[1:] for asked in prometheus.asked if asked[0] == "one"} == {(0, 0)}
+
+
+def test_a_past_that_is_not_there_costs_as_much() -> None:
+    """What two steps load beyond one is loaded at each step, and the rest once."""
+
+    class Young(Recorder):
+        def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> Answer:
+            """Seven samples once, and a hundred for each of the three steps that there are."""
+            steps = min(span // step + 1 if step else 1, 3)
+            return replace(super().cost(expression, end, span, step), samples=7 + 100 * steps)
+
+    cost = Panel("fleet", "a", (Query("two", instant=False),), 60).cost(Young(), "1h", 0)
+
+    assert (cost.samples, cost.found) == (7 + 6100, 307)
+    assert replace(cost, samples=20_001, found=18_001).within
+    assert not replace(cost, samples=20_001, found=17_999).within
+
+
+def test_only_panels_that_move_are_asked_at_ranges() -> None:
+    """A moment costs the same at each."""
+    panel = Panel("fleet", "a", (Query("one", instant=True), Query("two", instant=False)), 60)
+
     assert list(panel.ranges()) == ["1h", "24h", "30d"]
     assert list(Panel("fleet", "a", (Query("one", instant=True),), 60).ranges()) == ["now"]

@@ -22,6 +22,9 @@ STEPS: Final = (
 )
 """Where a step up to the first is needed, Grafana takes the second; in seconds."""
 
+ONE: Final = {"instance": "host-0"}
+"""What is selected of a variable that allows one alone."""
+
 SAMPLES: Final = 2_000_000
 SECONDS: Final = 1.0
 TRIES: Final = 3
@@ -64,19 +67,18 @@ class Panel:
         span = RANGES.get(name, 0)
         step = self.step(span)
         steps = span // step + 1
-        parts = []
+        answers, steady = [], []
         for query in self.queries:
             expr = timed(query.expr, span, step, self.least)
-            once = prometheus.cost(expr, now)
             reach = (0, 0) if query.instant else (span, step)
             tries = [prometheus.cost(expr, now, *reach) for _ in range(TRIES)]
-            parts.append((once, 1 if query.instant else steps, sorted(tries, key=_seconds)[TRIES // 2]))
-        answers = [answer for _, _, answer in parts]
+            answers.append(sorted(tries, key=_seconds)[TRIES // 2])
+            steady.append(0 if query.instant else _steady(prometheus, expr, now, steps))
         return Cost(
             board=self.board,
             title=self.title,
             range=name,
-            samples=sum(max(answer.samples, once.samples * steps) for once, steps, answer in parts),
+            samples=sum(max(answer.samples, least) for answer, least in zip(answers, steady, strict=True)),
             found=sum(answer.samples for answer in answers),
             peak=max(answer.peak for answer in answers),
             seconds=sum(answer.seconds for answer in answers),
@@ -134,7 +136,11 @@ def filled(expr: str, board: dict[str, Any]) -> str:
     for variable in sorted(board["templating"]["list"], key=lambda one: -len(one["name"])):
         match variable["type"]:
             case "query":
-                value = variable.get("allValue") or ".*"
+                value = (
+                    (variable.get("allValue") or ".*")
+                    if variable.get("includeAll")
+                    else ONE[variable["name"]]
+                )
             case "custom":
                 value = variable["options"][0]["value"]
             case "textbox" | "constant":
@@ -161,6 +167,12 @@ def timed(expr: str, span: int, step: int, least: int) -> str:
 def costs(prometheus: Prometheus, listed: Sequence[Panel], now: int) -> list[Cost]:
     """What every panel costs at every range."""
     return [panel.cost(prometheus, name, now) for panel in listed for name in panel.ranges()]
+
+
+def _steady(prometheus: Prometheus, expr: str, now: int, steps: int) -> int:
+    """Samples of so many steps of a fleet that never changed; some are loaded once for all steps."""
+    one, two = (prometheus.cost(expr, now, span, 60).samples for span in (0, 60))
+    return one + max(two - one, 0) * (steps - 1)
 
 
 def _flat(listed: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
