@@ -10,7 +10,7 @@ from benchmarks.fleet.__main__ import PAGE, SECTION
 from benchmarks.fleet.figures import Evaluations, Figures, Group, restored, saved, table
 from benchmarks.fleet.hosts import targets
 from benchmarks.fleet.panels import Cost
-from benchmarks.fleet.prometheus import configured
+from benchmarks.fleet.prometheus import configured, sent
 
 ENDED = "prometheus_rule_group_last_evaluation_timestamp_seconds"
 TOOK = "prometheus_rule_group_last_duration_seconds"
@@ -21,6 +21,8 @@ FIGURES = Figures(
     hosts=1000,
     ledgers=30_000,
     groups=(Group("cluster", 60, (2.0, 1.0, 3.0)), Group("ledgers", 240, (3.0,))),
+    exported=554,
+    sent=17_500.0,
     series=123_456.0,
     recorded=4000.0,
     samples=1500.4,
@@ -102,6 +104,8 @@ def test_the_tables_show_before_and_now(monkeypatch: pytest.MonkeyPatch) -> None
     assert table(before, FIGURES) == (
         "|  | before | now |\n"
         "|---|---:|---:|\n"
+        "| series of each host | 554 | 554 |\n"
+        "| sent to a central place, for each host | 17.5 | 17.5 |\n"
         "| series in memory | 123,456 | 123,456 |\n"
         "| of them recorded | 4,000 | 4,000 |\n"
         "| samples a second | 1,500 | 1,500 |\n"
@@ -148,6 +152,15 @@ def test_the_page_has_a_place_for_the_tables(tmp_path: Path) -> None:
     assert "\n<!-- measured: fleet -->\nmeasured anew\n<!-- end of fleet -->\n" in page.read_text(
         encoding="utf-8"
     )
+
+
+def test_a_central_place_takes_records_alone() -> None:
+    """What its rules read: of what hosts export it takes nothing, and what it records itself it has."""
+    names = sent()
+
+    assert "inference:month_to_date_dollars:posting" in names
+    assert "inference:month_to_date_dollars" not in names
+    assert [name for name in names if not name.startswith("inference:")] == []
 
 
 def test_short_runs_see_every_group(tmp_path: Path) -> None:

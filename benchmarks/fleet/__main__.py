@@ -42,7 +42,7 @@ SELDOM: Final = "2m"
 SETTLE_SECONDS: Final = 65
 """After which every group of a minute has been evaluated once, and the caches of a new process are filled."""
 
-FEW: Final = 1000
+FEW: Final = 300
 LATER_SECONDS: Final = 120
 """Two minutes: blocks are found, and each record after the other is recorded from them."""
 
@@ -59,18 +59,18 @@ def past(recorded: Rows, spans: Pasts, ledgers: int, now: int) -> list[history.S
         if name in (history.HOURLY, history.PLACES):
             listed += history.gone(rows, span, ledgers, now)
         if name == history.POSTING:
-            open_month = max((row["metric"]["month"] for row in rows), default="")
-            listed += history.gone(
-                [
-                    row | {"metric": row["metric"] | {"__name__": history.GONE}}
-                    for row in rows
-                    if row["metric"]["month"] == open_month
-                ],
-                spans[history.GONE],
-                ledgers,
-                now,
-            )
+            listed += history.gone(remembered(rows), spans[history.GONE], ledgers, now)
     return listed
+
+
+def remembered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Postings of the open month as the memory of hosts that are gone has them."""
+    month = max((row["metric"]["month"] for row in rows), default="")
+    return [
+        row | {"metric": row["metric"] | {"__name__": history.GONE}}
+        for row in rows
+        if row["metric"]["month"] == month
+    ]
 
 
 def settled(warm: Prometheus, hosts: int) -> None:

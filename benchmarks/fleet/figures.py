@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.fleet.hosts import Fleet
 from benchmarks.fleet.panels import SAMPLES, SECONDS, Cost
-from benchmarks.fleet.prometheus import Prometheus, groups, seconds
+from benchmarks.fleet.prometheus import Prometheus, groups, seconds, sent
 from benchmarks.results import hardware, plain
 
 PART: Final = 20
@@ -49,6 +49,10 @@ class Figures:
     hosts: int
     ledgers: int
     groups: tuple[Group, ...]
+    exported: int
+    """Series of one host's page."""
+    sent: float
+    """Series that a central place takes of all clusters."""
     series: float
     recorded: float
     samples: float
@@ -125,6 +129,8 @@ def measured(prometheus: Prometheus, watched: float, fleet: Fleet, ledgers: int)
         hosts=fleet.hosts,
         ledgers=max(ledgers, fleet.hosts),
         groups=tuple(evaluations.groups(after)),
+        exported=fleet.series,
+        sent=prometheus.number(f'count({{__name__=~"{"|".join(sorted(sent()))}"}})'),
         series=after["prometheus_tsdb_head_series", ""],
         recorded=prometheus.number('count({__name__=~"inference:.+"})'),
         samples=rose("prometheus_tsdb_head_samples_appended_total"),
@@ -149,6 +155,8 @@ def table(before: Figures | None, now: Figures) -> str:
     sizes = plain(
         ("", *headings),
         (
+            ("series of each host", *(f"{run.exported:,}" for run in both)),
+            ("sent to a central place, for each host", *(f"{run.sent / run.hosts:.1f}" for run in both)),
             ("series in memory", *(f"{run.series:,.0f}" for run in both)),
             ("of them recorded", *(f"{run.recorded:,.0f}" for run in both)),
             ("samples a second", *(f"{run.samples:,.0f}" for run in both)),
