@@ -1,11 +1,13 @@
 """Which dashboard each alert is about: as its annotation says."""
 
+import re
 from pathlib import Path
 from typing import Final
 
 import queries as q
 import yaml
 
+UID: Final = re.compile(r"^/d/([a-z-]+)")
 RULES: Final = Path(__file__).parents[1] / "deploy" / "prometheus" / "fleet-rules.yml"
 
 
@@ -14,14 +16,17 @@ def boards() -> dict[str, list[str]]:
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     found: dict[str, set[str]] = {}
     for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
-        path = rule["annotations"]["dashboard"].partition("?")[0]
-        found.setdefault(path.removeprefix("/d/"), set()).add(rule["alert"])
+        (uid,) = UID.findall(rule["annotations"]["dashboard"])
+        found.setdefault(uid, set()).add(rule["alert"])
     return {uid: sorted(names) for uid, names in sorted(found.items())}
 
 
 def firing() -> str:
-    """Alerts that fire, each with the uid of its dashboard in the label `board`."""
-    expr = q.FIRING
+    """Alerts that fire, each with the uid of its dashboard in the label `board`.
+
+    An alert of the whole fleet has the cluster `All`, which an address turns into all of them.
+    """
+    expr = f'label_replace({q.FIRING}, "cluster", "All", "cluster", "")'
     for uid, names in boards().items():
         expr = f'label_replace({expr}, "board", "{uid}", "alertname", "{"|".join(names)}")'
     return expr

@@ -170,9 +170,9 @@ def board(
 ) -> dashboard.Dashboard:
     """An empty dashboard that answers `question`.
 
-    `shown` are the variables that its panels use, and of `single` ones always one value is chosen, where series
-    of all hosts would be too many. Days begin in UTC, as the exporter's months do unless it is configured
-    otherwise: of the browser's time zone, colleagues would see different days.
+    `shown` are the variables that its panels use, and of `single` ones always one value is chosen, where
+    series of all hosts would be too many. Days begin in UTC, as the exporter's months do unless it is
+    configured otherwise: of the browser's time zone, colleagues would see different days.
     """
     built = (
         dashboard.Dashboard(f"Inference cost: {name}")

@@ -188,8 +188,8 @@ def _invoices(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         rows(
             f"This month so far, by product and team, the first {_SHOWN}",
-            "Hosts that are gone included. The projection is of all clusters. An empty cell: it has none yet. "
-            "No row: nothing was spent.",
+            "Hosts that are gone included. The projection is of all clusters. An empty cell: it has none "
+            "yet. No row: nothing was spent.",
             owners,
             (
                 ("Dollars", _THIS_OWNER, NEUTRAL),
@@ -259,8 +259,8 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 "Rates and overheads, by product and team",
-                "Overheads of the fleet are divided by GPUs, and in no other figure. An empty cell: it holds no "
-                "GPU now, or no overhead is configured. No row: nothing is spent.",
+                "Overheads of the fleet are divided by GPUs, and in no other figure. An empty cell: it holds "
+                "no GPU now, or no overhead is configured. No row: nothing is spent.",
                 (("product", "Product"), ("team", "Team")),
                 (
                     ("Dollars per hour, now", _OWNER_RATE, NEUTRAL),

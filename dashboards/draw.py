@@ -45,7 +45,7 @@ def drawn(url: str, folder: Path, at: float, back: str, names: list[str]) -> Non
 
 
 def spans(back: str) -> tuple[tuple[int, int], ...]:
-    """The ranges of time of all dashboards and the steps of their lines; of `back` alone where it is given."""
+    """The ranges of time of all dashboards and the steps of their lines; of `back` alone where it is."""
     found = set()
     for file in FOLDER.glob("*.json"):
         board = json.loads(file.read_text(encoding="utf-8"))

@@ -59,7 +59,10 @@ _LOW, _PROJECTED, _HIGH = (
     )
     for level, word in ((":low", "low, "), ("", ""), (":high", "high, "))
 )
-_SHARE: Final = Query('topk(3, inference:budget_projected_ratio{product=""})', "percentunit", "{{budget}}")
+_SHARES: Final = 'topk(3, inference:budget_projected_ratio{product=""})'
+_CONFIGURED: Final = "on () (inference:budget_configured == 1)"
+_SHARE: Final = Query(f"{_SHARES} and {_CONFIGURED}", "percentunit", "{{budget}}")
+_DEFAULT_SHARE: Final = Query(f"{_SHARES} unless {_CONFIGURED}", "percentunit", "{{budget}}, the default")
 _RUNS_OUT: Final = Query(
     '1000 * bottomk(3, inference:budget_runs_out_timestamp_seconds{product=""})',
     "time:YYYY-MM-DD",
@@ -125,10 +128,13 @@ def _of_server(expr: str) -> str:
     return f"sum by ({q.BY_SERVER}) ({expr}{{{q.OWNER}}}) {_TOP_SERVERS}"
 
 
-_TOKEN_PRICE: Final = f"max by ({q.BY_SERVER}) (inference:server_cost_dollars_per_million_tokens:1h{{{q.OWNER}}}) {_TOP_SERVERS}"
+_TOKEN_PRICE: Final = (
+    f"max by ({q.BY_SERVER}) (inference:server_cost_dollars_per_million_tokens:1h{{{q.OWNER}}})"
+    f" {_TOP_SERVERS}"
+)
 
 # What is wasted
-_WASTE: Final = f"inference:waste_dollars_per_hour:server_1d"
+_WASTE: Final = "inference:waste_dollars_per_hour:server_1d"
 _WASTED: Final = Query(q.per_month(f"sum({q.slow(_WASTE, q.OWNER)})"), "currencyUSD")
 _UNUSED: Final = Query(
     q.per_month(f"sum({q.slow('inference:unused_dollars_per_hour:server', q.OWNER)})"), "currencyUSD"
@@ -236,8 +242,8 @@ def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Of it not answering, per hour",
-                "The part of the spend that goes on at its last rate: hosts whose exporter does not answer, and "
-                "clusters that send nothing. It may have ended meanwhile. Absent: every host answers.",
+                "The part of the spend that goes on at its last rate: hosts whose exporter does not answer, "
+                "and clusters that send nothing. It may have ended meanwhile. Absent: every host answers.",
                 _SILENT,
                 _LOST,
                 steps=WARNING,
@@ -248,8 +254,8 @@ def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Run-rate, per month",
-                "The spend of this moment for a whole month, at the hours that the hosts are configured with. "
-                f"{_ALL} Absent: nothing is spent, or the hours are unknown.",
+                "The spend of this moment for a whole month, at the hours that the hosts are configured "
+                f"with. {_ALL} Absent: nothing is spent, or the hours are unknown.",
                 _RUN_RATE,
             )
         )
@@ -265,8 +271,8 @@ def _now(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Metered since",
-                "When the first host began to meter the month, in UTC. What was spent before is in no figure. "
-                "Absent: nothing is metered yet.",
+                "When the first host began to meter the month, in UTC. What was spent before is in no "
+                "figure. Absent: nothing is metered yet.",
                 _SINCE,
             )
         )
@@ -286,9 +292,9 @@ def _month(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             number(
                 "Projected at month end",
-                "Month to date plus the rest of the month, by the level and the growth of the last three weeks "
-                "at the prices of these days. Low and high enclose what the last day alone would say; a change "
-                f"counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
+                "Month to date plus the rest of the month, by the level and the growth of the last three "
+                "weeks at the prices of these days. Low and high enclose what the last day alone would say; "
+                f"a change counts after 26 hours. {_ALL} Absent: the month's end is unknown.",
                 _LOW,
                 _PROJECTED,
                 _HIGH,
@@ -298,9 +304,11 @@ def _month(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Projected share of the fleet's budgets",
-                "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used most; "
-                f"those of products are below. {_ALL} Absent: no projection yet, or every budget names a product.",
+                "Orange from 80 %, red from 100 %. Of several budgets of the fleet the three that are used "
+                f"most; those of products are below. {_ALL} "
+                "Absent: no projection yet, or every budget names a product.",
                 _SHARE,
+                _DEFAULT_SHARE,
                 width=6,
                 steps=SHARE_OF_BUDGET,
                 decimals=0,
@@ -335,9 +343,9 @@ def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             rows(
                 f"Budgets, by projected share: the first {_SHOWN}",
-                "What each budget governs: the whole fleet where it names no product, else that product in all "
-                "clusters. Follows the chosen products. An empty day: the budget lasts until the month ends. "
-                "A budget `fleet` of 27,000 is the exporter's default: configure yours. "
+                "What each budget governs: the whole fleet where it names no product, else that product in "
+                "all clusters. Follows the chosen products. An empty day: the budget lasts until the month "
+                "ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. "
                 "No row: nothing is metered yet.",
                 (("budget", "Budget"), ("product", "Product")),
                 (
@@ -380,8 +388,8 @@ def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 "Alerts",
-                "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: none "
-                "fires, or the fleet rules are not loaded.",
+                "What fires now. A name leads to its runbook, the dashboard to what it is about. No row: "
+                "none fires, or the fleet rules are not loaded.",
                 (
                     ("alertname", "Alert"),
                     ("severity", "Severity"),
@@ -495,8 +503,8 @@ def _servers(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         rows(
             f"Products and teams: the first {_SHOWN}, by what they spend now",
-            "Month to date and projection are of the whole fleet: a product is projected across clusters. The "
-            "projections of all owners sum to the fleet's. No row: nothing is metered yet.",
+            "Month to date and projection are of the whole fleet: a product is projected across clusters. "
+            "The projections of all owners sum to the fleet's. No row: nothing is metered yet.",
             (("product", "Product"), ("team", "Team")),
             (
                 ("Dollars per hour", _of_owner("inference:spend_dollars_per_hour:owner", q.OWNER), NEUTRAL),
@@ -546,8 +554,8 @@ def _wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             number(
                 "Wasted, per month",
-                "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a part "
-                "can be saved while there are peaks. Absent: no GPU has a price.",
+                "A month of what the idle time of the last 24 h cost: servers and unallocated GPUs. Only a "
+                "part can be saved while there are peaks. Absent: no GPU has a price.",
                 _WASTED,
                 links=waste,
             )
@@ -590,8 +598,9 @@ def _wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Idle share, last 24 h",
-                "Of the money of servers that are here now and of unallocated GPUs. Time that was not observed "
-                "is left out. Orange from 20 %, red from 50 %. Absent: nothing was spent, or nothing observed.",
+                "Of the money of servers that are here now and of unallocated GPUs. Time that was not "
+                "observed is left out. Orange from 20 %, red from 50 %. "
+                "Absent: nothing was spent, or nothing was observed.",
                 _IDLE_SHARE,
                 steps=IDLE,
                 decimals=0,
@@ -645,8 +654,8 @@ def _changed(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         rows(
             f"Servers that cost more or less than a day ago: the first {_SHOWN}",
-            "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. New: it was not here "
-            "a day ago. Gone: what it cost then. An empty cell: not so, or not known. "
+            "More GPUs: it grew. The same GPUs and more dollars: prices changed, as below. New: it was not "
+            "here a day ago. Gone: what it cost then. An empty cell: not so, or not known. "
             "No row: nothing changed.",
             (
                 ("server", "Server"),

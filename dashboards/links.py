@@ -53,7 +53,8 @@ class Named:
 
     def url(self, namespace: str) -> str:
         """The address."""
-        return f"/d/${{{namespace}.{self.label}:percentencode}}?{_KEPT}&var-cluster=${{{namespace}.cluster:percentencode}}"
+        uid, cluster = (f"${{{namespace}.{label}:percentencode}}" for label in (self.label, "cluster"))
+        return f"/d/{uid}?{_KEPT}&var-cluster={cluster}"
 
 
 AnyLink = Link | Runbook | Named

@@ -21,7 +21,7 @@ _CLUSTER_LINKS: Final = (
     to.Link("This cluster alone", to.METER, ("cluster",)),
     to.Link("Spend of this cluster", to.FLEET, ("cluster",)),
 )
-_LINKS: Final = {"instance": _HOST_LINKS, "cluster": _CLUSTER_LINKS}
+_LINKS: Final = {"uuid": _HOST_LINKS, "instance": _HOST_LINKS, "cluster": _CLUSTER_LINKS}
 
 _HOSTS: Final = Query(
     f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "short", "answering"
@@ -143,8 +143,8 @@ def _at_a_glance(built: dashboard.Dashboard) -> dashboard.Dashboard:
         built.with_panel(
             number(
                 "Hosts",
-                "Exporters that answer; hosts that are believed to run and do not answer; and clusters that send "
-                "nothing. No `silent`: every host answers. No `clusters lost`: every cluster sends.",
+                "Exporters that answer; hosts that are believed to run and do not answer; and clusters that "
+                "send nothing. No `silent`: every host answers. No `clusters lost`: every cluster sends.",
                 _HOSTS,
                 _SILENT,
                 _LOST,
@@ -239,8 +239,8 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             rows(
                 f"Silent hosts, the {_SHOWN} that are silent for longest",
-                "Hosts that are believed to run and whose exporter does not answer. Their spend goes on at its "
-                "last rate. An empty age: the host has never answered. No row: every host answers.",
+                "Hosts that are believed to run and whose exporter does not answer. Their spend goes on at "
+                "its last rate. An empty age: the host has never answered. No row: every host answers.",
                 (("instance", "Host"), ("node", "Node"), ("cluster", "Cluster")),
                 (
                     ("Silent for", _SILENT_SINCE, NEUTRAL),
@@ -295,7 +295,8 @@ def _courses(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Longest read by source",
-                "Of all hosts of the chosen clusters. A gap: no exporter was answering, or the source is not in use.",
+                "Of all hosts of the chosen clusters. "
+                "A gap: no exporter was answering, or the source is not in use.",
                 _DURATION,
                 width=8,
                 height=7,
@@ -304,7 +305,8 @@ def _courses(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             lines(
                 "Errors per hour, by source and reason",
-                "At the rate of five minutes. Filtered by cluster only. Partial ones included. A gap: that error has not occurred since the exporters started.",
+                "At the rate of five minutes, partial ones included. Filtered by cluster only. "
+                "A gap: that error has not occurred since the exporters started.",
                 _ERRORS,
                 width=8,
                 height=7,

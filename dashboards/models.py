@@ -16,6 +16,8 @@ _BUSY: Final = 'phase=~"prefill|decode"'
 _KINDS: Final = 'kind=~"$tokens"'
 _DRAWN: Final = 12
 _SHOWN: Final = 50
+_HOURS: Final = 150
+"""Points of a line: a week has 168 hours, and each point has phases and kinds of all models behind it."""
 _LINKS: Final = (
     to.Link("This model alone", to.MODELS, ("cluster", "model")),
     to.Link("Waste of its cluster", to.WASTE, ("cluster",)),
@@ -152,6 +154,7 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "A gap: fewer than 1,000 tokens in that hour, or GPU time without a price.",
             _HOUR,
             links=_LINKS,
+            points=_HOURS,
             width=12,
             height=8,
         )
@@ -159,8 +162,8 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
         bars(
             f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
             "Everything that the model cost, as each host divides it between kinds of tokens; of several "
-            "servers and hosts the dearest. Prompt against cached follows configured weights (docs/split.md). "
-            "Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
+            "servers and hosts the dearest. Prompt against cached follows configured weights "
+            "(docs/split.md). Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",
             _BY_KIND,
             width=12,
             height=8,
@@ -178,6 +181,7 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "As Tokens chooses. A gap: no exporter answered.",
             _SPEED,
             links=_LINKS,
+            points=_HOURS,
             width=12,
             height=8,
         )
@@ -188,6 +192,7 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
             "`busy`. A gap: nothing was spent.",
             _BUSY_SHARE,
             links=_LINKS,
+            points=_HOURS,
             width=12,
             height=8,
             full=1,

@@ -74,7 +74,7 @@ def _thresholds(steps: Sequence[Step]) -> dashboard.ThresholdsConfig:
     )
 
 
-POINTS: Final = 300
+POINTS: Final = 200
 """Of a line. More are not seen, and each costs a sample of every series."""
 
 
@@ -99,8 +99,8 @@ def number(
 ) -> stat.Panel:
     """The value of now, large; names are shown where there are several.
 
-    Always an instant query: of a range, Grafana would show the last value for as long as the range lasts, also
-    after the exporters died.
+    Always an instant query: of a range, Grafana would show the last value for as long as the range lasts,
+    also after the exporters died.
     Grafana writes 14,380 dollars as 14.38K, and with 0 decimals as 14K: leave dollars theirs.
     """
     panel = (
@@ -176,6 +176,7 @@ def lines(
     stacked: bool = False,
     full: float | None = None,
     back: str | None = None,
+    points: int = POINTS,
     limit: str | None = None,
 ) -> timeseries.Panel:
     """The course of each series; `limit` is a pattern of the names of those drawn as dashed red lines.
@@ -192,7 +193,7 @@ def lines(
         .unit(_unit(queries))
         .min(0)
         .interval("1m")  # what is recorded; and the least scrape interval that $__rate_interval assumes
-        .max_data_points(POINTS)
+        .max_data_points(points)
         .line_width(1)
         .fill_opacity(30 if stacked else 0)
         .show_points(options.VisibilityMode.NEVER)

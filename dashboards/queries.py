@@ -19,9 +19,11 @@ Unit = Literal[
     "time:YYYY-MM-DD",
     "time:YYYY-MM-DD HH:mm",
 ]
-"""Grafana's names: dollars, ratio of one, a count, seconds, hours, bytes (1,024s), watts, milliseconds since
-1970 as a date and as a moment. A count per second has the unit `short` and the words "per second" in its title: Grafana has no
-unit for tokens."""
+"""Grafana's names: dollars, ratio of one, a count, seconds, hours, bytes (1,024s), watts, and milliseconds
+since 1970 as a date and as a moment.
+
+A count per second has the unit `short` and "per second" in its title: Grafana has no unit for tokens.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +71,5 @@ def slow(record: str, selector: str) -> str:
 
 
 def largest(count: int, expr: str, by: str) -> str:
-    """Selects the rows of the largest values, for the other columns of a table: `x and largest(...)`."""
+    """The rows of the largest values alone: what follows the query of another column of a table."""
     return f"and on ({by}) topk({count}, {expr})"

@@ -2,8 +2,8 @@
 
     with prometheus(Fleet(hosts=40), AT, ("24h",)) as url: ...
 
-The records are written here, not evaluated: a fleet of 2,000 hosts and its month fit into a minute. Servers have
-a day and a week, one product doubled, a host is silent, a cluster is lost, and budgets are passed.
+The records are written here, not evaluated: a fleet of 2,000 hosts and its month fit into a minute. Servers
+have a day and a week, one product doubled, a host is silent, a cluster is lost, and budgets are passed.
 """
 
 import math
@@ -127,12 +127,10 @@ class Fleet:
                 gpus = min(left, max(1, int(self.hosts * GPUS_PER_HOST / many * 0.93 * weight)))
                 left -= gpus
                 model = MODELS[number % len(MODELS)]
-                self.servers.append(
-                    Server(
-                        cluster, name, f"team-{number % 7}", f"{name}-{model.split('-')[0].lower()}", model, gpus,
-                        gpu_model, price, 1.0 if number == products - 1 and products > 2 else 0.15 + 0.07 * (number % 6),
-                    )
-                )  # fmt: skip
+                idle = 1.0 if number == products - 1 > 1 else 0.15 + 0.07 * (number % 6)
+                server = f"{name}-{model.split('-')[0].lower()}"
+                team = f"team-{number % 7}"
+                self.servers.append(Server(cluster, name, team, server, model, gpus, gpu_model, price, idle))
             if left:
                 self.servers.append(
                     Server(cluster, "unassigned", "unassigned", "unallocated", "", left, gpu_model, price, 1)
@@ -299,6 +297,7 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
     left = (MONTH_END - AT) / HOUR
     month = {"month": "2026-11"}
     yield "inference:fleet_hours_per_month", {}, HOURS_PER_MONTH
+    yield "inference:budget_configured", {}, 1 if fleet.hosts > 1 else 0
     by_cluster: dict[str, list[Server]] = {}
     by_owner: dict[tuple[str, str], list[Server]] = {}
     for s in servers:
@@ -584,7 +583,7 @@ def prometheus(fleet: Fleet, spans: tuple[tuple[int, int], ...]) -> Iterator[str
             file.writelines(f"{line} {value!r} {at}\n" for line, value, at in samples(fleet, spans))
             file.write("# EOF\n")
         command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=1458h"]
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - its own command
             [*command, str(text), str(folder / "data")], check=True, capture_output=True, timeout=600
         )
         text.unlink()
@@ -599,7 +598,7 @@ def prometheus(fleet: Fleet, spans: tuple[tuple[int, int], ...]) -> Iterator[str
         program = shutil.which("prometheus")
         if program is None:
             raise FileNotFoundError("prometheus is not on PATH: apt-get install prometheus")
-        with subprocess.Popen([program, *arguments]) as process:
+        with subprocess.Popen([program, *arguments]) as process:  # noqa: S603 - its own command
             try:
                 _ready(f"http://{address}")
                 yield f"http://{address}"

@@ -152,8 +152,8 @@ def _how_much(built: dashboard.Dashboard) -> dashboard.Dashboard:
         .with_panel(
             number(
                 "Idle share, last 24 h",
-                "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks and "
-                "failures need about as much. Red from 50 %: every second dollar buys nothing. "
+                "Unallocated GPUs included; time that was not observed is left out. Orange from 20 %: peaks "
+                "and failures need about as much. Red from 50 %: every second dollar buys nothing. "
                 "Absent: nothing was spent, or nothing was observed.",
                 _IDLE_SHARE,
                 width=4,
@@ -183,8 +183,8 @@ def _which(built: dashboard.Dashboard) -> dashboard.Dashboard:
     ).with_panel(
         rows(
             f"Shrink: the others, by what their idle time costs, the first {_SHOWN}",
-            "Fewer replicas, a smaller GPU, or two models on one. By the mean of the last 24 h, or of the time "
-            "for which a server is younger. No row: no other server holds a GPU. "
+            "Fewer replicas, a smaller GPU, or two models on one. By the mean of the last 24 h, or of the "
+            "time for which a server is younger. No row: no other server holds a GPU. "
             "An empty cell: the engine counts no tokens.",
             _KEYS,
             (

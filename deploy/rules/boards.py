@@ -47,6 +47,13 @@ MODELS: Final = Group(
             ("cluster", "product", "team", "phase"),
         ),
         Record(
+            "inference:observed_dollars_per_hour:server",
+            f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase!="unobserved"}})',
+            "",
+            "Spend of each server while it was observed, idle or busy.",
+            SERVER_LABELS,
+        ),
+        Record(
             "inference:model_cost_dollars:rate5m",
             f'sum by ({MODEL}, phase) (inference:phase_cost_dollars:rate5m{{model!=""}})',
             "",
@@ -189,7 +196,7 @@ BOARDS: Final = Group(
 )
 
 IDLE: Final = "inference:waste_dollars_per_hour:server"
-BUSY: Final = "inference:busy_dollars_per_hour"
+OBSERVED: Final = "inference:observed_dollars_per_hour:server"
 UNUSED: Final = "12h"
 """A server that did nothing for so long is switched off. Longer than a night; change it with your days."""
 NOTHING: Final = 0.999
@@ -213,8 +220,8 @@ DAY: Final = Group(
             SERVER_LABELS,
         ),
         Record(
-            "inference:observed_dollars_per_hour:server_1d",
-            present(f"(avg_over_time({IDLE}[1d]) + avg_over_time({BUSY}[1d]))"),
+            f"{OBSERVED}_1d",
+            present(f"avg_over_time({OBSERVED}[1d])"),
             "",
             "Idle and busy spend of each server, likewise.",
             SERVER_LABELS,
@@ -233,7 +240,7 @@ inference:cost_dollars_per_hour:server{{server!="unallocated"}}
 and on ({SERVER})
   (
     avg_over_time({IDLE}[{UNUSED}])
-    / (avg_over_time({IDLE}[{UNUSED}]) + avg_over_time({BUSY}[{UNUSED}]) > 0)
+    / (avg_over_time({OBSERVED}[{UNUSED}]) > 0)
     >= {NOTHING}
   )
 and on ({SERVER}) {IDLE} offset {UNUSED}

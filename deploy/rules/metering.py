@@ -197,6 +197,7 @@ or
             f"topk({NAMES_SHOWN}, {unmetered('{cluster=%q}')})",
             "{{ .Labels.node }}. ",
             "cluster",
+            order="node",
         ),
         description="No figure has what they cost. Check the node selector and the tolerations of the DaemonSet, and whether its"
         f" pod there is scraped. The first {NAMES_SHOWN} are named; inference:gpu_nodes_unmetered has all.",
@@ -278,10 +279,12 @@ ALL_TARGETS: Final = f"count by (ledger) (group by (ledger, cluster, instance, j
 CLUSTERS: Final = f"count by (ledger) (group by (ledger, cluster) ({SEEN}))"
 INSTANCES: Final = f"count by (ledger) (group by (ledger, instance) ({SEEN}))"
 WHERE: Final = listed(
-    f"group by (cluster, instance, job) ({TARGETS}{{ledger=%q}})"
-    f" or group by (cluster, instance) ({SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}}",
+    f"label_join(group by (cluster, instance, job) ({TARGETS}{{ledger=%q}})"
+    f" or group by (cluster, instance) ({SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}},"
+    ' "target", " ", "instance", "job", "cluster")',
     "{{ .Labels.instance }}{{ with .Labels.job }} in job {{ . }}{{ end }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}. ",
     "ledger",
+    order="target",
 )
 """The targets of a ledger; of several clusters, which see one target each, their instances."""
 

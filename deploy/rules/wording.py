@@ -69,9 +69,10 @@ def number(expression: str, form: str, *labels: str, unknown: str = "an unknown 
     return "{{ with " + found + " }}{{ . | first | value | " + form + " }}{{ else }}" + unknown + "{{ end }}"
 
 
-def listed(expression: str, text: str, *labels: str) -> str:
-    """A list of names; `text` is what stands for each series, as a template of its labels and value."""
-    return "{{ range " + query(expression, *labels) + " }}" + text + "{{ end }}"
+def listed(expression: str, text: str, *labels: str, order: str = "") -> str:
+    """A list of names by one label's order; `text` is what stands for each, a template of its labels and value."""
+    found = query(expression, *labels) + (f' | sortByLabel "{order}"' if order else "")
+    return "{{ range " + found + " }}" + text + "{{ end }}"
 
 
 DOLLARS: Final = 'printf "%.0f dollars"'

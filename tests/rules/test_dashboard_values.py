@@ -1,57 +1,58 @@
-"""The dashboard's queries give the right numbers: a small fleet by hand, evaluated by Prometheus itself.
+"""The dashboards' queries give the right numbers: a small fleet by hand, evaluated by Prometheus itself.
 
-The fleet: one server `chat` with one model, half of its watched money idle; GPUs that nobody holds for the
-same money; a second host that stopped reporting after 100 minutes; one GPU without a price, one lost and
-estimated, and one source failing. Looked at after three hours. What takes a day to show is tested beside, in
-`test_dashboard_changes.py`.
+The hosts, whose rules are loaded: one server `chat` with one model, half of its watched money idle; GPUs that
+no server holds for the same money; a second host that is silent since minute 100; one GPU without a price,
+one lost and estimated, and one source failing. Looked at after three hours. What takes a day to show is
+tested beside, in `test_dashboard_changes.py`.
+
+What the place that sees all clusters records is written here, and a cluster `w` in it that is lost: the tests
+of the rules prove those records.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.rules.dashboard_queries import Check, Samples, asked, close, wrong
+from tests.rules.dashboard_queries import CLUSTER_RULES, Samples, asked, close, wrong
 
 L4_RENT = 'uuid="GPU-0",gpu_model="L4",component="rent",instance="a"'
 T4_RENT = 'uuid="GPU-2",gpu_model="T4",component="rent",instance="a"'
-SERIES = {
-    'inference_cost_dollars_total{server="chat",namespace="ml",model="m",phase="decode"}': "0+0.25x180",
-    'inference_cost_dollars_total{server="chat",namespace="ml",model="m",phase="idle"}': "0+0.25x180",
-    'inference_cost_dollars_total{server="chat",namespace="ml",model="m",phase="unobserved"}': "0+0.125x180",
-    'inference_cost_dollars_total{server="unallocated",phase="idle"}': "0+0.5x180",
-    'inference_tokens_total{server="chat",namespace="ml",model="m",kind="prompt"}': "0+3072x180",
-    'inference_tokens_total{server="chat",namespace="ml",model="m",kind="generation"}': "0+1024x180",
-    'inference_cost_dollars_per_hour{product="p",team="t",server="chat",namespace="ml",model="m"}': "30x180",
-    'inference_cost_dollars_per_hour{server="unallocated"}': "30x180",
-    'inference_fleet_overhead_dollars_per_hour{component="staff",instance="a"}': "60x180",
-    'inference_fleet_overhead_dollars_per_hour{component="staff",instance="c"}': "60x180",
-    'inference_fleet_overhead_dollars_per_hour{component="office",instance="a"}': "1.5x180",
-    # what takes weeks, or GPU time, to record
-    'inference:month_projected_dollars:low{month="2026-11"}': "5000x180",
-    'inference:month_projected_dollars:high{month="2026-11"}': "7000x180",
-    'inference:cost_dollars:week_ratio{product="p",team="t"}': "1.5x180",
-    'inference:gpu_hours:week_ratio{product="p",team="t"}': "1.25x180",
-    'inference:gpu_hour_price:week_ratio{product="p",team="t"}': "1.2x180",
-    'inference:tokens_per_gpu_hour:week_ratio{product="p",team="t"}': "0.9x180",
-    'inference:fleet_overhead_dollars_per_hour:owner{product="p",team="t"}': "41x180",
+OWNED = 'product="p",team="t",server="chat",namespace="ml"'
+SERVED = f'{OWNED},model="m",instance="a"'
+HOLDS = 'server="chat",namespace="ml",uuid="GPU-0",instance="a"'
+FREE = 'server="unallocated",instance="a"'
+NOV, OCT = 'month="2026-11"', 'month="2026-10"'
+OF_P, OF_W = 'product="p",team="t"', 'cluster="w",product="p",team="t"'
+DOWN = 'alertname="InferenceGpuDown",severity="ticket",product="fleet"'
+IDLE = 'alertname="InferenceIdleSpend",severity="ticket",product="p",cluster="w"'
+HOSTS = {
+    f'inference_cost_dollars_total{{{SERVED},phase="decode"}}': "0+0.25x180",
+    f'inference_cost_dollars_total{{{SERVED},phase="idle"}}': "0+0.25x180",
+    f'inference_cost_dollars_total{{{SERVED},phase="unobserved"}}': "0+0.125x180",
+    f'inference_cost_dollars_total{{{FREE},phase="idle"}}': "0+0.5x180",
+    f'inference_gpu_seconds_total{{{SERVED},phase="decode"}}': "0+120x180",
+    f'inference_tokens_total{{{SERVED},kind="prompt"}}': "0+3072x180",
+    f'inference_tokens_total{{{SERVED},kind="generation"}}': "0+1024x180",
+    f"inference_cost_dollars_per_hour{{{SERVED}}}": "30x180",
+    f"inference_cost_dollars_per_hour{{{FREE}}}": "30x180",
+    f'inference_cost_dollars_per_hour{{{OWNED},model="m",instance="b"}}': "5x100 stale",
+    # what takes weeks to record
+    f"inference:cost_dollars:week_ratio{{{OF_P}}}": "1.5x180",
+    f"inference:gpu_hours:week_ratio{{{OF_P}}}": "1.25x180",
+    f"inference:gpu_hour_price:week_ratio{{{OF_P}}}": "1.2x180",
+    f"inference:tokens_per_gpu_hour:week_ratio{{{OF_P}}}": "0.9x180",
     'kube_node_status_capacity{node="n1",resource="nvidia_com_gpu"}': "8x180",
-    'inference_server_gpus{server="chat",namespace="ml"}': "2x180",
-    'inference_server_gpu_share_ratio{server="chat",namespace="ml",uuid="GPU-0",method="sm_utilization"}': (
-        "0.5x180"
-    ),
-    'inference_server_gpu_share_ratio{server="chat",namespace="ml",uuid="GPU-0",method="memory"}': (
-        "0.25x180"
-    ),
-    'inference_server_last_token_timestamp_seconds{server="chat",namespace="ml",model="m"}': "0+60x179 10740",
-    'inference_month_to_date_dollars{ledger="a",product="p",team="t",month="2026-11",instance="a"}': (
-        "0+1x180"
-    ),
-    'inference_month_to_date_dollars{ledger="b",month="2026-11",instance="b"}': "20x100 stale",
-    'inference_month_end_timestamp_seconds{month="2026-11",instance="a"}': "360000x180",
-    'inference_budget_dollars{budget="fleet",product="",instance="a"}': "20000x180",
-    'inference_budget_dollars{budget="p",product="p",instance="a"}': "100x180",
-    'inference_exporter_info{instance="a"}': "1x180",
-    'inference_exporter_info{instance="b"}': "1x100 stale",
+    'inference_server_gpus{server="chat",namespace="ml",instance="a"}': "2x180",
+    f'inference_server_gpu_share_ratio{{{HOLDS},method="sm_utilization"}}': "0.5x180",
+    f'inference_server_gpu_share_ratio{{{HOLDS},method="memory"}}': "0.25x180",
+    f"inference_server_last_token_timestamp_seconds{{{SERVED}}}": "0+60x179 10740",
+    f'inference_month_to_date_dollars{{ledger="a",{OF_P},{NOV},instance="a"}}': "0+1x180",
+    f'inference_month_to_date_dollars{{ledger="b",{NOV},instance="b"}}': "20x100 stale",
+    'up{job="inference-cost-exporter",instance="a"}': "1x180",
+    'up{job="inference-cost-exporter",instance="b"}': "1x100 0x79",
+    'up{job="inference-cost-exporter",instance="never"}': "0x180",
+    'inference_exporter_info{version="1",instance="a"}': "1x180",
+    'inference_exporter_info{version="1",instance="b"}': "1x100 stale",
     'inference_gpu_priced{uuid="GPU-0",gpu_model="L4",instance="a"}': "1x180",
     'inference_gpu_priced{uuid="GPU-1",gpu_model="L4",instance="a"}': "0x180",
     f"inference_gpu_price_dollars_per_hour{{{L4_RENT}}}": "0.70683x180",
@@ -84,71 +85,223 @@ SERIES = {
     'inference_source_last_success_timestamp_seconds{source="chat",instance="a"}': "7200x180",
     'inference_source_errors_total{source="chat",reason="timeout",instance="a"}': "0+2x180",
 }
+CENTRE = {
+    "inference:spend_dollars_per_hour": "65x180",
+    'inference:spend_dollars_per_hour{cluster="w"}': "12x180",
+    f"inference:spend_dollars_per_hour:owner{{{OF_P}}}": "35x180",
+    "inference:spend_dollars_per_hour:owner": "30x180",
+    f"inference:spend_dollars_per_hour:owner{{{OF_W}}}": "12x180",
+    f"inference:lost_dollars_per_hour:owner{{{OF_W}}}": "12x180",
+    'inference:cluster_silent_since_timestamp_seconds{cluster="w"}': "7200x180",
+    "inference:monthly_run_rate_dollars": "45500x180",
+    'inference:monthly_run_rate_dollars{cluster="w"}': "8400x180",
+    f"inference:monthly_run_rate_dollars:owner{{{OF_P}}}": "24500x180",
+    f"inference:monthly_run_rate_dollars:owner{{{OF_W}}}": "8400x180",
+    # hosts are configured with 700 hours
+    "inference:fleet_hours_per_month": "700x180",
+    f"inference:month_to_date_dollars{{{NOV}}}": "200x180",
+    f'inference:month_to_date_dollars{{cluster="w",{NOV}}}': "50x180",
+    f"inference:month_to_date_dollars:owner{{{OF_P},{NOV}}}": "180x180",
+    f"inference:month_to_date_dollars:owner{{{NOV}}}": "20x180",
+    f"inference:month_to_date_dollars:owner{{{OF_W},{NOV}}}": "50x180",
+    f"inference:month_metered_since_timestamp_seconds{{{NOV}}}": "3600x180",
+    f'inference:month_metered_since_timestamp_seconds{{cluster="w",{NOV}}}': "7200x180",
+    f"inference:month_unmetered_hours{{{NOV}}}": "1x180",
+    f'inference:month_unmetered_hours{{cluster="w",{NOV}}}': "2x180",
+    f"inference:month_unposted_dollars{{{NOV}}}": "6x180",
+    f'inference:month_unposted_dollars{{cluster="w",{NOV}}}': "36x180",
+    f"inference:month_end_timestamp_seconds{{{NOV}}}": "360000x180",
+    f"inference:month_end_timestamp_seconds{{{OCT}}}": "7200x180",
+    f"inference:month_projected_dollars{{{NOV}}}": "5000x180",
+    f'inference:month_projected_dollars{{cluster="w",{NOV}}}': "1020x180",
+    f"inference:fleet_month_projected_dollars{{{NOV}}}": "6020x180",
+    f"inference:fleet_month_projected_dollars:low{{{NOV}}}": "5500x180",
+    f"inference:fleet_month_projected_dollars:high{{{NOV}}}": "7000x180",
+    f"inference:month_projected_dollars:owner{{{OF_P},{NOV}}}": "4000x180",
+    f"inference:month_projected_dollars:owner_low{{{OF_P},{NOV}}}": "3500x180",
+    f"inference:month_projected_dollars:owner_high{{{OF_P},{NOV}}}": "4500x180",
+    "inference:budget_configured": "1x180",
+    'inference:budget_dollars{budget="fleet"}': "20000x180",
+    'inference:budget_dollars{budget="limit"}': "5000x180",
+    'inference:budget_dollars{budget="p",product="p"}': "100x180",
+    f'inference:budget_month_to_date_dollars{{budget="fleet",{NOV}}}': "250x180",
+    f'inference:budget_month_to_date_dollars{{budget="limit",{NOV}}}': "250x180",
+    f'inference:budget_month_to_date_dollars{{budget="p",product="p",{NOV}}}': "230x180",
+    f'inference:budget_month_projected_dollars{{budget="fleet",{NOV}}}': "6020x180",
+    f'inference:budget_month_projected_dollars{{budget="limit",{NOV}}}': "6020x180",
+    f'inference:budget_month_projected_dollars{{budget="p",product="p",{NOV}}}': "4000x180",
+    f'inference:budget_spent_ratio{{budget="fleet",{NOV}}}': "0.0125x180",
+    f'inference:budget_spent_ratio{{budget="limit",{NOV}}}': "0.05x180",
+    f'inference:budget_spent_ratio{{budget="p",product="p",{NOV}}}': "2.3x180",
+    f'inference:budget_projected_ratio{{budget="fleet",{NOV}}}': "0.301x180",
+    f'inference:budget_projected_ratio{{budget="limit",{NOV}}}': "1.204x180",
+    f'inference:budget_projected_ratio{{budget="p",product="p",{NOV}}}': "40x180",
+    f'inference:budget_runs_out_timestamp_seconds{{budget="limit",{NOV}}}': "300000x180",
+    f'inference:budget_runs_out_timestamp_seconds{{budget="p",product="p",{NOV}}}': "10800x180",
+    "inference:fleet_overhead_dollars_per_hour": "61.5x180",
+    f"inference:fleet_overhead_dollars_per_hour:owner{{{OF_P}}}": "41x180",
+    f"inference:closed_month_dollars:owner{{{OF_P},{OCT}}}": "200.5x180",
+    f"inference:closed_month_dollars:owner{{{OF_W},{OCT}}}": "24x180",
+    f'inference:closed_month_dollars:owner{{product="unassigned",team="unassigned",{OCT}}}': "12x180",
+    f'inference:closed_month_dollars:price_basis{{price_basis="configured",{OCT}}}': "189.2x180",
+    f'inference:closed_month_dollars:price_basis{{price_basis="estimate",{OCT}}}': "23.3x180",
+    f'inference:closed_month_dollars:price_basis{{cluster="w",price_basis="estimate",{OCT}}}': "24x180",
+    f'ALERTS{{alertstate="firing",{DOWN},instance="a"}}': "1x180",
+    f'ALERTS{{alertstate="firing",{IDLE}}}': "1x180",
+    'ALERTS{alertname="InferenceNoExporter",alertstate="pending",severity="page",product="fleet"}': "1x180",
+    'ALERTS{alertname="SomebodyElses",alertstate="firing",severity="page"}': "1x180",
+}
+SERIES = HOSTS | CENTRE
 
-CHAT = '{server="chat",namespace="ml"}'
+CHAT = f"{{{OWNED}}}"
 UNALLOCATED = '{server="unallocated"}'
-MONTH = '{month="2026-11"}'
-FLEET_BUDGET = '{budget="fleet",month="2026-11"}'
-P_BUDGET = '{budget="p",product="p",month="2026-11"}'
-PRODUCT = '{product="p",team="t"}'
+MONTH = f"{{{NOV}}}"
+HERE, W = "{}", '{cluster="w"}'
+FLEET_BUDGET, LIMIT, P_BUDGET = '{budget="fleet"}', '{budget="limit"}', '{budget="p",product="p"}'
+PRODUCT = f"{{{OF_P}}}"
 GPU_0 = '{uuid="GPU-0",gpu_model="L4",instance="a"}'
 GPU_1 = '{uuid="GPU-1",gpu_model="L4",instance="a"}'
 GPU_2 = '{uuid="GPU-2",gpu_model="T4",instance="a"}'
-A = '{instance="a"}'
+A, B = '{instance="a"}', '{instance="b"}'
 FAILING = '{source="chat",instance="a"}'
-WHO = "fleet: Who: servers, and what changed since this time yesterday"
+BUDGETS = "fleet: Budgets, by projected share: the first 30"
+OF_PRODUCTS = "chargeback: Budgets of products, by projected share: the first 100"
+COURSE = "fleet: The month against the budgets of the fleet"
+CLUSTERS = "fleet: Clusters"
+OWNERS = "fleet: Products and teams: the first 30, by what they spend now"
+SERVERS = "fleet: Servers: the first 30, by what they spend now"
+WHERE = "fleet: Where: the 30 servers whose idle time costs most"
+WEEK = "fleet: This week over the week before"
+INVOICE = "chargeback: Invoice: closed months, by product and team, the first 100"
+THIS = "chargeback: This month so far, by product and team, the first 100"
+RATES = "chargeback: Rates and overheads, by product and team"
 WRONG = "meter: GPUs without a price, estimated or not readable"
+SILENT = "meter: Silent hosts, the 50 that are silent for longest"
+EXPORTERS = "meter: Exporters, the 50 whose last tick is oldest"
 
 EXPECTED: dict[str, Samples] = {
-    "fleet: Spend now, dollars per hour": {"{}": 60},
-    # 180 of the host that reports and 20 of the one that is gone
-    "fleet: Month to date": {MONTH: 200},
-    # 360,000 s - 10,800 s = 97 h left, at 60 dollars an hour
-    "fleet: Projected at month end": {MONTH: 200 + 97 * 60},
-    # of 20,000, the budget without a product: 200 and 6,020
-    # and of 100, the budget of p: 180, and 97 h more at 30 dollars
-    "fleet: Of the monthly budgets: {{budget}} spent": {FLEET_BUDGET: 0.01, P_BUDGET: 1.8},
-    "fleet: Of the monthly budgets: {{budget}} projected": {FLEET_BUDGET: 0.301, P_BUDGET: 30.9},
-    # staff 60 and office 1.5, told by two hosts and spent once
-    "fleet: Fleet overheads, per hour": {"{}": 61.5},
-    "fleet: Where: dollars per hour, by product": {'{product="p",team="t"}': 30, "{}": 30},
-    "fleet: The month against its budget: spent {{month}}": {MONTH: 200},
-    "fleet: The month against its budget: projected {{month}}": {MONTH: 6020},
-    "fleet: The month against its budget: at the cheapest day": {MONTH: 5000},
-    "fleet: The month against its budget: at the dearest day": {MONTH: 7000},
-    "fleet: The month against its budget: budget": {"{}": 20000},
-    "fleet: Why: this week over the week before: Dollars": {PRODUCT: 1.5},
-    "fleet: Why: this week over the week before: GPU-hours": {PRODUCT: 1.25},
-    "fleet: Why: this week over the week before: Price of one": {PRODUCT: 1.2},
-    "fleet: Why: this week over the week before: Tokens of one": {PRODUCT: 0.9},
-    f"{WHO}: Dollars per hour": {CHAT: 30, UNALLOCATED: 30},
-    f"{WHO}: GPUs": {CHAT: 2},
-    f"{WHO}: Tokens per second": {CHAT: 4096 / 60},
-    # idle 0.25 of 0.5 a minute that was watched; GPUs that nobody holds are idle
-    f"{WHO}: Idle share, 1 h": {CHAT: 0.5, UNALLOCATED: 1},
+    # 30 and 30, 5 of the silent host, 12 of the lost cluster
+    "fleet: Spend now, dollars per hour": {"{}": 77},
+    "fleet: Of it not answering, per hour: silent hosts": {"{}": 5},
+    "fleet: Of it not answering, per hour: lost clusters": {"{}": 12},
+    # 700 hours of 77
+    "fleet: Run-rate, per month": {"{}": 53900},
+    "fleet: Month to date": {MONTH: 250},
+    # milliseconds, of the cluster that began first
+    "fleet: Metered since": {MONTH: 3_600_000},
+    "fleet: Not metered this month": {MONTH: 2},
+    "fleet: Projected at month end: low, {{month}}": {MONTH: 5500},
+    "fleet: Projected at month end: {{month}}": {MONTH: 6020},
+    "fleet: Projected at month end: high, {{month}}": {MONTH: 7000},
+    # each budget of the fleet by itself, and none of a product
+    "fleet: Projected share of the fleet's budgets: {{budget}}": {
+        f'{{budget="fleet",{NOV}}}': 0.301,
+        f'{{budget="limit",{NOV}}}': 1.204,
+    },
+    "fleet: Projected share of the fleet's budgets: {{budget}}, the default": {},
+    "fleet: The fleet's budget runs out": {f'{{budget="limit",{NOV}}}': 300_000_000},
+    "fleet: Overheads, per hour": {"{}": 61.5},
+    f"{BUDGETS}: Spent": {FLEET_BUDGET: 250, LIMIT: 250, P_BUDGET: 230},
+    f"{BUDGETS}: Projected": {FLEET_BUDGET: 6020, LIMIT: 6020, P_BUDGET: 4000},
+    f"{BUDGETS}: Of": {FLEET_BUDGET: 20000, LIMIT: 5000, P_BUDGET: 100},
+    f"{BUDGETS}: Spent share": {FLEET_BUDGET: 0.0125, LIMIT: 0.05, P_BUDGET: 2.3},
+    f"{BUDGETS}: Projected share": {FLEET_BUDGET: 0.301, LIMIT: 1.204, P_BUDGET: 40},
+    f"{BUDGETS}: Runs out": {LIMIT: 300_000_000, P_BUDGET: 10_800_000},
+    # one is pending, and one is of other rules
+    "fleet: Alerts: Firing": {
+        f'{{{DOWN},cluster="All",board="inference-cost-gpus"}}': 1,
+        f'{{{IDLE},board="inference-cost-waste"}}': 1,
+    },
+    f"{COURSE}: spent {{{{month}}}}": {MONTH: 250},
+    f"{COURSE}: projected {{{{month}}}}": {MONTH: 6020},
+    f"{COURSE}: low {{{{month}}}}": {MONTH: 5500},
+    f"{COURSE}: high {{{{month}}}}": {MONTH: 7000},
+    f"{COURSE}: budget {{{{budget}}}}": {FLEET_BUDGET: 20000, LIMIT: 5000},
+    "fleet: Dollars per hour: spend": {"{}": 77},
+    "fleet: Dollars per hour: silent hosts": {"{}": 5},
+    "fleet: Dollars per hour: lost clusters": {"{}": 12},
+    f"{CLUSTERS}: Dollars per hour": {HERE: 65, W: 12},
+    f"{CLUSTERS}: Month to date": {HERE: 200, W: 50},
+    f"{CLUSTERS}: Projected": {HERE: 5000, W: 1020},
+    f"{CLUSTERS}: Not yet posted": {HERE: 6, W: 36},
+    f"{CLUSTERS}: Not metered": {HERE: 1, W: 2},
+    f"{CLUSTERS}: Hosts": {HERE: 1},
+    # one that answered, and one that never did
+    f"{CLUSTERS}: Silent hosts": {HERE: 2},
+    "fleet: Dollars per hour, by product: the first 10: {{product}}": {'{product="p"}': 47, "{}": 30},
+    "fleet: Dollars per hour, by product: the first 10: all others": {},
+    f"{OWNERS}: Dollars per hour": {PRODUCT: 47, "{}": 30},
+    f"{OWNERS}: Month to date": {PRODUCT: 230, "{}": 20},
+    f"{OWNERS}: Projected": {PRODUCT: 4000},
+    f"{OWNERS}: Low": {PRODUCT: 3500},
+    f"{OWNERS}: High": {PRODUCT: 4500},
+    f"{OWNERS}: Run-rate, per month": {PRODUCT: 32900},
+    f"{SERVERS}: Dollars per hour": {CHAT: 30, UNALLOCATED: 30},
+    # 120 seconds of GPUs a minute
+    f"{SERVERS}: GPUs": {CHAT: 2},
+    f"{SERVERS}: Tokens per second": {CHAT: 4096 / 60},
     # 0.625 dollars and 4,096 tokens a minute: 152.587890625 dollars per million
-    f"{WHO}: Dollars per million tokens, 1 h": {CHAT: 152.587890625},
-    # of 1.125 dollars a minute
-    "fleet: Why: what the money was for": {
-        '{phase="decode"}': 2 / 9,
-        '{phase="idle"}': 6 / 9,
-        '{phase="unobserved"}': 1 / 9,
+    f"{SERVERS}: Dollars per million tokens, 1 h": {CHAT: 152.587890625},
+    # 25 and 50 cents a minute are idle: 45 dollars an hour, of 700 hours
+    "fleet: Wasted, per month": {"{}": 31500},
+    "fleet: Give back, per month": {"{}": 21000},
+    "fleet: Shrink, per month": {"{}": 10500},
+    # 0.75 of a dollar a minute that was watched
+    "fleet: Idle share, last 24 h": {"{}": 0.75},
+    f"{WHERE}: Wasted, per month": {CHAT: 10500, UNALLOCATED: 21000},
+    f"{WHERE}: Idle share, 24 h": {CHAT: 0.5, UNALLOCATED: 1},
+    f"{WHERE}: GPUs": {CHAT: 2},
+    "fleet: When: idle dollars per hour, by product: the first 10: {{product}}": {
+        '{product="p"}': 15,
+        "{}": 30,
     },
-    "fleet: Why: what an hour of a GPU costs, by model": {
-        '{gpu_model="L4"}': 0.70683,
-        '{gpu_model="T4"}': 0.5,
+    "fleet: When: idle dollars per hour, by product: the first 10: all others": {},
+    f"{WEEK}: Dollars": {PRODUCT: 1.5},
+    f"{WEEK}: GPU-hours": {PRODUCT: 1.25},
+    f"{WEEK}: Price of one": {PRODUCT: 1.2},
+    f"{WEEK}: Tokens of one": {PRODUCT: 0.9},
+    "fleet: What an hour of a GPU costs, by model": {'{gpu_model="L4"}': 0.70683, '{gpu_model="T4"}': 0.5},
+    # by the minute 25, 75 and 12.5 cents
+    "fleet: What the money was for, dollars per hour": {
+        '{phase="decode"}': 15,
+        '{phase="idle"}': 45,
+        '{phase="unobserved"}': 7.5,
     },
+    # 200.50 of p here, 24 in the other cluster, and 12 of nobody
+    "chargeback: Closed months": {f"{{{OCT}}}": 236.5},
+    "chargeback: This month so far": {MONTH: 250},
+    # 10,800 s - 7,200 s
+    "chargeback: Since the last month ended": {"{}": 3600},
     "chargeback: GPUs without a price": {"{}": 1},
-    "chargeback: Hosts: reporting": {"{}": 1},
-    "chargeback: Hosts: missing": {"{}": 1},
-    "chargeback: Of the products' budgets, this month: {{budget}} spent": {P_BUDGET: 1.8},
-    "chargeback: Of the products' budgets, this month: {{budget}} projected": {P_BUDGET: 30.9},
-    # 97 hours at 30 dollars each; the host that is gone had spent its 20 for nobody
-    "chargeback: Projected at month end, by product and team": {
-        PRODUCT: 180 + 97 * 30,
-        "{}": 20 + 97 * 30,
+    "chargeback: Hosts: answering": {"{}": 1},
+    "chargeback: Hosts: silent": {"{}": 2},
+    "chargeback: What the closed months rest on": {
+        f'{{price_basis="configured",{OCT}}}': 0.8,
+        f'{{price_basis="estimate",{OCT}}}': 0.2,
     },
-    "chargeback: This month so far, by product and team: Fleet overheads, per hour": {PRODUCT: 41},
+    f"{INVOICE}: Dollars": {
+        f"{{{OF_P},{OCT}}}": 224.5,
+        f'{{product="unassigned",team="unassigned",{OCT}}}': 12,
+    },
+    f"{INVOICE}: Share of its month": {
+        f"{{{OF_P},{OCT}}}": 224.5 / 236.5,
+        f'{{product="unassigned",team="unassigned",{OCT}}}': 12 / 236.5,
+    },
+    f"{THIS}: Dollars": {f"{{{OF_P},{NOV}}}": 230, MONTH: 20},
+    f"{THIS}: Share of its month": {f"{{{OF_P},{NOV}}}": 0.92, MONTH: 0.08},
+    f"{THIS}: Projected": {f"{{{OF_P},{NOV}}}": 4000},
+    "chargeback: Month to date, by product: the first 10: {{product}} {{month}}": {
+        f'{{product="p",{NOV}}}': 230,
+        MONTH: 20,
+    },
+    "chargeback: Month to date, by product: the first 10: all others {{month}}": {},
+    f"{OF_PRODUCTS}: Spent": {P_BUDGET: 230},
+    f"{OF_PRODUCTS}: Projected": {P_BUDGET: 4000},
+    f"{OF_PRODUCTS}: Of": {P_BUDGET: 100},
+    f"{OF_PRODUCTS}: Projected share": {P_BUDGET: 40},
+    f"{OF_PRODUCTS}: Runs out": {P_BUDGET: 10_800_000},
+    f"{RATES}: Dollars per hour, now": {PRODUCT: 47, "{}": 30},
+    f"{RATES}: Fleet overheads, per hour": {PRODUCT: 41},
     "gpus: GPUs": {'{gpu_model="L4"}': 2},
     "gpus: GPUs not readable": {"{}": 1},
     "gpus: Utilization, mean": {"{}": 0.75},
@@ -165,11 +318,12 @@ EXPECTED: dict[str, Samples] = {
     "gpus: Memory in use, by GPU": {GPU_0: 3e9},
     "gpus: Power, by GPU": {GPU_0: 60},
     # half by what it computes and a quarter by what it holds
-    "gpus: Who holds which GPU: Share": {'{server="chat",namespace="ml",uuid="GPU-0"}': 0.75},
+    "gpus: Who holds which GPU: Share": {'{server="chat",namespace="ml",uuid="GPU-0",instance="a"}': 0.75},
     # 3,600 joules a minute
     "gpus: Energy by host, mean power": {A: 60},
-    "meter: Hosts: reporting": {"{}": 1},
-    "meter: Hosts: missing": {"{}": 1},
+    "meter: Hosts: answering": {"{}": 1},
+    "meter: Hosts: silent": {"{}": 2},
+    "meter: Hosts: clusters lost": {"{}": 1},
     "meter: Books residual": {"{}": 0},
     "meter: Sources failing": {"{}": 1},
     "meter: GPUs without a price": {"{}": 1},
@@ -183,42 +337,98 @@ EXPECTED: dict[str, Samples] = {
     f"{WRONG}: Estimate, per hour": {GPU_0: 0.70683},
     f"{WRONG}: Not readable": {GPU_0: 1},
     "meter: GPU nodes without an exporter: Without": {'{node="n1"}': 1},
-    "meter: Exporters: Since last tick": {A: 120},
-    "meter: Exporters: Since last commit": {A: 60},
-    "meter: Exporters: On disk": {A: 1},
-    "meter: Exporters: Reloaded": {A: 0},
-    "meter: Exporters: Time not charged": {A: 90},
+    # last scraped at minute 100
+    f"{SILENT}: Silent for": {B: 4800},
+    f"{SILENT}: Last rate, per hour": {B: 5},
+    f"{SILENT}: Never answered": {'{instance="never"}': 1},
+    f"{EXPORTERS}: Since last tick": {A: 120},
+    f"{EXPORTERS}: Since last commit": {A: 60},
+    f"{EXPORTERS}: On disk": {A: 1},
+    f"{EXPORTERS}: Reloaded": {A: 0},
+    f"{EXPORTERS}: Time not charged": {A: 90},
     # 10,800 s - 3,600 s; the other program's memory is not ours
-    "meter: Exporters: Since start": {A: 7200},
-    "meter: Exporters: Memory": {A: 5e7},
+    f"{EXPORTERS}: Since start": {A: 7200},
+    f"{EXPORTERS}: Memory": {A: 5e7},
     # 0.6 s a minute
-    "meter: Exporters: CPU, of one": {A: 0.01},
-    "meter: Exporters by version": {"{}": 1},
+    f"{EXPORTERS}: CPU, of one": {A: 0.01},
+    "meter: Exporters by version": {'{version="1"}': 1},
     "meter: Longest read by source": {'{source="nvml"}': 0.004},
     # 2 a minute
-    "meter: Errors by source and reason": {'{source="chat",reason="timeout"}': 10},
-    "models: Tokens per second by model": {'{model="m"}': 4096 / 60},
+    "meter: Errors per hour, by source and reason": {'{source="chat",reason="timeout"}': 120},
+    "models: Tokens per second by model: the 12 that cost most": {'{model="m"}': 4096 / 60},
     # 0.25 of 0.625 a minute
-    "models: Busy share of the money by model, of each hour": {'{model="m"}': 0.4},
+    "models: Busy share of the money by model, of each hour: the 12 that cost most": {'{model="m"}': 0.4},
     # 0.25 and 0.5 dollars a minute
-    "waste: When: idle dollars per hour, by server": {'{server="chat"}': 15, UNALLOCATED: 30},
+    "waste: When: idle dollars per hour, by server: the first 10: {{server}}": {
+        '{server="chat"}': 15,
+        UNALLOCATED: 30,
+    },
+    "waste: When: idle dollars per hour, by server: the first 10: all others": {},
+    "waste: Give back: unallocated, per month": {"{}": 21000},
+    # the T4 is held by no server: 50 cents an hour
+    "waste: Give back: hosts with unallocated GPUs, the first 50: Saves per month": {
+        '{instance="a",gpu_model="T4"}': 350
+    },
+    "waste: Give back: hosts with unallocated GPUs, the first 50: Dollars per hour": {
+        '{instance="a",gpu_model="T4"}': 0.5
+    },
+    "waste: Give back: hosts with unallocated GPUs, the first 50: GPUs": {'{instance="a",gpu_model="T4"}': 1},
 }
-
-FIRING = ("InferenceGpuDown", "InferenceHostsMissing", "InferenceSourceDown")
-"""Some of the alerts that fire here; which others do is proven beside the rules."""
 
 
 def test_every_query_gives_the_number_worked_out_by_hand(
     promtool: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """With the fleet rules loaded, each query yields exactly the expected series, and none beside."""
+    """With the rules of a cluster loaded, each query yields exactly the expected series, and none beside."""
     queries = asked()
     checks = [
         check for name, samples in EXPECTED.items() for check in close(name, queries[name][0], 180, samples)
     ]
-    (alerts,) = queries["fleet: Alerts: Firing"]
-    for name in FIRING:
-        one = f'group by (alertname) (({alerts}) and on (alertname) ALERTS{{alertname="{name}"}})'
-        checks.append(Check("fleet: Alerts: Firing", one, 180, {f'{{alertname="{name}"}}': 1}))
 
-    assert wrong(promtool, tmp_path / "values.json", SERIES, checks) == []
+    assert wrong(promtool, tmp_path / "values.json", SERIES, checks, CLUSTER_RULES) == []
+
+
+def test_a_long_list_is_cut_and_the_rest_is_one_line(promtool: Callable[..., Any], tmp_path: Path) -> None:
+    """Of 40 products a graph has the ten that spend most, and the others as one; a table has thirty rows."""
+    series = {
+        f'inference:spend_dollars_per_hour:owner{{cluster="x",product="p{number}",team="t"}}': f"{number}x10"
+        for number in range(1, 41)
+    }
+    queries = asked()
+    first = {f'{{product="p{number}"}}': float(number) for number in range(31, 41)}
+    lines = "fleet: Dollars per hour, by product: the first 10"
+    rows = {f'{{product="p{number}",team="t"}}': float(number) for number in range(11, 41)}
+    checks = [
+        *close("lines", queries[f"{lines}: {{{{product}}}}"][0], 10, first),
+        # 1 + 2 + ... + 30
+        *close("others", queries[f"{lines}: all others"][0], 10, {"{}": 465}),
+        *close("rows", queries[f"{OWNERS}: Dollars per hour"][0], 10, rows),
+    ]
+
+    assert wrong(promtool, tmp_path / "many.json", series, checks, CLUSTER_RULES) == []
+
+
+def test_a_budget_that_nobody_configured_is_called_the_default(
+    promtool: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Its share is shown under another name."""
+    series = {
+        'inference:budget_projected_ratio{budget="fleet"}': "0.5x10",
+        "inference:budget_configured": "0x10",
+    }
+    panel = "fleet: Projected share of the fleet's budgets: {{budget}}"
+    checks = [
+        *close("configured", asked()[panel][0], 10, {}),
+        *close("default", asked()[f"{panel}, the default"][0], 10, {FLEET_BUDGET: 0.5}),
+    ]
+
+    assert wrong(promtool, tmp_path / "default.json", series, checks, CLUSTER_RULES) == []
+
+
+def test_spend_is_empty_once_its_record_is(promtool: Callable[..., Any], tmp_path: Path) -> None:
+    """Six minutes after the last sample nothing is shown, at whatever range the dashboard stands."""
+    series = {"inference:spend_dollars_per_hour": "60x10"}
+    (query,) = asked()["fleet: Spend now, dollars per hour"]
+    checks = [*close("there", query, 10, {"{}": 60}), *close("gone", query, 16, {})]
+
+    assert wrong(promtool, tmp_path / "gone.json", series, checks, CLUSTER_RULES) == []

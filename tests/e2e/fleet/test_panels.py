@@ -35,7 +35,7 @@ def window(board: dict[str, Any]) -> float:
 def instants(board: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     """Queries of panels, and whether Grafana asks for this moment only or for the time that is shown."""
     for panel in board["panels"]:
-        for target in panel["targets"]:
+        for target in panel.get("targets", ()):
             yield target["expr"], bool(target.get("instant"))
 
 
