@@ -1,85 +1,54 @@
-"""The rules of production in promtool, many fleets at once: each is a value of one more label.
-
-Evaluated each hour, not each 15 minutes: four times as fast, and tests/rules/test_projection.py holds both to the same.
-"""
+"""Rules of production in promtool, which answers what it does not expect: many fleets at once, no server, no clock."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 RULES: Final = Path(__file__).parents[2] / "deploy" / "rules"
-sys.path.insert(0, str(RULES))
+if str(RULES) not in sys.path:
+    sys.path.insert(0, str(RULES))
 
-from projection import Estimate, rests  # noqa: E402
-from statement import Group, Record, text  # noqa: E402
+Labels = frozenset[tuple[str, str]]
+Answer = Mapping[Labels, float]
 
-LABEL: Final = "fleet"
-INPUT: Final = "inference:spend_at_first_price_dollars_per_hour"
-ASKED: Final = {
-    "rest": "inference:rest_dollars_per_hour",
-    "low": "inference:rest_dollars_per_hour:low",
-    "high": "inference:rest_dollars_per_hour:high",
-    "before": "inference:usual_dollars_per_hour",
-}
-
-BEFORE: Final = Record(
-    ASKED["before"],
-    f"(avg_over_time({INPUT}[7d]) and on ({LABEL}) last_over_time({INPUT}[1d] offset 6d))\n"
-    f"or avg_over_time({INPUT}[24h])",
-)
-"""The rule that this one replaced: the mean of seven days, of 24 h until there are seven."""
-
-SAMPLE: Final = re.compile(rf'\{{{LABEL}="(\d+)"\}} ([-+.\dEeNa]+)')
+HEAD: Final = re.compile(r'\s+expr: "(.*)", time: (\S+),$')
+SAMPLE: Final = re.compile(r"(?:\{([^{}]*)\}|[\w:]+) ([-+]?(?:\d[\d.]*(?:E[-+]\d+)?|NaN|Inf))(?=,|$|\s)")
+UNITS: Final = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def rules() -> str:
-    """The fleet's records of production under one more label, and the rule before."""
-    fleet = Estimate((LABEL,)).records()
-    now = tuple(record for record in rests((LABEL,)) if record.name in ASKED.values())
-    return text("Simulated fleets.", (Group("fleet", "15m", fleet), Group("now", "15m", (*now, BEFORE))))
+@dataclass(frozen=True, slots=True)
+class Series:
+    """An input series in promtool's notation."""
+
+    selector: str
+    values: str
 
 
-def values(hours: Iterable[float | None], pace: int) -> str:
-    """Hourly values as samples in the middle of the pace, so that a window's ends fall between two."""
-    return " ".join(" ".join(["_", "_" if value is None else f"{value:.6g}"] * pace) for value in hours)
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query and when it is asked, in seconds."""
+
+    expr: str
+    at: int
 
 
-def test_file(fleets: Sequence[Sequence[float | None]], hours: Sequence[int], pace: int = 1) -> str:
-    """A test that asks for all records at the end of each hour, and expects nothing."""
-    step = 30 // pace
-    length = 2 * pace * len(fleets[0])
-    lines = [
-        "rule_files: [rules.yml]",
-        f"evaluation_interval: {2 * step}m",
-        "tests:",
-        f"- interval: {step}m",
-        "  input_series:",
-    ]
-    for number, series in enumerate(fleets):
-        lines += [
-            f"  - {{series: '{INPUT}{{{LABEL}=\"{number}\"}}', values: '{values(series, pace)}'}}",
-            f"  - {{series: 'inference:rest_price_ratio{{{LABEL}=\"{number}\"}}', values: '1x{length}'}}",
-            f'  - {{series: \'inference:fleet_month_hours_left{{{LABEL}="{number}",month="m"}}\', '
-            f"values: '{len(series)}-{step / 60}x{length}'}}",
-        ]
-    lines.append("  promql_expr_test:")
-    lines += [
-        f"  - {{expr: 'sum by ({LABEL}) ({name})', eval_time: {hour + 1}h, exp_samples: [{{labels: '{{}}', value: 0}}]}}"
-        for hour in hours
-        for name in ASKED.values()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def evaluate(
-    fleets: Sequence[Sequence[float | None]], hours: Sequence[int], folder: Path, pace: int = 1
-) -> Mapping[str, list[dict[int, float]]]:
-    """What each record is at the end of each hour asked for, of each fleet; absent where the engine has nothing.
+def ask(  # noqa: PLR0913: what a test of promtool consists of
+    rules: str,
+    series: Sequence[Series],
+    questions: Sequence[Question],
+    folder: Path,
+    *,
+    interval: int = 3600,
+    evaluation: int = 3600,
+    order: Sequence[str] = (),
+) -> list[Answer]:
+    """The answer to each question; empty where there is none. `interval` of samples and `evaluation` are seconds.
 
     Raises:
         RuntimeError: promtool is not on PATH, or did not answer every question.
@@ -87,41 +56,50 @@ def evaluate(
     binary = shutil.which("promtool")
     if binary is None:
         raise RuntimeError("promtool is not on PATH: apt-get install prometheus")
-    (folder / "rules.yml").write_text(rules(), encoding="utf-8")
-    (folder / "test.yml").write_text(test_file(fleets, hours, pace), encoding="utf-8")
-    result = subprocess.run(
+    (folder / "rules.yml").write_text(rules, encoding="utf-8")
+    lines = ["rule_files: [rules.yml]", f"evaluation_interval: {evaluation}s"]
+    if order:
+        lines.append(f"group_eval_order: [{', '.join(order)}]")
+    lines += ["tests:", f"- interval: {interval}s", "  input_series:"]
+    lines += [f"  - {{series: '{one.selector}', values: '{one.values}'}}" for one in series]
+    lines.append("  promql_expr_test:")
+    lines += [
+        f"  - {{expr: '{one.expr}', eval_time: {one.at}s, exp_samples: [{{labels: '{{never=\"expected\"}}', value: 0}}]}}"
+        for one in questions
+    ]
+    (folder / "test.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = subprocess.run(  # noqa: S603: a program of this machine, no input of others
         [binary, "test", "rules", "test.yml"],
         cwd=folder,
-        env={"GOGC": "off", "GOMEMLIMIT": "1500MiB"} | os.environ,
+        env={"GOGC": "off", "GOMEMLIMIT": "1000MiB"} | os.environ,
         capture_output=True,
         text=True,
         check=False,
     )
-    return parse(result.stdout + result.stderr, len(fleets))
+    answers = parse(result.stdout + result.stderr)
+    missing = [one for one in questions if (one.expr, one.at) not in answers]
+    if missing:
+        raise RuntimeError(f"promtool did not answer {missing[0]}: {(result.stderr or result.stdout)[:2000]}")
+    return [answers[one.expr, one.at] for one in questions]
 
 
-def parse(output: str, fleets: int) -> Mapping[str, list[dict[int, float]]]:
-    """The answers, from promtool's complaints that they are not the expected ones."""
-    names = {f"sum by ({LABEL}) ({name})": key for key, name in ASKED.items()}
-    found: dict[str, list[dict[int, float]]] = {key: [{} for _ in range(fleets)] for key in ASKED}
-    asked, answers = None, 0
+def parse(output: str) -> dict[tuple[str, int], Answer]:
+    """Answers by query and second, from the complaints that they are not the expected ones."""
+    found: dict[tuple[str, int], Answer] = {}
+    asked = None
     for line in output.splitlines():
-        if head := re.match(r'\s+expr: "(.*)", time: (\S+),$', line):
-            asked = names[head[1]], hours_of(head[2]) - 1
-        elif asked and "got:" in line:
-            answers += 1
-            key, hour = asked
-            for number, value in SAMPLE.findall(line):
-                found[key][int(number)][hour] = float(value)
+        if head := HEAD.match(line):
+            asked = head[1].replace('\\"', '"'), seconds(head[2])
+        elif asked and line.lstrip().startswith("got:"):
+            text = line.partition("got:")[2]
+            found[asked] = {
+                frozenset(re.findall(r'(\w+)="([^"]*)"', labels or "")): float(value)
+                for labels, value in SAMPLE.findall(text)
+            }
             asked = None
-        elif "error" in line.lower() or "failed to" in line:
-            raise RuntimeError(line.strip())
-    if not answers:
-        raise RuntimeError(f"promtool gave no answer: {output[:500]}")
     return found
 
 
-def hours_of(duration: str) -> int:
-    """Hours of a Go duration in whole hours: 1d6h, 720h."""
-    units = {"w": 168, "d": 24, "h": 1}
-    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([wdh])", duration))
+def seconds(duration: str) -> int:
+    """Seconds of a duration: 1d6h."""
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)(w|d|h|m(?!s)|s)", duration))

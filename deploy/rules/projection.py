@@ -82,6 +82,11 @@ class Estimate:
         """Lower or upper end of the band."""
         return f"{self.rest}_{side}" if self.owner else f"{self.rest}:{side}"
 
+    @property
+    def gone(self) -> str:
+        """An owner that is gone."""
+        return "inference:owner_gone"
+
     def ratio(self, weeks: int) -> str:
         """This hour over the same hour one or two weeks ago."""
         return self.name(f"hour_ratio:{weeks}w")
@@ -91,12 +96,23 @@ class Estimate:
         return self.name(f"growth:{weeks}w")
 
     def three_weeks(self) -> tuple[str, str, str]:
-        """The means of three weeks, each brought to today's level; of the last two once there is a week of data."""
+        """The means of three weeks, each brought to today's level.
+
+        While there are two, or nine days: the week before the window of the ratio, and what there is before the last week.
+        """
         one, two, week = recent(self.growth(1)), recent(self.growth(2)), recent(self.week)
+        nine_days = recent(self.hour, "1d", "198h")
+        before = f"avg_over_time({self.hour}[7d] offset {{}}) and {nine_days}"
         return (
             tagged(week, "a"),
-            tagged(f"{one} * {recent(self.week, offset='1w')} and {week}", "b"),
-            tagged(f"({two} * {recent(self.week, offset='2w')} or {one} * {week}) and {week}", "c"),
+            tagged(
+                f"{one} * ({recent(self.week, offset='1w')} or {before.format('1w')}) and {week}",
+                "b",
+            ),
+            tagged(
+                f"({two} * {recent(self.week, offset='2w')} or {one} * ({before.format(CHANGE)} or {week})) and {week}",
+                "c",
+            ),
         )
 
     def level_text(self) -> str:
@@ -232,7 +248,30 @@ or
                 )
                 for side in ("low", "high")
             ),
+            *self.gone_records(),
         )  # fmt: skip
+
+    def gone_records(self) -> tuple[Record, ...]:
+        """Owners alone can be gone while the fleet is there."""
+        if not self.owner:
+            return ()
+        each, hour = on(*self.keys), self.hour
+        return (
+            Record(
+                self.gone,
+                f"""
+group by ({", ".join(self.keys)}) (
+  (max_over_time({hour}[6h] offset 1w) or max_over_time({hour}[6h] offset 1d)) > 0
+  and {each} quantile_over_time(0.75, {hour}[7d]) > 0
+  unless {each} max_over_time({hour}[5h]) > 0
+  and {on(*self.labels)} max_over_time({Estimate(self.labels).hour}[5h]) > 0
+)
+""",
+                "A batch that runs less than a quarter of the time is not gone between two runs.",
+                meaning="1: an owner that spends nothing for six hours in which it spent something a week ago",
+                labels=self.keys,
+            ),
+        )
 
 
 def cluster_records(labels: tuple[str, ...]) -> tuple[Record, ...]:
@@ -365,7 +404,7 @@ def rests(labels: tuple[str, ...]) -> tuple[Record, ...]:
     own = f"({recent(owner.rest, LAST)} or avg_over_time({owner.spend}[1h]))"
     here, part, whole = f"{REST}:owner_here", f"{REST}:owner_part", f"{REST}:owner_whole"
     known = recent(owner.hour, "1h", NEW)
-    gap = f"clamp_min(({recent(owner.week)} and {each} ({here} > 0)) - {each} {part}, 0)"
+    gap = f"clamp_min(({recent(owner.week)} unless {each} {recent(owner.gone)}) - {each} {part}, 0)"
     ratio = "inference:rest_price_ratio"
     return (
         Record(
@@ -387,11 +426,7 @@ def rests(labels: tuple[str, ...]) -> tuple[Record, ...]:
         Record(
             here,
             f"""
-  0 * {own} and {each} (
-    ((max_over_time({owner.hour}[6h] offset 1w) or max_over_time({owner.hour}[6h] offset 1d)) > 0
-      unless {each} max_over_time({owner.hour}[5h]) > 0)
-    and {alone} max_over_time({fleet.hour}[5h]) > 0
-  )
+  0 * {own} and {each} {recent(owner.gone)}
 or
   {own}
 """,
