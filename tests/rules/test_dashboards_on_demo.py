@@ -27,10 +27,58 @@ MINUTES = 24 * 60 + 1
 
 FLEET_ONLY = "the demo's only budget is the fleet's"
 FEW = "fewer products, servers or models than a graph has lines"
+SAME = "the demo has the servers that it had a day ago"
+FIRST = "a day ago the demo has one sample, and a rate takes two"
 YOUNG = "two weeks are compared, and the demo is scraped for a day"
+WEEKS = "weeks are looked back on, and the demo is scraped for a day"
 STEADY = "nothing changes in the demo's last minutes"
 WELL = "all is well in the demo"
-EMPTY = {}
+EMPTY = {
+    "chargeback: Budgets of products, by projected share: the first 100: Of": FLEET_ONLY,
+    "chargeback: Budgets of products, by projected share: the first 100: Projected": FLEET_ONLY,
+    "chargeback: Budgets of products, by projected share: the first 100: Projected share": FLEET_ONLY,
+    "chargeback: Budgets of products, by projected share: the first 100: Runs out": FLEET_ONLY,
+    "chargeback: Budgets of products, by projected share: the first 100: Spent": FLEET_ONLY,
+    "chargeback: Hosts: silent": WELL,
+    "chargeback: Month to date, by product: the first 10: all others {{month}}": FEW,
+    "fleet: Clusters: Not yet posted": WELL,
+    "fleet: Clusters: Silent hosts": WELL,
+    "fleet: Dollars per hour, by product: the first 10: all others": FEW,
+    "fleet: Dollars per hour: lost clusters": WELL,
+    "fleet: Dollars per hour: silent hosts": WELL,
+    "fleet: Of it not answering, per hour: lost clusters": WELL,
+    "fleet: Of it not answering, per hour: silent hosts": WELL,
+    "fleet: Projected share of the fleet's budgets: {{budget}}, the default": "the demo has configured its budget",
+    "fleet: Repair, per month": WELL,
+    "fleet: Servers that cost more or less than a day ago: the first 30: Change in GPUs": FIRST,
+    "fleet: Servers that cost more or less than a day ago: the first 30: Change in tokens per second": FIRST,
+    "fleet: Servers that cost more or less than a day ago: the first 30: Gone, per hour": SAME,
+    "fleet: Servers that cost more or less than a day ago: the first 30: New, per hour": SAME,
+    "fleet: This week over the week before: Dollars": YOUNG,
+    "fleet: This week over the week before: GPU-hours": YOUNG,
+    "fleet: This week over the week before: Price of one": YOUNG,
+    "fleet: This week over the week before: Tokens of one": YOUNG,
+    "fleet: When: idle dollars per hour, by product: the first 10: all others": FEW,
+    "gpus: Each GPU: Not readable": WELL,
+    "mark: Configuration changed": STEADY,
+    "mark: Exporter changed": STEADY,
+    "mark: Month began": STEADY,
+    "mark: Prices changed": STEADY,
+    "meter: Exporters, the 50 whose last tick is oldest: Since last commit": "these books are in memory",
+    "meter: Failing sources: Errors, 1 h": WELL,
+    "meter: Failing sources: Since last success": WELL,
+    "meter: GPU nodes without an exporter: Without": "the demo is no node of Kubernetes",
+    "meter: GPUs without a price, estimated or not readable: Estimate, per hour": WELL,
+    "meter: GPUs without a price, estimated or not readable: Not readable": WELL,
+    "meter: GPUs without a price, estimated or not readable: Without a price": WELL,
+    "meter: Hosts: clusters lost": WELL,
+    "meter: Hosts: silent": WELL,
+    "meter: Silent hosts, the 50 that are silent for longest: Last rate, per hour": WELL,
+    "meter: Silent hosts, the 50 that are silent for longest: Never answered": WELL,
+    "meter: Silent hosts, the 50 that are silent for longest: Silent for": WELL,
+    "waste: Repair: down and paid for, per month": WELL,
+    "waste: When: idle dollars per hour, by server: the first 10: all others": FEW,
+}
 """What is empty, and why. The tests of the values have an answer for each of these."""
 
 
@@ -90,21 +138,57 @@ def test_every_query_has_an_answer_in_the_demo(
 
 
 SILENT = {
-    "inference:cost_dollars:week_ratio": YOUNG,
-    "inference:gpu_hour_price:week_ratio": YOUNG,
-    "inference:gpu_hours:week_ratio": YOUNG,
+    "inference:cluster_renamed": WELL,
+    "inference:cluster_silent_since_timestamp_seconds": WELL,
+    "inference:config_reload_failed": WELL,
+    "inference:cost_dollars:week_ratio": WEEKS,
+    "inference:dollars_per_hour:7d": WEEKS,
+    "inference:dollars_per_hour:7d:owner": WEEKS,
+    "inference:duplicate_targets": WELL,
+    "inference:estimated_dollars_per_hour": WELL,
+    "inference:exporter_stale_seconds": WELL,
+    "inference:exporters_reconfigured": STEADY,
+    "inference:exporters_upgraded": STEADY,
+    "inference:gpu_hour_price:week_ratio": WEEKS,
+    "inference:gpu_hours:week_ratio": WEEKS,
     "inference:gpu_nodes": "no kube-state-metrics is scraped",
     "inference:gpu_nodes_unmetered": "no kube-state-metrics is scraped",
+    "inference:gpus_down": WELL,
+    "inference:gpus_excess": WELL,
+    "inference:gpus_repriced": STEADY,
+    "inference:gpus_unpriced:model": WELL,
+    "inference:growth:1w": WEEKS,
+    "inference:growth:1w:owner": WEEKS,
+    "inference:growth:2w": WEEKS,
+    "inference:growth:2w:owner": WEEKS,
+    "inference:host_silent_since_timestamp_seconds": WELL,
+    "inference:hour_ratio:1w": WEEKS,
+    "inference:hour_ratio:1w:owner": WEEKS,
+    "inference:hour_ratio:2w": WEEKS,
+    "inference:hour_ratio:2w:owner": WEEKS,
     "inference:idle_down_dollars_per_hour": WELL,
+    "inference:labels_renamed": WELL,
+    "inference:ledger_begun_anew": WELL,
+    "inference:ledger_residual_dollars": WELL,
+    "inference:ledger_targets": WELL,
+    "inference:lost_dollars_per_hour:host": WELL,
+    "inference:lost_dollars_per_hour:owner": WELL,
     "inference:model_unpriced": WELL,
+    "inference:month_to_date_dollars:gone": WELL,
+    "inference:month_unposted_dollars": WELL,
+    "inference:month_unposted_dollars:owner": WELL,
+    "inference:nodes": "no kube-state-metrics is scraped",
     "inference:server_one_sided": "no server of the demo has a role",
     "inference:server_unpriced": WELL,
-    "inference:tokens_per_gpu_hour:week_ratio": YOUNG,
+    "inference:silent_dollars_per_hour:host": WELL,
+    "inference:silent_dollars_per_hour:owner": WELL,
+    "inference:source_down": WELL,
+    "inference:tokens_per_gpu_hour:week_ratio": WEEKS,
+    "inference:web_config_reload_failed": WELL,
 }
 """Records that are empty, and why."""
 
 FIRING = {
-    "InferenceIdleSpend": "archive-13b serves nothing, one GPU has no server, and nights are quiet",
     "InferenceLedgerNotPersistent": "these books are in memory, to spare the disk a day of minutes",
     "InferenceRunRateOverBudget": "as the projection",
     "InferenceServerServesNothing": "archive-13b has had no users for three days",

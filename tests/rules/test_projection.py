@@ -46,9 +46,7 @@ class Fleet:
 
 def flat(level: float, change: float = 1.0, hours: float = float("inf"), first: int = 0) -> Hourly:
     """A level, times a change for some hours; nothing before the first hour."""
-    return lambda hour: (
-        None if hour < first else level * (change if CHANGE <= hour < CHANGE + hours else 1.0)
-    )
+    return lambda hour: None if hour < first else level * (change if CHANGE <= hour < CHANGE + hours else 1.0)
 
 
 def until(level: float, last: int) -> Hourly:
@@ -171,9 +169,7 @@ def series(name: str, fleet: Fleet) -> list[Series]:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, int], Answer]:
     """What each record is, so many hours after the change."""
-    questions = [
-        Question(expr, 3600 * (CHANGE + hour)) for hour in SINCE for expr in RECORDS.values()
-    ]
+    questions = [Question(expr, 3600 * (CHANGE + hour)) for hour in SINCE for expr in RECORDS.values()]
     found = ask(
         text("", groups(("fleet",))),
         [one for name, fleet in FLEETS.items() for one in series(name, fleet)],
@@ -185,7 +181,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, int]
     keys = {expr: key for key, expr in RECORDS.items()}
     return {
         (keys[question.expr], question.at // 3600 - CHANGE): {
-            frozenset(one for one in labels if one[0] != "__name__"): number for labels, number in answer.items()
+            frozenset(one for one in labels if one[0] != "__name__"): number
+            for labels, number in answer.items()
         }
         for question, answer in zip(questions, found, strict=True)
     }
@@ -267,7 +264,9 @@ def test_the_first_hours(answers: Mapping[tuple[str, int], Answer]) -> None:
     name = "installed by day"
     truth = FLEETS[name].month()
     for hour in (12, 20, 30, 32, 36, 48, 60, 96, 168):
-        assert value(answers["low", hour], fleet=name) <= truth <= value(answers["high", hour], fleet=name), hour
+        assert value(answers["low", hour], fleet=name) <= truth <= value(answers["high", hour], fleet=name), (
+            hour
+        )
     assert errors(answers, name, [12])[12] == pytest.approx(0.5, abs=0.01)
     assert {hour: error for hour, error in errors(answers, name, [32, 36, 60, 96, 168]).items() if abs(error) > 0.03} == {}  # fmt: skip
 
@@ -281,7 +280,9 @@ def test_installed_on_the_28th(answers: Mapping[tuple[str, int], Answer]) -> Non
 
 def test_a_dated_price(answers: Mapping[tuple[str, int], Answer]) -> None:
     """A quarter cheaper from day 20 on: within 0.5 % on every day before and after, and so is the owner."""
-    assert {hour: error for hour, error in errors(answers, "cheaper", DAYS).items() if abs(error) > 0.005} == {}
+    assert {
+        hour: error for hour, error in errors(answers, "cheaper", DAYS).items() if abs(error) > 0.005
+    } == {}
 
 
 def test_bands(answers: Mapping[tuple[str, int], Answer]) -> None:
