@@ -1,4 +1,7 @@
-"""Write the rule files: `python deploy/rules/generate.py`; `--check` only tells whether they are up to date."""
+"""Write the rule files, what sends their input to a central place, and the tables of docs/alerts.md.
+
+`python deploy/rules/generate.py`; `--check` only tells whether they are up to date.
+"""
 
 import argparse
 import sys
@@ -6,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import boards
+import families
 import metering
+import records
 import spending
 from budgets import BUDGETS
 from faults import FAULTS
@@ -18,7 +23,8 @@ from spend import SPENDING
 from statement import MOST, Group, crowded, text, unknown
 from tokens import IDLE, PRICES, RATES, WEEK
 
-FOLDER: Final = Path(__file__).parents[1] / "prometheus"
+ROOT: Final = Path(__file__).parents[2]
+FOLDER: Final = ROOT / "deploy" / "prometheus"
 
 PAGING: Final = "Pages: waiting eight hours costs 5 % of a configured budget or more, or the meter is blind. Everything else is a ticket."
 
@@ -67,7 +73,7 @@ To have whole addresses in the notifications, replace the two prefixes where the
 
 
 def main() -> int:
-    """Return 0 when both files are written or up to date, 1 where one is not or names what nobody has."""
+    """Return 0 when every file is written or up to date, 1 where one is not or names what nobody has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 when a file is out of date"
@@ -81,18 +87,21 @@ def main() -> int:
     if missing:
         print(f"no metric and no record: {', '.join(missing)}")
         return 1
+    wanted = {FOLDER / name: text(header, groups) for name, (header, groups) in FILES.items()}
+    cluster, fleet = (groups for _, groups in FILES.values())
+    wanted |= {FOLDER / name: written for name, written in families.files(cluster, fleet).items()}
+    wanted[records.PAGE] = records.page({name: groups for name, (_, groups) in FILES.items()})
     stale = 0
-    for name, (header, groups) in FILES.items():
-        written = text(header, groups)
-        file = FOLDER / name
+    for file, written in wanted.items():
+        name = file.relative_to(ROOT)
         if file.is_file() and file.read_text(encoding="utf-8") == written:
             continue
         if check:
-            print(f"deploy/prometheus/{name} is out of date: python deploy/rules/generate.py")
+            print(f"{name} is out of date: python deploy/rules/generate.py")
             stale = 1
         else:
             file.write_text(written, encoding="utf-8")
-            print(f"wrote deploy/prometheus/{name}")
+            print(f"wrote {name}")
     return stale
 
 

@@ -104,24 +104,6 @@ sum by (cluster, instance, product, team) (max by ({SERVER}, instance, model) ({
             ("cluster", "ledger", "instance", "node", "product", "team"),
         ),
         Record(
-            SILENT,
-            f"""
-(
-    max by ({HOST}, product, team) ({SPENDS} offset 1m)
-  or on (ledger)
-    max by ({HOST}, product, team) ({SILENT} offset 1m)
-  or on (ledger)
-    max by ({HOST}, product, team) (last_over_time({SPENDS}[70m]))
-  or on (ledger)
-    max by ({HOST}, product, team) (last_over_time({SILENT}[70m]))
-)
-and on (cluster, ledger, instance) {SINCE}
-""",
-            "The minute before is what the host spent last; 70 minutes where rules were not evaluated meanwhile.",
-            "Last spend of each host that is silent.",
-            ("cluster", "ledger", "instance", "node", "product", "team"),
-        ),
-        Record(
             SINCE,
             f"""
 (
@@ -147,6 +129,24 @@ or
             "It is gone too where its target answers with another ledger.",
             "Last scrape of each host that does not answer and is believed to run; 0 for one that never answered.",
             ("cluster", "ledger", "instance", "node"),
+        ),
+        Record(
+            SILENT,
+            f"""
+(
+    max by ({HOST}, product, team) ({SPENDS} offset 1m)
+  or on (ledger)
+    max by ({HOST}, product, team) ({SILENT} offset 1m)
+  or on (ledger)
+    max by ({HOST}, product, team) (last_over_time({SPENDS}[70m]))
+  or on (ledger)
+    max by ({HOST}, product, team) (last_over_time({SILENT}[70m]))
+)
+and on (cluster, ledger, instance) {SINCE}
+""",
+            "The minute before is what the host spent last; 70 minutes where rules were not evaluated meanwhile.",
+            "Last spend of each host that is silent.",
+            ("cluster", "ledger", "instance", "node", "product", "team"),
         ),
         Record(
             "inference:cost_dollars_per_hour:server",

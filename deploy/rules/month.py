@@ -132,9 +132,9 @@ sum by ({BY_BASIS}) (
         ),
         Record(
             OWNED_HOURLY,
-            "sum by (product, team) (max by (cluster, product, team) (inference:spend_dollars_per_hour:owner))",
+            "max by (product, team) (last_over_time(inference:spend_dollars_per_hour:owner[70m]))",
             "",
-            "Memory of who spends.",
+            "Memory of who spent within the hour.",
             ("product", "team"),
         ),
     ),

@@ -11,8 +11,8 @@ GPUS: Final = "max by (cluster, product, team) (inference:gpus:owner)"
 def per_million(window: str) -> str:
     """Overheads that the model's GPUs bear, per million of its tokens."""
     return f"""
-1e6 * sum_over_time(inference:model_gpus:rate5m[{window}]) / 60
-  / (sum_over_time(inference:tokens:rate5m[{window}]) * 60 >= 1000)
+1e6 * max by (cluster, model) (sum_over_time(inference:model_gpus:rate5m[{window}])) / 60
+  / (max by (cluster, model) (sum_over_time(inference:tokens:rate5m[{window}])) * 60 >= 1000)
   * on () group_left ()
     (
       sum_over_time({AMOUNT}[{window}])

@@ -34,6 +34,11 @@ BEATS: Final = f"""(
   )"""
 """Last heartbeat of each cluster that sent none for 5 minutes, for 7 days."""
 
+ELSEWHERE: Final = f"""(
+    max by (ledger, cluster) (last_over_time({SEEN}[70m])) and on (ledger) {PLACE} unless on (ledger, cluster) {PLACE}
+  )"""
+"""Ledgers and clusters that they were seen in before another one: a host that moved, a cluster that was renamed."""
+
 RENAMED: Final = "inference:cluster_renamed"
 
 ALL: Final = f"""(
@@ -61,10 +66,11 @@ SPENDING: Final = Group(
 and on (cluster) {BEATS}
 unless on (ledger) {SPENDS}
 unless on (ledger) {SILENT}
+unless on (ledger, cluster) {ELSEWHERE}
 """,
             "What hosts spent a minute or two before the silence. Seven minutes: a sample is seen for five, and the silence\n"
             "is noticed within one more. 70 minutes where rules were not evaluated meanwhile.",
-            "Last spend of each host of a cluster that sends nothing, unless another cluster sends it.",
+            "Last spend of each host of a cluster that sends nothing, unless another cluster sends it or sent it last.",
             ("cluster", "ledger", "product", "team"),
         ),
         Record(
@@ -72,7 +78,7 @@ unless on (ledger) {SILENT}
             f"""
 group by (cluster) ({BEATS})
 and on (cluster) (
-    (max by (ledger, cluster) (last_over_time({SEEN}[70m])) unless on (ledger, cluster) {PLACE})
+    {ELSEWHERE}
   or
     last_over_time({RENAMED}[70m])
 )

@@ -27,7 +27,7 @@ from wording import (
 
 NIGHT: Final = 0.05
 """The part of a month's budget that waiting eight hours must cost before an alert pages."""
-FIRST_DAY: Final = "unless on () (inference:fleet_metered_hours < 24)"
+FIRST_DAY: Final = "unless on () (inference:fleet_metered_hours <= 24)"
 """A rate of less than a day says nothing about a month: a roll-out looks like a runaway."""
 DEFAULT: Final = "on () (inference:budget_configured == 0)"
 """The default budget is the exporter's own number, so it pages nobody."""

@@ -7,6 +7,7 @@ from statement import Group, Record
 
 PARTY: Final = f"{SERVER}, model"
 NAMED: Final = "cluster, namespace, server"
+SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
 
 
 def rate(counter: str, *labels: str) -> str:
@@ -21,33 +22,81 @@ RATES: Final = (
         rate("inference_cost_dollars_total", "phase"),
         "Dollars, tokens and GPUs a second, over hosts: servers on several hosts meet here by their names. What was charged\n"
         "for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.",
+        meaning="dollars per second by phase",
+        labels=("cluster", "product", "team", "namespace", "server", "model", "phase"),
     ),
-    Record("inference:kind_tokens:rate5m", rate("inference_tokens_total", "kind")),
-    Record("inference:party_gpus:rate5m", rate("inference_gpu_seconds_total")),
+    Record(
+        "inference:kind_tokens:rate5m",
+        rate("inference_tokens_total", "kind"),
+        meaning="tokens per second by kind",
+        labels=("cluster", "product", "team", "namespace", "server", "model", "kind"),
+    ),
+    Record(
+        "inference:party_gpus:rate5m",
+        rate("inference_gpu_seconds_total"),
+        meaning="GPUs held, in fractions where they are shared",
+        labels=("cluster", "product", "team", "namespace", "server", "model"),
+    ),
     Record(
         "inference:cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!=""})',
+        meaning="dollars per second of a model",
+        labels=("cluster", "model"),
     ),
     Record(
         "inference:busy_cost_dollars:rate5m",
         'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!="",phase=~"prefill|decode"})',
+        meaning="dollars per second of a model's prefill and decode",
+        labels=("cluster", "model"),
     ),
-    Record("inference:tokens:rate5m", "sum by (cluster, model) (inference:kind_tokens:rate5m)"),
-    Record("inference:model_gpus:rate5m", 'sum by (cluster, model) (inference:party_gpus:rate5m{model!=""})'),
     Record(
-        "inference:server_cost_dollars:rate5m", f"sum by ({SERVER}) (inference:phase_cost_dollars:rate5m)"
+        "inference:tokens:rate5m",
+        "sum by (cluster, model) (inference:kind_tokens:rate5m)",
+        meaning="tokens per second of a model",
+        labels=("cluster", "model"),
+    ),
+    Record(
+        "inference:model_gpus:rate5m",
+        'sum by (cluster, model) (inference:party_gpus:rate5m{model!=""})',
+        meaning="GPUs that serve a model",
+        labels=("cluster", "model"),
+    ),
+    Record(
+        "inference:server_cost_dollars:rate5m",
+        f"sum by ({SERVER}) (inference:phase_cost_dollars:rate5m)",
+        meaning="dollars per second of a server",
+        labels=("cluster", "product", "team", "namespace", "server"),
     ),
     Record(
         "inference:server_busy_cost_dollars:rate5m",
         f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode"}})',
+        meaning="dollars per second of a server's prefill and decode",
+        labels=("cluster", "product", "team", "namespace", "server"),
     ),
-    Record("inference:server_tokens:rate5m", f"sum by ({SERVER}) (inference:kind_tokens:rate5m)"),
-    Record("inference:owner_cost_dollars:rate5m", f"sum by ({OWNER}) (inference:phase_cost_dollars:rate5m)"),
-    Record("inference:owner_tokens:rate5m", f"sum by ({OWNER}) (inference:kind_tokens:rate5m)"),
+    Record(
+        "inference:server_tokens:rate5m",
+        f"sum by ({SERVER}) (inference:kind_tokens:rate5m)",
+        meaning="tokens per second of a server",
+        labels=("cluster", "product", "team", "namespace", "server"),
+    ),
+    Record(
+        "inference:owner_cost_dollars:rate5m",
+        f"sum by ({OWNER}) (inference:phase_cost_dollars:rate5m)",
+        meaning="dollars per second of an owner",
+        labels=("cluster", "product", "team"),
+    ),
+    Record(
+        "inference:owner_tokens:rate5m",
+        f"sum by ({OWNER}) (inference:kind_tokens:rate5m)",
+        meaning="tokens per second of an owner",
+        labels=("cluster", "product", "team"),
+    ),
     Record(
         "inference:gpus:owner",
         f"sum by ({OWNER}) (inference:party_gpus:rate5m)",
         "GPUs that each owner holds, in fractions where they are shared; those that nobody holds are in it.",
+        meaning="GPUs of an owner, unallocated ones included",
+        labels=("cluster", "product", "team"),
     ),
 )
 
@@ -60,23 +109,46 @@ IDLE: Final = (
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode|other"}})',
         "What the money is for, dollars an hour over five minutes; the five sum to the spend. Busy; idle at a server that\n"
         "answers; idle at one that holds GPUs and answers on no endpoint; at no server; and seen by nobody.",
+        meaning="spend on GPUs that compute",
+        labels=("cluster", "product", "team", "namespace", "server"),
     ),
-    Record("inference:idle_up_dollars_per_hour", f"3600 * {HELD}\nunless on ({NAMED}) {DOWN}"),
-    Record("inference:idle_down_dollars_per_hour", f"3600 * {HELD}\nand on ({NAMED}) {DOWN}"),
+    Record(
+        "inference:idle_up_dollars_per_hour",
+        f"3600 * {HELD}\nunless on ({NAMED}) {DOWN}",
+        meaning="idle spend of servers that answer",
+        labels=("cluster", "product", "team", "namespace", "server"),
+    ),
+    Record(
+        "inference:idle_down_dollars_per_hour",
+        f"3600 * {HELD}\nand on ({NAMED}) {DOWN}",
+        meaning="idle spend of servers that hold GPUs and do not answer",
+        labels=("cluster", "product", "team", "namespace", "server"),
+    ),
     Record(
         "inference:unallocated_dollars_per_hour",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server="unallocated"}})',
+        meaning="idle spend of GPUs that no server holds",
+        labels=("cluster", "product", "team", "namespace", "server"),
     ),
     Record(
         "inference:unobserved_dollars_per_hour",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="unobserved"}})',
+        meaning="spend of time that no source covered; busy, idle, unallocated and this sum to the spend",
+        labels=("cluster", "product", "team", "namespace", "server"),
     ),
     Record(
         "inference:waste_dollars_per_hour:server",
         f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})',
         "The three kinds of idle together.",
+        meaning="the three kinds of idle spend together",
+        labels=("cluster", "product", "team", "namespace", "server"),
     ),
-    Record("inference:waste_dollars_per_hour", f"sum by ({OWNER}) (inference:waste_dollars_per_hour:server)"),
+    Record(
+        "inference:waste_dollars_per_hour",
+        f"sum by ({OWNER}) (inference:waste_dollars_per_hour:server)",
+        meaning="the same by owner",
+        labels=("cluster", "product", "team"),
+    ),
 )
 
 
@@ -117,6 +189,8 @@ PRICES: Final = (
         "inference:server_unpriced",
         f"group by ({NAMED}) {UNPRICED}",
         "Servers that hold a GPU without a price now, and their models: their dollars are a part of what they cost.",
+        meaning="1: a GPU that the server holds has no price, so its cost per token is absent",
+        labels=("cluster", "namespace", "server"),
     ),
     Record(
         "inference:model_unpriced",
@@ -127,6 +201,8 @@ group by (cluster, model) (
     {UNPRICED}
 )
 """,
+        meaning="1: a GPU that serves the model has no price, so its cost per token is absent",
+        labels=("cluster", "model"),
     ),
     Record(
         "inference:server_one_sided",
@@ -139,6 +215,8 @@ unless on ({NAMED}) (
 )
 """,
         "Servers that only prefill, or only decode, and whose other half has another name: the price of the model joins them.",
+        meaning="1: the server only prefills or only decodes, and its other half has another name",
+        labels=("cluster", "namespace", "server"),
     ),
     Record(
         "inference:cost_dollars_per_million_tokens:1h",
@@ -146,19 +224,28 @@ unless on ({NAMED}) (
         "Cost per million tokens, everything included (idle, unobserved, overheads), and of prefill and decode alone (busy);\n"
         "absent below 1,000 tokens, and while a part of the window has no price: ten minutes more, for what is charged late\n"
         "is a step in the counters. x 60: this group's interval.",
+        meaning="everything included, over an hour",
+        labels=("cluster", "model"),
     ),
     Record(
         "inference:cost_dollars_per_million_tokens:24h",
         by_model("inference:cost_dollars:rate5m", "1d", "1450m"),
+        meaning="everything included, over a day",
+        labels=("cluster", "model"),
     ),
     *(
-        Record(f"inference:{what}_per_million_tokens:{name}", rule(f"inference:{what}:rate5m", window, late))
-        for what, rule in (
-            ("busy_cost_dollars", by_model),
-            ("server_cost_dollars", by_server),
-            ("server_busy_cost_dollars", by_server),
+        Record(
+            f"inference:{what}_per_million_tokens:{name}",
+            rule(f"inference:{what}:rate5m", window, late),
+            meaning=f"{meaning}, over {span}",
+            labels=labels,
         )
-        for name, window, late in (("1h", "1h", "70m"), ("24h", "1d", "1450m"))
+        for what, rule, meaning, labels in (
+            ("busy_cost_dollars", by_model, "prefill and decode alone", ("cluster", "model")),
+            ("server_cost_dollars", by_server, "a server's price over all of its hosts", SERVER_LABELS),
+            ("server_busy_cost_dollars", by_server, "a server's prefill and decode alone", SERVER_LABELS),
+        )
+        for name, window, late, span in (("1h", "1h", "70m", "an hour"), ("24h", "1d", "1450m", "a day"))
     ),
 )
 
@@ -170,6 +257,11 @@ def ratio(now: str, then: str) -> str:
   / ({then} > 0)
 and on ({OWNER}) last_over_time(inference:owner_cost_dollars:rate5m[1d] offset 13d)
 """
+
+
+def last(name: str) -> str:
+    """The last value of an hourly series: of this evaluation on Prometheus, of the one before on VictoriaMetrics."""
+    return f"last_over_time({name}[2h])"
 
 
 def before(name: str) -> str:
@@ -187,28 +279,56 @@ WEEK: Final = Group(
     "inference-week",
     "1h",
     (
-        Record(COST, "sum_over_time(inference:owner_cost_dollars:rate5m[7d]) * 60"),
-        Record(HOURS, "sum_over_time(inference:gpus:owner[7d]) / 60"),
-        Record(TOKENS, "sum_over_time(inference:owner_tokens:rate5m[7d]) * 60"),
+        Record(
+            COST,
+            "sum_over_time(inference:owner_cost_dollars:rate5m[7d]) * 60",
+            meaning="dollars of seven days",
+            labels=("cluster", "product", "team"),
+        ),
+        Record(
+            HOURS,
+            "sum_over_time(inference:gpus:owner[7d]) / 60",
+            meaning="GPU-hours of seven days",
+            labels=("cluster", "product", "team"),
+        ),
+        Record(
+            TOKENS,
+            "sum_over_time(inference:owner_tokens:rate5m[7d]) * 60",
+            meaning="tokens of seven days",
+            labels=("cluster", "product", "team"),
+        ),
         Record(
             "inference:cost_dollars:week_ratio",
-            ratio(COST, before(COST)),
+            ratio(last(COST), before(COST)),
             "dollars = GPU-hours x price of one, and tokens = GPU-hours x tokens of one, so the change of a bill is the change\n"
             "of the first two multiplied, and the change of what a token costs is price divided by efficiency.",
+            meaning="dollars of seven days over those of the seven days before",
+            labels=("cluster", "product", "team"),
         ),
-        Record("inference:gpu_hours:week_ratio", ratio(HOURS, before(HOURS))),
+        Record(
+            "inference:gpu_hours:week_ratio",
+            ratio(last(HOURS), before(HOURS)),
+            meaning="the same of GPU-hours",
+            labels=("cluster", "product", "team"),
+        ),
         Record(
             "inference:gpu_hour_price:week_ratio",
-            ratio(f"({COST} / ({HOURS} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))"),
+            ratio(f"({last(COST)} / ({last(HOURS)} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))"),
+            meaning="the same of dollars per GPU-hour",
+            labels=("cluster", "product", "team"),
         ),
         Record(
             "inference:tokens_per_gpu_hour:week_ratio",
-            ratio(f"({TOKENS} / ({HOURS} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))"),
+            ratio(f"({last(TOKENS)} / ({last(HOURS)} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))"),
+            meaning="the same of tokens per GPU-hour",
+            labels=("cluster", "product", "team"),
         ),
         Record(
             "inference:server_cost_dollars_per_million_tokens:7d",
             by_server("inference:server_cost_dollars:rate5m", "7d", "7d"),
             "A server's own week, which its day is compared with.",
+            meaning="a server's price over a week",
+            labels=("cluster", "product", "team", "namespace", "server"),
         ),
     ),
     "In the place that sees the whole of two weeks; needs 15 days of retention.",

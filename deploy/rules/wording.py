@@ -38,7 +38,7 @@ def since(name: str, severity: str, labels: tuple[str, ...]) -> str:
     """When the condition began, from the series that Prometheus keeps of each alert."""
     matchers = "".join(f",{label}=%q" for label in labels)
     found = query(
-        f'last_over_time(ALERTS_FOR_STATE{{alertname="{name}",severity="{severity}"{matchers}}}[15m])',
+        f'last_over_time(ALERTS_FOR_STATE{{alertname="{name}",severity="{severity}"{matchers}}}[1h])',
         *labels,
     )
     return "{{ with " + found + " }}{{ . | first | value | humanizeTimestamp }}{{ else }}now{{ end }}"

@@ -14,21 +14,31 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 
 CONTRACT = {
     "inference:budget_dollars",
+    "inference:closed_month_dollars",
+    "inference:closed_month_dollars:owner",
+    "inference:closed_month_dollars:price_basis",
+    "inference:cluster_silent_since_timestamp_seconds",
     "inference:cost_dollars:rate5m",
     "inference:cost_dollars_per_hour",
     "inference:cost_dollars_per_million_tokens:1h",
     "inference:cost_dollars_per_million_tokens:24h",
+    "inference:fleet_month_hours_left",
     "inference:fleet_overhead_dollars_per_hour",
-    "inference:hosts_missing",
-    "inference:ledger_seen",
+    "inference:host_silent_since_timestamp_seconds",
+    "inference:ledger_cluster",
     "inference:model_unpriced",
     "inference:month_end_timestamp_seconds",
     "inference:month_hours_left",
+    "inference:month_metered_since_timestamp_seconds",
     "inference:month_projected_dollars",
     "inference:month_to_date_dollars",
-    "inference:month_to_date_dollars:ledger",
-    "inference:month_to_date_dollars:ledger_hourly",
+    "inference:month_to_date_dollars:owner",
+    "inference:month_to_date_dollars:posting",
+    "inference:month_unmetered_hours",
     "inference:monthly_run_rate_dollars",
+    "inference:monthly_run_rate_dollars:owner",
+    "inference:spend_dollars_per_hour",
+    "inference:spend_dollars_per_hour:owner",
     "inference:tokens:rate5m",
 }
 """Names that other people's rules and dashboards may use; the page on alerts lists all that are recorded."""
@@ -64,6 +74,39 @@ print(unknown((Group("g", "1m", rules),)))
     )
 
     assert result.stdout == "['inference:b', 'inference_nowhere']\n"
+
+
+def test_no_group_is_larger_than_mimir_takes(prometheus_folder: Path) -> None:
+    """Mimir's ruler refuses a group of more than 20 rules unless it is configured otherwise."""
+    groups = [
+        group
+        for file in prometheus_folder.glob("*-rules.yml")
+        for group in yaml.safe_load(file.read_text())["groups"]
+    ]
+
+    assert groups
+    assert [group["name"] for group in groups if len(group["rules"]) > 20] == []
+
+
+def test_a_group_of_21_rules_stops_the_generator(repository: Path) -> None:
+    """It is named with the number of its rules."""
+    program = """
+import sys
+sys.path.insert(0, "deploy/rules")
+from statement import Group, Record, crowded
+rules = tuple(Record(f"inference:{n}", "1") for n in range(21))
+print(crowded((Group("full", "1m", rules[:20]), Group("over", "1m", rules))))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert result.stdout == "['over (21)']\n"
 
 
 @pytest.mark.parametrize("name", ["cluster-rules.yml", "fleet-rules.yml"])

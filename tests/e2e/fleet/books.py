@@ -131,6 +131,9 @@ class Fleet:
     month_begin: int
     month_end: int
     last_month: str
+    next_month: str = ""
+    """What follows it, where its end is lived through."""
+    next_end: int = FOREVER
     forgotten: tuple[Book, ...] = ()
     """Ledgers of this month that ended before the history begins: only the rules remember them."""
     overheads: tuple[tuple[str, int], ...] = ()

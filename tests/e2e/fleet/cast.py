@@ -108,7 +108,7 @@ FLEET = Fleet(
     MONTH_BEGIN,
     MONTH_END,
     "2026-06",
-    (
+    forgotten=(
         book(
             "east",
             "spot-0",
@@ -121,7 +121,7 @@ FLEET = Fleet(
         ),
         book("west", "west-0", "w0", l4s("west-0", 1), ARCHIVE, begin=-450 * HOUR, end=-200 * HOUR),
     ),
-    (("staff", 9_000_000), ("office", 1_500_000)),
+    overheads=(("staff", 9_000_000), ("office", 1_500_000)),
     nodes=("west-9",),
     hosted=900_000,
 )

@@ -20,14 +20,23 @@ WAITED = re.compile(r"^(    (?:for|keep_firing_for)): .*$", re.MULTILINE)
 BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
 
 
-def rule_files(folder: Path, interval: float) -> list[Path]:
-    """Both rule files, evaluated every `interval` seconds."""
+def rule_files(folder: Path, interval: float, current: float = 0) -> list[Path]:
+    """Both rule files, evaluated every `interval` seconds.
+
+    `current`: so many seconds stand for the five minutes after which a sample says nothing of now, and an
+    interval for a minute wherever an expression goes back by a few.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name in RULES:
         text = linked(DEPLOY / "prometheus" / name)
         text = BETWEEN.sub(rf"\1: {_duration(interval)}", text)
         text = WAITED.sub(rf"\1: {_duration(2 * interval)}", text)
+        if current:
+            text = text.replace("[5m]", f"[{_duration(current)}]")
+            text = text.replace("time() - 300\n", f"time() - {current}\n")
+            text = text.replace("offset 7m", f"offset {_duration(current + 2 * interval)}")
+            text = text.replace("offset 1m", f"offset {_duration(interval)}")
         file = folder / name
         file.write_text(text, encoding="utf-8")
         files.append(file)
@@ -62,6 +71,38 @@ def prometheus(
     else:
         job["file_sd_configs"] = [{"files": [str(targets)]}]
     del config["alerting"]
+    if alertmanager:
+        address = alertmanager.removeprefix("http://")
+        config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
+    return yaml.safe_dump(config)
+
+
+def of_cluster(rules: Path, targets: Path, scrape: float, name: str, centers: Sequence[str]) -> str:
+    """The repository's cluster.yml: it records its file, and writes what the centers need under its name."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "cluster.yml").read_text())
+    (job,) = config["scrape_configs"]
+    del job["static_configs"]
+    job["file_sd_configs"] = [{"files": [str(targets)], "refresh_interval": "1s"}]
+    config["global"] |= {"scrape_interval": _duration(scrape), "external_labels": {"cluster": name}}
+    config["rule_files"] = [str(rules)]
+    (place,) = config["remote_write"]
+    config["remote_write"] = [
+        place
+        | {
+            "url": url,
+            "queue_config": {"batch_send_deadline": "100ms", "max_backoff": "500ms", "max_shards": 1},
+            "metadata_config": {"send": False},
+        }
+        for url in centers
+    ]
+    return yaml.safe_dump(config)
+
+
+def of_center(rules: Path, alertmanager: str = "") -> str:
+    """The repository's central.yml: it scrapes nothing, and evaluates the fleet's file without a delay."""
+    config: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "central.yml").read_text())
+    del config["global"]["rule_query_offset"], config["alerting"]
+    config["rule_files"] = [str(rules)]
     if alertmanager:
         address = alertmanager.removeprefix("http://")
         config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}

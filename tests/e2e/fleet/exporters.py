@@ -15,10 +15,14 @@ Pages = Callable[[str], str | None]
 
 
 class Exporters(Loopback):
-    """Serves the pages of hosts on loopback, each at a path of its own, until it is left."""
+    """Serves the pages of hosts on loopback, each at a path of its own, until it is left.
 
-    def __init__(self, targets: Path, pages: Pages) -> None:
+    `labeled`: the cluster is a label of each target; where it is not, it is an external label of Prometheus.
+    """
+
+    def __init__(self, targets: Path, pages: Pages, *, labeled: bool = True) -> None:
         self._targets = targets
+        self._labeled = labeled
 
         class Handler(Quiet):
             def do_GET(self) -> None:  # noqa: N802
@@ -27,15 +31,18 @@ class Exporters(Loopback):
 
         super().__init__(Handler)
 
-    def tell(self, books: Sequence[Book]) -> None:
-        """Write who is there: one target for each host, which Prometheus notices by itself."""
+    def tell(self, books: Sequence[Book], *, kubernetes: bool = True) -> None:
+        """Write who is there: one target for each host, which Prometheus notices by itself.
+
+        `kubernetes`: kube-state-metrics of the last cluster is there too.
+        """
         found = {
             book.instance: self._target(
                 book.instance, cluster=book.cluster, node=book.instance.partition(":")[0]
             )
             for book in books
         }
-        for cluster in sorted({book.cluster for book in books})[-1:]:
+        for cluster in sorted({book.cluster for book in books})[-1:] if kubernetes else ():
             found[KUBERNETES] = self._target(KUBERNETES, cluster=cluster)
         fresh = self._targets.with_suffix(".new")
         fresh.write_text(json.dumps(list(found.values())), encoding="utf-8")
@@ -43,6 +50,8 @@ class Exporters(Loopback):
 
     def _target(self, instance: str, **labels: str) -> dict[str, object]:
         """One page, under the labels that a deployment sets."""
+        if not self._labeled:
+            del labels["cluster"]
         return {
             "targets": [self.address],
             "labels": {"__metrics_path__": f"/{instance}", "instance": instance, **labels},

@@ -139,13 +139,11 @@ def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
     for (product, team, basis), (before, pace) in book.postings().items():
         labels = {"product": product, "team": team, "price_basis": basis, **ledger}
         month = since(book.begin, pace, MICRO * HOUR, before * HOUR)
-        yield Line("inference_month_to_date_dollars", {**labels, "month": fleet.month}, month)
-        last = {**labels, "month": fleet.last_month}
-        yield Line("inference_month_to_date_dollars", last, always(pace * 720 / MICRO))
+        yield from _months({**labels}, fleet, month, pace)
         projected = {"product": product, "month": fleet.month}
         if basis == "configured" and pace:
             end = since(book.begin, pace, MICRO * HOUR, before * HOUR)(fleet.month_end)
-            yield Line("inference_month_projected_dollars", projected, always(end))
+            yield Line("inference_month_projected_dollars", projected, _until(fleet, always(end)))
     owners: Counter[tuple[str, str]] = Counter()
     for (product, team, _basis), (_before, pace) in book.postings().items():
         owners[product, team] += pace
@@ -154,12 +152,21 @@ def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
             owner = {"product": product, "team": team}
             yield Line("inference_cost_at_first_price_dollars_per_hour", owner, always(pace / MICRO))
     here = {"month": fleet.month}
-    yield Line("inference_month_price_change_ratio", here, always(1.0))
+    ratio = "inference_month_price_change_ratio"
+    metered = "inference_month_metered_since_timestamp_seconds"
     since_when = always(float(now + max(fleet.month_begin, book.begin)))
-    yield Line("inference_month_metered_since_timestamp_seconds", here, since_when)
-    for month_name, end_at in ((fleet.last_month, fleet.month_begin), (fleet.month, fleet.month_end)):
-        ends = always(float(now + end_at))
-        yield Line("inference_month_end_timestamp_seconds", {"month": month_name}, ends)
+    ends = "inference_month_end_timestamp_seconds"
+    yield Line(ratio, here, _until(fleet, always(1.0)))
+    yield Line(metered, here, _until(fleet, since_when))
+    before_it = _until(fleet, always(float(now + fleet.month_begin)))
+    yield Line(ends, {"month": fleet.last_month}, before_it)
+    yield Line(ends, here, always(float(now + fleet.month_end)))
+    if fleet.next_month:
+        there = {"month": fleet.next_month}
+        since_then = always(float(now + max(fleet.month_end, book.begin)))
+        yield Line(ratio, there, _from(fleet, always(1.0)))
+        yield Line(metered, there, _from(fleet, since_then))
+        yield Line(ends, there, _from(fleet, always(float(now + fleet.next_end))))
     for name, product, dollars in fleet.budgets:
         yield Line("inference_budget_dollars", {"budget": name, "product": product}, always(float(dollars)))
     yield Line("inference_budget_configured", {}, always(1.0))
@@ -179,6 +186,29 @@ def _month(book: Book, fleet: Fleet, now: int) -> Iterator[Line]:
                 {"reference": "offer", "kind": kind},
                 always(fleet.hosted / MICRO),
             )
+
+
+def _months(
+    labels: dict[str, str], fleet: Fleet, dollars: Callable[[float], float], pace: int
+) -> Iterator[Line]:
+    """The dollars of two months at a time: the one before goes when this one ends, and the next one comes."""
+    name = "inference_month_to_date_dollars"
+    last = _until(fleet, always(pace * 720 / MICRO))
+    yield Line(name, {**labels, "month": fleet.last_month}, last)
+    yield Line(name, {**labels, "month": fleet.month}, lambda at: dollars(min(at, fleet.month_end)))
+    if fleet.next_month:
+        rest = _from(fleet, lambda at: dollars(at) - dollars(fleet.month_end))
+        yield Line(name, {**labels, "month": fleet.next_month}, rest)
+
+
+def _until(fleet: Fleet, value: Callable[[float], float]) -> Callable[[float], float | None]:
+    """What is there until the month ends, where another follows it."""
+    return lambda at: None if fleet.next_month and at >= fleet.month_end else value(at)
+
+
+def _from(fleet: Fleet, value: Callable[[float], float]) -> Callable[[float], float | None]:
+    """What is there from the month's end on."""
+    return lambda at: value(at) if at >= fleet.month_end else None
 
 
 def _gpu(book: Book, index: int) -> Iterator[Line]:

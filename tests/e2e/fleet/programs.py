@@ -17,6 +17,7 @@ from tests.e2e.daemon import free_port, until
 
 START_SECONDS = 120
 PACKAGES = {
+    "vmalert": "victoria-metrics",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "victoria-metrics": "victoria-metrics",
@@ -103,13 +104,17 @@ def written(labels: dict[str, str]) -> str:
 class Queried(Program):
     """A program that answers PromQL."""
 
-    def query(self, expression: str, at: float | None = None) -> Rows:
-        """The instant vector at a time in seconds, now unless told."""
+    def rows(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """The instant vector at a time in seconds, now unless told: labels and values."""
         when = {} if at is None else {"time": repr(at)}
         body = json.loads(self.ask("/api/v1/query", query=expression, **when))
         assert body["status"] == "success", body
         assert body["data"]["resultType"] == "vector", body
-        return {written(row["metric"]): float(row["value"][1]) for row in body["data"]["result"]}
+        return [(row["metric"], float(row["value"][1])) for row in body["data"]["result"]]
+
+    def query(self, expression: str, at: float | None = None) -> Rows:
+        """The same with the labels as text."""
+        return {written(labels): value for labels, value in self.rows(expression, at)}
 
     def value(self, expression: str, at: float | None = None) -> float:
         """The only sample of a query."""
@@ -132,13 +137,17 @@ class Queried(Program):
 
 
 class Prometheus(Queried):
-    """A Prometheus over a folder that may hold blocks; `config` is its configuration's text."""
+    """A Prometheus over a folder that may hold blocks; `config` is its configuration's text.
 
-    def __init__(self, folder: Path, config: str) -> None:
+    `flags` are further arguments.
+    """
+
+    def __init__(self, folder: Path, config: str, flags: Sequence[str] = ()) -> None:
         super().__init__("prometheus", folder, "/-/ready")
         self.data = folder / "data"
+        self._flags = flags
         self.data.mkdir(exist_ok=True)
-        (folder / "prometheus.yml").write_text(config, encoding="utf-8")
+        self.configure(config)
 
     def arguments(self) -> Sequence[str]:
         """On loopback, with a retention that holds the two weeks which the rules look back on."""
@@ -148,7 +157,12 @@ class Prometheus(Queried):
             "--storage.tsdb.retention.time=40d",
             "--rules.alert.resend-delay=2s",  # an Alertmanager that is not known yet is told again
             f"--web.listen-address=127.0.0.1:{self.port}",
+            *self._flags,
         )
+
+    def configure(self, config: str) -> None:
+        """Another configuration, from its next start on."""
+        (self.folder / "prometheus.yml").write_text(config, encoding="utf-8")
 
     def groups(self) -> list[dict[str, Any]]:
         """Its groups of rules, with what it thinks of each rule."""
@@ -196,10 +210,14 @@ class Alertmanager(Program):
 
 
 class Victoria(Queried):
-    """A VictoriaMetrics that answers about the last second too."""
+    """A VictoriaMetrics that answers about the last second too.
 
-    def __init__(self, folder: Path) -> None:
+    `stale` is how long a series is current after its last sample: five minutes, as in Prometheus.
+    """
+
+    def __init__(self, folder: Path, stale: str = "5m") -> None:
         super().__init__("victoria-metrics", folder, "/health")
+        self._stale = stale
 
     def arguments(self) -> Sequence[str]:
         """Without the 30 seconds that it waits for what may still come.
@@ -211,7 +229,8 @@ class Victoria(Queried):
             "-storageDataPath=data",
             "-search.latencyOffset=0s",
             "-search.maxStepForPointsAdjustment=0s",
-            "-search.minStalenessInterval=5m",  # as Prometheus; it would guess by uneven intervals
+            f"-search.minStalenessInterval={self._stale}",  # it would guess by uneven intervals
+            f"-search.maxStalenessInterval={self._stale}",
             "-retentionPeriod=60d",
             f"-httpListenAddr=127.0.0.1:{self.port}",
         )
@@ -225,3 +244,41 @@ class Victoria(Queried):
         """Make everything that it was told be seen."""
         self.ask("/internal/force_flush")
         self.ask("/internal/resetRollupResultCache")
+
+
+class Vmalert(Program):
+    """The evaluation of rules beside a VictoriaMetrics, as often as their groups say."""
+
+    def __init__(
+        self, folder: Path, rules: Sequence[Path], database: Victoria, alertmanager: str, stale: str
+    ) -> None:
+        super().__init__("vmalert", folder, "/health")
+        self._rules = [str(file) for file in rules]
+        self._database = database
+        self._alertmanager = alertmanager
+        self._stale = stale
+
+    def arguments(self) -> Sequence[str]:
+        """Without the half minute that it waits for what may still come, and without waiting to write."""
+        return (
+            *(f"-rule={file}" for file in self._rules),
+            f"-datasource.url={self._database.url}",
+            f"-datasource.queryStep={self._stale}",
+            f"-remoteWrite.url={self._database.url}",
+            "-remoteWrite.flushInterval=100ms",
+            f"-remoteRead.url={self._database.url}",
+            f"-notifier.url={self._alertmanager}",
+            "-rule.evalDelay=0s",
+            "-rule.resendDelay=2s",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+        )
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Its groups of rules, with what it thinks of each rule."""
+        found: list[dict[str, Any]] = json.loads(self.ask("/api/v1/rules"))["data"]["groups"]
+        return found
+
+    def failing(self) -> dict[str, str]:
+        """What each rule that failed said."""
+        rules = [rule for group in self.groups() for rule in group["rules"]]
+        return {rule["name"]: rule["lastError"] for rule in rules if rule.get("lastError")}

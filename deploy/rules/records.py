@@ -1,0 +1,84 @@
+"""The tables of what is recorded, for docs/alerts.md: a table for each group of rules."""
+
+from pathlib import Path
+from typing import Final
+
+from statement import Group, Record
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "alerts.md"
+BEGIN: Final = "<!-- records: written by deploy/rules/generate.py -->\n"
+END: Final = "<!-- end of records -->\n"
+
+TITLES: Final = {
+    "inference-hosts": "Hosts of a cluster",
+    "inference-settings": "Settings that hosts export alike",
+    "inference-faults": "Faults of the meter",
+    "inference-rates": "Rates per second",
+    "inference-idle": "What the money is for",
+    "inference-token-prices": "Cost per million tokens",
+    "inference-week": "This week against the week before",
+    "inference-models": "Models, for the dashboards",
+    "inference-boards": "Owners and hosts, for the dashboards",
+    "inference-day": "Means of a day, for the dashboards",
+    "inference-month-memory": "Memory of the month",
+    "inference-month-gone": "Ledgers that are gone",
+    "inference-month": "The month",
+    "inference-spend": "Spend now",
+    "inference-projection": "Projection of the fleet: hours of the month that are left",
+    "inference-projection-owner": "Projection of owners: hours of the month that are left",
+    "inference-projected": "Where the month ends",
+    "inference-budgets": "Budgets",
+    "inference-overheads": "Overheads of the fleet",
+}
+"""What a reader looks for, by group."""
+
+INTERVALS: Final = {
+    "1m": "every minute",
+    "10m": "every ten minutes",
+    "15m": "every 15 minutes",
+    "1h": "hourly",
+}
+
+
+def section(files: dict[str, tuple[Group, ...]]) -> str:
+    """The tables of both files.
+
+    Raises:
+        ValueError: a group has no title, or a record says not what it means.
+    """
+    lines: list[str] = []
+    for name, groups in files.items():
+        for group in groups:
+            records = [rule for rule in group.rules if isinstance(rule, Record)]
+            if not records:
+                continue
+            if group.name not in TITLES:
+                raise ValueError(f"deploy/rules/records.py has no title for the group {group.name}")
+            lines += [
+                f"### {TITLES[group.name]}",
+                "",
+                f"Group `{group.name}` of [{name}](../deploy/prometheus/{name}), recorded {INTERVALS[group.interval]}.",
+                "",
+                "| record | labels | meaning |",
+                "|---|---|---|",
+                *(row(rule) for rule in records),
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def row(rule: Record) -> str:
+    """One record's line."""
+    if not rule.meaning:
+        raise ValueError(f"{rule.name} has no meaning")
+    labels = ", ".join(f"`{label}`" for label in rule.labels) or "none"
+    return f"| `{rule.name}` | {labels} | {rule.meaning.replace('|', chr(92) + '|')} |"
+
+
+def page(files: dict[str, tuple[Group, ...]]) -> str:
+    """docs/alerts.md with its tables as the rules are now."""
+    before, mark, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"{PAGE}: no place for the records, between {BEGIN.strip()} and {END.strip()}")
+    return f"{before}{mark}\n{section(files)}{end}{after}"

@@ -1,0 +1,176 @@
+"""Clusters whose Prometheus write to two centers: a Prometheus and a VictoriaMetrics, each with an Alertmanager.
+
+Every program is real and ends by its own pid. What the hosts export is on paper, and kept as it is scraped.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.e2e.fleet.books import Book, Fleet, Owner
+from tests.e2e.fleet.compression import alertmanager, of_center, of_cluster, rule_files
+from tests.e2e.fleet.exporters import Exporters
+from tests.e2e.fleet.page import Line, page
+from tests.e2e.fleet.programs import Alertmanager, Prometheus, Queried, Victoria, Vmalert
+from tests.e2e.fleet.receiver import Receiver
+
+SCRAPE_SECONDS = 1.0
+INTERVAL_SECONDS = 1.0
+"""Between two evaluations of each group."""
+LOST_SECONDS = 8
+"""A cluster is lost, and a series not current, after so many seconds; in production after five minutes."""
+
+Months = dict[tuple[str, Owner], float]
+"""Dollars by month and owner."""
+
+
+@dataclass
+class Hosts:
+    """The exporters of all clusters: which books answer, and what each ledger exported last."""
+
+    fleet: Fleet
+    now: int
+    """The second since the epoch that the books' times count from."""
+    books: list[Book]
+    silent: set[str] = field(default_factory=set)
+    """Instances that are targets and do not answer."""
+    exported: dict[tuple[str, str], dict[Owner, float]] = field(default_factory=dict)
+    """Dollars by owner, by ledger and month."""
+    scraped: dict[str, float] = field(default_factory=dict)
+    """When each ledger was scraped last."""
+
+    def at(self) -> float:
+        """This moment, in seconds after `now`."""
+        return time.time() - self.now
+
+    def page(self, instance: str) -> str | None:
+        """What a host exports now."""
+        at = self.at()
+        for book in list(self.books):
+            if book.instance == instance and book.alive(at) and instance not in self.silent:
+                lines = [(line, line.at(at)) for line in page(book, self.fleet, self.now)]
+                self._keep(book.ledger, lines)
+                self.scraped[book.ledger] = at
+                return "".join(f"{line.series()} {value!r}\n" for line, value in lines if value is not None)
+        return None
+
+    def _keep(self, ledger: str, lines: Iterable[tuple[Line, float | None]]) -> None:
+        exported: dict[str, dict[Owner, float]] = {}
+        for line, value in lines:
+            if line.name == "inference_month_to_date_dollars" and value is not None:
+                owners = exported.setdefault(line.labels["month"], {})
+                owner = line.labels["product"], line.labels["team"]
+                owners[owner] = owners.get(owner, 0) + value
+        for month, owners in exported.items():
+            self.exported[ledger, month] = owners
+
+    def months(self) -> Months:
+        """The sum of what every ledger exported last."""
+        found: Months = {}
+        for (_, month), owners in list(self.exported.items()):
+            for owner, dollars in owners.items():
+                found[month, owner] = found.get((month, owner), 0) + dollars
+        return found
+
+
+class Cluster:
+    """One cluster's Prometheus, which can be lost, come back, and have another name."""
+
+    def __init__(self, folder: Path, name: str, hosts: Hosts, rules: Path, centers: list[str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._targets = folder / "targets.json"
+        self._rules = rules
+        self._centers = centers
+        self.exporters = Exporters(self._targets, hosts.page, labeled=False)
+        self.program = Prometheus(folder / "prometheus", self._config(name))
+
+    def _config(self, name: str) -> str:
+        return of_cluster(self._rules, self._targets, SCRAPE_SECONDS, name, self._centers)
+
+    def targets(self, books: Iterable[Book]) -> None:
+        """The hosts that it scrapes from now on."""
+        self.exporters.tell(list(books), kubernetes=False)
+
+    def lose(self) -> None:
+        """Kill it: it says good-bye to nobody."""
+        self.program.close()
+
+    def restart(self, name: str) -> None:
+        """Start it on what it stored, under a name."""
+        self.program.configure(self._config(name))
+        self.program.__enter__()
+
+
+@dataclass(frozen=True, slots=True)
+class Center:
+    """One of the two places that see all clusters."""
+
+    database: Queried
+    alertmanager: Alertmanager
+    receiver: Receiver
+
+    def months(self, record: str) -> Months:
+        """A record by month and owner."""
+        rows = self.database.rows(f"sum by (month, product, team) ({record})")
+        return {(row["month"], (row["product"], row["team"])): value for row, value in rows}
+
+    def firing(self) -> set[tuple[str, ...]]:
+        """Alerts that the Alertmanager has: name, and what it is about."""
+        return {subject(alert["labels"]) for alert in self.alertmanager.alerts()}
+
+
+def subject(labels: dict[str, str]) -> tuple[str, ...]:
+    """The name of an alert, its cluster, and its budget where it has one."""
+    return tuple(labels[key] for key in ("alertname", "cluster", "budget") if labels.get(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """All of it."""
+
+    hosts: Hosts
+    clusters: dict[str, Cluster]
+    prometheus: Center
+    victoria: Center
+    vmalert: Vmalert
+
+    def both(self) -> tuple[Center, Center]:
+        """The two centers."""
+        return self.prometheus, self.victoria
+
+
+@contextmanager
+def stand(folder: Path, hosts: Hosts) -> Iterator[Stand]:
+    """Start everything; the clusters are those of the books that answer."""
+    files = rule_files(folder / "rules", INTERVAL_SECONDS, LOST_SECONDS)
+    stale = f"{LOST_SECONDS}s"
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        receivers = [enter(Receiver()), enter(Receiver())]
+        routers = [
+            enter(Alertmanager(folder / f"alertmanager-{place}", alertmanager(receiver.url)))
+            for place, receiver in enumerate(receivers)
+        ]
+        config = of_center(files[1], routers[0].url)
+        flags = ("--web.enable-remote-write-receiver", f"--query.lookback-delta={stale}")
+        center = enter(Prometheus(folder / "center", config, flags))
+        victoria = enter(Victoria(folder / "victoria", stale))
+        vmalert = enter(Vmalert(folder / "vmalert", files[1:], victoria, routers[1].url, stale))
+        urls = [f"{center.url}/api/v1/write", f"{victoria.url}/api/v1/write"]
+        clusters: dict[str, Cluster] = {}
+        for name in sorted({book.cluster for book in hosts.books}):
+            cluster = Cluster(folder / name, name, hosts, files[0], urls)
+            enter(cluster.exporters)
+            cluster.targets(book for book in hosts.books if book.cluster == name)
+            stack.callback(cluster.lose)
+            cluster.restart(name)
+            clusters[name] = cluster
+        yield Stand(
+            hosts,
+            clusters,
+            Center(center, routers[0], receivers[0]),
+            Center(victoria, routers[1], receivers[1]),
+            vmalert,
+        )

@@ -1,0 +1,91 @@
+"""Twenty hosts that are installed without a configuration page nobody in their first day, on both engines."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.fleet.books import DAY, HOUR, NOBODY, Book, Fleet, Server
+from tests.e2e.fleet.cast import gpus
+from tests.e2e.fleet.page import Line, page
+from tests.e2e.fleet.unit import DEPLOY, ENGINES, exactly, number, run
+
+pytestmark = pytest.mark.timeout(300)
+
+RULES = ["cluster-rules.yml", "fleet-rules.yml"]
+STEP = 120
+"""Seconds between two scrapes, and between two evaluations."""
+HOSTS = 20
+APART = STEP
+"""Between the installation of two hosts."""
+FOUND = Server(
+    "vllm", NOBODY, "default", "Llama-3.3-70B", (250, 350, 0, 390, 10), (900_000, 300_000, 400_000)
+)
+"""What discovery finds by itself: a server with a model and without an owner."""
+
+
+def fleet() -> Fleet:
+    """Twenty hosts of four H100 at 2.50 dollars an hour, by estimate: 4,800 dollars a day, nobody's budget."""
+    books = tuple(
+        Book(
+            "",
+            f"node-{place}:9844",
+            f"ledger-{place}",
+            gpus(f"node-{place}", 4, "NVIDIA H100 80GB HBM3", 2_400_000, 100_000, "estimate"),
+            (FOUND,) * 4,
+            place * APART,
+        )
+        for place in range(HOSTS)
+    )
+    return Fleet(books, (("fleet", "", 27_000),), "m1", -10 * DAY, 20 * DAY, "m0")
+
+
+def read() -> frozenset[str]:
+    """The families that the rules name."""
+    text = "".join((DEPLOY / name).read_text(encoding="utf-8") for name in RULES)
+    return frozenset(re.findall(r"\binference_\w+", text))
+
+
+def written(line: Line, book: Book) -> dict[str, str]:
+    """One input of a unit test: a line that rises evenly from the scrape in which the host appears."""
+    first, second, middle, last = (line.at(at) for at in (book.begin, book.begin + STEP, HOUR, DAY))
+    assert first is not None
+    assert second is not None
+    assert last is not None
+    slope = second - first
+    assert middle == pytest.approx(first + slope * (HOUR - book.begin) / STEP)
+    assert last == pytest.approx(first + slope * (DAY - book.begin) / STEP)
+    before = f"_x{book.begin // STEP - 1} " if book.begin else ""
+    rest = (DAY - book.begin) // STEP
+    node = book.instance.partition(":")[0]
+    series = line.series(instance=book.instance, job="inference-cost-exporter", node=node)
+    return {"series": series, "values": f"{before}{number(first)}+{number(slope)}x{rest}"}
+
+
+def pages() -> Iterator[dict[str, str]]:
+    """What Prometheus scrapes of all of them, as far as a rule reads it."""
+    names, whole = read(), fleet()
+    for book in whole.books:
+        for line in page(book, whole, 0):
+            if line.name == "inference_budget_configured":
+                yield written(Line(line.name, line.labels, lambda _: 0.0), book)
+            elif line.name in names and line.at(book.begin) is not None:
+                yield written(line, book)
+        up = Line("up", {}, lambda _: 1.0)
+        yield written(up, book)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nobody_is_paged(engine: str, tmp_path: Path) -> None:
+    """The default budget of 27,000 dollars is no reason: who configured nothing gets tickets on what is missing."""
+    fired = f'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing"}}[{DAY}s]))'
+    checks = [
+        exactly(DAY, f'count(max_over_time(ALERTS{{severity="page"}}[{DAY}s]))', {}),
+        exactly(DAY, "sum(inference:spend_dollars_per_hour)", {"{}": 200}),
+        exactly(DAY, "inference:budget_configured", {"{}": 0}),
+        exactly(DAY, fired, {}),
+    ]
+    failed = run(engine, tmp_path, RULES, list(pages()), checks, step=STEP)
+    if failed:
+        pytest.fail(failed, pytrace=False)

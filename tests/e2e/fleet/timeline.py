@@ -1,0 +1,244 @@
+"""Half a day of a fleet on paper: what the clusters' files record of it, minute by minute, and what is true of it.
+
+Two clusters grow, lose a node, a host's answers and each other; one gets another name, a ledger is replaced, a
+host moves, and the month ends. Minutes count from the story's begin. Every amount is reckoned in whole numbers.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tests.e2e.fleet.books import FOREVER, HOUR, Book, Owner, Server
+from tests.e2e.fleet.cast import CHAT_70B, PREFILL, SEARCH_8B, gpus
+from tests.e2e.fleet.unit import number
+
+MINUTE = 60
+MONTH, NEXT = "m1", "m2"
+MONTH_BEGIN, MONTH_END, NEXT_END = -734 * HOUR, 10 * HOUR, 754 * HOUR
+END = 12 * HOUR
+GROWTH, NODE_LOST, SILENT, ANSWERS = 1 * HOUR, 2 * HOUR, 150 * MINUTE, 195 * MINUTE
+LOST, FOUND = 4 * HOUR, 5 * HOUR
+RENAMED, REPLACED, MOVED = 6 * HOUR, 7 * HOUR, 8 * HOUR
+BUDGETS = (("fleet", "", 27_000), ("chat", "chat", 6_000))
+HELD = 5 * MINUTE
+"""For how long a cluster records the month of a host that answers no more."""
+
+
+def host(
+    name: str, ledger: str, count: int, server: Server, cents: int, begin: int, end: int = FOREVER
+) -> Book:
+    """A host of GPUs at two cents an hour; `cents` are in its month before the first of its hours."""
+    return Book(
+        name.partition("-")[0],
+        name,
+        ledger,
+        gpus(name, count, "NVIDIA L4", 15_000, 5_000),
+        (server,) * count,
+        begin,
+        end,
+        ((server.owner, cents * 10_000),),
+    )
+
+
+LONG_AGO = -100 * HOUR
+BOOKS = (
+    host("east-1", "e1", 4, CHAT_70B, 612_345, LONG_AGO, REPLACED),
+    host("east-1", "e1-new", 4, CHAT_70B, 0, REPLACED),
+    host("east-2", "e2", 2, SEARCH_8B, 0, GROWTH),
+    host("west-1", "w1", 2, PREFILL, 76_011, LONG_AGO),
+    host("west-2", "w2", 1, SEARCH_8B, 15_507, LONG_AGO, NODE_LOST),
+    host("west-3", "w3", 1, SEARCH_8B, 4_099, LONG_AGO),
+)
+
+
+def cluster(book: Book, at: int) -> str:
+    """The name of the cluster that reports a host."""
+    if book.ledger == "w3" and at >= MOVED:
+        return "eu"
+    if book.cluster == "east":
+        return "eu" if at >= RENAMED else "east"
+    return book.cluster
+
+
+def silent(book: Book, at: int) -> bool:
+    """Whether a host is there and does not answer."""
+    return book.ledger == "e2" and SILENT <= at < ANSWERS
+
+
+def lost(name: str, at: int) -> bool:
+    """Whether nothing of a cluster arrives."""
+    return name == "west" and LOST <= at < FOUND
+
+
+def seen(book: Book, at: int) -> int | None:
+    """When the center last had a scrape of a ledger."""
+    for moment in range(min(at, book.end - MINUTE), book.begin - 1, -MINUTE) if at >= book.begin else ():
+        if not silent(book, moment) and not lost(cluster(book, moment), moment):
+            return moment
+    return None
+
+
+def posted(book: Book, at: int, month: str) -> dict[tuple[str, str, str], Fraction]:
+    """Dollars of a month by product, team and price basis that a ledger has at a second."""
+    whole = book.month(at)
+    if at < MONTH_END:
+        return whole if month == MONTH else {}
+    closed = book.month(MONTH_END) if book.begin <= MONTH_END else {}
+    if month == MONTH:
+        return closed
+    return {key: amount - closed.get(key, 0) for key, amount in whole.items()}
+
+
+Labels = tuple[tuple[str, str], ...]
+Series = tuple[str, Labels]
+
+
+def labeled(**labels: str) -> Labels:
+    """Labels in their order, without those that are empty."""
+    return tuple(sorted((key, value) for key, value in labels.items() if value))
+
+
+def arriving(at: int) -> Iterator[tuple[Series, Fraction]]:
+    """What the clusters record at a second, as far as it arrives."""
+    here: dict[str, list[Book]] = {}
+    for book in BOOKS:
+        if book.begin <= at:
+            here.setdefault(cluster(book, at), []).append(book)
+    for name, books in here.items():
+        if not lost(name, at):
+            yield from _recorded(name, books, at)
+
+
+def _recorded(name: str, books: list[Book], at: int) -> Iterator[tuple[Series, Fraction]]:
+    whose = {"cluster": name}
+    answering = [book for book in books if book.alive(at) and not silent(book, at)]
+    quiet = [book for book in books if book.alive(at) and silent(book, at)]
+    for book in books:
+        last = seen(book, at)
+        if last is not None and at - last <= HELD and cluster(book, last) == name:
+            for month in (MONTH, NEXT):
+                for (product, team, basis), dollars in posted(book, last, month).items():
+                    posting = labeled(
+                        **whose,
+                        ledger=book.ledger,
+                        month=month,
+                        product=product,
+                        team=team,
+                        price_basis=basis,
+                    )
+                    yield ("inference:month_to_date_dollars:posting", posting), dollars
+    for book in answering:
+        where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
+        yield ("inference:ledger_seen_timestamp_seconds", where), Fraction(at)
+    for book in quiet:
+        where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
+        yield ("inference:host_silent_since_timestamp_seconds", where), Fraction(SILENT - MINUTE)
+    for record, group in (("cost", answering), ("silent", quiet)):
+        yield from _rates(record, whose, group)
+    yield ("inference:hosts_metered", labeled(**whose)), Fraction(len(answering))
+    yield ("inference:cluster_heartbeat_timestamp_seconds", labeled(**whose)), Fraction(at)
+    yield ("inference:hours_per_month", labeled(**whose)), Fraction(730)
+    yield ("inference:budget_configured:cluster", labeled(**whose)), Fraction(1)
+    for budget, product, dollars in BUDGETS:
+        which = labeled(**whose, budget=budget, product=product)
+        yield ("inference:budget_dollars:cluster", which), Fraction(dollars)
+    open_month, begin = (MONTH, MONTH_BEGIN) if at < MONTH_END else (NEXT, MONTH_END)
+    for month, end in ((MONTH, MONTH_END), *([(NEXT, NEXT_END)] if at >= MONTH_END else [])):
+        which = labeled(**whose, month=month)
+        yield ("inference:month_end_timestamp_seconds:cluster", which), Fraction(end)
+        yield ("inference:month_end_timestamp_seconds:zones", which), Fraction(1)
+    since = max(begin, min(book.begin for book in books))
+    metered = labeled(**whose, month=open_month)
+    yield ("inference:month_metered_since_timestamp_seconds:cluster", metered), Fraction(since)
+
+
+def _rates(record: str, whose: dict[str, str], books: list[Book]) -> Iterator[tuple[Series, Fraction]]:
+    owners: Counter[Owner] = Counter()
+    servers: Counter[Server] = Counter()
+    for book in books:
+        for gpu, server in book.pairs():
+            owners[server.owner] += gpu.price
+            servers[server] += gpu.price
+        product, team = book.held[0].owner
+        where = labeled(
+            **whose,
+            ledger=book.ledger,
+            instance=book.instance,
+            node=book.instance,
+            product=product,
+            team=team,
+        )
+        price = Fraction(sum(gpu.price for gpu in book.gpus), 10**6)
+        yield (f"inference:{record}_dollars_per_hour:host", where), price
+    for (product, team), price in owners.items():
+        owner = labeled(**whose, product=product, team=team)
+        kinds = ("cost", "cost_at_first_price", "cost_at_rest_price") if record == "cost" else (record,)
+        for kind in kinds:
+            yield (f"inference:{kind}_dollars_per_hour:owner", owner), Fraction(price, 10**6)
+    if record == "cost":
+        for server, price in servers.items():
+            product, team = server.owner
+            what = labeled(
+                **whose, product=product, team=team, namespace=server.namespace, server=server.name
+            )
+            yield ("inference:cost_dollars_per_hour:server", what), Fraction(price, 10**6)
+        if books:
+            yield ("inference:cost_dollars_per_hour", labeled(**whose)), Fraction(sum(owners.values()), 10**6)
+
+
+def history(end: int = END) -> dict[Series, list[Fraction | None]]:
+    """All that arrives, by series: a value for each minute, none where none arrives."""
+    found: dict[Series, list[Fraction | None]] = {}
+    for place in range(end // MINUTE + 1):
+        for series, value in arriving(place * MINUTE):
+            values = found.setdefault(series, [])
+            values.extend([None] * (place - len(values)))
+            values.append(value)
+    return found
+
+
+def written(series: Series, values: list[Fraction | None]) -> dict[str, str]:
+    """One input of a unit test: a rule that yields nothing more leaves a mark, a cluster that is lost does not."""
+    name, labels = series
+    whose = dict(labels)["cluster"]
+    words: list[str] = []
+    gone = True
+    for place, value in enumerate([*values, *([None] if len(values) * MINUTE <= END else [])]):
+        if value is not None:
+            words.append(number(float(value)))
+            gone = False
+        elif gone or lost(whose, place * MINUTE):
+            words.append("_")
+        else:
+            words.append("stale")
+            gone = True
+    text = ",".join(f'{key}="{value}"' for key, value in labels)
+    return {"series": f"{name}{{{text}}}", "values": " ".join(words)}
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of the fleet at a second, as far as the center can know it."""
+
+    at: int
+
+    def month(self, month: str) -> dict[tuple[str, Owner], Fraction]:
+        """Dollars by the cluster that each ledger was last seen in, and owner: what it had when it was last seen."""
+        found: dict[tuple[str, Owner], Fraction] = {}
+        for book in BOOKS:
+            last = seen(book, self.at)
+            for (product, team, _), dollars in posted(book, last, month).items() if last is not None else ():
+                key = cluster(book, last or 0), (product, team)
+                found[key] = found.get(key, Fraction()) + dollars
+        return {key: dollars for key, dollars in found.items() if dollars}
+
+    def spend(self) -> dict[tuple[str, Owner], Fraction]:
+        """Dollars an hour by cluster and owner: a silent host's and a lost cluster's go on, a lost node's do not."""
+        found: dict[tuple[str, Owner], Fraction] = {}
+        for book in BOOKS:
+            if book.alive(self.at):
+                for gpu, server in book.pairs():
+                    key = cluster(book, self.at), server.owner
+                    found[key] = found.get(key, Fraction()) + Fraction(gpu.price, 10**6)
+        return found

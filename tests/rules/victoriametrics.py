@@ -1,0 +1,233 @@
+"""The cases of promtool's files on VictoriaMetrics' engine, by `vmalert-tool unittest`.
+
+vmalert shows a rule the earlier rules of its own group only at the next evaluation; the tool makes what is
+recorded visible after each group. So the rules that a case depends on are regrouped in waves: each reads only
+earlier waves, in the order in which promtool evaluates them, and both engines owe the same values.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+Labels = frozenset[tuple[str, str]]
+Samples = Mapping[Labels, float]
+
+NAME: Final = re.compile(r"\binference:[\w:]+|\bALERTS\b")
+ALERT: Final = re.compile(r'ALERTS\{[^}]*alertname="(\w+)"')
+SERIES: Final = re.compile(
+    r'\s*(?P<name>[a-zA-Z_:][\w:]*)?(?:\{(?P<labels>(?:[^"}]|"(?:\\.|[^"\\])*")*)\})?\s*'
+)
+LABEL: Final = re.compile(r'(\w+)="((?:\\.|[^"\\])*)"')
+POWER: Final = re.compile(r"\d+(?:\.\d+)?[eE][+-]?\d+")
+ANSWER: Final = re.compile(
+    r'expr: "(?:\\.|[^"\\])*?check-(\d+)\\"\)", time: [^\n]*\n +exp: [^\n]*\n +got: ([^\n]*)'
+)
+SAMPLE: Final = re.compile(r'(\{(?:[^"}]|"(?:\\.|[^"\\])*")*\}) ([-+.\w]+)')
+IMPOSSIBLE: Final = {"labels": '{impossible="yes"}', "value": 0}
+"""Expected of every query, so that the tool prints what it got: it compares floats exactly itself."""
+CLOSE: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a file of promtool's tests."""
+
+    file: Path
+    place: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.file.stem}-{self.place + 1}"
+
+
+def cases(folder: Path) -> list[Case]:
+    """All cases of a folder's tests."""
+    return [
+        Case(file, place, case["name"])
+        for file in sorted(folder.glob("*_test.yml"))
+        for place, case in enumerate(yaml.safe_load(file.read_text(encoding="utf-8"))["tests"])
+    ]
+
+
+def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
+    """Checks that VictoriaMetrics' engine answers otherwise; `skipped` are queries and alerts left out."""
+    binary = shutil.which("vmalert-tool")
+    assert binary is not None, "vmalert-tool is not on PATH: apt-get install victoria-metrics"
+    document = yaml.safe_load(case.file.read_text(encoding="utf-8"))
+    told = document["tests"][case.place]
+    groups = [
+        group
+        for name in document["rule_files"]
+        for group in yaml.safe_load((case.file.parent / name).read_text(encoding="utf-8"))["groups"]
+    ]
+    checks = [check for check in told.get("promql_expr_test", []) if check["expr"] not in skipped]
+    alerts = [check for check in told.get("alert_rule_test", []) if check["alertname"] not in skipped]
+    queries = [check["expr"] for check in checks]
+    rules = needed(
+        ordered(groups, document.get("group_eval_order", [])), queries, {c["alertname"] for c in alerts}
+    )
+    waved = list(waves(rules))
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
+        folder = Path(made)
+        (folder / "rules.yml").write_text(yaml.safe_dump({"groups": waved}), encoding="utf-8")
+        unit = {
+            "rule_files": ["rules.yml"],
+            "evaluation_interval": document["evaluation_interval"],
+            "group_eval_order": [wave["name"] for wave in waved],
+            "tests": [
+                {
+                    "interval": told["interval"],
+                    "input_series": [
+                        {"series": line["series"], "values": POWER.sub(plain, line["values"])}
+                        for line in told["input_series"]
+                    ],
+                    "alert_rule_test": alerts,
+                    "metricsql_expr_test": [asked(place, check) for place, check in enumerate(checks)],
+                }
+            ],
+        }
+        (folder / "unit.yml").write_text(yaml.safe_dump(unit), encoding="utf-8")
+        command = [binary, "unittest", "--disableAlertgroupLabel", "--files", "unit.yml"]
+        done = subprocess.run(
+            alone(command),
+            cwd=folder,
+            env=os.environ | {"TMPDIR": made},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+    answers = {int(place): samples(found) for place, found in ANSWER.findall(done.stdout)}
+    wrong = [
+        f"{check['expr']} at {check['eval_time']}: {shown(answers.get(place))}, not {shown(expected(check))}"
+        for place, check in enumerate(checks)
+        if not same(answers.get(place), expected(check))
+    ]
+    rest = ANSWER.sub("", done.stdout)
+    if "alertname: " in rest or "err: " in rest or ("SUCCESS" not in rest and "FAILED" not in rest):
+        wrong.append(rest + done.stderr)
+    return wrong
+
+
+def alone(command: Sequence[str]) -> list[str]:
+    """The command in a network of its own: vmalert-tool of 1.112 listens on one fixed port."""
+    inside = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
+    return ["unshare", "--map-root-user", "--net", *inside]
+
+
+def asked(place: int, check: Mapping[str, Any]) -> dict[str, Any]:
+    """A query of promtool's for MetricsQL, which keeps names that PromQL drops; ALERTS have a group there."""
+    unnamed = all("__name__" not in dict(labels) for labels in expected(check))
+    dropped = ["alertgroup", *(["__name__"] if unnamed else []), f"check-{place}"]
+    return {
+        "expr": f"label_del(({check['expr']}), {', '.join(map(json.dumps, dropped))})",
+        "eval_time": check["eval_time"],
+        "exp_samples": [IMPOSSIBLE],
+    }
+
+
+def plain(found: re.Match[str]) -> str:
+    """A number without a power of ten, which vmalert-tool of 1.112 misreads."""
+    return format(Decimal(found.group()), "f")
+
+
+def texts(rule: Mapping[str, Any]) -> str:
+    """All of a rule that may hold a query."""
+    return "\n".join([rule["expr"], *rule.get("labels", {}).values(), *rule.get("annotations", {}).values()])
+
+
+def ordered(groups: Sequence[dict[str, Any]], order: Sequence[str]) -> list[dict[str, Any]]:
+    """The rules as promtool evaluates them."""
+    place = {name: number for number, name in enumerate(order)}
+    return [
+        rule
+        for group in sorted(groups, key=lambda group: place.get(group["name"], 0))
+        for rule in group["rules"]
+    ]
+
+
+def needed(rules: Sequence[dict[str, Any]], queries: Sequence[str], alerts: set[str]) -> list[dict[str, Any]]:
+    """The rules on which queries and alerts depend: an evaluation of each of them takes a millisecond."""
+    kept: set[int] = set()
+    open_texts = list(queries)
+    wanted = set(alerts)
+    while True:
+        names = {name for text in open_texts for name in NAME.findall(text)}
+        for text in open_texts:
+            wanted |= set(ALERT.findall(text))
+            if len(ALERT.findall(text)) < text.count("ALERTS"):
+                wanted |= {rule["alert"] for rule in rules if "alert" in rule}
+        fresh = {
+            number
+            for number, rule in enumerate(rules)
+            if rule.get("record") in names or rule.get("alert") in wanted
+        } - kept
+        if not fresh:
+            return [rule for number, rule in enumerate(rules) if number in kept]
+        kept |= fresh
+        open_texts = [texts(rules[number]) for number in fresh]
+
+
+def waves(rules: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Groups of rules of which none reads what its own group records in the same evaluation."""
+    levels: list[int] = []
+    reads = [set(NAME.findall(texts(rule))) for rule in rules]
+    for number, rule in enumerate(rules):
+        after = [levels[n] + 1 for n in range(number) if rules[n].get("record", "ALERTS") in reads[number]]
+        beside = [levels[n] for n in range(number) if rule.get("record", "ALERTS") in reads[n]]
+        levels.append(max([0, *after, *beside]))
+    for level in range(max(levels, default=-1) + 1):
+        wave = [rule for rule, found in zip(rules, levels, strict=True) if found == level]
+        if wave:
+            yield {"name": f"wave-{level}", "interval": "1m", "rules": wave}
+
+
+def labels_of(text: str) -> Labels:
+    """The labels of a series as written, its name among them; an empty label is none."""
+    found = SERIES.fullmatch(text)
+    assert found is not None, text
+    pairs = {
+        key: value.replace('\\"', '"').replace("\\\\", "\\")
+        for key, value in LABEL.findall(found["labels"] or "")
+    }
+    if found["name"]:
+        pairs["__name__"] = found["name"]
+    return frozenset((key, value) for key, value in pairs.items() if value)
+
+
+def expected(check: Mapping[str, Any]) -> Samples:
+    """What a case says a query yields."""
+    return {labels_of(sample["labels"] or "{}"): float(sample["value"]) for sample in check["exp_samples"]}
+
+
+def samples(text: str) -> Samples:
+    """What the tool says a query yields."""
+    return {labels_of(labels): float(value) for labels, value in SAMPLE.findall(text)}
+
+
+def same(found: Samples | None, wanted: Samples) -> bool:
+    """Whether two vectors are alike within what sums of floats in another order may differ."""
+    return (
+        found is not None
+        and found.keys() == wanted.keys()
+        and all(abs(found[key] - value) <= CLOSE * max(1.0, abs(value)) for key, value in wanted.items())
+    )
+
+
+def shown(found: Samples | None) -> str:
+    """A vector in one line."""
+    if found is None:
+        return "no answer"
+    rows = (f"{dict(sorted(labels))} {value!r}" for labels, value in found.items())
+    return "; ".join(sorted(rows)) or "nothing"
