@@ -28,7 +28,12 @@ BOARD = {
             "title": "Row",
             "panels": [{"title": "In it", "targets": [{"expr": "inference:b", "instant": True}]}],
         },
-        {"title": "Line", "interval": "5m", "targets": [{"expr": "inference:c"}, {"expr": ""}]},
+        {
+            "title": "Line",
+            "interval": "5m",
+            "maxDataPoints": 300,
+            "targets": [{"expr": "inference:c"}, {"expr": ""}],
+        },
     ],
 }
 
@@ -58,7 +63,7 @@ def test_marks_and_closed_rows_are_asked_too(tmp_path: Path) -> None:
     assert panels(tmp_path) == [
         Panel("fleet", "mark: Prices", (Query("inference:a", instant=False),), 60),
         Panel("fleet", "In it", (Query("inference:b", instant=True),), 60),
-        Panel("fleet", "Line", (Query("inference:c", instant=False),), 300),
+        Panel("fleet", "Line", (Query("inference:c", instant=False),), 300, 300),
     ]
 
 
@@ -75,11 +80,19 @@ def test_no_variable_is_left_in_our_dashboards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "least", "step"), [(3600, 60, 60), (DAY, 60, 60), (30 * DAY, 60, 1800), (3600, 300, 300)]
+    ("span", "least", "points", "step"),
+    [
+        (3600, 60, 1000, 60),
+        (DAY, 60, 1000, 60),
+        (30 * DAY, 60, 1000, 1800),
+        (3600, 300, 1000, 300),
+        (DAY, 60, 300, 300),
+        (30 * DAY, 60, 300, 7200),
+    ],
 )
-def test_steps_are_those_of_grafana(span: int, least: int, step: int) -> None:
-    """A thousand points, rounded, and no less than the panel says."""
-    assert Panel("fleet", "a", (), least).step(span) == step
+def test_steps_are_those_of_grafana(span: int, least: int, points: int, step: int) -> None:
+    """As many points as the panel says, rounded, and no closer than it says."""
+    assert Panel("fleet", "a", (), least, points).step(span) == step
 
 
 def test_a_rate_has_four_samples() -> None:

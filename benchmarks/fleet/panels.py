@@ -45,12 +45,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What a panel or a mark of a dashboard asks at each refresh, and the least seconds of its step."""
+    """What a panel or a mark of a dashboard asks at each refresh.
+
+    A range has at most `points`, and they are at least `least` seconds apart.
+    """
 
     board: str
     title: str
     queries: tuple[Query, ...]
     least: int
+    points: int = POINTS
 
     def ranges(self) -> Iterator[str]:
         """The ranges at which it costs something else."""
@@ -59,7 +63,7 @@ class Panel:
 
     def step(self, span: int) -> int:
         """Seconds between the points of a range of so many seconds, as Grafana rounds them."""
-        needed = span / POINTS
+        needed = span / self.points
         return max(self.least, next((taken for upto, taken in STEPS if needed <= upto), 43_200))
 
     def cost(self, prometheus: Prometheus, name: str, now: int) -> "Cost":
@@ -127,7 +131,8 @@ def panels(folder: Path) -> list[Panel]:
             )
             if queries:
                 least = seconds(panel.get("interval") or LEAST_STEP)
-                found.append(Panel(file.stem, panel["title"], queries, least))
+                points = min(panel.get("maxDataPoints") or POINTS, POINTS)
+                found.append(Panel(file.stem, panel["title"], queries, least, points))
     return found
 
 
