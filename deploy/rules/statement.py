@@ -118,5 +118,9 @@ def expression(expr: str) -> list[str]:
 
 
 def scalar(value: str) -> str:
-    """A plain word, or a string in single quotes."""
-    return value if re.fullmatch(r"[A-Za-z/][\w/.-]*", value) else "'" + value.replace("'", "''") + "'"
+    """A plain word or a dashboard's path, which the header's sed replaces; or a string in single quotes."""
+    return (
+        value
+        if re.fullmatch(r"[A-Za-z/][\w/.-]*|/d/[^:#'\"]*", value)
+        else "'" + value.replace("'", "''") + "'"
+    )

@@ -10,107 +10,100 @@ NAMED: Final = "cluster, namespace, server"
 SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
 
 
-def rate(counter: str, *labels: str) -> str:
+def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
     """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
     by = ", ".join((PARTY, *labels))
-    return f"sum by ({by}) (max by ({by}, instance) (rate({counter}[5m])) {UNIQUE})"
+    series = ", ".join((by, *summed))
+    return f"sum by ({by}) (max by ({series}, instance) (rate({counter}[5m])) {UNIQUE})"
 
 
-DOLLARS: Final = Group(
-    "inference-rates",
-    "1m",
-    (
-        Record(
-            "inference:phase_cost_dollars:rate5m",
-            rate("inference_cost_dollars_total", "phase"),
-            "Dollars a second, over hosts: servers on several hosts meet here by their names. What was charged\n"
-            "for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.",
-            meaning="dollars per second by phase",
-            labels=("cluster", "product", "team", "namespace", "server", "model", "phase"),
-        ),
-        Record(
-            "inference:cost_dollars:rate5m",
-            'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!=""})',
-            meaning="dollars per second of a model",
-            labels=("cluster", "model"),
-        ),
-        Record(
-            "inference:busy_cost_dollars:rate5m",
-            'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!="",phase=~"prefill|decode"})',
-            meaning="dollars per second of a model's prefill and decode",
-            labels=("cluster", "model"),
-        ),
-        Record(
-            "inference:server_cost_dollars:rate5m",
-            f"sum by ({SERVER}) (inference:phase_cost_dollars:rate5m)",
-            meaning="dollars per second of a server",
-            labels=("cluster", "product", "team", "namespace", "server"),
-        ),
-        Record(
-            "inference:server_busy_cost_dollars:rate5m",
-            f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode"}})',
-            meaning="dollars per second of a server's prefill and decode",
-            labels=("cluster", "product", "team", "namespace", "server"),
-        ),
-        Record(
-            "inference:owner_cost_dollars:rate5m",
-            f"sum by ({OWNER}) (inference:phase_cost_dollars:rate5m)",
-            meaning="dollars per second of an owner",
-            labels=("cluster", "product", "team"),
-        ),
+RATES: Final = (
+    Record(
+        "inference:phase_cost_dollars:rate5m",
+        rate("inference_cost_dollars_total", "phase"),
+        "Dollars, tokens and GPUs a second, over hosts: servers on several hosts meet here by their names. What was charged\n"
+        "for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.",
+        meaning="dollars per second by phase",
+        labels=("cluster", "product", "team", "namespace", "server", "model", "phase"),
+    ),
+    Record(
+        "inference:kind_tokens:rate5m",
+        rate("inference_tokens_total", "kind"),
+        meaning="tokens per second by kind",
+        labels=("cluster", "product", "team", "namespace", "server", "model", "kind"),
+    ),
+    Record(
+        "inference:party_gpus:rate5m",
+        rate("inference_gpu_seconds_total", summed=("phase",)),
+        meaning="GPUs held, in fractions where they are shared",
+        labels=("cluster", "product", "team", "namespace", "server", "model"),
+    ),
+    Record(
+        "inference:cost_dollars:rate5m",
+        'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!=""})',
+        meaning="dollars per second of a model",
+        labels=("cluster", "model"),
+    ),
+    Record(
+        "inference:busy_cost_dollars:rate5m",
+        'sum by (cluster, model) (inference:phase_cost_dollars:rate5m{model!="",phase=~"prefill|decode"})',
+        meaning="dollars per second of a model's prefill and decode",
+        labels=("cluster", "model"),
+    ),
+    Record(
+        "inference:tokens:rate5m",
+        "sum by (cluster, model) (inference:kind_tokens:rate5m)",
+        meaning="tokens per second of a model",
+        labels=("cluster", "model"),
+    ),
+    Record(
+        "inference:model_gpus:rate5m",
+        'sum by (cluster, model) (inference:party_gpus:rate5m{model!=""})',
+        meaning="GPUs that serve a model",
+        labels=("cluster", "model"),
+    ),
+    Record(
+        "inference:server_cost_dollars:rate5m",
+        f"sum by ({SERVER}) (inference:phase_cost_dollars:rate5m)",
+        meaning="dollars per second of a server",
+        labels=("cluster", "product", "team", "namespace", "server"),
+    ),
+    Record(
+        "inference:server_busy_cost_dollars:rate5m",
+        f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode"}})',
+        meaning="dollars per second of a server's prefill and decode",
+        labels=("cluster", "product", "team", "namespace", "server"),
+    ),
+    Record(
+        "inference:server_tokens:rate5m",
+        f"sum by ({SERVER}) (inference:kind_tokens:rate5m)",
+        meaning="tokens per second of a server",
+        labels=("cluster", "product", "team", "namespace", "server"),
+    ),
+    Record(
+        "inference:owner_cost_dollars:rate5m",
+        f"sum by ({OWNER}) (inference:phase_cost_dollars:rate5m)",
+        meaning="dollars per second of an owner",
+        labels=("cluster", "product", "team"),
+    ),
+    Record(
+        "inference:owner_tokens:rate5m",
+        f"sum by ({OWNER}) (inference:kind_tokens:rate5m)",
+        meaning="tokens per second of an owner",
+        labels=("cluster", "product", "team"),
+    ),
+    Record(
+        "inference:gpus:owner",
+        f"sum by ({OWNER}) (inference:party_gpus:rate5m)",
+        "GPUs that each owner holds, in fractions where they are shared; those that nobody holds are in it.",
+        meaning="GPUs of an owner, unallocated ones included",
+        labels=("cluster", "product", "team"),
     ),
 )
 
-USE: Final = Group(
-    "inference-use-rates",
-    "1m",
-    (
-        Record(
-            "inference:kind_tokens:rate5m",
-            rate("inference_tokens_total", "kind"),
-            meaning="tokens per second by kind",
-            labels=("cluster", "product", "team", "namespace", "server", "model", "kind"),
-        ),
-        Record(
-            "inference:party_gpus:rate5m",
-            rate("inference_gpu_seconds_total"),
-            meaning="GPUs held, in fractions where they are shared",
-            labels=("cluster", "product", "team", "namespace", "server", "model"),
-        ),
-        Record(
-            "inference:tokens:rate5m",
-            "sum by (cluster, model) (inference:kind_tokens:rate5m)",
-            meaning="tokens per second of a model",
-            labels=("cluster", "model"),
-        ),
-        Record(
-            "inference:model_gpus:rate5m",
-            'sum by (cluster, model) (inference:party_gpus:rate5m{model!=""})',
-            meaning="GPUs that serve a model",
-            labels=("cluster", "model"),
-        ),
-        Record(
-            "inference:server_tokens:rate5m",
-            f"sum by ({SERVER}) (inference:kind_tokens:rate5m)",
-            meaning="tokens per second of a server",
-            labels=("cluster", "product", "team", "namespace", "server"),
-        ),
-        Record(
-            "inference:owner_tokens:rate5m",
-            f"sum by ({OWNER}) (inference:kind_tokens:rate5m)",
-            meaning="tokens per second of an owner",
-            labels=("cluster", "product", "team"),
-        ),
-        Record(
-            "inference:gpus:owner",
-            f"sum by ({OWNER}) (inference:party_gpus:rate5m)",
-            "GPUs that each owner holds, in fractions where they are shared; those that nobody holds are in it.",
-            meaning="GPUs of an owner, unallocated ones included",
-            labels=("cluster", "product", "team"),
-        ),
-    ),
-    "Tokens and GPUs a second, likewise. Two groups, since each takes its time of a thousand hosts' counters.",
-)
+DOLLARS: Final = tuple(rate for rate in RATES if "cost_dollars" in rate.record)
+USE: Final = tuple(rate for rate in RATES if rate not in DOLLARS)
+"""Two groups, since each takes its time of the counters of 2,000 hosts."""
 
 HELD: Final = f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server!="unallocated"}})'
 DOWN: Final = f"(max by ({NAMED}) (inference_server_up) == 0)"

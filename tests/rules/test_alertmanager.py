@@ -69,37 +69,83 @@ def alert(name: str, severity: str = "ticket", **labels: str) -> dict[str, str]:
     return {"alertname": name, "severity": severity, **labels}
 
 
-NOBODY = alert("InferenceNoExporter", "page")
+NONE = alert("InferenceNoExporter", "page")
+LOST = alert("InferenceClusterSilent", "page", cluster="c")
 BLIND = alert("InferenceMeterBlind", "page", cluster="c")
 ALONE = alert("InferenceMeterBlind", "page")
-SPENT = alert("InferenceBudgetExhausted", "page", budget="chat", product="chat")
+CHAT = {"budget": "chat", "product": "chat"}
+FLEET = {"budget": "fleet", "product": "fleet"}
+SPENT = alert("InferenceBudgetExhausted", "page", **CHAT)
+RUNAWAY = alert("InferenceSpendRunaway", "page", **CHAT)
+OVER = alert("InferenceSpendProjectedOverBudget", **CHAT)
 
 
 @pytest.mark.parametrize(
     ("source", "target", "silenced"),
     [
-        (NOBODY, alert("InferenceHostsMissing", cluster="c"), True),
-        (NOBODY, SPENT, True),
-        (NOBODY, BLIND, True),
-        (NOBODY, NOBODY, False),
-        (NOBODY, alert("NodeDown", "page"), False),
+        (NONE, alert("InferenceHostsMissing", cluster="c"), True),
+        (NONE, SPENT, True),
+        (NONE, BLIND, True),
+        (NONE, LOST, True),
+        (NONE, NONE, False),
+        (NONE, alert("NodeDown", "page"), False),
+        (LOST, alert("InferenceTokensDearer", cluster="c"), True),
+        (LOST, BLIND, True),
+        (LOST, alert("InferenceHostsMissing", cluster="d"), False),
+        (LOST, alert("InferenceClusterSilent", "page", cluster="d"), False),
+        (LOST, alert("InferenceClusterSilent", cluster="c"), False),
+        (LOST, SPENT, False),
+        (LOST, OVER, False),
+        (LOST, alert("InferenceMonthEstimated"), False),
+        (LOST, NONE, False),
         (BLIND, alert("InferenceSourceDown", cluster="c"), True),
         (BLIND, alert("InferenceSourceDown", cluster="d"), False),
+        (BLIND, LOST, False),
         (BLIND, SPENT, False),
-        (BLIND, NOBODY, False),
+        (BLIND, NONE, False),
         (ALONE, SPENT, True),
         (ALONE, alert("InferenceSourceDown"), True),
-        (ALONE, NOBODY, False),
-        (SPENT, alert("InferenceSpendProjectedOverBudget", budget="chat", product="chat"), True),
-        (SPENT, alert("InferenceSpendProjectedOverBudget", budget="fleet", product="fleet"), False),
-        (SPENT, alert("InferenceRunRateOverBudget", "page", budget="chat", product="chat"), False),
+        (ALONE, LOST, False),
+        (ALONE, NONE, False),
+        (SPENT, alert("InferenceBudgetExhausted", **CHAT), True),
+        (SPENT, alert("InferenceBudgetExhausted", **FLEET), False),
+        (SPENT, OVER, False),
+        (SPENT, alert("InferenceRunRateOverBudget", **CHAT), False),
+        (SPENT, alert("InferenceIdleSpend", **CHAT), False),
+        (SPENT, alert("InferenceRunRateOverBudget", "page", **CHAT), False),
         (SPENT, alert("InferenceGpuUnpriced"), False),
-        (alert("InferenceRunRateOverBudget", budget="chat", product="chat"), SPENT, False),
+        (RUNAWAY, alert("InferenceSpendRunaway", **CHAT), True),
+        (RUNAWAY, OVER, False),
+        (alert("InferenceRunRateOverBudget", "page", **CHAT), OVER, False),
+        (
+            alert("InferenceRunRateOverBudget", "page", **CHAT),
+            alert("InferenceRunRateOverBudget", **CHAT),
+            True,
+        ),
+        (alert("InferenceRunRateOverBudget", **CHAT), SPENT, False),
     ],
 )
 def test_what_silences_what(source: dict[str, str], target: dict[str, str], silenced: bool) -> None:  # noqa: FBT001
-    """A page silences the tickets of its budget, a blind meter everything that it makes a memory of."""
+    """A page inhibits its own ticket, a silent cluster or a blind meter what repeats last known values."""
     assert silenced == inhibited(source, target)
+
+
+def test_no_page_holds_back_another_alert(alerts: list[dict[str, Any]]) -> None:
+    """A ticket of a budget is inhibited by a page of the same alert alone, whatever the rules are."""
+    budgets = sorted(
+        {found["alert"] for found in alerts if "budget" in found["labels"]["team"] + found["expr"]}
+    )
+    pages = [name for name in budgets if name not in {"InferenceNoExporter", "InferenceMeterBlind"}]
+
+    held = {
+        (source, target)
+        for source in pages
+        for target in budgets
+        if inhibited(alert(source, "page", **CHAT), alert(target, **CHAT))
+    }
+
+    assert held
+    assert {(source, target) for source, target in held if source != target} == set()
 
 
 def test_every_alert_that_is_named_exists(alerts: list[dict[str, Any]]) -> None:

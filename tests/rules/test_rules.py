@@ -167,20 +167,39 @@ def test_every_record_is_on_the_page(rules: list[dict[str, Any]], repository: Pa
     assert told == {rule["record"] for rule in rules if "record" in rule}
 
 
-def test_every_alert_is_on_the_page(alerts: list[dict[str, Any]], repository: Path) -> None:
-    """The page on alerts says of each whether it pages, and how long its condition must last."""
-    rows = re.findall(
-        r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| ([a-z, ]+) \| .* \| (\d+) (min|h) \|$",
+def rows_of_alerts(repository: Path) -> list[tuple[str, str, str, str]]:
+    """Name, severities, waiting time and tests of each row of the page's table."""
+    return re.findall(
+        r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| ([a-z, ]+) \| [^|]+ \| (\d+ (?:min|h)) \| [^|]+ \| (.+) \|$",
         (repository / "docs" / "alerts.md").read_text(),
         re.MULTILINE,
     )
-    told = {
-        (name, severity, f"{number}{unit[0]}")
-        for name, severities, number, unit in rows
+
+
+def test_every_alert_is_on_the_page(alerts: list[dict[str, Any]], repository: Path) -> None:
+    """The page says of each alert whether it pages, and how long its condition must last."""
+    rows = {
+        (name, severity, waits.replace(" min", "m").replace(" h", "h"))
+        for name, severities, waits, _ in rows_of_alerts(repository)
         for severity in severities.split(", ")
     }
 
-    assert told == {(found["alert"], found["labels"]["severity"], found["for"]) for found in alerts}
+    assert rows == {(found["alert"], found["labels"]["severity"], found["for"]) for found in alerts}
+
+
+def test_every_alert_of_the_page_names_cases_that_prove_it(repository: Path, prometheus_folder: Path) -> None:
+    """Each named case exists in the named file and looks at the alert; one of them fires it."""
+    for name, _, _, tests in rows_of_alerts(repository):
+        fired = False
+        for file, title in re.findall(r"\[\w+\]\(\.\./deploy/prometheus/(\w+\.yml)\): ([^;]+)", tests):
+            cases = yaml.safe_load((prometheus_folder / file).read_text())["tests"]
+            (case,) = [case for case in cases if case["name"].partition(" - ")[0] == title.strip()]
+            checks = [found for found in case.get("alert_rule_test", []) if found["alertname"] == name]
+            queries = [found["expr"] for found in case.get("promql_expr_test", [])]
+
+            assert checks or any("ALERTS" in query for query in queries), (name, title)
+            fired = fired or any(found["exp_alerts"] for found in checks)
+        assert fired, name
 
 
 def test_no_rule_holds_a_budget_of_its_own(rules: list[dict[str, Any]]) -> None:
@@ -190,21 +209,44 @@ def test_no_rule_holds_a_budget_of_its_own(rules: list[dict[str, Any]]) -> None:
     assert [text for text in expressions if re.search(r"27[_,]?000|2\.7e\+?0?4", text)] == []
 
 
+def test_no_alert_pages_for_the_default_budget(alerts: list[dict[str, Any]]) -> None:
+    """A page on a budget leaves out the default one, and the ticket says that it is the default."""
+    pages = [found for found in alerts if found["labels"]["severity"] == "page" and "budget" in found["expr"]]
+    tickets = {found["alert"]: found for found in alerts if found["labels"]["severity"] == "ticket"}
+
+    assert pages
+    for page in pages:
+        assert "unless on () (inference:budget_configured == 0)" in page["expr"]
+        assert "default budget" in tickets[page["alert"]]["annotations"]["description"]
+
+
+def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dict[str, Any]]) -> None:
+    """A roll-out looks like a runaway; only a budget that is spent needs no rate."""
+    budgets = [found for found in alerts if "inference:budget_dollars" in found["expr"]]
+    free = {
+        found["alert"]
+        for found in budgets
+        if "unless on () (inference:fleet_metered_hours <= 24)" not in found["expr"]
+    }
+
+    assert len(budgets) > 5
+    assert free == {"InferenceBudgetExhausted"}
+
+
 def test_the_default_budget_is_what_the_tests_fire_on(cases: list[dict[str, Any]]) -> None:
-    """The cases that fire over budget feed 27,000 dollars through `inference_budget_dollars`."""
-    firing = [
-        case
+    """A case of a default budget has 27,000 dollars, and is not configured."""
+    fleets = [
+        [series["values"] for series in case["input_series"] if "budget_dollars:cluster" in series["series"]]
         for case in cases
-        for alert in case.get("alert_rule_test", [])
-        if alert["alertname"] == "InferenceSpendProjectedOverBudget" and alert["exp_alerts"]
+        if any(
+            series["series"].startswith("inference:budget_configured:cluster")
+            and series["values"].startswith("0")
+            for series in case["input_series"]
+        )
     ]
 
-    assert firing
-    for case in firing:
-        budgets = [
-            s["values"] for s in case["input_series"] if s["series"].startswith("inference_budget_dollars")
-        ]
-        assert [values.partition("x")[0] for values in budgets] == ["27000"]
+    assert fleets
+    assert [budgets for budgets in fleets if not budgets[0].startswith("27000x")] == []
 
 
 def test_every_alert_fires_in_one_case_and_stays_silent_in_another(
@@ -238,7 +280,7 @@ def test_every_alert_says_what_to_do_and_where_to_read_on(
 def test_who_is_woken(alerts: list[dict[str, Any]]) -> None:
     """A page is for a meter that is blind, or where eight hours cost a twentieth of a month's budget."""
     pages = {alert["alert"]: alert["expr"] for alert in alerts if alert["labels"]["severity"] == "page"}
-    blind = {"InferenceNoExporter", "InferenceMeterBlind"}
+    blind = {"InferenceNoExporter", "InferenceMeterBlind", "InferenceClusterSilent"}
 
     assert set(pages) - blind == {
         "InferenceBudgetExhausted",
