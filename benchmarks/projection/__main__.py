@@ -1,7 +1,7 @@
 """Simulate months of many fleets and score the projection, with the rules of production in promtool.
 
-    python -m benchmarks.projection --write     # all: 29 scenarios, 14 variants; ten minutes of a quiet core
-    python -m benchmarks.projection --variants 1 steady "doubles on day 15"
+python -m benchmarks.projection --write: all, 29 scenarios of 14 variants, ten minutes of a quiet core.
+python -m benchmarks.projection --variants 1 steady "doubles on day 15": one of two.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Found = dict[str, dict[str, list[Rates]]]
 
 
 def simulate(chosen: Sequence[Scenario], variants: int, jobs: int) -> tuple[dict[str, list[Trace]], Found]:
-    """Traces and what the rules make of them. All scenarios of two variants at a time: the engine has a cost by rule."""
+    """Traces and what the rules make of them; all scenarios of two variants at a time."""
     hours = range(HISTORY, HISTORY + MONTH)
     traces: dict[str, list[Trace]] = {one.name: [] for one in chosen}
     found: Found = {one.name: {} for one in chosen}

@@ -1,4 +1,7 @@
-"""Rules of production in promtool, which answers what it does not expect: many fleets at once, no server, no clock."""
+"""Rules of production in promtool: many fleets at once, no server, no clock.
+
+A test that expects the wrong is answered with the right.
+"""
 
 import os
 import re
@@ -38,7 +41,7 @@ class Question:
     at: int
 
 
-def ask(  # noqa: PLR0913: what a test of promtool consists of
+def ask(
     rules: str,
     series: Sequence[Series],
     questions: Sequence[Question],
@@ -48,7 +51,7 @@ def ask(  # noqa: PLR0913: what a test of promtool consists of
     evaluation: int = 3600,
     order: Sequence[str] = (),
 ) -> list[Answer]:
-    """The answer to each question; empty where there is none. `interval` of samples and `evaluation` are seconds.
+    """The answer to each question; empty where there is none. `interval` and `evaluation` are seconds.
 
     Raises:
         RuntimeError: promtool is not on PATH, or did not answer every question.
@@ -64,11 +67,12 @@ def ask(  # noqa: PLR0913: what a test of promtool consists of
     lines += [f"  - {{series: '{one.selector}', values: '{one.values}'}}" for one in series]
     lines.append("  promql_expr_test:")
     lines += [
-        f"  - {{expr: '{one.expr}', eval_time: {one.at}s, exp_samples: [{{labels: '{{never=\"expected\"}}', value: 0}}]}}"
+        f"  - {{expr: '{one.expr}', eval_time: {one.at}s, "
+        "exp_samples: [{labels: '{never=\"expected\"}', value: 0}]}"
         for one in questions
     ]
     (folder / "test.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    result = subprocess.run(  # noqa: S603: a program of this machine, no input of others
+    result = subprocess.run(
         [binary, "test", "rules", "test.yml"],
         cwd=folder,
         env={"GOGC": "off", "GOMEMLIMIT": "1000MiB"} | os.environ,

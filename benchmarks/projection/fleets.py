@@ -41,7 +41,7 @@ def values(hours: Iterable[float | None], pace: int = 1) -> str:
 def evaluate(
     fleets: Sequence[Sequence[float | None]], hours: Sequence[int], folder: Path, pace: int = 1
 ) -> Mapping[str, list[dict[int, float]]]:
-    """What each record is at the end of each hour asked for, of each fleet; absent where the engine has nothing.
+    """Each record at the end of each hour, of each fleet; absent where the engine has nothing.
 
     `pace`: evaluations an hour. 4 in production; 1 is four times as fast and comes to the same.
     """
@@ -62,9 +62,7 @@ def evaluate(
         for hour in hours
         for key, name in ASKED.items()
     ]
-    answers = ask(
-        rules(), series, [one for _, _, one in asked], folder, interval=step, evaluation=2 * step
-    )
+    answers = ask(rules(), series, [one for _, _, one in asked], folder, interval=step, evaluation=2 * step)
     found: dict[str, list[dict[int, float]]] = {key: [{} for _ in fleets] for key in ASKED}
     for (key, hour, _), answer in zip(asked, answers, strict=True):
         for labels, value in answer.items():

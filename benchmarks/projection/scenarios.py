@@ -19,8 +19,11 @@ LEVEL: Final = 100.0
 """Dollars an hour, where nothing happens."""
 
 Truth = Literal["foreseen", "stays", "burst"]
-"""What the right answer is: the month as it came; from a change on as it came and before it as if it had not been; or
-always as if it had not been, beside what it cost."""
+"""What the right answer is.
+
+The month as it came; from the change on as it came, and before it without it; or always without
+it, but for its cost.
+"""
 
 Shape = Callable[["Clock"], float]
 
@@ -144,19 +147,34 @@ def scenarios() -> tuple[Scenario, ...]:
         Scenario("meter dead for 12 h", daynight, times(1), 12, truth="burst", silent=12),
         Scenario("meter dead for 3 days", weekly, times(1), 12, truth="burst", silent=72),
         *(
-            Scenario(f"installed on day {day}, day and night", daynight, times(1), day, installed=True, midnight=True)
+            Scenario(
+                f"installed on day {day}, day and night",
+                daynight,
+                times(1),
+                day,
+                installed=True,
+                midnight=True,
+            )
             for day in (3, 15, 28)
         ),
         Scenario("installed on day 15, weekends", weekly, times(1), 15, installed=True, midnight=True),
-        Scenario("migration: 10 % more each of 10 days", flat, lambda since: 1 + 0.1 * min(10, max(0, since / 24)), 10, truth="stays"),
+        Scenario(
+            "migration: 10 % more each of 10 days",
+            flat,
+            lambda since: 1 + 0.1 * min(10, max(0, since / 24)),
+            10,
+            truth="stays",
+        ),
         Scenario("freeze: half in the last 5 days", flat, times(0.5), 26, truth="stays", midnight=True),
         Scenario("batch on Mondays, three times", lambda clock: LEVEL * (3 if clock.weekday == 0 else 1)),
         Scenario("holiday: half for a week", weekly, times(0.5, 168), weekday=0, truth="burst"),
         Scenario("from nothing on day 15", flat, lambda since: float(since >= 0), 15, truth="stays"),
         Scenario("weekends off", lambda clock: LEVEL * (clock.weekday < 5)),
-        Scenario("batch every 10 days, ten times", lambda clock: LEVEL * (10 if clock.hour // 24 % 10 == 3 else 1)),
+        Scenario(
+            "batch every 10 days, ten times", lambda clock: LEVEL * (10 if clock.hour // 24 % 10 == 3 else 1)
+        ),
         Scenario("growth ends as the month begins", plateau),
-    )  # fmt: skip
+    )
 
 
 def traces(scenario: Scenario, variants: int = VARIANTS) -> Iterator[Trace]:
@@ -167,7 +185,7 @@ def traces(scenario: Scenario, variants: int = VARIANTS) -> Iterator[Trace]:
 
 def trace(scenario: Scenario, variant: int) -> Trace:
     """One variant: its month begins on a weekday of its own, its change at an hour of its own."""
-    chance = random.Random(f"{scenario.name} {variant}")  # noqa: S311: the same months each time, no secret
+    chance = random.Random(f"{scenario.name} {variant}")  # noqa: S311
     change = begins(scenario, variant, chance)
     noise = [min(1.5, max(0.5, chance.gauss(1, 0.05))) for _ in range(HISTORY + MONTH)]
     plain = [
@@ -196,6 +214,7 @@ def trace(scenario: Scenario, variant: int) -> Trace:
     spent = [0.0] * HISTORY + list(accumulate(actual[HISTORY:]))
     usual = [0.0] * HISTORY + list(accumulate(plain[HISTORY:]))
     total = spent[-1]
+    since = len(spent) if change is None else change + HISTORY
     return Trace(
         scenario.name,
         variant,
@@ -203,14 +222,14 @@ def trace(scenario: Scenario, variant: int) -> Trace:
         tuple(spent),
         tuple(
             total
-            if scenario.truth == "foreseen" or (scenario.truth == "stays" and change is not None and index >= change + HISTORY)
+            if scenario.truth == "foreseen" or (scenario.truth == "stays" and index >= since)
             else spent[index] + usual[-1] - usual[index]
             for index in range(HISTORY + MONTH)
         ),
         total,
-        None if change is None else change + HISTORY,
+        None if change is None else since,
         scenario.installed,
-    )  # fmt: skip
+    )
 
 
 def begins(scenario: Scenario, variant: int, chance: random.Random) -> int | None:

@@ -86,7 +86,9 @@ def score(traces: Sequence[Trace], rates: Sequence[Rates], wait: int = 0) -> Sco
     return Score(tuple(at), fmean(mean), fmean(worst), fmean(false), fmean(missed))
 
 
-def band(traces: Sequence[Trace], low: Sequence[Rates], high: Sequence[Rates], middle: Sequence[Rates]) -> Band:
+def band(
+    traces: Sequence[Trace], low: Sequence[Rates], high: Sequence[Rates], middle: Sequence[Rates]
+) -> Band:
     """From a day after the installation to the last day."""
     holds, width = [], []
     for trace, lows, highs, rates in zip(traces, low, high, middle, strict=True):

@@ -30,25 +30,25 @@ OVERHEADS: Final = Group(
             f"sum(max by (component) ({AMOUNT}:component))",
             "Every host of every cluster exports the same amount, so each component counts once; while a change is rolled\n"
             "out, the largest amount counts.",
-            meaning="overheads of the whole fleet, beside what hosts are charged",
+            meaning="Overheads of the whole fleet, beside what hosts are charged.",
         ),
-        Record("inference:gpus", f"sum({GPUS})", meaning="GPUs in use or idle, shares of one added up"),
+        Record("inference:gpus", f"sum({GPUS})", meaning="GPUs in use or idle, shares of one added up."),
         Record(
             "inference:fleet_overhead_dollars_per_gpu_hour",
             f"{AMOUNT} / on () (inference:gpus > 0)",
-            meaning="the same by GPU-hour",
+            meaning="The same by GPU-hour.",
         ),
         Record(
             f"{AMOUNT}:owner",
             f"sum by (product, team) ({GPUS})\n* on () group_left () inference:fleet_overhead_dollars_per_gpu_hour",
-            meaning="the same by owner, spread by GPUs",
+            meaning="The same by owner, spread by GPUs.",
             labels=("product", "team"),
         ),
         *(
             Record(
                 f"inference:fleet_overhead_dollars_per_million_tokens:{name}",
                 per_million(window),
-                meaning=f"the same per million tokens of a model, over {name}",
+                meaning=f"The same per million tokens of a model, over {name}.",
                 labels=("cluster", "model"),
             )
             for name, window in (("1h", "1h"), ("24h", "1d"))

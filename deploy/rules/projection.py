@@ -191,20 +191,20 @@ or
             Record(
                 hour,
                 f"avg_over_time({self.spend}[1h])",
-                meaning=f"mean spend of {whose} in the last hour, at first prices",
+                meaning=f"Mean spend of {whose} in the last hour, at first prices.",
                 **say,
             ),
             Record(
                 self.week,
                 f"avg_over_time({hour}[7d]) and last_over_time({hour}[1d] offset 6d)",
-                meaning="its mean of seven days, once there are seven",
+                meaning="Its mean of seven days, once there are seven.",
                 **say,
             ),
             *(
                 Record(
                     self.ratio(weeks),
                     f"{recent(hour)} / ({recent(hour, offset=f'{weeks}w')} > 0)",
-                    meaning=f"this hour over the same hour {'a week' if weeks == 1 else 'two weeks'} ago",
+                    meaning=f"This hour over the same hour {'a week' if weeks == 1 else 'two weeks'} ago.",
                     **say,
                 )
                 for weeks in (1, 2)
@@ -215,7 +215,7 @@ or
                     f"quantile_over_time(0.5, {self.ratio(weeks)}[{CHANGE}])\n"
                     f"and {recent(self.ratio(weeks), '2h', NEW)}",
                     "Half of the window, so that the hours around a gap do not decide." if weeks == 1 and not self.owner else "",
-                    meaning=f"median of `{self.ratio(weeks)}` over {CHANGE}",
+                    meaning=f"Median of `{self.ratio(weeks)}` over {CHANGE}.",
                     **say,
                 )
                 for weeks in (1, 2)
@@ -225,15 +225,15 @@ or
                 self.level_text(),
                 "" if self.owner else
                 "A change counts once it has lasted 26 h; a burst of a day never does, and leaves no trace.",
-                meaning=f"what {whose} usually spends an hour, at first prices: median of three weeks' means, "
-                "each brought to today's level",
+                meaning=f"Usual spend of {whose} an hour, at first prices: "
+                "median of three weeks' means, each brought to today's level.",
                 **say,
             ),
             Record(
                 self.rest,
                 self.rest_text(),
                 "" if self.owner else "Growth that both weeks show goes on at half its pace.",
-                meaning="level and trend: mean rate of the hours left, at first prices",
+                meaning="Level and trend: mean rate of the hours left, at first prices.",
                 **say,
             ),
             *(
@@ -243,7 +243,7 @@ or
                     "" if self.owner or side == "high" else
                     "Less than a day of data may be a night or a day alone: 0.5 and 2 times. Weekends are unknown until there\n"
                     "is a week: 0.7 and 1.3 times.",
-                    meaning=f"{'least' if side == 'low' else 'greatest'} of all guesses of that rate, with a margin",
+                    meaning=f"{'Least' if side == 'low' else 'Greatest'} of all guesses of that rate, with a margin.",
                     **say,
                 )
                 for side in ("low", "high")
@@ -268,7 +268,7 @@ group by ({", ".join(self.keys)}) (
 )
 """,
                 "A batch that runs less than a quarter of the time is not gone between two runs.",
-                meaning="1: an owner that spends nothing for six hours in which it spent something a week ago",
+                meaning="1: an owner that spends nothing for six hours in which it spent something a week ago.",
                 labels=self.keys,
             ),
         )
@@ -281,14 +281,14 @@ def cluster_records(labels: tuple[str, ...]) -> tuple[Record, ...]:
         Record(
             hour,
             "avg_over_time(inference:spend_dollars_per_hour[1h])",
-            meaning="mean spend of a cluster in the last hour",
+            meaning="Mean spend of a cluster in the last hour.",
             labels=(*labels, "cluster"),
         ),
         Record(
             "inference:dollars_per_hour:1d:cluster",
             f"avg_over_time({hour}[1d]) + 1e-6 * avg_over_time({hour}[7d]) + 1e-9",
             "The week decides only between clusters that spent nothing for a day.",
-            meaning="mean spend of a cluster in the last day: its weight in the rest of the fleet's month",
+            meaning="Mean spend of a cluster in the last day: its weight in the rest of the fleet's month.",
             labels=(*labels, "cluster"),
         ),
     )
@@ -370,14 +370,14 @@ def shares(labels: tuple[str, ...]) -> tuple[Record, ...]:
         Record(
             SHARE,
             f"({weight})\n/ {on(*labels)} group_left () sum by ({', '.join(labels)}) ({weight})",
-            meaning="part of a cluster in the spend of the last day; the parts sum to 1",
+            meaning="Part of a cluster in the spend of the last day; the parts sum to 1.",
             labels=(*labels, "cluster"),
         ),
         Record(
             LEFT,
             f"sum by ({', '.join((*labels, 'month'))}) ({NEAR} * {cluster} group_left () {SHARE})",
             "Clusters in different time zones have different hours left.",
-            meaning="hours left of the month, mean of the clusters by their spend",
+            meaning="Hours left of the month, mean of the clusters by their spend.",
             labels=(*labels, "month"),
         ),
     )
@@ -411,14 +411,14 @@ def rests(labels: tuple[str, ...]) -> tuple[Record, ...]:
             REST,
             f"{level} * {alone} {ratio}",
             "While nothing is recorded, in the first minutes: the mean of what there is.",
-            meaning="mean rate of the hours left of the month, at the prices of these hours",
+            meaning="Mean rate of the hours left of the month, at the prices of these hours.",
             labels=labels,
         ),
         *(
             Record(
                 f"{REST}:{side}",
                 banded(REST, recent(fleet.edge(side), LAST), ratio, labels, side),
-                meaning=f"{'lower' if side == 'low' else 'upper'} end of its band",
+                meaning=f"{'Lower' if side == 'low' else 'Upper'} end of its band.",
                 labels=labels,
             )
             for side in ("low", "high")
@@ -432,7 +432,7 @@ or
 """,
             "Owners sum to the fleet. One that is gone, which is six hours of nothing where a week ago there was something,\n"
             "has no rest. One that is new shares what the others leave of the fleet's, so that it shrinks nobody.",
-            meaning="rate of the hours left by the owner's own spend, at first prices; 0 once an owner is gone for 6 h",
+            meaning="Rate of the hours left by the owner's own spend, at first prices; 0 once an owner is gone for 6 h.",
             labels=keys,
         ),
         Record(
@@ -447,7 +447,7 @@ or
 or
   {here}
 """,
-            meaning=f"the same, and of owners younger than {NEW} what the others leave of the fleet's rate",
+            meaning=f"The same, and of owners younger than {NEW} what the others leave of the fleet's rate.",
             labels=keys,
         ),
         Record(
@@ -462,7 +462,7 @@ or
   {part}
 """,
             "Batches are no part of a median. What the fleet has and the owners lack goes to owners whose week is above it.",
-            meaning="the same, and what the fleet's rate has beyond them, by what each spent in the week beyond its own",
+            meaning="The same, and what the fleet's rate has beyond them, by what each spent in the week beyond its own.",
             labels=keys,
         ),
         Record(
@@ -473,14 +473,14 @@ or
   {REST} / {alone} ({total} ({whole} * {each} {ratio}:owner) > 0)
 )
 """,
-            meaning="mean rate of an owner in the hours left, at their prices; sums to the fleet's",
+            meaning="Mean rate of an owner in the hours left, at their prices; sums to the fleet's.",
             labels=keys,
         ),
         *(
             Record(
                 f"{REST}:owner_{side}",
                 banded(f"{REST}:owner", recent(owner.edge(side), LAST), f"{ratio}:owner", keys, side),
-                meaning=f"{'lower' if side == 'low' else 'upper'} end of its band",
+                meaning=f"{'Lower' if side == 'low' else 'Upper'} end of its band.",
                 labels=keys,
             )
             for side in ("low", "high")
@@ -509,13 +509,13 @@ def months(labels: tuple[str, ...]) -> tuple[Record, ...]:
             f"{UNPOSTED}:owner",
             unposted_text(labels),
             "Rate times hours, within the month.",
-            meaning="spend of silent hosts and lost clusters since they were last seen",
+            meaning="Spend of silent hosts and lost clusters since they were last seen.",
             labels=(*by_cluster, "product", "team"),
         ),
         Record(
             UNPOSTED,
             summed(f"{UNPOSTED}:owner", by_cluster),
-            meaning="the same by cluster",
+            meaning="The same by cluster.",
             labels=by_cluster,
         ),
         Record(
@@ -526,13 +526,13 @@ def months(labels: tuple[str, ...]) -> tuple[Record, ...]:
                 UNPOSTED,
                 f"{NEAR} * {on(*labels, 'cluster')} group_left () ({SHARE} * {alone} group_left () {REST})",
             ),
-            meaning="what the month comes to; of the fleet's rest each cluster has its share of the last day",
+            meaning="What the month comes to; of the fleet's rest each cluster has its share of the last day.",
             labels=by_cluster,
         ),
         Record(
             TOTAL,
             summed(PROJECTED, by_month),
-            meaning="what the month of the fleet comes to",
+            meaning="What the month of the fleet comes to.",
             labels=by_month,
         ),
         *(
@@ -544,10 +544,10 @@ def months(labels: tuple[str, ...]) -> tuple[Record, ...]:
                     summed(UNPOSTED, by_month),
                     f"clamp_min({LEFT} * {alone} group_left () {REST}:{side} {sign} {here} 0.01 * {TOTAL}, 0)",
                 ),
-                meaning=f"{which} end of the band, which holds the month in nine of ten hours",
+                meaning=f"{which} end of the band, which holds the month in nine of ten hours.",
                 labels=by_month,
             )
-            for side, which, sign in (("low", "lower", "-"), ("high", "upper", "+"))
+            for side, which, sign in (("low", "Lower", "-"), ("high", "Upper", "+"))
         ),
         *(
             Record(
@@ -562,9 +562,9 @@ def months(labels: tuple[str, ...]) -> tuple[Record, ...]:
                 labels=by_owner,
             )
             for side, meaning in (
-                ("", "what the month of an owner comes to; sums to the fleet"),
-                ("_low", "lower end of its band"),
-                ("_high", "upper end of its band"),
+                ("", "What the month of an owner comes to; sums to the fleet."),
+                ("_low", "Lower end of its band."),
+                ("_high", "Upper end of its band."),
             )
         ),
     )
@@ -577,8 +577,8 @@ def groups(labels: tuple[str, ...] = ()) -> tuple[Group, ...]:
             "inference-projection",
             "15m",
             (*Estimate(labels).records(), *cluster_records(labels)),
-            "Mean rate of the hours left of the month. Records that are read at a slower pace than they are written keep\n"
-            "each look back of two weeks at 672 samples a series.",
+            "Mean rate of the hours left of the month. Every 15 minutes, so that a look back\n"
+            "of a week is 672 samples a series.",
         ),
         Group("inference-projection-owner", "15m", Estimate(labels, owner=True).records()),
         Group("inference-projected", "1m", projected(labels)),

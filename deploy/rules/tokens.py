@@ -101,7 +101,7 @@ RATES: Final = (
     ),
 )
 
-DOLLARS: Final = tuple(rate for rate in RATES if "cost_dollars" in rate.record)
+DOLLARS: Final = tuple(rate for rate in RATES if "cost_dollars" in rate.name)
 USE: Final = tuple(rate for rate in RATES if rate not in DOLLARS)
 """Two groups, since each takes its time of the counters of 2,000 hosts."""
 
