@@ -31,6 +31,8 @@ def written(value: float, unit: str, decimals: int | None = None) -> str:
             return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         case "h":
             return written(3600 * value, "s", decimals)
+        case "locale":
+            return f"{value:,.0f}"
         case "bytes":
             return _scaled(value, BYTES, 1024, decimals, " ")
         case "watt":

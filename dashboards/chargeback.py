@@ -37,11 +37,11 @@ def _share(part: str) -> str:
 _CLOSED_MONTHS: Final = Query(f"sum by (month) ({_CLOSED})", "currencyUSD", "{{month}}")
 _THIS: Final = Query(f"sum by (month) ({_GOING_ON})", "currencyUSD", "{{month}}")
 _SINCE: Final = Query(f"time() - max({_ENDS} <= time())", "s")
-_HOSTS: Final = Query(f"sum(inference:hosts_metered{{{q.CLUSTER}}})", "short", "answering")
+_HOSTS: Final = Query(f"sum(inference:hosts_metered{{{q.CLUSTER}}})", "locale", "answering")
 _SILENT: Final = Query(
-    f"count(inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "short", "silent"
+    f"count(inference:host_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "locale", "silent"
 )
-_UNPRICED: Final = Query(f"sum(inference:gpus_unpriced{{{q.CLUSTER}}})", "short")
+_UNPRICED: Final = Query(f"sum(inference:gpus_unpriced{{{q.CLUSTER}}})", "locale")
 _BASIS: Final = Query(
     _share(f"sum by (month, price_basis) (inference:closed_month_dollars:price_basis{{{q.CLUSTER}}})"),
     "percentunit",

@@ -13,8 +13,8 @@ UID: Final = to.GPUS
 
 _NAME: Final = "{{uuid}}"
 
-_GPUS: Final = Query(f"count by (gpu_model) (inference_gpu_up{{{q.HOST}}})", "short", "{{gpu_model}}")
-_UNREADABLE: Final = Query(f"sum(1 - inference_gpu_up{{{q.HOST}}})", "short")
+_GPUS: Final = Query(f"count by (gpu_model) (inference_gpu_up{{{q.HOST}}})", "locale", "{{gpu_model}}")
+_UNREADABLE: Final = Query(f"sum(1 - inference_gpu_up{{{q.HOST}}})", "locale")
 _BUSY: Final = Query(f"avg(inference_gpu_utilization_ratio{{{q.HOST}}})", "percentunit")
 _FULL: Final = Query(
     f"sum(inference_gpu_memory_used_bytes{{{q.HOST}}}) / sum(inference_gpu_memory_total_bytes{{{q.HOST}}})",

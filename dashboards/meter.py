@@ -24,15 +24,17 @@ _CLUSTER_LINKS: Final = (
 _LINKS: Final = {"uuid": _HOST_LINKS, "instance": _HOST_LINKS, "cluster": _CLUSTER_LINKS}
 
 _HOSTS: Final = Query(
-    f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "short", "answering"
+    f"count(group by (cluster, instance) (inference_exporter_info{{{q.HOST}}}))", "locale", "answering"
 )
-_SILENT: Final = Query(f"count(inference:host_silent_since_timestamp_seconds{{{q.HOST}}})", "short", "silent")
+_SILENT: Final = Query(
+    f"count(inference:host_silent_since_timestamp_seconds{{{q.HOST}}})", "locale", "silent"
+)
 _LOST: Final = Query(
-    f"count(inference:cluster_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "short", "clusters lost"
+    f"count(inference:cluster_silent_since_timestamp_seconds{{{q.CLUSTER}}})", "locale", "clusters lost"
 )
 _RESIDUAL: Final = Query(f"max(abs(inference_ledger_residual_dollars{{{q.HOST}}}))", "currencyUSD")
-_FAILING: Final = Query(f"sum(1 - inference_source_up{{{q.HOST}}})", "short")
-_UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.HOST}}})", "short")
+_FAILING: Final = Query(f"sum(1 - inference_source_up{{{q.HOST}}})", "locale")
+_UNPRICED: Final = Query(f"sum(1 - inference_gpu_priced{{{q.HOST}}})", "locale")
 _OLDEST: Final = Query(f"time() - min(inference_last_tick_timestamp_seconds{{{q.HOST}}})", "s")
 
 # Which ones: rows of what is wrong, no row where all is well

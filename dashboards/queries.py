@@ -12,6 +12,7 @@ Unit = Literal[
     "currencyUSD",
     "percentunit",
     "short",
+    "locale",
     "s",
     "h",
     "bytes",
@@ -19,8 +20,8 @@ Unit = Literal[
     "time:YYYY-MM-DD",
     "time:YYYY-MM-DD HH:mm",
 ]
-"""Grafana's names: dollars, ratio of one, a count, seconds, hours, bytes (1,024s), watts, and milliseconds
-since 1970 as a date and as a moment.
+"""Grafana's names: dollars, ratio of one, a count in thousands (K), a whole count, seconds, hours, bytes
+(1,024s), watts, and milliseconds since 1970 as a date and as a moment.
 
 A count per second has the unit `short` and "per second" in its title: Grafana has no unit for tokens.
 """

@@ -47,6 +47,7 @@ def test_every_dashboard_has_a_picture_on_its_page() -> None:
         (0.078, "s", None, "78 ms"),
         (0.0, "s", None, "0 s"),
         (12.0, "short", 0, "12"),
+        (1898.0, "locale", 0, "1,898"),
         (31.0, "h", None, "1.29 days"),
         (1_763_474_399_000.0, "time:YYYY-MM-DD", None, "2025-11-18"),
         (1_763_474_399_000.0, "time:YYYY-MM-DD HH:mm", None, "2025-11-18 13:59"),

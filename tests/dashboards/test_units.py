@@ -39,6 +39,7 @@ SHOWN: dict[str, tuple[Dimension, ...]] = {
         {"dollar": 1, "token": -1},
     ),
     "percentunit": (NONE,),
+    "locale": (THING,),
     "short": (THING, {"token": 1, "second": -1}, {"thing": 1, "second": -1}),
     "s": ({"second": 1},),
     "h": ({"second": 1},),
