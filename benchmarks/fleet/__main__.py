@@ -7,7 +7,7 @@ From the root of the repository, with Debian's prometheus installed; ten minutes
 One process serves the pages of all hosts. A first Prometheus scrapes them until every rule has recorded. The
 past that the rules and the dashboards look back on is written from what it then had, and another Prometheus
 begins with that past and is measured.
-Groups that wait for longer than a minute are evaluated every two, and held to a part of their own interval.
+Groups that wait for longer than a minute are evaluated every three, and held to a part of their own interval.
 `--save` keeps the figures of a release, and `--before` puts them beside those of another.
 On a machine with other work give it its share: `nice` in the shell that starts it, or /proc/self/autogroup.
 Fails where an evaluation takes more than a twentieth of its interval, a panel more than a second or two
@@ -38,7 +38,7 @@ SECTION: Final = "fleet"
 WARM_SECONDS: Final = 60
 WARM_AT_MOST_SECONDS: Final = 900
 WARM_BETWEEN: Final = "20s"
-SELDOM: Final = "2m"
+SELDOM: Final = "3m"
 SETTLE_SECONDS: Final = 65
 """After which every group of a minute has been evaluated once, and the caches of a new process are filled."""
 
