@@ -43,8 +43,8 @@ SETTLE_SECONDS: Final = 65
 """After which every group of a minute has been evaluated once, and the caches of a new process are filled."""
 
 FEW: Final = 300
-LATER_SECONDS: Final = 120
-"""Two minutes: blocks are found, and each record after the other is recorded from them."""
+LATER_SECONDS: Final = 100
+"""Blocks are found within a minute, and then each record after the other is recorded from them."""
 
 Rows = dict[str, list[dict[str, Any]]]
 Pasts = Mapping[str, history.Past]
