@@ -1,11 +1,13 @@
 """The fleet that Prometheus is measured with: hosts are distinct, numbers move, rules find their past."""
 
 import time
+from collections import Counter
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from benchmarks.fleet.history import Past, gone, lookbacks, pasts
+from benchmarks.fleet.__main__ import past
+from benchmarks.fleet.history import GONE, HOURLY, POSTING, Past, gone, lookbacks, pasts
 from benchmarks.fleet.hosts import Fleet, Moving, targets
 from benchmarks.fleet.panels import Panel, Query
 
@@ -133,6 +135,25 @@ def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
     assert [one.name for one in found[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
     assert {one.values for one in found} == {("7.5",)}
     assert [(now - one.start) // DAY for one in found] == [14] * 17 + list(range(13, 0, -1))
+
+
+def test_the_month_remembers_hosts_that_are_gone() -> None:
+    """As many ledgers as are gone, of the open month alone; the memory of hours has them of each month."""
+    rows = [
+        {
+            "metric": {"__name__": name, "ledger": "0123456789", "month": month, "cluster": "c"},
+            "value": [0, "7.5"],
+        }
+        for name in (POSTING, HOURLY)
+        for month in ("2026-10", "2026-11")
+    ]
+    spans = {POSTING: Past(21_600, 60), HOURLY: Past(14 * DAY, 3600), GONE: Past(4200, 600)}
+
+    written = past({POSTING: rows[:2], HOURLY: rows[2:], GONE: []}, spans, 5, 100 * DAY)
+
+    by_name = Counter(one.name.partition("{")[0] for one in written)
+    assert by_name == {POSTING: 2, HOURLY: 2 + 2 * 5, GONE: 5}
+    assert all('month="2026-11"' in one.name for one in written if one.name.startswith(f"{GONE}{{"))
 
 
 def test_the_youngest_ledger_that_is_gone_has_a_sample() -> None:
