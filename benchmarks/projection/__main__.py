@@ -83,7 +83,9 @@ def report(traces: dict[str, list[Trace]], found: Found) -> tuple[str, float]:
         "band holds",
         "band width",
     )
-    return results.plain(headings, (*rows, total)), fmean(one.holds for one in bands)
+    variants = max(map(len, traces.values()))
+    words = f"{len(rows)} kinds of months, {variants} variants of each.\n\n"
+    return words + results.plain(headings, (*rows, total)), fmean(one.holds for one in bands)
 
 
 def row(name: str, old: Score, new: Score, held: Band) -> tuple[str, ...]:

@@ -269,7 +269,7 @@ def test_a_batch_of_one_day_in_five(answers: Mapping[tuple[str, int], Answer]) -
 
 
 def test_the_first_hours(answers: Mapping[tuple[str, int], Answer]) -> None:
-    """Eight hours of day alone may be a load that never rests: the band says so. From a day on it is right."""
+    """Eight hours of day alone may be a load that never rests: the band holds it. A day is right."""
     name = "installed by day"
     truth = FLEETS[name].month()
     for hour in (12, 20, 30, 32, 36, 48, 60, 96, 168):
@@ -281,7 +281,7 @@ def test_the_first_hours(answers: Mapping[tuple[str, int], Answer]) -> None:
 
 
 def test_installed_on_the_28th(answers: Mapping[tuple[str, int], Answer]) -> None:
-    """Three days at 93 an hour, known an hour after the installation; nothing is made up of the days before."""
+    """Three days at 93 an hour, known at once; nothing is made up of the days before."""
     found = [value(answers["fleet", hour], fleet="installed on the 28th") for hour in (6, 12, 48)]
 
     assert found == pytest.approx([93 * 72] * 3, rel=1e-6)
@@ -295,7 +295,7 @@ def test_a_dated_price(answers: Mapping[tuple[str, int], Answer]) -> None:
 
 
 def test_bands(answers: Mapping[tuple[str, int], Answer]) -> None:
-    """The projection is in its band, what is spent is below it, and a doubled fleet's truth is in it at once."""
+    """The projection is in its band, and so is a doubled fleet's truth once a day has passed."""
     for hour in SINCE:
         for name in FLEETS:
             if any(("fleet", name) in keys for keys in answers["fleet", hour]):
