@@ -27,6 +27,7 @@ MINUTES = 24 * 60 + 1
 
 FLEET_ONLY = "the demo's only budget is the fleet's"
 FEW = "fewer products, servers or models than a graph has lines"
+CONFIGURED = "the demo has configured its budget"
 SAME = "the demo has the servers that it had a day ago"
 FIRST = "a day ago the demo has one sample, and a rate takes two"
 YOUNG = "two weeks are compared, and the demo is scraped for a day"
@@ -48,7 +49,7 @@ EMPTY = {
     "fleet: Dollars per hour: silent hosts": WELL,
     "fleet: Of it not answering, per hour: lost clusters": WELL,
     "fleet: Of it not answering, per hour: silent hosts": WELL,
-    "fleet: Projected share of the fleet's budgets: {{budget}}, the default": "the demo has configured its budget",
+    "fleet: Projected share of the fleet's budgets: {{budget}}, the default": CONFIGURED,
     "fleet: Repair, per month": WELL,
     "fleet: Servers that cost more or less than a day ago: the first 30: Change in GPUs": FIRST,
     "fleet: Servers that cost more or less than a day ago: the first 30: Change in tokens per second": FIRST,

@@ -21,6 +21,7 @@ BOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 WELL = "every host of this fleet answers, and every cluster sends"
 FEW = "fewer products and servers than a graph has lines"
 SAME = "the fleet has the servers that it had a day ago"
+YOUNG = "the history has no GPUs of a day ago"
 EMPTY = {
     "chargeback: Hosts: silent": WELL,
     "chargeback: Month to date, by product: the first 10: all others {{month}}": FEW,
@@ -32,7 +33,7 @@ EMPTY = {
     "fleet: Of it not answering, per hour: lost clusters": WELL,
     "fleet: Of it not answering, per hour: silent hosts": WELL,
     "fleet: Projected share of the fleet's budgets: {{budget}}, the default": "its budgets are configured",
-    "fleet: Servers that cost more or less than a day ago: the first 30: Change in GPUs": "the history has no GPUs of a day ago",
+    "fleet: Servers that cost more or less than a day ago: the first 30: Change in GPUs": YOUNG,
     "fleet: Servers that cost more or less than a day ago: the first 30: Gone, per hour": SAME,
     "fleet: Servers that cost more or less than a day ago: the first 30: New, per hour": SAME,
     "fleet: The fleet's budget runs out": "the month ends within the fleet's budget",
