@@ -20,7 +20,7 @@ MOST_GROUPS: Final = 70
 LOOKBACK_SECONDS: Final = 240
 """What is written less often may be too old for an instant selector, which sees the last five minutes."""
 LONGEST_CHAIN: Final = 6
-"""vmalert shows a rule an earlier one of its group one evaluation later, so a chain takes as many intervals."""
+"""vmalert shows a rule the earlier ones of its group one evaluation later, so a chain takes its time."""
 
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 NAME: Final = re.compile(r"inference:[\w:]+")
