@@ -155,7 +155,7 @@ def test_the_page_has_a_place_for_the_tables(tmp_path: Path) -> None:
 
 
 def test_a_central_place_takes_records_alone() -> None:
-    """What its rules read: of what hosts export it takes nothing, and what it records itself it has."""
+    """Of what hosts export it takes nothing, and what it records itself it has."""
     names = sent()
 
     assert "inference:month_to_date_dollars:posting" in names

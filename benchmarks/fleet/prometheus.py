@@ -28,7 +28,7 @@ DURATION: Final = re.compile(r"(\d+)([smhdw])")
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 SAMPLE: Final = re.compile(r"^(?P<name>\w+)(?P<labels>\{.*\})? (?P<value>\S+)$", re.MULTILINE)
 BETWEEN: Final = re.compile(r"^(  interval: )(.+)$", re.MULTILINE)
-NAME: Final = re.compile(r"\binference[_:][\w:]+")
+NAME: Final = re.compile(r"\binference[_:][\w:.+]+")
 OFTEN: Final = "1m"
 """Groups with this interval keep it while they are measured."""
 GROUP: Final = re.compile(r'rule_group="[^;"]*;([\w-]+)"')
@@ -59,11 +59,8 @@ def groups() -> dict[str, str]:
 
 
 def sent() -> set[str]:
-    """What a central place takes of each cluster: the series that its rules read and do not record."""
-    central = yaml.safe_load((RULES / "fleet-rules.yml").read_text(encoding="utf-8"))["groups"]
-    rules = [rule for group in central for rule in group["rules"]]
-    read = {name for rule in rules for name in NAME.findall(rule["expr"])}
-    return read - {rule.get("record") for rule in rules}
+    """The series that a central place takes of each cluster, as regular expressions of names."""
+    return set(NAME.findall((RULES / "federation.yml").read_text(encoding="utf-8")))
 
 
 def configured(
