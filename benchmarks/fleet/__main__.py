@@ -144,12 +144,12 @@ def main() -> int:
     parser.add_argument("--before", type=Path, default=BEFORE, help="figures of a release to put beside it")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/operations.md")
     asked = parser.parse_args()
+    before = restored(asked.before.read_text(encoding="utf-8")) if asked.before.exists() else None
     fleet = Fleet(asked.hosts, asked.clusters, asked.groups, asked.servers)
     print(f"{asked.hosts} hosts with {asked.servers} servers, {fleet.series} series each", flush=True)
     figures = run(fleet, asked)
     if asked.save:
         asked.save.write_text(saved(figures), encoding="utf-8")
-    before = restored(asked.before.read_text(encoding="utf-8")) if asked.before.exists() else None
     print(table(before, figures))
     if asked.write:
         results.write(SECTION, table(before, figures), PAGE)
