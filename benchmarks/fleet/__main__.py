@@ -99,7 +99,7 @@ def run(fleet: Fleet, asked: argparse.Namespace) -> Figures:
         with Prometheus(config, folder / "warm") as warm:
             settled(warm, fleet.hosts)
             recorded = {record: warm.query(record) for record in spans}
-            recorded |= later(warm, recorded, spans, folder / "warm")
+            recorded |= later(warm, recorded, history.pasts(), folder / "warm")
         now, began = int(time.time()), time.monotonic()
         listed = past(recorded, spans, asked.ledgers - fleet.hosts, now)
         samples = history.write(listed, folder / "data", now)
@@ -122,7 +122,7 @@ def later(warm: Prometheus, recorded: Rows, spans: Pasts, folder: Path) -> Rows:
     if not missing:
         return {}
     now = int(time.time())
-    few = {record: rows for record, rows in recorded.items() if len(rows) <= FEW}
+    few = {record: rows for record, rows in recorded.items() if len(rows) <= FEW and record in spans}
     history.write(past(few, spans, 0, now), folder, now)
     time.sleep(LATER_SECONDS)
     found = {record: warm.query(record) for record in missing}
