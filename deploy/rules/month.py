@@ -118,8 +118,10 @@ sum by ({BY_BASIS}) (
   * on (ledger) group_left (cluster)
   group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (last_over_time({PLACES_HOURLY}[2h]))))
 )
+or
+0 * (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h])) != 0)
 """,
-            "",
+            "0, once, where all hosts of an owner went on in another cluster: what is looked back for is the last value.",
             "Closed months of the last 40 days, late postings and hosts that are gone included.",
             LABELS,
         ),
@@ -190,7 +192,7 @@ def closed(suffix: str, labels: tuple[str, ...], memory: str) -> Record:
     return Record(
         f"{CLOSED}{suffix}",
         f"""
-  sum by ({", ".join(labels)}) (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h])))
+  sum by ({", ".join(labels)}) (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h]) != 0))
 or on (month)
   (max by ({", ".join(labels)}) (last_over_time({memory}[2h])) and on (month) {OVER})
 """,

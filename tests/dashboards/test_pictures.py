@@ -1,11 +1,13 @@
 """The pictures of the dashboards: one each, and their numbers and tables are Grafana's."""
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dashboards import simulated
 from dashboards.amounts import written
 from dashboards.answers import Opened, Prometheus, color, named, organized
 
@@ -111,4 +113,39 @@ def test_queries_are_filled_in_as_when_a_dashboard_is_opened(dashboard: dict[str
     assert left == []
     assert opened.filled('rate(x{cluster=~"$cluster"}[$__rate_interval])', {"interval": "1m"}).startswith(
         'rate(x{cluster=~".*"}['
+    )
+
+
+NAME = re.compile(r"\b(?:inference[:_]|process_)[a-z0-9_:]+")
+WELL = {"inference:model_unpriced", "inference_gpu_unpriced_seconds_total", "inference_price_info"}
+"""What a fleet has whose GPUs all have prices that somebody configured: none of these."""
+
+
+def test_the_simulated_fleet_has_what_the_dashboards_ask_for(dashboard: dict[str, Any]) -> None:
+    """A record that nobody simulates would be drawn as an empty panel, which says nothing."""
+    fleet = simulated.Fleet(200)
+    known = {name for name, _, _ in (*simulated.recorded(fleet), *simulated.looked_at(fleet))}
+    known |= {name for name, _, _ in simulated.scraped(fleet)}
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    asked = {name for query in queries for name in NAME.findall(query)}
+
+    assert asked
+    assert asked - known <= WELL
+
+
+@pytest.mark.parametrize("hosts", [1, 40, 2000])
+def test_the_simulated_fleet_adds_up(hosts: int) -> None:
+    """Owners sum to clusters, phases to the spend, and GPUs to eight a host, at any size."""
+    fleet = simulated.Fleet(hosts)
+    at = simulated.AT
+    sums: dict[str, float] = {}
+    for name, _, course in simulated.recorded(fleet):
+        sums[name] = sums.get(name, 0) + (course(at) or 0)
+
+    assert sum(server.gpus for server in fleet.servers) == simulated.GPUS_PER_HOST * hosts
+    assert sums["inference:spend_dollars_per_hour:owner"] == pytest.approx(
+        sums["inference:spend_dollars_per_hour"]
+    )
+    assert sums["inference:phase_dollars_per_hour:owner"] == pytest.approx(
+        sums["inference:spend_dollars_per_hour"]
     )

@@ -22,8 +22,8 @@ INTERVAL_SECONDS = 1.0
 LOST_SECONDS = 8
 """A cluster is lost, and a series not current, after so many seconds; in production after five minutes."""
 
-Months = dict[tuple[str, Owner], float]
-"""Dollars by month and owner."""
+Months = dict[tuple[str, str, Owner], float]
+"""Dollars by cluster, month and owner."""
 
 
 @dataclass
@@ -34,10 +34,12 @@ class Hosts:
     now: int
     """The second since the epoch that the books' times count from."""
     books: list[Book]
+    names: dict[str, str] = field(default_factory=dict)
+    """What clusters that were renamed are called now."""
     silent: set[str] = field(default_factory=set)
     """Instances that are targets and do not answer."""
-    exported: dict[tuple[str, str], dict[Owner, float]] = field(default_factory=dict)
-    """Dollars by owner, by ledger and month."""
+    exported: dict[tuple[str, str, str], dict[Owner, float]] = field(default_factory=dict)
+    """Dollars by owner, by cluster, ledger and month."""
     scraped: dict[str, float] = field(default_factory=dict)
     """When each ledger was scraped last."""
 
@@ -51,12 +53,12 @@ class Hosts:
         for book in list(self.books):
             if book.instance == instance and book.alive(at) and instance not in self.silent:
                 lines = [(line, line.at(at)) for line in page(book, self.fleet, self.now)]
-                self._keep(book.ledger, lines)
+                self._keep(book, lines)
                 self.scraped[book.ledger] = at
                 return "".join(f"{line.series()} {value!r}\n" for line, value in lines if value is not None)
         return None
 
-    def _keep(self, ledger: str, lines: Iterable[tuple[Line, float | None]]) -> None:
+    def _keep(self, book: Book, lines: Iterable[tuple[Line, float | None]]) -> None:
         exported: dict[str, dict[Owner, float]] = {}
         for line, value in lines:
             if line.name == "inference_month_to_date_dollars" and value is not None:
@@ -64,15 +66,24 @@ class Hosts:
                 owner = line.labels["product"], line.labels["team"]
                 owners[owner] = owners.get(owner, 0) + value
         for month, owners in exported.items():
-            self.exported[ledger, month] = owners
+            self.exported[book.cluster, book.ledger, month] = owners
 
     def months(self) -> Months:
         """The sum of what every ledger exported last."""
         found: Months = {}
-        for (_, month), owners in list(self.exported.items()):
+        for (cluster, _, month), owners in list(self.exported.items()):
             for owner, dollars in owners.items():
-                found[month, owner] = found.get((month, owner), 0) + dollars
+                key = self.names.get(cluster, cluster), month, owner
+                found[key] = found.get(key, 0) + dollars
         return found
+
+    def spend(self) -> dict[str, float]:
+        """Dollars an hour by cluster: of all that are there, silent ones too."""
+        found: dict[str, int] = {}
+        for book in self.books:
+            name = self.names.get(book.cluster, book.cluster)
+            found[name] = found.get(name, 0) + sum(gpu.price for gpu in book.gpus)
+        return {name: price / 10**6 for name, price in found.items()}
 
 
 class Cluster:
@@ -112,9 +123,16 @@ class Center:
     receiver: Receiver
 
     def months(self, record: str) -> Months:
-        """A record by month and owner."""
-        rows = self.database.rows(f"sum by (month, product, team) ({record})")
-        return {(row["month"], (row["product"], row["team"])): value for row, value in rows}
+        """A record of owners."""
+        rows = self.database.rows(record)
+        return {(row["cluster"], row["month"], (row["product"], row["team"])): value for row, value in rows}
+
+    def spend(self) -> dict[str, float]:
+        """Dollars an hour by cluster."""
+        return {
+            row["cluster"]: round(value, 9)
+            for row, value in self.database.rows("inference:spend_dollars_per_hour > 0")
+        }
 
     def firing(self) -> set[tuple[str, ...]]:
         """Alerts that the Alertmanager has: name, and what it is about."""
@@ -135,6 +153,8 @@ class Stand:
     prometheus: Center
     victoria: Center
     vmalert: Vmalert
+    database: Victoria
+    """What it evaluates over."""
 
     def both(self) -> tuple[Center, Center]:
         """The two centers."""
@@ -173,4 +193,5 @@ def stand(folder: Path, hosts: Hosts) -> Iterator[Stand]:
             Center(center, routers[0], receivers[0]),
             Center(victoria, routers[1], receivers[1]),
             vmalert,
+            victoria,
         )

@@ -17,14 +17,16 @@ ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 RULES = ("cluster-rules.yml", "fleet-rules.yml")
 WAITED = re.compile(r"^(    (?:for|keep_firing_for)): .*$", re.MULTILINE)
+MEAN = re.compile(r"(avg_over_time\(inference:spend_\w+(?::owner)?)\[1h\]")
 BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
 
 
-def rule_files(folder: Path, interval: float, current: float = 0) -> list[Path]:
+def rule_files(folder: Path, interval: float, current: float = 0, hour: float = 0) -> list[Path]:
     """Both rule files, evaluated every `interval` seconds.
 
     `current`: so many seconds stand for the five minutes after which a sample says nothing of now, and an
     interval for a minute wherever an expression goes back by a few.
+    `hour`: so many seconds stand for the hour of the means that a projection is made of.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -32,10 +34,13 @@ def rule_files(folder: Path, interval: float, current: float = 0) -> list[Path]:
         text = linked(DEPLOY / "prometheus" / name)
         text = BETWEEN.sub(rf"\1: {_duration(interval)}", text)
         text = WAITED.sub(rf"\1: {_duration(2 * interval)}", text)
+        if hour:
+            text = MEAN.sub(rf"\1[{_duration(hour)}]", text)
         if current:
             text = text.replace("[5m]", f"[{_duration(current)}]")
             text = text.replace("time() - 300\n", f"time() - {current}\n")
             text = text.replace("offset 7m", f"offset {_duration(current + 2 * interval)}")
+            text = text.replace("offset 10m", f"offset {_duration(2 * interval)}")
             text = text.replace("offset 1m", f"offset {_duration(interval)}")
         file = folder / name
         file.write_text(text, encoding="utf-8")

@@ -52,7 +52,7 @@ def scraped(fleet: Fleet, now: int, begin: int, *, recent: int = 300, old: int =
 
 def recorded(fleet: Fleet, now: int, begin: int, step: int = 300, mean: int = 300) -> Iterator[Sample]:
     """What the rules would have recorded until `now`, as far as anything looks back on it."""
-    for item in memory(fleet, begin, step, mean):
+    for item in memory(fleet, now, begin, step, mean):
         text = ",".join(f'{key}="{value}"' for key, value in sorted(item.labels.items()) if value)
         series = f"{item.name}{{{text}}}"
         for at in item.times:

@@ -1,22 +1,33 @@
-"""What the rules would have recorded of a fleet on paper, reckoned without them: what a history needs.
+"""What the rules record of a fleet on paper, reckoned without them: what a history needs, and what they have at its end.
 
-Only what the rules or the dashboards look back on is here. What a rule says now, it says itself.
+Spend is constant between the beginnings and ends of books, and no price of the fleet on paper has a date.
 """
 
+import calendar
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 
-from tests.e2e.fleet.books import DAY, HOUR, KINDS, PHASES, UNALLOCATED, Book, Fleet, Owner, Server
+from tests.e2e.fleet.books import (
+    DAY,
+    HOUR,
+    HOURS_PER_MONTH,
+    KINDS,
+    PHASES,
+    UNALLOCATED,
+    Book,
+    Fleet,
+    Owner,
+    Server,
+)
 from tests.e2e.fleet.page import MICRO, always
 
 Value = Callable[[int], float | None]
 WEEK = 7 * DAY
-OF_OWNERS = (
-    "inference:cost_dollars_per_hour:owner",
-    "inference:cost_at_first_price_dollars_per_hour:owner",
-)
-"""Alike here: no price of the fleet on paper has a date."""
+NOW = (0,)
+"""At the end of the history only: what nothing looks back on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +40,22 @@ class Memory:
     times: Sequence[int]
 
 
-def memory(fleet: Fleet, begin: int, step: int, apart: int) -> Iterator[Memory]:
-    """All of it, from where the history begins.
+def memory(fleet: Fleet, now: int, begin: int, step: int, apart: int) -> Iterator[Memory]:
+    """All of it, from where the history begins; `now` is its end, in seconds since the epoch.
 
     `step` is between two samples of the last day, `apart` between two of what weekly means are taken of.
     """
     day = range(-26 * HOUR // step * step, 1, step)
+    yield from _ledgers(fleet, now, begin)
+    yield from _levels(fleet, begin, apart)
     for cluster in fleet.clusters():
-        yield from _month(fleet, cluster, begin)
+        yield from _month(fleet, now, cluster, begin)
         yield from _spending(fleet, cluster, range(begin, 1, apart), day)
         yield from _rates(fleet, cluster, begin, day)
     for name, product, dollars in fleet.budgets:
         labels = {"budget": name, "product": product}
         yield Memory("inference:budget_dollars", labels, always(dollars), day)
+    yield Memory("inference:budget_configured", {}, always(1), NOW)
     overhead = sum(amount for _, amount in fleet.overheads) / MICRO
     if fleet.overheads:
         yield Memory("inference:fleet_overhead_dollars_per_hour", {}, always(overhead), day)
@@ -57,25 +71,54 @@ def _gpus(fleet: Fleet, at: int, cluster: str = "", owner: Owner | None = None) 
     )
 
 
-def _month(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
-    here = {"cluster": cluster, "month": fleet.month}
+def _ledgers(fleet: Fleet, now: int, begin: int) -> Iterator[Memory]:
+    """The hourly memory of every ledger: this month, the one before, and where it was seen last."""
     hourly = range(begin, 1, HOUR)
-    left = range(-2 * HOUR, 1, 60)
-    yield Memory("inference:month_hours_left", here, lambda at: (fleet.month_end - at) / HOUR, left)
     for book in (*fleet.books, *fleet.forgotten):
-        if book.cluster != cluster:
-            continue
         for product, team, basis in book.postings():
-            labels = {**here, "ledger": book.ledger, "product": product, "team": team, "price_basis": basis}
-            value = _posted(book, (product, team, basis))
-            yield Memory("inference:month_to_date_dollars:posting_hourly", labels, value, hourly)
-        seen = [at for at in range(-8 * HOUR, 1, HOUR) if book.alive(at)]
-        yield Memory("inference:ledger_seen", {"cluster": cluster, "ledger": book.ledger}, always(1), seen)
-    yield from _graph(fleet, cluster, begin)
+            labels = {"ledger": book.ledger, "product": product, "team": team, "price_basis": basis}
+            values = (
+                (fleet.month, _posted(book, (product, team, basis))),
+                (fleet.last_month, _before(book, (product, team, basis))),
+            )
+            for month, value in values if book.end > begin else values[:1]:
+                name = "inference:month_to_date_dollars:posting_hourly"
+                yield Memory(name, {**labels, "month": month}, value, hourly)
+        where = {"ledger": book.ledger, "cluster": book.cluster}
+        yield Memory("inference:ledger_cluster_hourly", where, _last(book, now), hourly)
+        if book.alive(0):
+            yield Memory("inference:ledger_cluster", where, always(1), NOW)
 
 
 def _posted(book: Book, key: tuple[str, str, str]) -> Value:
     return lambda at: float(book.month(at)[key]) if at >= book.begin else None
+
+
+def _last(book: Book, now: int) -> Value:
+    return lambda at: float(now + min(at, book.end - 1)) if at >= book.begin else None
+
+
+def _month(fleet: Fleet, now: int, cluster: str, begin: int) -> Iterator[Memory]:
+    here = {"cluster": cluster, "month": fleet.month}
+    hourly = range(begin, 1, HOUR)
+    ends = {fleet.month: now + fleet.month_end, fleet.last_month: now + fleet.month_begin}
+    for month, end in ends.items():
+        for suffix, times in (("_hourly", hourly), ("", NOW)):
+            name = f"inference:month_end_timestamp_seconds{suffix}"
+            yield Memory(name, {"cluster": cluster, "month": month}, always(end), times)
+    since = now + min(
+        max(fleet.month_begin, book.begin)
+        for book in (*fleet.books, *fleet.forgotten)
+        if book.cluster == cluster
+    )
+    for suffix, times in (("_hourly", hourly), ("", NOW)):
+        yield Memory(f"inference:month_metered_since_timestamp_seconds{suffix}", here, always(since), times)
+    last_day = datetime.fromtimestamp(ends[fleet.month] - DAY, UTC)
+    begun = ends[fleet.month] - DAY * calendar.monthrange(last_day.year, last_day.month)[1]
+    yield Memory("inference:month_unmetered_hours", here, always(max(0, (since - begun) / HOUR)), NOW)
+    left = range(-2 * HOUR, 1, 60)
+    yield Memory("inference:month_hours_left", here, lambda at: (fleet.month_end - at) / HOUR, left)
+    yield from _graph(fleet, cluster, begin)
 
 
 def _graph(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
@@ -87,9 +130,8 @@ def _graph(fleet: Fleet, cluster: str, begin: int) -> Iterator[Memory]:
         owner = {**here, "product": product, "team": team}
         part = _spent(fleet, cluster, (product, team))
         yield Memory("inference:month_to_date_dollars:owner", owner, part, times)
-    for suffix, choose in (("", None), (":low", min), (":high", max)):
-        projected = _projected(fleet, cluster, begin, choose)
-        yield Memory(f"inference:month_projected_dollars{suffix}", here, projected, range(-DAY, 1, 600))
+    projected = _projected(fleet, [cluster], begin, None)
+    yield Memory("inference:month_projected_dollars", here, projected, range(-DAY, 1, 600))
 
 
 def _spent(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
@@ -97,38 +139,133 @@ def _spent(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
 
 
 def _projected(
-    fleet: Fleet, cluster: str, begin: int, choose: Callable[[list[float]], float] | None
+    fleet: Fleet, clusters: list[str], begin: int, choose: Callable[[list[float]], float] | None
 ) -> Value:
-    """Month to date and the hours left: at the mean since the beginning, or at the chosen one of its days."""
+    """Month to date and the hours left, at the mean since the beginning or at the chosen one of its days."""
+
+    def pace(left: int, right: int) -> float:
+        return sum(mean(fleet, left, right, cluster, None) for cluster in clusters)
 
     def dollars(at: int) -> float:
-        days = [mean(fleet, end - DAY, end, cluster, None) for end in range(begin + DAY, at + 1, 6 * HOUR)]
-        pace = choose(days) if choose else mean(fleet, begin, at, cluster, None)
-        return float(fleet.spent(at, cluster)) + pace * (fleet.month_end - at) / HOUR
+        days = [pace(end - DAY, end) for end in range(begin + DAY, at + 1, 6 * HOUR)]
+        rest = (choose(days) if choose else pace(begin, at)) * (fleet.month_end - at) / HOUR
+        return sum(float(fleet.spent(at, cluster)) for cluster in clusters) + rest
 
     return dollars
 
 
+def _levels(fleet: Fleet, begin: int, apart: int) -> Iterator[Memory]:
+    """Spend of the fleet and of its owners, and the means of an hour that projections are made of.
+
+    These are of whole hours, in which no book begins or ends.
+    """
+    for suffix, choose in (("", None), (":low", min), (":high", max)):
+        projected = _projected(fleet, fleet.clusters(), begin, choose)
+        name = f"inference:fleet_month_projected_dollars{suffix}"
+        yield Memory(name, {"month": fleet.month}, projected, range(-DAY, 1, 600))
+    owners = sorted({owner for cluster in fleet.clusters() for owner in fleet.owners(cluster)})
+    for name, owner in (("", None), *((":owner", owner) for owner in owners)):
+        labels = {"product": owner[0], "team": owner[1]} if owner else {}
+        spend = _pace(fleet, "", owner)
+        first = f"inference:spend_at_first_price_dollars_per_hour{name}"
+        yield Memory(first, labels, spend, range(begin, 1, apart))
+        hours = range(begin + HOUR, 1, max(HOUR, apart))
+        yield Memory(f"inference:dollars_per_hour:1h{name}", labels, _mean_hour(fleet, "", owner), hours)
+        if owner:
+            hourly = range(begin, 1, HOUR)
+            greatest = _greatest(fleet, owner)
+            yield Memory("inference:spend_dollars_per_hour:owner_hourly", labels, greatest, hourly)
+
+
+def _pace(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
+    names = [cluster] if cluster else fleet.clusters()
+    return lambda at: float(sum(fleet.pace(at, name, owner) for name in names))
+
+
+def _greatest(fleet: Fleet, owner: Owner) -> Value:
+    """That an owner spends is remembered, by the cluster where it is most."""
+    return lambda at: max(float(fleet.pace(at, name, owner)) for name in fleet.clusters()) or None
+
+
+def _there(value: Value) -> Value:
+    return lambda at: value(at) or None
+
+
+def _mean_hour(fleet: Fleet, cluster: str, owner: Owner | None) -> Value:
+    names = [cluster] if cluster else fleet.clusters()
+    return lambda at: sum(mean(fleet, at - HOUR, at, name, owner) for name in names)
+
+
 def _spending(fleet: Fleet, cluster: str, week: Sequence[int], day: Sequence[int]) -> Iterator[Memory]:
-    days = range(week[0] + DAY, 1, HOUR)
     here = {"cluster": cluster}
-
-    def told(names: tuple[str, ...], labels: dict[str, str], owner: Owner | None) -> Iterator[Memory]:
-        for name in names:
-            yield Memory(name, labels, lambda at: float(fleet.pace(at, cluster, owner)), week)
+    for owner in (None, *sorted(fleet.owners(cluster))):
+        labels = {**here, "product": owner[0], "team": owner[1]} if owner else here
         suffix = ":owner" if owner else ""
-        of_day = f"inference:day_dollars_per_hour{suffix}"
-        yield Memory(of_day, labels, lambda at: mean(fleet, at - DAY, at, cluster, owner), days)
-
-    yield from told(("inference:known_dollars_per_hour",), here, None)
-    for product, team in sorted(fleet.owners(cluster)):
-        labels = {**here, "product": product, "team": team}
-        yield from told(OF_OWNERS, labels, (product, team))
+        spend = _pace(fleet, cluster, owner)
+        for name in ("cost", "spend"):
+            yield Memory(f"inference:{name}_dollars_per_hour{suffix}", labels, _there(spend), week)
+        run_rate = _times(spend, HOURS_PER_MONTH)
+        yield Memory(f"inference:monthly_run_rate_dollars{suffix}", labels, _there(run_rate), NOW)
+        if owner:
+            for name in ("cost_at_first_price", "cost_at_rest_price"):
+                yield Memory(f"inference:{name}_dollars_per_hour:owner", labels, _there(spend), NOW)
+        else:
+            hours = range(-DAY, 1, max(HOUR, week[1] - week[0]))
+            yield Memory(
+                "inference:dollars_per_hour:1h:cluster", labels, _mean_hour(fleet, cluster, None), hours
+            )
     for server in _servers(fleet, cluster):
         labels = _labels(cluster, server)
         spend = _alive(fleet, cluster, server, lambda book, server: book.price(server) / MICRO)
         if spend(0):  # nobody tells the spend of what has no price
             yield Memory("inference:cost_dollars_per_hour:server", labels, spend, day)
+    yield from _hosts(fleet, cluster)
+    yield from _closed(fleet, cluster)
+
+
+def _hosts(fleet: Fleet, cluster: str) -> Iterator[Memory]:
+    """The hosts that answer, and what each spends for whom."""
+    here = {"cluster": cluster}
+    books = [book for book in fleet.books if book.cluster == cluster and book.alive(0)]
+    yield Memory("inference:hosts_metered", here, always(len(books)), NOW)
+    yield Memory("inference:hours_per_month", here, always(HOURS_PER_MONTH), NOW)
+    for book in books:
+        node = book.instance.partition(":")[0]
+        paid: Counter[Owner] = Counter()
+        for gpu, server in book.pairs():
+            paid[server.owner] += gpu.price
+        for (product, team), price in paid.items():
+            labels = {**here, "ledger": book.ledger, "instance": book.instance, "node": node}
+            owner = {"product": product, "team": team}
+            if price:
+                name = "inference:cost_dollars_per_hour:host"
+                yield Memory(name, {**labels, **owner}, always(price / MICRO), NOW)
+
+
+def _before(book: Book, key: tuple[str, str, str]) -> Value:
+    """Dollars of the month before, as a page has them."""
+    _, pace = book.postings()[key]
+    return lambda at: pace * 720 / MICRO if at >= book.begin else None
+
+
+def _closed(fleet: Fleet, cluster: str) -> Iterator[Memory]:
+    """The month before: of every ledger that has said it."""
+    owners: Counter[Owner] = Counter()
+    bases: Counter[str] = Counter()
+    for book in fleet.books:
+        if book.cluster == cluster:
+            for (product, team, basis), (_, pace) in book.postings().items():
+                owners[product, team] += pace * 720
+                bases[basis] += pace * 720
+    here = {"cluster": cluster, "month": fleet.last_month}
+    name = "inference:closed_month_dollars"
+    yield Memory(name, here, always(sum(owners.values()) / MICRO), NOW)
+    for (product, team), dollars in owners.items():
+        yield Memory(
+            f"{name}:owner", {**here, "product": product, "team": team}, always(dollars / MICRO), NOW
+        )
+    for basis, dollars in bases.items():
+        yield Memory(f"{name}:price_basis", {**here, "price_basis": basis}, always(dollars / MICRO), NOW)
 
 
 def mean(fleet: Fleet, begin: int, at: int, cluster: str, owner: Owner | None) -> float:

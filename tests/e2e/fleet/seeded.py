@@ -26,7 +26,7 @@ from tests.e2e.fleet.programs import Prometheus
 SCRAPE_SECONDS = 5
 """And what a scrape may take: a host that is late on a busy machine would be a host that is gone."""
 SETTLED_SECONDS = 120
-SETTLED = 6
+SETTLED = 10
 """Evaluations after which all rules have what others record, and alerts that wait for two have fired."""
 
 
@@ -103,6 +103,7 @@ def seeded(
     coming: Sequence[Book] = (),
     alertmanager: str = "",
     stand: str = "",
+    hour: float = 0,
 ) -> Iterator[Life]:
     """Start everything, wait until each rule has been evaluated, and end it by pid.
 
@@ -112,11 +113,12 @@ def seeded(
     blocks made of it, where there is either already.
     Without `scraping` only the history is there: numbers that a scrape a millisecond late blurs are exact.
     `coming` are books of hosts that a test adds later; Prometheus asks for them in vain until then.
+    `hour` seconds stand for an hour in the means that projections are made of.
     `stand` is an external label, where several send their alerts to one Alertmanager.
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = int(time.time()) if now is None else now
-    files = rule_files(folder / "rules", interval)
+    files = rule_files(folder / "rules", interval, hour=hour)
     targets = folder / "targets.json"
     config = prometheus(files, targets if scraping else None, scrape, alertmanager, stand)
     program = Prometheus(folder / "prometheus", config)
@@ -130,6 +132,10 @@ def seeded(
             life.exporters = stack.enter_context(Exporters(targets, life.page))
             life.exporters.tell([*(book for book in fleet.books if book.alive(life.at())), *coming])
         stack.enter_context(program)
-        due = time.time() + settled * interval
-        until(lambda: program.evaluated(due), SETTLED_SECONDS, f"all rules settled, see {program.log}")
+        begun = time.time()
+        until(
+            lambda: program.evaluations() >= settled and program.evaluated(begun),
+            SETTLED_SECONDS,
+            f"all rules settled, see {program.log}",
+        )
         yield life

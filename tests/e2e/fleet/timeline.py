@@ -1,4 +1,4 @@
-"""Half a day of a fleet on paper: what the clusters' files record of it, minute by minute, and what is true of it.
+"""Hours of a fleet on paper: what the clusters' files record of it, minute by minute, and what is true of it.
 
 Two clusters grow, lose a node, a host's answers and each other; one gets another name, a ledger is replaced, a
 host moves, and the month ends. Minutes count from the story's begin. Every amount is reckoned in whole numbers.
@@ -15,11 +15,11 @@ from tests.e2e.fleet.unit import number
 
 MINUTE = 60
 MONTH, NEXT = "m1", "m2"
-MONTH_BEGIN, MONTH_END, NEXT_END = -734 * HOUR, 10 * HOUR, 754 * HOUR
-END = 12 * HOUR
-GROWTH, NODE_LOST, SILENT, ANSWERS = 1 * HOUR, 2 * HOUR, 150 * MINUTE, 195 * MINUTE
-LOST, FOUND = 4 * HOUR, 5 * HOUR
-RENAMED, REPLACED, MOVED = 6 * HOUR, 7 * HOUR, 8 * HOUR
+MONTH_BEGIN, MONTH_END, NEXT_END = -740 * HOUR, 4 * HOUR, 748 * HOUR
+GROWTH, NODE_LOST, SILENT, ANSWERS = 20 * MINUTE, 40 * MINUTE, 60 * MINUTE, 85 * MINUTE
+LOST, FOUND = 100 * MINUTE, 160 * MINUTE
+RENAMED, REPLACED, MOVED = 180 * MINUTE, 210 * MINUTE, MONTH_END + 15 * MINUTE
+END = MOVED + 15 * MINUTE
 BUDGETS = (("fleet", "", 27_000), ("chat", "chat", 6_000))
 HELD = 5 * MINUTE
 """For how long a cluster records the month of a host that answers no more."""
@@ -54,7 +54,7 @@ BOOKS = (
 
 def cluster(book: Book, at: int) -> str:
     """The name of the cluster that reports a host."""
-    if book.ledger == "w3" and at >= MOVED:
+    if book.ledger == "w1" and at >= MOVED:
         return "eu"
     if book.cluster == "east":
         return "eu" if at >= RENAMED else "east"
@@ -131,6 +131,9 @@ def _recorded(name: str, books: list[Book], at: int) -> Iterator[tuple[Series, F
     for book in answering:
         where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
         yield ("inference:ledger_seen_timestamp_seconds", where), Fraction(at)
+        if any(other.instance == book.instance and other.end == book.begin for other in BOOKS):
+            host_of_it = labeled(**whose, instance=book.instance, node=book.instance)
+            yield ("inference:ledger_begun_anew", host_of_it), Fraction(book.begin)
     for book in quiet:
         where = labeled(**whose, ledger=book.ledger, instance=book.instance, node=book.instance)
         yield ("inference:host_silent_since_timestamp_seconds", where), Fraction(SILENT - MINUTE)
