@@ -7,7 +7,7 @@ From the root of the repository, with Debian's prometheus installed; ten minutes
 One process serves the pages of all hosts. A first Prometheus scrapes them until every rule has recorded. The
 past that the rules and the dashboards look back on is written from what it then had, and another Prometheus
 begins with that past and is measured.
-Groups that wait for longer than a minute are evaluated every three, and held to a part of their own interval.
+Groups that wait for longer than a minute are evaluated every two and a half, and held to a part of their own interval.
 `--save` keeps the figures of a release, and `--before` puts them beside those of another.
 On a machine with other work give it its share: `nice` in the shell that starts it, or /proc/self/autogroup.
 Fails where an evaluation takes more than a twentieth of its interval, a panel more than a second or two
@@ -38,7 +38,7 @@ SECTION: Final = "fleet"
 WARM_SECONDS: Final = 60
 WARM_AT_MOST_SECONDS: Final = 900
 WARM_BETWEEN: Final = "20s"
-SELDOM: Final = "3m"
+SELDOM: Final = "150s"
 SETTLE_SECONDS: Final = 65
 """After which every group of a minute has been evaluated once, and the caches of a new process are filled."""
 
@@ -139,7 +139,7 @@ def main() -> int:
     parser.add_argument("--groups", type=int, default=100, help="hosts of one group run the same servers")
     parser.add_argument("--servers", type=int, default=8, help="of a host")
     parser.add_argument("--ledgers", type=int, default=30_000, help="of the month; most of them are gone")
-    parser.add_argument("--minutes", type=float, default=2.1, help="for which it is watched")
+    parser.add_argument("--minutes", type=float, default=2.6, help="for which it is watched")
     parser.add_argument("--save", type=Path, help="keep the figures in this file")
     parser.add_argument("--before", type=Path, default=BEFORE, help="figures of a release to put beside it")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/operations.md")
