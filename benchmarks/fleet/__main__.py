@@ -1,13 +1,13 @@
 """What a fleet of 2,000 hosts of 8 GPUs makes of Prometheus: time of rules and panels, memory, series.
 
-From the root of the repository, with Debian's prometheus installed; ten minutes::
+From the root of the repository, with Debian's prometheus installed; a quarter of an hour::
 
     python -m benchmarks.fleet --write
 
 One process serves the pages of all hosts. A first Prometheus scrapes them until every rule has recorded. The
 past that the rules and the dashboards look back on is written from what it then had, and another Prometheus
 begins with that past and is measured.
-Groups that wait for longer than a minute are evaluated every two and a half, and held to a part of their own interval.
+Groups that wait for longer than a minute are evaluated every two and a half, and held to their own interval.
 `--save` keeps the figures of a release, and `--before` puts them beside those of another.
 On a machine with other work give it its share: `nice` in the shell that starts it, or /proc/self/autogroup.
 Fails where an evaluation takes more than a twentieth of its interval, a panel more than a second or two
