@@ -1,12 +1,15 @@
 """The fleet that Prometheus is measured with: hosts are distinct, numbers move, rules find their past."""
 
 import time
+from collections import Counter
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from benchmarks.fleet.history import Past, gone, pasts
-from benchmarks.fleet.hosts import Fleet, Moving
+from benchmarks.fleet.__main__ import past
+from benchmarks.fleet.history import GONE, HOURLY, POSTING, Past, gone, lookbacks, pasts
+from benchmarks.fleet.hosts import Fleet, Moving, targets
+from benchmarks.fleet.panels import Panel, Query
 
 HOSTS = 3
 DAY = 86_400
@@ -30,7 +33,7 @@ def told(found: Samples, name: str, label: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def fleet() -> Fleet:
-    return Fleet(HOSTS, groups=2, servers=8)
+    return Fleet(HOSTS, clusters=2, groups=2, servers=8)
 
 
 def test_hosts_have_ledgers_gpus_and_servers_of_their_own(fleet: Fleet) -> None:
@@ -45,6 +48,23 @@ def test_hosts_have_ledgers_gpus_and_servers_of_their_own(fleet: Fleet) -> None:
     assert [len(names) for names in servers] == [8] * HOSTS
     assert servers[0] == servers[2]
     assert servers[0] & servers[1] == set()
+
+
+def test_groups_are_dealt_out_to_clusters() -> None:
+    """A group is in one cluster, and each cluster has as many groups."""
+    clusters = [target["cluster"] for target in targets(400, clusters=4, groups=8)]
+
+    assert clusters[:8] == [f"cluster-{number}" for number in (0, 0, 1, 1, 2, 2, 3, 3)]
+    assert set(clusters[3::8]) == {"cluster-1"}
+
+
+def test_kube_state_metrics_has_the_nodes_of_all_hosts(fleet: Fleet) -> None:
+    """Each with its GPUs, under the node's name that the target of its exporter has."""
+    nodes = samples(fleet.nodes())
+
+    assert told(nodes, "kube_node_info", "node") == {target["node"] for target in fleet.targets}
+    capacities = [value for (name, _), value in nodes.items() if name == "kube_node_status_capacity"]
+    assert capacities == [8.0] * HOSTS
 
 
 def test_numbers_go_on(fleet: Fleet) -> None:
@@ -68,14 +88,41 @@ def test_gauges_swing_and_others_go_on() -> None:
 
 
 def test_the_past_is_as_long_as_rules_look_back() -> None:
-    """Two weeks of the hourly memory, a day or a week of what prices are made of; not what rates need."""
+    """Two weeks of the hourly memory, a week of what prices are made of; not what rates need."""
     found = pasts()
 
     assert found["inference:month_to_date_dollars:posting_hourly"] == Past(14 * DAY, 3600)
-    assert found["inference:month_to_date_dollars:posting"] == Past(7200, 240)
     assert found["inference:server_tokens:rate5m"] == Past(7 * DAY, 60)
-    assert found["inference:owner_cost_dollars:rate5m"] == Past(14 * DAY, 60)
     assert "inference_tokens_total" not in found
+
+
+def test_panels_look_back_a_month_on_records() -> None:
+    """Beside what their own ranges and offsets need; of what all hosts export, nothing is written."""
+    expr = "inference:server_tokens:rate5m offset 1d / inference_tokens_total"
+    moving = Panel("fleet", "a", (Query(expr, instant=False),), least=60)
+    still = Panel("fleet", "b", (Query("inference:server_tokens:rate5m offset 8d", instant=True),), least=60)
+
+    assert pasts([moving])["inference:server_tokens:rate5m"] == Past(31 * DAY, 60)
+    assert pasts([still])["inference:server_tokens:rate5m"] == Past(8 * DAY, 60)
+    assert "inference_tokens_total" not in pasts([moving])
+
+
+@pytest.mark.parametrize(
+    ("expr", "back"),
+    [
+        ("inference:a", 0),
+        ('avg_over_time(inference:a{b="c"}[1d])', DAY),
+        ("inference:a offset 1w", 7 * DAY),
+        ("avg_over_time(inference:a[1d12h] offset 6d)", 7.5 * DAY),
+        ("avg_over_time(inference:a[1d:1h])", DAY),
+        ("avg_over_time((sum by (b) (inference:a offset 1d) / c)[2d:1h] offset 1w)", 10 * DAY),
+        ("avg_over_time((c)[2d:1h]) + inference:a[5m]", 300),
+        ("max_over_time(avg_over_time(inference:a[1h])[1d:])", DAY + 3600),
+    ],
+)
+def test_ranges_and_offsets_around_a_name_add_up(expr: str, back: float) -> None:
+    """Those of subqueries as well, but not those beside it."""
+    assert lookbacks(expr) == {"inference:a": back}
 
 
 def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
@@ -88,6 +135,25 @@ def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
     assert [one.name for one in found[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
     assert {one.values for one in found} == {("7.5",)}
     assert [(now - one.start) // DAY for one in found] == [14] * 17 + list(range(13, 0, -1))
+
+
+def test_the_month_remembers_hosts_that_are_gone() -> None:
+    """As many ledgers as are gone, of the open month alone; the memory of hours has them of each month."""
+    rows = [
+        {
+            "metric": {"__name__": name, "ledger": "0123456789", "month": month, "cluster": "c"},
+            "value": [0, "7.5"],
+        }
+        for name in (POSTING, HOURLY)
+        for month in ("2026-10", "2026-11")
+    ]
+    spans = {POSTING: Past(21_600, 60), HOURLY: Past(14 * DAY, 3600), GONE: Past(4200, 600)}
+
+    written = past({POSTING: rows[:2], HOURLY: rows[2:], GONE: []}, spans, 5, 100 * DAY)
+
+    by_name = Counter(one.name.partition("{")[0] for one in written)
+    assert by_name == {POSTING: 2, HOURLY: 2 + 2 * 5, GONE: 5}
+    assert all('month="2026-11"' in one.name for one in written if one.name.startswith(f"{GONE}{{"))
 
 
 def test_the_youngest_ledger_that_is_gone_has_a_sample() -> None:

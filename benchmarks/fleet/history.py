@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,17 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.fleet.hosts import PERIOD_SECONDS
-from benchmarks.fleet.prometheus import CORES, RULES
+from benchmarks.fleet.panels import RANGES, Panel, timed
+from benchmarks.fleet.prometheus import CORES, RULES, seconds
 
-SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LOOKBACK: Final = re.compile(
-    r"(?P<name>inference[\w:]+)(?:\{[^}]*\})?\[(?P<range>\d+[smhd])\](?: offset (?P<offset>\d+[smhd]))?"
-)
-BLOCK_SECONDS: Final = 18 * 3600
-"""As long as Prometheus makes blocks with 15 days of retention, so that it has nothing to compact."""
+RANGE: Final = r"\[(?P<range>(?:\d+[smhdw])+)(?P<sub>:\w*)?\]"
+SHIFT: Final = r"(?:\s+offset\s+(?P<offset>(?:\d+[smhdw])+))?"
+SELECTED: Final = re.compile(rf"(?P<name>\binference[\w:]+)(?:\{{[^}}]*\}})?(?:{RANGE})?{SHIFT}")
+AROUND: Final = re.compile(rf"\)\s*{RANGE}{SHIFT}")
+"""The end of a subquery of more than a name."""
+
+BLOCK_SECONDS: Final = 54 * 3600
+"""As long as Prometheus makes blocks with 40 days of retention, so that it has nothing to compact."""
 
 SHORT_SECONDS: Final = 300
 """What rules look back on for less than this, scraping fills by itself."""
@@ -29,7 +32,8 @@ FACTORS: Final = (1.0, 1.0071, 0.9893, 1.0131, 0.9957, 1.0023, 0.9941)
 
 POSTING: Final = "inference:month_to_date_dollars:posting"
 HOURLY: Final = "inference:month_to_date_dollars:posting_hourly"
-SEEN: Final = "inference:ledger_seen"
+GONE: Final = "inference:month_to_date_dollars:gone"
+PLACES: Final = "inference:ledger_cluster_hourly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +55,52 @@ class Series:
     step: int
 
 
-def seconds(duration: str) -> int:
-    """Of a duration such as 14d."""
-    return int(duration[:-1]) * SECONDS[duration[-1]]
+def lookbacks(expr: str) -> dict[str, int]:
+    """Seconds that an expression looks back on each name, ranges and offsets around it included."""
+    around = []
+    for found in AROUND.finditer(expr):
+        begin, depth = found.start(), 1
+        while depth:
+            begin -= 1
+            depth += {")": 1, "(": -1}.get(expr[begin], 0)
+        around.append((begin, found.start(), _back(found)))
+    backs: dict[str, int] = {}
+    for found in SELECTED.finditer(expr):
+        outer = sum(back for begin, end, back in around if begin < found.start() < end)
+        backs[found["name"]] = max(backs.get(found["name"], 0), _back(found) + outer)
+    return backs
 
 
-def pasts() -> dict[str, Past]:
-    """What the rules look back on, by name."""
-    texts = [file.read_text(encoding="utf-8") for file in sorted(RULES.glob("*-rules.yml"))]
+def _back(found: re.Match[str]) -> int:
+    return seconds(found["range"] or "") + seconds(found["offset"] or "")
+
+
+def pasts(listed: Sequence[Panel] = ()) -> dict[str, Past]:
+    """What the rules look back on, and panels at their longest range, by name.
+
+    Panels look on the records alone: a month of what all hosts export is more than a benchmark can write.
+    """
+    groups = [
+        group
+        for file in sorted(RULES.glob("*-rules.yml"))
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+    ]
     steps = {
         rule["record"]: seconds(group["interval"])
-        for text in texts
-        for group in yaml.safe_load(text)["groups"]
+        for group in groups
         for rule in group["rules"]
         if "record" in rule
     }
+    asked = [lookbacks(rule["expr"]) for group in groups for rule in group["rules"]]
+    for panel in listed:
+        for query in panel.queries:
+            reach = 0 if query.instant else max(RANGES.values())
+            backs = lookbacks(timed(query.expr, reach, panel.step(reach), panel.least))
+            asked.append({name: back + reach for name, back in backs.items() if name in steps})
     backs: dict[str, int] = {}
-    for found in LOOKBACK.finditer("\n".join(texts)):
-        back = seconds(found["range"]) + (seconds(found["offset"]) if found["offset"] else 0)
-        backs[found["name"]] = max(back, backs.get(found["name"], 0))
+    for one in asked:
+        for name, back in one.items():
+            backs[name] = max(back, backs.get(name, 0))
     return {
         name: Past(back, steps.get(name, PERIOD_SECONDS))
         for name, back in backs.items()

@@ -116,6 +116,18 @@ def budgeted(page: str, dollars: float) -> str:
     return line.sub("\n".join(told), page, count=1)
 
 
+def targets(hosts: int, clusters: int, groups: int) -> list[dict[str, str]]:
+    """The labels of each host's target: groups are dealt out to the clusters."""
+    return [
+        {
+            "cluster": f"cluster-{host % groups * clusters // groups}",
+            "instance": f"host-{host}",
+            "node": f"node-{host}",
+        }
+        for host in range(hosts)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Moving:
     """A number that is another a period later; `swings` between both, or goes on."""
@@ -135,9 +147,10 @@ class Moving:
 class Fleet:
     """The pages of all hosts. A page costs little: numbers that move are written once a second for all."""
 
-    def __init__(self, hosts: int, groups: int, servers: int) -> None:
+    def __init__(self, hosts: int, clusters: int, groups: int, servers: int) -> None:
         self.began = time.time()
         self.hosts = hosts
+        self.targets = targets(hosts, clusters, groups)
         self._groups = groups
         # A host of the demo spends about 41,000 dollars a month.
         budget = hosts * 42_000
@@ -147,6 +160,15 @@ class Fleet:
         self.series = sum(1 for line in first.splitlines() if not line.startswith("#"))
         self._ledger = next(iter(re.findall(r'ledger="([^"]+)"', first)))
         self._second, self._body = -1, ""
+
+    def nodes(self) -> bytes:
+        """What kube-state-metrics says of the nodes of all clusters."""
+        lines = []
+        for target in self.targets:
+            node = f'cluster="{target["cluster"]}",node="{target["node"]}"'
+            lines.append(f"kube_node_info{{{node}}} 1\n")
+            lines.append(f'kube_node_status_capacity{{{node},resource="nvidia_com_gpu",unit="integer"}} 8\n')
+        return "".join([*sorted(lines), "# EOF\n"]).encode()
 
     def ledger(self, host: int) -> str:
         """The id of a host's books."""

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,13 +19,37 @@ import yaml
 
 RULES: Final = Path(__file__).parents[2] / "deploy" / "prometheus"
 CORES: Final = 2
-CLUSTER: Final = "dc1"
+RETENTION: Final = "40d"
 START_SECONDS: Final = 120
+ANSWER_SECONDS: Final = 150
+"""Prometheus gives up a query after two minutes."""
+
+DURATION: Final = re.compile(r"(\d+)([smhdw])")
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 SAMPLE: Final = re.compile(r"^(?P<name>\w+)(?P<labels>\{.*\})? (?P<value>\S+)$", re.MULTILINE)
 BETWEEN: Final = re.compile(r"^(  interval: )(.+)$", re.MULTILINE)
+NAME: Final = re.compile(r"\binference[_:][\w:.+]+")
 OFTEN: Final = "1m"
 """Groups with this interval keep it while they are measured."""
 GROUP: Final = re.compile(r'rule_group="[^;"]*;([\w-]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query cost: samples over all steps, samples held at once, seconds to the last byte.
+
+    `refused` is what Prometheus says where it does not answer.
+    """
+
+    samples: int
+    peak: int
+    seconds: float
+    refused: str = ""
+
+
+def seconds(duration: str) -> int:
+    """Of a duration such as 14d or 1d12h."""
+    return sum(int(number) * UNITS[unit] for number, unit in DURATION.findall(duration))
 
 
 def groups() -> dict[str, str]:
@@ -32,8 +58,15 @@ def groups() -> dict[str, str]:
     return {group["name"]: group["interval"] for text in texts for group in yaml.safe_load(text)["groups"]}
 
 
-def configured(folder: Path, hosts: int, port: int, seldom: str, often: str = OFTEN) -> Path:
-    """The repository's configuration with all hosts as targets, and its rules.
+def sent() -> set[str]:
+    """The series that a central place takes of each cluster, as regular expressions of names."""
+    return set(NAME.findall((RULES / "federation.yml").read_text(encoding="utf-8")))
+
+
+def configured(
+    folder: Path, targets: Sequence[dict[str, str]], port: int, seldom: str, often: str = OFTEN
+) -> Path:
+    """The repository's configuration with all hosts and kube-state-metrics as targets, and its rules.
 
     Groups of a minute are evaluated every `often`, all others every `seldom`, so that a short run sees them.
     """
@@ -44,13 +77,15 @@ def configured(folder: Path, hosts: int, port: int, seldom: str, often: str = OF
         (folder / name).write_text(text, encoding="utf-8")
     del config["alerting"]  # nobody is to be told
     (job,) = config["scrape_configs"]
+    address = [f"127.0.0.1:{port}"]
     job["static_configs"] = [
-        {
-            "targets": [f"127.0.0.1:{port}"],
-            "labels": {"cluster": CLUSTER, "instance": f"host-{host}", "__metrics_path__": f"/hosts/{host}"},
-        }
-        for host in range(hosts)
+        {"targets": address, "labels": labels | {"__metrics_path__": f"/hosts/{host}"}}
+        for host, labels in enumerate(targets)
     ]
+    nodes = {"targets": address, "labels": {"__metrics_path__": "/nodes", "instance": "nodes"}}
+    config["scrape_configs"].append(
+        {"job_name": "kube-state-metrics", "honor_labels": True, "static_configs": [nodes]}
+    )
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     return file
@@ -75,7 +110,7 @@ class Prometheus:
             binary,
             f"--config.file={config}",
             f"--storage.tsdb.path={data}",
-            "--storage.tsdb.retention.time=15d",
+            f"--storage.tsdb.retention.time={RETENTION}",
             f"--web.listen-address=127.0.0.1:{self._port}",
             "--log.level=warn",
         )
@@ -104,7 +139,7 @@ class Prometheus:
         self._process.wait(60)
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_SECONDS)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -121,6 +156,22 @@ class Prometheus:
     def number(self, expression: str) -> float:
         """The only value of an expression, 0 where it has none."""
         return float(next((row["value"][1] for row in self.query(expression)), 0.0))
+
+    def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> Answer:
+        """What an expression costs at a moment, or over a span that ends then, at every step."""
+        asked: dict[str, Any] = {"query": expression, "stats": "all"}
+        if step:
+            path, asked = "query_range", asked | {"start": end - span, "end": end, "step": step}
+        else:
+            path, asked = "query", asked | {"time": end}
+        began = time.monotonic()
+        body = self._get(f"/api/v1/{path}?" + urllib.parse.urlencode(asked))[1]
+        took = time.monotonic() - began
+        told = json.loads(body)
+        if told["status"] != "success":
+            return Answer(0, 0, took, told["error"])
+        samples = told["data"]["stats"]["samples"]
+        return Answer(samples["totalQueryableSamples"], samples["peakSamples"], took)
 
     def rules(self) -> list[tuple[float, str, str]]:
         """Seconds that each rule took last, its group and its name; the slowest first."""

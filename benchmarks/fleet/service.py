@@ -13,7 +13,7 @@ HEAD: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {OPENMETRICS.content_type}\r\n"
 
 
 class Service:
-    """Answers `/hosts/N` on a port of loopback, from a thread of its own; connections are kept open."""
+    """Answers `/hosts/N` and `/nodes` on loopback, from a thread of its own; connections are kept open."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -39,7 +39,8 @@ class Service:
             while request := await reader.readline():
                 while (await reader.readline()).strip():
                     pass
-                body = self._fleet.page(int(request.split()[1].rpartition(b"/")[2]), time.time())
+                host = request.split()[1].rpartition(b"/")[2]
+                body = self._fleet.nodes() if host == b"nodes" else self._fleet.page(int(host), time.time())
                 writer.write(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 await writer.drain()
         except ConnectionError:

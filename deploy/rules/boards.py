@@ -40,13 +40,6 @@ MODELS: Final = Group(
     "1m",
     (
         Record(
-            "inference:phase_dollars_per_hour:owner",
-            f"3600 * sum by ({OWNER}, phase) (inference:phase_cost_dollars:rate5m)",
-            "",
-            "Spend by what the GPUs did for it.",
-            ("cluster", "product", "team", "phase"),
-        ),
-        Record(
             "inference:observed_dollars_per_hour:server",
             f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase!="unobserved"}})',
             "",
@@ -78,9 +71,38 @@ MODELS: Final = Group(
             (*MODEL_LABELS, "reference"),
         ),
         Record(
+            "inference:model_dollars_per_million_tokens:kind",
+            f"max by ({MODEL}, kind)"
+            ' (inference_cost_dollars_per_million_tokens{kind!~"all|computed",basis="full"})',
+            "",
+            "Cost per million tokens of each kind, as the hosts divide it; of several servers and hosts the dearest.",
+            (*MODEL_LABELS, "kind"),
+        ),
+    ),
+)
+
+LINES: Final = Group(
+    "inference-lines",
+    "4m",
+    (
+        Record(
+            "inference:phase_dollars_per_hour:owner",
+            f"3600 * sum by ({OWNER}, phase) (inference:phase_cost_dollars:rate5m)",
+            "",
+            "Spend by what the GPUs did for it.",
+            ("cluster", "product", "team", "phase"),
+        ),
+        Record(
+            "inference:waste_dollars_per_hour:server",
+            f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})',
+            "",
+            "Idle spend of each server, of all three kinds.",
+            SERVER_LABELS,
+        ),
+        Record(
             "inference:model_cost_dollars:1h",
             "60 * sum_over_time(inference:model_cost_dollars:rate5m[1h])",
-            "Sums, not means: a minute without a sample counts as nothing in dollars and in tokens. x 60: this group's interval.",
+            "Sums, not means: a minute without a sample counts as nothing in dollars and in tokens. x 60: the interval of what is added.",
             "Dollars of each model in the last hour.",
             (*MODEL_LABELS, "phase"),
         ),
@@ -91,15 +113,9 @@ MODELS: Final = Group(
             "Tokens of each model in the last hour.",
             (*MODEL_LABELS, "kind"),
         ),
-        Record(
-            "inference:model_dollars_per_million_tokens:kind",
-            f"max by ({MODEL}, kind)"
-            ' (inference_cost_dollars_per_million_tokens{kind!~"all|computed",basis="full"})',
-            "",
-            "Cost per million tokens of each kind, as the hosts divide it; of several servers and hosts the dearest.",
-            (*MODEL_LABELS, "kind"),
-        ),
     ),
+    "Hundreds of series that are drawn over weeks: what is recorded each minute is read for four times as long.\n"
+    "Four minutes, since a query sees a sample for five.",
 )
 
 BOARDS: Final = Group(

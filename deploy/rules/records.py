@@ -13,11 +13,13 @@ TITLES: Final = {
     "inference-hosts": "Hosts of a cluster",
     "inference-settings": "Settings that hosts export alike",
     "inference-faults": "Faults of the meter",
-    "inference-rates": "Rates per second",
+    "inference-rates": "Dollars per second",
+    "inference-use-rates": "Tokens per second, and GPUs",
     "inference-idle": "What the money is for",
     "inference-token-prices": "Cost per million tokens",
     "inference-week": "This week against the week before",
     "inference-models": "Models, for the dashboards",
+    "inference-lines": "What the dashboards draw over weeks",
     "inference-boards": "Owners and hosts, for the dashboards",
     "inference-day": "Means of a day, for the dashboards",
     "inference-month-memory": "Memory of the month",
@@ -34,6 +36,7 @@ TITLES: Final = {
 
 INTERVALS: Final = {
     "1m": "every minute",
+    "4m": "every four minutes",
     "10m": "every ten minutes",
     "15m": "every 15 minutes",
     "1h": "hourly",

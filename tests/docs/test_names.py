@@ -22,11 +22,14 @@ OTHERS_FLAGS = {
     "--network",
     "--pid",
     "--build-arg",
+    "--query.replica-label",
+    "--tsdb.out-of-order.time-window",
+    "--web.enable-remote-write-receiver",
 } | {"--output"}
 """Flags of other programs that stand in prose without their program."""
 
 OTHERS_WORDS = re.compile(
-    r"(kubernetes|karpenter|eks|cloud|nebius|node|topology|app|beta|failure)[./].*|kube_.*|exported_.*|CAP_.*|PIPX?_.*|SOURCE_DATE_EPOCH"
+    r"(kubernetes|karpenter|eks|cloud|nebius|node|topology|app|beta|failure)[./].*|kube_.*|ruler_.*|max_global_series_per_user|compactor_.*|exported_.*|CAP_.*|PIPX?_.*|SOURCE_DATE_EPOCH"
 )
 """Names of other projects."""
 
@@ -85,6 +88,8 @@ def wrong_metrics(page: Path) -> list[str]:
 
 def wrong_records(page: Path) -> list[str]:
     """Anywhere on the page."""
+    if named(page) in PAST:
+        return []
     recorded, _ = vocabulary.rules()
     told = re.findall(r"(?<![\w:])inference:[a-z0-9_:]+", read(page))
     return [name for name in told if name.rstrip(":") not in recorded and not _begins(name, recorded)]
