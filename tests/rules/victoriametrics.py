@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,12 +52,18 @@ class Case:
         return f"{self.file.stem}-{self.place + 1}"
 
 
+@cache
+def document_of(file: Path) -> Any:
+    """A file's YAML, which is read once: every case needs the rules."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
 def cases(folder: Path) -> list[Case]:
     """All cases of a folder's tests."""
     return [
         Case(file, place, case["name"])
         for file in sorted(folder.glob("*_test.yml"))
-        for place, case in enumerate(yaml.safe_load(file.read_text(encoding="utf-8"))["tests"])
+        for place, case in enumerate(document_of(file)["tests"])
     ]
 
 
@@ -64,7 +71,7 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
     """Checks that VictoriaMetrics' engine answers otherwise; `skipped` are queries and alerts left out."""
     binary = shutil.which("vmalert-tool")
     assert binary is not None, "vmalert-tool is not on PATH: apt-get install victoria-metrics"
-    document = yaml.safe_load(case.file.read_text(encoding="utf-8"))
+    document = document_of(case.file)
     told = document["tests"][case.place]
     checks = [check for check in told.get("promql_expr_test", []) if check["expr"] not in skipped]
     alerts = [check for check in told.get("alert_rule_test", []) if check["alertname"] not in skipped]
@@ -117,7 +124,7 @@ def loaded(
     folder: Path, document: Mapping[str, Any], queries: Sequence[str], alerts: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The rules of a file of tests that some queries and alerts depend on, as promtool evaluates them."""
-    files = [yaml.safe_load((folder / name).read_text(encoding="utf-8")) for name in document["rule_files"]]
+    files = [document_of(folder / name) for name in document["rule_files"]]
     groups = [group for file in files for group in file["groups"]]
     rules = ordered(groups, document.get("group_eval_order", []))
     return needed(rules, queries, {check["alertname"] for check in alerts})
@@ -125,7 +132,7 @@ def loaded(
 
 def evaluations(case: Case) -> int:
     """How many evaluations of rules a case takes; each is about a millisecond of the tool's."""
-    document = yaml.safe_load(case.file.read_text(encoding="utf-8"))
+    document = document_of(case.file)
     told = document["tests"][case.place]
     checks, alerts = told.get("promql_expr_test", []), told.get("alert_rule_test", [])
     rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
