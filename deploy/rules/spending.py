@@ -47,14 +47,17 @@ TEAM: Final = (
 """The team that spent most of that product's month; a budget of the fleet is the platform's."""
 
 PAYS: Final = {"product": OWNER["product"], "team": TEAM}
-BOARD: Final = MONEY + "{{ with $labels.product }}?var-product={{ . | urlquery }}{{ end }}"
-WASTE_BOARD: Final = WASTE + "{{ with $labels.product }}?var-product={{ . | urlquery }}{{ end }}"
+PRODUCT: Final = 'and $labels.product (ne $labels.product "fleet")'
+"""Whether a budget is one product's. vmalert hands annotations the labels that the alert sets, Prometheus the query's."""
+CHOSEN: Final = f"{{{{ if {PRODUCT} }}}}?var-product={{{{ $labels.product | urlquery }}}}{{{{ end }}}}"
+BOARD: Final = MONEY + CHOSEN
+WASTE_BOARD: Final = WASTE + CHOSEN
 
 
 def of_budget(record: str) -> str:
     """The three servers under a budget that are first by a record."""
     return (
-        "{{ if $labels.product }}"
+        f"{{{{ if {PRODUCT} }}}}"
         + servers(f"{record}{{product=%q}}", "product")
         + "{{ else }}"
         + servers(record)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ SAMPLE: Final = re.compile(r'(\{(?:[^"}]|"(?:\\.|[^"\\])*")*\}) ([-+.\w]+)')
 IMPOSSIBLE: Final = {"labels": '{impossible="yes"}', "value": 0}
 """Expected of every query, so that the tool prints what it got: it compares floats exactly itself."""
 CLOSE: Final = 1e-6
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,18 @@ class Case:
         return f"{self.file.stem}-{self.place + 1}"
 
 
+@cache
+def document_of(file: Path) -> Any:
+    """A file's YAML, which is read once: every case needs the rules."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
 def cases(folder: Path) -> list[Case]:
     """All cases of a folder's tests."""
     return [
         Case(file, place, case["name"])
         for file in sorted(folder.glob("*_test.yml"))
-        for place, case in enumerate(yaml.safe_load(file.read_text(encoding="utf-8"))["tests"])
+        for place, case in enumerate(document_of(file)["tests"])
     ]
 
 
@@ -63,19 +71,11 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
     """Checks that VictoriaMetrics' engine answers otherwise; `skipped` are queries and alerts left out."""
     binary = shutil.which("vmalert-tool")
     assert binary is not None, "vmalert-tool is not on PATH: apt-get install victoria-metrics"
-    document = yaml.safe_load(case.file.read_text(encoding="utf-8"))
+    document = document_of(case.file)
     told = document["tests"][case.place]
-    groups = [
-        group
-        for name in document["rule_files"]
-        for group in yaml.safe_load((case.file.parent / name).read_text(encoding="utf-8"))["groups"]
-    ]
     checks = [check for check in told.get("promql_expr_test", []) if check["expr"] not in skipped]
     alerts = [check for check in told.get("alert_rule_test", []) if check["alertname"] not in skipped]
-    queries = [check["expr"] for check in checks]
-    rules = needed(
-        ordered(groups, document.get("group_eval_order", [])), queries, {c["alertname"] for c in alerts}
-    )
+    rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
     waved = list(waves(rules))
     memory = Path("/dev/shm")  # noqa: S108
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
@@ -118,6 +118,31 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
     if "alertname: " in rest or "err: " in rest or ("SUCCESS" not in rest and "FAILED" not in rest):
         wrong.append(rest + done.stderr)
     return wrong
+
+
+def loaded(
+    folder: Path, document: Mapping[str, Any], queries: Sequence[str], alerts: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rules of a file of tests that some queries and alerts depend on, as promtool evaluates them."""
+    files = [document_of(folder / name) for name in document["rule_files"]]
+    groups = [group for file in files for group in file["groups"]]
+    rules = ordered(groups, document.get("group_eval_order", []))
+    return needed(rules, queries, {check["alertname"] for check in alerts})
+
+
+def evaluations(case: Case) -> int:
+    """How many evaluations of rules a case takes; each is about a millisecond of the tool's."""
+    document = document_of(case.file)
+    told = document["tests"][case.place]
+    checks, alerts = told.get("promql_expr_test", []), told.get("alert_rule_test", [])
+    rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
+    end = max(seconds(check["eval_time"]) for check in (*checks, *alerts))
+    return len(rules) * (end // seconds(document["evaluation_interval"]) + 1)
+
+
+def seconds(duration: str) -> int:
+    """Of a duration such as 90s or 1h30m."""
+    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([smhdw])", str(duration)))
 
 
 def alone(command: Sequence[str]) -> list[str]:
