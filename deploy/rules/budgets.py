@@ -18,12 +18,14 @@ KEYS: Final = ("budget", "product")
 MONTHLY: Final = ("budget", "product", "month")
 
 
+LOST: Final = f"{BUDGET}:lost"
+DEFAULT: Final = f"{CONFIGURED}:cluster"
 HIGHEST: Final = f"""(
-    max by (budget, product) ({BUDGET}:cluster and on (cluster) (inference:budget_configured:cluster == 1))
+    max by (budget, product) ({BUDGET}:cluster unless on (cluster) ({DEFAULT} == 0) or {LOST})
   or on ()
     max by (budget, product) ({BUDGET}:cluster)
   )"""
-"""Clusters without a configured budget count only where no cluster has one."""
+"""The default budget counts only where no cluster has a configured one."""
 
 
 def remembered(name: str, expr: str) -> str:
@@ -92,6 +94,20 @@ BUDGETS: Final = Group(
     "inference-budgets",
     "1m",
     (
+        Record(
+            LOST,
+            f"""
+max by (cluster, budget, product) (
+  last_over_time({BUDGET}:cluster[70m]) unless on (cluster) (last_over_time({DEFAULT}[70m]) == 0)
+  or
+  last_over_time({LOST}[70m])
+)
+and on (cluster) inference:cluster_silent_since_timestamp_seconds
+""",
+            "A budget that only hosts of a lost cluster export holds on, and so does its alert.",
+            "Configured budgets of clusters that send nothing.",
+            ("cluster", "budget", "product"),
+        ),
         Record(
             BUDGET,
             remembered(BUDGET, HIGHEST),
