@@ -1,9 +1,9 @@
-"""One story on two centers: install, growth, a node lost, a host silent, a cluster lost, relabeled, a ledger
-replaced, the month's end. The same months to the cent and the same alerts on both, and none that is false.
+"""One story on two centers: the same months to the cent and the same alerts, and none that is false.
 
-Two clusters' Prometheus scrape, record and write on; a Prometheus and a VictoriaMetrics with vmalert evaluate
-the fleet's file, each with an Alertmanager. Times are short (compression.py). The hosts cost little an hour and
-much before the story, so that the seconds between a scrape and a record are less than a cent.
+Install, growth, a node lost, a host silent, a cluster lost, one renamed, a ledger replaced, the month's end.
+Two clusters' Prometheus scrape, record and write on. A Prometheus, and a VictoriaMetrics with vmalert,
+evaluate the fleet's file, each with an Alertmanager. Times are short (compression.py). The hosts cost little an hour,
+and much before the story: the seconds between a scrape and a record are less than a cent.
 """
 
 import time
