@@ -25,8 +25,8 @@ BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
 def rule_files(folder: Path, interval: float, current: float = 0, hour: float = 0) -> list[Path]:
     """Both rule files, evaluated every `interval` seconds.
 
-    `current`: so many seconds stand for the five minutes after which a sample says nothing of now, what an alert
-    waits for becomes short by as much, and an expression goes back by an interval for a minute.
+    `current`: so many seconds stand for the five minutes after which a sample says nothing of now. What an
+    alert waits for becomes short by as much, and an expression goes back by an interval for a minute.
     `hour`: so many seconds stand for the hour of the means that a projection is made of.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Hours of a fleet on paper: what the clusters' files record of it, minute by minute, and what is true of it.
 
-Two clusters grow, lose a node, a host's answers and each other; one gets another name, a ledger is replaced, a
-host moves, and the month ends. Minutes count from the story's begin. Every amount is reckoned in whole numbers.
+Two clusters grow, lose a node, a host's answers and each other; one gets another name, a ledger is replaced,
+the month ends, and a host moves. Seconds count from the story's begin. Amounts are fractions.
 """
 
 from collections import Counter
