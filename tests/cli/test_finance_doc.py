@@ -232,7 +232,7 @@ def test_every_metric_and_rule_of_the_page_is_there() -> None:
     )
 
     assert named - metrics - recorded == set()
-    assert {"inference_month_to_date_dollars", "inference:month_to_date_dollars:ledger"} <= named
+    assert {"inference:closed_month_dollars", "inference:month_to_date_dollars:posting_hourly"} <= named
     assert set(re.findall(r"`(Inference\w+)`", PAGE)) <= alerts
 
 
@@ -254,8 +254,8 @@ def test_prometheus_takes_the_queries_of_the_page(tmp_path: Path, query: str) ->
 
 
 def test_the_rules_are_tested_by_the_query_for_a_node_that_died() -> None:
-    """A case of the rules' tests asks what the page asks, of a month that ends after an hour."""
+    """A case of the rules' tests asks what the page asks, of a month that is over."""
     query, _ = blocks("promql", section("A node that died"))
-    cases = (ROOT / "deploy" / "prometheus" / "month_test.yml").read_text(encoding="utf-8")
+    cases = (ROOT / "deploy" / "prometheus" / "closed_test.yml").read_text(encoding="utf-8")
 
-    assert "".join(query.replace("@ 1793491200", "@ 3600").split()) in "".join(cases.split())
+    assert "".join(query.replace("2026-10", "m1").split()) in "".join(cases.split())
