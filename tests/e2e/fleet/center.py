@@ -1,4 +1,4 @@
-"""Clusters whose Prometheus write to two centers: a Prometheus and a VictoriaMetrics, each with an Alertmanager.
+"""Clusters that write to two centers: a Prometheus and a VictoriaMetrics, each with an Alertmanager.
 
 Every program is real and ends by its own pid. What the hosts export is on paper, and kept as it is scraped.
 """

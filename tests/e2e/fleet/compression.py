@@ -8,6 +8,7 @@ The links become whole addresses by the command that the header of fleet-rules.y
 import re
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 RULES = ("cluster-rules.yml", "fleet-rules.yml")
-WAITED = re.compile(r"^(    (?:for|keep_firing_for)): .*$", re.MULTILINE)
+WAITED = re.compile(r"^(    (?:for|keep_firing_for)): (\d+)([mh])$", re.MULTILINE)
 MEAN = re.compile(r"(avg_over_time\(inference:spend_\w+(?::owner)?)\[1h\]")
 BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
 
@@ -24,8 +25,8 @@ BETWEEN = re.compile(r"^(  interval): .*$", re.MULTILINE)
 def rule_files(folder: Path, interval: float, current: float = 0, hour: float = 0) -> list[Path]:
     """Both rule files, evaluated every `interval` seconds.
 
-    `current`: so many seconds stand for the five minutes after which a sample says nothing of now, and an
-    interval for a minute wherever an expression goes back by a few.
+    `current`: so many seconds stand for the five minutes after which a sample says nothing of now. What an
+    alert waits for becomes short by as much, and an expression goes back by an interval for a minute.
     `hour`: so many seconds stand for the hour of the means that a projection is made of.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ def rule_files(folder: Path, interval: float, current: float = 0, hour: float = 
     for name in RULES:
         text = linked(DEPLOY / "prometheus" / name)
         text = BETWEEN.sub(rf"\1: {_duration(interval)}", text)
-        text = WAITED.sub(rf"\1: {_duration(2 * interval)}", text)
+        text = WAITED.sub(partial(_waits, interval, current), text)
         if hour:
             text = MEAN.sub(rf"\1[{_duration(hour)}]", text)
         if current:
@@ -123,6 +124,12 @@ def alertmanager(receiver: str) -> str:
             hook["url"] = f"{receiver}/{place['name']}"
     config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
     return yaml.safe_dump(config)
+
+
+def _waits(interval: float, current: float, found: re.Match[str]) -> str:
+    """What an alert waits for: two evaluations, or as many times `current` as there were five minutes."""
+    minutes = int(found[2]) * (60 if found[3] == "h" else 1)
+    return f"{found[1]}: {_duration(max(2 * interval, current * minutes / 5))}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
-"""What the rules record of a fleet on paper, reckoned without them: what a history needs, and what they have at its end.
+"""What the rules record of a fleet on paper, reckoned without them.
 
+It is what a history needs, and what the rules record at its end.
 Spend is constant between the beginnings and ends of books, and no price of the fleet on paper has a date.
 """
 

@@ -1,8 +1,8 @@
 """A month that heads past its budget is told to whoever is on call, with the right numbers, and taken back.
 
 Prometheus and Alertmanager are real, and so are the rules, the routes and the links; only their times are
-short (compression.py). The past makes up for the rest: of the week that the level is a mean of, it has a sample
-every six hours, so that each evaluation after it weighs as much as six hours do.
+short (compression.py). The past makes up for the rest: it has a sample every six hours of the week that the
+level is a mean of, so that each evaluation after it weighs as much as six hours do.
 """
 
 import re

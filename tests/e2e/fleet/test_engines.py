@@ -181,8 +181,8 @@ def test_the_projection_is_what_the_paper_says(engines: Engines) -> None:
     East: 12,642 are 6,120 + 156 h at 10, 3,480 + 156 h at 5, 52 + 80 + 22 + 2 h of spot machines at 2.50, and
     62 + 100 h at 2.50 of one that was gone before.
     West: 1,739 are 760 + 156 h at 2.40, 155 + 156 h at 1.60, and 250 h at 0.80 of one that was gone before.
-    A cluster has its share of the last day in the fleet's rest: 22 hours at 15, and 2 hours and what the engine
-    recorded since at 17.50, beside 4 of the other.
+    A cluster has its share of the last day in the fleet's rest: 22 hours at 15, then 2 hours and what the
+    engine recorded since at 17.50, beside 4 of the other.
     """
     at, left = engines.now + SECONDS, 240 - SECONDS / 3600
     month = '{month="2026-07"}'

@@ -27,6 +27,8 @@ EVALUATION = 4
 BIG = book("east", "spot-5", "s5", h100s("spot-5", 8), *[CHAT_70B] * 8)
 BIGGER = book("east", "spot-6", "s6", h100s("spot-6", 8), *[CHAT_70B] * 8)
 MONTH = "inference:month_to_date_dollars"
+CLOSED = "inference:closed_month_dollars"
+(E3,) = (one for one in FLEET.books if one.ledger == "e3")
 
 
 def become(life: Life, *books: Book) -> None:
@@ -116,21 +118,40 @@ def test_each_owner_is_the_sum_of_its_hosts(life: Life, owner: Owner) -> None:
     assert found == pytest.approx(said(life, owner), abs=CENT)
 
 
-def test_the_chargeback_is_the_fleet(life: Life) -> None:
-    """What the dashboard invoices to products and teams sums to the fleet's month, and its shares to one."""
-    table = "chargeback: This month so far, by product and team"
-    (dollars,), (shares,) = asked()[f"{table}: Dollars"][:1], asked()[f"{table}: Share"][:1]
-    invoiced = life.prometheus.query(dollars)
+@pytest.mark.parametrize(
+    ("table", "record", "month"),
+    [
+        ("This month so far, by product and team, the first 100", MONTH, FLEET.month),
+        ("Invoice: closed months, by product and team, the first 100", CLOSED, FLEET.last_month),
+    ],
+)
+def test_the_chargeback_is_the_fleet(life: Life, table: str, record: str, month: str) -> None:
+    """What the dashboard charges to products and teams sums to the fleet's month, and its shares to one."""
+    name = f"chargeback: {table}"
+    (dollars,), (shares,) = asked()[f"{name}: Dollars"][:1], asked()[f"{name}: Share of its month"][:1]
+    charged = life.prometheus.query(dollars)
 
-    assert '{product="unassigned",team="unassigned"}' in invoiced
-    assert len(invoiced) == 4
-    assert math.fsum(invoiced.values()) == pytest.approx(life.prometheus.value(f"sum({MONTH})"), abs=CENT)
+    assert f'{{month="{month}",product="unassigned",team="unassigned"}}' in charged
+    assert len(charged) == 4
+    assert math.fsum(charged.values()) == pytest.approx(life.prometheus.value(f"sum({record})"), abs=CENT)
     assert math.fsum(life.prometheus.query(shares).values()) == pytest.approx(1)
 
 
-def test_each_ledger_is_in_the_month_once(life: Life) -> None:
-    """As many as there ever were in this month, and each in one cluster."""
-    ledgers = {book.ledger for book in (*FLEET.books, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
+def test_the_month_before_is_that_of_all_ledgers(life: Life) -> None:
+    """Those of the week's dead hosts too: of 720 hours at the price of each."""
+    books = {one.ledger: one for one in (*FLEET.books, BIG, BIGGER, replace(E3, ledger="e3-new"))}
+    dollars = sum(pace * 720 for one in books.values() for _, pace in one.postings().values()) / 10**6
 
-    assert life.prometheus.value(f"count({MONTH}:ledger)") == len(ledgers)
-    assert life.prometheus.value(f"count(count by (ledger) ({MONTH}:ledger))") == len(ledgers)
+    assert life.prometheus.value(f"sum({CLOSED})") == pytest.approx(dollars, abs=CENT)
+
+
+def test_each_ledger_is_remembered_once(life: Life) -> None:
+    """As many as there ever were in this month, each with one cluster."""
+    ledgers = {book.ledger for book in (*FLEET.books, *FLEET.forgotten)} | {"s5", "s6", "e3-new"}
+    memory = f'{MONTH}:posting_hourly{{month="{FLEET.month}"}}'
+    places = (
+        "topk by (ledger) (1, max by (ledger, cluster) (last_over_time(inference:ledger_cluster_hourly[2h])))"
+    )
+
+    assert life.prometheus.value(f"count(count by (ledger) (last_over_time({memory}[2h])))") == len(ledgers)
+    assert life.prometheus.value(f"count({places})") == len(ledgers)

@@ -64,7 +64,7 @@ def checks() -> Iterator[Check]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_month_and_the_alerts_are_those_of_the_paper(engine: str, tmp_path: Path) -> None:
-    """To the cent and to the alert: through growth, a node and a cluster lost, a new name and a new ledger."""
+    """To the cent, through growth, a node and a cluster lost, a new name and a new ledger."""
     series = [timeline.written(key, values) for key, values in timeline.history().items()]
 
     failed = run(engine, tmp_path, [DEPLOY / "fleet-rules.yml"], series, list(checks()))

@@ -1,7 +1,7 @@
 """Hours of a fleet on paper: what the clusters' files record of it, minute by minute, and what is true of it.
 
-Two clusters grow, lose a node, a host's answers and each other; one gets another name, a ledger is replaced, a
-host moves, and the month ends. Minutes count from the story's begin. Every amount is reckoned in whole numbers.
+Two clusters grow, lose a node, a host's answers and each other; one gets another name, a ledger is replaced,
+the month ends, and a host moves. Seconds count from the story's begin. Amounts are fractions.
 """
 
 from collections import Counter
@@ -202,7 +202,7 @@ def history(end: int = END) -> dict[Series, list[Fraction | None]]:
 
 
 def written(series: Series, values: list[Fraction | None]) -> dict[str, str]:
-    """One input of a unit test: a rule that yields nothing more leaves a mark, a cluster that is lost does not."""
+    """One input of a unit test: a rule that yields nothing more leaves a mark, a lost cluster none."""
     name, labels = series
     whose = dict(labels)["cluster"]
     words: list[str] = []
@@ -227,7 +227,7 @@ class Truth:
     at: int
 
     def month(self, month: str) -> dict[tuple[str, Owner], Fraction]:
-        """Dollars by the cluster that each ledger was last seen in, and owner: what it had when it was last seen."""
+        """Dollars by cluster and owner: where each ledger was seen last, and what it had then."""
         found: dict[tuple[str, Owner], Fraction] = {}
         for book in BOOKS:
             last = seen(book, self.at)
@@ -237,7 +237,7 @@ class Truth:
         return {key: dollars for key, dollars in found.items() if dollars}
 
     def spend(self) -> dict[tuple[str, Owner], Fraction]:
-        """Dollars an hour by cluster and owner: a silent host's and a lost cluster's go on, a lost node's do not."""
+        """Dollars an hour by cluster and owner: of silent hosts and lost clusters too, of lost nodes not."""
         found: dict[tuple[str, Owner], Fraction] = {}
         for book in BOOKS:
             if book.alive(self.at):

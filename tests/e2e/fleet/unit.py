@@ -1,4 +1,4 @@
-"""Unit tests of rules in simulated time: Prometheus's engine by promtool, VictoriaMetrics' by vmalert-tool."""
+"""Unit tests of rules in simulated time, by Prometheus's promtool and VictoriaMetrics' vmalert-tool."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def nearly(
 
 
 def alerting(rules: list[Path], folder: Path) -> list[Path]:
-    """The rule files without the records that no alert is made of: what dashboards alone read costs minutes."""
+    """The rule files without the records that no alert is made of, which cost minutes."""
     files = {file.name: yaml.safe_load(file.read_text(encoding="utf-8")) for file in rules}
     whole = [rule for file in files.values() for group in file["groups"] for rule in group["rules"]]
     wanted = {name for rule in whole if "alert" in rule for name in RECORDED.findall(rule["expr"])}
