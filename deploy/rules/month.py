@@ -189,16 +189,21 @@ def closed(suffix: str, labels: tuple[str, ...], memory: str) -> Record:
         ":owner": "The same by owner.",
         ":price_basis": "The same by where the price came from.",
     }[suffix]
+    name = f"{CLOSED}{suffix}"
+    just = f"and on (month) {OVER} unless on (month) {over(f'{ENDS} or {ENDS}:cluster', 7200)}"
+    lasts = (f"{name}[10m]", f"{memory}[6m]", f"{memory}[2h]")
+    until = "".join(
+        f"or on (month)\n  (max by ({', '.join(labels)}) (last_over_time({last})) {just})\n" for last in lasts
+    )
     return Record(
-        f"{CLOSED}{suffix}",
+        name,
         f"""
   sum by ({", ".join(labels)}) (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h]) != 0))
-or on (month)
-  (max by ({", ".join(labels)}) (last_over_time({memory}[2h])) and on (month) {OVER})
-""",
+{until}""",
         ""
         if suffix
-        else "The hourly memory has a month within the hour after its end; until then its last value.",
+        else "The hourly memory has a month within the hour after its end. Until then its last minutes hold: within two hours\n"
+        "a host that moved has been in two clusters. Two hours where rules were not evaluated at the end.",
         meaning,
         labels,
     )

@@ -139,6 +139,7 @@ def test_every_query_has_an_answer_in_the_demo(
 
 
 SILENT = {
+    "inference:budget_dollars:lost": WELL,
     "inference:cluster_renamed": WELL,
     "inference:cluster_silent_since_timestamp_seconds": WELL,
     "inference:config_reload_failed": WELL,

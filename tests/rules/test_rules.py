@@ -146,8 +146,9 @@ def test_recorded_names_are_the_contract(rules: list[dict[str, Any]]) -> None:
 
 
 def test_every_record_is_asked_for_in_a_test_or_by_a_rule(rules: list[dict[str, Any]]) -> None:
-    """A record that no promtool test looks at may be anything."""
-    asked = "\n".join(file.read_text() for file in FOLDER.glob("*_test.yml"))
+    """A record that no promtool test looks at may be anything; a dashboard's queries have numbers by hand."""
+    dashboards = FOLDER.parents[1].glob("dashboards/*.json")
+    asked = "\n".join(file.read_text() for file in (*FOLDER.glob("*_test.yml"), *dashboards))
     names = {rule["record"] for rule in rules if "record" in rule}
 
     used = "\n".join(rule["expr"] for rule in rules)
