@@ -16,7 +16,7 @@ from tests.faults.plan import TICKS, plan
 from tests.faults.rig import UUIDS, Rig, rig
 
 WARMING = 3
-PLANS = 14 if deep() else 6
+PLANS = 14 if deep() else 9
 """Of 12 simulated minutes each, in which memory is looked at after each."""
 
 WINDOW = 5 if deep() else 2
