@@ -15,7 +15,7 @@ import records
 import spending
 from budgets import BUDGETS
 from faults import FAULTS
-from hosts import HOSTS, SETTINGS
+from hosts import HOST_SPEND, HOSTS, SETTINGS
 from month import DEPARTED, MEMORY, THIS
 from overheads import OVERHEADS
 from projection import PROJECTIONS
@@ -36,6 +36,7 @@ What each cluster's Prometheus records of its own exporters. Written by deploy/r
 what is recorded and where to load which file. Replicas and several jobs that scrape one exporter count once.""",
         (
             HOSTS,
+            HOST_SPEND,
             SETTINGS,
             FAULTS,
             Group("inference-rates", "1m", DOLLARS),

@@ -149,6 +149,48 @@ and on (cluster, ledger, instance) {SINCE}
             ("cluster", "ledger", "instance", "node", "product", "team"),
         ),
         Record(
+            "inference:hosts_metered",
+            "count by (cluster) (group by (cluster, instance) (inference_exporter_info))",
+            "",
+            "Exporters that answer.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:gpu_nodes",
+            """
+count by (cluster) (
+  max by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"}) > 0
+)
+""",
+            "kube-state-metrics knows those of a device plugin and not those of dynamic resource allocation.",
+            "Nodes with GPUs that Kubernetes has; absent without kube-state-metrics.",
+            ("cluster",),
+        ),
+        Record(
+            "inference:gpu_nodes_unmetered",
+            """
+group by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"} > 0)
+unless on (cluster, node) group by (cluster, node) (inference_exporter_info)
+""",
+            "",
+            "1: a node with GPUs that no exporter meters.",
+            ("cluster", "node"),
+        ),
+        Record(
+            "inference:cluster_heartbeat_timestamp_seconds",
+            "vector(time())",
+            "It has the external label of this Prometheus, and goes on where no host is left.",
+            "Time of the last evaluation of these rules.",
+            ("cluster",),
+        ),
+    ),
+)
+
+HOST_SPEND: Final = Group(
+    "inference-host-spend",
+    "1m",
+    (
+        Record(
             "inference:cost_dollars_per_hour:server",
             f"sum by ({SERVER}) (max by ({SERVER}, instance, model) ({RATE}) {UNIQUE})",
             "",
@@ -196,42 +238,8 @@ sum by ({OWNER}) (
             "Spend by owner at the mean price of the rest of the month, on hosts that answer.",
             ("cluster", "product", "team"),
         ),
-        Record(
-            "inference:hosts_metered",
-            "count by (cluster) (group by (cluster, instance) (inference_exporter_info))",
-            "",
-            "Exporters that answer.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:gpu_nodes",
-            """
-count by (cluster) (
-  max by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"}) > 0
-)
-""",
-            "kube-state-metrics knows those of a device plugin and not those of dynamic resource allocation.",
-            "Nodes with GPUs that Kubernetes has; absent without kube-state-metrics.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:gpu_nodes_unmetered",
-            """
-group by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"} > 0)
-unless on (cluster, node) group by (cluster, node) (inference_exporter_info)
-""",
-            "",
-            "1: a node with GPUs that no exporter meters.",
-            ("cluster", "node"),
-        ),
-        Record(
-            "inference:cluster_heartbeat_timestamp_seconds",
-            "vector(time())",
-            "It has the external label of this Prometheus, and goes on where no host is left.",
-            "Time of the last evaluation of these rules.",
-            ("cluster",),
-        ),
     ),
+    "Sums over hosts, apart from the group of hosts: at 2,000 hosts one group of both took a twelfth of a minute.",
 )
 
 ENDS: Final = "inference_month_end_timestamp_seconds"

@@ -11,6 +11,7 @@ END: Final = "<!-- end of records -->\n"
 
 TITLES: Final = {
     "inference-hosts": "Hosts of a cluster",
+    "inference-host-spend": "Spend of hosts that answer",
     "inference-settings": "Settings that hosts export alike",
     "inference-faults": "Faults of the meter",
     "inference-rates": "Dollars per second",

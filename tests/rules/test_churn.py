@@ -12,6 +12,7 @@ APART = 3  # hours between two starts
 HOURS = LEDGERS * APART + 24
 GROUPS = [
     "inference-hosts",
+    "inference-host-spend",
     "inference-settings",
     "inference-month-memory",
     "inference-month-gone",

@@ -146,6 +146,7 @@ def test_an_outage_of_prometheus_loses_no_host(holds: Test, length: str, minutes
     expected = {"0m": 30, length: 40, f"{2 * minutes}m": 40}
     groups = [
         "inference-hosts",
+        "inference-host-spend",
         "inference-settings",
         "inference-month-gone",
         "inference-month",
