@@ -86,7 +86,7 @@ _BUSY_SHARE: Final = Query(
     "percentunit",
     _NAME,
 )
-_SPEED: Final = Query(_drawn(f"{_sum('inference:model_tokens:1h', _KINDS)} / 3600"), "short", _NAME)
+_SPEED: Final = Query(_drawn(_sum("inference:model_tokens:rate5m", _KINDS)), "short", _NAME)
 _BY_KIND: Final = Query(
     f"topk({_DRAWN}, max by (cluster, model, kind)"
     f" (inference:model_dollars_per_million_tokens:kind{{{q.MODEL}}}))",
@@ -177,7 +177,7 @@ def _kinds(built: dashboard.Dashboard) -> dashboard.Dashboard:
 def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
     return built.with_panel(
         lines(
-            f"Tokens per second by model, of each hour: the {_DRAWN} that cost most",
+            f"Tokens per second by model: the {_DRAWN} that cost most",
             "As Tokens chooses. A gap: no exporter answered.",
             _SPEED,
             links=_LINKS,

@@ -121,6 +121,6 @@ def scalar(value: str) -> str:
     """A plain word or a dashboard's path, which the header's sed replaces; or a string in single quotes."""
     return (
         value
-        if re.fullmatch(r"[A-Za-z/][\w/.-]*|/d/[^:#'\"]*", value)
+        if re.fullmatch(r"[A-Za-z/][\w/.-]*|/d/[^:#']*", value)
         else "'" + value.replace("'", "''") + "'"
     )

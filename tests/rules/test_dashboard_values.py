@@ -355,7 +355,7 @@ EXPECTED: dict[str, Samples] = {
     "meter: Longest read by source": {'{source="nvml"}': 0.004},
     # 2 a minute
     "meter: Errors per hour, by source and reason": {'{source="chat",reason="timeout"}': 120},
-    "models: Tokens per second by model, of each hour: the 12 that cost most": {'{model="m"}': 4096 / 60},
+    "models: Tokens per second by model: the 12 that cost most": {'{model="m"}': 4096 / 60},
     # 0.25 of 0.625 a minute
     "models: Busy share of the money by model, of each hour: the 12 that cost most": {'{model="m"}': 0.4},
     # 0.25 and 0.5 dollars a minute
