@@ -69,7 +69,7 @@ def test_scores_by_hand() -> None:
 def test_the_engine_answers_for_many_fleets(tmp_path: Path) -> None:
     """Of a steady fleet and one that doubles; once an hour comes to the same as four times."""
     fleets = ([100.0] * 96, [100.0] * 48 + [200.0] * 48)
-    hours = [23, 47, 95]
+    hours = [20, 47, 95]  # groups at the 24th hour itself are in any order
     once, often = (evaluate(fleets, hours, tmp_path, pace) for pace in (1, 4))
     assert [once["rest"][0][hour] for hour in hours] == pytest.approx([100] * 3)
     assert once["low"][0][95] == pytest.approx(70)
