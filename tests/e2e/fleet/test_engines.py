@@ -51,6 +51,7 @@ ROUGH = (
     "inference:rest_dollars_per_hour:low",
     "inference:rest_dollars_per_hour:owner_low",
     "inference:fleet_overhead_dollars_per_million_tokens:",
+    "inference:waste_dollars_per_hour:server_1d",
 )
 """Means of a day on which the spend changed, and sums: they have seconds beside the history's minutes."""
 DAILY = ("inference:month_projected_dollars", "low")
