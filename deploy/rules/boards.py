@@ -40,13 +40,6 @@ MODELS: Final = Group(
     "1m",
     (
         Record(
-            "inference:observed_dollars_per_hour:server",
-            f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase!="unobserved"}})',
-            "",
-            "Spend of each server while it was observed, idle or busy.",
-            SERVER_LABELS,
-        ),
-        Record(
             "inference:model_cost_dollars:rate5m",
             f'sum by ({MODEL}, phase) (inference:phase_cost_dollars:rate5m{{model!=""}})',
             "",
@@ -97,6 +90,13 @@ LINES: Final = Group(
             f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})',
             "",
             "Idle spend of each server, of all three kinds.",
+            SERVER_LABELS,
+        ),
+        Record(
+            "inference:observed_dollars_per_hour:server",
+            f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase!="unobserved"}})',
+            "",
+            "Spend of each server while it was observed, idle or busy.",
             SERVER_LABELS,
         ),
         Record(

@@ -21,7 +21,7 @@ from overheads import OVERHEADS
 from projection import PROJECTIONS
 from spend import SPENDING
 from statement import MOST, Group, crowded, text, unknown
-from tokens import DOLLARS, IDLE, PRICES, USE, WEEK
+from tokens import IDLE, PRICES, RATES, WEEK
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "prometheus"
@@ -39,8 +39,7 @@ what is recorded and where to load which file. Replicas and several jobs that sc
             HOST_SPEND,
             SETTINGS,
             FAULTS,
-            Group("inference-rates", "1m", DOLLARS),
-            Group("inference-use-rates", "1m", USE),
+            Group("inference-rates", "1m", RATES),
             Group("inference-idle", "1m", IDLE),
             Group("inference-token-prices", "1m", PRICES),
             WEEK,

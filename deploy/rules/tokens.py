@@ -21,6 +21,7 @@ RATES: Final = (
     Record(
         "inference:phase_cost_dollars:rate5m",
         rate("inference_cost_dollars_total", "phase"),
+        "One group: prices divide sums of its records over time, so a missed evaluation has to be missing on both sides.\n"
         "Dollars, tokens and GPUs a second, over hosts: servers on several hosts meet here by their names. What was charged\n"
         "for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.",
         meaning="dollars per second by phase",
@@ -100,10 +101,6 @@ RATES: Final = (
         labels=("cluster", "product", "team"),
     ),
 )
-
-DOLLARS: Final = tuple(rate for rate in RATES if "cost_dollars" in rate.name)
-USE: Final = tuple(rate for rate in RATES if rate not in DOLLARS)
-"""Two groups, since each takes its time of the counters of 2,000 hosts."""
 
 HELD: Final = f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server!="unallocated"}})'
 DOWN: Final = f"(max by ({NAMED}) (inference_server_up) == 0)"

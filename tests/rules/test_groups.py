@@ -28,6 +28,7 @@ READ: Final = re.compile(r"(inference:[\w:]+)(?:\{[^}]*\})?(?:\[([\dsmhdw]+)\])?
 RATE: Final = re.compile(
     r"\b(?:rate|increase|delta|deriv|irate|idelta|predict_linear)\(\s*\w[\w:]*(?:\{[^}]*\})?\[(\w+)\]"
 )
+OVER_TIME: Final = re.compile(r"(?:sum|avg)_over_time\((inference:[\w:]+)(?:\{[^}]*\})?\[\w+\]\)")
 UNLIKE: Final = re.compile(
     r"\b(?:changes|resets|absent_over_time|holt_winters|double_exponential_smoothing)\("
 )
@@ -146,6 +147,21 @@ def test_slow_records_are_read_over_a_time(evaluated: list[Rule]) -> None:
     assert len(slow) > 30
     assert by_rules == set()
     assert by_panels == set()
+
+
+def test_what_is_divided_over_a_time_is_of_one_group(evaluated: list[Rule]) -> None:
+    """A missed evaluation is missing on both sides: of two groups, it makes a price that nobody paid."""
+    group = {rule.name: rule.group for rule in evaluated if rule.records}
+    quotients = []
+    for rule in evaluated:
+        parts = OVER_TIME.split(rule.expr)  # text, record, text, record, ..., text
+        pairs = zip(parts[1::2], parts[2::2], parts[3::2], strict=False)
+        quotients += [
+            (rule.name, above, below) for above, text, below in pairs if re.search(r"/[\s(]*$", text)
+        ]
+
+    assert len(quotients) >= 10
+    assert [one for one in quotients if group[one[1]] != group[one[2]]] == []
 
 
 def test_chains_within_a_group_are_short(evaluated: list[Rule]) -> None:

@@ -50,10 +50,12 @@ ROUGH = (
     "inference:rest_at_first_price_dollars_per_hour:owner_low",
     "inference:rest_dollars_per_hour:low",
     "inference:rest_dollars_per_hour:owner_low",
-    "inference:fleet_overhead_dollars_per_million_tokens:",
+    "inference:fleet_overhead_dollars_per_million_tokens:24h",
+    "inference:observed_dollars_per_hour:server_1d",
+    "inference:server_tokens:rate1d",
     "inference:waste_dollars_per_hour:server_1d",
 )
-"""Means of a day on which the spend changed, and sums: they have seconds beside the history's minutes."""
+"""Means of a day on which the spend changed: they have seconds beside the history's minutes."""
 DAILY = ("inference:month_projected_dollars", "low")
 """Projections with a mean of the last day in them, by how they end: a cluster's part, and lower bounds."""
 COUNTED = (
