@@ -60,6 +60,11 @@ def memory(fleet: Fleet, now: int, begin: int, step: int, apart: int) -> Iterato
     overhead = sum(amount for _, amount in fleet.overheads) / MICRO
     if fleet.overheads:
         yield Memory("inference:fleet_overhead_dollars_per_hour", {}, always(overhead), day)
+        for cluster in fleet.clusters():
+            for component, amount in fleet.overheads:
+                part = {"cluster": cluster, "component": component}
+                name = "inference:fleet_overhead_dollars_per_hour:component"
+                yield Memory(name, part, always(amount / MICRO), day)
     yield Memory("inference:gpus", {}, lambda at: float(_gpus(fleet, at)), day)
 
 
