@@ -1,13 +1,14 @@
 """Goldens: what the product prints, kept byte for byte in `tests/golden` and reviewed as a diff."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
+from exporter.ledger.store import Store
 from tests import depth
 from tests.rights import pytest_runtest_makereport, pytest_terminal_summary
 
@@ -44,6 +45,22 @@ LONG = ("tests/year/", "tests/test_split_doc.py", "tests/rules/")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.fixture(autouse=True)
+def files_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the files of a daemon that its test ends without a word, as the kernel does for a process."""
+    stores: list[Store] = []
+    begin = Store.__init__
+
+    def opened(store: Store, *given: Any) -> None:
+        begin(store, *given)
+        stores.append(store)
+
+    monkeypatch.setattr(Store, "__init__", opened)
+    yield
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture

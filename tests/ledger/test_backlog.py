@@ -316,6 +316,7 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
         disk.failure = None
         if fate == "killed":
             ledger._lock.release()  # type: ignore[union-attr]
+            ledger._store.close()  # type: ignore[union-attr]
             ledger = Ledger.open(path, clock, connect=disk)
             accrued = ledger.state().accrued
     ledger.post(Postings(now), State(wall=now, accrued=accrued))

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,4 +115,5 @@ def test_the_file_is_one_that_opens_when_nothing_was_done_to_it(tmp_path: Path, 
     path.write_bytes(whole.read_bytes())
     with LedgerReader.open(path) as reader:
         assert sum(reader.books(NOVEMBER, MONTHS).cost.values()) > 0
-    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)

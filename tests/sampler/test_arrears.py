@@ -83,6 +83,8 @@ class Daemon:
         lock = self.ledger._lock
         if lock is not None:
             lock.release()
+        if self.ledger._store is not None:
+            self.ledger._store.close()
         self.start(tariff)
 
     def reload(self, tariff: Tariff) -> None:
