@@ -5,8 +5,9 @@ from typing import Final
 import links as to
 import queries as q
 from board import board
+from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
-from panels import ANY_IS_BAD, NEUTRAL, SHARE_OF_BUDGET, WARNING, bars, lines, number, rows
+from panels import ANY_IS_BAD, NEUTRAL, bars, lines, number, rows
 from queries import Query
 
 UID: Final = to.CHARGEBACK
@@ -224,32 +225,7 @@ def _course(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Of all clusters: a cluster is not compared with a budget. An empty day: the budget lasts "
                 "until the month ends. No row: no budget names a product.",
                 (("budget", "Budget"), ("product", "Product")),
-                (
-                    (
-                        "Spent",
-                        Query(_of_budget("inference:budget_month_to_date_dollars"), "currencyUSD"),
-                        NEUTRAL,
-                    ),
-                    (
-                        "Projected",
-                        Query(_of_budget("inference:budget_month_projected_dollars"), "currencyUSD"),
-                        NEUTRAL,
-                    ),
-                    ("Of", Query(_of_budget("inference:budget_dollars"), "currencyUSD"), NEUTRAL),
-                    (
-                        "Projected share",
-                        Query(_of_budget("inference:budget_projected_ratio"), "percentunit"),
-                        SHARE_OF_BUDGET,
-                    ),
-                    (
-                        "Runs out",
-                        Query(
-                            f"1000 * ({_of_budget('inference:budget_runs_out_timestamp_seconds')})",
-                            "time:YYYY-MM-DD",
-                        ),
-                        WARNING,
-                    ),
-                ),
+                columns(_of_budget, spent_share=False),
                 links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
                 first="Projected share",
                 width=9,

@@ -6,6 +6,7 @@ import links as to
 import queries as q
 from alerts import firing
 from board import board
+from budgets import columns
 from grafana_foundation_sdk.builders import dashboard
 from panels import IDLE, NEUTRAL, SHARE_OF_BUDGET, WARNING, lines, number, rows
 from queries import Query
@@ -348,37 +349,7 @@ def _budget(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "ends. A budget `fleet` of 27,000 is the exporter's default: configure yours. "
                 "No row: nothing is metered yet.",
                 (("budget", "Budget"), ("product", "Product")),
-                (
-                    (
-                        "Spent",
-                        Query(_of_budget("inference:budget_month_to_date_dollars"), "currencyUSD"),
-                        NEUTRAL,
-                    ),
-                    (
-                        "Projected",
-                        Query(_of_budget("inference:budget_month_projected_dollars"), "currencyUSD"),
-                        NEUTRAL,
-                    ),
-                    ("Of", Query(_of_budget("inference:budget_dollars"), "currencyUSD"), NEUTRAL),
-                    (
-                        "Spent share",
-                        Query(_of_budget("inference:budget_spent_ratio"), "percentunit"),
-                        SHARE_OF_BUDGET,
-                    ),
-                    (
-                        "Projected share",
-                        Query(_of_budget("inference:budget_projected_ratio"), "percentunit"),
-                        SHARE_OF_BUDGET,
-                    ),
-                    (
-                        "Runs out",
-                        Query(
-                            f"1000 * ({_of_budget('inference:budget_runs_out_timestamp_seconds')})",
-                            "time:YYYY-MM-DD",
-                        ),
-                        WARNING,
-                    ),
-                ),
+                columns(_of_budget, spent_share=True),
                 links={"budget": _PRODUCT_LINKS, "product": _PRODUCT_LINKS},
                 first="Projected share",
                 width=14,
