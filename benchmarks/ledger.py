@@ -18,18 +18,18 @@ from benchmarks.host import OURS
 from benchmarks.results import Row, machine, table, write
 from exporter.clock import SystemClock
 from exporter.cost.postings import (
-    Energy,
-    Held,
-    Money,
-    Party,
+    CostOwner,
+    EnergyPosting,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
     Phase,
     Postings,
-    Requests,
+    RequestPosting,
     Segment,
-    Slot,
-    Tokens,
+    TokenPosting,
 )
-from exporter.cost.state import Carry, EndpointState, GpuState, Marks, ModelState, ServerState, State
+from exporter.cost.state import Carry, CounterMarks, EndpointState, GpuState, ModelState, ServerState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS, Gpu, Holder
 
@@ -38,7 +38,7 @@ TICK = 10 * SECOND
 START = 1_793_491_200 * SECOND
 RUNS = 5
 GPUS = [Gpu(f"GPU-{n:08x}-0000-4000-8000-000000000000", "NVIDIA H100 80GB HBM3") for n in range(8)]
-PARTIES = [Party("chat", "assistants", "llm", f"chat-{n}", "meta-llama/Llama-3.3-70B") for n in range(8)]
+PARTIES = [CostOwner("chat", "assistants", "llm", f"chat-{n}", "meta-llama/Llama-3.3-70B") for n in range(8)]
 BUSY: tuple[Phase, ...] = ("prefill", "decode", "idle")
 SERIES = [f'vllm:counter_{n}_total{{engine="0",model_name="meta-llama/Llama-3.3-70B"}}' for n in range(12)]
 
@@ -48,13 +48,13 @@ def tick(number: int) -> tuple[Postings, State]:
     end = START + number * TICK
     day = f"2026-11-{1 + (number - 1) // 8640:02d}"
     money = tuple(
-        Money(gpu, component, "configured", Slot(party, phase), 7_000_000 + number)
+        MoneyPosting(gpu, component, "configured", OwnerPhase(party, phase), 7_000_000 + number)
         for gpu, party in zip(GPUS, PARTIES, strict=True)
         for component in ("amortization", "support", "energy")
         for phase in BUSY
     )
     held = tuple(
-        Held(gpu, Slot(party, phase), TICK // 3, priced=True)
+        GpuTimePosting(gpu, OwnerPhase(party, phase), TICK // 3, priced=True)
         for gpu, party in zip(GPUS, PARTIES, strict=True)
         for phase in BUSY
     )
@@ -62,9 +62,9 @@ def tick(number: int) -> tuple[Postings, State]:
     postings = Postings(
         end,
         (Segment(end - TICK, end, "2026-11", day, total, money, held),),
-        tuple(Tokens(party, kind, 1000 + number) for party in PARTIES for kind in KINDS),
-        tuple(Requests(party, 3) for party in PARTIES),
-        tuple(Energy(gpu, 7_000_000) for gpu in GPUS),
+        tuple(TokenPosting(party, kind, 1000 + number) for party in PARTIES for kind in KINDS),
+        tuple(RequestPosting(party, 3) for party in PARTIES),
+        tuple(EnergyPosting(gpu, 7_000_000) for gpu in GPUS),
         tuple(PARTIES),
         day=day,
     )
@@ -74,7 +74,11 @@ def tick(number: int) -> tuple[Postings, State]:
         gpus={gpu.uuid: gpu_state(n, gpu, number) for n, gpu in enumerate(GPUS)},
         endpoints={
             f"http://127.0.0.1:{8000 + n}/metrics": EndpointState(
-                party.key, START, read=True, identity="1:2", marks=Marks(dict.fromkeys(SERIES, 1e6 * number))
+                party.key,
+                START,
+                read=True,
+                identity="1:2",
+                marks=CounterMarks(dict.fromkeys(SERIES, 1e6 * number)),
             )
             for n, party in enumerate(PARTIES)
         },

@@ -17,7 +17,7 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.results import figure, machine, plain, write
-from exporter.engines import ENGINES, EVERYTHING, Memory, Wanted, interpret, read, wanted
+from exporter.engines import ENGINES, EVERYTHING, SeriesCache, WantedSeries, interpret, read, wanted
 
 CAPTURES: Final = Path(__file__).parents[1] / "tests/engines/captures"
 PAGES: Final = Path(__file__).parent / "pages"
@@ -31,7 +31,7 @@ MILLISECONDS_MAX: Final = 10.0
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 VLLM: Final = ENGINES["vllm"]
-SGLANG: Final = Wanted(
+SGLANG: Final = WantedSeries(
     [
         "process_start_time_seconds",
         "sglang:prompt_tokens_total",
@@ -44,7 +44,7 @@ SGLANG: Final = Wanted(
         "sglang:forward_execution_seconds_total",
     ]
 )
-TGI: Final = Wanted(
+TGI: Final = WantedSeries(
     [
         "tgi_request_input_length_sum",
         "tgi_request_generated_tokens_sum",
@@ -65,7 +65,7 @@ def ranks(page: bytes, count: int) -> bytes:
     return b"".join(others + made)
 
 
-def pages() -> Iterable[tuple[str, bytes, Wanted]]:
+def pages() -> Iterable[tuple[str, bytes, WantedSeries]]:
     """Each page with the names to read on it."""
     single = (CAPTURES / "vllm-0.33.0-single.prom").read_bytes()
     yield "vLLM", single, wanted(VLLM)
@@ -74,7 +74,7 @@ def pages() -> Iterable[tuple[str, bytes, Wanted]]:
     yield f"vLLM, {RANKS} ranks", ranks(single, RANKS), wanted(VLLM)
 
 
-def by_reader(page: bytes, names: Wanted, memory: Memory) -> Values:
+def by_reader(page: bytes, names: WantedSeries, memory: SeriesCache) -> Values:
     """What the fast reader extracts."""
     return {
         (name, frozenset(sample.series.labels.items())): sample.value
@@ -83,7 +83,7 @@ def by_reader(page: bytes, names: Wanted, memory: Memory) -> Values:
     }
 
 
-def by_parser(page: bytes, names: Wanted) -> Values:
+def by_parser(page: bytes, names: WantedSeries) -> Values:
     """What prometheus_client's parser extracts. It adds `_total` to the name of a counter that has none."""
     return {
         (name, frozenset(sample.labels.items())): sample.value
@@ -106,9 +106,9 @@ def milliseconds(works: Iterable[Callable[[], object]]) -> list[float]:
     return [statistics.median(taken) for taken in rounds]
 
 
-def growth(page: bytes, names: Wanted, reads: int) -> int:
+def growth(page: bytes, names: WantedSeries, reads: int) -> int:
     """Blocks of memory that a server's reads hold after many more than after the first two."""
-    memory = Memory()
+    memory = SeriesCache()
     held = []
     for times in (2, reads):
         for _ in range(times):
@@ -122,7 +122,7 @@ def main() -> int:
     missed = False
     lines = []
     for title, page, names in pages():
-        memory = Memory()
+        memory = SeriesCache()
         extracted = by_reader(page, names, memory)
         if extracted != by_parser(page, names) or not extracted:
             print(f"{title}: the two extract different values")

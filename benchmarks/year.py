@@ -22,14 +22,14 @@ from datetime import datetime
 from pathlib import Path
 
 from exporter.ledger.reader import LedgerReader
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.year import keeping, reckoning, story
 from tests.year.reckoning import Reckoning
 
 EXACT = "every month, GPU, component, token and joule is as reckoned"
 
 
-def differences(year: keeping.Year, books: Books) -> list[str]:
+def differences(year: keeping.Year, books: CommittedTotals) -> list[str]:
     """What is not as reckoned: of the books, and of those at each month's close."""
     expected = Reckoning(year.around)
     found = of_months(expected, year, books, [name for name, _ in story.STARTS])
@@ -48,7 +48,7 @@ def differences(year: keeping.Year, books: Books) -> list[str]:
     return found
 
 
-def of_months(expected: Reckoning, year: keeping.Year, books: Books, names: list[str]) -> list[str]:
+def of_months(expected: Reckoning, year: keeping.Year, books: CommittedTotals, names: list[str]) -> list[str]:
     """Months that are not as reckoned, by who pays."""
     found = []
     for name in names:
@@ -59,7 +59,7 @@ def of_months(expected: Reckoning, year: keeping.Year, books: Books, names: list
     return found
 
 
-def of_gpus(expected: Reckoning, books: Books, moment: int) -> list[str]:
+def of_gpus(expected: Reckoning, books: CommittedTotals, moment: int) -> list[str]:
     """GPUs and components that are not as reckoned through a tick, and a residual."""
     found = []
     for (gpu, component), amount in books.gpu_cost.items():

@@ -8,9 +8,9 @@ from pathlib import Path
 from exporter import config
 from exporter.cli import documentation as cli
 from exporter.engines import documentation as engines
-from exporter.exposition import documentation as metrics
+from exporter.finance.tco import keys as scenarios
+from exporter.metrics import documentation as metrics
 from exporter.readings import unread
-from exporter.reports.tco import documentation as scenarios
 
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("cli.md", cli.documentation),

@@ -1,6 +1,6 @@
 """The immutable answer of one tick: what is rendered, and nothing else is.
 
-The ledger fills `Books` from what it has committed; the sampler fills the rest from the tick.
+The ledger fills `CommittedTotals` from what it has committed; the sampler fills the rest from the tick.
 Money stays in picodollars here; rows convert it on the way out.
 """
 
@@ -8,26 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.cost.policy import Terms
-from exporter.cost.postings import Party, Slot
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
 from exporter.cost.state import State
-from exporter.readings import (
-    Gpu,
-    GpuReading,
-    Kind,
-    LoadReading,
-    ServerKey,
-    ServerReading,
-    UnreadServer,
-)
+from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerKey, ServerReading, UnreadServer
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
-class Owner(NamedTuple):
+class ServerOwner(NamedTuple):
     """A party without its model: who a component is posted to."""
 
     product: str
@@ -66,7 +58,7 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RecentHistory:
     """The course of things until now: the history that the page draws, by the time that money covers.
 
     `hours` are the 24 whole ones before now and the running one, oldest first; `tokens` and `components` are
@@ -76,14 +68,14 @@ class Course:
     """
 
     hours: tuple[Hour, ...] = ()
-    tokens: Mapping[tuple[Party, Kind], int] = field(default_factory=dict)
+    tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     before: tuple[Picodollars, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class CommittedTotals:
     """What the ledger has committed, and the ledger's own health.
 
     `persistent` is false for books in memory. `writable` is false while commits fail:
@@ -103,12 +95,12 @@ class Books:
     writable: bool
     last_commit: Instant | None
     residual: Picodollars
-    cost: Mapping[Slot, Picodollars] = field(default_factory=dict)
-    gpu_time: Mapping[Slot, Nanoseconds] = field(default_factory=dict)
-    server_cost: Mapping[tuple[Owner, str], Picodollars] = field(default_factory=dict)
+    cost: Mapping[OwnerPhase, Picodollars] = field(default_factory=dict)
+    gpu_time: Mapping[OwnerPhase, Nanoseconds] = field(default_factory=dict)
+    server_cost: Mapping[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
     gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    tokens: Mapping[tuple[Party, Kind], int] = field(default_factory=dict)
-    requests: Mapping[Party, int] = field(default_factory=dict)
+    tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    requests: Mapping[CostOwner, int] = field(default_factory=dict)
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
@@ -117,14 +109,14 @@ class Books:
     moved_aside: str = ""
     displaced: str = ""
     unread: bool = False
-    equivalents: Mapping[tuple[Party, str], Picodollars] = field(default_factory=dict)
+    equivalents: Mapping[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
     """By party and hosted offer."""
-    last_token: Mapping[Party, Instant] = field(default_factory=dict)
+    last_token: Mapping[CostOwner, Instant] = field(default_factory=dict)
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
-    window: Mapping[Party, Window] = field(default_factory=dict)
+    window: Mapping[CostOwner, Window] = field(default_factory=dict)
     usage: RecentUsage = field(default_factory=RecentUsage)
     metered_since: Instant | None = None
-    course: Course = Course()
+    course: RecentHistory = RecentHistory()
     replaced: int = 0
     """UUIDs that took the slot of another."""
 
@@ -177,7 +169,7 @@ class ShareRow:
 class SplitRow:
     """Which method split a model's busy money in this tick, and the prefill share it gave."""
 
-    party: Party
+    owner: CostOwner
     method: str
     prefill_ratio: float | None
 
@@ -186,7 +178,7 @@ class SplitRow:
 class LoadRow:
     """Requests of one party at the last read."""
 
-    party: Party
+    owner: CostOwner
     load: LoadReading
 
 
@@ -194,7 +186,7 @@ class LoadRow:
 class Quotient:
     """Dollars per million tokens of one party over the window."""
 
-    party: Party
+    owner: CostOwner
     kind: TokenKind
     basis: Basis
     dollars_per_million_tokens: float
@@ -254,13 +246,13 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
+class TickBasis:
     """What the tick went by: terms and what the cost model remembers. Explanations follow from it and books.
 
     Handed on as it is, so that a tick costs nothing for explanations that nobody asks for.
     """
 
-    terms: Terms
+    terms: CostPolicy
     state: State
 
 
@@ -281,9 +273,9 @@ class Report:
     interval: Nanoseconds
     build: Build
     config: ConfigRow
-    books: Books | None
+    books: CommittedTotals | None
     process: ProcessRow | None = None
-    rates: Mapping[Party, float] = field(default_factory=dict)
+    rates: Mapping[CostOwner, float] = field(default_factory=dict)
     prices: tuple[ComponentPrice, ...] = ()
     quotients: tuple[Quotient, ...] = ()
     month_ends: Mapping[str, Instant] = field(default_factory=dict)
@@ -308,7 +300,7 @@ class Report:
     """HTTP requests that were refused since the start, by reason."""
     hosted: tuple[HostedPrice, ...] = ()
     """The hosted offers that are compared with now."""
-    grounds: Grounds | None = None
+    grounds: TickBasis | None = None
     price_list_date: Instant | None = None
     """Of the newest list of instance prices in use; `None` where that file cannot be read."""
     expected_gpus: int | None = None

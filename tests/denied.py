@@ -5,11 +5,11 @@ from pathlib import Path
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import PodResourcesSource
-from exporter.sources.kubernetes.account import Account
-from exporter.sources.kubernetes.account import account as account_of
+from exporter.sources.kubernetes.api import ServiceAccount
+from exporter.sources.kubernetes.api import account as account_of
 
 
-def account(path: Path) -> Account | None:
+def account(path: Path) -> ServiceAccount | None:
     """A pod's service account whose files are below a path."""
     return account_of({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, path)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from exporter.config import parse
 from exporter.reports.price_list import summary
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.csv_tables import BUNDLED, COLUMNS
 from exporter.tariff.price_file import HEADER, price_file
-from exporter.tariff.table import BUNDLED, COLUMNS
 from exporter.tariff.terms import Listed
 
 PAGE = (Path(__file__).parents[1] / "docs" / "prices.md").read_text(encoding="utf-8")

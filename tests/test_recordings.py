@@ -15,16 +15,16 @@ from exporter.engines import (
     ENGINES,
     EVERYTHING,
     TALLIED,
-    Gateway,
+    GatewaySpec,
+    count_gateway,
     interpret,
     match,
     read,
     recognize,
-    tally,
     wanted,
 )
 from exporter.readings import KINDS, ServerKey, ServerReading
-from exporter.sources.secure import SecureClient
+from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import ServerSource
 from exporter.units import Instant, Nanoseconds
 
@@ -79,9 +79,9 @@ def counted_by_team(page: Path) -> dict[str, dict[str, float]]:
     """What a gateway's page tells of each team."""
     found = read(page.read_bytes(), TALLIED)
     gateway = match(found)
-    assert isinstance(gateway, Gateway)
+    assert isinstance(gateway, GatewaySpec)
     counted: dict[str, dict[str, float]] = {}
-    for counter in tally(gateway, found).counters:
+    for counter in count_gateway(gateway, found).counters:
         of_team = counted.setdefault(counter.team, {"prompt": 0, "generation": 0})
         of_team[counter.quantity] += counter.value
     return counted
@@ -136,7 +136,7 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
     def said(file: str, headers: dict[str, str]) -> httpx.Response:
         return httpx.Response(200, headers=headers, content=iter([(folder / file).read_bytes()]))
 
-    client = SecureClient(httpx.Client(transport=httpx.MockTransport(answer)))
+    client = HttpsClient(httpx.Client(transport=httpx.MockTransport(answer)))
     source = ServerSource(ServerKey("", "recorded"), "http://recorded", client, Frozen(), engine=engine.name)
     readings = [source.read() for _ in manifest["pages"]]
     source.close()

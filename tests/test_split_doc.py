@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import batching, phases
-from exporter.cost.split import FAR, MEANING
+from exporter.cost.split import MEANING, WORKLOADS_OFF_BY_25_PERCENT
 
 pytestmark = pytest.mark.xdist_group("split")  # simulated once, not once by each process of `pytest -n`
 
@@ -50,7 +50,7 @@ def test_that_does_not_hang_on_how_fast_the_gpu_is(
 def test_where_a_method_is_far_from_the_truth_is_told(told: Told) -> None:
     """The loads that the program names are those on which it is more than a quarter off, and no others."""
     names = [workload.name for workload in phases.WORKLOADS]
-    for method, far in FAR.items():
+    for method, far in WORKLOADS_OFF_BY_25_PERCENT.items():
         found = {
             row.workload.name for rows in told for row in rows if abs(row.told[method] / row.true - 1) > 0.25
         }

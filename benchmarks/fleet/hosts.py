@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.demo.story import replay, stage
-from exporter.exposition.negotiation import OPENMETRICS, Variant
-from exporter.exposition.rendering import Exposition
+from exporter.metrics.rendering import OPENMETRICS, Exposition, Variant
 from exporter.report import Build, ProcessRow
 from exporter.units import NANOSECONDS_PER_SECOND
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.exposition.table import METRICS
+from exporter.metrics.table import METRICS
 
 FOREIGN: Final = frozenset({"kube_node_info", "kube_node_status_capacity"})
 """Series of kube-state-metrics: the nodes that exist, and those with GPUs. `up` is Prometheus's own."""

@@ -11,20 +11,20 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import status
 from exporter.cli.build import host_name
+from exporter.cli.ledger_zone import books_zone
 from exporter.cli.terminal import complain, tell
-from exporter.cli.terms import terms_of
-from exporter.cli.whereabouts import place_now
-from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.problems import RefusedError, shown
-from exporter.ledger.entry import Entered, Entry, EntryError, Known, enter
+from exporter.config.settings import cost_policy
+from exporter.ledger.adjustment_entry import AdjustmentEntry, AdjustmentRequest, EntryError, Known, enter
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import NOWHERE
-from exporter.reports.entered import key_day
-from exporter.reports.reload import proposals
+from exporter.readings import UNKNOWN_LOCATION
+from exporter.reports.correction_proposals import proposals
+from exporter.reports.repricing import key_day
 from exporter.reports.rounding import hundredths, rounded
+from exporter.sources.location import location_now
 from exporter.tariff.calendar import day_of
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
@@ -43,7 +43,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
+class AdjustFlags:
     """What the command line says, as it was written."""
 
     config_file: Path | None
@@ -57,7 +57,7 @@ class Flags:
     dry_run: bool = False
 
 
-def adjust(flags: Flags, clock: Clock | None = None) -> int:
+def adjust(flags: AdjustFlags, clock: Clock | None = None) -> int:
     """Enter one adjustment, or say what that would do; 0, 1 (no ledger takes it) or 2 (it makes no sense)."""
     now = (clock or SystemClock()).wall()
     try:
@@ -87,12 +87,12 @@ def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | 
         config = load(config_file)
         path = ledger_path or config.ledger_path
         by_place = any(rule.depends_on_place for rule in config.hardware)
-        place = place_now(config, clock) if by_place else NOWHERE
+        place = location_now(config, clock) if by_place else UNKNOWN_LOCATION
         with LedgerReader.open(path) as ledger:
             zone = books_zone(ledger, config, config_file)
             last = ledger.state().wall
             now = clock.wall() if last is None else min(last, clock.wall())
-            tariff = terms_of(config, host_name(), place).tariff
+            tariff = cost_policy(config, host_name(), place).tariff
             lines = proposals(tariff, ledger, zone, now, _files(config_file, ledger_path))
     except ConfigError as error:
         complain(error)
@@ -120,8 +120,8 @@ def _zone(path: Path, config: Config, config_file: Path | None) -> ZoneInfo:
         return books_zone(ledger, config, config_file)
 
 
-def _entry(flags: Flags, now: Instant, zone: ZoneInfo) -> Entry:
-    return Entry(
+def _entry(flags: AdjustFlags, now: Instant, zone: ZoneInfo) -> AdjustmentRequest:
+    return AdjustmentRequest(
         amount=_amount(flags.amount),
         day=_day(flags.date, day_of(now, zone).name, zone.key),
         product=flags.product,
@@ -215,7 +215,7 @@ def _named(config: Config) -> Iterator[tuple[str, frozenset[str]]]:
             yield budget.product, frozenset()
 
 
-def _told(entered: Entered) -> str:
+def _told(entered: AdjustmentEntry) -> str:
     made = entered.adjustment
     when = {
         "": "no daemon has this ledger now; the next one posts it at its first tick",
@@ -229,7 +229,7 @@ def _told(entered: Entered) -> str:
     )
 
 
-def _would(entered: Entered) -> str:
+def _would(entered: AdjustmentEntry) -> str:
     made = entered.adjustment
     who = {"": "the next daemon", "unknown": "the daemon"}.get(
         entered.daemon, f"the daemon (process {entered.daemon})"
@@ -242,7 +242,7 @@ def _would(entered: Entered) -> str:
     )
 
 
-def _row(entered: Entered) -> str:
+def _row(entered: AdjustmentEntry) -> str:
     made = entered.adjustment
     return (
         f"{plain_dollars(made.amount)} dollars, {made.day}, "
@@ -250,7 +250,7 @@ def _row(entered: Entered) -> str:
     )
 
 
-def _warnings(entered: Entered, *, dry_run: bool) -> Iterator[str]:
+def _warnings(entered: AdjustmentEntry, *, dry_run: bool) -> Iterator[str]:
     """What a person may not have meant; it is entered all the same, so that they say how to undo it."""
     made = entered.adjustment
     undo = f": if that is not meant, enter {plain_dollars(-made.amount)} with another reason"

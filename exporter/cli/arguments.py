@@ -10,8 +10,7 @@ from typing import Final
 from exporter import __version__
 from exporter.cli import flags, logs, status
 from exporter.cli.flags import PROGRAM, Exits
-from exporter.cli.output import OutputError, standard_output
-from exporter.cli.terminal import complain
+from exporter.cli.terminal import OutputError, complain, standard_output
 
 DAEMON_VERB: Final = "serve"
 DAEMON: Final = Exits(
@@ -166,10 +165,10 @@ def _add_others(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _serve(chosen: argparse.Namespace) -> int:
-    from exporter.cli.serve import Flags, serve  # noqa: PLC0415 - see the module's first line
+    from exporter.cli.serve import ServeFlags, serve  # noqa: PLC0415 - see the module's first line
 
     return serve(
-        Flags(
+        ServeFlags(
             chosen.config_file,
             chosen.listen_address,
             chosen.ledger_path,

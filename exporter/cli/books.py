@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import explain_flags, flags, reconcile_flags, values
+from exporter.cli import explain_flags, flags, reconcile_flags
+from exporter.cli import flags as values
 from exporter.cli.flags import Exits
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
@@ -195,7 +196,10 @@ def _reports(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     for verb in (month, chargeback, focus):
         flags.books(verb)
         verb.add_argument(
-            "--month", type=values.month, metavar="YYYY-MM", help="the month (default: the one that goes on)"
+            "--month",
+            type=values.month_value,
+            metavar="YYYY-MM",
+            help="the month (default: the one that goes on)",
         )
     for verb in (month, chargeback):
         form = verb.add_mutually_exclusive_group()
@@ -211,7 +215,7 @@ def _adopt(chosen: argparse.Namespace) -> int:
 
 
 def _adjust(chosen: argparse.Namespace) -> int:
-    from exporter.cli.adjust import Flags, adjust, proposed  # noqa: PLC0415
+    from exporter.cli.adjust import AdjustFlags, adjust, proposed  # noqa: PLC0415
 
     needed = {f"--{name}": getattr(chosen, name) for name in ("amount", "date", "product", "reason")}
     if chosen.proposals:
@@ -223,14 +227,14 @@ def _adjust(chosen: argparse.Namespace) -> int:
         chosen.parser.error(f"the following arguments are required: {', '.join(missing)}")
     told = chosen.amount, chosen.date, chosen.product, chosen.team, chosen.reason
     key = chosen.key or ""
-    return adjust(Flags(chosen.config_file, chosen.ledger_path, *told, key=key, dry_run=chosen.dry_run))
+    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *told, key=key, dry_run=chosen.dry_run))
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from exporter.cli.report import Question, report  # noqa: PLC0415
+    from exporter.cli.report import ReportOptions, report  # noqa: PLC0415
 
     by = getattr(chosen, "by", None)
-    return report(Question(chosen.config_file, chosen.ledger_path, chosen.month, by, chosen.form))
+    return report(ReportOptions(chosen.config_file, chosen.ledger_path, chosen.month, by, chosen.form))
 
 
 def _focus(chosen: argparse.Namespace) -> int:

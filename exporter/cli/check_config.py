@@ -4,8 +4,8 @@ from pathlib import Path
 
 from exporter.cli.terminal import complain, tell
 from exporter.clock import SystemClock
-from exporter.exposition.access import Access
 from exporter.reports.check_config import check_config
+from exporter.web.access import Access
 
 
 def checked(config_file: Path, web_config_file: Path | None = None, *, as_json: bool) -> int:

@@ -22,13 +22,12 @@ from exporter.cli.flags import DEMO_ADDRESS
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
-from exporter.demo.invitation import LOG, Site, invitation
-from exporter.demo.scrape import prometheus_configuration
+from exporter.demo.invitation import LOG, Site, invitation, prometheus_configuration
 from exporter.demo.story import Stage, replay, stage
-from exporter.exposition.access import Access
-from exporter.exposition.address import ListenError, parse_address
-from exporter.exposition.server import WebServer
 from exporter.sources.footprint import Footprint
+from exporter.web.access import Access
+from exporter.web.listener import ListenError, parse_address
+from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)
 

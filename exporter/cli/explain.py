@@ -7,18 +7,17 @@ from typing import Final
 
 from exporter.cli import status
 from exporter.cli.build import host_name
+from exporter.cli.ledger_zone import books_zone
 from exporter.cli.terminal import complain, tell, waiting
-from exporter.cli.terms import terms_of
-from exporter.cli.whereabouts import place_now
-from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
-from exporter.cost.accounts import Accounts
-from exporter.cost.chain import Explanation, ExplanationError, Stretch, explain
-from exporter.exposition import chains
+from exporter.config.settings import cost_policy
+from exporter.cost.explanation import CostAccounts, ExplainedPeriod, Explanation, ExplanationError, explain
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
+from exporter.sources.location import location_now
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
+from exporter.web import explanation as chains
 
 WINDOW: Final = 1
 """Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
@@ -30,7 +29,7 @@ NO_FILE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ExplainOptions:
     """What is asked: a server or all, over how many hours, against which price per million tokens."""
 
     config_file: Path | None
@@ -41,7 +40,7 @@ class Question:
     as_json: bool
 
 
-def explained(question: Question, clock: Clock | None = None) -> int:
+def explained(question: ExplainOptions, clock: Clock | None = None) -> int:
     """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
     try:
         config = load(question.config_file)
@@ -60,7 +59,7 @@ def explained(question: Question, clock: Clock | None = None) -> int:
             explanation: Explanation = explain(
                 accounts,
                 stretch,
-                replace(terms_of(config, host_name(), place_now(config, clock)), zone=zone),
+                replace(cost_policy(config, host_name(), location_now(config, clock)), zone=zone),
                 ledger.state(),
                 now,
                 ledger=ledger.id,
@@ -79,12 +78,12 @@ def explained(question: Question, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts, Stretch]:
+def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccounts, ExplainedPeriod]:
     """One hour is the window of the metrics, 60 whole minutes; longer is the last whole hours.
 
     Nothing finer is kept of hours that are over. Of a ledger without a whole hour the 60 minutes are all.
     """
-    accounts = Accounts()
+    accounts = CostAccounts()
     books = ledger.books(now, ())
     if not books.cost:
         raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
@@ -98,11 +97,11 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[Accounts,
         for sums in (ledger.hours(_hour(start), _hour(end)) or {}).values():
             accounts.add_mix(sums.by_component())
         covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
-        return accounts, Stretch(start, end, covered)
+        return accounts, ExplainedPeriod(start, end, covered)
     for sums in (ledger.hours(first, last) or {}).values():
         accounts.add_history(sums)
     start, end = first * NANOSECONDS_PER_HOUR, (last + 1) * NANOSECONDS_PER_HOUR
-    return accounts, Stretch(start, end, ledger.covered(first, last))
+    return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
 
 
 def _hour(instant: Instant) -> int:

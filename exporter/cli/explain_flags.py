@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from exporter.cli.explain import Question
+    from exporter.cli.explain import ExplainOptions
 
 LONGEST_HOURS: Final = 40 * 24
 """History by the hour is kept for 40 days."""
@@ -36,11 +36,11 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
-def question(chosen: argparse.Namespace) -> "Question":
+def question(chosen: argparse.Namespace) -> "ExplainOptions":
     """What they ask."""
-    from exporter.cli.explain import Question  # noqa: PLC0415 - only when it is asked
+    from exporter.cli.explain import ExplainOptions  # noqa: PLC0415 - only when it is asked
 
-    return Question(
+    return ExplainOptions(
         chosen.config_file, chosen.ledger_path, chosen.server, chosen.window, chosen.against, chosen.json
     )
 

@@ -1,11 +1,47 @@
 """The flags that verbs share, and what every verb's parser has."""
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import logs, values
+from exporter.cli import logs
+from exporter.web.access import host_of
+from exporter.web.listener import AddressError, parse_address
+
+
+def absolute_path_value(text: str) -> Path:
+    """A path from / on, as the configuration asks for: a daemon's folder is nobody's choice."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise argparse.ArgumentTypeError(f"{text!r} is no absolute path; write {path.absolute()}")
+    return path
+
+
+def address_value(text: str) -> str:
+    """An address that can be listened on, as far as its form goes."""
+    try:
+        parse_address(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def host_value(text: str) -> str:
+    """A host name that browsers may ask for."""
+    try:
+        return host_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def month_value(text: str) -> str:
+    """A month like 2026-10."""
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no month: expected one like 2026-10")
+    return text
+
 
 DEFAULT_ADDRESS: Final = ":9844"
 DEMO_ADDRESS: Final = "127.0.0.1:9844"
@@ -125,7 +161,7 @@ def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
     verb.add_argument(
         "--ledger.path",
         dest="ledger_path",
-        type=values.absolute,
+        type=absolute_path_value,
         metavar="FILE",
         help=f"{text} (default: ledger.path of the configuration, else {LEDGER_PATH})",
     )
@@ -137,7 +173,7 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
         "--web.listen-address",
         dest="listen_address",
         default=address,
-        type=values.address,
+        type=address_value,
         metavar="ADDRESS",
         help=f"address to serve on (default {address})",
     )
@@ -147,7 +183,7 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
         dest="allowed_hosts",
         action="append",
         default=[],
-        type=values.host,
+        type=host_value,
         metavar="NAME",
         help="another DNS name under which browsers open the page; may be given several times",
     )

@@ -12,8 +12,8 @@ from exporter.cli import status
 from exporter.cli.report import answer
 from exporter.cli.terminal import complain, tell
 from exporter.clock import Clock
+from exporter.finance.focus import focus, formulas
 from exporter.ledger.history import MonthRecord
-from exporter.reports.focus import focus, formulas
 
 FORMULAS: Final = (
     "labels that begin with =, +, -, @ or a tab are written as they are: "

@@ -7,8 +7,8 @@ from exporter.cli import status
 from exporter.cli.terminal import complain
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
-from exporter.ledger.adoption import adopt as let_go
 from exporter.ledger.errors import LedgerError
+from exporter.ledger.maintenance import adopt as let_go
 
 
 def adopt(config_file: Path | None, ledger_path: Path | None) -> int:

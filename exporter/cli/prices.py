@@ -13,11 +13,11 @@ from exporter.cli.terminal import complain, tell
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
 from exporter.config.load import price_path
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.reports import price_list
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import MOST_BYTES, PriceFile, PriceFileError, price_file
-from exporter.tariff.table import CatalogueError
 from exporter.units import NANOSECONDS_PER_SECOND
 
 MODE = 0o644
@@ -25,7 +25,7 @@ MODE = 0o644
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PriceQuery:
     """The instance type that is asked about; `region` is empty where none is."""
 
     cloud: str
@@ -33,7 +33,7 @@ class Wanted:
     region: str
 
 
-def show(config_file: Path | None, wanted: Wanted | None, *, as_json: bool) -> int:
+def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) -> int:
     """Print which list prices are in use, or one of them; returns the exit status."""
     try:
         config = load(config_file)
@@ -46,7 +46,7 @@ def show(config_file: Path | None, wanted: Wanted | None, *, as_json: bool) -> i
         if wanted is None:
             tell(price_list.summary(config.catalogue, path, now, as_json=as_json))
             return status.OK
-        place = Place(wanted.cloud, wanted.instance_type, wanted.region)
+        place = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
         found, text = price_list.price(config.catalogue, place, as_json=as_json)
     except CatalogueError as error:
         complain(f"the list prices cannot be read: {error}")

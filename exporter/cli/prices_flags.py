@@ -73,12 +73,12 @@ def _add_update(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _show(chosen: argparse.Namespace) -> int:
-    from exporter.cli.prices import Wanted, show  # noqa: PLC0415
+    from exporter.cli.prices import PriceQuery, show  # noqa: PLC0415
 
     named = chosen.cloud is not None, chosen.instance_type is not None
     if any(named) != all(named) or (chosen.region and not all(named)):
         chosen.parser.error("--cloud and --instance-type go together, and --region with them")
-    wanted = Wanted(chosen.cloud, chosen.instance_type, chosen.region) if all(named) else None
+    wanted = PriceQuery(chosen.cloud, chosen.instance_type, chosen.region) if all(named) else None
     return show(chosen.config_file, wanted, as_json=chosen.json)
 
 

@@ -6,16 +6,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
+from exporter.cli.ledger_zone import books_zone
 from exporter.cli.terminal import complain, waiting
-from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
-from exporter.ledger.errors import LedgerError
-from exporter.ledger.reader import LedgerReader
-from exporter.reports.invoice import CostColumn, InvoiceError
-from exporter.reports.invoice_file import Reading, read_invoice
-from exporter.reports.reconciliation import (
-    Books,
+from exporter.finance.invoice import CostColumn, InvoiceError
+from exporter.finance.invoice_file import Reading, read_invoice
+from exporter.finance.reconciliation import (
+    LedgerMonth,
     Reconciliation,
     as_json,
     as_text,
@@ -23,11 +21,13 @@ from exporter.reports.reconciliation import (
     month_billed,
     reconcile,
 )
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
 from exporter.units import Instant
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReconcileOptions:
     """What is asked. Without a `month` it is the bill's; without `resources` every row counts."""
 
     config_file: Path | None
@@ -40,7 +40,7 @@ class Question:
     as_json: bool
 
 
-def reconciled(question: Question, clock: Clock | None = None) -> int:
+def reconciled(question: ReconcileOptions, clock: Clock | None = None) -> int:
     """Print books against bill; returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration)."""
     now = (clock or SystemClock()).wall()
     try:
@@ -65,18 +65,18 @@ def reconciled(question: Question, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _files(question: Question) -> tuple[str, ...]:
+def _files(question: ReconcileOptions) -> tuple[str, ...]:
     """The flags that say where the books are, to be given again."""
     told = (("--config.file", question.config_file), ("--ledger.path", question.ledger_path))
     return tuple(f"{flag}={path.absolute()}" for flag, path in told if path is not None)
 
 
-def _told(question: Question, ledger: LedgerReader, zone: ZoneInfo, now: Instant) -> Reconciliation:
+def _told(question: ReconcileOptions, ledger: LedgerReader, zone: ZoneInfo, now: Instant) -> Reconciliation:
     invoice = read_invoice(question.invoice, Reading(zone, question.cost, question.resources))
     try:
         month = question.month or month_billed(invoice)
         record = ledger.month(month)
         hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
-        return reconcile(invoice, Books(record, hours or {}, zone, now, question.components))
+        return reconcile(invoice, LedgerMonth(record, hours or {}, zone, now, question.components))
     except InvoiceError as error:
         raise InvoiceError(f"{question.invoice}: {error}") from None

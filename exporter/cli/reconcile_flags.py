@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.cli import values
+from exporter.cli import flags
 
 if TYPE_CHECKING:
-    from exporter.cli.reconcile import Question
+    from exporter.cli.reconcile import ReconcileOptions
 
 LONGEST: Final = 1000
 """Characters of a resource's id."""
@@ -24,7 +24,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         help="the bill: a FOCUS export as CSV, plain or gzip, or a CSV of date,dollars",
     )
     verb.add_argument(
-        "--month", type=values.month, metavar="YYYY-MM", help="the month (default: the one of the bill)"
+        "--month", type=flags.month_value, metavar="YYYY-MM", help="the month (default: the one of the bill)"
     )
     verb.add_argument(
         "--resource",
@@ -52,11 +52,11 @@ def add(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="print JSON")
 
 
-def question(chosen: argparse.Namespace) -> "Question":
+def question(chosen: argparse.Namespace) -> "ReconcileOptions":
     """What they ask."""
-    from exporter.cli.reconcile import Question  # noqa: PLC0415 - only when it is asked
+    from exporter.cli.reconcile import ReconcileOptions  # noqa: PLC0415 - only when it is asked
 
-    return Question(
+    return ReconcileOptions(
         config_file=chosen.config_file,
         ledger_path=chosen.ledger_path,
         invoice=chosen.invoice,

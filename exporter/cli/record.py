@@ -12,12 +12,12 @@ from exporter.cli.terminal import complain, progress
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ReadFailedError
 from exporter.reports.recording import MANIFEST, Recording
-from exporter.sources.server.recording import Onlooker
+from exporter.sources.server.recording import RecordingReader
 from exporter.units import Nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RecordOptions:
     """What is asked. Without an `engine` the page tells it."""
 
     url: str
@@ -29,7 +29,7 @@ class Question:
     ca_file: Path | None = None
 
 
-def record(question: Question, clock: Clock | None = None) -> int:
+def record(question: RecordOptions, clock: Clock | None = None) -> int:
     """Record a server. An interruption from the keyboard ends it early, with what there is.
 
     Returns 0, 1 (the first read failed, or the folder cannot be written) or 2 (the URL, the engine or the
@@ -39,7 +39,7 @@ def record(question: Question, clock: Clock | None = None) -> int:
     output = question.output
     place = output.with_name(f"{output.name}.partial")
     try:
-        onlooker = Onlooker(
+        onlooker = RecordingReader(
             question.url,
             clock,
             engine=question.engine,
@@ -70,7 +70,9 @@ def record(question: Question, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _watch(question: Question, clock: Clock, onlooker: Onlooker, recording: Recording, place: Path) -> None:
+def _watch(
+    question: RecordOptions, clock: Clock, onlooker: RecordingReader, recording: Recording, place: Path
+) -> None:
     """Read at each interval, and write each page as it comes.
 
     Raises:

@@ -9,7 +9,7 @@ from exporter.cli import flags
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 if TYPE_CHECKING:
-    from exporter.cli.record import Question
+    from exporter.cli.record import RecordOptions
 
 MOST_TIMES: Final = 1000
 LONGEST_SECONDS: Final = 3600
@@ -64,11 +64,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.set_defaults(run=_record)
 
 
-def question(chosen: argparse.Namespace) -> "Question":
+def question(chosen: argparse.Namespace) -> "RecordOptions":
     """What they ask."""
-    from exporter.cli.record import Question  # noqa: PLC0415 - only when it is asked
+    from exporter.cli.record import RecordOptions  # noqa: PLC0415 - only when it is asked
 
-    return Question(
+    return RecordOptions(
         chosen.url,
         chosen.engine,
         chosen.times,

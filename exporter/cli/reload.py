@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
-from exporter.reports.reload import sentences
+from exporter.reports.correction_proposals import sentences
 from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TariffChange:
     """The prices of this host before and after a reload at an instant, and the GPUs that it has."""
 
     old: Tariff
@@ -27,7 +27,7 @@ class Change:
     now: Instant
 
 
-def notice(change: Change, ledger: Path | None, flags: Sequence[str]) -> tuple[str, ...]:
+def notice(change: TariffChange, ledger: Path | None, flags: Sequence[str]) -> tuple[str, ...]:
     """Lines for people; none where no price of posted money changed, or there is no ledger to ask.
 
     A ledger that cannot be read costs the lines about it, not the reload.

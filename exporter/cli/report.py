@@ -7,16 +7,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
+from exporter.cli.ledger_zone import books_zone
 from exporter.cli.terminal import complain, waiting
-from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
+from exporter.finance import month as reports
+from exporter.finance.month import By, ReportError
+from exporter.finance.statement import Form, sheet
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import MonthRecord
 from exporter.ledger.reader import LedgerReader
-from exporter.reports import month as reports
-from exporter.reports.month import By, ReportError
-from exporter.reports.sheet import Form, sheet
 from exporter.tariff.calendar import month_of
 
 Tell = Callable[[MonthRecord, str, ZoneInfo], int]
@@ -24,7 +24,7 @@ Tell = Callable[[MonthRecord, str, ZoneInfo], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReportOptions:
     """What is asked. Without a `month` it is the one that goes on; without a `by` it is a chargeback."""
 
     config_file: Path | None
@@ -34,7 +34,7 @@ class Question:
     form: Form
 
 
-def report(question: Question, clock: Clock | None = None) -> int:
+def report(question: ReportOptions, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
 
     def tell(record: MonthRecord, current: str, zone: ZoneInfo) -> int:

@@ -5,21 +5,21 @@ import sys
 from pathlib import Path
 
 from exporter.cli import status
-from exporter.cli.tco_flags import Question
+from exporter.cli.ledger_zone import books_zone
+from exporter.cli.tco_flags import TcoOptions
 from exporter.cli.terminal import complain, waiting
-from exporter.cli.zone import books_zone
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError, load
+from exporter.finance import tco as reports
+from exporter.finance.tco import Measurement, NotMeasuredError, Scenario
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import day_number
 from exporter.ledger.reader import LedgerReader
-from exporter.reports import tco as reports
-from exporter.reports.tco import Measurement, NotMeasuredError, Scenario
 from exporter.tariff.calendar import day_of
 from exporter.units import NANOSECONDS_PER_DAY
 
 
-def tco(question: Question, clock: Clock | None = None) -> int:
+def tco(question: TcoOptions, clock: Clock | None = None) -> int:
     """Print what a scenario comes to.
 
     Returns 0, 1 (the ledger cannot tell, or the chart cannot be written) or 2 (the scenario or the
@@ -57,14 +57,14 @@ def _listing(*, as_json: bool) -> str:
     return "".join(f"{name}: {told}\n" for name, told in named.items())
 
 
-def _scenario(question: Question) -> Scenario:
+def _scenario(question: TcoOptions) -> Scenario:
     if question.scenario is not None:
         return reports.scenario(question.scenario, measured=question.measured)
     name = question.example or ""
     return reports.parsed(reports.example(name), name, measured=question.measured)
 
 
-def _measurement(question: Question, clock: Clock) -> Measurement:
+def _measurement(question: TcoOptions, clock: Clock) -> Measurement:
     config = load(question.config_file)
     path = question.ledger_path or config.ledger_path
     now = clock.wall()

@@ -8,7 +8,7 @@ from exporter.cli import flags
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TcoOptions:
     """What is asked: a scenario's file or the name of an example, or neither to list them."""
 
     scenario: Path | None
@@ -58,14 +58,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.set_defaults(run=_tco)
 
 
-def question(chosen: argparse.Namespace) -> Question:
+def question(chosen: argparse.Namespace) -> TcoOptions:
     """What the flags ask for; a contradiction ends the program as a wrong flag does."""
     named = [chosen.scenario is not None, chosen.example is not None, chosen.list]
     if sum(named) != 1:
         chosen.parser.error("give one of SCENARIO.yaml, --example NAME and --list")
     if chosen.show and chosen.example is None:
         chosen.parser.error("--show goes with --example")
-    return Question(
+    return TcoOptions(
         scenario=chosen.scenario,
         example=chosen.example,
         show=chosen.show,

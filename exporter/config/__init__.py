@@ -3,6 +3,6 @@
 from exporter.config.documentation import documentation
 from exporter.config.load import load, parse
 from exporter.config.problems import ConfigError, Problem
-from exporter.config.settings import Budget, Config, Server
+from exporter.config.settings import Budget, Config, ConfiguredServer
 
-__all__ = ["Budget", "Config", "ConfigError", "Problem", "Server", "documentation", "load", "parse"]
+__all__ = ["Budget", "Config", "ConfigError", "ConfiguredServer", "Problem", "documentation", "load", "parse"]

@@ -75,7 +75,7 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-class NotAllowedError(Exception):
+class YamlFeatureError(Exception):
     """The text cannot be used at all."""
 
     def __init__(self, place: Position | None, message: str) -> None:
@@ -95,12 +95,12 @@ def document(data: bytes) -> Node | None:
     except yaml.MarkedYAMLError as error:
         if "alias" in (error.context or "") and error.context_mark:
             begins = _place(error.context_mark)
-            raise NotAllowedError(begins, f"is not YAML: a value cannot begin with *; {QUOTE}") from None
+            raise YamlFeatureError(begins, f"is not YAML: a value cannot begin with *; {QUOTE}") from None
         words = ": ".join(part for part in (error.context, error.problem) if part)
         place = _place(error.problem_mark) if error.problem_mark else None
-        raise NotAllowedError(place, f"is not YAML: {words}") from None
+        raise YamlFeatureError(place, f"is not YAML: {words}") from None
     except yaml.YAMLError as error:
-        raise NotAllowedError(None, f"is not YAML: {error}") from None
+        raise YamlFeatureError(None, f"is not YAML: {error}") from None
 
 
 def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
@@ -117,17 +117,17 @@ def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
 
 def _text(data: bytes) -> str:
     if len(data) > FILE_BYTES:
-        raise NotAllowedError(None, f"is larger than {FILE_BYTES} bytes; no configuration is")
+        raise YamlFeatureError(None, f"is larger than {FILE_BYTES} bytes; no configuration is")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
-        raise NotAllowedError(_end(before), "is not UTF-8; save the file as UTF-8") from None
+        raise YamlFeatureError(_end(before), "is not UTF-8; save the file as UTF-8") from None
     if found := _NOT_YAML.search(text):
         place = _end(text[: found.start()])
-        raise NotAllowedError(place, f"has the control character U+{ord(found[0]):04X}; remove it")
+        raise YamlFeatureError(place, f"has the control character U+{ord(found[0]):04X}; remove it")
     if found := _TAB_INDENT.search(text):
-        raise NotAllowedError(_end(text[: found.start(1)]), "is indented by a tab; YAML takes spaces only")
+        raise YamlFeatureError(_end(text[: found.start(1)]), "is indented by a tab; YAML takes spaces only")
     return text
 
 
@@ -146,16 +146,16 @@ def _events(text: str) -> Iterator[yaml.Event]:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise NotAllowedError(place, "a second document starts; a configuration is one document")
+                raise YamlFeatureError(place, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
             told = f"alias *{event.anchor}: write the value out; aliases are not taken"
-            raise NotAllowedError(place, f"{told}; {QUOTE}")
+            raise YamlFeatureError(place, f"{told}; {QUOTE}")
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                raise NotAllowedError(place, f"anchor &{event.anchor}: remove it; anchors are not taken")
+                raise YamlFeatureError(place, f"anchor &{event.anchor}: remove it; anchors are not taken")
             tag = getattr(event, "tag", None)
             if tag is not None:
-                raise NotAllowedError(place, f"tag {shown(str(tag))}: remove it; tags are not taken")
+                raise YamlFeatureError(place, f"tag {shown(str(tag))}: remove it; tags are not taken")
         yield event
 
 
@@ -180,7 +180,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
             continue
         nodes += 1
         if nodes > MOST_NODES:
-            raise NotAllowedError(place, f"holds more than {MOST_NODES} values; no configuration does")
+            raise YamlFeatureError(place, f"holds more than {MOST_NODES} values; no configuration does")
         if open_nodes:
             open_nodes[-1].items.append(node)
         else:
@@ -188,7 +188,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
         if not isinstance(node, Scalar):
             open_nodes.append(node)
             if len(open_nodes) > DEEPEST:
-                raise NotAllowedError(place, f"nests deeper than {DEEPEST} levels; no configuration does")
+                raise YamlFeatureError(place, f"nests deeper than {DEEPEST} levels; no configuration does")
     return None if isinstance(root, Scalar) and root.empty else root
 
 

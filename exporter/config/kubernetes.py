@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Key, Table, Walk, found
+from exporter.config.schema import Context, Key, Table, found
 from exporter.config.settings import KubernetesChoice, PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, scalar
 from exporter.tariff.terms import LabelPatterns
@@ -40,7 +40,7 @@ class NodeLabel:
 
     words: str = "mapping of labels to patterns"
 
-    def read(self, node: Node, path: str, walk: Walk) -> LabelPatterns:
+    def read(self, node: Node, path: str, walk: Context) -> LabelPatterns:
         """As `Shape.read`."""
         if not isinstance(node, Mapping) or not node.entries:
             what = "an empty mapping" if isinstance(node, Mapping) else found(node)
@@ -90,7 +90,7 @@ class LabelName:
 
     words: str = "label"
 
-    def read(self, node: Node, path: str, walk: Walk) -> str:
+    def read(self, node: Node, path: str, walk: Context) -> str:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.words).text

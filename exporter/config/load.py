@@ -8,17 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.config.document import (
-    FILE_BYTES,
-    Mapping,
-    Node,
-    NotAllowedError,
-    Scalar,
-    document,
-    positions,
-)
+from exporter.config.document import FILE_BYTES, Mapping, Node, Scalar, YamlFeatureError, document, positions
 from exporter.config.keys import DOCUMENT, PRICES, PRICES_PATH, TIMEZONE
-from exporter.config.moments import zone_named
 from exporter.config.problems import (
     BrokenError,
     ConfigError,
@@ -27,8 +18,9 @@ from exporter.config.problems import (
     RefusedError,
     TooManyProblemsError,
 )
-from exporter.config.schema import Table, Walk
+from exporter.config.schema import Context, Table
 from exporter.config.settings import DEFAULT_PRICES, Config
+from exporter.config.times import zone_named
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 
@@ -113,12 +105,12 @@ def read(data: bytes, file: str, table: Table[T]) -> T:
 def _tree(data: bytes, file: str) -> Node | None:
     try:
         return document(data)
-    except NotAllowedError as error:
+    except YamlFeatureError as error:
         raise ConfigError(file, (Problem(error.place, "", str(error)),)) from None
 
 
 def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
-    walk = Walk(zone, Problems(), catalogue)
+    walk = Context(zone, Problems(), catalogue)
     try:
         return table.read(root, "", walk)
     except RefusedError as refused:

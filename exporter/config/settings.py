@@ -1,19 +1,21 @@
 """The typed configuration, frozen. What each key means to users stands in the schema beside it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import Position
-from exporter.cost.policy import Limits, OwnershipRule, SplitRule
-from exporter.readings import Division, Role
+from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
+from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, Overhead, Retirement, Unmatched
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
 DEFAULT_PRICES = Path("/var/lib/inference-cost-exporter/prices.csv")
@@ -50,7 +52,7 @@ DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
 
 
 @dataclass(frozen=True, slots=True)
-class Divide:
+class GatewayDivision:
     """What divides a server, and what reading its gateway takes."""
 
     division: Division
@@ -59,7 +61,7 @@ class Divide:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ConfiguredServer:
     """One configured endpoint. Several with one name (and namespace) are replicas of one server.
 
     `gpus` are NVML indices or UUIDs; `None` is every GPU of the host.
@@ -76,7 +78,7 @@ class Server:
     server_name: str | None = None
     spans_hosts: bool = False
     role: Role = ""
-    divide: Divide | None = None
+    divide: GatewayDivision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class ServerRule:
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     server_name: str | None = None
-    divide: Divide | None = None
+    divide: GatewayDivision | None = None
     source: str = field(default="", compare=False)
 
 
@@ -147,11 +149,11 @@ class Config:
     unmatched_hardware: Unmatched = "estimate"
     retired: tuple[Retirement, ...] = ()
     overheads: tuple[Overhead, ...] = ()
-    servers: tuple[Server, ...] = ()
+    servers: tuple[ConfiguredServer, ...] = ()
     server_rules: tuple[ServerRule, ...] = ()
     split: tuple[SplitRule, ...] = ()
     compare: tuple[HostedPrice, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: CardinalityLimits = field(default_factory=CardinalityLimits)
     cloud: CloudChoice = "auto"
     gpus: GpusChoice = "auto"
     kubernetes: KubernetesChoice = "auto"
@@ -164,7 +166,62 @@ class Config:
     catalogue: Catalogue = CATALOGUE
     places: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
 
-    def divides(self) -> tuple[Divide, ...]:
+    def divides(self) -> tuple[GatewayDivision, ...]:
         """Everything that divides a server, in the order of the entries."""
         told = [server.divide for server in self.servers] + [rule.divide for rule in self.server_rules]
         return tuple(divide for divide in told if divide is not None)
+
+
+GAP_INTERVALS: Final = 3
+SHORTEST_GAP: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""A tick longer than three intervals and a minute was not observed."""
+
+
+def cost_policy(
+    config: Config, host: str, place: HostLocation | None = UNKNOWN_LOCATION, *, all_gpus: bool = False
+) -> CostPolicy:
+    """What a configuration says to the cost model of a host, and where that runs as far as it is known.
+
+    `all_gpus`: this process was given all GPUs of the machine, unless the configuration says otherwise.
+
+    `None` while that is being asked: what a price would then be looked up by is not known yet, and such GPUs
+    are unpriced until it is. So are those whose rule goes by labels of the node that could not be read.
+    """
+    hardware, unmatched = config.hardware, config.unmatched_hardware
+    if place is None:
+        hardware = tuple(takewhile(lambda rule: not rule.depends_on_place, hardware))
+    elif place.node_labels is None:
+        hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
+    left_out = len(hardware) < len(config.hardware)
+    asking = left_out or (place is None and unmatched == "estimate")
+    if place is None or left_out:
+        unmatched = "unpriced"
+    where = _priced_by(place or UNKNOWN_LOCATION, hardware)
+    return CostPolicy(
+        tariff=Tariff(
+            host,
+            hardware,
+            config.overheads,
+            where,
+            unmatched,
+            config.catalogue,
+            asking=asking,
+            retired=config.retired,
+            stand_ins=config.unmatched_hardware == "estimate",
+        ),
+        zone=config.timezone,
+        ownership=config.ownership,
+        split=config.split,
+        compare=config.compare,
+        limits=config.limits,
+        interval=config.interval,
+        gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),
+        gap_after=max(GAP_INTERVALS * config.interval, SHORTEST_GAP),
+        all_gpus=all_gpus if config.gpus == "auto" else config.gpus == "all",
+    )
+
+
+def _priced_by(place: HostLocation, hardware: tuple[Hardware, ...]) -> HostLocation:
+    """A place with those labels alone that a rule looks at: no other one changes a price."""
+    names = {name for rule in hardware for name, _ in rule.match.node_label}
+    return replace(place, node_labels=tuple(pair for pair in place.node_labels or () if pair[0] in names))

@@ -1,5 +1,6 @@
 """The shapes of single values: numbers, words, patterns, durations, paths."""
 
+import pwd
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Walk, found
+from exporter.config.schema import Context, found
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -59,7 +60,7 @@ class Number:
         least = f"above {plain(self.low)}, up to" if self.above_low else f"{plain(self.low)} to"
         return f"{self.unit}, {least} {plain(self.high)}"
 
-    def read(self, node: Node, path: str, walk: Walk) -> Decimal:
+    def read(self, node: Node, path: str, walk: Context) -> Decimal:
         """As `Shape.read`."""
         del path, walk
         value = number(node, f"number ({self.words})")
@@ -85,7 +86,7 @@ class Whole:
         """As `Shape.words`."""
         return f"{self.unit}, {self.low} to {self.high}"
 
-    def read(self, node: Node, path: str, walk: Walk) -> int:
+    def read(self, node: Node, path: str, walk: Context) -> int:
         """As `Shape.read`."""
         del path, walk
         value = number(node, f"whole number ({self.words})")
@@ -113,7 +114,7 @@ class Label:
         """As `Shape.words`."""
         return self.what
 
-    def read(self, node: Node, path: str, walk: Walk) -> str:
+    def read(self, node: Node, path: str, walk: Context) -> str:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.what).text
@@ -144,7 +145,7 @@ class Name:
         """As `Shape.words`."""
         return self.what
 
-    def read(self, node: Node, path: str, walk: Walk) -> str:
+    def read(self, node: Node, path: str, walk: Context) -> str:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.what).text
@@ -163,7 +164,7 @@ class Pattern:
 
     words: str = "pattern"
 
-    def read(self, node: Node, path: str, walk: Walk) -> str:
+    def read(self, node: Node, path: str, walk: Context) -> str:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.words).text
@@ -186,7 +187,7 @@ class Choice(Generic[W]):
         """As `Shape.words`."""
         return " or ".join(self.options)
 
-    def read(self, node: Node, path: str, walk: Walk) -> W:
+    def read(self, node: Node, path: str, walk: Context) -> W:
         """As `Shape.read`."""
         del path, walk
         told = scalar(node, f"word ({self.words})")
@@ -204,7 +205,7 @@ class Truth:
 
     words: str = "true or false"
 
-    def read(self, node: Node, path: str, walk: Walk) -> bool:
+    def read(self, node: Node, path: str, walk: Context) -> bool:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.words).text
@@ -225,7 +226,7 @@ class Duration:
         """As `Shape.words`."""
         return f"duration, {self.least} to {self.most}"
 
-    def read(self, node: Node, path: str, walk: Walk) -> Nanoseconds:
+    def read(self, node: Node, path: str, walk: Context) -> Nanoseconds:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.words).text
@@ -242,7 +243,7 @@ class AbsolutePath:
 
     words: str = "absolute path"
 
-    def read(self, node: Node, path: str, walk: Walk) -> Path:
+    def read(self, node: Node, path: str, walk: Context) -> Path:
         """As `Shape.read`."""
         del path, walk
         text = scalar(node, self.words).text
@@ -291,3 +292,39 @@ def _nanoseconds(text: str) -> Nanoseconds:
     match = _DURATION.fullmatch(text)
     assert match  # noqa: S101  # callers have matched it
     return int(match[1]) * _MILLISECONDS[match[2]] * (NANOSECONDS_PER_SECOND // 1000)
+
+
+LARGEST_UID: Final = 4_294_967_294
+"""One below (uid_t) -1, which names nobody (chown(2))."""
+
+_USER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}[$]?", re.ASCII)
+"""What useradd(8) and directories take, and no pattern: a user is matched exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user's name or uid."""
+
+    words: str = "name of a user, or uid"
+
+    def read(self, node: Node, path: str, walk: Context) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if text.isascii() and text.isdigit():
+            if len(text) > len(str(LARGEST_UID)) or int(text) > LARGEST_UID:
+                raise RefusedError(f"{shown(text)} is no uid: write 0 to {LARGEST_UID}")
+            return str(int(text))
+        if not _USER_NAME.fullmatch(text):
+            raise RefusedError(f"{shown(text)} is no user; write one name or uid, no pattern")
+        return text
+
+
+def uid_of(user: str) -> int | None:
+    """The uid of a user; `None` for a name that this machine does not know."""
+    if user.isdigit():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None

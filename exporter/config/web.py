@@ -4,15 +4,138 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 A file that is taken here is taken by `promtool check web-config`; what Python's TLS cannot do is refused.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
-from exporter.config.schema import Block, Key, ListOf, Table
-from exporter.config.values import Choice, Duration, Truth, Whole
-from exporter.config.web_values import BasicUsers, FilePath, Inline, OrBlank, Text
+from exporter.config.problems import BrokenError, RefusedError, shown
+from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, dotted, found
+from exporter.config.values import PATH_CHARACTERS, Choice, Duration, Truth, Whole, scalar
 from exporter.units import Nanoseconds
+
+HEADER_CHARACTERS: Final = 2048
+USER_CHARACTERS: Final = 255
+MOST_USERS: Final = 100
+DEAREST: Final = 18
+"""The highest cost of bcrypt: one look at a password takes about 15 s then, longer than a scraper waits."""
+
+_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """A file, from the folder of the file that names it on where it does not begin with /."""
+
+    words: str = "path"
+
+    def read(self, node: Node, path: str, walk: Context) -> Path:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.words).text
+        if not text or not text.isprintable() or len(text) > PATH_CHARACTERS:
+            raise RefusedError(f"{shown(text)} is no path; name a file")
+        return Path(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """What is not taken: the message says what to write instead."""
+
+    message: str
+    words: str = "nothing"
+
+    def read(self, node: Node, path: str, walk: Context) -> None:
+        """As `Shape.read`: always refused."""
+        del node, path, walk
+        raise RefusedError(self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Printable ASCII, as a header or a name in a certificate has it; it may be empty."""
+
+    what: str
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return self.what
+
+    def read(self, node: Node, path: str, walk: Context) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.what).text
+        if not text.isascii() or not text.isprintable() or len(text) > HEADER_CHARACTERS:
+            raise RefusedError(
+                f"{shown(text)} is no {self.what}: up to {HEADER_CHARACTERS} printable characters of ASCII"
+            )
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class OrBlank:
+    """One of a few words, or nothing between quotes, which is as if the key were not there."""
+
+    choice: Choice[str]
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return self.choice.words
+
+    def read(self, node: Node, path: str, walk: Context) -> str:
+        """As `Shape.read`."""
+        blank = isinstance(node, Scalar) and not node.plain and not node.text
+        return "" if blank else self.choice.read(node, path, walk)
+
+
+@dataclass(frozen=True, slots=True)
+class BasicUsers:
+    """Names of users with the bcrypt hashes of their passwords."""
+
+    words: str = "mapping of users to bcrypt hashes"
+
+    def read(self, node: Node, path: str, walk: Context) -> dict[str, bytes]:
+        """As `Shape.read`."""
+        if not isinstance(node, Mapping):
+            what = found(node) if not isinstance(node, Scalar) or node.empty else "a single value"
+            raise RefusedError(f"must be a {self.words}, not {what}")
+        if len(node.entries) > MOST_USERS:
+            raise RefusedError(f"has {len(node.entries)} users; it takes {MOST_USERS} at most")
+        users: dict[str, bytes] = {}
+        for place, fault in node.faults:
+            walk.problems.note(place, path, fault)
+        for name, (place, value) in node.entries.items():
+            where = dotted(path, shown(name)[1:-1])
+            told = _user_fault(name)
+            if told:
+                walk.problems.note(place, where, told)
+            elif told := _hash_fault(value):
+                walk.problems.note(value.place, where, told)
+            elif isinstance(value, Scalar):
+                users[name] = value.text.encode()
+        if len(users) < len(node.entries) or node.faults:
+            raise BrokenError
+        return users
+
+
+def _user_fault(name: str) -> str | None:
+    if not name or ":" in name or not name.isprintable() or len(name) > USER_CHARACTERS:
+        return f"is no name of a user: 1 to {USER_CHARACTERS} printable characters without a colon"
+    return None
+
+
+def _hash_fault(value: Node) -> str | None:
+    match = _HASH.fullmatch(value.text) if isinstance(value, Scalar) else None
+    if match is None:
+        return "is no bcrypt hash, which begins with $2b$ or $2y$; make one: htpasswd -nBC 10 NAME"
+    if not 4 <= int(match[1]) <= DEAREST:
+        return f"has the cost {match[1]}; it takes 04 to {DEAREST}: htpasswd -nBC 10 NAME"
+    return None
+
 
 TlsVersion: TypeAlias = Literal["TLS12", "TLS13"]
 
@@ -144,7 +267,7 @@ HEADERS = (
 )
 
 
-def _proves_itself(block: Block) -> bool:
+def _proves_itself(block: MappingNode) -> bool:
     good = True
     for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
         if key not in block and inline not in block and key.name not in block.meant:
@@ -153,7 +276,7 @@ def _proves_itself(block: Block) -> bool:
     return good
 
 
-def _knows_its_clients(block: Block) -> bool:
+def _knows_its_clients(block: MappingNode) -> bool:
     kind = block.get(CLIENT_AUTH)
     if kind in ("RequireAnyClientCert", "RequireClientCert"):
         block.refuse(
@@ -180,7 +303,7 @@ def _knows_its_clients(block: Block) -> bool:
     return True
 
 
-def _speaks_a_version(block: Block) -> bool:
+def _speaks_a_version(block: MappingNode) -> bool:
     for key in (MIN_VERSION, MAX_VERSION):
         if block.get(key) in ("TLS10", "TLS11"):
             block.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
@@ -197,14 +320,14 @@ def _speaks_a_version(block: Block) -> bool:
     return True
 
 
-def _draws_one_curve(block: Block) -> bool:
+def _draws_one_curve(block: MappingNode) -> bool:
     if len(block.get(CURVE) or ()) > 1:
         block.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
         return False
     return True
 
 
-def _tls(block: Block) -> TlsConfig:
+def _tls(block: MappingNode) -> TlsConfig:
     kind = block[CLIENT_AUTH]
     clients = None
     if (authorities := block.get(CLIENT_CA_FILE)) is not None:
@@ -259,7 +382,7 @@ RATE = Key(
 )
 
 
-def _web(block: Block) -> WebConfig:
+def _web(block: MappingNode) -> WebConfig:
     http2, headers = block.get(HTTP) or (False, ())
     rate = block.get(RATE)
     return WebConfig(

@@ -4,19 +4,50 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from exporter.cost import attribution, comparison, energy, gap, heard, holding, servers, slices
-from exporter.cost.attribution import Share, ShareMethod
-from exporter.cost.charging import Charging, Work
-from exporter.cost.gap import Interval
-from exporter.cost.inventory import UNSEEN, Inventory, inventory
+from exporter.cost import attribution, energy, gpu_usage, intervals, servers
+from exporter.cost import attribution as slices
+from exporter.cost import servers as heard
+from exporter.cost.accrual import Accrual, GpuAccrual
+from exporter.cost.attribution import GpuShare, ShareMethod
+from exporter.cost.intervals import ChargedInterval
+from exporter.cost.inventory import UNSEEN, GpuInventory, inventory
 from exporter.cost.money import WHOLE
-from exporter.cost.policy import Terms
-from exporter.cost.postings import Energy, Party, Postings, Segment, Slot
-from exporter.cost.servers import Round, ServerTick
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import (
+    CostOwner,
+    EnergyPosting,
+    HostedEquivalent,
+    OwnerPhase,
+    Postings,
+    Segment,
+    TokenPosting,
+)
+from exporter.cost.servers import ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.readings import Frame, Gpu, GpuReading, Holder, Owned, ServerKey
+from exporter.readings import Frame, Gpu, GpuReading, Holder, Kind, PodOwnership, ServerKey
 from exporter.tariff.calendar import day_of
+from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.units import Nanoseconds
+
+
+def equivalents(
+    tokens: Iterable[TokenPosting], offers: Iterable[HostedPrice]
+) -> tuple[HostedEquivalent, ...]:
+    """One entry for each party whose tokens are told and each offer that covers it, also of nothing.
+
+    An upper bound of what a hosted bill would have been: the engine's own tokenizer, its own cache hits, and
+    prompts that vLLM counts once for each of n answers.
+    """
+    by_party: dict[CostOwner, dict[Kind, int]] = {}
+    for told in tokens:
+        counts = by_party.setdefault(told.owner, {})
+        counts[told.kind] = counts.get(told.kind, 0) + told.count
+    return tuple(
+        HostedEquivalent(party, offer.reference, equivalent(offer, counts))
+        for party, counts in by_party.items()
+        for offer in offers
+        if offer.covers(party.server, party.model)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +61,15 @@ class GpuOutcome:
     gpu: Gpu
     index: int
     reading: GpuReading | None
-    shares: tuple[Share, ...]
+    shares: tuple[GpuShare, ...]
     held: Mapping[tuple[ServerKey, ShareMethod], float]
-    slots: Mapping[Slot, int]
+    slots: Mapping[OwnerPhase, int]
     mean_watts: float | None
     count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TickOutcome:
     """One tick's answer. `charged` is the time that its segments charge; `None`: none.
 
     `implausible` are series of counters that moved by more than any server counts, by the URL of their page.
@@ -48,14 +79,14 @@ class Outcome:
     postings: Postings
     gpus: tuple[GpuOutcome, ...]
     ticks: Mapping[ServerKey, ServerTick]
-    terms: Terms
+    terms: CostPolicy
     """Those that the tick went by, with what servers said of who pays for them, and whose slots GPUs took."""
-    inventory: Inventory
-    charged: Interval | None = None
+    inventory: GpuInventory
+    charged: ChargedInterval | None = None
     implausible: Mapping[str, int] = field(default_factory=dict)
 
 
-def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
+def advance(state: State, frame: Frame, terms: CostPolicy) -> TickOutcome:
     """Advance the books by one tick.
 
     The tick charges the time since the last one (`gap` says which that is); without a last tick, nothing,
@@ -63,7 +94,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
     """
     owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
     configured, terms = terms, terms.told(owners, state.predecessors)
-    interval = gap.since_last(state, frame, terms)
+    interval = intervals.since_last(state, frame, terms)
     elapsed = None if interval is None else interval.length
     unwatched = interval is not None and not interval.observed
     rebooted = interval is not None and interval.rebooted
@@ -78,7 +109,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         both = replace(state, gpus={**state.gpus, **gpus})
         terms = configured.told(owners, both.predecessors)
     known |= _partial(known, gpus, round_)
-    beginning = gap.since_boot(state, frame, terms)
+    beginning = intervals.since_boot(state, frame, terms)
     # Nothing but hourly rent begins before a GPU is read, energy neither.
     metered = elapsed if beginning is None else None
     works = [
@@ -92,14 +123,14 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         gone = _gone(state, found) if unwatched else ()
         former = [_work(gpu, gpu, None, round_, terms, None, unwatched=True) for gpu in gone]
         booted = charged.booted if len(gpus) < len(state.gpus) else None
-        segments = Charging(works, terms, charged, former, booted).segments()
+        segments = Accrual(works, terms, charged, former, booted).segments()
     postings = Postings(
         end=frame.wall,
         segments=segments,
         tokens=round_.tokens,
         requests=round_.requests,
-        equivalents=comparison.equivalents(round_.tokens, terms.compare),
-        energy=tuple(Energy(work.state.gpu, work.energy) for work in works if work.counted),
+        equivalents=equivalents(round_.tokens, terms.compare),
+        energy=tuple(EnergyPosting(work.state.gpu, work.energy) for work in works if work.counted),
         seen=tuple(sorted(_seen(works, round_, terms))),
         implausible=(("energy", sum(work.implausible for work in works)),),
         day=day_of(frame.wall - 1, terms.zone).name,
@@ -124,7 +155,7 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
         same_machine=True,
         owners=_here(owners, works, round_, frame),
     )
-    return Outcome(
+    return TickOutcome(
         after,
         postings,
         tuple(_outcome(work) for work in works),
@@ -137,8 +168,8 @@ def advance(state: State, frame: Frame, terms: Terms) -> Outcome:
 
 
 def _here(
-    owners: Mapping[ServerKey, Owned], works: Iterable[Work], round_: Round, frame: Frame
-) -> Mapping[ServerKey, Owned]:
+    owners: Mapping[ServerKey, PodOwnership], works: Iterable[GpuAccrual], round_: ServersTick, frame: Frame
+) -> Mapping[ServerKey, PodOwnership]:
     """The owners of servers that hold a GPU, or are read, or were told now: others need none any more."""
     here = {holder.key for work in works for holder in work.state.holders}
     here.update(endpoint.key for endpoint in round_.endpoints.values())
@@ -146,13 +177,13 @@ def _here(
     return {key: owned for key, owned in owners.items() if key in here}
 
 
-def _outcome(work: Work) -> GpuOutcome:
+def _outcome(work: GpuAccrual) -> GpuOutcome:
     return GpuOutcome(
         work.state.gpu,
         work.state.index,
         work.reading,
         tuple(use.share for use in work.uses),
-        holding.held(work.uses),
+        gpu_usage.held_shares(work.uses),
         work.by_time,
         energy.mean_watts(work.state),
         work.state.count,
@@ -166,7 +197,7 @@ def _slot(state: State, gpu: GpuState) -> GpuState | None:
     return state.gpus.get(gpu.gpu.uuid) or state.gpus.get(gpu.predecessor)
 
 
-def _gone(state: State, found: Inventory) -> Iterator[GpuState]:
+def _gone(state: State, found: GpuInventory) -> Iterator[GpuState]:
     """GPUs of the host at the last tick that it has no more. Those that were lost then never came back."""
     yield from (gpu for _, gpu in sorted(found.released.items()) if gpu.up)
     yield from (gpu for model, gpu in sorted(state.unseen.items()) if model not in found.unseen)
@@ -176,7 +207,7 @@ def _listed(
     slots: Mapping[str, GpuState],
     state: State,
     frame: Frame,
-    terms: Terms,
+    terms: CostPolicy,
     known: dict[ServerKey, ServerState],
 ) -> dict[str, GpuState]:
     """The slots with a listed GPU, as they are read now, with who holds them."""
@@ -184,7 +215,7 @@ def _listed(
     for reading in frame.gpus or ():
         uuid = reading.gpu.uuid
         held: list[Holder] = []
-        if uuid in frame.unsure and uuid in state.gpus:
+        if uuid in frame.unknown_gpus and uuid in state.gpus:
             held.extend(state.gpus[uuid].holders)
         for holder in frame.holders:
             if holder.uuid == uuid:
@@ -198,13 +229,13 @@ def _listed(
         if reading.up or held:
             after = replace(after, holders=tuple(held))
         if reading.up:
-            after = replace(after, slices=slices.slices(reading))
+            after = replace(after, slices=slices.mig_slices(reading))
         read[uuid] = after
     return read
 
 
 def _partial(
-    known: Mapping[ServerKey, ServerState], inventory: Mapping[str, GpuState], round_: Round
+    known: Mapping[ServerKey, ServerState], inventory: Mapping[str, GpuState], round_: ServersTick
 ) -> dict[ServerKey, ServerState]:
     """Servers that declare more GPUs than they hold here: others compute for their tokens, too."""
     declared = {key: tick.world_size for key, tick in round_.ticks.items() if tick.world_size}
@@ -221,26 +252,26 @@ def _work(
     gpu: GpuState,
     before: GpuState | None,
     reading: GpuReading | None,
-    round_: Round,
-    terms: Terms,
+    round_: ServersTick,
+    terms: CostPolicy,
     elapsed: Nanoseconds | None,
     *,
     unwatched: bool,
-) -> Work:
+) -> GpuAccrual:
     # An interval is charged to the GPU and the holders at its end, a gap to the last ones that were seen.
     last = before if unwatched and before is not None else gpu
     shares = attribution.shares(last.holders, last.slices)
-    uses = holding.uses(shares, reading, round_.ticks, lost=not gpu.up, gap=unwatched)
-    busy = holding.busy_ratio(uses)
+    uses = gpu_usage.share_usage(shares, reading, round_.ticks, lost=not gpu.up, gap=unwatched)
+    busy = gpu_usage.busy_ratio(uses)
     gpu, used = energy.use(gpu, reading, elapsed, busy, observed=not unwatched)
-    by_time = holding.slots(uses, round_.ticks, terms)
+    by_time = gpu_usage.phase_weights(uses, round_.ticks, terms)
     by_energy = by_time
     idle = energy.idle_ratio(gpu, used)
     if busy and idle is not None:
-        by_energy = holding.slots(uses, round_.ticks, terms, round(idle * WHOLE))
+        by_energy = gpu_usage.phase_weights(uses, round_.ticks, terms, round(idle * WHOLE))
     told = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     counted = told and elapsed is not None
-    return Work(
+    return GpuAccrual(
         gpu,
         last.gpu,
         last.count,
@@ -266,8 +297,8 @@ def _rebooted(state: State) -> State:
     return replace(state, gpus=gpus)
 
 
-def _seen(works: Iterable[Work], round_: Round, terms: Terms) -> set[Party]:
-    seen = {slot.party for work in works for slot in work.by_time}
+def _seen(works: Iterable[GpuAccrual], round_: ServersTick, terms: CostPolicy) -> set[CostOwner]:
+    seen = {slot.owner for work in works for slot in work.by_time}
     for key, tick in round_.ticks.items():
         seen.update(servers.party(terms, key, model) for model in (*tick.splits, *tick.idle_models))
         seen.update(who for parts in tick.parties.values() for who in parts)

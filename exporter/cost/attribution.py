@@ -1,27 +1,94 @@
 """Who holds which part of a GPU."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
 from typing import Final, Literal
 
-from exporter.cost.money import WHOLE, split
+from exporter.cost.money import WHOLE, portions, split
 from exporter.cost.postings import UNALLOCATED
-from exporter.cost.slices import Slices
-from exporter.readings import Holder, ServerKey
+from exporter.readings import GpuReading, Holder, MigInstance, ServerKey
+from exporter.tariff.gpu_models import slices_of_gpu
+
+Slices = Mapping[str, int]
+"""The parts of a card in parts of `money.WHOLE`, by the UUID of the instance; what they leave is the rest."""
+
+_PROFILE: Final = re.compile(r"(?:(?P<compute>\d+)c\.)?(?P<gpu>\d+)g\.")
+
+_REST: Final = ""
+
+
+def mig_slices(reading: GpuReading) -> Slices | None:
+    """The parts of a card's instances, at most the whole card together; `None` for a card that is not cut.
+
+    A GPU instance is the larger of its compute slices over the card's and its memory over the card's. Where
+    these pass one together, they are divided by their sum. Its compute instances divide it by their slices.
+    A profile's name stands in for slices that are not told; an instance of which nothing is told is one
+    slice.
+    """
+    if reading.instances is None:
+        return None
+    cut: dict[int, list[MigInstance]] = {}
+    for instance in reading.instances:
+        cut.setdefault(instance.gpu_instance, []).append(instance)
+    whole = slices_of_gpu(reading.gpu.gpu_model)
+    weights: dict[str, Fraction] = {}
+    for together in cut.values():
+        part = _gpu_instance(together, whole, reading.memory_total_bytes)
+        compute = _compute(together)
+        every = sum(compute.values())
+        weights |= {uuid: part * count / every for uuid, count in compute.items()}
+    rest = Fraction(1) - sum(weights.values())
+    if rest > 0:
+        weights[_REST] = rest
+    parts = _parts(weights)
+    parts.pop(_REST, None)
+    return parts
+
+
+def _gpu_instance(together: Iterable[MigInstance], whole: int, memory_bytes: int | None) -> Fraction:
+    """The part of one GPU instance; each of its compute instances tells the same of it."""
+    told = [Fraction(count, whole) for one in together if (count := _gpu_slices(one))]
+    if memory_bytes:
+        told += [Fraction(one.memory_bytes, memory_bytes) for one in together if one.memory_bytes]
+    return min(Fraction(1), max(told, default=Fraction(1, whole)))
+
+
+def _gpu_slices(instance: MigInstance) -> int | None:
+    named = _PROFILE.match(instance.profile)
+    return instance.gpu_slices or (int(named["gpu"]) if named else None)
+
+
+def _compute(together: Iterable[MigInstance]) -> dict[str, int]:
+    """Compute slices by UUID; equal ones where some are not told."""
+    told: dict[str, int] = {}
+    for one in together:
+        named = _PROFILE.match(one.profile)
+        told[one.uuid] = one.compute_slices or (int(named["compute"] or named["gpu"]) if named else 0)
+    return told if all(told.values()) else dict.fromkeys(told, 1)
+
+
+def _parts(weights: Mapping[str, Fraction]) -> dict[str, int]:
+    common = lcm(*(weight.denominator for weight in weights.values()))
+    parts = portions({uuid: int(weight * common) for uuid, weight in weights.items()})
+    return {uuid: parts.get(uuid, 0) for uuid in weights}
+
 
 ShareMethod = Literal["whole", "mig", "configured", "sm_utilization", "memory", "equal", "none"]
 """By what a part was found: the only holder of a GPU, the only one of a MIG instance; of several holders by
 configured ratio, SM utilization, memory held, or equally; `none` is what nobody holds."""
 
-NOBODY: Final = ServerKey("", UNALLOCATED)
+UNALLOCATED_KEY: Final = ServerKey("", UNALLOCATED)
 
-REST: Final = ""
+OUTSIDE_INSTANCES: Final = ""
 """The instance of a share in what no MIG instance covers, and of a card that is not cut."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class GpuShare:
     """One server's part of one GPU, or of one MIG instance of it, in parts of `money.WHOLE` of the GPU.
 
     `busy_part` is its part of the time in which the GPU (the instance) worked, `idle_part` of the time in
@@ -33,10 +100,10 @@ class Share:
     idle_part: int
     busy_method: ShareMethod
     idle_method: ShareMethod
-    instance: str = REST
+    instance: str = OUTSIDE_INSTANCES
 
 
-UNHELD: Final = Share(NOBODY, WHOLE, WHOLE, "none", "none")
+UNALLOCATED_SHARE: Final = GpuShare(UNALLOCATED_KEY, WHOLE, WHOLE, "none", "none")
 """A GPU that nobody holds."""
 
 
@@ -64,7 +131,7 @@ class _Claim:
         )
 
 
-def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Share, ...]:
+def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[GpuShare, ...]:
     """The parts of one GPU: busy parts sum to the whole, and so do idle parts.
 
     One server holds all of it. Several: by their configured ratios, and what these leave is divided among the
@@ -81,7 +148,7 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Sha
         slices: the parts of its instances, `None` for a card that is not cut.
     """
     if slices is None:
-        return tuple(_divided(holders, WHOLE, REST, "whole"))
+        return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
     inside: dict[str, list[Holder]] = {instance: [] for instance in slices}
     outside: list[Holder] = []
     for holder in holders:
@@ -89,28 +156,28 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Sha
             outside.append(holder)
         elif holder.instance in inside:
             inside[holder.instance].append(holder)
-    found: list[Share] = []
+    found: list[GpuShare] = []
     for instance, part in slices.items():
         found += _divided(inside[instance] or outside, part, instance, "mig")
     rest = WHOLE - sum(slices.values())
     if rest:
-        found += _divided(outside, rest, REST, "mig")
+        found += _divided(outside, rest, OUTSIDE_INSTANCES, "mig")
     return tuple(found)
 
 
-def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMethod) -> Iterable[Share]:
+def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMethod) -> Iterable[GpuShare]:
     claims = _claims(holders)
     if not claims:
-        yield Share(NOBODY, part, part, "none", "none", instance)
+        yield GpuShare(UNALLOCATED_KEY, part, part, "none", "none", instance)
         return
     if len(claims) == 1:
-        yield Share(next(iter(claims)), part, part, alone, alone, instance)
+        yield GpuShare(next(iter(claims)), part, part, alone, alone, instance)
         return
-    busy_method, busy = _parts(claims, part, ("sm_utilization", "memory"))
-    idle_method, idle = _parts(claims, part, ("memory", "sm_utilization"))
+    busy_method, busy = _attribution_parts(claims, part, ("sm_utilization", "memory"))
+    idle_method, idle = _attribution_parts(claims, part, ("memory", "sm_utilization"))
     for key, claim in claims.items():
         told = claim.configured is not None
-        yield Share(
+        yield GpuShare(
             key,
             busy.get(key, 0),
             idle.get(key, 0),
@@ -127,7 +194,7 @@ def _claims(holders: Iterable[Holder]) -> dict[ServerKey, _Claim]:
     return {key: _Claim.of(those) for key, those in told.items()}
 
 
-def _parts(
+def _attribution_parts(
     claims: Mapping[ServerKey, _Claim], part: int, measures: Iterable[ShareMethod]
 ) -> tuple[ShareMethod, Mapping[ServerKey, int]]:
     """The method by which what is not configured is divided, and everybody's part."""

@@ -1,23 +1,86 @@
-"""How a gateway's counts divide what one model of a server cost and served.
-
-Of what the servers that the gateway leads to served lately, each one whom it names has the part that it
-counted for it, and what it did not see stays with the server's owner. Tokens are compared by weight. Prompts
-weigh the same whether they were cached or not, since a gateway cannot tell.
-"""
+"""Gateway division: how a gateway's counts divide what a model of a server cost and served."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter.cost.counters import GatewayTick
 from exporter.cost.money import WHOLE, portions, split
-from exporter.cost.policy import Terms, Weights
-from exporter.cost.pools import Pools, leads
-from exporter.cost.postings import OTHER, Party
+from exporter.cost.policy import CostPolicy, Weights, matches
+from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
-from exporter.cost.state import DivisionState, ServerState
-from exporter.cost.tallies import GatewayTick
+from exporter.cost.state import DivisionState, GatewayState, ServerState
 from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
 from exporter.units import Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMember:
+    """A server that a gateway divides, in one tick: the models that it serves, and its tokens of each."""
+
+    key: ServerKey
+    division: Division
+    served: Collection[str]
+    tokens: Mapping[str, Mapping[Kind, int]]
+
+
+class GatewayPools:
+    """Who is compared together with whom in one tick."""
+
+    def __init__(self, members: Iterable[PoolMember], gateways: Mapping[str, GatewayState]) -> None:
+        self._members = {member.key: member for member in members}
+        self._named: dict[str, set[str]] = {}
+        by_gateway: dict[str, list[PoolMember]] = {}
+        for member in self._members.values():
+            url = member.division.gateway
+            self._named.setdefault(url, set()).update(member.division.deployments)
+            by_gateway.setdefault(url, []).append(member)
+        self._together: dict[tuple[ServerKey, str], set[tuple[ServerKey, str]]] = {}
+        for url, here in by_gateway.items():
+            if len(here) > 1:
+                self._join(here, gateways.get(url, GatewayState()))
+
+    def named(self, gateway: str) -> Collection[str]:
+        """The deployments of a gateway that some server's entry names as its own."""
+        return self._named.get(gateway, ())
+
+    def beside(self, key: ServerKey, model: str) -> list[Mapping[Kind, int]]:
+        """What the others counted in this tick that a server's model is compared together with."""
+        others = self._together.get((key, model), set()) - {(key, model)}
+        return [self._members[other].tokens.get(name, {}) for other, name in sorted(others)]
+
+    def _join(self, members: Iterable[PoolMember], gateway: GatewayState) -> None:
+        named = self.named(next(iter(members)).division.gateway)
+        for model, deployment in sorted({(model, deployment) for model, deployment, _ in gateway.counts}):
+            led = set()
+            for member in members:
+                found = served_model(member.division, model, deployment, member.served, named)
+                if found is not None:
+                    led.add((member.key, found))
+            for one in led:
+                self._together.setdefault(one, set()).update(led)
+
+
+def served_model(
+    division: Division, model: str, deployment: str, served: Collection[str], named: Collection[str]
+) -> str | None:
+    """The model of a server that requests for a gateway's model and deployment come to, `None`: none.
+
+    Args:
+        division: what the server is divided by.
+        model: as the gateway calls it.
+        deployment: its id, empty where none is told.
+        served: the models that the server serves.
+        named: deployments that servers name as theirs; they lead to no server that names none.
+    """
+    if deployment not in division.deployments if division.deployments else deployment in named:
+        return None
+    if model in served:
+        return model
+    if len(served) == 1 and any(matches(pattern, model) for pattern in division.models):
+        return next(iter(served))
+    return None
+
 
 OWN: Final = ""
 """Who is nobody that a gateway names: among sums what its servers served, among shares a server's owner."""
@@ -26,7 +89,7 @@ FORGOTTEN: Final = 2.0**-96
 """The part of a trailing sum that a day of half-lives leaves: who has less of it gives its place away."""
 
 
-class Places:
+class OwnerQuota:
     """The places that are left for parties that gateways add to a host."""
 
     def __init__(self, limit: int, servers: Iterable[ServerState]) -> None:
@@ -42,7 +105,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True)
-class Dividing:
+class ServerDivision:
     """How one server is divided in one tick.
 
     `named` are the tokens by weight that the gateway counted, by model and by whom it names. `read`: it and
@@ -52,18 +115,18 @@ class Dividing:
 
     key: ServerKey
     division: Division | None
-    terms: Terms
+    terms: CostPolicy
     elapsed: Nanoseconds
     role: Role
-    places: Places
-    pools: Pools
+    places: OwnerQuota
+    pools: GatewayPools
     named: Mapping[str, Mapping[str, float]]
     read: bool
     first: bool
 
     def advance(
         self, model: str, state: DivisionState, counts: Mapping[Kind, int]
-    ) -> tuple[DivisionState, dict[Party, int]]:
+    ) -> tuple[DivisionState, dict[CostOwner, int]]:
         """Move a model's sums on by one tick.
 
         Returns:
@@ -83,31 +146,31 @@ class Dividing:
             known.add(counted)
             tokens[counted] = tokens.get(counted, 0.0) + weight
         after = _trail(state, tokens, self.elapsed, read=self.read, first=self.first)
-        parts: dict[Party, int] = {}
+        parts: dict[CostOwner, int] = {}
         for name, part in shares(after).items():
             who = owner if name == OWN else self._party(self.division, model, name)
             parts[who] = parts.get(who, 0) + part
         return after, parts
 
-    def _party(self, division: Division, model: str, name: str) -> Party:
+    def _party(self, division: Division, model: str, name: str) -> CostOwner:
         if division.by == "adapter":
             return self.terms.party(self.key, name)
         return self.terms.party(self.key, model, name)
 
 
-def dividing(
+def server_division(
     key: ServerKey,
     division: Division | None,
     ticks: Mapping[str, GatewayTick],
     served: Collection[str],
-    terms: Terms,
+    terms: CostPolicy,
     elapsed: Nanoseconds,
     role: Role,
-    places: Places,
-    pools: Pools,
+    places: OwnerQuota,
+    pools: GatewayPools,
     *,
     up: bool,
-) -> Dividing:
+) -> ServerDivision:
     """How a server is divided in this tick.
 
     Args:
@@ -126,7 +189,7 @@ def dividing(
     named: dict[str, dict[str, float]] = {}
     if division is not None and tick is not None:
         for count in tick.moved:
-            found = whom(division, count, served, pools.named(division.gateway))
+            found = consumer_of(division, count, served, pools.named(division.gateway))
             if found is not None:
                 model, name = found
                 weights = terms.split_rule(key.server, model).weights
@@ -135,7 +198,7 @@ def dividing(
                 of_model[name] = of_model.get(name, 0.0) + weight
     first = tick is not None and tick.first
     read = tick is not None and up
-    return Dividing(key, division, terms, elapsed, role, places, pools, named, read, first)
+    return ServerDivision(key, division, terms, elapsed, role, places, pools, named, read, first)
 
 
 def shares(state: DivisionState) -> dict[str, int]:
@@ -155,25 +218,27 @@ def shares(state: DivisionState) -> dict[str, int]:
     return {name: part for name, part in parts.items() if part > 0}
 
 
-def divided(
-    amounts: Mapping[Quantity, int], parts: Mapping[Party, int], owed: Mapping[Quantity, Mapping[Party, int]]
-) -> tuple[dict[Quantity, dict[Party, int]], dict[Quantity, Mapping[Party, int]]]:
+def divide_counts(
+    amounts: Mapping[Quantity, int],
+    parts: Mapping[CostOwner, int],
+    owed: Mapping[Quantity, Mapping[CostOwner, int]],
+) -> tuple[dict[Quantity, dict[CostOwner, int]], dict[Quantity, Mapping[CostOwner, int]]]:
     """Counts by party that sum to what was counted, and what rounding owes each for the next ones."""
-    found: dict[Quantity, dict[Party, int]] = {}
+    found: dict[Quantity, dict[CostOwner, int]] = {}
     after = dict(owed)
     for what, amount in amounts.items():
         found[what], after[what] = split(amount, parts, owed.get(what))
     return found, after
 
 
-def whom(
+def consumer_of(
     division: Division, count: GatewayCount | GatewayCounter, served: Collection[str], named: Collection[str]
 ) -> tuple[str, str] | None:
     """The model of the server that a count is about, and whom it names; `None`: neither is known.
 
     `named` are the deployments that servers of this gateway name as theirs.
     """
-    model = leads(division, count.model, count.deployment, served, named)
+    model = served_model(division, count.model, count.deployment, served, named)
     if model is None:
         return None
     name = count.team

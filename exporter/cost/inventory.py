@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.readings import Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
@@ -33,7 +33,7 @@ class Replacement(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class GpuInventory:
     """The slots of a host after one read of its GPUs.
 
     `slots` are those with a listed GPU, by its UUID, before its reading is taken in; `lost` those without
@@ -55,7 +55,7 @@ class Inventory:
     stated: int | None = None
 
 
-def inventory(state: State, frame: Frame, terms: Terms, *, rebooted: bool = False) -> Inventory:
+def inventory(state: State, frame: Frame, terms: CostPolicy, *, rebooted: bool = False) -> GpuInventory:
     """Match the listed GPUs to the slots of the last read. While NVML is silent nothing changes.
 
     Args:
@@ -66,7 +66,7 @@ def inventory(state: State, frame: Frame, terms: Terms, *, rebooted: bool = Fals
     """
     tariff = terms.tariff
     if frame.gpus is None:
-        return Inventory(_retire(state, frame, tariff), {}, state.gpus, state.unseen)
+        return GpuInventory(_retire(state, frame, tariff), {}, state.gpus, state.unseen)
     matching = _Matching(state, frame.gpus, frame, terms, rebooted=rebooted)
     matching.by_address()
     matching.by_model()
@@ -77,7 +77,13 @@ class _Matching:
     """Listed GPUs on one side, slots without one on the other; each step settles some of both."""
 
     def __init__(
-        self, state: State, readings: tuple[GpuReading, ...], frame: Frame, terms: Terms, *, rebooted: bool
+        self,
+        state: State,
+        readings: tuple[GpuReading, ...],
+        frame: Frame,
+        terms: CostPolicy,
+        *,
+        rebooted: bool,
     ) -> None:
         self._state, self._frame, self._terms = state, frame, terms
         self._rebooted = rebooted
@@ -149,7 +155,7 @@ class _Matching:
             priced_as=self._terms.tariff.priced_as(old.gpu),
         )
 
-    def outcome(self) -> Inventory:
+    def outcome(self) -> GpuInventory:
         """What the host has now."""
         for reading in self._new:
             self._slots[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
@@ -174,7 +180,7 @@ class _Matching:
                 unseen = _unseen(self._priced(), self._gpus(self._slots), self._gpus(lost), count - full)
         elif waits and terms.all_gpus:
             unseen = _at_most(self._state.unseen, self._state.gpu_count - full)
-        return Inventory(
+        return GpuInventory(
             replace(
                 state,
                 listed_in=self._frame.boot or state.listed_in,

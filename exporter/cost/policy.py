@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import UNASSIGNED, Party
-from exporter.readings import Gpu, Owned, ServerKey
+from exporter.cost.postings import UNASSIGNED, CostOwner
+from exporter.readings import Gpu, PodOwnership, ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
@@ -50,7 +50,7 @@ class OwnershipRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CardinalityLimits:
     """Bounds on a host's cardinality; beyond them rows go under `other`."""
 
     models: int = 50
@@ -60,7 +60,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Terms:
+class CostPolicy:
     """Everything `advance` goes by that is not a reading: prices, calendar, owners, split, limits.
 
     `interval` is what a tick is meant to take, `gap_after` the longest that counts as observed, `gap_max`
@@ -73,26 +73,26 @@ class Terms:
     ownership: tuple[OwnershipRule, ...] = ()
     split: tuple[SplitRule, ...] = ()
     compare: tuple[HostedPrice, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: CardinalityLimits = field(default_factory=CardinalityLimits)
     interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
     gap_max: Nanoseconds = 7 * NANOSECONDS_PER_DAY
     all_gpus: bool = False
 
-    owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
+    owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """What servers say of who pays for them, where no rule of the configuration does."""
 
-    def party(self, key: ServerKey, model: str, team: str = "") -> Party:
+    def party(self, key: ServerKey, model: str, team: str = "") -> CostOwner:
         """The party of a server's model, owned as these terms say, unless a gateway told the team."""
         known = self._parties.get((key, model, team))
         if known is None:
             product, owner = self.owner(key)
-            known = Party(product, team or owner, key.namespace, key.server, model)
+            known = CostOwner(product, team or owner, key.namespace, key.server, model)
             self._parties[key, model, team] = known
         return known
 
     @cached_property
-    def _parties(self) -> dict[tuple[ServerKey, str, str], Party]:
+    def _parties(self) -> dict[tuple[ServerKey, str, str], CostOwner]:
         # Each tick asks for the same few parties many times; how many there are is what `limits` allow.
         return {}
 
@@ -109,8 +109,8 @@ class Terms:
         return product or UNASSIGNED, team or UNASSIGNED
 
     def told(
-        self, owners: Mapping[ServerKey, Owned], predecessors: tuple[tuple[str, Gpu], ...] = ()
-    ) -> "Terms":
+        self, owners: Mapping[ServerKey, PodOwnership], predecessors: tuple[tuple[str, Gpu], ...] = ()
+    ) -> "CostPolicy":
         """The same terms where servers say these owners, and GPUs took the slots of `predecessors`.
 
         The same ones again while both stay.
@@ -126,7 +126,7 @@ class Terms:
         return kept
 
     @cached_property
-    def _told(self) -> dict[str, "Terms"]:
+    def _told(self) -> dict[str, "CostPolicy"]:
         # What servers say changes rarely, and the parties above are remembered with it.
         return {}
 

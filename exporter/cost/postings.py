@@ -21,11 +21,11 @@ OTHER: Final = OTHER_MODELS
 """The model name of models beyond the limit."""
 
 
-class Party(NamedTuple):
+class CostOwner(NamedTuple):
     """Who money, GPU time and tokens are posted to. Sorted by these fields, in this order.
 
-    It and `Slot` are tuples, as are the other keys of sums, `Money` and `Held`: a tick makes and looks up
-    hundreds of them.
+    It and `OwnerPhase` are tuples, as are the other keys of sums, `MoneyPosting` and `GpuTimePosting`:
+    a tick makes and looks up hundreds of them.
     """
 
     product: str
@@ -40,24 +40,24 @@ class Party(NamedTuple):
         return ServerKey(self.namespace, self.server)
 
 
-class Slot(NamedTuple):
+class OwnerPhase(NamedTuple):
     """A party and what its GPU was doing: the finest place that GPU money is posted to."""
 
-    party: Party
+    owner: CostOwner
     phase: Phase
 
 
-class Money(NamedTuple):
+class MoneyPosting(NamedTuple):
     """Dollars of one GPU and component that one slot pays."""
 
     gpu: Gpu
     component: str
     price_basis: PriceBasis
-    slot: Slot
+    owner_phase: OwnerPhase
     amount: Picodollars
 
 
-class Held(NamedTuple):
+class GpuTimePosting(NamedTuple):
     """Time of one GPU that one slot held. `priced` is false where that time waits for a price.
 
     `down` is the part of `duration` that hourly rent is not owed for, and `unowed` the part that nothing is
@@ -67,7 +67,7 @@ class Held(NamedTuple):
     """
 
     gpu: Gpu
-    slot: Slot
+    owner_phase: OwnerPhase
     duration: Nanoseconds
     priced: bool
     down: Nanoseconds = 0
@@ -81,7 +81,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class GpuUse:
     """What one slot used of a GPU: its time, the part of it that hourly rent is owed for, and energy."""
 
     time: Nanoseconds
@@ -90,7 +90,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpriced:
+class UnpricedTime:
     """GPU time whose hardware had no price, kept until one comes.
 
     It lies in [start, end), which is inside one hour of one local `day`, like 2026-11-30; where nothing
@@ -104,7 +104,7 @@ class Unpriced:
     day: str
     start: Instant
     end: Instant
-    slots: Mapping[Slot, Usage]
+    slots: Mapping[OwnerPhase, GpuUse]
     number: int = 0
     hourly_only: bool = False
     down_counted: bool = False
@@ -124,53 +124,53 @@ class Segment:
     month: str
     day: str
     accrued: Picodollars
-    money: tuple[Money, ...]
-    held: tuple[Held, ...]
-    unpriced: tuple[Unpriced, ...] = ()
+    money: tuple[MoneyPosting, ...]
+    held: tuple[GpuTimePosting, ...]
+    unpriced: tuple[UnpricedTime, ...] = ()
     down: Nanoseconds = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LateCharges:
     """Time without a price that is charged now that it has one.
 
     `segments` are of one GPU each; `held` tells what no longer waits, and what of it was counted when it
-    passed. `left` is what still waits of each `Unpriced` that was charged from, also where that is nothing:
-    it takes the place of the one of its number.
+    passed. `left` is what still waits of each `UnpricedTime` that was charged from, also where that is
+    nothing: it takes the place of the one of its number.
     """
 
     segments: tuple[Segment, ...] = ()
-    left: tuple[Unpriced, ...] = ()
+    left: tuple[UnpricedTime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenPosting:
     """Tokens that moved for a party, in one tick."""
 
-    party: Party
+    owner: CostOwner
     kind: Kind
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
+class RequestPosting:
     """Requests that finished for a party, in one tick."""
 
-    party: Party
+    owner: CostOwner
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Equivalent:
+class HostedEquivalent:
     """What a party's tokens of one tick would have cost at a hosted offer, at its price of that moment."""
 
-    party: Party
+    owner: CostOwner
     reference: str
     amount: Picodollars
 
 
 @dataclass(frozen=True, slots=True)
-class Energy:
+class EnergyPosting:
     """Energy that one GPU used in one tick."""
 
     gpu: Gpu
@@ -186,16 +186,16 @@ class Postings:
 
     end: Instant
     segments: tuple[Segment, ...] = ()
-    tokens: tuple[Tokens, ...] = ()
-    requests: tuple[Requests, ...] = ()
-    energy: tuple[Energy, ...] = ()
-    seen: tuple[Party, ...] = ()
+    tokens: tuple[TokenPosting, ...] = ()
+    requests: tuple[RequestPosting, ...] = ()
+    energy: tuple[EnergyPosting, ...] = ()
+    seen: tuple[CostOwner, ...] = ()
     implausible: tuple[tuple[str, int], ...] = ()
     """Readings refused this tick, as (reason, how many)."""
-    equivalents: tuple[Equivalent, ...] = ()
+    equivalents: tuple[HostedEquivalent, ...] = ()
     """Beside the money: no sum of the books has them in it."""
     day: str = ""
     """The local day in which tokens are told: the one that the tick's last instant is in."""
     zone: str = ""
     """The time zone that days and months are of, as the IANA database names it; empty where nobody says."""
-    late: Late = Late()
+    late: LateCharges = LateCharges()

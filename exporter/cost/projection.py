@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import split
-from exporter.cost.policy import Terms
-from exporter.cost.postings import UNASSIGNED, Party, Postings, Segment
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import UNASSIGNED, CostOwner, Postings, Segment
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Month, month_of
 from exporter.tariff.rate import Price
@@ -71,7 +71,7 @@ class RecentUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class PricePeriod:
     """A part of the rest of the month in which no price changes, and what it will cost."""
 
     start: Instant
@@ -95,7 +95,7 @@ class Projection:
     month: Month
     to_date: Mapping[Product, Picodollars]
     rest: Mapping[Product, Picodollars]
-    periods: tuple[Period, ...]
+    periods: tuple[PricePeriod, ...]
     up_ratio: float
     rest_at_present_prices: Picodollars
 
@@ -117,7 +117,7 @@ def project(
     usage: RecentUsage,
     to_date: Mapping[Product, Picodollars],
     now: Instant,
-    terms: Terms,
+    terms: CostPolicy,
 ) -> Projection | None:
     """Month to date, and the rest of the month by the tariff; `None` before any time was metered.
 
@@ -142,7 +142,7 @@ def project(
             by_time[gpu] += time * count
             by_energy[gpu] += energy
             amount += time * count + energy
-        periods.append(Period(start, end, amount))
+        periods.append(PricePeriod(start, end, amount))
     present = (
         time * count + energy
         for gpu, count, price in _prices(gpus, now, now, month, terms)
@@ -254,12 +254,12 @@ def _add(sums: dict[Product, int], amounts: Owners) -> int:
 def _products(outcome: GpuOutcome) -> dict[Product, int]:
     found: dict[Product, int] = {}
     for slot, weight in outcome.slots.items():
-        _sum(found, slot.party.product, weight)
+        _sum(found, slot.owner.product, weight)
     return found
 
 
 def _prices(
-    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, terms: Terms
+    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, terms: CostPolicy
 ) -> Iterator[tuple[Gpu, int, Price]]:
     """What the GPUs that are here at an instant cost; one that is here after its retirement stays.
 
@@ -307,9 +307,9 @@ def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     held: dict[Gpu, dict[Product, int]] = {}
     for money in segment.money:
         if money.component == ENERGY:
-            _sum(paid.setdefault(money.gpu, {}), money.slot.party.product, money.amount)
+            _sum(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
     for each in segment.held:
-        _sum(held.setdefault(each.gpu, {}), each.slot.party.product, each.duration)
+        _sum(held.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
     return {gpu: owners for gpu, owners in {**held, **paid}.items() if any(owners.values())}
 
 
@@ -317,9 +317,9 @@ def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
     sums[product] = sums.get(product, 0) + amount
 
 
-def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[Party, float]:
+def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
     """Dollars per hour now, by party: current rates by time, plus the mean power of five minutes."""
-    found: dict[Party, float] = {}
+    found: dict[CostOwner, float] = {}
     for gpu, price in zip(gpus, prices, strict=True):
         hourly = sum(rate.rate.dollars_per_hour() for rate in price.rates)
         energy = energy_dollars_per_hour(price, gpu.mean_watts)
@@ -328,7 +328,7 @@ def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[Party, fl
             continue
         for slot, weight in gpu.slots.items():
             part = (hourly + (energy or 0.0)) * gpu.count * weight / total
-            found[slot.party] = found.get(slot.party, 0.0) + part
+            found[slot.owner] = found.get(slot.owner, 0.0) + part
     return found
 
 
@@ -339,7 +339,7 @@ def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | N
     return dollars(price.energy.per_kilowatt_hour) * mean_watts / WATTS_PER_KILOWATT
 
 
-def first_prices(gpus: Iterable[GpuOutcome], at: Instant, terms: Terms) -> list[Price]:
+def first_prices(gpus: Iterable[GpuOutcome], at: Instant, terms: CostPolicy) -> list[Price]:
     """What each GPU of the host cost at the first price that the configuration has for it."""
     gpus = list(gpus)
     month = month_of(at, terms.zone)
@@ -348,7 +348,7 @@ def first_prices(gpus: Iterable[GpuOutcome], at: Instant, terms: Terms) -> list[
     return [tariff.price(gpu.gpu, tariff.first_priced(gpu.gpu, at), month, count) for gpu in gpus]
 
 
-def price_now(gpus: Iterable[GpuOutcome], at: Instant, terms: Terms) -> list[Price]:
+def price_now(gpus: Iterable[GpuOutcome], at: Instant, terms: CostPolicy) -> list[Price]:
     """What each GPU of the host costs at an instant."""
     gpus = list(gpus)
     month = month_of(at, terms.zone)

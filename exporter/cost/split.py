@@ -15,11 +15,11 @@ from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 HALF_LIFE: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
 """What trailing sums are halved over."""
 
-TOLD_WITHIN: Final[Nanoseconds] = 45 * NANOSECONDS_PER_MINUTE
+SECONDS_STALE_AFTER: Final[Nanoseconds] = 45 * NANOSECONDS_PER_MINUTE
 """With nothing told for this long, seconds say nothing about now: no request finished, or the engine stopped
 telling them."""
 
-FAR: Final[Mapping[str, tuple[str, ...]]] = {
+WORKLOADS_OFF_BY_25_PERCENT: Final[Mapping[str, tuple[str, ...]]] = {
     "engine": ("saturated", "retrieval", "long generation"),
     "time": ("retrieval", "long generation"),
     "weights": ("chat", "heavy chat", "light", "retrieval", "long generation"),
@@ -31,15 +31,15 @@ MEANING: Final[Mapping[str, str]] = {
     "engine": (
         "the engine's own GPU seconds of each. Exact where prompts are computed apart; where they are "
         "computed while others decode, more than 25 % off in a simulation on these loads: "
-        f"{', '.join(FAR['engine'])}"
+        f"{', '.join(WORKLOADS_OFF_BY_25_PERCENT['engine'])}"
     ),
     "time": (
         "an estimate from the seconds of its requests, in a simulation within 25 % of the truth except on "
-        f"these loads: {', '.join(FAR['time'])}"
+        f"these loads: {', '.join(WORKLOADS_OFF_BY_25_PERCENT['time'])}"
     ),
     "weights": (
         "an assumption about what a token of each kind weighs, in a simulation more than 25 % off the truth "
-        f"on these loads: {', '.join(FAR['weights'])}"
+        f"on these loads: {', '.join(WORKLOADS_OFF_BY_25_PERCENT['weights'])}"
     ),
     "role": "nothing to split, since the server only prefills, or only decodes",
 }
@@ -173,6 +173,6 @@ def _by_time(state: ModelState) -> float | None:
 
 def _share(since: Nanoseconds | None, prefill: float, decode: float) -> float | None:
     """`None` where nothing was told lately, or nothing that took any time."""
-    if since is None or since > TOLD_WITHIN or prefill + decode <= 0:
+    if since is None or since > SECONDS_STALE_AFTER or prefill + decode <= 0:
         return None
     return prefill / (prefill + decode)

@@ -6,8 +6,8 @@ Plain values, kept in the ledger.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.cost.postings import Party, Slot
-from exporter.readings import Division, Gpu, Holder, Owned, Quantity, Role, SeriesColumns, ServerKey
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.readings import Division, Gpu, Holder, PodOwnership, Quantity, Role, SeriesColumns, ServerKey
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
@@ -47,7 +47,7 @@ class GpuState:
     recent: tuple[tuple[Nanoseconds, Millijoules], ...] = ()
     carries: Mapping[str, Carry] = field(default_factory=dict)
     holders: tuple[Holder, ...] = ()
-    owed: Mapping[str, Mapping[Slot, int]] = field(default_factory=dict)
+    owed: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
     slices: Mapping[str, int] | None = None
     pci_bus_id: str = ""
     boots_missed: int = 0
@@ -58,7 +58,7 @@ class GpuState:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class CounterMarks:
     """The last good values of the raw series of one page.
 
     `values` has those of the last good page, and of series that went from it at most a day ago; `gone` is
@@ -86,12 +86,12 @@ class EndpointState:
     read: bool = False
     identity: str = ""
     falls: int = 0
-    marks: Marks = Marks()
+    marks: CounterMarks = CounterMarks()
     answered: Instant = 0
     youngest: Instant = 0
 
 
-Asker = tuple[str, str, str]
+GatewayConsumer = tuple[str, str, str]
 """Model, deployment and team, as a gateway tells them."""
 
 
@@ -107,9 +107,9 @@ class GatewayState:
     read: bool = False
     identity: str = ""
     falls: int = 0
-    marks: Marks = Marks()
+    marks: CounterMarks = CounterMarks()
     answered: Instant = 0
-    counts: Mapping[Asker, tuple[float, float]] = field(default_factory=dict)
+    counts: Mapping[GatewayConsumer, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class DivisionState:
     trailing: Mapping[str, float] = field(default_factory=dict)
     pending: Mapping[str, float] = field(default_factory=dict)
     since: Nanoseconds = 0
-    owed: Mapping[Quantity, Mapping[Party, int]] = field(default_factory=dict)
+    owed: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class State:
     uncharged: Nanoseconds = 0
     fresh_in: str = ""
     same_machine: bool = True
-    owners: Mapping[ServerKey, Owned] = field(default_factory=dict)
+    owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """Who pays, as the servers that are here last said of themselves."""
     gateways: Mapping[str, GatewayState] = field(default_factory=dict)
     """Those that are configured, by URL."""

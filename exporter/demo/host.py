@@ -6,8 +6,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from exporter.demo.plot import RESTART_LASTS, Plot
-from exporter.readings import Gpu, GpuReading
+from exporter.demo.plot import RESTART_LASTS, Storyline
+from exporter.engines.catalogue import EVERYTHING, recognize
+from exporter.engines.exposition import SeriesCache, read
+from exporter.engines.interpretation import interpret
+from exporter.readings import Gpu, GpuReading, ReadFailedError, ServerKey, ServerReading
 from exporter.units import (
     MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_DAY,
@@ -83,7 +86,7 @@ class _Counters:
 class Host:
     """The whole host at one moment; `advance` moves it on, the same way every time for a plot and a seed."""
 
-    def __init__(self, plot: Plot, seed: int = 0) -> None:
+    def __init__(self, plot: Storyline, seed: int = 0) -> None:
         self._plot = plot
         self._seed = seed
         self._now = plot.begins
@@ -209,3 +212,59 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
         f"vllm:request_decode_time_seconds_count{{{labels}}} {finished}.0",
     ]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedNvml:
+    """Reads the GPUs of the simulated host."""
+
+    host: Host
+    name: str = "nvml"
+    errors: tuple[tuple[str, int], ...] = ()
+
+    def read(self) -> tuple[GpuReading, ...]:
+        """All GPUs, as they are now."""
+        return self.host.gpus()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class SimulatedServer:
+    """Reads a page that the simulated host prints, as bytes, through the engines' own reader."""
+
+    def __init__(self, host: Host, key: ServerKey, url: str) -> None:
+        self._host = host
+        self._memory = SeriesCache()
+        self.key = key
+        self.url = url
+        self.name = f"server:{key.server}"
+        self.errors: tuple[tuple[str, int], ...] = ()
+
+    def read(self) -> ServerReading:
+        """The server's page.
+
+        Raises:
+            ReadFailedError: its process is gone just now, or the page is not an engine's.
+        """
+        if self._host.down(self.key.server):
+            raise ReadFailedError("connection", f"{self.url}: connection refused")
+        page = read(self._host.page(self.key.server), EVERYTHING, self._memory)
+        engine = recognize(page)
+        if engine is None:
+            raise ReadFailedError("not_recognized", f"{self.url}: the simulated page is no engine's")
+        told = interpret(engine, page)
+        return ServerReading(
+            self.key,
+            self.url,
+            up=True,
+            engine=engine.name,
+            identity=told.identity,
+            started=told.started,
+            counters=told.counters,
+            loads=told.loads,
+            models=told.models,
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""

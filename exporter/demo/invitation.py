@@ -1,15 +1,51 @@
 """What the demo says in the terminal: where the month stands, what was planted, and where that shows."""
 
+import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
-from exporter.demo.edition import day
+import exporter
 from exporter.demo.host import ARCHIVE, CHAT, TRAFFIC, TRIAL
-from exporter.demo.plot import Plot
+from exporter.demo.plot import Storyline, day
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, dollars
+from exporter.web.listener import parse_address
+
+JOB: Final = """\
+# Prometheus scrapes the demo: prometheus --config.file=FILE with this in it.
+global:
+  scrape_interval: 15s
+{rules}scrape_configs:
+  - job_name: inference-cost-exporter
+    honor_labels: true      # `namespace` is the workload's, not the exporter's
+    static_configs:
+      - targets: [{target}]
+        labels: {{cluster: demo}}
+"""
+RULES: Final = ("cluster-rules.yml", "fleet-rules.yml")
+ANYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
+
+
+def prometheus_configuration(listen_address: str) -> str:
+    """YAML of one scrape job, and of the rules where this is a checkout, which has them.
+
+    A demo that listens on all interfaces is scraped by loopback.
+
+    Raises:
+        AddressError: the address is none.
+    """
+    address = parse_address(listen_address)
+    host = "127.0.0.1" if address.host in ANYWHERE else address.host
+    target = f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    folder = Path(exporter.__file__).parents[1] / "deploy" / "prometheus"
+    found = [str(folder / name) for name in RULES if os.path.isfile(folder / name)]
+    rules = f"rule_files: {json.dumps(found)}\n" if found else ""
+    return JOB.format(rules=rules, target=json.dumps(target))
+
 
 LOG: Final = "demo.log"
 
@@ -41,7 +77,7 @@ class Site:
     container: str = ""
 
 
-def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
+def facts(plot: Storyline, place: Site) -> tuple[Fact, ...]:
     """Everything that was planted, the dearest first."""
     metrics, log = f"curl -s {place.url}/metrics", f"{place.folder}/{LOG}"
     grep = f"{place.container} grep".lstrip()
@@ -94,7 +130,7 @@ def facts(plot: Plot, place: Site) -> tuple[Fact, ...]:
     )
 
 
-def invitation(place: Site, report: Report, plot: Plot) -> str:
+def invitation(place: Site, report: Report, plot: Storyline) -> str:
     """What to look at, for the terminal; the figures are those of a report."""
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
     address = f" --web.listen-address={place.listen_address}" if place.listen_address else ""
@@ -119,7 +155,7 @@ Stop with Ctrl-C; {"its files are" if place.container else f"{place.folder} is"}
 """
 
 
-def _paragraphs(plot: Plot, place: Site) -> Iterator[str]:
+def _paragraphs(plot: Storyline, place: Site) -> Iterator[str]:
     for number, fact in enumerate(facts(plot, place), start=1):
         commands = "".join(f"       {command}\n" for command in fact.shown_by)
         yield f"  {number}. {fact.title}. {fact.told}\n{commands}"

@@ -11,17 +11,15 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.cost.policy import Terms
-from exporter.demo.clock import ReplayClock
-from exporter.demo.edition import configuration, editions
-from exporter.demo.host import Host
-from exporter.demo.plot import FINE, STRIDE, Plot
-from exporter.demo.sources import SimulatedNvml, SimulatedServer
+from exporter.cost.policy import CostPolicy
+from exporter.demo.host import Host, SimulatedNvml, SimulatedServer
+from exporter.demo.plot import FINE, STRIDE, Storyline, configuration, editions
+from exporter.demo.replay_clock import ReplayClock
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report
-from exporter.sampler.answer import Setting
-from exporter.sampler.sampler import Footprint, Plan, Sampler
+from exporter.sampler.report_builder import ReportContext
+from exporter.sampler.sampler import Footprint, Sampler, SamplerPlan
 from exporter.sources.gather import Gathered, read
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
@@ -56,7 +54,7 @@ class Stage:
         folder: Path | None,
         seed: int,
     ) -> None:
-        self.plot = Plot.before(real.wall())
+        self.plot = Storyline.before(real.wall())
         self.clock = ReplayClock(real, self.plot.begins, self.plot.begins - BOOTED_BEFORE)
         self.folder = folder
         self._footprint = footprint
@@ -127,13 +125,13 @@ class Stage:
         self._host.advance(self.clock.wall())
         return [read(source, self.clock) for source in sources]
 
-    def _go_by(self, plan: Plan) -> None:
+    def _go_by(self, plan: SamplerPlan) -> None:
         if plan.setting.config != self._plan.setting.config:
             log.info("configuration reloaded", extra={"hash": plan.setting.config.hash})
         self._plan = plan
         self.sampler.plan(plan)
 
-    def _planned(self, edition: tuple[Instant, str], gap_after: Nanoseconds) -> Plan:
+    def _planned(self, edition: tuple[Instant, str], gap_after: Nanoseconds) -> SamplerPlan:
         since, text = edition
         if self.folder is not None:
             path = json.dumps(str(self.folder / LEDGER))  # a text of JSON is one of YAML
@@ -145,7 +143,9 @@ class Stage:
             SimulatedServer(self._host, ServerKey(server.namespace, server.name), server.url)
             for server in config.servers
         )
-        return Plan(Setting(config, terms, self._build, ConfigRow(config.hash, True, since)), endpoints)
+        return SamplerPlan(
+            ReportContext(config, terms, self._build, ConfigRow(config.hash, True, since)), endpoints
+        )
 
 
 def stage(
@@ -179,9 +179,9 @@ def replay(set_up: Stage, stop: threading.Event | None = None, fine: Nanoseconds
     sys.stderr.write("simulated the last five weeks\n")
 
 
-def terms_of(config: Config) -> Terms:
+def terms_of(config: Config) -> CostPolicy:
     """What the configuration says to the cost model."""
-    return Terms(
+    return CostPolicy(
         tariff=Tariff(HOST, config.hardware, config.overheads, unmatched=config.unmatched_hardware),
         zone=config.timezone,
         ownership=config.ownership,

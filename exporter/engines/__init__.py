@@ -4,12 +4,20 @@
 Pure: bytes in, readings out; nothing here asks, waits or logs.
 """
 
-from exporter.engines.catalogue import COUNTED, ENGINES, EVERYTHING, announces, match, mistaken, recognize
-from exporter.engines.exposition import Memory, Page, Wanted, read
-from exporter.engines.gateways import Gateway
+from exporter.engines.catalogue import (
+    COUNTED,
+    ENGINES,
+    EVERYTHING,
+    announces,
+    match,
+    mistaken_engine,
+    recognize,
+)
+from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
+from exporter.engines.gateway_counts import TALLIED, GatewayCounts, count_gateway
+from exporter.engines.gateways import GatewaySpec
 from exporter.engines.interpretation import Interpretation, began, interpret, process
-from exporter.engines.spec import Engine, Question, Way, begun_names, counted, wanted
-from exporter.engines.tally import TALLIED, Tally, tally
+from exporter.engines.spec import Engine, MetadataQuery, Way, begun_names, counted, wanted
 
 __all__ = [
     "COUNTED",
@@ -17,24 +25,24 @@ __all__ = [
     "EVERYTHING",
     "TALLIED",
     "Engine",
-    "Gateway",
+    "GatewayCounts",
+    "GatewaySpec",
     "Interpretation",
-    "Memory",
+    "MetadataQuery",
     "Page",
-    "Question",
-    "Tally",
-    "Wanted",
+    "SeriesCache",
+    "WantedSeries",
     "Way",
     "announces",
     "began",
     "begun_names",
+    "count_gateway",
     "counted",
     "interpret",
     "match",
-    "mistaken",
+    "mistaken_engine",
     "process",
     "read",
     "recognize",
-    "tally",
     "wanted",
 ]

@@ -6,7 +6,7 @@ Source: aphrodite-engine/aphrodite-engine b42eeec (0.20.0), `aphrodite/v1/metric
 
 from typing import Final
 
-from exporter.engines.spec import Manual, Question, under_prefix
+from exporter.engines.spec import Manual, MetadataQuery, under_prefix
 from exporter.engines.vllm import VLLM
 
 APHRODITE: Final = under_prefix(
@@ -14,7 +14,7 @@ APHRODITE: Final = under_prefix(
     "aphrodite:",
     name="aphrodite",
     default_port=2242,
-    questions=(Question("version", version=("version",)),),
+    questions=(MetadataQuery("version", version=("version",)),),
     manual=Manual(
         title="Aphrodite",
         versions="0.20.0",

@@ -5,8 +5,8 @@ from typing import Final
 
 from exporter.engines.aphrodite import APHRODITE
 from exporter.engines.dynamo import DYNAMO, DYNAMO_FRONTEND
-from exporter.engines.exposition import Page, Wanted
-from exporter.engines.gateways import GATEWAYS, Gateway
+from exporter.engines.exposition import Page, WantedSeries
+from exporter.engines.gateways import GATEWAYS, GatewaySpec
 from exporter.engines.infinity import INFINITY
 from exporter.engines.kserve import KSERVE
 from exporter.engines.llamacpp import LLAMACPP
@@ -23,7 +23,7 @@ from exporter.engines.triton import TRITON
 from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import VLLM
 
-ROWS: Final[tuple[Engine | Gateway, ...]] = (
+ROWS: Final[tuple[Engine | GatewaySpec, ...]] = (
     *GATEWAYS,
     DYNAMO_FRONTEND,
     DYNAMO,
@@ -48,18 +48,18 @@ ROWS: Final[tuple[Engine | Gateway, ...]] = (
 ENGINES: Final = {row.name: row for row in ROWS if isinstance(row, Engine)}
 """Engines by name."""
 
-COUNTED: Final = Wanted(
+COUNTED: Final = WantedSeries(
     {name for row in ROWS for name in row.fingerprint.names}.union(
         *(counted(engine).names for engine in ENGINES.values())
     )
 )
 """Every name that recognition looks at, or that any engine counts by."""
 
-EVERYTHING: Final = Wanted(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
+EVERYTHING: Final = WantedSeries(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
 """These, and every other that the reading of any engine looks at."""
 
 
-def match(page: Page) -> Engine | Gateway | None:
+def match(page: Page) -> Engine | GatewaySpec | None:
     """The row of a page that was read for `EVERYTHING`; `None` for an unknown one."""
     return next((row for row in ROWS if row.fingerprint.matches(page)), None)
 
@@ -79,7 +79,7 @@ def announces(engine: Engine, body: bytes) -> bool:
     return any(f"# TYPE {name} ".encode() in body for name in families.union(engine.fingerprint.names))
 
 
-def mistaken(body: bytes) -> Engine | None:
+def mistaken_engine(body: bytes) -> Engine | None:
     """The engine of which this body is a page that must not be read; `None` if it is of none."""
     for engine in ENGINES.values():
         if engine.mistaken and re.match(engine.mistaken.encode(), body, re.DOTALL):

@@ -96,7 +96,7 @@ class Page:
     cut: bool = False
 
 
-class Line(NamedTuple):
+class SampleLine(NamedTuple):
     """A sample's line as it was written: `number` is its text."""
 
     name: str
@@ -104,17 +104,17 @@ class Line(NamedTuple):
     number: str
 
 
-def parsed(line: bytes) -> Line | None:
+def parsed(line: bytes) -> SampleLine | None:
     """A line of any name, without its timestamp and exemplar; `None` for one that is no sample's."""
     named = _NAME.match(line)
     rest = _LINE.fullmatch(line, named.end()) if named is not None and len(line) <= LINE_BYTES else None
     labels = None if rest is None else _labels((rest[1] or b"{}")[1:-1])
     if named is None or rest is None or labels is None:
         return None
-    return Line(named[0].decode(), labels, rest[2].decode())
+    return SampleLine(named[0].decode(), labels, rest[2].decode())
 
 
-class Wanted:
+class WantedSeries:
     """Exact sample names to read, written with a colon where the engine writes one.
 
     Some writers turn the colon of `vllm:prompt_tokens_total` into an underscore when asked for OpenMetrics
@@ -136,7 +136,7 @@ class Wanted:
             yield self._canonical[name], rest
 
 
-class Memory:
+class SeriesCache:
     """Label sets of one server, by the bytes that spelled them. Bounded."""
 
     def __init__(self) -> None:
@@ -172,9 +172,9 @@ class Memory:
         return series
 
 
-def read(page: bytes, wanted: Wanted, memory: Memory | None = None) -> Page:
+def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -> Page:
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
-    memory = memory if memory is not None else Memory()
+    memory = memory if memory is not None else SeriesCache()
     if page[:1] == b'"':
         page = unwrapped(page)
     found: dict[str, dict[str, Sample]] = {}
@@ -234,7 +234,7 @@ def unwrapped(page: bytes) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _sample(name: str, rest: bytes, memory: Memory) -> Sample | None:
+def _sample(name: str, rest: bytes, memory: SeriesCache) -> Sample | None:
     # Most lines are a series of the last page and a number.
     raw, _, number = rest.rpartition(b" ")
     series = memory.known(name, raw)

@@ -58,7 +58,7 @@ class Shares:
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class GatewaySpec:
     """A page whose tokens are counted elsewhere.
 
     `title` is what people call it. `what` says in one clause what its page tells, `remedy` as an order what
@@ -78,7 +78,7 @@ class Gateway:
 
 _READ_ENGINES: Final = "read each engine's own page"
 
-_PRODUCTION_STACK: Final = Gateway(
+_PRODUCTION_STACK: Final = GatewaySpec(
     title="the vLLM production-stack router",
     what="which repeats its engines' numbers under their names",
     remedy=_READ_ENGINES,
@@ -97,8 +97,8 @@ _PRODUCTION_STACK: Final = Gateway(
     captured=("a6c01db",),
 )
 
-GATEWAYS: Final[tuple[Gateway, ...]] = (
-    Gateway(
+GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
+    GatewaySpec(
         title="the Gateway API endpoint picker",
         what="which counts the usage that answers tell",
         remedy=_READ_ENGINES,
@@ -133,7 +133,7 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
             model="target_model_name",
         ),
     ),
-    Gateway(
+    GatewaySpec(
         title="the LiteLLM proxy",
         what="which counts the usage that answers tell, those of other providers too",
         remedy=_READ_ENGINES,
@@ -164,7 +164,7 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
             created="litellm_input_tokens_metric_created",
         ),
     ),
-    Gateway(
+    GatewaySpec(
         title="the SGLang router",
         what="which passes requests on and holds no GPU",
         remedy=_READ_ENGINES + ", started with --enable-metrics",
@@ -185,7 +185,7 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
         default_port=29000,
         captured=("0.3.2",),
     ),
-    Gateway(
+    GatewaySpec(
         title="the vLLM router",
         what="which passes requests on and holds no GPU",
         remedy=_READ_ENGINES + ", and not the router's port of requests, which shows one of them",
@@ -201,7 +201,7 @@ GATEWAYS: Final[tuple[Gateway, ...]] = (
         default_port=29000,
         captured=("0.1.17",),
     ),
-    Gateway(
+    GatewaySpec(
         title="the SGLang router's collection of its engines",
         what="which repeats the page of every engine behind it",
         remedy=_READ_ENGINES,

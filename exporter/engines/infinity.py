@@ -9,7 +9,7 @@ Source: infinity_emb 0.0.77 and 0.0.78, `infinity_server.py`.
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Choice, Count, Engine, Fingerprint, Manual, Question
+from exporter.engines.spec import Alternative, Choice, Count, Engine, Fingerprint, Manual, MetadataQuery
 
 _HTTP: Final = "http_requests_total"
 _ROUTES: Final = ("/embeddings", "/embeddings_image", "/embeddings_audio", "/rerank", "/classify")
@@ -32,8 +32,8 @@ INFINITY: Final = Engine(
     fingerprint=Fingerprint(names=(_HTTP,), where=(("handler", _OWN),)),
     groups=((Alternative((_HTTP,), (Count(_HTTP, "requests", where=_SERVED),)),),),
     questions=(
-        Question("models", model=("data", 0, "id")),
-        Question("v1/models", model=("data", 0, "id")),  # with the prefix /v1
+        MetadataQuery("models", model=("data", 0, "id")),
+        MetadataQuery("v1/models", model=("data", 0, "id")),  # with the prefix /v1
     ),
     creates_late=True,
     tokens=False,

@@ -8,7 +8,7 @@ from typing import Final
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.spec import PROCESS_START, Alternative, Choice, Engine, Gauge, chosen, created_name
 from exporter.readings import OTHER_MODELS, CounterReading, LoadReading, Role, counter_readings, digest, label
-from exporter.units import Instant, nanoseconds
+from exporter.units import LARGEST_COUNT, Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
 """Unix times beyond this (the year 5138) are none."""
@@ -219,3 +219,15 @@ def begun(page: Page, created: str) -> tuple[str, Instant | None] | None:
 
 def _moments(samples: Iterable[Sample]) -> Iterator[float]:
     return (sample.value for sample in samples if 0 < sample.value < LATEST_SECONDS)
+
+
+def implausible(engine: Engine, page: Page) -> int:
+    """Series of an engine's counters that are no counts: negative, beyond 2**53, infinite or not a number.
+
+    Nothing is made of them: a series keeps its mark, and what it counted comes with its next good value.
+    """
+    return sum(
+        not 0 <= sample.value <= LARGEST_COUNT
+        for name in {count.name for count in engine.counts()}
+        for sample in page.samples.get(name, ())
+    )

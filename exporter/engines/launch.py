@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from exporter.engines.command import Command, Factor
-from exporter.engines.commands import COMMANDS
+from exporter.engines.commands import COMMANDS, Command, Factor
 from exporter.readings import label
 
 WORDS_MAX: Final = 512

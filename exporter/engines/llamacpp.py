@@ -17,7 +17,7 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, MetadataQuery
 
 _PROMPT: Final = "llamacpp:prompt_tokens_total"
 _CACHED: Final = "llamacpp:prompt_tokens_cached_total"
@@ -46,7 +46,7 @@ LLAMACPP: Final = Engine(
     running=(Gauge("llamacpp:requests_processing"),),
     waiting=(Gauge("llamacpp:requests_deferred"),),
     identity_header="process-start-time-unix",
-    questions=(Question("v1/models", model=("data", 0, "id")),),
+    questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     six_digits=True,
     manual=Manual(
         title="llama.cpp",

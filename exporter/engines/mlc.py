@@ -13,7 +13,7 @@ Source: mlc-ai/mlc-llm 79d603f (2026-07), `cpp/serve/{metrics.h,metrics.cc,engin
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, Question, counter
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Manual, MetadataQuery, counter
 
 _PROMPT: Final = "prompt_tokens_sum"
 _COMPUTED: Final = "prefill_tokens_sum"
@@ -44,7 +44,7 @@ MLC: Final = Engine(
             ),
         ),
     ),
-    questions=(Question("v1/models", model=("data", 0, "id")),),
+    questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     manual=Manual(
         title="MLC-LLM",
         versions="the sources of July 2026",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
-from exporter.engines.exposition import Page, Wanted
+from exporter.engines.exposition import Page, WantedSeries
 from exporter.readings import KINDS, Quantity
 
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
@@ -108,7 +108,7 @@ Way: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class MetadataQuery:
     """A JSON page of the same server that tells what its metrics do not. It is asked once per process.
 
     `path` is from the server's root, without a slash before it. A way that is empty is not asked for.
@@ -121,7 +121,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ModelLabel:
     """A series of which a label names the model; its value says nothing."""
 
     name: str
@@ -159,7 +159,7 @@ class Engine:
     `models` are labels that name the model, the first that a series has; without any, the model is told apart
     from the page. All other labels (`engine`, a data-parallel rank; ...) keep series apart.
     A model label with one of the values `nameless` names none. Such series, and those without a model label,
-    belong to the model that a `Question` tells, else to the one of the first `named_by` on the page.
+    belong to the model that a `MetadataQuery` tells, else to the one of the first `named_by` on the page.
     `repeated` are labels of ranks that all count the same work: series that differ in nothing else are one,
     of the largest value, so that it is counted once whichever of the ranks is on the page.
     `role` is a label whose values prefill and decode tell one of a disaggregated pair.
@@ -189,8 +189,8 @@ class Engine:
     identity_header: str = ""
     creates_late: bool = False
     nameless: tuple[str, ...] = ()
-    named_by: tuple[Named, ...] = ()
-    questions: tuple[Question, ...] = ()
+    named_by: tuple[ModelLabel, ...] = ()
+    questions: tuple[MetadataQuery, ...] = ()
     repeated: frozenset[str] = frozenset()
     role: str = ""
     tokens: bool = True
@@ -220,26 +220,26 @@ def beginnings(engine: Engine) -> Iterator[str]:
 
 
 @cache
-def wanted(engine: Engine) -> Wanted:
+def wanted(engine: Engine) -> WantedSeries:
     """Every name to read on a page of an engine."""
-    return Wanted({*counted(engine).names, *filter(None, (engine.created,)), *beginnings(engine)})
+    return WantedSeries({*counted(engine).names, *filter(None, (engine.created,)), *beginnings(engine)})
 
 
 @cache
-def counted(engine: Engine) -> Wanted:
+def counted(engine: Engine) -> WantedSeries:
     """The names of `wanted` but for those that tell when series began, of which there are as many again."""
     names = {PROCESS_START, *engine.fingerprint.names}
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
     names.update(gauge.name for gauge in (*engine.running, *engine.waiting))
     names.update(named.name for named in engine.named_by)
-    return Wanted(names)
+    return WantedSeries(names)
 
 
 @cache
-def begun_names(engine: Engine) -> Wanted:
+def begun_names(engine: Engine) -> WantedSeries:
     """The names that tell when series began, and none else."""
-    return Wanted(beginnings(engine))
+    return WantedSeries(beginnings(engine))
 
 
 def under_prefix(engine: Engine, prefix: str, **changes: Any) -> Engine:

@@ -12,7 +12,7 @@ Source: huggingface/text-embeddings-inference 0d124dc (v1.9.3), `core/src/{infer
 
 from typing import Final
 
-from exporter.engines.spec import Engine, Fingerprint, Gauge, Manual, Question, counter
+from exporter.engines.spec import Engine, Fingerprint, Gauge, Manual, MetadataQuery, counter
 
 _INPUT: Final = "te_request_input_length_sum"
 
@@ -30,8 +30,8 @@ TEI: Final = Engine(
     waiting=(Gauge("te_queue_size"),),
     creates_late=True,
     questions=(
-        Question("info", model=("served_model_name",), version=("version",)),
-        Question("info", model=("model_id",)),  # before there was a name of its own
+        MetadataQuery("info", model=("served_model_name",), version=("version",)),
+        MetadataQuery("info", model=("model_id",)),  # before there was a name of its own
     ),
     manual=Manual(
         title="Text Embeddings Inference",

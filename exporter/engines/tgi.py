@@ -16,7 +16,16 @@ Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{ser
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question, counter
+from exporter.engines.spec import (
+    Alternative,
+    Count,
+    Engine,
+    Fingerprint,
+    Gauge,
+    Manual,
+    MetadataQuery,
+    counter,
+)
 
 _PROMPT: Final = "tgi_request_input_length_sum"
 _GENERATION: Final = "tgi_request_generated_tokens_sum"
@@ -53,7 +62,7 @@ TGI: Final = Engine(
     running=(Gauge("tgi_batch_current_size"),),
     waiting=(Gauge("tgi_queue_size"),),
     creates_late=True,
-    questions=(Question("info", model=("model_id",), version=("version",)),),
+    questions=(MetadataQuery("info", model=("model_id",), version=("version",)),),
     manual=Manual(
         title="TGI",
         versions="3.3.7",

@@ -16,7 +16,7 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, Question
+from exporter.engines.spec import Alternative, Count, Engine, Fingerprint, Gauge, Manual, MetadataQuery
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
 
@@ -95,7 +95,7 @@ VLLM: Final = Engine(
     waiting=(Gauge("vllm:num_requests_waiting"),),
     created="vllm:prompt_tokens_created",
     creates_late=True,
-    questions=(Question("version", version=("version",)),),
+    questions=(MetadataQuery("version", version=("version",)),),
     manual=Manual(
         title="vLLM",
         versions="0.2.7 to 0.33.0",

@@ -1,17 +1,17 @@
 """What each hour and each local day added to the books, summed in memory until it is written."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeVar
 
-from exporter.cost.postings import Held, Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, GpuTimePosting, OwnerPhase, Postings, Segment
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.totals import hour_of
+from exporter.ledger.totals import Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
-from exporter.report import MonthKey, Owner
+from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
 from exporter.tariff.rate import PriceBasis
-from exporter.units import Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 ESTIMATE: Final[PriceBasis] = "estimate"
 
@@ -20,7 +20,7 @@ CELLS_WAITING: Final = 200
 
 K = TypeVar("K")
 
-ServerCost = tuple[Owner, str, str]
+ServerCost = tuple[ServerOwner, str, str]
 """Owner, component, price basis."""
 
 
@@ -33,7 +33,7 @@ class GpuOwner(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sums:
+class HistorySums:
     """What a stretch of time added: money by the time that it covers, tokens where their tick ended.
 
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
@@ -47,32 +47,32 @@ class Sums:
     `covered` is the wall time of ticks, under the one key `()`.
     """
 
-    cost: dict[Slot, Picodollars] = field(default_factory=dict)
-    held: dict[Slot, Nanoseconds] = field(default_factory=dict)
+    cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
+    held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    tokens: dict[tuple[Party, Kind], int] = field(default_factory=dict)
-    unpriced: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
+    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    settled: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
+    settled: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     owner_held: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
     owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
 
-    def copy(self) -> "Sums":
+    def copy(self) -> "HistorySums":
         """The same, to add to."""
-        return Sums(**{family: dict(getattr(self, family)) for family in FAMILIES})
+        return HistorySums(**{family: dict(getattr(self, family)) for family in FAMILIES})
 
-    def add(self, later: "Sums") -> None:
+    def add(self, later: "HistorySums") -> None:
         """Take in what another stretch added."""
         for family in FAMILIES:
             mine: dict[Any, int] = getattr(self, family)
             for key, value in getattr(later, family).items():
                 _sum(mine, key, value)
 
-    def waiting(self) -> dict[tuple[Gpu, Party], Nanoseconds]:
+    def waiting(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
         """GPU time that has no price to this day, by who held it."""
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
@@ -97,7 +97,7 @@ class Sums:
         _sum(self.covered, (), segment.end - segment.start)
         self._add_money(segment)
         for held in segment.held:
-            _sum(self.held, held.slot, held.owed)
+            _sum(self.held, held.owner_phase, held.owed)
             _sum(self.gpu_held, held.gpu, held.duration)
             if held.unowed:
                 _sum(self.gpu_unowed, held.gpu, held.unowed)
@@ -106,37 +106,37 @@ class Sums:
             if held.priced:
                 self._add_owner(held)
             else:
-                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
+                _sum(self.unpriced, (held.gpu, held.owner_phase.owner), held.duration)
 
     def add_late(self, segment: Segment) -> None:
         """Add the money of time that was added when it passed, without a price."""
         self._add_money(segment)
         for held in segment.held:
-            _sum(self.settled, (held.gpu, held.slot.party), held.duration)
+            _sum(self.settled, (held.gpu, held.owner_phase.owner), held.duration)
             self._add_owner(held)
             if held.owed:  # what it is owed for beyond what was counted when it passed
-                _sum(self.held, held.slot, held.owed)
+                _sum(self.held, held.owner_phase, held.owed)
                 _sum(self.gpu_unowed, held.gpu, -held.owed)
 
-    def _add_owner(self, held: Held) -> None:
-        party = held.slot.party
+    def _add_owner(self, held: GpuTimePosting) -> None:
+        party = held.owner_phase.owner
         owner = GpuOwner(held.gpu, party.product, party.team)
         _sum(self.owner_held, owner, held.duration)
         if held.down:
             _sum(self.owner_down, owner, held.down)
 
     def _add_money(self, segment: Segment) -> None:
-        purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}
+        purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
         for gpu, component, basis, slot, amount in segment.money:
             _sum(self.cost, slot, amount)
-            _sum(purposes, (slot.party, component, basis), amount)
+            _sum(purposes, (slot.owner, component, basis), amount)
             _sum(self.gpu_cost, (gpu, component), amount)
         for (party, component, basis), amount in purposes.items():
-            owner = Owner(party.product, party.team, party.namespace, party.server)
+            owner = ServerOwner(party.product, party.team, party.namespace, party.server)
             _sum(self.server_cost, (owner, component, basis), amount)
 
 
-FAMILIES: Final = tuple(item.name for item in fields(Sums))
+FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class History:
     of their day, so that memory stays bounded; days stay exact.
     """
 
-    cells: dict[tuple[int, int], Sums] = field(default_factory=dict)
+    cells: dict[tuple[int, int], HistorySums] = field(default_factory=dict)
 
     def copy(self) -> "History":
         """The same, to add to."""
@@ -164,12 +164,12 @@ class History:
         if postings.tokens and postings.day:
             sums = self._cell(postings.day, hour_of(postings.end - 1))
             for moved in postings.tokens:
-                _sum(sums.tokens, (moved.party, moved.kind), moved.count)
+                _sum(sums.tokens, (moved.owner, moved.kind), moved.count)
         if refused and len(self.cells) > CELLS_WAITING:
             self._fold()
 
-    def _cell(self, day: str, hour: int) -> Sums:
-        return self.cells.setdefault((day_number(day), hour), Sums())
+    def _cell(self, day: str, hour: int) -> HistorySums:
+        return self.cells.setdefault((day_number(day), hour), HistorySums())
 
     def _fold(self) -> None:
         for (day, hour), later in list(pairwise(sorted(self.cells))):
@@ -212,9 +212,9 @@ class MonthRecord:
     month: str
     months: tuple[str, ...]
     cells: Mapping[MonthKey, Picodollars]
-    sums: Sums | None
+    sums: HistorySums | None
     adjustments: tuple[Adjustment, ...] = ()
-    days: Mapping[int, Sums] = field(default_factory=dict)
+    days: Mapping[int, HistorySums] = field(default_factory=dict)
 
     @property
     def adjusted(self) -> Picodollars:
@@ -233,4 +233,108 @@ def day_number(day: str) -> int:
 
 
 def _sum(sums: dict[K, int], key: K, amount: int) -> None:
+    sums[key] = sums.get(key, 0) + amount
+
+
+DAY_HOURS: Final = 24
+MIX_HOURS: Final = 2
+"""Hours in which the last 60 minutes lie."""
+MONTH_HOURS: Final = 32 * 24
+"""Hours that a month may have, and a day."""
+
+
+@dataclass(slots=True)
+class _HourSums:
+    money: dict[str, Picodollars] = field(default_factory=dict)
+    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    components: dict[str, Picodollars] = field(default_factory=dict)
+    mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    """The same by server, of the latest hours alone: memory that the others need none of."""
+
+    def copy(self) -> "_HourSums":
+        return _HourSums(dict(self.money), dict(self.tokens), dict(self.components), dict(self.mix))
+
+    def add(self, sums: HistorySums) -> None:
+        for slot, amount in sums.cost.items():
+            _last_day_sum(self.money, slot.phase, amount)
+        for key, count in sums.tokens.items():
+            _last_day_sum(self.tokens, key, count)
+        for (server, component), amount in sums.by_component().items():
+            _last_day_sum(self.components, component, amount)
+            _last_day_sum(self.mix, (server, component), amount)
+
+
+class LastDay:
+    """The current hour and the 24 before it, as they were committed, and what every hour of a month came to.
+
+    `fill` begins with the file, once; from then on each commit makes another of it. The month is summed anew
+    when an hour has passed, or when something was posted to one that had.
+    """
+
+    def __init__(self) -> None:
+        self._hours: dict[int, _HourSums] = {}
+        self._month: tuple[int, tuple[Picodollars, ...]] | None = None
+
+    def fill(self, hours: Mapping[int, HistorySums]) -> None:
+        """Begin with what the file keeps of these hours."""
+        for hour, sums in hours.items():
+            self._hours.setdefault(hour, _HourSums()).add(sums)
+
+    def after(self, committed: History, end: Instant) -> "LastDay":
+        """This with what a commit wrote, up to the end of its last tick. This itself stays as it is."""
+        latest = hour_of(end - 1)
+        later = LastDay()
+        later._month = self._month
+        for hour, sums_of in self._hours.items():
+            if latest - DAY_HOURS <= hour <= latest:
+                past = hour <= latest - MIX_HOURS and sums_of.mix
+                later._hours[hour] = replace(sums_of, mix={}) if past else sums_of
+        copied: set[int] = set()
+        for (_day, hour), sums in committed.cells.items():
+            if hour != latest:
+                later._month = None
+            if not latest - DAY_HOURS <= hour <= latest:
+                continue
+            if hour not in copied:
+                later._hours[hour] = later._hours.get(hour, _HourSums()).copy()
+                copied.add(hour)
+            later._hours[hour].add(sums)
+        return later
+
+    def course(self, totals: Totals, now: Instant) -> RecentHistory:
+        """The course of things at an instant."""
+        latest = hour_of(now)
+        hours = [(hour, self._hours.get(hour, _HourSums())) for hour in range(latest - DAY_HOURS, latest + 1)]
+        if self._month is None or self._month[0] != latest:
+            self._month = (latest, _month(totals, latest))
+        return RecentHistory(
+            hours=tuple(
+                Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
+                for hour, sums in hours
+            ),
+            tokens=_together(sums.tokens for _, sums in hours),
+            components=_together(sums.components for _, sums in hours),
+            mix=_together(sums.mix for _, sums in hours[-MIX_HOURS:]),
+            before=self._month[1],
+        )
+
+
+def _month(totals: Totals, latest: int) -> tuple[Picodollars, ...]:
+    """What each whole hour came to, the last of them the one before this; from the first that is known."""
+    found: dict[int, Picodollars] = {}
+    for (hour, _product), amount in totals.hour_cost.items():
+        if latest - MONTH_HOURS <= hour < latest:
+            _last_day_sum(found, hour, amount)
+    return tuple(found.get(hour, 0) for hour in range(min(found), latest)) if found else ()
+
+
+def _together(parts: Iterable[Mapping[Any, int]]) -> Mapping[Any, int]:
+    found: dict[Any, int] = {}
+    for part in parts:
+        for key, amount in part.items():
+            found[key] = found.get(key, 0) + amount
+    return found
+
+
+def _last_day_sum(sums: dict[Any, int], key: object, amount: int) -> None:
     sums[key] = sums.get(key, 0) + amount

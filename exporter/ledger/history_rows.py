@@ -4,34 +4,34 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from exporter.ledger import adjustments, backlog_rows, schema
+from exporter.ledger import adjustments, schema, unpriced_time
 from exporter.ledger.contents import meta_of
 from exporter.ledger.history import (
     FAMILIES,
     Chronicle,
     GpuOwner,
     History,
+    HistorySums,
     MonthRecord,
     Rows,
-    Sums,
     day_number,
 )
-from exporter.ledger.rows import SHAPES, Keys, Names, Shape, bounded, references, tables
+from exporter.ledger.rows import SHAPES, Keys, Names, RowLayout, bounded, references, tables
 from exporter.ledger.totals import LARGEST
-from exporter.report import MonthKey, Owner
+from exporter.report import MonthKey, ServerOwner
 
 Grain = Literal["hourly", "daily"]
 
 DAYS_KEPT: Final = 13 * 31
 """Days that stay: this month and the twelve before it. Days that were lived, as hours are."""
 
-_OF_OWNER: Final = Shape(tuple, lambda n, k: GpuOwner(n.gpu(k[0]), n.label(k[1]), n.label(k[2])))
+_OF_OWNER: Final = RowLayout(tuple, lambda n, k: GpuOwner(n.gpu(k[0]), n.label(k[1]), n.label(k[2])))
 
-_SHAPES: Final[Mapping[str, Shape]] = {
+_SHAPES: Final[Mapping[str, RowLayout]] = {
     **{family: SHAPES[family] for family in ("cost", "held", "gpu_cost", "tokens", "unpriced")},
-    "server_cost": Shape(
+    "server_cost": RowLayout(
         lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1], key[2]),
-        lambda n, k: (Owner(*map(n.label, k[:4])), n.label(k[4]), n.label(k[5])),
+        lambda n, k: (ServerOwner(*map(n.label, k[:4])), n.label(k[4]), n.label(k[5])),
     ),
     "gpu_held": SHAPES["energy"],
     "gpu_down": SHAPES["energy"],
@@ -39,7 +39,7 @@ _SHAPES: Final[Mapping[str, Shape]] = {
     "owner_held": _OF_OWNER,
     "owner_down": _OF_OWNER,
     "settled": SHAPES["unpriced"],
-    "covered": Shape(tuple, lambda _names, _key: ()),
+    "covered": RowLayout(tuple, lambda _names, _key: ()),
 }
 
 Key = tuple[int, ...]
@@ -150,11 +150,13 @@ def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
         oldest = f"SELECT min({period}) FROM {table}"  # noqa: S608 - constants
         outside = f"DELETE FROM {table} WHERE {period} = ({oldest}) AND {period} < ?"  # noqa: S608 - constants
         gone += connection.execute(outside, (floors[period],)).rowcount
-    backlog_rows.prune(connection, floors["day"])
+    unpriced_time.prune_unpriced(connection, floors["day"])
     return gone > 0
 
 
-def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) -> dict[int, Sums] | None:
+def read(
+    connection: sqlite3.Connection, grain: Grain, first: int, last: int
+) -> dict[int, HistorySums] | None:
     """The sums of each hour or day from the first to the last, inside the running transaction.
 
     `None` where the file keeps no history. Hours are counted since 1970 and do not tell `covered`; days are
@@ -165,11 +167,11 @@ def read(connection: sqlite3.Connection, grain: Grain, first: int, last: int) ->
     """
     if not _kept(connection):
         return None
-    found: dict[int, Sums] = {}
+    found: dict[int, HistorySums] = {}
     with references():
         names = Names(connection)
         for family, period, key, value in _rows(connection, grain, first, last):
-            sums: dict[Any, int] = getattr(found.setdefault(period, Sums()), family)
+            sums: dict[Any, int] = getattr(found.setdefault(period, HistorySums()), family)
             sums[_SHAPES[family].built(names, key)] = value
     return found
 
@@ -211,7 +213,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         meta = meta_of(connection)
     sums = None
     if days is not None:
-        sums = Sums()
+        sums = HistorySums()
         for added in days.values():
             sums.add(added)
     committed = meta.get("committed")

@@ -13,26 +13,55 @@ from zoneinfo import ZoneInfo
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger import binding, marks, place, schema, snapshot, store
-from exporter.ledger.backlog import FIRST, Backlog, Batch, Cursor
-from exporter.ledger.beginning import NO_BOOT, Boot
+from exporter.ledger import contents, files, marks, schema, store
+from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
-from exporter.ledger.history import Chronicle
-from exporter.ledger.last_day import LastDay
-from exporter.ledger.lock import Lock
+from exporter.ledger.files import Lock
+from exporter.ledger.history import Chronicle, LastDay
 from exporter.ledger.store import Pending, Store
 from exporter.ledger.totals import Totals
+from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from exporter.units import Instant
+
+ADOPT: Final = "inference-cost-exporter ledger adopt"
+"""The command that binds a ledger to whichever machine opens it next."""
+
+
+def belongs(contents: Contents, machine: str, uuids: Collection[str]) -> bool:
+    """Whether the books may be this machine's: only another machine without a GPU in common is told apart.
+
+    Args:
+        contents: what the file holds.
+        machine: this machine's identity, `<kind>:<hash>`; empty when it is unknown.
+        uuids: the GPUs that are here.
+    """
+    known = seen(contents)
+    return not (_another(contents.machine, machine) and known) or not known.isdisjoint(uuids)
+
+
+def seen(contents: Contents) -> frozenset[str]:
+    """UUIDs of all GPUs that the books ever had."""
+    totals = contents.totals
+    gpus = {gpu for gpu, _component in totals.gpu_cost} | {gpu for gpu, _party in totals.unpriced}
+    return frozenset(gpu.uuid for gpu in gpus.union(totals.energy)).union(contents.state.gpus)
+
+
+def _another(stored: str, machine: str) -> bool:
+    """Of two kinds (one daemon ran as root, the other could not ask the firmware) nothing is concluded."""
+    if not stored or not machine:
+        return False
+    return stored != machine and stored.partition(":")[0] == machine.partition(":")[0]
+
 
 __all__ = ["Ledger", "LedgerError", "LedgerLockedError"]
 
 log = logging.getLogger(__name__)
 
 IN_MEMORY: Final = "the books are in memory and end with this process"
-WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
+WRITABLE: Final = "make the place writable, or set --path to one that is"
 STANDS_STILL: Final = "totals stand still, metering goes on in memory and is written as soon as it can be"
 HISTORY_LOST: Final = (
     "the ledger's open file could not be copied: its id, totals and marks were written from memory; history "
@@ -85,7 +114,7 @@ class Ledger:
         self._failure = failure
         self._displaced = self._lost = ""
         self._pending: Pending | None = None
-        self._backlog = Backlog(opened.stretch)
+        self._backlog = UnpricedBuffer(opened.stretch)
         self._holding: frozenset[ServerKey] = frozenset()
         self._closed = False
 
@@ -96,7 +125,7 @@ class Ledger:
         clock: Clock,
         stop: threading.Event | None = None,
         connect: schema.Connect = schema.connect,
-        boot: Boot = NO_BOOT,
+        boot: BootClaim = NO_BOOT,
     ) -> "Ledger":
         """Open the ledger, making it where there is none.
 
@@ -117,14 +146,14 @@ class Ledger:
             LedgerError: a later release wrote the file.
         """
         if path is None:
-            return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
+            return cls._in_memory(clock, "no ledger path is set", "set --path to keep them")
         linked = os.path.islink(path)  # noqa: PTH114 - false where that cannot be seen, and no error
         path = Path(os.path.realpath(path))
-        if what := place.irregular(path):
-            name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
+        if what := files.irregular(path):
+            name = f"{path}/db" if os.path.isdir(path) else "db in a folder of its own"
             return cls._in_memory(clock, what, f"name a file, such as {name}")
         try:
-            place.make_folder(path.parent)
+            files.make_folder(path.parent)
             lock = Lock.take(path, clock, stop or threading.Event())
         except OSError as error:
             return cls._unwritten(path, clock, None, connect, error)
@@ -138,7 +167,7 @@ class Ledger:
 
     @classmethod
     def _on_disk(
-        cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect, boot: Boot, *, linked: bool
+        cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect, boot: BootClaim, *, linked: bool
     ) -> "Ledger":
         fresh_in, fleeting = boot.claim(path), boot.ends_with_pod(path)
         try:
@@ -147,9 +176,9 @@ class Ledger:
             if linked:  # whoever may write to the link's folder would choose what is renamed
                 raise LedgerError(
                     f"{path}, to which the link at the ledger's path leads, could not be used ({error}): "
-                    "set --ledger.path to a ledger, or move that file away"
+                    "set --path to a ledger, or move that file away"
                 ) from error
-            aside = place.set_aside(path, "corrupt")
+            aside = files.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)
             problem = (
                 f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew; "
@@ -230,7 +259,7 @@ class Ledger:
 
     def belongs(self, machine: str, uuids: Collection[str]) -> bool:
         """Whether the books may be those of a machine with these GPUs; what is unknown speaks for it."""
-        return self._store is None or binding.belongs(self._committed, machine, uuids)
+        return self._store is None or belongs(self._committed, machine, uuids)
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
         """Settle, before the first post, whose the books are; false while that cannot be told.
@@ -261,13 +290,13 @@ class Ledger:
         """
         file, self._store, self._pending = self._store, None, None
         self._committed, self._machine, self.dropped = empty(), "", ()
-        self._backlog = Backlog()
+        self._backlog = UnpricedBuffer()
         if file is None:
             return
         file.close()
         path, why = file.path, "is another machine's, none of whose GPUs is here"
         try:
-            self.moved_aside = place.set_aside(path, "foreign")
+            self.moved_aside = files.set_aside(path, "foreign")
             self._store, self._committed = Store.open(path, file.connect)
         except (LedgerError, OSError, sqlite3.Error) as error:
             self._opening = (
@@ -276,7 +305,7 @@ class Ledger:
             return
         self._opening = (
             f"{path} {why}: it was moved to {self.moved_aside}, and the books began anew; to go on with it, "
-            f"stop the daemon, move it back and run `{binding.ADOPT}`"
+            f"stop the daemon, move it back and run `{ADOPT}`"
         )
 
     def post(self, postings: Postings, state: State) -> None:
@@ -355,7 +384,7 @@ class Ledger:
         """Hold the lock of a path, anew where its file was deleted."""
         if self._lock is not None and self._lock.in_place():
             return
-        place.make_folder(path.parent)
+        files.make_folder(path.parent)
         lock, before = Lock.take(path, self._clock, _NO_WAIT), self._lock
         self._lock = lock
         if before is not None:
@@ -371,7 +400,7 @@ class Ledger:
     def _displace(self, file: Store, why: str, *, shared: bool = False) -> None:
         """Go on beside a file that is another's: never two daemons write to one."""
         home = self._home or file.path
-        target = place.free_name(home, "displaced")
+        target = files.free_name(home, "displaced")
         lock = Lock.take(target, self._clock, _NO_WAIT)
         try:
             self._restore(file, target, shared=shared)
@@ -394,7 +423,7 @@ class Ledger:
         source = "open file" if copied else "memory"
         log.warning("ledger restored", extra={"path": str(target), "source": source})
 
-    def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> Batch | None:
+    def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> UnpricedBatch | None:
         """A part of the GPU time that waits for a price, from a place on.
 
         `None` while that cannot be told: what could not be written is no basis for charging anything.
@@ -409,7 +438,7 @@ class Ledger:
         except (DamagedError, OSError, sqlite3.Error):
             return None
 
-    def books(self, now: Instant, months: tuple[str, ...]) -> Books:
+    def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
         """What was committed, with the cells of these months, for serving at an instant.
 
         Nothing of it while it cannot be told whether the books are this machine's.
@@ -417,7 +446,7 @@ class Ledger:
         committed = self._committed
         if self._undecided:
             committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={}, day=LastDay())
-        told = snapshot.books(
+        told = contents.books(
             committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
         )
         return replace(

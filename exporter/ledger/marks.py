@@ -6,33 +6,259 @@ Fields that are missing take their defaults and unknown ones are ignored, so tha
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
 
+from exporter.cost.counters import MARKS_MAX
 from exporter.cost.inventory import UNSEEN
 from exporter.cost.money import WHOLE
 from exporter.cost.state import (
     Carry,
+    CounterMarks,
+    DivisionState,
     EndpointState,
     GatewayState,
     GpuState,
-    Marks,
     ModelState,
     ServerState,
     State,
 )
-from exporter.ledger.division_marks import division_of, division_record, trail_of, trail_record
-from exporter.ledger.fields import array, integer, mapping, maybe, number, word
-from exporter.ledger.page_marks import (
-    columns_digest,
-    columns_record,
-    endpoint_of,
-    endpoint_record,
-    gateway_of,
-    gateway_record,
+from exporter.readings import (
+    DividedBy,
+    Division,
+    Gpu,
+    Holder,
+    PodOwnership,
+    Role,
+    SeriesColumns,
+    ServerKey,
+    endpoint_id,
+    masked,
 )
-from exporter.readings import Gpu, Holder, Owned, Role, ServerKey, endpoint_id, masked
+
+T = TypeVar("T")
+
+
+def optional_field(read: Callable[[object], T], value: object) -> T | None:
+    """A value that may be null."""
+    return None if value is None else read(value)
+
+
+def integer_field(value: object) -> int:
+    """A whole number."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no integer")
+    return value
+
+
+def number_field(value: object) -> float:
+    """A finite number."""
+    if type(value) not in {int, float} or not math.isfinite(value):  # type: ignore[arg-type]
+        raise TypeError(f"{value!r} is no number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def text_field(value: object) -> str:
+    """Text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def array_field(value: object) -> list[Any]:
+    """A list."""
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no array")
+    return value
+
+
+def mapping_field(value: object) -> dict[str, Any]:
+    """A mapping."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no object")
+    return value
+
+
+def division_record(division: Division) -> dict[str, object]:
+    """What a server is divided by."""
+    return {
+        "by": division.by,
+        "gateway": division.gateway,
+        "models": division.models,
+        "deployments": division.deployments,
+    }
+
+
+def division_of(value: object) -> Division:
+    """As it was."""
+    record = mapping_field(value)
+    return Division(
+        _by(record["by"]),
+        endpoint_id(text_field(record["gateway"])),
+        tuple(text_field(pattern) for pattern in array_field(record.get("models", []))),
+        tuple(text_field(deployment) for deployment in array_field(record.get("deployments", []))),
+    )
+
+
+def trail_record(state: DivisionState) -> dict[str, object]:
+    """The sums that divide one model."""
+    if not (state.trailing or state.pending):
+        return {}
+    return {"trailing": dict(state.trailing), "pending": dict(state.pending), "since": state.since}
+
+
+def trail_of(record: Mapping[str, Any]) -> DivisionState:
+    """As they were."""
+    return DivisionState(
+        trailing=_sums(record.get("trailing", {})),
+        pending=_sums(record.get("pending", {})),
+        since=integer_field(record.get("since", 0)),
+    )
+
+
+def _sums(value: object) -> dict[str, float]:
+    return {name: number_field(weight) for name, weight in mapping_field(value).items()}
+
+
+def _by(value: object) -> DividedBy:
+    match value:
+        case "team" | "adapter":
+            return value
+    raise TypeError(f"{value!r} is nothing to divide by")
+
+
+COLUMNS_CHARACTERS_MAX: Final = 48 * MARKS_MAX
+"""Longest text of columns: of each mark 16 bytes twice, which are 43 characters of base64, and the frame."""
+
+Record = dict[str, object]
+
+
+def columns_record(marks: CounterMarks) -> Record | None:
+    """The row of marks that are kept in columns; `None` where they are kept by name."""
+    if not (isinstance(marks.values, SeriesColumns) and isinstance(marks.gone, SeriesColumns)):
+        return None
+    return {"values": _base64(marks.values), "gone": _base64(marks.gone)}
+
+
+def columns_digest(text: str) -> str:
+    """What the record of a page names the text of its columns by."""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def endpoint_record(state: EndpointState, columns: str | None) -> Record:
+    """One endpoint's marks. `columns` is the text of their own row, where they have one."""
+    record: Record = {
+        "key": [state.key.namespace, state.key.server],
+        "watched_since": state.watched_since,
+        "read": state.read,
+        "identity": state.identity,
+        "falls": state.falls,
+        **_marks_record(state.marks, columns),
+        "answered": state.answered,
+        "youngest": state.youngest,
+    }
+    if columns is not None:
+        # A release that does not know columns would count from zero: it is to set marks only.
+        record |= {"read": False, "watched_since": state.answered, "since": state.watched_since}
+    return record
+
+
+def endpoint_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> EndpointState:
+    """As it was. `columns` are the texts of rows of columns, by their digest."""
+    marks = _marks(record, columns)
+    in_columns = marks is not None and "columns" in record
+    return EndpointState(
+        key=_server_key(record["key"]),
+        watched_since=integer_field(record["since" if in_columns else "watched_since"]),
+        read=in_columns or record.get("read", False) is True,
+        identity=text_field(record.get("identity", "")),
+        falls=integer_field(record.get("falls", 0)),
+        marks=marks or CounterMarks(),
+        answered=integer_field(record.get("answered", 0)),
+        youngest=integer_field(record.get("youngest", 0)),
+    )
+
+
+def gateway_record(state: GatewayState, columns: str | None) -> Record:
+    """One gateway's marks. The sums by asker are what an earlier release takes differences from."""
+    marks = _marks_record(state.marks, columns)
+    return {
+        "read": state.read,
+        "identity": state.identity,
+        "falls": state.falls,
+        "marks": [(*asker, *values) for asker, values in state.counts.items()],
+        "answered": state.answered,
+        "series": marks.pop("marks"),
+        **marks,
+    }
+
+
+def gateway_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> GatewayState:
+    """As it was. One that an earlier release wrote has no marks by series: the next read sets them."""
+    counts: dict[tuple[str, str, str], tuple[float, float]] = {}
+    for row in array_field(record.get("marks", [])):
+        model, deployment, team, prompt, generation = array_field(row)
+        counts[text_field(model), text_field(deployment), text_field(team)] = (
+            number_field(prompt),
+            number_field(generation),
+        )
+    marks = _marks({**record, "marks": record["series"]}, columns) if "series" in record else None
+    return GatewayState(
+        read=marks is not None and record.get("read", False) is True,
+        identity=text_field(record.get("identity", "")),
+        falls=integer_field(record.get("falls", 0)),
+        marks=marks or CounterMarks(),
+        answered=integer_field(record.get("answered", 0)),
+        counts=counts,
+    )
+
+
+def _marks_record(marks: CounterMarks, columns: str | None) -> Record:
+    record: Record = {"dropped": True} if marks.dropped else {}
+    if columns is not None:
+        return {"marks": {}, "columns": columns_digest(columns), **record}
+    if marks.gone:
+        record["gone"] = marks.gone
+    return {"marks": marks.values, **record}
+
+
+def _marks(record: Mapping[str, Any], columns: Mapping[str, str]) -> CounterMarks | None:
+    """The marks; `None` where they are in columns that are not there."""
+    dropped = record.get("dropped", False) is True
+    if "columns" not in record:
+        return CounterMarks(_numbers(record.get("marks", {})), _numbers(record.get("gone", {})), dropped)
+    text = columns.get(text_field(record["columns"]))
+    if text is None:
+        return None
+    if len(text) > COLUMNS_CHARACTERS_MAX:
+        raise ValueError(f"columns of {len(text)} characters")
+    row = mapping_field(json.loads(text))
+    return CounterMarks(_columns(row["values"]), _columns(row["gone"]), dropped)
+
+
+def _numbers(value: object) -> dict[str, float]:
+    return {series: number_field(mark) for series, mark in mapping_field(value).items()}
+
+
+def _columns(value: object) -> SeriesColumns:
+    columns = SeriesColumns.from_bytes(b64decode(text_field(value), validate=True))
+    if not all(math.isfinite(mark) and mark >= 0 for mark in columns.by_digest().values()):
+        raise ValueError("a mark in columns is no count")
+    return columns
+
+
+def _base64(columns: SeriesColumns) -> str:
+    return b64encode(columns.to_bytes()).decode("ascii")
+
+
+def _server_key(pair: object) -> ServerKey:
+    namespace, server = array_field(pair)
+    return ServerKey(text_field(namespace), text_field(server))
+
 
 Scope = tuple[str, str]
 """What a text is about: `gpu` and its UUID, `unseen` and a model, `endpoint` or `gateway` and its URL,
@@ -61,10 +287,10 @@ def texts(state: State) -> dict[Scope, str]:
     """The state's scopes, in the order in which they came; what has none is not in them."""
     found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
     for url, seen in state.endpoints.items():
-        columns = _columns(found, f"endpoint {url}", seen.marks)
+        columns = _marks_columns(found, f"endpoint {url}", seen.marks)
         found["endpoint", url] = _text(endpoint_record(seen, columns))
     for url, known in state.gateways.items():
-        columns = _columns(found, f"gateway {url}", known.marks)
+        columns = _marks_columns(found, f"gateway {url}", known.marks)
         found["gateway", url] = _text(gateway_record(known, columns))
     found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
     found |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
@@ -83,7 +309,7 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
     endpoints: dict[str, EndpointState] = {}
     gateways: dict[str, GatewayState] = {}
     servers: dict[ServerKey, ServerState] = {}
-    owners: dict[ServerKey, Owned] = {}
+    owners: dict[ServerKey, PodOwnership] = {}
     clock, inventory = State(), State()
     dropped = []
     rows = list(rows)
@@ -96,7 +322,7 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
                 owned = _owned(json.loads(key), json.loads(text))
                 owners[owned.key] = owned
                 continue
-            record = mapping(json.loads(text))
+            record = mapping_field(json.loads(text))
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
@@ -143,7 +369,7 @@ def _settled(model: ModelState) -> ModelState:
     return replace(model, division=replace(model.division, owed={}))
 
 
-def _columns(found: dict[Scope, str], key: str, marks: Marks) -> str | None:
+def _marks_columns(found: dict[Scope, str], key: str, marks: CounterMarks) -> str | None:
     """The text of marks in columns, which becomes a scope of its own; `None` for marks by name."""
     record = columns_record(marks)
     if record is None:
@@ -171,10 +397,10 @@ def _clock_record(state: State) -> dict[str, object]:
 
 def _clock(record: Mapping[str, Any]) -> State:
     return State(
-        elapsed=integer(record["elapsed"]),
-        awake=maybe(integer, record.get("awake")),
-        boot=word(record.get("boot", "")),
-        uncharged=integer(record.get("uncharged", 0)),
+        elapsed=integer_field(record["elapsed"]),
+        awake=optional_field(integer_field, record.get("awake")),
+        boot=text_field(record.get("boot", "")),
+        uncharged=integer_field(record.get("uncharged", 0)),
     )
 
 
@@ -184,14 +410,14 @@ def _inventory_record(state: State) -> dict[str, object]:
 
 def _inventory(record: Mapping[str, Any]) -> State:
     return State(
-        listed_in=word(record.get("listed_in", "")),
+        listed_in=text_field(record.get("listed_in", "")),
         replaced=_count(record.get("replaced", 0)),
-        retired=tuple(word(uuid) for uuid in array(record.get("retired", []))),
+        retired=tuple(text_field(uuid) for uuid in array_field(record.get("retired", []))),
     )
 
 
 def _count(value: object, least: int = 0) -> int:
-    count = integer(value)
+    count = integer_field(value)
     if count < least:
         raise ValueError(f"a count of {count}")
     return count
@@ -225,55 +451,58 @@ def _gpu_record(state: GpuState) -> dict[str, object]:
 
 def _gpu(record: Mapping[str, Any]) -> GpuState:
     return GpuState(
-        gpu=Gpu(word(record["uuid"]), word(record["gpu_model"])),
-        index=integer(record["index"]),
+        gpu=Gpu(text_field(record["uuid"]), text_field(record["gpu_model"])),
+        index=integer_field(record["index"]),
         up=record.get("up", True) is True,
-        energy_mark=maybe(integer, record.get("energy_mark")),
-        energy_age=integer(record.get("energy_age", 0)),
-        falls=integer(record.get("falls", 0)),
-        power_carry=integer(record.get("power_carry", 0)),
-        idle_watts=maybe(number, record.get("idle_watts")),
-        recent=tuple((integer(length), integer(used)) for length, used in array(record.get("recent", []))),
-        carries={name: _carry(carry) for name, carry in mapping(record.get("carries", {})).items()},
+        energy_mark=optional_field(integer_field, record.get("energy_mark")),
+        energy_age=integer_field(record.get("energy_age", 0)),
+        falls=integer_field(record.get("falls", 0)),
+        power_carry=integer_field(record.get("power_carry", 0)),
+        idle_watts=optional_field(number_field, record.get("idle_watts")),
+        recent=tuple(
+            (integer_field(length), integer_field(used))
+            for length, used in array_field(record.get("recent", []))
+        ),
+        carries={name: _carry(carry) for name, carry in mapping_field(record.get("carries", {})).items()},
         holders=tuple(_holders(record)),
-        slices=maybe(_slices, record.get("slices")),
-        pci_bus_id=word(record.get("pci_bus_id", "")),
+        slices=optional_field(_slices, record.get("slices")),
+        pci_bus_id=text_field(record.get("pci_bus_id", "")),
         boots_missed=_count(record.get("boots_missed", 0)),
-        predecessor=word(record.get("predecessor", "")),
-        replaced_at=integer(record.get("replaced_at", 0)),
-        priced_as=maybe(_identity, record.get("priced_as")),
+        predecessor=text_field(record.get("predecessor", "")),
+        replaced_at=integer_field(record.get("replaced_at", 0)),
+        priced_as=optional_field(_identity, record.get("priced_as")),
         count=_count(record.get("count", 1), 1),
     )
 
 
 def _identity(pair: object) -> Gpu:
-    uuid, gpu_model = array(pair)
-    return Gpu(word(uuid), word(gpu_model))
+    uuid, gpu_model = array_field(pair)
+    return Gpu(text_field(uuid), text_field(gpu_model))
 
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
-    holders = array(record.get("holders", []))
-    held = array(record.get("held", [("", None, None)] * len(holders)))
+    holders = array_field(record.get("holders", []))
+    held = array_field(record.get("held", [("", None, None)] * len(holders)))
     for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, held, strict=True):
         yield Holder(
             _server_key([namespace, server]),
-            word(uuid),
-            maybe(number, share),
-            word(instance),
-            maybe(number, ratio),
-            maybe(integer, memory),
+            text_field(uuid),
+            optional_field(number_field, share),
+            text_field(instance),
+            optional_field(number_field, ratio),
+            optional_field(integer_field, memory),
         )
 
 
 def _slices(parts: object) -> dict[str, int]:
-    found = {uuid: integer(part) for uuid, part in mapping(parts).items()}
+    found = {uuid: integer_field(part) for uuid, part in mapping_field(parts).items()}
     if any(part < 0 for part in found.values()) or sum(found.values()) > WHOLE:
         raise ValueError(f"instances of {sum(found.values())} parts of {WHOLE}")
     return found
 
 
 def _carry(pair: object) -> Carry:
-    numerator, period = map(integer, array(pair))
+    numerator, period = map(integer_field, array_field(pair))
     if not 0 <= numerator < period:
         raise ValueError(f"a carry of {numerator}/{period}")
     return Carry(numerator, period)
@@ -290,13 +519,13 @@ def _server_record(state: ServerState) -> dict[str, object]:
 
 
 def _server(record: Mapping[str, Any]) -> ServerState:
-    models = mapping(record.get("models", {}))
+    models = mapping_field(record.get("models", {}))
     return ServerState(
-        {model: _model(mapping(told)) for model, told in models.items()},
-        tuple(word(model) for model in array(record.get("served", []))),
+        {model: _model(mapping_field(told)) for model, told in models.items()},
+        tuple(text_field(model) for model in array_field(record.get("served", []))),
         record.get("partial", False) is True,
         _role(record.get("role", "")),
-        maybe(division_of, record.get("division")),
+        optional_field(division_of, record.get("division")),
     )
 
 
@@ -308,22 +537,17 @@ def _model_record(state: ModelState) -> dict[str, object]:
 
 def _model(record: Mapping[str, Any]) -> ModelState:
     return ModelState(
-        **{name: number(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
-        since_finished=maybe(integer, record.get("since_finished")),
-        since_computed=maybe(integer, record.get("since_computed")),
-        debt={kind: integer(count) for kind, count in mapping(record.get("debt", {})).items()},
-        division=trail_of(mapping(record.get("division", {}))),
+        **{name: number_field(record.get(name, 0.0)) for name in _MODEL_NUMBERS},
+        since_finished=optional_field(integer_field, record.get("since_finished")),
+        since_computed=optional_field(integer_field, record.get("since_computed")),
+        debt={kind: integer_field(count) for kind, count in mapping_field(record.get("debt", {})).items()},
+        division=trail_of(mapping_field(record.get("division", {}))),
     )
 
 
-def _server_key(pair: object) -> ServerKey:
-    namespace, server = array(pair)
-    return ServerKey(word(namespace), word(server))
-
-
-def _owned(key: object, pair: object) -> Owned:
-    product, team = array(pair)
-    return Owned(_server_key(key), word(product), word(team))
+def _owned(key: object, pair: object) -> PodOwnership:
+    product, team = array_field(pair)
+    return PodOwnership(_server_key(key), text_field(product), text_field(team))
 
 
 def _role(value: object) -> Role:

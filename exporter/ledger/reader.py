@@ -9,16 +9,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.config.moments import zone_named
 from exporter.config.problems import shown
+from exporter.config.times import zone_named
 from exporter.cost.state import State
-from exporter.ledger import adjustments, contents, history_rows, schema, snapshot
+from exporter.ledger import adjustments, contents, history_rows, schema
+from exporter.ledger import contents as snapshot
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
-from exporter.ledger.history import MonthRecord, Sums
-from exporter.ledger.place import BE_ITS_USER, see_a_file
+from exporter.ledger.files import BE_ITS_USER, see_a_file
+from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.rows import Names, references
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from exporter.units import Instant, Nanoseconds
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class LedgerReader:
         """What the cost model remembers."""
         return self._contents.state
 
-    def books(self, now: Instant, months: tuple[str, ...]) -> Books:
+    def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
         """Everything in the ledger, rows included that a scrape no longer gets."""
         return snapshot.books(self._contents, now, months, None, persistent=True, writable=True)
 
@@ -95,14 +96,14 @@ class LedgerReader:
 
         return self._answer(read)
 
-    def hours(self, first: int, last: int) -> Mapping[int, Sums] | None:
+    def hours(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by hour since 1970, from the first to the last; `None` where the file keeps none.
 
         Hours do not tell `covered`.
         """
         return self._answer(lambda connection: history_rows.read(connection, "hourly", first, last))
 
-    def days(self, first: int, last: int) -> Mapping[int, Sums] | None:
+    def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
         return self._answer(lambda connection: history_rows.read(connection, "daily", first, last))
 

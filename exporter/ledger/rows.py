@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exporter.cost.postings import Party, Slot
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger import schema
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.totals import LARGEST, SUMS, Totals, combined
 from exporter.readings import Gpu
-from exporter.report import MonthKey, Owner
+from exporter.report import MonthKey, ServerOwner
 
 _LABEL: Final = ("SELECT id FROM label WHERE text = ?", "INSERT INTO label (text) VALUES (?)")
 _PARTY: Final = (
@@ -44,7 +44,7 @@ class Keys:
         return known
 
     def _find(self, part: object) -> int:
-        if isinstance(part, Party):
+        if isinstance(part, CostOwner):
             words = (part.product, part.team, part.namespace, part.server, part.model)
             return self._mint(_PARTY, tuple(self.of(word) for word in words))
         if isinstance(part, Gpu):
@@ -64,7 +64,7 @@ class Names:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._labels: dict[int, str] = dict(connection.execute("SELECT id, text FROM label"))
         self._parties = {
-            key: Party(*map(self.label, labels))
+            key: CostOwner(*map(self.label, labels))
             for key, *labels in connection.execute(
                 "SELECT id, product, team, namespace, server, model FROM party"
             )
@@ -78,7 +78,7 @@ class Names:
         """The text of a label."""
         return self._labels[key]
 
-    def party(self, key: int) -> Party:
+    def party(self, key: int) -> CostOwner:
         """The party of a key."""
         return self._parties[key]
 
@@ -88,47 +88,47 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RowLayout:
     """How the key of one family of totals is laid out in columns."""
 
     flat: Callable[[Any], tuple[object, ...]]
     built: Callable[[Names, tuple[int, ...]], Any]
 
 
-def _slot(names: Names, key: tuple[int, ...]) -> Slot:
-    return Slot(names.party(key[0]), names.label(key[1]))  # type: ignore[arg-type]
+def _slot(names: Names, key: tuple[int, ...]) -> OwnerPhase:
+    return OwnerPhase(names.party(key[0]), names.label(key[1]))  # type: ignore[arg-type]
 
 
-_SLOT: Final = Shape(lambda slot: (slot.party, slot.phase), _slot)
-_OF_PARTY: Final = Shape(lambda party: (party,), lambda n, k: n.party(k[0]))
+_SLOT: Final = RowLayout(lambda slot: (slot.owner, slot.phase), _slot)
+_OF_PARTY: Final = RowLayout(lambda party: (party,), lambda n, k: n.party(k[0]))
 
-SHAPES: Final[dict[str, Shape]] = {
+SHAPES: Final[dict[str, RowLayout]] = {
     "cost": _SLOT,
     "held": _SLOT,
-    "server_cost": Shape(
+    "server_cost": RowLayout(
         lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1]),
-        lambda n, k: (Owner(*map(n.label, k[:4])), n.label(k[4])),
+        lambda n, k: (ServerOwner(*map(n.label, k[:4])), n.label(k[4])),
     ),
-    "gpu_cost": Shape(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
-    "tokens": Shape(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
+    "gpu_cost": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
+    "tokens": RowLayout(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
     "requests": _OF_PARTY,
-    "energy": Shape(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
-    "unpriced": Shape(tuple, lambda n, k: (n.gpu(k[0]), n.party(k[1]))),
-    "months": Shape(
+    "energy": RowLayout(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
+    "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.party(k[1]))),
+    "months": RowLayout(
         lambda key: (key.month, key.product, key.team, key.price_basis),
         lambda n, k: MonthKey(n.label(k[1]), n.label(k[2]), n.label(k[3]), n.label(k[0])),
     ),
-    "minute_cost": Shape(
-        lambda key: (key[0], key[1].party, key[1].phase), lambda n, k: (k[0], _slot(n, k[1:]))
+    "minute_cost": RowLayout(
+        lambda key: (key[0], key[1].owner, key[1].phase), lambda n, k: (k[0], _slot(n, k[1:]))
     ),
-    "minute_tokens": Shape(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
-    "hour_cost": Shape(tuple, lambda n, k: (k[0], n.label(k[1]))),
-    "hour_covered": Shape(lambda hour: (hour,), lambda _, k: k[0]),
-    "hour_down": Shape(lambda hour: (hour,), lambda _, k: k[0]),
-    "hour_usage": Shape(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
-    "hour_energy": Shape(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
-    "first_held": Shape(lambda product: (product,), lambda n, k: n.label(k[0])),
-    "equivalents": Shape(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
+    "minute_tokens": RowLayout(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
+    "hour_cost": RowLayout(tuple, lambda n, k: (k[0], n.label(k[1]))),
+    "hour_covered": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
+    "hour_down": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
+    "hour_usage": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
+    "hour_energy": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
+    "first_held": RowLayout(lambda product: (product,), lambda n, k: n.label(k[0])),
+    "equivalents": RowLayout(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
     "last_token": _OF_PARTY,
     "changed": _OF_PARTY,
 }

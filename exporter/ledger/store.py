@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import Unpriced
+from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import backlog_rows, history_rows, marks, place, rows, schema
+from exporter.ledger import files, history_rows, marks, rows, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, Poster
-from exporter.ledger.backlog import Batch, Cursor, recent
 from exporter.ledger.contents import (
     MARK_BYTES,
     Contents,
@@ -28,12 +27,58 @@ from exporter.ledger.contents import (
     transaction,
 )
 from exporter.ledger.errors import DamagedError
-from exporter.ledger.history import Chronicle, History
+from exporter.ledger.files import begin_part
+from exporter.ledger.history import DAY_HOURS, Chronicle, History
 from exporter.ledger.history_rows import Chronicler
-from exporter.ledger.last_day import DAY_HOURS
-from exporter.ledger.migration import migrate
 from exporter.ledger.totals import USAGE, USAGE_HOURS_KEPT, Totals, hour_of, hours_floor, minutes_kept
+from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent
 from exporter.units import Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What makes schema `version` of the one before; releases below schema `reader` cannot use the result."""
+
+    version: int
+    reader: int
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = ()
+"""In the order of their versions."""
+
+
+def migrate(
+    connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
+) -> Path | None:
+    """Bring the file to the latest schema, all of it or not at all; where the copy from before lies.
+
+    Raises:
+        sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
+        OSError: the copy could not be put in its place.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    due = [migration for migration in migrations if migration.version > version]
+    if not due:
+        return None
+    copy = path.with_name(f"{path.name}.backup-{version}")
+    _back_up(connection, copy)
+    with transaction(connection):
+        for migration in due:
+            for statement in migration.statements:
+                connection.execute(statement)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (migration.reader,))
+            connection.execute(f"PRAGMA user_version = {migration.version}")
+    return copy
+
+
+def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
+    """A copy that is whole or not there: an earlier one stays until this one can take its place."""
+    part = begin_part(copy)
+    with closing(sqlite3.connect(part)) as target:
+        connection.backup(target)
+    part.replace(copy)
+
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +110,7 @@ class Pending:
     end: Instant = 0
     machine: str = ""
     zone: str = ""
-    unpriced: Mapping[int, Unpriced] = field(default_factory=dict)
+    unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
 
     def copy(self) -> "Pending":
         """The same, to add to."""
@@ -85,10 +130,10 @@ class Store:
         self.path = path
         self.connect = connect
         self._connection: sqlite3.Connection | None = None
-        self._identities: dict[str, place.Identity | None] = {}
+        self._identities: dict[str, files.Identity | None] = {}
         self._chronicler = Chronicler()
         self._poster = Poster()
-        self._copy_made: place.Identity | None = None
+        self._copy_made: files.Identity | None = None
         self._sure = connection is not None
         self._suspect = False
         if connection is not None:
@@ -108,8 +153,8 @@ class Store:
         """
         refuse_other_files(path)
         with suppress(FileExistsError):
-            place.make_file(path)
-        place.see_it_opens(path)
+            files.make_file(path)
+        files.see_it_opens(path)
         with failures(path):
             connection = connect(path.absolute().as_uri())
             try:
@@ -123,7 +168,7 @@ class Store:
                     _prepare(connection)
                 opened = _read(connection)
                 _compact(connection, opened)
-                place.tighten(path)
+                files.tighten(path)
                 return cls(path, connect, connection), opened
             except BaseException:
                 connection.close()
@@ -140,7 +185,7 @@ class Store:
             LedgerError: a later release wrote it, or another program keeps it locked.
             OSError, sqlite3.Error: it cannot be read either.
         """
-        if place.identity(path) is None or path.stat().st_size == 0:
+        if files.identity(path) is None or path.stat().st_size == 0:
             return None
         refuse_other_files(path)
         # Without a log there is nothing to share with anybody, and SQLite would want to make one.
@@ -160,7 +205,7 @@ class Store:
             OSError: that cannot be seen.
         """
         try:
-            found = place.identity(self.path)
+            found = files.identity(self.path)
         except PermissionError:
             return "in place"
         if found is None:
@@ -169,7 +214,7 @@ class Store:
             return "in place"
         if found != self._identities[""]:
             return "gone" if found == self._copy_made else "replaced"
-        logs = (place.identity(f"{self.path}{log}") == self._identities[log] for log in place.LOGS)
+        logs = (files.identity(f"{self.path}{log}") == self._identities[log] for log in files.LOGS)
         return "in place" if all(logs) else "log gone"
 
     def fold_log(self) -> None:
@@ -193,10 +238,10 @@ class Store:
         if busy:
             raise sqlite3.OperationalError("its log was deleted, and a reader still uses it")
         stray = Path(f"{self.path}-wal")
-        found = place.identity(stray)
+        found = files.identity(stray)
         if found not in {None, self._identities["-wal"]} and stray.stat().st_size:
             # Another program's commits to the file as it was: they do not fit what is in it now.
-            stray.rename(place.free_name(self.path, "stray"))
+            stray.rename(files.free_name(self.path, "stray"))
         self.close()
 
     def restore(self, target: Path, contents: Contents, now: Instant, *, shared: bool) -> bool:
@@ -222,10 +267,10 @@ class Store:
         connection = self._connection
         if connection is None:
             return False
-        if self._copy_made is not None and place.identity(target) == self._copy_made:
+        if self._copy_made is not None and files.identity(target) == self._copy_made:
             return True  # memory ran out before this was known
-        part = place.begin_part(target)
-        self._copy_made = place.identity(part)
+        part = files.begin_part(target)
+        self._copy_made = files.identity(part)
         try:
             if shared and meta_of(connection).get("commits", 0) != contents.commits:
                 return False
@@ -234,7 +279,7 @@ class Store:
             if _whole(connection):
                 raise
             return False
-        place.put(part, target)
+        files.put(part, target)
         return True
 
     def write(self, before: Contents, pending: Pending, now: Instant) -> Chronicle:
@@ -266,7 +311,7 @@ class Store:
                 chronicle = self._chronicler.write(
                     connection, self._keys, before.chronicle, pending.history, floor
                 )
-                backlog_rows.write(connection, self._keys, pending.unpriced)
+                unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
                 _write_state(connection, before.texts if sure else None, pending.texts)
                 meta = {
                     "accrued": rows.bounded(before.totals.accrued + totals.accrued, "accrued"),
@@ -301,18 +346,18 @@ class Store:
                 return
         self.close()
 
-    def unpriced(self, before: Contents, cursor: Cursor, zone: ZoneInfo, until: Instant) -> Batch:
+    def unpriced(self, before: Contents, cursor: Cursor, zone: ZoneInfo, until: Instant) -> UnpricedBatch:
         """A part of the time that waits for a price, as it was committed.
 
         Raises:
             DamagedError: a row refers to what is not there.
             sqlite3.Error: it cannot be read.
         """
-        return backlog_rows.batch(self._connected(before), cursor, zone, until)
+        return unpriced_time.read_batch(self._connected(before), cursor, zone, until)
 
     def _connected(self, before: Contents) -> sqlite3.Connection:
         if self._connection is None:
-            if what := place.irregular(self.path):
+            if what := files.irregular(self.path):
                 raise DamagedError(what)
             refuse_other_files(self.path)
             with failures(self.path):
@@ -331,7 +376,7 @@ class Store:
         return self._connection
 
     def _use(self, connection: sqlite3.Connection) -> None:
-        self._identities = {suffix: place.identity(f"{self.path}{suffix}") for suffix in place.SIDECARS}
+        self._identities = {suffix: files.identity(f"{self.path}{suffix}") for suffix in files.SIDECARS}
         self._connection, self._keys = connection, rows.Keys(connection)
 
     def close(self) -> None:
@@ -469,7 +514,7 @@ def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now
 
     Of the time that waits for a price, the last hour's.
     """
-    part = place.begin_part(target)
+    part = files.begin_part(target)
     with closing(connect(part.absolute().as_uri())) as connection:
         connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
         _prepare(connection)
@@ -489,7 +534,7 @@ def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now
         Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
         if contents.begun is not None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (contents.begun,))
-    place.put(part, target)
+    files.put(part, target)
 
 
 def _write_state(

@@ -4,10 +4,10 @@ from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
-from exporter.cost.postings import Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment
 from exporter.cost.projection import energy_use
 from exporter.readings import Gpu, Kind
-from exporter.report import MonthKey, Owner
+from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -44,8 +44,8 @@ class LastHour:
 
     def __init__(self) -> None:
         self._minutes: range | None = None
-        self._money: dict[Party, dict[str, Picodollars]] = {}
-        self._tokens: dict[Party, dict[Kind, int]] = {}
+        self._money: dict[CostOwner, dict[str, Picodollars]] = {}
+        self._tokens: dict[CostOwner, dict[Kind, int]] = {}
 
     def moved(self, later: "Totals") -> None:
         """Note what came to the minutes."""
@@ -55,14 +55,14 @@ class LastHour:
 
     def sums(
         self, totals: "Totals", minutes: range
-    ) -> tuple[Mapping[Party, Mapping[str, Picodollars]], Mapping[Party, Mapping[Kind, int]]]:
+    ) -> tuple[Mapping[CostOwner, Mapping[str, Picodollars]], Mapping[CostOwner, Mapping[Kind, int]]]:
         """Money by phase, and tokens by kind, of these minutes."""
         if minutes != self._minutes:
-            money: dict[Party, dict[str, Picodollars]] = {}
-            tokens: dict[Party, dict[Kind, int]] = {}
+            money: dict[CostOwner, dict[str, Picodollars]] = {}
+            tokens: dict[CostOwner, dict[Kind, int]] = {}
             for (minute, slot), amount in totals.minute_cost.items():
                 if minute in minutes:
-                    _sum(money.setdefault(slot.party, {}), slot.phase, amount)
+                    _sum(money.setdefault(slot.owner, {}), slot.phase, amount)
             for (minute, party, kind), count in totals.minute_tokens.items():
                 if minute in minutes:
                     _sum(tokens.setdefault(party, {}), kind, count)
@@ -86,57 +86,57 @@ class Totals:
     """
 
     accrued: Picodollars = 0
-    cost: dict[Slot, Picodollars] = field(default_factory=dict)
-    held: dict[Slot, Nanoseconds] = field(default_factory=dict)
-    server_cost: dict[tuple[Owner, str], Picodollars] = field(default_factory=dict)
+    cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
+    held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
+    server_cost: dict[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    tokens: dict[tuple[Party, Kind], int] = field(default_factory=dict)
-    requests: dict[Party, int] = field(default_factory=dict)
+    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    requests: dict[CostOwner, int] = field(default_factory=dict)
     energy: dict[Gpu, Millijoules] = field(default_factory=dict)
-    unpriced: dict[tuple[Gpu, Party], Nanoseconds] = field(default_factory=dict)
+    unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     months: dict[MonthKey, Picodollars] = field(default_factory=dict)
-    minute_cost: dict[tuple[int, Slot], Picodollars] = field(default_factory=dict)
-    minute_tokens: dict[tuple[int, Party, Kind], int] = field(default_factory=dict)
+    minute_cost: dict[tuple[int, OwnerPhase], Picodollars] = field(default_factory=dict)
+    minute_tokens: dict[tuple[int, CostOwner, Kind], int] = field(default_factory=dict)
     hour_cost: dict[tuple[int, str], Picodollars] = field(default_factory=dict)
     hour_covered: dict[int, Nanoseconds] = field(default_factory=dict)
     hour_down: dict[int, Nanoseconds] = field(default_factory=dict)
     hour_usage: dict[tuple[int, Gpu, str], Nanoseconds] = field(default_factory=dict)
     hour_energy: dict[tuple[int, Gpu, str], Millijoules] = field(default_factory=dict)
     first_held: dict[str, Instant] = field(default_factory=dict)
-    equivalents: dict[tuple[Party, str], Picodollars] = field(default_factory=dict)
-    last_token: dict[Party, Instant] = field(default_factory=dict)
-    changed: dict[Party, Instant] = field(default_factory=dict)
+    equivalents: dict[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
+    last_token: dict[CostOwner, Instant] = field(default_factory=dict)
+    changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
     pruned: int = field(default=-1, compare=False)
     """The minute in which what is past its time was last let go of."""
 
-    def add(self, postings: Postings, known: Container[Party]) -> None:
+    def add(self, postings: Postings, known: Container[CostOwner]) -> None:
         """Add one tick. `known` are the parties that need no first sight any more."""
         for segment in postings.segments:
             self._add_segment(segment, postings.end)
         for segment in postings.late.segments:
             self._add_money(segment, postings.end)
             for held in segment.held:
-                _sum(self.held, held.slot, held.owed)
+                _sum(self.held, held.owner_phase, held.owed)
         # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
         minute = minute_of(postings.end - 1)
         for tokens in postings.tokens:
-            party, kind, count = tokens.party, tokens.kind, tokens.count
+            party, kind, count = tokens.owner, tokens.kind, tokens.count
             _count(self.tokens, (party, kind), count)
             if count:
                 _count(self.minute_tokens, (minute, party, kind), count)
                 self.last_token[party] = self.changed[party] = postings.end
         for told in postings.equivalents:
-            _count(self.equivalents, (told.party, told.reference), told.amount)
+            _count(self.equivalents, (told.owner, told.reference), told.amount)
         for requests in postings.requests:
-            _count(self.requests, requests.party, requests.count)
+            _count(self.requests, requests.owner, requests.count)
             if requests.count:
-                self.changed[requests.party] = postings.end
+                self.changed[requests.owner] = postings.end
         for energy in postings.energy:
             _sum(self.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_use(postings):
             _sum(self.hour_energy, (hour_of(at), gpu, product), used)
-        named = {moved.party for moved in postings.tokens} | {done.party for done in postings.requests}
+        named = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
         for party in named.union(postings.seen):
             if party not in known:
                 self.changed.setdefault(party, postings.end)
@@ -149,13 +149,13 @@ class Totals:
             _sum(self.hour_down, hour, segment.down)
         self._add_money(segment, end)
         for held in segment.held:
-            _sum(self.held, held.slot, held.owed)
-            product = held.slot.party.product
+            _sum(self.held, held.owner_phase, held.owed)
+            product = held.owner_phase.owner.product
             _sum(self.hour_usage, (hour, held.gpu, product), held.duration)
             self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
             if not held.priced:
-                _sum(self.unpriced, (held.gpu, held.slot.party), held.duration)
-            self.changed[held.slot.party] = end
+                _sum(self.unpriced, (held.gpu, held.owner_phase.owner), held.duration)
+            self.changed[held.owner_phase.owner] = end
 
     def _add_money(self, segment: Segment, end: Instant) -> None:
         """Money falls where the time that it covers lies, whenever it is posted."""
@@ -163,20 +163,20 @@ class Totals:
         kept = hour > hour_of(end) - HOURS_KEPT
         self.accrued += segment.accrued
         # First by the few slots and purposes that there are: each then goes to many families at once.
-        slots: dict[Slot, Picodollars] = {}
-        purposes: dict[tuple[Party, str, PriceBasis], Picodollars] = {}
+        slots: dict[OwnerPhase, Picodollars] = {}
+        purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
         for gpu, component, basis, slot, amount in segment.money:
             _sum(slots, slot, amount)
-            _sum(purposes, (slot.party, component, basis), amount)
+            _sum(purposes, (slot.owner, component, basis), amount)
             _sum(self.gpu_cost, (gpu, component), amount)
         for slot, amount in slots.items():
             _sum(self.cost, slot, amount)
             _sum(self.minute_cost, (minute, slot), amount)
             if kept:
-                _sum(self.hour_cost, (hour, slot.party.product), amount)
-            self.changed[slot.party] = end
+                _sum(self.hour_cost, (hour, slot.owner.product), amount)
+            self.changed[slot.owner] = end
         for (party, component, basis), amount in purposes.items():
-            owner = Owner(party.product, party.team, party.namespace, party.server)
+            owner = ServerOwner(party.product, party.team, party.namespace, party.server)
             _sum(self.server_cost, (owner, component), amount)
             _sum(self.months, MonthKey(party.product, party.team, basis, segment.month), amount)
 

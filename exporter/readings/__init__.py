@@ -4,36 +4,24 @@ A frame is all readings of one tick. Data and health are kept apart: an absent r
 """
 
 from exporter.readings.frame import (
+    AccessDeniedError,
     Frame,
     MustRestartError,
-    NotAllowedError,
     ReadFailedError,
     Source,
     SourceHealth,
 )
-from exporter.readings.gateways import (
-    DividedBy,
-    Division,
-    GatewayCount,
-    GatewayCounter,
-    GatewayReading,
-)
+from exporter.readings.gateways import DividedBy, Division, GatewayCount, GatewayCounter, GatewayReading
 from exporter.readings.hardware import (
-    NOWHERE,
+    UNKNOWN_LOCATION,
     Gpu,
     GpuProcess,
     GpuReading,
+    HostLocation,
     MigInstance,
     NodeLabels,
-    Place,
 )
-from exporter.readings.series import (
-    CROWDED,
-    CounterColumns,
-    SeriesColumns,
-    counter_readings,
-    digest,
-)
+from exporter.readings.series import CROWDED, CounterColumns, SeriesColumns, counter_readings, digest
 from exporter.readings.serving import (
     KINDS,
     OTHER_MODELS,
@@ -41,32 +29,24 @@ from exporter.readings.serving import (
     Holder,
     Kind,
     LoadReading,
-    Owned,
+    PodOwnership,
     Quantity,
     Role,
     ServerKey,
     ServerReading,
 )
-from exporter.readings.unread import (
-    REMEDIES,
-    UnreadReason,
-    UnreadServer,
-    unread_reason,
-)
+from exporter.readings.unread import REMEDIES, UnreadReason, UnreadServer, unread_reason
 from exporter.readings.urls import endpoint_id, masked, published
-from exporter.readings.values import (
-    LABEL_CHARACTERS,
-    label,
-    ratio,
-)
+from exporter.readings.values import LABEL_CHARACTERS, label, ratio
 
 __all__ = [
     "CROWDED",
     "KINDS",
     "LABEL_CHARACTERS",
-    "NOWHERE",
     "OTHER_MODELS",
     "REMEDIES",
+    "UNKNOWN_LOCATION",
+    "AccessDeniedError",
     "CounterColumns",
     "CounterReading",
     "DividedBy",
@@ -79,14 +59,13 @@ __all__ = [
     "GpuProcess",
     "GpuReading",
     "Holder",
+    "HostLocation",
     "Kind",
     "LoadReading",
     "MigInstance",
     "MustRestartError",
     "NodeLabels",
-    "NotAllowedError",
-    "Owned",
-    "Place",
+    "PodOwnership",
     "Quantity",
     "ReadFailedError",
     "Role",

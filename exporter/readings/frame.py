@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from exporter.readings.gateways import GatewayReading
 from exporter.readings.hardware import GpuReading
-from exporter.readings.serving import Holder, Owned, ServerReading
+from exporter.readings.serving import Holder, PodOwnership, ServerReading
 from exporter.readings.unread import UnreadServer
 from exporter.units import Instant, Nanoseconds
 
@@ -43,12 +43,12 @@ class Frame:
     gpus: tuple[GpuReading, ...] | None
     servers: tuple[ServerReading, ...] = ()
     holders: tuple[Holder, ...] = ()
-    unsure: frozenset[str] = frozenset()
-    owners: tuple[Owned, ...] = ()
+    unknown_gpus: frozenset[str] = frozenset()
+    owners: tuple[PodOwnership, ...] = ()
     health: tuple[SourceHealth, ...] = ()
     awake: Nanoseconds | None = None
     boot: str = ""
-    blind: bool = False
+    incomplete: bool = False
     gateways: tuple[GatewayReading, ...] = ()
     unread: tuple[UnreadServer, ...] = ()
 
@@ -64,7 +64,7 @@ class ReadFailedError(Exception):
         self.reason = reason
 
 
-class NotAllowedError(ReadFailedError):
+class AccessDeniedError(ReadFailedError):
     """This process may not ask, and nobody said that it should: less is known, and nothing is broken."""
 
 

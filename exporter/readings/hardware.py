@@ -18,7 +18,7 @@ NodeLabels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HostLocation:
     """Where a host runs, as its cloud or its cluster says; empty strings where it cannot tell.
 
     `node_labels` are `None` while its cluster has labels for it and does not tell them: which is not "none".
@@ -33,7 +33,7 @@ class Place:
     node_labels: NodeLabels | None = ()
 
 
-NOWHERE: Final = Place()
+UNKNOWN_LOCATION: Final = HostLocation()
 """Of a host of which nothing is known."""
 
 

@@ -120,7 +120,7 @@ class Holder:
     memory_bytes: int | None = None
 
 
-class Owned(NamedTuple):
+class PodOwnership(NamedTuple):
     """Who pays for a server as the server's own labels say; empty strings where they do not."""
 
     key: ServerKey

@@ -15,7 +15,7 @@ from typing import Final
 
 from exporter.config.values import plain
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.table import CatalogueError
+from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.terms import Overhead, Owned, Per
 
 HOURS_PER_MONTH: Final = 730
@@ -70,7 +70,7 @@ class Slip:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class AmountCheck:
     """What one amount is examined by.
 
     Outside `tolerated` an amount is suspicious where a slip explains it, outside `bounds` always (`None`: the
@@ -131,7 +131,7 @@ def _factor_on_purchase(amount: Decimal) -> Slip:
 
 
 # Depreciation of GPU servers: 4 years at Nebius, 5 at Amazon, 5.5 at Meta, 6 at CoreWeave; critics say 3.
-LIFE: Final = Check(
+LIFE: Final = AmountCheck(
     usual=_range("3", "6"),
     typical=Decimal(4),
     what="the usual life of GPU servers",
@@ -140,7 +140,7 @@ LIFE: Final = Check(
     unit=" years",
 )
 # Accountants mostly take nothing. A used H100 brings 22,000 to 25,000 of 30,000 dollars while it is young.
-RESIDUAL: Final = Check(
+RESIDUAL: Final = AmountCheck(
     usual=_range("0", "0.5"),
     typical=Decimal("0.1"),
     what="the usual residual value, as a part of the purchase",
@@ -148,7 +148,7 @@ RESIDUAL: Final = Check(
     slips=_slips(_rest("residual_ratio", "the part that is written off")),
 )
 # Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation beside them.
-ADDERS: Final = Check(
+ADDERS: Final = AmountCheck(
     usual=_range("0", "0.5"),
     typical=Decimal("0.2"),
     what="the usual cost of network and racks, as a part of the purchase",
@@ -156,7 +156,7 @@ ADDERS: Final = Check(
     slips=_slips(_factor_on_purchase, _scaled("adders_ratio", 1 / HUNDRED, "is it {written} %")),
 )
 # GPU clouds borrow at 8 to 12 % a year.
-CAPITAL: Final = Check(
+CAPITAL: Final = AmountCheck(
     usual=_range("0.03", "0.15"),
     typical=Decimal("0.08"),
     what="the usual cost of capital per year",
@@ -178,7 +178,7 @@ YEARLY: Final = {
 }
 # 0.08 where it is cheap, 0.12 for businesses, 0.15 for households in the United States (infercost); up to
 # four times that in Europe.
-KILOWATT_HOUR: Final = Check(
+KILOWATT_HOUR: Final = AmountCheck(
     usual=_range("0.03", "0.5"),
     typical=Decimal("0.12"),
     what="the usual price of a kilowatt-hour",
@@ -192,7 +192,7 @@ KILOWATT_HOUR: Final = Check(
     unit=" dollars",
 )
 # The survey's average is 1.55 and 1.58; new buildings have 1.25, a room at home 1.0.
-PUE: Final = Check(
+PUE: Final = AmountCheck(
     usual=_range("1", "1.6"),
     typical=Decimal("1.4"),
     what="the usual power usage effectiveness",
@@ -200,7 +200,7 @@ PUE: Final = Check(
     slips=_slips(_percent_on_top("pue_ratio")),
 )
 # 10.2 kW of an HGX H100 over 5.6 kW of its GPUs is 1.82. One L4 of 72 W in a server of 350 W has 4.9.
-HOST_FACTOR: Final = Check(
+HOST_FACTOR: Final = AmountCheck(
     usual=_range("1", "2.5"),
     typical=Decimal("1.8"),
     what="the usual power of a host over that of its GPUs",
@@ -209,7 +209,7 @@ HOST_FACTOR: Final = Check(
 )
 # Three years' commitment takes 65 % off an a2-highgpu of GCP. AWS's lowest spot price is a tenth of on
 # demand.
-DISCOUNT: Final = Check(
+DISCOUNT: Final = AmountCheck(
     usual=_range("0", "0.65"),
     typical=Decimal("0.3"),
     what="the discounts of commitments, as a part of the list price",
@@ -219,7 +219,7 @@ DISCOUNT: Final = Check(
         _scaled("discount_ratio", HUNDRED, "is it {meant} as a part, divided by 100 twice"),
     ),
 )
-SPOT_DISCOUNT: Final = Check(
+SPOT_DISCOUNT: Final = AmountCheck(
     usual=_range("0", "0.9"),
     typical=Decimal("0.3"),
     what="the discounts of spot prices, as a part of the list price",
@@ -227,7 +227,7 @@ SPOT_DISCOUNT: Final = Check(
     slips=DISCOUNT.slips,
 )
 # The cheapest GPU of the catalogue, a T4G at 0.42 dollars an hour, costs 306.60 a month.
-BUDGET: Final = Check(
+BUDGET: Final = AmountCheck(
     usual=_range("1000", "10000000"),
     typical=Decimal(27000),
     what="the usual budget of a month",
@@ -240,8 +240,8 @@ BUDGET: Final = Check(
 )
 
 
-def _per_million(key: str, usual: Range, tolerated: Range, typical: str) -> Check:
-    return Check(
+def _per_million(key: str, usual: Range, tolerated: Range, typical: str) -> AmountCheck:
+    return AmountCheck(
         usual=usual,
         typical=Decimal(typical),
         what="the list prices of hosted models",
@@ -280,7 +280,7 @@ OVERHEAD: Final[Mapping[Per, tuple[Range, Range, Decimal]]] = {
 HOURS: Final = {"hour": 1, "month": HOURS_PER_MONTH, "year": HOURS_PER_YEAR}
 
 
-def overhead_check(overhead: Overhead) -> Check:
+def overhead_check(overhead: Overhead) -> AmountCheck:
     """Overheads by the hour, for a GPU, a host or the fleet."""
     usual, tolerated, typical = OVERHEAD[overhead.per]
     hours = HOURS[overhead.period]
@@ -300,7 +300,7 @@ def overhead_check(overhead: Overhead) -> Check:
             found.append(Slip(amount / hours / USUAL_GPUS, "is it for the whole host", "per: host", usual))
         return tuple(found)
 
-    return Check(
+    return AmountCheck(
         usual=Range(usual.low * hours, usual.high * hours),
         typical=typical,
         what=f"the usual overhead of a {overhead.per.replace('gpu', 'GPU')} per {overhead.period}",
@@ -323,7 +323,7 @@ ANY_RENT: Final = _range("0.42", "18")
 TYPICAL_RENT: Final = Decimal(4)
 
 
-def rent_check(subject: Subject, key: str, gpus: int) -> Check:
+def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Rent of one GPU for an hour, by the list prices of its model."""
     usual, typical, what = ANY_RENT, TYPICAL_RENT, "the hourly list prices of all GPUs"
     with suppress(CatalogueError):
@@ -354,7 +354,7 @@ def rent_check(subject: Subject, key: str, gpus: int) -> Check:
             )
         return tuple(found)
 
-    return Check(usual, typical, what, usual.widened(TWICE, TWICE), slips, wide, unit=" dollars")
+    return AmountCheck(usual, typical, what, usual.widened(TWICE, TWICE), slips, wide, unit=" dollars")
 
 
 # Prices of one GPU beside those of the catalogue, with its part of the server where that is known. H100 used
@@ -398,7 +398,7 @@ def _purchases(subject: Subject, gpus: int) -> tuple[Range, Range, Range, str]:
     return ANY_PURCHASE, wide, ANY_PURCHASE, "the prices of all GPUs"
 
 
-def purchase_check(subject: Subject, key: str, gpus: int) -> Check:
+def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Purchase of one GPU with its part of the host."""
     usual, bounds, alone, what = _purchases(subject, gpus)
     fits = usual.widened(TWICE, TWICE)
@@ -425,10 +425,10 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> Check:
         return tuple(found)
 
     typical = min(max(TYPICAL_PURCHASE, usual.low), usual.high)
-    return Check(usual, typical, what, fits, slips, bounds, unit=" dollars")
+    return AmountCheck(usual, typical, what, fits, slips, bounds, unit=" dollars")
 
 
-def yearly_check(key: str, terms: Owned, per_gpu: bool, subject: Subject) -> Check:  # noqa: FBT001
+def yearly_check(key: str, terms: Owned, per_gpu: bool, subject: Subject) -> AmountCheck:  # noqa: FBT001
     """Support or insurance of a year, as a part of the purchase beside it."""
     parts, tolerated, typical = YEARLY[key]
     purchase = terms.purchase_dollars
@@ -443,7 +443,7 @@ def yearly_check(key: str, terms: Owned, per_gpu: bool, subject: Subject) -> Che
         others += [(1 / Decimal(count), f"is it for a host of {count}") for count in hosts]
     elif terms.gpus > 1:
         others.append((Decimal(terms.gpus), "is it for one GPU"))
-    return Check(
+    return AmountCheck(
         usual=Range(_FIGURES.plus(usual.low), _FIGURES.plus(usual.high)),
         typical=typical * purchase,
         what=f"the usual {key.partition('_')[0]} for a purchase of {plain(purchase)}",

@@ -1,33 +1,166 @@
 """The verb check-config: are these files good, and what do they come to."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from exporter.config import Config, ConfigError, load
-from exporter.config.settings import GpusChoice, KubernetesChoice
+from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
-from exporter.config.web import WebConfig
+from exporter.config.web import ClientConfig, WebConfig
 from exporter.cost.policy import SplitRule
-from exporter.exposition.access import Access
-from exporter.reports.config_document import document, refusal
+from exporter.readings import masked
 from exporter.reports.config_findings import config_findings, is_default
-from exporter.reports.rule_amounts import amount_words, rule_amount
-from exporter.reports.rule_wording import (
+from exporter.reports.rule_text import (
+    amount_words,
     budget_words,
     compare_words,
     hardware_words,
     overhead_words,
     pattern_words,
     retired_words,
+    rule_amount,
     server_rule_words,
     server_words,
     split_words,
 )
-from exporter.reports.web_wording import web_words
-from exporter.tariff.terms import Unmatched
-from exporter.units import NANOSECONDS_PER_SECOND, Instant
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.terms import Hardware, Unmatched
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, seconds
+from exporter.web.access import Access
+
+
+def web_words(config: WebConfig) -> str:
+    """How connections are encrypted, and who may ask."""
+    if config.tls is None:
+        return f"plain HTTP, {_users(config)}"
+    return f"HTTPS, {_certificates(config.tls.clients)}, {_users(config)}"
+
+
+def web_document(config: WebConfig) -> dict[str, Any]:
+    """The same as JSON has it; no hash of a password is in it."""
+    clients = None if config.tls is None else config.tls.clients
+    return {
+        "tls": config.tls is not None,
+        "client_certificates": None if clients is None else "required" if clients.required else "if_given",
+        "client_allowed_sans": [] if clients is None else list(clients.names),
+        "users": sorted(config.users),
+    }
+
+
+def _certificates(clients: ClientConfig | None) -> str:
+    if clients is None:
+        return "no certificates of clients"
+    names = f" for {' or '.join(clients.names)}" if clients.names else ""
+    return f"certificates of clients {'required' if clients.required else 'verified if given'}{names}"
+
+
+def _users(config: WebConfig) -> str:
+    return f"passwords of {', '.join(sorted(config.users))}" if config.users else "no passwords"
+
+
+def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
+    """A good one, with the web configuration beside it; prices are those in force at an instant."""
+    told = {
+        "status": 0,
+        "file": config.path,
+        "sha256": config.hash,
+        "interval_seconds": seconds(config.interval),
+        "timezone": config.timezone.key,
+        "hours_per_month": config.hours_per_month,
+        "ledger": config.ledger_path,
+        "price_file": None if config.catalogue.bundled else config.prices_path,
+        "processes": config.processes,
+        "gpus": config.gpus,
+        "cloud": config.cloud,
+        "kubernetes": config.kubernetes,
+        "kubelet_ca_file": config.kubelet_ca_file,
+        "web": None if web is None else web_document(web),
+        "pod_labels": asdict(config.pod_labels),
+        "gap_max_days": config.gap_max_days,
+        "limits": asdict(config.limits),
+        "budgets_are_default": is_default(config),
+        "budgets": [asdict(budget) for budget in config.budgets],
+        "hardware": [_hardware(rule, config, now) for rule in config.hardware],
+        "unmatched_hardware": config.unmatched_hardware,
+        "retired": [
+            {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
+        ],
+        "overheads": [asdict(overhead) for overhead in config.overheads],
+        "servers": [_without_secrets(server) for server in config.servers],
+        "server_rules": [_without_secrets(rule) for rule in config.server_rules],
+        "ownership": [asdict(rule) for rule in config.ownership],
+        "split": [asdict(rule) for rule in config.split or (SplitRule(),)],
+        "compare": [_compare(offer) for offer in config.compare],
+        "findings": [asdict(finding) for finding in config_findings(config, now)],
+    }
+    return _text(told)
+
+
+def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
+    """An entry of `servers`, the values of queries masked."""
+    record = asdict(entry)
+    for key in ("url", "metrics_path"):
+        if record.get(key):
+            record[key] = masked(record[key])
+    if entry.divide is not None:
+        division = record["divide"]["division"]
+        division["gateway"] = masked(division["gateway"])
+    return record
+
+
+def refusal(errors: Sequence[ConfigError]) -> str:
+    """Files that are refused, one at least, and each reason with its place; `file` is the first of them."""
+    problems = [
+        {
+            "file": error.file,
+            "line": None if problem.place is None else problem.place.line,
+            "column": None if problem.place is None else problem.place.column,
+            "key": problem.path,
+            "message": problem.message,
+        }
+        for error in errors
+        for problem in error.problems
+    ]
+    return _text({"status": 2, "file": errors[0].file, "problems": problems})
+
+
+def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
+    """What a rule matches and what it comes to; what it says word by word stands in the file."""
+    found = asdict(rule_amount(rule, config, now))
+    return {
+        "rule": rule.source,
+        "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
+        **found,
+        "components": dict(found["components"]),
+    }
+
+
+def _compare(offer: HostedPrice) -> dict[str, Any]:
+    return {
+        "reference": offer.reference,
+        "server": offer.server,
+        "model": offer.model,
+        "as_of": offer.as_of,
+        "dollars_per_million_tokens": dict(offer.by_kind()),
+    }
+
+
+def _text(told: dict[str, Any]) -> str:
+    return json.dumps(told, indent=2, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: amounts become numbers, paths text."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
 
 UNMATCHED: Final[Mapping[Unmatched, str]] = {
     "estimate": "list price of its instance type, else what comes nearest, marked as an estimate",
@@ -113,7 +246,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
     yield from _section(budgets, map(budget_words, config.budgets), "none")
-    yield from _section("hardware", _hardware(config, now), "no rule")
+    yield from _section("hardware", _check_config_hardware(config, now), "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     if config.retired:
         yield from _section("retired GPUs", map(retired_words, config.retired), "")
@@ -134,7 +267,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield from (f"{finding.severity}: {finding.text}" for finding in config_findings(config, now))
 
 
-def _hardware(config: Config, now: Instant) -> Iterator[str]:
+def _check_config_hardware(config: Config, now: Instant) -> Iterator[str]:
     """Each rule, and below it what it comes to."""
     for rule in config.hardware:
         yield hardware_words(rule)

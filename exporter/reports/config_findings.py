@@ -1,23 +1,176 @@
 """What is allowed in a configuration and hardly meant, and what is easily overlooked. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from exporter.config.catalogued import named_place
-from exporter.config.settings import DEFAULT_BUDGETS, Config
+from exporter.config.hardware import named_place
+from exporter.config.settings import DEFAULT_BUDGETS, Config, ServerRule
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding
-from exporter.reports.idle_rules import idle_rules
 from exporter.reports.plausibility import plausibility_findings
-from exporter.reports.zero_prices import zero_price
+from exporter.reports.price_findings import zero_price
 from exporter.tariff import quotes
-from exporter.tariff.table import CatalogueError
-from exporter.tariff.terms import Hardware, Listed, Rented, Unmatched
+from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.gpu_models import unmatched_name_problem
+from exporter.tariff.instances import CLOUDS
+from exporter.tariff.rule_matching import covers
+from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, Unmatched
 from exporter.units import Instant
+
+LIFECYCLES: Final = ("on_demand", "spot", "reserved")
+"""As a host's place tells them."""
+
+ALIKE: Final = 0.6
+MOST_HINTS: Final = 2
+
+R = TypeVar("R")
+Fields = tuple[str | None, ...]
+
+
+def idle_rules(config: Config) -> Iterator[Finding]:
+    """A warning for each such rule of `hardware`, `servers`, `ownership` and `split`."""
+    yield from _hidden(
+        config.hardware,
+        _numbered("hardware[{}]", config.hardware),
+        lambda rule: _fields(rule.match),
+        lambda earlier, later: _labels_cover(earlier.match, later.match),
+    )
+    for index, rule in enumerate(config.hardware):
+        if config.kubernetes == "off" and rule.match.node_label:
+            yield Finding(
+                "warning",
+                f"hardware[{index}].match.node_label: no host is asked for labels, since "
+                "discovery.kubernetes is off",
+            )
+        for line in _of_names(rule, config.catalogue):
+            yield Finding("warning", f"hardware[{index}].{line}")
+    yield from _of_servers(config)
+    owners = _numbered("ownership.rules[{}]", config.ownership)
+    yield from _hidden(config.ownership, owners, lambda rule: (rule.namespace, rule.server))
+    # The last one is what the others are exceptions from.
+    overrides = config.split[:-1]
+    names = _numbered("split.overrides[{}]", overrides)
+    yield from _hidden(overrides, names, lambda rule: (rule.server, rule.model))
+
+
+def _of_servers(config: Config) -> Iterator[Finding]:
+    yield from _hidden(config.server_rules, [rule.source for rule in config.server_rules], _of_match)
+    for rule in config.server_rules:
+        # Units are of processes, and what stands for a pod alone has none.
+        if not config.processes and rule.match.unit is not None and not fnmatchcase("", rule.match.unit):
+            yield Finding(
+                "warning",
+                f"{rule.source}.match.unit: no server's unit is known, since discovery.processes is false",
+            )
+
+
+def _of_match(rule: ServerRule) -> Fields:
+    match = rule.match
+    port = None if match.port is None else str(match.port)
+    return (port, match.workload, match.unit, match.process)
+
+
+def _hidden(
+    rules: Sequence[R],
+    names: Sequence[str],
+    fields: Callable[[R], Fields],
+    beside: Callable[[R, R], bool] = lambda *_: True,
+) -> Iterator[Finding]:
+    """Rules that an earlier one leaves nothing to match."""
+    for index, later in enumerate(rules):
+        for before, earlier in enumerate(rules[:index]):
+            pairs = zip(fields(earlier), fields(later), strict=True)
+            if all(covers(wider, narrower) for wider, narrower in pairs) and beside(earlier, later):
+                yield Finding(
+                    "warning",
+                    f"{names[index]} never applies: {names[before]} comes first and matches all "
+                    "that it matches; put it before that, or remove it",
+                )
+                break
+
+
+def _numbered(name: str, rules: Sequence[object]) -> list[str]:
+    return [name.format(index) for index in range(len(rules))]
+
+
+def _fields(match: HardwareMatch) -> Fields:
+    return (
+        match.host,
+        match.gpu_model,
+        match.uuid,
+        match.instance_type,
+        match.lifecycle,
+        match.region,
+    )
+
+
+def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
+    """Whether each label that the earlier rule asks for is one that the later one asks for as narrowly."""
+    asked = dict(later.node_label)
+    return all(name in asked and covers(pattern, asked[name]) for name, pattern in earlier.node_label)
+
+
+def _of_names(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
+    """Patterns of a rule that match no name there is; where the catalogue is damaged, nobody knows."""
+    match = rule.match
+    if match.lifecycle is not None and not _finds(match.lifecycle, LIFECYCLES):
+        hint = _hint(match.lifecycle.replace("-", "_"), LIFECYCLES) or f"known are {', '.join(LIFECYCLES)}"
+        yield f'match.lifecycle: no host has the lifecycle "{match.lifecycle}"; {hint}'
+    try:
+        if match.gpu_model is not None and (
+            why := unmatched_name_problem(match.gpu_model, catalogue.gpu_names())
+        ):
+            yield f"match.gpu_model: {why}"
+        if match.region is not None and not _finds(match.region, regions := catalogue.regions()):
+            hint = _or_check(match.region, regions)
+            yield f'match.region: no region that is known is spelled "{match.region}"; {hint}'
+        if isinstance(rule.terms, Listed):
+            yield from _of_list_price(rule.terms, match, catalogue)
+    except CatalogueError:
+        return
+
+
+def _of_list_price(terms: Listed, match: HardwareMatch, catalogue: Catalogue) -> Iterator[str]:
+    if terms.region and terms.region.casefold() not in (regions := catalogue.regions()):
+        yield (
+            f'rented.region: no region that is known is spelled "{terms.region}", and the price of another '
+            f"stands in; {_or_check(terms.region, regions)}"
+        )
+    if match.instance_type is None:
+        return
+    clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
+    types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
+    short = [name.removeprefix("Standard_") for name in types]
+    if not _finds(match.instance_type, (*types, *short)):
+        yield (
+            f'match.instance_type: "{match.instance_type}" matches no instance type in the catalogue of '
+            f"{', '.join(clouds)}; {_hint(match.instance_type, types) or 'its hosts would have no price'}"
+        )
+
+
+def _finds(pattern: str, names: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _or_check(name: str, names: Iterable[str]) -> str:
+    return _hint(name, names) or "look up how your cloud spells it"
+
+
+def _hint(pattern: str, names: Iterable[str]) -> str:
+    """The known names that a pattern is most like, as a question; empty without any. Case is no likeness."""
+    wanted = pattern.casefold()
+    # Rounded, since a letter left out may be like several: us-est-1.
+    likeness = {name: round(SequenceMatcher(None, name.casefold(), wanted).ratio(), 3) for name in names}
+    best = max(likeness.values(), default=0.0)
+    alike = sorted(name for name, ratio in likeness.items() if ratio == best)[:MOST_HINTS]
+    return f"did you mean {' or '.join(alike)}?" if best >= ALIKE else ""
+
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
     "estimate": "no hardware is given: prices are list prices and estimates of the bundled catalogue",

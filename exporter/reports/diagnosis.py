@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter.cost.state import State
-from exporter.readings import GatewayReading, GpuReading, Place, ServerReading
-from exporter.sources.discovery import Found, Sight
+from exporter.readings import GatewayReading, GpuReading, HostLocation, ServerReading
+from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 
 Severity = Literal["note", "warning", "error"]
 EXIT_STATUS: Final[Mapping[Severity, int]] = {"note": 0, "warning": 1, "error": 2}
@@ -33,7 +33,7 @@ class PriceLine:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuLine:
+class DoctorGpu:
     """One GPU: what it is, who holds it, what it costs."""
 
     index: int
@@ -52,7 +52,7 @@ class GpuLine:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerLine:
+class DoctorServer:
     """One endpoint: whether it answers, and the tokens its counters hold.
 
     `reason` and `problem` are those of the read that failed, empty where none did.
@@ -70,7 +70,7 @@ class ServerLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """What one endpoint said; `reason` (as sources tell it) and `problem` are empty where it said enough."""
 
     reading: ServerReading
@@ -87,7 +87,7 @@ class GatewayAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayLine:
+class DoctorGateway:
     """One gateway: what it is, and for each server and model that it divides, whom it names."""
 
     url: str
@@ -97,7 +97,7 @@ class GatewayLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DoctorInput:
     """What the doctor was told by the sources; problems are in words, empty where there was none.
 
     `found` is what a look at the host found beside what is configured.
@@ -107,14 +107,14 @@ class Asked:
 
     gpus: tuple[GpuReading, ...] | None
     gpu_problem: str
-    servers: tuple[Answer, ...]
+    servers: tuple[ServerAnswer, ...]
     ledger: str
     ledger_problem: str
-    place: Place = field(default_factory=Place)
+    place: HostLocation = field(default_factory=HostLocation)
     place_problem: str = ""
     synchronized: bool = True
     label_problem: str = ""
-    found: Found = field(default_factory=Found)
+    found: DiscoveryResult = field(default_factory=DiscoveryResult)
     gateways: tuple[GatewayAnswer, ...] = ()
     remembered: State = field(default_factory=State)
 
@@ -123,16 +123,16 @@ class Asked:
 class Diagnosis:
     """The doctor's answer. `missing` are GPUs that are paid for and that NVML does not list."""
 
-    gpus: tuple[GpuLine, ...]
-    servers: tuple[ServerLine, ...]
+    gpus: tuple[DoctorGpu, ...]
+    servers: tuple[DoctorServer, ...]
     sums: tuple[str, ...]
     findings: tuple[Finding, ...]
     ledger: str
     host: str = ""
-    place: Place = field(default_factory=Place)
-    sights: tuple[Sight, ...] = ()
-    gateways: tuple[GatewayLine, ...] = ()
-    missing: tuple[GpuLine, ...] = ()
+    place: HostLocation = field(default_factory=HostLocation)
+    sights: tuple[DiscoveredServer, ...] = ()
+    gateways: tuple[DoctorGateway, ...] = ()
+    missing: tuple[DoctorGpu, ...] = ()
 
     @property
     def status(self) -> int:

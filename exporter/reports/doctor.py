@@ -7,29 +7,34 @@ from itertools import groupby
 
 from exporter.config.settings import Config
 from exporter.cost import attribution
-from exporter.cost.attribution import Share, ShareMethod
-from exporter.cost.inventory import Inventory, inventory
+from exporter.cost.attribution import GpuShare, ShareMethod, mig_slices
+from exporter.cost.inventory import GpuInventory, inventory
 from exporter.cost.money import WHOLE
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.cost.projection import energy_dollars_per_hour
-from exporter.cost.slices import slices
-from exporter.readings import KINDS, Frame, GpuReading, Holder, Place, masked, unread_reason
-from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GpuLine, PriceLine, ServerLine
+from exporter.readings import KINDS, Frame, GpuReading, Holder, HostLocation, masked, unread_reason
+from exporter.reports.diagnosis import (
+    Diagnosis,
+    DoctorGpu,
+    DoctorInput,
+    DoctorServer,
+    PriceLine,
+    ServerAnswer,
+)
 from exporter.reports.findings import (
     count_findings,
     findings,
     host_dollars_per_hour,
     hourly_rates,
+    share_findings,
 )
-from exporter.reports.gateways import gateway_line, gateway_words
-from exporter.reports.shares import share_findings
-from exporter.reports.sights import sight_lines
+from exporter.reports.server_findings import gateway_line, gateway_words, sight_lines
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
 from exporter.units import Instant
 
 
-def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagnosis:
+def diagnose(config: Config, terms: CostPolicy, asked: DoctorInput, now: Instant) -> Diagnosis:
     """Examine a host."""
     readings = asked.gpus or ()
     held = (*holders(config.servers, readings), *asked.found.holders)
@@ -61,26 +66,26 @@ def diagnose(config: Config, terms: Terms, asked: Asked, now: Instant) -> Diagno
     )
 
 
-def _missing(found: Inventory) -> tuple[GpuReading, ...]:
+def _missing(found: GpuInventory) -> tuple[GpuReading, ...]:
     """GPUs that are paid for and not listed, one by one: lost ones, and those that never were."""
     slots = (*found.lost.values(), *(gpu for gpu in found.unseen.values() for _ in range(gpu.count)))
     return tuple(GpuReading(gpu.gpu, gpu.index, up=False) for gpu in slots)
 
 
 def _gpus(
-    readings: tuple[GpuReading, ...], held: Iterable[Holder], terms: Terms, now: Instant, count: int
-) -> Iterable[GpuLine]:
+    readings: tuple[GpuReading, ...], held: Iterable[Holder], terms: CostPolicy, now: Instant, count: int
+) -> Iterable[DoctorGpu]:
     held = tuple(held)
     for reading in readings:
         shares = attribution.shares(
-            (holder for holder in held if holder.uuid == reading.gpu.uuid), slices(reading)
+            (holder for holder in held if holder.uuid == reading.gpu.uuid), mig_slices(reading)
         )
         yield _line(reading, tuple(_held(shares)), terms, now, count)
 
 
 def _line(
-    reading: GpuReading, holders: tuple[str, ...], terms: Terms, now: Instant, gpus_on_host: int
-) -> GpuLine:
+    reading: GpuReading, holders: tuple[str, ...], terms: CostPolicy, now: Instant, gpus_on_host: int
+) -> DoctorGpu:
     price = terms.tariff.price(reading.gpu, now, month_of(now, terms.zone), gpus_on_host)
     lines = [
         PriceLine(
@@ -97,7 +102,7 @@ def _line(
         energy = energy_dollars_per_hour(price, at)
         note = "no power reading" if at is None else f"at {at:.0f} W"
         lines.append(PriceLine("energy", energy, price.energy.provenance.source, "", note))
-    return GpuLine(
+    return DoctorGpu(
         reading.index,
         reading.gpu.gpu_model,
         reading.gpu.uuid,
@@ -109,7 +114,7 @@ def _line(
     )
 
 
-def _held(shares: Iterable[Share]) -> Iterable[str]:
+def _held(shares: Iterable[GpuShare]) -> Iterable[str]:
     """Who holds a GPU, how much of it and by what, instances together; a whole GPU needs no number."""
     parts: dict[tuple[str, ShareMethod, ShareMethod], tuple[int, int]] = {}
     for share in shares:
@@ -130,7 +135,7 @@ def _percent(part: int) -> str:
     return f"{100 * part / WHOLE:.0f} %"
 
 
-def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> ServerLine:
+def _server(answer: ServerAnswer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> DoctorServer:
     reading = answer.reading
     tokens: dict[str, int] = {
         kind: round(sum(c.sign * c.value for c in reading.counters if c.quantity == kind))
@@ -139,7 +144,7 @@ def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]
     }
     index = {gpu.gpu.uuid: gpu.index for gpu in gpus}
     mine = sorted(index[holder.uuid] for holder in held if holder.key == reading.key)
-    return ServerLine(
+    return DoctorServer(
         reading.key.server,
         masked(reading.url),
         reading.up,
@@ -152,7 +157,7 @@ def _server(answer: Answer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]
     )
 
 
-def _sums(gpus: tuple[GpuLine, ...], config: Config) -> Iterable[str]:
+def _sums(gpus: tuple[DoctorGpu, ...], config: Config) -> Iterable[str]:
     """Arithmetic that a person can repeat: what the host's GPUs cost an hour, and a month at that rate."""
     rates = hourly_rates(gpus)
     if not rates:
@@ -205,7 +210,7 @@ def text(diagnosis: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _where(place: Place) -> str:
+def _where(place: HostLocation) -> str:
     """Where a host runs, and who told."""
     if not place.cloud:
         return "in no cloud that is known"

@@ -1,26 +1,108 @@
 """What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import combinations, groupby
 from typing import Final
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
-from exporter.cost.inventory import Inventory
-from exporter.cost.policy import Terms
+from exporter.cost.inventory import GpuInventory
+from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import GpuReading, ServerReading, masked, unread_reason
-from exporter.reports.comparison import comparison_findings
-from exporter.reports.diagnosis import Answer, Asked, Finding, GpuLine, ServerLine, Severity
-from exporter.reports.gateways import gateway_findings
+from exporter.readings import GpuReading, Holder, ServerKey, ServerReading, masked, unread_reason
+from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, ServerAnswer, Severity
 from exporter.reports.plausibility import SeenHardware, plausibility_findings
-from exporter.reports.prices import price_findings
-from exporter.reports.sights import sight_findings
-from exporter.reports.unmet import unmet_hardware, unmet_servers
-from exporter.sources.configured import returned_gpus, unknown_gpus
+from exporter.reports.price_findings import price_findings
+from exporter.reports.server_findings import gateway_findings, sight_findings, unmet_hardware, unmet_servers
+from exporter.sources.configured import missing_gpus, returned_gpus
+from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.hosted import Offer
 from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
+
+MOST: Final = 1.0 + 1e-9
+"""What shares may come to, and what adding up floats may add."""
+
+
+def share_findings(held: Iterable[Holder], index: Mapping[str, int]) -> Iterator[Finding]:
+    """GPUs, or instances of cut ones, whose holders are to pay for more than all of it together.
+
+    Of servers that are told outright the configuration refuses that; which GPUs those hold that are found,
+    only a look tells.
+    """
+    shares: dict[tuple[str, str], dict[ServerKey, list[float]]] = {}
+    for holder in held:
+        if holder.share_ratio is not None:
+            of_gpu = shares.setdefault((holder.uuid, holder.instance), {})
+            of_gpu.setdefault(holder.key, []).append(holder.share_ratio)
+    for (uuid, instance), told in sorted(shares.items()):
+        sums = {key: math.fsum(ratios) for key, ratios in told.items()}
+        if (total := math.fsum(sums.values())) > MOST:
+            where = f"GPU {index.get(uuid, uuid)}" + (f", instance {instance}" if instance else "")
+            parts = ", ".join(f"{key.server} {ratio:g}" for key, ratio in sorted(sums.items()))
+            yield Finding(
+                "warning",
+                f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that, and "
+                "who has none pays nothing. Make `gpu_share_ratio` at most 1 together.",
+            )
+
+
+MOST_OFFERS: Final = 3
+"""Lines that are suggested for one model: the cheapest."""
+
+_PATTERN = re.compile(r"[*?\[\]\"\\]")
+"""Characters that mean more than themselves in a pattern, or in quotes."""
+
+_NAME = re.compile(r"[^a-z0-9.]+")
+
+
+def comparison_findings(
+    config: Config, servers: Iterable[DoctorServer], catalogue: Catalogue
+) -> Iterator[Finding]:
+    """A note for each model that is served, compared with nothing, and offered by others."""
+    served = {model: server.server for server in servers for model in server.models}
+    for model, server in sorted(served.items()):
+        if _PATTERN.search(model) or any(offer.covers(server, model) for offer in config.compare):
+            continue
+        try:
+            found = catalogue.hosted(model)
+        except CatalogueError:
+            return  # which is a finding of its own
+        if found:
+            # Two routes of one provider to one model share a name: the cheaper stands for both.
+            cheapest = {_name(offer): offer for offer in reversed(found)}
+            named = sorted(cheapest.items(), key=lambda item: found.index(item[1]))
+            lines = "\n".join(_line(name, offer, model) for name, offer in named[:MOST_OFFERS])
+            count = len(found)
+            several = f"{count} offers of it are" if count > 1 else "an offer of it is"
+            fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
+            known = f"{several} known{fewer}"
+            yield Finding(
+                "note",
+                f"model {model} is compared with no hosted price; {known} "
+                f"(list prices of {found[0].as_of}, an upper bound of a bill). "
+                f"To count what its tokens would cost there, add:\n    compare:\n{lines}",
+            )
+
+
+def _name(offer: Offer) -> str:
+    return _NAME.sub("-", f"{offer.provider}-{offer.model.rpartition('/')[2]}".casefold())
+
+
+def _line(name: str, offer: Offer, model: str) -> str:
+    cached = offer.cached_prompt
+    prices = {
+        "prompt": offer.prompt,
+        **({} if cached is None else {"cached_prompt": cached}),
+        "generation": offer.generation,
+    }
+    told = ", ".join(f"{kind}_dollars_per_million_tokens: {plain(price)}" for kind, price in prices.items())
+    return f'      - {{name: {name}, match: {{model: "{model}"}}, as_of: {offer.as_of}, {told}}}'
+
 
 BUSY_RATIO: Final = 0.01
 """Above it a GPU is at work; at most as busy is idle."""
@@ -31,10 +113,10 @@ TWINS_RATIO: Final = 0.01
 
 def findings(
     config: Config,
-    asked: Asked,
-    gpus: tuple[GpuLine, ...],
-    servers: tuple[ServerLine, ...],
-    terms: Terms,
+    asked: DoctorInput,
+    gpus: tuple[DoctorGpu, ...],
+    servers: tuple[DoctorServer, ...],
+    terms: CostPolicy,
     now: Instant,
 ) -> Iterable[Finding]:
     """All of them: of the host, of its GPUs, of its servers."""
@@ -60,13 +142,13 @@ def findings(
             f"GPU {gone.uuid} is here and charged, though `retired` says that it left on {gone.since_text}: "
             "correct its uuid or `from`, or take the entry out.",
         )
-    for name, absent in unknown_gpus(config.servers, asked.gpus or ()).items():
+    for name, absent in missing_gpus(config.servers, asked.gpus or ()).items():
         if asked.gpus is not None:
             told = ", ".join(map(str, absent))
             yield Finding("error", f"server {name}: this host shows no GPU {told}: correct its `gpus`.")
 
 
-def count_findings(found: Inventory, terms: Terms) -> Iterable[Finding]:
+def count_findings(found: GpuInventory, terms: CostPolicy) -> Iterable[Finding]:
     """More or fewer GPUs paid for than NVML lists."""
     count, visible = found.stated, found.visible
     missing = len(found.lost) + sum(gpu.count for gpu in found.unseen.values())
@@ -105,7 +187,7 @@ def _seen_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[str
     return {source: SeenHardware(tuple(names), len(readings)) for source, names in models.items()}
 
 
-def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
+def _of_the_host(config: Config, asked: DoctorInput) -> Iterable[Finding]:
     if asked.gpus is None:
         yield Finding("error", f"NVML cannot be read: {asked.gpu_problem}")
     elif not asked.gpus:
@@ -123,7 +205,7 @@ def _of_the_host(config: Config, asked: Asked) -> Iterable[Finding]:
         )
 
 
-def _of_the_place(config: Config, asked: Asked) -> Iterable[Finding]:
+def _of_the_place(config: Config, asked: DoctorInput) -> Iterable[Finding]:
     if config.cloud == "off":
         yield Finding("note", "nobody is asked where this host runs, since `discovery.cloud` is off.")
     if asked.place_problem:
@@ -136,7 +218,7 @@ def _of_the_place(config: Config, asked: Asked) -> Iterable[Finding]:
         )
 
 
-def _of_the_node(config: Config, asked: Asked) -> Iterable[Finding]:
+def _of_the_node(config: Config, asked: DoctorInput) -> Iterable[Finding]:
     rules = [rule.source for rule in config.hardware if rule.match.node_label]
     labels = asked.place.node_labels
     if asked.label_problem:
@@ -151,7 +233,7 @@ def _of_the_node(config: Config, asked: Asked) -> Iterable[Finding]:
         )
 
 
-def _of_the_clock(asked: Asked) -> Iterable[Finding]:
+def _of_the_clock(asked: DoctorInput) -> Iterable[Finding]:
     # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
     # its kernel. The alert waits six hours.
     if not asked.synchronized:
@@ -163,7 +245,7 @@ def _of_the_clock(asked: Asked) -> Iterable[Finding]:
         )
 
 
-def hourly_rates(gpus: Iterable[GpuLine]) -> dict[tuple[str, float], int]:
+def hourly_rates(gpus: Iterable[DoctorGpu]) -> dict[tuple[str, float], int]:
     """The priced GPUs of a host by model and dollars per hour, to the microdollar that is printed."""
     rates: dict[tuple[str, float], int] = {}
     for gpu in gpus:
@@ -173,12 +255,12 @@ def hourly_rates(gpus: Iterable[GpuLine]) -> dict[tuple[str, float], int]:
     return rates
 
 
-def host_dollars_per_hour(gpus: Iterable[GpuLine]) -> float:
+def host_dollars_per_hour(gpus: Iterable[DoctorGpu]) -> float:
     """What the priced GPUs of a host cost an hour, summed as it is printed."""
     return sum(count * hourly for (_model, hourly), count in hourly_rates(gpus).items())
 
 
-def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
+def _of_budgets(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Finding]:
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
         yield Finding(
@@ -199,13 +281,13 @@ def _of_budgets(config: Config, gpus: Iterable[GpuLine]) -> Iterable[Finding]:
             )
 
 
-def _of_lost(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
+def _of_lost(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     lost = [gpu.index for gpu in gpus if not gpu.up]
     if lost:
         yield Finding("warning", f"{_named(lost)} cannot be read: paid for, as idle.")
 
 
-def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
+def _of_holders(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     alone = [gpu for gpu in gpus if UNALLOCATED in gpu.holders]
     busy = [gpu.index for gpu in alone if (gpu.utilization_ratio or 0.0) > BUSY_RATIO]
     idle = [gpu.index for gpu in alone if gpu.index not in busy]
@@ -221,7 +303,7 @@ def _of_holders(gpus: tuple[GpuLine, ...]) -> Iterable[Finding]:
         yield Finding("note", f"{_named(idle)} {are} held by nobody: `unallocated`.")
 
 
-def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
+def _of_servers(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
     for server in servers:
         if server.up:
             if not server.tokens:
@@ -234,7 +316,7 @@ def _of_servers(servers: Iterable[ServerLine]) -> Iterable[Finding]:
             yield Finding("warning", f"server {server.server} is not read: {problem}. {reason.remedy}.")
 
 
-def _of_twins(answers: Iterable[Answer]) -> Iterable[Finding]:
+def _of_twins(answers: Iterable[ServerAnswer]) -> Iterable[Finding]:
     """Endpoints that show one process: the same start, the same series, and nearly the same counts.
 
     KServe's queue proxy repeats the page of its container, so may a service's address that of a pod.

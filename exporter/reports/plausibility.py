@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from exporter.config.catalogued import exact
-from exporter.config.moments import fixed_offset_zone
+from exporter.config.hardware import exact
 from exporter.config.settings import Budget, Config
+from exporter.config.times import fixed_offset_zone
 from exporter.config.values import plain
 from exporter.reports.amount_checks import (
     ADDERS,
@@ -27,7 +27,7 @@ from exporter.reports.amount_checks import (
     RESIDUAL,
     SPOT_DISCOUNT,
     USUAL_GPUS,
-    Check,
+    AmountCheck,
     Subject,
     figure,
     overhead_check,
@@ -38,10 +38,10 @@ from exporter.reports.amount_checks import (
 from exporter.reports.diagnosis import Finding
 from exporter.tariff.calendar import day_of
 from exporter.tariff.catalogue import REMEMBERED, Catalogue
-from exporter.tariff.gpu_names import no_name
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.instances import CLOUDS
-from exporter.tariff.table import CatalogueError
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, Owned, Rented
 from exporter.units import Instant
 
@@ -79,7 +79,7 @@ def plausibility_findings(
 
 
 def _examine(
-    config: Config, path: str, amount: Decimal, check: Check, compared: Decimal | None = None
+    config: Config, path: str, amount: Decimal, check: AmountCheck, compared: Decimal | None = None
 ) -> Iterator[Finding]:
     """The warning of one amount, if any; `compared` is it in the unit of the check, where that is another."""
     value = amount if compared is None else compared
@@ -122,7 +122,7 @@ def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
     """What a rule matches; `None` where that is no GPU, which is a warning of its own."""
     model = match.gpu_model
     with suppress(CatalogueError):
-        if model and no_name(model, catalogue.gpu_names()):
+        if model and unmatched_name_problem(model, catalogue.gpu_names()):
             return None
     listing = None
     named = exact(match.instance_type)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from exporter.config.values import plain
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.csv_tables import Row
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.price_file import Plausible, PriceFile, age_warning, instant
 from exporter.tariff.quotes import NoQuote
-from exporter.tariff.table import Row
 from exporter.tariff.terms import Listed
 from exporter.units import NANOSECONDS_PER_DAY, Instant
 
@@ -91,7 +91,7 @@ def _counts(table: Iterable[Row]) -> dict[str, dict[str, Any]]:
     return counts
 
 
-def price(catalogue: Catalogue, place: Place, *, as_json: bool) -> tuple[bool, str]:
+def price(catalogue: Catalogue, place: HostLocation, *, as_json: bool) -> tuple[bool, str]:
     """Whether an instance type has a price, and what to print: as a host in that place would have it."""
     quote = quotes.of_listed(catalogue, place, Listed(cloud=place.cloud))
     name = " ".join(filter(None, (place.cloud, place.instance_type, place.region)))

@@ -6,7 +6,9 @@ in a day in which a price changes. It goes to the products and teams that held t
 Corrections that were entered before are taken off; energy, overheads and other adjustments are not in it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -15,13 +17,12 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
-from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import Sums, day_number
+from exporter.ledger.adjustments import REPRICING, Adjustment
+from exporter.ledger.history import HistorySums, day_number
 from exporter.readings import Gpu
-from exporter.reports.entered import Entered, entered, key
-from exporter.reports.price_changes import Due, PriceChanges
 from exporter.reports.rounding import rounded
-from exporter.tariff.calendar import Day, day_of, month_before, month_of
+from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
+from exporter.tariff.rate import ComponentRate
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
@@ -32,6 +33,155 @@ from exporter.units import (
     Nanoseconds,
     Picodollars,
 )
+
+Amounts = Mapping[str, tuple[Fraction, bool]]
+"""Picodollars a nanosecond by component, and whether only while the host is up."""
+
+
+def dated(rates: Iterable[ComponentRate]) -> bool:
+    """Whether people said since when these hold; a catalogue's date is that of its reading."""
+    return all(rate.provenance.price_basis == "configured" and rate.provenance.as_of for rate in rates)
+
+
+def amounts_of(rates: Iterable[ComponentRate]) -> Amounts:
+    """The amounts of rates; those of nothing are left out."""
+    return {
+        rate.component: (Fraction(rate.rate.amount, rate.rate.period), rate.while_up)
+        for rate in rates
+        if rate.rate.amount
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a GPU costs from one change of a price to the next.
+
+    `compared`: what is posted is set against it. `by_date` is false where the price has no date, or is none.
+    `assumed` is what is taken to be posted where nothing is compared; `None`: no price says.
+    """
+
+    amounts: Amounts = field(default_factory=dict)
+    by_date: bool = False
+    compared: bool = False
+    assumed: Amounts | None = None
+
+
+class DatedPrices:
+    """Prices between their changes, each asked once for each GPU.
+
+    Time is compared where prices have a date and, with the tariff before them, where that said something
+    else; and wherever a correction was entered, from `corrected` on.
+    """
+
+    def __init__(
+        self, old: Tariff | None, new: Tariff, begin: Instant, now: Instant, corrected: Instant | None
+    ) -> None:
+        self._old, self._new, self._begin, self._corrected = old, new, begin, corrected
+        own = {begin} if corrected is None else {begin, max(begin, corrected)}
+        before = () if old is None else old.changes(begin, now)
+        self.cuts = sorted({*own, *before, *new.changes(begin, now)})
+        self._known: dict[tuple[Gpu, int], Due] = {}
+
+    def of(self, gpu: Gpu, at: Instant) -> Due:
+        """What a GPU costs at an instant."""
+        key = gpu, bisect_right(self.cuts, at)
+        if key not in self._known:
+            self._known[key] = self._due(gpu, at)
+        return self._known[key]
+
+    def corrects(self, at: Instant) -> bool:
+        """Whether a correction that was entered may be about an instant."""
+        return self._corrected is not None and at >= self._corrected
+
+    def _due(self, gpu: Gpu, at: Instant) -> Due:
+        amounts, priced, by_date = _priced(self._new, gpu, at)
+        assumed, was_priced = amounts, priced
+        if self._old is not None:
+            assumed, was_priced, _ = _priced(self._old, gpu, at)
+        compared = at >= self._begin and (by_date or self.corrects(at))
+        if compared and self._old is not None and not self.corrects(at):
+            compared = not was_priced or assumed != amounts
+        return Due(amounts, by_date, compared, assumed if was_priced else None)
+
+
+def _priced(tariff: Tariff, gpu: Gpu, at: Instant) -> tuple[Amounts, bool, bool]:
+    """Amounts, whether there is a price, and whether by date. A GPU that has left costs nothing, by date."""
+    if tariff.has_left(gpu, at):
+        return {}, True, True
+    price = tariff.hardware_price(gpu, at)
+    return amounts_of(price.rates), price.priced, price.priced and dated(price.rates)
+
+
+_REASON: Final = re.compile(r"prices since (\d{4}-\d{2}-\d{2}) were changed afterwards", re.ASCII)
+
+_KEY: Final = re.compile(r"repricing/(\d{4}-\d{2}-\d{2})/\d{1,9}", re.ASCII)
+
+CorrectionOwner = tuple[str, str, str]
+"""Month, product and team."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostedCorrections:
+    """What such adjustments come to, posted or waiting. `since` is the earliest that any of them is about.
+
+    `days` are the last day that any is dated in each month, `counts` how many there are.
+    """
+
+    since: Instant | None = None
+    amounts: Mapping[CorrectionOwner, Picodollars] = field(default_factory=dict)
+    days: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[CorrectionOwner, int] = field(default_factory=dict)
+
+
+def reason(day: str) -> str:
+    """Why a correction is made: prices of the time since a day like 2026-11-10 were changed later."""
+    return f"prices since {day} were changed afterwards"
+
+
+def key(day: str, number: int) -> str:
+    """The key of a correction: the first day that it is about, and its number in its month for its owner."""
+    return f"{REPRICING}/{day}/{number}"
+
+
+def key_day(text: str) -> str | None:
+    """The day of a key, like 2026-11-10; `None` for what is no key."""
+    found = _KEY.fullmatch(text)
+    return None if found is None else found[1]
+
+
+def posted_corrections(adjustments: Iterable[Adjustment], zone: ZoneInfo) -> PostedCorrections:
+    """The corrections of changed prices among adjustments."""
+    since: Instant | None = None
+    amounts: dict[CorrectionOwner, Picodollars] = {}
+    days: dict[str, str] = {}
+    counts: dict[CorrectionOwner, int] = {}
+    for each in adjustments:
+        told = _since(each, zone)
+        if told is None:
+            continue
+        since = told if since is None else min(since, told)
+        debt = each.month, each.product, each.team
+        amounts[debt] = amounts.get(debt, 0) + each.amount
+        counts[debt] = counts.get(debt, 0) + 1
+        days[each.month] = max(days.get(each.month, ""), each.day)
+    return PostedCorrections(since, amounts, days, counts)
+
+
+def _since(adjustment: Adjustment, zone: ZoneInfo) -> Instant | None:
+    """The first instant of the day that it is about; `None` where it is another, or no day."""
+    if adjustment.kind == REPRICING:
+        day = key_day(adjustment.key)
+    else:
+        found = _REASON.search(adjustment.reason)
+        day = None if found is None else found[1]
+    if day is None:
+        return None
+    try:
+        year, month, number = map(int, day.split("-"))
+        return first_instant(year, month, number, zone)
+    except ValueError:
+        return None
+
 
 BY_TIME: Final = (RENT, AMORTIZATION, SUPPORT, INSURANCE)
 """Components of hardware that accrue by time."""
@@ -48,14 +198,14 @@ Payer = tuple[str, str]
 """Product and team."""
 
 
-class History(Protocol):
+class PostedHistory(Protocol):
     """What the ledger keeps of the past. All answers are of one commit; `None` where nothing is kept."""
 
-    def days(self, first: int, last: int) -> Mapping[int, Sums] | None:
+    def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """By local day, a number like 20261130."""
         ...
 
-    def hours(self, first: int, last: int) -> Mapping[int, Sums] | None:
+    def hours(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
         """By hour since 1970."""
         ...
 
@@ -91,9 +241,9 @@ class GpuDifference:
 class Repricing:
     """Money posted at other prices than those by date, since the first of it, and what it would have been.
 
-    `entered` are corrections of changed prices that are in the ledger already, beside `posted`; `corrections`
-    are what is missing then. `comparable` is false where those reach into time of which the prices say
-    nothing by date: how much of them is about the same money cannot be told, and there are no corrections.
+    `posted_corrections` are corrections of changed prices that are in the ledger already, beside `posted`;
+    `corrections` are what is missing then. `comparable` is false where those reach into time of which the
+    prices say nothing by date: how much of them is about the same money cannot be told, and there are no corrections.
     `unknown_holders` is GPU time of hours that an earlier release wrote, which kept no owner by GPU.
     """
 
@@ -116,7 +266,7 @@ class Repricing:
 
 
 @dataclass(slots=True)
-class _Held:
+class _ChargedTime:
     """Charged time of one GPU in a cell by who held it; under `None` what an earlier release kept of no one.
 
     `up` is the part that hourly rent is owed for.
@@ -136,13 +286,13 @@ class _Cell:
     A part is its begin and how much of the cell it is; `length` is how long all of it is.
     """
 
-    sums: Sums
+    sums: HistorySums
     length: Nanoseconds
     parts: list[tuple[Instant, Fraction]]
 
 
 @dataclass(slots=True)
-class _Found:
+class _Differences:
     since: Instant | None = None
     gpus: dict[Gpu, list[Fraction]] = field(default_factory=dict)
     """Posted and due."""
@@ -158,7 +308,7 @@ class _Found:
 
 
 def repricing(
-    old: Tariff | None, new: Tariff, history: History, zone: ZoneInfo, now: Instant
+    old: Tariff | None, new: Tariff, history: PostedHistory, zone: ZoneInfo, now: Instant
 ) -> Repricing | None:
     """What is posted at other prices than these say by date; `None` where nothing is to correct.
 
@@ -179,10 +329,10 @@ def repricing(
     for _ in range(MONTHS_BEFORE):
         earliest = month_before(earliest, zone)
     first, last = day_of(earliest.start, zone), day_of(now, zone)
-    made = entered(history.adjustments(day_number(first.name), day_number(last.name)), zone)
+    made = posted_corrections(history.adjustments(day_number(first.name), day_number(last.name)), zone)
     begin = max(begin if made.since is None else min(begin, made.since), earliest.start)
-    prices = PriceChanges(old, new, begin, now, made.since)
-    found = _Found()
+    prices = DatedPrices(old, new, begin, now, made.since)
+    found = _Differences()
     for days in _months(day_of(begin, zone), day_of(now, zone), zone):
         sums_by_day = history.days(day_number(days[0].name), day_number(days[-1].name)) or {}
         for day in days:
@@ -218,7 +368,9 @@ def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
     yield days
 
 
-def _cells(day: Day, sums: Sums, prices: PriceChanges, history: History, now: Instant) -> Iterator[_Cell]:
+def _cells(
+    day: Day, sums: HistorySums, prices: DatedPrices, history: PostedHistory, now: Instant
+) -> Iterator[_Cell]:
     """A day whole, or where a price changes in it by its hours, and these by the parts of an hour."""
     end = min(day.end, max(now, day.start + 1))
     inside = [cut for cut in prices.cuts if day.start < cut < end]
@@ -243,7 +395,7 @@ def _cells(day: Day, sums: Sums, prices: PriceChanges, history: History, now: In
         )
 
 
-def _reckon(found: _Found, day: Day, cell: _Cell, prices: PriceChanges) -> None:
+def _reckon(found: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
     sums = cell.sums
     unknown: dict[str, Picodollars] = {}
     for gpu, held in _holders(sums).items():
@@ -283,7 +435,7 @@ def _reckon(found: _Found, day: Day, cell: _Cell, prices: PriceChanges) -> None:
             _owe(found, day, payer, share)
 
 
-def _owe(found: _Found, day: Day, payer: Payer, amount: Picodollars) -> None:
+def _owe(found: _Differences, day: Day, payer: Payer, amount: Picodollars) -> None:
     if amount:
         month = day.name[:7]
         found.last[month] = day.name
@@ -293,7 +445,7 @@ def _owe(found: _Found, day: Day, payer: Payer, amount: Picodollars) -> None:
 def _difference(
     cell: _Cell,
     posted: Picodollars,
-    held: _Held,
+    held: _ChargedTime,
     component: str,
     parts: list[tuple[Instant, Fraction, Due]],
 ) -> tuple[Fraction, Fraction, bool] | None:
@@ -327,14 +479,14 @@ def _difference(
     return None if abs(owed - rest) <= ROUNDING else (rest, owed, while_up)
 
 
-def _holders(sums: Sums) -> dict[Gpu, _Held]:
+def _holders(sums: HistorySums) -> dict[Gpu, _ChargedTime]:
     """Charged GPU time: what waits for a price is charged with the new one."""
     waiting: dict[Gpu, Nanoseconds] = {}
     for (gpu, _party), time in sums.waiting().items():
         waiting[gpu] = waiting.get(gpu, 0) + time
-    found = {gpu: _Held() for gpu in sums.gpu_held}
+    found = {gpu: _ChargedTime() for gpu in sums.gpu_held}
     for owner, time in sums.owner_held.items():
-        held = found.setdefault(owner.gpu, _Held())
+        held = found.setdefault(owner.gpu, _ChargedTime())
         held.time[owner.product, owner.team] = time
         held.up[owner.product, owner.team] = max(0, time - sums.owner_down.get(owner, 0))
     for gpu, held in found.items():
@@ -358,7 +510,7 @@ def _shares(
     return [(None if payer == ("", "") else payer, sign * part) for payer, part in parts.items()]
 
 
-def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Picodollars]:
+def _divided(amount: Picodollars, sums: HistorySums, component: str) -> dict[Payer, Picodollars]:
     """Among those that the component was posted to; else any money was; else those that held GPUs."""
     every: dict[Payer, int] = {}
     these: dict[Payer, int] = {}
@@ -369,7 +521,7 @@ def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Pic
             these[payer] = these.get(payer, 0) + max(0, posted)
     held: dict[Payer, int] = {}
     for slot, time in sums.held.items():
-        payer = slot.party.product, slot.party.team
+        payer = slot.owner.product, slot.owner.team
         held[payer] = held.get(payer, 0) + time
     for weights in (these, every, held):
         if any(weights.values()):
@@ -378,7 +530,7 @@ def _divided(amount: Picodollars, sums: Sums, component: str) -> dict[Payer, Pic
     return {(UNASSIGNED, UNASSIGNED): amount}
 
 
-def _told(found: _Found, made: Entered, zone: ZoneInfo) -> Repricing | None:
+def _told(found: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
     known = {debt: amount for debt, amount in made.amounts.items() if debt[0] in found.compared}
     missing = {debt: found.owed.get(debt, 0) - known.get(debt, 0) for debt in sorted({*found.owed, *known})}
     # Less than a cent is left as it is: rounding would move it to and fro.

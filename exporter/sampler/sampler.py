@@ -8,14 +8,14 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
-from exporter.cost.advance import Outcome, advance
-from exporter.cost.deltas import ran_before
-from exporter.cost.gap import rebooted, since_boot
-from exporter.cost.holding import utilization_ratio
-from exporter.cost.policy import Terms
+from exporter.cost.advance import TickOutcome, advance
+from exporter.cost.counters import took_turns
+from exporter.cost.gpu_usage import utilization_ratio
+from exporter.cost.intervals import rebooted, since_boot
+from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger.backlog import Batch, Cursor
+from exporter.ledger.unpriced_time import Cursor, UnpricedBatch
 from exporter.readings import (
     Frame,
     GatewayReading,
@@ -25,15 +25,13 @@ from exporter.readings import (
     ServerReading,
     Source,
 )
-from exporter.report import Books, ProcessRow, Report, SourceRow
-from exporter.sampler import gaps
-from exporter.sampler.answer import Setting, months_served, report
-from exporter.sampler.arrears import Arrears
-from exporter.sampler.arrivals import Arrivals
-from exporter.sampler.failures import Failures
-from exporter.sampler.frames import Discovery, Endpoint, Gateway, Reader
-from exporter.sampler.health import Health
-from exporter.sampler.notices import Notices
+from exporter.report import CommittedTotals, ProcessRow, Report, SourceRow
+from exporter.sampler import change_log
+from exporter.sampler.change_log import HolderChanges, PriceChanges, TickFailures
+from exporter.sampler.frame_reader import Discovery, Endpoint, FrameReader, Gateway
+from exporter.sampler.late_pricing import LatePricing
+from exporter.sampler.report_builder import ReportContext, build_report, months_served
+from exporter.sampler.source_health import Health
 from exporter.sources.gather import Gather, Gathered
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, seconds
 
@@ -54,7 +52,7 @@ class Ledger(Protocol):
         """Settle whose the books are; another machine's begin anew. False while that cannot be told."""
         ...
 
-    def unpriced(self, zone: ZoneInfo, place: Cursor) -> Batch | None:
+    def unpriced(self, zone: ZoneInfo, place: Cursor) -> UnpricedBatch | None:
         """A part of the time that waits for a price; `None` while that cannot be told."""
         ...
 
@@ -67,7 +65,7 @@ class Ledger(Protocol):
         """What is wrong with the ledger, for people; empty when nothing is."""
         ...
 
-    def books(self, now: Instant, months: tuple[str, ...]) -> Books:
+    def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
         """What is committed."""
         ...
 
@@ -81,13 +79,13 @@ class Footprint(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SamplerPlan:
     """What to do each tick until another plan is set: a configuration, the endpoints and gateways it names.
 
     `others` are sources that no tick reads, as they are known.
     """
 
-    setting: Setting
+    setting: ReportContext
     endpoints: tuple[Endpoint, ...]
     others: tuple[SourceRow, ...] = ()
     gateways: tuple[Gateway, ...] = ()
@@ -108,13 +106,13 @@ class Sampler:
         nvml: Source[tuple[GpuReading, ...]],
         ledger: Ledger,
         footprint: Footprint,
-        plan: Plan,
+        plan: SamplerPlan,
         published: Callable[[], None] = lambda: None,
         machine: str = "",
         discovery: Discovery | None = None,
     ) -> None:
         self._clock = clock
-        self._reader = Reader(clock, gather, nvml, discovery)
+        self._reader = FrameReader(clock, gather, nvml, discovery)
         self._nvml = nvml.name
         self._ledger = ledger
         self._footprint = footprint
@@ -124,10 +122,10 @@ class Sampler:
         self._bound = False
         self._problem = ledger.problem
         self._health = Health()
-        self._notices = Notices()
-        self._arrivals = Arrivals()
-        self._arrears = Arrears()
-        self._failures = Failures()
+        self._notices = PriceChanges()
+        self._arrivals = HolderChanges()
+        self._arrears = LatePricing()
+        self._failures = TickFailures()
         self._resting: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
         self._reloaded: tuple[Report, tuple[bool, bool | None], Report] | None = None
@@ -151,7 +149,7 @@ class Sampler:
             self._reloaded = reloaded = (report, outcome, replace(report, config=row))
         return reloaded[2]
 
-    def plan(self, plan: Plan) -> None:
+    def plan(self, plan: SamplerPlan) -> None:
         """Go by another plan from the next tick on."""
         self._plan = plan
 
@@ -216,7 +214,7 @@ class Sampler:
         self._resting = _resting(outcome)
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
-        self._report = report(
+        self._report = build_report(
             plan.setting,
             frame,
             outcome,
@@ -241,7 +239,7 @@ class Sampler:
             # They may be on their way aside: a new process finds them as they are.
             raise MustRestartError(f"whose books these are was not settled: {failure!r}") from failure
 
-    def _waits_for_the_clock(self, state: State, frame: Frame, terms: Terms) -> bool:
+    def _waits_for_the_clock(self, state: State, frame: Frame, terms: CostPolicy) -> bool:
         """Whether time since another boot, or since this one, is not charged yet.
 
         Only a right wall clock tells how long the one was, and which hours and months both belong to.
@@ -249,7 +247,7 @@ class Sampler:
         waits = rebooted(state, frame) or since_boot(state, frame, terms) is not None
         return waits and self._clock.elapsed() - self._began < LONGEST_WAIT
 
-    def _post(self, outcome: Outcome, frame: Frame) -> Books:
+    def _post(self, outcome: TickOutcome, frame: Frame) -> CommittedTotals:
         """Commit, then publish: what is served is what a restart would find."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
@@ -257,13 +255,13 @@ class Sampler:
         postings, state = self._arrears.charge(self._ledger, outcome.postings, outcome.state, terms)
         self._ledger.post(postings, state)
         self._arrears.charged()
-        gaps.tell(outcome.charged, outcome.postings.segments, terms)
+        change_log.log_gap(outcome.charged, outcome.postings.segments, terms)
         self._notices.note_slots(outcome.inventory, terms)
         months = tuple(month.name for month in months_served(frame, terms))
         return self._ledger.books(frame.wall, months)
 
     def _count_refused(
-        self, gathered: Iterable[Gathered], outcome: Outcome, before: State, wall: Instant
+        self, gathered: Iterable[Gathered], outcome: TickOutcome, before: State, wall: Instant
     ) -> None:
         """Count reads that named models beyond the limit, whose tokens and money go under `other`.
 
@@ -281,7 +279,7 @@ class Sampler:
             if server is not None and not server.models.keys() >= {*reading.models}:
                 self._health.count(answer.health.source, "too_many_models", 1)
             known = before.endpoints.get(reading.url)
-            if known is not None and known.identity and ran_before(known, reading, wall):
+            if known is not None and known.identity and took_turns(known, reading, wall):
                 self._health.count(answer.health.source, "several_processes", 1)
 
     def _tell_ledger(self) -> None:
@@ -295,7 +293,7 @@ class Sampler:
             self._problem = problem
 
 
-def _resting(outcome: Outcome) -> frozenset[ServerKey]:
+def _resting(outcome: TickOutcome) -> frozenset[ServerKey]:
     """Servers all of whose GPUs and instances told that they were idle."""
     held: dict[ServerKey, list[bool]] = {}
     for gpu in outcome.gpus:

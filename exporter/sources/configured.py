@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from exporter.config.settings import Server
+from exporter.config.settings import ConfiguredServer
 from exporter.readings import Gpu, GpuReading, Holder, ServerKey
 from exporter.tariff.terms import Retirement
 from exporter.units import Instant
 
 
-def holders(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> tuple[Holder, ...]:
+def holders(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> tuple[Holder, ...]:
     """Holders by configuration. A GPU is named by its NVML index or its UUID; `None` is every GPU."""
     gpus = tuple(gpus)
     found: dict[tuple[ServerKey, str], Holder] = {}
@@ -24,7 +24,9 @@ def holders(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> tuple[Hold
     return tuple(found.values())
 
 
-def unknown_gpus(servers: Iterable[Server], gpus: Iterable[GpuReading]) -> dict[str, list[int | str]]:
+def missing_gpus(
+    servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]
+) -> dict[str, list[int | str]]:
     """GPUs that a server is said to hold and that this host does not show, by server name."""
     gpus = tuple(gpus)
     here: set[int | str] = {gpu.index for gpu in gpus} | {gpu.gpu.uuid for gpu in gpus}

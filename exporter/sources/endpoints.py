@@ -1,14 +1,47 @@
 """The endpoints to read and their sources. One that is left as it was keeps what it knows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from exporter.clock import Clock
-from exporter.config.settings import Server
-from exporter.readings import ServerKey
-from exporter.sources.kept import Kept
-from exporter.sources.server import About, ServerSource, lean_client, repeated
+from exporter.config.settings import ConfiguredServer, GatewayDivision
+from exporter.readings import DividedBy, ServerKey, Source
+from exporter.sources.server import GatewaySource, ServerContext, ServerSource, lean_client, repeated
+
+K = TypeVar("K", bound=Hashable)
+S = TypeVar("S", bound=Source[Any])
+
+
+class SourceCache(Generic[K, S]):
+    """Makes sources, each from all that tells it from another one."""
+
+    def __init__(self, make: Callable[[K], S]) -> None:
+        self._make = make
+        self._sources: dict[K, S] = {}
+        self._retired: tuple[S, ...] = ()
+
+    def of(self, wanted: list[K]) -> tuple[S, ...]:
+        """The sources of these, in their order. Asked again for the same ones, they are the same."""
+        if wanted == list(self._sources):
+            return tuple(self._sources.values())
+        sources = {key: self._sources.get(key) or self._make(key) for key in wanted}
+        # What is dropped may still be in a read of this tick; it is closed when the next ones are dropped.
+        _close(self._retired)
+        self._retired = tuple(source for key, source in self._sources.items() if key not in sources)
+        self._sources = sources
+        return tuple(sources.values())
+
+    def close(self) -> None:
+        """Let go of all."""
+        _close((*self._retired, *self._sources.values()))
+
+
+def _close(sources: Iterable[Source[Any]]) -> None:
+    for source in sources:
+        source.close()
+
 
 Busy = Callable[[ServerKey], bool]
 
@@ -26,14 +59,14 @@ class Target:
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     server_name: str = ""
-    about: About = field(default_factory=About)
+    about: ServerContext = field(default_factory=ServerContext)
 
 
 Endpoint = tuple[Target, int, frozenset[str]]
 """A target, the longest page that is read of it, and the engines that are told elsewhere."""
 
 
-def configured(servers: Iterable[Server]) -> tuple[Target, ...]:
+def configured(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...]:
     """The endpoints that a configuration names, in its order."""
     return tuple(
         Target(
@@ -43,7 +76,7 @@ def configured(servers: Iterable[Server]) -> tuple[Target, ...]:
             server.bearer_token_file,
             server.ca_file,
             server.server_name or "",
-            About(
+            ServerContext(
                 spans_hosts=server.spans_hosts,
                 role=server.role,
                 division=None if server.divide is None else server.divide.division,
@@ -53,14 +86,14 @@ def configured(servers: Iterable[Server]) -> tuple[Target, ...]:
     )
 
 
-class Endpoints:
+class EndpointSources:
     """Makes and keeps the sources of targets."""
 
     def __init__(self, clock: Clock, busy: Busy | None = None) -> None:
         self._clock = clock
         self._busy = busy
         self._client = lean_client()
-        self._kept = Kept(self._source)
+        self._kept = SourceCache(self._source)
 
     def of(
         self, targets: Iterable[Target], body_bytes: int, engines: Iterable[str | None] = ()
@@ -79,7 +112,7 @@ class Endpoints:
         self._client.close()
 
     def _source(self, endpoint: Endpoint) -> ServerSource:
-        target, body_bytes, told_elsewhere = endpoint
+        target, body_bytes, counted_elsewhere = endpoint
         key, busy = target.key, self._busy
         return ServerSource(
             key,
@@ -92,6 +125,48 @@ class Endpoints:
             server_name=target.server_name,
             body_bytes=body_bytes,
             busy=None if busy is None else lambda: busy(key),
-            told_elsewhere=told_elsewhere,
+            counted_elsewhere=counted_elsewhere,
             about=target.about,
         )
+
+
+GatewayTarget = tuple[str, Path | None, Path | None, frozenset[DividedBy], int]
+"""Its URL, the files that reading it takes, what is asked of it, and the longest page that is read."""
+
+
+class GatewaySources:
+    """Makes and keeps the sources."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._client = lean_client()
+        self._kept = SourceCache(self._source)
+
+    def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
+        """The sources of what divides, in its order. Asked again for the same ones, they are the same."""
+        return self._kept.of(_wanted(divides, body_bytes))
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._kept.close()
+        self._client.close()
+
+    def _source(self, gateway: GatewayTarget) -> GatewaySource:
+        url, bearer_token_file, ca_file, by, body_bytes = gateway
+        return GatewaySource(
+            url,
+            by,
+            self._client,
+            self._clock,
+            bearer_token_file=bearer_token_file,
+            ca_file=ca_file,
+            body_bytes=body_bytes,
+        )
+
+
+def _wanted(divides: Iterable[GatewayDivision], body_bytes: int) -> list[GatewayTarget]:
+    asked: dict[tuple[str, Path | None, Path | None], set[DividedBy]] = {}
+    for divide in divides:
+        where = divide.division.gateway, divide.bearer_token_file, divide.ca_file
+        asked.setdefault(where, set()).add(divide.division.by)
+    return [(*where, frozenset(by), body_bytes) for where, by in asked.items()]

@@ -9,15 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from exporter.tariff.gpu_models import Named, named
-from exporter.tariff.gpu_names import spelled as spelled_by_drivers
-from exporter.tariff.instances import Listing, listed, lowest, scaled, spelled
+from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
+from exporter.tariff.gpu_models import GpuNameMatch, MigProfile, mig_profile, named
+from exporter.tariff.gpu_models import spelled as spelled_by_drivers
+from exporter.tariff.hosted import Offer, offers
+from exporter.tariff.instances import Listing, listed, lowest, regions, scaled, spelled
 from exporter.tariff.market import Market, market
-from exporter.tariff.mig import MigProfile, mig_profile
-from exporter.tariff.offers import Offer, offers
 from exporter.tariff.price_file import FILE, PriceFile, instant
-from exporter.tariff.regions import regions
-from exporter.tariff.table import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
 from exporter.units import Instant
 
 REMEMBERED: Final = 64
@@ -79,7 +77,7 @@ class Catalogue:
         found = listed(self.instances(starts), cloud, instance_type, region)
         return found and scaled(self.instances(f"{cloud},"), found, region)
 
-    def _gpu(self, name: str, memory_bytes: int | None = None) -> Named | None:
+    def _gpu(self, name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
         """As `gpu_models.named`."""
         return named(self.gpu_models(), name, memory_bytes)
 

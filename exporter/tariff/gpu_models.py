@@ -1,21 +1,184 @@
 """Which GPU a name means: as NVML tells it, or as Kubernetes labels it. Pure but for the table it reads."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Final, Literal
 
-from exporter.tariff.table import Row
+from exporter.tariff.csv_tables import Row
 from exporter.units import BYTES_PER_GIBIBYTE
+
+SLICES: Final = 7
+"""Compute slices of a card that can be cut, but for those of four."""
+
+_OF_FOUR: Final = re.compile(r"\b(A30|RTX PRO 6000)\b")
+
+
+def slices_of_gpu(name: str) -> int:
+    """The compute slices of a card by the name that NVML tells, whether or not the table has the card."""
+    return 4 if _OF_FOUR.search(name) else SLICES
+
+
+@dataclass(frozen=True, slots=True)
+class MigProfile:
+    """One profile on one model. `most` is how many fit at once, `None` where the source does not say."""
+
+    gpu_model: str
+    profile: str
+    compute: Fraction
+    """Its compute slices over the card's: over 7, on A30 and RTX PRO 6000 over 4."""
+    memory_gb: Fraction
+    most: int | None
+
+    def share(self, memory_gib: Fraction) -> Fraction:
+        """Its part of a card's money: the larger of compute and memory, at most the card."""
+        return min(Fraction(1), max(self.compute, self.memory_gb / memory_gib))
+
+
+def mig_profile(table: Iterable[Row], gpu_model: str, profile: str) -> MigProfile | None:
+    """A profile of a model, `None` where the catalogue has none of that name.
+
+    Raises:
+        CatalogueError: the table is damaged.
+    """
+    for row in table:
+        if row["gpu_model"] == gpu_model and row["profile"] == profile:
+            most = row["most"] and row.count("most")
+            return MigProfile(
+                gpu_model=gpu_model,
+                profile=profile,
+                compute=row.count("slices") / row.count("slices_of_gpu"),
+                memory_gb=row.count("memory_gb"),
+                most=int(most) if most else None,
+            )
+    return None
+
+
+_SPELLED: Final[Mapping[str, str]] = {
+    "3E": "3e",
+    "ADA": "Ada",
+    "BLACKWELL": "Blackwell",
+    "EDITION": "Edition",
+    "GENERATION": "Generation",
+    "HBM2E": "HBM2e",
+    "MAX": "Max",
+    "ORIN": "Orin",
+    "(NVGPU)": "(nvgpu)",
+    "PCIE": "PCIe",
+    "Q": "Q",
+    "QUADRO": "Quadro",
+    "SERVER": "Server",
+    "THOR": "Thor",
+    "TI": "Ti",
+    "WORKSTATION": "Workstation",
+}
+"""Words that a driver does not write in capitals."""
+
+_SHORT: Final = frozenset({"A100", "H100", "H800"})
+"""Names that labels and people give; a driver names the board behind them: NVIDIA H100 80GB HBM3."""
+
+_DASHED = re.compile(r"SXM[234]|^(?:A100|V100S?|P100) (?:PCIE|FHHL) ")
+"""A100-SXM4-80GB, V100-PCIE-16GB; but A100 80GB PCIe and H100 PCIe."""
+
+_GEFORCE = re.compile(r"RTX \d{4}(?: (?:TI|SUPER|D))*")
+_TESLA = re.compile(r"(?:V100S?|P100|P40|P4|T4|M60|K80)\b")
+_BARE = re.compile(r"(?:TITAN|QUADRO|ORIN|THOR)\b")
+
+EXAMPLE: Final = "NVIDIA H100 80GB HBM3"
+"""What the names are like."""
+
+_BEGINNINGS: Final = (
+    "NVIDIA ",
+    "Tesla ",
+    "GeForce ",
+    "Quadro ",
+    "GRID ",
+    "TITAN ",
+    "Orin",
+    "Graphics Device",
+)
+"""What names of models that the catalogue does not know begin with, too."""
+
+_BETWEEN = re.compile(r"[\s_-]+")
+_PLAIN = re.compile(r"[^*?\[\]]+")
+
+
+def spelled(names: Iterable[str]) -> Iterator[str]:
+    """Names of the catalogue as drivers tell them; of one that stands for a beginning, the beginning."""
+    for name in names:
+        known = name.removesuffix("*").strip()
+        if known in _SHORT:
+            continue
+        if _DASHED.search(known):
+            text = known.replace(" ", "-")
+        else:
+            text = " ".join(_SPELLED.get(word, word) for word in known.split())
+            text = text.replace("Max Q", "Max-Q").replace("H20 3e", "H20-3e")
+        yield from (f"{maker}{text}" for maker in _makers(known))
+
+
+def _makers(known: str) -> tuple[str, ...]:
+    if _GEFORCE.fullmatch(known):
+        return ("NVIDIA GeForce ", "GeForce ")
+    if _TESLA.match(known):
+        return ("Tesla ", "NVIDIA ")
+    return ("NVIDIA ", "") if _BARE.match(known) else ("NVIDIA ",)
+
+
+def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str:
+    """Why a pattern matches no name of a GPU, as the end of a sentence; empty where it matches one, or may.
+
+    One that nobody knows may be of a model that is newer than the catalogue: it is told only where it cannot
+    be a name at all, or where one that is known is meant.
+
+    Args:
+        pattern: of `match.gpu_model`.
+        names: those that are known, as drivers tell them.
+    """
+    known = tuple(names)
+    if any(fnmatchcase(name, pattern) for name in known):
+        return ""
+    said = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
+    for part in dict.fromkeys((pattern, pattern.removeprefix("NVIDIA "))):
+        better = [(name, found) for name in known if (found := meant(part, name))]
+        # The end of a name before a part in its midst: L4 is one, and begins L40S.
+        for name, found in sorted(better, key=lambda pair: (pair[1].endswith("*"), pair[0] != EXAMPLE)):
+            return f'{said}, as in "{name}": write "{found}"'
+    if pattern.startswith(("*", "?", "[", *_BEGINNINGS)):
+        return ""
+    return f'{said}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
+
+
+def meant(pattern: str, text: str) -> str:
+    """The pattern to write where a text was meant that one misses by case, dashes, or by not being all of it.
+
+    Empty where the text was not meant.
+    """
+    plain = _plain(text)
+    part = pattern.strip("*")
+    loose = _plain(part)
+    if not loose.strip() or not fnmatchcase(plain, f"*{loose}*"):
+        return ""
+    if not _PLAIN.fullmatch(part) or len(plain) != len(text):
+        return f"*{part}*" if fnmatchcase(text, f"*{part}*") else ""
+    # Dashes and blanks are one character each, so that what was meant stands at the same place in both.
+    begins = plain.rindex(loose) if plain.endswith(loose) else plain.index(loose)
+    ends = begins + len(loose)
+    return f"{'*' * (begins > 0)}{text[begins:ends]}{'*' * (ends < len(text))}"
+
+
+def _plain(text: str) -> str:
+    return _BETWEEN.sub(" ", text).casefold()
+
 
 Unit = Literal["gpu", "box"]
 
 MEMORY_TOLERANCE: Final = 0.15
 """NVML tells up to 8 % less than is soldered on (ECC, firmware); a board of another size is further off."""
 
-_BETWEEN = re.compile(r"[\s_-]+")
 _SHARED = re.compile(r" SHARED$")
 _MIG = re.compile(r" MIG ((?:\d+C\.)?\d+G\.\d+GB(?:[ +.][A-Z.+]+)?)$")
 _VGPU = re.compile(r" (\d{1,3})([QCBA])$")
@@ -39,7 +202,7 @@ class GpuModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class GpuNameMatch:
     """What a name means. `part` is below 1 for a vGPU: its memory over the board's."""
 
     model: GpuModel
@@ -47,7 +210,7 @@ class Named:
     mig_profile: str = ""
 
 
-def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> Named | None:
+def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
     """The model that a name means, `None` where it means none or could mean several.
 
     With the memory that NVML tells, a name that is ambiguous alone (NVIDIA A100) is decided by it, and a
@@ -57,7 +220,7 @@ def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> N
     Raises:
         CatalogueError: the table is damaged.
     """
-    text, profile, vgpu = _plain(name)
+    text, profile, vgpu = _gpu_models_plain(name)
     found = [_model(row) for row in table if any(_is(text, known) for known in row["names"].split("|"))]
     if memory_bytes is not None and vgpu is None and not profile:
         found = [model for model in found if _fits(model, memory_bytes)]
@@ -65,10 +228,10 @@ def named(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> N
         return None
     model = found[0]
     part = Fraction(1) if vgpu is None else min(Fraction(1), vgpu / model.memory_gib)
-    return Named(model, part, profile)
+    return GpuNameMatch(model, part, profile)
 
 
-def _plain(name: str) -> tuple[str, str, Fraction | None]:
+def _gpu_models_plain(name: str) -> tuple[str, str, Fraction | None]:
     """The name in one spelling, the MIG profile and the memory of a vGPU that were hung on it."""
     text = _BETWEEN.sub(" ", name.strip()).upper().removeprefix("NVIDIA ")
     text = _SHARED.sub("", text)

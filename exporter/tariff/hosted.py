@@ -1,12 +1,15 @@
 """What the same tokens cost at a hosted API, as configured: a comparison, no part of the money."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from itertools import groupby
 from typing import Final
 
 from exporter.readings import Kind
+from exporter.tariff.csv_tables import CatalogueError, Row
 from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION, Picodollars
 
 PRICE_DECIMALS: Final = 6
@@ -47,3 +50,80 @@ def equivalent(price: HostedPrice, tokens: Mapping[Kind, int]) -> Picodollars:
     """What tokens would have cost there, exactly."""
     each = PICODOLLARS_PER_DOLLAR // TOKENS_PER_MILLION
     return sum(int(price.by_kind()[kind] * each) * count for kind, count in tokens.items())
+
+
+_NOISE = re.compile(
+    r"amazon|chat|fast|fw|google|hf|instant|instruct|it|latest|maas|meta|microsoft|moonshot|moonshotai|nvidia|"
+    r"openai|quantized|turbo|v|versatile|zai"
+)
+"""Words that say how or by whom a model is served, not which it is."""
+
+_PRECISION = re.compile(r"\b((nv|mx|b)?(fp|f|int|q)\d+( k m)?|w\d+a\d+|awq|gptq|gguf|exl2)\b")
+
+_REVISION = re.compile(r"(-v?\d+)?:\d+$")
+"""The end of Amazon's names: openai.gpt-oss-120b-1:0."""
+
+_BETWEEN = re.compile(r"[^a-z0-9.]+")
+
+_VERSION = re.compile(r"(?<=\d)p(?=\d)")
+"""Fireworks writes 3.1 as 3p1."""
+
+_WORD = re.compile(r"[a-z]+\d+b\b|\d+b\b|[a-z]+|\d+")
+"""A size (70b, a22b) is one word; versions are cut at their points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one host takes for one model, in dollars per million tokens.
+
+    `cached_prompt` is `None` where no discount is told: cached tokens then cost what others do. `as_of` is
+    the date of its source, which another table tells.
+    """
+
+    provider: str
+    model: str
+    prompt: Decimal
+    cached_prompt: Decimal | None
+    generation: Decimal
+    source: str
+    as_of: str = ""
+
+
+def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
+    """Offers of the same weights, dearest last; empty where none is known.
+
+    Names are compared without what says how a model is served: organization, precision, instruct, turbo. A
+    model of another version, size or date is another one. It is for people to choose from: a quantized
+    variant answers to the same name.
+
+    Raises:
+        CatalogueError: the table is damaged.
+    """
+    wanted = words(model_name)
+    if not wanted:
+        return ()
+    found = [_offer(row) for row in table if words(row["model"]) == wanted]
+    return tuple(sorted(found, key=lambda offer: (offer.prompt + 3 * offer.generation, offer.provider)))
+
+
+def words(model_name: str) -> tuple[str, ...]:
+    """What a name says about the weights, in one spelling: Meta-Llama-3.1-8B-Instruct is llama 3 1 8b."""
+    text = _REVISION.sub("", model_name.casefold()).rsplit("/", maxsplit=1)[-1]
+    text = _PRECISION.sub(" ", _BETWEEN.sub(" ", _VERSION.sub(".", text)))
+    found = (word for word in _WORD.findall(text) if not _NOISE.fullmatch(word))
+    # qwen.qwen3-32b: the maker's name, then the model's. Numbers may repeat: llama 3 3 70b.
+    return tuple(word for word, run in groupby(found) for _ in (run if word.isdigit() else (word,)))
+
+
+def _offer(row: Row) -> Offer:
+    prompt, generation = row.dollars("prompt"), row.dollars("generation")
+    if prompt is None or generation is None:
+        raise CatalogueError(f"hosted.csv has no price for {row['model']} at {row['provider']}")
+    return Offer(
+        provider=row["provider"],
+        model=row["model"],
+        prompt=prompt,
+        cached_prompt=row.dollars("cached_prompt"),
+        generation=generation,
+        source=row["source"],
+    )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from exporter.tariff.csv_tables import CatalogueError, Row
 from exporter.tariff.instances import Listing
-from exporter.tariff.table import CatalogueError, Row
 
 MAGNITUDE: Final = 10
 """A price so many times off the market is hardly meant: a month's where an hour's belongs is 730 times."""

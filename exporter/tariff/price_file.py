@@ -14,8 +14,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from exporter.tariff.csv_tables import COLUMNS
 from exporter.tariff.instances import CLOUDS, EVERYWHERE
-from exporter.tariff.table import COLUMNS
 from exporter.units import NANOSECONDS_PER_DAY, Instant
 
 FILE: Final = "instances.csv"

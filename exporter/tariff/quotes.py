@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.gpu_models import Named
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.instances import CLOUDS, EVERYWHERE, LARGE, Lifecycle, Listing
 from exporter.tariff.market import Market
 from exporter.tariff.rate import PriceBasis
-from exporter.tariff.table import CatalogueError
 from exporter.tariff.terms import Listed
 
 ANY: Final = "any"
@@ -65,13 +65,13 @@ class NoQuote:
     reason: str
 
 
-def of_unmatched(catalogue: Catalogue, place: Place, gpu_name: str) -> Quote | NoQuote:
+def of_unmatched(catalogue: Catalogue, place: HostLocation, gpu_name: str) -> Quote | NoQuote:
     """The price of a GPU that no rule prices."""
     return _quote(catalogue, place, Listed(), gpu_name, stand_ins=True, ruled=False)
 
 
 def of_listed(
-    catalogue: Catalogue, place: Place, terms: Listed, gpu_name: str = "", *, stand_ins: bool = True
+    catalogue: Catalogue, place: HostLocation, terms: Listed, gpu_name: str = "", *, stand_ins: bool = True
 ) -> Quote | NoQuote:
     """The price that a rule takes, of the instance type in the rule or of the host.
 
@@ -88,7 +88,7 @@ def of_listed(
 
 
 def _quote(
-    catalogue: Catalogue, place: Place, terms: Listed, gpu_name: str, *, stand_ins: bool, ruled: bool
+    catalogue: Catalogue, place: HostLocation, terms: Listed, gpu_name: str, *, stand_ins: bool, ruled: bool
 ) -> Quote | NoQuote:
     cloud = place.cloud if terms.cloud == ANY else terms.cloud
     instance_type = terms.instance_type or place.instance_type
@@ -200,7 +200,7 @@ def _of_gpu(
 
 
 def _of_large_cloud(
-    lowest: Listing, listing: Listing | None, known: Named | None, terms: Listed, caveat: str
+    lowest: Listing, listing: Listing | None, known: GpuNameMatch | None, terms: Listed, caveat: str
 ) -> Quote:
     """The lowest price of a GPU at a large cloud: for all that the instance has, where its type is known."""
     words = [f"lowest large cloud's list price of {lowest.gpu_model}: {lowest.cloud} {lowest.instance_type}"]
@@ -236,7 +236,7 @@ def of_model(catalogue: Catalogue, gpu_name: str) -> Quote | NoQuote:
     return quote or NoQuote("; ".join(missing))
 
 
-def _of_market(market: Market, known: Named | None, terms: Listed, caveat: str) -> Quote:
+def _of_market(market: Market, known: GpuNameMatch | None, terms: Listed, caveat: str) -> Quote:
     which = "" if len(market.vendors) == 1 else "median " if market.neocloud else "lowest "
     words = [f"{which}list price of {market.gpu_model} at {', '.join(sorted(market.vendors))}"]
     price = market.dollars
@@ -248,7 +248,7 @@ def _of_market(market: Market, known: Named | None, terms: Listed, caveat: str) 
     )
 
 
-def _part(known: Named) -> str:
+def _part(known: GpuNameMatch) -> str:
     return "" if known.part == 1 else f", {known.part} of it by memory"
 
 

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from functools import cached_property
 from typing import Final, Literal
 
-from exporter.readings import NOWHERE, Gpu, Place
+from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
-from exporter.tariff.table import CatalogueError
 from exporter.tariff.terms import (
     Electricity,
     Hardware,
@@ -31,6 +32,7 @@ from exporter.tariff.terms import (
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_YEAR,
+    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
     picodollars,
@@ -77,7 +79,7 @@ class Tariff:
     host: str = ""
     hardware: tuple[Hardware, ...] = ()
     overheads: tuple[Overhead, ...] = ()
-    place: Place = NOWHERE
+    place: HostLocation = UNKNOWN_LOCATION
     unmatched: Unmatched = "unpriced"
     catalogue: Catalogue = CATALOGUE
     asking: bool = False
@@ -353,7 +355,7 @@ def _length(period: Period, month: Month) -> Nanoseconds:
     return NANOSECONDS_PER_YEAR
 
 
-def _matches(match: HardwareMatch, host: str, place: Place, gpu: Gpu) -> bool:
+def _matches(match: HardwareMatch, host: str, place: HostLocation, gpu: Gpu) -> bool:
     # Azure's metadata say Standard_ND96isr_H100_v5, people often leave the first word out.
     short = place.instance_type.removeprefix("Standard_")
     return (
@@ -367,10 +369,18 @@ def _matches(match: HardwareMatch, host: str, place: Place, gpu: Gpu) -> bool:
     )
 
 
-def _labeled(match: HardwareMatch, place: Place) -> bool:
+def _labeled(match: HardwareMatch, place: HostLocation) -> bool:
     labels = dict(place.node_labels or ())
     return all(name in labels and fnmatchcase(labels[name], pattern) for name, pattern in match.node_label)
 
 
 def _covers(pattern: str | None, text: str) -> bool:
     return pattern is None or fnmatchcase(text, pattern)
+
+
+def amortization_dollars_per_year(terms: Owned) -> Fraction:
+    """Straight line, exact; with `cost_of_capital_ratio` the annuity, to the picodollar as in the books."""
+    if terms.cost_of_capital_ratio:
+        return Fraction(picodollars(annuity_dollars_per_year(terms)), PICODOLLARS_PER_DOLLAR)
+    written_off = 1 + Fraction(terms.adders_ratio) - Fraction(terms.residual_ratio)
+    return Fraction(terms.purchase_dollars) * written_off / Fraction(terms.life_years)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.adjust import Flags, adjust
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cli.adjust import AdjustFlags, adjust
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
@@ -24,7 +24,7 @@ SECOND = 10**9
 NOVEMBER = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
 DAY = 86_400 * SECOND
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 INVOICE = "invoice 4711: 2 h of a host that never started"
 NAME_IT = "; name the daemon's ledger with --ledger.path or --config.file\n"
 
@@ -56,7 +56,9 @@ class Host:
     def tick(self) -> None:
         """One of 10 s that accrues a dollar."""
         end = NOVEMBER + (len(self.posted) + 1) * 10 * SECOND
-        spent = (Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(CHAT, "decode"), 10**12),)
+        spent = (
+            MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(CHAT, "decode"), 10**12),
+        )
         segment = Segment(end - 10 * SECOND, end, "2026-11", "2026-11-01", 10**12, spent, ())
         self.posted.append(Postings(end, (segment,), day="2026-11-01"))
         self.ledger.post(self.posted[-1], State(accrued=len(self.posted) * 10**12))
@@ -73,9 +75,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def flags(host: Host) -> Flags:
+def flags(host: Host) -> AdjustFlags:
     """What finance would write."""
-    return Flags(None, host.path, "-12.34", "2026-10-31", "chat", None, INVOICE)
+    return AdjustFlags(None, host.path, "-12.34", "2026-10-31", "chat", None, INVOICE)
 
 
 def amounts(path: Path, month: str = "2026-10") -> list[int]:
@@ -84,7 +86,7 @@ def amounts(path: Path, month: str = "2026-10") -> list[int]:
 
 
 def test_it_says_what_it_entered_and_when_it_counts(
-    host: Host, flags: Flags, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The row's number, every field of it, and whose next tick posts it."""
     assert adjust(flags, Clock()) == 0
@@ -99,7 +101,7 @@ def test_it_says_what_it_entered_and_when_it_counts(
 
 
 def test_without_a_daemon_it_says_that_too(
-    host: Host, flags: Flags, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What waits is posted by the next one."""
     host.ledger.close()
@@ -154,7 +156,7 @@ def test_from_the_command_line_to_the_report(
         ("0.1", 10**11),
     ],
 )
-def test_an_amount_is_exact(host: Host, flags: Flags, text: str, picodollars: int) -> None:
+def test_an_amount_is_exact(host: Host, flags: AdjustFlags, text: str, picodollars: int) -> None:
     """To the picodollar, from its digits."""
     assert adjust(replace(flags, amount=text), Clock()) == 0
     assert amounts(host.path) == [picodollars]
@@ -198,7 +200,7 @@ NO_AMOUNT = (
     ],
 )
 def test_an_amount_that_is_none(
-    host: Host, flags: Flags, text: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
     assert adjust(replace(flags, amount=text), Clock()) == 2
@@ -226,7 +228,7 @@ def test_an_amount_that_is_none(
     ],
 )
 def test_a_date_that_is_none(
-    host: Host, flags: Flags, text: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
     assert adjust(replace(flags, date=text), Clock()) == 2
@@ -234,7 +236,7 @@ def test_a_date_that_is_none(
     assert amounts(host.path) == []
 
 
-def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: Flags, tmp_path: Path) -> None:
+def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: AdjustFlags, tmp_path: Path) -> None:
     """This month and the twelve before it; in Kiritimati, 14 hours ahead, it is tomorrow already."""
     assert adjust(replace(flags, date="2025-11-01"), Clock()) == 0
     assert adjust(replace(flags, date="2026-11-25"), Clock()) == 0
@@ -257,7 +259,7 @@ def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: Flags, tm
     ],
 )
 def test_a_reason_that_is_none(
-    host: Host, flags: Flags, text: str, said: str, capsys: pytest.CaptureFixture[str]
+    host: Host, flags: AdjustFlags, text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
     assert adjust(replace(flags, reason=text), Clock()) == 2
@@ -265,7 +267,7 @@ def test_a_reason_that_is_none(
     assert amounts(host.path) == []
 
 
-def test_a_reason_may_be_long_and_in_any_script(host: Host, flags: Flags) -> None:
+def test_a_reason_may_be_long_and_in_any_script(host: Host, flags: AdjustFlags) -> None:
     """500 characters, spaces around them aside."""
     assert adjust(replace(flags, reason=f"  {'ß' * 500} "), Clock()) == 0
     with LedgerReader.open(host.path) as reader:
@@ -285,7 +287,7 @@ def test_what_must_be_said(missing: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_products_and_teams_are_those_of_the_ledger_and_the_configuration(
-    flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: AdjustFlags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rules and budgets name some; what is none is told with the nearest."""
     file = tmp_path / "ice.yaml"
@@ -318,7 +320,7 @@ def test_products_and_teams_are_those_of_the_ledger_and_the_configuration(
     assert "product lab, team unassigned: " in told.out
 
 
-def test_the_configuration_says_where_the_ledger_is(host: Host, flags: Flags, tmp_path: Path) -> None:
+def test_the_configuration_says_where_the_ledger_is(host: Host, flags: AdjustFlags, tmp_path: Path) -> None:
     """Without the flag, the daemon's own configuration is asked."""
     file = tmp_path / "ice.yaml"
     file.write_text(f"ledger: {{path: {host.path}}}\n")
@@ -326,7 +328,9 @@ def test_the_configuration_says_where_the_ledger_is(host: Host, flags: Flags, tm
     assert amounts(host.path) == [-12_340_000_000_000]
 
 
-def test_places_without_a_ledger(flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_places_without_a_ledger(
+    flags: AdjustFlags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit status 1, and what to do."""
     none, notes = tmp_path / "none.db", tmp_path / "notes.txt"
     notes.write_text("these are no books\n")
@@ -339,7 +343,9 @@ def test_places_without_a_ledger(flags: Flags, tmp_path: Path, capsys: pytest.Ca
         assert capsys.readouterr().err == f"{said}{NAME_IT}"
 
 
-def test_a_wrong_configuration(flags: Flags, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_configuration(
+    flags: AdjustFlags, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit status 2, with its place."""
     file = tmp_path / "ice.yaml"
     file.write_text("intervall: 10s\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.adjust import Flags, adjust
+from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.ledger.ledger import Ledger
 from tests.cli.test_adjust import INVOICE, Clock, Host, amounts, flags, host
 
@@ -17,7 +17,7 @@ __all__ = ["flags", "host"]
 
 
 @pytest.fixture
-def dry(flags: Flags) -> Flags:
+def dry(flags: AdjustFlags) -> AdjustFlags:
     """What finance would try first."""
     return replace(flags, dry_run=True)
 
@@ -29,7 +29,7 @@ def dump(path: Path) -> list[str]:
 
 
 def test_it_says_what_would_be_and_the_books_are_as_they_were(
-    host: Host, dry: Flags, capsys: pytest.CaptureFixture[str]
+    host: Host, dry: AdjustFlags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The month has a dollar of November; October would be 12.34 below zero, by a day before the ledger's."""
     before = dump(host.path)
@@ -52,7 +52,7 @@ def test_it_says_what_would_be_and_the_books_are_as_they_were(
 
 
 def test_without_a_daemon_the_next_one_would(
-    host: Host, dry: Flags, capsys: pytest.CaptureFixture[str]
+    host: Host, dry: AdjustFlags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At its first tick; a daemon that then opens the ledger finds nothing to post."""
     host.ledger.close()
@@ -62,7 +62,9 @@ def test_without_a_daemon_the_next_one_would(
     assert amounts(host.path) == []
 
 
-def test_what_would_be_refused_is_refused(host: Host, dry: Flags, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_would_be_refused_is_refused(
+    host: Host, dry: AdjustFlags, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In the same words and with the same exit code: an amount, a product, a repetition, a missing ledger."""
     assert adjust(replace(dry, dry_run=False), Clock()) == 0
     tried = (

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.adjust import Flags, adjust
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cli.adjust import AdjustFlags, adjust
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
 from tests.cli.test_adjust import DAY, NOVEMBER, SECOND, Clock
 
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 DOLLAR = 10**12
 UNDO = "if that is not meant, enter {} with another reason"
 Enter = Callable[..., tuple[str, list[str]]]
@@ -28,7 +28,9 @@ def path(tmp_path: Path) -> Path:
     for day, party, dollars in ((2, CHAT, 40), (4, CHAT._replace(product="search", team="retrieval"), 60)):
         start, amount = NOVEMBER + day * DAY, dollars * DOLLAR
         accrued += amount
-        rent = (Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(party, "decode"), amount),)
+        rent = (
+            MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(party, "decode"), amount),
+        )
         name = f"2026-11-{day + 1:02d}"
         segment = Segment(start, start + 10 * SECOND, "2026-11", name, amount, rent, ())
         ledger.post(Postings(start + 10 * SECOND, (segment,), day=name), State(accrued=accrued))
@@ -41,7 +43,7 @@ def enter(path: Path, capsys: pytest.CaptureFixture[str]) -> Enter:
     """Enters an adjustment; its last line, and its warnings."""
 
     def run(amount: str, date: str = "2026-11-04", product: str = "chat") -> tuple[str, list[str]]:
-        assert adjust(Flags(None, path, amount, date, product, None, f"ticket {amount}"), Clock()) == 0
+        assert adjust(AdjustFlags(None, path, amount, date, product, None, f"ticket {amount}"), Clock()) == 0
         told = capsys.readouterr()
         return told.out.splitlines()[-1], told.err.splitlines()
 

@@ -13,7 +13,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.clock import SystemClock
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -230,8 +230,8 @@ def test_a_file_that_is_named_in_a_folder_of_others(verb: str, folder: Path) -> 
 
 def posted(path: Path) -> None:
     """A ledger of this user's with a second of November in it."""
-    slot, end = Slot(Party("chat", "assistants", "", "chat", "m"), "decode"), 1_793_491_201 * 10**9
-    money = (Money(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
+    slot, end = OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode"), 1_793_491_201 * 10**9
+    money = (MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
     segment = Segment(end - 10**9, end, "2026-11", "2026-11-01", 10**12, money, ())
     ledger = Ledger.open(path, SystemClock())
     ledger.post(Postings(end, (segment,), day="2026-11-01"), State(accrued=10**12))

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.config.settings import DEFAULT_LEDGER
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -60,9 +60,9 @@ def test_the_page_corrects_a_month(
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
     path = tmp_path / "ledger.db"
     daemon = Ledger.open(path, Clock())
-    chat = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+    chat = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
     day_dollars = 24 * 16 * 10**11
-    rent = Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(chat, "decode"), day_dollars)
+    rent = MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(chat, "decode"), day_dollars)
     for number in range(31):
         start = OCTOBER_END - (31 - number) * DAY
         name = f"2026-10-{number + 1:02d}"

@@ -23,8 +23,8 @@ from exporter.cli.arguments import program
 from exporter.cli.documentation import verbs
 from exporter.clock import SystemClock
 from exporter.demo.host import Host
-from exporter.demo.plot import Plot
-from exporter.tariff.table import BUNDLED
+from exporter.demo.plot import Storyline
+from exporter.tariff.csv_tables import BUNDLED
 from tests.cli.test_terminal import Screen
 from tests.demo.clocks import NOON
 from tests.demo.tellings import Telling
@@ -47,7 +47,7 @@ FOCUS: Final = (
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The URL of a vLLM that prints the demo's page."""
-    host = Host(Plot.before(NOON * 10**9))
+    host = Host(Storyline.before(NOON * 10**9))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

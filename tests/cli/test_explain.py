@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.explain import Question, explained
+from exporter.cli.explain import ExplainOptions, explained
 from exporter.cost.policy import Weights
-from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cost.postings import (
+    CostOwner,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+    TokenPosting,
+)
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -22,9 +30,9 @@ HOUR = 60 * MINUTE
 DOLLAR = 10**12
 NOON = (1_793_491_200 + 12 * 3600) * SECOND
 """2026-11-01T12:00:00Z."""
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 H100 = Gpu("GPU-0", "H100")
-SLOTS = (Slot(CHAT, "decode"), Slot(CHAT, "idle"))
+SLOTS = (OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle"))
 
 
 class Clock:
@@ -50,11 +58,14 @@ def worked(end: int, dollars: int, tokens: int) -> tuple[Postings, int]:
         "2026-11-01",
         amount,
         tuple(
-            Money(H100, "rent", "configured", Slot(CHAT, phase), amount // 2) for phase in ("decode", "idle")
+            MoneyPosting(H100, "rent", "configured", OwnerPhase(CHAT, phase), amount // 2)
+            for phase in ("decode", "idle")
         ),
-        tuple(Held(H100, Slot(CHAT, phase), MINUTE // 2, True) for phase in ("decode", "idle")),
+        tuple(
+            GpuTimePosting(H100, OwnerPhase(CHAT, phase), MINUTE // 2, True) for phase in ("decode", "idle")
+        ),
     )
-    return Postings(end, (segment,), (Tokens(CHAT, "generation", tokens),), day="2026-11-01"), amount
+    return Postings(end, (segment,), (TokenPosting(CHAT, "generation", tokens),), day="2026-11-01"), amount
 
 
 @pytest.fixture
@@ -87,7 +98,7 @@ def asked(
     hours: int = 1,
     against: float | None = None,
 ) -> dict[str, object]:
-    question = Question(config, ledger, None, hours, against, as_json=True)
+    question = ExplainOptions(config, ledger, None, hours, against, as_json=True)
     assert explained(question, Clock()) == 0
     told: dict[str, object] = json.loads(capsys.readouterr().out)
     return told
@@ -189,7 +200,7 @@ def test_without_a_ledger_there_is_no_answer(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The path, and how to name another."""
-    question = Question(config, tmp_path / "ledger.db", None, 1, None, as_json=False)
+    question = ExplainOptions(config, tmp_path / "ledger.db", None, 1, None, as_json=False)
     assert explained(question, Clock()) == 1
     assert capsys.readouterr().err == (
         f"{tmp_path}/ledger.db: there is no ledger here; "
@@ -206,7 +217,7 @@ def test_a_time_without_anything_asks_for_a_longer_one(
         def wall(self) -> int:
             return super().wall() + 5 * HOUR
 
-    assert explained(Question(config, ledger, None, 1, None, as_json=False), Later()) == 1
+    assert explained(ExplainOptions(config, ledger, None, 1, None, as_json=False), Later()) == 1
     assert capsys.readouterr().err == (
         f"{ledger}: nothing was posted in this time: ask for a longer --window\n"
     )
@@ -218,7 +229,7 @@ def test_an_empty_ledger_has_nothing_to_explain(
     """As any other answer that cannot be given."""
     path = tmp_path / "ledger.db"
     Ledger.open(path, Clock()).close()
-    assert explained(Question(config, path, None, 24, None, as_json=False), Clock()) == 1
+    assert explained(ExplainOptions(config, path, None, 24, None, as_json=False), Clock()) == 1
     assert capsys.readouterr().err == (
         f"{path}: nothing was posted yet: a daemon posts from its second tick on\n"
     )

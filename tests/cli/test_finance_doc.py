@@ -13,12 +13,21 @@ import yaml
 
 from exporter.cli import main
 from exporter.config import load
-from exporter.cost.attribution import NOBODY
-from exporter.cost.postings import UNALLOCATED, UNASSIGNED, Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.attribution import UNALLOCATED_KEY
+from exporter.cost.postings import (
+    UNALLOCATED,
+    UNASSIGNED,
+    CostOwner,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+)
 from exporter.cost.state import State
-from exporter.exposition.table import METRICS
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from exporter.metrics.table import METRICS
 from exporter.readings import Gpu
 from tests.cli.test_correction_doc import Clock
 
@@ -31,9 +40,9 @@ DAY = 86_400 * SECOND
 OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
 """2026-10-01T00:00:00Z."""
 DOLLAR = 10**12
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
-SEARCH = Party("search", "retrieval", "", "embed", "bge")
-NO_ONE = Party(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
+SEARCH = CostOwner("search", "retrieval", "", "embed", "bge")
+NO_ONE = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")
 
 
 PROGRAMS = {
@@ -54,15 +63,15 @@ esac""",
 class Host:
     """A daemon whose October cost each party 48 dollars a day on a GPU of its own."""
 
-    def __init__(self, path: Path, *parties: Party) -> None:
+    def __init__(self, path: Path, *parties: CostOwner) -> None:
         self.clock = Clock()
         self.ledger = Ledger.open(path, self.clock)
         segments, self.accrued = [], 0
         for day in range(31):
             start, name = OCTOBER + day * DAY, f"2026-10-{day + 1:02d}"
-            slots = [(Gpu(f"GPU-{n}", "H100"), Slot(party, "idle")) for n, party in enumerate(parties)]
-            money = tuple(Money(gpu, "rent", "configured", slot, 48 * DOLLAR) for gpu, slot in slots)
-            held = tuple(Held(gpu, slot, DAY, priced=True) for gpu, slot in slots)
+            slots = [(Gpu(f"GPU-{n}", "H100"), OwnerPhase(party, "idle")) for n, party in enumerate(parties)]
+            money = tuple(MoneyPosting(gpu, "rent", "configured", slot, 48 * DOLLAR) for gpu, slot in slots)
+            held = tuple(GpuTimePosting(gpu, slot, DAY, priced=True) for gpu, slot in slots)
             accrued = 48 * DOLLAR * len(parties)
             segments.append(Segment(start, start + DAY, "2026-10", name, accrued, money, held))
             self.accrued += accrued
@@ -215,9 +224,9 @@ def test_unallocated_gpus_can_be_given_an_owner(tmp_path: Path) -> None:
     file = tmp_path / "ice.yaml"
     file.write_text(rule)
     config = load(file)
-    from exporter.cli.terms import terms_of
+    from exporter.config.settings import cost_policy
 
-    assert terms_of(config, "host").owner(NOBODY) == ("platform", "capacity")
+    assert cost_policy(config, "host").owner(UNALLOCATED_KEY) == ("platform", "capacity")
 
 
 def test_every_metric_and_rule_of_the_page_is_there() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.adjust import Flags, adjust
+from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.cli.focus import focus_file
-from exporter.cli.report import Question, report
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cli.report import ReportOptions, report
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -150,7 +150,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None
     """`| head` ends the report with exit status 1 and silence."""
     path = tmp_path / "ledger.db"
     running = Ledger.open(path, StillClock(NOON))
-    many = (money(1, Party("p", "t", "n", f"server-{number}", "m")) for number in range(2000))
+    many = (money(1, CostOwner("p", "t", "n", f"server-{number}", "m")) for number in range(2000))
     posted = tick(NOVEMBER + 10 * SECOND, *many)
     running.post(posted, accrued(posted))
     running.close()
@@ -168,8 +168,8 @@ def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.Capture
     """They are written as they are; whoever opens the file in a spreadsheet has been told."""
     path = tmp_path / "ledger.db"
     running = Ledger.open(path, StillClock(NOON))
-    slot = Slot(Party("p", "t", "n", "s", "=1+1"), "idle")
-    paid = Money(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12)
+    slot = OwnerPhase(CostOwner("p", "t", "n", "s", "=1+1"), "idle")
+    paid = MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12)
     segment = Segment(NOVEMBER, NOVEMBER + 10 * SECOND, "2026-11", "2026-11-01", 10**12, (paid,), ())
     running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), day="2026-11-01"), State(accrued=10**12))
     running.close()
@@ -194,7 +194,7 @@ def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest
     first, second = (tick(NOVEMBER + end * SECOND, money(6_170_000_000_000)) for end in (10, 20))
     running.post(first, accrued(first))
     said = ("-2.34", "2026-11-01", "chat", None, "credit note 7")
-    assert adjust(Flags(None, path, *said), clock) == 0
+    assert adjust(AdjustFlags(None, path, *said), clock) == 0
     capsys.readouterr()
     assert focus_file(None, path, None, None, clock) == 0
     assert [cost for cost, *_rest in rows(capsys.readouterr().out)] == ["6.17"]
@@ -206,7 +206,7 @@ def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest
         ("12.34", "0.0", "GPU-Hours", "2026-11-02T00:00:00Z"),
         ("-2.34", "", "", "2026-11-02T00:00:00Z"),
     ]
-    assert report(Question(None, path, None, "product", "csv"), clock) == 0
+    assert report(ReportOptions(None, path, None, "product", "csv"), clock) == 0
     assert "\n2026-11,chat,10.00," in capsys.readouterr().out
 
 

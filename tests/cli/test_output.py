@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
@@ -24,8 +24,11 @@ CLOSED = "standard output cannot be written: Bad file descriptor\n"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with a dollar of November 2026 in it, of a product that is no ASCII; a file, and a bill."""
     folder = tmp_path_factory.mktemp("books")
-    slot, end = Slot(Party("caf\u00e9", "assistants", "", "chat", "m"), "decode"), 1_793_491_201 * SECOND
-    money = (Money(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
+    slot, end = (
+        OwnerPhase(CostOwner("caf\u00e9", "assistants", "", "chat", "m"), "decode"),
+        1_793_491_201 * SECOND,
+    )
+    money = (MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", slot, 10**12),)
     segment = Segment(end - SECOND, end, "2026-11", "2026-11-01", 10**12, money, ())
     ledger = Ledger.open(folder / "ledger.db", SystemClock())
     ledger.post(Postings(end, (segment,), day="2026-11-01", zone="UTC"), State(accrued=10**12, wall=end))

@@ -12,20 +12,22 @@ import pytest
 
 from exporter.cli import doctor as doctor_module
 from exporter.cli import serve as serve_module
-from exporter.cli import whereabouts as whereabouts_module
 from exporter.cli.doctor import doctor
-from exporter.cli.serve import Flags, _Daemon
-from exporter.cli.terms import terms_of
+from exporter.cli.serve import ServeFlags, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import Config, load
-from exporter.cost.policy import Terms
-from exporter.readings import Place
+from exporter.config.settings import cost_policy
+from exporter.cost.policy import CostPolicy
+from exporter.readings import HostLocation
 from exporter.report import SourceRow
-from exporter.sampler.sampler import Plan
+from exporter.sampler.sampler import SamplerPlan
+from exporter.sources import location as whereabouts_module
 from exporter.sources.cloud import CloudSource
 from tests.sources.cloud.metadata_house import House, azure
 
-ANSWER = Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata")
+ANSWER = HostLocation(
+    "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"
+)
 
 
 @pytest.fixture
@@ -36,14 +38,14 @@ def house() -> Iterator[House]:
 
 
 @pytest.fixture(autouse=True)
-def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Place | None]:
+def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[HostLocation | None]:
     """Both ask the house, on a machine whose firmware says nothing; returns the places of all terms made."""
     source = partial(CloudSource, root=tmp_path, address=house.address, timeout=10.0)
-    places: list[Place | None] = []
+    places: list[HostLocation | None] = []
 
-    def terms(config: Config, host: str, place: Place | None, **told: Any) -> Terms:
+    def terms(config: Config, host: str, place: HostLocation | None, **told: Any) -> CostPolicy:
         places.append(place)
-        return terms_of(config, host, place, **told)
+        return cost_policy(config, host, place, **told)
 
     for module in (whereabouts_module, doctor_module):
         monkeypatch.setattr(module, "CloudSource", source)
@@ -56,12 +58,12 @@ class Plans:
     """In place of a sampler: the plans that the daemon set."""
 
     def __init__(self) -> None:
-        self._set: queue.Queue[Plan] = queue.Queue()
+        self._set: queue.Queue[SamplerPlan] = queue.Queue()
 
-    def plan(self, plan: Plan) -> None:
+    def plan(self, plan: SamplerPlan) -> None:
         self._set.put(plan)
 
-    def next(self) -> Plan:
+    def next(self) -> SamplerPlan:
         return self._set.get(timeout=30)
 
     def current(self) -> None:
@@ -84,7 +86,7 @@ def daemon(file: Path, plans: Plans) -> Iterator[Callable[[str], _Daemon]]:
 
     def make(text: str) -> _Daemon:
         file.write_text(text)
-        made.append(_Daemon(Flags(file, "127.0.0.1:0", None), load(file), SystemClock()))
+        made.append(_Daemon(ServeFlags(file, "127.0.0.1:0", None), load(file), SystemClock()))
         sampler: Any = plans
         made[-1]._sampler = sampler
         return made[-1]
@@ -94,13 +96,13 @@ def daemon(file: Path, plans: Plans) -> Iterator[Callable[[str], _Daemon]]:
         one._whereabouts.close()
 
 
-def cloud_of(plan: Plan) -> SourceRow:
+def cloud_of(plan: SamplerPlan) -> SourceRow:
     (row,) = plan.others
     return row
 
 
 def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
-    daemon: Callable[[str], _Daemon], plans: Plans, asked: list[Place | None]
+    daemon: Callable[[str], _Daemon], plans: Plans, asked: list[HostLocation | None]
 ) -> None:
     """Prices go by the place from the next tick on; servers keep what their sources know."""
     made = daemon('discovery: {cloud: azure}\nservers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n')
@@ -116,7 +118,7 @@ def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
 
 
 def test_a_cloud_that_fails_is_a_source_that_is_down(
-    daemon: Callable[[str], _Daemon], house: House, plans: Plans, asked: list[Place | None]
+    daemon: Callable[[str], _Daemon], house: House, plans: Plans, asked: list[HostLocation | None]
 ) -> None:
     """With what is known without it: the market price of the GPUs may stand in."""
     house.replies.clear()
@@ -124,23 +126,23 @@ def test_a_cloud_that_fails_is_a_source_that_is_down(
     row = cloud_of(plans.next())
 
     assert (row.source, row.up, row.errors) == ("cloud", False, {"http_status": 1})
-    assert asked == [Place("azure", source="configuration")]
+    assert asked == [HostLocation("azure", source="configuration")]
 
 
 def test_on_bare_metal_there_is_no_such_source(
-    daemon: Callable[[str], _Daemon], house: House, asked: list[Place | None]
+    daemon: Callable[[str], _Daemon], house: House, asked: list[HostLocation | None]
 ) -> None:
     """And the place is known from the first plan on."""
     made = daemon("interval: 10s\n")
     made._whereabouts.start()
 
     assert made._plan(succeeded=True).others == ()
-    assert asked == [Place()]
+    assert asked == [HostLocation()]
     assert house.asked == []
 
 
 def test_a_reload_may_ask_another_cloud_or_nobody(
-    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[Place | None]
+    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[HostLocation | None]
 ) -> None:
     """What one cloud told is not kept for another choice."""
     made = daemon("discovery: {cloud: azure}\n")
@@ -150,12 +152,12 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
     made.reload()
 
     assert plans.next().others == ()
-    assert asked == [ANSWER, Place()]
+    assert asked == [ANSWER, HostLocation()]
     assert len(house.asked) == 1
 
 
 def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
-    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[Place | None]
+    daemon: Callable[[str], _Daemon], file: Path, house: House, plans: Plans, asked: list[HostLocation | None]
 ) -> None:
     """The answer is kept for the life of the process."""
     made = daemon("discovery: {cloud: azure}\n")
@@ -170,7 +172,7 @@ def test_a_reload_that_leaves_the_cloud_as_it_was_asks_nobody_again(
 
 
 def test_the_doctor_tells_the_place_and_who_told(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[Place | None]
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[HostLocation | None]
 ) -> None:
     """It asks once, and waits for the answer."""
     file.write_text("discovery: {cloud: azure}\n")
@@ -212,10 +214,10 @@ def test_the_first_tick_does_not_wait_for_the_cloud(
 ) -> None:
     """The service answers once a tick was taken without it; a later tick has it in its report."""
     file.write_text("discovery: {cloud: azure}\ninterval: 1s\n")
-    daemon = _Daemon(Flags(file, "127.0.0.1:0", tmp_path / "ledger.db"), load(file), SystemClock())
+    daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", tmp_path / "ledger.db"), load(file), SystemClock())
     ticked, stop = threading.Event(), threading.Event()
     house.before = lambda: wait_for(ticked)
-    told: list[tuple[Place | None, dict[str, bool]]] = []
+    told: list[tuple[HostLocation | None, dict[str, bool]]] = []
 
     def published() -> None:
         report = daemon._current()

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.serve import Flags, _Daemon
-from exporter.cli.terms import terms_of
+from exporter.cli.serve import ServeFlags, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import ConfigError, load
-from exporter.config.settings import DEFAULT_PRICES
-from exporter.readings import Gpu, Place
+from exporter.config.settings import DEFAULT_PRICES, cost_policy
+from exporter.readings import Gpu, HostLocation
 from exporter.tariff.price_file import HEADER
 from exporter.tariff.quotes import Quote
 
@@ -24,7 +23,7 @@ ROW = "aws,p5.48xlarge,H100-SXM5-80GB,8,eu-north-1,{},,USD,listed,2026-11-24,pri
 NOVEMBER = 1_795_824_000 * 10**9
 """2026-11-28T00:00:00Z."""
 H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
-NORTH = Place("aws", "p5.48xlarge", "eu-north-1")
+NORTH = HostLocation("aws", "p5.48xlarge", "eu-north-1")
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +61,7 @@ def test_an_update_is_checked_written_and_used(
     )
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fetched.csv", "ice.yaml", "prices.csv"]
-    quote = terms_of(load(config), "h", NORTH).tariff.quote(H100)
+    quote = cost_policy(load(config), "h", NORTH).tariff.quote(H100)
     assert isinstance(quote, Quote)
     assert (quote.price_basis, float(quote.dollars_per_hour)) == ("catalogue", 61.0)
 
@@ -206,10 +205,10 @@ def test_show_says_what_a_type_costs_and_on_what_basis(capsys: pytest.CaptureFix
 def test_a_daemon_uses_a_new_file_after_a_reload(tmp_path: Path, config: Path) -> None:
     """Not before; a file that was damaged meanwhile is refused, and the prices in force stay."""
     assert main(["prices", "update", str(fetched(tmp_path, "61")), f"--config.file={config}"]) == 0
-    daemon = _Daemon(Flags(config, "127.0.0.1:0", None), load(config), SystemClock())
+    daemon = _Daemon(ServeFlags(config, "127.0.0.1:0", None), load(config), SystemClock())
 
     def hourly() -> float:
-        quote = terms_of(daemon._config, "h", NORTH).tariff.quote(H100)
+        quote = cost_policy(daemon._config, "h", NORTH).tariff.quote(H100)
         assert isinstance(quote, Quote)
         return float(quote.dollars_per_hour)
 

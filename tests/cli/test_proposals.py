@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.adjust import Flags, adjust, proposed
+from exporter.cli.adjust import AdjustFlags, adjust, proposed
 from exporter.cli.arguments import program
 from exporter.readings import Gpu, GpuReading
 from tests.corners.corner_host import HOUR, SECOND, Host
@@ -58,7 +58,7 @@ def enter(host: Host, words: list[str], reason: str = "") -> int:
     """Run such a line."""
     chosen = program().parse_args(words[1:])
     said = (chosen.amount, chosen.date, chosen.product, chosen.team, reason or chosen.reason, chosen.key)
-    return adjust(Flags(chosen.config_file, chosen.ledger_path, *said), host.clock)
+    return adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, *said), host.clock)
 
 
 def owed(host: Host) -> dict[str, int]:
@@ -147,7 +147,7 @@ def test_without_a_ledger_there_is_nothing_to_compare(
 )
 def test_keys_that_no_line_has(host: Host, key: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Refused with what to do; nothing is entered."""
-    flags = Flags(host.file, host.path, "1", "2026-11-25", "chat", "assistants", "because", key)
+    flags = AdjustFlags(host.file, host.path, "1", "2026-11-25", "chat", "assistants", "because", key)
 
     assert adjust(flags, host.clock) == 2
     error = capsys.readouterr().err

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.reconcile import Question, reconciled
-from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.cli.reconcile import ReconcileOptions, reconciled
+from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -20,7 +20,7 @@ HOUR = 3600 * SECOND
 DOLLAR = 10**12
 OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
 """2026-10-01T00:00:00Z."""
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 H100 = Gpu("GPU-0", "H100")
 NAME_IT = "; name the daemon's ledger with --ledger.path or --config.file\n"
 
@@ -43,13 +43,13 @@ class Clock:
 
 def hour(number: int, day: str) -> Segment:
     """An hour of October at 2 dollars of rent and 10 cents of storage."""
-    slot = Slot(CHAT, "decode")
+    slot = OwnerPhase(CHAT, "decode")
     start = OCTOBER + number * HOUR
     money = (
-        Money(H100, "rent", "configured", slot, 2 * DOLLAR),
-        Money(H100, "storage", "configured", slot, DOLLAR // 10),
+        MoneyPosting(H100, "rent", "configured", slot, 2 * DOLLAR),
+        MoneyPosting(H100, "storage", "configured", slot, DOLLAR // 10),
     )
-    held = (Held(H100, slot, HOUR, True),)
+    held = (GpuTimePosting(H100, slot, HOUR, True),)
     return Segment(start, start + HOUR, day[:7], day, 2 * DOLLAR + DOLLAR // 10, money, held)
 
 
@@ -77,8 +77,8 @@ def invoice(tmp_path: Path) -> Path:
     return path
 
 
-def question(ledger: Path, invoice: Path, config: Path | None = None) -> Question:
-    return Question(config, ledger, invoice, None, (), frozenset({"rent"}), "billed", as_json=True)
+def question(ledger: Path, invoice: Path, config: Path | None = None) -> ReconcileOptions:
+    return ReconcileOptions(config, ledger, invoice, None, (), frozenset({"rent"}), "billed", as_json=True)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, dict[str, float]]]:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.config.settings import DEFAULT_LEDGER
-from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -51,17 +51,19 @@ def blocks(kind: str) -> list[str]:
 
 def kept() -> tuple[Segment, ...]:
     """The books of the page: 23.5 h at 55.04 dollars, and 24 h at 54.20."""
-    party = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
-    gpu, slot = Gpu("GPU-0", "H100"), Slot(party, "decode")
+    party = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
+    gpu, slot = Gpu("GPU-0", "H100"), OwnerPhase(party, "decode")
     segments = []
     for number in range(48):
         start = OCTOBER + number * HOUR + (HOUR // 2 if number == 0 else 0)
         end = OCTOBER + (number + 1) * HOUR
         amount = (5504 if number < 24 else 5420) * CENT * (end - start) // HOUR
         day = "2026-10-01" if number < 24 else "2026-10-02"
-        money = (Money(gpu, "rent", "configured", slot, amount),)
+        money = (MoneyPosting(gpu, "rent", "configured", slot, amount),)
         segments.append(
-            Segment(start, end, "2026-10", day, amount, money, (Held(gpu, slot, end - start, True),))
+            Segment(
+                start, end, "2026-10", day, amount, money, (GpuTimePosting(gpu, slot, end - start, True),)
+            )
         )
     return tuple(segments)
 

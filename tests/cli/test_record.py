@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.record import Question, record
+from exporter.cli.record import RecordOptions, record
 from exporter.engines import ENGINES
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
@@ -111,9 +111,9 @@ def vllm(before: int) -> Answer:
     ).encode()
 
 
-def ask(url: str, output: Path, *, times: int = 2, engine: str | None = None) -> Question:
+def ask(url: str, output: Path, *, times: int = 2, engine: str | None = None) -> RecordOptions:
     """Every ten seconds."""
-    return Question(url, engine, times, TEN_SECONDS, output)
+    return RecordOptions(url, engine, times, TEN_SECONDS, output)
 
 
 def test_a_token_is_sent_and_not_kept(site: Site, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_token_is_sent_and_not_kept(site: Site, tmp_path: Path) -> None:
     token.write_text("s3cret\n")
     output = tmp_path / "chat"
 
-    question = Question(site.url, "vllm", 1, TEN_SECONDS, output, bearer_token_file=token)
+    question = RecordOptions(site.url, "vllm", 1, TEN_SECONDS, output, bearer_token_file=token)
     assert record(question, HandClock()) == 0
     assert site.tokens == {"Bearer s3cret"}
     assert all(b"s3cret" not in file.read_bytes() for file in output.iterdir())

@@ -9,17 +9,17 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.books import BYS
-from exporter.cli.report import Question, report
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cli.report import ReportOptions, report
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
+from exporter.finance import month as reports
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from exporter.reports import month as reports
 
 SECOND = 10**9
 NOVEMBER = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 
 
 @dataclass
@@ -44,12 +44,12 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "ledger.db"
     running = Ledger.open(path, Noon())
     paid = tuple(
-        Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(CHAT, phase), cents * 10**10)
+        MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(CHAT, phase), cents * 10**10)
         for phase, cents in (("decode", 234), ("idle", 1000))
     )
     total = 12_340_000_000_000
     segment = Segment(NOVEMBER, NOVEMBER + 10 * SECOND, "2026-11", "2026-11-01", total, paid, ())
-    told = (Tokens(CHAT, "generation", 5000),)
+    told = (TokenPosting(CHAT, "generation", 5000),)
     running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), told, day="2026-11-01"), State(accrued=total))
     yield path
     running.close()
@@ -89,12 +89,12 @@ def test_the_path_and_the_month_come_from_the_configuration(
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
     clock = Noon(NOVEMBER - 10 * 3600 * SECOND)
-    assert report(Question(file, None, None, "product", "json"), clock) == 0
+    assert report(ReportOptions(file, None, None, "product", "json"), clock) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["month"], told["to_date"], told["total"]["dollars"]) == ("2026-11", True, 12.34)
 
     file.write_text(f"ledger: {{path: {ledger}}}\n")
-    assert report(Question(file, None, None, "product", "json"), clock) == 1
+    assert report(ReportOptions(file, None, None, "product", "json"), clock) == 1
     assert capsys.readouterr().err == f"{ledger}: the ledger has nothing of 2026-10: it has 2026-11\n"
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.serve import Flags, _Daemon
-from exporter.cli.whereabouts import Whereabouts
+from exporter.cli.serve import ServeFlags, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import load
+from exporter.sources.location import LocationPoller
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.living import gone, no_thread
 
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def daemon(file: Path) -> _Daemon:
-    return _Daemon(Flags(file, "127.0.0.1:0", None, watch=True), load(file), SystemClock())
+    return _Daemon(ServeFlags(file, "127.0.0.1:0", None, watch=True), load(file), SystemClock())
 
 
 def exhausted(*_: object, **__: object) -> None:
@@ -54,7 +54,7 @@ def test_a_reload_without_memory_leaves_the_old_configuration_and_is_tried_again
     caplog.set_level("INFO")
     file.write_text(file.read_text().replace("10s", "5s"))
     before = daemon._config
-    for place in ((Whereabouts, "go_by"), (_Daemon, "_go_by"), (_Daemon, "_notice")):
+    for place in ((LocationPoller, "go_by"), (_Daemon, "_go_by"), (_Daemon, "_notice")):
         with monkeypatch.context() as scarce:
             scarce.setattr(*place, exhausted)
             with pytest.raises(MemoryError):

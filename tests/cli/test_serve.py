@@ -11,20 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.adjust import Flags as AdjustFlags
-from exporter.cli.adjust import adjust, proposed
+from exporter.cli.adjust import AdjustFlags, adjust, proposed
 from exporter.cli.arguments import program
-from exporter.cli.serve import Flags, _Daemon
-from exporter.cli.terms import terms_of
+from exporter.cli.serve import ServeFlags, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, load
-from exporter.config.settings import DEFAULT_LEDGER
-from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.config.settings import DEFAULT_LEDGER, cost_policy
+from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
-from exporter.ledger import lock
+from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Gpu, Place
-from exporter.reports.reload import NOTHING
+from exporter.readings import Gpu, HostLocation
+from exporter.reports.correction_proposals import NOTHING
 from exporter.tariff.quotes import Quote
 
 ROOT = Path(__file__).parents[2]
@@ -55,9 +53,9 @@ def test_a_start_that_cannot_listen_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_the_terms_of_a_host_know_where_it_runs() -> None:
     """Without a file an H100 costs 55.04 / 8 on a p5.48xlarge, its market price where nothing is known."""
     h100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
-    place = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
-    known = terms_of(Config(), "h", place).tariff.quote(h100)
-    unknown = terms_of(Config(), "h").tariff.quote(h100)
+    place = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
+    known = cost_policy(Config(), "h", place).tariff.quote(h100)
+    unknown = cost_policy(Config(), "h").tariff.quote(h100)
 
     assert isinstance(known, Quote)
     assert (float(known.dollars_per_hour), known.devices, known.price_basis) == (55.04, 8, "catalogue")
@@ -75,7 +73,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def daemon(file: Path) -> _Daemon:
     """One that has not begun: it still waits for its ledger, say."""
-    return _Daemon(Flags(file, "127.0.0.1:0", None), load(file), SystemClock())
+    return _Daemon(ServeFlags(file, "127.0.0.1:0", None), load(file), SystemClock())
 
 
 def test_a_reload_that_fails_is_logged_once_whoever_asked(
@@ -126,12 +124,12 @@ class Noon(SystemClock):
 
 def after_noon(file: Path, ledger: Path) -> _Daemon:
     """A daemon whose ledger has 12 hours of one GPU at 3.60 dollars."""
-    gpu, slot = Gpu("GPU-0", "H100"), Slot(Party("chat", "assistants", "", "chat", "m"), "decode")
-    paid = Money(gpu, "rent", "configured", slot, 432 * 10**11)
-    held = Held(gpu, slot, 12 * 3600 * 10**9, priced=True)
+    gpu, slot = Gpu("GPU-0", "H100"), OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode")
+    paid = MoneyPosting(gpu, "rent", "configured", slot, 432 * 10**11)
+    held = GpuTimePosting(gpu, slot, 12 * 3600 * 10**9, priced=True)
     segment = Segment(NOON - 12 * 3600 * 10**9, NOON, "2026-11", "2026-11-25", paid.amount, (paid,), (held,))
     file.write_text(PRICED % "3.60")
-    daemon = _Daemon(Flags(file, "127.0.0.1:0", ledger), load(file), Noon())
+    daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", ledger), load(file), Noon())
     daemon._ledger = Ledger.open(ledger, Noon())
     daemon._ledger.post(Postings(NOON, (segment,), day="2026-11-25"), State(wall=NOON, accrued=paid.amount))
     return daemon
@@ -241,7 +239,7 @@ def test_prices_that_change_twice_are_corrected_once(
     ledger = tmp_path / "ledger.db"
     daemon = after_noon(file, ledger)
     monkeypatch.chdir(tmp_path)
-    daemon._flags = Flags(Path(file.name), "127.0.0.1:0", None)
+    daemon._flags = ServeFlags(Path(file.name), "127.0.0.1:0", None)
     for price in ("2.88", "2.40"):
         file.write_text(PRICED % price)
         told = daemon.reload()
@@ -322,7 +320,7 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
     """A failure at the end is raised once every part was closed, the ledger last."""
     path = tmp_path / "ledger.db"
     file.write_text("discovery: {cloud: off, processes: false}\n")
-    daemon = _Daemon(Flags(file, "127.0.0.1:0", path), load(file), SystemClock())
+    daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", path), load(file), SystemClock())
     closed = []
 
     def broken(name: str) -> None:
@@ -341,4 +339,4 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
         daemon.run(stop)
     assert closed == list(parts)
     assert daemon._ledger is not None
-    assert (daemon._ledger._closed, lock.holder(path)) == (True, "")
+    assert (daemon._ledger._closed, files.holder(path)) == (True, "")

@@ -9,18 +9,18 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.tco import tco
-from exporter.cli.tco_flags import Question
-from exporter.cost.postings import Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cli.tco_flags import TcoOptions
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
+from exporter.finance.tco import scenario_files
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from exporter.reports.tco import reading
 
 SECOND = 10**9
 DAY = 24 * 3600 * SECOND
 NOVEMBER = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 
 SCENARIO = """
 name: ours or theirs
@@ -55,11 +55,13 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
     total = 0
     for number in range(2):
         start = NOVEMBER + number * DAY
-        paid = Money(Gpu("GPU-0", "H100"), "rent", "configured", Slot(CHAT, "decode"), 24 * 10**12)
+        paid = MoneyPosting(
+            Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(CHAT, "decode"), 24 * 10**12
+        )
         total += paid.amount
         day = f"2026-11-0{number + 1}"
         segment = Segment(start, start + DAY, "2026-11", day, paid.amount, (paid,), ())
-        told = (Tokens(CHAT, "generation", 12_000_000),)
+        told = (TokenPosting(CHAT, "generation", 12_000_000),)
         running.post(Postings(start + DAY, (segment,), told, day=day), State(accrued=total))
     yield path
     running.close()
@@ -73,7 +75,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def measured(file: Path, ledger: Path | None, clock: Later, config: Path | None = None) -> int:
-    question = Question(
+    question = TcoOptions(
         scenario=file,
         example=None,
         show=False,
@@ -86,7 +88,7 @@ def measured(file: Path, ledger: Path | None, clock: Later, config: Path | None 
     return tco(question, clock)
 
 
-@pytest.mark.parametrize("name", reading.examples())
+@pytest.mark.parametrize("name", scenario_files.examples())
 def test_every_example_is_answered_in_every_form(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,15 +6,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cli.build import lists_all_gpus
-from exporter.cli.terms import terms_of
 from exporter.config import parse
-from exporter.readings import Gpu, Place
+from exporter.config.settings import cost_policy
+from exporter.readings import Gpu, HostLocation
 from exporter.tariff.calendar import month_of
 
 NOW = 1_795_564_800 * 10**9  # 2026-11-25
 MONTH = month_of(NOW, ZoneInfo("UTC"))
 H100 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
-AWS = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
+AWS = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
 
 RULES = b"""hardware:
   - {match: {gpu_model: "*L4*"}, rented: {dollars_per_gpu_hour: 0.70}}
@@ -23,9 +23,9 @@ RULES = b"""hardware:
 """
 
 
-def rent(text: bytes, place: Place | None, gpu: Gpu = H100) -> float | None:
+def rent(text: bytes, place: HostLocation | None, gpu: Gpu = H100) -> float | None:
     """Dollars of an hour of a GPU; `None` without a price."""
-    price = terms_of(parse(text), "gpu-1", place).tariff.price(gpu, NOW, MONTH, 8)
+    price = cost_policy(parse(text), "gpu-1", place).tariff.price(gpu, NOW, MONTH, 8)
     assert price.priced == bool(price.rates)
     return price.rates[0].rate.dollars_per_hour() if price.rates else None
 
@@ -38,14 +38,14 @@ def test_an_instance_type_prices_a_host_without_a_configuration() -> None:
 def test_while_a_cloud_is_being_asked_nothing_is_estimated() -> None:
     """The market's price of an H100 for a second would be a price that the host never had."""
     assert rent(b"", None) is None
-    assert rent(b"", Place()) is not None
+    assert rent(b"", HostLocation()) is not None
 
 
 def test_a_rule_that_looks_at_the_place_is_waited_for_and_those_behind_it_too() -> None:
     """5 dollars on that instance and 2 elsewhere: which of them is known with the answer, and not before."""
     assert rent(RULES, None) is None
     assert rent(RULES, AWS) == 5
-    assert rent(RULES, Place()) == 2
+    assert rent(RULES, HostLocation()) == 2
 
 
 def test_a_rule_that_holds_anywhere_prices_at_once() -> None:
@@ -62,16 +62,16 @@ def test_a_rule_that_holds_anywhere_prices_at_once() -> None:
         (RULES, AWS, False),  # priced
         (b"", None, True),
         (b"unmatched_hardware: unpriced\n", None, False),
-        (b"unmatched_hardware: unpriced\n", Place(), False),
+        (b"unmatched_hardware: unpriced\n", HostLocation(), False),
         # Another attempt may tell the instance type.
-        (RULES.replace(b"*H100*", b"*H200*") + b"unmatched_hardware: unpriced\n", Place(), True),
-        (b"hardware: [{rented: {catalogue: any}}]\n", Place(), True),
+        (RULES.replace(b"*H100*", b"*H200*") + b"unmatched_hardware: unpriced\n", HostLocation(), True),
+        (b"hardware: [{rented: {catalogue: any}}]\n", HostLocation(), True),
         (b"hardware: [{rented: {prices: [{from: 2027-01-01, dollars_per_gpu_hour: 2}]}}]\n", None, False),
     ],
 )
-def test_which_gpus_wait_for_the_place(text: bytes, place: Place | None, waits: bool) -> None:  # noqa: FBT001
+def test_which_gpus_wait_for_the_place(text: bytes, place: HostLocation | None, waits: bool) -> None:  # noqa: FBT001
     """Those without a price that may get one by it; a rule that begins later is no such thing."""
-    tariff = terms_of(parse(text), "gpu-1", place).tariff
+    tariff = cost_policy(parse(text), "gpu-1", place).tariff
     priced = tariff.hardware_price(H100, NOW).priced
 
     assert (not priced and tariff.waits_for_place(H100)) == waits
@@ -123,7 +123,7 @@ def test_a_label_that_no_rule_looks_at_changes_no_tariff() -> None:
     config = parse(LABELED)
     more = (("example.com/billing", "lease"), ("nvidia.com/gpu.deploy.client", "paused-for-driver-upgrade"))
     first, second, third = (
-        terms_of(config, "gpu-1", replace(AWS, node_labels=labels)).tariff for labels in (LEASE, more, ())
+        cost_policy(config, "gpu-1", replace(AWS, node_labels=labels)).tariff for labels in (LEASE, more, ())
     )
 
     assert first == second
@@ -143,7 +143,7 @@ def test_a_label_that_no_rule_looks_at_changes_no_tariff() -> None:
 )
 def test_whether_all_gpus_are_listed_is_told_or_found(text: bytes, *, given: bool, every: bool) -> None:
     """The configuration decides; with auto what the process was given does."""
-    assert terms_of(parse(text), "gpu-1", all_gpus=given).all_gpus == every
+    assert cost_policy(parse(text), "gpu-1", all_gpus=given).all_gpus == every
 
 
 @pytest.mark.parametrize(

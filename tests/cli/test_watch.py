@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import serve as daemons
-from exporter.cli import watch as watches
-from exporter.cli.serve import Flags, _Daemon
-from exporter.cli.watch import Watch
+from exporter.cli import serve as watches
+from exporter.cli.serve import ServeFlags, Watch, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import load
 from tests.living import no_thread
@@ -42,7 +41,7 @@ def mount(folder: Path, version: str, text: str) -> None:
 
 
 def daemon_of(file: Path, *, watch: bool) -> _Daemon:
-    return _Daemon(Flags(file, "127.0.0.1:0", None, watch=watch), load(file), SystemClock())
+    return _Daemon(ServeFlags(file, "127.0.0.1:0", None, watch=watch), load(file), SystemClock())
 
 
 @pytest.mark.usefixtures("at_once")
@@ -189,7 +188,7 @@ def test_the_flag_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off unless it is given."""
     from exporter.cli.arguments import main
 
-    told: list[Flags] = []
+    told: list[ServeFlags] = []
     monkeypatch.setattr(daemons, "serve", lambda flags: told.append(flags) or 0)
     main(["serve", "--config.file=a.yaml", "--config.watch"])
     main(["serve", "--config.file=a.yaml"])

@@ -79,7 +79,9 @@ def test_a_report_carries_what_became_of_the_web_configuration(
     assert setting.web_succeeded() is False
     assert setting.left_out() == daemon._web.left_out == ()
     assert setting.web_refused() == daemon._web.refused
-    assert serve._Daemon(serve.Flags(None, ":0", None), load(None), SystemClock())._access.succeeded is None
+    assert (
+        serve._Daemon(serve.ServeFlags(None, ":0", None), load(None), SystemClock())._access.succeeded is None
+    )
 
 
 @pytest.mark.parametrize(

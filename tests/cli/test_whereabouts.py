@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import doctor as doctor_module
-from exporter.cli import whereabouts as module
 from exporter.cli.doctor import doctor
-from exporter.cli.whereabouts import Whereabouts
 from exporter.clock import SystemClock
 from exporter.config import parse
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.sources import kubernetes
+from exporter.sources import location as module
 from exporter.sources.cloud import CloudSource
+from exporter.sources.location import LocationPoller
 from tests.sources.cloud.metadata_house import AZURE_PATH, House, Reply, azure
 from tests.sources.kubernetes.cluster_house import EKS, NODE_PATH, Cluster, metadata
 
 LABELS = tuple(sorted(EKS.items()))
-ALONE = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "node labels", LABELS)
+ALONE = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "node labels", LABELS)
 
-Begin = Callable[[str], Whereabouts]
+Begin = Callable[[str], LocationPoller]
 
 
 @pytest.fixture
@@ -51,10 +51,10 @@ def changes() -> "queue.Queue[None]":
 
 @pytest.fixture
 def begin(cluster: Cluster, changes: "queue.Queue[None]") -> Iterator[Begin]:
-    made: list[Whereabouts] = []
+    made: list[LocationPoller] = []
 
-    def start(text: str) -> Whereabouts:
-        made.append(Whereabouts(SystemClock(), parse(text.encode()), lambda: changes.put(None)))
+    def start(text: str) -> LocationPoller:
+        made.append(LocationPoller(SystemClock(), parse(text.encode()), lambda: changes.put(None)))
         made[-1].start()
         return made[-1]
 
@@ -94,7 +94,7 @@ def test_a_cluster_that_refuses_leaves_what_the_cloud_told(
     changes.get(timeout=30)
     changes.get(timeout=30)
 
-    assert asking.place == Place(
+    assert asking.place == HostLocation(
         "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata", None
     )
     assert [(row.source, row.up, row.errors) for row in asking.rows] == [
@@ -118,7 +118,7 @@ def test_a_cloud_that_keeps_silent_is_told_by_the_labels(
     changes.get(timeout=30)
     changes.get(timeout=30)
 
-    assert asking.place == Place(
+    assert asking.place == HostLocation(
         "azure",
         "Standard_ND96isr_H100_v5",
         "eastus2",
@@ -133,7 +133,7 @@ def test_a_cluster_may_be_left_alone(begin: Begin, cluster: Cluster) -> None:
     """`off` asks nobody, and there are no labels then."""
     asking = begin("discovery: {kubernetes: off}\n")
 
-    assert asking.place == Place()
+    assert asking.place == HostLocation()
     assert (asking.rows, cluster.house.asked) == ((), [])
 
 
@@ -206,5 +206,5 @@ def test_the_doctor_says_what_a_refusal_means(
 
 def test_a_verb_goes_by_the_labels(cluster: Cluster) -> None:
     """Its prices of now are those of the daemon."""
-    assert module.place_now(parse(b""), SystemClock()) == ALONE
+    assert module.location_now(parse(b""), SystemClock()) == ALONE
     assert len(cluster.house.asked) == 1

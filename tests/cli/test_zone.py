@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot, Tokens
+from exporter.cost.postings import (
+    CostOwner,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+    TokenPosting,
+)
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -23,7 +31,7 @@ DOLLAR = 10**12
 MIDNIGHT = (1_793_491_200 - 14 * 3600) * SECOND
 """2026-10-31T10:00:00Z, where 1 November begins in Kiritimati."""
 KIRITIMATI = "Pacific/Kiritimati"
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 SCENARIO = """
 name: theirs
 horizon_years: 1
@@ -39,7 +47,7 @@ def _four_in_the_morning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def post(ledger: Ledger, zone: str) -> None:
     """One tick in Kiritimati: the last 20 hours of October and 4 of November, 2 dollars and a GPU each."""
-    slot = Slot(CHAT, "decode")
+    slot = OwnerPhase(CHAT, "decode")
     gpu = Gpu("GPU-0", "H100")
     segments = tuple(
         Segment(
@@ -48,12 +56,12 @@ def post(ledger: Ledger, zone: str) -> None:
             "2026-11" if number >= 0 else "2026-10",
             "2026-11-01" if number >= 0 else "2026-10-31",
             2 * DOLLAR,
-            (Money(gpu, "rent", "configured", slot, 2 * DOLLAR),),
-            (Held(gpu, slot, HOUR, True),),
+            (MoneyPosting(gpu, "rent", "configured", slot, 2 * DOLLAR),),
+            (GpuTimePosting(gpu, slot, HOUR, True),),
         )
         for number in range(-20, 4)
     )
-    told = (Tokens(CHAT, "generation", 1_000_000),)
+    told = (TokenPosting(CHAT, "generation", 1_000_000),)
     ledger.post(
         Postings(MIDNIGHT + 4 * HOUR, segments, told, day="2026-11-01", zone=zone),
         State(accrued=48 * DOLLAR, wall=MIDNIGHT + 4 * HOUR),

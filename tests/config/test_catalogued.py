@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.config.catalogued import unknown
+from exporter.config.hardware import unknown
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import HardwareMatch, Listed, Rented, RentPrice
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from exporter.config import ConfigError, parse
-from exporter.config.moments import ABBREVIATIONS, REGIONS_BY_OFFSET, fixed_offset_zone
+from exporter.config.times import ABBREVIATIONS, REGIONS_BY_OFFSET, fixed_offset_zone
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from exporter.config import Config
-from exporter.config.settings import Server, ServerMatch, ServerRule
+from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
 
 
 def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Config]) -> None:
@@ -33,8 +33,8 @@ def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Co
         ServerRule(ServerMatch(user="nobody-of-this-host"), name="theirs"),
     )
     assert config.servers == (
-        Server("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm", role="prefill"),
-        Server("far", "https://10.0.0.5:8443/metrics", (6,), server_name="10.0.0.6"),
+        ConfiguredServer("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm", role="prefill"),
+        ConfiguredServer("far", "https://10.0.0.5:8443/metrics", (6,), server_name="10.0.0.6"),
     )
 
 

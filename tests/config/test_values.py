@@ -6,8 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from exporter.config import Budget, Config, Server, parse
-from exporter.cost.policy import Limits, OwnershipRule, SplitRule, Weights
+from exporter.config import Budget, Config, ConfiguredServer, parse
+from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 
 SECOND = 1_000_000_000
@@ -20,7 +20,7 @@ def test_the_plain_values(good: Good) -> None:
     assert config.interval == 10 * SECOND
     assert config.timezone == ZoneInfo("UTC")
     assert config.hours_per_month == Decimal(730)
-    assert config.limits == Limits(models=50, servers=50, body_bytes=8_388_608)
+    assert config.limits == CardinalityLimits(models=50, servers=50, body_bytes=8_388_608)
     assert config.ledger_path == Path("/var/lib/inference-cost-exporter/ledger.db")
 
 
@@ -87,9 +87,9 @@ def test_overheads(good: Good) -> None:
 def test_servers(good: Good) -> None:
     """`all` is None; a list keeps indices and UUIDs; a URL without a path is read at /metrics."""
     assert good("good-design.yaml").servers == (
-        Server("chat-8b", "http://127.0.0.1:8000/metrics", None, gpu_share_ratio=Decimal("0.7")),
-        Server("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm"),
-        Server(
+        ConfiguredServer("chat-8b", "http://127.0.0.1:8000/metrics", None, gpu_share_ratio=Decimal("0.7")),
+        ConfiguredServer("batch", "http://127.0.0.1:8001/metrics", (4, 5), engine="vllm"),
+        ConfiguredServer(
             "r1",
             "https://127.0.0.1:9400/metrics",
             ("GPU-5a", 7),

@@ -11,7 +11,7 @@ import yaml
 from exporter.config import ConfigError
 from exporter.config.web import ClientConfig, RateConfig, TlsConfig, WebConfig, load_web
 from tests.config.test_files import expected_error
-from tests.exposition.certificates import Authority
+from tests.web.certificates import Authority
 
 FILES = Path(__file__).parents[1] / "configs" / "web"
 BAD = sorted(FILES.glob("bad-*.yml"))

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from exporter.config.schema import Key, ListOf, Table
-from exporter.config.web import WEB, load_web
-from exporter.config.web_values import DEAREST
-from exporter.exposition.limits import Limits
-from exporter.exposition.passwords import MOST_WAITING, MOST_WAITING_FROM_ONE
-from tests.exposition.certificates import Authority
+from exporter.config.web import DEAREST, WEB, load_web
+from exporter.web.listener import WebLimits
+from exporter.web.passwords import MOST_WAITING, MOST_WAITING_FROM_ONE
+from tests.web.certificates import Authority
 
 PAGE = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8")
 WEB_FILE, SCRAPE = (block.partition("```")[0] for block in PAGE.split("```yaml\n")[1:])
@@ -34,7 +33,7 @@ def test_every_key_is_on_the_page(name: str) -> None:
 
 def test_its_bounds_are_those_in_force() -> None:
     """Figures of the page are those of the code."""
-    limits = Limits()
+    limits = WebLimits()
     for told in (
         f"hashes of a cost from 4 to {DEAREST}",
         f"of one address {MOST_WAITING_FROM_ONE} wait for it and of all {MOST_WAITING}",

@@ -12,21 +12,20 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.cli.report import Question, report
-from exporter.cli.terms import terms_of
+from exporter.cli.report import ReportOptions, report
 from exporter.config import load
-from exporter.exposition.negotiation import TEXT, Variant
-from exporter.exposition.rendering import Exposition
+from exporter.config.settings import cost_policy
+from exporter.finance.month import By
 from exporter.ledger import schema
-from exporter.ledger.beginning import NO_BOOT, Boot
+from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.schema import Connect
-from exporter.readings import NOWHERE, GpuReading, Place, Source
+from exporter.metrics.rendering import TEXT, Exposition, Variant
+from exporter.readings import UNKNOWN_LOCATION, GpuReading, HostLocation, Source
 from exporter.report import Build, ConfigRow, Report
-from exporter.reports.month import By
-from exporter.sampler.answer import Setting
-from exporter.sampler.sampler import Plan, Sampler
+from exporter.sampler.report_builder import ReportContext
+from exporter.sampler.sampler import Sampler, SamplerPlan
 from tests.sampler.sampler_bench import Endpoint, Footprint, Nvml, inline
 
 SECOND = 10**9
@@ -90,7 +89,7 @@ class Host:
         config: str,
         now: str,
         up: int = 30 * DAY,
-        place: Place | None = NOWHERE,
+        place: HostLocation | None = UNKNOWN_LOCATION,
         connect: Connect = schema.connect,
         nvml: Source[tuple[GpuReading, ...]] | None = None,
     ) -> None:
@@ -108,7 +107,7 @@ class Host:
 
     def start(self) -> None:
         """Start the daemon."""
-        boot = Boot(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: "")
+        boot = BootClaim(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: "")
         self.ledger = Ledger.open(
             self.path, self.clock, connect=self.connect, boot=boot if self.path else NO_BOOT
         )
@@ -122,13 +121,13 @@ class Host:
             machine="product:1",
         )
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> SamplerPlan:
         config = load(self.file)
         row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
-        terms = terms_of(config, "host-1", self.place)
-        return Plan(Setting(config, terms, BUILD, row), (self.endpoint,))
+        terms = cost_policy(config, "host-1", self.place)
+        return SamplerPlan(ReportContext(config, terms, BUILD, row), (self.endpoint,))
 
-    def placed(self, place: Place) -> None:
+    def placed(self, place: HostLocation) -> None:
         """The cloud tells where the host runs."""
         self.place = place
         self.sampler.plan(self._plan())
@@ -191,7 +190,7 @@ class Host:
         """What `report month` prints, `report chargeback` without a `by`; or its error."""
         printed, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-            status = report(Question(self.file, self.path, month, by, "json"), self.clock)
+            status = report(ReportOptions(self.file, self.path, month, by, "json"), self.clock)
         assert (status, errors.getvalue()) == (0, "")
         return json.loads(printed.getvalue())
 

@@ -11,9 +11,8 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.config import load
-from exporter.sampler.sampler import Plan
-from exporter.sources.endpoints import Endpoints, configured
-from exporter.sources.gateways import Gateways
+from exporter.sampler.sampler import SamplerPlan
+from exporter.sources.endpoints import EndpointSources, GatewaySources, configured
 from tests.corners.corner_host import CENT, SECOND, Host
 from tests.corners.gateway_site import Site
 
@@ -36,13 +35,13 @@ class DividedHost(Host):
 
     def __init__(self, folder: Path, port: int, by: str, rest: str) -> None:
         self.source = f"gateway:127.0.0.1:{port}/gateway"
-        self.endpoints, self.gateways = Endpoints(SystemClock()), Gateways(SystemClock())
+        self.endpoints, self.gateways = EndpointSources(SystemClock()), GatewaySources(SystemClock())
         super().__init__(folder, CONFIG.format(port=port, by=by, rest=rest), "2026-11-25T12:00:00+00:00")
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> SamplerPlan:
         config = load(self.file)
         body_bytes = config.limits.body_bytes
-        return Plan(
+        return SamplerPlan(
             super()._plan().setting,
             self.endpoints.of(configured(config.servers), body_bytes),
             gateways=self.gateways.of(config.divides(), body_bytes),
@@ -55,7 +54,7 @@ class DividedHost(Host):
         assert self.report.books is not None
         rows: Any = self.report.books.cost if name == COST else self.report.books.tokens
         for key, amount in rows.items():
-            party = key.party if name == COST else key[0]
+            party = key.owner if name == COST else key[0]
             found[getattr(party, what)] = found.get(getattr(party, what), 0) + amount
         return found
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Money, Party, Segment, Slot
-from exporter.sampler.payers import paid, payers
+from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Segment
+from exporter.sampler.change_log import dollars_by_server, top_payers
 from tests.corners.corner_host import CENT, DAY, HOUR, MINUTE, SECOND, Host
 from tests.sampler.sampler_bench import H100
 
@@ -32,7 +32,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
         found = [
             (record.levelname, record.getMessage(), {name: vars(record)[name] for name in FIELDS})
             for record in caplog.records
-            if record.name == "exporter.sampler.gaps"
+            if record.name == "exporter.sampler.change_log"
         ]
         caplog.clear()
         return found
@@ -137,12 +137,12 @@ def test_three_payers_are_named_and_the_rest_counted() -> None:
     """The dearest first, equals by name; a line of the log has no room for fifty."""
     owing = {"chat": 300, "embed": 100, "batch": 100, "rank": 20, "ocr": 10}
 
-    def money(server: str, cents: int) -> Money:
-        party = Party("p", "t", "ml" if server == "chat" else "", server, "m")
-        return Money(H100, "rent", "configured", Slot(party, "idle"), cents * CENT)
+    def money(server: str, cents: int) -> MoneyPosting:
+        party = CostOwner("p", "t", "ml" if server == "chat" else "", server, "m")
+        return MoneyPosting(H100, "rent", "configured", OwnerPhase(party, "idle"), cents * CENT)
 
     parts = tuple(money(server, cents) for server, cents in owing.items())
     segment = Segment(0, 1, "2026-11", "2026-11-25", 0, parts, ())
 
-    assert payers(paid((segment,))) == "ml/chat 3.00, batch 1.00, embed 1.00, 2 others 0.30"
-    assert payers(paid(())) == "nobody"
+    assert top_payers(dollars_by_server((segment,))) == "ml/chat 3.00, batch 1.00, embed 1.00, 2 others 0.30"
+    assert top_payers(dollars_by_server(())) == "nobody"

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cli.focus import focus_file
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from tests.corners.corner_host import DAY, HOUR, SECOND, Host
 
 SERVER = """
@@ -25,7 +25,7 @@ OWNED = SERVER + (
     "hardware: [{owned: {purchase_dollars_per_gpu: 26298, in_service: 2026-11-26, life_years: 3}}]\n"
 )
 """A dollar an hour."""
-P5 = Place("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
+P5 = HostLocation("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
 NOON = "2026-11-25T12:00:00+00:00"
 EVENING = "2026-11-25T18:00:00+00:00"
 UP = 8 * HOUR

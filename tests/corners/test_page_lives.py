@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from exporter.cost.deltas import MARKS_MAX, MOST_PER_SECOND
-from exporter.engines import ENGINES, Memory, interpret, read, wanted
+from exporter.cost.counters import MARKS_MAX, MOST_PER_SECOND
+from exporter.engines import ENGINES, SeriesCache, interpret, read, wanted
 from exporter.engines.interpretation import MODELS_MAX, REQUESTS_MAX
 from exporter.engines.spec import Engine
 from exporter.ledger import marks
@@ -76,7 +76,7 @@ CORPUS = {
 
 def live(name: str, bodies: list[bytes]) -> None:
     """Read one page after another beside an honest server, ten seconds apart."""
-    engine, memory, meter = ENGINES[name], Memory(), Meter(terms(rent(3600)))
+    engine, memory, meter = ENGINES[name], SeriesCache(), Meter(terms(rent(3600)))
     ticks = 0
     for body in (bodies[0], *bodies):  # the first sets marks
         ticks += 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.readings import NOWHERE, Place
+from exporter.readings import UNKNOWN_LOCATION, HostLocation
 from tests.corners.corner_host import CENT, HOUR, MINUTE, SECOND, Host
 from tests.depth import examples
 
@@ -26,7 +26,7 @@ CATALOGUE = "hardware: [{rented: {catalogue: any, discount_ratio: 0.5}}]"
 OWNED = """
 hardware: [{owned: {purchase_dollars_per_gpu: 26298, in_service: 2026-01-01, life_years: 3}}]
 """
-P5 = Place("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
+P5 = HostLocation("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
 TICK = 10 * SECOND
 NOON = "2026-11-25T12:00:00+00:00"
 Booted = Callable[..., Host]
@@ -36,7 +36,7 @@ Booted = Callable[..., Host]
 def booted(tmp_path: Path) -> Booted:
     """Makes the host, whose daemon has not ticked yet and whose cloud has not answered."""
 
-    def make(config: str = CONFIG, place: Place | None = None, now: str = NOON) -> Host:
+    def make(config: str = CONFIG, place: HostLocation | None = None, now: str = NOON) -> Host:
         return Host(tmp_path, config, now, 20 * MINUTE, place)
 
     return make
@@ -100,7 +100,7 @@ def test_a_cloud_that_answers_at_the_second_attempt(booted: Booted) -> None:
     """What failed once is asked again: the time waits as long as the price may come from there."""
     host = booted(CATALOGUE)
     host.tick()
-    host.placed(NOWHERE)
+    host.placed(UNKNOWN_LOCATION)
     host.restart(TICK)
     host.tick()
     host.tick(3 * HOUR)

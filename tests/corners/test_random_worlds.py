@@ -19,16 +19,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cli.explain import Question, explained
+from exporter.cli.explain import ExplainOptions, explained
 from exporter.cli.focus import focus_file
-from exporter.cli.reconcile import Question as Bill
+from exporter.cli.reconcile import ReconcileOptions as Bill
 from exporter.cli.reconcile import reconciled
-from exporter.cli.terms import terms_of
 from exporter.config import parse
-from exporter.ledger import backlog, backlog_rows
-from exporter.ledger.entry import Entry, enter
+from exporter.config.settings import cost_policy
+from exporter.ledger import unpriced_time
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import NOWHERE, Gpu, GpuReading, Place, ReadFailedError
+from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation, ReadFailedError
 from exporter.reports.repricing import repricing
 from tests.corners.corner_host import DAY, HOUR, MINUTE, SECOND, Host, HostClock
 from tests.corners.world import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, Reckoning, month
@@ -94,7 +94,9 @@ class Disk:
 class Life:
     """The host and the reckoning, side by side."""
 
-    def __init__(self, folder: Path, name: str, place: Place | None, gpus: int, start: str = START) -> None:
+    def __init__(
+        self, folder: Path, name: str, place: HostLocation | None, gpus: int, start: str = START
+    ) -> None:
         self.name = name
         self.disk = Disk()
         self.meters = Meters(gpus)
@@ -135,7 +137,7 @@ class Life:
         self.host.reload(CONFIGURATIONS[name])
         self.tick(10 * SECOND)
 
-    def place(self, place: Place | None) -> None:
+    def place(self, place: HostLocation | None) -> None:
         self.host.place = place
         self.reload(self.name)
 
@@ -143,7 +145,7 @@ class Life:
         self.entered += 1
         now = self.host.clock.wall()
         day = "2026-10-31" if month(now) == "2026-10" else "2026-11-01"
-        entry = Entry(amount, day, "chat", "assistants", f"number {self.entered}")
+        entry = AdjustmentRequest(amount, day, "chat", "assistants", f"number {self.entered}")
         assert self.host.path is not None
         enter(self.host.path, entry, {"chat": frozenset({"assistants"})}, now)
         self.reckoning.entered.append((day[:7], amount))
@@ -163,7 +165,7 @@ happenings = st.one_of(
 events = st.one_of(
     happenings,
     st.tuples(st.just("reload"), st.sampled_from(sorted(CONFIGURATIONS))),
-    st.tuples(st.just("place"), st.sampled_from([None, NOWHERE, P5])),
+    st.tuples(st.just("place"), st.sampled_from([None, UNKNOWN_LOCATION, P5])),
     st.tuples(st.just("clock"), st.sampled_from([-DAY, 0, DAY])),
 )
 
@@ -203,7 +205,7 @@ def focus(host: Host, name: str) -> list[dict[str, str]]:
 def explanation(host: Host) -> Fraction:
     """Dollars of all hours that are kept, asked when the running one is over."""
     printed = io.StringIO()
-    question = Question(host.file, host.path, None, 40 * 24 - 1, None, as_json=True)
+    question = ExplainOptions(host.file, host.path, None, 40 * 24 - 1, None, as_json=True)
     later = replace(host.clock, off=host.clock.off + HOUR - host.clock.wall() % HOUR)
     with redirect_stdout(printed):
         assert explained(question, later) == 0
@@ -293,21 +295,21 @@ def check(life: Life) -> None:
 @examples(25)
 @given(
     st.sampled_from(sorted(CONFIGURATIONS)),
-    st.sampled_from([None, P5, NOWHERE]),
+    st.sampled_from([None, P5, UNKNOWN_LOCATION]),
     st.integers(1, GPUS),
     st.lists(events, min_size=4, max_size=12),
 )
 def test_whatever_happens_it_costs_what_it_should(
     tmp_path_factory: pytest.TempPathFactory,
     name: str,
-    place: Place | None,
+    place: HostLocation | None,
     gpus: int,
     told: list[tuple[str, Any]],
 ) -> None:
     """Months by component, bills, explanations, the page and its projection, after everything is written."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backlog, "STRETCHES", 10_000)
-        patch.setattr(backlog_rows, "STRETCHES", 10_000)
+        patch.setattr(unpriced_time, "STRETCHES", 10_000)
+        patch.setattr(unpriced_time, "STRETCHES", 10_000)
         life = Life(tmp_path_factory.mktemp("life"), name, place, gpus)
         live(life, told)
         life.disk.state = "well"
@@ -335,9 +337,9 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
 ) -> None:
     """A price that is raised from a past date on: all that is posted by then, late or not, in cents."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backlog, "STRETCHES", 10_000)
-        patch.setattr(backlog_rows, "STRETCHES", 10_000)
-        life = Life(tmp_path_factory.mktemp("life"), "agreed", NOWHERE, gpus, RISE)
+        patch.setattr(unpriced_time, "STRETCHES", 10_000)
+        patch.setattr(unpriced_time, "STRETCHES", 10_000)
+        life = Life(tmp_path_factory.mktemp("life"), "agreed", UNKNOWN_LOCATION, gpus, RISE)
         live(life, told)
     life.disk.state = "well"
     for _ in range(3):
@@ -347,7 +349,7 @@ def test_what_a_reload_says_is_what_it_would_have_cost(
         for each in (life.reckoning, life.raised)
     )
     before, after = (
-        terms_of(parse(CONFIGURATIONS[name].encode()), "host-1") for name in ("agreed", "raised")
+        cost_policy(parse(CONFIGURATIONS[name].encode()), "host-1") for name in ("agreed", "raised")
     )
     assert life.host.path is not None
     with LedgerReader.open(life.host.path) as reader:

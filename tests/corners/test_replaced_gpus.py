@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.exposition.summary import summarize
 from exporter.readings import Gpu, GpuReading
+from exporter.web.summary import summarize
 from tests.corners.corner_host import CENT, MINUTE, SECOND, Host
 
 CONFIG = """
@@ -63,7 +63,7 @@ def messages(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     said = [
         (record.getMessage(), getattr(record, "new", getattr(record, "uuid", "")))
         for record in log.records
-        if record.name == "exporter.sampler.notices" and "gpu" in record.getMessage()
+        if record.name == "exporter.sampler.change_log" and "gpu" in record.getMessage()
     ]
     log.clear()
     return said

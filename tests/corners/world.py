@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from exporter.readings import NOWHERE, Place
+from exporter.readings import UNKNOWN_LOCATION, HostLocation
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
@@ -22,7 +22,7 @@ INTERVAL = 10 * SECOND
 REBOOT = 15 * 60 * SECOND
 YOUNG = HOUR
 ZONE = ZoneInfo("America/New_York")
-P5 = Place("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
+P5 = HostLocation("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
 MILLIJOULES_PER_SECOND = 300_000
 JOULE = Fraction(36, 100) / 3_600_000
 """Dollars of a joule at 0.36 a kilowatt-hour."""
@@ -103,12 +103,12 @@ MARKET = Cost({"rent": Fraction("3.875")}, while_up=True, estimate=True)  # betw
 DATED = Cost({"rent": Fraction("7.20")}, while_up=True)
 
 
-def cost(name: str, place: Place | None, gpu: int, at: int) -> Cost | None:
+def cost(name: str, place: HostLocation | None, gpu: int, at: int) -> Cost | None:
     """What a GPU costs under a configuration at an instant; `None` without a price."""
     if name == "by place":
-        return {None: None, P5: RENTED, NOWHERE: LEASED}[place]
+        return {None: None, P5: RENTED, UNKNOWN_LOCATION: LEASED}[place]
     if name == "estimated":
-        return {None: None, P5: WHOLE_LIST, NOWHERE: MARKET}[place]
+        return {None: None, P5: WHOLE_LIST, UNKNOWN_LOCATION: MARKET}[place]
     if name == "raised":
         return DATED if at >= FROM else RENTED
     if name == "dated":
@@ -120,7 +120,7 @@ def cost(name: str, place: Place | None, gpu: int, at: int) -> Cost | None:
     return {"rented": RENTED, "agreed": RENTED, "leased": LEASED, "both": RENTED}.get(name)
 
 
-def may_come_with_the_place(name: str, place: Place | None) -> bool:
+def may_come_with_the_place(name: str, place: HostLocation | None) -> bool:
     """Whether a GPU without a price may get one as soon as it is known where the host runs."""
     return name == "catalogue" or (name in {"by place", "estimated"} and place is None)
 
@@ -219,7 +219,7 @@ class Reckoning:
     entered: list[tuple[str, int]] = field(default_factory=list)
     behind: bool = False
 
-    def tick(self, now: Clocks, name: str, place: Place | None, *, disk: str, gpus: int) -> None:
+    def tick(self, now: Clocks, name: str, place: HostLocation | None, *, disk: str, gpus: int) -> None:
         """A tick that read so many GPUs. `disk`: what became of its commit; a lie is a false alarm."""
         late = () if self.behind else self.books.waiting
         self._pass(now, name, place, gpus)
@@ -234,7 +234,7 @@ class Reckoning:
     def killed(self) -> None:
         self.books, self.behind = self.committed.copy(), False
 
-    def _pass(self, now: Clocks, name: str, place: Place | None, gpus: int) -> None:
+    def _pass(self, now: Clocks, name: str, place: HostLocation | None, gpus: int) -> None:
         books, last = self.books, self.books.last
         drawn = (now.elapsed - now.asleep) * MILLIJOULES_PER_SECOND // SECOND
         books.last = now
@@ -266,7 +266,7 @@ class Reckoning:
         start = max(before, now.wall - GAP_MAX.get(name, 7 * 24 * HOUR))
         self._spend(start, now.wall, list(_up(last, now, before)), energy, (name, place))
 
-    def _miss(self, now: Clocks, name: str, place: Place | None, gpus: int) -> None:
+    def _miss(self, now: Clocks, name: str, place: HostLocation | None, gpus: int) -> None:
         """A GPU that two boots in a row did not show is the host's no more, once it is known what that is."""
         books = self.books
         if not gpus:
@@ -286,7 +286,7 @@ class Reckoning:
         end: int,
         up: list[tuple[int, int]],
         energy: dict[int, int],
-        by: tuple[str, Place | None],
+        by: tuple[str, HostLocation | None],
         *,
         since_boot: bool = False,
     ) -> None:
@@ -309,7 +309,7 @@ class Reckoning:
                     books.charge(since, gpu, "network", Fraction("1.10") / len(energy) * share)
                     books.charge(since, gpu, "storage", Fraction(100, length(since) // HOUR) * share)
 
-    def _use(self, used: Waiting, name: str, place: Place | None) -> bool:
+    def _use(self, used: Waiting, name: str, place: HostLocation | None) -> bool:
         """Whether its time is in the books."""
         price = cost(name, place, used.gpu, used.start)
         if price is not None and (price.while_up or not used.hourly_only):
@@ -334,7 +334,7 @@ class Reckoning:
         if price.energy and used.energy:
             self.books.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
 
-    def _charge_late(self, waiting: tuple[Waiting, ...], name: str, place: Place | None) -> None:
+    def _charge_late(self, waiting: tuple[Waiting, ...], name: str, place: HostLocation | None) -> None:
         left = self.books.waiting[len(waiting) :] if waiting else self.books.waiting
         for used in waiting:
             price = cost(name, place, used.gpu, used.start)
@@ -364,7 +364,7 @@ class Reckoning:
             found[name] = found.get(name, 0) + used.time
         return found
 
-    def projected(self, now: int, name: str, place: Place | None) -> Fraction:
+    def projected(self, now: int, name: str, place: HostLocation | None) -> Fraction:
         """Of the month that goes on: what is in it, and its rest by the prices of the configuration."""
         books, day = self.books, now - 24 * HOUR
         held = {hour for hour, *_ in books.used} | {hour for hour, time in books.down.items() if time}

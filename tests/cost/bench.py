@@ -7,9 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from exporter.cost.advance import Outcome, advance
-from exporter.cost.policy import Terms
-from exporter.cost.postings import Party, Segment
+from exporter.cost.advance import TickOutcome, advance
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import CostOwner, Segment
 from exporter.cost.state import State
 from exporter.readings import (
     CounterReading,
@@ -109,17 +109,17 @@ def overhead(name: str, dollars: str, period: Any, per: Any, host: str | None = 
     return Overhead(name, Decimal(dollars), period, per, "overheads[0]", host)
 
 
-def terms(*hardware: Hardware, overheads: tuple[Overhead, ...] = (), **told: Any) -> Terms:
+def terms(*hardware: Hardware, overheads: tuple[Overhead, ...] = (), **told: Any) -> CostPolicy:
     """Terms of a host with these prices."""
     told.setdefault("gap_max", 10**7 * HOUR)  # a tick may be a year here; gaps have tests of their own
-    return Terms(Tariff("host-1", hardware, overheads), **told)
+    return CostPolicy(Tariff("host-1", hardware, overheads), **told)
 
 
 @dataclass
 class Meter:
     """Takes ticks, adds up what they post by plain sums, and checks on each that nothing is lost."""
 
-    terms: Terms
+    terms: CostPolicy
     wall: int = START
     state: State = field(default_factory=State)
     elapsed: int = 5_000 * SECOND
@@ -133,7 +133,7 @@ class Meter:
     energy: Counter[str] = field(default_factory=Counter)
     months: Counter[Any] = field(default_factory=Counter)
     """By (month, uuid, component)."""
-    outcome: Outcome | None = None
+    outcome: TickOutcome | None = None
 
     def tick(
         self,
@@ -141,7 +141,7 @@ class Meter:
         gpus: Iterable[GpuReading] | None,
         servers: Iterable[ServerReading] = (),
         holders: Iterable[Holder] = (),
-    ) -> Outcome:
+    ) -> TickOutcome:
         """Let time pass and read. `duration` is in seconds."""
         return self.pass_by(round(duration * SECOND), gpus, servers, holders)
 
@@ -152,7 +152,7 @@ class Meter:
         servers: Iterable[ServerReading] = (),
         holders: Iterable[Holder] = (),
         **told: Any,
-    ) -> Outcome:
+    ) -> TickOutcome:
         """As `tick`, in nanoseconds; `told` is what else the frame says."""
         first = self.state.elapsed is None
         self.elapsed += nanoseconds
@@ -169,13 +169,15 @@ class Meter:
             assert all(row.duration > 0 for row in segment.held)
             spent: Counter[str] = Counter()
             for held in segment.held:
-                self.held[held.gpu.uuid, held.slot.party, held.slot.phase] += held.duration
+                self.held[held.gpu.uuid, held.owner_phase.owner, held.owner_phase.phase] += held.duration
                 spent[held.gpu.uuid] += held.duration
             length = segment.end - segment.start
             paid = self._paid(frame, before, segment)
             assert spent == {uuid: count * length for uuid, count in paid.items()}
             for row in segment.money:
-                self.money[row.gpu.uuid, row.component, row.slot.party, row.slot.phase] += row.amount
+                self.money[row.gpu.uuid, row.component, row.owner_phase.owner, row.owner_phase.phase] += (
+                    row.amount
+                )
                 self.months[segment.month, row.gpu.uuid, row.component] += row.amount
             accrued += segment.accrued
         assert self.state.accrued == accrued
@@ -186,9 +188,9 @@ class Meter:
             assert (starts[0], ends[-1]) == (self.wall - nanoseconds, self.wall)
         for tokens in posted.tokens:
             assert tokens.count >= 0
-            self.tokens[tokens.party.server, tokens.party.model, tokens.kind] += tokens.count
+            self.tokens[tokens.owner.server, tokens.owner.model, tokens.kind] += tokens.count
         for requests in posted.requests:
-            self.requests[requests.party.server, requests.party.model] += requests.count
+            self.requests[requests.owner.server, requests.owner.model] += requests.count
         for energy in posted.energy:
             self.energy[energy.gpu.uuid] += energy.energy
         return outcome
@@ -244,7 +246,7 @@ class Meter:
         return replace(self, state=replace(state, elapsed=None))
 
 
-def _words(party: Party) -> dict[str, str]:
+def _words(party: CostOwner) -> dict[str, str]:
     return {
         "product": party.product,
         "team": party.team,

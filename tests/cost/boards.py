@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from exporter.cost.advance import Outcome
-from exporter.cost.policy import Terms
-from exporter.readings import Gpu, GpuReading, Holder, Place
+from exporter.cost.advance import TickOutcome
+from exporter.cost.policy import CostPolicy
+from exporter.readings import Gpu, GpuReading, Holder, HostLocation
 from exporter.tariff.terms import Hardware, HardwareMatch
 from tests.cost.bench import CHAT, DOLLAR, HOUR, MINUTE, SECOND, Meter, owned, rent, terms
 
 H100, L4 = "NVIDIA H100 80GB HBM3", "NVIDIA L4"
 HOST = 55_040_000_000_000
 BOUGHT = owned(gpus=8, life_years=Decimal(4))
-P5 = Place("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
-FOUR = Place("aws", "g6.12xlarge", "us-east-1", lifecycle="on_demand")
+P5 = HostLocation("aws", "p5.48xlarge", "us-east-1", lifecycle="on_demand")
+FOUR = HostLocation("aws", "g6.12xlarge", "us-east-1", lifecycle="on_demand")
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ def near(one: float, other: float) -> bool:
 class Host:
     """A host whose boards a test changes, held whole by one server; each tick is an hour unless told."""
 
-    def __init__(self, priced: Terms, *listed: Board, boot: str = "boot-1") -> None:
+    def __init__(self, priced: CostPolicy, *listed: Board, boot: str = "boot-1") -> None:
         self.meter = Meter(replace(priced, gap_after=24 * HOUR))
         self.boards = list(listed)
         self.boot = boot
         self.tick(1)
 
-    def tick(self, seconds: float = 3600, listed: Iterable[Board] | None = None) -> Outcome:
+    def tick(self, seconds: float = 3600, listed: Iterable[Board] | None = None) -> TickOutcome:
         """Let time pass and read."""
         self.boards = self.boards if listed is None else list(listed)
         readings = [
@@ -58,11 +58,11 @@ class Host:
         holders = [Holder(CHAT, board.uuid) for board in self.boards]
         return self.meter.pass_by(round(seconds * SECOND), readings, holders=holders, boot=self.boot)
 
-    def silent(self, seconds: float = 3600) -> Outcome:
+    def silent(self, seconds: float = 3600) -> TickOutcome:
         """A tick in which NVML says nothing."""
         return self.meter.pass_by(round(seconds * SECOND), None, boot=self.boot)
 
-    def restart(self, down: float, *listed: Board, up: float = 60) -> Outcome:
+    def restart(self, down: float, *listed: Board, up: float = 60) -> TickOutcome:
         """Stop the host and start it with these boards; the first tick comes a minute after the boot."""
         self.boot = f"boot-{int(self.boot[5:]) + 1}"
         self.meter.terms = replace(self.meter.terms, gap_after=MINUTE)
@@ -91,7 +91,7 @@ class Host:
         return sorted(self.meter.state.gpus)
 
 
-def whole(*hardware: Hardware, place: Place | None = None, **told: Any) -> Terms:
+def whole(*hardware: Hardware, place: HostLocation | None = None, **told: Any) -> CostPolicy:
     """Terms of a host all of whose GPUs NVML lists here."""
     priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **told)
     return priced if place is None else replace(priced, tariff=replace(priced.tariff, place=place))

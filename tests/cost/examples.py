@@ -7,17 +7,17 @@ from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from exporter.cost.accrual import charge_late
 from exporter.cost.advance import advance
-from exporter.cost.late import charge
-from exporter.cost.policy import OwnershipRule, Terms, Weights
-from exporter.cost.postings import UNASSIGNED, Party, Phase, Slot, Unpriced, Usage
+from exporter.cost.policy import CostPolicy, OwnershipRule, Weights
+from exporter.cost.postings import UNASSIGNED, CostOwner, GpuUse, OwnerPhase, Phase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour, project
 from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import GpuOwner, Sums
+from exporter.ledger.history import GpuOwner, HistorySums
 from exporter.readings import Frame, Gpu, Kind
-from exporter.report import Owner
+from exporter.report import ServerOwner
 from exporter.reports.repricing import repricing
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
@@ -124,7 +124,7 @@ def downtime() -> list[float]:
         gpus = (h100(0),)
         last = Frame(elapsed=9 * HOUR, wall=START, gpus=gpus, boot="one")
         back = Frame(elapsed=5 * MINUTE, wall=START + 4 * HOUR, gpus=gpus, boot="two")
-        asked = Terms(Tariff("host-1", (hardware,)))
+        asked = CostPolicy(Tariff("host-1", (hardware,)))
         outcome = advance(advance(State(), last, asked).state, back, asked)
         found.append(sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR)
     return found
@@ -133,7 +133,7 @@ def downtime() -> list[float]:
 def gpu_hours_owed() -> list[float]:
     """8 hours up, 16 off, and a tick 90 s after the boot: GPU-hours, dollars, and dollars over GPU-hours."""
     hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("6.88")),)), "x")
-    asked = Terms(Tariff("host-1", (hardware,)))
+    asked = CostPolicy(Tariff("host-1", (hardware,)))
     frames = [
         Frame(elapsed=HOUR, wall=START, gpus=(h100(0),), boot="one"),
         Frame(elapsed=9 * HOUR, wall=START + 8 * HOUR, gpus=(h100(0),), boot="one"),
@@ -152,7 +152,7 @@ def since_boot() -> list[float]:
     """Books that are the first of a boot 20 minutes ago: rent by the hour."""
     hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),)), "x")
     first = Frame(elapsed=20 * MINUTE, wall=START, gpus=(h100(0),), boot="one")
-    outcome = advance(State(fresh_in="one"), first, Terms(Tariff("host-1", (hardware,))))
+    outcome = advance(State(fresh_in="one"), first, CostPolicy(Tariff("host-1", (hardware,))))
     return [sum(segment.accrued for segment in outcome.postings.segments) / DOLLAR]
 
 
@@ -160,41 +160,42 @@ def late_price() -> list[float]:
     """3 hours of 45 and 15 minutes without a price; then one from the second hour, then from 00:30."""
     gpu = Gpu("GPU-0", "NVIDIA H100")
     quarter = HOUR // 4
-    one, other = (Slot(Party("a", "a", "", server, ""), "decode") for server in ("one", "other"))
-    used = {one: Usage(3 * quarter, 3 * quarter, 0), other: Usage(quarter, quarter, 0)}
+    one, other = (OwnerPhase(CostOwner("a", "a", "", server, ""), "decode") for server in ("one", "other"))
+    used = {one: GpuUse(3 * quarter, 3 * quarter, 0), other: GpuUse(quarter, quarter, 0)}
     waiting = [
-        Unpriced(gpu, "2026-11-10", START + hour * HOUR, START + (hour + 1) * HOUR, used, hour + 1)
+        UnpricedTime(gpu, "2026-11-10", START + hour * HOUR, START + (hour + 1) * HOUR, used, hour + 1)
         for hour in range(3)
     ]
     told = []
     for since in (START + HOUR, START + HOUR // 2):
         hardware = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60"), since=since),)), "x")
-        _, late = charge(State(), waiting, terms(hardware), START + 1000 * HOUR)
+        _, late = charge_late(State(), waiting, terms(hardware), START + 1000 * HOUR)
         left = {stretch.number: stretch for stretch in late.left}
         waiting = [left.get(stretch.number, stretch) for stretch in waiting]
         entries = [entry for segment in late.segments for entry in segment.money]
         told.append(sum(entry.amount for entry in entries) / DOLLAR)
         if len(told) == 1:
             told += [
-                sum(entry.amount for entry in entries if entry.slot == slot) / DOLLAR for slot in (one, other)
+                sum(entry.amount for entry in entries if entry.owner_phase == slot) / DOLLAR
+                for slot in (one, other)
             ]
     return told
 
 
-def half_a_day() -> Sums:
+def half_a_day() -> HistorySums:
     """12 hours of one GPU at 3.60 dollars."""
     gpu, posted = Gpu("GPU-0", "NVIDIA H100"), 432 * DOLLAR // 10
-    cost = {(Owner("chat", "a", "", "chat"), "rent", "configured"): posted}
-    return Sums(server_cost=cost, gpu_cost={(gpu, "rent"): posted}, gpu_held={gpu: 12 * HOUR})
+    cost = {(ServerOwner("chat", "a", "", "chat"), "rent", "configured"): posted}
+    return HistorySums(server_cost=cost, gpu_cost={(gpu, "rent"): posted}, gpu_held={gpu: 12 * HOUR})
 
 
 @dataclass
 class Day:
     """History of one day."""
 
-    sums: Sums
+    sums: HistorySums
 
-    def days(self, _first: int, _last: int) -> dict[int, Sums]:
+    def days(self, _first: int, _last: int) -> dict[int, HistorySums]:
         return {20261110: self.sums}
 
     def hours(self, _first: int, _last: int) -> None:
@@ -219,10 +220,10 @@ def repriced_gpu() -> list[float]:
     """An hour of two GPUs, one chat's and one nobody's; the first is repriced."""
     gpus = Gpu("GPU-0", "H100"), Gpu("GPU-1", "H100")
     hour = 36 * DOLLAR // 10
-    sums = Sums(
+    sums = HistorySums(
         gpu_cost={(gpu, "rent"): hour for gpu in gpus},
         server_cost={
-            (Owner(name, name, "", name), "rent", "configured"): hour for name in ("chat", "unassigned")
+            (ServerOwner(name, name, "", name), "rent", "configured"): hour for name in ("chat", "unassigned")
         },
         gpu_held=dict.fromkeys(gpus, HOUR),
         owner_held={GpuOwner(gpus[0], "chat", "chat"): HOUR, GpuOwner(gpus[1], "unassigned", "x"): HOUR},

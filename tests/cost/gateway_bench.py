@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from exporter.cost.postings import Requests, Tokens
+from exporter.cost.postings import RequestPosting, TokenPosting
 from exporter.readings import Division, GatewayCounter, GatewayReading, ServerReading
 from tests.cost.bench import CHAT, Meter, down, h100, holding, page
 
@@ -70,11 +70,11 @@ class Divided:
         for told in outcome.postings.requests:
             self._request(told)
 
-    def _token(self, row: Tokens) -> None:
-        self.tokens[row.party.team, row.party.model, row.kind] += row.count
+    def _token(self, row: TokenPosting) -> None:
+        self.tokens[row.owner.team, row.owner.model, row.kind] += row.count
 
-    def _request(self, row: Requests) -> None:
-        self.requests[row.party.team, row.party.model] += row.count
+    def _request(self, row: RequestPosting) -> None:
+        self.requests[row.owner.team, row.owner.model] += row.count
 
     def dollars(self, **by: str) -> int:
         """As the meter has it."""
@@ -87,6 +87,6 @@ class Divided:
         whole = 0
         for segment in self.meter.outcome.postings.segments:
             for row in segment.money:
-                sums[getattr(row.slot.party, by)] += row.amount
+                sums[getattr(row.owner_phase.owner, by)] += row.amount
                 whole += row.amount
         return {name: round(100 * amount / whole, 6) for name, amount in sums.items()}

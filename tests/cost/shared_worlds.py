@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey, ServerReading
 from exporter.tariff.terms import Electricity, HardwareMatch
 from tests.cost.bench import SECOND, down, overhead, owned, page, rent, terms
@@ -122,7 +122,7 @@ happenings = st.builds(
 stories = st.lists(happenings, min_size=1, max_size=7)
 
 
-def tariff() -> Terms:
+def tariff() -> CostPolicy:
     """Prices of the three, and 0.25 dollars an hour of each for storage."""
     power = Electricity(Decimal("0.12"), Decimal("1.35"))
     own = replace(owned(energy=power, gpus=1), match=HardwareMatch(uuid="GPU-0"))

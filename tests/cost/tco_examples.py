@@ -4,13 +4,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from exporter.reports.tco import reading
-from exporter.reports.tco.answer import Answer, answer
-from exporter.reports.tco.scenario import Fleet, RentedHosts
+from exporter.finance.tco import scenario_files
+from exporter.finance.tco.answer import TcoAnswer, answer
+from exporter.finance.tco.scenario import Fleet, RentedHosts
 
 
-def _run(name: str) -> Answer:
-    return answer(reading.parsed(reading.example(name), name))
+def _run(name: str) -> TcoAnswer:
+    return answer(scenario_files.parsed(scenario_files.example(name), name))
 
 
 def _totals(name: str) -> list[Fraction]:
@@ -55,7 +55,7 @@ def smaller_model() -> list[Fraction]:
     return [*(tokens for tokens in planned if tokens is not None), *(told.total for told in found.courses)]
 
 
-def _fleets(found: Answer) -> list[Fleet]:
+def _fleets(found: TcoAnswer) -> list[Fleet]:
     return [option.terms.fleet for option in found.scenario.options if isinstance(option.terms, RentedHosts)]
 
 

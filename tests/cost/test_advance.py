@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cost.advance import advance
-from exporter.cost.policy import Terms
-from exporter.cost.postings import Energy, Party
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import CostOwner, EnergyPosting
 from exporter.cost.state import State
 from exporter.readings import Frame
 from exporter.tariff.tariff import Tariff
@@ -39,7 +39,7 @@ def test_the_first_tick_charges_nothing() -> None:
     assert outcome.postings.segments == ()
     assert outcome.postings.energy == ()
     assert outcome.state.accrued == 0
-    assert outcome.postings.seen == (Party("unassigned", "unassigned", "", "chat", "llama"),)
+    assert outcome.postings.seen == (CostOwner("unassigned", "unassigned", "", "chat", "llama"),)
 
 
 def test_a_restarted_daemon_counts_tokens_from_its_marks_and_charges_from_now() -> None:
@@ -117,7 +117,7 @@ def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
 
 def test_a_gpu_that_nobody_priced_is_charged_an_estimate_and_posted_as_one() -> None:
     """1,000 h of an H100 at the market's 3.875 dollars: 3,875 dollars, all of it of basis estimate."""
-    meter = Meter(Terms(Tariff("h", unmatched="estimate"), gap_after=2000 * HOUR, gap_max=2000 * HOUR))
+    meter = Meter(CostPolicy(Tariff("h", unmatched="estimate"), gap_after=2000 * HOUR, gap_max=2000 * HOUR))
     meter.tick(1, [h100()])
     outcome = meter.tick(1000 * 3600, [h100()])
     money = [row for segment in outcome.postings.segments for row in segment.money]
@@ -141,7 +141,7 @@ def test_a_gpu_that_tells_no_energy_has_no_energy_row() -> None:
     outcome = meter.tick(10, [h100(0), h100(1, energy=7), h100(2, power_watts=0.0)])
     names = [row.gpu.uuid for row in outcome.postings.energy]
     assert names == ["GPU-1", "GPU-2"]
-    assert outcome.postings.energy[0] == Energy(h100(1).gpu, 0)
+    assert outcome.postings.energy[0] == EnergyPosting(h100(1).gpu, 0)
 
 
 def test_implausible_energy_is_counted() -> None:
@@ -235,7 +235,7 @@ def test_rounding_debts_of_a_party_that_left_are_dropped() -> None:
         meter.tick(3.3, [h100()], [], (*holding(CHAT, 0), *holding(BATCH, 0)))
     meter.tick(3.3, [h100()], [], holding(CHAT, 0))
     owed = meter.state.gpus["GPU-0"].owed
-    assert {slot.party.server for debts in owed.values() for slot in debts} == {"chat"}
+    assert {slot.owner.server for debts in owed.values() for slot in debts} == {"chat"}
 
 
 def test_a_change_of_time_zone_at_a_months_edge_charges_each_hour_once() -> None:

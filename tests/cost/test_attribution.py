@@ -1,8 +1,8 @@
 """Who holds which part of a GPU."""
 
-from exporter.cost.attribution import NOBODY, UNHELD, Share, shares
+from exporter.cost.attribution import UNALLOCATED_KEY, UNALLOCATED_SHARE, GpuShare, shares
 from exporter.cost.money import WHOLE
-from exporter.cost.postings import Party
+from exporter.cost.postings import CostOwner
 from exporter.readings import Holder, ServerKey
 from tests.cost.bench import BATCH, CHAT, holding
 
@@ -19,13 +19,13 @@ def parts(*holders: Holder) -> dict[str, tuple[float, str]]:
 
 def test_nobody_holds_what_no_server_holds() -> None:
     """It is unallocated, whole."""
-    assert shares(()) == (Share(NOBODY, WHOLE, WHOLE, "none", "none"),) == (UNHELD,)
-    assert ServerKey("", "unallocated") == NOBODY
+    assert shares(()) == (GpuShare(UNALLOCATED_KEY, WHOLE, WHOLE, "none", "none"),) == (UNALLOCATED_SHARE,)
+    assert ServerKey("", "unallocated") == UNALLOCATED_KEY
 
 
 def test_a_party_knows_its_server() -> None:
     """Product, team and model are not part of the key."""
-    assert Party("search", "retrieval", "ml", "third", "llama").key == THIRD
+    assert CostOwner("search", "retrieval", "ml", "third", "llama").key == THIRD
 
 
 def test_one_server_holds_all_of_it() -> None:

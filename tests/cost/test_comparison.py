@@ -3,12 +3,12 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from exporter.cost.postings import Equivalent, Party
+from exporter.cost.postings import CostOwner, HostedEquivalent
 from exporter.tariff.hosted import HostedPrice
 from tests.cost.bench import BATCH, CHAT, DOLLAR, Meter, h100, holding, page, rent, terms
 
-LLAMA = Party("unassigned", "unassigned", "", "chat", "llama")
-QWEN = Party("unassigned", "unassigned", "", "batch", "qwen")
+LLAMA = CostOwner("unassigned", "unassigned", "", "chat", "llama")
+QWEN = CostOwner("unassigned", "unassigned", "", "batch", "qwen")
 TURBO = HostedPrice("turbo", Decimal("1.04"), Decimal("1.04"), model="llama")
 ANY = HostedPrice("any", Decimal("0.1"), Decimal("0.3"), cached_prompt=Decimal("0.02"))
 
@@ -27,9 +27,9 @@ def test_tokens_of_a_tick_are_held_against_each_offer_that_matches() -> None:
     outcome = meter.tick(10, [h100(), h100(1)], moved, held)
 
     assert set(outcome.postings.equivalents) == {
-        Equivalent(LLAMA, "turbo", DOLLAR * 1768 // 10**6),
-        Equivalent(LLAMA, "any", DOLLAR * 17 // 10**5),
-        Equivalent(QWEN, "any", DOLLAR * 4 // 10**4),
+        HostedEquivalent(LLAMA, "turbo", DOLLAR * 1768 // 10**6),
+        HostedEquivalent(LLAMA, "any", DOLLAR * 17 // 10**5),
+        HostedEquivalent(QWEN, "any", DOLLAR * 4 // 10**4),
     }
 
 
@@ -39,7 +39,7 @@ def test_a_series_begins_at_zero() -> None:
     meter.tick(10, [h100()], [page(prompt=70)], holding(CHAT, 0))
     outcome = meter.tick(10, [h100()], [page(prompt=70)], holding(CHAT, 0))
 
-    assert outcome.postings.equivalents == (Equivalent(LLAMA, "turbo", 0),)
+    assert outcome.postings.equivalents == (HostedEquivalent(LLAMA, "turbo", 0),)
 
 
 def test_a_price_holds_from_then_on() -> None:

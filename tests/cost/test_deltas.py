@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.cost import deltas
-from exporter.cost.deltas import Moved
+from exporter.cost import counters
+from exporter.cost.counters import CounterDeltas
 from exporter.cost.state import EndpointState
 from exporter.readings import CounterReading, ServerReading
 from tests.cost.bench import BATCH, CHAT, SECOND, START, down, page
@@ -21,8 +21,8 @@ class Watch:
         self.implausible = 0
         self.reads = 0
 
-    def read(self, reading: ServerReading) -> Moved:
-        self.state, moved, self.restarted, self.implausible = deltas.endpoint(
+    def read(self, reading: ServerReading) -> CounterDeltas:
+        self.state, moved, self.restarted, self.implausible = counters.endpoint_deltas(
             self.state, reading, START + self.reads * 10 * SECOND
         )
         self.reads += 1
@@ -289,7 +289,7 @@ def test_a_clock_that_was_set_back_makes_no_restart_an_old_process(watch: Watch)
     watch.read(born(1_000, -60))
     assert watch.state is not None
     hour = 3_600 * SECOND
-    watch.state, moved, watch.restarted, _ = deltas.endpoint(
+    watch.state, moved, watch.restarted, _ = counters.endpoint_deltas(
         watch.state, born(30, -3_590), START + 20 * SECOND - hour
     )
     assert moved == {("llama", "generation"): 30}

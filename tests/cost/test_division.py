@@ -8,18 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.policy import Limits, OwnershipRule, SplitRule, Weights
+from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
 from exporter.readings import CounterReading, Division, GatewayCounter, GatewayReading, ServerReading
 from tests.cost.bench import CHAT, DOLLAR, MINUTE, Meter, rent, terms
-from tests.cost.gateway_bench import (
-    BY_ADAPTER,
-    BY_TEAM,
-    SILENT,
-    URL,
-    Divided,
-    asked,
-    served,
-)
+from tests.cost.gateway_bench import BY_ADAPTER, BY_TEAM, SILENT, URL, Divided, asked, served
 
 OWNER = OwnershipRule(product="search", team="platform")
 
@@ -281,7 +273,7 @@ def test_an_adapter_is_a_model_of_its_own(host: Divided) -> None:
 
 def test_beyond_the_limit_they_are_other(host: Divided) -> None:
     """Two places: the third team is `other`, the first two keep theirs."""
-    host.meter.terms = replace(host.meter.terms, limits=Limits(parties=2))
+    host.meter.terms = replace(host.meter.terms, limits=CardinalityLimits(parties=2))
     begin(host)
     host.tick(served(prompt=1000), asked({"a": (100.0, 0.0), "b": (200.0, 0.0), "c": (300.0, 0.0)}))
     assert host.shares() == {"a": 10, "b": 20, "other": 30, "platform": 40}
@@ -293,7 +285,9 @@ def test_beyond_the_limit_they_are_other(host: Divided) -> None:
 
 def test_who_asks_nothing_for_a_day_gives_the_place_away(host: Divided) -> None:
     """A hostile gateway that makes teams up has the places of a day, not of a year."""
-    host.meter.terms = replace(host.meter.terms, limits=Limits(parties=1), gap_after=48 * 60 * MINUTE)
+    host.meter.terms = replace(
+        host.meter.terms, limits=CardinalityLimits(parties=1), gap_after=48 * 60 * MINUTE
+    )
     begin(host)
     host.tick(served(prompt=1000), asked({"a": (500.0, 0.0)}))
     later = {"a": (500.0, 0.0), "b": (500.0, 0.0)}

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.explanation import Account, Rung, against, hosted, ladder, prices
+from exporter.cost.explanation import ModelAccount, UnitCost, against, hosted, ladder, prices
 from exporter.cost.policy import Weights
 from exporter.cost.postings import Phase
 from exporter.tariff.hosted import HostedPrice
@@ -19,7 +19,7 @@ MONEY: dict[Phase, int] = {
 }
 TOKENS = {"prompt": 1_500_000, "cached_prompt": 5_000_000, "generation": 500_000}
 COMPONENTS = {"rent": 9 * DOLLAR, "storage": 2 * DOLLAR, "energy": DOLLAR}
-ACCOUNT = Account("llama", MONEY, TOKENS, components=COMPONENTS)  # type: ignore[arg-type]
+ACCOUNT = ModelAccount("llama", MONEY, TOKENS, components=COMPONENTS)  # type: ignore[arg-type]
 
 
 def test_each_quotient_says_its_dollars_and_its_tokens() -> None:
@@ -54,18 +54,18 @@ def test_the_ladder_goes_from_the_narrowest_number_to_the_widest() -> None:
         (12, 2_000_000),
         (12, 500_000),
     ]
-    assert ladder(ACCOUNT)[-1] == Rung(12, 500_000, 24, "everything over generated tokens alone")
+    assert ladder(ACCOUNT)[-1] == UnitCost(12, 500_000, 24, "everything over generated tokens alone")
 
 
 def test_without_components_or_work_there_are_fewer_numbers() -> None:
     """Minutes know no components; a model that never worked has what idling cost over what it served."""
-    minutes = Account("llama", MONEY, TOKENS)  # type: ignore[arg-type]
-    rested = Account("llama", {"idle": DOLLAR}, {"prompt": 1_000_000}, components=COMPONENTS)
+    minutes = ModelAccount("llama", MONEY, TOKENS)  # type: ignore[arg-type]
+    rested = ModelAccount("llama", {"idle": DOLLAR}, {"prompt": 1_000_000}, components=COMPONENTS)
 
     assert len(ladder(minutes)) == 4
     assert [rung.dollars_per_million for rung in ladder(rested)] == [1, 1]
-    assert ladder(Account("llama", {}, {"prompt": 1_000_000})) == ()
-    assert ladder(Account("llama", {"idle": DOLLAR})) == ()
+    assert ladder(ModelAccount("llama", {}, {"prompt": 1_000_000})) == ()
+    assert ladder(ModelAccount("llama", {"idle": DOLLAR})) == ()
 
 
 def test_nothing_is_divided_while_a_part_has_no_price() -> None:
@@ -102,14 +102,14 @@ def test_a_hosted_offer_is_held_against_at_the_mix_of_tokens() -> None:
 @pytest.mark.parametrize(
     ("account", "span", "price"),
     [
-        (Account("llama", MONEY), HOUR, 1.0),
-        (Account("llama", {}, {"prompt": 5}), HOUR, 1.0),
+        (ModelAccount("llama", MONEY), HOUR, 1.0),
+        (ModelAccount("llama", {}, {"prompt": 5}), HOUR, 1.0),
         (ACCOUNT, 0, 1.0),
         (ACCOUNT, HOUR, 0.0),
     ],
     ids=["no tokens", "no dollars", "no time", "free"],
 )
-def test_nothing_to_compare_is_nothing_said(account: Account, span: int, price: float) -> None:
+def test_nothing_to_compare_is_nothing_said(account: ModelAccount, span: int, price: float) -> None:
     """Without tokens, dollars, time or a price there is no break-even."""
     assert against(account, span, price, "x") is None
 
@@ -119,4 +119,4 @@ def test_a_free_offer_and_an_idle_model_have_no_break_even() -> None:
     free = HostedPrice("free", Decimal(0), Decimal(0))
 
     assert hosted(ACCOUNT, HOUR, free) is None
-    assert hosted(Account("llama", MONEY), HOUR, free) is None
+    assert hosted(ModelAccount("llama", MONEY), HOUR, free) is None

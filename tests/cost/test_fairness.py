@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from exporter.cost.money import accrue, split
-from exporter.cost.policy import Limits
+from exporter.cost.policy import CardinalityLimits
 from exporter.cost.state import Carry
 from exporter.readings import Holder, ServerKey
 from exporter.tariff.rate import Rate
@@ -72,7 +72,9 @@ def test_parties_that_take_turns_are_not_favored() -> None:
 
 def test_gpus_of_one_host_do_not_round_alike() -> None:
     """60 of the GPUs through the whole model: 150 models of one server hold each of them, for some ticks."""
-    meter = Meter(terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=Limits(models=150)))
+    meter = Meter(
+        terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(models=150))
+    )
     gpus = [h100(number, utilization_ratio=0.0) for number in range(60)]
     server = replace(page(running=0.0), models=tuple(PARTIES), loads=())
     holders = [Holder(CHAT, gpu.gpu.uuid) for gpu in gpus]
@@ -86,7 +88,9 @@ def test_gpus_of_one_host_do_not_round_alike() -> None:
 
 def test_servers_that_come_and_go_are_not_favored() -> None:
     """Two groups of servers hold a GPU in turns; what a group of 75 is due is within 0.5 % for each."""
-    meter = Meter(terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=Limits(servers=200)))
+    meter = Meter(
+        terms(overheads=(overhead("storage", "0.01", "month", "gpu"),), limits=CardinalityLimits(servers=200))
+    )
     names = [ServerKey("", party) for party in PARTIES]
     turns = [[Holder(key, "GPU-0") for key in names[::2]], [Holder(key, "GPU-0") for key in names[1::2]]]
     for tick in range(201):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.advance import Outcome, advance
-from exporter.cost.gap import Interval, since_last
-from exporter.cost.policy import Terms
+from exporter.cost.advance import TickOutcome, advance
+from exporter.cost.intervals import ChargedInterval, since_last
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import CounterReading, Frame, Gpu, GpuReading, Holder, ServerKey, ServerReading
 from exporter.tariff.tariff import Tariff
@@ -39,8 +39,8 @@ MILLI = PICODOLLARS_PER_DOLLAR // 1000
 FIRST = CounterReading("generation", "m", "generation", 1000.0)
 
 
-def rented(billing: Billing) -> Terms:
-    return Terms(Tariff("h", (rule(Rented((RentPrice(Decimal("3.60")),), billing)),)))
+def rented(billing: Billing) -> CostPolicy:
+    return CostPolicy(Tariff("h", (rule(Rented((RentPrice(Decimal("3.60")),), billing)),)))
 
 
 def rule(terms: Rented | Owned, energy: Electricity | None = None) -> Hardware:
@@ -84,27 +84,27 @@ def frame(
     )
 
 
-def watched(terms: Terms, first: Frame | None = None) -> State:
+def watched(terms: CostPolicy, first: Frame | None = None) -> State:
     """What is remembered after a first tick at noon."""
     return advance(State(), first or frame(0), terms).state
 
 
-def charged(outcome: Outcome) -> float:
+def charged(outcome: TickOutcome) -> float:
     """Thousandths of a dollar that accrued in one tick."""
     return sum(segment.accrued for segment in outcome.postings.segments) / MILLI
 
 
-def phases(outcome: Outcome) -> set[tuple[str, str]]:
+def phases(outcome: TickOutcome) -> set[tuple[str, str]]:
     """Who paid, and for what."""
     rows = [row for segment in outcome.postings.segments for row in segment.money]
-    return {(row.slot.party.server, row.slot.phase) for row in rows}
+    return {(row.owner_phase.owner.server, row.owner_phase.phase) for row in rows}
 
 
 ALWAYS, WHILE_UP = rented("always"), rented("while_up")
 
 
 @pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
-def test_a_daemon_that_was_down_charges_all_of_it(terms: Terms) -> None:
+def test_a_daemon_that_was_down_charges_all_of_it(terms: CostPolicy) -> None:
     """The host was up: an hour without the daemon is an hour of rent, unobserved, and exact to its end."""
     outcome = advance(watched(terms), frame(HOUR), terms)
 
@@ -122,7 +122,7 @@ def test_a_short_stop_is_an_ordinary_tick() -> None:
 
 
 @pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
-def test_a_reboot_within_a_quarter_of_an_hour_charges_all_of_it(terms: Terms) -> None:
+def test_a_reboot_within_a_quarter_of_an_hour_charges_all_of_it(terms: CostPolicy) -> None:
     """Down for 10 minutes, up for 5: no cloud stops billing for a reboot."""
     outcome = advance(watched(terms), frame(15 * MINUTE, boot="boot-2", elapsed=5 * MINUTE), terms)
 
@@ -149,7 +149,7 @@ def test_owned_hardware_and_overheads_cost_all_of_it() -> None:
     """31,557.60 dollars over a year is 3.60 an hour; 8.64 dollars an overhead's day 0.36: 4 hours down."""
     owned = Owned(Decimal("31557.60"), 1, NOON - DAY, "2026-11-24", Decimal(1))
     overhead = Overhead("network", Decimal("0.36"), "hour", "host", "overheads[0]")
-    terms = Terms(Tariff("h", (rule(owned),), (overhead,)))
+    terms = CostPolicy(Tariff("h", (rule(owned),), (overhead,)))
 
     outcome = advance(watched(terms), frame(4 * HOUR, boot="boot-2", elapsed=MINUTE), terms)
 
@@ -169,7 +169,9 @@ def test_a_gap_longer_than_a_week_is_charged_for_a_week() -> None:
 
 @pytest.mark.parametrize("terms", [ALWAYS, WHILE_UP])
 @pytest.mark.parametrize("wall", [NOON - 365 * DAY, NOON - DAY, NOON, NOON + 3 * SECOND])
-def test_a_clock_that_is_behind_across_a_boot_charges_the_time_since_boot(terms: Terms, wall: int) -> None:
+def test_a_clock_that_is_behind_across_a_boot_charges_the_time_since_boot(
+    terms: CostPolicy, wall: int
+) -> None:
     """The boot clock proves 43 seconds, whether the wall clock shows 3 of them or a year less."""
     back = frame(0, boot="boot-2", elapsed=43 * SECOND, wall=wall)
 
@@ -252,13 +254,13 @@ def test_the_months_of_a_gap_are_those_it_covers() -> None:
     assert months == {"2026-11": 5 * 86_400 * MILLI + 43_200 * MILLI, "2026-12": 43_200 * MILLI}
 
 
-ELECTRIC = Terms(
+ELECTRIC = CostPolicy(
     Tariff("h", (rule(Rented((RentPrice(Decimal(0)),), "always"), Electricity(Decimal("0.36"))),))
 )
 """0.36 dollars for 3.6 million joules: a ten-millionth of a dollar per joule, 0.0001 MILLI."""
 
 
-def joules(outcome: Outcome) -> float:
+def joules(outcome: TickOutcome) -> float:
     """Joules that arrived in one tick."""
     return sum(row.energy for row in outcome.postings.energy) / 1000
 
@@ -307,7 +309,7 @@ def test_without_a_last_tick_there_is_nothing_to_charge() -> None:
 
 def test_hourly_rent_is_charged_by_what_of_a_stretch_the_host_was_up() -> None:
     """[0, 10) and [50, 60) are up: half of [5, 15), nothing of [20, 40), all of [50, 60)."""
-    interval = Interval(0, 60, observed=False, up=((0, 10), (50, 60)))
+    interval = ChargedInterval(0, 60, observed=False, up=((0, 10), (50, 60)))
 
     assert [interval.up_between(5, 15), interval.up_between(20, 40), interval.up_between(50, 60)] == [
         5,

@@ -5,19 +5,7 @@ import pytest
 from exporter.cost.policy import SplitRule
 from exporter.readings import GpuReading, ServerKey
 from exporter.tariff.terms import Electricity
-from tests.cost.bench import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    Decimal,
-    Meter,
-    down,
-    h100,
-    holding,
-    page,
-    rent,
-    terms,
-)
+from tests.cost.bench import BATCH, CHAT, DOLLAR, Decimal, Meter, down, h100, holding, page, rent, terms
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance
 from exporter.tariff.terms import Hardware
 from tests.cost.bench import CHAT, HOUR, MINUTE, SECOND, Meter, overhead, owned, rent, terms
@@ -30,7 +30,7 @@ class Life:
     `up_time` is what hourly rent is owed for, by the rules of gaps; `time` is all that passed.
     """
 
-    priced: Terms
+    priced: CostPolicy
     sockets: int
     addressed: bool
     made: int = 0

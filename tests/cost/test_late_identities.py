@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.late import charge
-from exporter.cost.postings import Late, Slot, Unpriced, Usage
+from exporter.cost.accrual import charge_late
+from exporter.cost.postings import GpuUse, LateCharges, OwnerPhase, UnpricedTime
 from exporter.cost.state import State
 from exporter.tariff.rate import Rate
 from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, terms
@@ -24,7 +24,7 @@ def unpriced(world: World) -> World:
     return replace(world, terms=terms(overheads=OVERHEADS))
 
 
-def lived(world: World) -> tuple[Meter, list[Unpriced]]:
+def lived(world: World) -> tuple[Meter, list[UnpricedTime]]:
     """The world's story through a meter, and what waited for a price after it, by the hour."""
     host, ticks = Host(world), []
     meter = Meter(world.terms, world.start - SECOND)
@@ -35,13 +35,15 @@ def lived(world: World) -> tuple[Meter, list[Unpriced]]:
     return meter, by_hour(ticks)
 
 
-def settle(meter: Meter, late: Late) -> None:
+def settle(meter: Meter, late: LateCharges) -> None:
     """Add what was charged late to a meter's money."""
     for segment in late.segments:
         assert segment.accrued == sum(entry.amount for entry in segment.money)
         assert all(entry.amount > 0 for entry in segment.money)
         for entry in segment.money:
-            meter.money[entry.gpu.uuid, entry.component, entry.slot.party, entry.slot.phase] += entry.amount
+            meter.money[
+                entry.gpu.uuid, entry.component, entry.owner_phase.owner, entry.owner_phase.phase
+            ] += entry.amount
             meter.months[segment.month, entry.gpu.uuid, entry.component] += entry.amount
 
 
@@ -55,7 +57,7 @@ def test_late_is_the_same_money_in_total(world: World, data: st.DataObject) -> N
     now = data.draw(st.sampled_from([meter.wall, meter.wall + 30 * MINUTE, LATEST]))
     state = meter.state
     for batch in (waiting[:cut], waiting[cut:]):
-        state, late = charge(state, batch, world.terms, now)
+        state, late = charge_late(state, batch, world.terms, now)
         assert all(left.slots == {} for left in late.left)
         settle(meter, late)
 
@@ -79,7 +81,7 @@ def test_each_party_pays_the_same_within_what_a_cut_rounds(world: World) -> None
     meter, waiting = lived(unpriced(world))
     assert meter.outcome is not None
     cuts = sum(1 + happens.duration // MINUTE for happens in world.story) + len(world.story) + len(waiting)
-    _, late = charge(meter.state, waiting, flat.terms, meter.wall + 2 * HOUR)
+    _, late = charge_late(meter.state, waiting, flat.terms, meter.wall + 2 * HOUR)
     settle(meter, late)
 
     for key in {*at_once.money, *meter.money}:
@@ -87,7 +89,7 @@ def test_each_party_pays_the_same_within_what_a_cut_rounds(world: World) -> None
 
 
 amounts = st.integers(0, 2 * HOUR)
-usages = st.builds(Usage, amounts, amounts, st.integers(0, 10**9))
+usages = st.builds(GpuUse, amounts, amounts, st.integers(0, 10**9))
 
 
 @examples(200)
@@ -108,13 +110,13 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
         rule = asked.tariff.hardware[1]
         since = replace(rule.terms, prices=(replace(rule.terms.prices[0], since=world.start + offset),))  # type: ignore[call-arg,union-attr]
         tariff = replace(asked.tariff, hardware=(replace(rule, terms=since),))
-        state, late = charge(state, stretches, replace(asked, tariff=tariff), LATEST)
-        settled: dict[tuple[str, Slot], int] = {}
+        state, late = charge_late(state, stretches, replace(asked, tariff=tariff), LATEST)
+        settled: dict[tuple[str, OwnerPhase], int] = {}
         for segment in late.segments:
             assert segment.accrued == sum(entry.amount for entry in segment.money)
             assert segment.start >= world.start + offset
             for held in segment.held:
-                key = (held.gpu.uuid, held.slot)
+                key = (held.gpu.uuid, held.owner_phase)
                 settled[key] = settled.get(key, 0) + held.duration
         left = {stretch.number: stretch for stretch in late.left}
         stretches = [left.get(stretch.number, stretch) for stretch in stretches]
@@ -124,8 +126,8 @@ def test_whatever_prices_come_in_whatever_order_no_time_is_lost_or_charged_twice
         waited = still
 
 
-def total(stretches: list[Unpriced]) -> dict[tuple[str, Slot], int]:
-    found: dict[tuple[str, Slot], int] = {}
+def total(stretches: list[UnpricedTime]) -> dict[tuple[str, OwnerPhase], int]:
+    found: dict[tuple[str, OwnerPhase], int] = {}
     for stretch in stretches:
         for slot, used in stretch.slots.items():
             found[stretch.gpu.uuid, slot] = found.get((stretch.gpu.uuid, slot), 0) + used.time

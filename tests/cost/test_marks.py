@@ -7,10 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.cost import deltas
-from exporter.cost.deltas import MARKS_MAX, MOST_PER_SECOND
+from exporter.cost import counters as deltas
+from exporter.cost.counters import MARKS_MAX, MOST_PER_SECOND, gateway_deltas
 from exporter.cost.state import EndpointState, GatewayState
-from exporter.cost.tallies import advance
 from exporter.readings import (
     CROWDED,
     CounterColumns,
@@ -49,7 +48,7 @@ class Watch:
 
     def read(self, at: int, values: Mapping[str, float], **more: object) -> float:
         """Tokens that a page adds."""
-        tick = deltas.endpoint(self.state, shown(values, **more), START + at)  # type: ignore[arg-type]
+        tick = deltas.endpoint_deltas(self.state, shown(values, **more), START + at)  # type: ignore[arg-type]
         self.state, self.implausible = tick.state, tick.implausible
         counted = tick.moved.get(("llama", "generation"), 0.0)
         self.counted += counted
@@ -320,7 +319,7 @@ def test_a_series_of_a_gateway_that_expires_makes_no_history_new() -> None:
         asked(ann=("Search", 40), ben=("Search", 1005), eve=("Support", 1500)),
     ]
     for number, reading in enumerate(pages):
-        state, ticks = advance(state, [reading], START + number * TEN)
+        state, ticks = gateway_deltas(state, [reading], START + number * TEN)
         for count in ticks[URL].moved:
             moved[count.team] = moved.get(count.team, 0.0) + count.generation
     assert moved == {"Support": 500, "Search": 45}
@@ -330,7 +329,7 @@ def test_a_gateway_whose_counter_jumps_divides_as_before() -> None:
     """To 1e15 and back: 20 tokens."""
     state, moved = {}, 0.0
     for number, value in enumerate((1_000.0, 1e15, 1_020.0)):
-        state, ticks = advance(state, [asked(ann=("Search", value))], START + number * TEN)
+        state, ticks = gateway_deltas(state, [asked(ann=("Search", value))], START + number * TEN)
         moved += sum(count.generation for count in ticks[URL].moved)
         assert ticks[URL].implausible == (value == 1e15)
     assert moved == 20

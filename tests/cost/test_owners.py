@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from exporter.cost.advance import advance
-from exporter.cost.policy import OwnershipRule, Terms
+from exporter.cost.policy import CostPolicy, OwnershipRule
 from exporter.cost.state import State
-from exporter.readings import Frame, Holder, Owned, ServerKey
+from exporter.readings import Frame, Holder, PodOwnership, ServerKey
 from exporter.tariff.tariff import Tariff
 from tests.cost.bench import BATCH, CHAT, SECOND, START, h100, holding, page, rent, terms
 
-SEARCH = Owned(CHAT, "search", "retrieval")
+SEARCH = PodOwnership(CHAT, "search", "retrieval")
 
 
 def frame(number: int, **told: object) -> Frame:
@@ -18,13 +18,13 @@ def frame(number: int, **told: object) -> Frame:
     return replace(Frame(5_000 * SECOND + since, START + since, (h100(),), (page(),)), **told)  # type: ignore[arg-type]
 
 
-def payers(state: State, told: Frame, by: Terms) -> tuple[State, dict[tuple[str, str, str], int]]:
+def payers(state: State, told: Frame, by: CostPolicy) -> tuple[State, dict[tuple[str, str, str], int]]:
     """The state after a tick, and what each product, team and server paid in it."""
     outcome = advance(state, told, by)
     paid: dict[tuple[str, str, str], int] = {}
     for segment in outcome.postings.segments:
         for money in segment.money:
-            who = money.slot.party
+            who = money.owner_phase.owner
             paid[who.product, who.team, who.server] = (
                 paid.get((who.product, who.team, who.server), 0) + money.amount
             )
@@ -33,23 +33,23 @@ def payers(state: State, told: Frame, by: Terms) -> tuple[State, dict[tuple[str,
 
 def test_labels_say_who_pays_where_no_rule_does() -> None:
     """A rule goes before labels; what labels do not say is unassigned."""
-    told = {CHAT: SEARCH, BATCH: Owned(BATCH, team="lab")}
-    by = Terms(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(told)
+    told = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
+    by = CostPolicy(Tariff(), ownership=(OwnershipRule("batch", "night", server="batch"),)).told(told)
 
     assert by.owner(CHAT) == ("search", "retrieval")
     assert by.owner(BATCH) == ("batch", "night")
-    assert Terms(Tariff()).told(told).owner(BATCH) == ("unassigned", "lab")
+    assert CostPolicy(Tariff()).told(told).owner(BATCH) == ("unassigned", "lab")
     assert by.owner(ServerKey("", "other")) == ("unassigned", "unassigned")
 
 
 def test_the_same_owners_are_the_same_terms() -> None:
     """What is remembered of the parties lasts as long as the owners do."""
-    by = Terms(Tariff())
+    by = CostPolicy(Tariff())
     told = by.told({CHAT: SEARCH})
 
     assert by.told({}) is by
     assert by.told({CHAT: SEARCH}) is told
-    assert by.told({CHAT: Owned(CHAT, "chat")}) is not told
+    assert by.told({CHAT: PodOwnership(CHAT, "chat")}) is not told
 
 
 def test_an_owner_is_remembered_while_its_server_is_here() -> None:
@@ -57,7 +57,7 @@ def test_an_owner_is_remembered_while_its_server_is_here() -> None:
     by = terms(rent(3600))
     state, _ = payers(State(), frame(0, holders=holding(CHAT, 0), owners=(SEARCH,)), by)
     state, first = payers(state, frame(1, holders=holding(CHAT, 0)), by)
-    moved = (Owned(CHAT, "chat", "assistants"),)
+    moved = (PodOwnership(CHAT, "chat", "assistants"),)
     state, second = payers(state, frame(2, holders=holding(CHAT, 0), owners=moved), by)
 
     assert first == {("search", "retrieval", "chat"): 10 * 10**12}
@@ -78,18 +78,18 @@ def test_the_last_holders_hold_on_while_nobody_can_tell() -> None:
     """A GPU of which nothing is known is paid by whoever held it last; known to be free, by nobody."""
     by = terms(rent(3600))
     state, _ = payers(State(), frame(0, holders=holding(CHAT, 0)), by)
-    state, unsure = payers(state, frame(1, unsure=frozenset({"GPU-0"})), by)
+    state, unknown_gpus = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
     _, free = payers(state, frame(2), by)
 
-    assert list(unsure) == [("unassigned", "unassigned", "chat")]
+    assert list(unknown_gpus) == [("unassigned", "unassigned", "chat")]
     assert list(free) == [("unassigned", "unassigned", "unallocated")]
 
 
 def test_a_gpu_that_nobody_ever_told_of_is_unallocated() -> None:
     """There is no last holder to hold on."""
     by = terms(rent(3600))
-    state, _ = payers(State(), frame(0, unsure=frozenset({"GPU-0"})), by)
-    _, paid = payers(state, frame(1, unsure=frozenset({"GPU-0"})), by)
+    state, _ = payers(State(), frame(0, unknown_gpus=frozenset({"GPU-0"})), by)
+    _, paid = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"})), by)
 
     assert list(paid) == [("unassigned", "unassigned", "unallocated")]
 
@@ -99,7 +99,7 @@ def test_a_configured_holder_stands_beside_the_last_ones() -> None:
     by = terms(rent(3600))
     state, _ = payers(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
     told = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
-    _, paid = payers(state, frame(1, unsure=frozenset({"GPU-0"}), holders=told), by)
+    _, paid = payers(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=told), by)
 
     assert paid == {
         ("unassigned", "unassigned", "chat"): 5 * 10**12,

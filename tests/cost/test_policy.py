@@ -1,6 +1,6 @@
 """Who pays, and how a model's money is split: the first rule that matches."""
 
-from exporter.cost.policy import OwnershipRule, SplitRule, Terms, matches
+from exporter.cost.policy import CostPolicy, OwnershipRule, SplitRule, matches
 from exporter.readings import ServerKey
 from exporter.tariff.tariff import Tariff
 
@@ -13,7 +13,7 @@ RULES = (
 
 def test_the_first_ownership_rule_that_matches_pays() -> None:
     """All patterns that a rule gives must match; no match is unassigned."""
-    terms = Terms(Tariff(), ownership=RULES)
+    terms = CostPolicy(Tariff(), ownership=RULES)
     owners = [
         terms.owner(ServerKey(namespace, server))
         for namespace, server in [
@@ -36,7 +36,7 @@ def test_the_first_ownership_rule_that_matches_pays() -> None:
 def test_the_first_split_rule_that_matches_is_used() -> None:
     """By server and by model; without one the default: auto, 1, 0.1, 3."""
     by_server, by_model = SplitRule(server="batch*", method="weights"), SplitRule(model="*70B", method="time")
-    terms = Terms(Tariff(), split=(by_server, by_model))
+    terms = CostPolicy(Tariff(), split=(by_server, by_model))
     assert terms.split_rule("batch-1", "L-70B") is by_server
     assert terms.split_rule("chat", "L-70B") is by_model
     assert terms.split_rule("chat", "L-8B") == SplitRule()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.policy import OwnershipRule, SplitRule, Terms, Weights
+from exporter.cost.policy import CostPolicy, OwnershipRule, SplitRule, Weights
 from exporter.readings import Division, GatewayReading, ServerKey, ServerReading
 from tests.cost.bench import BATCH, CHAT, DOLLAR, Meter, down, h100, holding, page, rent, terms
 from tests.cost.gateway_bench import BY_ADAPTER, BY_TEAM, SILENT, URL, asked
@@ -23,7 +23,7 @@ FIRST, SECOND = replace(BY_TEAM, deployments=("id-01",)), replace(BY_TEAM, deplo
 UNDIVIDED = replace(BY_TEAM, gateway="http://127.0.0.1:5000/metrics/")
 
 
-def priced() -> Terms:
+def priced() -> CostPolicy:
     return terms(rent(3600), ownership=OWNERS)
 
 
@@ -51,7 +51,7 @@ class Pair:
         holders = (*holding(CHAT, 0), *holding(BATCH, 1))
         outcome = self.meter.pass_by(round(seconds * 1e9), gpus, servers, holders, gateways=gateways)
         for row in outcome.postings.tokens:
-            self.tokens[row.party.server, row.party.team] += row.count
+            self.tokens[row.owner.server, row.owner.team] += row.count
 
     def shares(self, key: ServerKey) -> dict[str, float]:
         """The parts of a server's money of the last tick by team, in percent."""
@@ -59,8 +59,8 @@ class Pair:
         sums: Counter[str] = Counter()
         for segment in self.meter.outcome.postings.segments:
             for row in segment.money:
-                if row.slot.party.server == key.server:
-                    sums[row.slot.party.team] += row.amount
+                if row.owner_phase.owner.server == key.server:
+                    sums[row.owner_phase.owner.team] += row.amount
         return {team: round(100 * amount / sums.total(), 6) for team, amount in sums.items()}
 
 

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.advance import GpuOutcome
-from exporter.cost.policy import Terms
-from exporter.cost.postings import Energy, Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import (
+    CostOwner,
+    EnergyPosting,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+)
 from exporter.cost.projection import (
     Projection,
     RecentUsage,
@@ -24,14 +32,7 @@ from exporter.cost.projection import (
     rates,
 )
 from exporter.readings import Gpu
-from exporter.tariff.terms import (
-    Electricity,
-    Hardware,
-    HardwareMatch,
-    Rented,
-    RentPrice,
-    Retirement,
-)
+from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice, Retirement
 from tests.cost.bench import (
     BATCH,
     CHAT,
@@ -68,7 +69,7 @@ def gpu(number: int = 0) -> Gpu:
 
 def held_by(product: str = "chat", number: int = 0) -> GpuOutcome:
     """A GPU that a product holds now."""
-    slot = Slot(Party(product, "team", "", "server", ""), "other")
+    slot = OwnerPhase(CostOwner(product, "team", "", "server", ""), "other")
     return GpuOutcome(gpu(number), number, h100(number), (), {}, {slot: 1}, None)
 
 
@@ -113,7 +114,7 @@ def rented(*prices: tuple[str | None, str], gpus: int = 1, **told: Any) -> Hardw
 
 
 def projected(
-    by: Terms,
+    by: CostPolicy,
     usage: RecentUsage,
     now: int = ON_THE_15TH,
     to_date: Mapping[str, int] | None = None,
@@ -403,12 +404,14 @@ def test_products_sum_to_the_host(
 
 def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() -> None:
     """Three segments of 1, 2 and 1 minutes: 4,000 mJ a minute; by cost where there is one, else by time."""
-    chat, batch = (Slot(Party(name, "t", "", "s", ""), "other") for name in ("chat", "batch"))
+    chat, batch = (OwnerPhase(CostOwner(name, "t", "", "s", ""), "other") for name in ("chat", "batch"))
     start = ON_THE_15TH - MINUTE
 
-    def segment(since: int, until: int, *paid: tuple[Slot, int], held: Iterable[tuple[Slot, int]]) -> Segment:
-        money = tuple(Money(gpu(), "energy", "configured", slot, amount) for slot, amount in paid)
-        rows = tuple(Held(gpu(), slot, time, priced=True) for slot, time in held)
+    def segment(
+        since: int, until: int, *paid: tuple[OwnerPhase, int], held: Iterable[tuple[OwnerPhase, int]]
+    ) -> Segment:
+        money = tuple(MoneyPosting(gpu(), "energy", "configured", slot, amount) for slot, amount in paid)
+        rows = tuple(GpuTimePosting(gpu(), slot, time, priced=True) for slot, time in held)
         total = sum(amount for _, amount in paid)
         return Segment(since, until, "2026-11", "2026-11-15", total, money, rows)
 
@@ -419,7 +422,7 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
             segment(start + MINUTE, start + 3 * MINUTE, held=[(chat, MINUTE), (batch, MINUTE)]),
             segment(start + 3 * MINUTE, start + 4 * MINUTE, held=[]),
         ),
-        energy=(Energy(gpu(), 16_000), Energy(gpu(1), 5)),
+        energy=(EnergyPosting(gpu(), 16_000), EnergyPosting(gpu(1), 5)),
     )
     assert list(energy_use(postings)) == [
         (start, gpu(), "chat", 3000),
@@ -427,7 +430,7 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
         (start + MINUTE, gpu(), "chat", 4000),
         (start + MINUTE, gpu(), "batch", 4000),
     ]
-    assert list(energy_use(Postings(start, energy=(Energy(gpu(), 1),)))) == []
+    assert list(energy_use(Postings(start, energy=(EnergyPosting(gpu(), 1),)))) == []
 
 
 @pytest.mark.parametrize(

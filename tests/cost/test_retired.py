@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.tariff.terms import Retirement
 from tests.cost.bench import (
     BATCH,
@@ -26,13 +26,13 @@ from tests.cost.bench import (
 NOON = START + 12 * HOUR
 
 
-def leaving(since: int, uuid: str = "GPU-1", *hardware: object) -> Terms:
+def leaving(since: int, uuid: str = "GPU-1", *hardware: object) -> CostPolicy:
     """Two dollars an hour for each GPU, 0.80 an hour for the host; one GPU is said to have left."""
     priced = terms(*(hardware or (rent(2),)), overheads=(overhead("network", "0.80", "hour", "host"),))  # type: ignore[arg-type]
     return said(priced, since, uuid)
 
 
-def said(priced: Terms, since: int, uuid: str = "GPU-1") -> Terms:
+def said(priced: CostPolicy, since: int, uuid: str = "GPU-1") -> CostPolicy:
     """The same terms with one more entry."""
     retired = (*priced.tariff.retired, Retirement(uuid, since, "2026-11-10T12:00Z"))
     return replace(priced, tariff=replace(priced.tariff, retired=retired))

@@ -6,8 +6,8 @@ import pytest
 
 from exporter.cost.advance import advance
 from exporter.cost.money import WHOLE
-from exporter.cost.policy import Limits, OwnershipRule
-from exporter.cost.postings import Party
+from exporter.cost.policy import CardinalityLimits, OwnershipRule
+from exporter.cost.postings import CostOwner
 from exporter.cost.servers import ServerTick
 from exporter.readings import CounterReading, Frame, LoadReading, ServerKey, ServerReading
 from tests.cost.bench import BATCH, CHAT, SECOND, Meter, down, h100, holding, page, rent, terms
@@ -170,12 +170,12 @@ def test_a_server_that_never_told_a_model_has_an_empty_one(meter: Meter) -> None
     meter.tick(10, [], [down(page())])
     outcome = meter.tick(10, [h100()], [down(page())], holding(CHAT, 0))
     assert tick_of(meter).idle_models == {"": WHOLE}
-    assert Party("unassigned", "unassigned", "", "chat", "") in outcome.postings.seen
+    assert CostOwner("unassigned", "unassigned", "", "chat", "") in outcome.postings.seen
 
 
 def test_models_beyond_the_limit_are_other() -> None:
     """First come, first served; the rest are counted together and nothing is dropped."""
-    meter = Meter(terms(rent(1), limits=Limits(models=2)))
+    meter = Meter(terms(rent(1), limits=CardinalityLimits(models=2)))
     meter.tick(10, [], [models(a=0, b=0, c=0, d=0)])
     meter.tick(10, [], [models(d=1, c=20, b=300, a=4000)])
     assert meter.tokens == {
@@ -187,7 +187,7 @@ def test_models_beyond_the_limit_are_other() -> None:
 
 def test_the_limit_on_models_is_of_the_host() -> None:
     """Two servers share it; a row keeps its place when others come."""
-    meter = Meter(terms(rent(1), limits=Limits(models=2)))
+    meter = Meter(terms(rent(1), limits=CardinalityLimits(models=2)))
     second = replace(page(BATCH, "z", generation=0))
     meter.tick(10, [], [page(generation=0), second, page(ServerKey("", "third"), "y", generation=0)])
     meter.tick(
@@ -204,7 +204,7 @@ def test_the_limit_on_models_is_of_the_host() -> None:
 
 def test_servers_beyond_the_limit_are_other() -> None:
     """Both those that are read and those that only hold a GPU; every dollar and token stays in the books."""
-    meter = Meter(terms(rent(3600), limits=Limits(servers=2)))
+    meter = Meter(terms(rent(3600), limits=CardinalityLimits(servers=2)))
     names = [ServerKey("ml", f"s{number}") for number in range(4)]
     gpus = [h100(number) for number in range(4)]
     holders = [holder for number, key in enumerate(names) for holder in holding(key, number)]
@@ -221,7 +221,7 @@ def test_servers_beyond_the_limit_are_other() -> None:
 
 def test_two_servers_under_other_on_one_gpu_are_one_holder() -> None:
     """Their parts add up; the GPU is charged once."""
-    meter = Meter(terms(rent(3600), limits=Limits(servers=1)))
+    meter = Meter(terms(rent(3600), limits=CardinalityLimits(servers=1)))
     holders = [
         *holding(CHAT, 0, share=0.5),
         *holding(BATCH, 0, share=0.25),
@@ -283,16 +283,16 @@ def test_owners_are_those_of_the_moment() -> None:
     assert (meter.dollars(product="search"), meter.dollars(product="chat")) == (10**12, 2 * 10**12)
 
 
-@pytest.mark.parametrize(("blind", "counted"), [(True, 17), (False, 0)])
+@pytest.mark.parametrize(("incomplete", "counted"), [(True, 17), (False, 0)])
 def test_servers_are_remembered_while_nobody_can_tell_which_are_here(
-    meter: Meter, *, blind: bool, counted: int
+    meter: Meter, *, incomplete: bool, counted: int
 ) -> None:
     """A daemon that starts while NVML hangs finds no server: what they serve meanwhile is counted later.
 
     One that a look does not find is gone, and with it its marks.
     """
     meter.tick(10, [], [page(generation=50)])
-    silent = Frame(meter.elapsed + 10 * SECOND, meter.wall + 10 * SECOND, None, blind=blind)
+    silent = Frame(meter.elapsed + 10 * SECOND, meter.wall + 10 * SECOND, None, incomplete=incomplete)
     meter.state = advance(meter.state, silent, meter.terms).state
     meter.elapsed, meter.wall = silent.elapsed, silent.wall
     meter.tick(10, [], [page(generation=67)])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.attribution import NOBODY
+from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.readings import GpuProcess, GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.terms import Electricity
 from tests.cost.bench import BATCH, CHAT, DOLLAR, Decimal, Meter, down, h100, holding, page, rent, terms
@@ -259,7 +259,7 @@ def test_a_card_cut_into_nothing_is_idle_and_unallocated(meter: Meter) -> None:
     """Nothing can run on it."""
     meter.tick(1, [h100(instances=())])
     meter.tick(14, [h100(instances=(), utilization_ratio=None)])
-    assert phases(meter, server=NOBODY.server) == {"idle": 14.0}
+    assert phases(meter, server=UNALLOCATED_KEY.server) == {"idle": 14.0}
 
 
 def test_a_card_that_is_not_read_stays_as_it_was_cut(meter: Meter) -> None:

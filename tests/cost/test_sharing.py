@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.attribution import Share, shares
+from exporter.cost.attribution import GpuShare, shares
 from exporter.cost.money import WHOLE
 from exporter.readings import Holder, ServerKey
 from tests.cost.bench import BATCH, CHAT
@@ -145,7 +145,7 @@ def holders(draw: st.DrawFn, instances: tuple[str, ...] = ("",)) -> list[Holder]
     return draw(st.lists(one, max_size=12))
 
 
-def parts(found: tuple[Share, ...]) -> dict[tuple[ServerKey, str], tuple[int, int]]:
+def parts(found: tuple[GpuShare, ...]) -> dict[tuple[ServerKey, str], tuple[int, int]]:
     return {(share.key, share.instance): (share.busy_part, share.idle_part) for share in found}
 
 

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.cost.advance import Outcome, advance
-from exporter.cost.late import charge
-from exporter.cost.policy import Terms
+from exporter.cost.accrual import charge_late
+from exporter.cost.advance import TickOutcome, advance
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading
 from exporter.tariff.tariff import Tariff
@@ -67,7 +67,7 @@ def later(first: Frame, **changes: object) -> Frame:
     return replace(first, awake=awake, **told)  # type: ignore[arg-type]
 
 
-def charged(outcome: Outcome) -> float:
+def charged(outcome: TickOutcome) -> float:
     """Thousandths of a dollar, all of which went to somebody."""
     for segment in outcome.postings.segments:
         assert segment.accrued == sum(row.amount for row in segment.money)
@@ -75,17 +75,17 @@ def charged(outcome: Outcome) -> float:
     return sum(segment.accrued for segment in outcome.postings.segments) / MILLI
 
 
-def months(outcome: Outcome) -> dict[str, float]:
+def months(outcome: TickOutcome) -> dict[str, float]:
     found: Counter[str] = Counter()
     for segment in outcome.postings.segments:
         found[segment.month] += segment.accrued // MILLI
     return dict(found)
 
 
-def slots(outcome: Outcome) -> set[tuple[str, str, str]]:
+def slots(outcome: TickOutcome) -> set[tuple[str, str, str]]:
     """Server, phase and component of all money."""
     rows = [row for segment in outcome.postings.segments for row in segment.money]
-    return {(row.slot.party.server, row.slot.phase, row.component) for row in rows}
+    return {(row.owner_phase.owner.server, row.owner_phase.phase, row.component) for row in rows}
 
 
 def test_hourly_rent_is_charged_since_the_boot() -> None:
@@ -239,7 +239,7 @@ def test_what_is_shown_of_the_first_tick_is_what_is_read() -> None:
 
 def test_unpriced_hardware_is_not_counted_since_the_boot() -> None:
     """Nothing says that it is billed by the hour."""
-    told: Terms = terms()
+    told: CostPolicy = terms()
     assert advance(FRESH, frame(), told).postings.segments == ()
 
 
@@ -250,13 +250,13 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     """
     power = Electricity(Decimal("0.36"))
     network = overhead("network", "3.60", "hour", "host")
-    asking = Terms(Tariff("host-1", (), (network,), asking=True))
+    asking = CostPolicy(Tariff("host-1", (), (network,), asking=True))
     outcome = advance(FRESH, frame(asleep=5 * MINUTE), asking)
     waiting = [one for segment in outcome.postings.segments for one in segment.unpriced]
 
     assert (charged(outcome), outcome.state.fresh_in) == (0, "")
     held = [row for segment in outcome.postings.segments for row in segment.held]
-    assert {(row.slot.party.server, row.slot.phase, row.priced) for row in held} == {
+    assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in held} == {
         ("unallocated", "unobserved", False)
     }
     used = [usage for one in waiting for usage in one.slots.values()]
@@ -265,7 +265,7 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
     assert (sum(usage.up for usage in used), sum(usage.energy for usage in used)) == (15 * MINUTE, 0)
     leased = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),), "always"), "lease")
     for hardware, milli in ((rent("3.60", energy=power), 900), (leased, 0), (owned(power), 0)):
-        _, late = charge(outcome.state, waiting, terms(hardware), NOON)
+        _, late = charge_late(outcome.state, waiting, terms(hardware), NOON)
         assert sum(segment.accrued for segment in late.segments) == milli * MILLI
         settled = [row for segment in late.segments for row in segment.held]
         assert sum(row.duration for row in settled) == 20 * MINUTE

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from exporter.cost.attribution import mig_slices
 from exporter.cost.money import WHOLE
-from exporter.cost.slices import slices
 from exporter.readings import Gpu, GpuReading, MigInstance
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.mig import slices_of_gpu
-from exporter.tariff.table import BUNDLED, rows
+from exporter.tariff.csv_tables import BUNDLED, rows
+from exporter.tariff.gpu_models import slices_of_gpu
 
 GB = 10**9
 
@@ -30,7 +30,7 @@ def instance(size: str, number: int, gigabytes: float, compute: int = 0, **told:
 def parts(model: str, gigabytes: float | None, *instances: MigInstance) -> dict[str, float]:
     """Parts of a card, rounded; in the order of its instances."""
     memory = None if gigabytes is None else round(gigabytes * GB)
-    found = slices(GpuReading(Gpu("GPU-0", model), 0, memory_total_bytes=memory, instances=instances))
+    found = mig_slices(GpuReading(Gpu("GPU-0", model), 0, memory_total_bytes=memory, instances=instances))
     assert found is not None
     assert sum(found.values()) <= WHOLE
     return {uuid: round(part / WHOLE, 6) for uuid, part in found.items()}
@@ -41,8 +41,8 @@ A100 = "NVIDIA A100-SXM4-40GB"
 
 def test_a_card_that_is_not_cut_has_no_parts() -> None:
     """MIG off is not a card cut into nothing."""
-    assert slices(GpuReading(Gpu("GPU-0", A100), 0)) is None
-    assert slices(GpuReading(Gpu("GPU-0", A100), 0, instances=())) == {}
+    assert mig_slices(GpuReading(Gpu("GPU-0", A100), 0)) is None
+    assert mig_slices(GpuReading(Gpu("GPU-0", A100), 0, instances=())) == {}
 
 
 def test_the_larger_of_compute_and_memory_counts() -> None:
@@ -72,7 +72,7 @@ def test_shares_that_pass_one_are_divided_by_their_sum() -> None:
 def test_seven_sevenths_are_the_card() -> None:
     """No rounding leaves a part that nobody holds."""
     seven = tuple(instance("1g", number, 5) for number in range(7))
-    found = slices(GpuReading(Gpu("GPU-0", A100), 0, memory_total_bytes=40 * GB, instances=seven))
+    found = mig_slices(GpuReading(Gpu("GPU-0", A100), 0, memory_total_bytes=40 * GB, instances=seven))
     assert found is not None
     assert sum(found.values()) == WHOLE
     assert max(found.values()) - min(found.values()) <= 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.stretches import stretches
+from exporter.cost.accrual import split_interval
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import HOUR, MINUTE, SECOND, moment
@@ -23,14 +23,14 @@ def dated(*since: int) -> Tariff:
 
 def test_a_tick_inside_a_minute_is_whole() -> None:
     """Nothing changes in it."""
-    assert stretches(TURN + 5 * SECOND, TURN + 15 * SECOND, Tariff(), UTC) == [
+    assert split_interval(TURN + 5 * SECOND, TURN + 15 * SECOND, Tariff(), UTC) == [
         (TURN + 5 * SECOND, TURN + 15 * SECOND)
     ]
 
 
 def test_a_tick_is_cut_at_a_minute() -> None:
     """The window of prices is of whole minutes."""
-    assert stretches(TURN + 55 * SECOND, TURN + 65 * SECOND, Tariff(), UTC) == [
+    assert split_interval(TURN + 55 * SECOND, TURN + 65 * SECOND, Tariff(), UTC) == [
         (TURN + 55 * SECOND, TURN + MINUTE),
         (TURN + MINUTE, TURN + 65 * SECOND),
     ]
@@ -38,13 +38,13 @@ def test_a_tick_is_cut_at_a_minute() -> None:
 
 def test_a_tick_that_begins_and_ends_on_minutes_is_not_cut_there() -> None:
     """No stretch has no length."""
-    assert stretches(TURN, TURN + MINUTE, Tariff(), UTC) == [(TURN, TURN + MINUTE)]
+    assert split_interval(TURN, TURN + MINUTE, Tariff(), UTC) == [(TURN, TURN + MINUTE)]
 
 
 def test_a_tick_is_cut_where_a_price_begins() -> None:
     """To the nanosecond."""
     change = TURN + 7 * SECOND + 1
-    assert stretches(TURN + SECOND, TURN + 11 * SECOND, dated(change), UTC) == [
+    assert split_interval(TURN + SECOND, TURN + 11 * SECOND, dated(change), UTC) == [
         (TURN + SECOND, change),
         (change, TURN + 11 * SECOND),
     ]
@@ -52,9 +52,9 @@ def test_a_tick_is_cut_where_a_price_begins() -> None:
 
 def test_a_long_tick_is_cut_by_the_hour() -> None:
     """What is shorter than an hour goes by the minute; an hour, and anything longer, by the hour."""
-    assert len(stretches(TURN, TURN + HOUR - 1, Tariff(), UTC)) == 60
-    assert stretches(TURN, TURN + HOUR, Tariff(), UTC) == [(TURN, TURN + HOUR)]
-    assert stretches(TURN + 30 * MINUTE, TURN + 2 * HOUR, Tariff(), UTC) == [
+    assert len(split_interval(TURN, TURN + HOUR - 1, Tariff(), UTC)) == 60
+    assert split_interval(TURN, TURN + HOUR, Tariff(), UTC) == [(TURN, TURN + HOUR)]
+    assert split_interval(TURN + 30 * MINUTE, TURN + 2 * HOUR, Tariff(), UTC) == [
         (TURN + 30 * MINUTE, TURN + HOUR),
         (TURN + HOUR, TURN + 2 * HOUR),
     ]
@@ -72,14 +72,14 @@ def test_a_long_tick_is_cut_by_the_hour() -> None:
 def test_a_tick_is_cut_at_the_end_of_the_local_month(zone: str, turn: str) -> None:
     """Also in a tick that is cut by the hour only, where the month ends at a quarter past."""
     end = moment(turn)
-    cuts = {start for start, _ in stretches(end - 3 * HOUR, end + 3 * HOUR, Tariff(), ZoneInfo(zone))}
+    cuts = {start for start, _ in split_interval(end - 3 * HOUR, end + 3 * HOUR, Tariff(), ZoneInfo(zone))}
     assert end in cuts
 
 
 def test_a_tick_of_months_is_cut_at_each() -> None:
     """A machine that slept over new year."""
     zone = ZoneInfo("Asia/Kathmandu")
-    told = stretches(TURN - 40 * 24 * HOUR, TURN + 40 * 24 * HOUR, Tariff(), zone)
+    told = split_interval(TURN - 40 * 24 * HOUR, TURN + 40 * 24 * HOUR, Tariff(), zone)
     turns = [moment(f"{month}-01T00:00:00+05:45") for month in ("2026-11", "2026-12", "2027-01")]
     assert {start for start, _ in told} >= set(turns)
 
@@ -100,7 +100,7 @@ def test_a_tick_is_cut_at_local_midnights(zone: str, begin: str, turns: list[str
     """Also where the day has 23 or 25 hours, and in a leap year; no later midnight is one."""
     start = moment(begin)
     end = moment(turns[-1]) + HOUR
-    told = stretches(start, end, Tariff(), ZoneInfo(zone))
+    told = split_interval(start, end, Tariff(), ZoneInfo(zone))
     hours = set(range(start - start % HOUR, end, HOUR))
     assert {since for since, _ in told} - hours - {start} == {moment(turn) for turn in turns} - hours
     assert {moment(turn) for turn in turns} <= {since for since, _ in told}
@@ -114,7 +114,9 @@ def test_a_tick_is_cut_at_local_midnights(zone: str, begin: str, turns: list[str
 def test_stretches_cover_the_tick_once(start: int, length: int, changes: list[int]) -> None:
     """No gap, no overlap, nothing empty; each price's beginning inside is a cut."""
     begin = TURN - 2 * HOUR + start
-    told = stretches(begin, begin + length, dated(*(TURN - 2 * HOUR + change for change in changes)), UTC)
+    told = split_interval(
+        begin, begin + length, dated(*(TURN - 2 * HOUR + change for change in changes)), UTC
+    )
     assert told[0][0] == begin
     assert told[-1][1] == begin + length
     assert all(since < until for since, until in told)

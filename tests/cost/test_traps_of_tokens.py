@@ -11,17 +11,7 @@ import pytest
 from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
 from exporter.readings import CounterReading, ServerReading
-from tests.cost.bench import (
-    CHAT,
-    DOLLAR,
-    Meter,
-    down,
-    h100,
-    holding,
-    page,
-    rent,
-    terms,
-)
+from tests.cost.bench import CHAT, DOLLAR, Meter, down, h100, holding, page, rent, terms
 
 GENERATED = ("chat", "llama", "generation")
 

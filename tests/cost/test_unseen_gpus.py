@@ -9,25 +9,13 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.inventory import stated
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
-from exporter.readings import Gpu, GpuReading, Place
+from exporter.readings import Gpu, GpuReading, HostLocation
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice, Retirement
 from tests.cost.bench import HOUR, MINUTE, START, Meter, overhead, rent
-from tests.cost.boards import (
-    BOUGHT,
-    H100,
-    HOST,
-    L4,
-    P5,
-    Board,
-    Host,
-    boards,
-    near,
-    of_models,
-    whole,
-)
+from tests.cost.boards import BOUGHT, H100, HOST, L4, P5, Board, Host, boards, near, of_models, whole
 
 LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "hardware[0]")
 
@@ -43,7 +31,7 @@ LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "h
     ],
     ids=["rent", "owned", "catalogue-type", "catalogue-place", "per-gpu-of-a-known-type"],
 )
-def test_seven_of_eight(priced: Terms, hourly: float) -> None:
+def test_seven_of_eight(priced: CostPolicy, hourly: float) -> None:
     """The eighth was never listed: it is in the books as `unseen`, unallocated and idle."""
     host = Host(priced, *boards("a", 7))
     assert host.unseen() == 1
@@ -127,7 +115,7 @@ def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     """Nothing is released and the unseen one stays, until the instance type is known."""
     known = whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5)
     host = Host(known, *boards("a", 7))
-    asking = replace(known.tariff, place=Place(), hardware=(), asking=True)
+    asking = replace(known.tariff, place=HostLocation(), hardware=(), asking=True)
     for _ in range(3):
         host.meter.terms = replace(host.meter.terms, tariff=asking)
         host.restart(60, *boards("a", 6))
@@ -180,23 +168,23 @@ def test_a_retired_gpu_leaves_an_empty_slot(*, before: bool) -> None:
 @pytest.mark.parametrize(
     ("hardware", "place", "count"),
     [
-        ((rent("55.04", 8),), Place(), 8),
-        ((BOUGHT,), Place(), 8),
-        ((rent("6.88"),), Place(), None),
+        ((rent("55.04", 8),), HostLocation(), 8),
+        ((BOUGHT,), HostLocation(), 8),
+        ((rent("6.88"),), HostLocation(), None),
         ((rent("6.88"),), P5, 8),
         ((rent("55.04", 4),), P5, 4),
-        ((rent("1"),), Place("aws", "p9.unheard-of", "us-east-1"), None),
-        ((rent("1"),), Place("nocloud", "p5.48xlarge", "us-east-1"), None),
-        ((rent("1"),), Place("aws", "g6f.xlarge", "us-east-1"), 1),
-        ((LISTED,), Place(), 8),
+        ((rent("1"),), HostLocation("aws", "p9.unheard-of", "us-east-1"), None),
+        ((rent("1"),), HostLocation("nocloud", "p5.48xlarge", "us-east-1"), None),
+        ((rent("1"),), HostLocation("aws", "g6f.xlarge", "us-east-1"), 1),
+        ((LISTED,), HostLocation(), 8),
         ((), P5, 8),
-        ((), Place(), None),
-        ((of_models("*H100*", "1", 8),), Place(), 8),
-        ((of_models("*H100*", "1", 2),), Place(), 2),
+        ((), HostLocation(), None),
+        ((of_models("*H100*", "1", 8),), HostLocation(), 8),
+        ((of_models("*H100*", "1", 2),), HostLocation(), 2),
     ],
 )
 def test_what_says_how_many_there_are(
-    hardware: tuple[Hardware, ...], place: Place, count: int | None
+    hardware: tuple[Hardware, ...], place: HostLocation, count: int | None
 ) -> None:
     """A rule's `gpus_per_host`, else the instance type's by the catalogue: fractions show as one."""
     tariff = Tariff("host-1", hardware, place=place)

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from exporter.cost.postings import Postings, Slot, Unpriced, Usage
+from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from tests.cost.bench import HOUR
 
 
-def by_hour(ticks: Iterable[Postings]) -> list[Unpriced]:
+def by_hour(ticks: Iterable[Postings]) -> list[UnpricedTime]:
     """What these ticks left without a price: one stretch for each GPU and hour of a day."""
-    found: dict[tuple[str, str, int], Unpriced] = {}
+    found: dict[tuple[str, str, int], UnpricedTime] = {}
     for postings in ticks:
         for segment in postings.segments:
             for unpriced in segment.unpriced:
@@ -19,10 +19,10 @@ def by_hour(ticks: Iterable[Postings]) -> list[Unpriced]:
     return list(found.values())
 
 
-def joined(one: Unpriced, other: Unpriced) -> Unpriced:
+def joined(one: UnpricedTime, other: UnpricedTime) -> UnpricedTime:
     """Two stretches as one."""
-    slots: dict[Slot, Usage] = dict(one.slots)
+    slots: dict[OwnerPhase, GpuUse] = dict(one.slots)
     for slot, used in other.slots.items():
-        had = slots.get(slot, Usage(0, 0, 0))
-        slots[slot] = Usage(had.time + used.time, had.up + used.up, had.energy + used.energy)
+        had = slots.get(slot, GpuUse(0, 0, 0))
+        slots[slot] = GpuUse(had.time + used.time, had.up + used.up, had.energy + used.energy)
     return replace(one, start=min(one.start, other.start), end=max(one.end, other.end), slots=slots)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import GpuReading, Holder, ServerKey, ServerReading
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.bench import HOUR, MINUTE, SECOND, Meter, down, h100, moment, overhead, owned, page, terms
@@ -33,7 +33,7 @@ class Happening:
 class World:
     """A host, its prices and its story."""
 
-    terms: Terms
+    terms: CostPolicy
     gpus: int
     holders: tuple[Holder, ...]
     story: list[Happening]
@@ -52,7 +52,7 @@ OVERHEADS = (
 )
 
 
-def priced(dated: int, **told: Any) -> Terms:
+def priced(dated: int, **told: Any) -> CostPolicy:
     """GPU-0 is owned and pays for its power, the others are rented at a price that changes."""
     own = owned(
         energy=KILOWATT_HOUR,

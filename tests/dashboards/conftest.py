@@ -10,7 +10,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from exporter.exposition.table import METRICS
+from exporter.metrics.table import METRICS
 
 ROOT = Path(__file__).parents[2]
 TARGET_LABELS = frozenset({"cluster", "exported_namespace", "instance", "job", "node"})

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from exporter.exposition.documentation import LABELS
+from exporter.metrics.documentation import LABELS
 
 Board = dict[str, Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli.logs import formatter
-from exporter.demo.plot import Plot
+from exporter.demo.plot import Storyline
 from exporter.demo.story import Stage, replay, stage
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_HOUR
@@ -24,7 +24,7 @@ LIVE: Final = 50
 class Telling:
     """The story at an instant, and the first live report."""
 
-    plot: Plot
+    plot: Storyline
     report: Report
     folder: Path | None
     """Of its books, which are closed, and its configuration; none where the books were in memory."""

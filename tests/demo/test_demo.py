@@ -16,11 +16,10 @@ import pytest
 from exporter import __version__
 from exporter.cli import demo as module
 from exporter.cli import status
-from exporter.demo.edition import editions
 from exporter.demo.invitation import Site, facts
-from exporter.demo.plot import Plot
-from exporter.exposition.server import WebServer
+from exporter.demo.plot import Storyline, editions
 from exporter.sampler.sampler import Sampler
+from exporter.web.server import WebServer
 from tests.demo.clocks import Noon
 
 ROOT = Path(__file__).parents[2]
@@ -222,7 +221,10 @@ def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         told.append(
-            (facts(Plot.before(Noon().wall()), Site("", "", "")), editions(Plot.before(Noon().wall())))
+            (
+                facts(Storyline.before(Noon().wall()), Site("", "", "")),
+                editions(Storyline.before(Noon().wall())),
+            )
         )
     monkeypatch.undo()
     time.tzset()

@@ -26,13 +26,12 @@ import pytest
 
 from exporter.cli.demo import logged_to
 from exporter.clock import SystemClock
-from exporter.demo.edition import day
 from exporter.demo.invitation import LOG, Site, facts, invitation
-from exporter.demo.plot import Plot
+from exporter.demo.plot import Storyline, day
 from exporter.demo.story import replay, stage
-from exporter.exposition.server import WebServer
-from exporter.exposition.wording import timestamp
 from exporter.report import Build, Report
+from exporter.web.server import WebServer
+from exporter.web.wording import timestamp
 from tests.demo.clocks import Nothing
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
@@ -51,7 +50,7 @@ END: Final = "---- end of an answer ----"
 class Told:
     """What the demo said, and what each of its commands answered."""
 
-    plot: Plot
+    plot: Storyline
     report: Report
     words: str
     place: Site

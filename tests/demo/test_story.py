@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.demo.plot import FINE, Plot
+from exporter.demo.plot import FINE, Storyline
 from exporter.demo.story import Stage, replay, stage
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
@@ -72,8 +72,8 @@ def test_the_idle_model_has_dollars_and_no_price_per_token(told: Report) -> None
     archive = [party for party in told.rates if party.server == "archive-13b"]
 
     assert [told.rates[party] for party in archive] == [pytest.approx(5.504 + 0.1375 + 9.2 / 720, abs=1e-4)]
-    assert not [quotient for quotient in told.quotients if quotient.party in archive]
-    assert {quotient.party.server for quotient in told.quotients} == {"chat-70b", "search-8b", "trial-8b"}
+    assert not [quotient for quotient in told.quotients if quotient.owner in archive]
+    assert {quotient.owner.server for quotient in told.quotients} == {"chat-70b", "search-8b", "trial-8b"}
 
 
 def test_prefix_cache_hits_are_apart_from_computed_prompts(told: Report) -> None:
@@ -116,7 +116,7 @@ def test_time_without_a_price_was_charged_later(told: Report) -> None:
 def test_every_day_has_a_month_behind_it() -> None:
     """On each day of a year what happens does so in order, and in more than a month."""
     for day in range(366):
-        plot = Plot.before((NOON + day * DAY_SECONDS) * NANOSECONDS_PER_SECOND)
+        plot = Storyline.before((NOON + day * DAY_SECONDS) * NANOSECONDS_PER_SECOND)
         events = [
             plot.begins,
             plot.leased,
@@ -172,7 +172,7 @@ def test_a_seed_tells_the_same_weeks_with_a_curve_and_another_seed_others(seen: 
 
 def test_ticks_are_close_where_prices_per_token_are_taken_from() -> None:
     """A minute apart in the last two hours, five on the last day, an hour before; none without the host."""
-    plot = Plot.before(NOON * NANOSECONDS_PER_SECOND)
+    plot = Storyline.before(NOON * NANOSECONDS_PER_SECOND)
     ticks = list(plot.ticks())
 
     assert ticks[0] == plot.begins

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from exporter.sources.kubernetes import source
-from exporter.sources.kubernetes.node import RIGHT
+from exporter.sources.kubernetes.api import RIGHT
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 RIGHTS = {

@@ -3,13 +3,11 @@
 import re
 from pathlib import Path
 
-from exporter.cli.whereabouts import LABELS_RENEWAL
-from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL
-from exporter.sources.cloud.services import SERVICES
+from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL, SERVICES
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
-from exporter.sources.enquiry import FIRST_PAUSE, LONGEST_PAUSE
-from exporter.sources.kubernetes import node
+from exporter.sources.kubernetes import api
 from exporter.sources.kubernetes.api import REFUSALS
+from exporter.sources.location import FIRST_PAUSE, LABELS_RENEWAL, LONGEST_PAUSE
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("running.md", "asking.md"))
@@ -65,7 +63,7 @@ def test_everything_that_is_asked_of_a_cluster_is_told() -> None:
     page = section("Which cloud it is in").partition("### The labels of a Kubernetes node\n")[2]
 
     assert "`GET /api/v1/nodes/NODE_NAME`" in page
-    assert f"takes {node.TIMEOUT_SECONDS:g} seconds and {node.BODY_BYTES_MAX >> 20} MiB at most" in page
+    assert f"takes {api.TIMEOUT_SECONDS:g} seconds and {api.BODY_BYTES_MAX >> 20} MiB at most" in page
     assert f"every {LABELS_RENEWAL // 60 // 10**9} minutes" in page
     reasons = {*REFUSALS.values(), "node_name", "token_file", "tls", "connection", "timeout", "redirect"}
     reasons |= {"http_status", "encoding", "too_large", "not_recognized"}

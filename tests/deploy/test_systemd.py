@@ -12,7 +12,7 @@ import pytest
 from exporter.cli import status
 from exporter.cli.arguments import program
 from exporter.config.settings import DEFAULT_LEDGER
-from exporter.ledger.place import FILE_MODE, FOLDER_MODE
+from exporter.ledger.files import FILE_MODE, FOLDER_MODE
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "inference-cost-exporter.service"

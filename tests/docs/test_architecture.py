@@ -3,9 +3,9 @@
 import re
 
 from exporter.cli.serve import LONGEST_READ
-from exporter.exposition.limits import Limits
 from exporter.sources.gather import WORKERS
 from exporter.units import seconds
+from exporter.web.listener import WebLimits
 from tests.docs.pages import ROOT, blocks, read, rows
 from tests.test_layers import LINES, ROWS
 
@@ -37,7 +37,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
     """The time of a tick's reads, threads and connections, the length of a file."""
     assert f"all within {seconds(LONGEST_READ):g} seconds" in section("A tick")
     assert f"| `source` | up to {WORKERS} |" in section("Threads")
-    assert f"at most {Limits().connections} |" in section("Threads")
+    assert f"at most {WebLimits().connections} |" in section("Threads")
     assert f"no file passes {LINES} lines" in section("The layers")
 
 

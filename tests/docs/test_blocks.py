@@ -9,7 +9,7 @@ import yaml
 
 from exporter.config import load
 from exporter.config.web import load_web
-from exporter.reports.tco.reading import scenario
+from exporter.finance.tco.scenario_files import scenario
 from tests.docs.pages import ROOT, Block, blocks, named, pages
 from tests.docs.workplace import Workplace, to_be_done
 

@@ -13,9 +13,9 @@ from exporter.cli.arguments import program
 from exporter.cli.flags import PROGRAM
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import ListOf, Table
-from exporter.exposition.table import METRICS
+from exporter.finance.tco.keys import SCENARIO
 from exporter.ledger.schema import ADJUSTMENT_DDL, DDL, HISTORY_DDL
-from exporter.reports.tco.keys import SCENARIO
+from exporter.metrics.table import METRICS
 from tests.docs.pages import ROOT
 
 KINDS_OF_KUBERNETES = {"InferenceService", "InferencePool", "InferenceObjective", "InferenceModel"}

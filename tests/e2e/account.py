@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.e2e.daemon import Page
 from tests.e2e.load import KINDS, Counts, Load
 
@@ -66,7 +66,7 @@ class Account:
     gpus: int = GPUS
 
     @classmethod
-    def of_books(cls, books: Books, gpus: int = GPUS) -> "Account":
+    def of_books(cls, books: CommittedTotals, gpus: int = GPUS) -> "Account":
         """From the ledger of a host with so many GPUs, of which all but the third are rented."""
         tokens: dict[str, list[int]] = {name: [0] * len(KINDS) for name in PACES}
         for (party, kind), count in books.tokens.items():

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.e2e.daemon import Daemon, Page
-from tests.exposition.certificates import Authority, ask
-from tests.exposition.test_passwords import basic, hashed
+from tests.web.certificates import Authority, ask
+from tests.web.test_passwords import basic, hashed
 
 USER, PASSWORD = "prometheus", "s3cret"
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from tests.e2e.daemon import Daemon, get
-from tests.exposition.crowd import KINDS, Crowd, descriptors, within_a_second
-from tests.exposition.test_passwords import basic, hashed
 from tests.fake_nvml.library import FakeNvml
+from tests.web.crowd import KINDS, Crowd, descriptors, within_a_second
+from tests.web.test_passwords import basic, hashed
 
 CROWD = 2000
 PROBES = 100

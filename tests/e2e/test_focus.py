@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import UNALLOCATED, Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import (
+    UNALLOCATED,
+    CostOwner,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+)
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests.e2e.validator import validate
@@ -55,11 +63,11 @@ def post_an_hour(path: Path, last: int) -> None:
     clock.now = last + story.TICK
     start = story.at(1, 30, 12) * keeping.SECOND
     hour = story.HOUR * keeping.SECOND
-    slot = Slot(Party("chat", "assistants", "", "chat", "chat-m"), "decode")
-    paid = Money(Gpu("GPU-8", "NVIDIA L4"), "rent", "estimate", slot, 7 * 10**11)
+    slot = OwnerPhase(CostOwner("chat", "assistants", "", "chat", "chat-m"), "decode")
+    paid = MoneyPosting(Gpu("GPU-8", "NVIDIA L4"), "rent", "estimate", slot, 7 * 10**11)
     held = (
-        Held(Gpu("GPU-8", "NVIDIA L4"), slot, hour, priced=True),
-        Held(Gpu("GPU-9", "NVIDIA L4"), slot, hour, priced=False),
+        GpuTimePosting(Gpu("GPU-8", "NVIDIA L4"), slot, hour, priced=True),
+        GpuTimePosting(Gpu("GPU-9", "NVIDIA L4"), slot, hour, priced=False),
     )
     segment = Segment(start, start + hour, MONTH, "2026-01-30", paid.amount, (paid,), held)
     ledger = Ledger.open(path, clock)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from exporter.exposition.server import WebServer
-from exporter.exposition.wording import ABSENT
+from exporter.web.server import WebServer
+from exporter.web.wording import ABSENT
 from tests.e2e.daemon import ROOT, Page, free_port, get, until
-from tests.exposition import conftest as host
-from tests.exposition.test_page import hostile
+from tests.web import conftest as host
+from tests.web.test_page import hostile
 
 PYTHON = ROOT / ".cache" / "browser" / "bin" / "python"
 MOST_BYTES = 150_000

@@ -19,10 +19,10 @@ import yaml
 
 from tests.e2e.daemon import ROOT, free_port, get, until
 from tests.e2e.guarded import PASSWORD, USER, Guarded
-from tests.exposition.certificates import ask
-from tests.exposition.crowd import Crowd
-from tests.exposition.test_passwords import basic
 from tests.fake_nvml.library import FakeNvml
+from tests.web.certificates import ask
+from tests.web.crowd import Crowd
+from tests.web.test_passwords import basic
 
 CROWD = 1000
 GIVEN = "GET /metrics HTTP/1.1\r\nHost: x\r\n"

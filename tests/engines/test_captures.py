@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.engines import ENGINES, EVERYTHING, Gateway, interpret, match, read, recognize, wanted
+from exporter.engines import ENGINES, EVERYTHING, GatewaySpec, interpret, match, read, recognize, wanted
 
 CAPTURES = Path(__file__).parent / "captures"
 PAGES = sorted(CAPTURES.glob("*.prom"))
@@ -34,8 +34,8 @@ def test_a_capture_is_recognized_as_what_wrote_it(path: Path) -> None:
     page = read(path.read_bytes(), EVERYTHING)
     engine, row = recognize(page), match(page)
     assert expected_of(path)["engine"] == (engine.name if engine else None)
-    assert expected_of(path).get("gateway") == (row.title if isinstance(row, Gateway) else None)
-    if isinstance(row, Gateway):  # also for an engine that the configuration takes it for
+    assert expected_of(path).get("gateway") == (row.title if isinstance(row, GatewaySpec) else None)
+    if isinstance(row, GatewaySpec):  # also for an engine that the configuration takes it for
         assert [name for name, other in ENGINES.items() if other.fingerprint.matches(page)] == []
     assert (page.malformed, page.duplicates, page.cut) == (0, 0, False)
 

@@ -13,13 +13,13 @@ from exporter.engines.exposition import (
     REMEMBERED_MAX,
     SERIES_MAX,
     WANTED_BYTES,
-    Memory,
     Page,
-    Wanted,
+    SeriesCache,
+    WantedSeries,
     read,
 )
 
-A = Wanted(["a:x_total"])
+A = WantedSeries(["a:x_total"])
 
 
 def readings(page: Page) -> list[tuple[str, dict[str, str], float]]:
@@ -169,7 +169,7 @@ def test_a_long_series_has_a_short_name_of_its_own() -> None:
 
 def test_label_sets_are_remembered() -> None:
     """The second page of a server costs no parsing of labels, and a changed label is another set."""
-    memory = Memory()
+    memory = SeriesCache()
     first = read(b'a:x_total{m="1"} 5', A, memory).samples["a:x_total"][0]
     second = read(b'a:x_total{m="1"} 6', A, memory).samples["a:x_total"][0]
     assert first.series is second.series
@@ -179,7 +179,7 @@ def test_label_sets_are_remembered() -> None:
 
 def test_the_memory_is_bounded() -> None:
     """A server that makes up labels costs no more than its bound; very long sets are not remembered."""
-    memory = Memory()
+    memory = SeriesCache()
     for number in range(REMEMBERED_MAX + 10):
         read(b'a:x_total{m="%d"} 5' % number, A, memory)
     assert len(memory) == 10
@@ -189,7 +189,7 @@ def test_the_memory_is_bounded() -> None:
 
 def test_the_memory_is_bounded_in_bytes() -> None:
     """Half of the longest sets that are remembered, twice as many as there is room for: the rest is left."""
-    memory = Memory()
+    memory = SeriesCache()
     filler = b"y" * (REMEMBERED_BYTES - len(b'{m="0000"}'))
     room = REMEMBERED_BYTES_MAX // REMEMBERED_BYTES
     for number in range(room):
@@ -228,7 +228,7 @@ def test_a_series_that_is_remembered_is_read_by_the_same_rules(
     line: bytes, told: list[tuple[dict[str, str], float]]
 ) -> None:
     """The short way of a line that looks like the last page's takes nothing that the long one would not."""
-    memory = Memory()
+    memory = SeriesCache()
     read(REMEMBERED, A, memory)
     page = read(line, A, memory)
     assert told == [(labels, value) for _, labels, value in readings(page)]
@@ -237,7 +237,7 @@ def test_a_series_that_is_remembered_is_read_by_the_same_rules(
 
 def test_the_memory_of_a_server_does_not_grow_with_reads() -> None:
     """Its counters move, its series stay: the thousandth read holds what the second did."""
-    memory = Memory()
+    memory = SeriesCache()
     body = b"".join(b'a:x_total{m="%d"} %%d\n' % number for number in range(50))
 
     def held(reads: int) -> int:
@@ -269,18 +269,18 @@ def test_a_page_with_more_series_than_any_engine_is_cut() -> None:
 
 def test_nothing_wanted_finds_nothing() -> None:
     """Not even an empty name."""
-    assert Page({}, frozenset()) == read(b" 1\n{} 1\n\na 1", Wanted([]))
+    assert Page({}, frozenset()) == read(b" 1\n{} 1\n\na 1", WantedSeries([]))
 
 
 def test_names_are_matched_whole_and_literally() -> None:
     """A dot in a name is a dot, and of two names that begin alike each finds its own."""
-    page = read(b"a 1\na_b 2\na.b 3\naxb 4\n", Wanted(["a", "a_b", "a.b"]))
+    page = read(b"a 1\na_b 2\na.b 3\naxb 4\n", WantedSeries(["a", "a_b", "a.b"]))
     assert [(name, value) for name, _, value in readings(page)] == [("a", 1.0), ("a_b", 2.0), ("a.b", 3.0)]
 
 
 def test_a_name_that_differs_in_the_colon_alone_is_its_own() -> None:
     """An underscore stands for a colon only where no wanted name is written so."""
-    page = read(b"a:b 1\na_b 2\na:b_c 3\na_b_c 4\n", Wanted(["a:b", "a_b", "a:b_c"]))
+    page = read(b"a:b 1\na_b 2\na:b_c 3\na_b_c 4\n", WantedSeries(["a:b", "a_b", "a:b_c"]))
     assert [(name, value) for name, _, value in readings(page)] == [
         ("a:b", 1.0),
         ("a_b", 2.0),
@@ -291,7 +291,7 @@ def test_a_name_that_differs_in_the_colon_alone_is_its_own() -> None:
 
 def test_only_the_first_colon_of_a_name_may_be_an_underscore() -> None:
     """Recording rules have more; no engine's name does."""
-    page = read(b"a:b:c 1\na_b:d 2\na_b_c 3\na:b_d 4\n", Wanted(["a:b:c", "a:b:d"]))
+    page = read(b"a:b:c 1\na_b:d 2\na_b_c 3\na:b_d 4\n", WantedSeries(["a:b:c", "a:b:d"]))
     assert [(name, value) for name, _, value in readings(page)] == [("a:b:c", 1.0), ("a:b:d", 2.0)]
 
 

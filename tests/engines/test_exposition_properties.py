@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.engines.exposition import Memory, Wanted, read
+from exporter.engines.exposition import SeriesCache, WantedSeries, read
 
 LABELS = st.dictionaries(st.sampled_from(["m", "n", "le"]), st.text(max_size=20), min_size=3, max_size=3)
 SERIES = st.lists(
     st.tuples(LABELS, st.floats(0, 1e18)), max_size=8, unique_by=lambda row: str(sorted(row[0].items()))
 )
-WANTED = Wanted(["a:x_total"])
+WANTED = WantedSeries(["a:x_total"])
 MULTIPLE = 48
 """Memory, in sizes of the page, that a read may take. A page of the shortest different series takes 35."""
 ALLOWANCE = 65_536
@@ -106,7 +106,7 @@ def test_noise_around_a_good_line_leaves_it_alone(noise: bytes) -> None:
 @given(st.binary() | st.lists(PIECES, max_size=60).map(b"".join))
 def test_what_is_remembered_changes_nothing_that_is_read(noise: bytes) -> None:
     """The second read of a page, which knows its series, says what the first said."""
-    memory = Memory()
+    memory = SeriesCache()
     first = read(noise, WANTED, memory)
     assert repr(first) == repr(read(noise, WANTED, memory))  # NaN is not equal to itself
 

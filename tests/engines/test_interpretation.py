@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.engines import Engine, Interpretation, interpret, read, wanted
-from exporter.engines.spec import Alternative, Count, Fingerprint, Gauge, Manual, Named, under_prefix
+from exporter.engines.spec import Alternative, Count, Fingerprint, Gauge, Manual, ModelLabel, under_prefix
 from exporter.readings import CounterReading, LoadReading
 
 INVENTED = Engine(
@@ -87,7 +87,7 @@ def test_requests_that_ranks_repeat_are_told_once() -> None:
 def test_a_model_label_that_names_none_is_no_name() -> None:
     """The model is then the one that was asked for, else the one that the page names elsewhere."""
     engine = replace(
-        INVENTED, nameless=("undefined",), named_by=(Named("i_info", "path"), Named("i_info", "x"))
+        INVENTED, nameless=("undefined",), named_by=(ModelLabel("i_info", "path"), ModelLabel("i_info", "x"))
     )
     page = 'i_cached{model="undefined"} 1\ni_info{path="p/m"} 1'
     assert told(page, engine=engine).models == ("p/m",)
@@ -115,7 +115,7 @@ def test_the_role_of_a_server_is_that_of_all_its_series(roles: tuple[str, str], 
 def test_an_engine_takes_over_the_names_of_another() -> None:
     """Every name moves with the prefix, and nothing else does."""
     other = under_prefix(
-        replace(INVENTED, named_by=(Named("i_info", "i_label"),), manual=Manual(title="i_")),
+        replace(INVENTED, named_by=(ModelLabel("i_info", "i_label"),), manual=Manual(title="i_")),
         "j:",
         name="other",
     )

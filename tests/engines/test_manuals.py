@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.engines import ENGINES, EVERYTHING, Engine, Gateway, match, read
+from exporter.engines import ENGINES, EVERYTHING, Engine, GatewaySpec, match, read
 from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS
 
@@ -18,7 +18,7 @@ def _of(page: Path) -> tuple[str, str]:
     """Whose page it is, and the name that tells its version."""
     row = match(read(page.read_bytes(), EVERYTHING))
     name = page.stem if page.parent.name == "captures" else page.parent.name
-    return (row.title if isinstance(row, Gateway) else row.name if row else ""), name
+    return (row.title if isinstance(row, GatewaySpec) else row.name if row else ""), name
 
 
 def test_what_is_said_to_be_captured_is_among_the_tests() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.engines.exposition import Wanted, read
+from exporter.engines.exposition import WantedSeries, read
 
 HERE = Path(__file__).parent
 PAGES = sorted([*(HERE / "captures").glob("*.prom"), *(HERE.parents[1] / "benchmarks/pages").glob("*.prom")])
@@ -31,10 +31,10 @@ def test_every_series_of_a_page_is_read_as_prometheus_client_reads_it(path: Path
     expected = parsed(body)
     if expected is None:
         first_words = re.findall(r"^[\w:]+", body.decode(), re.MULTILINE)
-        assert read(body, Wanted(first_words)).malformed > 0
+        assert read(body, WantedSeries(first_words)).malformed > 0
         return
     names = {name for name, _ in expected}
-    samples = read(body, Wanted(names | {name.removesuffix("_total") for name in names})).samples
+    samples = read(body, WantedSeries(names | {name.removesuffix("_total") for name in names})).samples
     found = {
         (name if name in names else f"{name}_total", frozenset(sample.series.labels.items())): sample.value
         for name, listed in samples.items()

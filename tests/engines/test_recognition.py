@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.engines import ENGINES, EVERYTHING, Engine, Gateway, read, recognize
+from exporter.engines import ENGINES, EVERYTHING, Engine, GatewaySpec, read, recognize
 from exporter.engines.catalogue import ROWS
 from exporter.engines.commands import COMMANDS
 from exporter.engines.gateways import GATEWAYS
@@ -68,7 +68,7 @@ def test_vllm_is_recognized(seen: Seen, page: str) -> None:
 def test_a_gateway_is_no_engine(seen: Seen, page: str, title: str) -> None:
     """Trap: router and engine both show tokens of the same traffic, and both would be added."""
     row = seen(page)
-    assert isinstance(row, Gateway)
+    assert isinstance(row, GatewaySpec)
     assert title == row.title
     assert recognize(read(page.encode(), EVERYTHING)) is None
 

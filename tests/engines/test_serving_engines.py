@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.engines import ENGINES, Interpretation, mistaken, wanted
+from exporter.engines import ENGINES, Interpretation, mistaken_engine, wanted
 from exporter.readings import LoadReading
 from tests.engines.sums import values
 
@@ -136,7 +136,7 @@ def test_trtllm_means_per_request_are_no_decode_time(told: Told) -> None:
 )
 def test_trtllm_statistics_that_drain_a_queue_are_known(body: bytes, *, drains: bool) -> None:
     """Trap: /metrics is JSON that is gone once it is read."""
-    assert (mistaken(body) is ENGINES["trtllm"]) is drains
+    assert (mistaken_engine(body) is ENGINES["trtllm"]) is drains
 
 
 def test_lmdeploy_prompts_hold_cached_tokens_that_are_told_at_the_end(told: Told) -> None:

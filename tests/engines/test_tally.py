@@ -6,25 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.engines import TALLIED, Gateway, Tally, match, read, tally
-from exporter.engines.tally import COUNTS_MAX
+from exporter.engines import TALLIED, GatewayCounts, GatewaySpec, count_gateway, match, read
+from exporter.engines.gateway_counts import COUNTS_MAX
 
 CAPTURES = Path(__file__).parent / "captures"
 LITELLM = b"litellm_in_flight_requests{} 1\nlitellm_input_tokens_metric_total{%s} %s\n"
 
 
-def told(page: bytes) -> Tally:
+def told(page: bytes) -> GatewayCounts:
     """What a page tells, by whatever wrote it."""
     found = read(page, TALLIED)
     row = match(found)
-    assert isinstance(row, Gateway)
-    return tally(row, found)
+    assert isinstance(row, GatewaySpec)
+    return count_gateway(row, found)
 
 
 Asker = tuple[str, str, str]
 
 
-def counted(found: Tally) -> dict[Asker, tuple[float, float]]:
+def counted(found: GatewayCounts) -> dict[Asker, tuple[float, float]]:
     """Prompts and generated tokens by model, deployment and team."""
     sums: dict[Asker, tuple[float, float]] = {}
     for one in found.counters:
@@ -146,7 +146,7 @@ def test_a_page_of_more_than_can_be_told_apart_tells_nothing() -> None:
 
 def test_a_page_before_its_first_request_tells_nobody() -> None:
     """No counter is there yet, which is no failure."""
-    assert told(b"litellm_in_flight_requests{} 0\n") == Tally((), teams=False)
+    assert told(b"litellm_in_flight_requests{} 0\n") == GatewayCounts((), teams=False)
 
 
 @given(st.binary(max_size=400))

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import pytest
 
-from exporter.cost import deltas
+from exporter.cost import counters
 from exporter.cost.state import EndpointState
 from exporter.engines import ENGINES, interpret, read, wanted
 from exporter.readings import ServerKey, ServerReading
@@ -33,7 +33,7 @@ def counted(engine: str, *pages: str) -> dict[str, float]:
             started=said.started,
             counters=said.counters,
         )
-        state, delta, *_ = deltas.endpoint(state, reading, WATCHED_SINCE + second)
+        state, delta, *_ = counters.endpoint_deltas(state, reading, WATCHED_SINCE + second)
         assert isinstance(state, EndpointState)
         for (_, quantity), value in delta.items():
             moved[quantity] += value

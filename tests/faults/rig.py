@@ -17,19 +17,19 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from exporter.cli.terms import terms_of
 from exporter.config import load
-from exporter.exposition.server import WebServer
-from exporter.ledger.beginning import Boot
+from exporter.config.settings import cost_policy
+from exporter.ledger.boot import BootClaim
 from exporter.ledger.ledger import Ledger
 from exporter.readings import MustRestartError
 from exporter.report import Build, ConfigRow, Report
-from exporter.sampler.answer import Setting
-from exporter.sampler.sampler import Plan, Sampler
+from exporter.sampler.report_builder import ReportContext
+from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources import endpoints
 from exporter.sources.gather import Gatherer
-from exporter.sources.nvml import NvmlSource
-from exporter.sources.secure import SecureClient
+from exporter.sources.https_client import HttpsClient
+from exporter.sources.nvml.source import NvmlSource
+from exporter.web.server import WebServer
 from tests.corners.corner_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
@@ -144,17 +144,17 @@ class Rig:
     def _start(self) -> None:
         self.nvml = NvmlSource(self.clock)
         self.gatherer = Gatherer(self.clock, round(PATIENCE * SECOND))
-        self.endpoints = endpoints.Endpoints(self.clock)
+        self.endpoints = endpoints.EndpointSources(self.clock)
         self.ledger = Ledger.open(
             self.path,
             self.clock,
             connect=self.disk,
-            boot=Boot(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: ""),
+            boot=BootClaim(self.clock.boot(), self.clock.elapsed(), fleeting=lambda _folder: ""),
         )
         config = load(self.file)
         row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
         targets = self.endpoints.of(endpoints.configured(config.servers), config.limits.body_bytes)
-        plan = Plan(Setting(config, terms_of(config, "host-1"), BUILD, row), targets)
+        plan = SamplerPlan(ReportContext(config, cost_policy(config, "host-1"), BUILD, row), targets)
         self.sampler = Sampler(
             self.clock, self.gatherer, self.nvml, self.ledger, Footprint(), plan, machine="product:1"
         )
@@ -341,8 +341,8 @@ def rig(folder: Path, faults: tuple[Fault, ...]) -> Iterator[Rig]:
         assert request.url.port is not None
         return host.servers[request.url.port - 8000].answer(request)
 
-    def client() -> SecureClient:
-        return SecureClient(httpx.Client(transport=httpx.MockTransport(answer), trust_env=False))
+    def client() -> HttpsClient:
+        return HttpsClient(httpx.Client(transport=httpx.MockTransport(answer), trust_env=False))
 
     with pytest.MonkeyPatch.context() as patch, nvml.loaded():
         patch.setattr(endpoints, "lean_client", client)

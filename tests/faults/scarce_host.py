@@ -11,11 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from exporter.ledger.entry import Entry, enter
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import MustRestartError
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from exporter.sampler.sampler import Sampler
 from exporter.sources.gather import Gatherer
 from tests.e2e.daemon import until
@@ -90,7 +90,9 @@ class Host:
             self.disk.fails, self.disk.late = number in self.world.refused, self.world.lies
             if number == STRUCK and self.world.corrected:
                 assert self.path is not None
-                enter(self.path, Entry(CORRECTION, ENTERED, "unassigned", None, "agreed"), {}, START)
+                enter(
+                    self.path, AdjustmentRequest(CORRECTION, ENTERED, "unassigned", None, "agreed"), {}, START
+                )
             if number == STRUCK and self.world.late:
                 self.tariff = priced()
                 self.sampler.plan(plan(self.endpoint, tariff=self.tariff))
@@ -163,7 +165,7 @@ def differences(host: Host) -> list[str]:
     return found
 
 
-def _of_books(host: Host, books: Books) -> list[str]:
+def _of_books(host: Host, books: CommittedTotals) -> list[str]:
     # A first tick that was not taken is as one that was not there: the books begin with the next.
     lived = {(TICKS - 1 - missed) for missed in ((0, 1) if host.world.strikes == 0 else (0,))}
     told = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.faults import reckoning
 from tests.faults.plan import GPUS, KINDS, TICKS, plan
 from tests.faults.reckoning import HELD
@@ -47,7 +47,7 @@ def test_whatever_is_done_to_a_host_its_books_are_right(tmp_path: Path, seed: in
         assert host.scrapes >= TICKS
 
 
-def _check_money(host: Rig, books: Books) -> None:
+def _check_money(host: Rig, books: CommittedTotals) -> None:
     by_hand = reckoning.money(host.elapsed)
     by_gpu = {(UUIDS.index(gpu.uuid), component): value for (gpu, component), value in books.gpu_cost.items()}
     assert by_gpu == by_hand
@@ -55,20 +55,20 @@ def _check_money(host: Rig, books: Books) -> None:
     named = {NAMES[number] if number is not None else "unallocated": told for number, told in servers.items()}
     by_phase: Counter[str] = Counter()
     for slot, value in books.cost.items():
-        by_phase[slot.party.server] += value
+        by_phase[slot.owner.server] += value
     by_component: Counter[str] = Counter()
     for (owner, _), value in books.server_cost.items():
         by_component[owner.server] += value
     assert dict(by_phase) == dict(by_component) == named
 
 
-def _check_time(host: Rig, books: Books) -> None:
+def _check_time(host: Rig, books: CommittedTotals) -> None:
     """GPUs times elapsed time; idle is at least what was told to be, at most that and what was not seen."""
     held: Counter[str] = Counter()
     idle: Counter[str] = Counter()
     for slot, duration in books.gpu_time.items():
-        held[slot.party.server] += duration
-        idle[slot.party.server] += duration if slot.phase == "idle" else 0
+        held[slot.owner.server] += duration
+        idle[slot.owner.server] += duration if slot.phase == "idle" else 0
     assert sum(held.values()) == GPUS * host.elapsed
     for number, name in enumerate(NAMES):
         assert held[name] == len(HELD[number]) * host.elapsed
@@ -77,7 +77,7 @@ def _check_time(host: Rig, books: Books) -> None:
         assert least - TICKS <= idle[name] <= most + TICKS
 
 
-def _check_counts(host: Rig, books: Books) -> None:
+def _check_counts(host: Rig, books: CommittedTotals) -> None:
     told: Counter[tuple[int, str]] = Counter()
     for (party, kind), count in books.tokens.items():
         told[NAMES.index(party.server), kind] += count

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from exporter.ledger.entry import Entry, enter
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
 from exporter.report import MonthKey
 from tests.ledger.ledger_ticks import NOVEMBER, Reckoning, numbered
@@ -22,7 +22,9 @@ def correct(
 ) -> int:
     """Enter an adjustment of product chat, whatever the ledger has of it; its number."""
     known = {"chat": frozenset({"assistants"})}
-    return enter(path, Entry(amount, day, product, team, reason), known, NOVEMBER).adjustment.number
+    return enter(
+        path, AdjustmentRequest(amount, day, product, team, reason), known, NOVEMBER
+    ).adjustment.number
 
 
 def reckoned(ticks: int, *amounts: int, cell: MonthKey = CELL) -> Reckoning:

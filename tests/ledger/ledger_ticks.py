@@ -6,20 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from exporter.cost.postings import (
-    Energy,
-    Held,
-    Money,
-    Party,
+    CostOwner,
+    EnergyPosting,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
     Phase,
     Postings,
-    Requests,
+    RequestPosting,
     Segment,
-    Slot,
-    Tokens,
+    TokenPosting,
 )
 from exporter.cost.state import State
 from exporter.readings import Gpu, Kind
-from exporter.report import Books, MonthKey, Owner
+from exporter.report import CommittedTotals, MonthKey, ServerOwner
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -27,9 +27,9 @@ HOUR = 3600 * SECOND
 NOVEMBER = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
 
-CHAT = Party("chat", "assistants", "llm", "chat-8b", "llama-8b")
-SEARCH = Party("search", "retrieval", "llm", "embed", "bge")
-NOBODY = Party("unassigned", "unassigned", "", "unallocated", "")
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
+SEARCH = CostOwner("search", "retrieval", "llm", "embed", "bge")
+NOBODY = CostOwner("unassigned", "unassigned", "", "unallocated", "")
 GPU_0 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
 GPU_1 = Gpu("GPU-1", "NVIDIA H100 80GB HBM3")
 
@@ -53,20 +53,20 @@ class StillClock:
 
 
 def money(
-    amount: int, party: Party = CHAT, phase: Phase = "decode", gpu: Gpu = GPU_0, component: str = "rent"
-) -> Money:
-    return Money(gpu, component, "configured", Slot(party, phase), amount)
+    amount: int, party: CostOwner = CHAT, phase: Phase = "decode", gpu: Gpu = GPU_0, component: str = "rent"
+) -> MoneyPosting:
+    return MoneyPosting(gpu, component, "configured", OwnerPhase(party, phase), amount)
 
 
 def tick(
     end: int,
-    *entries: Money,
+    *entries: MoneyPosting,
     length: int = 10 * SECOND,
-    held: Iterable[Held] = (),
-    tokens: Iterable[Tokens] = (),
-    requests: Iterable[Requests] = (),
-    energy: Iterable[Energy] = (),
-    seen: Iterable[Party] = (),
+    held: Iterable[GpuTimePosting] = (),
+    tokens: Iterable[TokenPosting] = (),
+    requests: Iterable[RequestPosting] = (),
+    energy: Iterable[EnergyPosting] = (),
+    seen: Iterable[CostOwner] = (),
     month: str = "2026-11",
     day: str = "2026-11-01",
 ) -> Postings:
@@ -78,8 +78,8 @@ def tick(
     )
 
 
-def tokens(count: int, party: Party = CHAT, kind: Kind = "generation") -> Tokens:
-    return Tokens(party, kind, count)
+def tokens(count: int, party: CostOwner = CHAT, kind: Kind = "generation") -> TokenPosting:
+    return TokenPosting(party, kind, count)
 
 
 def accrued(*ticks: Postings) -> State:
@@ -95,10 +95,10 @@ def numbered(number: int) -> Postings:
         end,
         money(1_000_000 + number),
         money(7, SEARCH, "idle", GPU_1, "energy"),
-        held=(Held(GPU_0, Slot(CHAT, "decode"), 10 * SECOND, priced=True),),
+        held=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True),),
         tokens=(tokens(number),),
-        requests=(Requests(CHAT, 1),),
-        energy=(Energy(GPU_0, 2),),
+        requests=(RequestPosting(CHAT, 1),),
+        energy=(EnergyPosting(GPU_0, 2),),
         seen=(CHAT, SEARCH),
     )
 
@@ -127,24 +127,24 @@ class Reckoning:
         for segment in postings.segments:
             self.accrued += segment.accrued
             for entry in segment.money:
-                who = entry.slot.party
-                self.cost[entry.slot] += entry.amount
-                owner = Owner(who.product, who.team, who.namespace, who.server)
+                who = entry.owner_phase.owner
+                self.cost[entry.owner_phase] += entry.amount
+                owner = ServerOwner(who.product, who.team, who.namespace, who.server)
                 self.server_cost[owner, entry.component] += entry.amount
                 self.gpu_cost[entry.gpu, entry.component] += entry.amount
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
             for held in segment.held:
-                self.gpu_time[held.slot] += held.duration - held.unowed
+                self.gpu_time[held.owner_phase] += held.duration - held.unowed
                 if not held.priced:
                     self.unpriced[held.gpu] += held.duration
         for moved in postings.tokens:
-            self.tokens[moved.party, moved.kind] += moved.count
+            self.tokens[moved.owner, moved.kind] += moved.count
         for finished in postings.requests:
-            self.requests[finished.party] += finished.count
+            self.requests[finished.owner] += finished.count
         for used in postings.energy:
             self.energy[used.gpu] += used.energy
 
-    def differences(self, books: Books) -> dict[str, tuple[object, object]]:
+    def differences(self, books: CommittedTotals) -> dict[str, tuple[object, object]]:
         """Families in which books and reckoning differ, zeros aside."""
         names = (
             "cost",

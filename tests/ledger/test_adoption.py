@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Slot
+from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
-from exporter.ledger.adoption import Adopted, adopt
+from exporter.ledger.files import Lock
 from exporter.ledger.ledger import Ledger, LedgerError
-from exporter.ledger.lock import Lock
+from exporter.ledger.maintenance import Adopted, adopt
 from tests.ledger.ledger_ticks import CHAT, GPU_0, HOUR, NOVEMBER, StillClock, accrued, money, tick
 
 MONTHS = ("2026-11",)
@@ -51,7 +51,7 @@ def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillCl
     ledger.close()
 
     assert (ledger.id, ledger.moved_aside, ledger.problem) == (old, None, "")
-    assert ledger.books(END, MONTHS).cost[Slot(CHAT, "decode")] == 701
+    assert ledger.books(END, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 701
     assert meta(path)["machine"] == THERE
 
 

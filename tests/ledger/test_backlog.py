@@ -12,11 +12,22 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from exporter.cost.postings import Held, Late, Money, Party, Phase, Postings, Segment, Slot, Unpriced, Usage
+from exporter.cost.postings import (
+    CostOwner,
+    GpuTimePosting,
+    GpuUse,
+    LateCharges,
+    MoneyPosting,
+    OwnerPhase,
+    Phase,
+    Postings,
+    Segment,
+    UnpricedTime,
+)
 from exporter.cost.state import State
-from exporter.ledger.backlog import FIRST, STRETCHES, STRETCHES_WAITING, Backlog
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from exporter.ledger.unpriced_time import FIRST, STRETCHES, STRETCHES_WAITING, UnpricedBuffer
 from exporter.readings import Gpu
 from tests.depth import examples
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
@@ -29,21 +40,21 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def passing(
     start: int,
     length: int = 10 * SECOND,
-    party: Party = CHAT,
+    party: CostOwner = CHAT,
     gpu: Gpu = GPU_0,
     day: str = "2026-11-01",
     phase: Phase = "decode",
     energy: int = 7,
 ) -> Postings:
     """A tick in which a GPU had no price."""
-    slot = Slot(party, phase)
-    unpriced = Unpriced(gpu, day, start, start + length, {slot: Usage(length, length, energy)})
-    held = (Held(gpu, slot, length, priced=False),)
+    slot = OwnerPhase(party, phase)
+    unpriced = UnpricedTime(gpu, day, start, start + length, {slot: GpuUse(length, length, energy)})
+    held = (GpuTimePosting(gpu, slot, length, priced=False),)
     segment = Segment(start, start + length, day[:7], day, 0, (), held, (unpriced,))
     return Postings(start + length, (segment,), day=day)
 
 
-def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[Unpriced]:
+def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[UnpricedTime]:
     """Everything that waits, walked through from the first."""
     found, place = [], FIRST
     while True:
@@ -56,16 +67,18 @@ def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[Unpriced]:
         place = batch.after
 
 
-def charged(stretch: Unpriced, left: dict[Slot, Usage], end: int, amount: int = 5) -> Postings:
+def charged(stretch: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, amount: int = 5) -> Postings:
     """A tick that charges from a stretch all but what is left; its GPU time was counted when it passed."""
-    times = {slot: used.time - left.get(slot, Usage(0, 0, 0)).time for slot, used in stretch.slots.items()}
-    held = tuple(Held(stretch.gpu, slot, time, priced=True, counted=time) for slot, time in times.items())
+    times = {slot: used.time - left.get(slot, GpuUse(0, 0, 0)).time for slot, used in stretch.slots.items()}
+    held = tuple(
+        GpuTimePosting(stretch.gpu, slot, time, priced=True, counted=time) for slot, time in times.items()
+    )
     slot = next(iter(stretch.slots))
-    money = (Money(stretch.gpu, "rent", "configured", slot, amount),)
+    money = (MoneyPosting(stretch.gpu, "rent", "configured", slot, amount),)
     until = stretch.start if left else stretch.end
     segment = Segment(stretch.start, stretch.end, stretch.day[:7], stretch.day, amount, money, held)
-    rest = Unpriced(stretch.gpu, stretch.day, stretch.start, until, left, stretch.number)
-    return Postings(end, late=Late((segment,), (rest,)))
+    rest = UnpricedTime(stretch.gpu, stretch.day, stretch.start, until, left, stretch.number)
+    return Postings(end, late=LateCharges((segment,), (rest,)))
 
 
 def test_time_of_an_hour_is_one_stretch(path: Path, clock: StillClock) -> None:
@@ -74,18 +87,18 @@ def test_time_of_an_hour_is_one_stretch(path: Path, clock: StillClock) -> None:
     start = NOVEMBER + HOUR - 20 * SECOND
     for number in range(4):
         party, phase = ((CHAT, "decode"), (SEARCH, "idle"))[number % 2]
-        tick = passing(start + number * 10 * SECOND, party=party, phase=phase)  # type: ignore[arg-type]
+        tick = passing(start + number * 10 * SECOND, owner=party, phase=phase)  # type: ignore[arg-type]
         ledger.post(tick, State(wall=tick.end))
     other = passing(start, gpu=GPU_1)
     ledger.post(other, State(wall=NOVEMBER + 2 * HOUR))
     ledger.close()
 
-    ten, chat, search = 10 * SECOND, Slot(CHAT, "decode"), Slot(SEARCH, "idle")
-    one = Usage(ten, ten, 7)
+    ten, chat, search = 10 * SECOND, OwnerPhase(CHAT, "decode"), OwnerPhase(SEARCH, "idle")
+    one = GpuUse(ten, ten, 7)
     assert waiting(Ledger.open(path, clock)) == [
-        Unpriced(GPU_0, "2026-11-01", start, start + 2 * ten, {chat: one, search: one}, 1),
-        Unpriced(GPU_0, "2026-11-01", start + 2 * ten, start + 4 * ten, {chat: one, search: one}, 2),
-        Unpriced(GPU_1, "2026-11-01", start, start + ten, {chat: one}, 3),
+        UnpricedTime(GPU_0, "2026-11-01", start, start + 2 * ten, {chat: one, search: one}, 1),
+        UnpricedTime(GPU_0, "2026-11-01", start + 2 * ten, start + 4 * ten, {chat: one, search: one}, 2),
+        UnpricedTime(GPU_1, "2026-11-01", start, start + ten, {chat: one}, 3),
     ]
 
 
@@ -122,18 +135,18 @@ def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: S
 def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
     """A part of a stretch, then the rest; meanwhile it goes on, and history tells what was settled."""
     ledger = Ledger.open(path, clock)
-    slot, ten = Slot(CHAT, "decode"), 10 * SECOND
+    slot, ten = OwnerPhase(CHAT, "decode"), 10 * SECOND
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER + ten))
     (stretch,) = waiting(ledger)
-    rest = {slot: Usage(4 * SECOND, 4 * SECOND, 3)}
+    rest = {slot: GpuUse(4 * SECOND, 4 * SECOND, 3)}
     both = charged(stretch, rest, NOVEMBER + 2 * ten)
     ledger.post(
         Postings(both.end, passing(NOVEMBER + ten).segments, day="2026-11-01", late=both.late),
         State(wall=both.end, accrued=5),
     )
     (longer,) = waiting(ledger)
-    assert longer == Unpriced(
-        GPU_0, "2026-11-01", NOVEMBER, NOVEMBER + 2 * ten, {slot: Usage(14 * SECOND, 14 * SECOND, 10)}, 1
+    assert longer == UnpricedTime(
+        GPU_0, "2026-11-01", NOVEMBER, NOVEMBER + 2 * ten, {slot: GpuUse(14 * SECOND, 14 * SECOND, 10)}, 1
     )
     ledger.post(charged(longer, {}, NOVEMBER + 3 * ten), State(wall=NOVEMBER + 3 * ten, accrued=10))
     assert waiting(ledger) == []
@@ -148,7 +161,7 @@ def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
     assert (books.residual, sum(books.months.values()), books.unpriced) == (0, 10, {GPU_0: 3 * ten})
     start = NOVEMBER + 2 * ten
     assert waiting(Ledger.open(path, clock)) == [
-        Unpriced(GPU_0, "2026-11-01", start, start + ten, {slot: Usage(ten, ten, 7)}, 2)
+        UnpricedTime(GPU_0, "2026-11-01", start, start + ten, {slot: GpuUse(ten, ten, 7)}, 2)
     ]
 
 
@@ -162,7 +175,7 @@ def test_nothing_is_told_while_something_could_not_be_written(path: Path, clock:
         assert ledger.unpriced(UTC) is None
     ledger.post(Postings(NOVEMBER + 20 * SECOND), State(wall=NOVEMBER))
 
-    assert [one.slots[Slot(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
+    assert [one.slots[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
 
 
 def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock) -> None:
@@ -177,7 +190,7 @@ def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock)
 
 def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
     """A stretch goes on for its day; books in memory keep the latest, and no time is told twice."""
-    backlog = Backlog()
+    backlog = UnpricedBuffer()
     for hour in range(STRETCHES_WAITING + 100):
         day = f"2026-{11 + hour // 720:02d}-{hour // 24 % 30 + 1:02d}" if hour < 1440 else "2027-01-01"
         backlog.add(passing(NOVEMBER + hour * HOUR, HOUR, day=day))
@@ -199,12 +212,14 @@ def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: 
     ledger = Ledger.open(path, clock)
 
     used = {
-        Slot(CHAT, "unobserved"): Usage(40 * MINUTE, 40 * MINUTE, 0),
-        Slot(SEARCH, "unobserved"): Usage(20 * MINUTE, 20 * MINUTE, 0),
+        OwnerPhase(CHAT, "unobserved"): GpuUse(40 * MINUTE, 40 * MINUTE, 0),
+        OwnerPhase(SEARCH, "unobserved"): GpuUse(20 * MINUTE, 20 * MINUTE, 0),
     }
     days = ("2026-11-01", "2026-11-01", "2026-11-02")
     assert waiting(ledger) == [
-        Unpriced(GPU_0, day, NOVEMBER + hour * HOUR, NOVEMBER + (hour + 1) * HOUR, used, down_counted=True)
+        UnpricedTime(
+            GPU_0, day, NOVEMBER + hour * HOUR, NOVEMBER + (hour + 1) * HOUR, used, down_counted=True
+        )
         for hour, day in zip((22, 23, 24), days, strict=True)
     ]
 
@@ -220,7 +235,7 @@ def test_what_another_release_added_meanwhile_is_told_once(path: Path, clock: St
     again = Ledger.open(path, clock)
     first, second = waiting(again)
     assert (first.number, second.number) == (1, 0)
-    assert list(second.slots.values()) == [Usage(1000, 1000, 0)]
+    assert list(second.slots.values()) == [GpuUse(1000, 1000, 0)]
 
     again.post(charged(second, {}, NOVEMBER + 2 * HOUR), State(wall=NOVEMBER + 2 * HOUR, accrued=5))
     assert waiting(again) == [first]
@@ -292,7 +307,7 @@ steps = st.lists(
 def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits(
     tmp_path_factory: pytest.TempPathFactory,
     disk: Any,
-    told: list[tuple[int, Party, Gpu, int, str]],
+    told: list[tuple[int, CostOwner, Gpu, int, str]],
 ) -> None:
     """What had no price, less what was settled, is what waits: by day, GPU and holder, none of it older."""
     path, clock = tmp_path_factory.mktemp("books") / "ledger.db", StillClock()
@@ -300,17 +315,17 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
     for step, party, gpu, thirds, fate in told:
         now += step
         day = f"2026-{10 + now // (31 * 24 * HOUR) % 2:02d}-{now // (24 * HOUR) % 28 + 1:02d}"
-        late = Late()
+        late = LateCharges()
         batch = ledger.unpriced(UTC)
         for stretch in batch.unpriced[:1] if batch is not None else ():
             left = {
-                slot: Usage(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
+                slot: GpuUse(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
                 for slot, used in stretch.slots.items()
                 if thirds
             }
             late = charged(stretch, left, now).late
         accrued += sum(segment.accrued for segment in late.segments)
-        posted = passing(now - 10 * SECOND, party=party, gpu=gpu, day=day)
+        posted = passing(now - 10 * SECOND, owner=party, gpu=gpu, day=day)
         disk.failure, disk.late = (FULL if fate.startswith("refused") else None), fate == "refused late"
         ledger.post(Postings(now, posted.segments, day=day, late=late), State(wall=now, accrued=accrued))
         disk.failure = None

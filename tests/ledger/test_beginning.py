@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.state import GpuState, State
-from exporter.ledger.beginning import MARK, NO_BOOT, Boot, ends_with_pod, fleeting
+from exporter.ledger.boot import MARK, NO_BOOT, BootClaim, ends_with_pod, fleeting
 from exporter.ledger.ledger import Ledger
 from tests.ledger.ledger_ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
 
-BOOT = Boot("b00t-1", 20 * MINUTE, fleeting=lambda _folder: "")
+BOOT = BootClaim("b00t-1", 20 * MINUTE, fleeting=lambda _folder: "")
 NEXT = replace(BOOT, id="b00t-2")
 FROM_NOW = "new ledger: hourly rent is charged from now"
 FROM_BOOT = "new ledger: hourly rent is charged from boot"
 
 
-def opened(path: Path, clock: StillClock, boot: Boot = BOOT) -> str:
+def opened(path: Path, clock: StillClock, boot: BootClaim = BOOT) -> str:
     """Open and close a ledger; the boot that it is the first of."""
     ledger = Ledger.open(path, clock, boot=boot)
     assert ledger.persistent
@@ -31,7 +31,7 @@ def opened(path: Path, clock: StillClock, boot: Boot = BOOT) -> str:
 
 def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, object]]:
     """What the log said of new ledgers, and why."""
-    records = [record for record in caplog.records if record.name == "exporter.ledger.beginning"]
+    records = [record for record in caplog.records if record.name == "exporter.ledger.boot"]
     return [(record.getMessage(), vars(record).get("because")) for record in records]
 
 
@@ -267,7 +267,7 @@ def test_a_folder_that_may_be_gone(
     """A container's own layer or volume, memory, an emptyDir; a hostPath and a disk stay."""
     folder = tmp_path / "a folder"
     folder.mkdir()
-    monkeypatch.setattr("exporter.ledger.beginning._open_to_all", lambda _folder: False)
+    monkeypatch.setattr("exporter.ledger.boot._open_to_all", lambda _folder: False)
     mounts = tmp_path / "mountinfo"
     if lines is not None:
         escaped = str(folder).replace(" ", "\\040")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.postings import Held, Slot
+from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.reader import LedgerReader
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.ledger.ledger_ticks import (
     CHAT,
     GPU_0,
@@ -54,8 +54,8 @@ def stored(path: Path, key: str) -> object:
         )
 
 
-def spent(books: Books) -> int:
-    return books.cost.get(Slot(CHAT, "decode"), 0)
+def spent(books: CommittedTotals) -> int:
+    return books.cost.get(OwnerPhase(CHAT, "decode"), 0)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_books_without_a_gpu_are_whoevers_they_are(path: Path, clock: StillClock
 @pytest.mark.parametrize("how", ["unpriced", "remembered"])
 def test_gpus_are_known_without_a_price(path: Path, clock: StillClock, how: str) -> None:
     """A GPU that no money was posted to is one of the ledger's all the same."""
-    held = (Held(GPU_1, Slot(CHAT, "decode"), 10 * SECOND, priced=False),)
+    held = (GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=False),)
     posted = tick(END, held=held if how == "unpriced" else ())
     state = State(wall=END, gpus={GPU_1.uuid: GpuState(GPU_1, 1)} if how == "remembered" else {})
     ledger = Ledger.open(path, clock)

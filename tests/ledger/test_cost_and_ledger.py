@@ -6,7 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cost.advance import advance
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
@@ -26,7 +26,7 @@ from tests.ledger.ledger_ticks import GPU_0, GPU_1, HOUR, NOVEMBER, SECOND, Stil
 
 CHAT = ServerKey("llm", "chat")
 PRICE = Rented((RentPrice(Decimal("55.04"), 7),))
-TERMS = Terms(
+TERMS = CostPolicy(
     Tariff("host-1", (Hardware(HardwareMatch(), PRICE, "hardware[0]", Electricity(Decimal("0.13"))),), ())
 )
 
@@ -91,7 +91,7 @@ def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> N
     Two GPUs at 7 dollars an hour: 14 dollars an hour, for 24, 25 and 24 hours.
     """
     rent = Rented((RentPrice(Decimal(7)),))
-    terms = Terms(
+    terms = CostPolicy(
         Tariff("host-1", (Hardware(HardwareMatch(), rent, "hardware[0]"),)),
         ZoneInfo("America/New_York"),
         gap_after=HOUR,
@@ -126,7 +126,7 @@ def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock)
     Two GPUs at 7 dollars an hour: 3 hours, then 25, then 24, then 3, all of it unobserved.
     """
     rent = Rented((RentPrice(Decimal(7)),))
-    terms = Terms(
+    terms = CostPolicy(
         Tariff("host-1", (Hardware(HardwareMatch(), rent, "hardware[0]"),)), ZoneInfo("America/New_York")
     )
     stopped = NOVEMBER + HOUR  # 2026-10-31T21:00-04:00
@@ -176,7 +176,7 @@ def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: Stil
         gpus=(GpuReading(GPU_0, 0),),
         holders=(Holder(CHAT, "GPU-0"),),
     )
-    terms = Terms(Tariff("host-1", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal(7)),)), "x"),)))
+    terms = CostPolicy(Tariff("host-1", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal(7)),)), "x"),)))
     for read in (before, after):
         ledger = Ledger.open(path, clock)
         outcome = advance(ledger.state(), read, terms)
@@ -185,7 +185,7 @@ def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: Stil
         ledger.close()
 
     # 14 dollars: 7 to the first instance as 1 to 3, 4 to the second, 3 to nobody.
-    dollars = {slot.party.server: amount / 10**12 for slot, amount in books.cost.items() if amount}
+    dollars = {slot.owner.server: amount / 10**12 for slot, amount in books.cost.items() if amount}
     expected = {"chat": 1.75, "batch": 5.25, "unmatched:python": 4.0, "unallocated": 3.0}
     assert {name: round(amount, 6) for name, amount in dollars.items()} == expected
     assert sum(books.cost.values()) == 14 * 10**12

@@ -15,13 +15,12 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.cost.state import EndpointState, Marks
+from exporter.cost.state import CounterMarks, EndpointState
 from exporter.ledger import contents, schema
-from exporter.ledger.adoption import adopt
-from exporter.ledger.entry import Entry, enter
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.errors import LedgerError
-from exporter.ledger.inspection import inspect
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.maintenance import adopt, inspect
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import ServerKey
 from tests.ledger.ledger_ticks import NOVEMBER, Reckoning, StillClock, accrued, numbered
@@ -86,7 +85,7 @@ def test_what_is_no_regular_file_is_neither_opened_nor_moved(
     assert (books.persistent, sum(books.cost.values())) == (False, 1_000_008)
     assert ledger.problem.startswith(f"{name} is {kind}: the books are in memory")
     assert inspect(path).problem.startswith(f"{name} is {kind}: the books would be in memory")
-    entry = Entry(1, "2026-11-01", "chat", None, "reason")
+    entry = AdjustmentRequest(1, "2026-11-01", "chat", None, "reason")
     for verb in (
         lambda: LedgerReader.open(path),
         lambda: adopt(path, SystemClock()),
@@ -202,7 +201,7 @@ def test_a_schema_with_a_program_in_it_is_refused(path: Path, clock: StillClock,
     with pytest.raises(LedgerError, match=said):
         adopt(path, SystemClock())
     with pytest.raises(LedgerError, match=said):
-        enter(path, Entry(1, "2026-11-01", "chat", None, "reason"), {}, NOVEMBER)
+        enter(path, AdjustmentRequest(1, "2026-11-01", "chat", None, "reason"), {}, NOVEMBER)
     assert (path.read_bytes(), said in inspect(path).problem) == (content, True)
     ledger = Ledger.open(path, clock)
     ledger.close()
@@ -335,8 +334,8 @@ def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
 def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: StillClock) -> None:
     """They are used while this process lives, and the ledger goes on."""
     series = {f"{index:0100d}": float(index) for index in range(contents.MARK_BYTES // 100)}
-    marked = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=Marks(series))
-    small = replace(marked, marks=Marks({"x": 1.0}))
+    marked = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=CounterMarks(series))
+    small = replace(marked, marks=CounterMarks({"x": 1.0}))
     ledger = Ledger.open(path, clock)
     endpoints = {"http://a": small, "http://b": marked}
     ledger.post(numbered(1), replace(accrued(numbered(1)), endpoints=endpoints))

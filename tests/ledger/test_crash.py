@@ -11,7 +11,7 @@ from typing import Any
 
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.ledger.ledger_cuts import POSTS_WITHOUT_END, copied
 from tests.ledger.ledger_ticks import CHAT, NOVEMBER, Reckoning, StillClock, accrued, numbered
 
@@ -21,7 +21,7 @@ SECTOR_BYTES = 512
 """What a disk writes whole."""
 
 
-def whole_ticks(books: Books, wall: int | None) -> int:
+def whole_ticks(books: CommittedTotals, wall: int | None) -> int:
     """How many numbered ticks these books are, down to the last family."""
     count = books.requests.get(CHAT, 0)
     reckoning = Reckoning()

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from exporter.ledger import entry, schema
+from exporter.ledger import adjustment_entry, schema
+from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, enter
 from exporter.ledger.adjustments import MANUAL, Adjustment
-from exporter.ledger.entry import Entry, EntryError, enter
+from exporter.ledger.files import holder
 from exporter.ledger.ledger import Ledger, LedgerError
-from exporter.ledger.lock import holder
 from tests.ledger.ledger_adjustments import correct, states
 from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
 
 DOLLAR = 10**12
-ONE = Entry(DOLLAR, "2026-11-01", "chat", None, "invoice 4711")
+ONE = AdjustmentRequest(DOLLAR, "2026-11-01", "chat", None, "invoice 4711")
 NOBODY: dict[str, frozenset[str]] = {}
 
 
@@ -31,7 +31,7 @@ def ledger(path: Path, clock: StillClock) -> Path:
     return path
 
 
-def refused(path: Path, asked: Entry, known: dict[str, frozenset[str]] = NOBODY) -> str:
+def refused(path: Path, asked: AdjustmentRequest, known: dict[str, frozenset[str]] = NOBODY) -> str:
     """What an entry is refused with; nothing is left of it."""
     before = path.read_bytes()
     with pytest.raises(EntryError) as raised:
@@ -78,7 +78,7 @@ def test_beside_a_daemon_it_says_which(path: Path, clock: StillClock) -> None:
 def test_the_team_that_pays(ledger: Path, product: str, team: str | None, paid_by: str) -> None:
     """The one that is told, else the one that was billed, else the only one."""
     known = {"chat": frozenset({"platform"}), "batch": frozenset({"night"}), "tools": frozenset[str]()}
-    done = enter(ledger, Entry(5, "2026-11-01", product, team, "why"), known, NOVEMBER)
+    done = enter(ledger, AdjustmentRequest(5, "2026-11-01", product, team, "why"), known, NOVEMBER)
     assert (done.adjustment.product, done.adjustment.team) == (product, paid_by)
 
 
@@ -132,7 +132,7 @@ def test_a_product_that_only_an_adjustment_has_is_known_once_it_is_posted(
     ledger: Path, clock: StillClock
 ) -> None:
     """Its cell is in the ledger, whatever becomes of the configuration."""
-    batch = Entry(5, "2026-11-01", "batch", None, "why")
+    batch = AdjustmentRequest(5, "2026-11-01", "batch", None, "why")
     enter(ledger, batch, {"batch": frozenset({"night"})}, NOVEMBER)
     assert 'knows product "batch"' in refused(ledger, batch)
     daemon = Ledger.open(ledger, clock)
@@ -181,7 +181,7 @@ def test_a_month_has_a_bound_either_way(ledger: Path, clock: StillClock) -> None
     assert enter(ledger, replace(ONE, day="2026-10-31"), NOBODY, NOVEMBER).adjustment.number == 4
 
 
-def said(path: Path, asked: Entry = ONE) -> str:
+def said(path: Path, asked: AdjustmentRequest = ONE) -> str:
     """What a place is refused with, without its path."""
     with pytest.raises(LedgerError) as raised:
         enter(path, asked, NOBODY, NOVEMBER)
@@ -252,7 +252,7 @@ def test_a_ledger_of_a_later_release(ledger: Path) -> None:
 
 def test_a_lock_that_does_not_go(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for a while, here not at all; then it says so, and the entry can be made later."""
-    monkeypatch.setattr(entry, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(adjustment_entry, "PATIENCE_SECONDS", 0)
     with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
         assert said(ledger) == (" is locked by another program: close the shell or the backup that holds it")

@@ -5,8 +5,8 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from exporter.cost.comparison import equivalents
-from exporter.cost.postings import Equivalent, Tokens
+from exporter.cost.advance import equivalents
+from exporter.cost.postings import HostedEquivalent, TokenPosting
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.hosted import HostedPrice
@@ -16,12 +16,12 @@ FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
 FIRST = replace(
     tick(NOVEMBER + 10 * SECOND),
-    equivalents=(Equivalent(CHAT, "turbo", 5), Equivalent(CHAT, "any", 0)),
+    equivalents=(HostedEquivalent(CHAT, "turbo", 5), HostedEquivalent(CHAT, "any", 0)),
     seen=(CHAT,),
 )
 SECOND_TICK = replace(
     tick(NOVEMBER + 20 * SECOND),
-    equivalents=(Equivalent(CHAT, "turbo", 7), Equivalent(SEARCH, "any", 2)),
+    equivalents=(HostedEquivalent(CHAT, "turbo", 7), HostedEquivalent(SEARCH, "any", 2)),
     seen=(CHAT, SEARCH),
 )
 SUMS = {(CHAT, "turbo"): 12, (CHAT, "any"): 0, (SEARCH, "any"): 2}
@@ -69,9 +69,13 @@ def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: St
     9,223,372.036854775807 are kept. A comparison is no reason to stop the books, at once or a tick later.
     """
     offer = HostedPrice("turbo", Decimal(1), Decimal(1))
-    lie = tick(NOVEMBER + 10 * SECOND, money(3), tokens=(Tokens(CHAT, "generation", 10**18),), seen=(CHAT,))
+    lie = tick(
+        NOVEMBER + 10 * SECOND, money(3), tokens=(TokenPosting(CHAT, "generation", 10**18),), seen=(CHAT,)
+    )
     lie = replace(lie, equivalents=equivalents(lie.tokens, (offer,)))
-    after = tick(NOVEMBER + 20 * SECOND, money(4), tokens=(Tokens(CHAT, "generation", 5),), seen=(CHAT,))
+    after = tick(
+        NOVEMBER + 20 * SECOND, money(4), tokens=(TokenPosting(CHAT, "generation", 5),), seen=(CHAT,)
+    )
     after = replace(after, equivalents=equivalents(after.tokens, (offer,)))
     ledger = Ledger.open(path, clock)
     told = []

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.postings import Slot
+from exporter.cost.postings import OwnerPhase
 from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.ledger.ledger_ticks import (
     CHAT,
     GPU_0,
@@ -41,7 +41,7 @@ def post(ledger: Ledger, *numbers: int) -> None:
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
 
 
-def after(ledger: Ledger, number: int) -> Books:
+def after(ledger: Ledger, number: int) -> CommittedTotals:
     return ledger.books(numbered(number).end, MONTHS)
 
 
@@ -106,7 +106,7 @@ def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None
     totals = ledger._pending.totals  # type: ignore[union-attr]
     ledger.close()
 
-    assert (totals.cost[Slot(CHAT, "decode")], len(totals.minute_cost)) == (240, 62)
+    assert (totals.cost[OwnerPhase(CHAT, "decode")], len(totals.minute_cost)) == (240, 62)
     assert (len(totals.minute_tokens), len(totals.hour_cost)) == (62, 5)
 
 
@@ -220,7 +220,7 @@ def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, cl
     assert ledger.problem == STANDS_STILL.format(
         "a total of `cost` passes what the file holds (2**63, 9.2 million dollars)"
     )
-    assert (books.cost[Slot(CHAT, "decode")], books.residual) == (largest, 0)
+    assert (books.cost[OwnerPhase(CHAT, "decode")], books.residual) == (largest, 0)
 
 
 def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clock: StillClock) -> None:
@@ -233,7 +233,7 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
     books = ledger.books(END, MONTHS)
     ledger.close()
 
-    assert (books.writable, books.cost[Slot(CHAT, "decode")]) == (True, 11)
+    assert (books.writable, books.cost[OwnerPhase(CHAT, "decode")]) == (True, 11)
     assert books.tokens == {(CHAT, "generation"): 2**63 - 1}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.cost.advance import advance
-from exporter.cost.deltas import MARKS_MAX
+from exporter.cost.counters import MARKS_MAX
 from exporter.cost.state import State
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.postings import Held, Money, Party, Postings, Segment, Slot
+from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.ledger import history, history_rows, totals
-from exporter.ledger.history import GpuOwner, History, Sums
+from exporter.ledger.history import GpuOwner, History, HistorySums
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
-from exporter.report import Owner
+from exporter.report import ServerOwner
 from tests.ledger.ledger_ticks import (
     CHAT,
     GPU_0,
@@ -30,7 +30,7 @@ from tests.ledger.ledger_ticks import (
 
 FULL = sqlite3.OperationalError("database or disk is full")
 FIRST_HOUR = NOVEMBER // HOUR
-CHAT_OWNER = Owner("chat", "assistants", "llm", "chat-8b")
+CHAT_OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")
 
 
 def posted(path: Path, clock: StillClock, *ticks: Postings) -> None:
@@ -42,17 +42,17 @@ def posted(path: Path, clock: StillClock, *ticks: Postings) -> None:
     ledger.close()
 
 
-def days(path: Path) -> dict[int, Sums]:
+def days(path: Path) -> dict[int, HistorySums]:
     with LedgerReader.open(path) as reader:
         return dict(reader.days(0, 99_999_999) or {})
 
 
-def hours(path: Path) -> dict[int, Sums]:
+def hours(path: Path) -> dict[int, HistorySums]:
     with LedgerReader.open(path) as reader:
         return dict(reader.hours(0, 10**7) or {})
 
 
-def segment(end: int, *entries: Money, day: str, length: int = SECOND) -> Segment:
+def segment(end: int, *entries: MoneyPosting, day: str, length: int = SECOND) -> Segment:
     return Segment(
         end - length, end, day[:7], day, sum(entry.amount for entry in entries), tuple(entries), ()
     )
@@ -60,8 +60,8 @@ def segment(end: int, *entries: Money, day: str, length: int = SECOND) -> Segmen
 
 def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillClock) -> None:
     """Two ticks in one hour and one in the next, all in one day."""
-    held = Held(GPU_0, Slot(CHAT, "decode"), 10 * SECOND, priced=True)
-    free = Held(GPU_1, Slot(SEARCH, "idle"), 9 * SECOND, priced=False)
+    held = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True)
+    free = GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 9 * SECOND, priced=False)
     posted(
         path,
         clock,
@@ -70,10 +70,10 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
         tick(NOVEMBER + HOUR + 10 * SECOND, money(11), tokens=(tokens(4),)),
     )
 
-    decode, idle = Slot(CHAT, "decode"), Slot(CHAT, "idle")
-    first = Sums(
+    decode, idle = OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle")
+    first = HistorySums(
         cost={decode: 12, idle: 2},
-        held={decode: 20 * SECOND, Slot(SEARCH, "idle"): 9 * SECOND},
+        held={decode: 20 * SECOND, OwnerPhase(SEARCH, "idle"): 9 * SECOND},
         server_cost={(CHAT_OWNER, "rent", "configured"): 12, (CHAT_OWNER, "energy", "configured"): 2},
         gpu_cost={(GPU_0, "rent"): 12, (GPU_0, "energy"): 2},
         gpu_held={GPU_0: 20 * SECOND, GPU_1: 9 * SECOND},
@@ -81,7 +81,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
         unpriced={(GPU_1, SEARCH): 9 * SECOND},
         owner_held={GpuOwner(GPU_0, "chat", "assistants"): 20 * SECOND},
     )
-    second = Sums(
+    second = HistorySums(
         cost={decode: 11},
         server_cost={(CHAT_OWNER, "rent", "configured"): 11},
         gpu_cost={(GPU_0, "rent"): 11},
@@ -89,7 +89,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
     )
     assert hours(path) == {FIRST_HOUR: first, FIRST_HOUR + 1: second}
     assert days(path) == {
-        20261101: Sums(
+        20261101: HistorySums(
             cost={decode: 23, idle: 2},
             held=first.held,
             server_cost={(CHAT_OWNER, "rent", "configured"): 23, (CHAT_OWNER, "energy", "configured"): 2},
@@ -270,7 +270,7 @@ def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> N
 
 def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:
     """A server that lies about its tokens cannot stop the books, in history no more than in totals."""
-    liar = Party("chat", "assistants", "llm", "liar", "m")
+    liar = CostOwner("chat", "assistants", "llm", "liar", "m")
     posted(
         path,
         clock,

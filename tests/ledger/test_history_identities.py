@@ -12,12 +12,20 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from exporter.cost.postings import PHASES, Held, Money, Postings, Segment, Slot, Tokens
-from exporter.ledger.history import Sums
+from exporter.cost.postings import (
+    PHASES,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+    TokenPosting,
+)
+from exporter.ledger.history import HistorySums
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import KINDS
-from exporter.report import Owner
+from exporter.report import ServerOwner
 from tests.depth import examples
 from tests.ledger.ledger_ticks import (
     CHAT,
@@ -38,10 +46,10 @@ ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 Outcome = Literal["written", "refused", "failed late"]
 
 parties = st.sampled_from([CHAT, SEARCH, NOBODY])
-slots = st.builds(Slot, parties, st.sampled_from(PHASES))
+slots = st.builds(OwnerPhase, parties, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(
-    Money,
+    MoneyPosting,
     gpus,
     st.sampled_from(["rent", "energy"]),
     st.sampled_from(["configured", "estimate"]),
@@ -49,7 +57,7 @@ entries = st.builds(
     st.integers(-(10**9), 10**15),
 )
 holdings = st.builds(
-    lambda gpu, slot, seconds, down, priced: Held(gpu, slot, seconds * SECOND, priced, down, down),
+    lambda gpu, slot, seconds, down, priced: GpuTimePosting(gpu, slot, seconds * SECOND, priced, down, down),
     gpus,
     slots,
     st.integers(0, 10),
@@ -81,7 +89,7 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
             day = local(start, zone)
             total = sum(entry.amount for entry in paid)
             segments.append(Segment(start, start + 5 * SECOND, day[:7], day, total, paid, held))
-        moved = st.builds(Tokens, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
+        moved = st.builds(TokenPosting, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
         told = tuple(draw(st.lists(moved, max_size=3)))
         found.append(Postings(now, tuple(segments), told, seen=(CHAT,), day=local(now - 1, zone)))
     return found
@@ -97,27 +105,29 @@ def reckoned(posted: list[Postings]) -> dict[str, Counter[Any]]:
             day = segment.day
             sums["covered"][day, ()] += segment.end - segment.start
             for paid in segment.money:
-                who = paid.slot.party
-                owner = Owner(who.product, who.team, who.namespace, who.server)
-                sums["cost"][day, paid.slot] += paid.amount
+                who = paid.owner_phase.owner
+                owner = ServerOwner(who.product, who.team, who.namespace, who.server)
+                sums["cost"][day, paid.owner_phase] += paid.amount
                 sums["server_cost"][day, (owner, paid.component, paid.price_basis)] += paid.amount
                 sums["gpu_cost"][day, (paid.gpu, paid.component)] += paid.amount
             for held in segment.held:
-                sums["held"][day, held.slot] += held.duration - held.unowed
+                sums["held"][day, held.owner_phase] += held.duration - held.unowed
                 sums["gpu_held"][day, held.gpu] += held.duration
                 sums["gpu_unowed"][day, held.gpu] += held.unowed
                 sums["gpu_down"][day, held.gpu] += held.down
                 if held.priced:
-                    whose = held.gpu, held.slot.party.product, held.slot.party.team
+                    whose = held.gpu, held.owner_phase.owner.product, held.owner_phase.owner.team
                     sums["owner_held"][day, whose] += held.duration
                     sums["owner_down"][day, whose] += held.down
-                sums["unpriced"][day, (held.gpu, held.slot.party)] += 0 if held.priced else held.duration
+                sums["unpriced"][day, (held.gpu, held.owner_phase.owner)] += (
+                    0 if held.priced else held.duration
+                )
         for moved in one.tokens:
-            sums["tokens"][one.day, (moved.party, moved.kind)] += moved.count
+            sums["tokens"][one.day, (moved.owner, moved.kind)] += moved.count
     return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
 
 
-def told(days: dict[int, Sums]) -> dict[str, Counter[Any]]:
+def told(days: dict[int, HistorySums]) -> dict[str, Counter[Any]]:
     """History in the form of the reckoning. A row that money and its return left at 0 says nothing."""
     return {
         name: Counter(
@@ -196,7 +206,7 @@ def hourly(posted: list[Postings]) -> Counter[Any]:
     sums: Counter[Any] = Counter()
     for segment in (segment for one in posted for segment in one.segments):
         for paid in segment.money:
-            sums[segment.start // HOUR, paid.slot] += paid.amount
+            sums[segment.start // HOUR, paid.owner_phase] += paid.amount
     return sums
 
 
@@ -207,7 +217,7 @@ def agree(reader: LedgerReader, month: str) -> None:
         return
     sums = record.sums
     assert sums is not None
-    whole = Sums()
+    whole = HistorySums()
     for number, day in record.days.items():
         assert month == f"{number // 10_000}-{number // 100 % 100:02d}"
         whole.add(day)
@@ -220,7 +230,7 @@ def agree(reader: LedgerReader, month: str) -> None:
         cells[cell.product, cell.team] += amount
         bases[cell.product, cell.team, cell.price_basis] += amount
     for slot, amount in sums.cost.items():
-        by_phase[slot.party.product, slot.party.team] += amount
+        by_phase[slot.owner.product, slot.owner.team] += amount
     for (owner, _component, basis), amount in sums.server_cost.items():
         by_component[owner.product, owner.team, basis] += amount
     assert filled(dict(by_phase)) == filled(dict(cells))

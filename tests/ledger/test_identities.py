@@ -10,11 +10,21 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from exporter.cost.postings import PHASES, Energy, Held, Money, Postings, Requests, Segment, Slot, Tokens
-from exporter.ledger import snapshot
+from exporter.cost.postings import (
+    PHASES,
+    EnergyPosting,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    RequestPosting,
+    Segment,
+    TokenPosting,
+)
+from exporter.ledger import contents
 from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.depth import examples
 from tests.ledger.ledger_ticks import (
     CHAT,
@@ -37,10 +47,10 @@ FULL = sqlite3.OperationalError("database or disk is full")
 Outcome = Literal["written", "refused", "failed late"]
 
 parties = st.sampled_from([CHAT, SEARCH, NOBODY])
-slots = st.builds(Slot, parties, st.sampled_from(PHASES))
+slots = st.builds(OwnerPhase, parties, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(
-    Money,
+    MoneyPosting,
     gpus,
     st.sampled_from(["rent", "energy"]),
     st.sampled_from(["configured", "estimate"]),
@@ -48,7 +58,7 @@ entries = st.builds(
     st.integers(0, 10**15),
 )
 holdings = st.builds(
-    lambda gpu, slot, seconds, down, priced: Held(gpu, slot, seconds * SECOND, priced, down, down),
+    lambda gpu, slot, seconds, down, priced: GpuTimePosting(gpu, slot, seconds * SECOND, priced, down, down),
     gpus,
     slots,
     st.integers(0, 10),
@@ -71,14 +81,14 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
             month = draw(st.sampled_from(MONTHS))
             total = sum(entry.amount for entry in paid)
             segments.append(Segment(start, start + 5 * SECOND, month, f"{month}-01", total, paid, held))
-        moved = st.builds(Tokens, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
+        moved = st.builds(TokenPosting, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
         found.append(
             Postings(
                 now,
                 tuple(segments),
                 tuple(draw(st.lists(moved, max_size=3))),
-                tuple(draw(st.lists(st.builds(Requests, parties, st.integers(0, 9)), max_size=2))),
-                tuple(draw(st.lists(st.builds(Energy, gpus, st.integers(0, 10**6)), max_size=2))),
+                tuple(draw(st.lists(st.builds(RequestPosting, parties, st.integers(0, 9)), max_size=2))),
+                tuple(draw(st.lists(st.builds(EnergyPosting, gpus, st.integers(0, 10**6)), max_size=2))),
                 tuple(draw(st.sets(parties))),
             )
         )
@@ -101,14 +111,14 @@ def window_of(posted: list[Postings], now: int) -> dict[object, int]:
         for segment in one.segments:
             if end - 60 * MINUTE <= segment.start < end:
                 for entry in segment.money:
-                    found[entry.slot.party, entry.slot.phase] += entry.amount
+                    found[entry.owner_phase.owner, entry.owner_phase.phase] += entry.amount
         if end - 60 * MINUTE < one.end <= end:
             for moved in one.tokens:
-                found[moved.party, moved.kind] += moved.count
+                found[moved.owner, moved.kind] += moved.count
     return filled(dict(found))
 
 
-def flat(books: Books) -> dict[object, int]:
+def flat(books: CommittedTotals) -> dict[object, int]:
     """A window's sums, by party and phase or kind."""
     return filled(
         {
@@ -129,14 +139,14 @@ def usage_of(posted: list[Postings], now: int) -> dict[object, int]:
         if (hour := segment.start // HOUR) in used:
             found[hour, "covered"] += segment.end - segment.start
         for held in segment.held:
-            found[hour, held.gpu, held.slot.party.product] += held.duration
+            found[hour, held.gpu, held.owner_phase.owner.product] += held.duration
     return filled(dict(found))
 
 
 def first_of(posted: list[Postings]) -> dict[str, int]:
     """When each product first held a GPU."""
     segments = [segment for one in posted for segment in one.segments]
-    found = [(segment.start, held.slot.party.product) for segment in segments for held in segment.held]
+    found = [(segment.start, held.owner_phase.owner.product) for segment in segments for held in segment.held]
     return {product: start for start, product in sorted(found, reverse=True)}
 
 
@@ -186,12 +196,12 @@ def test_nothing_is_lost_and_nothing_is_doubled(
         ledger.close()
 
 
-def everything(ledger: Ledger, now: int) -> Books:
+def everything(ledger: Ledger, now: int) -> CommittedTotals:
     """The books with nobody retired."""
-    return snapshot.books(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
+    return contents.books(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
 
 
-def filled_usage(books: Books) -> dict[object, int]:
+def filled_usage(books: CommittedTotals) -> dict[object, int]:
     """The hours of the last day, one entry for each amount."""
     found: dict[object, int] = {}
     for hour in books.usage.hours:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger import schema
-from exporter.ledger.inspection import Inspection, inspect
+from exporter.ledger.files import Lock
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.lock import Lock
+from exporter.ledger.maintenance import Inspection, inspect
 from tests.ledger.ledger_adjustments import correct
 from tests.ledger.ledger_ticks import StillClock, accrued, numbered
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Postings, Slot
+from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey
-from exporter.report import Course, Hour
+from exporter.report import Hour, RecentHistory
 from tests.ledger.ledger_ticks import (
     CHAT,
     HOUR,
@@ -38,7 +38,7 @@ def posted(ledger: Ledger, ticks: tuple[Postings, ...] = TICKS) -> None:
         ledger.post(each, accrued(*ticks[:count]))
 
 
-def course(ledger: Ledger, now: int) -> Course:
+def course(ledger: Ledger, now: int) -> RecentHistory:
     """What the page would draw."""
     return ledger.books(now, MONTHS).course
 
@@ -120,7 +120,7 @@ def test_what_was_not_written_is_not_drawn(
     ledger.post(more, accrued(*TICKS, more))
 
     assert course(ledger, more.end).hours[-1].money == {"decode": 6}
-    assert ledger.books(more.end, MONTHS).cost[Slot(CHAT, "decode")] == 1036
+    assert ledger.books(more.end, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 1036
     ledger.close()
 
 

@@ -3,18 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
-from exporter.cost.postings import Party, Slot
-from exporter.ledger.snapshot import window
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.ledger.contents import window
 from exporter.ledger.totals import MINUTES_KEPT, Totals
 from exporter.report import Window
 from exporter.units import NANOSECONDS_PER_MINUTE
 
-CHAT, BATCH = Party("search", "a", "", "chat", "m"), Party("unassigned", "", "", "batch", "n")
+CHAT, BATCH = CostOwner("search", "a", "", "chat", "m"), CostOwner("unassigned", "", "", "batch", "n")
 NOON = 29_925_360
 """A minute, counted since 1970."""
 
 MINUTES = some.integers(NOON - MINUTES_KEPT, NOON + 3)
-SLOTS = some.builds(Slot, some.sampled_from([CHAT, BATCH]), some.sampled_from(["decode", "idle"]))
+SLOTS = some.builds(OwnerPhase, some.sampled_from([CHAT, BATCH]), some.sampled_from(["decode", "idle"]))
 MONEY = some.dictionaries(some.tuples(MINUTES, SLOTS), some.integers(-9, 9), max_size=3)
 TOKENS = some.dictionaries(
     some.tuples(MINUTES, some.sampled_from([CHAT, BATCH]), some.sampled_from(["prompt", "generation"])),
@@ -24,14 +24,14 @@ TOKENS = some.dictionaries(
 TICKS = some.lists(some.tuples(some.integers(NOON, NOON + 2), MONEY, TOKENS), max_size=12)
 
 
-def reckoned(totals: Totals, minute: int) -> dict[Party, Window]:
+def reckoned(totals: Totals, minute: int) -> dict[CostOwner, Window]:
     """The sixty minutes before one, party by party."""
     found = {}
     for party in (CHAT, BATCH):
         money: dict[str, int] = {}
         tokens: dict[str, int] = {}
         for (at, slot), amount in totals.minute_cost.items():
-            if slot.party == party and minute - 60 <= at <= minute - 1:
+            if slot.owner == party and minute - 60 <= at <= minute - 1:
                 money[slot.phase] = money.get(slot.phase, 0) + amount
         for (at, who, kind), number in totals.minute_tokens.items():
             if who == party and minute - 60 <= at <= minute - 1:
@@ -42,7 +42,9 @@ def reckoned(totals: Totals, minute: int) -> dict[Party, Window]:
 
 
 @given(ticks=TICKS)
-def test_it_is_right_after_every_commit(ticks: list[tuple[int, dict[tuple[int, Slot], int], dict]]) -> None:  # type: ignore[type-arg]
+def test_it_is_right_after_every_commit(
+    ticks: list[tuple[int, dict[tuple[int, OwnerPhase], int], dict]],
+) -> None:  # type: ignore[type-arg]
     """Money and tokens come to this minute and to earlier ones, and the wall clock goes back and forth."""
     totals = Totals()
     for minute, money, tokens in ticks:
@@ -60,9 +62,9 @@ def test_a_window_that_was_served_stays_as_it_was() -> None:
     """A report is immutable: what comes later is in later ones."""
     end = NOON * NANOSECONDS_PER_MINUTE + 1
     totals = Totals()
-    totals = totals.after(Totals(minute_cost={(NOON - 1, Slot(CHAT, "decode")): 5}), end)
+    totals = totals.after(Totals(minute_cost={(NOON - 1, OwnerPhase(CHAT, "decode")): 5}), end)
     first = window(totals, (), end)
-    totals = totals.after(Totals(minute_cost={(NOON - 1, Slot(CHAT, "decode")): 7}), end)
+    totals = totals.after(Totals(minute_cost={(NOON - 1, OwnerPhase(CHAT, "decode")): 7}), end)
 
     assert first == {CHAT: Window({"decode": 5}, {}, 0)}
     assert window(totals, (), end) == {CHAT: Window({"decode": 12}, {}, 0)}

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from exporter.cost.postings import Energy, Held, Postings, Requests, Slot
+from exporter.cost.postings import EnergyPosting, GpuTimePosting, OwnerPhase, Postings, RequestPosting
 from exporter.ledger.ledger import Ledger
-from exporter.report import MonthKey, Owner
+from exporter.report import MonthKey, ServerOwner
 from tests.ledger.ledger_ticks import (
     CHAT,
     GPU_0,
@@ -40,13 +40,13 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
         END,
         *entries,
         held=(
-            Held(GPU_0, Slot(CHAT, "prefill"), 7 * SECOND, priced=True),
-            Held(GPU_1, Slot(CHAT, "idle"), 4 * SECOND, priced=False),
-            Held(GPU_1, Slot(NOBODY, "idle"), 2 * SECOND, priced=False),
+            GpuTimePosting(GPU_0, OwnerPhase(CHAT, "prefill"), 7 * SECOND, priced=True),
+            GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), 4 * SECOND, priced=False),
+            GpuTimePosting(GPU_1, OwnerPhase(NOBODY, "idle"), 2 * SECOND, priced=False),
         ),
         tokens=(tokens(5), tokens(3, kind="prompt")),
-        requests=(Requests(CHAT, 2),),
-        energy=(Energy(GPU_0, 9000),),
+        requests=(RequestPosting(CHAT, 2),),
+        energy=(EnergyPosting(GPU_0, 9000),),
         seen=(CHAT, NOBODY),
     )
     ledger = Ledger.open(path, clock)
@@ -58,17 +58,17 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
     assert (books.ledger, books.persistent, books.writable) == (ledger.id, True, True)
     assert books.last_commit == clock.wall()
     assert filled(dict(books.cost)) == {
-        Slot(CHAT, "prefill"): 700,
-        Slot(CHAT, "idle"): 200,
-        Slot(NOBODY, "idle"): 100,
+        OwnerPhase(CHAT, "prefill"): 700,
+        OwnerPhase(CHAT, "idle"): 200,
+        OwnerPhase(NOBODY, "idle"): 100,
     }
     assert filled(dict(books.gpu_time)) == {
-        Slot(CHAT, "prefill"): 7 * SECOND,
-        Slot(CHAT, "idle"): 4 * SECOND,
-        Slot(NOBODY, "idle"): 2 * SECOND,
+        OwnerPhase(CHAT, "prefill"): 7 * SECOND,
+        OwnerPhase(CHAT, "idle"): 4 * SECOND,
+        OwnerPhase(NOBODY, "idle"): 2 * SECOND,
     }
-    chat = Owner("chat", "assistants", "llm", "chat-8b")
-    nobody = Owner("unassigned", "unassigned", "", "unallocated")
+    chat = ServerOwner("chat", "assistants", "llm", "chat-8b")
+    nobody = ServerOwner("unassigned", "unassigned", "", "unallocated")
     assert books.server_cost == {(chat, "rent"): 700, (chat, "energy"): 200, (nobody, "rent"): 100}
     assert books.gpu_cost == {(GPU_0, "rent"): 700, (GPU_1, "energy"): 200, (GPU_1, "rent"): 100}
     assert books.tokens == {(CHAT, "generation"): 5, (CHAT, "prompt"): 3}
@@ -93,7 +93,7 @@ def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) ->
     again.close()
 
     phases = ("prefill", "decode", "other", "idle", "unobserved")
-    assert books.cost == {Slot(party, phase): 0 for party in (SEARCH, CHAT) for phase in phases}
+    assert books.cost == {OwnerPhase(party, phase): 0 for party in (SEARCH, CHAT) for phase in phases}
     assert books.gpu_time == books.cost
     assert books.tokens == {(CHAT, "generation"): 0}
     assert books.last_token == {}
@@ -116,7 +116,7 @@ def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
     books = again.books(END + 10 * SECOND, MONTHS)
     again.close()
 
-    assert books.cost[Slot(CHAT, "decode")] == 701
+    assert books.cost[OwnerPhase(CHAT, "decode")] == 701
     assert books.tokens == {(CHAT, "generation"): 7}
     assert books.residual == 0
 
@@ -130,7 +130,7 @@ def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -
     ledger.post(second, accrued(first, second))
     ledger.close()
 
-    assert books.cost[Slot(CHAT, "decode")] == 700
+    assert books.cost[OwnerPhase(CHAT, "decode")] == 700
     assert books.months[MonthKey("chat", "assistants", "configured", "2026-11")] == 700
 
 

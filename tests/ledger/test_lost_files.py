@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger import place
-from exporter.ledger.entry import Entry, enter
+from exporter.ledger import files
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.errors import LedgerError
-from exporter.ledger.inspection import inspect
 from exporter.ledger.ledger import Ledger, LedgerLockedError
+from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
 from tests.ledger.conftest import Disk
@@ -250,7 +250,7 @@ ledger.close()
 
 def test_nothing_is_entered_beside_a_lost_log(path: Path) -> None:
     """What `adjust` wrote there would go with it: it says so, and enters it a tick later."""
-    entry = Entry(700, "2026-11-01", "chat", None, "invoice 7")
+    entry = AdjustmentRequest(700, "2026-11-01", "chat", None, "invoice 7")
     with subprocess.Popen(
         [sys.executable, "-c", HOLDS_THE_LEDGER, str(path)],
         cwd=Path(__file__).parents[2],
@@ -481,7 +481,7 @@ def test_a_kill_while_it_is_put_back_leaves_all_or_nothing(
     unlink = Path.unlink
     with monkeypatch.context() as patch:
         if at == "part":
-            patch.setattr("exporter.ledger.place.put", kill)
+            patch.setattr("exporter.ledger.files.put", kill)
         elif at == "link":
             patch.setattr(Path, "hardlink_to", kill)
         else:
@@ -551,7 +551,7 @@ DEEDS = {
     "post": lambda _path: None,
     "remove everything": everything,
     "remove the file": lambda path: path.unlink(missing_ok=True),
-    "remove the logs": lambda path: [Path(f"{path}{log}").unlink(missing_ok=True) for log in place.LOGS],
+    "remove the logs": lambda path: [Path(f"{path}{log}").unlink(missing_ok=True) for log in files.LOGS],
     "remove the lock": lambda path: Path(f"{path}.lock").unlink(missing_ok=True),
     "remove the folder": lambda path: shutil.rmtree(path.parent, ignore_errors=True),
     "write another file": write_another,

@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.postings import Postings, Slot
+from exporter.cost.postings import OwnerPhase, Postings
 from exporter.cost.state import (
     Carry,
+    CounterMarks,
     DivisionState,
     EndpointState,
     GatewayState,
     GpuState,
-    Marks,
     ModelState,
     ServerState,
     State,
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Gpu, Holder, Owned, ServerKey, endpoint_id
+from exporter.readings import Division, Gpu, Holder, PodOwnership, ServerKey, endpoint_id
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -59,7 +59,7 @@ REMEMBERED = State(
                 Holder(ALPHA, "GPU-1"),
                 Holder(ALPHA, "GPU-1", instance="MIG-b"),
             ),
-            owed={"rent": {Slot(CHAT, "idle"): 3}},
+            owed={"rent": {OwnerPhase(CHAT, "idle"): 3}},
             slices={"MIG-a": 428_571_429, "MIG-b": 500_000_000},
             pci_bus_id="00000000:1A:00.0",
             boots_missed=1,
@@ -81,7 +81,7 @@ REMEMBERED = State(
             read=True,
             identity="1:2",
             falls=1,
-            marks=Marks({SERIES: 1.5e15, "gone": 2.0}, {"gone": float(NOVEMBER)}, dropped=True),
+            marks=CounterMarks({SERIES: 1.5e15, "gone": 2.0}, {"gone": float(NOVEMBER)}, dropped=True),
             answered=NOVEMBER + 2,
             youngest=NOVEMBER + 1,
         ),
@@ -115,13 +115,13 @@ REMEMBERED = State(
             read=True,
             identity="3:4",
             falls=2,
-            marks=Marks({"a": 1e15}),
+            marks=CounterMarks({"a": 1e15}),
             answered=NOVEMBER + 3,
             counts={("llama", "id-01", "Search"): (1e15, 0.5)},
         ),
         "http://10.0.0.1:9090/metrics": GatewayState(),
     },
-    owners={ZETA: Owned(ZETA, "chat", "assistants"), ALPHA: Owned(ALPHA, team="lab")},
+    owners={ZETA: PodOwnership(ZETA, "chat", "assistants"), ALPHA: PodOwnership(ALPHA, team="lab")},
 )
 
 
@@ -194,7 +194,7 @@ def test_marks_of_a_url_with_a_query_are_found_without_it(path: Path, clock: Sti
 
 def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
     """An idle tick writes the few single values of the ledger; one moved mark writes one row more."""
-    moved = replace(REMEMBERED.endpoints[URL], marks=Marks({SERIES: 1.5e15 + 1}))
+    moved = replace(REMEMBERED.endpoints[URL], marks=CounterMarks({SERIES: 1.5e15 + 1}))
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
     connection = ledger._store._connection  # type: ignore[union-attr]
@@ -300,7 +300,7 @@ def test_a_scope_that_cannot_be_read_is_dropped(
         len(s.gpus) + len(s.endpoints) + len(s.gateways) + len(s.servers) for s in (REMEMBERED, state)
     )
     assert now == (before if key == "zeta" else before - 1)
-    assert (books.cost[Slot(CHAT, "decode")], books.residual) == (42, 0)
+    assert (books.cost[OwnerPhase(CHAT, "decode")], books.residual) == (42, 0)
     assert (healed.dropped, set(healed.state().gpus)) == ((), {"GPU-0", "GPU-1"})
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Slot
-from exporter.ledger import migration, schema
+from exporter.cost.postings import OwnerPhase
+from exporter.ledger import schema, store
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.migration import Migration, migrate
 from exporter.ledger.reader import LedgerReader
+from exporter.ledger.store import Migration, migrate
 from tests.ledger.ledger_ticks import CHAT, HOUR, NOVEMBER, StillClock, accrued, money, tick
 
 END = NOVEMBER + HOUR
@@ -50,7 +50,7 @@ def test_a_migration_leaves_a_copy_that_the_earlier_release_reads(
     assert copy == path.with_name(f"ledger.db.backup-{schema.VERSION}")
     assert (version, reader, tables - before[2]) == (NEXT + 1, NEXT, {"holding", "novelty"})
     with LedgerReader.open(copy) as kept:
-        assert kept.books(END, ("2026-11",)).cost[Slot(CHAT, "decode")] == 700
+        assert kept.books(END, ("2026-11",)).cost[OwnerPhase(CHAT, "decode")] == 700
     with contextlib.closing(sqlite3.connect(copy)) as shell:
         assert told(shell) == before
 
@@ -101,5 +101,5 @@ def test_this_release_has_nothing_to_migrate(path: Path, clock: StillClock) -> N
     for _ in range(2):
         Ledger.open(path, clock).close()
 
-    assert migration.MIGRATIONS == ()
+    assert store.MIGRATIONS == ()
     assert sorted(path.parent.glob("*backup*")) == []

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger import place, schema
+from exporter.ledger import files, schema
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.migration import Migration, migrate
+from exporter.ledger.store import Migration, migrate
 from tests import rights, unprivileged
 from tests.ledger.ledger_ticks import StillClock, accrued, numbered
 
@@ -112,7 +112,7 @@ def test_a_ledger_that_is_put_back_has_its_mode(path: Path, clock: StillClock, l
     found = modes(path.parent)
     ledger.close()
 
-    assert {found[f"{name}{suffix}"] for suffix in ("", *place.LOGS, ".lock")} == {0o640}
+    assert {found[f"{name}{suffix}"] for suffix in ("", *files.LOGS, ".lock")} == {0o640}
 
 
 def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock: StillClock) -> None:

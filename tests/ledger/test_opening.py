@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Slot
+from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
 from exporter.ledger.ledger import Ledger, LedgerError, LedgerLockedError
 from tests.ledger.ledger_ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued, money, tick
@@ -34,7 +34,7 @@ def made(path: Path, clock: StillClock, amount: int = 700) -> str:
 
 
 def spent(ledger: Ledger) -> int:
-    return ledger.books(END, MONTHS).cost.get(Slot(CHAT, "decode"), 0)
+    return ledger.books(END, MONTHS).cost.get(OwnerPhase(CHAT, "decode"), 0)
 
 
 def test_without_a_path_the_books_are_in_memory(clock: StillClock) -> None:

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost import deltas
-from exporter.cost.deltas import MARKS_MAX
+from exporter.cost import counters
+from exporter.cost.counters import MARKS_MAX
 from exporter.cost.postings import Postings
-from exporter.cost.state import EndpointState, GatewayState, Marks, State
+from exporter.cost.state import CounterMarks, EndpointState, GatewayState, State
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.page_marks import COLUMNS_CHARACTERS_MAX, columns_digest
+from exporter.ledger.marks import COLUMNS_CHARACTERS_MAX, columns_digest
 from exporter.readings import CounterReading, SeriesColumns, ServerKey, ServerReading
 from tests.ledger.ledger_ticks import NOVEMBER, StillClock
 
 URL = "http://127.0.0.1:8000/metrics"
 CHAT = ServerKey("", "chat")
-MANY = Marks(
+MANY = CounterMarks(
     SeriesColumns({number << 50: number + 0.5 for number in range(5_000)}),
     SeriesColumns({7 << 50: float(NOVEMBER)}),
     dropped=True,
@@ -62,7 +62,7 @@ def test_marks_in_columns_come_back(path: Path, clock: StillClock) -> None:
 
 def test_columns_are_small_and_only_written_when_one_moved(path: Path, clock: StillClock) -> None:
     """Twenty thousand marks take 430 kB, not megabytes of names; a read that moved none takes nothing."""
-    full = Marks(SeriesColumns(dict.fromkeys(range(MARKS_MAX), 1.0)), SeriesColumns({}))
+    full = CounterMarks(SeriesColumns(dict.fromkeys(range(MARKS_MAX), 1.0)), SeriesColumns({}))
     state = replace(CROWDED, endpoints={URL: replace(CROWDED.endpoints[URL], marks=full)}, gateways={})
     read_again = {URL: replace(state.endpoints[URL], answered=NOVEMBER + 1)}
     ledger = Ledger.open(path, clock)
@@ -118,7 +118,7 @@ def test_without_its_columns_a_page_sets_marks_only(left: tuple[str, ...]) -> No
         started=NOVEMBER - 5,
         counters=(CounterReading("s1", "m", "prompt", 100.0),),
     )
-    tick = deltas.endpoint(state.endpoints[URL], reading, NOVEMBER + 1)
+    tick = counters.endpoint_deltas(state.endpoints[URL], reading, NOVEMBER + 1)
 
     assert (state.endpoints[URL].read, state.gateways[URL].read) == (False, False)
     assert tick.moved == {}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.postings import Postings, Slot
+from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
 from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
@@ -163,8 +163,8 @@ def test_a_reader_retires_nobody(path: Path, clock: StillClock) -> None:
     with LedgerReader.open(path) as reader:
         read = reader.books(NOVEMBER + 2 * DAY, MONTHS)
 
-    assert Slot(CHAT, "decode") not in served.cost
-    assert read.cost[Slot(CHAT, "decode")] == 1_000_001
+    assert OwnerPhase(CHAT, "decode") not in served.cost
+    assert read.cost[OwnerPhase(CHAT, "decode")] == 1_000_001
 
 
 def test_the_views_speak_dollars_and_names(path: Path, clock: StillClock) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Held, Slot
-from exporter.ledger.entry import Entry, EntryError, enter
+from exporter.cost.postings import GpuTimePosting, OwnerPhase
+from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, enter
 from exporter.ledger.history import GpuOwner
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
@@ -115,8 +115,8 @@ def undo(path: Path) -> None:
                 connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
 
 
-def entry(cents: int, key: str = "") -> Entry:
-    return Entry(cents * 10**10, "2026-11-01", "chat", "assistants", f"because of {cents}", key)
+def entry(cents: int, key: str = "") -> AdjustmentRequest:
+    return AdjustmentRequest(cents * 10**10, "2026-11-01", "chat", "assistants", f"because of {cents}", key)
 
 
 def test_the_release_before_owners_by_gpu_and_this_one_take_turns(path: Path, clock: StillClock) -> None:
@@ -139,7 +139,9 @@ def test_the_release_before_owners_by_gpu_and_this_one_take_turns(path: Path, cl
             " SELECT day, product, team, 3, 'because of 3', entered FROM adjustment WHERE id = 1"
         )
     ledger = Ledger.open(path, clock)
-    held = Held(GPU_0, Slot(CHAT, "unobserved"), 20 * SECOND, priced=True, down=8 * SECOND, unowed=8 * SECOND)
+    held = GpuTimePosting(
+        GPU_0, OwnerPhase(CHAT, "unobserved"), 20 * SECOND, priced=True, down=8 * SECOND, unowed=8 * SECOND
+    )
     second = numbered(2)
     second = replace(second, segments=(replace(second.segments[0], held=(held,)), *second.segments[1:]))
     ledger.post(second, accrued(numbered(1), numbered(2)))

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import Energy, Held, Party, Postings, Segment, Slot, Unpriced, Usage
+from exporter.cost.postings import (
+    CostOwner,
+    EnergyPosting,
+    GpuTimePosting,
+    GpuUse,
+    OwnerPhase,
+    Postings,
+    Segment,
+    UnpricedTime,
+)
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.ledger.ledger import Ledger
 from exporter.report import Window
@@ -59,13 +68,13 @@ def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) 
     At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
     What is left of a nanosecond is still something.
     """
-    held = {Slot(CHAT, "idle"): Usage(20 * MINUTE, 0, 0), Slot(SEARCH, "idle"): Usage(1, 0, 0)}
-    stretch = Unpriced(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, held)
+    held = {OwnerPhase(CHAT, "idle"): GpuUse(20 * MINUTE, 0, 0), OwnerPhase(SEARCH, "idle"): GpuUse(1, 0, 0)}
+    stretch = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, held)
     segment = Segment(NOON, NOON + 30 * MINUTE, "2026-11", "2026-11-01", 0, (), (), unpriced=(stretch,))
     posted = Postings(NOON + 30 * MINUTE, (segment,), day="2026-11-01")
     ledger = opened(path, clock, posted)
 
-    def waiting(moment: int) -> dict[Party, int]:
+    def waiting(moment: int) -> dict[CostOwner, int]:
         window = ledger.books(NOON + moment, MONTHS).window
         return {party: row.unpriced for party, row in window.items()}
 
@@ -123,17 +132,17 @@ def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock:
 
     assert ledger.books(NOON + MINUTE, MONTHS).window == {CHAT: Window({"decode": 2}, {})}
     assert ledger.books(NOON + 62 * MINUTE, MONTHS).window == {}
-    assert ledger.books(NOON + MINUTE, MONTHS).cost[Slot(CHAT, "decode")] == 3
+    assert ledger.books(NOON + MINUTE, MONTHS).cost[OwnerPhase(CHAT, "decode")] == 3
     ledger.close()
 
 
-def using(end: int, *parties: Party, length: int = MINUTE, down: int = 0) -> Postings:
+def using(end: int, *parties: CostOwner, length: int = MINUTE, down: int = 0) -> Postings:
     """A tick in which each party held GPU 0 for a part of the time, and 100 mJ for each GPU-second."""
     share = length // len(parties)
-    held = [Held(GPU_0, Slot(party, "decode"), share, priced=True) for party in parties]
+    held = [GpuTimePosting(GPU_0, OwnerPhase(party, "decode"), share, priced=True) for party in parties]
     one = tick(end, *(money(1, party) for party in parties), length=length, held=held)
     (segment,) = one.segments
-    used = (Energy(GPU_0, 100 * length // SECOND),)
+    used = (EnergyPosting(GPU_0, 100 * length // SECOND),)
     return replace(one, segments=(replace(segment, down=down),), energy=used)
 
 
@@ -284,7 +293,7 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
     books = ledger.books(NOON + after, MONTHS)
     ledger.close()
 
-    rows = (Slot(CHAT, "decode") in books.cost, Slot(CHAT, "idle") in books.gpu_time)
+    rows = (OwnerPhase(CHAT, "decode") in books.cost, OwnerPhase(CHAT, "idle") in books.gpu_time)
     assert rows == (served, served)
     assert ((CHAT, "generation") in books.tokens, CHAT in books.last_token) == (served, served)
     assert sum(books.server_cost.values()) == 5
@@ -293,13 +302,13 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
 
 def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock: StillClock) -> None:
     """The old model of a server that goes on with another one keeps its rows."""
-    renamed = Party(CHAT.product, CHAT.team, CHAT.namespace, CHAT.server, "llama-9b")
+    renamed = CostOwner(CHAT.product, CHAT.team, CHAT.namespace, CHAT.server, "llama-9b")
     later = tick(NOON + 2 * DAY, money(1, renamed), seen=(renamed,))
     ledger = opened(path, clock, tick(NOON, money(5), seen=(CHAT,)), later)
     cost = ledger.books(NOON + 2 * DAY, MONTHS).cost
     ledger.close()
 
-    assert (cost[Slot(CHAT, "decode")], cost[Slot(renamed, "decode")]) == (5, 1)
+    assert (cost[OwnerPhase(CHAT, "decode")], cost[OwnerPhase(renamed, "decode")]) == (5, 1)
 
 
 def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) -> None:
@@ -315,13 +324,13 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
     back = ledger.books(NOON + 2 * DAY + SECOND, MONTHS)
     ledger.close()
 
-    assert Slot(CHAT, "decode") not in gone.cost
-    assert (back.cost[Slot(CHAT, "decode")], back.tokens[CHAT, "generation"]) == (6, 3)
+    assert OwnerPhase(CHAT, "decode") not in gone.cost
+    assert (back.cost[OwnerPhase(CHAT, "decode")], back.tokens[CHAT, "generation"]) == (6, 3)
 
 
 def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: StillClock) -> None:
     """A server on unpriced hardware is served as long as it holds it."""
-    held = Held(GPU_0, Slot(CHAT, "idle"), SECOND, priced=False)
+    held = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, priced=False)
     day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (held,))
     ledger = opened(
         path, clock, Postings(NOON, seen=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), seen=())
@@ -329,4 +338,4 @@ def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock
     books = ledger.books(NOON + DAY + HOUR, MONTHS)
     ledger.close()
 
-    assert books.gpu_time[Slot(CHAT, "idle")] == SECOND
+    assert books.gpu_time[OwnerPhase(CHAT, "idle")] == SECOND

@@ -137,7 +137,7 @@ ON_A_READ_ONLY_DISK = """
 import json, subprocess, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.lock import holder
+from exporter.ledger.files import holder
 from tests.ledger.test_unwritable import MONTHS, post, reckoned
 from tests.ledger.ledger_ticks import StillClock
 

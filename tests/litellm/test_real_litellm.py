@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporter.engines import TALLIED, Gateway, match, read, tally
+from exporter.engines import TALLIED, GatewaySpec, count_gateway, match, read
 from tests.e2e.daemon import Daemon, Page, until
 from tests.e2e.engine import PREFIX
 from tests.e2e.llama import Llama
@@ -59,9 +59,9 @@ def counted(page: Page) -> Told:
     """What the gateway counted by team, as the daemon reads it."""
     found = read(page.body, TALLIED)
     row = match(found)
-    assert isinstance(row, Gateway)
+    assert isinstance(row, GatewaySpec)
     teams: Told = {}
-    for counter in tally(row, found).counters:
+    for counter in count_gateway(row, found).counters:
         assert (counter.model, counter.deployment) == ("tiny", "deployment-1")
         teams.setdefault(counter.team, Counter()).update({counter.quantity: int(counter.value)})
     return teams

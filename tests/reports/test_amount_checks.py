@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from exporter.config import parse
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuReading
 from exporter.reports.check_config import check_config
-from exporter.reports.diagnosis import Asked
+from exporter.reports.diagnosis import DoctorInput
 from exporter.reports.doctor import diagnose
 from exporter.tariff.tariff import Tariff
 
@@ -552,8 +552,8 @@ def test_check_config_warns_of_a_mistake_of_unit(
 def doctor(content: str, gpus: int, model: str = "NVIDIA H100 80GB HBM3") -> list[str]:
     host = tuple(GpuReading(Gpu(f"GPU-{i}", model), i) for i in range(gpus))
     config = parse(f"{content}\n{SERVERS}".encode(), Path("ice.yaml"))
-    terms = Terms(Tariff("h1", config.hardware))
-    found = diagnose(config, terms, Asked(host, "", (), "", ""), NOW).findings
+    terms = CostPolicy(Tariff("h1", config.hardware))
+    found = diagnose(config, terms, DoctorInput(host, "", (), "", ""), NOW).findings
     return [finding.text for finding in found if finding.text.startswith("ice.yaml:")]
 
 

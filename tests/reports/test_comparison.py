@@ -8,20 +8,20 @@ import pytest
 
 from exporter.config import parse
 from exporter.config.settings import Config
-from exporter.reports.comparison import comparison_findings
-from exporter.reports.diagnosis import ServerLine
+from exporter.reports.diagnosis import DoctorServer
+from exporter.reports.findings import comparison_findings
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.csv_tables import BUNDLED
 from exporter.tariff.hosted import HostedPrice
-from exporter.tariff.table import BUNDLED
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
 
-def server(*models: str, name: str = "chat") -> ServerLine:
-    return ServerLine(name, "http://127.0.0.1:8000/metrics", True, "vllm", models, {}, (0,), "", "")
+def server(*models: str, name: str = "chat") -> DoctorServer:
+    return DoctorServer(name, "http://127.0.0.1:8000/metrics", True, "vllm", models, {}, (0,), "", "")
 
 
-def suggested(config: Config, *servers: ServerLine, catalogue: Catalogue = CATALOGUE) -> list[str]:
+def suggested(config: Config, *servers: DoctorServer, catalogue: Catalogue = CATALOGUE) -> list[str]:
     found = list(comparison_findings(config, servers, catalogue))
     assert {finding.severity for finding in found} <= {"note"}
     return [finding.text for finding in found]

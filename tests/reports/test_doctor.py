@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from exporter.config import parse
-from exporter.config.settings import Budget, Config, Server
+from exporter.config.settings import Budget, Config, ConfiguredServer
 from exporter.cost.attribution import shares
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import CounterReading, Gpu, GpuReading, Holder, MigInstance, ServerKey, ServerReading
 from exporter.reports import doctor
-from exporter.reports.diagnosis import Answer, Asked, Diagnosis
+from exporter.reports.diagnosis import Diagnosis, DoctorInput, ServerAnswer
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
@@ -25,7 +25,9 @@ H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i, power_watts
 RENTED = Rented((RentPrice(Decimal("55.04"), gpus=8, since=0, since_text="2026-01-01"),))
 PRICED = Tariff("h1", (Hardware(HardwareMatch(gpu_model="*H100*"), RENTED, "hardware[0].rented"),))
 BUDGETS = (Budget("fleet", "", Decimal(50_000)),)
-CONFIG = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 1, 2, 3)),), budgets=BUDGETS)
+CONFIG = Config(
+    path=Path("ice.yaml"), servers=(ConfiguredServer("chat", URL, (0, 1, 2, 3)),), budgets=BUDGETS
+)
 ANSWER = ServerReading(
     ServerKey("", "chat"),
     URL,
@@ -39,7 +41,7 @@ ANSWER = ServerReading(
         CounterReading("gen", "m", "generation", 1481.0),
     ),
 )
-FINE = Asked(H100, "", (Answer(ANSWER),), "/var/lib/ledger.db: id 7", "")
+FINE = DoctorInput(H100, "", (ServerAnswer(ANSWER),), "/var/lib/ledger.db: id 7", "")
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
@@ -48,7 +50,7 @@ def findings(diagnosis: Diagnosis) -> list[str]:
 
 def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand() -> None:
     """8 x 6.88 = 55.04 dollars an hour; x 730 = 40,179.20 dollars a month."""
-    diagnosis = diagnose(CONFIG, Terms(PRICED), FINE, NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW)
 
     assert diagnosis.status == 0
     assert diagnosis.sums == (
@@ -60,7 +62,7 @@ def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand
 
 def test_tokens_are_those_that_would_be_counted() -> None:
     """614 computed of 2,534 prompt tokens, since 1,920 came from the cache."""
-    (server,) = diagnose(CONFIG, Terms(PRICED), FINE, NOW).servers
+    (server,) = diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW).servers
 
     assert server.tokens == {"prompt": 614, "cached_prompt": 1920, "generation": 1481}
     assert server.gpus == (0, 1, 2, 3)
@@ -70,7 +72,7 @@ def test_a_price_says_where_it_comes_from() -> None:
     """Source and date stand beside the number; energy says at which power."""
     energy = Electricity(Decimal("0.12"), Decimal("1.4"))
     rule = Hardware(HardwareMatch(), RENTED, "hardware[0].rented", energy)
-    diagnosis = diagnose(CONFIG, Terms(Tariff("h1", (rule,))), FINE, NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(Tariff("h1", (rule,))), FINE, NOW)
 
     printed = text(diagnosis)
 
@@ -81,7 +83,7 @@ def test_a_price_says_where_it_comes_from() -> None:
 
 def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> None:
     """No default price: status 2, and the YAML that would price it."""
-    diagnosis = diagnose(CONFIG, Terms(Tariff("h1")), FINE, NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(Tariff("h1")), FINE, NOW)
 
     assert diagnosis.status == 2
     assert diagnosis.sums == ()
@@ -100,7 +102,7 @@ def test_models_without_a_price_are_told_each_with_its_count() -> None:
     """One of them is one, and a priced model is not among them."""
     mixed = (*H100[:2], GpuReading(Gpu("GPU-8", "NVIDIA L4"), 2), *H100[3:5])
     tariff = Tariff("h1", (Hardware(HardwareMatch(uuid="GPU-0"), RENTED, "hardware[0].rented"),))
-    diagnosis = diagnose(CONFIG, Terms(tariff), Asked(mixed, "", (), "", ""), NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(tariff), DoctorInput(mixed, "", (), "", ""), NOW)
 
     told = [finding.split(" on host")[0] for finding in findings(diagnosis) if "no price" in finding]
 
@@ -111,16 +113,23 @@ def test_a_card_that_is_cut_is_held_in_parts() -> None:
     """Who is configured to hold a card holds its instances and the rest; nobody holds the other card."""
     instance = MigInstance("MIG-a", 1, gpu_slices=2, compute_slices=2, memory_bytes=20 * 10**9)
     gpus = tuple(replace(H100[i], instances=(instance,), memory_total_bytes=80 * 10**9) for i in (3, 4))
-    told = diagnose(CONFIG, Terms(PRICED), Asked(gpus, "", (Answer(ANSWER),), "", ""), NOW).gpus
+    told = diagnose(
+        CONFIG, CostPolicy(PRICED), DoctorInput(gpus, "", (ServerAnswer(ANSWER),), "", ""), NOW
+    ).gpus
 
     assert [gpu.holders for gpu in told] == [("chat 100 % (mig)",), ("unallocated",)]
 
 
 def test_a_shared_gpu_says_by_what() -> None:
     """0.7 configured, and what that leaves."""
-    servers = (Server("chat", URL, (0,), gpu_share_ratio=Decimal("0.7")), Server("batch", URL, (0,)))
+    servers = (
+        ConfiguredServer("chat", URL, (0,), gpu_share_ratio=Decimal("0.7")),
+        ConfiguredServer("batch", URL, (0,)),
+    )
     config = replace(CONFIG, servers=servers)
-    (told,) = diagnose(config, Terms(PRICED), Asked(H100[:1], "", (Answer(ANSWER),), "", ""), NOW).gpus
+    (told,) = diagnose(
+        config, CostPolicy(PRICED), DoctorInput(H100[:1], "", (ServerAnswer(ANSWER),), "", ""), NOW
+    ).gpus
 
     assert told.holders == ("chat 70 % (configured)", "batch 30 % (equal)")
 
@@ -142,7 +151,9 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
     """Somebody works there, and nobody would pay. At most 1 % is idle."""
     ratios = (0.9, 0.9, 0.9, 0.9, 0.5, 0.01, 0.7, None)
     gpus = tuple(replace(gpu, utilization_ratio=ratio) for gpu, ratio in zip(H100, ratios, strict=True))
-    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(gpus, "", (Answer(ANSWER),), "", ""), NOW)
+    diagnosis = diagnose(
+        CONFIG, CostPolicy(PRICED), DoctorInput(gpus, "", (ServerAnswer(ANSWER),), "", ""), NOW
+    )
 
     assert diagnosis.status == 1
     assert findings(diagnosis) == [
@@ -170,8 +181,8 @@ def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
     reason: str, problem: str, remedy: str
 ) -> None:
     """The state is the reason, as the metric has it; the finding says what happened and what to do."""
-    answer = Answer(ServerReading(ServerKey("", "chat"), URL, up=False), reason, problem)
-    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(H100, "", (answer,), "", ""), NOW)
+    answer = ServerAnswer(ServerReading(ServerKey("", "chat"), URL, up=False), reason, problem)
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED), DoctorInput(H100, "", (answer,), "", ""), NOW)
 
     assert diagnosis.status == 1
     (finding,) = [line for line in findings(diagnosis) if "chat" in line]
@@ -183,19 +194,21 @@ def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
 @pytest.mark.parametrize(
     ("asked", "status", "finding"),
     [
-        (Asked(None, "no driver", (), "", ""), 2, "error: NVML cannot be read: no driver"),
-        (Asked((), "", (), "", ""), 2, "error: NVML shows no GPU on this host."),
-        (Asked(H100, "", (), "", "disk is read-only"), 1, "warning: ledger: disk is read-only"),
+        (DoctorInput(None, "no driver", (), "", ""), 2, "error: NVML cannot be read: no driver"),
+        (DoctorInput((), "", (), "", ""), 2, "error: NVML shows no GPU on this host."),
+        (DoctorInput(H100, "", (), "", "disk is read-only"), 1, "warning: ledger: disk is read-only"),
         (
-            Asked(H100, "", (Answer(ServerReading(ServerKey("", "chat"), URL, up=True)),), "", ""),
+            DoctorInput(
+                H100, "", (ServerAnswer(ServerReading(ServerKey("", "chat"), URL, up=True)),), "", ""
+            ),
             1,
             "warning: server chat tells no tokens: its busy money is `other`.",
         ),
     ],
 )
-def test_what_is_wrong_is_a_finding_and_an_exit_status(asked: Asked, status: int, finding: str) -> None:
+def test_what_is_wrong_is_a_finding_and_an_exit_status(asked: DoctorInput, status: int, finding: str) -> None:
     """1 for what to look at, 2 for what makes money wrong."""
-    diagnosis = diagnose(CONFIG, Terms(PRICED), asked, NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED), asked, NOW)
 
     assert diagnosis.status == status
     assert finding in findings(diagnosis)
@@ -203,9 +216,9 @@ def test_what_is_wrong_is_a_finding_and_an_exit_status(asked: Asked, status: int
 
 def test_a_server_that_holds_a_gpu_this_host_lacks_makes_money_wrong() -> None:
     """A typing error in `gpus` would leave real money unallocated."""
-    config = Config(path=Path("ice.yaml"), servers=(Server("chat", URL, (0, 9)),), budgets=BUDGETS)
+    config = Config(path=Path("ice.yaml"), servers=(ConfiguredServer("chat", URL, (0, 9)),), budgets=BUDGETS)
 
-    diagnosis = diagnose(config, Terms(PRICED), FINE, NOW)
+    diagnosis = diagnose(config, CostPolicy(PRICED), FINE, NOW)
 
     assert diagnosis.status == 2
     assert "error: server chat: this host shows no GPU 9: correct its `gpus`." in findings(diagnosis)
@@ -215,7 +228,9 @@ def test_a_lost_gpu_is_paid_for() -> None:
     """It is a warning, and its price stands in the sum."""
     lost = (GpuReading(H100[0].gpu, 0, up=False), *H100[1:])
 
-    diagnosis = diagnose(CONFIG, Terms(PRICED), Asked(lost, "", (Answer(ANSWER),), "", ""), NOW)
+    diagnosis = diagnose(
+        CONFIG, CostPolicy(PRICED), DoctorInput(lost, "", (ServerAnswer(ANSWER),), "", ""), NOW
+    )
 
     assert diagnosis.status == 1
     assert "warning: GPU 0 cannot be read: paid for, as idle." in findings(diagnosis)
@@ -224,7 +239,7 @@ def test_a_lost_gpu_is_paid_for() -> None:
 
 def test_json_carries_the_same_and_its_status() -> None:
     """For machines."""
-    told = json.loads(as_json(diagnose(CONFIG, Terms(PRICED), FINE, NOW)))
+    told = json.loads(as_json(diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW)))
 
     assert told["status"] == 0
     assert told["servers"][0]["tokens"]["prompt"] == 614
@@ -264,7 +279,7 @@ def test_the_default_budget_is_told_where_none_is_configured(budgets: str, told:
     """Whoever configures the same amount has seen it."""
     config = parse(f"interval: 10s\n{budgets}".encode())
 
-    found = findings(diagnose(config, Terms(PRICED), FINE, NOW))
+    found = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
     assert [line for line in found if "budget" in line] == told
 
 
@@ -274,7 +289,7 @@ def test_one_sum_has_one_figure() -> None:
         b"budgets: [{name: fleet, dollars_per_month: 1000}]\n"
         b"hardware: [{owned: {purchase_dollars_per_gpu: 28005, in_service: 2026-01-01, life_years: 4}}]\n"
     )
-    diagnosis = diagnose(config, Terms(Tariff("h1", config.hardware)), FINE, NOW)
+    diagnosis = diagnose(config, CostPolicy(Tariff("h1", config.hardware)), FINE, NOW)
 
     assert diagnosis.sums[-1] == "6.389456 dollars per hour x 730 hours = 4,664.30 dollars a month"
     assert any("this host alone costs 4,664.30 dollars a month" in line for line in findings(diagnosis))
@@ -282,7 +297,7 @@ def test_one_sum_has_one_figure() -> None:
 
 def test_a_clock_that_is_not_synchronized_is_told_with_what_depends_on_it() -> None:
     """A note: money per hour is right all the same."""
-    diagnosis = diagnose(CONFIG, Terms(PRICED), replace(FINE, synchronized=False), NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED), replace(FINE, synchronized=False), NOW)
 
     assert diagnosis.status == 0
     assert findings(diagnosis)[0] == (
@@ -290,4 +305,4 @@ def test_a_clock_that_is_not_synchronized_is_told_with_what_depends_on_it() -> N
         "dated price holds, and how long the host was down go by it; what an hour costs does not. After a "
         "reboot totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it."
     )
-    assert not any("clock" in line for line in findings(diagnose(CONFIG, Terms(PRICED), FINE, NOW)))
+    assert not any("clock" in line for line in findings(diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW)))

@@ -7,20 +7,20 @@ from decimal import Decimal
 import pytest
 
 from exporter.config.settings import CloudChoice, Config
-from exporter.cost.policy import Terms
-from exporter.readings import NodeLabels, Place
-from exporter.reports.diagnosis import Asked, Diagnosis
+from exporter.cost.policy import CostPolicy
+from exporter.readings import HostLocation, NodeLabels
+from exporter.reports.diagnosis import Diagnosis, DoctorInput
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 
 NOW = 1_795_564_800 * 10**9
-AWS = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
+AWS = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
 
 
-def examined(place: Place, problem: str = "", cloud: CloudChoice = "auto") -> Diagnosis:
-    asked = Asked((), "", (), "", "", place, problem)
-    return diagnose(Config(cloud=cloud), Terms(Tariff("gpu-1")), asked, NOW)
+def examined(place: HostLocation, problem: str = "", cloud: CloudChoice = "auto") -> Diagnosis:
+    asked = DoctorInput((), "", (), "", "", place, problem)
+    return diagnose(Config(cloud=cloud), CostPolicy(Tariff("gpu-1")), asked, NOW)
 
 
 @pytest.mark.parametrize(
@@ -28,24 +28,24 @@ def examined(place: Place, problem: str = "", cloud: CloudChoice = "auto") -> Di
     [
         (AWS, "gpu-1  p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; told by aws metadata"),
         (
-            Place("oci", "BM.GPU.H100.8", "us-phoenix-1", "", "spot", "oci metadata"),
+            HostLocation("oci", "BM.GPU.H100.8", "us-phoenix-1", "", "spot", "oci metadata"),
             "gpu-1  BM.GPU.H100.8 of oci in us-phoenix-1, spot; told by oci metadata",
         ),
         (
-            Place("aws", "p5.48xlarge", source="dmi"),
+            HostLocation("aws", "p5.48xlarge", source="dmi"),
             "gpu-1  p5.48xlarge of aws in an unknown region, unknown whether on demand or spot; told by dmi",
         ),
         (
-            Place("gcp", source="configuration"),
+            HostLocation("gcp", source="configuration"),
             (
                 "gpu-1  an unknown instance type of gcp in an unknown region, "
                 "unknown whether on demand or spot; told by configuration"
             ),
         ),
-        (Place(), "gpu-1  in no cloud that is known"),
+        (HostLocation(), "gpu-1  in no cloud that is known"),
     ],
 )
-def test_the_first_line_is_the_host_and_its_place(place: Place, line: str) -> None:
+def test_the_first_line_is_the_host_and_its_place(place: HostLocation, line: str) -> None:
     """What is not known is said to be unknown."""
     assert text(examined(place)).startswith(f"Host\n  {line}\nGPUs\n")
 
@@ -56,7 +56,7 @@ def findings(diagnosis: Diagnosis, word: str) -> list[str]:
 
 def test_a_cloud_that_does_not_answer_is_found() -> None:
     """Nothing is priced by an instance type that nobody tells: a warning."""
-    told = findings(examined(Place("gcp", source="dmi"), "gcp metadata at X: ConnectTimeout"), "gcp")
+    told = findings(examined(HostLocation("gcp", source="dmi"), "gcp metadata at X: ConnectTimeout"), "gcp")
 
     assert told == [
         (
@@ -68,7 +68,9 @@ def test_a_cloud_that_does_not_answer_is_found() -> None:
 
 def test_firmware_that_tells_the_instance_type_makes_it_a_note() -> None:
     """Region and lifecycle are missing, the price is not."""
-    (told,) = findings(examined(Place("aws", "p5.48xlarge", source="dmi"), "aws metadata at X: 401"), "aws")
+    (told,) = findings(
+        examined(HostLocation("aws", "p5.48xlarge", source="dmi"), "aws metadata at X: 401"), "aws"
+    )
 
     assert told.startswith("note: aws does not tell where this host runs: aws metadata at X: 401. ")
 
@@ -76,8 +78,8 @@ def test_firmware_that_tells_the_instance_type_makes_it_a_note() -> None:
 def test_that_nobody_is_asked_is_told() -> None:
     """Where the configuration says so; on bare metal there is nothing to say."""
     expected = ["note: nobody is asked where this host runs, since `discovery.cloud` is off."]
-    assert findings(examined(Place(), cloud="off"), "where this host runs") == expected
-    assert findings(examined(Place()), "where this host runs") == []
+    assert findings(examined(HostLocation(), cloud="off"), "where this host runs") == expected
+    assert findings(examined(HostLocation()), "where this host runs") == []
 
 
 def test_json_has_the_place() -> None:
@@ -100,8 +102,8 @@ LEASED = (Hardware(HardwareMatch(node_label=(("pool", "*"),)), Rented((RentPrice
 
 
 def labeled(problem: str, labels: NodeLabels | None, hardware: tuple[Hardware, ...]) -> list[str]:
-    asked = Asked((), "", (), "", "", replace(AWS, node_labels=labels), label_problem=problem)
-    told = diagnose(Config(hardware=hardware), Terms(Tariff("gpu-1")), asked, NOW)
+    asked = DoctorInput((), "", (), "", "", replace(AWS, node_labels=labels), label_problem=problem)
+    told = diagnose(Config(hardware=hardware), CostPolicy(Tariff("gpu-1")), asked, NOW)
     return [f"{found.severity}: {found.text}" for found in told.findings if "label" in found.text]
 
 

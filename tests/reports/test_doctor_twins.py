@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from exporter.config.settings import Config
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import CounterReading, ServerKey, ServerReading
-from exporter.reports.diagnosis import Answer, Asked
+from exporter.reports.diagnosis import DoctorInput, ServerAnswer
 from exporter.reports.doctor import diagnose
 from exporter.tariff.tariff import Tariff
 
@@ -23,8 +23,8 @@ def read(url: str, tokens: float, identity: str = "started 1795560120.25") -> Se
 
 
 def warned(*readings: ServerReading) -> list[str]:
-    asked = Asked((), "", tuple(Answer(reading) for reading in readings), "", "")
-    found = diagnose(Config(), Terms(Tariff("h1")), asked, 0).findings
+    asked = DoctorInput((), "", tuple(ServerAnswer(reading) for reading in readings), "", "")
+    found = diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0).findings
     return [finding.text for finding in found if "counters of one process" in finding.text]
 
 

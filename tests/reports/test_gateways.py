@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from exporter.config.settings import Config
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import Division, GatewayCounter, GatewayReading, ServerKey, ServerReading
-from exporter.reports.diagnosis import Answer, Asked, Diagnosis, GatewayAnswer
+from exporter.reports.diagnosis import Diagnosis, DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
 
@@ -29,15 +29,15 @@ READ = GatewayReading(URL, up=True, title="the LiteLLM proxy", counters=COUNTS)
 
 
 def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "") -> Diagnosis:
-    asked = Asked(
+    asked = DoctorInput(
         (),
         "",
-        tuple(Answer(server) for server in servers),
+        tuple(ServerAnswer(server) for server in servers),
         "",
         "",
         gateways=(GatewayAnswer(gateway, problem),),
     )
-    return diagnose(Config(), Terms(Tariff("h1")), asked, 0)
+    return diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0)
 
 
 def warned(diagnosis: Diagnosis) -> list[str]:

@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from exporter.config.settings import Config
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
-from exporter.readings import Gpu, GpuReading, Place
-from exporter.reports.diagnosis import Asked, Diagnosis
+from exporter.readings import Gpu, GpuReading, HostLocation
+from exporter.reports.diagnosis import Diagnosis, DoctorInput
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Rented, RentPrice
@@ -17,7 +17,7 @@ from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Ren
 MODEL = "NVIDIA H100 80GB HBM3"
 GPUS = tuple(GpuReading(Gpu(f"GPU-{number}", MODEL), number) for number in range(9))
 HOST = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("55.04"), 8),)), "hardware[0]")
-P5 = Place("aws", "p5.48xlarge", "us-east-1")
+P5 = HostLocation("aws", "p5.48xlarge", "us-east-1")
 SUM = (
     "8 x NVIDIA H100 80GB HBM3 at 6.880000 = 55.040000 dollars per hour",
     "55.040000 dollars per hour x 730 hours = 40,179.20 dollars a month",
@@ -32,8 +32,8 @@ ADVICE = (
 def examine(
     listed: int, *, priced: Tariff | None = None, all_gpus: bool = True, remembered: State | None = None
 ) -> Diagnosis:
-    asked = Asked(GPUS[:listed], "", (), "ledger", "", P5, remembered=remembered or State())
-    return diagnose(Config(), Terms(priced or Tariff("h1", (HOST,)), all_gpus=all_gpus), asked, 10**18)
+    asked = DoctorInput(GPUS[:listed], "", (), "ledger", "", P5, remembered=remembered or State())
+    return diagnose(Config(), CostPolicy(priced or Tariff("h1", (HOST,)), all_gpus=all_gpus), asked, 10**18)
 
 
 def counts(diagnosis: Diagnosis) -> list[str]:
@@ -111,7 +111,7 @@ def test_an_exporter_that_is_given_half_says_what_it_goes_by() -> None:
 
 def test_a_silent_driver_says_nothing_of_numbers() -> None:
     """What cannot be read is said by itself."""
-    asked = Asked(None, "hung", (), "ledger", "")
-    diagnosis = diagnose(Config(), Terms(Tariff("h1", (HOST,)), all_gpus=True), asked, 10**18)
+    asked = DoctorInput(None, "hung", (), "ledger", "")
+    diagnosis = diagnose(Config(), CostPolicy(Tariff("h1", (HOST,)), all_gpus=True), asked, 10**18)
 
     assert counts(diagnosis) == []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.engines import ENGINES, EVERYTHING, interpret, read, recognize, wanted
-from exporter.reports.masking import Mask
+from exporter.reports.recording import Mask
 
 CAPTURES = sorted((Path(__file__).parents[1] / "engines" / "captures").glob("*.prom"))
 OF_ENGINES = [page for page in CAPTURES if recognize(read(page.read_bytes(), EVERYTHING)) is not None]

@@ -8,30 +8,34 @@ from typing import Any
 
 import pytest
 
-from exporter.config.settings import Budget, Config, Server
-from exporter.cost.policy import Terms
-from exporter.readings import NOWHERE, Gpu, GpuReading, Place
-from exporter.reports.diagnosis import Asked, Diagnosis
+from exporter.config.settings import Budget, Config, ConfiguredServer
+from exporter.cost.policy import CostPolicy
+from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation
+from exporter.reports.diagnosis import Diagnosis, DoctorInput
 from exporter.reports.doctor import diagnose, text
 from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.table import BUNDLED
+from exporter.tariff.csv_tables import BUNDLED
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, RentPrice
 
 NOW = 1_795_564_800 * 10**9
 H100 = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i) for i in range(8))
 L4 = GpuReading(Gpu("GPU-8", "NVIDIA L4"), 8)
-P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
+P5 = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
 BUDGETS = (Budget("fleet", "", Decimal(20_000_000)),)
 CONFIG = Config(
-    path=Path("ice.yaml"), servers=(Server("chat", "http://127.0.0.1:8000/metrics", None),), budgets=BUDGETS
+    path=Path("ice.yaml"),
+    servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", None),),
+    budgets=BUDGETS,
 )
 WRITE = "    hardware: [{match: {gpu_model: "
 
 
-def examine(gpus: tuple[GpuReading, ...] = H100, place: Place = NOWHERE, **told: Any) -> Diagnosis:
+def examine(
+    gpus: tuple[GpuReading, ...] = H100, place: HostLocation = UNKNOWN_LOCATION, **told: Any
+) -> Diagnosis:
     tariff = Tariff("h1", place=place, **{"unmatched": "estimate", **told})
-    return diagnose(CONFIG, Terms(tariff), Asked(gpus, "", (), "", ""), NOW)
+    return diagnose(CONFIG, CostPolicy(tariff), DoctorInput(gpus, "", (), "", ""), NOW)
 
 
 def priced(dollars: str, **match: str) -> tuple[Hardware, ...]:
@@ -118,7 +122,7 @@ def test_an_old_list_is_a_warning_where_a_price_of_it_is_charged() -> None:
     old = [
         finding.text
         for terms in (tariff, own)
-        for finding in diagnose(CONFIG, Terms(terms), Asked(H100, "", (), "", ""), late).findings
+        for finding in diagnose(CONFIG, CostPolicy(terms), DoctorInput(H100, "", (), "", ""), late).findings
         if "days old" in finding.text
     ]
 

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.postings import Party, Slot
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger.adjustments import MANUAL, REPRICING, Adjustment
-from exporter.ledger.history import GpuOwner, Sums
+from exporter.ledger.history import GpuOwner, HistorySums
 from exporter.readings import Gpu
-from exporter.report import Owner
-from exporter.reports.entered import key, key_day, reason
-from exporter.reports.reload import BY_PLACE, NOTHING, proposals
-from exporter.reports.repricing import Correction, Repricing, repricing
+from exporter.report import ServerOwner
+from exporter.reports.correction_proposals import BY_PLACE, NOTHING, proposals
+from exporter.reports.repricing import Correction, Repricing, key, key_day, reason, repricing
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import HardwareMatch
 from tests.reports.test_repricing import (
@@ -54,27 +53,29 @@ class Hold:
     hourly: bool = True
 
 
-def sums(*holds: Hold) -> Sums:
+def sums(*holds: Hold) -> HistorySums:
     """What the books have of them."""
     found: dict[str, dict[object, int]] = defaultdict(lambda: defaultdict(int))
     for hold in holds:
         product, team = hold.who
-        party = Party(product, team, "", product, "m")
+        party = CostOwner(product, team, "", product, "m")
         owner = GpuOwner(hold.gpu, product, team)
         found["gpu_held"][hold.gpu] += hold.time
-        found["held"][Slot(party, "decode")] += hold.time - (hold.down if hold.hourly else 0)
+        found["held"][OwnerPhase(party, "decode")] += hold.time - (hold.down if hold.hourly else 0)
         found["owner_held"][owner] += hold.time
         found["gpu_cost"][hold.gpu, hold.component] += hold.amount
-        found["server_cost"][Owner(product, team, "", product), hold.component, "configured"] += hold.amount
+        found["server_cost"][ServerOwner(product, team, "", product), hold.component, "configured"] += (
+            hold.amount
+        )
         if hold.down:
             found["gpu_down"][hold.gpu] += hold.down
             found["owner_down"][owner] += hold.down
             if hold.hourly:
                 found["gpu_unowed"][hold.gpu] += hold.down
-    return Sums(**{name: dict(family) for name, family in found.items()})  # type: ignore[arg-type]
+    return HistorySums(**{name: dict(family) for name, family in found.items()})  # type: ignore[arg-type]
 
 
-def owed(prices: Tariff, days: Mapping[int, Sums], **kept: object) -> Mapping[tuple[str, str], int]:
+def owed(prices: Tariff, days: Mapping[int, HistorySums], **kept: object) -> Mapping[tuple[str, str], int]:
     """Cents by product and team that the verb proposes."""
     told = repricing(None, prices, Kept(days, **kept), UTC, NOW)  # type: ignore[arg-type]
     return {} if told is None else {(one.product, one.team): one.cents for one in told.corrections}
@@ -191,7 +192,7 @@ def test_prices_that_are_as_posted_propose_nothing(hardware: tuple[object, ...])
     assert proposals(tariff(*hardware), Kept({20261101: day}), UTC, NOW) == (f"# {NOTHING}",)  # type: ignore[arg-type]
 
 
-def hours(*found: Sums) -> dict[int, Sums]:
+def hours(*found: HistorySums) -> dict[int, HistorySums]:
     """The first hours of November."""
     return {FIRST_HOUR + number: each for number, each in enumerate(found)}
 
@@ -205,7 +206,7 @@ def test_an_hour_in_which_a_price_changes_is_right_as_it_was_posted() -> None:
     for time, amount in ((HOUR, 450 * CENT), (HOUR // 3, 200 * CENT)):
         first = sums(Hold(GPU, CHAT, time, 0, amount))
         second = sums(Hold(GPU, CHAT, HOUR, 0, 6 * DOLLAR))
-        whole = Sums()
+        whole = HistorySums()
         whole.add(first)
         whole.add(second)
         kept = {"by_hour": hours(first, second)}
@@ -215,7 +216,7 @@ def test_an_hour_in_which_a_price_changes_is_right_as_it_was_posted() -> None:
 def test_an_hour_in_which_a_price_changed_afterwards_is_corrected_by_time() -> None:
     """Posted at 3 all along: the half hour is 1.50 short, the next hour 3.00."""
     first, second = (sums(Hold(GPU, CHAT, HOUR, 0, 3 * DOLLAR)) for _ in range(2))
-    whole = Sums()
+    whole = HistorySums()
     whole.add(first)
     whole.add(second)
 
@@ -226,7 +227,7 @@ def test_what_waits_for_a_price_is_no_ones_debt() -> None:
     """Of 10 hours 4 wait: they are charged with the price, and 6 are compared."""
     day = sums(Hold(GPU, CHAT, 6 * HOUR, 0, 18 * DOLLAR))
     day.gpu_held[GPU] += 4 * HOUR
-    day.unpriced[GPU, Party("search", "retrieval", "", "s", "m")] = 4 * HOUR
+    day.unpriced[GPU, CostOwner("search", "retrieval", "", "s", "m")] = 4 * HOUR
 
     assert owed(tariff(rented(("4", NOVEMBER))), {20261101: day}) == {CHAT: 600}
 
@@ -305,7 +306,7 @@ RATES = st.integers(1, 900)
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff]:
+def lives(draw: st.DrawFn) -> tuple[dict[int, HistorySums], dict[tuple[str, str], Fraction], Tariff]:
     """Days of two GPUs, what each owner is short of at the new prices, reckoned stretch by stretch."""
     before = {GPU: draw(RATES), OTHER: draw(RATES)}
     after = {GPU: draw(RATES), OTHER: draw(RATES)}
@@ -336,7 +337,7 @@ def lives(draw: st.DrawFn) -> tuple[dict[int, Sums], dict[tuple[str, str], Fract
 
 @given(lives())
 def test_each_owner_is_corrected_by_what_it_held_and_only_once(
-    life: tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff],
+    life: tuple[dict[int, HistorySums], dict[tuple[str, str], Fraction], Tariff],
 ) -> None:
     """To the cent against a reckoning by stretches; the lines executed as proposed leave none."""
     days, short, prices = life
@@ -353,8 +354,8 @@ def test_each_owner_is_corrected_by_what_it_held_and_only_once(
 
 @given(lives(), lives())
 def test_prices_that_change_again_end_at_the_last(
-    one: tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff],
-    other: tuple[dict[int, Sums], dict[tuple[str, str], Fraction], Tariff],
+    one: tuple[dict[int, HistorySums], dict[tuple[str, str], Fraction], Tariff],
+    other: tuple[dict[int, HistorySums], dict[tuple[str, str], Fraction], Tariff],
 ) -> None:
     """Corrected to one tariff and then to another, each owner is where the other alone would have led."""
     days = one[0]

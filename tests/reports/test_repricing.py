@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.cost.postings import Party, Slot
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import Sums
+from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
-from exporter.report import Owner
-from exporter.reports.reload import CAVEAT, UNDATED, proposals, sentences
+from exporter.report import ServerOwner
+from exporter.reports.correction_proposals import CAVEAT, UNDATED, proposals, sentences
 from exporter.reports.repricing import Correction, GpuDifference, Repricing, repricing
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import (
@@ -39,8 +39,8 @@ NOW = NOVEMBER + 24 * DAY
 UTC = ZoneInfo("UTC")
 GPU = Gpu("GPU-0", "H100")
 OTHER = Gpu("GPU-1", "L4")
-CHAT = Owner("chat", "assistants", "", "chat-8b")
-SEARCH = Owner("search", "retrieval", "", "embed")
+CHAT = ServerOwner("chat", "assistants", "", "chat-8b")
+SEARCH = ServerOwner("search", "retrieval", "", "embed")
 
 
 def rented(
@@ -67,17 +67,17 @@ def tariff(*hardware: Hardware, overheads: tuple[Overhead, ...] = ()) -> Tariff:
     return Tariff("host", hardware, overheads)
 
 
-def spent(hours: int, hourly: int, component: str = "rent", gpu: Gpu = GPU, **told: Any) -> Sums:
+def spent(hours: int, hourly: int, component: str = "rent", gpu: Gpu = GPU, **told: Any) -> HistorySums:
     """Some hours at dollars an hour, three quarters chat's and one quarter search's."""
     money = hours * hourly * DOLLAR // 100
-    return Sums(
+    return HistorySums(
         server_cost={
             (CHAT, component, "configured"): money * 3 // 4,
             (SEARCH, component, "configured"): money // 4,
         },
         gpu_cost={(gpu, component): money},
         gpu_held={gpu: hours * HOUR},
-        held={Slot(Party("chat", "assistants", "", "chat-8b", "m"), "idle"): hours * HOUR},
+        held={OwnerPhase(CostOwner("chat", "assistants", "", "chat-8b", "m"), "idle"): hours * HOUR},
         **told,
     )
 
@@ -86,16 +86,16 @@ def spent(hours: int, hourly: int, component: str = "rent", gpu: Gpu = GPU, **to
 class Kept:
     """History as it is told; what was asked for is remembered."""
 
-    by_day: Mapping[int, Sums]
-    by_hour: Mapping[int, Sums] = field(default_factory=dict)
+    by_day: Mapping[int, HistorySums]
+    by_hour: Mapping[int, HistorySums] = field(default_factory=dict)
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     made: tuple[Adjustment, ...] = ()
 
-    def days(self, first: int, last: int) -> Mapping[int, Sums]:
+    def days(self, first: int, last: int) -> Mapping[int, HistorySums]:
         self.asked.append(("days", first, last))
         return {day: sums for day, sums in self.by_day.items() if first <= day <= last}
 
-    def hours(self, first: int, last: int) -> Mapping[int, Sums]:
+    def hours(self, first: int, last: int) -> Mapping[int, HistorySums]:
         self.asked.append(("hours", first, last))
         return {hour: sums for hour, sums in self.by_hour.items() if first <= hour <= last}
 
@@ -103,7 +103,7 @@ class Kept:
         return [each for each in self.made if first <= int(each.day.replace("-", "")) <= last]
 
 
-def month(hourly: int = 360, days: int = 24) -> dict[int, Sums]:
+def month(hourly: int = 360, days: int = 24) -> dict[int, HistorySums]:
     """Whole days of November at cents an hour."""
     return {20261100 + day: spent(24, hourly) for day in range(1, days + 1)}
 
@@ -220,7 +220,7 @@ def test_time_that_the_host_was_down_is_owed_by_a_lease_only(billing: Billing, h
 
 def test_time_that_waits_is_charged_and_not_corrected() -> None:
     """10 of 24 hours had no price, 4 of them are charged since: 18 hours differ by a dollar."""
-    who = Party("chat", "assistants", "", "chat-8b", "m")
+    who = CostOwner("chat", "assistants", "", "chat-8b", "m")
     sums = spent(18, 360, unpriced={(GPU, who): 10 * HOUR}, settled={(GPU, who): 4 * HOUR})
     sums.gpu_held[GPU] = 24 * HOUR
     new = tariff(rented(("4.60", NOVEMBER)))
@@ -259,7 +259,9 @@ def test_rented_hardware_that_turns_out_to_be_owned() -> None:
 
 def test_hardware_that_was_free_is_billed_to_those_who_held_it() -> None:
     """Nothing was posted to anybody: GPU time divides it."""
-    sums = Sums(gpu_held={GPU: HOUR}, held={Slot(Party("a", "b", "", "s", "m"), "idle"): HOUR})
+    sums = HistorySums(
+        gpu_held={GPU: HOUR}, held={OwnerPhase(CostOwner("a", "b", "", "s", "m"), "idle"): HOUR}
+    )
     told = repricing(
         tariff(rented(("0", None))), tariff(rented(("1", NOVEMBER))), Kept({20261101: sums}), UTC, NOW
     )

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from exporter.ledger.adjustments import Adjustment
-from exporter.reports.entered import entered, reason
-from exporter.reports.reload import UNCOMPARABLE, sentences
-from exporter.reports.repricing import Correction, repricing
+from exporter.reports.correction_proposals import UNCOMPARABLE, sentences
+from exporter.reports.repricing import Correction, posted_corrections, reason, repricing
 from exporter.tariff.terms import Hardware
 from tests.reports.test_repricing import (
     DAY,
@@ -128,7 +127,7 @@ def test_what_has_no_date_any_more_cannot_be_compared() -> None:
 @pytest.mark.parametrize("text", ["prices since 2026-13-45 were changed afterwards", "typing error", ""])
 def test_reasons_that_are_none_of_a_reload(text: str) -> None:
     """Another reason, and one whose day the calendar lacks."""
-    found = entered((made("chat", "assistants", -1, text),), UTC)
+    found = posted_corrections((made("chat", "assistants", -1, text),), UTC)
     assert (found.since, found.amounts) == (None, {})
 
 

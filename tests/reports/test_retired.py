@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.config import parse
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.reports.check_config import check_config
 from exporter.reports.doctor import diagnose
 from tests.reports.test_doctor import CONFIG, FINE, NOW, PRICED, findings
@@ -19,7 +19,7 @@ TEXT = """retired:
 def test_the_doctor_names_one_that_is_here() -> None:
     """It is charged, so that a wrong entry makes nothing free; one that is not here is no finding."""
     config = replace(CONFIG, retired=parse(TEXT.encode()).retired)
-    told = findings(diagnose(config, Terms(PRICED), FINE, NOW))
+    told = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
 
     assert [one for one in told if "retired" in one] == [
         (

@@ -3,12 +3,12 @@
 import pytest
 
 from exporter.config.settings import Config
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuReading, Holder, ServerKey
-from exporter.reports.diagnosis import Asked, Finding
+from exporter.reports.diagnosis import DoctorInput, Finding
 from exporter.reports.doctor import diagnose
-from exporter.reports.shares import share_findings
-from exporter.sources.discovery import Found
+from exporter.reports.findings import share_findings
+from exporter.sources.discovery import DiscoveryResult
 from exporter.tariff.tariff import Tariff
 
 CHAT, BATCH, EMBED = ServerKey("", "chat"), ServerKey("", "batch"), ServerKey("", "embed")
@@ -62,8 +62,8 @@ def test_an_instance_of_a_cut_card_is_a_whole_of_its_own() -> None:
 def test_the_doctor_tells_it_of_what_a_look_found() -> None:
     """Two entries with a match, which the configuration alone cannot add up."""
     gpu = GpuReading(Gpu("GPU-a", "NVIDIA H100"), 0)
-    found = Found(holders=(Holder(CHAT, "GPU-a", 0.7), Holder(BATCH, "GPU-a", 0.6)))
-    asked = Asked((gpu,), "", (), "", "", found=found)
-    diagnosis = diagnose(Config(), Terms(Tariff("h1")), asked, 0)
+    found = DiscoveryResult(holders=(Holder(CHAT, "GPU-a", 0.7), Holder(BATCH, "GPU-a", 0.6)))
+    asked = DoctorInput((gpu,), "", (), "", "", found=found)
+    diagnosis = diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0)
 
     assert told("GPU 0", "1.3", "batch 0.6, chat 0.7") in [one.text for one in diagnosis.findings]

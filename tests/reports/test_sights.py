@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from exporter.readings import Holder, ServerKey, UnreadReason, UnreadServer
 from exporter.reports.diagnosis import Finding
-from exporter.reports.sights import sight_findings, sight_lines
-from exporter.sources.discovery import Found, Sight
+from exporter.reports.server_findings import sight_findings, sight_lines
+from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNSEEN
 
 INDICES = {"GPU-a": 0, "GPU-b": 1, "GPU-c": 2}
-CHAT = Sight(
+CHAT = DiscoveredServer(
     ServerKey("ml", "chat"),
     engine="vllm",
     model="llama-8b",
@@ -18,10 +18,10 @@ CHAT = Sight(
     gpus=("GPU-b", "GPU-a"),
     url="http://10.0.0.7:8000/metrics",
 )
-TRAINING = Sight(
+TRAINING = DiscoveredServer(
     ServerKey("", "unmatched:train"), program="train", gpus=("GPU-c",), skip_reason=UnreadReason.NO_SERVER
 )
-MUTE = Sight(
+MUTE = DiscoveredServer(
     ServerKey("", "llamacpp:8080"),
     engine="llamacpp",
     program="llama-server",
@@ -31,14 +31,14 @@ MUTE = Sight(
 )
 
 
-def told(*sights: Sight, **found: object) -> list[Finding]:
+def told(*sights: DiscoveredServer, **found: object) -> list[Finding]:
     """The findings of what was found."""
-    return list(sight_findings(Found(sights=sights, **found), INDICES))  # type: ignore[arg-type]
+    return list(sight_findings(DiscoveryResult(sights=sights, **found), INDICES))  # type: ignore[arg-type]
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
     """Two lines each: what it is and holds; where it is read, or why it is not."""
-    router = Sight(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
+    router = DiscoveredServer(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
 
     assert list(sight_lines((CHAT, TRAINING, MUTE, router), INDICES)) == [
         "  ml/chat  vllm, model llama-8b, in ml/chat  GPUs 0, 1",
@@ -61,7 +61,7 @@ def test_what_a_server_claims_and_does_not_get_is_a_warning() -> None:
 
 def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
     """What has an index comes first."""
-    sight = Sight(
+    sight = DiscoveredServer(
         ServerKey("", "a"), engine="vllm", gpus=("GPU-x", "GPU-b"), url="http://127.0.0.1:1/metrics"
     )
 
@@ -70,13 +70,17 @@ def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
 
 def test_what_is_well_found_needs_no_word() -> None:
     """A server that is read; what holds no GPU; what the configuration names."""
-    configured = Sight(ServerKey("", "vllm:8000"), gpus=("GPU-a",), skip_reason=UnreadReason.CONFIGURED)
-    assert told(CHAT, Sight(ServerKey("", "x"), skip_reason=UnreadReason.NO_GPU), configured) == []
+    configured = DiscoveredServer(
+        ServerKey("", "vllm:8000"), gpus=("GPU-a",), skip_reason=UnreadReason.CONFIGURED
+    )
+    assert told(CHAT, DiscoveredServer(ServerKey("", "x"), skip_reason=UnreadReason.NO_GPU), configured) == []
 
 
 def test_a_holder_that_is_no_server_may_be_named() -> None:
     """By its program; in Kubernetes by its workload."""
-    job = Sight(ServerKey("batch", "unmatched:nightly"), program="python3", gpus=("GPU-a", "GPU-b"))
+    job = DiscoveredServer(
+        ServerKey("batch", "unmatched:nightly"), program="python3", gpus=("GPU-a", "GPU-b")
+    )
 
     assert told(TRAINING, job) == [
         Finding(
@@ -146,7 +150,7 @@ def test_what_was_given_a_name_and_serves_nobody_needs_no_word() -> None:
     """A training job has no tokens to count."""
     assert (
         told(
-            Sight(
+            DiscoveredServer(
                 ServerKey("", "training"),
                 program="train.py",
                 gpus=("GPU-a",),

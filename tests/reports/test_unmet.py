@@ -7,14 +7,14 @@ import pytest
 
 from exporter.config.settings import Config, ServerMatch, ServerRule
 from exporter.cost.policy import OwnershipRule
-from exporter.readings import Gpu, Place, ServerKey
-from exporter.reports.unmet import unmet_hardware, unmet_servers
-from exporter.sources.discovery import Found, Sight
+from exporter.readings import Gpu, HostLocation, ServerKey
+from exporter.reports.server_findings import unmet_hardware, unmet_servers
+from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 
 GPUS = (Gpu("GPU-0", "NVIDIA H100 80GB HBM3"), Gpu("GPU-1", "NVIDIA L4"))
-P5 = Place(
+P5 = HostLocation(
     cloud="aws",
     instance_type="p5.48xlarge",
     region="us-east-1",
@@ -25,7 +25,7 @@ TERMS = Rented((RentPrice(Decimal(2)),))
 RULE = " A pattern covers the whole text, and case counts."
 
 
-def found(*matches: HardwareMatch, place: Place = P5, gpus: tuple[Gpu, ...] = GPUS) -> list[str]:
+def found(*matches: HardwareMatch, place: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS) -> list[str]:
     rules = tuple(Hardware(match, TERMS, f"hardware[{i}].rented") for i, match in enumerate(matches))
     told = unmet_hardware(Tariff("node7", rules, place=place), gpus)
     return [f"{finding.severity}: {finding.text}" for finding in told]
@@ -79,7 +79,7 @@ def test_a_rule_that_matches_is_silent_also_behind_one_that_takes_its_gpus() -> 
 
     assert found(HardwareMatch(), HardwareMatch(gpu_model="*L4")) == []
     assert found(HardwareMatch(instance_type="ND96isr*"), place=azure) == []
-    assert found(HardwareMatch(region=""), HardwareMatch(region="*"), place=Place()) == []
+    assert found(HardwareMatch(region=""), HardwareMatch(region="*"), place=HostLocation()) == []
     assert found(HardwareMatch(gpu_model="H100"), gpus=()) == []
 
 
@@ -101,12 +101,12 @@ USERS = (
 )
 OWNERS = (OwnershipRule("chat", server="chat*"), OwnershipRule("ml", namespace="ML"))
 CONFIG = Config(server_rules=RULES, ownership=OWNERS)
-CHAT = Sight(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
+CHAT = DiscoveredServer(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
 
 
 def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
     """In a container the names are the image's: the uid is to be written."""
-    (told,) = unmet_servers(Config(server_rules=USERS), Found(), ())
+    (told,) = unmet_servers(Config(server_rules=USERS), DiscoveryResult(), ())
 
     assert told.text == (
         "entries of `servers` that match nothing found here: servers[0] (user vllm); "
@@ -116,7 +116,9 @@ def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
 
 def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
     """Notes, since one file may speak for many hosts."""
-    told = [f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, Found(sights=(CHAT,)), ())]
+    told = [
+        f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, DiscoveryResult(sights=(CHAT,)), ())
+    ]
 
     assert told == [
         (
@@ -128,9 +130,14 @@ def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "partly", [Found(blind=True), Found(problems=(("pods", "hung"),)), Found(unsure=frozenset({"GPU-0"}))]
+    "partly",
+    [
+        DiscoveryResult(incomplete=True),
+        DiscoveryResult(problems=(("pods", "hung"),)),
+        DiscoveryResult(unknown_gpus=frozenset({"GPU-0"})),
+    ],
 )
-def test_where_not_everything_was_looked_at_nothing_is_said(partly: Found) -> None:
+def test_where_not_everything_was_looked_at_nothing_is_said(partly: DiscoveryResult) -> None:
     """What would match may be there."""
     assert list(unmet_servers(CONFIG, partly, ())) == []
 
@@ -139,5 +146,5 @@ def test_a_configured_server_is_one_that_an_owner_may_match() -> None:
     """With nobody there at all, nothing is said of owners."""
     config = Config(ownership=OWNERS)
 
-    assert [one.text for one in unmet_servers(config, Found(), (ServerKey("ML", "chat"),))] == []
-    assert list(unmet_servers(config, Found(), ())) == []
+    assert [one.text for one in unmet_servers(config, DiscoveryResult(), (ServerKey("ML", "chat"),))] == []
+    assert list(unmet_servers(config, DiscoveryResult(), ())) == []

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.exposition.access import Access
 from exporter.reports.check_config import check_config
-from tests.exposition.certificates import Authority
+from exporter.web.access import Access
+from tests.web.certificates import Authority
 
 NOW = 1_795_564_800 * 10**9
 """2026-11-25 in UTC."""

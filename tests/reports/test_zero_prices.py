@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from exporter.config import parse
-from exporter.cost.policy import Terms
-from exporter.readings import NOWHERE, Gpu, GpuReading, Place
+from exporter.cost.policy import CostPolicy
+from exporter.readings import UNKNOWN_LOCATION, Gpu, GpuReading, HostLocation
 from exporter.reports.check_config import check_config
-from exporter.reports.diagnosis import Asked
+from exporter.reports.diagnosis import DoctorInput
 from exporter.reports.doctor import diagnose
 from exporter.tariff.tariff import Tariff
 
@@ -16,7 +16,7 @@ NOW = 1_795_564_800 * 10**9
 """2026-11-25 in UTC."""
 
 SERVERS = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]\n'
-P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
+P5 = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
 HOST = tuple(GpuReading(Gpu(f"GPU-{i}", "NVIDIA H100 80GB HBM3"), i, power_watts=500.0) for i in range(2))
 
 
@@ -30,11 +30,13 @@ def checked(tmp_path: Path, hardware: str, now: int = NOW) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(("note: ", "warning: "))]
 
 
-def examined(hardware: str, place: Place = NOWHERE, *, more: str = "") -> tuple[int, list[str]]:
+def examined(
+    hardware: str, place: HostLocation = UNKNOWN_LOCATION, *, more: str = ""
+) -> tuple[int, list[str]]:
     """What the doctor finds about prices on a host of two H100s."""
     config = parse(f"hardware: [{hardware}]\n{more}{SERVERS}".encode(), Path("ice.yaml"))
     tariff = Tariff("h1", config.hardware, config.overheads, place)
-    diagnosis = diagnose(config, Terms(tariff), Asked(HOST, "", (), "", ""), NOW)
+    diagnosis = diagnose(config, CostPolicy(tariff), DoctorInput(HOST, "", (), "", ""), NOW)
 
     found = [f"{finding.severity}: {finding.text}" for finding in diagnosis.findings]
     return diagnosis.status, [line for line in found if "dollars an hour" in line]
@@ -118,19 +120,19 @@ TWO = "2 x NVIDIA H100 80GB HBM3 cost 0 dollars an hour because {} (hardware[0].
         ),
         (
             "{rented: {dollars_per_gpu_hour: 0}}",
-            NOWHERE,
+            UNKNOWN_LOCATION,
             0,
             "note: " + TWO.format("the rent is 0", "rented", "metered, never charged"),
         ),
         (
             f"{{{owned('4', ', support_dollars_per_year: 900')}, {ENERGY}}}",
-            NOWHERE,
+            UNKNOWN_LOCATION,
             0,
             "note: " + TWO.format(LIFE, "owned", "nothing is charged but support, energy"),
         ),
         (
             "{owned: {purchase_dollars_per_gpu: 0, in_service: 2026-02-01, life_years: 4}}",
-            NOWHERE,
+            UNKNOWN_LOCATION,
             1,
             "warning: "
             + TWO.format(
@@ -140,7 +142,7 @@ TWO = "2 x NVIDIA H100 80GB HBM3 cost 0 dollars an hour because {} (hardware[0].
     ],
 )
 def test_the_doctor_tells_what_costs_nothing_and_what_is_charged_beside_it(
-    hardware: str, place: Place, status: int, told: str
+    hardware: str, place: HostLocation, status: int, told: str
 ) -> None:
     """Once for GPUs that are alike."""
     assert examined(hardware, place) == (status, [told])
@@ -158,4 +160,4 @@ def test_an_overhead_is_charged_beside_a_rent_of_0() -> None:
 
 def test_a_discount_on_a_price_that_the_catalogue_lacks_is_no_price_of_0() -> None:
     """Without a list price there is nothing to discount: the GPU is unpriced, and that is the finding."""
-    assert examined("{rented: {catalogue: aws, discount_ratio: 1}}", NOWHERE) == (2, [])
+    assert examined("{rented: {catalogue: aws, discount_ratio: 1}}", UNKNOWN_LOCATION) == (2, [])

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from exporter.demo.invitation import Site, facts
-from exporter.demo.plot import Plot
+from exporter.demo.plot import Storyline
 from exporter.demo.story import replay, stage
-from exporter.exposition.negotiation import TEXT, Variant
-from exporter.exposition.rendering import Exposition
+from exporter.metrics.rendering import TEXT, Exposition, Variant
 from exporter.report import Build, ProcessRow, Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
 from tests.demo.clocks import Noon
@@ -256,7 +255,7 @@ def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
         samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
         checks.append(Check(name, fired, MINUTES - 1, samples))
 
-    assert {fact.title for fact in facts(Plot.before(Noon().wall()), Site("", "", ""))} == set(FOUND)
+    assert {fact.title for fact in facts(Storyline.before(Noon().wall()), Site("", "", ""))} == set(FOUND)
     checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in FOUND.items()]
     passed = "sum(inference:budget_projected_ratio > bool 1)"
     checks.append(

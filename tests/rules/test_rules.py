@@ -281,14 +281,14 @@ def test_every_alert_says_what_to_do_and_where_to_read_on(
 def test_who_is_woken(alerts: list[dict[str, Any]]) -> None:
     """A page is for a meter that is blind, or where eight hours cost a twentieth of a month's budget."""
     pages = {alert["alert"]: alert["expr"] for alert in alerts if alert["labels"]["severity"] == "page"}
-    blind = {"InferenceNoExporter", "InferenceMeterBlind", "InferenceClusterSilent"}
+    incomplete = {"InferenceNoExporter", "InferenceMeterBlind", "InferenceClusterSilent"}
 
-    assert set(pages) - blind == {
+    assert set(pages) - incomplete == {
         "InferenceBudgetExhausted",
         "InferenceRunRateOverBudget",
         "InferenceSpendRunaway",
     }
-    for name in set(pages) - blind:
+    for name in set(pages) - incomplete:
         assert re.search(
             r"and on \(budget, product\) \(8 \* .*inference:budget_dollars.* >= 0\.05", pages[name]
         )

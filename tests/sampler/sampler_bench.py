@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from exporter.config.settings import Config, Server
-from exporter.cost.policy import Terms
+from exporter.config.settings import Config, ConfiguredServer
+from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger.backlog import FIRST, Batch, Cursor
+from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
 from exporter.readings import (
     CounterReading,
     Gpu,
@@ -20,9 +20,9 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
 )
-from exporter.report import Books, Build, ConfigRow, ProcessRow, Report
-from exporter.sampler.answer import Setting
-from exporter.sampler.sampler import Plan, Sampler
+from exporter.report import Build, CommittedTotals, ConfigRow, ProcessRow, Report
+from exporter.sampler.report_builder import ReportContext
+from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources.gather import Gather, Gathered, read
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
@@ -117,7 +117,7 @@ class Ledger:
 
     posted: list[Postings] = field(default_factory=list)
     kept: State = field(default_factory=State)
-    served: Books = field(default_factory=lambda: Books("id", True, True, None, 0))
+    served: CommittedTotals = field(default_factory=lambda: CommittedTotals("id", True, True, None, 0))
     months: tuple[str, ...] = ()
     problem: str = ""
     bound: list[tuple[str, frozenset[str]]] = field(default_factory=list)
@@ -129,15 +129,15 @@ class Ledger:
         self.bound.append((machine, frozenset(uuids)))
         return True
 
-    def unpriced(self, zone: ZoneInfo, place: Cursor) -> Batch:
+    def unpriced(self, zone: ZoneInfo, place: Cursor) -> UnpricedBatch:
         assert (zone.key, place) == ("UTC", FIRST)
-        return Batch((), None)
+        return UnpricedBatch((), None)
 
     def post(self, postings: Postings, state: State) -> None:
         self.posted.append(postings)
         self.kept = state
 
-    def books(self, now: int, months: tuple[str, ...]) -> Books:
+    def books(self, now: int, months: tuple[str, ...]) -> CommittedTotals:
         assert now >= START
         self.months = months
         return self.served
@@ -159,7 +159,7 @@ def inline(clock: Clock) -> Gather:
     return gather
 
 
-CONFIG = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0,)),))
+CONFIG = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0,)),))
 TARIFF = Tariff(
     "host",
     (Hardware(HardwareMatch(gpu_model="H100"), Rented((RentPrice(Decimal("3.60")),)), "hardware[0].rented"),),
@@ -183,6 +183,6 @@ class Bench:
         return report
 
 
-def plan(*endpoints: Endpoint, tariff: Tariff = TARIFF, config: Config = CONFIG) -> Plan:
-    setting = Setting(config, Terms(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
-    return Plan(setting, endpoints)
+def plan(*endpoints: Endpoint, tariff: Tariff = TARIFF, config: Config = CONFIG) -> SamplerPlan:
+    setting = ReportContext(config, CostPolicy(tariff), Build("0", "", "3"), ConfigRow("abc", True, START))
+    return SamplerPlan(setting, endpoints)

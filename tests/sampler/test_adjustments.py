@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger.entry import Entry, enter
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, Report
 from exporter.sampler.sampler import Sampler
@@ -44,7 +44,7 @@ class Host:
         self.sampler = self._sampler()
 
     def correct(self, amount: int, day: str = "2026-11-24") -> None:
-        enter(self.path, Entry(amount, day, PRODUCT, None, f"correction of {amount}"), {}, START)
+        enter(self.path, AdjustmentRequest(amount, day, PRODUCT, None, f"correction of {amount}"), {}, START)
 
 
 @pytest.fixture

@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 
 from exporter.cost.advance import advance
-from exporter.cost.policy import Terms
-from exporter.cost.postings import UNASSIGNED, Party
+from exporter.cost.policy import CostPolicy
+from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.cost.state import State
 from exporter.readings import Frame, Gpu, GpuReading, Holder, MigInstance, ServerKey, ServerReading
-from exporter.report import Books, Build, ConfigRow, Report, Window
-from exporter.sampler.answer import Setting, report
+from exporter.report import Build, CommittedTotals, ConfigRow, Report, Window
+from exporter.sampler.report_builder import ReportContext, build_report
 from exporter.units import PICODOLLARS_PER_DOLLAR
 from tests.sampler.sampler_bench import CHAT, CONFIG, START, TARIFF
 
 GB = 10**9
 BATCH = ServerKey("", "batch")
 WINDOW = Window({"decode": 3 * PICODOLLARS_PER_DOLLAR}, {"generation": 1_000_000})
-SETTING = Setting(CONFIG, Terms(TARIFF), Build("0", "", "3"), ConfigRow("abc", True, START))
+SETTING = ReportContext(CONFIG, CostPolicy(TARIFF), Build("0", "", "3"), ConfigRow("abc", True, START))
 
 
 def told(
@@ -30,8 +30,10 @@ def told(
     servers = () if server is None else (server,)
     frame = Frame(0, START, (reading,), servers, holders)
     outcome = advance(State(), frame, SETTING.terms)
-    books = Books("id", True, True, None, 0, window={Party(UNASSIGNED, UNASSIGNED, "", "chat", "m"): WINDOW})
-    return report(SETTING, frame, outcome, books, (), None)
+    books = CommittedTotals(
+        "id", True, True, None, 0, window={CostOwner(UNASSIGNED, UNASSIGNED, "", "chat", "m"): WINDOW}
+    )
+    return build_report(SETTING, frame, outcome, books, (), None)
 
 
 ENDPOINT = ServerReading(CHAT, "http://127.0.0.1:8000/metrics", up=True, models=("m",))
@@ -96,7 +98,7 @@ def test_a_gpu_that_nobody_watched_tells_no_rest() -> None:
     holders = (Holder(CHAT, "GPU-0"),)
     seen = advance(State(), Frame(0, START, (reading,), (), holders), SETTING.terms)
     later = Frame(10 * GB, START + 10 * GB, None, (), holders)
-    silent = report(SETTING, later, advance(seen.state, later, SETTING.terms), None, (), None)
+    silent = build_report(SETTING, later, advance(seen.state, later, SETTING.terms), None, (), None)
 
     assert [row.idle_ratio for row in silent.gpus] == [None]
 

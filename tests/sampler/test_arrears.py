@@ -301,7 +301,7 @@ def test_what_a_release_before_this_one_left_is_charged(tmp_path: Path) -> None:
         assert told.books is not None
         found: dict[tuple[str, str], int] = {}
         for slot, amount in told.books.cost.items():
-            key = slot.party.product, slot.phase
+            key = slot.owner.product, slot.phase
             if amount and slot.phase == "unobserved" and key[0] != "unassigned":
                 found[key] = found.get(key, 0) + amount
         return found

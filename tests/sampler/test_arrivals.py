@@ -3,17 +3,17 @@
 import pytest
 
 from exporter.readings import Frame, Gpu, GpuReading, Holder, ServerKey
-from exporter.sampler.arrivals import MOST_TOLD, Arrivals
+from exporter.sampler.change_log import MOST_TOLD, HolderChanges
 
 GPUS = tuple(GpuReading(Gpu(f"GPU-{number}", "H100"), number) for number in range(3))
 CHAT, BATCH = ServerKey("ml", "chat"), ServerKey("", "batch")
 
 
 def frame(
-    *holders: Holder, unsure: frozenset[str] = frozenset(), gpus: tuple[GpuReading, ...] | None = GPUS
+    *holders: Holder, unknown_gpus: frozenset[str] = frozenset(), gpus: tuple[GpuReading, ...] | None = GPUS
 ) -> Frame:
     """A tick in which these hold what they hold."""
-    return Frame(0, 0, gpus, holders=holders, unsure=unsure)
+    return Frame(0, 0, gpus, holders=holders, unknown_gpus=unknown_gpus)
 
 
 def told(log: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
@@ -27,12 +27,12 @@ def told(log: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture
-def arrivals(caplog: pytest.LogCaptureFixture) -> Arrivals:
-    caplog.set_level("INFO", logger="exporter.sampler.arrivals")
-    return Arrivals()
+def arrivals(caplog: pytest.LogCaptureFixture) -> HolderChanges:
+    caplog.set_level("INFO", logger="exporter.sampler.change_log")
+    return HolderChanges()
 
 
-def test_a_change_is_told_once(arrivals: Arrivals, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_change_is_told_once(arrivals: HolderChanges, caplog: pytest.LogCaptureFixture) -> None:
     """Who comes, who holds other GPUs, who goes; nothing while nothing changes."""
     both = (Holder(CHAT, "GPU-1"), Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-1"))
     arrivals.note(frame(*both))
@@ -46,17 +46,17 @@ def test_a_change_is_told_once(arrivals: Arrivals, caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_what_nobody_can_tell_is_no_change(arrivals: Arrivals, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_nobody_can_tell_is_no_change(arrivals: HolderChanges, caplog: pytest.LogCaptureFixture) -> None:
     """NVML is silent, or nobody knows who holds a GPU: nobody is said to have gone."""
     arrivals.note(frame(Holder(CHAT, "GPU-0")))
     told(caplog)
     arrivals.note(frame(gpus=None))
-    arrivals.note(frame(unsure=frozenset({"GPU-0"})))
+    arrivals.note(frame(unknown_gpus=frozenset({"GPU-0"})))
     arrivals.note(frame(Holder(CHAT, "GPU-0")))
     assert told(caplog) == []
 
 
-def test_very_many_at_once_are_a_number(arrivals: Arrivals, caplog: pytest.LogCaptureFixture) -> None:
+def test_very_many_at_once_are_a_number(arrivals: HolderChanges, caplog: pytest.LogCaptureFixture) -> None:
     """A cluster that is drained fills no log."""
     arrivals.note(frame(*(Holder(ServerKey("", f"s{number}"), "GPU-0") for number in range(MOST_TOLD + 5))))
     said = told(caplog)

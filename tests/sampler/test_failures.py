@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from exporter.readings import MustRestartError
-from exporter.sampler.failures import LONGEST, Failures
+from exporter.sampler.change_log import LONGEST, TickFailures
 from exporter.sampler.sampler import Sampler
 from exporter.sources.gather import Gathered, read
 from tests.sampler.sampler_bench import TICK, Clock, Endpoint, Footprint, Ledger, Nvml, plan
@@ -39,13 +39,13 @@ def test_a_tick_that_fails_is_told_once_and_the_next_charges_its_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line when it begins, one for another reason, one when it ends; no time is lost or charged twice."""
-    caplog.set_level(logging.INFO, "exporter.sampler.failures")
+    caplog.set_level(logging.INFO, "exporter.sampler.change_log")
     clock, ledger = Clock(stop_after=6), Ledger()
     slip = KeyError("slip")
     made = sampler(clock, ledger, None, MemoryError(), MemoryError(), slip, None)
     made.run(threading.Event())
 
-    ours = [record for record in caplog.records if record.name == "exporter.sampler.failures"]
+    ours = [record for record in caplog.records if record.name == "exporter.sampler.change_log"]
     told = [(record.levelname, record.message, getattr(record, "problem", "")) for record in ours]
     assert told == [
         ("ERROR", TROUBLE, "out of memory"),
@@ -68,7 +68,7 @@ def test_after_ten_minutes_without_a_tick_the_process_ends() -> None:
 
 def test_a_tick_in_between_begins_the_ten_minutes_anew() -> None:
     """It is the process that can take none that is ended."""
-    failures = Failures()
+    failures = TickFailures()
     for now in (0, LONGEST - 1):
         failures.note(MemoryError(), now)
     failures.end()

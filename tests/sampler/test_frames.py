@@ -9,14 +9,14 @@ from exporter.config.settings import Config
 from exporter.readings import (
     GpuReading,
     Holder,
-    Owned,
+    PodOwnership,
     ServerKey,
     SourceHealth,
     UnreadReason,
     UnreadServer,
 )
-from exporter.sampler.frames import Reader
-from exporter.sources.discovery.found import Found
+from exporter.sampler.frame_reader import FrameReader
+from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
 from tests.sampler.sampler_bench import CHAT, CONFIG, START, Clock, Endpoint, Nvml, inline
 
@@ -41,7 +41,7 @@ class Pods:
 class Lookout:
     """Finds what it is told, and remembers what it was asked with."""
 
-    found: Found = field(default_factory=Found)
+    found: DiscoveryResult = field(default_factory=DiscoveryResult)
     endpoints: tuple[Endpoint, ...] = ()
     pods: Pods = field(default_factory=Pods)
     looks: list[tuple[Config, tuple[GpuReading, ...], list[object], int | None]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Lookout:
         answers: Iterable[Gathered],
         gather: Gather,
         since: int | None,
-    ) -> Found:
+    ) -> DiscoveryResult:
         assert callable(gather)
         self.looks.append((config, gpus, [answer.reading for answer in answers], since))
         return self.found
@@ -67,9 +67,9 @@ def nvml() -> Nvml:
     return Nvml()
 
 
-def reader(nvml: Nvml, lookout: Lookout | None) -> Reader:
+def reader(nvml: Nvml, lookout: Lookout | None) -> FrameReader:
     clock = Clock()
-    return Reader(clock, inline(clock), nvml, lookout)
+    return FrameReader(clock, inline(clock), nvml, lookout)
 
 
 def test_without_discovery_the_configuration_says_all(nvml: Nvml) -> None:
@@ -85,12 +85,12 @@ def test_what_a_look_finds_is_in_the_frame(nvml: Nvml) -> None:
     """Holders beside configured ones, who is unsure, who pays; how its sources fared beside the others."""
     health = SourceHealth("processes", up=True, duration=5)
     processes = Gathered(Pods("processes"), "groups", health)
-    holder, owned = Holder(BATCH, "GPU-0"), Owned(BATCH, "night", "lab")
-    lookout = Lookout(Found((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,)))
+    holder, owned = Holder(BATCH, "GPU-0"), PodOwnership(BATCH, "night", "lab")
+    lookout = Lookout(DiscoveryResult((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,)))
     frame, gathered = reader(nvml, lookout).read(CONFIG, (Endpoint(),), START)
 
     assert frame.holders == (Holder(CHAT, "GPU-0"), holder)
-    assert (frame.unsure, frame.owners) == ({"GPU-1"}, (owned,))
+    assert (frame.unknown_gpus, frame.owners) == ({"GPU-1"}, (owned,))
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat", "processes"]
     assert frame.health[-1] == health
     (look,) = lookout.looks
@@ -101,7 +101,7 @@ def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: Nvml)
     """One that does not answer is there, and not up; it is unread, as one is that has no endpoint."""
     silent = Endpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
     mute = UnreadServer(ServerKey("", "mute"), UnreadReason.NO_TOKENS)
-    lookout = Lookout(Found(unread=(mute,)), endpoints=(silent,))
+    lookout = Lookout(DiscoveryResult(unread=(mute,)), endpoints=(silent,))
     frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
 
     assert [(reading.key, reading.up) for reading in frame.servers] == [(CHAT, True), (BATCH, False)]
@@ -118,7 +118,7 @@ def test_an_endpoint_is_read_once(nvml: Nvml) -> None:
 def test_nobody_looks_while_nvml_is_silent(nvml: Nvml) -> None:
     """Nothing is known then, which is not that nobody holds anything."""
     nvml.failure = "nvmlDeviceGetCount has not returned"
-    lookout = Lookout(Found((Holder(BATCH, "GPU-0"),)))
+    lookout = Lookout(DiscoveryResult((Holder(BATCH, "GPU-0"),)))
     frame, _ = reader(nvml, lookout).read(CONFIG, (Endpoint(),), None)
 
     assert (frame.gpus, frame.holders, lookout.looks) == (None, (), [])
@@ -137,7 +137,7 @@ class Moving(Lookout):
         answers: Iterable[Gathered],
         gather: Gather,
         since: int | None,
-    ) -> Found:
+    ) -> DiscoveryResult:
         self.endpoints = self.found_later
         return super().look(config, gpus, answers, gather, since)
 
@@ -178,9 +178,9 @@ def test_what_answered_for_a_server_that_has_ended_is_nobodys(nvml: Nvml) -> Non
 
 def test_a_frame_tells_whether_anybody_could_look(nvml: Nvml) -> None:
     """Without NVML nobody does, without discovery nobody need to, and the processes may not be readable."""
-    sees, blind = Lookout(), Lookout(Found(blind=True))
-    assert [reader(nvml, one).read(CONFIG, (), None)[0].blind for one in (sees, blind, None)] == [
+    sees, incomplete = Lookout(), Lookout(DiscoveryResult(incomplete=True))
+    assert [reader(nvml, one).read(CONFIG, (), None)[0].incomplete for one in (sees, incomplete, None)] == [
         *(False, True, False)
     ]
     nvml.failure = "nvmlDeviceGetCount has not returned"
-    assert [reader(nvml, one).read(CONFIG, (), None)[0].blind for one in (sees, None)] == [True, False]
+    assert [reader(nvml, one).read(CONFIG, (), None)[0].incomplete for one in (sees, None)] == [True, False]

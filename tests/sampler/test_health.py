@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from exporter.readings import SourceHealth
-from exporter.sampler.health import Health
+from exporter.sampler.source_health import Health
 from exporter.sources.gather import Gathered
 from tests.sampler.sampler_bench import START, Nvml
 

@@ -5,13 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.config.settings import Config, Server
+from exporter.config.settings import Config, ConfiguredServer
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice, Retirement
 from tests.sampler.sampler_bench import CONFIG, TARIFF, Bench, plan
 
 BARE = Tariff("host")
-BEYOND = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0, 4, 7)),))
+BEYOND = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0, 4, 7)),))
 UNPRICED = ("GPUs have no price: their cost is absent", "1 x H100")
 UNKNOWN = ("servers name GPUs that this host does not show", "chat: 4, 7")
 
@@ -21,7 +21,7 @@ def told(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     said = [
         (record.getMessage(), getattr(record, "gpus", ""))
         for record in log.records
-        if record.name == "exporter.sampler.notices"
+        if record.name == "exporter.sampler.change_log"
     ]
     log.clear()
     return said

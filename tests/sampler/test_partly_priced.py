@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.settings import Config, Server
+from exporter.config.settings import Config, ConfiguredServer
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu, GpuReading
@@ -18,8 +18,8 @@ from tests.sampler.sampler_bench import START, TICK, Clock, Endpoint, Footprint,
 L40S = Gpu("GPU-1", "L40S")
 MINUTE = 6 * TICK
 HOUR = 60 * MINUTE
-SERVERS = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0, 1)),))
-ALONE = Config(servers=(Server("chat", "http://127.0.0.1:8000/metrics", (0,)),))
+SERVERS = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0, 1)),))
+ALONE = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0,)),))
 
 
 class Two(Nvml):
@@ -66,7 +66,7 @@ class Daemon:
 def told(report: Report) -> dict[str, float]:
     """What a million of all tokens cost, by server, everything included."""
     return {
-        row.party.server: round(row.dollars_per_million_tokens, 9)
+        row.owner.server: round(row.dollars_per_million_tokens, 9)
         for row in report.quotients
         if (row.kind, row.basis) == ("all", "full")
     }

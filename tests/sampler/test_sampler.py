@@ -8,11 +8,8 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.projection import RecentUsage, UsageHour
-from exporter.readings import (
-    ServerReading,
-    endpoint_id,
-)
-from exporter.report import Books, MonthKey, SourceRow
+from exporter.readings import ServerReading, endpoint_id
+from exporter.report import CommittedTotals, MonthKey, SourceRow
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Rented, RentPrice
@@ -44,7 +41,7 @@ def test_the_first_tick_charges_nothing_and_the_second_what_passed(bench: Bench)
 
 def test_what_is_published_was_committed_first(bench: Bench) -> None:
     """The report's books are those the ledger serves after the post."""
-    bench.ledger.served = Books("after", True, True, START, 0)
+    bench.ledger.served = CommittedTotals("after", True, True, START, 0)
 
     report = bench.tick()
 

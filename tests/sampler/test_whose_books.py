@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.cost.policy import Terms
+from exporter.cost.policy import CostPolicy
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, GpuReading, ReadFailedError
 from exporter.report import Build, ConfigRow, Report
-from exporter.sampler.answer import Setting
-from exporter.sampler.sampler import Plan, Sampler
+from exporter.sampler.report_builder import ReportContext
+from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources.gather import Gathered, read
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
@@ -27,10 +27,10 @@ TICK = 10 * NANOSECONDS_PER_SECOND
 CENT = PICODOLLARS_PER_DOLLAR // 100
 """What a GPU costs in a tick, at 3.60 dollars an hour."""
 HERE, THERE = "product:aaaa", "product:bbbb"
-TERMS = Terms(
+TERMS = CostPolicy(
     Tariff("host", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),)), "hardware[0]"),), ())
 )
-PLAN = Plan(Setting(Config(), TERMS, Build("0", "", "3"), ConfigRow("abc", True, START)), ())
+PLAN = SamplerPlan(ReportContext(Config(), TERMS, Build("0", "", "3"), ConfigRow("abc", True, START)), ())
 
 
 @dataclass

@@ -2,16 +2,16 @@
 
 from decimal import Decimal
 
-from exporter.config.settings import Server
+from exporter.config.settings import ConfiguredServer
 from exporter.readings import Gpu, GpuReading, Holder, ServerKey
-from exporter.sources.configured import holders, unknown_gpus
+from exporter.sources.configured import holders, missing_gpus
 
 GPUS = tuple(GpuReading(Gpu(f"GPU-{index}", "H100"), index) for index in range(4))
 
 
-def server(name: str, gpus: tuple[int | str, ...] | None, share: str | None = None) -> Server:
+def server(name: str, gpus: tuple[int | str, ...] | None, share: str | None = None) -> ConfiguredServer:
     ratio = None if share is None else Decimal(share)
-    return Server(name, f"http://127.0.0.1/{name}", gpus, gpu_share_ratio=ratio)
+    return ConfiguredServer(name, f"http://127.0.0.1/{name}", gpus, gpu_share_ratio=ratio)
 
 
 def test_gpus_are_named_by_index_or_uuid() -> None:
@@ -43,8 +43,8 @@ def test_a_gpu_that_is_not_here_is_told() -> None:
     """A configured index beyond the host is a finding, not a holder."""
     servers = [server("a", (3, 4)), server("b", (0,))]
 
-    assert unknown_gpus(servers, GPUS) == {"a": [4]}
-    assert unknown_gpus([server("a", (3, 4)), server("a", (1, 4, 9)), server("a", (0,))], GPUS) == {
+    assert missing_gpus(servers, GPUS) == {"a": [4]}
+    assert missing_gpus([server("a", (3, 4)), server("a", (1, 4, 9)), server("a", (0,))], GPUS) == {
         "a": [4, 9]
     }
     assert [holder.uuid for holder in holders(servers, GPUS)] == ["GPU-3", "GPU-0"]

@@ -6,27 +6,27 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.config import parse
-from exporter.sources.endpoints import Endpoints, configured
+from exporter.sources.endpoints import EndpointSources, configured
 from exporter.sources.server import ServerSource
 
 ONE = 'servers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n'
 
 
-def of(kept: Endpoints, text: str) -> tuple[ServerSource, ...]:
+def of(kept: EndpointSources, text: str) -> tuple[ServerSource, ...]:
     """The sources that a configuration asks for."""
     config = parse(text.encode())
     return kept.of(configured(config.servers), config.limits.body_bytes)
 
 
 @pytest.fixture
-def kept() -> Iterator[Endpoints]:
-    made = Endpoints(SystemClock())
+def kept() -> Iterator[EndpointSources]:
+    made = EndpointSources(SystemClock())
     yield made
     made.close()
 
 
 def test_what_a_reload_dropped_is_open_until_the_next_one(
-    kept: Endpoints, monkeypatch: pytest.MonkeyPatch
+    kept: EndpointSources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be in the middle of a read; the same configuration, asked for again, is no reload."""
     closed: list[str] = []
@@ -43,7 +43,7 @@ def test_what_a_reload_dropped_is_open_until_the_next_one(
     assert closed == ["server:a"]
 
 
-def test_a_server_that_a_reload_leaves_alone_keeps_its_source(kept: Endpoints) -> None:
+def test_a_server_that_a_reload_leaves_alone_keeps_its_source(kept: EndpointSources) -> None:
     """With all that it knows."""
     before = of(kept, ONE)
 

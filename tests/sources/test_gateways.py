@@ -6,7 +6,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.config import parse
-from exporter.sources.gateways import Gateways
+from exporter.sources.endpoints import GatewaySources
 from exporter.sources.server import GatewaySource
 
 TWO = """servers:
@@ -18,19 +18,19 @@ TWO = """servers:
 
 
 @pytest.fixture
-def kept() -> Iterator[Gateways]:
-    made = Gateways(SystemClock())
+def kept() -> Iterator[GatewaySources]:
+    made = GatewaySources(SystemClock())
     yield made
     made.close()
 
 
-def of(kept: Gateways, text: str) -> tuple[GatewaySource, ...]:
+def of(kept: GatewaySources, text: str) -> tuple[GatewaySource, ...]:
     """The sources that a configuration asks for."""
     config = parse(text.encode())
     return kept.of(config.divides(), config.limits.body_bytes)
 
 
-def test_a_gateway_is_read_once(kept: Gateways) -> None:
+def test_a_gateway_is_read_once(kept: GatewaySources) -> None:
     """It divides two servers; another one divides a third, and the fourth is not divided."""
     assert [source.name for source in of(kept, TWO)] == [
         "gateway:127.0.0.1:1/metrics/",
@@ -38,7 +38,7 @@ def test_a_gateway_is_read_once(kept: Gateways) -> None:
     ]
 
 
-def test_a_gateway_that_a_reload_leaves_alone_keeps_its_source(kept: Gateways) -> None:
+def test_a_gateway_that_a_reload_leaves_alone_keeps_its_source(kept: GatewaySources) -> None:
     """Asked for something else it is another one, and what is not asked for any more is gone."""
     first, second = of(kept, TWO)
     again = of(kept, f"interval: 5s\n{TWO}")

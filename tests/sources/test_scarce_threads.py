@@ -9,7 +9,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.gather import Gathered, Gatherer
-from exporter.sources.nvml_thread import Worker
+from exporter.sources.nvml.library import Worker
 from exporter.threads import NoThreadError
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.living import gone, living, no_thread
@@ -167,7 +167,7 @@ def test_a_call_into_nvml_without_memory_fails_and_the_next_is_served() -> None:
 
 def test_nvml_tells_that_it_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the reason why the source failed."""
-    from exporter.sources.nvml import NvmlSource
+    from exporter.sources.nvml.source import NvmlSource
 
     monkeypatch.setattr(_thread, "start_new_thread", no_thread)
     source = NvmlSource(SystemClock())

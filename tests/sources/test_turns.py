@@ -12,8 +12,8 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.sources import gather
-from exporter.sources.exchange import Client
 from exporter.sources.gather import FIRST_PAUSE, LONGEST_PAUSE, SLOW, SLOW_WORKERS, Gatherer
+from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server import ServerSource, lean_client
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
 from exporter.units import Nanoseconds
@@ -94,7 +94,7 @@ def good() -> Iterator[int]:
     thread.join()
 
 
-def source(name: str, port: int, client: Client) -> ServerSource:
+def source(name: str, port: int, client: HttpClientProtocol) -> ServerSource:
     return ServerSource(
         ServerKey("", name),
         f"http://127.0.0.1:{port}/{name}",

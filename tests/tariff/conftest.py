@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.table import BUNDLED
+from exporter.tariff.csv_tables import BUNDLED
 
 Damage = Callable[[str, str | bytes | None], Catalogue]
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from fractions import Fraction
 
-from exporter.tariff.amortization import amortization_dollars_per_year
+from exporter.tariff.tariff import amortization_dollars_per_year
 from exporter.tariff.terms import Owned
 
 

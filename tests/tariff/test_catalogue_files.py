@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.csv_tables import BUNDLED, COLUMNS
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.price_file import price_file
-from exporter.tariff.table import BUNDLED, COLUMNS
 
 LICENCES = {"Apache-2.0", "MIT", "CC-BY-4.0", "MPL-2.0", "MIT and Apache-2.0"}
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.csv_tables import BUNDLED, rows
 from exporter.tariff.instances import listed, scaled
-from exporter.tariff.table import BUNDLED, rows
 
 WORKED = [
     # cloud, type, region, GPU, GPUs, the instance's hour, the hour of a GPU that NVML shows

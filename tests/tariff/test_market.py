@@ -6,9 +6,9 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.csv_tables import COLUMNS, Row
 from exporter.tariff.instances import Listing
 from exporter.tariff.market import market
-from exporter.tariff.table import COLUMNS, Row
 
 
 def rows(*lines: str) -> list[Row]:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.readings import Gpu, NodeLabels, Place
+from exporter.readings import Gpu, HostLocation, NodeLabels
 from exporter.tariff.calendar import month_of
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
@@ -14,10 +14,10 @@ from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 NOW = 1_795_564_800 * 10**9  # 2026-11-25
 MONTH = month_of(NOW, ZoneInfo("UTC"))
 H100 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
-NODE = Place(node_labels=(("example.com/billing", "lease-2026"), ("node-role.kubernetes.io/gpu", "")))
+NODE = HostLocation(node_labels=(("example.com/billing", "lease-2026"), ("node-role.kubernetes.io/gpu", "")))
 
 
-def priced(place: Place, *patterns: tuple[str, str], **match: str) -> bool:
+def priced(place: HostLocation, *patterns: tuple[str, str], **match: str) -> bool:
     rule = Hardware(HardwareMatch(**match, node_label=patterns), Rented((RentPrice(Decimal(2)),)), "x")
     return Tariff("h", (rule,), place=place).price(H100, NOW, MONTH, 8).priced
 

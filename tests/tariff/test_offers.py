@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.offers import words
+from exporter.tariff.hosted import words
 
 
 @pytest.mark.parametrize(

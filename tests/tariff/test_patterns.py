@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from exporter.tariff.patterns import covers
+from exporter.tariff.rule_matching import covers
 from tests.depth import examples
 
 

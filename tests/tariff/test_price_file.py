@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.price_file import (
@@ -39,8 +39,8 @@ def test_a_file_replaces_the_bundled_list_whole() -> None:
     """Its row is a list's; what it lacks is not taken from the package."""
     found = price_file(f"{HEAD}\n{P5}\n{HOME}\n".encode(), TODAY)
     catalogue = Catalogue(price_file=found)
-    here = quotes.of_listed(catalogue, Place("aws", "p5.48xlarge", "ap-southeast-3"), Listed())
-    other = quotes.of_listed(catalogue, Place("gcp", "a3-highgpu-8g", "us-central1"), Listed())
+    here = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "ap-southeast-3"), Listed())
+    other = quotes.of_listed(catalogue, HostLocation("gcp", "a3-highgpu-8g", "us-central1"), Listed())
 
     assert (found.rows, found.newest) == (2, "2026-11-24")
     assert isinstance(here, Quote)
@@ -57,7 +57,7 @@ def test_a_file_replaces_the_bundled_list_whole() -> None:
 def test_the_lowest_large_cloud_is_that_of_the_file() -> None:
     """50 / 8 = 6.25 dollars; of the package it would be 6.88. Prices of GPU clouds are the package's."""
     catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{HOME}\n".encode()))
-    found = quotes.of_unmatched(catalogue, Place("gcp", "a9-megagpu-8g"), "NVIDIA H100 80GB HBM3")
+    found = quotes.of_unmatched(catalogue, HostLocation("gcp", "a9-megagpu-8g"), "NVIDIA H100 80GB HBM3")
     market = catalogue.market("H100-SXM5-80GB")
 
     assert isinstance(found, Quote)
@@ -70,7 +70,7 @@ def test_a_scaled_row_of_a_file_is_an_estimate() -> None:
     """Whoever made the file says so."""
     row = HOME.replace("listed", "scaled")
     catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{row}\n".encode()))
-    found = quotes.of_listed(catalogue, Place("aws", "p5.48xlarge", "us-east-1"), Listed())
+    found = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), Listed())
 
     assert isinstance(found, Quote)
     assert (found.price_basis, found.stand_in) == ("estimate", "scaled")

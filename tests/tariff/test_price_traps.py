@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.readings import Gpu, Place
+from exporter.readings import Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.csv_tables import BUNDLED
 from exporter.tariff.quotes import NoQuote, Quote
-from exporter.tariff.table import BUNDLED
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Listed
 
@@ -18,7 +18,7 @@ NVML = "NVIDIA H100 80GB HBM3"
 
 def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **told: str) -> Quote:
     """The quote of a GPU on a host in a place."""
-    place = Place(cloud=cloud, instance_type=instance_type, **told)
+    place = HostLocation(cloud=cloud, instance_type=instance_type, **told)
     found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", gpu))
     assert isinstance(found, Quote)
     return found
@@ -188,7 +188,9 @@ def test_trap_12_a_name_that_misleads_takes_nobody_elses_price(name: str, dollar
 
 def test_trap_13_a_commitment_is_not_in_the_list_and_is_written_as_a_discount() -> None:
     """a2-highgpu-1g for one year is 37 % less: 3.67339 x 0.63 = 2.3142357; reserved is an estimate."""
-    place = Place(cloud="gcp", instance_type="a2-highgpu-1g", region="us-central1", lifecycle="reserved")
+    place = HostLocation(
+        cloud="gcp", instance_type="a2-highgpu-1g", region="us-central1", lifecycle="reserved"
+    )
     told = quotes.of_listed(
         CATALOGUE, place, Listed("gcp", discount_ratio=Decimal("0.37"), discount_of="on_demand")
     )
@@ -222,7 +224,7 @@ def test_trap_15_a_shared_label_is_still_one_gpu() -> None:
 
 def test_no_trap_an_unknown_gpu_and_an_unknown_instance_have_no_price() -> None:
     """Both reasons are told."""
-    place = Place(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
+    place = HostLocation(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
     found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
 
     assert found == NoQuote(

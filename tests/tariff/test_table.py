@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.readings import NOWHERE, Gpu, Place
+from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation
 from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import Catalogue
+from exporter.tariff.csv_tables import COLUMNS, CatalogueError
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import Price
-from exporter.tariff.table import COLUMNS, CatalogueError
 from exporter.tariff.tariff import Tariff
 
 Damage = Callable[[str, str | bytes | None], Catalogue]
 
 HEAD = {file: ",".join(columns) for file, columns in COLUMNS.items()}
-P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
+P5 = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1")
 H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
 ROW = "aws,p5.48xlarge,H100-SXM5-80GB"
 
@@ -84,9 +84,9 @@ def test_damage_is_told_and_leaves_the_gpu_to_its_model(
     if file == "sources.csv":  # which tells the dates of the market
         assert isinstance(quote, Quote)
         assert quote.price_basis == "catalogue"
-        quote = replace(tariff, place=NOWHERE).quote(H100)
+        quote = replace(tariff, place=UNKNOWN_LOCATION).quote(H100)
         assert quote == NoQuote(f"it is damaged: {told}")
-        unpriced = replace(tariff, place=NOWHERE).price(H100, 0, Month("2026-11", 0, 1), 8)
+        unpriced = replace(tariff, place=UNKNOWN_LOCATION).price(H100, 0, Month("2026-11", 0, 1), 8)
         assert unpriced == Price((), None, priced=False)
     else:
         assert quote is not None

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.readings import LABEL_CHARACTERS, NOWHERE, Gpu, Place
+from exporter.readings import LABEL_CHARACTERS, UNKNOWN_LOCATION, Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.calendar import month_of
 from exporter.tariff.catalogue import CATALOGUE
+from exporter.tariff.csv_tables import BUNDLED, rows
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import Price, Provenance
-from exporter.tariff.table import BUNDLED, rows
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Rented, RentPrice
 
@@ -24,7 +24,7 @@ HOUR = 3600 * 10**9
 NOW = 1_795_564_800 * 10**9
 MONTH = month_of(NOW, ZoneInfo("UTC"))
 H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
-P5 = Place(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
+P5 = HostLocation(cloud="aws", instance_type="p5.48xlarge", region="us-east-1", lifecycle="on_demand")
 
 
 def rule(terms: Any, **match: str) -> Hardware:
@@ -158,8 +158,8 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
 @pytest.mark.parametrize(
     ("place", "terms", "reason"),
     [
-        (NOWHERE, Listed("aws"), "it is not known which instance type this host is"),
-        (NOWHERE, Listed(), "it is not known which instance type this host is"),
+        (UNKNOWN_LOCATION, Listed("aws"), "it is not known which instance type this host is"),
+        (UNKNOWN_LOCATION, Listed(), "it is not known which instance type this host is"),
         (
             P5,
             Listed("aws", discount_of="spot"),
@@ -168,7 +168,7 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
     ],
 )
 def test_a_rule_that_the_catalogue_cannot_answer_leaves_the_gpu_unpriced(
-    place: Place, terms: Listed, reason: str
+    place: HostLocation, terms: Listed, reason: str
 ) -> None:
     """Its type may be known later, and spot was asked for: no estimate in its stead; the reason is told."""
     tariff = Tariff("h", (rule(terms),), place=place, unmatched="estimate")
@@ -184,14 +184,20 @@ AT_HOME = "aws p5en.48xlarge us-east-1"
     ("place", "terms", "gpu", "per_gpu", "source"),
     [
         # A large cloud's type without a price, told by the host or the rule: 63.296 / 8.
-        (Place("gcp", "a3-ultragpu-8g", "us-central1"), Listed(), "NVIDIA H200", "7.912", AT_HOME),
-        (NOWHERE, Listed("gcp", "a3-ultragpu-8g"), "NVIDIA H200", "7.912", AT_HOME),
+        (HostLocation("gcp", "a3-ultragpu-8g", "us-central1"), Listed(), "NVIDIA H200", "7.912", AT_HOME),
+        (UNKNOWN_LOCATION, Listed("gcp", "a3-ultragpu-8g"), "NVIDIA H200", "7.912", AT_HOME),
         # OCI lists 14 for a B200, AWS 14.2416; GPU clouds ask half of it.
-        (Place("gcp", "a4-highgpu-8g", "us-central1"), Listed(), "NVIDIA B200", "14", "oci BM.GPU.B200.8"),
-        (Place("gcp", "a4x-highgpu-4g"), Listed("gcp"), "NVIDIA GB200", "16", "oci BM.GPU.GB200.4"),
+        (
+            HostLocation("gcp", "a4-highgpu-8g", "us-central1"),
+            Listed(),
+            "NVIDIA B200",
+            "14",
+            "oci BM.GPU.B200.8",
+        ),
+        (HostLocation("gcp", "a4x-highgpu-4g"), Listed("gcp"), "NVIDIA GB200", "16", "oci BM.GPU.GB200.4"),
         # A type that nobody knows; the discount of the rule goes off: 6.88 x 0.7.
         (
-            Place("aws", "p9.48xlarge"),
+            HostLocation("aws", "p9.48xlarge"),
             Listed("aws", discount_ratio=Decimal("0.30"), discount_of="on_demand"),
             "NVIDIA H100 80GB HBM3",
             "4.816",
@@ -199,18 +205,18 @@ AT_HOME = "aws p5en.48xlarge us-east-1"
         ),
         # A cloud that is not a large one, and one that is not known: the market.
         (
-            Place("nebius", "gpu-h100-x"),
+            HostLocation("nebius", "gpu-h100-x"),
             Listed("nebius"),
             H100.gpu_model,
             "3.875",
             "median list price",
         ),
-        (Place("lambda", "gpu_8x"), Listed(), H100.gpu_model, "3.875", "median list price"),
-        (Place("", "p5.48xlarge"), Listed(), H100.gpu_model, "3.875", "median list price"),
+        (HostLocation("lambda", "gpu_8x"), Listed(), H100.gpu_model, "3.875", "median list price"),
+        (HostLocation("", "p5.48xlarge"), Listed(), H100.gpu_model, "3.875", "median list price"),
     ],
 )
 def test_what_no_list_has_is_estimated_by_the_same_gpu(
-    place: Place, terms: Listed, gpu: str, per_gpu: str, source: str
+    place: HostLocation, terms: Listed, gpu: str, per_gpu: str, source: str
 ) -> None:
     """At the lowest large cloud, where the hardware is of one; the same with and without a rule."""
     ruled = price(Tariff("h", (rule(terms),), place=place), Gpu("GPU-a", gpu))
@@ -218,14 +224,14 @@ def test_what_no_list_has_is_estimated_by_the_same_gpu(
     assert rent(ruled) == Fraction(per_gpu)
     assert origin(ruled).price_basis == "estimate"
     assert source in origin(ruled).source
-    if place != NOWHERE and not terms.discount_ratio:
+    if place != UNKNOWN_LOCATION and not terms.discount_ratio:
         unruled = price(Tariff("h", place=place, unmatched="estimate"), Gpu("GPU-a", gpu))
         assert rent(unruled) == rent(ruled)
 
 
 def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_ask() -> None:
     """Its firmware tells the cloud alone."""
-    found = price(Tariff("h", place=Place("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200"))
+    found = price(Tariff("h", place=HostLocation("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200"))
 
     assert rent(found) == Fraction("7.912")
 
@@ -238,12 +244,12 @@ def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_
         (replace(P5, region="ap-southeast-3"), False),
         (replace(P5, region="xx-west-1"), False),
         (replace(P5, region=""), False),
-        (Place("gcp", "a3-ultragpu-8g"), False),
-        (Place("aws", "p9.48xlarge"), False),
+        (HostLocation("gcp", "a3-ultragpu-8g"), False),
+        (HostLocation("aws", "p9.48xlarge"), False),
     ],
 )
 def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
-    place: Place,
+    place: HostLocation,
     priced: bool,  # noqa: FBT001  # a column
 ) -> None:
     """`unmatched_hardware: unpriced` is of list prices that no list has as well; the reason says so."""
@@ -271,7 +277,7 @@ def test_a_rule_matches_by_place(match: dict[str, str], matches: bool) -> None: 
 
 def test_a_pattern_for_azure_may_leave_standard_out() -> None:
     """Its metadata say Standard_ND96isr_H100_v5."""
-    place = Place(cloud="azure", instance_type="Standard_ND96isr_H100_v5", region="eastus")
+    place = HostLocation(cloud="azure", instance_type="Standard_ND96isr_H100_v5", region="eastus")
     for pattern in ("ND96isr_*", "Standard_ND96isr_H100_v5"):
         own = rule(Rented((RentPrice(Decimal(1)),)), instance_type=pattern)
         assert price(Tariff("h", (own,), place=place)).priced
@@ -303,7 +309,7 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
         cloud, instance_type = line["cloud"], line["instance_type"]
         types.add((cloud, instance_type, line["region"] == "*"))
         region = "" if line["region"] == "*" else line["region"]
-        found = quotes.of_listed(CATALOGUE, Place(cloud, instance_type, region), Listed())
+        found = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), Listed())
         assert isinstance(found, Quote), line
         kind = line["basis"] if line["on_demand"] else "none"
         asked[kind] += 1
@@ -312,12 +318,12 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
             assert found.dollars_per_hour == Decimal(line["on_demand"])
             assert found.as_of == line["as_of"]
             assert quotes.is_scaled(found.source) is (kind == "scaled")
-            less = quotes.of_listed(CATALOGUE, Place(cloud, instance_type, region), discounted)
+            less = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), discounted)
             assert isinstance(less, Quote)
             assert less.price_basis == found.price_basis
             assert len(f"hardware[999].rented: {less.source}") <= LABEL_CHARACTERS, less.source
     for cloud, instance_type, everywhere in types:
-        found = quotes.of_listed(CATALOGUE, Place(cloud, instance_type, "xx-nowhere-1"), Listed())
+        found = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, "xx-nowhere-1"), Listed())
         assert isinstance(found, Quote)
         assert everywhere or found.price_basis == "estimate"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.table import BUNDLED
+from exporter.tariff.csv_tables import BUNDLED
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

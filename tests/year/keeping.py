@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from exporter.cost.advance import advance
-from exporter.cost.policy import OwnershipRule, Terms
+from exporter.cost.policy import CostPolicy, OwnershipRule
 from exporter.cost.postings import Postings
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
@@ -22,7 +22,7 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
 )
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 from exporter.units import Instant, Nanoseconds
@@ -100,17 +100,17 @@ TARIFF = Tariff(
 )
 
 
-def terms(moment: Moment) -> Terms:
+def terms(moment: Moment) -> CostPolicy:
     """What is configured at a tick. Only a tick meant to be long may be longer than a minute."""
     watched = moment.step > 60 and moment.absence is None
     return _terms(story.owned(moment.at), moment.step * SECOND if watched else 60 * SECOND)
 
 
 @cache
-def _terms(owned: int, gap_after: Nanoseconds) -> Terms:
+def _terms(owned: int, gap_after: Nanoseconds) -> CostPolicy:
     owners = story.OWNERS[owned][1]
     rules = tuple(OwnershipRule(product, team, server=server) for server, (product, team) in owners.items())
-    return Terms(TARIFF, story.ZONE, rules, interval=story.TICK * SECOND, gap_after=gap_after)
+    return CostPolicy(TARIFF, story.ZONE, rules, interval=story.TICK * SECOND, gap_after=gap_after)
 
 
 def frame(moment: int, clock: YearClock) -> Frame:
@@ -176,9 +176,9 @@ class Year:
     """
 
     path: Path
-    closed: dict[str, tuple[int, Books]] = field(default_factory=dict)
+    closed: dict[str, tuple[int, CommittedTotals]] = field(default_factory=dict)
     around: dict[int, tuple[int, int]] = field(default_factory=dict)
-    reopened: list[tuple[Books, Books]] = field(default_factory=list)
+    reopened: list[tuple[CommittedTotals, CommittedTotals]] = field(default_factory=list)
     commits: list[float] = field(default_factory=list)
     ticks: int = 0
     last: int = story.START
@@ -266,7 +266,7 @@ def _as_one(ticks: list[Postings]) -> Postings:
 
 def _reopened(
     ledger: Ledger, path: Path, clock: YearClock, names: tuple[str, ...]
-) -> tuple[Ledger, tuple[Books, Books]]:
+) -> tuple[Ledger, tuple[CommittedTotals, CommittedTotals]]:
     before = ledger.books(clock.wall(), names)
     ledger.close()
     again = Ledger.open(path, clock)

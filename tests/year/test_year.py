@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from exporter.ledger.reader import LedgerReader
-from exporter.report import Books
+from exporter.report import CommittedTotals
 from tests.depth import deep
 from tests.year import keeping, reckoning, story
 from tests.year.keeping import Year
@@ -53,12 +53,12 @@ def expected(year: Year) -> Reckoning:
 
 
 @pytest.fixture(scope="module")
-def books(year: Year) -> Books:
+def books(year: Year) -> CommittedTotals:
     with LedgerReader.open(year.path) as reader:
         return reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
 
 
-def month_of(books: Books, name: str) -> dict[tuple[str, str], int]:
+def month_of(books: CommittedTotals, name: str) -> dict[tuple[str, str], int]:
     return {(key.product, key.team): amount for key, amount in books.months.items() if key.month == name}
 
 
@@ -81,7 +81,7 @@ def test_the_year_was_lived_whole(year: Year) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, _ in story.STARTS])
-def test_each_month_is_exact(year: Year, expected: Reckoning, books: Books, name: str) -> None:
+def test_each_month_is_exact(year: Year, expected: Reckoning, books: CommittedTotals, name: str) -> None:
     """A month by product and team is as reckoned, to the picodollar, at its close and at the year's end."""
     closed = books if name == "2027-01" else year.closed[name][1]
     wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
@@ -91,7 +91,7 @@ def test_each_month_is_exact(year: Year, expected: Reckoning, books: Books, name
 
 @pytest.mark.parametrize("name", [name for name, _ in story.STARTS])
 def test_each_month_is_within_a_picodollar_of_the_exact_fraction(
-    year: Year, expected: Reckoning, books: Books, name: str
+    year: Year, expected: Reckoning, books: CommittedTotals, name: str
 ) -> None:
     """Rounding costs a month less than one picodollar for each GPU and component, whatever happens."""
     exact = expected.exact_month(name, year.last) * PICODOLLARS
@@ -108,14 +108,16 @@ def test_each_gpu_and_component_is_exact_at_each_close(year: Year, expected: Rec
     }
 
 
-def test_each_gpu_and_component_is_exact_at_the_end(year: Year, expected: Reckoning, books: Books) -> None:
+def test_each_gpu_and_component_is_exact_at_the_end(
+    year: Year, expected: Reckoning, books: CommittedTotals
+) -> None:
     """The same after the last tick of the year."""
     assert by_gpu(expected, year.last) == {
         (gpu.uuid, component): amount for (gpu, component), amount in books.gpu_cost.items()
     }
 
 
-def test_all_families_agree_at_each_close(year: Year, books: Books) -> None:
+def test_all_families_agree_at_each_close(year: Year, books: CommittedTotals) -> None:
     """Slots, servers, GPUs and months sum to one amount, and the residual is 0."""
     for closed in (*(closed for _, closed in year.closed.values()), books):
         total = sum(closed.gpu_cost.values())
@@ -138,7 +140,7 @@ def test_a_restart_changes_nothing(year: Year) -> None:
         assert before.tokens.items() <= after.tokens.items()
 
 
-def test_tokens_are_exact(year: Year, books: Books) -> None:
+def test_tokens_are_exact(year: Year, books: CommittedTotals) -> None:
     """Each server's tokens, through restarts told and untold, a bad read, silence, gaps, a new model name."""
     found: dict[tuple[str, str, str], int] = {}
     for (party, kind), count in books.tokens.items():
@@ -147,14 +149,14 @@ def test_tokens_are_exact(year: Year, books: Books) -> None:
     assert reckoning.tokens(year.last) == found
 
 
-def test_energy_is_exact(year: Year, expected: Reckoning, books: Books) -> None:
+def test_energy_is_exact(year: Year, expected: Reckoning, books: CommittedTotals) -> None:
     """Each GPU's energy, through a counter that began anew, a lost GPU, reboots and suspend."""
     assert {f"GPU-{gpu}": expected.energy(gpu, year.last) for gpu in range(story.GPUS)} == {
         gpu.uuid: energy for gpu, energy in books.energy.items()
     }
 
 
-def test_gpu_time_is_exact(year: Year, books: Books) -> None:
+def test_gpu_time_is_exact(year: Year, books: CommittedTotals) -> None:
     """Time that is owed, what was too long ago left out and told; nobody watched the gaps, and only these."""
     assert reckoning.gpu_seconds(year.last) * keeping.SECOND == sum(books.gpu_time.values())
     unobserved = sum(time for slot, time in books.gpu_time.items() if slot.phase == "unobserved")

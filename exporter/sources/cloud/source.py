@@ -5,12 +5,73 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
-from exporter.readings import Place, ReadFailedError
-from exporter.sources.cloud import dmi
-from exporter.sources.cloud.metadata import LINK_LOCAL, ask
-from exporter.sources.cloud.services import SERVICES
-from exporter.sources.exchange import Deadline
+from exporter.readings import HostLocation, ReadFailedError
+from exporter.sources.cloud.metadata import AWS, AZURE, GCP, LINK_LOCAL, NEBIUS, OCI, SERVICES, ask, place
+from exporter.sources.http_client import Deadline
 from exporter.sources.server import lean_client
+
+DMI: Final = "sys/class/dmi/id"
+SOURCE: Final = "dmi"
+
+LONGEST: Final = 128
+"""Bytes read of one file."""
+
+EC2_VENDOR: Final = "Amazon EC2"
+"""`sys_vendor` of Nitro, whose `product_name` is the instance type."""
+
+EC2_BIOS: Final = ".amazon"
+"""How `bios_version` ends on the instances before Nitro, which are Xen guests: 4.11.amazon."""
+
+GCP_PRODUCT: Final = "Google Compute Engine"
+AZURE_TAG: Final = "7783-7084-3265-9085-8269-3286-77"
+"""`chassis_asset_tag` of Azure; other Hyper-V hosts have others."""
+
+OCI_TAG: Final = "OracleCloud.com"
+NEBIUS_WORD: Final = "nebius"
+"""Nebius documents no sign; a vendor or product that has its name in it is taken for one."""
+
+
+def sign(root: Path = Path("/")) -> HostLocation:
+    """The cloud of this machine, on AWS with its instance type; an empty place without a sign of one.
+
+    Args:
+        root: where the files of the host are found.
+    """
+
+    def read(name: str) -> str:
+        try:
+            with (root / DMI / name).open("rb") as file:
+                return file.read(LONGEST).decode("ascii").strip()
+        except (OSError, UnicodeError):
+            return ""
+
+    vendor, product = read("sys_vendor"), read("product_name")
+    if vendor == EC2_VENDOR:
+        return _nitro(product)
+    if read("bios_version").endswith(EC2_BIOS) or _is_ec2(read("product_uuid"), read("product_serial")):
+        return HostLocation(AWS, source=SOURCE)
+    if product == GCP_PRODUCT:
+        return HostLocation(GCP, source=SOURCE)
+    tag = read("chassis_asset_tag")
+    if tag in (AZURE_TAG, OCI_TAG):
+        return HostLocation(AZURE if tag == AZURE_TAG else OCI, source=SOURCE)
+    named = (vendor, product, read("product_family"), read("board_vendor"), read("chassis_vendor"))
+    if any(NEBIUS_WORD in text.lower() for text in named):
+        return HostLocation(NEBIUS, source=SOURCE)
+    return HostLocation()
+
+
+def _nitro(product: str) -> HostLocation:
+    try:
+        return place(AWS, SOURCE, instance_type=product)
+    except ValueError:
+        return HostLocation(AWS, source=SOURCE)
+
+
+def _is_ec2(uuid: str, serial: str) -> bool:
+    """Root alone may read them. One random UUID in 4,096 begins like this, so both have to be the same."""
+    return uuid.lower().startswith("ec2") and uuid.lower() == serial.lower()
+
 
 TIMEOUT_SECONDS: Final = 1.0
 """For all requests of one read together. On bare metal nothing answers there, not even a refusal."""
@@ -63,11 +124,11 @@ class CloudSource:
         return bool(self._known.cloud)
 
     @property
-    def known(self) -> Place:
+    def known(self) -> HostLocation:
         """What is known without asking: the cloud to ask, and on AWS the instance type; empty for nobody."""
         return self._known
 
-    def read(self) -> Place:
+    def read(self) -> HostLocation:
         """Where this host runs. Without a cloud to ask an empty place, and no request.
 
         Where the metadata service fails and the firmware told the instance type, that is the reading.
@@ -97,15 +158,15 @@ class CloudSource:
     def close(self) -> None:
         """Nothing is held between reads."""
 
-    def _ask(self) -> Place:
+    def _ask(self) -> HostLocation:
         deadline = Deadline(self._clock, self._timeout)
         return ask(SERVICES[self._known.cloud], lean_client(), self._address, deadline)
 
 
-def _known(choice: CloudChoice, root: Path) -> Place:
+def _known(choice: CloudChoice, root: Path) -> HostLocation:
     if choice == "off":
-        return Place()
-    told = dmi.sign(root)
+        return HostLocation()
+    told = sign(root)
     if choice in ("auto", told.cloud):
         return told
-    return Place(choice, source=CONFIGURATION)
+    return HostLocation(choice, source=CONFIGURATION)

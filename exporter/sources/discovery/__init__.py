@@ -5,6 +5,6 @@ they are read; `joining` puts that together. `discovery` looks at each tick and 
 """
 
 from exporter.sources.discovery.discovery import Discovery, discovery
-from exporter.sources.discovery.found import Found, Sight
+from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
 
-__all__ = ["Discovery", "Found", "Sight", "discovery"]
+__all__ = ["DiscoveredServer", "Discovery", "DiscoveryResult", "discovery"]

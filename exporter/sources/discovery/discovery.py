@@ -3,26 +3,130 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.config.settings import Config
+from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import GpuReading, ServerKey, Source, UnreadReason, UnreadServer
-from exporter.sources.discovery.addresses import Moment, identity_of
-from exporter.sources.discovery.cluster import Cluster, cluster
-from exporter.sources.discovery.found import Found
-from exporter.sources.discovery.joining import Seen, found
-from exporter.sources.endpoints import Busy, Endpoints, Target
+from exporter.sources import kubernetes
+from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
+from exporter.sources.discovery.servers import (
+    DiscoveryResult,
+    HostSnapshot,
+    ScanTime,
+    find_servers,
+    identity_of,
+)
+from exporter.sources.endpoints import Busy, EndpointSources, Target
 from exporter.sources.gather import Gather, Gathered
-from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here
-from exporter.sources.kubelet.allocations import located
-from exporter.sources.processes import Processes, ProcessGroup, ProcessReading
+from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
+from exporter.sources.kubelet.pod_resources import located
+from exporter.sources.kubernetes import Pods, PodSource, ServiceAccount, owner_of
+from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSource
 from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
+PODS_KEPT_FOR: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long what was told of pods stands while nobody can be asked."""
+
+PODS_DENIED: Final = frozenset(
+    {"forbidden", "unauthorized", "node_ip", "node_name", "token_file", "denied", "unimplemented"}
+)
+"""Why pods are not told for good: servers then go by the names that the host tells."""
+
+NOT_THERE: Final = "absent"
+"""The kubelet has no socket: for good where it had none before, else until it has started again."""
+
+GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
+"""On each pod of a LeaderWorkerSet: how many pods serve together."""
+
+
+class PodCache:
+    """Asks for the pods of this node as a configuration says; `account` is `None` in a pod without a token.
+
+    Then, and outside a pod, the kubelet's socket alone is asked, from the moment on at which there is one.
+    """
+
+    def __init__(self, clock: Clock, account: ServiceAccount | None, socket: Path = pods_api.SOCKET) -> None:
+        self._clock = clock
+        self._account = account
+        self._socket = socket
+        self._choice: tuple[KubernetesChoice, Path | None] = ("off", None)
+        self._pods: tuple[Pods, Nanoseconds] | None = None
+        self._source: PodSource | None = None
+
+    @property
+    def source(self) -> PodSource | None:
+        """What is to be read, `None` where nobody is asked."""
+        return self._source if self._source is not None and self._source.asks else None
+
+    def go_by(self, config: Config) -> None:
+        """Ask as a configuration says; what was told stays where it asks no otherwise."""
+        choice = config.kubernetes, config.kubelet_ca_file
+        if choice == self._choice:
+            return
+        self.close()
+        self._choice, self._pods = choice, None
+        self._source = None
+        if config.kubernetes != "off":
+            self._source = PodSource(self._clock, self._account, *choice, socket=self._socket)
+
+    def pods(self, config: Config, told: Mapping[Source[Any], Gathered]) -> tuple[ServerPod, ...] | None:
+        """The pods of this node: `()` where nobody is asked, or may be; `None` while nobody answered yet."""
+        source = self.source
+        if source is None:
+            return ()
+        answer, now = told.get(source), self._clock.elapsed()
+        reading: Pods | None = None if answer is None else answer.reading
+        if reading is not None:
+            self._pods = reading, now
+        elif answer is not None and answer.health.reason in PODS_DENIED:
+            self._pods = None
+            return ()
+        elif self._pods is not None and now - self._pods[1] > PODS_KEPT_FOR:
+            self._pods = None
+        if self._pods is None:
+            return () if answer is not None and answer.health.reason == NOT_THERE else None
+        return tuple(_pod(pod, config) for pod in self._pods[0].pods)
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        if self._source is not None:
+            self._source.close()
+
+
+def cluster(clock: Clock) -> PodCache:
+    """Of the cluster that this process is in, if it is in one."""
+    return PodCache(clock, kubernetes.account())
+
+
+def _pod(pod: kubernetes.Pod, config: Config) -> ServerPod:
+    product, team = owner_of(pod, config.pod_labels)
+    return ServerPod(
+        namespace=pod.namespace,
+        name=pod.name,
+        workload=pod.workload.name,
+        uids=(pod.uid,),
+        addresses=pod.ips,
+        live=pod.live,
+        containers=tuple(ServerContainer(each.id, each.argv) for each in pod.containers),
+        product=product,
+        team=team,
+        spans_hosts=pod.annotations.get(GROUP_SIZE, "1") != "1",
+        pod_annotations=ServerAnnotations(
+            pod.pod_annotations.name,
+            pod.pod_annotations.product,
+            pod.pod_annotations.team,
+            pod.pod_annotations.port,
+            pod.pod_annotations.path,
+        ),
+    )
+
+
 log = logging.getLogger(__name__)
 
-HELD: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+ALLOCATIONS_KEPT_FOR: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long what a kubelet said stands while it cannot be asked: it restarts, or is upgraded."""
 
 ABSENT: Final = "absent"
@@ -31,7 +135,7 @@ ABSENT: Final = "absent"
 NOT_HERE: Final = frozenset({ABSENT, "unimplemented"})
 """Why a kubelet that is not there says nothing: then nobody was given anything by one."""
 
-NOT_ALLOWED: Final = frozenset({"denied"})
+ALLOCATIONS_DENIED: Final = frozenset({"denied"})
 """Why a kubelet will not tell us, ever. Who computes is then all that is known, or else a server that ended
 would hold its GPU for ever.
 """
@@ -53,23 +157,23 @@ class _Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _CachedAllocations:
     """What a kubelet gave out, and when it said so in boot time."""
 
     held: tuple[Allocation, ...]
     at: Nanoseconds
 
 
-class _Asking:
+class _ProcessQuery:
     """The processes, asked about those that compute now."""
 
-    def __init__(self, processes: Processes, pids: frozenset[int]) -> None:
+    def __init__(self, processes: ProcessSource, pids: frozenset[int]) -> None:
         self._processes = processes
         self._pids = pids
 
     def __eq__(self, other: object) -> bool:
         """One that is still busy is not asked again, whatever about."""
-        return isinstance(other, _Asking) and self._processes is other._processes
+        return isinstance(other, _ProcessQuery) and self._processes is other._processes
 
     def __hash__(self) -> int:
         """As equality has it."""
@@ -103,10 +207,10 @@ class Discovery:
     def __init__(
         self,
         clock: Clock,
-        endpoints: Endpoints,
-        processes: Processes,
+        endpoints: EndpointSources,
+        processes: ProcessSource,
         kubelet: PodResourcesSource | None,
-        cluster: Cluster | None = None,
+        cluster: PodCache | None = None,
     ) -> None:
         self._clock = clock
         self._endpoints = endpoints
@@ -114,8 +218,8 @@ class Discovery:
         self._kubelet = kubelet
         self._kubelet_seen = False
         self._kubelet_off = False
-        self._cluster = cluster or Cluster(clock, None)
-        self._given: _Given | None = None
+        self._cluster = cluster or PodCache(clock, None)
+        self._given: _CachedAllocations | None = None
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
         self._looked: Instant | None = None
@@ -125,7 +229,7 @@ class Discovery:
         self._engines: tuple[str | None, ...] = ()
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, UnreadReason]] = set()
-        self.last = Found()
+        self.last = DiscoveryResult()
         """What the last look found."""
 
     def sources(self, config: Config) -> tuple[Source[Any], ...]:
@@ -149,9 +253,9 @@ class Discovery:
         answers: Iterable[Gathered],
         gather: Gather,
         since: Instant | None,
-    ) -> Found:
+    ) -> DiscoveryResult:
         """As `sampler.frames.Discovery.look`."""
-        moment = Moment(self._clock.elapsed(), self._clock.wall())
+        moment = ScanTime(self._clock.elapsed(), self._clock.wall())
         self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
         self._body_bytes = config.limits.body_bytes
         self._engines = tuple(server.engine for server in config.servers)
@@ -166,8 +270,8 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         pods = self._cluster.pods(config, told)
-        seen = Seen(groups, self._look_at_kubelet(told), pods)
-        looked = found(config, gpus, seen, moment, self._targets.values())
+        seen = HostSnapshot(groups, self._look_at_kubelet(told), pods)
+        looked = find_servers(config, gpus, seen, moment, self._targets.values())
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
         known = self._known(looked.targets, moment)
@@ -176,20 +280,20 @@ class Discovery:
         self._targets = known
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
-        blind = groups is None or pods is None
+        incomplete = groups is None or pods is None
         self.last = replace(
             looked,
             targets=targets,
-            unread=self._still_unread(looked.unread, targets, blind=blind),
+            unread=self._still_unread(looked.unread, targets, incomplete=incomplete),
             gathered=gathered,
-            blind=blind,
+            incomplete=incomplete,
             problems=tuple(self._problems((*told.values(), *gathered))),
             unasked=tuple((one.health.source, one.problem) for one in answers if not one.health.expected),
         )
         return self.last
 
     def _still_unread(
-        self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, blind: bool
+        self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
     ) -> tuple[UnreadServer, ...]:
         """Those that are not read as they were before, either; each is logged once per change."""
         read = {target.about.identity for target in targets} - {""}
@@ -201,10 +305,10 @@ class Discovery:
         keys = {key for key, _ in now}
         for key in sorted({target.key for target in targets} & {key for key, _ in self._lost} - keys):
             log.info("server is read", extra={"server": key.server, "namespace": key.namespace})
-        self._lost = now | self._lost if blind else now
+        self._lost = now | self._lost if incomplete else now
         return found
 
-    def _with_refusals(self, looked: Found, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
+    def _with_refusals(self, looked: DiscoveryResult, gathered: tuple[Gathered, ...]) -> tuple[Gathered, ...]:
         """Count the claims that a new list of processes made and did not get; each is logged once."""
         refused = {(sight.key, sight.refused) for sight in looked.sights if sight.refused}
         for key, why in sorted(refused - self._refused):
@@ -226,10 +330,10 @@ class Discovery:
             yield self._processes.name, self._processes.problem
 
     def _look_at_processes(
-        self, gpus: Iterable[GpuReading], gather: Gather, moment: Moment
+        self, gpus: Iterable[GpuReading], gather: Gather, moment: ScanTime
     ) -> tuple[tuple[ProcessGroup, ...] | None, tuple[Gathered, ...]]:
         pids = frozenset(process.pid for gpu in gpus for process in gpu.processes or ())
-        gathered = tuple(gather((_Asking(self._processes, pids),)))
+        gathered = tuple(gather((_ProcessQuery(self._processes, pids),)))
         reading: ProcessReading | None = gathered[0].reading
         if reading is None:
             return None, gathered
@@ -253,21 +357,21 @@ class Discovery:
         now = self._clock.elapsed()
         reading: Allocations | None = answer.reading
         if reading is not None:
-            self._given = _Given(located(reading, self._minors).held, now)
+            self._given = _CachedAllocations(located(reading, self._minors).held, now)
         elif self._restarts(answer.health.reason, now):
             pass
-        elif answer.health.reason in NOT_HERE | NOT_ALLOWED:
+        elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
             self._given = None
             return ()
-        elif self._given is not None and now - self._given.at > HELD:
+        elif self._given is not None and now - self._given.at > ALLOCATIONS_KEPT_FOR:
             self._given = None
         return None if self._given is None else self._given.held
 
     def _restarts(self, reason: str, now: Nanoseconds) -> bool:
         """Whether a kubelet that had a socket a moment ago, and has none, may just be starting again."""
-        return reason == ABSENT and self._given is not None and now - self._given.at <= HELD
+        return reason == ABSENT and self._given is not None and now - self._given.at <= ALLOCATIONS_KEPT_FOR
 
-    def _known(self, targets: Iterable[Target], moment: Moment) -> dict[str, Target]:
+    def _known(self, targets: Iterable[Target], moment: ScanTime) -> dict[str, Target]:
         """The targets by URL. One that was there before stays as it was, so that its source is kept."""
         known: dict[str, Target] = {}
         for target in targets:
@@ -310,4 +414,6 @@ def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discove
     """Of this host, with its own processes, its own kubelet, and the cluster of this pod if it is in one."""
     own = cluster(clock)
     own.go_by(config)
-    return Discovery(clock, Endpoints(clock, busy), Processes(clock), PodResourcesSource(clock), own)
+    return Discovery(
+        clock, EndpointSources(clock, busy), ProcessSource(clock), PodResourcesSource(clock), own
+    )

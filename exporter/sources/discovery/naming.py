@@ -1,16 +1,170 @@
 """What each server that was found is called, and what the configuration says of it. Pure."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.config.settings import ServerMatch, ServerRule
 from exporter.cost.policy import matches
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
-from exporter.readings import LABEL_CHARACTERS, ServerKey, label
-from exporter.sources.discovery.tenants import Tenant
+from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
+from exporter.sources.discovery.pods import ServerPod
+from exporter.sources.kubelet.pod_resources import Allocation, Device
 from exporter.sources.processes import ProcessGroup
+
+
+class GpuPart(NamedTuple):
+    """A GPU, or one MIG instance of a card that is cut; `instance` is the empty word for one that is not."""
+
+    uuid: str
+    instance: str = ""
+
+
+def computed_on(gpus: Iterable[GpuReading]) -> Mapping[int, frozenset[GpuPart]]:
+    """What each process computes on."""
+    found: dict[int, frozenset[GpuPart]] = {}
+    for gpu in gpus:
+        for process in gpu.processes or ():
+            part = GpuPart(gpu.gpu.uuid, process.instance)
+            found[process.pid] = found.get(process.pid, frozenset()) | {part}
+    return found
+
+
+def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
+    """The parts of a GPU that a device stands for: of a card that was cut since it was given, all of them.
+
+    None for an instance that is not there, or of which only the place is told, which NVML's do not have.
+    """
+    uuid = gpu.gpu.uuid
+    here = (device.uuid or None) == uuid or (device.minor is not None and device.minor == gpu.minor)
+    whole = not device.mig_uuid and device.gpu_instance is None and device.placement is None
+    if gpu.instances is None:
+        return (GpuPart(uuid),) if device.every or (here and whole) else ()
+    if device.mig_uuid:
+        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances if one.uuid == device.mig_uuid)
+    if here and device.gpu_instance is not None:
+        wanted = device.gpu_instance
+        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances if one.gpu_instance == wanted)
+    if here and whole:
+        return tuple(GpuPart(uuid, one.uuid) for one in gpu.instances)
+    return ()
+
+
+_LETTERS: Final = "[bcdf-hj-np-tv-xz2456789]"
+"""What Kubernetes makes names of (k8s.io/apimachinery/pkg/util/rand)."""
+
+_GENERATED: Final = re.compile(rf"(?P<workload>.+?)(?:-{_LETTERS}{{6,10}})?-{_LETTERS}{{5}}")
+"""A pod's name that was made: the workload's, the hash of a Deployment, five letters."""
+
+_ORDINAL: Final = re.compile(r"(?P<workload>.+)-[0-9]{1,5}")
+"""A StatefulSet's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A pod, or a process group outside of any: whoever holds GPUs as one.
+
+    `namespace` and `workload` are empty outside Kubernetes, and for a pod of which only the uid is known.
+    `allocations` are what it was given, `pod` is what its cluster says of it.
+    """
+
+    namespace: str = ""
+    workload: str = ""
+    groups: tuple[ProcessGroup, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+    pod: ServerPod | None = None
+
+
+def tenants(
+    groups: Iterable[ProcessGroup],
+    given: Iterable[Allocation],
+    pods: Iterable[ServerPod],
+    gpus: Iterable[GpuReading],
+) -> tuple[Tenant, ...]:
+    """Everybody who computes on a GPU, serves, or was given one.
+
+    Args:
+        groups: of processes.
+        given: what the kubelet gave out.
+        pods: of this host, as far as they are known.
+        gpus: of this host, and who computes on them.
+    """
+    by_uid = {uid: pod for pod in pods for uid in pod.uids if uid}
+    by_container = {container.id: pod for pod in pods for container in pod.containers if container.id}
+    by_name = {(pod.namespace, pod.name): pod for pod in pods}
+    known: dict[tuple[str, str], Tenant] = {}
+    loose: dict[str, Tenant] = {}
+    for group in groups:
+        pod = by_uid.get(group.pod) or by_container.get(group.container)
+        if group.delegated:  # a user may give its cgroups the names of anybody's pods and containers
+            pod = None
+        if pod is not None:
+            key = pod.namespace, pod.name
+            tenant = known.get(key) or Tenant(pod.namespace, pod.workload, pod=pod)
+            known[key] = replace(tenant, groups=(*tenant.groups, group))
+        else:  # the containers of a pod are one tenant; what is in no pod is one each
+            name = group.pod or group.id
+            tenant = loose.get(name) or Tenant()
+            loose[name] = replace(tenant, groups=(*tenant.groups, group))
+    for allocation in given:
+        key = allocation.namespace, allocation.pod
+        holder = by_name.get(key)
+        if holder is not None and not holder.live:
+            continue  # older kubelets tell what ended pods had
+        workload = workload_of(allocation.pod) if holder is None else holder.workload
+        tenant = known.get(key) or Tenant(allocation.namespace, workload, pod=holder)
+        known[key] = replace(tenant, allocations=(*tenant.allocations, allocation))
+    for pod in by_name.values():
+        if pod.live and (pod.namespace, pod.name) not in known and _may_serve(pod):
+            known[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload, pod=pod)
+    others = tuple(_joined(known, loose.values(), tuple(gpus)))
+    return (*known.values(), *others)
+
+
+def _may_serve(pod: ServerPod) -> bool:
+    """A pod without a GPU that says where its metrics are: the API server of workers elsewhere."""
+    return pod.pod_annotations.port is not None
+
+
+def workload_of(pod: str) -> str:
+    """The workload that a pod's name was made of, else the name: without its cluster nobody knows better."""
+    for shape in (_GENERATED, _ORDINAL):
+        if found := shape.fullmatch(pod):
+            return found["workload"]
+    return pod
+
+
+def _joined(
+    known: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: Iterable[GpuReading]
+) -> Iterator[Tenant]:
+    """Gives named pods the processes that compute on what is theirs alone; yields everybody else."""
+    owners: dict[GpuPart, tuple[str, str] | None] = {}
+    for name, tenant in known.items():
+        for part in _whole(tenant.allocations, gpus):
+            owners[part] = None if part in owners else name
+    computing = computed_on(gpus)
+    for tenant in loose:
+        pids = [member.pid for group in tenant.groups if group.pod for member in group.computing]
+        alone = {owners.get(part) for pid in pids for part in computing.get(pid, ())} - {None}
+        owner = alone.pop() if len(alone) == 1 else None
+        if owner is None or known[owner].groups:
+            yield tenant
+        else:
+            known[owner] = replace(known[owner], groups=tenant.groups)
+
+
+def _whole(given: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set[GpuPart]:
+    """The GPUs, and the instances of cut ones, of which a pod was given all."""
+    return {
+        part
+        for allocation in given
+        if allocation.device.replica is None
+        for gpu in gpus
+        for part in stood_for(allocation.device, gpu)
+    }
+
 
 UNMATCHED: Final = "unmatched:"
 """What the name of a holder begins with that is no known server."""
@@ -23,7 +177,7 @@ Ports = Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedServer:
     """One server, or other holder, of a tenant.
 
     `group` are its processes, `None` for a pod whose processes are not seen. `launch` is how its API server
@@ -45,15 +199,17 @@ class Named:
         return self.group is not None and not self.tenant.workload and not self.group.pod and not ruled
 
 
-def named(tenants: Iterable[Tenant], rules: tuple[ServerRule, ...]) -> tuple[tuple[Named, ...], int]:
+def name_servers(
+    tenants: Iterable[Tenant], rules: tuple[ServerRule, ...]
+) -> tuple[tuple[NamedServer, ...], int]:
     """Everybody's names, and how many pods asked for a name that is another's."""
     tenants = tuple(tenants)
     ports = ports_of(group for tenant in tenants for group in tenant.groups)
     owners = _owners(tenants, rules, ports)
-    found: list[Named] = []
+    found: list[NamedServer] = []
     refused = 0
     for tenant in tenants:
-        wished = label(tenant.pod.wishes.name) if tenant.pod is not None else ""
+        wished = label(tenant.pod.pod_annotations.name) if tenant.pod is not None else ""
         if owners.get(ServerKey(tenant.namespace, wished), set()) - {(tenant.namespace, tenant.workload)}:
             refused += 1
             wished = ""
@@ -67,7 +223,9 @@ def _given(rules: Iterable[ServerRule]) -> Iterator[ServerKey]:
     return (ServerKey(rule.namespace or "", rule.name) for rule in rules if rule.name is not None)
 
 
-def _ruled_once(found: Iterable[Named], rules: tuple[ServerRule, ...], ports: Ports) -> Iterator[Named]:
+def _ruled_once(
+    found: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
+) -> Iterator[NamedServer]:
     """An entry that binds nothing is about the servers of one user, and by port of one network.
 
     Who else matches it is left without it: else a stranger's program would have its name, or its share.
@@ -94,7 +252,7 @@ def _ruled_once(found: Iterable[Named], rules: tuple[ServerRule, ...], ports: Po
         yield replace(plain, refused=f"{why}: add `user`, `unit` or `workload` to its match")
 
 
-def _may_mislead(one: Named) -> bool:
+def _may_mislead(one: NamedServer) -> bool:
     """Whether an entry gives a name, or money, to whoever claims to be meant."""
     rule = one.rule
     if rule is None or rule.match.binds or one.group is None or one.tenant.workload or one.group.pod:
@@ -103,7 +261,7 @@ def _may_mislead(one: Named) -> bool:
     return any(value is not None for value in gives)
 
 
-def _owner(one: Named, rule: ServerRule) -> tuple[int | None, str]:
+def _owner(one: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
     """Who claims an entry: the user, and for a port the network unless it is the host's."""
     if one.group is None:
         return None, ""
@@ -114,7 +272,7 @@ def _owner(one: Named, rule: ServerRule) -> tuple[int | None, str]:
     return one.group.user, network if rule.match.port is not None and not on_host else ""
 
 
-def _apart(found: Iterable[Named], given: Collection[ServerKey]) -> Iterator[Named]:
+def _apart(found: Iterable[NamedServer], given: Collection[ServerKey]) -> Iterator[NamedServer]:
     """Servers of several users that would have one name, each with its user in it.
 
     A name that the configuration gives is nobody's by a command line.
@@ -181,7 +339,7 @@ def _owners(
     return owners
 
 
-def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports) -> Iterator[Named]:
+def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports) -> Iterator[NamedServer]:
     starts = [(group, None if group.server is None else group.server.launch) for group in tenant.groups]
     if tenant.pod is not None and not starts:
         told = (launch(container.argv) for container in tenant.pod.containers)
@@ -204,7 +362,7 @@ def _named(
     wished: str,
     rules: tuple[ServerRule, ...],
     ports: Ports,
-) -> Named:
+) -> NamedServer:
     port = ports.get(group.id) if group is not None else None if start is None else start.port
     rule = next((rule for rule in rules if _matches(rule.match, tenant, group, start, port)), None)
     name = (rule and rule.name) or wished or _name(tenant, group, start, port)
@@ -212,12 +370,12 @@ def _named(
     if name in {UNALLOCATED, OTHER}:
         name = label(f"{UNMATCHED}{name}")
     namespace = (rule and rule.namespace) or tenant.namespace
-    return Named(ServerKey(namespace, name), tenant, group, start, rule)
+    return NamedServer(ServerKey(namespace, name), tenant, group, start, rule)
 
 
 def _name(tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None) -> str:
     if tenant.workload:
-        serves = start is not None or (tenant.pod is not None and tenant.pod.wishes.port is not None)
+        serves = start is not None or (tenant.pod is not None and tenant.pod.pod_annotations.port is not None)
         return tenant.workload if serves else f"{UNMATCHED}{tenant.workload}"
     if group is None:
         return UNSEEN.server

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from exporter.readings import Role
 
 
-class Container(NamedTuple):
+class ServerContainer(NamedTuple):
     """One container: its id as the runtime has it, and the words that it was started with."""
 
     id: str
@@ -14,7 +14,7 @@ class Container(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ServerAnnotations:
     """What a pod's own annotations say of it, checked; empty where they say nothing.
 
     `port` and `path` say where its metrics are read, never at which host.
@@ -29,7 +29,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class ServerPod:
     """One pod.
 
     `uids` are all it is known by: a static pod's cgroup has another one than the API.
@@ -43,8 +43,8 @@ class Pod:
     uids: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     live: bool = True
-    containers: tuple[Container, ...] = ()
+    containers: tuple[ServerContainer, ...] = ()
     product: str = ""
     team: str = ""
     spans_hosts: bool = False
-    wishes: Wishes = field(default_factory=Wishes)
+    pod_annotations: ServerAnnotations = field(default_factory=ServerAnnotations)

@@ -7,9 +7,15 @@ the ids of devices, `allocations` puts both together.
 reads them; `exporter.sources.kubernetes` makes its `Pods` of what they tell.
 """
 
-from exporter.sources.kubelet.allocations import Allocation, Allocations, UnknownDevice
-from exporter.sources.kubelet.devices import Device, Placement
-from exporter.sources.kubelet.source import PodResourcesSource, is_here
+from exporter.sources.kubelet.pod_resources import (
+    Allocation,
+    Allocations,
+    Device,
+    Placement,
+    PodResourcesSource,
+    UnknownDevice,
+    is_here,
+)
 
 __all__ = [
     "Allocation",

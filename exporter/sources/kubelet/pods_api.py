@@ -11,13 +11,147 @@ among them: what is not in `pod_fields` is skipped unread.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Deadline
-from exporter.sources.kubelet.pod_fields import listed
+from exporter.sources.http_client import Deadline
+from exporter.sources.kubelet.protobuf import Message
+
+Told = dict[str, Any]
+Read = Callable[[Message, int, int], Any]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+POD_BYTES_MAX: Final = 4 * 1024 * 1024
+"""etcd takes objects of 1.5 MiB unless told otherwise; a pod of more is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFields:
+    """The fields of one kind of message that are read, by number.
+
+    `single` has strings and messages, `repeated` those that there are several of, `maps` labels and
+    annotations, `flags` truth values. A message that Go leaves out (`*T`) counts as there
+    when it is empty, and what is there twice counts as the last says.
+    """
+
+    single: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
+    repeated: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
+    maps: Mapping[int, str] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+    def read(self, message: Message, start: int, end: int) -> Told:
+        """What a message says between two offsets.
+
+        Raises:
+            ReadFailedError: as `Message`.
+        """
+        told: Told = {}
+        for number, begin, stop in message.fields(start, end):
+            if number in self.single:
+                name, read = self.single[number]
+                told[name] = read(message, begin, stop)
+            elif number in self.repeated:
+                name, read = self.repeated[number]
+                told.setdefault(name, []).append(read(message, begin, stop))
+            elif number in self.maps:
+                pair = _ENTRY.read(message, begin, stop)
+                told.setdefault(self.maps[number], {})[pair.get("key", "")] = pair.get("value", "")
+        if self.flags:
+            for number, value in message.integers(start, end):
+                if number in self.flags:
+                    told[self.flags[number]] = value != 0
+        return told
+
+
+def _time(message: Message, start: int, end: int) -> str:
+    """A `Time`, as JSON has it; empty for none, and for one that no calendar has."""
+    seconds = dict(message.integers(start, end)).get(1)
+    if seconds is None:
+        return ""
+    try:
+        return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except OverflowError:  # one below zero is a great one without its sign
+        return ""
+
+
+def _inlined(message: Message, start: int, end: int) -> Told:
+    """What an `EphemeralContainer` has in common with others, which JSON does not nest."""
+    common: Told = _EPHEMERAL.read(message, start, end).get("common", {})
+    return common
+
+
+_TEXT: Final[Read] = Message.text
+_ENTRY: Final = MessageFields({1: ("key", _TEXT), 2: ("value", _TEXT)})
+
+_OWNER: Final = MessageFields({1: ("kind", _TEXT), 3: ("name", _TEXT)}, flags={6: "controller"})
+_METADATA: Final = MessageFields(
+    {
+        1: ("name", _TEXT),
+        3: ("namespace", _TEXT),
+        5: ("uid", _TEXT),
+        8: ("creationTimestamp", _time),
+        9: ("deletionTimestamp", _time),
+    },
+    repeated={13: ("ownerReferences", _OWNER.read)},
+    maps={11: "labels", 12: "annotations"},
+)
+
+_CONTAINER: Final = MessageFields(
+    {1: ("name", _TEXT)},
+    repeated={3: ("command", _TEXT), 4: ("args", _TEXT)},
+)
+"""`Container`, and `EphemeralContainerCommon`, which has the same numbers."""
+
+_EPHEMERAL: Final = MessageFields({1: ("common", _CONTAINER.read)})
+_SPEC: Final = MessageFields(
+    {10: ("nodeName", _TEXT)},
+    repeated={
+        2: ("containers", _CONTAINER.read),
+        20: ("initContainers", _CONTAINER.read),
+        34: ("ephemeralContainers", _inlined),
+    },
+)
+
+_RUNNING: Final = MessageFields()
+_STATE: Final = MessageFields({2: ("running", _RUNNING.read)})
+_CONTAINER_STATUS: Final = MessageFields(
+    {1: ("name", _TEXT), 2: ("state", _STATE.read), 8: ("containerID", _TEXT)}
+)
+_ADDRESS: Final = MessageFields({1: ("ip", _TEXT)})
+_STATUS: Final = MessageFields(
+    {1: ("phase", _TEXT), 6: ("podIP", _TEXT)},
+    repeated={
+        8: ("containerStatuses", _CONTAINER_STATUS.read),
+        10: ("initContainerStatuses", _CONTAINER_STATUS.read),
+        12: ("podIPs", _ADDRESS.read),
+        13: ("ephemeralContainerStatuses", _CONTAINER_STATUS.read),
+    },
+)
+_POD: Final = MessageFields(
+    {1: ("metadata", _METADATA.read), 2: ("spec", _SPEC.read), 3: ("status", _STATUS.read)}
+)
+
+
+def listed(reply: bytes) -> Iterator[Told]:
+    """The pods of a serialized `ListPodsResponse`, one at a time.
+
+    Its only field is `repeated bytes pods = 1` (`pkg/apis/pods/v1alpha1/api.proto` of the repository
+    kubernetes/kubelet, 63b32497, 23 July 2026).
+
+    Raises:
+        ReadFailedError: `malformed`; `too_large`, a pod that is none, or more fields than are looked at.
+    """
+    message = Message(reply)
+    for number, start, end in message.fields():
+        if number == 1:
+            if end - start > POD_BYTES_MAX:
+                raise ReadFailedError("too_large", f"a pod of more than {POD_BYTES_MAX} bytes")
+            yield _POD.read(message, start, end)
+
 
 SOCKET: Final = Path("/var/lib/kubelet/pods-api/pods-api.sock")
 """Made again by each start of the kubelet: what is mounted into a container is its directory."""
@@ -39,7 +173,7 @@ def pods(path: Path, deadline: Deadline) -> Iterator[dict[str, Any]]:
     Raises:
         ReadFailedError: as `call.call`; `starting`, the kubelet does not know all pods yet.
     """
-    from exporter.sources.kubelet.call import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
+    from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
 
     reply = call(path, METHOD, deadline, REPLY_BYTES_MAX)
     try:

@@ -10,21 +10,19 @@ allocation of the kubelet by namespace and name. It has its `workload`, what its
 `source` reads them; `listing`, `decoding`, `workload` and `annotations` are pure.
 """
 
-from exporter.sources.kubernetes.account import Account, account
-from exporter.sources.kubernetes.node import NodeReading, NodeSource
-from exporter.sources.kubernetes.ownership import owner_of
-from exporter.sources.kubernetes.pod import Container, Pod, Pods, Wishes, Workload
+from exporter.sources.kubernetes.api import NodeReading, NodeSource, ServiceAccount, account
+from exporter.sources.kubernetes.pods import Container, Pod, PodAnnotations, Pods, Workload, owner_of
 from exporter.sources.kubernetes.source import PodSource
 
 __all__ = [
-    "Account",
     "Container",
     "NodeReading",
     "NodeSource",
     "Pod",
+    "PodAnnotations",
     "PodSource",
     "Pods",
-    "Wishes",
+    "ServiceAccount",
     "Workload",
     "account",
     "owner_of",

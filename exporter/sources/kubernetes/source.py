@@ -12,16 +12,12 @@ from urllib.parse import quote
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.readings import NotAllowedError, ReadFailedError
-from exporter.sources.exchange import Client, Deadline
+from exporter.readings import AccessDeniedError, ReadFailedError
+from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
-from exporter.sources.kubernetes.account import Account
-from exporter.sources.kubernetes.annotations import PREFIX, READERS
-from exporter.sources.kubernetes.api import Call, ask
-from exporter.sources.kubernetes.decoding import pod_of
+from exporter.sources.kubernetes.api import Call, ServiceAccount, ask
 from exporter.sources.kubernetes.listing import NotAListError, PodListing
-from exporter.sources.kubernetes.pod import Pod, Pods
-from exporter.sources.server.client import secure_client, unverified_client
+from exporter.sources.kubernetes.pods import PREFIX, READERS, Pod, Pods, pod_of
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -95,7 +91,7 @@ class PodSource:
     def __init__(
         self,
         clock: Clock,
-        account: Account | None,
+        account: ServiceAccount | None,
         choice: KubernetesChoice = "auto",
         kubelet_ca_file: Path | None = None,
         *,
@@ -184,7 +180,7 @@ class PodSource:
         problem = "; ".join(map(str, told))
         reasons = {failure.reason for failure in told}
         if self._choice == "auto" and not self._was_told and "forbidden" in reasons <= NOT_ALLOWED:
-            return NotAllowedError("forbidden", problem)
+            return AccessDeniedError("forbidden", problem)
         return ReadFailedError(first.reason, problem)
 
     def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
@@ -230,7 +226,7 @@ class PodSource:
             about = told if told.startswith(call.subject) else f"{call.subject}: {told}"
             raise ReadFailedError(failure.reason, f"{about}; {remedy}") from failure
 
-    def _kubelet(self, account: Account) -> tuple[Call, Callable[[], Client]]:
+    def _kubelet(self, account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
         try:
             address = ipaddress.ip_address(account.node_ip)
         except ValueError:
@@ -246,7 +242,7 @@ class PodSource:
         return Call(f"{server}/pods", subject, account.token_file, BODY_BYTES_MAX), connect
 
     @staticmethod
-    def _api_server(account: Account) -> tuple[Call, Callable[[], Client]]:
+    def _api_server(account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
         # From the API server's memory, as kubelets read it: no question goes to etcd.
         query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
         call = Call(
@@ -262,7 +258,7 @@ class PodSource:
         refused = {
             (f"{pod.namespace}/{pod.name}", annotation, fault)
             for pod in pods
-            for annotation, fault in pod.wishes.refused
+            for annotation, fault in pod.pod_annotations.refused
         }
         for pod, annotation, fault in sorted(refused - self._refused):
             log.warning(

@@ -8,11 +8,11 @@ all processes, `grouping` tells who belongs together, `listening` where their se
 from exporter.sources.processes.groups import (
     ApiServer,
     Claim,
-    Member,
     ProcessGroup,
+    ProcessId,
     ProcessReading,
     Sockets,
 )
-from exporter.sources.processes.source import Processes
+from exporter.sources.processes.source import ProcessSource
 
-__all__ = ["ApiServer", "Claim", "Member", "ProcessGroup", "ProcessReading", "Processes", "Sockets"]
+__all__ = ["ApiServer", "Claim", "ProcessGroup", "ProcessId", "ProcessReading", "ProcessSource", "Sockets"]

@@ -6,9 +6,16 @@ from itertools import islice
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.sources.processes.cgroup import CGROUP_BYTES, Cgroup, cgroup
-from exporter.sources.processes.proc import Proc
-from exporter.sources.processes.stat import COMMAND_BYTES, STAT_BYTES, command_line, stat
+from exporter.sources.processes.proc import (
+    CGROUP_BYTES,
+    COMMAND_BYTES,
+    STAT_BYTES,
+    Cgroup,
+    Proc,
+    cgroup,
+    command_line,
+    stat,
+)
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 PROCESSES_MAX: Final = 20_000

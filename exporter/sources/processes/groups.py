@@ -1,10 +1,14 @@
 """What is read of the processes that compute on GPUs: groups of them, and the API server of each."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from exporter.engines.launch import Launch
-from exporter.sources.processes.sockets import Listener, loopback
+from exporter.engines.launch import Launch, launch, program, works_for
+from exporter.engines.llamacpp import LLAMACPP
+from exporter.sources.processes.census import Process
+from exporter.sources.processes.proc import ListeningSocket, loopback
 from exporter.units import Nanoseconds
 
 Kind: TypeAlias = Literal["container", "unit", "tree"]
@@ -27,7 +31,7 @@ HOSTS_MAX: Final = 4
 LOOPBACK: Final = "127.0.0.1"
 
 
-class Member(NamedTuple):
+class ProcessId(NamedTuple):
     """A process, told apart from a later one with the same id by its start in boot time."""
 
     pid: int
@@ -46,8 +50,8 @@ class Sockets:
     network: str = ""
     own: bool = False
     on_host: bool = False
-    listening: tuple[Listener, ...] = ()
-    of_user: tuple[Listener, ...] = ()
+    listening: tuple[ListeningSocket, ...] = ()
+    of_user: tuple[ListeningSocket, ...] = ()
     addresses: tuple[str, ...] = ()
 
     def reach(self, port: int | None, wanted: str = "") -> tuple[Reach, tuple[str, ...]]:
@@ -85,13 +89,13 @@ class ApiServer:
     `hosts` are where to reach `port`, best first; empty where `reach` is `loopback` or `unknown`.
     """
 
-    process: Member
+    process: ProcessId
     launch: Launch
     inner: tuple[Launch, ...] = ()
     port: int | None = None
     metrics_port: int | None = None
     found: Found = ""
-    listening: tuple[Listener, ...] = ()
+    listening: tuple[ListeningSocket, ...] = ()
     network: str = ""
     on_host: bool = False
     claim: Claim = ""
@@ -118,7 +122,7 @@ class ProcessGroup:
     id: str
     kind: Kind
     name: str
-    computing: tuple[Member, ...]
+    computing: tuple[ProcessId, ...]
     started: Nanoseconds
     container: str = ""
     runtime: str = ""
@@ -131,7 +135,7 @@ class ProcessGroup:
     user: int | None = None
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def members(self) -> tuple[ProcessId, ...]:
         """What computes, and the server."""
         server = (
             () if self.server is None or self.server.process in self.computing else (self.server.process,)
@@ -148,3 +152,238 @@ class ProcessReading:
 
     groups: tuple[ProcessGroup, ...] = ()
     unseen: tuple[int, ...] = ()
+
+
+GROUPS_MAX: Final = 256
+DEPTH_MAX: Final = 64
+"""Ancestors that are climbed; a circle, which a tree read while it changes may show, ends there too."""
+
+SERVING_MAX: Final = 32
+"""Processes of a server whose sockets are looked for."""
+
+DESCENDANTS_MAX: Final = 1024
+"""Descendants of a server among which those are chosen."""
+
+_STARTERS: Final = frozenset(
+    {
+        *("bash", "sh", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "ash", "busybox", "make"),
+        *("tmux: server", "screen", "SCREEN", "sshd", "sshd-session", "login", "su", "sudo", "script"),
+        *("systemd", "init", "dumb-init", "tini", "docker-init", "catatonit", "conmon", "runc", "crun"),
+        *("cron", "crond", "CRON", "atd", "supervisord", "runsv", "runsvdir", "s6-supervise", "slurmstepd"),
+        *("jupyter-lab", "jupyter-noteboo", "jupyterhub-sing", "node", "code-server", "containerd-shim"),
+    }
+)
+"""Programs that start unrelated ones, by the kernel's name of 15 characters: ancestry ends below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """A group, whose server's sockets are still to be found, in the processes `serving`.
+
+    `router` is the process of the router that started its server.
+    """
+
+    group: ProcessGroup
+    serving: tuple[int, ...] = ()
+    router: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerProcess:
+    process: Process
+    launch: Launch
+    inner: tuple[Launch, ...] = ()
+    router: int | None = None
+
+
+def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[Grouped, ...]:
+    """The groups of the processes that compute, then those of servers that compute nothing.
+
+    `computing` may name processes that are not known; they are passed over.
+    """
+    here = {pid for pid in computing if pid in processes}
+    clusters: dict[str, list[Process]] = {}
+    for process in processes.values():
+        clusters.setdefault(process.cgroup.anchor, []).append(process)
+    found = [group for cluster in clusters.values() for group in _CgroupProcesses(cluster, here).groups()]
+    found.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
+    return tuple(found[:GROUPS_MAX])
+
+
+class _CgroupProcesses:
+    """The processes of one cgroup, down to the container or the unit."""
+
+    def __init__(self, processes: list[Process], computing: set[int]) -> None:
+        self._processes = {process.pid: process for process in processes}
+        self._computing = [process for process in processes if process.pid in computing]
+        self._cgroup = processes[0].cgroup
+        self._children: dict[int, list[int]] = {}
+        for process in processes:
+            if parent := self._parent(process):
+                self._children.setdefault(parent.pid, []).append(process.pid)
+        told = {process.pid: launch(process.argv) for process in processes}
+        self._told = {pid: found for pid, found in told.items() if found is not None}
+        self._servers = self._outermost()
+        self._of_engine: dict[str, list[int]] = {}
+        self._of_session: dict[tuple[str, int], list[int]] = {}
+        for pid, server in self._servers.items():
+            self._of_engine.setdefault(server.launch.engine, []).append(pid)
+            session = (server.launch.engine, server.process.session)
+            self._of_session.setdefault(session, []).append(pid)
+
+    def groups(self) -> Iterator[Grouped]:
+        """Each server with what computes for it, then what computes for none of them."""
+        held: dict[int, list[Process]] = {pid: [] for pid in self._servers}
+        rest: dict[int, list[Process]] = {}
+        for process in self._computing:
+            owner = self._owner(process)
+            if owner is not None:
+                held[owner].append(process)
+            else:
+                root = self._root(process) if self._cgroup.shared else 0
+                rest.setdefault(root, []).append(process)
+        # A router is not alone for long, and its group is the same one before and after.
+        alone = len(held) == 1 and not self._cgroup.shared
+        alone = alone and not any(server.launch.routes for server in self._servers.values())
+        for pid, computing in held.items():
+            yield self._group(computing, self._servers[pid], None if alone else pid)
+        for root, computing in rest.items():
+            yield self._group(computing, None, root or None)
+
+    def _group(self, computing: list[Process], server: _ServerProcess | None, root: int | None) -> Grouped:
+        members = tuple(sorted(ProcessId(process.pid, process.started) for process in computing))
+        first = min(computing, key=lambda process: process.started, default=server and server.process)
+        began = [process.started for process in computing]
+        began += [server.process.started] if server else []
+        place = self._cgroup
+        kind: Kind = "tree" if place.shared else "container" if place.container else "unit"
+        name = place.anchor
+        if root is not None:
+            name += f"#{root}.{self._processes[root].started}"
+        group = ProcessGroup(
+            id=name,
+            kind=kind,
+            name=program(first.argv, first.name) if first else "unknown",
+            computing=members,
+            started=min(began),
+            container=place.container,
+            runtime=place.runtime,
+            pod=place.pod,
+            unit=place.unit,
+            system_unit=place.system_unit,
+            delegated=place.delegated,
+        )
+        if server is None:
+            return Grouped(group)
+        process = ProcessId(server.process.pid, server.process.started)
+        group = replace(group, server=ApiServer(process, server.launch, server.inner))
+        return Grouped(group, self._serving(server.process.pid), server.router)
+
+    def _outermost(self) -> dict[int, _ServerProcess]:
+        """Servers that no server started, each with those that it did, and with what its parts tell.
+
+        Of a router each server that it started is one of its own.
+        """
+        servers = {pid: found for pid, found in self._told.items() if not found.part}
+        inner: dict[int, list[int]] = {}
+        routers: dict[int, int] = {}
+        for pid in servers:
+            line = [pid, *(other for other in self._ancestors(pid) if other in servers)]
+            outer = line[-1]
+            if len(line) > 1 and _is_routed(servers[line[-2]], servers[outer]):
+                outer = line[-2]
+                routers[outer] = line[-1]
+            inner.setdefault(outer, []).extend([pid] if pid != outer else [])
+        routing = {*routers.values()}
+        alike = Counter(servers[pid].engine for pid in inner)
+        parts: dict[str, list[Launch]] = {}
+        for told in self._told.values():
+            if told.part and alike[told.engine] == 1:
+                parts.setdefault(told.engine, []).append(told)
+        found = {}
+        for pid, below in inner.items():
+            own = replace(servers[pid], routes=servers[pid].routes or pid in routing)
+            launches = tuple(servers[one] for one in below[:SERVING_MAX])
+            whole = _completed(own, (*launches, *parts.get(own.engine, ())))
+            # A fork that has no title yet, and workers before they had any, look like their parent.
+            others = tuple(one for one in dict.fromkeys(launches) if one != own)
+            found[pid] = _ServerProcess(self._processes[pid], whole, others, routers.get(pid))
+        return found
+
+    def _owner(self, process: Process) -> int | None:
+        """The server that a process computes for: itself, its ancestor, else the only one that it can be.
+
+        A worker need not descend from its server: Ray's are the raylet's children, and one whose parent ended
+        is init's.
+        """
+        for pid in (process.pid, *self._ancestors(process.pid)):
+            if pid in self._servers:
+                return pid
+        if not self._cgroup.shared and len(self._servers) == 1:
+            return next(iter(self._servers))
+        engines = sorted(works_for(process.argv))
+        fitting = [self._of_engine.get(engine, []) for engine in engines]
+        if sum(map(len, fitting)) > 1:  # the one that was started in the same session, where that tells it
+            fitting = [self._of_session.get((engine, process.session), []) for engine in engines]
+        return next((pid for one in fitting for pid in one), None) if sum(map(len, fitting)) == 1 else None
+
+    def _root(self, process: Process) -> int:
+        """The highest ancestor below a program that starts unrelated ones."""
+        root = process.pid
+        for pid in self._ancestors(process.pid):
+            if self._processes[pid].name in _STARTERS or pid == 1:
+                break
+            root = pid
+        return root
+
+    def _parent(self, process: Process) -> Process | None:
+        """The parent within the cgroup. One that began later is none: its id was used again."""
+        parent = self._processes.get(process.parent)
+        return None if parent is None or parent.started > process.started else parent
+
+    def _ancestors(self, pid: int) -> Iterator[int]:
+        """Ancestors within the cgroup, nearest first."""
+        child = self._processes[pid]
+        for _ in range(DEPTH_MAX):
+            parent = self._parent(child)
+            if parent is None:
+                return
+            yield parent.pid
+            child = parent
+
+    def _serving(self, server: int) -> tuple[int, ...]:
+        """A server and its descendants, the server first, then what looks like a server."""
+        below: dict[int, None] = {server: None}
+        waiting = [server]
+        while waiting and len(below) < DESCENDANTS_MAX:
+            children = [
+                pid
+                for pid in self._children.get(waiting.pop(), ())
+                if pid not in below and pid not in self._servers
+            ]
+            below.update(dict.fromkeys(children))
+            waiting.extend(children)
+        found = sorted(below, key=lambda pid: (pid != server, pid not in self._told, pid))
+        return tuple(found[:SERVING_MAX])
+
+
+def _is_routed(own: Launch, above: Launch) -> bool:
+    """Whether a llama.cpp started this one for one model: it then names a port of its own."""
+    alike = own.engine == above.engine == LLAMACPP.name
+    return alike and own.port_told and own.port != above.port
+
+
+def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
+    """A server's launch with what it does not tell itself and those of its engine do."""
+    for other in others:
+        if other.engine != own.engine:
+            continue
+        if other.port_told and not own.port_told:
+            own = replace(own, port=other.port, port_told=True, host=other.host)
+            if own.metrics_port is not None:
+                own = replace(own, metrics_port=other.metrics_port)
+        if own.metrics_port is None and other.metrics_port is not None:
+            own = replace(own, metrics_port=other.metrics_port, metrics=True if other.part else own.metrics)
+        if not own.model and other.model:
+            own = replace(own, model=other.model)
+    return own

@@ -7,28 +7,30 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
-from exporter.sources.processes.grouping import SERVING_MAX, Grouped
 from exporter.sources.processes.groups import (
     LOOPBACK,
+    SERVING_MAX,
     ApiServer,
     Claim,
     Found,
+    Grouped,
     ProcessGroup,
     Sockets,
 )
-from exporter.sources.processes.proc import Proc
-from exporter.sources.processes.sockets import (
+from exporter.sources.processes.proc import (
     ADDRESS_BYTES,
     SOCKET_BYTES,
-    Listener,
+    STAT_BYTES,
+    ListeningSocket,
+    Proc,
     addresses4,
     addresses6,
     listeners,
     loopback,
     past_listeners,
     socket,
+    user,
 )
-from exporter.sources.processes.stat import STAT_BYTES, user
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DESCRIPTORS_MAX: Final = 4096
@@ -56,12 +58,12 @@ class Network:
     id: str = ""
     own: bool = False
     shared: bool = False
-    listeners: tuple[Listener, ...] = ()
+    listeners: tuple[ListeningSocket, ...] = ()
     addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _OpenSockets:
     """What is known of one server: its network, and the sockets open in each of its processes.
 
     `open` is `None` where that may not be read; `user` is whose it is, `None` where that is not told.
@@ -93,7 +95,7 @@ def located(
             proc.failures["time"] += 1
             break
         network = networks.of(server.process.pid)
-        seen[one.group.id] = _Seen(server, network, _open(proc, one.serving), one.group.user)
+        seen[one.group.id] = _OpenSockets(server, network, _open(proc, one.serving), one.group.user)
     found = {name: _port(one) for name, one in seen.items()}
     contested = _contested(seen, found)
     proc.failures["contested"] += len(contested)
@@ -141,7 +143,7 @@ def _with_routers(groups: Iterable[Grouped], located: Iterable[ProcessGroup]) ->
             yield replace(group, server=replace(group.server, router=router.server))
 
 
-def _sockets(one: _Seen) -> Sockets:
+def _sockets(one: _OpenSockets) -> Sockets:
     """The sockets of a server."""
     network = one.network
     of_user = tuple(listener for listener in network.listeners if listener.user == one.user)
@@ -193,7 +195,7 @@ def _user(proc: Proc, group: ProcessGroup) -> int | None:
     return user(proc.read(first[0].pid, "status", STAT_BYTES) or b"") if first else None
 
 
-def _contested(seen: Mapping[str, _Seen], found: Mapping[str, tuple[int | None, Found]]) -> set[str]:
+def _contested(seen: Mapping[str, _OpenSockets], found: Mapping[str, tuple[int | None, Found]]) -> set[str]:
     """Groups of one user and network that name one port, where no descriptor tells that the socket is theirs.
 
     An engine's default is our guess and no claim: it yields to a group that names the port.
@@ -214,7 +216,7 @@ def _contested(seen: Mapping[str, _Seen], found: Mapping[str, tuple[int | None, 
     return disputed
 
 
-def _bound(one: _Seen, port: int) -> str | None:
+def _bound(one: _OpenSockets, port: int) -> str | None:
     """The address that a server names, where its user listens there, empty for all; else `None`."""
     wanted = _wanted(one.server.launch)
     return wanted if any((at.host, at.port) == (wanted, port) for at in _mine(one)) else None
@@ -225,7 +227,7 @@ def _are_apart(bound: Sequence[str | None]) -> bool:
     return None not in bound and len(set(bound)) == len(bound)
 
 
-def _taken(one: _Seen, holders: Holders) -> bool:
+def _taken(one: _OpenSockets, holders: Holders) -> bool:
     """Whether another user listens at the port that a server names, or did last."""
     port = one.server.launch.port
     if port is None or any(listener.port == port for listener in _mine(one)):
@@ -270,8 +272,8 @@ class _Networks:
             )
         return self._known[number]
 
-    def _listeners(self, process: int | str) -> tuple[Listener, ...]:
-        found: dict[int, Listener] = {}
+    def _listeners(self, process: int | str) -> tuple[ListeningSocket, ...]:
+        found: dict[int, ListeningSocket] = {}
         for table in ("net/tcp", "net/tcp6"):
             content = self._proc.read(process, table, SOCKET_BYTES, past_listeners)
             if content is not None:
@@ -298,7 +300,7 @@ def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | 
     return tuple(found)
 
 
-def _mine(one: _Seen) -> tuple[Listener, ...]:
+def _mine(one: _OpenSockets) -> tuple[ListeningSocket, ...]:
     """The sockets that are a server's, or may be: without descriptors, its user's.
 
     Root's are no others': what root opened for a service that runs as another user takes descriptors to see.
@@ -309,7 +311,7 @@ def _mine(one: _Seen) -> tuple[Listener, ...]:
     return tuple(listener for listener in one.network.listeners if listener.inode in own)
 
 
-def _port(one: _Seen) -> tuple[int | None, Found]:
+def _port(one: _OpenSockets) -> tuple[int | None, Found]:
     """The port that a server's API is at, and how that is known."""
     launch = one.server.launch
     if not launch.serves or launch.port is None:
@@ -327,7 +329,7 @@ def _port(one: _Seen) -> tuple[int | None, Found]:
     return None, ""
 
 
-def _last_one_left(one: _Seen, others: set[int]) -> tuple[int | None, Found]:
+def _last_one_left(one: _OpenSockets, others: set[int]) -> tuple[int | None, Found]:
     """The only port that nobody else has, in a network that is a pod's or a container's own."""
     launch = one.server.launch
     if one.open is not None or one.network.shared or launch.port_told:
@@ -338,7 +340,7 @@ def _last_one_left(one: _Seen, others: set[int]) -> tuple[int | None, Found]:
     return (left.pop(), "namespace") if len(left) == 1 else (None, "")
 
 
-def _located(one: _Seen, port: int | None, how: Found, claim: Claim) -> ApiServer:
+def _located(one: _OpenSockets, port: int | None, how: Found, claim: Claim) -> ApiServer:
     metrics_port = _metrics_port(one, port)
     # A proxy may listen elsewhere than its command line says, and have its metrics where they are.
     read_at = metrics_port if port is None else port
@@ -357,7 +359,7 @@ def _located(one: _Seen, port: int | None, how: Found, claim: Claim) -> ApiServe
     )
 
 
-def _metrics_port(one: _Seen, port: int | None) -> int | None:
+def _metrics_port(one: _OpenSockets, port: int | None) -> int | None:
     launch: Launch = one.server.launch
     if launch.metrics_port is None or launch.metrics_port == launch.port:
         return port if launch.metrics_port is not None else None

@@ -6,12 +6,17 @@ tree by one global (`PROCFS_PATH`), by which the daemon's own footprint is read 
 The tests hold these reads against psutil's.
 """
 
+import ipaddress
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from errno import EACCES, ENOENT, EPERM, ESRCH
+from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 CHUNK_BYTES: Final = 65_536
 """One read of a file that may be long; the kernel hands out a page or a few at a time."""
@@ -123,3 +128,356 @@ def _hides(options: str) -> bool:
     """Whether a proc mount hides other users' processes (proc(5), hidepid; by number or by name)."""
     told = [option.partition("=")[2] for option in options.split(",") if option.startswith("hidepid=")]
     return any(value not in ("0", "off") for value in told)
+
+
+STAT_BYTES: Final = 4096
+"""Fifty numbers and a name of 64 bytes at most."""
+
+_USER: Final = re.compile(rb"^Uid:\t([0-9]{1,10})\t\1\t\1\t\1$", re.MULTILINE)
+"""Real, effective, saved, and the file system's."""
+
+COMMAND_BYTES: Final = 4096
+"""Read of one command line. A longer one is cut after its last whole word."""
+
+WORD_CHARACTERS: Final = 1024
+"""Kept of one word; a path can be as long."""
+
+KERNEL_THREAD: Final = 0x0020_0000
+"""PF_KTHREAD of include/linux/sched.h, in the ninth field."""
+
+TICK: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // (os.sysconf("SC_CLK_TCK") or 100)
+"""The unit of a start time."""
+
+LARGEST_TICKS: Final = 2**63 // TICK
+
+
+class Stat(NamedTuple):
+    """One line of proc(5)'s `stat`. `started` is in boot time, as `Clock.elapsed` tells it."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    session: int
+    kernel: bool
+    started: Nanoseconds
+
+
+def stat(content: bytes) -> Stat | None:
+    """Read a `stat`; `None` for what is none. The name may hold spaces, parentheses and line ends."""
+    opened, closed = content.find(b"("), content.rfind(b")")
+    if not 0 < opened < closed:
+        return None
+    fields = content[closed + 1 :].split()
+    if len(fields) < 20:
+        return None
+    pid, parent, session, flags, ticks = (
+        _whole(number) for number in (content[:opened].strip(), fields[1], fields[3], fields[6], fields[19])
+    )
+    if pid is None or parent is None or session is None or flags is None or ticks is None:
+        return None
+    if not 0 <= ticks <= LARGEST_TICKS:
+        return None
+    name = content[opened + 1 : closed].decode(errors="replace")
+    state = fields[0].decode(errors="replace")
+    return Stat(pid, name, state, parent, session, bool(flags & KERNEL_THREAD), ticks * TICK)
+
+
+def user(content: bytes) -> int | None:
+    """The user of a process by its `status`, `None` where that is not one.
+
+    A program that runs as another user than the one who started it (setuid) has the words of the one on its
+    command line and the sockets of the other.
+    """
+    found = _USER.search(content)
+    return int(found[1]) if found else None
+
+
+def command_line(content: bytes) -> tuple[str, ...]:
+    """The words of a `cmdline`, at most `COMMAND_BYTES` of it.
+
+    A process that writes a title over its command line leaves one word, padded with nulls or spaces.
+    """
+    whole = len(content) < COMMAND_BYTES or content.endswith(b"\0")
+    words = content[:COMMAND_BYTES].rstrip(b"\0 ").split(b"\0")
+    if not whole and len(words) > 1:
+        words.pop()  # `--port 80` may have been `--port 8001`
+    if words == [b""]:
+        return ()
+    return tuple(word[: 4 * WORD_CHARACTERS].decode(errors="replace")[:WORD_CHARACTERS] for word in words)
+
+
+def _whole(text: bytes) -> int | None:
+    """A number of a field; int() reads other alphabets and underscores too."""
+    digits = text.removeprefix(b"-")
+    return int(text) if len(text) <= 20 and digits.isdigit() else None
+
+
+SOCKET_BYTES: Final = 1_048_576
+"""Read of one table of sockets, 150 bytes a line. Listeners come first (tcp_get_idx, net/ipv4/tcp_ipv4.c)."""
+
+ADDRESS_BYTES: Final = 262_144
+"""Read of one table of addresses."""
+
+LISTENERS_MAX: Final = 1024
+ADDRESSES_MAX: Final = 16
+"""Kept of one namespace."""
+
+_LISTEN: Final = "0A"
+"""TCP_LISTEN of include/net/tcp_states.h."""
+
+_SOCKET: Final = re.compile(r"socket:\[([0-9]{1,20})\]")
+_LEAF: Final = re.compile(r"[ |+]*\|-- ([0-9.]{7,15})")
+_TENTATIVE: Final = 0x40 | 0x08
+"""IFA_F_TENTATIVE and IFA_F_DADFAILED of linux/if_addr.h: an address that is not, or not yet, usable."""
+
+
+class ListeningSocket(NamedTuple):
+    """One listening TCP socket. `host` is the address it is bound to, empty for all; `user` opened it."""
+
+    host: str
+    port: int
+    inode: int
+    user: int
+
+
+def listeners(content: bytes) -> tuple[ListeningSocket, ...]:
+    """The listening sockets of a `net/tcp` or `net/tcp6`; lines that are none are passed over."""
+    found = []
+    for line in content[:SOCKET_BYTES].decode("ascii", errors="replace").split("\n"):
+        fields = line.split()
+        if len(fields) < 10 or fields[3] != _LISTEN:
+            continue
+        listener = _listener(fields[1], fields[7], fields[9])
+        if listener is not None:
+            found.append(listener)
+            if len(found) == LISTENERS_MAX:
+                break
+    return tuple(found)
+
+
+def past_listeners(part: bytes) -> bool:
+    """Whether the last whole line of a part of a table is of another socket, after which none listens."""
+    fields = part.rpartition(b"\n")[0].rpartition(b"\n")[2].split()
+    return len(fields) > 9 and re.fullmatch(rb"[0-9A-F]{2}", fields[3]) is not None and fields[3] != b"0A"
+
+
+def socket(link: str) -> int | None:
+    """The socket that a descriptor's link names, as the tables of sockets number it."""
+    found = _SOCKET.fullmatch(link)
+    return int(found[1]) if found else None
+
+
+def addresses4(content: bytes) -> tuple[str, ...]:
+    """The addresses of a namespace by its `net/fib_trie`: leaves that are local to the host.
+
+    Loopback and link-local ones, by which nobody else is reached, are left out.
+    """
+    found: dict[str, None] = {}
+    leaf = ""
+    for line in content[:ADDRESS_BYTES].decode("ascii", errors="replace").split("\n"):
+        if match := _LEAF.fullmatch(line.rstrip()):
+            leaf = match[1]
+        elif leaf and line.split() == ["/32", "host", "LOCAL"] and _useful(leaf):
+            found[leaf] = None
+    return tuple(found)[:ADDRESSES_MAX]
+
+
+def addresses6(content: bytes) -> tuple[str, ...]:
+    """The global addresses of a namespace by its `net/if_inet6`."""
+    found: dict[str, None] = {}
+    for line in content[:ADDRESS_BYTES].decode("ascii", errors="replace").split("\n"):
+        fields = line.split()
+        if len(fields) != 6 or not re.fullmatch(r"[0-9a-f]{32}", fields[0]):
+            continue
+        if re.fullmatch(r"[0-9a-f]{2,8}", fields[4]) and not int(fields[4], 16) & _TENTATIVE:
+            text = str(ipaddress.IPv6Address(int(fields[0], 16)))
+            if _useful(text):
+                found[text] = None
+    return tuple(found)[:ADDRESSES_MAX]
+
+
+def loopback(host: str) -> bool:
+    """Whether an address is reached from its own namespace only."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _useful(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return not (
+        address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+    )
+
+
+def _listener(local: str, user: str, inode: str) -> ListeningSocket | None:
+    address, _, port = local.partition(":")
+    if not re.fullmatch(r"[0-9A-F]{8}|[0-9A-F]{32}", address) or not re.fullmatch(r"[0-9A-F]{4}", port):
+        return None
+    if not re.fullmatch(r"[0-9]{1,20}", inode) or not re.fullmatch(r"[0-9]{1,10}", user):
+        return None
+    return ListeningSocket(_host(address), int(port, 16), int(inode), int(user))
+
+
+def _host(text: str) -> str:
+    """An address as the kernel prints it: words of 32 bits in the order of the host, little-endian."""
+    raw = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
+    address = ipaddress.ip_address(raw)
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return "" if mapped.is_unspecified else str(mapped)
+
+
+CGROUP_BYTES: Final = 16_384
+"""Read of one file; a dozen hierarchies with long names take 4 kB."""
+
+REMEMBERED_MAX: Final = 128
+"""Files whose content was read before; most processes of a host share theirs with others."""
+
+PATH_CHARACTERS: Final = 1024
+"""Kept of one path; a pod's has 200."""
+
+_CONTAINER: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+_POD: Final = re.compile(
+    r"(?:^|[/-])pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[/.:]|$)"
+)
+"""A static pod's uid is 32 digits: the annotation kubernetes.io/config.hash."""
+
+_RUNTIMES: Final = (
+    ("cri-containerd", "containerd"),
+    ("crio", "cri-o"),
+    ("libpod", "podman"),
+    ("docker", "docker"),
+)
+_JOB: Final = re.compile(r"job_[0-9]+")
+"""Slurm's: /system.slice/slurmstepd.scope/job_7/step_0, /slurm/uid_1000/job_7/step_0."""
+
+_LOGINS: Final = (
+    "gdm",
+    "getty",
+    "init",
+    "lightdm",
+    "screen",
+    "sddm",
+    "serial-getty",
+    "ssh",
+    "sshd",
+    "tmux",
+    "user",
+)
+_STARTERS: Final = ("atd", "cron", "crond", "jupyter", "jupyterhub", "slurmd", "supervisor", "supervisord")
+_RUNTIME_SERVICES: Final = (
+    "containerd",
+    "crio",
+    "docker",
+    "k3s",
+    "kubelet",
+    "podman",
+    "rke2-agent",
+    "rke2-server",
+)
+_SHARED_SERVICES: Final = frozenset((*_LOGINS, *_STARTERS, *_RUNTIME_SERVICES))
+"""Services below which people start what they like; what runs there belongs together by ancestry only."""
+
+
+class Cgroup(NamedTuple):
+    """Where a process belongs. `anchor` is the path down to what `container` or `unit` names.
+
+    `shared` is true where unrelated processes may be in it: login sessions, services that start what they are
+    asked to, and where no unit is told. `system_unit` is the unit that the host's service manager started,
+    empty for what users start: a user's manager, and a unit that is delegated, name what is below them.
+    `delegated` is true below a user's manager, where no name of a pod or a container proves anything.
+    """
+
+    anchor: str
+    container: str = ""
+    runtime: str = ""
+    pod: str = ""
+    unit: str = ""
+    shared: bool = True
+    system_unit: str = ""
+    delegated: bool = False
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def cgroup(content: bytes) -> Cgroup:
+    """Read a `cgroup` file. A container is the deepest that any hierarchy names."""
+    paths = _paths(content)
+    for path in paths:
+        found = [*_CONTAINER.finditer(path)]
+        if found:
+            return _container(path, found[-1])
+    return _unit(next((path for path in paths if path != "/"), "/"))
+
+
+def _paths(content: bytes) -> list[str]:
+    """The paths, that of version 2 first, then systemd's own hierarchy, which are kept best."""
+    ranked = []
+    for line in content[:CGROUP_BYTES].decode(errors="replace").split("\n"):
+        fields = line.split(":", 2)
+        if len(fields) == 3 and fields[2].startswith("/"):
+            rank = 0 if fields[:2] == ["0", ""] else 1 if fields[1] == "name=systemd" else 2
+            ranked.append((rank, _plain(fields[2])))
+    return [path for _, path in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _plain(path: str) -> str:
+    """A path without what leads up to a reader's own root, and without control characters."""
+    while path.startswith("/../") or path == "/..":
+        path = path[3:]
+    return "".join(filter(str.isprintable, path))[:PATH_CHARACTERS] or "/"
+
+
+def _container(path: str, found: re.Match[str]) -> Cgroup:
+    end = path.find("/", found.end())
+    anchor = path if end < 0 else path[:end]
+    before = path[: found.start()]
+    # containerd and crio write kubepods-...slice:cri-containerd:<id> without systemd's driver below it
+    last = before[:-1].rpartition("/")[2]
+    runtime = next((name for sign, name in _RUNTIMES if sign in last), "")
+    pods = _POD.findall(before)
+    users = _is_users(path.split("/"))
+    pod = pods[-1].replace("_", "-") if pods and not users else ""
+    return Cgroup(anchor, found[1], runtime, pod, shared=False, delegated=users)
+
+
+def _unit(path: str) -> Cgroup:
+    segments = path.split("/")
+    for depth in range(len(segments) - 1, 0, -1):
+        name = segments[depth]
+        if name.endswith((".service", ".scope")) or _JOB.fullmatch(name):
+            anchor = "/".join(segments[: depth + 1])
+            shared = _shared(segments[:depth], name)
+            system = "" if shared else _system_unit(segments)
+            users = _is_users(segments)
+            return Cgroup(anchor, unit=name, shared=shared, system_unit=system, delegated=users)
+    return Cgroup(path)
+
+
+def _is_users(segments: list[str]) -> bool:
+    """Whether a path is below a user's slice or manager."""
+    return any(
+        (name.endswith(".slice") and name.startswith(("user.", "user-"))) or name.startswith("user@")
+        for name in segments
+    )
+
+
+def _system_unit(segments: list[str]) -> str:
+    """The outermost unit of a path; empty below a user's slice and where strangers share it."""
+    name = next((name for name in segments if name and not name.endswith(".slice")), "")
+    if _is_users(segments) or not name.endswith((".service", ".scope")):
+        return ""
+    return "" if name.startswith("slurm") or _shared([], name) else name
+
+
+def _shared(above: list[str], name: str) -> bool:
+    """Whether unrelated processes may share a unit."""
+    if name.endswith(".scope"):  # below a user's manager a terminal is a scope, with all its shells
+        return name.startswith(("session-", "init.")) or any(part.startswith("user@") for part in above)
+    return name.removesuffix(".service").partition("@")[0] in _SHARED_SERVICES

@@ -7,8 +7,7 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.readings import ReadFailedError
 from exporter.sources.processes.census import Register, census, started
-from exporter.sources.processes.grouping import grouped
-from exporter.sources.processes.groups import ProcessReading
+from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import located
 from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -29,7 +28,7 @@ _WHY: Final = {
 }
 
 
-class Processes:
+class ProcessSource:
     """Reads the processes that NVML says compute, and those of inference servers.
 
     It needs the host's process namespace, and no right beyond reading /proc: as root without capabilities,
@@ -119,9 +118,9 @@ class Processes:
     def _tell(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
         self._problem = ""
         if unseen:
-            blind = proc.blindness()
-            if blind and failures.get("ended"):  # what is hidden looks as if it were gone
-                failures[blind] = failures.pop("ended")
+            incomplete = proc.blindness()
+            if incomplete and failures.get("ended"):  # what is hidden looks as if it were gone
+                failures[incomplete] = failures.pop("ended")
             why = next((_WHY[reason] for reason in _WHY if failures.get(reason)), "they cannot be read")
             self._problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
         self._errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))

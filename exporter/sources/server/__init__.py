@@ -3,10 +3,8 @@
 An endpoint is hostile until proven otherwise: bounded bodies, expanded or not, one deadline, no redirects.
 """
 
-from exporter.sources.server.about import About
-from exporter.sources.server.client import lean_client
+from exporter.sources.http_client import lean_client
 from exporter.sources.server.gateway import GatewaySource
-from exporter.sources.server.recognition import repeated
-from exporter.sources.server.source import ServerSource
+from exporter.sources.server.source import ServerContext, ServerSource, repeated
 
-__all__ = ["About", "GatewaySource", "ServerSource", "lean_client", "repeated"]
+__all__ = ["GatewaySource", "ServerContext", "ServerSource", "lean_client", "repeated"]

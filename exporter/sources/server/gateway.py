@@ -5,13 +5,22 @@ from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.engines import TALLIED, Engine, Gateway, Memory, Page, Tally, match, read, tally
+from exporter.engines import (
+    TALLIED,
+    Engine,
+    GatewayCounts,
+    GatewaySpec,
+    Page,
+    SeriesCache,
+    count_gateway,
+    match,
+    read,
+)
 from exporter.readings import DividedBy, GatewayReading, ReadFailedError, endpoint_id, label, masked
-from exporter.sources.exchange import Client, Deadline
+from exporter.sources.http_client import Deadline, HttpClientProtocol
 from exporter.sources.server.fetch import Fetcher
-from exporter.sources.server.recognition import UNKNOWN_PAGE
-from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
-from exporter.sources.server.turn import Turn
+from exporter.sources.server.parse_lock import ParseLock
+from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS, UNKNOWN_PAGE
 from exporter.units import Nanoseconds
 
 TELLERS: Final = "give the page of the LiteLLM proxy or of the Gateway API endpoint picker"
@@ -27,7 +36,7 @@ class GatewaySource:
         self,
         url: str,
         by: Collection[DividedBy],
-        client: Client,
+        client: HttpClientProtocol,
         clock: Clock,
         *,
         bearer_token_file: Path | None = None,
@@ -42,8 +51,8 @@ class GatewaySource:
         self._timeout = timeout
         self._body_bytes = body_bytes
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file)
-        self._memory = Memory()
-        self._turn = Turn(clock)
+        self._memory = SeriesCache()
+        self._turn = ParseLock(clock)
         self._errors: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -82,7 +91,7 @@ class GatewaySource:
         with self._turn.taken(answer.body):
             page = read(answer.body, TALLIED, self._memory)
             gateway = self._recognized(page)
-            told = tally(gateway, page)
+            told = count_gateway(gateway, page)
         if page.cut or told.cut:
             raise ReadFailedError("too_large", f"{self._shown}: more models and teams than are told apart")
         self._tells_teams(gateway, told)
@@ -97,15 +106,15 @@ class GatewaySource:
             counters=told.counters,
         )
 
-    def _recognized(self, page: Page) -> Gateway:
+    def _recognized(self, page: Page) -> GatewaySpec:
         row = match(page)
-        if isinstance(row, Gateway) and row.shares is not None:
+        if isinstance(row, GatewaySpec) and row.shares is not None:
             return row
         title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
         what = f"the page of {title}, which does not tell who asked" if title else UNKNOWN_PAGE
         raise ReadFailedError("not_recognized", f"{self._shown}: answers with {what}: {TELLERS}")
 
-    def _tells_teams(self, gateway: Gateway, told: Tally) -> None:
+    def _tells_teams(self, gateway: GatewaySpec, told: GatewayCounts) -> None:
         if "team" not in self._by:
             return
         shares = gateway.shares

@@ -8,13 +8,12 @@ from typing import Self
 
 from exporter.clock import Clock
 from exporter.readings import ServerKey, ServerReading
-from exporter.sources.exchange import Answer
-from exporter.sources.server.client import lean_client
+from exporter.sources.http_client import HttpResponse, lean_client
 from exporter.sources.server.source import ServerSource
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RecordedRead:
     """One read: what the server said, and the pages that said it.
 
     `metrics` is `None` where the server was left alone, since it may be falling asleep.
@@ -22,11 +21,11 @@ class Look:
     """
 
     reading: ServerReading
-    metrics: Answer | None
+    metrics: HttpResponse | None
     answers: Mapping[str, bytes]
 
 
-class Onlooker:
+class RecordingReader:
     """Looks at one endpoint again and again.
 
     No GPU of its is watched, so that a llama.cpp which may fall asleep is left alone as one that is idle.
@@ -44,7 +43,7 @@ class Onlooker:
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        self._got: dict[str, Answer] = {}
+        self._got: dict[str, HttpResponse] = {}
         self._client = lean_client()
         self._source = ServerSource(
             ServerKey("", "recorded"),
@@ -67,7 +66,7 @@ class Onlooker:
         self._source.close()
         self._client.close()
 
-    def look(self) -> Look:
+    def look(self) -> RecordedRead:
         """Read once.
 
         Raises:
@@ -76,4 +75,4 @@ class Onlooker:
         self._got.clear()
         reading = self._source.read()
         answers = {path: answer.body for path, answer in self._got.items() if path}
-        return Look(reading, self._got.get(""), answers)
+        return RecordedRead(reading, self._got.get(""), answers)

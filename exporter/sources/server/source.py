@@ -1,7 +1,7 @@
 """One endpoint of an inference server."""
 
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -12,9 +12,10 @@ from exporter.engines import (
     ENGINES,
     EVERYTHING,
     Engine,
+    GatewaySpec,
     Interpretation,
-    Memory,
     Page,
+    SeriesCache,
     announces,
     began,
     begun_names,
@@ -25,26 +26,93 @@ from exporter.engines import (
     read,
     wanted,
 )
+from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.engines.plausibility import implausible
 from exporter.readings import (
     CounterColumns,
+    Division,
     ReadFailedError,
+    Role,
     ServerKey,
     ServerReading,
     UnreadReason,
     endpoint_id,
     masked,
 )
-from exporter.sources.exchange import Answer, Client
-from exporter.sources.server import llamacpp
-from exporter.sources.server.about import About
-from exporter.sources.server.answers import Answers, Interview
-from exporter.sources.server.fetch import Fetcher
-from exporter.sources.server.pages import Pages, Seen
-from exporter.sources.server.recognition import reader
-from exporter.sources.server.turn import LARGE_BYTES, Turn
-from exporter.units import Nanoseconds
+from exporter.sources.http_client import HttpClientProtocol, HttpResponse
+from exporter.sources.server import probe
+from exporter.sources.server.fetch import Fetcher, Pages, Seen
+from exporter.sources.server.parse_lock import LARGE_BYTES, ParseLock
+from exporter.sources.server.probe import ServerInfo, ServerProbe
+from exporter.units import Instant, Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What is known of a server beside what its endpoint says.
+
+    `identity` and `started` are of the process that listens, for pages that tell neither.
+    `absent_at` is when it was last looked for and not there. `world_size` is how many GPUs work for it.
+    `division` is by whose counts it is divided. `metrics_off`: its command line switches no metrics on, which
+    a file or its environment may do, so that it is asked once.
+    """
+
+    pod: str = ""
+    identity: str = ""
+    started: Instant | None = None
+    absent_at: Instant | None = None
+    spans_hosts: bool = False
+    role: Role = ""
+    world_size: int | None = None
+    division: Division | None = None
+    metrics_off: bool = False
+
+
+UNKNOWN_PAGE: Final = "a page of no known engine"
+
+
+def repeated(engines: Iterable[str | None]) -> frozenset[str]:
+    """The engines whose tokens some of these count again, by name; `None` is one that is not named."""
+    return frozenset(name for engine in engines if engine for name in ENGINES[engine].repeats)
+
+
+def engine_of_page(
+    row: Engine | GatewaySpec | None,
+    configured: Engine | None,
+    counted_elsewhere: Collection[str],
+    url: str,
+) -> Engine:
+    """The engine by whose names to read a page that looks like `row`'s.
+
+    The configured engine has the last word but in three cases: a gateway's page is nobody's, an engine that
+    repeats others is read only where it is configured itself, and one that shows another's page as its own
+    is that other one. `told_elsewhere` are engines whose tokens a configured endpoint counts already.
+
+    Raises:
+        ReadFailedError: `gateway`, `counted_twice`, `not_recognized`.
+    """
+    if isinstance(row, GatewaySpec):
+        raise ReadFailedError(
+            "gateway", f"{url}: answers with the page of {row.title}, {row.what}: {row.remedy}"
+        )
+    if row is not None and row.repeats and row is not configured:
+        counted = f"which counts what {' and '.join(row.repeats)} counts"
+        raise ReadFailedError(
+            "gateway", f"{url}: answers with the page of {row.manual.title}, {counted}: {row.instead}"
+        )
+    engine = configured
+    if row is not None and (configured is None or row.name in configured.disguises):
+        engine = row
+    if engine is None:
+        raise ReadFailedError("not_recognized", f"{url}: answers with {UNKNOWN_PAGE}")
+    for one in (engine, row):
+        if one is not None and one.name in counted_elsewhere:
+            counted = "whose tokens the configuration has counted at another endpoint: remove one of the two"
+            raise ReadFailedError(
+                "counted_twice", f"{url}: answers with the page of {one.manual.title or one.name}, {counted}"
+            )
+    return engine
+
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
@@ -78,13 +146,14 @@ class ServerSource:
     """Reads one endpoint.
 
     `engine` is a name of `engines.ENGINES`; without one, the page tells. `client` is shared and not closed
-    here. `told_elsewhere` are engines whose tokens another endpoint counts already, by name (see `reader`).
+    here. `told_elsewhere` are engines whose tokens another endpoint counts already, by name
+    (see `engine_of_page`).
     `busy` says whether a GPU of this server was busy in the last tick, true while that is not known;
     by it llama.cpp servers are left alone, so that they may fall asleep (see `llamacpp.Rest`).
     A server that is left alone, or asleep, answers for itself and with its last counters, in which nothing
     moves: what it does meanwhile, and whether it was restarted, shows in the next read.
     `seen` is told of each page that is got (see `Pages`).
-    One whose command line switches metrics off is asked until it has refused once (see `About`).
+    One whose command line switches metrics off is asked until it has refused once (see `ServerContext`).
     One that sleeps and has never been read fails as `asleep`, since its counters are not known to be zero.
 
     Looking up a host's name is the one step that the timeout does not bound; addresses need no look-up.
@@ -97,7 +166,7 @@ class ServerSource:
         self,
         key: ServerKey,
         url: str,
-        client: Client,
+        client: HttpClientProtocol,
         clock: Clock,
         *,
         engine: str | None = None,
@@ -107,18 +176,18 @@ class ServerSource:
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
-        about: About | None = None,
-        told_elsewhere: Collection[str] = (),
+        about: ServerContext | None = None,
+        counted_elsewhere: Collection[str] = (),
         seen: Seen | None = None,
     ) -> None:
         self._key = key
         self._id, self._shown = endpoint_id(url), masked(url)
         self._clock = clock
         self._busy = busy
-        self._about = about or About()
+        self._about = about or ServerContext()
         division = self._about.division
         self._division = division and replace(division, gateway=endpoint_id(division.gateway))
-        self._told_elsewhere = told_elsewhere
+        self._told_elsewhere = counted_elsewhere
         self._fetcher = Fetcher(client, url, bearer_token_file, ca_file, server_name)
         self._configured = None if engine is None else _engine(engine)
         self._engine = self._configured
@@ -132,14 +201,14 @@ class ServerSource:
             seen=seen,
             metrics_off=self._about.metrics_off,
         )
-        self._memory = Memory()
+        self._memory = SeriesCache()
         self._errors: tuple[tuple[str, int], ...] = ()
         self._strange = True
-        self._props: llamacpp.Props | None = None
-        self._turn = Turn(clock)
-        self._interview = Interview(self._ask)
-        self._rest = llamacpp.Rest()
-        self._answers = Answers()
+        self._props: probe.LlamaCppProps | None = None
+        self._turn = ParseLock(clock)
+        self._interview = ServerProbe(self._ask)
+        self._rest = probe.IdleBackoff()
+        self._answers = ServerInfo()
         self._kept: ServerReading | None = None
         self._kept_errors: tuple[tuple[str, int], ...] = ()
         self._last_page = b""
@@ -217,7 +286,7 @@ class ServerSource:
         self._kept = reading
         return reading
 
-    def _known(self, answer: Answer) -> ServerReading | None:
+    def _known(self, answer: HttpResponse) -> ServerReading | None:
         """The last reading, where it was of the very same large page, which is as good as taken apart."""
         if len(answer.body) < LARGE_BYTES:
             self._last_page = b""
@@ -231,7 +300,7 @@ class ServerSource:
         self._errors = self._kept_errors
         return kept
 
-    def _taken_apart(self, answer: Answer) -> ServerReading:
+    def _taken_apart(self, answer: HttpResponse) -> ServerReading:
         page, engine = self._recognized(answer.body)
         self._pages.engine = engine
         self._errors = tuple(
@@ -246,7 +315,7 @@ class ServerSource:
         self._kept_errors = self._errors
         return self._reading(engine, self._interpreted(engine, page, answer))
 
-    def _begun(self, reading: ServerReading, answer: Answer) -> ServerReading:
+    def _begun(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with when its series began, where that is read apart, so that both are never held."""
         counters, engine = reading.counters, self._engine
         if self._apart and isinstance(counters, CounterColumns) and engine is not None:
@@ -275,7 +344,7 @@ class ServerSource:
                 raise
             self._props = None  # no such page, or a model that is not loaded: the metrics will tell
             return
-        self._props = llamacpp.props(body)
+        self._props = probe.props(body)
         if self._props is not None and self._props.router:
             raise ReadFailedError(
                 "router",
@@ -298,7 +367,7 @@ class ServerSource:
                 return page, engine
         page = self._page(body, None)
         self._engine = self._pages.engine = self._configured
-        self._engine = reader(match(page), self._configured, self._told_elsewhere, self._shown)
+        self._engine = engine_of_page(match(page), self._configured, self._told_elsewhere, self._shown)
         return page, self._engine
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
@@ -312,7 +381,7 @@ class ServerSource:
             raise ReadFailedError("too_large", f"{self._shown}: more series than an engine has")
         return page
 
-    def _interpreted(self, engine: Engine, page: Page, answer: Answer) -> Interpretation:
+    def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
         self._answers = self._told(engine, process(engine, page, header)[0] or self._about.identity)
         told = interpret(engine, page, model=self._answers.model, header=header)
@@ -322,17 +391,17 @@ class ServerSource:
             raise ReadFailedError("no_tokens", f"{self._shown}: no counter of tokens that {engine.name} has")
         return told
 
-    def _fits(self, engine: Engine, page: Page, answer: Answer) -> bool:
+    def _fits(self, engine: Engine, page: Page, answer: HttpResponse) -> bool:
         """Whether a page on which no token is told is the engine's all the same, before its first use."""
         if engine.fingerprint.matches(page) or not answer.body.strip() or announces(engine, answer.body):
             return True
         return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
 
-    def _told(self, engine: Engine, identity: str) -> Answers:
+    def _told(self, engine: Engine, identity: str) -> ServerInfo:
         """What the metrics do not tell: a llama.cpp has it in what it was asked already."""
         props = self._props if engine is LLAMACPP else None
         if props is not None and props.model:
-            return Answers(props.model, props.build)
+            return ServerInfo(props.model, props.build)
         told = self._interview.told(engine, identity)
         return told if props is None else replace(told, version=props.build)
 

@@ -7,7 +7,7 @@ import yaml
 
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes import source
-from exporter.sources.kubernetes.node import RIGHT
+from exporter.sources.kubernetes.api import RIGHT
 from tests.e2e.charts.chart import (
     NAMESPACE,
     SCENARIOS,

@@ -18,9 +18,9 @@ import yaml
 from tests.e2e.charts.chart import Manifest, container_of, manifests, only, pod_of, scenario, values
 from tests.e2e.daemon import ROOT, Page, free_port, until
 from tests.e2e.guarded import PASSWORD, USER
-from tests.exposition.certificates import Authority, ask
-from tests.exposition.test_passwords import basic, hashed
 from tests.fake_nvml.library import FakeNvml
+from tests.web.certificates import Authority, ask
+from tests.web.test_passwords import basic, hashed
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 CLIENTS = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"

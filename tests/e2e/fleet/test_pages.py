@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.exposition.table import METRICS
+from exporter.metrics.table import METRICS
 from tests.e2e.fleet.cast import FLEET
 from tests.e2e.fleet.page import page
 

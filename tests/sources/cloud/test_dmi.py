@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.readings import Place
-from exporter.sources.cloud.dmi import sign
+from exporter.readings import HostLocation
+from exporter.sources.cloud.source import sign
 
 Firmware = Callable[..., Path]
 
@@ -18,27 +18,27 @@ UUID = "ec2d1234-5678-9abc-def0-123456789abc"
     [
         pytest.param(
             {"sys_vendor": "Amazon EC2", "product_name": "p5.48xlarge", "chassis_asset_tag": "Amazon EC2"},
-            Place("aws", "p5.48xlarge", source="dmi"),
+            HostLocation("aws", "p5.48xlarge", source="dmi"),
             id="nitro-product-name-is-the-instance-type",
         ),
         pytest.param(
             {"sys_vendor": "Amazon EC2", "product_name": "g4dn.metal"},
-            Place("aws", "g4dn.metal", source="dmi"),
+            HostLocation("aws", "g4dn.metal", source="dmi"),
             id="nitro-metal",
         ),
         pytest.param(
             {"sys_vendor": "Xen", "product_name": "HVM domU", "bios_version": "4.11.amazon"},
-            Place("aws", source="dmi"),
+            HostLocation("aws", source="dmi"),
             id="aws-before-nitro",
         ),
         pytest.param(
             {"sys_vendor": "Xen", "product_uuid": UUID, "product_serial": UUID.upper()},
-            Place("aws", source="dmi"),
+            HostLocation("aws", source="dmi"),
             id="aws-by-uuid-and-serial",
         ),
         pytest.param(
             {"sys_vendor": "Google", "product_name": "Google Compute Engine"},
-            Place("gcp", source="dmi"),
+            HostLocation("gcp", source="dmi"),
             id="gcp",
         ),
         pytest.param(
@@ -47,23 +47,25 @@ UUID = "ec2d1234-5678-9abc-def0-123456789abc"
                 "product_name": "Virtual Machine",
                 "chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77",
             },
-            Place("azure", source="dmi"),
+            HostLocation("azure", source="dmi"),
             id="azure",
         ),
         pytest.param(
             {"sys_vendor": "QEMU", "chassis_asset_tag": "OracleCloud.com"},
-            Place("oci", source="dmi"),
+            HostLocation("oci", source="dmi"),
             id="oci-virtual",
         ),
         pytest.param(
             {"sys_vendor": "Oracle Corporation", "chassis_asset_tag": "OracleCloud.com"},
-            Place("oci", source="dmi"),
+            HostLocation("oci", source="dmi"),
             id="oci-metal",
         ),
-        pytest.param({"sys_vendor": "Nebius"}, Place("nebius", source="dmi"), id="nebius-by-its-name"),
+        pytest.param({"sys_vendor": "Nebius"}, HostLocation("nebius", source="dmi"), id="nebius-by-its-name"),
     ],
 )
-def test_a_cloud_signs_its_machines(firmware: Firmware, files: dict[str, str], expected: Place) -> None:
+def test_a_cloud_signs_its_machines(
+    firmware: Firmware, files: dict[str, str], expected: HostLocation
+) -> None:
     """The signs are those that cloud-init goes by; on Nitro the instance type is among them."""
     assert expected == sign(firmware(files))
 
@@ -95,15 +97,15 @@ def test_a_cloud_signs_its_machines(firmware: Firmware, files: dict[str, str], e
 )
 def test_other_machines_are_in_no_cloud(firmware: Firmware, files: dict[str, str | bytes]) -> None:
     """Owned machines, private clouds and firmware that makes no sense show no sign."""
-    assert Place() == sign(firmware(files))
+    assert HostLocation() == sign(firmware(files))
 
 
 def test_firmware_that_cannot_be_seen_shows_no_sign(tmp_path: Path) -> None:
     """A sandbox without /sys, and a file that is none."""
-    assert Place() == sign(tmp_path)
+    assert HostLocation() == sign(tmp_path)
 
     (tmp_path / "sys/class/dmi/id/sys_vendor").mkdir(parents=True)
-    assert Place() == sign(tmp_path)
+    assert HostLocation() == sign(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -116,4 +118,4 @@ def test_a_nitro_host_whose_product_is_no_instance_type_is_still_in_its_cloud(
     """None rather than a wrong type; its metadata service is asked."""
     root = firmware(sys_vendor="Amazon EC2", product_name=product)
 
-    assert Place("aws", source="dmi") == sign(root)
+    assert HostLocation("aws", source="dmi") == sign(root)

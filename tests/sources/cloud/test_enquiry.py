@@ -8,25 +8,20 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.report import SourceRow
 from exporter.sources.cloud import CloudSource
-from exporter.sources.enquiry import Enquiry
+from exporter.sources.location import BackgroundPoller
 from exporter.units import Nanoseconds, seconds
 from tests.living import gone, living
-from tests.sources.cloud.metadata_house import (
-    AWS_SESSION_PATH,
-    AZURE_PATH,
-    House,
-    Reply,
-    aws,
-    azure,
-)
+from tests.sources.cloud.metadata_house import AWS_SESSION_PATH, AZURE_PATH, House, Reply, aws, azure
 
 Make = Callable[..., CloudSource]
 
 NOW = 1_795_564_800 * 10**9
-ANSWER = Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata")
+ANSWER = HostLocation(
+    "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"
+)
 
 
 class Clock(SystemClock):
@@ -57,20 +52,22 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.told: list[tuple[Place | None, SourceRow | None]] = []
+        self.told: list[tuple[HostLocation | None, SourceRow | None]] = []
         self.changed = threading.Semaphore(0)
-        self.enquiry: Enquiry[Place] | None = None
+        self.enquiry: BackgroundPoller[HostLocation] | None = None
 
-    def begin(self, source: CloudSource, renewal: Nanoseconds | None = None) -> Enquiry[Place]:
+    def begin(
+        self, source: CloudSource, renewal: Nanoseconds | None = None
+    ) -> BackgroundPoller[HostLocation]:
         def changed() -> None:
             assert self.enquiry is not None
             self.told.append((self.enquiry.told, self.enquiry.row))
             self.changed.release()
 
-        self.enquiry = Enquiry(source, self.clock, changed, renewal)
+        self.enquiry = BackgroundPoller(source, self.clock, changed, renewal)
         return self.enquiry
 
-    def next(self) -> tuple[Place | None, SourceRow | None]:
+    def next(self) -> tuple[HostLocation | None, SourceRow | None]:
         """What was told at the next change."""
         assert self.changed.acquire(timeout=30)
         return self.told[-1]
@@ -131,7 +128,7 @@ def test_a_service_that_keeps_silent_is_given_up_in_time(house: House, source: M
     bench.begin(source("azure", timeout=0.3)).start()
     place, row = bench.next()
 
-    assert Place("azure", source="configuration") == place
+    assert HostLocation("azure", source="configuration") == place
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (False, None, {"timeout": 1})
 
@@ -171,7 +168,7 @@ def test_a_late_answer_replaces_what_was_known(house: House, source: Make, bench
     enquiry = bench.begin(source("azure"))
     enquiry.start()
     place, row = bench.next()
-    assert Place("azure", source="configuration") == place
+    assert HostLocation("azure", source="configuration") == place
     assert row is not None
     assert (row.up, row.errors) == (False, {"http_status": 1})
 
@@ -193,7 +190,7 @@ def test_firmware_prices_a_host_whose_metadata_is_out_of_reach(
     enquiry = bench.begin(source("auto"))
     enquiry.start()
     place, row = bench.next()
-    assert Place("aws", "p5.48xlarge", source="dmi") == place
+    assert HostLocation("aws", "p5.48xlarge", source="dmi") == place
     assert row is not None
     assert (row.up, row.last_success, row.errors) == (True, NOW, {"http_status": 1})
 
@@ -210,7 +207,7 @@ def test_on_bare_metal_there_is_no_thread_and_no_source(house: House, source: Ma
     enquiry = bench.begin(source("auto"))
     enquiry.start()
 
-    assert Place() == enquiry.told
+    assert HostLocation() == enquiry.told
     assert (enquiry.row, enquiry._thread) == (None, None)
     assert house.asked == []
 
@@ -232,14 +229,14 @@ def test_a_slip_of_ours_leaves_the_host_with_what_is_known(
 ) -> None:
     """It counts as `internal`; a thread that died unseen would leave the host unpriced for good."""
 
-    def slips(_: Any) -> Place:
+    def slips(_: Any) -> HostLocation:
         raise KeyError("x")
 
     monkeypatch.setattr(CloudSource, "read", slips)
     bench.begin(source("azure")).start()
     place, row = bench.next()
 
-    assert Place("azure", source="configuration") == place
+    assert HostLocation("azure", source="configuration") == place
     assert row is not None
     assert (row.up, row.errors) == (False, {"internal": 1})
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporter.readings import Place
-from exporter.sources.cloud.labels import place_of
+from exporter.readings import HostLocation
+from exporter.sources.cloud.location import place_of
 
 EKS = {
     "eks.amazonaws.com/capacityType": "SPOT",
@@ -46,15 +46,15 @@ NEBIUS = {
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        pytest.param(EKS, Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "spot"), id="eks"),
-        pytest.param(GKE, Place("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a"), id="gke"),
+        pytest.param(EKS, HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "spot"), id="eks"),
+        pytest.param(GKE, HostLocation("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a"), id="gke"),
         pytest.param(
-            AKS, Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "spot"), id="aks"
+            AKS, HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "spot"), id="aks"
         ),
-        pytest.param(OKE, Place("oci", "BM.GPU.H100.8", "phx", "PHX-AD-1"), id="oke"),
+        pytest.param(OKE, HostLocation("oci", "BM.GPU.H100.8", "phx", "PHX-AD-1"), id="oke"),
         pytest.param(
             NEBIUS,
-            Place("nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "spot"),
+            HostLocation("nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "spot"),
             id="nebius-type-is-platform-and-preset",
         ),
         pytest.param(
@@ -64,33 +64,33 @@ NEBIUS = {
                 "failure-domain.beta.kubernetes.io/region": "europe-west4",
                 "failure-domain.beta.kubernetes.io/zone": "europe-west4-b",
             },
-            Place("gcp", "n1-standard-8", "europe-west4", "europe-west4-b"),
+            HostLocation("gcp", "n1-standard-8", "europe-west4", "europe-west4-b"),
             id="names-of-old-clusters",
         ),
         pytest.param(
             {"topology.k8s.aws/zone-id": "use1-az4", "node.kubernetes.io/instance-type": "g6.xlarge"},
-            Place("aws", "g6.xlarge"),
+            HostLocation("aws", "g6.xlarge"),
             id="aws-without-eks",
         ),
         pytest.param(
             {**AKS, "topology.kubernetes.io/zone": "0"},
-            Place("azure", "Standard_ND96isr_H100_v5", "eastus2", "", "spot"),
+            HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", "", "spot"),
             id="azure-fault-domain-is-no-zone",
         ),
         pytest.param(
             {key: value for key, value in NEBIUS.items() if key != "nebius.com/resource-preset"},
-            Place("nebius", "", "eu-north1", "", "spot"),
+            HostLocation("nebius", "", "eu-north1", "", "spot"),
             id="nebius-platform-alone-is-no-type",
         ),
     ],
 )
-def test_labels_of_each_cloud(labels: dict[str, str], expected: Place) -> None:
+def test_labels_of_each_cloud(labels: dict[str, str], expected: HostLocation) -> None:
     """Cloud, instance type, region, zone, lifecycle."""
     assert expected.cloud
     told = place_of(labels)
 
     assert told.source == "node labels"
-    assert expected == Place(told.cloud, told.instance_type, told.region, told.zone, told.lifecycle)
+    assert expected == HostLocation(told.cloud, told.instance_type, told.region, told.zone, told.lifecycle)
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_lifecycles(more: dict[str, str], lifecycle: str) -> None:
 )
 def test_labels_that_name_no_one_cloud_tell_nothing(labels: dict[str, str]) -> None:
     """None rather than a wrong answer: anybody may set a label."""
-    assert Place() == place_of(labels)
+    assert HostLocation() == place_of(labels)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.sources.cloud import located
 
 EKS = (
@@ -21,41 +21,43 @@ NEBIUS = (
 )
 GKE = (("cloud.google.com/gke-nodepool", "h100"), ("cloud.google.com/gke-provisioning", "standard"))
 
-TOLD = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
+TOLD = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
 
 
 @pytest.mark.parametrize(
     ("place", "labels", "expected"),
     [
         pytest.param(
-            Place(),
+            HostLocation(),
             EKS,
-            Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "spot", "node labels", EKS),
+            HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "spot", "node labels", EKS),
             id="labels-alone",
         ),
         pytest.param(
-            Place("aws", "p5.48xlarge", source="dmi"),
+            HostLocation("aws", "p5.48xlarge", source="dmi"),
             EKS,
-            Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "spot", "dmi, node labels", EKS),
+            HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "spot", "dmi, node labels", EKS),
             id="firmware-without-metadata",
         ),
         pytest.param(
-            Place("aws", source="configuration"),
+            HostLocation("aws", source="configuration"),
             PLAIN,
-            Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "", "configuration, node labels", PLAIN),
+            HostLocation(
+                "aws", "p5.48xlarge", "us-east-1", "us-east-1d", "", "configuration, node labels", PLAIN
+            ),
             id="labels-that-no-cloud-signed",
         ),
-        pytest.param(Place(), PLAIN, Place(node_labels=PLAIN), id="nobody-signed"),
+        pytest.param(HostLocation(), PLAIN, HostLocation(node_labels=PLAIN), id="nobody-signed"),
         pytest.param(
             TOLD,
             EKS,
-            Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata", EKS),
+            HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata", EKS),
             id="metadata-told-all",
         ),
         pytest.param(
-            Place("nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", source="nebius metadata"),
+            HostLocation("nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", source="nebius metadata"),
             NEBIUS,
-            Place(
+            HostLocation(
                 "nebius",
                 "gpu-h100-sxm_8gpu-128vcpu-1600gb",
                 "eu-north1",
@@ -70,7 +72,7 @@ TOLD = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws 
         pytest.param(
             TOLD,
             (("example.com/billing", "lease"),),
-            Place(
+            HostLocation(
                 "aws",
                 "p5.48xlarge",
                 "us-east-1",
@@ -84,7 +86,7 @@ TOLD = Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws 
     ],
 )
 def test_labels_fill_what_is_empty(
-    place: Place, labels: tuple[tuple[str, str], ...], expected: Place
+    place: HostLocation, labels: tuple[tuple[str, str], ...], expected: HostLocation
 ) -> None:
     """And are named among those who told only where they added something."""
     assert located(place, labels) == (expected, "")
@@ -99,28 +101,28 @@ def test_labels_that_could_not_be_read_leave_the_place() -> None:
 
 def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> None:
     """Google's flexible start is neither on demand nor spot, and its nodes are labeled as standard ones."""
-    place = Place("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "", "gcp metadata")
+    place = HostLocation("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "", "gcp metadata")
 
     assert located(place, GKE)[0].lifecycle == ""
-    assert located(Place("gcp", source="dmi"), GKE)[0].lifecycle == "on_demand"
+    assert located(HostLocation("gcp", source="dmi"), GKE)[0].lifecycle == "on_demand"
 
 
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (Place("gcp", source="dmi"), "the node's labels say in aws, dmi says in gcp"),
+        (HostLocation("gcp", source="dmi"), "the node's labels say in aws, dmi says in gcp"),
         (
-            Place("aws", "g5.xlarge", source="aws metadata"),
+            HostLocation("aws", "g5.xlarge", source="aws metadata"),
             "the node's labels say a p5.48xlarge, aws metadata says a g5.xlarge",
         ),
     ],
 )
-def test_labels_of_another_place_fill_nothing(place: Place, words: str) -> None:
+def test_labels_of_another_place_fill_nothing(place: HostLocation, words: str) -> None:
     """They are told, and rules may still match on them."""
     told, contradiction = located(place, EKS)
 
     assert (told, contradiction) == (
-        Place(place.cloud, place.instance_type, source=place.source, node_labels=EKS),
+        HostLocation(place.cloud, place.instance_type, source=place.source, node_labels=EKS),
         words,
     )
 
@@ -131,7 +133,7 @@ def test_azure_is_spelled_in_either_case() -> None:
         ("kubernetes.azure.com/scalesetpriority", "spot"),
         ("node.kubernetes.io/instance-type", "Standard_nd96isr_h100_v5"),
     )
-    place = Place("azure", "Standard_ND96isr_H100_v5", "eastus2", source="azure metadata")
+    place = HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", source="azure metadata")
     told, contradiction = located(place, labels)
 
     assert (told.instance_type, told.lifecycle, contradiction) == ("Standard_ND96isr_H100_v5", "spot", "")

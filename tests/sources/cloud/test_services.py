@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.readings import Place
+from exporter.readings import HostLocation
 from exporter.sources.cloud import CloudSource
-from exporter.sources.cloud.services import SERVICES
+from exporter.sources.cloud.metadata import SERVICES
 from tests.sources.cloud.metadata_house import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
@@ -32,13 +32,15 @@ from tests.sources.cloud.metadata_house import (
 Make = Callable[[str], CloudSource]
 
 ANSWERS = {
-    "aws": Place("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata"),
-    "gcp": Place("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "on_demand", "gcp metadata"),
-    "azure": Place(
+    "aws": HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata"),
+    "gcp": HostLocation("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "on_demand", "gcp metadata"),
+    "azure": HostLocation(
         "azure", "Standard_ND96isr_H100_v5", "eastus2", "eastus2-1", "on_demand", "azure metadata"
     ),
-    "oci": Place("oci", "BM.GPU.H100.8", "us-phoenix-1", "PHX-AD-1", "", "oci metadata"),
-    "nebius": Place("nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "", "nebius metadata"),
+    "oci": HostLocation("oci", "BM.GPU.H100.8", "us-phoenix-1", "PHX-AD-1", "", "oci metadata"),
+    "nebius": HostLocation(
+        "nebius", "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1", "", "", "nebius metadata"
+    ),
 }
 
 PATHS = {
@@ -168,7 +170,7 @@ def test_gke_metadata_that_serves_few_keys_tells_what_it_has(house: House, sourc
     gcp(house)
     del house.replies[GCP_PATHS[1]], house.replies[GCP_PATHS[3]]
 
-    expected = Place("gcp", "a3-highgpu-8g", "", "", "on_demand", "gcp metadata")
+    expected = HostLocation("gcp", "a3-highgpu-8g", "", "", "on_demand", "gcp metadata")
     assert expected == source("gcp").read()
 
 
@@ -227,7 +229,7 @@ def test_oci_without_a_region_tells_its_shape(house: House, source: Make) -> Non
     oci(house)
     del house.replies[OCI_PATHS[1]], house.replies[OCI_PATHS[2]]
 
-    assert Place("oci", "BM.GPU.H100.8", source="oci metadata") == source("oci").read()
+    assert HostLocation("oci", "BM.GPU.H100.8", source="oci metadata") == source("oci").read()
 
 
 def test_nebius_types_are_platform_and_preset(house: House, source: Make) -> None:
@@ -237,7 +239,10 @@ def test_nebius_types_are_platform_and_preset(house: House, source: Make) -> Non
         json.dumps({**NEBIUS_DATA, "platform": "gpu-l40s-a", "preset": "1gpu-8vcpu-32gb", "region": None}),
     )
 
-    assert Place("nebius", "gpu-l40s-a_1gpu-8vcpu-32gb", source="nebius metadata") == source("nebius").read()
+    assert (
+        HostLocation("nebius", "gpu-l40s-a_1gpu-8vcpu-32gb", source="nebius metadata")
+        == source("nebius").read()
+    )
 
 
 def test_the_zone_letter_of_aws_is_told_as_it_is(house: House, source: Make) -> None:

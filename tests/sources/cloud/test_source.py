@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.readings import Place, ReadFailedError
+from exporter.readings import HostLocation, ReadFailedError
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import LINK_LOCAL
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
@@ -21,14 +21,14 @@ def test_bare_metal_asks_nobody(house: House, firmware: Firmware, source: Make) 
     firmware(sys_vendor="Supermicro", product_name="SYS-821GE-TNHR")
     asking = source("auto")
 
-    assert Place() == asking.known
-    assert Place() == asking.read()
+    assert HostLocation() == asking.known
+    assert HostLocation() == asking.read()
     assert house.asked == []
 
 
 def test_a_container_that_cannot_see_the_firmware_asks_nobody(house: House, source: Make) -> None:
     """Most can see it. One that cannot has its cloud configured."""
-    assert Place() == source("auto").read()
+    assert HostLocation() == source("auto").read()
     assert house.asked == []
 
 
@@ -37,7 +37,7 @@ def test_off_asks_nobody_whatever_the_firmware_says(house: House, firmware: Firm
     firmware(NITRO)
     aws(house)
 
-    assert Place() == source("off").read()
+    assert HostLocation() == source("off").read()
     assert house.asked == []
 
 
@@ -47,7 +47,7 @@ def test_the_cloud_that_the_firmware_names_is_asked(house: House, firmware: Firm
     gcp(house)
     asking = source("auto")
 
-    assert Place("gcp", source="dmi") == asking.known
+    assert HostLocation("gcp", source="dmi") == asking.known
     assert asking.read().instance_type == "a3-highgpu-8g"
     assert {"Google"} == {asked.headers.get("metadata-flavor") for asked in house.asked}
 
@@ -60,7 +60,7 @@ def test_a_configured_cloud_is_asked_whatever_the_firmware_says(
     azure(house)
     asking = source("azure")
 
-    assert Place("azure", source="configuration") == asking.known
+    assert HostLocation("azure", source="configuration") == asking.known
     assert asking.read().instance_type == "Standard_ND96isr_H100_v5"
     assert house.paths == [AZURE_PATH]
 
@@ -73,7 +73,7 @@ def test_a_nitro_host_without_metadata_is_known_by_its_firmware(
     aws(house).hangs.add(AWS_SESSION_PATH)
     asking = source("auto", timeout=0.2)
 
-    assert Place("aws", "p5.48xlarge", source="dmi") == asking.read()
+    assert HostLocation("aws", "p5.48xlarge", source="dmi") == asking.read()
     assert asking.errors == (("timeout", 1),)
     assert asking.problem.startswith(f"aws metadata at {house.address}: ")
 
@@ -117,7 +117,7 @@ def test_a_service_that_contradicts_the_firmware_is_not_believed(
         f"aws metadata at {house.address} that it is a p5.48xlarge"
     )
     assert expected == str(told)
-    assert Place("aws", "g5.xlarge", source="dmi") == asking.known
+    assert HostLocation("aws", "g5.xlarge", source="dmi") == asking.known
 
 
 def test_a_source_asks_the_link_local_address_for_a_second() -> None:

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-from exporter.config.settings import Config, Server, ServerMatch, ServerRule
+from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
-from exporter.sources.discovery.addresses import Moment
-from exporter.sources.discovery.found import Found
-from exporter.sources.discovery.joining import Seen, found
-from exporter.sources.discovery.pods import Pod
+from exporter.sources.discovery.pods import ServerPod
+from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, ScanTime, find_servers
 from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation, Device
-from exporter.sources.processes import ApiServer, Member, ProcessGroup
+from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 
 SECOND = 10**9
 BOOT = 1_800_000_000 * SECOND
 """Wall time of boot."""
-NOW = Moment(1000 * SECOND, BOOT + 1000 * SECOND)
+NOW = ScanTime(1000 * SECOND, BOOT + 1000 * SECOND)
 UIDS = tuple(f"{number:08x}-1111-2222-3333-444444444444" for number in range(8))
 """Pods' uids."""
 CONTAINERS = tuple(f"{number:x}" * 64 for number in range(8))
@@ -44,12 +42,12 @@ def api(pid: int, port: int | None = 8000, **told: Any) -> ApiServer:
     """A vLLM server that answers at loopback of the daemon's own network."""
     how = told.pop("launch", None) or Launch("vllm", port, port_told=True, metrics_port=port)
     words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **told}
-    return ApiServer(Member(pid, 100 * SECOND + pid), how, **words)
+    return ApiServer(ProcessId(pid, 100 * SECOND + pid), how, **words)
 
 
 def group(*pids: int, server: ApiServer | None = None, **told: Any) -> ProcessGroup:
     """What belongs together, by default what a terminal started."""
-    members = tuple(Member(pid, 100 * SECOND + pid) for pid in pids)
+    members = tuple(ProcessId(pid, 100 * SECOND + pid) for pid in pids)
     words = {"id": f"/#{pids or server}", "kind": "tree", "name": "python", "started": 100 * SECOND, **told}
     return ProcessGroup(computing=members, server=server, **words)
 
@@ -76,10 +74,10 @@ def shared(pod: str, number: int, replica: int, namespace: str = "ml") -> Alloca
     return given(pod, number, namespace, uuid=uuid(number), replica=replica)
 
 
-def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> Pod:
+def pod(name: str, workload: str = "", number: int = 0, **told: Any) -> ServerPod:
     """A pod as its cluster tells of it."""
     words = {"uids": (UIDS[number],), "addresses": (f"10.0.0.{number}",), **told}
-    return Pod(words.pop("namespace", "ml"), name, workload or name, **words)
+    return ServerPod(words.pop("namespace", "ml"), name, workload or name, **words)
 
 
 def rule(name: str | None = None, **told: Any) -> ServerRule:
@@ -92,32 +90,32 @@ def rule(name: str | None = None, **told: Any) -> ServerRule:
     return ServerRule(ServerMatch(**match), name, **told)
 
 
-def server(name: str, url: str, *gpus: int | str) -> Server:
+def server(name: str, url: str, *gpus: int | str) -> ConfiguredServer:
     """A server that the configuration names; without GPUs it holds all of them."""
-    return Server(name, url, gpus or None)
+    return ConfiguredServer(name, url, gpus or None)
 
 
 def look(
     gpus: tuple[GpuReading, ...] = (),
     groups: tuple[ProcessGroup, ...] | None = (),
     given: tuple[Allocation, ...] | None = (),
-    pods: tuple[Pod, ...] | None = (),
+    pods: tuple[ServerPod, ...] | None = (),
     *,
     rules: tuple[ServerRule, ...] = (),
-    servers: tuple[Server, ...] = (),
+    servers: tuple[ConfiguredServer, ...] = (),
     before: tuple[Target, ...] = (),
-) -> Found:
+) -> DiscoveryResult:
     """What is found on a host."""
     config = Config(servers=servers, server_rules=rules)
-    return found(config, gpus, Seen(groups, given, pods), NOW, before)
+    return find_servers(config, gpus, HostSnapshot(groups, given, pods), NOW, before)
 
 
-def names(told: Found) -> list[str]:
+def names(told: DiscoveryResult) -> list[str]:
     """Who was seen, in order: namespace/server."""
     return [f"{one.key.namespace}/{one.key.server}" for one in told.sights]
 
 
-def held(told: Found) -> dict[str, list[str]]:
+def held(told: DiscoveryResult) -> dict[str, list[str]]:
     """By GPU, or by instance: who holds it, as namespace/server."""
     by_part: dict[str, list[str]] = {}
     for one in told.holders:
@@ -126,17 +124,17 @@ def held(told: Found) -> dict[str, list[str]]:
     return by_part
 
 
-def urls(told: Found) -> dict[str, str]:
+def urls(told: DiscoveryResult) -> dict[str, str]:
     """Where servers are read: by url, who."""
     return {target.url: f"{target.key.namespace}/{target.key.server}" for target in told.targets}
 
 
-def skipped(told: Found) -> list[str]:
+def skipped(told: DiscoveryResult) -> list[str]:
     """Why what was seen is not read, by its word; the empty one for what is."""
     return [one.skip_reason or "" for one in told.sights]
 
 
-def holder(told: Found, name: str, number: int = 0) -> Holder:
+def holder(told: DiscoveryResult, name: str, number: int = 0) -> Holder:
     """What one server was seen to use of one GPU."""
     namespace, _, server = name.rpartition("/")
     (one,) = [h for h in told.holders if (h.key, h.uuid) == (ServerKey(namespace, server), uuid(number))]

@@ -9,9 +9,9 @@ from exporter.clock import SystemClock
 from exporter.config.settings import Config
 from exporter.readings import GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
-from exporter.sources.discovery.found import Found
-from exporter.sources.discovery.pods import Pod
-from exporter.sources.endpoints import Endpoints
+from exporter.sources.discovery.pods import ServerPod
+from exporter.sources.discovery.servers import DiscoveryResult
+from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered, read
 from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.sources.processes import ProcessGroup, ProcessReading
@@ -86,14 +86,14 @@ class Kubelet(PodResourcesSource):
 class Cluster:
     """What the cluster tells of this node's pods."""
 
-    told: tuple[Pod, ...] | None = ()
+    told: tuple[ServerPod, ...] | None = ()
     source: None = None
     asked: list[tuple[str, Config]] = field(default_factory=list)
 
     def go_by(self, config: Config) -> None:
         self.asked.append(("go by", config))
 
-    def pods(self, config: Config, _told: Any) -> tuple[Pod, ...] | None:
+    def pods(self, config: Config, _told: Any) -> tuple[ServerPod, ...] | None:
         self.asked.append(("pods", config))
         return self.told
 
@@ -113,7 +113,7 @@ class Host:
         self.cluster = Cluster()
         self.discovery = Discovery(
             self.clock,
-            Endpoints(self.clock),
+            EndpointSources(self.clock),
             self.processes,  # type: ignore[arg-type]
             self.kubelet,
             self.cluster,  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ class Host:
     def gather(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
         return [read(source, self.clock) for source in sources]
 
-    def look(self, *gpus: GpuReading, after: Nanoseconds = TICK) -> Found:
+    def look(self, *gpus: GpuReading, after: Nanoseconds = TICK) -> DiscoveryResult:
         """A tick later."""
         self.clock.now += after
         answers = self.gather(self.discovery.sources(self.config))

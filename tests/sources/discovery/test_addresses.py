@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from exporter.config.settings import Divide
+from exporter.config.settings import GatewayDivision
 from exporter.engines.launch import Launch
 from exporter.readings import Division, ServerKey
-from exporter.sources.discovery.pods import Container, Wishes
+from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
 from exporter.sources.endpoints import Target
 from exporter.sources.processes import ProcessGroup, Sockets
-from exporter.sources.processes.sockets import Listener
-from exporter.sources.server import About
+from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.server import ServerContext
 from tests.sources.discovery.bench import (
     BOOT,
     CONTAINERS,
@@ -143,21 +143,21 @@ def test_a_pod_is_asked_at_its_own_address(
 
 
 @pytest.mark.parametrize(
-    ("wishes", "url"),
+    ("pod_annotations", "url"),
     [
-        (Wishes(port=9400), "http://10.0.0.0:9400/metrics"),
-        (Wishes(path="/m"), "http://10.0.0.0:8000/m"),
-        (Wishes(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
+        (ServerAnnotations(port=9400), "http://10.0.0.0:9400/metrics"),
+        (ServerAnnotations(path="/m"), "http://10.0.0.0:8000/m"),
+        (ServerAnnotations(port=9400, path="/m?x=@evil.example"), "http://10.0.0.0:9400/m?x=@evil.example"),
     ],
 )
-def test_a_pod_may_tell_port_and_path(wishes: Wishes, url: str) -> None:
+def test_a_pod_may_tell_port_and_path(pod_annotations: ServerAnnotations, url: str) -> None:
     """Never a host: it is asked at its own address, whatever its path holds."""
-    assert one_url(in_pod(), pods=(pod("a-0", "a", wishes=wishes),)) == url
+    assert one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=pod_annotations),)) == url
 
 
 def test_a_port_that_a_pod_tells_is_not_where_its_server_listens() -> None:
     """An exporter beside a server that listens on loopback, tells no metrics, or is of no known engine."""
-    told = {"pods": (pod("a-0", "a", wishes=Wishes(port=9400)),)}
+    told = {"pods": (pod("a-0", "a", pod_annotations=ServerAnnotations(port=9400)),)}
     url = "http://10.0.0.0:9400/metrics"
     assert one_url(in_pod(reach="loopback", hosts=()), **told) == url
     assert one_url(in_pod(launch=Launch("ollama", 11434)), **told) == url
@@ -175,7 +175,7 @@ def test_a_port_that_a_rule_tells_is_in_the_network_of_the_server() -> None:
 @pytest.mark.parametrize("path", ["@evil.example/m", "metrics", "/a b", "/\x1b", "/m\n", ":80@evil/m", "/é"])
 def test_a_path_never_makes_another_host(path: str) -> None:
     """What does not begin with a slash, or is no URL, is not asked for, whoever wants it."""
-    wished = one_url(in_pod(), pods=(pod("a-0", "a", wishes=Wishes(path=path)),))
+    wished = one_url(in_pod(), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(path=path)),))
     assert wished == "(path)"
 
 
@@ -192,7 +192,7 @@ def test_a_rule_tells_where_to_read() -> None:
         role="decode",
         process="*",
     )
-    known = pod("a-0", "a", wishes=Wishes(port=9400, path="/m", role="prefill"))
+    known = pod("a-0", "a", pod_annotations=ServerAnnotations(port=9400, path="/m", role="prefill"))
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(how,)).targets
     assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
     assert (target.bearer_token_file, target.ca_file) == (Path("/token"), Path("/ca"))
@@ -201,7 +201,7 @@ def test_a_rule_tells_where_to_read() -> None:
 
 def test_a_rule_tells_what_divides_a_server() -> None:
     """Whose pod cannot: a gateway that it names itself would divide its money as it likes."""
-    divide = Divide(Division("team", "http://10.0.0.9:4000/metrics/"))
+    divide = GatewayDivision(Division("team", "http://10.0.0.9:4000/metrics/"))
     how = rule(divide=divide, process="*")
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(pod("a-0", "a"),), rules=(how,)).targets
 
@@ -210,7 +210,9 @@ def test_a_rule_tells_what_divides_a_server() -> None:
 
 def test_a_rule_that_says_nothing_changes_nothing() -> None:
     """What a pod says stands where the rule is silent."""
-    known = pod("a-0", "a", spans_hosts=True, wishes=Wishes(port=9400, path="/m", role="prefill"))
+    known = pod(
+        "a-0", "a", spans_hosts=True, pod_annotations=ServerAnnotations(port=9400, path="/m", role="prefill")
+    )
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(known,), rules=(rule(process="*"),)).targets
     assert (target.url, target.engine) == ("http://10.0.0.0:9400/m", "vllm")
     assert (target.about.role, target.about.spans_hosts) == ("prefill", True)
@@ -242,26 +244,31 @@ def test_what_is_known_of_the_server_behind_an_address() -> None:
         ServerKey("ml", "a"),
         "http://127.0.0.1:8000/metrics",
         "vllm",
-        about=About(pod="a-0", identity=f"5:{started}", started=BOOT + started, world_size=4),
+        about=ServerContext(pod="a-0", identity=f"5:{started}", started=BOOT + started, world_size=4),
     )
 
 
 def test_what_is_known_of_a_pod_whose_processes_are_not_seen() -> None:
     """No process, so no identity and no start; its command tells engine, port and world."""
     words = ("vllm", "serve", "m", "--port", "9001", "-tp", "2")
-    known = pod("a-0", "a", containers=(Container("", words),))
+    known = pod("a-0", "a", containers=(ServerContainer("", words),))
     (target,) = look((gpu(0),), (), (given("a-0", 0),), (known,)).targets
     assert target == Target(
         ServerKey("ml", "a"),
         "http://10.0.0.0:9001/metrics",
         "vllm",
-        about=About(pod="a-0", world_size=2),
+        about=ServerContext(pod="a-0", world_size=2),
     )
 
 
 def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
     """Without its processes and without its cluster there is no address."""
-    unknown = look((gpu(0),), (), (given("a-0", 0),), (pod("a-0", "a", addresses=(), wishes=Wishes(port=1)),))
+    unknown = look(
+        (gpu(0),),
+        (),
+        (given("a-0", 0),),
+        (pod("a-0", "a", addresses=(), pod_annotations=ServerAnnotations(port=1)),),
+    )
     assert skipped(unknown) == ["no_pod_address"]
     nothing = look((gpu(0),), (), (given("a-0", 0),))
     assert skipped(nothing) == ["no_server"]
@@ -269,14 +276,17 @@ def test_a_pod_of_which_only_the_name_is_known_cannot_be_asked() -> None:
 
 def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_port() -> None:
     """Triton answers at 8000 and tells at 8002."""
-    known = pod("a-0", "a", containers=(Container("", ("tritonserver",)),))
+    known = pod("a-0", "a", containers=(ServerContainer("", ("tritonserver",)),))
     assert urls(look((gpu(0),), (), (given("a-0", 0),), (known,))) == {"http://10.0.0.0:8002/metrics": "ml/a"}
 
 
 def unknown(pid: int, *ports: int, **told: Any) -> ProcessGroup:
     """A program that computes, is no server that is known, and listens at ports of the host."""
     sockets = Sockets(
-        "network 1", own=True, on_host=True, listening=tuple(Listener("", port, port, 0) for port in ports)
+        "network 1",
+        own=True,
+        on_host=True,
+        listening=tuple(ListeningSocket("", port, port, 0) for port in ports),
     )
     return group(pid, name="llama", sockets=sockets, user=0, **told)
 
@@ -312,7 +322,7 @@ def test_a_program_that_nobody_knows_is_read_where_an_entry_says(
 
 def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
     """By an entry that means it."""
-    there = Sockets("network 2", listening=(Listener("", 9000, 1, 0),), addresses=("10.1.0.2",))
+    there = Sockets("network 2", listening=(ListeningSocket("", 9000, 1, 0),), addresses=("10.1.0.2",))
     one = contained(1, 7, name="llama", sockets=there, user=0)
     assert one_url(one, rules=(rule(port=9000),)) == "http://10.1.0.2:9000/metrics"
 
@@ -359,8 +369,8 @@ def test_models_in_a_pod_are_endpoints_of_its_workload() -> None:
     """At the pod's address; an annotation that names the router's port means the router."""
     router, one = routed(7, "a", pod=UIDS[0])
     _, other = routed(8, "b", pod=UIDS[0])
-    for wishes in (Wishes(), Wishes(port=8080)):
-        known = pod("chat-0", "chat", wishes=wishes)
+    for pod_annotations in (ServerAnnotations(), ServerAnnotations(port=8080)):
+        known = pod("chat-0", "chat", pod_annotations=pod_annotations)
         told = look((gpu(0, 7), gpu(1, 8)), (router, one, replace(other, id="/o")), pods=(known,))
         assert urls(told) == {
             "http://10.0.0.0:8080/metrics?model=a&autoload=false": "ml/chat",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS
-from exporter.sources.discovery.pods import Container, Wishes
+from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
 from exporter.sources.processes import ProcessGroup
-from exporter.sources.processes.sockets import Listener
+from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.bench import (
     CONTAINERS,
     UIDS,
@@ -31,7 +31,7 @@ EVIL = Launch("vllm", 18000, port_told=True, metrics_port=18000, model="evil")
 
 def serving(pid: int, port: int = 18000, user: int = 1000, **told: object) -> ProcessGroup:
     """A vLLM of a user that listens at a port of the host's network."""
-    here = (Listener("", port, pid, user),)
+    here = (ListeningSocket("", port, pid, user),)
     words = {"network": HOST, "on_host": True, "listening": here, **told}
     return group(pid, server=api(pid, port, **words), user=user)
 
@@ -204,7 +204,7 @@ def test_a_token_goes_to_a_pod_at_the_address_that_its_cluster_tells() -> None:
 def test_of_two_that_are_read_at_one_address_it_is_the_one_that_listens() -> None:
     """A pod of the host's network may name any port of it by annotation."""
     victim = serving(9, 18000, hosts=("10.0.0.1",))
-    thief = pod("a-0", "a", addresses=("10.0.0.1",), wishes=Wishes(port=18000))
+    thief = pod("a-0", "a", addresses=("10.0.0.1",), pod_annotations=ServerAnnotations(port=18000))
     told = look((gpu(0, 9), gpu(1, 7)), (podded(0, 7, name="x"), victim), pods=(thief,))
 
     assert urls(told) == {"http://10.0.0.1:18000/metrics": "/vllm:18000"}
@@ -226,7 +226,11 @@ def test_a_port_that_another_server_holds_is_not_read_for_this_one() -> None:
 def test_a_users_own_cgroups_are_no_pods() -> None:
     """It may give them the uid of a pod and the id of a container."""
     known = pod(
-        "chat-0", "chat", uids=(UIDS[0],), containers=(Container(CONTAINERS[0]),), wishes=Wishes(port=1)
+        "chat-0",
+        "chat",
+        uids=(UIDS[0],),
+        containers=(ServerContainer(CONTAINERS[0]),),
+        pod_annotations=ServerAnnotations(port=1),
     )
     forged = group(7, server=serving(7).server, container=CONTAINERS[0], pod="", delegated=True)
     told = look((gpu(0, 7),), (forged,), pods=(known,))

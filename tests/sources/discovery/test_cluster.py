@@ -8,15 +8,14 @@ import pytest
 from exporter.config.settings import Config, PodLabels
 from exporter.readings import SourceHealth
 from exporter.sources import kubernetes
-from exporter.sources.discovery.cluster import Cluster
-from exporter.sources.discovery.discovery import Discovery
-from exporter.sources.discovery.pods import Container, Pod, Wishes
-from exporter.sources.endpoints import Endpoints
+from exporter.sources.discovery.discovery import Discovery, PodCache
+from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
+from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered
-from exporter.sources.kubernetes import Account, Pods
-from exporter.sources.processes import Processes
+from exporter.sources.kubernetes import Pods, ServiceAccount
+from exporter.sources.processes import ProcessSource
 
-ACCOUNT = Account(
+ACCOUNT = ServiceAccount(
     "https://10.0.0.1:443", "node-1", Path("/nowhere/token"), Path("/nowhere/ca.crt"), "10.1.1.1"
 )
 SECOND = 10**9
@@ -28,7 +27,7 @@ CHAT = kubernetes.Pod(
     labels={"app.kubernetes.io/part-of": "assistants", "team": "conversation", "squad": "blue"},
     ips=("10.0.37.11",),
     containers=(kubernetes.Container("vllm", "a" * 64, running=True, argv=("vllm", "serve", "m")),),
-    wishes=kubernetes.Wishes(name="chat-8b", port=9400, path="/m"),
+    pod_annotations=kubernetes.PodAnnotations(name="chat-8b", port=9400, path="/m"),
 )
 
 
@@ -52,12 +51,12 @@ class Told:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.cluster = Cluster(self.clock, ACCOUNT)  # type: ignore[arg-type]
+        self.cluster = PodCache(self.clock, ACCOUNT)  # type: ignore[arg-type]
         self.cluster.go_by(Config())
 
     def pods(
         self, reading: Pods | None, reason: str = "", config: Config | None = None
-    ) -> tuple[Pod, ...] | None:
+    ) -> tuple[ServerPod, ...] | None:
         source = self.cluster.source
         assert source is not None
         health = SourceHealth("pods", up=reading is not None, duration=1, reason=reason)
@@ -67,16 +66,16 @@ class Told:
 def test_a_pod_is_told_in_the_words_of_discovery() -> None:
     """Its workload's name, its addresses, what it asks for, and who pays by its labels."""
     assert Told().pods(Pods((CHAT,), "kubelet")) == (
-        Pod(
+        ServerPod(
             namespace="ml",
             name="chat-7c9d8f6b5d-x2k4p",
             workload="chat",
             uids=("9a190bd4-d1ba-e1cf-c422-57d4f623e64c",),
             addresses=("10.0.37.11",),
-            containers=(Container("a" * 64, ("vllm", "serve", "m")),),
+            containers=(ServerContainer("a" * 64, ("vllm", "serve", "m")),),
             product="assistants",
             team="conversation",
-            wishes=Wishes(name="chat-8b", port=9400, path="/m"),
+            pod_annotations=ServerAnnotations(name="chat-8b", port=9400, path="/m"),
         ),
     )
 
@@ -130,10 +129,10 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     """A note for people instead of a problem; the names are the host's either way."""
     lookout = Discovery(
         Clock(),  # type: ignore[arg-type]
-        Endpoints(Clock()),  # type: ignore[arg-type]
-        Processes(Clock()),  # type: ignore[arg-type]
+        EndpointSources(Clock()),  # type: ignore[arg-type]
+        ProcessSource(Clock()),  # type: ignore[arg-type]
         None,
-        Cluster(Clock(), ACCOUNT, tmp_path / "pods-api.sock"),  # type: ignore[arg-type]
+        PodCache(Clock(), ACCOUNT, tmp_path / "pods-api.sock"),  # type: ignore[arg-type]
     )
     config = Config(processes=False)
     lookout.look(config, (), (), lambda _: [], None)
@@ -142,16 +141,16 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     for expected in (False, True):
         health = SourceHealth("pods", up=False, duration=1, reason="forbidden", expected=expected)
         found = lookout.look(config, (), (Gathered(source, None, health, "no"),), lambda _: [], None)
-        told.append((found.unasked, found.problems, found.blind))
+        told.append((found.unasked, found.problems, found.incomplete))
 
     assert told == [((("pods", "no"),), (), False), ((), (("pods", "no"),), False)]
 
 
 def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:
     """No source, no row of health, no pods."""
-    outside = Cluster(Clock(), None, Path("/nowhere/pods-api.sock"))  # type: ignore[arg-type]
+    outside = PodCache(Clock(), None, Path("/nowhere/pods-api.sock"))  # type: ignore[arg-type]
     outside.go_by(Config())
-    off = Cluster(Clock(), ACCOUNT)  # type: ignore[arg-type]
+    off = PodCache(Clock(), ACCOUNT)  # type: ignore[arg-type]
     off.go_by(Config(kubernetes="off"))
 
     assert (outside.source, off.source) == (None, None)
@@ -161,7 +160,7 @@ def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:
 def test_a_socket_is_asked_without_an_account_once_there_is_one(tmp_path: Path) -> None:
     """Before, there is no source and there are no pods; then nobody knows until it has answered."""
     path = tmp_path / "pods-api.sock"
-    cluster = Cluster(Clock(), None, path)  # type: ignore[arg-type]
+    cluster = PodCache(Clock(), None, path)  # type: ignore[arg-type]
     cluster.go_by(Config())
     assert (cluster.source, cluster.pods(Config(), {})) == (None, ())
 
@@ -174,7 +173,7 @@ def test_a_socket_is_asked_without_an_account_once_there_is_one(tmp_path: Path) 
 
 def test_a_socket_that_alone_may_be_asked_is_asked_for(tmp_path: Path) -> None:
     """Its absence is told by the health of the source."""
-    cluster = Cluster(Clock(), None, tmp_path / "pods-api.sock")  # type: ignore[arg-type]
+    cluster = PodCache(Clock(), None, tmp_path / "pods-api.sock")  # type: ignore[arg-type]
     cluster.go_by(Config(kubernetes="pods_api"))
 
     assert cluster.source is not None

@@ -12,7 +12,7 @@ from exporter.config.settings import Config
 from exporter.engines.launch import Launch
 from exporter.readings import ServerKey, Source, UnreadReason
 from exporter.sources.discovery.discovery import LOADING
-from exporter.sources.discovery.found import Found
+from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gathered
 from exporter.units import Instant
 from tests.sources.discovery.bench import (
@@ -32,7 +32,7 @@ from tests.sources.discovery.bench import (
 from tests.sources.discovery.host import TICK, URL, Host, vllm
 
 
-def about(found: Found) -> tuple[Instant | None, Instant | None]:
+def about(found: DiscoveryResult) -> tuple[Instant | None, Instant | None]:
     """Of the only server: when it started, and when it was not there, in seconds of boot time."""
     (target,) = found.targets
     return tuple(  # type: ignore[return-value]
@@ -140,9 +140,13 @@ def test_a_look_that_fails_says_nothing(host: Host) -> None:
     host.runs(vllm(7, 500, 7))
     host.look(gpu(0, 7))
     host.processes.reading = None
-    blind = host.look(gpu(0, 7))
-    assert (urls(blind), blind.unsure, blind.blind) == ({URL: "/vllm:8000"}, {uuid(0)}, True)
-    assert [answer.health.reason for answer in blind.gathered] == ["unreadable"]
+    incomplete = host.look(gpu(0, 7))
+    assert (urls(incomplete), incomplete.unknown_gpus, incomplete.incomplete) == (
+        {URL: "/vllm:8000"},
+        {uuid(0)},
+        True,
+    )
+    assert [answer.health.reason for answer in incomplete.gathered] == ["unreadable"]
     host.runs(vllm(9, 1015, 9))
     assert about(host.look(gpu(0, 9))) == (1015, 1010)
 
@@ -155,7 +159,7 @@ def test_a_first_look_that_fails_says_nothing(host: Host) -> None:
     host.since = BOOT + 1010 * SECOND
     host.runs(vllm(7, 950, 7))
     found = host.look(gpu(0, 7))
-    assert (about(found), found.blind) == ((950, 900), False)
+    assert (about(found), found.incomplete) == ((950, 900), False)
 
 
 def test_a_server_that_has_ended_is_no_longer_read(host: Host) -> None:
@@ -164,7 +168,12 @@ def test_a_server_that_has_ended_is_no_longer_read(host: Host) -> None:
     host.look(gpu(0, 7))
     host.runs()
     found = host.look(gpu(0))
-    assert (found.targets, found.holders, found.unsure, host.discovery.endpoints) == ((), (), frozenset(), ())
+    assert (found.targets, found.holders, found.unknown_gpus, host.discovery.endpoints) == (
+        (),
+        (),
+        frozenset(),
+        (),
+    )
 
 
 def test_a_server_that_lets_go_of_its_gpu_is_read_on(host: Host) -> None:

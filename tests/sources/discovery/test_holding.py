@@ -35,7 +35,7 @@ def test_who_computes_holds() -> None:
         Holder(VLLM, uuid(0), sm_ratio=0.75, memory_bytes=42),
         Holder(ServerKey("", "unmatched:python"), uuid(0), sm_ratio=0.125, memory_bytes=5),
     )
-    assert told.unsure == frozenset()
+    assert told.unknown_gpus == frozenset()
 
 
 def test_what_one_of_its_processes_does_not_tell_is_left_out() -> None:
@@ -65,7 +65,7 @@ def test_a_share_that_a_rule_says() -> None:
 def test_a_gpu_of_nobody_is_unallocated() -> None:
     """It is known that nobody computes and nobody was given it: not unsure, and not held."""
     told = look((gpu(0),), ())
-    assert (told.holders, told.unsure) == ((), frozenset())
+    assert (told.holders, told.unknown_gpus) == ((), frozenset())
 
 
 def test_a_process_of_which_nothing_is_seen_has_a_name() -> None:
@@ -224,7 +224,7 @@ def test_a_gpu_without_a_minor_number_is_not_one_without_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "seen", "kubelet", "unsure"),
+    ("processes", "seen", "kubelet", "unknown_gpus"),
     [
         ((), (), (), False),
         (None, (), (), True),  # NVML does not say who computes
@@ -235,11 +235,11 @@ def test_a_gpu_without_a_minor_number_is_not_one_without_a_number() -> None:
         (None, None, None, True),
     ],
 )
-def test_where_nobody_can_tell(processes: Any, seen: Any, kubelet: Any, *, unsure: bool) -> None:
+def test_where_nobody_can_tell(processes: Any, seen: Any, kubelet: Any, *, unknown_gpus: bool) -> None:
     """The last holders hold on to a GPU of which one of those who could tell of others is silent."""
     computing = None if processes is None else tuple(map(GpuProcess, processes))
     told = look((gpu(0, processes=computing),), seen, kubelet)
-    assert told.unsure == (frozenset({uuid(0)}) if unsure else frozenset())
+    assert told.unknown_gpus == (frozenset({uuid(0)}) if unknown_gpus else frozenset())
 
 
 @pytest.mark.parametrize(("processes", "seen"), [(None, ()), ((GpuProcess(70, 5, 0.5),), None)])
@@ -247,19 +247,19 @@ def test_what_was_given_is_held_where_processes_cannot_tell(processes: Any, seen
     """And what its holder used is not known: a share that is told would be one of nothing."""
     told = look((gpu(0, processes=processes), gpu(1, processes=processes)), seen, (given("a-0", 0),))
     assert told.holders == (Holder(ServerKey("ml", "unmatched:a"), uuid(0)),)
-    assert told.unsure == {uuid(1)}
+    assert told.unknown_gpus == {uuid(1)}
 
 
 def test_only_the_gpus_of_which_nobody_can_tell_are_unsure() -> None:
     """A silent NVML call of one GPU says nothing of another."""
     told = look((gpu(0, processes=None), gpu(1, 7), gpu(2)), (SERVER,))
-    assert (told.unsure, held(told)) == ({uuid(0)}, {"GPU-1": ["/vllm:8000"]})
+    assert (told.unknown_gpus, held(told)) == ({uuid(0)}, {"GPU-1": ["/vllm:8000"]})
 
 
 def test_a_gpu_that_is_off_the_bus_is_left_as_it_was() -> None:
     """Nothing is told of it: its last holders pay for it, which is not for a look to change."""
     told = look((gpu(0, 7, up=False), gpu(1, up=False)), (SERVER,), (given("a-0", 1),))
-    assert (told.holders, told.unsure) == ((), frozenset())
+    assert (told.holders, told.unknown_gpus) == ((), frozenset())
 
 
 @pytest.mark.parametrize(("gpus", "left"), [((), []), ((0, 2), ["GPU-1"]), ((uuid(1),), ["GPU-0", "GPU-2"])])
@@ -270,7 +270,7 @@ def test_the_gpus_of_configured_servers_are_theirs(gpus: tuple[Any, ...], left: 
         (SERVER,),
         servers=(server("chat", "http://10.0.0.1/metrics", *gpus),),
     )
-    assert sorted([*held(told), *told.unsure]) == left
+    assert sorted([*held(told), *told.unknown_gpus]) == left
 
 
 def test_a_process_on_two_gpus_holds_both() -> None:

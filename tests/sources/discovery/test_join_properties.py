@@ -9,11 +9,8 @@ from hypothesis import given
 from exporter.clock import SystemClock
 from exporter.readings import LABEL_CHARACTERS, ServerReading
 from exporter.sources import configured
-from exporter.sources.discovery.addresses import Moment
-from exporter.sources.discovery.found import Found
-from exporter.sources.discovery.joining import found
-from exporter.sources.discovery.naming import named
-from exporter.sources.discovery.tenants import tenants
+from exporter.sources.discovery.naming import name_servers, tenants
+from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_servers
 from exporter.sources.server import ServerSource, lean_client
 from tests.cost.bench import DOLLAR, SECOND, Meter, page, rent, terms
 from tests.depth import examples
@@ -24,8 +21,8 @@ HOSTS = {"127.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.7", "fd00::7"}
 """The addresses that sources told. No workload did."""
 
 
-def look(world: World) -> Found:
-    return found(world.config, world.gpus, world.seen, NOW)
+def look(world: World) -> DiscoveryResult:
+    return find_servers(world.config, world.gpus, world.seen, NOW)
 
 
 def claimed(world: World) -> set[str]:
@@ -45,8 +42,8 @@ def test_every_gpu_has_holders_or_is_unsure_or_nobodys(world: World) -> None:
     told = look(world)
     here = {gpu.gpu.uuid: gpu for gpu in world.gpus if gpu.up}
     held = {holder.uuid for holder in told.holders}
-    assert held | told.unsure <= set(here) - claimed(world)
-    assert not held & told.unsure
+    assert held | told.unknown_gpus <= set(here) - claimed(world)
+    assert not held & told.unknown_gpus
     processes, kubelet = world.seen.groups is not None, world.seen.given is not None
     for uuid in set(here) - claimed(world) - held:
         gpu = here[uuid]
@@ -55,7 +52,7 @@ def test_every_gpu_has_holders_or_is_unsure_or_nobodys(world: World) -> None:
         nameless = knows and bool(gpu.processes) and world.seen.pods is None
         if world.seen.pods is None and world.seen.given:
             continue  # it may have been given to a pod whose name is not known, and then nobody is sure
-        assert (uuid in told.unsure) == (not knows or not kubelet or nameless)
+        assert (uuid in told.unknown_gpus) == (not knows or not kubelet or nameless)
         assert nameless or not (knows and gpu.processes)
 
 
@@ -138,8 +135,10 @@ def test_every_endpoint_can_be_made_a_source(world: World) -> None:
 @given(worlds)
 def test_nobody_is_called_otherwise_because_of_what_a_pod_asks_for(world: World) -> None:
     """Pods that ask for nothing, and all that is in no pod, are called what they would be without."""
-    modest = tuple(replace(one, wishes=replace(one.wishes, name="")) for one in world.seen.pods or ())
-    asked = {f"{one.namespace}/{one.workload}" for one in world.seen.pods or () if one.wishes.name}
+    modest = tuple(
+        replace(one, pod_annotations=replace(one.pod_annotations, name="")) for one in world.seen.pods or ()
+    )
+    asked = {f"{one.namespace}/{one.workload}" for one in world.seen.pods or () if one.pod_annotations.name}
     pods = None if world.seen.pods is None else modest
     without = look(replace(world, seen=replace(world.seen, pods=pods))).sights
     for now, before in zip(look(world).sights, without, strict=True):
@@ -156,18 +155,18 @@ def test_no_dollar_and_no_second_is_lost(story: list[World]) -> None:
     The meter checks on each tick that parts sum to the whole.
     """
     meter = Meter(terms(rent("3.67")))
-    before: Found = Found()
+    before: DiscoveryResult = DiscoveryResult()
     now = NOW.elapsed
     meter.pass_by(0, tuple(gpu(number) for number in range(GPUS)))
     for world in story:
         now += world.elapsed
-        before = found(world.config, world.gpus, world.seen, Moment(now, BOOT + now), before.targets)
+        before = find_servers(world.config, world.gpus, world.seen, ScanTime(now, BOOT + now), before.targets)
         meter.pass_by(
             world.elapsed,
             world.gpus,
             [served(target.key, target.url, now) for target in before.targets],
             (*configured.holders(world.config.servers, world.gpus), *before.holders),
-            unsure=before.unsure,
+            unknown_gpus=before.unknown_gpus,
             owners=before.owners,
         )
     passed = now - NOW.elapsed
@@ -184,7 +183,7 @@ def test_no_name_is_of_two_users_by_what_they_claim(world: World) -> None:
     seen = world.seen
     everybody = tenants(seen.groups or (), seen.given or (), seen.pods or (), world.gpus)
     users: dict[object, set[int | None]] = {}
-    for one in named(everybody, world.config.server_rules)[0]:
+    for one in name_servers(everybody, world.config.server_rules)[0]:
         group, rule = one.group, one.rule
         bound = rule is not None and rule.name is not None and bool(rule.match.user or rule.match.unit)
         told = rule is not None and rule.name is not None and (rule.match.workload or "").startswith("ml/")

@@ -3,12 +3,12 @@
 import pytest
 
 from exporter.engines.launch import Launch
-from exporter.readings import GpuProcess, Owned, ServerKey
-from exporter.sources.discovery import joining
-from exporter.sources.discovery.found import Sight
-from exporter.sources.discovery.pods import Wishes
+from exporter.readings import GpuProcess, PodOwnership, ServerKey
+from exporter.sources.discovery import servers
+from exporter.sources.discovery.pods import ServerAnnotations
+from exporter.sources.discovery.servers import DiscoveredServer
 from exporter.sources.endpoints import Target
-from exporter.sources.server import About
+from exporter.sources.server import ServerContext
 from tests.sources.discovery.bench import (
     SECOND,
     api,
@@ -96,7 +96,7 @@ def test_a_pod_that_was_given_a_configured_servers_gpu_is_that_server() -> None:
         (gpu(0), gpu(1)),
         (podded(0, server=api(7)),),
         (given("chat-0", 0),),
-        (pod("chat-0", "chat", wishes=Wishes(port=8000)),),
+        (pod("chat-0", "chat", pod_annotations=ServerAnnotations(port=8000)),),
         servers=(server("chat", "http://chat.example/metrics", 0),),
     )
     assert told.targets == ()
@@ -114,14 +114,14 @@ def test_what_holds_no_gpu_is_read_where_somebody_says_so() -> None:
     bare, inside = group(server=api(7)), podded(0, server=api(8))
     told = look((gpu(0),), (bare,), rules=(rule("front", port=8000),))
     assert urls(told) == {URL: "/front"}
-    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", wishes=Wishes(port=9000)),))
+    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(port=9000)),))
     assert urls(told) == {"http://127.0.0.1:9000/metrics": "ml/a"}
-    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", wishes=Wishes(name="b")),))
+    told = look((gpu(0),), (inside,), pods=(pod("a-0", "a", pod_annotations=ServerAnnotations(name="b")),))
     assert urls(told) == {}
 
 
 def known(url: str, identity: str) -> Target:
-    return Target(ServerKey("", "x"), url, about=About(identity=identity))
+    return Target(ServerKey("", "x"), url, about=ServerContext(identity=identity))
 
 
 def test_what_let_go_of_its_gpu_is_read_as_long_as_it_runs() -> None:
@@ -152,7 +152,7 @@ def test_no_address_is_read_twice() -> None:
 
 def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody holds what they hold; the rest is not read, and says so."""
-    monkeypatch.setattr(joining, "TARGETS_MAX", 2)
+    monkeypatch.setattr(servers, "TARGETS_MAX", 2)
     groups = tuple(group(number, server=api(number, 8000 + number)) for number in range(1, 4))
     told = look((gpu(0, 1, 2, 3),), groups)
     assert len(told.targets) == 2
@@ -166,15 +166,15 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({}, ("", "")),
         ({"product": "search", "team": "red"}, ("search", "red")),
-        ({"product": "search", "team": "red", "wishes": Wishes(product="chat")}, ("chat", "red")),
-        ({"product": "search", "wishes": Wishes(team="blue")}, ("search", "blue")),
+        ({"product": "search", "team": "red", "wishes": ServerAnnotations(product="chat")}, ("chat", "red")),
+        ({"product": "search", "wishes": ServerAnnotations(team="blue")}, ("search", "blue")),
         ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
     ],
 )
 def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
     """Its wishes, else its labels, fit to be labels."""
     found = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
-    assert found.owners == (Owned(ServerKey("ml", "a"), *owned),)
+    assert found.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
 
 
 def test_of_replicas_the_first_says_who_pays() -> None:
@@ -184,7 +184,7 @@ def test_of_replicas_the_first_says_who_pays() -> None:
         (podded(0, 7, server=api(7)), podded(1, 8, server=api(8)), group(9)),
         pods=(pod("a-0", "a", product="one"), pod("a-1", "a", 1, product="two")),
     )
-    assert found.owners == (Owned(ServerKey("ml", "a"), "one"),)
+    assert found.owners == (PodOwnership(ServerKey("ml", "a"), "one"),)
 
 
 def test_what_people_are_told_of_a_server() -> None:
@@ -194,7 +194,7 @@ def test_what_people_are_told_of_a_server() -> None:
         (gpu(0, 7), gpu(1, 7)), (podded(0, 7, server=api(7, launch=launch)),), pods=(pod("a-0", "a"),)
     )
     assert found.sights == (
-        Sight(
+        DiscoveredServer(
             ServerKey("ml", "a"),
             engine="vllm",
             model="meta/llama",
@@ -240,7 +240,7 @@ def test_what_a_pod_is_called_is_waited_for() -> None:
     """
     groups = (podded(0, 7, server=api(7)), group(8, server=api(8, 8001)))
     told = look((gpu(0, 7), gpu(1, 8), gpu(2, 7, 8)), groups, pods=None)
-    assert (held(told), told.unsure) == ({"GPU-1": ["/vllm:8001"]}, {uuid(0), uuid(2)})
+    assert (held(told), told.unknown_gpus) == ({"GPU-1": ["/vllm:8001"]}, {uuid(0), uuid(2)})
     assert urls(told) == {"http://127.0.0.1:8001/metrics": "/vllm:8001"}
     assert skipped(told) == ["no_pod_name", ""]
     told = look((gpu(0, 7), gpu(1, 8)), groups, pods=())
@@ -268,5 +268,5 @@ def test_the_server_of_mps_holds_nothing_itself() -> None:
     alone = look((gpu(0, 3),), (go_between,))
 
     assert held(shared_by) == {"GPU-0": ["/unmatched:a", "/unmatched:b"]}
-    assert (held(alone), alone.unsure) == ({}, frozenset())
-    assert look((gpu(0, processes=None),), (go_between,)).unsure == {"GPU-0"}
+    assert (held(alone), alone.unknown_gpus) == ({}, frozenset())
+    assert look((gpu(0, processes=None),), (go_between,)).unknown_gpus == {"GPU-0"}

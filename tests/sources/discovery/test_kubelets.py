@@ -5,21 +5,11 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.sources.discovery.discovery import HELD, Discovery
-from exporter.sources.discovery.pods import Wishes
-from exporter.sources.endpoints import Endpoints
+from exporter.sources.discovery.discovery import ALLOCATIONS_KEPT_FOR, Discovery
+from exporter.sources.discovery.pods import ServerAnnotations
+from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
-from tests.sources.discovery.bench import (
-    SECOND,
-    api,
-    given,
-    gpu,
-    held,
-    pod,
-    podded,
-    urls,
-    uuid,
-)
+from tests.sources.discovery.bench import SECOND, api, given, gpu, held, pod, podded, urls, uuid
 from tests.sources.discovery.host import URL, Host, vllm
 
 
@@ -31,16 +21,16 @@ def test_processes_may_be_switched_off(host: Host) -> None:
     host.runs(vllm(7, 500, 7))
     found = host.look(gpu(0, 7), gpu(1, 8), gpu(2, processes=None))
     assert host.processes.asked == []
-    assert (found.gathered, found.blind) == ((), False)
+    assert (found.gathered, found.incomplete) == ((), False)
     assert held(found) == {"GPU-0": ["ml/unmatched:a"]}
-    assert (found.unsure, found.targets) == (frozenset(), ())
+    assert (found.unknown_gpus, found.targets) == (frozenset(), ())
 
 
 def test_without_a_kubelet_there_is_no_such_source(tmp_path: Path) -> None:
     """No row of health for what is not there; from the moment on that there is one it is a source."""
     host = Host(tmp_path / "pod-resources")
     assert host.discovery.sources(host.config) == ()
-    assert host.look(gpu(0)).unsure == frozenset()
+    assert host.look(gpu(0)).unknown_gpus == frozenset()
     (tmp_path / "pod-resources").mkdir()
     assert host.discovery.sources(host.config) == (host.kubelet,)
     (tmp_path / "pod-resources").rmdir()
@@ -62,9 +52,9 @@ def test_a_kubelet_that_is_switched_off_is_not_asked(host: Host) -> None:
 
 def test_a_host_without_kubernetes(host: Host) -> None:
     """Nobody asks for a kubelet."""
-    alone = Discovery(host.clock, Endpoints(host.clock), host.processes, None)  # type: ignore[arg-type]
+    alone = Discovery(host.clock, EndpointSources(host.clock), host.processes, None)  # type: ignore[arg-type]
     assert alone.sources(Config()) == ()
-    assert alone.look(Config(), (gpu(0),), (), host.gather, None).unsure == frozenset()
+    assert alone.look(Config(), (gpu(0),), (), host.gather, None).unknown_gpus == frozenset()
     alone.close()
 
 
@@ -73,10 +63,10 @@ def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: Host) -> None:
     host.kubelet.said = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "refused"
-    found = host.look(gpu(0), gpu(1), after=HELD)
-    assert (held(found), found.unsure) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
+    found = host.look(gpu(0), gpu(1), after=ALLOCATIONS_KEPT_FOR)
+    assert (held(found), found.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
     found = host.look(gpu(0), gpu(1), after=1)
-    assert (held(found), found.unsure) == ({}, {uuid(0), uuid(1)})
+    assert (held(found), found.unknown_gpus) == ({}, {uuid(0), uuid(1)})
     host.kubelet.reason = ""
     assert held(host.look(gpu(0), gpu(1))) == {"GPU-0": ["ml/unmatched:a"]}
 
@@ -84,7 +74,7 @@ def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: Host) -> None:
 def test_a_kubelet_that_never_answered(host: Host) -> None:
     """There is one, and what it gave out is not known."""
     host.kubelet.reason = "timeout"
-    assert host.look(gpu(0)).unsure == {uuid(0)}
+    assert host.look(gpu(0)).unknown_gpus == {uuid(0)}
 
 
 def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: Host) -> None:
@@ -92,17 +82,17 @@ def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: Host) -> None:
     host.kubelet.said = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "absent"
-    found = host.look(gpu(0), gpu(1), after=HELD)
-    assert (held(found), found.unsure) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
+    found = host.look(gpu(0), gpu(1), after=ALLOCATIONS_KEPT_FOR)
+    assert (held(found), found.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
     found = host.look(gpu(0), gpu(1), after=1)
-    assert (held(found), found.unsure) == ({}, frozenset())
+    assert (held(found), found.unknown_gpus) == ({}, frozenset())
 
 
 def test_a_kubelet_that_never_had_a_socket_gave_nobody_anything(host: Host) -> None:
     """There is none, and nothing to be unsure of."""
     host.kubelet.reason = "absent"
     found = host.look(gpu(0))
-    assert (held(found), found.unsure) == ({}, frozenset())
+    assert (held(found), found.unknown_gpus) == ({}, frozenset())
 
 
 @pytest.mark.parametrize("reason", ["denied", "unimplemented"])
@@ -112,9 +102,9 @@ def test_a_kubelet_that_is_not_there_for_us_gave_nobody_anything(host: Host, rea
     host.look(gpu(0))
     host.kubelet.reason = reason
     found = host.look(gpu(0))
-    assert (held(found), found.unsure) == ({}, frozenset())
+    assert (held(found), found.unknown_gpus) == ({}, frozenset())
     host.kubelet.reason = "refused"
-    assert host.look(gpu(0)).unsure == {uuid(0)}
+    assert host.look(gpu(0)).unknown_gpus == {uuid(0)}
 
 
 def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(host: Host) -> None:
@@ -125,8 +115,8 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
     first = host.look(gpu(0, 7), gpu(1, 8))
     host.cluster.told = None
     later = host.look(gpu(0, 7), gpu(1, 8))
-    assert (later.targets, later.holders, later.unsure) == (first.targets, (), {uuid(0), uuid(1)})
-    assert (first.blind, later.blind) == (False, True)
+    assert (later.targets, later.holders, later.unknown_gpus) == (first.targets, (), {uuid(0), uuid(1)})
+    assert (first.incomplete, later.incomplete) == (False, True)
     host.runs(chat)
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
     host.processes.reading = None
@@ -135,7 +125,7 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
 
 def test_a_pod_whose_processes_are_not_seen_is_read_on_while_nobody_tells_of_it(host: Host) -> None:
     """Nothing says that it has ended."""
-    host.cluster.told = (pod("chat-0", "chat", wishes=Wishes(port=9400)),)
+    host.cluster.told = (pod("chat-0", "chat", pod_annotations=ServerAnnotations(port=9400)),)
     first = host.look(gpu(0)).targets
     host.cluster.told = None
     assert host.look(gpu(0)).targets == first != ()
@@ -148,7 +138,7 @@ def test_a_daemon_that_starts_before_its_cluster_answers_does_not_know_who_is_he
     host.cluster.told = None
     host.runs(podded(0, 7, server=api(7)))
     found = host.look(gpu(0, 7))
-    assert (found.targets, found.holders, found.blind) == ((), (), True)
+    assert (found.targets, found.holders, found.incomplete) == ((), (), True)
 
 
 def test_a_cluster_is_asked_by_the_configuration_of_the_look(host: Host) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS, ServerKey
-from exporter.sources.discovery.pods import Container, Wishes
+from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer
 from exporter.sources.processes import ProcessGroup
 from tests.sources.discovery.bench import (
     api,
@@ -70,14 +70,20 @@ def test_a_pod_is_called_by_its_workload() -> None:
 
 def test_a_pod_of_an_unknown_engine_serves_if_it_says_where() -> None:
     """An annotation tells where its metrics are: it is a server, with or without processes that are seen."""
-    pods = (pod("a-0", "a", wishes=Wishes(port=9000)), pod("b-0", "b", 1, wishes=Wishes(port=9000)))
+    pods = (
+        pod("a-0", "a", pod_annotations=ServerAnnotations(port=9000)),
+        pod("b-0", "b", 1, pod_annotations=ServerAnnotations(port=9000)),
+    )
     told = look((gpu(0, 7),), (podded(0, 7, name="engine"),), (given("b-0", 1),), pods)
     assert names(told) == ["ml/a", "ml/b"]
 
 
 def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
     """Its cluster tells the words of its containers; the first that is a server counts."""
-    sidecar, server = Container("", ("envoy",)), Container("", ("vllm", "serve", "m", "--port", "9001"))
+    sidecar, server = (
+        ServerContainer("", ("envoy",)),
+        ServerContainer("", ("vllm", "serve", "m", "--port", "9001")),
+    )
     told = look((gpu(0),), (), (given("chat-0", 0),), (pod("chat-0", "chat", containers=(sidecar, server)),))
     assert names(told) == ["ml/chat"]
     assert urls(told) == {"http://10.0.0.0:9001/metrics": "ml/chat"}
@@ -86,11 +92,14 @@ def test_a_pod_whose_processes_are_not_seen_is_known_by_its_command() -> None:
 
 def test_a_pod_may_ask_for_another_name() -> None:
     """All that it runs has it, a trainer too: it was asked for."""
-    wishes = Wishes(name="assistants")
+    pod_annotations = ServerAnnotations(name="assistants")
     told = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(5)), podded(1, 8)),
-        pods=(pod("a-0", "a", wishes=wishes), pod("b-0", "b", 1, wishes=wishes)),
+        pods=(
+            pod("a-0", "a", pod_annotations=pod_annotations),
+            pod("b-0", "b", 1, pod_annotations=pod_annotations),
+        ),
     )
     assert names(told) == ["ml/assistants", "ml/assistants"]
     assert told.refused == 0
@@ -99,9 +108,9 @@ def test_a_pod_may_ask_for_another_name() -> None:
 def test_the_name_of_another_workload_is_refused() -> None:
     """A pod that claims it is called by its own, and is counted; the other one is left in peace."""
     pods = (
-        pod("thief-0", "thief", wishes=Wishes(name="chat")),
+        pod("thief-0", "thief", pod_annotations=ServerAnnotations(name="chat")),
         pod("chat-0", "chat", 1),
-        pod("own-0", "own", 2, wishes=Wishes(name="own")),
+        pod("own-0", "own", 2, pod_annotations=ServerAnnotations(name="own")),
     )
     told = look(
         (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
@@ -123,7 +132,11 @@ def test_the_name_of_another_workload_is_refused() -> None:
 )
 def test_nobody_takes_a_name_by_another_spelling(name: str) -> None:
     """What counts is what would be printed, whoever gave the other one its name."""
-    pods = (pod("thief-0", "thief", wishes=Wishes(name=name)), pod("tune-0", "tune", 1), pod("c-0", "c", 2))
+    pods = (
+        pod("thief-0", "thief", pod_annotations=ServerAnnotations(name=name)),
+        pod("tune-0", "tune", 1),
+        pod("c-0", "c", 2),
+    )
     told = look(
         (gpu(0, 7), gpu(1, 8), gpu(2, 9)),
         (podded(0, 7, server=api(7)), podded(1, 8), podded(2, 9, server=api(9))),
@@ -136,11 +149,11 @@ def test_nobody_takes_a_name_by_another_spelling(name: str) -> None:
 
 def test_replicas_may_ask_for_a_name_that_one_of_them_has() -> None:
     """Two pods of one workload, one of which serves and one of which trains, under one name."""
-    wishes = Wishes(name="unmatched:a")
+    pod_annotations = ServerAnnotations(name="unmatched:a")
     told = look(
         (gpu(0, 7), gpu(1, 8)),
         (podded(0, 7, server=api(7)), podded(1, 8)),
-        pods=(pod("a-0", "a", wishes=wishes), pod("a-1", "a", 1)),
+        pods=(pod("a-0", "a", pod_annotations=pod_annotations), pod("a-1", "a", 1)),
     )
     assert held(told) == {"GPU-0": ["ml/unmatched:a"], "GPU-1": ["ml/unmatched:a"]}
     assert told.refused == 0
@@ -148,7 +161,10 @@ def test_replicas_may_ask_for_a_name_that_one_of_them_has() -> None:
 
 def test_a_name_in_another_namespace_is_nobodys() -> None:
     """A pod names itself within its own namespace only, so that it cannot be another team's."""
-    pods = (pod("a-0", "a", namespace="red", wishes=Wishes(name="chat")), pod("chat-0", "chat", 1))
+    pods = (
+        pod("a-0", "a", namespace="red", pod_annotations=ServerAnnotations(name="chat")),
+        pod("chat-0", "chat", 1),
+    )
     told = look((gpu(0, 7), gpu(1, 8)), (podded(0, 7, server=api(7)), podded(1, 8, server=api(8))), pods=pods)
     assert held(told) == {"GPU-0": ["red/chat"], "GPU-1": ["ml/chat"]}
     assert told.refused == 0
@@ -157,7 +173,11 @@ def test_a_name_in_another_namespace_is_nobodys() -> None:
 @pytest.mark.parametrize("name", ["unallocated", "other"])
 def test_reserved_names_are_nobodys(name: str) -> None:
     """What the books call nobody, and everybody beyond the limit, is no server's name, whoever gave it."""
-    wished = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod("a-0", wishes=Wishes(name=name)),))
+    wished = look(
+        (gpu(0, 7),),
+        (podded(0, 7, server=api(5)),),
+        pods=(pod("a-0", pod_annotations=ServerAnnotations(name=name)),),
+    )
     called = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod(f"{name}-0", name),))
     ruled = look((gpu(0, 7),), (group(7, server=api(7)),), rules=(rule(name),))
     assert (names(wished), names(called), names(ruled)) == (
@@ -223,7 +243,11 @@ def test_a_rule_names_workloads(pattern: str, name: str) -> None:
     rules = (rule("x", workload=pattern),)
     seen = look((gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=(pod("r1-0", "r1"),), rules=rules)
     unseen = look(
-        (gpu(0),), (), (given("r1-0", 0),), (pod("r1-0", "r1", wishes=Wishes(port=1)),), rules=rules
+        (gpu(0),),
+        (),
+        (given("r1-0", 0),),
+        (pod("r1-0", "r1", pod_annotations=ServerAnnotations(port=1)),),
+        rules=rules,
     )
     assert (names(seen), names(unseen)) == ([f"ml/{name}"], [f"ml/{name}"])
 
@@ -239,7 +263,7 @@ def test_the_first_rule_that_matches_wins() -> None:
 
 def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     """And gives it another namespace where it says so."""
-    known = (pod("a-0", "a", wishes=Wishes(name="wish")),)
+    known = (pod("a-0", "a", pod_annotations=ServerAnnotations(name="wish")),)
     told = look(
         (gpu(0, 7),), (podded(0, 7, server=api(5)),), pods=known, rules=(rule("x", namespace="prod"),)
     )

@@ -15,12 +15,12 @@ from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.engines.launch import Launch
 from exporter.readings import REMEDIES, GpuReading, ReadFailedError, UnreadReason, unread_reason
-from exporter.sources.discovery import joining
-from exporter.sources.discovery.joining import Seen, found
-from exporter.sources.discovery.pods import Pod, Wishes
-from exporter.sources.endpoints import Endpoints, configured
+from exporter.sources.discovery import servers
+from exporter.sources.discovery.pods import ServerAnnotations, ServerPod
+from exporter.sources.discovery.servers import HostSnapshot, find_servers
+from exporter.sources.endpoints import EndpointSources, configured
 from exporter.sources.processes import ProcessGroup, Sockets
-from exporter.sources.processes.sockets import Listener
+from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.bench import NOW, api, gpu, group, pod, podded
 
 VLLM = b'vllm:prompt_tokens_total{model_name="m"} 70\nvllm:generation_tokens_total{model_name="m"} 30\n'
@@ -92,7 +92,7 @@ class Host:
     folder: Path
     gpus: tuple[GpuReading, ...] = (gpu(0, 7),)
     groups: tuple[ProcessGroup, ...] = ()
-    pods: tuple[Pod, ...] | None = ()
+    pods: tuple[ServerPod, ...] | None = ()
     config: str = ""
     stop: list[Callable[[], None]] = field(default_factory=list)
 
@@ -106,7 +106,7 @@ class Host:
     def runs(self, port: int, pid: int = 7, engine: str = "vllm", **told: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
         start = Launch(engine, port, port_told=True, metrics_port=port)
-        listening = (Listener("127.0.0.1", port, port, 990),)
+        listening = (ListeningSocket("127.0.0.1", port, port, 990),)
         words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **told}
         sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
         return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=sockets)
@@ -116,9 +116,9 @@ class Host:
         path = self.folder / "config.yaml"
         path.write_text(self.config, encoding="utf-8")
         config = load(path)
-        told = found(config, self.gpus, Seen(self.groups, (), self.pods), NOW)
+        told = find_servers(config, self.gpus, HostSnapshot(self.groups, (), self.pods), NOW)
         reasons = {one.reason for one in told.unread}
-        endpoints = Endpoints(SystemClock())
+        endpoints = EndpointSources(SystemClock())
         targets = (*configured(config.servers), *told.targets)
         sources = endpoints.of(targets, config.limits.body_bytes)
         assert sources or reasons
@@ -210,7 +210,7 @@ def _(host: Host) -> Remedy:
 @case(UnreadReason.NO_PORT)
 def _(host: Host) -> Remedy:
     port = host.serves().port
-    listening = tuple(Listener("127.0.0.1", number, number, 990) for number in (port, 1))
+    listening = tuple(ListeningSocket("127.0.0.1", number, number, 990) for number in (port, 1))
     sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
     host.groups = (group(7, name="house", sockets=sockets, user=990),)
     host.config = "servers: [{match: {process: house}, engine: vllm}]\n"
@@ -228,7 +228,7 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     port = host.serves().port
     unseen = podded(0, 7)
-    told = {"wishes": Wishes(port=port)}
+    told = {"wishes": ServerAnnotations(port=port)}
     host.groups, host.pods = (unseen,), (pod("a-0", "a", addresses=(), **told),)
     return looks_up(host, pod("a-0", "a", addresses=("127.0.0.1",), **told))
 
@@ -251,8 +251,8 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     told = {"addresses": ("127.0.0.1",)}
     host.groups = (podded(0, 7, server=api(7, host.serves().port)),)
-    host.pods = (pod("a-0", "a", wishes=Wishes(path="metrics"), **told),)
-    return looks_up(host, pod("a-0", "a", wishes=Wishes(path="/metrics"), **told))
+    host.pods = (pod("a-0", "a", pod_annotations=ServerAnnotations(path="metrics"), **told),)
+    return looks_up(host, pod("a-0", "a", pod_annotations=ServerAnnotations(path="/metrics"), **told))
 
 
 @case(UnreadReason.TOKEN_IN_THE_CLEAR)
@@ -268,8 +268,8 @@ def _(host: Host) -> Remedy:
 
 @case(UnreadReason.TOO_MANY)
 def _(host: Host) -> Remedy:
-    groups = [host.runs(port, port) for port in range(1, joining.TARGETS_MAX + 2)]
-    host.gpus, host.groups = (gpu(0, *range(1, joining.TARGETS_MAX + 2)),), (*groups,)
+    groups = [host.runs(port, port) for port in range(1, servers.TARGETS_MAX + 2)]
+    host.gpus, host.groups = (gpu(0, *range(1, servers.TARGETS_MAX + 2)),), (*groups,)
     return starts(host, *groups[:-1])
 
 
@@ -415,7 +415,7 @@ def replace_server(one: ProcessGroup, **told: Any) -> ProcessGroup:
     return replace(one, server=replace(one.server, **told))
 
 
-def looks_up(host: Host, *pods: Pod) -> Remedy:
+def looks_up(host: Host, *pods: ServerPod) -> Remedy:
     """The pods of the node are told."""
 
     def remedy() -> None:

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from exporter.config.settings import Config, Server, ServerMatch, ServerRule
-from exporter.cost.policy import Limits
+from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
+from exporter.cost.policy import CardinalityLimits
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, MigInstance
-from exporter.sources.discovery.joining import Seen
-from exporter.sources.discovery.pods import Container, Pod, Wishes
+from exporter.sources.discovery.pods import ServerAnnotations, ServerContainer, ServerPod
+from exporter.sources.discovery.servers import HostSnapshot
 from exporter.sources.kubelet import Allocation, Device, Placement
-from exporter.sources.processes import ApiServer, Member, ProcessGroup
-from exporter.sources.processes.sockets import Listener
+from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
+from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.bench import CONTAINERS, SECOND, UIDS
 
 GPUS: Final = 3
@@ -76,7 +76,7 @@ launches = st.builds(
 hosts = st.lists(st.sampled_from(HOSTS), max_size=2, unique=True).map(tuple)
 routers = st.builds(
     ApiServer,
-    st.builds(Member, pids, st.just(SECOND)),
+    st.builds(ProcessId, pids, st.just(SECOND)),
     st.just(Launch("llamacpp", 8080, metrics_port=8080, routes=True)),
     port=ports,
     metrics_port=ports,
@@ -85,7 +85,7 @@ routers = st.builds(
 )
 servers = st.builds(
     ApiServer,
-    st.builds(Member, pids, st.just(SECOND)),
+    st.builds(ProcessId, pids, st.just(SECOND)),
     launches,
     port=ports,
     metrics_port=ports,
@@ -96,7 +96,8 @@ servers = st.builds(
     on_host=st.booleans(),
     claim=st.sampled_from(["", "", "taken", "contested"]),
     listening=st.lists(
-        st.builds(Listener, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)), max_size=2
+        st.builds(ListeningSocket, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)),
+        max_size=2,
     ).map(tuple),
 )
 containers = st.sampled_from(["", "", *CONTAINERS[:3]])
@@ -116,7 +117,7 @@ def groupings(draw: st.DrawFn) -> tuple[ProcessGroup, ...]:
                 id=f"/{number}",
                 kind="tree",
                 name=draw(names),
-                computing=tuple(Member(pid, SECOND) for pid in mine),
+                computing=tuple(ProcessId(pid, SECOND) for pid in mine),
                 started=SECOND,
                 container=draw(containers),
                 pod=draw(uids),
@@ -141,11 +142,11 @@ devices = st.one_of(
 )
 spaces = st.sampled_from(["ml", "red"])
 given_out = st.builds(Allocation, spaces, names, st.just("main"), st.just("nvidia.com/gpu"), devices)
-wishes = st.builds(
-    Wishes, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
+pod_annotations = st.builds(
+    ServerAnnotations, names, names, names, ports, st.sampled_from(["", "/m", "@evil/", "/a b", "//evil"])
 )
 pods = st.builds(
-    Pod,
+    ServerPod,
     spaces,
     names.filter(bool),
     names.filter(bool),
@@ -153,12 +154,13 @@ pods = st.builds(
     addresses=st.lists(st.sampled_from(["10.0.0.7", "fd00::7"]), max_size=2).map(tuple),
     live=st.booleans(),
     containers=st.lists(
-        st.builds(Container, containers, st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)])), max_size=2
+        st.builds(ServerContainer, containers, st.sampled_from([(), ("vllm", "serve", "m"), ("\n",)])),
+        max_size=2,
     ).map(tuple),
     product=names,
     team=names,
     spans_hosts=st.booleans(),
-    wishes=wishes,
+    pod_annotations=pod_annotations,
 )
 rules = st.builds(
     ServerRule,
@@ -179,7 +181,7 @@ rules = st.builds(
     metrics_path=st.sampled_from([None, "/r"]),
 )
 configured = st.builds(
-    Server,
+    ConfiguredServer,
     st.sampled_from(["chat", "batch"]),
     st.sampled_from(["http://127.0.0.1:8000/metrics", "http://localhost:8001", "https://chat.example/"]),
     st.sampled_from([(), (0,), (0, "GPU-1")]),
@@ -188,7 +190,7 @@ configurations = st.builds(
     Config,
     servers=st.lists(configured, max_size=2).map(tuple),
     server_rules=st.lists(rules, max_size=2).map(tuple),
-    limits=st.sampled_from([Limits(), Limits(servers=2, models=1)]),
+    limits=st.sampled_from([CardinalityLimits(), CardinalityLimits(servers=2, models=1)]),
 )
 
 
@@ -203,7 +205,7 @@ class World:
 
     config: Config
     gpus: tuple[GpuReading, ...]
-    seen: Seen
+    seen: HostSnapshot
     elapsed: int
 
 
@@ -211,7 +213,7 @@ def world(
     config: Config, cards: tuple[GpuReading, ...], count: int, told: tuple[Any, Any, Any], elapsed: int
 ) -> World:
     """A host of so many of the cards."""
-    return World(config, cards[:count], Seen(*told), elapsed)
+    return World(config, cards[:count], HostSnapshot(*told), elapsed)
 
 
 worlds = st.builds(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
-from exporter.sources.kubelet.call import OVERHEAD_BYTES_MAX, Conversation
+from exporter.sources.kubelet.grpc import OVERHEAD_BYTES_MAX, GrpcCall
 
 GRPC = [(":status", "200"), ("content-type", "application/grpc")]
 OK = [("grpc-status", "0")]
@@ -19,8 +19,8 @@ LIMIT = 1000
 Say = Callable[[H2Connection], None]
 
 
-def conversation(limit: int = LIMIT) -> Conversation:
-    return Conversation("/v1.PodResourcesLister/List", "sock", limit, 3.0)
+def conversation(limit: int = LIMIT) -> GrpcCall:
+    return GrpcCall("/v1.PodResourcesLister/List", "sock", limit, 3.0)
 
 
 def message(body: bytes) -> bytes:
@@ -28,7 +28,7 @@ def message(body: bytes) -> bytes:
     return b"\0" + len(body).to_bytes(4, "big") + body
 
 
-def said(client: Conversation, *says: Say) -> bytes:
+def said(client: GrpcCall, *says: Say) -> bytes:
     """What a server of HTTP/2 sends to a client when it says this."""
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
@@ -69,14 +69,14 @@ def refused(*says: Say, limit: int = LIMIT) -> tuple[str, str]:
     return failed(client, [said(client, *says)])
 
 
-def failed(client: Conversation, pieces: Iterable[bytes]) -> tuple[str, str]:
+def failed(client: GrpcCall, pieces: Iterable[bytes]) -> tuple[str, str]:
     """Reason and message of a call that fails over these pieces, or in the end."""
     with pytest.raises(ReadFailedError) as failure:
         fed(client, pieces)
     return failure.value.reason, str(failure.value)
 
 
-def fed(client: Conversation, pieces: Iterable[bytes]) -> bytes:
+def fed(client: GrpcCall, pieces: Iterable[bytes]) -> bytes:
     """The message of a call that ends with the last piece."""
     ended = False
     for piece in pieces:
@@ -255,7 +255,7 @@ def test_a_server_that_stops_after_its_answer_has_answered() -> None:
     assert client.message() == b"x"
 
 
-def survives(client: Conversation, data: bytes) -> None:
+def survives(client: GrpcCall, data: bytes) -> None:
     """Take it, or fail as a source may."""
     reason = ""
     try:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import Allocations, Device, UnknownDevice
-from exporter.sources.kubelet.allocations import DEVICES_MAX, UNKNOWN_MAX, allocations
+from exporter.sources.kubelet.pod_resources import DEVICES_MAX, UNKNOWN_MAX, allocations
 from exporter.sources.kubelet.protobuf import FIELDS_MAX, Message
 
 REPLIES = [file.read_bytes() for file in sorted((Path(__file__).parent / "replies").glob("*.binpb"))]

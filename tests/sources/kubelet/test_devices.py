@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.sources.kubelet.devices import Device, Placement, claimed_device, plugin_device, shown
+from exporter.sources.kubelet.pod_resources import Device, Placement, claimed_device, plugin_device, shown
 
 UUID = "5b1c3a2e-9f40-4d7a-8c61-0a1b2c3d4e5f"
 GPU = "nvidia.com/gpu"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
-from exporter.sources.kubelet.pod_fields import POD_BYTES_MAX, listed
+from exporter.sources.kubelet.pods_api import POD_BYTES_MAX, listed
 from exporter.sources.kubelet.protobuf import FIELDS_MAX
 from exporter.sources.kubernetes import Container, Pod, Workload
-from exporter.sources.kubernetes.decoding import pod_of
+from exporter.sources.kubernetes.pods import pod_of
 
 RECORDINGS = Path(__file__).parents[1] / "kubernetes" / "recordings"
 BYTES = sorted(RECORDINGS.glob("*.binpb"))

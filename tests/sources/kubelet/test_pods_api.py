@@ -12,7 +12,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Deadline
+from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet import pods_api
 from tests import unprivileged
 from tests.sources.kubelet.kubelet_house import Kubelet
@@ -115,7 +115,7 @@ def test_a_socket_for_root_alone_is_told(kubelet: Kubelet, locked: str) -> None:
     script = (
         "import sys; from pathlib import Path; from exporter.clock import SystemClock\n"
         "from exporter.readings import ReadFailedError\n"
-        "from exporter.sources.exchange import Deadline\n"
+        "from exporter.sources.http_client import Deadline\n"
         "from exporter.sources.kubelet import pods_api\n"
         "path = Path(sys.argv[1]); print(pods_api.is_served(path))\n"
         "try: list(pods_api.pods(path, Deadline(SystemClock(), 20.0)))\n"

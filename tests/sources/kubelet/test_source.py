@@ -336,9 +336,9 @@ def test_a_connection_ends_with_its_question(serve: Serve) -> None:
 def test_http2_is_not_loaded_before_it_is_needed() -> None:
     """A host without a kubelet does not pay for it, although httpx would load it wherever it is installed."""
     script = (
-        "import exporter.sources.kubelet, sys; from exporter.sources.server.client import unverified_client\n"
+        "import exporter.sources.kubelet, sys; from exporter.sources.http_client import unverified_client\n"
         "unverified_client().close(); print('httpcore' in sys.modules, 'h2' in sys.modules)\n"
-        "import exporter.sources.kubelet.call; print('h2' in sys.modules)"
+        "import exporter.sources.kubelet.grpc; print('h2' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout == "True False\nTrue\n"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.sources.kubernetes import Account
+from exporter.sources.kubernetes import ServiceAccount
 from tests.sources.cloud.metadata_house import Asked, House, Reply
 
 IDENTITY = Path(__file__).parent / "identity"
@@ -69,8 +69,8 @@ class Cluster:
         self.says(NODE_PATH, metadata())
 
     @property
-    def account(self) -> Account:
-        return Account(self.house.address, NODE, self.mount / "token", self.mount / "ca.crt")
+    def account(self) -> ServiceAccount:
+        return ServiceAccount(self.house.address, NODE, self.mount / "token", self.mount / "ca.crt")
 
     @property
     def environ(self) -> dict[str, str]:

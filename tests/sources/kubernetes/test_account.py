@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.sources.kubernetes import Account, account
+from exporter.sources.kubernetes import ServiceAccount, account
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "6443", "NODE_NAME": "gpu-1"}
 
@@ -17,7 +17,7 @@ def mount(tmp_path: Path) -> Path:
 
 def test_a_pod_with_a_token_has_an_account(mount: Path) -> None:
     """The address is the one that the kubelet puts into each pod."""
-    expected = Account("https://10.96.0.1:6443", "gpu-1", mount / "token", mount / "ca.crt")
+    expected = ServiceAccount("https://10.96.0.1:6443", "gpu-1", mount / "token", mount / "ca.crt")
     assert expected == account(IN_A_POD, mount)
 
 

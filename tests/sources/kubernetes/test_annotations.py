@@ -2,8 +2,8 @@
 
 import pytest
 
-from exporter.sources.kubernetes import Wishes
-from exporter.sources.kubernetes.annotations import wishes_of
+from exporter.sources.kubernetes import PodAnnotations
+from exporter.sources.kubernetes.pods import parse_annotations
 
 NO_PORT = "is no port: a number from 1 to 65535"
 NO_PATH = "is no path: / and what follows in a URL, at most 256 characters"
@@ -12,7 +12,7 @@ NO_OWNER = "is empty, has spaces around it, or is longer than 128 characters"
 
 def test_all_that_there_is_to_ask_for() -> None:
     """Other annotations are others' business."""
-    told = wishes_of(
+    told = parse_annotations(
         {
             "inference-cost/name": "chat-8b",
             "inference-cost/product": "Chat (EU)",
@@ -23,12 +23,12 @@ def test_all_that_there_is_to_ask_for() -> None:
         }
     )
 
-    assert told == Wishes("chat-8b", "Chat (EU)", "assistants", 8000, "/engine/metrics")
+    assert told == PodAnnotations("chat-8b", "Chat (EU)", "assistants", 8000, "/engine/metrics")
 
 
 def test_a_pod_that_asks_for_nothing() -> None:
     """Is the common one."""
-    assert wishes_of({"prometheus.io/port": "8000"}) == Wishes()
+    assert parse_annotations({"prometheus.io/port": "8000"}) == PodAnnotations()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_pod_that_asks_for_nothing() -> None:
 )
 def test_what_cannot_be_used_is_refused_and_the_rest_holds(word: str, text: str, fault: str) -> None:
     """There is no way to name a host."""
-    told = wishes_of({"inference-cost/team": "good", f"inference-cost/{word}": text})
+    told = parse_annotations({"inference-cost/team": "good", f"inference-cost/{word}": text})
 
     assert told.refused == ((word, fault),)
     assert told.team == ("" if word == "team" else "good")
@@ -79,5 +79,5 @@ def test_what_cannot_be_used_is_refused_and_the_rest_holds(word: str, text: str,
 @pytest.mark.parametrize(("port", "path"), [("1", "/"), ("65535", "/a-b_c.d~e/%20;v=1,2/@x:y")])
 def test_the_bounds_are_taken(port: str, path: str) -> None:
     """Everything that RFC 3986 has in a path."""
-    told = wishes_of({"inference-cost/port": port, "inference-cost/path": path})
+    told = parse_annotations({"inference-cost/port": port, "inference-cost/path": path})
     assert (told.port, told.path, told.refused) == (int(port), path, ())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.sources.kubernetes import Pod
-from exporter.sources.kubernetes.decoding import _containers, pod_of
+from exporter.sources.kubernetes.pods import _containers, pod_of
 from tests.sources.kubernetes.cluster_house import NODE
 
 RECORDING = Path(__file__).parent / "recordings" / "kubelet-pods.json"

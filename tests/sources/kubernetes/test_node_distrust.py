@@ -9,8 +9,8 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.kubernetes import Account, NodeSource
-from exporter.sources.kubernetes.node import BODY_BYTES_MAX
+from exporter.sources.kubernetes import NodeSource, ServiceAccount
+from exporter.sources.kubernetes.api import BODY_BYTES_MAX
 from tests.sources.cloud.metadata_house import Reply
 from tests.sources.kubernetes.cluster_house import EKS, IDENTITY, NODE_PATH, Cluster, metadata
 
@@ -69,7 +69,7 @@ def test_a_server_that_never_shakes_hands_is_given_up(cluster: Cluster, failure:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given = cluster.account
         address = f"https://127.0.0.1:{silent.getsockname()[1]}"
-        account = Account(address, given.node, given.token_file, given.ca_file)
+        account = ServiceAccount(address, given.node, given.token_file, given.ca_file)
         assert failure(NodeSource(SystemClock(), account, timeout=0.3)).reason == "timeout"
 
 
@@ -78,7 +78,7 @@ def test_a_server_that_is_not_there_is_told(cluster: Cluster, failure: FailureOf
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     given = cluster.account
-    account = Account(f"https://127.0.0.1:{port}", given.node, given.token_file, given.ca_file)
+    account = ServiceAccount(f"https://127.0.0.1:{port}", given.node, given.token_file, given.ca_file)
     told = failure(NodeSource(SystemClock(), account))
 
     assert told.reason == "connection"

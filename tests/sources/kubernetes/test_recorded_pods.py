@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import PodLabels
-from exporter.sources.kubernetes import Container, Pod, Pods, Wishes, Workload, owner_of
-from exporter.sources.kubernetes.decoding import pod_of
+from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Pods, Workload, owner_of
+from exporter.sources.kubernetes.pods import pod_of
 from tests.sources.kubernetes.cluster_house import NODE
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -62,7 +62,7 @@ def test_a_pod_of_a_deployment_whole(pods: Pods) -> None:
             Container("vllm", CHAT_VLLM, running=True),
             Container("download", CHAT_DOWNLOAD, running=False, role="init"),
         ),
-        wishes=Wishes(name="chat-8b", product="chat"),
+        pod_annotations=PodAnnotations(name="chat-8b", product="chat"),
     )
 
 
@@ -142,7 +142,7 @@ def test_annotations_that_nobody_reads_are_not_kept(pods: Pods) -> None:
 
 def test_a_host_in_an_annotation_is_refused(pods: Pods) -> None:
     """What else the pod asks for holds."""
-    assert named(pods, "ml/broken-6b7d9c8f4-lm2qz").wishes == Wishes(
+    assert named(pods, "ml/broken-6b7d9c8f4-lm2qz").pod_annotations == PodAnnotations(
         port=30000,
         refused=(("path", "is no path: / and what follows in a URL, at most 256 characters"),),
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.sources.kubernetes import Workload
-from exporter.sources.kubernetes.workload import workload_of
+from exporter.sources.kubernetes.pods import workload_of
 
 CREATED = 29_926_260  # 2026-11-25T03:00:00Z in minutes since 1970
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import Processes, ProcessGroup
+from exporter.sources.processes import ProcessGroup, ProcessSource
 from tests.sources.processes.proc_host import ProcHost
 
 Read = Callable[..., tuple[ProcessGroup, ...]]
@@ -20,4 +20,4 @@ def host(tmp_path: Path) -> ProcHost:
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     """The groups of a host that was written, given what NVML lists."""
-    return lambda *pids: Processes(SystemClock(), root=tmp_path).read(pids).groups
+    return lambda *pids: ProcessSource(SystemClock(), root=tmp_path).read(pids).groups

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import Processes
+from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import BUDGET
 from exporter.sources.processes.source import KEPT
 from exporter.units import Nanoseconds
@@ -24,7 +24,7 @@ class Clock(SystemClock):
         return self.now
 
 
-def servers(source: Processes) -> list[int]:
+def servers(source: ProcessSource) -> list[int]:
     """The processes of the servers that are found."""
     return [group.server.process.pid for group in source.read([WORKER]).groups if group.server is not None]
 
@@ -32,7 +32,7 @@ def servers(source: Processes) -> list[int]:
 def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
     """Its process is read before those that nobody knows, so that its dollars do not change their name."""
     clock = Clock()
-    source = Processes(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
+    source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert servers(source) == [SERVER]
     clock.now += KEPT
     clock.pace = BUDGET + 1
@@ -44,7 +44,7 @@ def test_a_server_that_was_never_found_is_not_known(tmp_path: Path) -> None:
     """What computes is read all the same."""
     clock = Clock()
     clock.pace = BUDGET + 1
-    source = Processes(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
+    source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert [group.computing[0].pid for group in source.read([WORKER]).groups] == [WORKER]
     assert servers(source) == []
 
@@ -53,7 +53,7 @@ def test_a_server_that_has_ended_is_no_failure(tmp_path: Path) -> None:
     """It was known, and is gone; that is not counted as if NVML had listed it."""
     clock = Clock()
     root = plant(TREE.read_text(encoding="utf-8"), tmp_path)
-    source = Processes(clock, root=root)
+    source = ProcessSource(clock, root=root)
     assert servers(source) == [SERVER]
     (root / str(SERVER) / "stat").unlink()
     assert servers(source) == []

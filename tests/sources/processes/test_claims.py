@@ -1,7 +1,7 @@
 """Which server has a port that command lines name, where descriptors cannot be read."""
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import Processes, ProcessGroup
+from exporter.sources.processes import ProcessGroup, ProcessSource
 from tests.sources.processes.conftest import Read
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
@@ -68,7 +68,7 @@ def test_the_port_of_a_server_that_starts_again_is_reserved_for_its_user(
     host: ProcHost,
 ) -> None:
     """While it loads it listens nowhere; who names its port meanwhile has not its name."""
-    source = Processes(SystemClock(), root=host.root)
+    source = ProcessSource(SystemClock(), root=host.root)
     place, network = "0::/a/10.service", (OURS, (ANY, 18000, 1, 1000))
     told = ("vllm", "serve", "--port=18000")
     host.process(10, *told, cgroup=place, network=network, user=1000)

@@ -7,19 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.sources.processes.cgroup import Cgroup, cgroup
-from exporter.sources.processes.sockets import (
+from exporter.sources.processes.proc import (
     ADDRESSES_MAX,
+    COMMAND_BYTES,
     LISTENERS_MAX,
-    Listener,
+    TICK,
+    Cgroup,
+    ListeningSocket,
+    Stat,
     addresses4,
     addresses6,
+    cgroup,
+    command_line,
     listeners,
     loopback,
     past_listeners,
     socket,
+    stat,
+    user,
 )
-from exporter.sources.processes.stat import COMMAND_BYTES, TICK, Stat, command_line, stat, user
 from tests.sources.processes.proc_host import ANY, TABLE, row
 
 C = "0123456789abcdef" * 4
@@ -232,12 +238,12 @@ def test_listeners_are_read_by_their_state() -> None:
     )
 
     assert listeners(table.encode()) == (
-        Listener("", 8000, 11, 0),
-        Listener("127.0.0.1", 65535, 12, 1000),
-        Listener("", 8002, 14, 0),
-        Listener("::1", 8003, 15, 0),
-        Listener("2001:db8::1", 8004, 16, 0),
-        Listener("10.0.0.9", 8005, 17, 0),
+        ListeningSocket("", 8000, 11, 0),
+        ListeningSocket("127.0.0.1", 65535, 12, 1000),
+        ListeningSocket("", 8002, 14, 0),
+        ListeningSocket("::1", 8003, 15, 0),
+        ListeningSocket("2001:db8::1", 8004, 16, 0),
+        ListeningSocket("10.0.0.9", 8005, 17, 0),
     )
 
 
@@ -257,7 +263,7 @@ def test_what_is_no_listener_is_passed_over(line: str) -> None:
     """A line that is cut or damaged says nothing, and the next one counts."""
     good = row("127.0.0.1", 80, 1)
 
-    assert listeners(f"{line}\n{good}".encode()) == (Listener("127.0.0.1", 80, 1, 0),)
+    assert listeners(f"{line}\n{good}".encode()) == (ListeningSocket("127.0.0.1", 80, 1, 0),)
 
 
 def test_listeners_and_addresses_are_bounded() -> None:
@@ -278,7 +284,7 @@ def test_an_address_is_read_back(address: int, port: int, inode: int) -> None:
     line = f"0: {word:08X}:{port:04X} 0:0 0A 0:0 0:0 0 0 0 {inode} 1\n"
 
     assert listeners(line.encode()) == (
-        Listener("" if not address else str(IPv4Address(address)), port, inode, 0),
+        ListeningSocket("" if not address else str(IPv4Address(address)), port, inode, 0),
     )
 
 

@@ -12,10 +12,9 @@ import psutil
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import Processes
+from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import read
-from exporter.sources.processes.proc import Proc
-from exporter.sources.processes.stat import COMMAND_BYTES
+from exporter.sources.processes.proc import COMMAND_BYTES, Proc
 from tests.rights import NAMESPACES
 from tests.sources.processes import proc_tree
 from tests.sources.processes.live_house import of, read_as, separable, server_of, started
@@ -26,7 +25,7 @@ root_only = pytest.mark.skipif(not separable(), reason=NAMESPACES)
 def test_a_worker_that_renames_itself_is_found_with_its_server(tmp_path: Path) -> None:
     """The title hides the worker's command line; ancestry, the open socket and the parent's flags tell."""
     with started(tmp_path) as one:
-        group = of(Processes(SystemClock()).read([one.worker]), one.worker)
+        group = of(ProcessSource(SystemClock()).read([one.worker]), one.worker)
 
     assert group.name == "VLLM::EngineCore"
     server = group.server
@@ -50,7 +49,7 @@ def test_what_is_read_is_what_psutil_reads(tmp_path: Path) -> None:
         sockets = {
             (at.laddr.ip, at.laddr.port) for at in oracle.net_connections("tcp") if at.status == "LISTEN"
         }
-        server = of(Processes(SystemClock()).read([one.worker]), one.worker).server
+        server = of(ProcessSource(SystemClock()).read([one.worker]), one.worker).server
 
     assert process is not None
     assert server is not None
@@ -65,7 +64,7 @@ def test_a_start_is_told_in_boot_time(tmp_path: Path) -> None:
     before = clock.elapsed()
     with started(tmp_path) as one:
         after = clock.elapsed()
-        group = of(Processes(clock).read([one.worker]), one.worker)
+        group = of(ProcessSource(clock).read([one.worker]), one.worker)
 
     assert before - 10_000_000 <= group.started <= after
 
@@ -173,7 +172,7 @@ def test_a_server_in_another_network_namespace_is_reached_by_its_address(tmp_pat
 def test_a_server_in_a_network_namespace_without_an_address_is_not_reached(tmp_path: Path) -> None:
     """It listens, and nothing leads there: no address is made up."""
     with started(tmp_path, port=8000, prefix=("unshare", "--net")) as one:
-        server = of(Processes(SystemClock()).read([one.worker]), one.worker).server
+        server = of(ProcessSource(SystemClock()).read([one.worker]), one.worker).server
 
     assert server is not None
     assert (server.port, server.reach, server.hosts) == (8000, "unknown", ())
@@ -192,7 +191,7 @@ def test_a_hostile_command_line_is_bounded_and_named_plainly(tmp_path: Path) -> 
         process.stdout.readline()
         assert len(Path(f"/proc/{process.pid}/cmdline").read_bytes()) > 1_000_000
         whole = read(Proc(), process.pid)
-        group = of(Processes(SystemClock()).read([process.pid]), process.pid)
+        group = of(ProcessSource(SystemClock()).read([process.pid]), process.pid)
         process.stdin.close()
         process.wait(30)
 
@@ -207,9 +206,10 @@ def test_a_recorded_page_of_live_processes_is_read_as_they_are(tmp_path: Path) -
     (tmp_path / "tree").mkdir()
     with started(tmp_path, "--api-key", "sk-secret") as one:
         page = proc_tree.page([one.server, one.worker])
-        lived = of(Processes(SystemClock()).read([one.worker]), one.worker)
+        lived = of(ProcessSource(SystemClock()).read([one.worker]), one.worker)
     recorded = of(
-        Processes(SystemClock(), root=proc_tree.plant(page, tmp_path / "tree")).read([one.worker]), one.worker
+        ProcessSource(SystemClock(), root=proc_tree.plant(page, tmp_path / "tree")).read([one.worker]),
+        one.worker,
     )
 
     assert "secret" not in page

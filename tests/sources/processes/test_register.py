@@ -7,12 +7,11 @@ from itertools import count
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import Processes
+from exporter.sources.processes import ProcessSource
 from exporter.sources.processes import census as counting
 from exporter.sources.processes.census import REMEMBERED, SETTLED, Register, census
-from exporter.sources.processes.proc import Proc
+from exporter.sources.processes.proc import KERNEL_THREAD, Proc
 from exporter.sources.processes.source import KEPT
-from exporter.sources.processes.stat import KERNEL_THREAD
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_host import ProcHost
 
@@ -37,7 +36,7 @@ def clock() -> SetClock:
 @pytest.fixture
 def servers(host: ProcHost, clock: SetClock) -> Callable[..., list[int]]:
     """The servers of the host by process, each time as of a new look; given what NVML lists."""
-    source = Processes(clock, root=host.root)
+    source = ProcessSource(clock, root=host.root)
 
     def look(*computing: int, after: Nanoseconds = KEPT) -> list[int]:
         clock.now += after

@@ -9,7 +9,8 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.processes import Processes, census, grouping, listening
+from exporter.sources.processes import ProcessSource, census, listening
+from exporter.sources.processes import groups as grouping
 from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from tests.sources.processes.proc_host import ANY, TABLE, ProcHost, row
@@ -34,8 +35,8 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
-def source(host: ProcHost, clock: SetClock) -> Processes:
-    return Processes(clock, root=host.root)
+def source(host: ProcHost, clock: SetClock) -> ProcessSource:
+    return ProcessSource(clock, root=host.root)
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def vllm(host: ProcHost) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_reading_is_kept_for_thirty_seconds(host: ProcHost, source: Processes, clock: SetClock) -> None:
+def test_a_reading_is_kept_for_thirty_seconds(host: ProcHost, source: ProcessSource, clock: SetClock) -> None:
     """A worker's cgroup is not read again until then; its start is."""
     first = source.read([11])
     shutil.rmtree(host.root / "11/net")
@@ -60,7 +61,7 @@ def test_a_reading_is_kept_for_thirty_seconds(host: ProcHost, source: Processes,
 
 
 @pytest.mark.usefixtures("vllm")
-def test_other_processes_that_compute_are_read_at_once(host: ProcHost, source: Processes) -> None:
+def test_other_processes_that_compute_are_read_at_once(host: ProcHost, source: ProcessSource) -> None:
     """NVML's list changed: a model was loaded, or a job began."""
     source.read([11])
     host.process(12, "VLLM::Worker_TP1", parent=10, cgroup=SERVICE)
@@ -72,7 +73,7 @@ def test_other_processes_that_compute_are_read_at_once(host: ProcHost, source: P
 @pytest.mark.parametrize("pid", [10, 11])
 @pytest.mark.usefixtures("vllm")
 def test_a_process_that_is_another_one_now_ends_a_reading(
-    pid: int, host: ProcHost, source: Processes
+    pid: int, host: ProcHost, source: ProcessSource
 ) -> None:
     """Ids are used again within seconds: the start tells, of the server as of the worker."""
     source.read([11])
@@ -85,7 +86,7 @@ def test_a_process_that_is_another_one_now_ends_a_reading(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_process_that_could_not_be_read_is_looked_for_again(host: ProcHost, source: Processes) -> None:
+def test_a_process_that_could_not_be_read_is_looked_for_again(host: ProcHost, source: ProcessSource) -> None:
     """Where it can be seen after all, the reading without it is over."""
     assert source.read([11, 12]).unseen == (12,)
     assert source.errors == (("ended", 1),)
@@ -101,7 +102,7 @@ def test_a_process_that_could_not_be_read_is_looked_for_again(host: ProcHost, so
 @pytest.mark.parametrize("gone", ["stat", "cgroup", "cmdline"])
 @pytest.mark.usefixtures("vllm")
 def test_a_process_that_ends_while_it_is_read_is_counted_as_ended(
-    gone: str, host: ProcHost, source: Processes
+    gone: str, host: ProcHost, source: ProcessSource
 ) -> None:
     """Its folder is emptied file by file; what was read of it is not kept."""
     (host.root / "11" / gone).unlink()
@@ -130,7 +131,7 @@ def test_a_process_whose_id_is_used_again_while_it_is_read_is_not_mixed_up(host:
 
 
 @pytest.mark.parametrize("state", ["Z", "X"])
-def test_a_process_that_is_dead_computes_nothing(state: str, host: ProcHost, source: Processes) -> None:
+def test_a_process_that_is_dead_computes_nothing(state: str, host: ProcHost, source: ProcessSource) -> None:
     """NVML may list it until its parent has noticed."""
     host.process(10, name="python", state=state)
 
@@ -138,7 +139,7 @@ def test_a_process_that_is_dead_computes_nothing(state: str, host: ProcHost, sou
     assert source.errors == (("ended", 1),)
 
 
-def test_a_process_whose_files_say_nothing_is_counted(host: ProcHost, source: Processes) -> None:
+def test_a_process_whose_files_say_nothing_is_counted(host: ProcHost, source: ProcessSource) -> None:
     """A tree that is none of Linux's, or is damaged."""
     host.process(10, "x")
     (host.root / "10/stat").write_text("nonsense", encoding="ascii")
@@ -148,7 +149,7 @@ def test_a_process_whose_files_say_nothing_is_counted(host: ProcHost, source: Pr
     assert source.problem == "1 of the processes that compute are not seen: they cannot be read"
 
 
-def test_a_process_without_a_command_line_has_the_kernels_name(host: ProcHost, source: Processes) -> None:
+def test_a_process_without_a_command_line_has_the_kernels_name(host: ProcHost, source: ProcessSource) -> None:
     """As while it starts, or when it wrote over it."""
     host.process(10, name="my job")
 
@@ -157,7 +158,7 @@ def test_a_process_without_a_command_line_has_the_kernels_name(host: ProcHost, s
 
 def test_no_proc_tree_is_a_failed_read(tmp_path: Path) -> None:
     """Nothing is known then, which is not that nobody computes."""
-    source = Processes(SystemClock(), root=tmp_path / "proc")
+    source = ProcessSource(SystemClock(), root=tmp_path / "proc")
 
     with pytest.raises(ReadFailedError) as caught:
         source.read([1])
@@ -169,7 +170,7 @@ def test_no_proc_tree_is_a_failed_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_nobody_computes(source: Processes) -> None:
+def test_nobody_computes(source: ProcessSource) -> None:
     """A server that holds no GPU yet is told all the same."""
     (group,) = source.read([]).groups
 
@@ -179,7 +180,7 @@ def test_nobody_computes(source: Processes) -> None:
 
 @pytest.mark.usefixtures("vllm")
 def test_more_processes_than_are_read_are_counted(
-    host: ProcHost, source: Processes, monkeypatch: pytest.MonkeyPatch
+    host: ProcHost, source: ProcessSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What computes is read whatever its id."""
     for pid in range(1, 9):
@@ -193,7 +194,7 @@ def test_more_processes_than_are_read_are_counted(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_census_that_takes_too_long_ends(source: Processes, clock: SetClock) -> None:
+def test_a_census_that_takes_too_long_ends(source: ProcessSource, clock: SetClock) -> None:
     """The next one begins with what computes again."""
     clock.step = census.BUDGET
 
@@ -202,7 +203,7 @@ def test_a_census_that_takes_too_long_ends(source: Processes, clock: SetClock) -
 
 
 def test_groups_are_bounded_those_that_compute_first(
-    host: ProcHost, source: Processes, monkeypatch: pytest.MonkeyPatch
+    host: ProcHost, source: ProcessSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host full of idle servers does not hide who holds a GPU."""
     for pid in range(10, 20):
@@ -215,7 +216,7 @@ def test_groups_are_bounded_those_that_compute_first(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_server_that_does_not_listen_yet_is_counted(host: ProcHost, source: Processes) -> None:
+def test_a_server_that_does_not_listen_yet_is_counted(host: ProcHost, source: ProcessSource) -> None:
     """While a model is loaded the server is known, and where it will listen is not."""
     host.network(10)
     (group,) = source.read([11]).groups
@@ -226,7 +227,9 @@ def test_a_server_that_does_not_listen_yet_is_counted(host: ProcHost, source: Pr
 
 
 @pytest.mark.usefixtures("vllm")
-def test_tables_longer_than_are_read_are_counted(source: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_longer_than_are_read_are_counted(
+    source: ProcessSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What stands in the part that was read counts."""
     monkeypatch.setattr(listening, "SOCKET_BYTES", len(TABLE + row(ANY, 8000, 1)))
 
@@ -235,7 +238,7 @@ def test_tables_longer_than_are_read_are_counted(source: Processes, monkeypatch:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_closed_source_reads_anew(source: Processes) -> None:
+def test_a_closed_source_reads_anew(source: ProcessSource) -> None:
     """Closing lets go of the last reading, twice too."""
     first = source.read([11])
     source.close()
@@ -247,7 +250,9 @@ def test_a_closed_source_reads_anew(source: Processes) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_no_environment_is_read(host: ProcHost, source: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_environment_is_read(
+    host: ProcHost, source: ProcessSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Keys stand there. Every file that is opened is one of those that are named here."""
     opened: set[str] = set()
     real = os.open
@@ -286,7 +291,7 @@ def test_no_environment_is_read(host: ProcHost, source: Processes, monkeypatch: 
     ],
 )
 def test_how_a_tree_is_mounted_tells_why_processes_are_missing(
-    mounts: str, reason: str, host: ProcHost, source: Processes
+    mounts: str, reason: str, host: ProcHost, source: ProcessSource
 ) -> None:
     """What is hidden looks as if it had ended; the mount that lies on top decides."""
     (host.root / "self/mountinfo").write_text(mounts.format(root=host.root) + "\n", encoding="utf-8")
@@ -296,7 +301,7 @@ def test_how_a_tree_is_mounted_tells_why_processes_are_missing(
 
 
 def test_addresses_beyond_what_is_read_are_counted(
-    host: ProcHost, source: Processes, monkeypatch: pytest.MonkeyPatch
+    host: ProcHost, source: ProcessSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host with the routes of the internet has a long table."""
     host.process(10, "vllm", "serve", "m", cgroup=SERVICE, network=((ANY, 8000, 1),))
@@ -311,7 +316,7 @@ def test_addresses_beyond_what_is_read_are_counted(
 
 
 def test_looking_for_sockets_that_takes_too_long_ends(
-    host: ProcHost, source: Processes, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+    host: ProcHost, source: ProcessSource, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The servers that hold a GPU come first; of the others it is not known where they listen."""
     for pid in (10, 20):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.sources.processes import ApiServer, Processes, ProcessGroup
+from exporter.sources.processes import ApiServer, ProcessGroup, ProcessSource
 from tests.sources.processes.proc_tree import plant
 
 TREES = Path(__file__).parent / "trees"
@@ -67,7 +67,7 @@ def test_a_recorded_tree_is_grouped_and_named_as_it_was_started(name: str, tmp_p
     """Containers, units and sessions are told apart, and each server is found with what computes for it."""
     expected = json.loads((TREES / f"{name}.json").read_text(encoding="utf-8"))
     root = plant((TREES / f"{name}.proc").read_text(encoding="utf-8"), tmp_path)
-    source = Processes(SystemClock(), root=root)
+    source = ProcessSource(SystemClock(), root=root)
 
     reading = source.read(expected["computing"])
 

@@ -10,10 +10,9 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.readings import ServerKey
-from exporter.sources.exchange import Client
-from exporter.sources.secure import SecureClient
+from exporter.sources.http_client import HttpClientProtocol, unverified_client
+from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import ServerSource, lean_client
-from exporter.sources.server.client import unverified_client
 from exporter.units import Instant, Nanoseconds, nanoseconds
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9
@@ -85,7 +84,7 @@ def vllm_page() -> bytes:
 
 @pytest.fixture
 def make(site: Site, hand_clock: HandClock) -> Iterator[Make]:
-    client = SecureClient(httpx.Client(transport=httpx.MockTransport(site)))
+    client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     sources: list[ServerSource] = []
 
     def source(
@@ -101,7 +100,7 @@ def make(site: Site, hand_clock: HandClock) -> Iterator[Make]:
 
 
 @pytest.fixture(params=["plain", "secure"])
-def real_client(request: pytest.FixtureRequest) -> Iterator[Client]:
+def real_client(request: pytest.FixtureRequest) -> Iterator[HttpClientProtocol]:
     """Each of the two: what speaks TLS speaks without it as well, and is held to the same bounds."""
     client = lean_client() if request.param == "plain" else unverified_client()
     yield client
@@ -158,7 +157,7 @@ def serve() -> Iterator[Callable[[Script], int]]:
 
 
 @pytest.fixture
-def real(real_client: Client) -> Callable[..., ServerSource]:
+def real(real_client: HttpClientProtocol) -> Callable[..., ServerSource]:
     """A source that reads a real port by the host's clock."""
     from exporter.clock import SystemClock
 

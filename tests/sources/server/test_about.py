@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from exporter.sources.server import About, ServerSource
+from exporter.sources.server import ServerContext, ServerSource
 from tests.sources.server.conftest import VLLM_PAGE
 
-ABOUT = About(
+ABOUT = ServerContext(
     pod="chat-0",
     identity="7:1",
     started=1_700_000_000 * 10**9,

@@ -17,8 +17,7 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.report import Report
 from exporter.sampler.sampler import Sampler
-from exporter.sources.compression import RATIO_FREE, RATIO_MAX
-from exporter.sources.exchange import Client
+from exporter.sources.http_client import RATIO_FREE, RATIO_MAX, HttpClientProtocol
 from exporter.sources.server import ServerSource
 from exporter.sources.server.source import BODY_BYTES_MAX
 from exporter.units import PICODOLLARS_PER_DOLLAR
@@ -84,7 +83,7 @@ class Rig:
         for postings in self.bench.ledger.posted:
             for tokens in postings.tokens:
                 if tokens.kind == kind:
-                    told[tokens.party.model] = told.get(tokens.party.model, 0) + tokens.count
+                    told[tokens.owner.model] = told.get(tokens.owner.model, 0) + tokens.count
         return told
 
     def paid(self) -> dict[str, int]:
@@ -93,12 +92,14 @@ class Rig:
         for postings in self.bench.ledger.posted:
             for segment in postings.segments:
                 for money in segment.money:
-                    paid[money.slot.party.server] = paid.get(money.slot.party.server, 0) + money.amount
+                    paid[money.owner_phase.owner.server] = (
+                        paid.get(money.owner_phase.owner.server, 0) + money.amount
+                    )
         return paid
 
 
 @pytest.fixture
-def rig(serve: Serve, real_client: Client) -> Iterator[Rig]:
+def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
     def script(connection: socket.socket, stop: threading.Event) -> None:
         made.answer(connection, stop)
 
@@ -192,7 +193,9 @@ def test_a_page_that_is_refused_is_counted_and_costs_nothing(
     assert rig.paid() == {"chat": 2 * CENT}
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up(rig: Rig, real_client: Client) -> None:
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+    rig: Rig, real_client: HttpClientProtocol
+) -> None:
     """One deadline for all of it: a byte a second would be read for hours."""
     slow = Answer((OK,), b"#", pause=0.02)
     hurried = ServerSource(
@@ -290,7 +293,7 @@ def test_gzip_may_expand_a_megabyte_freely_and_a_hundred_times_beyond(rig: Rig) 
     assert rig.errors() == {"too_large": 1}
 
 
-def test_gzip_is_bounded_as_it_is_received(rig: Rig, real_client: Client) -> None:
+def test_gzip_is_bounded_as_it_is_received(rig: Rig, real_client: HttpClientProtocol) -> None:
     """Bytes that expand to nothing, or to what is not looked at yet, count as well."""
     source = ServerSource(
         ServerKey("", "chat"), rig.source.url, real_client, SystemClock(), engine="vllm", body_bytes=1000

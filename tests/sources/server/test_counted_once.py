@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.cost import deltas
-from exporter.cost.heard import ELSEWHERE
+from exporter.cost import counters
+from exporter.cost.servers import ELSEWHERE
 from exporter.cost.state import EndpointState
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
-from exporter.sources.secure import SecureClient
+from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import ServerSource, repeated
 
 FIRST, SECOND, GATEWAY = (f"http://10.0.0.{last}:8000/metrics" for last in (1, 2, 9))
@@ -21,7 +21,7 @@ class House:
     """Hosts that answer by URL, their endpoints read tick by tick, and what moved there by quantity."""
 
     def __init__(self, clock: Any) -> None:
-        self.client = SecureClient(httpx.Client(transport=httpx.MockTransport(self.answer)))
+        self.client = HttpsClient(httpx.Client(transport=httpx.MockTransport(self.answer)))
         self.pages: dict[str, str] = {}
         self.tokens: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
@@ -44,7 +44,7 @@ class House:
                 self.client,
                 self._clock,
                 engine=engines.get(named[url]),
-                told_elsewhere=elsewhere,
+                counted_elsewhere=elsewhere,
             )
             for url in urls
         ]
@@ -57,7 +57,7 @@ class House:
             except ReadFailedError as failure:
                 reading = ServerReading(source.key, source.url, up=False)
                 self.reasons[source.url] = failure.reason
-            state, moved, *_ = deltas.endpoint(self._states.get(source.url), reading, 0)
+            state, moved, *_ = counters.endpoint_deltas(self._states.get(source.url), reading, 0)
             self._states[source.url] = state
             for (_, quantity), count in moved.items():
                 if quantity not in ELSEWHERE[reading.role]:

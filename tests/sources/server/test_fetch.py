@@ -10,8 +10,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.exchange import Answer, Client, Deadline, Request
-from exporter.sources.plain import authority
+from exporter.sources.http_client import Deadline, HttpClientProtocol, HttpRequest, HttpResponse, authority
 from exporter.sources.server import ServerSource
 
 Serve = Callable[..., int]
@@ -190,14 +189,14 @@ def test_cookies_are_not_kept(serve: Serve, real: Real, vllm_page: bytes) -> Non
     ],
 )
 def test_a_request_says_whom_it_asks_for_what(
-    serve: Serve, real_client: Client, method: str, path: str, line: bytes, length: list[bytes]
+    serve: Serve, real_client: HttpClientProtocol, method: str, path: str, line: bytes, length: list[bytes]
 ) -> None:
     """Nothing else than its own headers, whichever client sends it; no port where it is HTTP's own."""
     asked: list[bytes] = []
     port = serve(hears(asked, sends(b"HTTP/1.1 204 No Content\r\n\r\n")), waits=False)
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "us"}
-    request = Request(f"http://LocalHost:{port}{path}", headers, "chat", method)
-    assert real_client.ask(request, Deadline(SystemClock(), 3.0), 0) == Answer(204, b"", {})
+    request = HttpRequest(f"http://LocalHost:{port}{path}", headers, "chat", method)
+    assert real_client.ask(request, Deadline(SystemClock(), 3.0), 0) == HttpResponse(204, b"", {})
     told, *lines = asked[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
     assert told == line + b" HTTP/1.1"
     assert sorted(lines) == sorted(
@@ -222,14 +221,14 @@ def test_the_port_is_told_where_it_is_not_that_of_http(url: str, host: str) -> N
     assert authority(urlsplit(url)) == host
 
 
-def test_headers_that_come_twice_are_one(serve: Serve, real_client: Client) -> None:
+def test_headers_that_come_twice_are_one(serve: Serve, real_client: HttpClientProtocol) -> None:
     """Joined as RFC 9110 joins them, under names in lower case."""
     port = serve(
         sends(b"HTTP/1.1 404 Not Found\r\nServer: a\r\nVia: 1\r\nVIA: 2\r\nContent-Length: 0\r\n\r\n")
     )
-    request = Request(f"http://127.0.0.1:{port}/", {"Connection": "close"}, "chat")
+    request = HttpRequest(f"http://127.0.0.1:{port}/", {"Connection": "close"}, "chat")
     answer = real_client.ask(request, Deadline(SystemClock(), 3.0), 0)
-    assert answer == Answer(404, b"", {"server": "a", "via": "1, 2", "content-length": "0"})
+    assert answer == HttpResponse(404, b"", {"server": "a", "via": "1, 2", "content-length": "0"})
 
 
 def test_what_comes_before_an_answer_is_passed_over(serve: Serve, real: Real, vllm_page: bytes) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from exporter.readings import GatewayCounter, ReadFailedError, endpoint_id
-from exporter.sources.secure import SecureClient
+from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import GatewaySource
 
 URL = "http://127.0.0.1:4000/metrics/"
@@ -24,7 +24,7 @@ Make = Callable[..., GatewaySource]
 
 @pytest.fixture
 def gateway(site: Any, hand_clock: Any) -> Iterator[Make]:
-    client = SecureClient(httpx.Client(transport=httpx.MockTransport(site)))
+    client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     yield lambda *by, **options: GatewaySource(URL, by or ("team",), client, hand_clock, **options)
     client.close()
 
@@ -37,7 +37,7 @@ def refused(source: GatewaySource) -> tuple[str, str]:
 
 def test_a_query_is_sent_and_never_named(site: Any, hand_clock: Any) -> None:
     """The page is asked for with it; the reading, the source's name and an error have its name alone."""
-    client = SecureClient(httpx.Client(transport=httpx.MockTransport(site)))
+    client = HttpsClient(httpx.Client(transport=httpx.MockTransport(site)))
     source = GatewaySource(f"{URL}?api_key=5ecret", ("team",), client, hand_clock)
     site.says("/metrics/?api_key=5ecret", LITELLM)
     reading = source.read()

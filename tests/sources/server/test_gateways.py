@@ -52,7 +52,7 @@ def test_a_worker_beside_its_frontend_says_that_one_is_too_many(make: Make, site
     """Each would add the same tokens."""
     site.says("/metrics", b'vllm:prompt_tokens_total{dynamo_component="backend",model_name="m"} 5')
 
-    assert failure_of(make(told_elsewhere={"dynamo"})) == (
+    assert failure_of(make(counted_elsewhere={"dynamo"})) == (
         "counted_twice",
         (
             f"{URL}: answers with the page of NVIDIA Dynamo, workers, "

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from exporter.readings import CounterColumns, ReadFailedError, digest
-from exporter.sources.server import ServerSource, source, turn
-from exporter.sources.server.turn import LARGE_BYTES, Turn
+from exporter.sources.server import ServerSource, parse_lock, source
+from exporter.sources.server.parse_lock import LARGE_BYTES, ParseLock
 from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -97,27 +97,27 @@ class Ticking:
 def test_a_turn_is_one_sources_and_left_while_it_asks() -> None:
     """A small page waits for nobody; of a large one the wait is known."""
     large_page = bytes(LARGE_BYTES)
-    mine: Any = Turn(Ticking())  # type: ignore[arg-type]
+    mine: Any = ParseLock(Ticking())  # type: ignore[arg-type]
     with mine.taken(b"small"):
-        assert not turn._taking_apart.locked()
+        assert not parse_lock._taking_apart.locked()
         with mine.left():
-            assert not turn._taking_apart.locked()
+            assert not parse_lock._taking_apart.locked()
     assert mine.waited == 0
     with mine.taken(large_page):
-        assert turn._taking_apart.locked()
+        assert parse_lock._taking_apart.locked()
         with mine.left():
-            assert not turn._taking_apart.locked()
-        assert turn._taking_apart.locked()
-    assert not turn._taking_apart.locked()
+            assert not parse_lock._taking_apart.locked()
+        assert parse_lock._taking_apart.locked()
+    assert not parse_lock._taking_apart.locked()
     assert mine.waited == 2 * NANOSECONDS_PER_SECOND
 
 
 def test_a_turn_ends_with_whatever_is_raised() -> None:
     """Memory may run out while a page is taken apart."""
-    mine = Turn(Ticking())  # type: ignore[arg-type]
+    mine = ParseLock(Ticking())  # type: ignore[arg-type]
     with pytest.raises(MemoryError), mine.taken(bytes(LARGE_BYTES)):
         raise MemoryError
-    assert not turn._taking_apart.locked()
+    assert not parse_lock._taking_apart.locked()
 
 
 def test_marks_of_a_large_page_are_of_its_series(make: Make, site: Any) -> None:

@@ -13,10 +13,10 @@ import trustme
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey, endpoint_id
-from exporter.sources.exchange import HEADERS, Deadline, Request
-from exporter.sources.secure import CA_BYTES_MAX
+from exporter.sources.http_client import HEADERS, Deadline, HttpRequest
+from exporter.sources.https_client import CA_BYTES_MAX
 from exporter.sources.server import ServerSource, lean_client
-from exporter.sources.server.token import TOKEN_BYTES_MAX
+from exporter.sources.server.fetch import TOKEN_BYTES_MAX
 
 Make = Callable[..., ServerSource]
 
@@ -235,7 +235,7 @@ def test_a_ca_file_is_read_again_when_it_changes(secure: int, tmp_path: Path) ->
 
 def test_the_shared_client_trusts_nobody(secure: int) -> None:
     """It knows no TLS, so that no https endpoint can be read with it by mistake, nor in the open."""
-    request = Request(f"https://127.0.0.1:{secure}/metrics", HEADERS, "chat")
+    request = HttpRequest(f"https://127.0.0.1:{secure}/metrics", HEADERS, "chat")
     with pytest.raises(ReadFailedError, match=r"^chat: is not asked without TLS$") as failure:
         lean_client().ask(request, Deadline(SystemClock(), 3.0), 4096)
     assert failure.value.reason == "tls"

@@ -1,0 +1,265 @@
+"""The shapes of calendar values: time zones, days, and moments of local time."""
+
+import re
+import zoneinfo
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from exporter.config.document import Node
+from exporter.config.problems import RefusedError, shown
+from exporter.config.schema import Context
+from exporter.config.values import scalar
+from exporter.tariff.calendar import first_instant
+from exporter.units import NANOSECONDS_PER_SECOND, Instant
+
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 2199
+ZONE_CHARACTERS: Final = 64
+
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII)
+_NOT_PLACES = ("posix/", "right/", "posixrules", "localtime")
+"""Files beside the zones: other clocks, and whatever this machine is set to."""
+
+ABBREVIATIONS: Final = {
+    "WET": ("Europe/Lisbon",),
+    "WEST": ("Europe/Lisbon",),
+    "BST": ("Europe/London",),
+    "CET": ("Europe/Berlin",),
+    "CEST": ("Europe/Berlin",),
+    "MEZ": ("Europe/Berlin",),
+    "MESZ": ("Europe/Berlin",),
+    "MET": ("Europe/Berlin",),
+    "MEST": ("Europe/Berlin",),
+    "EET": ("Europe/Helsinki",),
+    "EEST": ("Europe/Helsinki",),
+    "MSK": ("Europe/Moscow",),
+    "ET": ("America/New_York",),
+    "EST": ("America/New_York",),
+    "EDT": ("America/New_York",),
+    "CT": ("America/Chicago",),
+    "CST": ("America/Chicago", "Asia/Shanghai"),
+    "CDT": ("America/Chicago",),
+    "MT": ("America/Denver",),
+    "MST": ("America/Denver", "America/Phoenix"),
+    "MDT": ("America/Denver",),
+    "PT": ("America/Los_Angeles",),
+    "PST": ("America/Los_Angeles",),
+    "PDT": ("America/Los_Angeles",),
+    "AKST": ("America/Anchorage",),
+    "AKDT": ("America/Anchorage",),
+    "AST": ("America/Halifax",),
+    "ADT": ("America/Halifax",),
+    "NST": ("America/St_Johns",),
+    "NDT": ("America/St_Johns",),
+    "HDT": ("Pacific/Honolulu",),
+    "BRT": ("America/Sao_Paulo",),
+    "SAST": ("Africa/Johannesburg",),
+    "EAT": ("Africa/Nairobi",),
+    "IDT": ("Asia/Jerusalem",),
+    "IST": ("Asia/Kolkata", "Europe/Dublin", "Asia/Jerusalem"),
+    "GST": ("Asia/Dubai",),
+    "PKT": ("Asia/Karachi",),
+    "SGT": ("Asia/Singapore",),
+    "HKT": ("Asia/Hong_Kong",),
+    "JST": ("Asia/Tokyo",),
+    "KST": ("Asia/Seoul",),
+    "AWST": ("Australia/Perth",),
+    "ACST": ("Australia/Adelaide",),
+    "ACDT": ("Australia/Adelaide",),
+    "AEST": ("Australia/Sydney",),
+    "AEDT": ("Australia/Sydney",),
+    "NZST": ("Pacific/Auckland",),
+    "NZDT": ("Pacific/Auckland",),
+}
+"""Abbreviations of a region's standard and daylight saving time, with the regions that use them.
+
+Those that the database knows itself (CET, EST) are read, and stand here for one that does not ship them.
+"""
+
+FIXED_ABBREVIATIONS: Final = ("EST", "MST")
+"""Names of the database that stay at standard time all year."""
+
+REGIONS_BY_OFFSET: Final = {
+    -10: ("Pacific/Honolulu",),
+    -9: ("America/Anchorage",),
+    -8: ("America/Los_Angeles",),
+    -7: ("America/Denver",),
+    -6: ("America/Chicago",),
+    -5: ("America/New_York",),
+    -4: ("America/Halifax",),
+    -3: ("America/Sao_Paulo",),
+    1: ("Europe/Berlin",),
+    2: ("Europe/Helsinki",),
+    3: ("Europe/Moscow",),
+    4: ("Asia/Dubai",),
+    8: ("Asia/Singapore",),
+    9: ("Asia/Tokyo",),
+    10: ("Australia/Sydney",),
+    12: ("Pacific/Auckland",),
+}
+"""A well-known region for hours east of UTC in winter."""
+
+REGION_EXAMPLES: Final = "like Europe/Berlin or America/New_York"
+
+_FIXED = re.compile(r"Etc/GMT([+-][1-9]\d?)", re.ASCII)
+"""POSIX counts west of Greenwich: Etc/GMT+5 is five hours behind UTC."""
+
+_OFFSET = re.compile(r"(?:UTC|GMT|utc|gmt)? ?[+-]\d{1,2}(?::?\d{2})?", re.ASCII)
+
+_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
+_MOMENT = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2}))? ?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DatedInstant:
+    """An instant and how it was written."""
+
+    instant: Instant
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneValue:
+    """A time zone of the IANA database."""
+
+    words: str = "time zone"
+
+    def read(self, node: Node, path: str, walk: Context) -> ZoneInfo:
+        """As `Shape.read`."""
+        del path, walk
+        name = scalar(node, "time zone like Europe/Berlin").text
+        zone = zone_named(name)
+        if zone is None:
+            hint = _zone_hint(name)
+            raise RefusedError(f"{shown(name)} is no time zone of the IANA database; {hint}")
+        return zone
+
+
+@dataclass(frozen=True, slots=True)
+class DateValue:
+    """A calendar date; its instant is the first of that day in the configured time zone."""
+
+    words: str = "date"
+
+    def read(self, node: Node, path: str, walk: Context) -> DatedInstant:
+        """As `Shape.read`."""
+        del path
+        text = scalar(node, "date like 2026-02-01").text
+        match = _DAY.fullmatch(text)
+        if not match:
+            raise RefusedError(f"{shown(text)} is no date; write year-month-day only, like 2026-02-01")
+        day = _day(text, match)
+        return DatedInstant(first_instant(day.year, day.month, day.day, walk.zone), text)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeValue:
+    """A date, or a local time that occurs exactly once, or a time with its offset from UTC."""
+
+    words: str = "date or time"
+
+    def read(self, node: Node, path: str, walk: Context) -> DatedInstant:
+        """As `Shape.read`."""
+        text = scalar(node, "date like 2026-11-01").text
+        if _DAY.fullmatch(text):
+            return DateValue().read(node, path, walk)
+        match = _MOMENT.fullmatch(text)
+        if not match:
+            raise RefusedError(f"{shown(text)} is no date; write 2026-11-01 or 2026-11-01T09:30")
+        day = _day(text, match)
+        hour, minute, second = (int(part or 0) for part in match.group(4, 5, 6))
+        try:
+            local = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=walk.zone)
+        except ValueError as error:
+            raise RefusedError(f"{shown(text)} does not exist: {error}") from None
+        if match[7]:
+            return DatedInstant(_instant(local.replace(tzinfo=UTC) - _offset(text, match[7])), text)
+        return DatedInstant(_instant(_once(text, local)), text)
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """The zone of a name, `None` where the database has none."""
+    if not _ZONE.fullmatch(name) or name.startswith(_NOT_PLACES):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _zone_hint(name: str) -> str:
+    """What to write instead of a name that the database lacks.
+
+    An abbreviation is answered by regions, never by a name of fixed offset: those do not move with daylight
+    saving.
+    """
+    if places := ABBREVIATIONS.get(name.upper()):
+        return f"did you mean {_either(places)}?"
+    if _OFFSET.fullmatch(name):
+        return f"a fixed offset does not move with daylight saving; write a region {REGION_EXAMPLES}"
+    names = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
+    same = [zone for zone in names if zone.casefold() == name.casefold()]
+    alike = same or get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
+    return f"did you mean {alike[0]}?" if alike else "write one like UTC or Europe/Berlin"
+
+
+def _is_region(zone: str) -> bool:
+    return zone == "UTC" or ("/" in zone and not zone.startswith(("Etc/", "SystemV/")))
+
+
+def _either(places: tuple[str, ...]) -> str:
+    return " or ".join((", ".join(places[:-1]), places[-1])) if len(places) > 1 else places[0]
+
+
+def fixed_offset_zone(name: str) -> tuple[str, ...] | None:
+    """The regions that may be meant by a zone of fixed offset from UTC, empty without any; `None` for others.
+
+    HST is no such zone: Hawaii has no daylight saving.
+    """
+    if name in FIXED_ABBREVIATIONS:
+        return ABBREVIATIONS[name]
+    match = _FIXED.fullmatch(name)
+    return None if match is None else REGIONS_BY_OFFSET.get(-int(match[1]), ())
+
+
+def _day(text: str, match: re.Match[str]) -> date:
+    try:
+        day = date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError as error:
+        raise RefusedError(f"{shown(text)} does not exist: {error}") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise RefusedError(f"{shown(text)} is out of range: the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
+
+
+def _offset(text: str, written: str) -> timedelta:
+    if written in "Zz":
+        return timedelta()
+    hours, minutes = int(written[1:3]), int(written[4:6])
+    if hours > 14 or minutes > 59:
+        raise RefusedError(f"{shown(text)} does not exist: no place is {written} away from UTC")
+    return timedelta(hours=hours, minutes=minutes) * (-1 if written[0] == "-" else 1)
+
+
+def _once(text: str, local: datetime) -> datetime:
+    """The local time in UTC, if its clock shows it exactly once (PEP 495)."""
+    first, second = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first == second:
+        return first
+    # The two readings of a skipped time come out in the wrong order, and neither leads back to it.
+    skipped = first > second
+    if skipped:
+        raise RefusedError(
+            f"{shown(text)} never occurs in {local.tzinfo}: the clock skips it; write another time"
+        )
+    choices = " or ".join(local.replace(fold=fold).isoformat(timespec="minutes") for fold in (0, 1))
+    raise RefusedError(f"{shown(text)} occurs twice in {local.tzinfo}; add the offset: {choices}")
+
+
+def _instant(moment: datetime) -> Instant:
+    return int(moment.timestamp()) * NANOSECONDS_PER_SECOND

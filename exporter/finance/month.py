@@ -1,0 +1,336 @@
+"""What a month cost, and whom: statements from the ledger that reconcile, whatever they are by. Pure."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+from zoneinfo import ZoneInfo
+
+from exporter.cost.postings import CostOwner
+from exporter.ledger.adjustments import COMPONENT, Adjustment
+from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
+from exporter.readings import Kind
+from exporter.report import MonthKey
+from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.tariff.calendar import first_instant, month_of
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    Nanoseconds,
+    Picodollars,
+    plain_dollars,
+)
+
+
+def notes(
+    record: MonthRecord, missing: Picodollars, zone: ZoneInfo, *, by_owner: bool, by_phase: bool
+) -> tuple[str, ...]:
+    """Sentences without their stop: what the numbers of a month leave open, and of how much.
+
+    Args:
+        record: the month.
+        missing: money that its days do not itemize.
+        zone: the one that months are of.
+        by_owner: whether lines are by product or team, which all money has.
+        by_phase: whether lines tell their idle part.
+    """
+    return (
+        *_notes(record, missing, zone, by_owner=by_owner, by_phase=by_phase),
+        *map(_correction, record.adjustments),
+    )
+
+
+def _notes(
+    record: MonthRecord, missing: Picodollars, zone: ZoneInfo, *, by_owner: bool, by_phase: bool
+) -> Iterator[str]:
+    total, estimated = sum(record.cells.values()), record.estimated
+    if estimated:
+        yield (f"{_dollars(estimated)} of {_dollars(total)} dollars come from estimated prices")
+    if missing and not by_owner:
+        yield (
+            f"{_dollars(missing)} dollars are known by product and team only: they were posted "
+            "by an earlier release, or their days are past the 13 months that are kept"
+        )
+    elif missing:
+        yield (
+            f"{_dollars(missing)} dollars have no idle part, GPU-hours or tokens here: they were posted "
+            "by an earlier release, or their days are past the 13 months that are kept"
+        )
+    phased = sum(record.sums.cost.values()) if record.sums is not None else 0
+    if by_phase and phased and phased != total:
+        posted = any(each.posted is not None for each in record.adjustments)
+        without = ": adjustments have none" if posted else ""
+        yield f"idle % is of the {_dollars(phased)} dollars that are known by phase{without}"
+    sums = record.sums
+    if sums is not None:
+        owed = sum(sums.held.values())
+        # Both are kept as time that passed, of which a part may not be owed.
+        settled, unpriced = min(owed, sum(sums.settled.values())), sum(sums.waiting().values())
+        every = max(owed, unpriced)
+        if settled:
+            yield f"{_hours(settled)} of {_hours(every)} GPU-hours were charged when their price came"
+        if unpriced:
+            yield f"{_hours(unpriced)} of {_hours(every)} GPU-hours have no price: they cost nothing here"
+        year, number = map(int, record.month.split("-"))
+        length = month_of(first_instant(year, number, 1, zone), zone).length
+        covered = sum(sums.covered.values())
+        yield (f"{_hours(covered)} of the {_hours(length)} hours of the whole month are metered")
+
+
+def _correction(adjustment: Adjustment) -> str:
+    state = "" if adjustment.posted is not None else " waits for the daemon and is in no sum"
+    return (
+        f"adjustment {adjustment.number}{state}: {plain_dollars(adjustment.amount)} dollars of "
+        f"{adjustment.day} to product {adjustment.product}, team {adjustment.team}: "
+        f'"{adjustment.reason}"'
+    )
+
+
+def _dollars(amount: Picodollars) -> str:
+    return hundredths(*rounded([amount], PICODOLLARS_PER_DOLLAR // 100))
+
+
+def _hours(duration: Nanoseconds) -> str:
+    return ten_thousandths(*rounded([duration], NANOSECONDS_PER_HOUR // 10_000))
+
+
+By = Literal["product", "team", "server", "model", "component", "gpu"]
+BYS: Final[tuple[By, ...]] = get_args(By)
+
+EMPTY: Final = "it is empty: a daemon posts from its second tick on"
+
+NOT_ITEMIZED: Final = "(not itemized)"
+"""The name of money that the ledger has by product and team only."""
+
+ADJUSTED: Final = f"({COMPONENT})"
+"""The name of corrections where lines are by what a correction has none of: a server, a model, a GPU."""
+
+Labels = tuple[str, ...]
+
+
+class ReportError(Exception):
+    """There is no such report; the message says what there is."""
+
+
+@dataclass(slots=True)
+class StatementLine:
+    """One row: who or what, and what it comes to.
+
+    `itemized` is the part of the money that history knows the phases of, and `idle` the part of that for
+    GPUs that did nothing. `estimated` is the part at estimated prices, `adjusted` the part that is posted
+    corrections. `gpu_time` is GPU time that is owed, `unpriced` what waits for a price, as it passed: what of
+    it is owed while the host was down, that price will tell.
+    """
+
+    labels: Labels
+    money: Picodollars = 0
+    itemized: Picodollars = 0
+    idle: Picodollars = 0
+    estimated: Picodollars = 0
+    adjusted: Picodollars = 0
+    unpriced: Nanoseconds = 0
+    gpu_time: Nanoseconds = 0
+    tokens: dict[Kind, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A month by something. The money of `lines` sums to all that the ledger posted in that month.
+
+    `columns` name the labels. `idle`, `estimated`, `gpu_time` and `tokens` say whether lines tell theirs, and
+    with `gpu_time` what of it waits for a price.
+    `to_date` says that the month goes on. `notes` are sentences on what the numbers leave open.
+    `adjustments` are the month's corrections: posted ones are in `lines`, those that wait are not.
+    """
+
+    report: Literal["month", "chargeback"]
+    month: str
+    columns: Labels
+    ledger: str
+    last_commit: Instant | None
+    to_date: bool
+    lines: tuple[StatementLine, ...]
+    idle: bool
+    estimated: bool
+    gpu_time: bool
+    tokens: bool
+    notes: tuple[str, ...]
+    adjustments: tuple[Adjustment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Grouping:
+    """What lines are by: how the keys of each family become labels; `None` where they cannot.
+
+    `cell` takes the money from the month's cells, of which nothing is ever missing.
+    """
+
+    columns: Labels
+    cell: Callable[[MonthKey], Labels] | None = None
+    party: Callable[[CostOwner], Labels] | None = None
+    server_cost: Callable[[Any], Labels] | None = None
+    gpu: Callable[[Any], Labels] | None = None
+
+
+_GROUPINGS: Final[Mapping[By, _Grouping]] = {
+    "product": _Grouping(("product",), lambda cell: (cell.product,), lambda party: (party.product,)),
+    "team": _Grouping(("team",), lambda cell: (cell.team,), lambda party: (party.team,)),
+    "server": _Grouping(
+        ("namespace", "server"),
+        party=lambda party: (party.namespace, party.server),
+        server_cost=lambda key: (key[0].namespace, key[0].server),
+    ),
+    "model": _Grouping(("model",), party=lambda party: (party.model,)),
+    "component": _Grouping(("component",), server_cost=lambda key: (key[1],)),
+    "gpu": _Grouping(("uuid", "gpu_model"), gpu=lambda gpu: (gpu.uuid, gpu.gpu_model)),
+}
+_CHARGEBACK: Final = _Grouping(
+    ("product", "team"),
+    lambda cell: (cell.product, cell.team),
+    lambda party: (party.product, party.team),
+)
+
+
+def month(record: MonthRecord, by: By, current: str, zone: ZoneInfo) -> Statement:
+    """A month by one thing. `current` is the month that goes on now, `zone` the one that months are of.
+
+    Raises:
+        ReportError: the ledger has nothing of that month.
+    """
+    return _statement("month", record, _GROUPINGS[by], current, zone)
+
+
+def chargeback(record: MonthRecord, current: str, zone: ZoneInfo) -> Statement:
+    """A month by product and team, those included that no rule names.
+
+    Raises:
+        ReportError: the ledger has nothing of that month.
+    """
+    return _statement("chargeback", record, _CHARGEBACK, current, zone)
+
+
+def refuse_unknown(record: MonthRecord) -> None:
+    """See that the ledger has anything of a month.
+
+    Raises:
+        ReportError: it has not; the message says what it has.
+    """
+    if record.month not in record.months:
+        known = f"it has {', '.join(record.months)}" if record.months else EMPTY
+        raise ReportError(f"the ledger has nothing of {record.month}: {known}")
+
+
+def _statement(
+    report: Literal["month", "chargeback"],
+    record: MonthRecord,
+    grouping: _Grouping,
+    current: str,
+    zone: ZoneInfo,
+) -> Statement:
+    refuse_unknown(record)
+    sums = record.sums or HistorySums()
+    lines = _StatementLines()
+    total = sum(record.cells.values())
+    missing = total - record.adjusted - sum(sums.cost.values())
+    if grouping.cell is not None:
+        for cell, amount in record.cells.items():
+            line = lines.of(grouping.cell(cell))
+            line.money += amount
+            line.estimated += amount if cell.price_basis == ESTIMATE else 0
+    else:
+        for name, amount in ((NOT_ITEMIZED, missing), (_corrected(grouping), record.adjusted)):
+            lines.of((name, *("" for _ in grouping.columns[1:]))).money += amount
+    _fill(lines, sums, grouping)
+    _correct(lines, record, grouping)
+    if grouping.server_cost is not None:
+        told = sum(line.estimated for line in lines.lines())
+        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - told
+    return Statement(
+        report=report,
+        month=record.month,
+        columns=grouping.columns,
+        ledger=record.ledger,
+        last_commit=record.last_commit,
+        to_date=record.month == current,
+        lines=lines.ordered(),
+        idle=record.sums is not None and grouping.party is not None,
+        estimated=grouping.cell is not None or grouping.server_cost is not None,
+        gpu_time=record.sums is not None and (grouping.party is not None or grouping.gpu is not None),
+        tokens=record.sums is not None and grouping.party is not None,
+        notes=notes(
+            record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.party is not None
+        ),
+        adjustments=record.adjustments,
+    )
+
+
+class _StatementLines:
+    def __init__(self) -> None:
+        self._lines: dict[Labels, StatementLine] = {}
+
+    def of(self, labels: Labels) -> StatementLine:
+        return self._lines.setdefault(labels, StatementLine(labels))
+
+    def lines(self) -> Collection[StatementLine]:
+        return self._lines.values()
+
+    def ordered(self) -> tuple[StatementLine, ...]:
+        """The dearest first; what costs nothing and says nothing is left out."""
+        told = [
+            line
+            for line in self._lines.values()
+            if line.money
+            or line.adjusted
+            or line.estimated
+            or line.gpu_time
+            or line.unpriced
+            or any(line.tokens.values())
+        ]
+        return tuple(sorted(told, key=lambda line: (-line.money, line.labels)))
+
+
+def _fill(lines: _StatementLines, sums: HistorySums, grouping: _Grouping) -> None:
+    if grouping.party is not None:
+        for slot, amount in sums.cost.items():
+            line = lines.of(grouping.party(slot.owner))
+            line.money += 0 if grouping.cell is not None else amount
+            line.itemized += amount
+            line.idle += amount if slot.phase == "idle" else 0
+        for slot, held in sums.held.items():
+            lines.of(grouping.party(slot.owner)).gpu_time += held
+        for (party, kind), count in sums.tokens.items():
+            tokens = lines.of(grouping.party(party)).tokens
+            tokens[kind] = tokens.get(kind, 0) + count
+    if grouping.server_cost is not None:
+        for key, amount in sums.server_cost.items():
+            line = lines.of(grouping.server_cost(key))
+            # Where a party is known too, its phases told the money already.
+            line.money += amount if grouping.party is None else 0
+            line.estimated += amount if key[2] == ESTIMATE else 0
+    if grouping.gpu is not None:
+        for (gpu, _component), amount in sums.gpu_cost.items():
+            lines.of(grouping.gpu(gpu)).money += amount
+        for gpu, owed in sums.gpu_owed().items():
+            lines.of(grouping.gpu(gpu)).gpu_time += owed
+    for (gpu, party), time in sums.waiting().items():
+        if grouping.party is not None:
+            lines.of(grouping.party(party)).unpriced += time
+        elif grouping.gpu is not None:
+            lines.of(grouping.gpu(gpu)).unpriced += time
+
+
+def _correct(lines: _StatementLines, record: MonthRecord, grouping: _Grouping) -> None:
+    """Tell posted corrections where their money is."""
+    for each in record.adjustments:
+        if each.posted is None:
+            continue
+        if grouping.cell is not None:
+            labels = grouping.cell(each.cell)
+        else:
+            labels = (_corrected(grouping), *("" for _ in grouping.columns[1:]))
+        lines.of(labels).adjusted += each.amount
+
+
+def _corrected(grouping: _Grouping) -> str:
+    """What corrections are called where no line is of a product or a team."""
+    return COMPONENT if grouping.columns == ("component",) else ADJUSTED

@@ -1,0 +1,307 @@
+"""Why a bill and the books differ on a day: named parts that sum to the difference, to the picodollar. Pure.
+
+Where a bill tells for how long it charges, its price is cost by time, and every second is either on both
+sides, on the bill alone or in the books alone. Where it does not, time that the books lack is worth what an
+hour of that day costs in the books, and explains at most what is left to explain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+from exporter.cost.money import split
+from exporter.finance.invoice import APART, Apart, InvoiceSums
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import HistorySums, day_number
+from exporter.reports.rounding import rounded
+from exporter.tariff.calendar import Day
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant, Nanoseconds, Picodollars
+
+ProductTeam = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Book:
+    """A day, or a month that days were added to.
+
+    `length` is how much of it has passed, `metered` how much of that is in the books; of `metered`,
+    `unobserved` is what nobody watched, as far as GPU time tells, and `unpriced` what has no price yet.
+    `money`, by price basis, and `owners` are of the components that are compared; `others` are the others.
+    `adjusted` is what posted adjustments add.
+    """
+
+    name: str
+    length: Nanoseconds
+    metered: Nanoseconds = 0
+    unobserved: Nanoseconds = 0
+    unpriced: Nanoseconds = 0
+    money: dict[str, Picodollars] = field(default_factory=dict)
+    owners: dict[ProductTeam, Picodollars] = field(default_factory=dict)
+    others: dict[str, Picodollars] = field(default_factory=dict)
+    adjusted: Picodollars = 0
+
+    @property
+    def compared(self) -> Picodollars:
+        """What is compared, without adjustments."""
+        return sum(self.money.values())
+
+    def add(self, other: "Book") -> None:
+        """Take in another day."""
+        self.length += other.length
+        self.metered += other.metered
+        self.unobserved += other.unobserved
+        self.unpriced += other.unpriced
+        self.adjusted += other.adjusted
+        for basis, amount in other.money.items():
+            self.money[basis] = self.money.get(basis, 0) + amount
+        for owner, amount in other.owners.items():
+            self.owners[owner] = self.owners.get(owner, 0) + amount
+        for component, amount in other.others.items():
+            self.others[component] = self.others.get(component, 0) + amount
+
+
+def local_books(
+    days: list[Day],
+    history: Mapping[int, HistorySums],
+    adjustments: tuple[Adjustment, ...],
+    components: frozenset[str],
+    now: Instant,
+) -> dict[str, Book]:
+    """The books by local day."""
+    told = ((day, history.get(day_number(day.name), HistorySums())) for day in days)
+    return {day.name: _book(day, sums, adjustments, components, now) for day, sums in told}
+
+
+def hourly_books(
+    days: list[Day],
+    history: Mapping[int, HistorySums],
+    adjustments: tuple[Adjustment, ...],
+    components: frozenset[str],
+    now: Instant,
+) -> dict[str, Book]:
+    """The books of days of UTC, or of parts of days, from history by hour since 1970.
+
+    An hour of which only a part belongs to a day is taken whole. Adjustments keep the day that they name.
+    """
+    books = {}
+    for day in days:
+        sums = HistorySums()
+        for hour in _hours(day):
+            if hour in history:
+                sums.add(history[hour])
+        books[day.name] = _book(day, sums, adjustments, components, now)
+    return books
+
+
+def hours_kept(days: list[Day], daily: Mapping[int, HistorySums], hourly: Mapping[int, HistorySums]) -> bool:
+    """Whether hours still tell of local days all that days do: the oldest are let go of first."""
+    for day in days:
+        told = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
+        if told:
+            found = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
+            return told <= sum(map(sum, found))
+    return True
+
+
+def _hours(day: Day) -> range:
+    return range(day.start // NANOSECONDS_PER_HOUR, -(-day.end // NANOSECONDS_PER_HOUR))
+
+
+def _book(
+    day: Day, sums: HistorySums, adjustments: tuple[Adjustment, ...], components: frozenset[str], now: Instant
+) -> Book:
+    held = sum(sums.gpu_held.values())
+    # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
+    metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
+    passed = max(0, min(day.end, now) - day.start)
+    book = Book(day.name, max(passed, metered), metered)
+    if held:
+        # Time that is not owed passed while the host was down or asleep: nobody watched it either.
+        observed = sum(time for slot, time in sums.held.items() if slot.phase != "unobserved")
+        unobserved = max(0, held - observed)
+        book.unobserved = min(metered, metered * unobserved // held)
+        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // held)
+    for (owner, component, basis), amount in sums.server_cost.items():
+        if component in components:
+            payer = owner.product, owner.team
+            book.money[basis] = book.money.get(basis, 0) + amount
+            book.owners[payer] = book.owners.get(payer, 0) + amount
+        else:
+            book.others[component] = book.others.get(component, 0) + amount
+    book.adjusted = sum(
+        each.amount for each in adjustments if each.posted is not None and each.day == day.name
+    )
+    return book
+
+
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
+
+Named = Literal[
+    "not_metered",
+    "uncovered",
+    "beyond",
+    "not_billed",
+    "unpriced",
+    "price",
+    "price_catalogue",
+    "price_estimate",
+    "other_usage",
+]
+Kind = Named | Apart | Literal["adjusted", "unexplained"]
+
+KINDS: Final[tuple[Kind, ...]] = (*get_args(Named), *APART, "adjusted", "unexplained")
+"""In the order in which they are told."""
+
+_DRIFTS: Final[dict[str, Kind]] = {"catalogue": "price_catalogue", "estimate": "price_estimate"}
+"""By the price basis of the books; any other was configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A part of bill minus books. `time` is what it is for; `None`: it is not by time.
+
+    `books` is set for prices alone: what the books have for that time.
+    """
+
+    kind: Kind
+    amount: Picodollars
+    time: Nanoseconds | None = None
+    books: Picodollars | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedDay:
+    """One day, or a month. `books` are without adjustments; `parts` sum to `difference`.
+
+    `usage` is the part of the bill that is neither of `APART`, `metered` the time in the books.
+    `timed` is what the bill charges by time, and for how long; `None`: it does not tell this day.
+    `machines`: the bill has several, side by side; `meters`: it has several SKUs by time for one.
+    """
+
+    name: str
+    bill: Picodollars
+    books: Picodollars
+    adjusted: Picodollars
+    parts: tuple[Difference, ...]
+    usage: Picodollars
+    metered: Nanoseconds
+    timed: tuple[Picodollars, Nanoseconds] | None
+    machines: bool = False
+    meters: bool = False
+
+    @property
+    def difference(self) -> Picodollars:
+        """Bill minus books, adjustments counted as books."""
+        return self.bill - self.books - self.adjusted
+
+    @property
+    def difference_in_cents(self) -> int:
+        """The difference of bill and books as they are shown: each rounded to a cent."""
+        ((bill,), (books,)) = (rounded([amount], CENT) for amount in (self.bill, self.books + self.adjusted))
+        return bill - books
+
+
+def compare(book: Book, tally: InvoiceSums, *, crowded: bool = False) -> ComparedDay:
+    """Set one day of a bill against the books. `crowded`: the bill's times are not whole."""
+    machines, meters = _several(tally, book.length)
+    timed = None if crowded or machines or meters else _timed(tally)
+    parts: list[Difference] = []
+    if timed is not None:
+        parts = _by_time(book, *timed)
+        parts.append(Difference("other_usage", tally.usage - timed[0]))
+    elif not machines:  # which of several is this host is not known, and so neither what its time is worth
+        parts = _by_hour_of_the_books(book, tally)
+    parts += [Difference(apart, tally.apart.get(apart, 0)) for apart in APART]
+    parts.append(Difference("adjusted", -book.adjusted))
+    difference = tally.total - book.compared - book.adjusted
+    parts.append(Difference("unexplained", difference - sum(part.amount for part in parts)))
+    return ComparedDay(
+        name=book.name,
+        bill=tally.total,
+        books=book.compared,
+        adjusted=book.adjusted,
+        parts=tuple(part for part in parts if part.amount),
+        usage=tally.usage,
+        metered=book.metered,
+        timed=timed,
+        machines=machines,
+        meters=meters,
+    )
+
+
+def _several(tally: InvoiceSums, length: Nanoseconds) -> tuple[bool, bool]:
+    """Whether several machines ran side by side, and whether one is charged by several meters."""
+    resources = [resource for resource, _sku in tally.meters]
+    apart = len(set(resources)) > 1 and sum(each.time for each in tally.meters.values()) > length
+    return apart, len(set(resources)) < len(resources)
+
+
+def _timed(tally: InvoiceSums) -> tuple[Picodollars, Nanoseconds] | None:
+    cost = sum(each.cost for each in tally.meters.values())
+    time = sum(each.time for each in tally.meters.values())
+    return (cost, time) if time > 0 else None
+
+
+def _by_time(book: Book, cost: Picodollars, time: Nanoseconds) -> list[Difference]:
+    """Where the bill tells a time. Each piece of it is worth its share of the cost; they sum to the cost."""
+    # In a gap the host was down or up; the books do not tell which, so the bill is believed that far.
+    counted = min(max(time, book.metered - book.unobserved), book.metered)
+    lacking = max(0, time - counted)
+    uncovered = min(lacking, book.length - book.metered)
+    unpriced = counted * book.unpriced // book.metered if book.metered else 0
+    pieces: list[tuple[Kind, Nanoseconds]] = [
+        ("uncovered" if book.metered else "not_metered", uncovered),
+        ("beyond", lacking - uncovered),
+        ("not_billed", min(0, time - counted)),
+        ("unpriced", unpriced),
+    ]
+    parts = []
+    passed = told = 0
+    for kind, length in pieces:
+        passed += length
+        worth = cost * passed // time - told
+        told += worth
+        parts.append(Difference(kind, worth, abs(length)))
+    priced = counted - unpriced
+    if priced:
+        parts += _drift(book, cost - told - book.compared, priced)
+    return parts
+
+
+def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference]:
+    """A difference of price, over what each kind of price has of the books' money."""
+    weights = {basis: amount for basis, amount in book.money.items() if amount > 0}
+    if not weights:
+        return [Difference("price", drift, time, 0)]
+    sign = -1 if drift < 0 else 1
+    amounts, _owed = split(abs(drift), weights)
+    times, _owed = split(time, weights)
+    return [
+        Difference(_DRIFTS.get(basis, "price"), sign * amounts[basis], times[basis], amount)
+        for basis, amount in weights.items()
+    ]
+
+
+def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
+    """Where the bill tells no time, but at most the periods that its rows are for."""
+    usage, span = tally.usage, tally.span
+    if usage == 0:
+        return [Difference("not_billed", -book.compared, book.metered)]
+    if book.metered == 0:
+        return [Difference("not_metered", usage - book.compared, book.length)]
+    left = max(0, usage - book.compared)
+    billed = book.length if span is None else min(span, book.length)
+    missing, priced = max(0, billed - book.metered), book.metered - book.unpriced
+    if priced == 0:
+        uncovered = left * missing // (missing + book.unpriced)
+        return [
+            Difference("uncovered", uncovered, missing),
+            Difference("unpriced", left - uncovered, book.unpriced),
+        ]
+    parts: list[Difference] = []
+    lacking: tuple[tuple[Kind, Nanoseconds], ...] = (("uncovered", missing), ("unpriced", book.unpriced))
+    for kind, time in lacking:
+        worth = min(left, book.compared * time // priced)
+        left -= worth
+        parts.append(Difference(kind, worth, worth * priced // book.compared if book.compared else time))
+    return parts

@@ -1,0 +1,277 @@
+"""A reconciliation as a table for people and as JSON. Pure."""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from exporter.finance.invoice import Resource
+from exporter.finance.invoice_file import COSTS
+from exporter.finance.reconciliation.comparison import (
+    Reconciliation,
+    Suggestion,
+    dollars,
+    hourly,
+    hours,
+    instant,
+)
+from exporter.finance.reconciliation.differences import CENT, ComparedDay, Difference, Kind
+from exporter.reports.rounding import balanced, hundredths, rounded
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, plain_dollars
+from exporter.units import dollars as as_float
+
+MOST_LISTED: Final = 10
+MOST_TOLD: Final = 100
+LONGEST_NAME: Final = 200
+
+HEADINGS: Final[dict[str, str]] = {
+    "not_metered": "not metered",
+    "uncovered": "uncovered",
+    "beyond": "beyond",
+    "not_billed": "not billed",
+    "unpriced": "unpriced",
+    "price": "price",
+    "price_catalogue": "price (catalogue)",
+    "price_estimate": "price (estimate)",
+    "other_usage": "other usage",
+    "adjusted": "adjusted",
+}
+"""What a column is called where it is not its kind's own name."""
+
+WORDS: Final[dict[Kind, str]] = {
+    "not_metered": "days without books: the host was not metered",
+    "uncovered": "billed before the first tick of a boot, or while nothing metered",
+    "beyond": "billed beyond the length of a day",
+    "not_billed": "metered, and not on the bill",
+    "unpriced": "metered without a price",
+    "price": "another price than configured",
+    "price_catalogue": "another price than the catalogue's",
+    "price_estimate": "another price than the estimate",
+    "other_usage": "usage that is not charged by the hour",
+    "refunds": "refunds and corrections of earlier bills",
+    "credits": "credits",
+    "taxes": "taxes",
+    "purchases": "purchases and commitments",
+    "corrections": "adjustments by the provider",
+    "adjusted": "adjustments that the books have already",
+    "unexplained": "unexplained",
+}
+
+
+def as_text(told: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
+    """For people. Each column sums to its last row, to the cent.
+
+    `flags` say where the books are, for commands that are to find the same ones.
+    """
+    return "\n".join(_lines(told, file, flags)).rstrip("\n") + "\n"
+
+
+def as_json(told: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
+    """For machines. `picodollars` are exact: those of `parts` sum to those of `difference`."""
+    invoice = told.invoice
+    document = {
+        "report": "reconcile",
+        "month": told.record.month,
+        "to_date": told.to_date,
+        "calendar": told.calendar,
+        "timezone": told.zone.key,
+        "by": told.by,
+        "components": sorted(told.components),
+        "ledger": told.record.ledger,
+        "last_commit": None if told.record.last_commit is None else instant(told.record.last_commit),
+        "invoice": {
+            "file": file,
+            "form": invoice.form,
+            "cost": COSTS[invoice.cost] if invoice.form == "focus" else "dollars",
+            "rows": invoice.rows,
+            "compared_rows": invoice.chosen.rows,
+            "from": None if invoice.first is None else instant(invoice.first),
+            "to": None if invoice.last is None else instant(invoice.last),
+            "resources": [_resource(key, resource) for key, resource in _dearest(told, MOST_TOLD)],
+        },
+        "rows": [_row(row) for row in told.rows],
+        "total": _row(told.total),
+        "not_on_this_bill": {name: _money(amount) for name, amount in sorted(told.others.items()) if amount},
+        "suggestions": [
+            {
+                "command": _command(each, told, file, flags),
+                "date": each.day,
+                "product": each.product,
+                "team": each.team,
+                **_money(each.amount),
+            }
+            for each in told.suggestions
+        ],
+        "notes": told.notes,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _lines(told: Reconciliation, file: str, flags: Sequence[str]) -> Iterator[str]:
+    when = f"{told.record.month} to date" if told.to_date else told.record.month
+    zone = "UTC" if told.calendar == "utc" else told.zone.key
+    committed = told.record.last_commit
+    yield (
+        f"{when} by {told.by} of {zone}, ledger {told.record.ledger}, "
+        f"as of {'never' if committed is None else instant(committed)}"
+    )
+    invoice = told.invoice
+    form = f"FOCUS, {COSTS[invoice.cost]}" if invoice.form == "focus" else "dates and dollars"
+    of_all = "" if invoice.chosen.rows == invoice.rows else f" of {invoice.rows:,}"
+    yield f"invoice {_printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows"
+    yield f"compared with: {', '.join(sorted(told.components))}"
+    yield ""
+    cents = _cents(told)
+    yield from _table(told, cents)
+    yield ""
+    difference = hundredths(cents["difference"][-1])
+    yield f"bill minus books is {difference} dollars{':' if told.total.parts else '.'}"
+    amounts = [hundredths(cents[part.kind][-1]) for part in told.total.parts]
+    width = max(map(len, amounts), default=0)
+    for part, amount in zip(told.total.parts, amounts, strict=True):
+        yield f"  {amount.rjust(width)}  {WORDS[part.kind]}{_arithmetic(part)}"
+    yield ""
+    others = ", ".join(
+        f"{_printable(name)} {dollars(amount)}" for name, amount in sorted(told.others.items())
+    )
+    if others:
+        yield f"in the books and not on this bill: {others} dollars."
+    yield from (f"{_printable(note)}." for note in told.notes)
+    yield from _resources(told)
+    if told.suggestions:
+        yield ""
+        yield "if the bill is right, this makes the books agree with it:"
+        yield from (f"  {_command(each, told, file, flags)}" for each in told.suggestions)
+
+
+def _cents(told: Reconciliation) -> dict[str, list[int]]:
+    """Each column of the table in whole cents, its total last.
+
+    Columns sum to their totals; in each row bill minus books is the difference, and the parts sum to it.
+    """
+    bill = rounded([row.bill for row in told.rows], CENT)
+    books = rounded([row.books + row.adjusted for row in told.rows], CENT)
+    difference = [billed - booked for billed, booked in zip(bill, books, strict=True)]
+    kinds = [part.kind for part in told.total.parts]
+    totals = [part.amount for part in told.total.parts]
+    cells = [[_of(row, kind) for kind in kinds] for row in told.rows]
+    parts = balanced(cells, difference, rounded(totals, CENT, total=sum(difference)), CENT)
+    columns: dict[str, list[int]] = {"bill": bill, "books": books, "difference": difference}
+    columns |= {kind: [row[at] for row in parts] for at, kind in enumerate(kinds)}
+    return {name: [*column, sum(column)] for name, column in columns.items()}
+
+
+def _table(told: Reconciliation, cents: dict[str, list[int]]) -> Iterator[str]:
+    names = [told.by, *(row.name for row in told.rows), "total"]
+    cells = [names]
+    for name, column in cents.items():
+        heading = HEADINGS.get(name, name)
+        cells.append([heading, *map(hundredths, column)])
+    widths = [max(map(len, column)) for column in cells]
+    rule = ["-" * width for width in widths]
+    rows = list(zip(*cells, strict=True))
+    for row in (rows[0], rule, *rows[1:-1], rule, rows[-1]):
+        yield _line(row, widths)
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = [
+        cell.rjust(width) if place else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join((first, *rest)).rstrip()
+
+
+def _of(row: ComparedDay, kind: Kind) -> int:
+    return sum(part.amount for part in row.parts if part.kind == kind)
+
+
+def _arithmetic(part: Difference) -> str:
+    """How an amount comes about, where it is by time."""
+    if not part.time:
+        return ""
+    if part.books is not None:
+        billed = hourly(part.books + part.amount, part.time)
+        return f": {billed} billed and {hourly(part.books, part.time)} in the books an hour, {_over(part)}"
+    return f": {hours(part.time)} h at {hourly(abs(part.amount), part.time)} an hour"
+
+
+def _over(part: Difference) -> str:
+    return f"over {hours(part.time or 0)} h"
+
+
+def _dearest(told: Reconciliation, most: int) -> list[tuple[str, Resource]]:
+    resources = told.invoice.resources.items()
+    return sorted(resources, key=lambda item: (-item[1].counted.cost, item[0]))[:most]
+
+
+def _resources(told: Reconciliation) -> Iterator[str]:
+    """What the bill is of, so that a person may choose."""
+    if len(told.invoice.resources) < 2:
+        return
+    yield ""
+    yield "resources of the bill, * those compared:"
+    for key, resource in _dearest(told, MOST_LISTED):
+        mark = "*" if resource.chosen else " "
+        said = " ".join(filter(None, (resource.service, resource.name)))
+        words = f"{key or '(no resource)'}{f' ({said})' if said else ''}"
+        yield f"  {mark} {dollars(resource.counted.cost).rjust(12)}  {_printable(words)}"
+    more = len(told.invoice.resources) - MOST_LISTED
+    if more > 0 or told.invoice.unlisted.rows:
+        many = "at least " if told.invoice.unlisted.rows else ""
+        yield f"  and {many}{max(more, 1):,} more"
+
+
+def _command(suggestion: Suggestion, told: Reconciliation, file: str, files: Sequence[str]) -> str:
+    name = _printable(file.rpartition("/")[2])[:LONGEST_NAME]
+    reason = f"invoice {name}: {dollars(told.total.bill)} billed, "
+    reason += f"{dollars(told.total.books + told.total.adjusted)} in the books"
+    flags = (
+        ("amount", plain_dollars(suggestion.amount)),
+        ("date", suggestion.day),
+        ("product", suggestion.product),
+        ("team", suggestion.team),
+    )
+    words = [f"--{flag}={shlex.quote(value)}" for flag, value in flags]
+    words = [*map(shlex.quote, files), *words]
+    return " ".join(("inference-cost-exporter adjust", *words, f"--reason={shlex.quote(reason)}"))
+
+
+def _row(row: ComparedDay) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "bill": _money(row.bill),
+        "books": _money(row.books),
+        "adjusted": _money(row.adjusted),
+        "difference": _money(row.difference),
+        "billed_hours": None if row.timed is None else row.timed[1] / NANOSECONDS_PER_HOUR,
+        "parts": [
+            {
+                "kind": part.kind,
+                "words": WORDS[part.kind],
+                **_money(part.amount),
+                "seconds": None if part.time is None else part.time / NANOSECONDS_PER_SECOND,
+            }
+            for part in row.parts
+        ],
+    }
+
+
+def _money(amount: int) -> dict[str, Any]:
+    return {"dollars": as_float(amount), "picodollars": amount}
+
+
+def _resource(key: str, resource: Resource) -> dict[str, Any]:
+    return {
+        "resource": key,
+        "name": resource.name,
+        "service": resource.service,
+        "compared": resource.chosen,
+        "rows": resource.counted.rows,
+        **_money(resource.counted.cost),
+    }
+
+
+def _printable(text: str) -> str:
+    """Text of a file or a ledger that cannot move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,235 @@
+"""A statement as a table for people, as JSON and as CSV. Pure."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from exporter.finance.month import Statement, StatementLine
+from exporter.ledger.adjustments import Adjustment
+from exporter.readings import KINDS
+from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
+    Instant,
+    dollars,
+)
+
+Form = Literal["table", "json", "csv"]
+
+CENT: Final = PICODOLLARS_PER_DOLLAR // 100
+HOUR_FRACTION: Final = NANOSECONDS_PER_HOUR // 10_000
+FORMULA: Final = ("=", "+", "-", "@", "\t")
+"""What makes a spreadsheet take a cell for a formula."""
+
+
+def sheet(statement: Statement, form: Form) -> str:
+    """A statement in one of its forms."""
+    return _FORMS[form](statement)
+
+
+def text(statement: Statement) -> str:
+    """For people. Cents and ten thousandths of an hour sum to the last row."""
+    headings = [*statement.columns, *(heading for heading, _values in _columns(statement))]
+    told = [values for _heading, values in _columns(statement)]
+    rows = [
+        [*(_printable(label) or "-" for label in line.labels), *(column[place] for column in told)]
+        for place, line in enumerate(statement.lines)
+    ]
+    total = ["total", *("" for _ in statement.columns[1:]), *(column[-1] for column in told)]
+    words = len(statement.columns)
+    widths = [max(map(len, column)) for column in zip(headings, *rows, total, strict=True)]
+    rule = ["-" * width for width in widths]
+    title = f"{statement.month} to date" if statement.to_date else statement.month
+    lines = [
+        f"{title}, ledger {statement.ledger}, as of {_time(statement.last_commit) or 'never'}",
+        "",
+        *(_row(row, widths, words) for row in (headings, rule, *rows, rule, total)),
+        "",
+        *(f"{_printable(note)}." for note in statement.notes),
+    ]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def as_json(statement: Statement) -> str:
+    """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's."""
+    cents = list(zip(*_cents(statement), *_origin_cents(statement), strict=True))
+    rows = [
+        {**dict(zip(statement.columns, line.labels, strict=True)), **_amounts(statement, line, *amounts)}
+        for line, amounts in zip(statement.lines, cents[:-1], strict=True)
+    ]
+    told = {
+        "report": statement.report,
+        "month": statement.month,
+        "to_date": statement.to_date,
+        "ledger": statement.ledger,
+        "last_commit": _time(statement.last_commit),
+        "rows": rows,
+        "total": _amounts(statement, _total(statement), *cents[-1]),
+        "adjustments": [_adjustment(each) for each in statement.adjustments],
+        "notes": statement.notes,
+    }
+    return json.dumps(told, indent=2) + "\n"
+
+
+def as_csv(statement: Statement) -> str:
+    """For spreadsheets: one row a line and none for the total, so that sums are sums.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it; numbers are numbers.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = [
+        (name, [value.replace(",", "") for value in values])
+        for name, values in _columns(statement, plain=True)
+    ]
+    writer.writerow(["month", *statement.columns, *(name for name, _values in columns)])
+    for place, line in enumerate(statement.lines):
+        labels = [_cell(label) for label in line.labels]
+        writer.writerow([statement.month, *labels, *(values[place] for _name, values in columns)])
+    return out.getvalue()
+
+
+_FORMS: Final[Mapping[Form, Callable[[Statement], str]]] = {"table": text, "json": as_json, "csv": as_csv}
+
+
+def _columns(statement: Statement, *, plain: bool = False) -> Iterator[tuple[str, list[str]]]:
+    """Headings, and the values of each line and, last, of the total. `plain` is for machines."""
+    lines = statement.lines
+    money, idle = _cents(statement)
+    yield "dollars", [hundredths(cents) for cents in money]
+    if statement.idle:
+        yield "idle_dollars" if plain else "idle", [hundredths(cents) for cents in idle]
+        ratios = [_idle_ratio(line) for line in (*lines, _total(statement))]
+        if plain:
+            yield "idle_ratio", ["" if ratio is None else f"{ratio:.4f}" for ratio in ratios]
+        else:
+            yield "idle %", ["-" if ratio is None else f"{100 * ratio:.1f}" for ratio in ratios]
+    if statement.gpu_time:
+        yield "gpu_hours" if plain else "GPU-hours", _hours([line.gpu_time for line in lines])
+    if statement.tokens:
+        for kind in KINDS:
+            counts = [line.tokens.get(kind, 0) for line in (*lines, _total(statement))]
+            name = f"{kind}_tokens" if plain else f"{kind.replace('_', ' ')} tokens"
+            yield name, [f"{count:,}" for count in counts]
+    if plain:
+        yield from _origins(statement)
+
+
+def _origins(statement: Statement) -> Iterator[tuple[str, list[str]]]:
+    """What a machine is told of how far the money is to be believed; people read it in the notes."""
+    lines = statement.lines
+    estimated, adjusted = _origin_cents(statement)
+    if statement.estimated:
+        yield "estimated_dollars", [hundredths(cents) for cents in estimated]
+    yield "adjustment_dollars", [hundredths(cents) for cents in adjusted]
+    if statement.gpu_time:
+        yield "unpriced_gpu_hours", _hours([line.unpriced for line in lines])
+    yield "to_date", ["true" if statement.to_date else "false"] * (len(lines) + 1)
+
+
+def _cents(statement: Statement) -> tuple[list[int], list[int]]:
+    """Cents of money, and of its idle part, of each line and, last, of the total."""
+    money = rounded([line.money for line in statement.lines], CENT)
+    idle = rounded([line.idle for line in statement.lines], CENT, money)
+    return [*money, sum(money)], [*idle, sum(idle)]
+
+
+def _origin_cents(statement: Statement) -> tuple[list[int], list[int]]:
+    """Cents at estimated prices, and of corrections, of each line and, last, of the total."""
+    lines = statement.lines
+    return _summed([line.estimated for line in lines], CENT), _summed([line.adjusted for line in lines], CENT)
+
+
+def _hours(durations: list[int]) -> list[str]:
+    return [ten_thousandths(value) for value in _summed(durations, HOUR_FRACTION)]
+
+
+def _summed(amounts: list[int], unit: int) -> list[int]:
+    wholes = rounded(amounts, unit)
+    return [*wholes, sum(wholes)]
+
+
+def _total(statement: Statement) -> StatementLine:
+    total = StatementLine(())
+    for line in statement.lines:
+        total.money += line.money
+        total.itemized += line.itemized
+        total.idle += line.idle
+        total.estimated += line.estimated
+        total.adjusted += line.adjusted
+        total.unpriced += line.unpriced
+        total.gpu_time += line.gpu_time
+        for kind, count in line.tokens.items():
+            total.tokens[kind] = total.tokens.get(kind, 0) + count
+    return total
+
+
+def _amounts(
+    statement: Statement, line: StatementLine, cents: int, idle: int, estimated: int, adjusted: int
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"dollars": cents / 100, "picodollars": line.money}
+    if statement.estimated:
+        told["estimated_dollars"] = estimated / 100
+    told["adjustment_dollars"] = adjusted / 100
+    if statement.idle:
+        told |= {
+            "idle_dollars": idle / 100,
+            "idle_picodollars": line.idle,
+            "idle_ratio": _idle_ratio(line),
+        }
+    if statement.gpu_time:
+        told["gpu_seconds"] = line.gpu_time / NANOSECONDS_PER_SECOND
+        told["unpriced_gpu_hours"] = line.unpriced / NANOSECONDS_PER_HOUR
+    if statement.tokens:
+        told |= {f"{kind}_tokens": line.tokens.get(kind, 0) for kind in KINDS}
+    return told
+
+
+def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
+    """`posted` is null while it waits for the daemon; it is then in no row."""
+    return {
+        "number": adjustment.number,
+        "date": adjustment.day,
+        "product": adjustment.product,
+        "team": adjustment.team,
+        "dollars": dollars(adjustment.amount),
+        "picodollars": adjustment.amount,
+        "reason": adjustment.reason,
+        "entered": _time(adjustment.entered),
+        "posted": _time(adjustment.posted),
+    }
+
+
+def _idle_ratio(line: StatementLine) -> float | None:
+    """The part of a line's money that was idle; `None` where no money is known by phase."""
+    return line.idle / line.itemized if line.itemized else None
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], words: int) -> str:
+    aligned = [
+        cell.ljust(width) if place < words else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(aligned).rstrip()
+
+
+def _cell(label: str) -> str:
+    """A label as text in a spreadsheet, whatever it begins with."""
+    line = label.replace("\r", " ")  # which the csv module of Python 3.11 leaves bare
+    return f"'{line}" if line.startswith(FORMULA) else line
+
+
+def _printable(label: str) -> str:
+    """A label that cannot move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in label)
+
+
+def _time(instant: Instant | None) -> str | None:
+    if instant is None:
+        return None
+    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

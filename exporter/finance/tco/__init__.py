@@ -1,0 +1,43 @@
+"""Total cost of ownership: owned, rented, hosted and hybrid serving over years. Pure but for `reading`.
+
+`scenario` holds what is assumed, `keys` reads it from YAML, `arithmetic` and `ownership` make months of
+dollars of it, `breakeven` and `sensitivity` ask further questions, `measurement` takes load and cost from the
+books, `answer` holds everything that is said, and `sheet`, `document` and `chart` say it.
+
+What the words mean:
+
+- a year is twelve equal months of `hours_per_month`: 730 (8760 hours a year) unless the scenario says
+  otherwise. The ledger's year has 8766 hours; 730.5 is that year's month.
+- utilization is the part of what hosts could serve at their best that is served, on the mean of a day.
+- growth compounds from year to year; a year's load is its mean. Hosts are added at the beginning of a year
+  whose load passes what the hosts are planned to serve.
+- at the end of its life a host is replaced by the same one at the price of that year, unless told not to.
+- the break-even month of A against B is the first at whose end less has been paid for A than for B.
+- break-even tokens per day are tokens of all kinds, in the mix of the load, at which the horizon costs the
+  same with hosts as with bought tokens, the load being steady.
+"""
+
+from exporter.finance.tco.answer import TcoAnswer, answer
+from exporter.finance.tco.chart import chart
+from exporter.finance.tco.json_report import as_json
+from exporter.finance.tco.measurement import DAYS, Measurement, NotMeasuredError, measurement
+from exporter.finance.tco.scenario import Scenario
+from exporter.finance.tco.scenario_files import example, examples, parsed, scenario
+from exporter.finance.tco.text_report import text
+
+__all__ = [
+    "DAYS",
+    "Measurement",
+    "NotMeasuredError",
+    "Scenario",
+    "TcoAnswer",
+    "answer",
+    "as_json",
+    "chart",
+    "example",
+    "examples",
+    "measurement",
+    "parsed",
+    "scenario",
+    "text",
+]

@@ -1,0 +1,72 @@
+"""Everything that is said about a scenario. Pure."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from exporter.finance.tco import breakeven
+from exporter.finance.tco import breakeven as sensitivity
+from exporter.finance.tco.breakeven import BreakEven, Loads, Race, Repriced
+from exporter.finance.tco.costs import OptionCourse, course, yearly_loads
+from exporter.finance.tco.measurement import Measurement, caveats, compared_months, with_measurement
+from exporter.finance.tco.scenario import Scenario, total
+from exporter.units import TOKENS_PER_MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class TcoAnswer:
+    """A scenario and what it comes to. `measured` is what its load and first option were taken from."""
+
+    scenario: Scenario
+    courses: tuple[OptionCourse, ...]
+    races: tuple[Race, ...]
+    break_evens: tuple[BreakEven, ...]
+    loads: Loads | None
+    prices: tuple[Repriced, ...]
+    measured: Measurement | None = None
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the measured option leaves open, in sentences."""
+        return tuple(caveats(self.scenario))
+
+    @property
+    def tokens_per_day(self) -> tuple[Fraction, ...] | None:
+        """Tokens of the load a day, all kinds, in each year; `None` without a load."""
+        loads = yearly_loads(self.scenario.load, self.scenario.horizon_years)
+        return None if loads is None else tuple(map(total, loads))
+
+    @property
+    def millions_of_tokens(self) -> Fraction | None:
+        """Millions of tokens of the load over the horizon; `None` without a load."""
+        a_day = self.tokens_per_day
+        if a_day is None:
+            return None
+        days = self.scenario.days_per_month * 12
+        return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
+
+    def per_million(self, found: OptionCourse) -> Fraction | None:
+        """Dollars per million tokens of the load over the horizon.
+
+        `None` without a load, and where it is not known whether the load is served.
+        """
+        if compared_months(self.scenario, (found.option,)) < self.scenario.months:
+            return None
+        millions = self.millions_of_tokens
+        return None if not millions else found.total / millions
+
+
+def answer(scenario: Scenario, measured: Measurement | None = None) -> TcoAnswer:
+    """What a scenario comes to, with load and present cost as measured where that is given."""
+    if measured is not None:
+        scenario = with_measurement(scenario, measured)
+    courses = tuple(course(scenario, option) for option in scenario.options)
+    hosts = {found.option: found.months[0].hosts for found in courses}
+    return TcoAnswer(
+        scenario=scenario,
+        courses=courses,
+        races=breakeven.races(scenario, courses),
+        break_evens=breakeven.break_evens(scenario),
+        loads=sensitivity.loads(scenario, hosts),
+        prices=sensitivity.prices(scenario),
+        measured=measured,
+    )

@@ -1,0 +1,285 @@
+"""An answer as a chart, SVG: what has been paid by month, and the horizon by component. Pure.
+
+Written with the standard library. A screen reader gets a title and a description with the same numbers.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import islice, pairwise
+from math import ceil, floor, log10
+from typing import Final
+from xml.sax.saxutils import escape, quoteattr
+
+from exporter.finance.tco.answer import TcoAnswer
+from exporter.finance.tco.breakeven import Race
+from exporter.finance.tco.costs import OptionCourse
+from exporter.finance.tco.scenario import MONTHS_PER_YEAR
+from exporter.finance.tco.text_report import races, shares_of, whole
+
+LIGHT: Final = ("#0b62a8", "#b54708", "#0a7a55", "#8a3ea0", "#77600a", "#b3123c", "#0b7285", "#596273")
+DARK: Final = ("#6cb6ff", "#ff9d5c", "#4fd1a0", "#dd9bf0", "#d9c24a", "#ff8ba0", "#5fd3e8", "#aab4c5")
+DASHES: Final = ("none", "8 4", "2 3", "10 3 2 3", "5 5", "1 4", "12 4", "6 2 1 2")
+
+_LIGHT_PAPER: Final = {"paper": "#ffffff", "ink": "#1c2330", "faint": "#525b6b", "rule": "#d5dae2"}
+_DARK_PAPER: Final = {"paper": "#14181f", "ink": "#eef1f6", "faint": "#a9b3c3", "rule": "#3a4352"}
+
+
+def style() -> str:
+    """The style sheet."""
+    lines = [
+        "text { font-family: system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif; }",
+        ".line { fill: none; stroke-width: 2.5; stroke-linejoin: round; }",
+        ".axis { stroke-width: 1; }",
+        *_colors(LIGHT, _LIGHT_PAPER),
+        "@media (prefers-color-scheme: dark) {",
+        *_colors(DARK, _DARK_PAPER),
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _colors(series: tuple[str, ...], paper: dict[str, str]) -> Iterator[str]:
+    yield f".paper {{ fill: {paper['paper']}; }}"
+    yield f".ink {{ fill: {paper['ink']}; }}"
+    yield f".faint {{ fill: {paper['faint']}; }}"
+    yield f".axis {{ stroke: {paper['rule']}; }}"
+    yield f".mark {{ fill: {paper['paper']}; stroke: {paper['ink']}; stroke-width: 1.5; }}"
+    yield f".on {{ fill: {paper['paper']}; }}"
+    for number, color in enumerate(series):
+        yield f".s{number} {{ stroke: {color}; }} .f{number} {{ fill: {color}; }}"
+
+
+WIDTH: Final = 960
+LEFT: Final = 72
+RIGHT: Final = 700
+TOP: Final = 112
+PLOT: Final = 300
+LABEL_GAP: Final = 17
+MARK_ROOM: Final = 24
+BARS_TOP: Final = TOP + PLOT + 92
+BAR: Final = 26
+ROW: Final = 52
+BAR_WIDTH: Final = 700
+CHARACTER: Final = 6.4
+"""The width of a letter of 12 pixels, about."""
+
+NAME_CHARACTERS: Final = 26
+TITLE_CHARACTERS: Final = 84
+MOST_TICKS: Final = 6
+COLORS: Final = len(DARK)
+OTHER: Final = "other"
+
+
+def chart(answer: TcoAnswer) -> str:
+    """The chart as a document of its own."""
+    parts = _parts(answer)
+    height = BARS_TOP + ROW * len(answer.courses) + 30 + 22 * len(_legend_rows(parts))
+    lines = [
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="tco-title tco-description"',
+        f' viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
+        f'<title id="tco-title">{escape(answer.scenario.name)}</title>',
+        f'<desc id="tco-description">{escape(_description(answer))}</desc>',
+        f"<style>\n{style()}\n</style>",
+        f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
+        *_headings(answer),
+        *_lines(answer),
+        *_bars(answer, parts),
+        *_legend(parts, BARS_TOP + ROW * len(answer.courses) + 20),
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _description(answer: TcoAnswer) -> str:
+    totals = [
+        f"{found.option} costs {whole(found.total)} dollars: "
+        + ", ".join(f"{name} {share / 10:.1f} percent" for name, share in shares_of(found.components).items())
+        for found in answer.courses
+    ]
+    horizon = f"Total cost over {_years(answer)}."
+    return " ".join((horizon, *(f"{told}." for told in totals), *races(answer), *answer.caveats))
+
+
+def _years(answer: TcoAnswer) -> str:
+    years = answer.scenario.horizon_years
+    return "1 year" if years == 1 else f"{years} years"
+
+
+def _text(
+    x: float,
+    y: float,
+    words: str,
+    *,
+    size: int = 12,
+    look: str = "ink",
+    anchor: str = "start",
+    bold: bool = False,
+) -> str:
+    weight = ' font-weight="600"' if bold else ""
+    return (
+        f'<text class="{look}" x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"{weight}>'
+        f"{escape(words)}</text>"
+    )
+
+
+def _headings(answer: TcoAnswer) -> Iterator[str]:
+    yield _text(24, 36, _short(answer.scenario.name, TITLE_CHARACTERS), size=18, bold=True)
+    hours = f"{_years(answer)}, US dollars"
+    if answer.caveats:
+        hours += f"; {answer.caveats[0]}"
+    yield _text(24, 58, hours, size=13, look="faint")
+    yield _text(24, 92, "Paid so far, by month", size=14, bold=True)
+    if any(race.crossings for race in answer.races):
+        told = "a circle marks the month in which one becomes cheaper than another"
+        yield _text(RIGHT, 92, told, look="faint", anchor="end")
+    yield _text(24, BARS_TOP - 24, "Cost of the whole time, by component", size=14, bold=True)
+
+
+Scale = Callable[[float, float], tuple[float, float]]
+
+
+def _lines(answer: TcoAnswer) -> Iterator[str]:
+    paths = {found.option: [0.0, *map(float, found.cumulated_paid())] for found in answer.courses}
+    months = answer.scenario.months
+    ticks = nice(min(map(min, paths.values())), max(map(max, paths.values())))
+
+    def place(month: float, dollars: float) -> tuple[float, float]:
+        across = LEFT + (RIGHT - LEFT) * month / months
+        return across, TOP + PLOT * (ticks[-1] - dollars) / (ticks[-1] - ticks[0])
+
+    yield from _axes(ticks, months, place)
+    ends = _spread([place(months, path[-1])[1] for path in paths.values()])
+    for number, (name, path) in enumerate(paths.items()):
+        points = " ".join("{:.1f},{:.1f}".format(*place(month, paid)) for month, paid in enumerate(path))
+        look = number % COLORS
+        end = place(months, path[-1])[1]
+        yield f'<g class="s{look}"><title>{escape(f"{name}: {path[-1]:,.0f} dollars paid")}</title>'
+        yield f'<polyline class="line" stroke-dasharray={quoteattr(DASHES[look])} points="{points}"/>'
+        yield f'<polyline fill="none" points="{RIGHT},{end:.1f} {RIGHT + 14},{ends[number]:.1f}"/></g>'
+        label = f"{_short(name, NAME_CHARACTERS)} {compact(path[-1])}"
+        yield _text(RIGHT + 20, ends[number] + 4, label, look=f"f{look}", bold=True)
+    yield from _marks(answer.races, paths, place)
+
+
+def _axes(ticks: Sequence[float], months: int, place: Scale) -> Iterator[str]:
+    for tick in ticks:
+        _x, y = place(0, tick)
+        yield f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield _text(LEFT - 8, y + 4, compact(tick), look="faint", anchor="end")
+    step = MONTHS_PER_YEAR * ceil(months / 120) if months > 2 * MONTHS_PER_YEAR else 3
+    for month in range(0, months + 1, step):
+        x, _y = place(month, 0)
+        yield _text(x, TOP + PLOT + 18, str(month), look="faint", anchor="middle")
+    yield _text((LEFT + RIGHT) / 2, TOP + PLOT + 38, "month", look="faint", anchor="middle")
+
+
+def _marks(found: Sequence[Race], paths: Mapping[str, Sequence[float]], place: Scale) -> Iterator[str]:
+    """A circle where one option becomes cheaper than another, with its month where there is room for it."""
+    written: list[tuple[float, float]] = []
+    for race in found:
+        for turn in race.crossings:
+            x, y = place(turn.month, paths[turn.cheaper][turn.month])
+            told = f"{' and '.join(race.options)}: {turn.cheaper} is cheaper from month {turn.month} on"
+            yield f"<g><title>{escape(told)}</title>"
+            yield f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="4"/></g>'
+            if all(abs(x - other) > MARK_ROOM or abs(y - height) > LABEL_GAP for other, height in written):
+                written.append((x, y))
+                yield _text(x, y + 18, str(turn.month), size=11, anchor="middle")
+
+
+def _spread(heights: Sequence[float]) -> list[float]:
+    """Heights of labels, near where they belong and not on top of each other."""
+    order = sorted(range(len(heights)), key=lambda place: (heights[place], place))
+    placed = list(heights)
+    for before, place in pairwise(order):
+        placed[place] = max(placed[place], placed[before] + LABEL_GAP)
+    lowest = float(TOP + PLOT)
+    for place in reversed(order):
+        placed[place] = min(placed[place], lowest)
+        lowest = placed[place] - LABEL_GAP
+    return placed
+
+
+def _parts(answer: TcoAnswer) -> dict[str, int]:
+    """The color of each component, the dearest first; those beyond the colors are other."""
+    sums: dict[str, Fraction] = {}
+    for found in answer.courses:
+        for name, amount in found.components.items():
+            sums[name] = sums.get(name, Fraction(0)) + amount
+    order = sorted(sums, key=lambda name: (-sums[name], name))
+    told = order if len(order) <= COLORS else [*order[: COLORS - 1], OTHER]
+    return {name: color for color, name in enumerate(told)}
+
+
+def _bars(answer: TcoAnswer, colors: dict[str, int]) -> Iterator[str]:
+    most = max(found.total for found in answer.courses) or Fraction(1)
+    for row, found in enumerate(answer.courses):
+        y = BARS_TOP + ROW * row
+        yield _text(24, y, _short(found.option, NAME_CHARACTERS * 2), bold=True)
+        x = 24.0
+        for name, amount in _grouped(found, colors).items():
+            width = BAR_WIDTH * float(amount / most)
+            share = f"{float(100 * amount / found.total):.1f} %"
+            yield f"<g><title>{escape(f'{found.option}: {name} {whole(amount)} dollars, {share}')}</title>"
+            yield (
+                f'<rect class="f{colors[name]}" x="{x:.1f}" y="{y + 6}" width="{max(width - 1, 0.5):.1f}" '
+                f'height="{BAR}"/></g>'
+            )
+            fitting = (words for words in (f"{name} {share}", share) if len(words) * CHARACTER + 12 < width)
+            yield from (_text(x + 6, y + 6 + BAR / 2 + 4, words, look="on") for words in islice(fitting, 1))
+            x += width
+        yield _text(x + 8, y + 6 + BAR / 2 + 4, whole(found.total), bold=True)
+
+
+def _grouped(found: OptionCourse, colors: dict[str, int]) -> dict[str, Fraction]:
+    grouped: dict[str, Fraction] = {}
+    for name, amount in found.components.items():
+        told = name if name in colors else OTHER
+        grouped[told] = grouped.get(told, Fraction(0)) + amount
+    return dict(sorted(grouped.items(), key=lambda pair: colors[pair[0]]))
+
+
+def _legend_rows(colors: dict[str, int]) -> list[list[str]]:
+    rows: list[list[str]] = [[]]
+    x = 24.0
+    for name in colors:
+        width = 30 + len(_short(name, NAME_CHARACTERS)) * CHARACTER * 1.1
+        if rows[-1] and x + width > WIDTH - 24:
+            rows.append([])
+            x = 24.0
+        rows[-1].append(name)
+        x += width
+    return rows
+
+
+def _legend(colors: dict[str, int], top: float) -> Iterator[str]:
+    for row, names in enumerate(_legend_rows(colors)):
+        x, y = 24.0, top + 22 * row
+        for name in names:
+            yield f'<rect class="f{colors[name]}" x="{x:.1f}" y="{y - 10:.1f}" width="12" height="12"/>'
+            yield _text(x + 18, y, _short(name, NAME_CHARACTERS))
+            x += 30 + len(_short(name, NAME_CHARACTERS)) * CHARACTER * 1.1
+
+
+def _short(text: str, characters: int) -> str:
+    """Text that fits; its whole stands in the titles."""
+    return text if len(text) <= characters else f"{text[: characters - 3]}..."
+
+
+def nice(low: float, high: float) -> list[float]:
+    """Ticks at round numbers, from at most the low to at least the high; 0 is among them."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high - low <= 0:
+        return [0.0, 1.0]
+    unit = 10.0 ** floor(log10((high - low) / MOST_TICKS))
+    steps = (unit * times for times in (1, 2, 2.5, 5, 10))
+    step = next(step for step in steps if (high - low) / step <= MOST_TICKS)
+    return [step * number for number in range(floor(low / step), ceil(high / step) + 1)]
+
+
+def compact(dollars: float) -> str:
+    """Dollars on an axis: 1.5M, 250k, 800."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(dollars) >= size:
+            return f"{dollars / size:.3g}{letter}"
+    return f"{dollars:.3g}"

@@ -1,0 +1,156 @@
+"""An answer as JSON for machines. Pure.
+
+Dollars are to the cent. Years and components of an option sum to its total; the components of one year sum to
+that year within a cent.
+"""
+
+import json
+from fractions import Fraction
+from typing import Any, Final
+
+from exporter.finance.tco.answer import TcoAnswer
+from exporter.finance.tco.breakeven import fleet_of
+from exporter.finance.tco.costs import OptionCourse, summed, yearly_loads
+from exporter.finance.tco.text_report import CENT, assumptions, shares_of
+from exporter.reports.rounding import rounded
+
+CENTS: Final = 100
+
+
+def as_json(answer: TcoAnswer) -> str:
+    """The whole answer."""
+    scenario = answer.scenario
+    told = {
+        "report": "tco",
+        "scenario": scenario.name,
+        "about": scenario.about,
+        "currency": "USD",
+        "horizon_years": scenario.horizon_years,
+        "hours_per_month": float(scenario.hours_per_month),
+        "load": _load(answer),
+        "measured": _measured(answer),
+        "options": [_option(answer, found) for found in answer.courses],
+        "caveats": answer.caveats,
+        "break_even_months": [
+            {
+                "options": race.options,
+                "compared_months": race.months or scenario.months,
+                "cheaper_first": race.first,
+                "crossings": [{"month": turn.month, "cheaper": turn.cheaper} for turn in race.crossings],
+            }
+            for race in answer.races
+        ],
+        "break_even_tokens_per_day": [
+            {
+                "option": found.option,
+                "hosted": found.hosted,
+                "verdict": found.verdict,
+                "tokens_per_day": None if found.tokens_per_day is None else float(found.tokens_per_day),
+                "hosts": found.hosts,
+                "lasting_tokens_per_day": None if found.lasting is None else float(found.lasting),
+                "throughput_known": found.served,
+            }
+            for found in answer.break_evens
+        ],
+        "load_sensitivity": _load_sensitivity(answer),
+        "price_sensitivity": [
+            {
+                "option": found.option,
+                "totals": [
+                    {"factor": float(factor), "dollars": _dollars(amount)}
+                    for factor, amount in found.totals.items()
+                ],
+            }
+            for found in answer.prices
+        ],
+        "assumptions": [
+            {
+                "what": assumed.what,
+                "value": assumed.value,
+                "source": assumed.source.text or None,
+                "as_of": assumed.source.as_of or None,
+            }
+            for assumed in assumptions(scenario)
+        ],
+    }
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _dollars(amount: Fraction) -> float:
+    return rounded([amount], CENT)[0] / CENTS
+
+
+def _load(answer: TcoAnswer) -> dict[str, Any] | None:
+    loads = yearly_loads(answer.scenario.load, answer.scenario.horizon_years)
+    if loads is None:
+        return None
+    return {
+        "tokens_per_day": [
+            {"year": year, **{kind: float(count) for kind, count in tokens.items()}}
+            for year, tokens in enumerate(loads, 1)
+        ]
+    }
+
+
+def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
+    found = answer.measured
+    if found is None:
+        return None
+    return {
+        "first_day": found.first_day,
+        "last_day": found.last_day,
+        "covered_seconds": found.covered / 10**9,
+        "unpriced_gpu_seconds": found.unpriced / 10**9,
+        "days_left_out": found.left_out,
+    }
+
+
+def _parts(parts: dict[str, Fraction]) -> dict[str, float]:
+    cents = rounded(list(parts.values()), CENT)
+    return {name: amount / CENTS for name, amount in zip(parts, cents, strict=True)}
+
+
+def _option(answer: TcoAnswer, found: OptionCourse) -> dict[str, Any]:
+    years = [sum((month.total for month in year), Fraction(0)) for year in found.years]
+    cents = rounded(years, CENT)
+    per_million = answer.per_million(found)
+    fleet = fleet_of(answer.scenario.option(found.option))
+    return {
+        "name": found.option,
+        "throughput_known": None if fleet is None else fleet.tokens_per_second is not None,
+        "total_dollars": sum(cents) / CENTS,
+        "paid_dollars": _dollars(found.paid),
+        "worth_dollars": _dollars(found.worth),
+        "dollars_per_million_tokens": None if per_million is None else float(per_million),
+        "components": _parts(found.components),
+        "share_ratios": {name: share / 1000 for name, share in shares_of(found.components).items()},
+        "years": [
+            {
+                "year": number,
+                "dollars": amount / CENTS,
+                "paid_dollars": _dollars(sum((month.paid for month in year), Fraction(0))),
+                "hosts": year[0].hosts,
+                "busy_ratio": None if year[0].busy is None else float(year[0].busy),
+                "components": _parts(summed(year)),
+            }
+            for number, (amount, year) in enumerate(zip(cents, found.years, strict=True), 1)
+        ],
+        "paid_by_month_end_dollars": [_dollars(amount) for amount in found.cumulated_paid()],
+    }
+
+
+def _load_sensitivity(answer: TcoAnswer) -> dict[str, Any] | None:
+    if answer.loads is None:
+        return None
+    return {
+        "busy_option": answer.loads.reference,
+        "levels": [
+            {
+                "ratio": float(level.ratio),
+                "tokens_per_day": float(level.tokens_per_day),
+                "dollars_per_million_tokens": {name: float(p) for name, p in level.per_million.items()},
+                "total_dollars": {name: _dollars(amount) for name, amount in level.totals.items()},
+            }
+            for level in answer.loads.levels
+        ],
+    }

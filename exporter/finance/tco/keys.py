@@ -1,0 +1,336 @@
+"""The page of all keys of a scenario, made from the schema."""
+
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Final
+
+from exporter.config.document import Mapping, Node, Scalar, Sequence
+from exporter.config.documentation import tables
+from exporter.config.hardware import DOLLARS_PER_YEAR
+from exporter.config.schema import Key, ListOf, MappingNode, Rule, Table, exactly_one
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole, plain
+from exporter.finance.tco.costs import OWN_COMPONENTS
+from exporter.finance.tco.option_keys import (
+    AS_OF,
+    CHANGE,
+    CHANGE_SHAPE,
+    OPTIONS,
+    SOURCE,
+    Currency,
+    Prose,
+    source_of,
+)
+from exporter.finance.tco.scenario import MEASURED, MONTHS_PER_YEAR, Load, Per, Period, Scenario, ScenarioItem
+
+PARTS: Final = (("base", ("owned", "rented"), "an owned or rented"), ("rest", ("hosted",), "a hosted"))
+"""The keys of a hybrid, the kinds of option that they may name, and those in words."""
+
+KINDS: Final = ("owned", "rented", "hosted", "hybrid")
+
+
+def hybrids_have_parts(options: Key[object]) -> Rule:
+    """A rule: what a hybrid is made of is there, and of the right kind."""
+
+    def rule(block: MappingNode) -> bool:
+        good = True
+        kinds = _kinds(block.node.value(options.name))
+        for index, option in _mappings(block.node.value(options.name)):
+            hybrid = option.value("hybrid")
+            for key, wanted, words in PARTS:
+                name = _text(hybrid.value(key)) if isinstance(hybrid, Mapping) else ""
+                if hybrid is None or not name or _may_be(kinds.get(name), wanted):
+                    continue
+                block.walk.problems.note(
+                    hybrid.place,
+                    f"{options.name}[{index}].hybrid",
+                    f'"{name}" must be {words} option of this scenario',
+                )
+                good = False
+        return good
+
+    return rule
+
+
+def items_fit(items: Key[object], options: Key[object], horizon: Key[int]) -> Rule:
+    """A rule: items name options that there are, and fall into the horizon."""
+
+    def rule(block: MappingNode) -> bool:
+        names = _kinds(block.node.value(options.name))
+        years = block.get(horizon) if horizon.name in block.values else None
+        good = True
+        for index, item in _mappings(block.node.value(items.name)):
+            for key, message in (
+                *(("options", message) for message in _strangers(item, names)),
+                *(("month", message) for message in _too_late(item, years)),
+            ):
+                block.walk.problems.note(item.place, f"{items.name}[{index}].{key}", message)
+                good = False
+        return good
+
+    return rule
+
+
+def bought_tokens_have_a_load(load: Key[object], options: Key[object]) -> Rule:
+    """A rule: what is bought by the million needs a number of tokens."""
+
+    def rule(block: MappingNode) -> bool:
+        if load in block or load.name in block.meant:
+            return True
+        for name, kinds in _kinds(block.node.value(options.name)).items():
+            if {"hosted", "hybrid"} & kinds:
+                told = f'is missing: the tokens of "{name}" are bought by the million; give it, or --measured'
+                block.walk.problems.note(None, load.name, told)
+                return False
+        return True
+
+    return rule
+
+
+def _kinds(options: Node | None) -> dict[str, set[str]]:
+    """The kinds that the options have by name, as far as they are written."""
+    found: dict[str, set[str]] = {}
+    for _, option in _mappings(options):
+        if name := _text(option.value("name")):
+            found.setdefault(name, set()).update(kind for kind in KINDS if kind in option.entries)
+    return found
+
+
+def _may_be(kinds: set[str] | None, wanted: tuple[str, ...]) -> bool:
+    """Whether an option is of a kind, or of none that is known: that is told where it stands."""
+    return kinds is not None and (not kinds or not kinds.isdisjoint(wanted))
+
+
+def _strangers(item: Mapping, names: dict[str, set[str]]) -> Iterator[str]:
+    listed = item.value("options")
+    told = map(_text, listed.items) if isinstance(listed, Sequence) else ()
+    for name in sorted(set(told) - set(names) - {MEASURED, ""}):
+        yield f'"{name}" is no option of this scenario'
+
+
+def _too_late(item: Mapping, years: int | None) -> Iterator[str]:
+    try:
+        month = Decimal(_text(item.value("month")) or 1)
+    except InvalidOperation:
+        return  # told where it stands
+    if years is not None and month > years * MONTHS_PER_YEAR:
+        yield f"{plain(month)} is after the horizon of {years * MONTHS_PER_YEAR} months"
+
+
+def _mappings(node: Node | None) -> Iterator[tuple[int, Mapping]]:
+    """The mappings of a list, with their numbers."""
+    for index, child in enumerate(node.items if isinstance(node, Sequence) else []):
+        if isinstance(child, Mapping):
+            yield index, child
+
+
+def _text(node: Node | None) -> str:
+    return node.text if isinstance(node, Scalar) else ""
+
+
+MOST_YEARS: Final = 30
+
+TOKENS: Final = Number("tokens per day", Decimal(10**15))
+PROMPT = Key("prompt_tokens_per_day", TOKENS, "Prompt tokens that are computed.", default="0")
+CACHED_PROMPT = Key(
+    "cached_prompt_tokens_per_day", TOKENS, "Prompt tokens that come from a prefix cache.", default="0"
+)
+GENERATION = Key("generation_tokens_per_day", TOKENS, "Generated tokens.", default="0")
+GROWTH = Key(
+    "growth_ratio_per_year",
+    CHANGE_SHAPE,
+    "How the load changes from each year to the next, compounding: 0.5 is half as much again.",
+    default="0",
+)
+
+
+def _has_tokens(block: MappingNode) -> bool:
+    keys = (PROMPT, CACHED_PROMPT, GENERATION)
+    unread = any(key in block and key.name not in block.values for key in keys)
+    if unread or any(block.get(key) for key in keys):
+        return True
+    block.refuse(None, "has no tokens; give some, or leave the load out")
+    return False
+
+
+def _load(block: MappingNode) -> Load:
+    return Load(
+        tokens={
+            "prompt": Fraction(block[PROMPT]),
+            "cached_prompt": Fraction(block[CACHED_PROMPT]),
+            "generation": Fraction(block[GENERATION]),
+        },
+        growth_ratio_per_year=Fraction(block[GROWTH]),
+        source=source_of(block),
+    )
+
+
+LOAD = Key(
+    "load",
+    Table((PROMPT, CACHED_PROMPT, GENERATION, GROWTH, SOURCE, AS_OF), _load, (_has_tokens,)),
+    "What is to be served, on the mean of the first year's days; with --measured the ledger tells it. "
+    "Without a load there is no cost per token, and nothing can be hosted.",
+)
+
+COMPONENT = Key(
+    "component",
+    Name("component name", reserved=OWN_COMPONENTS),
+    "The component that it belongs to, like staff, storage, network, data or fine-tuning; several items may "
+    "share one.",
+    required=True,
+)
+WHAT = Key("what", Prose("description"), "What it is, in words.")
+DOLLARS = Key(
+    "dollars",
+    Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS),
+    "An amount that is paid once, or every so many months.",
+)
+PER_MONTH = Key(
+    "dollars_per_month",
+    Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS),
+    "An amount of every month.",
+)
+PER_YEAR = Key("dollars_per_year", DOLLARS_PER_YEAR, "An amount of every year, a twelfth each month.")
+PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
+    (DOLLARS, "once"),
+    (PER_MONTH, "month"),
+    (PER_YEAR, "year"),
+)
+MONTH = Key(
+    "month",
+    Whole("month", 1, MOST_YEARS * 12),
+    "The month in which it is paid first, counted from 1; 1 unless given.",
+)
+EVERY = Key("every_months", Whole("months", 1, MOST_YEARS * 12), "It is paid again every so many months.")
+COUNT = Key(
+    "count", Number("count", Decimal(1_000_000)), "How many of it: people, runs, sources.", default="1"
+)
+PER_CHOICE: Choice[Per] = Choice(("option", "host", "gpu"))
+PER = Key(
+    "per",
+    PER_CHOICE,
+    "What the amount is for: the option as a whole, each host, each GPU.",
+    default="option",
+)
+OPTION_NAMES = Key(
+    "options",
+    ListOf(Name("option name"), least=1),
+    f"The options that pay it, {MEASURED} among them with --measured; every option unless given.",
+)
+
+
+def _dates_go_with_dollars(block: MappingNode) -> bool:
+    good = True
+    for key in (MONTH, EVERY):
+        if key in block and DOLLARS not in block and (PER_MONTH in block or PER_YEAR in block):
+            block.refuse(key, "goes with dollars only; remove it")
+            good = False
+    return good
+
+
+def _once_is_not_per_host(block: MappingNode) -> bool:
+    if DOLLARS not in block or block.values.get(PER.name, "option") == "option":
+        return True
+    block.refuse(PER, "goes with amounts per month or year; what each host costs once is in adders_ratio")
+    return False
+
+
+def _item(block: MappingNode) -> ScenarioItem:
+    key, period = next((key, period) for key, period in PERIODS if key in block)
+    return ScenarioItem(
+        component=block[COMPONENT],
+        dollars=Fraction(block[key]),
+        period=period,
+        what=block.get(WHAT) or "",
+        month=block.get(MONTH) or 1,
+        every_months=block.get(EVERY),
+        count=Fraction(block[COUNT]),
+        per=block[PER],
+        change_ratio_per_year=Fraction(block[CHANGE]),
+        options=block.get(OPTION_NAMES),
+        source=source_of(block),
+    )
+
+
+ITEMS = Key(
+    "items",
+    ListOf(
+        Table(
+            (
+                COMPONENT,
+                WHAT,
+                DOLLARS,
+                PER_MONTH,
+                PER_YEAR,
+                MONTH,
+                EVERY,
+                COUNT,
+                PER,
+                CHANGE,
+                OPTION_NAMES,
+                SOURCE,
+                AS_OF,
+            ),
+            _item,
+            (exactly_one(DOLLARS, PER_MONTH, PER_YEAR), _dates_go_with_dollars, _once_is_not_per_host),
+            words="item",
+        )
+    ),
+    "Money beside hardware and tokens.",
+)
+
+NAME = Key("name", Prose("name"), "What the scenario is called.", required=True)
+ABOUT = Key("about", Prose("description"), "What it shows.")
+CURRENCY = Key("currency", Currency(), "The currency of every amount; there is one.", default="USD")
+HORIZON = Key("horizon_years", Whole("years", 1, MOST_YEARS), "Years that are compared.", required=True)
+HOURS_PER_MONTH = Key(
+    "hours_per_month",
+    Number("hours", Decimal(744), Decimal(672)),
+    "Hours of each of the twelve months of a year: 730 is 8760 a year, as price lists reckon; 730.5 is the "
+    "calendar's mean, 8766 a year, as the ledger reckons.",
+    default="730",
+)
+
+
+def _scenario(block: MappingNode) -> Scenario:
+    return Scenario(
+        name=block[NAME],
+        about=block.get(ABOUT) or "",
+        horizon_years=block[HORIZON],
+        hours_per_month=Fraction(block[HOURS_PER_MONTH]),
+        load=block.get(LOAD),
+        options=block[OPTIONS],
+        items=block.get(ITEMS) or (),
+    )
+
+
+def scenario_table(*, measured: bool = False) -> Table[Scenario]:
+    """The whole schema; `measured` says that the load will come from elsewhere."""
+    told = () if measured else (bought_tokens_have_a_load(LOAD, OPTIONS),)
+    return Table(
+        (NAME, ABOUT, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
+        _scenario,
+        (hybrids_have_parts(OPTIONS), items_fit(ITEMS, OPTIONS, HORIZON), *told),
+        words="scenario",
+    )
+
+
+SCENARIO = scenario_table()
+
+
+_HEAD: Final = """\
+# Keys of a scenario
+
+<!-- Generated by `python docs/generate.py` from the schema in `exporter/finance/tco`; edit it there. -->
+
+A scenario is one YAML file for `inference-cost-exporter tco`; [tco.md](tco.md) says what the words mean.
+Units are in the names of the keys, and every amount is in US dollars.
+A key that is not on this page is an error.
+
+## Keys
+"""
+
+
+def documentation() -> str:
+    """The page, Markdown."""
+    return "\n".join([_HEAD, *tables(SCENARIO)]) + "\n"

@@ -1,0 +1,164 @@
+"""What the measured option leaves open, so that nobody takes its figures for those of the others. Pure.
+
+The ledger tells what was spent on some days, for what they served. What its hosts would serve
+beyond that, what their prices became since, and who else is paid, it does not tell.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+from exporter.finance.tco.costs import changes, pays
+from exporter.finance.tco.scenario import (
+    MEASURED,
+    MONTHS_PER_YEAR,
+    AmountSource,
+    AsMeasured,
+    Load,
+    Option,
+    Scenario,
+)
+from exporter.ledger.history import HistorySums
+from exporter.readings import KINDS
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
+
+DAYS: Final = 30
+"""How many of the latest days are looked at, today among them."""
+
+
+class NotMeasuredError(Exception):
+    """The ledger cannot say; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a ledger metered from one day to another: tokens and dollars of a metered day.
+
+    `covered` is the time that was metered in those days. `left_out` days, between them or beside them, are in
+    no number: `unpriced` GPU time of them waits for a price, or was before owned hardware was in service, so
+    that what such a day costs is not known.
+    """
+
+    first_day: str
+    last_day: str
+    covered: Nanoseconds
+    unpriced: Nanoseconds
+    left_out: int
+    load: Load
+    option: Option
+
+
+def measurement(days: Mapping[int, HistorySums] | None, ledger: str) -> Measurement:
+    """The mean day of some days of history; days are numbers like 20261130.
+
+    Raises:
+        NotMeasuredError: less than a day was metered with a price for every GPU, or no token was counted, or
+            no dollar was posted.
+    """
+    sums = HistorySums()
+    told = {day: of_day for day, of_day in (days or {}).items() if of_day.covered}
+    waiting = {day: time for day, of_day in told.items() if (time := _waiting(of_day)) > 0}
+    metered = sorted(told.keys() - waiting)
+    for day in metered:
+        sums.add(told[day])
+    covered = sum(sums.covered.values())
+    if covered < NANOSECONDS_PER_DAY:
+        raise NotMeasuredError(_too_little(covered, waiting))
+    tokens = dict.fromkeys(KINDS, 0)
+    for (_party, kind), count in sums.tokens.items():
+        tokens[kind] += count
+    if not any(tokens.values()):
+        raise NotMeasuredError(f"no token was counted in the last {DAYS} days; there is no load to take")
+    a_day = Fraction(NANOSECONDS_PER_DAY, covered)
+    spent: dict[str, Fraction] = {}
+    for (_owner, component, _basis), amount in sums.server_cost.items():
+        spent[component] = spent.get(component, Fraction(0)) + amount * a_day / PICODOLLARS_PER_DOLLAR
+    if not any(spent.values()):
+        raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
+    first, last = _day(metered[0]), _day(metered[-1])
+    source = AmountSource(f"measured: ledger {ledger}, {first} to {last}", last)
+    return Measurement(
+        first_day=first,
+        last_day=last,
+        covered=covered,
+        unpriced=sum(waiting.values()),
+        left_out=len(waiting),
+        load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source),
+        option=Option(MEASURED, AsMeasured(spent), source=source),
+    )
+
+
+def _waiting(sums: HistorySums) -> Nanoseconds:
+    """GPU time of a day that had no price, and has none now, or that was before owned hardware's service."""
+    return sum(sums.waiting().values()) + sums.before_service()
+
+
+def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str:
+    hours = float(Fraction(covered, NANOSECONDS_PER_HOUR))
+    if not waiting:
+        return f"{hours:.1f} hours were metered in the last {DAYS} days; --measured needs 24 at least"
+    unpriced = float(Fraction(sum(waiting.values()), NANOSECONDS_PER_HOUR))
+    return (
+        f"{hours:.1f} hours were metered in the last {DAYS} days on which every GPU had a price; --measured "
+        f"needs 24 at least: {unpriced:.4f} GPU-hours of other days have none, and what those cost is not "
+        "known; a price under `hardware` that covers them charges them"
+    )
+
+
+def with_measurement(scenario: Scenario, found: Measurement) -> Scenario:
+    """The scenario with the measured load, which grows as the scenario says, and what is spent now before
+    its options.
+    """
+    growth = Fraction(0) if scenario.load is None else scenario.load.growth_ratio_per_year
+    load = replace(found.load, growth_ratio_per_year=growth)
+    return replace(scenario, load=load, options=(found.option, *scenario.options))
+
+
+def _day(number: int) -> str:
+    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
+
+
+def measured(scenario: Scenario) -> Option | None:
+    """The option that the ledger tells of, if there is one."""
+    return next((option for option in scenario.options if isinstance(option.terms, AsMeasured)), None)
+
+
+def outgrown(scenario: Scenario) -> bool:
+    """Whether the load comes to more than was measured within the horizon."""
+    grows = scenario.load is not None and scenario.load.growth_ratio_per_year > 0
+    return grows and scenario.horizon_years > 1
+
+
+def compared_months(scenario: Scenario, names: tuple[str, ...]) -> int:
+    """For how many months some options can be compared: as long as a measured one serves what it served."""
+    option = measured(scenario)
+    if option is None or option.name not in names or not outgrown(scenario):
+        return scenario.months
+    return MONTHS_PER_YEAR
+
+
+def caveats(scenario: Scenario) -> Iterator[str]:
+    """Sentences; none where nothing was measured."""
+    option = measured(scenario)
+    if option is None:
+        return
+    years = scenario.horizon_years
+    every = "the year" if years == 1 else f"each of the {years} years"
+    yield (
+        f"{option.name} stands at the mean of its days and at their prices in {every}: "
+        "what changed since, or will, is not in it."
+    )
+    if scenario.load is not None and outgrown(scenario):
+        times = float(changes(scenario.load.growth_ratio_per_year, years)[-1])
+        yield (
+            f"The load comes to {times:.2f} times what was measured. Whether its hosts serve that is not "
+            f"known, so {option.name} is compared for year 1 alone: its later years "
+            "cost what year 1's load does."
+        )
+    unpaid = dict.fromkeys(item.component for item in scenario.items if not pays(item, option))
+    if unpaid:
+        yield (
+            f"Paid by others and not in {option.name}: {', '.join(unpaid)}. "
+            f"List `{option.name}` in the options of an item that it pays as well."
+        )

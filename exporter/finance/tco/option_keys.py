@@ -1,0 +1,452 @@
+"""The keys of an option: owned, rented, hosted or hybrid."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, Literal
+
+from exporter.config.document import Node
+from exporter.config.hardware import (
+    ADDERS,
+    COST_OF_CAPITAL,
+    DOLLARS_PER_HOUR,
+    DOLLARS_PER_YEAR,
+    KILOWATT_HOUR,
+    PUE,
+    PURCHASE,
+    RESIDUAL,
+)
+from exporter.config.problems import RefusedError, shown
+from exporter.config.schema import (
+    Context,
+    Key,
+    ListItem,
+    ListOf,
+    MappingNode,
+    Rule,
+    Table,
+    exactly_one,
+    missing,
+)
+from exporter.config.times import DateValue
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole, scalar
+from exporter.finance.tco.scenario import (
+    MEASURED,
+    AmountSource,
+    Fleet,
+    Hosted,
+    Hybrid,
+    Option,
+    OwnedHosts,
+    Power,
+    RentedHosts,
+)
+from exporter.tariff.terms import Electricity, Owned
+
+PROSE_CHARACTERS: Final = 600
+MOST_LIFE_YEARS: Final = 30
+QUARTER: Final = Fraction(1, 4)
+CURRENCY: Final = "USD"
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """A sentence for people, on one line."""
+
+    what: str
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return self.what
+
+    def read(self, node: Node, path: str, walk: Context) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, self.what).text.strip()
+        if not text or len(text) > PROSE_CHARACTERS or not text.isprintable():
+            raise RefusedError(
+                f"{shown(text)} is no {self.what}: 1 to {PROSE_CHARACTERS} printable characters on one line"
+            )
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """Dollars; anything else is told what to do."""
+
+    words: str = CURRENCY
+
+    def read(self, node: Node, path: str, walk: Context) -> str:
+        """As `Shape.read`."""
+        del path, walk
+        text = scalar(node, "currency").text
+        if text != CURRENCY:
+            raise RefusedError(
+                f"{shown(text)} is not {CURRENCY}: every amount is in dollars; convert them, "
+                "and say the rate under source"
+            )
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A life in years that is a whole number of months, since a month is what is reckoned with.
+
+    As a decimal that is a whole number of quarters.
+    """
+
+    @property
+    def words(self) -> str:
+        """As `Shape.words`."""
+        return f"years, above 0, up to {MOST_LIFE_YEARS}, in quarters"
+
+    def read(self, node: Node, path: str, walk: Context) -> Decimal:
+        """As `Shape.read`."""
+        years = Number("years", Decimal(MOST_LIFE_YEARS), above_low=True).read(node, path, walk)
+        if Fraction(years) % QUARTER:
+            raise RefusedError(f"{shown(f'{years:f}')} is no whole number of quarters, like 3, 2.5 or 2.25")
+        return years
+
+
+SOURCE = Key("source", Prose("source"), "Where these numbers come from, or that they are assumed.")
+AS_OF = Key("as_of", DateValue(), "The day on which they were taken.")
+
+CHANGE_SHAPE: Final = Number("ratio per year", Decimal(10), Decimal("-0.9"))
+CHANGE = Key(
+    "price_change_ratio_per_year",
+    CHANGE_SHAPE,
+    "How the price changes from each year to the next: -0.1 falls by a tenth.",
+    default="0",
+)
+
+
+def source_of(block: MappingNode) -> AmountSource:
+    """The source that a mapping gives."""
+    taken = block.get(AS_OF)
+    return AmountSource(block.get(SOURCE) or "", "" if taken is None else taken.text)
+
+
+YesNo = Literal["true", "false"]
+YES_NO: Choice[YesNo] = Choice(("true", "false"))
+
+GPUS_PER_HOST = Key("gpus_per_host", Whole("GPUs", 1, 1024), "GPUs of one host.", required=True)
+HOSTS = Key("hosts", Whole("hosts", 1, 10_000), "Hosts at least; the load may ask for more.", default="1")
+THROUGHPUT: Final = Number("tokens per second", Decimal(10**9), above_low=True)
+PER_HOST_SECOND = Key(
+    "tokens_per_second_per_host",
+    THROUGHPUT,
+    "What one host serves at its best, prompt and generation together, in the mix of the load. Without it "
+    "the hosts are taken to be enough, and how busy they are is not known.",
+)
+PER_GPU_SECOND = Key("tokens_per_second_per_gpu", THROUGHPUT, "The same for one GPU.")
+UTILIZATION = Key(
+    "utilization_ratio",
+    Number("ratio", Decimal(1), above_low=True),
+    "How much of its throughput may be used on the mean of a day before another host is added; the rest is "
+    "for peaks.",
+)
+FLEET_KEYS: Final = (GPUS_PER_HOST, HOSTS, PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)
+
+
+def _throughput_and_utilization(block: MappingNode) -> bool:
+    given = [key for key in (PER_HOST_SECOND, PER_GPU_SECOND) if key in block]
+    if len(given) > 1:
+        block.refuse(given[1], f"cannot stand beside {given[0].name}; keep one of them")
+        return False
+    if bool(given) == (UTILIZATION in block) or not block.meant.isdisjoint(
+        {key.name for key in (PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)}
+    ):
+        return True
+    if given:
+        block.refuse(None, missing(UTILIZATION))
+    else:
+        block.refuse(UTILIZATION, f"goes with {PER_HOST_SECOND.name} only; remove it")
+    return False
+
+
+def _fleet(block: MappingNode, hours_ratio: Decimal = Decimal(1)) -> Fleet:
+    gpus = block[GPUS_PER_HOST]
+    of_host, of_gpu = block.get(PER_HOST_SECOND), block.get(PER_GPU_SECOND)
+    throughput = Fraction(of_host) if of_host is not None else None
+    if of_gpu is not None:
+        throughput = Fraction(of_gpu) * gpus
+    return Fleet(
+        gpus=gpus,
+        hosts=block[HOSTS],
+        tokens_per_second=throughput,
+        utilization_ratio=Fraction(block.get(UTILIZATION) or 1),
+        hours_ratio=Fraction(hours_ratio),
+    )
+
+
+PURCHASE_PER_HOST = Key(
+    "purchase_dollars_per_host", PURCHASE, "What a host costs; the yearly amounts are then per host too."
+)
+PURCHASE_PER_GPU = Key(
+    "purchase_dollars_per_gpu",
+    PURCHASE,
+    "What a GPU costs with its part of the host; the yearly amounts are then per GPU too.",
+)
+LIFE_YEARS = Key("life_years", Life(), "Years over which the purchase is written off.", required=True)
+SUPPORT = Key("support_dollars_per_year", DOLLARS_PER_YEAR, "The support contract, every year.", default="0")
+INSURANCE = Key("insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance, every year.", default="0")
+REFRESH = Key(
+    "refresh",
+    YES_NO,
+    "Whether a host is replaced by the same one at the end of its life; with false it runs on without "
+    "costing capital.",
+    default="true",
+)
+
+
+def _owned(block: MappingNode) -> OwnedHosts:
+    gpus = block[GPUS_PER_HOST]
+    per_host = block.get(PURCHASE_PER_HOST)
+    units = 1 if per_host is not None else gpus
+    terms = Owned(
+        purchase_dollars=(block[PURCHASE_PER_GPU] if per_host is None else per_host) * units,
+        gpus=gpus,
+        in_service=0,
+        in_service_text="",
+        life_years=block[LIFE_YEARS],
+        residual_ratio=block[RESIDUAL],
+        adders_ratio=block[ADDERS],
+        support_dollars_per_year=block[SUPPORT] * units,
+        insurance_dollars_per_year=block[INSURANCE] * units,
+        cost_of_capital_ratio=block.get(COST_OF_CAPITAL) or None,
+    )
+    return OwnedHosts(terms, _fleet(block), refresh=block[REFRESH] == "true")
+
+
+OWNED = Key(
+    "owned",
+    Table(
+        (
+            PURCHASE_PER_HOST,
+            PURCHASE_PER_GPU,
+            *FLEET_KEYS,
+            LIFE_YEARS,
+            RESIDUAL,
+            ADDERS,
+            SUPPORT,
+            INSURANCE,
+            COST_OF_CAPITAL,
+            REFRESH,
+        ),
+        _owned,
+        (exactly_one(PURCHASE_PER_HOST, PURCHASE_PER_GPU), _throughput_and_utilization),
+    ),
+    "Hosts that are bought.",
+)
+
+PER_GPU_HOUR = Key("dollars_per_gpu_hour", DOLLARS_PER_HOUR, "What one GPU costs per hour.")
+PER_HOST_HOUR = Key("dollars_per_host_hour", DOLLARS_PER_HOUR, "What one host costs per hour.")
+HOURS_RATIO = Key(
+    "hours_ratio",
+    Number("ratio", Decimal(1), above_low=True),
+    "The part of all hours in which the hosts are up and billed.",
+    default="1",
+)
+
+
+def _rented(block: MappingNode) -> RentedHosts:
+    per_host = block.get(PER_HOST_HOUR)
+    if per_host is None:
+        per_host = block[PER_GPU_HOUR] * block[GPUS_PER_HOST]
+    return RentedHosts(Fraction(per_host), _fleet(block, block[HOURS_RATIO]))
+
+
+RENTED = Key(
+    "rented",
+    Table(
+        (PER_GPU_HOUR, PER_HOST_HOUR, *FLEET_KEYS, HOURS_RATIO),
+        _rented,
+        (exactly_one(PER_GPU_HOUR, PER_HOST_HOUR), _throughput_and_utilization),
+    ),
+    "Hosts that are rented by the hour.",
+)
+
+KILOWATTS_SHAPE: Final = Number("kilowatts", Decimal(1000))
+KILOWATTS = Key(
+    "kilowatts_per_host",
+    KILOWATTS_SHAPE,
+    "What a host draws at the plug when it serves all it can.",
+    required=True,
+)
+IDLE_KILOWATTS = Key(
+    "idle_kilowatts_per_host",
+    KILOWATTS_SHAPE,
+    "What it draws when it serves nothing; as much as ever unless given. Between the two the draw follows "
+    "how busy it is.",
+)
+
+
+def _power(block: MappingNode) -> Power:
+    full, idle = block[KILOWATTS], block.get(IDLE_KILOWATTS)
+    return Power(
+        price=Electricity(block[KILOWATT_HOUR], block[PUE]),
+        kilowatts=Fraction(full),
+        idle_kilowatts=Fraction(full if idle is None else idle),
+        change_ratio_per_year=Fraction(block[CHANGE]),
+        source=source_of(block),
+    )
+
+
+ENERGY = Key(
+    "energy",
+    Table((KILOWATT_HOUR, KILOWATTS, IDLE_KILOWATTS, PUE, CHANGE, SOURCE, AS_OF), _power),
+    "Electricity of owned or rented hosts; without it none is charged.",
+)
+
+
+PER_MILLION: Final = Number("dollars per million tokens", Decimal(100_000), decimals=DOLLAR_DECIMALS)
+PROMPT_PRICE = Key(
+    "prompt_dollars_per_million_tokens", PER_MILLION, "What a million prompt tokens cost.", required=True
+)
+CACHED_PROMPT_PRICE = Key(
+    "cached_prompt_dollars_per_million_tokens",
+    PER_MILLION,
+    "What a million prompt tokens from a cache cost; as other prompt tokens unless given.",
+)
+GENERATION_PRICE = Key(
+    "generation_dollars_per_million_tokens",
+    PER_MILLION,
+    "What a million generated tokens cost.",
+    required=True,
+)
+
+
+def _hosted(block: MappingNode) -> Hosted:
+    cached = block.get(CACHED_PROMPT_PRICE)
+    return Hosted(
+        {
+            "prompt": Fraction(block[PROMPT_PRICE]),
+            "cached_prompt": Fraction(block[PROMPT_PRICE] if cached is None else cached),
+            "generation": Fraction(block[GENERATION_PRICE]),
+        }
+    )
+
+
+HOSTED = Key(
+    "hosted",
+    Table((PROMPT_PRICE, CACHED_PROMPT_PRICE, GENERATION_PRICE), _hosted),
+    "Tokens that are bought by the million.",
+)
+
+OPTION_NAME: Final = Name("option name", reserved=(MEASURED,))
+BASE = Key("base", OPTION_NAME, "The owned or rented option that serves the base load.", required=True)
+REST = Key("rest", OPTION_NAME, "The hosted option that serves the rest.", required=True)
+BASE_RATIO = Key("base_ratio", Number("ratio", Decimal(1)), "The part of the load that the base serves.")
+BASE_TOKENS = Key(
+    "base_tokens_per_day",
+    Number("tokens per day", Decimal(10**15)),
+    "The tokens of the load that the base serves; all of it while the load is less.",
+)
+
+
+def _hybrid(block: MappingNode) -> Hybrid:
+    ratio, tokens = block.get(BASE_RATIO), block.get(BASE_TOKENS)
+    return Hybrid(
+        base=block[BASE],
+        rest=block[REST],
+        base_ratio=None if ratio is None else Fraction(ratio),
+        base_tokens_per_day=None if tokens is None else Fraction(tokens),
+    )
+
+
+HYBRID = Key(
+    "hybrid",
+    Table((BASE, REST, BASE_RATIO, BASE_TOKENS), _hybrid, (exactly_one(BASE_RATIO, BASE_TOKENS),)),
+    "Two other options together; a hybrid pays the items of both, each once.",
+)
+
+NAME = Key("name", OPTION_NAME, "The option's name.", required=True)
+RATIO: Final = Number("ratio", Decimal(1000), above_low=True)
+PROMPT_RATIO = Key(
+    "prompt_tokens_ratio",
+    RATIO,
+    "Prompt tokens that this way needs for one of the load: 5 where retrieval makes prompts five times as "
+    "long.",
+    default="1",
+)
+GENERATION_RATIO = Key(
+    "generation_tokens_ratio",
+    RATIO,
+    "Generated tokens that this way needs for one of the load.",
+    default="1",
+)
+KINDS: Final = (OWNED, RENTED, HOSTED, HYBRID)
+
+
+def _energy_has_hosts(block: MappingNode) -> bool:
+    if ENERGY not in block or OWNED in block or RENTED in block:
+        return True
+    block.refuse(ENERGY, "goes with owned or rented only; remove it")
+    return False
+
+
+def _hybrids_take_all_from_their_parts(block: MappingNode) -> bool:
+    good = True
+    for key in (PROMPT_RATIO, GENERATION_RATIO, CHANGE):
+        if HYBRID in block and key in block:
+            block.refuse(key, "is taken from the hybrid's parts; remove it here")
+            good = False
+    return good
+
+
+def _option(block: MappingNode) -> Option:
+    terms = block.get(OWNED) or block.get(RENTED) or block.get(HOSTED) or block[HYBRID]
+    return Option(
+        name=block[NAME],
+        terms=terms,
+        power=block.get(ENERGY),
+        prompt_ratio=Fraction(block[PROMPT_RATIO]),
+        generation_ratio=Fraction(block[GENERATION_RATIO]),
+        change_ratio_per_year=Fraction(block[CHANGE]),
+        source=source_of(block),
+    )
+
+
+def _names_are_told_once(items: list[ListItem[Option]], walk: Context) -> bool:
+    good = True
+    seen: dict[str, str] = {}
+    for item in items:
+        if item.value.name in seen:
+            message = f'"{item.value.name}" is already given by {seen[item.value.name]}; choose another name'
+            item.refuse(NAME.name, message, walk)
+            good = False
+        seen.setdefault(item.value.name, item.path)
+    return good
+
+
+MOST_OPTIONS: Final = 8
+
+
+def _are_few(items: list[ListItem[Option]], walk: Context) -> bool:
+    if len(items) <= MOST_OPTIONS:
+        return True
+    items[MOST_OPTIONS].refuse(NAME.name, f"is more than {MOST_OPTIONS} options; compare fewer", walk)
+    return False
+
+
+OPTION_RULES: Final[tuple[Rule, ...]] = (
+    exactly_one(*KINDS),
+    _energy_has_hosts,
+    _hybrids_take_all_from_their_parts,
+)
+OPTIONS = Key(
+    "options",
+    ListOf(
+        Table(
+            (NAME, *KINDS, ENERGY, PROMPT_RATIO, GENERATION_RATIO, CHANGE, SOURCE, AS_OF),
+            _option,
+            OPTION_RULES,
+            words="option",
+        ),
+        (_names_are_told_once, _are_few),
+        least=1,
+    ),
+    "What is compared.",
+    required=True,
+)

@@ -1,0 +1,175 @@
+"""Where new books begin, and whether they stay: now, or at the host's boot, which a cloud has billed since.
+
+At the boot only if they are known to be its first: else two ledgers would charge for the same hour.
+"""
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporter.cost.intervals import LATEST_FIRST_TICK
+from exporter.units import Nanoseconds
+
+log = logging.getLogger(__name__)
+
+MARK: Final = "inference-cost-exporter.boot"
+"""A file beside the ledgers of a folder that names the boot in which one was last opened there.
+
+Not named after the ledger: who removes `ledger.db*` leaves it.
+"""
+
+MOUNTS: Final = Path("/proc/self/mountinfo")
+"""proc_pid_mountinfo(5)."""
+
+FLEETING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs", "rootfs"})
+"""File systems in memory, and those that a container's own layer is on."""
+
+EMPTY_DIR: Final = "/kubernetes.io~empty-dir/"
+"""In the path of a pod's emptyDir on its node."""
+
+ANONYMOUS: Final = re.compile(r"/volumes/[0-9a-f]{64}(/|$)")
+"""A volume without a name, which Docker, Podman and containerd make for one container."""
+
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
+    """Why a folder may be gone with this container or this boot; empty when it stays."""
+    folder = _real(folder)
+    for parent in (folder, *folder.parents):
+        if _open_to_all(parent):
+            return f"{parent} is for temporary files"
+    try:
+        root, kind = _mount(folder, mounts)
+    except OSError:
+        return "nothing tells what its folder is on"
+    if EMPTY_DIR in root:
+        return "its folder is an emptyDir, which ends with the pod"
+    if ANONYMOUS.search(root):
+        return "its folder is a volume without a name, which is one container's"
+    if kind in FLEETING or not kind:
+        return f"its folder is on {kind or 'an unknown file system'}, which does not stay"
+    return ""
+
+
+def ends_with_pod(path: Path, mounts: Path = MOUNTS) -> str:
+    """What is wrong with a ledger that is known to be on a pod's emptyDir, and what to do; else empty.
+
+    Such a folder outlives a container, not its pod. One in memory is not known from any other.
+    """
+    with suppress(OSError):
+        if EMPTY_DIR in _mount(_real(path).parent, mounts)[0]:
+            return f"{path} is on an emptyDir: the next pod begins at 0; mount a folder of the node instead"
+    return ""
+
+
+def _mount(folder: Path, mounts: Path) -> tuple[str, str]:
+    """What of its file system a folder is on, and of which kind that is; empty where nothing is mounted.
+
+    Raises:
+        OSError: nothing tells.
+    """
+    lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    found = (-1, "", "")
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = [_unescaped(field) for field in before.split(" ")]
+        if len(fields) < len(("id", "parent", "device", "root", "point")):
+            continue
+        root, point = fields[3:5]
+        depth = len(Path(point).parts)
+        # Of two mounts on one point the later one is seen.
+        if folder.is_relative_to(point) and depth >= found[0]:
+            found = (depth, root, after.split(" ")[0])
+    return found[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class BootClaim:
+    """The boot that a ledger is opened in: its id, empty where nothing tells, and how long ago it was."""
+
+    id: str
+    elapsed: Nanoseconds
+    fleeting: Callable[[Path], str] = fleeting
+    ends_with_pod: Callable[[Path], str] = ends_with_pod
+
+    def claim(self, path: Path) -> str:
+        """Before a ledger is opened, whose lock is held: leave the mark that this boot has one here.
+
+        Returns this boot's id for a ledger that is new and known to be the boot's first, else nothing.
+        """
+        if not self.id:
+            return ""
+        mark = path.parent / MARK
+        try:
+            why = self._because(path, mark)
+            _write(mark, self.id)
+        except OSError as error:
+            why = f"{error.filename} cannot be used ({error.strerror})"
+        if not _there(path):
+            since = {"because": why} if why else {"booted_seconds_ago": str(self.elapsed // 10**9)}
+            log.info("new ledger: hourly rent is charged from %s", "now" if why else "boot", extra=since)
+        return "" if why else self.id
+
+    def _because(self, path: Path, mark: Path) -> str:
+        if _there(path):
+            return "there is a ledger"
+        if self.elapsed >= LATEST_FIRST_TICK:
+            return "the host booted more than an hour ago"
+        if _read(mark) == self.id:
+            return "another ledger was here since the boot"
+        for other in sorted(path.parent.iterdir()):
+            if other.name.startswith(path.name) and other.name not in {path.name, f"{path.name}.lock"}:
+                return f"{other.name} lies beside it"
+        return self.fleeting(_real(path).parent)
+
+
+NO_BOOT: Final = BootClaim("", 0)
+"""For books that begin now."""
+
+
+def _real(path: Path) -> Path:
+    """A path without links. One that leads in a circle stays, which `Path.resolve` answers with an error."""
+    return Path(os.path.realpath(path))
+
+
+def _open_to_all(folder: Path) -> bool:
+    """Whether anybody may write to a folder, and only to what is theirs: /tmp, /var/tmp, /dev/shm."""
+    wanted = stat.S_ISVTX | stat.S_IWOTH
+    return folder.stat().st_mode & wanted == wanted
+
+
+def _there(path: Path) -> bool:
+    """Whether there was a ledger. Making one begins with a file of no bytes."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _read(mark: Path) -> str:
+    with suppress(FileNotFoundError), open(mark, "rb", opener=_opened) as file:
+        return (file.read(64) or b"").decode("ascii", "replace").strip()
+    return ""
+
+
+def _write(mark: Path, boot: str) -> None:
+    if _read(mark) != boot:
+        with open(mark, "w", encoding="ascii", opener=_opened) as file:
+            file.write(f"{boot}\n")
+
+
+def _opened(name: str, flags: int) -> int:
+    """Waits for nobody where the mark's name is a FIFO's, and follows no link."""
+    return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+
+
+def _unescaped(text: str) -> str:
+    """Octal escapes are what the kernel writes for spaces in paths."""
+    return _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), text)

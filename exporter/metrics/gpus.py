@@ -1,0 +1,179 @@
+"""Metrics of the GPUs: what they are, what they do, what they draw, who holds them."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from exporter.metrics.metric import CHARGED, GPU, Metric, Row, counter, gauge, gpu_labels
+from exporter.readings import GpuReading, ServerKey
+from exporter.report import Report
+from exporter.units import joules, seconds
+
+
+def _energy(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for gpu, energy in report.books.energy.items():
+        yield gpu_labels(gpu), joules(energy)
+
+
+def _unpriced(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for gpu, held in report.books.unpriced.items():
+        yield gpu_labels(gpu), seconds(held)
+
+
+def _info(report: Report) -> Iterator[Row]:
+    for row in report.gpus:
+        read = row.reading
+        told = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
+        # An index below zero is none: GPUs that are paid for and that the driver never listed.
+        index = str(row.index) if row.index >= 0 else ""
+        yield (index, *gpu_labels(row.gpu), *told), 1.0
+
+
+def _expected(report: Report) -> Iterator[Row]:
+    if report.expected_gpus is not None:
+        yield (), float(report.expected_gpus)
+
+
+def _visible(report: Report) -> Iterator[Row]:
+    if report.visible_gpus is not None:
+        yield (), float(report.visible_gpus)
+
+
+def _replaced(report: Report) -> Iterator[Row]:
+    if report.books is not None:
+        yield (), float(report.books.replaced)
+
+
+def _up(report: Report) -> Iterator[Row]:
+    for row in report.gpus:
+        if row.index >= 0:
+            yield gpu_labels(row.gpu), float(row.up)
+
+
+def _read(value: Callable[[GpuReading], float | None]) -> Callable[[Report], Iterable[Row]]:
+    """Rows of one field of the reading; a GPU that could not tell it has none."""
+
+    def rows(report: Report) -> Iterator[Row]:
+        for row in report.gpus:
+            told = None if row.reading is None else value(row.reading)
+            if told is not None:
+                yield gpu_labels(row.gpu), float(told)
+
+    return rows
+
+
+def _held(report: Report) -> Iterator[Row]:
+    held: dict[ServerKey, list[float]] = {}
+    for share in report.shares:
+        held.setdefault(share.key, []).append(share.share_ratio)
+    for key, ratios in held.items():
+        yield (key.namespace, key.server), math.fsum(ratios)
+
+
+def _shares(report: Report) -> Iterator[Row]:
+    for share in report.shares:
+        labels = (share.key.namespace, share.key.server, share.uuid, share.method)
+        yield labels, share.share_ratio
+
+
+ROWS: Final[tuple[Metric, ...]] = (
+    counter(
+        "inference_gpu_energy_joules_total",
+        GPU,
+        "Energy measured at the GPU, monotonic across driver reloads. "
+        f"Absent for a GPU that tells neither energy nor power, and {CHARGED}.",
+        _energy,
+    ),
+    counter(
+        "inference_gpu_unpriced_seconds_total",
+        GPU,
+        "GPU time that had no price when it passed; of owned hardware none before in_service. "
+        "What its hardware cost is in no total of dollars until a price that covers it comes; it is charged "
+        "then, and this does not fall. "
+        f"Absent for a GPU that always had a price, and {CHARGED}.",
+        _unpriced,
+    ),
+    gauge(
+        "inference_gpus_expected",
+        (),
+        "GPUs of this host that are paid for: gpus_per_host of the rules that price it, else the number that "
+        "its instance type has, else what it had in the last boot. "
+        "Absent while the driver cannot be read.",
+        _expected,
+    ),
+    gauge(
+        "inference_gpus_visible",
+        (),
+        "GPUs that NVML lists, those included that it cannot read. Absent while the driver cannot be read.",
+        _visible,
+    ),
+    counter(
+        "inference_gpu_replaced_total",
+        (),
+        "GPUs that took the slot of another, as after a board was swapped or a VM was stopped and started. "
+        f"The log and the page say which took whose. Absent {CHARGED}.",
+        _replaced,
+    ),
+    gauge(
+        "inference_gpu_info",
+        ("gpu", *GPU, "driver_version", "mig_profile", "pci_bus_id"),
+        "What a GPU is; gpu is the driver's index, which may change at reboot. "
+        "An empty label is what the driver did not tell. With uuid unseen: GPUs that are paid for and that "
+        "NVML never listed. Absent without a GPU.",
+        _info,
+    ),
+    gauge(
+        "inference_gpu_up",
+        GPU,
+        "1: the GPU was read in the last tick. 0: it is known and paid for, and cannot be read. "
+        "Absent for GPUs that were never listed.",
+        _up,
+    ),
+    gauge(
+        "inference_gpu_utilization_ratio",
+        GPU,
+        "Busy part of the time since the previous tick, 0 to 1. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.utilization_ratio),
+    ),
+    gauge(
+        "inference_gpu_memory_used_bytes",
+        GPU,
+        "GPU memory in use. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.memory_used_bytes),
+    ),
+    gauge(
+        "inference_gpu_memory_total_bytes",
+        GPU,
+        "GPU memory that there is. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.memory_total_bytes),
+    ),
+    gauge(
+        "inference_gpu_power_watts",
+        GPU,
+        "Power drawn. Absent when the GPU could not tell.",
+        _read(lambda reading: reading.power_watts),
+    ),
+    gauge(
+        "inference_server_gpus",
+        ("namespace", "server"),
+        "GPUs that this server held in the last tick, in fractions where they are shared: what "
+        "inference_gpu_seconds_total grows by, over time. Absent for a server that holds none.",
+        _held,
+    ),
+    gauge(
+        "inference_server_gpu_share_ratio",
+        ("namespace", "server", "uuid", "method"),
+        "Part of a GPU's time that this server was charged in the last tick, 0 to 1, and the method that "
+        "gave it. Method whole: the only server on the GPU; mig: the only one on a MIG instance, by its "
+        "slices and memory; of several: configured by gpu_share_ratio, sm_utilization by what each computed, "
+        "memory by what each held, equal where nothing tells them apart. Busy time goes by sm_utilization "
+        "and idle time by memory where both are known: a server then has a row of each, and its share is "
+        "their sum. "
+        "Absent where the server does not hold the GPU.",
+        _shares,
+    ),
+)

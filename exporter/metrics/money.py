@@ -1,0 +1,349 @@
+"""Metrics of money: what was spent, what is being spent, what a token costs, months and budgets."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
+from exporter.metrics.metric import (
+    CHARGED,
+    GPU,
+    OWNER,
+    PARTY,
+    Metric,
+    Row,
+    counter,
+    gauge,
+    gpu_labels,
+    party_labels,
+)
+from exporter.report import CommittedTotals, Report
+from exporter.units import dollars, seconds
+
+
+def _parties(books: CommittedTotals) -> set[CostOwner]:
+    """Every party that the books know, those included that nothing was posted to yet."""
+    slots: set[OwnerPhase] = {*books.cost, *books.gpu_time}
+    return {slot.owner for slot in slots} | {party for party, _ in books.tokens} | set(books.requests)
+
+
+def _cost(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for party in _parties(report.books):
+        for phase in PHASES:
+            amount = report.books.cost.get(OwnerPhase(party, phase), 0)
+            yield (*party_labels(party), phase), dollars(amount)
+
+
+def _server_cost(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for (owner, component), amount in report.books.server_cost.items():
+        yield (owner.product, owner.team, owner.namespace, owner.server, component), dollars(amount)
+
+
+def _gpu_cost(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for (gpu, component), amount in report.books.gpu_cost.items():
+        yield (*gpu_labels(gpu), component), dollars(amount)
+
+
+def _gpu_time(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for party in _parties(report.books):
+        for phase in PHASES:
+            held = report.books.gpu_time.get(OwnerPhase(party, phase), 0)
+            yield (*party_labels(party), phase), seconds(held)
+
+
+def _rates(report: Report) -> Iterator[Row]:
+    for party, rate in report.rates.items():
+        yield party_labels(party), rate
+
+
+def _fleet_overheads(report: Report) -> Iterator[Row]:
+    for component, rate in report.fleet_overheads.items():
+        yield (component,), rate
+
+
+def _prices(report: Report) -> Iterator[Row]:
+    for price in report.prices:
+        yield (*gpu_labels(price.gpu), price.component), price.dollars_per_hour
+
+
+def _price_info(report: Report) -> Iterator[Row]:
+    for price in report.prices:
+        origin = price.provenance
+        labels = (*gpu_labels(price.gpu), price.component, origin.price_basis, origin.source, origin.as_of)
+        yield labels, 1.0
+
+
+def _priced(report: Report) -> Iterator[Row]:
+    for row in report.gpus:
+        yield gpu_labels(row.gpu), float(row.priced)
+
+
+def _price_list(report: Report) -> Iterator[Row]:
+    if report.price_list_date is not None:
+        yield (), seconds(report.price_list_date)
+
+
+def _quotients(report: Report) -> Iterator[Row]:
+    for quotient in report.quotients:
+        labels = (*party_labels(quotient.owner), quotient.kind, quotient.basis)
+        yield labels, quotient.dollars_per_million_tokens
+
+
+def _equivalents(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    compared = {offer.reference for offer in report.hosted}
+    for (party, reference), amount in report.books.equivalents.items():
+        if reference in compared:
+            yield (*party_labels(party), reference), dollars(amount)
+
+
+def _hosted_prices(report: Report) -> Iterator[Row]:
+    for offer in report.hosted:
+        for kind, price in offer.by_kind().items():
+            yield (offer.reference, kind), float(price)
+
+
+def _run_rate(report: Report) -> Iterator[Row]:
+    if report.books is not None and report.run_rate is not None:
+        yield (report.books.ledger,), report.run_rate
+
+
+def _months(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for key, amount in report.books.months.items():
+        labels = (key.product, key.team, key.price_basis, key.month, report.books.ledger)
+        yield labels, dollars(amount)
+
+
+def _month_ends(report: Report) -> Iterator[Row]:
+    for month, end in report.month_ends.items():
+        yield (month,), seconds(end)
+
+
+def _projected(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    yield from report.projected.items()
+
+
+def _metered_since(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for month, since in report.metered_since.items():
+        yield (month,), seconds(since)
+
+
+def _price_change(report: Report) -> Iterator[Row]:
+    if report.books is None or report.projection is None:
+        return
+    ratio = report.projection.price_change_ratio
+    if ratio is not None:
+        yield (report.projection.month.name,), ratio
+
+
+def _first_price_rates(report: Report) -> Iterator[Row]:
+    yield from report.first_price_rates.items()
+
+
+def _budgets(report: Report) -> Iterator[Row]:
+    for budget in report.budgets:
+        yield (budget.name, budget.product), budget.dollars
+
+
+def _budget_configured(report: Report) -> Iterator[Row]:
+    if report.budgets:
+        yield (), float(any(budget.configured for budget in report.budgets))
+
+
+ROWS: Final[tuple[Metric, ...]] = (
+    counter(
+        "inference_cost_dollars_total",
+        (*PARTY, "phase"),
+        "Dollars accrued on this host, by who pays and what the GPU was doing. "
+        "Energy and overheads are in it; phase unobserved is time that no reading covers. "
+        "GPUs without a price (inference_gpu_priced 0) add only their overheads. "
+        f"Absent {CHARGED}.",
+        _cost,
+    ),
+    counter(
+        "inference_server_cost_dollars_total",
+        (*OWNER, "component"),
+        "The dollars of inference_cost_dollars_total by what they pay for. "
+        f"Absent {CHARGED}, and for a component that nothing was posted under.",
+        _server_cost,
+    ),
+    counter(
+        "inference_gpu_cost_dollars_total",
+        (*GPU, "component"),
+        "The dollars of inference_cost_dollars_total by GPU and by what they pay for. "
+        f"Absent {CHARGED}, and for a component that nothing was posted under: "
+        "a GPU without a price has at most its overheads.",
+        _gpu_cost,
+    ),
+    counter(
+        "inference_gpu_seconds_total",
+        (*PARTY, "phase"),
+        "GPU time that is owed, by who held it and what the GPU was doing: the hours of rent where rent is "
+        "by the hour, else elapsed time, of owned hardware from in_service on. "
+        "Dollars over GPU-hours are the price. Time without a price counts while the host is up, "
+        "and the rest of it once a price comes that is owed for it. "
+        f"Absent {CHARGED}.",
+        _gpu_time,
+    ),
+    gauge(
+        "inference_cost_dollars_per_hour",
+        PARTY,
+        "What is being spent now: prices in force, and energy at its mean of 5 minutes. "
+        "No gap is ever in it; GPUs without a price add at most their overheads. "
+        "Absent for a party whose GPUs cost nothing that is known.",
+        _rates,
+    ),
+    gauge(
+        "inference_cost_at_first_price_dollars_per_hour",
+        ("product", "team"),
+        "What would be spent now at the first price that the configuration has for each GPU: "
+        "a mean of it over days is one of use and not of prices, and the fleet rules take it. "
+        "Absent for an owner whose GPUs cost nothing that is known.",
+        _first_price_rates,
+    ),
+    gauge(
+        "inference_fleet_overhead_dollars_per_hour",
+        ("component",),
+        "Configured overheads of the whole fleet, in no host's totals: the fleet rules add them once. "
+        "Absent when none is configured.",
+        _fleet_overheads,
+    ),
+    gauge(
+        "inference_gpu_price_dollars_per_hour",
+        (*GPU, "component"),
+        "What an hour of this GPU costs now. "
+        "Absent for a component that has no price: a GPU without one has at most its overheads.",
+        _prices,
+    ),
+    gauge(
+        "inference_price_info",
+        (*GPU, "component", "price_basis", "source", "as_of"),
+        "Where a GPU's price came from: configured, catalogue (a list has the instance type in its region), "
+        "or estimate (what stands in for it). "
+        "Absent for a component that has no price: a GPU without one has at most its overheads.",
+        _price_info,
+    ),
+    gauge(
+        "inference_price_catalogue_timestamp_seconds",
+        (),
+        "The date of the newest list of instance prices in use, bundled or of a price file. "
+        "Absent where that file cannot be read.",
+        _price_list,
+    ),
+    gauge(
+        "inference_gpu_priced",
+        GPU,
+        "1: this GPU has a price. 0: nothing says what it costs, and its cost is absent, not zero. "
+        "Absent for a GPU that was never seen.",
+        _priced,
+    ),
+    gauge(
+        "inference_cost_dollars_per_million_tokens",
+        (*PARTY, "kind", "basis"),
+        "Dollars over tokens of the last 60 whole minutes. "
+        "Basis full: everything accrued, idle time and overheads included; busy: prefill and decode only. "
+        "Kind all: prompt, cached_prompt and generation together; computed: prompt and generation. "
+        "Prices of the single kinds rest on an assumption: prompt against cached_prompt always goes by the "
+        "configured weights (1 to 0.1 unless configured), which nothing measures; "
+        "these two against generation go by weights only where inference_split_info says weights. "
+        "All and computed go by weights only where one server has several models. "
+        "Absent while a server and model held GPU time in the window that has no price: "
+        "the dollars are then not all that it cost. "
+        "Absent below 1,000 tokens of that kind in the window, where nothing has a price, for a server that "
+        "only prefills or only decodes or that computes on other hosts as well (its dollars and tokens meet "
+        f"in the fleet), and {CHARGED}.",
+        _quotients,
+    ),
+    counter(
+        "inference_hosted_equivalent_dollars_total",
+        (*PARTY, "reference"),
+        "What these tokens would have cost at a hosted offer, at the price configured when they were served. "
+        "An upper bound: the server's own tokenizer and cache hits, and prompts counted once for each of "
+        "several answers where the engine does so. "
+        f"Absent for an offer that is not configured or does not match, and {CHARGED}.",
+        _equivalents,
+    ),
+    gauge(
+        "inference_hosted_price_dollars_per_million_tokens",
+        ("reference", "kind"),
+        "The hosted prices that are compared with, as configured. "
+        "Kind cached_prompt is the price of prompt where none is configured. Absent without compare.",
+        _hosted_prices,
+    ),
+    gauge(
+        "inference_monthly_run_rate_dollars",
+        ("ledger",),
+        "Dollars per hour of this host now, times the configured hours per month (730 unless configured). "
+        f"Absent when no GPU has a price, and {CHARGED}.",
+        _run_rate,
+    ),
+    gauge(
+        "inference_month_to_date_dollars",
+        ("product", "team", "price_basis", "month", "ledger"),
+        "Dollars of this host in a calendar month of the configured time zone, adjustments included; "
+        "the current and the previous month. "
+        f"Absent for what nothing was posted to, and {CHARGED}.",
+        _months,
+    ),
+    gauge(
+        "inference_month_end_timestamp_seconds",
+        ("month",),
+        "The instant that a month ends in the configured time zone. "
+        "Absent for months that inference_month_to_date_dollars does not cover.",
+        _month_ends,
+    ),
+    gauge(
+        "inference_month_projected_dollars",
+        ("product", "month"),
+        "This host: dollars of the month to date, plus the rest of the month by the tariff, with dated "
+        "prices, ends of life and retirements, for the GPUs and owners of the last 24 hours, and their mean "
+        "energy. A younger product counts by its own time, one that has left not at all; products sum to the "
+        "host. Adjustments are not projected, and a GPU without a price adds at most its overheads. "
+        f"Absent until time was metered, for a product that cost nothing, and {CHARGED}.",
+        _projected,
+    ),
+    gauge(
+        "inference_month_metered_since_timestamp_seconds",
+        ("month",),
+        "Since when this ledger has metered a month: its start, or the first time in the ledger. "
+        "A gap that was not charged is in inference_gap_uncharged_seconds_total. "
+        f"Absent for a month that ended before, and {CHARGED}.",
+        _metered_since,
+    ),
+    gauge(
+        "inference_month_price_change_ratio",
+        ("month",),
+        "The rest of the month by the tariff over the rest at the prices of now: below 1 where a price falls "
+        "before the month ends. The fleet rules apply dated prices by it. "
+        f"Absent while nothing on this host costs anything, and {CHARGED}.",
+        _price_change,
+    ),
+    gauge(
+        "inference_budget_dollars",
+        ("budget", "product"),
+        "Monthly budgets as configured; an empty product is the whole fleet. "
+        "Absent only while the report is old: without any configured, one of 27000 stands.",
+        _budgets,
+    ),
+    gauge(
+        "inference_budget_configured",
+        (),
+        "1: the budgets are those of this host's configuration; 0: the default one, which pages nobody. "
+        "Absent only while the report is old.",
+        _budget_configured,
+    ),
+)

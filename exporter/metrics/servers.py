@@ -1,0 +1,159 @@
+"""Metrics of the inference servers: what they are, what they serve, how they are read."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from exporter.cost.postings import CostOwner
+from exporter.metrics.metric import CHARGED, PARTY, Metric, Row, counter, gauge, party_labels
+from exporter.readings import LoadReading, ServerKey
+from exporter.report import Report
+from exporter.units import seconds
+
+
+def _tokens(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for (party, kind), count in report.books.tokens.items():
+        yield (*party_labels(party), kind), float(count)
+
+
+def _requests(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for party, count in report.books.requests.items():
+        yield party_labels(party), float(count)
+
+
+def _last_token(report: Report) -> Iterator[Row]:
+    if report.books is None:
+        return
+    for party, instant in report.books.last_token.items():
+        yield party_labels(party), seconds(instant)
+
+
+def _info(report: Report) -> Iterator[Row]:
+    """One row per server: an endpoint that is down cannot tell its engine, its replicas can."""
+    engines: dict[ServerKey, str] = {}
+    for server in sorted(report.servers, key=lambda server: server.url):
+        engines[server.key] = engines.get(server.key) or server.engine
+    for unread in report.unread:
+        engines[unread.key] = engines.get(unread.key) or unread.engine
+    for key, engine in engines.items():
+        yield (key.namespace, key.server, engine), 1.0
+
+
+def _endpoints(report: Report) -> Iterator[Row]:
+    for server in report.servers:
+        key = server.key
+        yield (key.namespace, key.server, server.pod, server.url, server.engine_version), 1.0
+
+
+def _up(report: Report) -> Iterator[Row]:
+    for server in report.servers:
+        yield (server.key.namespace, server.key.server, server.url), float(server.up)
+    for key in sorted({one.key for one in report.unread if not one.url}):
+        yield (*key, ""), 0.0
+
+
+def _unread(report: Report) -> Iterator[Row]:
+    for key, reason in sorted({(one.key, one.reason) for one in report.unread}):
+        yield (*key, reason.value), 1.0
+
+
+def _splits(report: Report) -> Iterator[Row]:
+    for split in report.splits:
+        yield (split.owner.namespace, split.owner.server, split.owner.model, split.method), 1.0
+
+
+def _load(value: Callable[[LoadReading], float | None]) -> Callable[[Report], Iterable[Row]]:
+    """Rows of one number of the load, replicas added up; a party where none could tell has none."""
+
+    def rows(report: Report) -> Iterator[Row]:
+        totals: dict[CostOwner, float] = {}
+        for row in report.loads:
+            told = value(row.load)
+            if told is not None:
+                totals[row.owner] = totals.get(row.owner, 0.0) + told
+        for party, total in totals.items():
+            yield party_labels(party), total
+
+    return rows
+
+
+ROWS: Final[tuple[Metric, ...]] = (
+    counter(
+        "inference_tokens_total",
+        (*PARTY, "kind"),
+        "Tokens served, from the engine's own counters. Kind prompt: computed; "
+        "cached_prompt: served from a prefix cache; generation: produced. A server that only decodes counts "
+        "no prompts, one that only prefills no generation: the other one of the pair does. "
+        f"Absent for a kind that the engine does not tell, and {CHARGED}.",
+        _tokens,
+    ),
+    counter(
+        "inference_requests_total",
+        PARTY,
+        "Requests finished, from the engine's own counters. "
+        f"Absent where the engine does not tell, and {CHARGED}.",
+        _requests,
+    ),
+    gauge(
+        "inference_server_last_token_timestamp_seconds",
+        PARTY,
+        "When a token last moved, by the end of the tick that saw it. "
+        f"Absent when none has been seen, and {CHARGED}.",
+        _last_token,
+    ),
+    gauge(
+        "inference_server_info",
+        ("namespace", "server", "engine"),
+        "The inference servers of this host. An empty engine has not been recognized yet. "
+        "Absent for a server that is neither configured nor found.",
+        _info,
+    ),
+    gauge(
+        "inference_server_endpoint_info",
+        ("namespace", "server", "pod", "url", "engine_version"),
+        "The endpoints that are read; one server may have several. "
+        "An empty label is not known. Absent for an endpoint that is not watched.",
+        _endpoints,
+    ),
+    gauge(
+        "inference_server_up",
+        ("namespace", "server", "url"),
+        "1: the endpoint answered in the last tick. 0: it did not, or, with an empty url, a server was found "
+        "and has no endpoint: inference_server_unread_info says why. "
+        "Absent for an endpoint that is not watched.",
+        _up,
+    ),
+    gauge(
+        "inference_server_unread_info",
+        ("namespace", "server", "reason"),
+        "Why a server was not read in the last tick: docs/unread.md has the remedy of each reason. "
+        "Absent for a server that was read, that holds no GPU, or that the configuration reads elsewhere.",
+        _unread,
+    ),
+    gauge(
+        "inference_split_info",
+        ("namespace", "server", "model", "method"),
+        "By what a model's busy dollars are split between prefill and decode. "
+        "Method engine: the engine's own GPU seconds of each; time: an estimate from the seconds of its "
+        "requests; weights: an assumption about what a token of each kind weighs, not a measurement; "
+        "role: nothing to split, since the server only prefills, or only decodes. "
+        "How far each is from the truth, and under which load: docs/split.md. "
+        "Absent for a model whose busy dollars were not split in the last tick.",
+        _splits,
+    ),
+    gauge(
+        "inference_server_requests_running",
+        PARTY,
+        "Requests being computed at the last read. Absent where the engine does not tell.",
+        _load(lambda load: load.running),
+    ),
+    gauge(
+        "inference_server_requests_waiting",
+        PARTY,
+        "Requests queued at the last read. Absent where the engine does not tell.",
+        _load(lambda load: load.waiting),
+    ),
+)

@@ -1,0 +1,13 @@
+"""The one table of metrics: the only place where a metric is named.
+
+Rendering, documentation, dashboards and rules derive from it.
+"""
+
+from typing import Final
+
+from exporter.metrics import gpus, meter, money, servers
+from exporter.metrics.metric import Metric, Row
+
+__all__ = ["METRICS", "Metric", "Row"]
+
+METRICS: Final[tuple[Metric, ...]] = money.ROWS + servers.ROWS + gpus.ROWS + meter.ROWS

@@ -1,0 +1,186 @@
+"""What a reload says of money that is posted already, and the lines that correct it. Pure."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from exporter.readings import Gpu
+from exporter.reports.repricing import (
+    CENT,
+    Correction,
+    PostedHistory,
+    Repricing,
+    amounts_of,
+    dated,
+    reason,
+    repricing,
+)
+from exporter.reports.rounding import hundredths, rounded, ten_thousandths
+from exporter.tariff.calendar import day_of
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import Listed
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Picodollars
+
+UNDATED: Final = (
+    "A price without `from`, or an amount beside the hardware, changed: it counts from now on, and what is "
+    "posted stays posted."
+)
+
+UNCOMPARABLE: Final = (
+    "Corrections of changed prices that were entered before come to {made} dollars and reach into time of "
+    "which the prices have no date, or none: what is still missing cannot be told, and no line is given. "
+    "Set the month right by `report month` and `adjust`, or give the prices the dates from which they held."
+)
+
+NOTHING: Final = "What is posted agrees with the prices by date: there is nothing to correct."
+
+CAVEAT: Final = (
+    (
+        "An estimate, up to the last tick: each GPU's difference goes to the products and teams that held it "
+        "in each hour. Energy, overheads and other adjustments are not in it."
+    ),
+    "A line is known by its key and is entered once; its reason is free text.",
+)
+
+BY_PLACE: Final = (
+    "Prices are matched by where this host runs now (instance type, lifecycle, region, node labels): if it "
+    "ran elsewhere before, leave out the lines of that time."
+)
+
+
+def sentences(
+    old: Tariff,
+    new: Tariff,
+    history: PostedHistory | None,
+    gpus: Iterable[Gpu],
+    zone: ZoneInfo,
+    now: Instant,
+    flags: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Lines for people; none where the reload changes no price of what is posted.
+
+    Args:
+        old: the prices until now.
+        new: those from now on.
+        history: what is posted, by time; `None` where the ledger keeps none.
+        gpus: of this host.
+        zone: of dates.
+        now: the end of what may be posted.
+        flags: what the command line of the daemon said about where its files are.
+    """
+    lines: list[str] = []
+    told = None if history is None else repricing(old, new, history, zone, now)
+    if told is not None:
+        lines.extend(_differences(told, zone))
+        if told.comparable:
+            command = _command(*flags, "--proposals")
+            lines.append(f"`{command}` prints the lines that correct it, by GPU and owner of each hour.")
+    if _undated(old, new, gpus, now):
+        lines.append(UNDATED)
+    return tuple(lines)
+
+
+def proposals(
+    prices: Tariff, history: PostedHistory, zone: ZoneInfo, now: Instant, flags: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """A script for a shell: a command for each correction that is missing, all else in comments.
+
+    Args:
+        prices: those that hold.
+        history: what is posted, by time.
+        zone: of dates.
+        now: the end of what may be posted.
+        flags: where the files are.
+    """
+    told = repricing(None, prices, history, zone, now)
+    if told is None:
+        return (f"# {NOTHING}",)
+    comments = [*_differences(told, zone)]
+    comments.extend(
+        f"{printable(each.gpu.uuid)} ({printable(each.gpu.gpu_model)}): {_cents(each.posted)} posted, "
+        f"{_cents(each.due)} by date."
+        for each in told.gpus
+    )
+    if told.unknown_holders:
+        hours = ten_thousandths(*rounded([told.unknown_holders], NANOSECONDS_PER_HOUR // 10_000))
+        comments.append(
+            f"Of {hours} GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
+            "component was posted then."
+        )
+    if any(rule.depends_on_place and not isinstance(rule.terms, Listed) for rule in prices.hardware):
+        comments.append(BY_PLACE)
+    if told.corrections:
+        comments.extend(CAVEAT)
+    day = day_of(told.since, zone).name
+    return (
+        *(f"# {line}" for line in comments),
+        *(command(correction, day, flags) for correction in told.corrections),
+    )
+
+
+def command(correction: Correction, since: str, flags: Sequence[str]) -> str:
+    """The line that enters a correction of prices since a day like 2026-11-10."""
+    return _command(
+        *flags,
+        f"--amount={hundredths(correction.cents).replace(',', '')}",
+        f"--date={correction.day}",
+        f"--product={correction.product}",
+        f"--team={correction.team}",
+        f"--key={correction.key}",
+        f"--reason={reason(since)}",
+    )
+
+
+def printable(text: str) -> str:
+    """A label as it may stand in a comment: one line, whatever it holds."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> bool:
+    """Whether something that has no date costs something else from now on: it says nothing of the past."""
+    if old.overheads != new.overheads:
+        return True
+    for gpu in gpus:
+        before, after = old.hardware_price(gpu, now), new.hardware_price(gpu, now)
+        if not before.priced or not after.priced:
+            continue
+        if amounts_of(before.rates) != amounts_of(after.rates) and not dated(after.rates):
+            return True
+        if before.energy is not None and after.energy is not None:
+            changed = before.energy.per_kilowatt_hour != after.energy.per_kilowatt_hour
+        else:
+            changed = before.energy is not after.energy
+        if changed:
+            return True
+    return False
+
+
+def _differences(told: Repricing, zone: ZoneInfo) -> Iterator[str]:
+    """What is posted, what it would have been, and what was corrected before."""
+    since = datetime.fromtimestamp(told.since // NANOSECONDS_PER_SECOND, zone)
+    gpus = "1 GPU" if len(told.gpus) == 1 else f"{len(told.gpus)} GPUs"
+    yield (
+        f"{_cents(told.posted)} dollars are posted for {gpus} since {since.isoformat()} and stay posted; "
+        f"by the dated prices it would have been {_cents(told.due)}."
+    )
+    if not told.comparable:
+        yield UNCOMPARABLE.format(made=_cents(told.entered))
+    elif told.entered:
+        made = _cents(told.entered)
+        yield f"Corrections of changed prices that were entered before, {made} dollars, are taken off."
+
+
+def _cents(amount: Picodollars) -> str:
+    return hundredths(*rounded([amount], CENT))
+
+
+def _command(*flags: str) -> str:
+    return " ".join(["inference-cost-exporter adjust", *map(_quoted, flags)])
+
+
+def _quoted(flag: str) -> str:
+    """A flag for a shell, its value quoted where it must be."""
+    name, equals, value = flag.partition("=")
+    return f"{name}={shlex.quote(value)}" if equals else name

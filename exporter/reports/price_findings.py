@@ -1,0 +1,212 @@
+"""What the doctor finds about prices: none, estimates, list prices, and prices of 0."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from exporter.config.values import plain
+from exporter.cost.policy import CostPolicy
+from exporter.readings import GpuReading
+from exporter.reports.diagnosis import DoctorGpu, Finding, PriceLine
+from exporter.tariff.calendar import day_of
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.price_file import age_warning
+from exporter.tariff.quotes import NoQuote, Quote
+from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff, amortization_dollars_per_year, end_of_life
+from exporter.tariff.terms import Hardware, Listed, Owned, Rented
+from exporter.units import BYTES_PER_GIBIBYTE, Instant
+from exporter.web.wording import price_line
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroPrice:
+    """What makes hardware free; `reason` is in words, as the end of "because"."""
+
+    kind: Literal["discount", "rent", "life", "purchase"]
+    reason: str
+
+
+def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
+    """Why the hardware of a rule costs nothing at an instant; `None` where it costs something or is unpriced.
+
+    Amounts beside it (electricity, support, insurance, overheads) are not looked at.
+    """
+    terms = rule.terms
+    if isinstance(terms, Listed):
+        whole = terms.discount_ratio == 1
+        return ZeroPrice("discount", "discount_ratio 1 takes off the whole list price") if whole else None
+    if isinstance(terms, Rented):
+        return _of_rent(terms, at)
+    return _of_purchase(terms, at, zone)
+
+
+def _of_rent(terms: Rented, at: Instant) -> ZeroPrice | None:
+    begun = [price for price in terms.prices if price.since is None or price.since <= at]
+    if not begun or begun[-1].dollars_per_hour:
+        return None
+    since = begun[-1].since_text
+    return ZeroPrice("rent", f"the rent is 0 since {since}" if since else "the rent is 0")
+
+
+def _of_purchase(terms: Owned, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
+    if at < terms.in_service:
+        return None
+    if at >= end_of_life(terms):
+        years = f"{plain(terms.life_years)} year{'s' * (terms.life_years != 1)}"
+        ended = day_of(end_of_life(terms), zone).name
+        return ZeroPrice("life", f"its life of {years} from {terms.in_service_text} ended on {ended}")
+    if amortization_dollars_per_year(terms):
+        return None
+    return ZeroPrice(
+        "purchase",
+        f"nothing is written off: purchase {plain(terms.purchase_dollars)}, "
+        f"adders {plain(terms.adders_ratio)}, residual {plain(terms.residual_ratio)}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """One GPU with its price line and what the catalogue said."""
+
+    line: DoctorGpu
+    reading: GpuReading | None
+    quote: Quote | NoQuote | None
+    hardware: PriceLine | None
+    """Its rent or its amortization."""
+    zero: ZeroPrice | None
+
+
+def price_findings(
+    terms: CostPolicy, readings: Iterable[GpuReading], gpus: Iterable[DoctorGpu], now: Instant
+) -> Iterator[Finding]:
+    """All of them at an instant, alike GPUs together."""
+    tariff = terms.tariff
+    if damage := tariff.catalogue.damage():
+        yield Finding("warning", f"the bundled catalogue is damaged, install the package again: {damage}.")
+    told = {reading.gpu.uuid: reading for reading in readings}
+    priced = [_priced(terms, line, told.get(line.uuid), now) for line in gpus]
+    for alike in _groups(priced):
+        yield from _of_price(tariff, alike)
+    yield from _of_the_instance(tariff, priced)
+    charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
+    if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
+        yield Finding("warning", old)
+
+
+def _priced(terms: CostPolicy, line: DoctorGpu, reading: GpuReading | None, now: Instant) -> _Priced:
+    hardware = next((price for price in line.prices if price.component in {RENT, AMORTIZATION}), None)
+    if reading is None:
+        return _Priced(line, reading, None, hardware, None)
+    rule = terms.tariff.rule(reading.gpu)
+    free = rule is not None and hardware is not None and hardware.dollars_per_hour == 0
+    zero = zero_price(rule, now, terms.zone) if rule is not None and free else None
+    return _Priced(line, reading, terms.tariff.quote(reading.gpu), hardware, zero)
+
+
+def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
+    """GPUs of one model and one price, in the order of their first."""
+
+    def kind(gpu: _Priced) -> tuple[str, bool, str, float]:
+        price = gpu.hardware
+        source, hourly = ("", 0.0) if price is None else (price.source, price.dollars_per_hour or 0.0)
+        return gpu.line.gpu_model, gpu.line.priced, source, hourly
+
+    order = {kind(gpu): number for number, gpu in reversed(list(enumerate(priced)))}
+    ordered = sorted(priced, key=lambda gpu: order[kind(gpu)])
+    for _, run in groupby(ordered, kind):
+        yield list(run)
+
+
+def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
+    first = alike[0]
+    model, price, quote = first.line.gpu_model, first.hardware, first.quote
+    counted = f"{len(alike)} x {model}"
+    one = len(alike) == 1
+    if not first.line.priced:
+        have, cost = ("has", "its cost is") if one else ("have", "their cost is")
+        why = f" The catalogue does not help: {quote.reason}." if isinstance(quote, NoQuote) else ""
+        yield Finding(
+            "error",
+            f"{counted} {have} no price on host {tariff.host}: {cost} absent.{why} Add:\n"
+            f"    {price_line([model])}",
+        )
+    elif first.zero is not None and price is not None:
+        yield _of_nothing(counted, alike, first.zero, price)
+    elif isinstance(quote, Quote) and price is not None:
+        yield from _of_quote(tariff, alike, quote, price)
+
+
+def _of_nothing(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:
+    """Hardware that costs nothing, why, and what is charged beside it."""
+    beside = [
+        line.component for line in alike[0].line.prices if line is not price and line.dollars_per_hour != 0
+    ]
+    charged = f"nothing is charged but {', '.join(beside)}" if beside else "metered, never charged"
+    costs = "costs" if len(alike) == 1 else "cost"
+    return Finding(
+        "warning" if zero.kind in {"discount", "purchase"} else "note",
+        f"{counted} {costs} 0 dollars an hour because {zero.reason} ({price.source}): {charged}.",
+    )
+
+
+def _of_quote(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:
+    """A price that nobody wrote down, and the line that would replace it."""
+    model = alike[0].line.gpu_model
+    counted = f"{len(alike)} x {model} {'is' if len(alike) == 1 else 'are'}"
+    price = f"{rent.dollars_per_hour or 0.0:.6g} dollars per GPU-hour, {quote.source}, of {quote.as_of}"
+    caveat = f" {quote.caveat[0].upper()}{quote.caveat[1:]}." if quote.caveat else ""
+    if quote.price_basis == "estimate":
+        yield Finding(
+            "warning",
+            f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n"
+            f"    {price_line([model])}",
+        )
+        yield from _of_memory(tariff, alike, quote)
+    elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
+        place = tariff.place
+        yield Finding(
+            "note",
+            f"{counted} priced by a list price: {price}.{caveat} If you pay less, write:\n"
+            f'    hardware: [{{match: {{instance_type: "{place.instance_type}"}}, '
+            f"rented: {{catalogue: {place.cloud}, discount_ratio: RATIO}}}}]",
+        )
+
+
+def _of_memory(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iterator[Finding]:
+    """A slice of a GPU keeps its name: the estimate is of a whole one."""
+    reading = alike[0].reading
+    if quote.instance_gpu or reading is None or reading.memory_total_bytes is None:
+        return
+    try:
+        fits = tariff.catalogue.gpu(reading.gpu.gpu_model, reading.memory_total_bytes) is not None
+    except CatalogueError:
+        return
+    if not fits:
+        gibibytes = reading.memory_total_bytes / BYTES_PER_GIBIBYTE
+        yield Finding(
+            "warning",
+            f"{reading.gpu.gpu_model} shows {gibibytes:.1f} GiB of memory, which is not that of the model: "
+            "the estimate is of a whole one.",
+        )
+
+
+def _of_the_instance(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]:
+    """An instance type that is not what this host shows."""
+    seen = [gpu for gpu in priced if isinstance(gpu.quote, Quote) and gpu.quote.instance_gpu]
+    if not seen:
+        return
+    quote = seen[0].quote
+    assert isinstance(quote, Quote)  # noqa: S101  # chosen so above
+    for model in dict.fromkeys(gpu.line.gpu_model for gpu in seen):
+        try:
+            known = tariff.catalogue.gpu(model)
+        except CatalogueError:
+            return
+        if known is not None and known.model.gpu_model != quote.instance_gpu:
+            yield Finding(
+                "warning",
+                f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "
+                f"is it a {tariff.place.instance_type}?",
+            )

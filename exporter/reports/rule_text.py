@@ -1,0 +1,312 @@
+"""The rules of a configuration, each in a line for people. Pure."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+from exporter.config.hardware import named_place
+from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
+from exporter.config.values import plain
+from exporter.cost.policy import SplitRule
+from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
+from exporter.tariff import quotes
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.quotes import ANY, Quote
+from exporter.tariff.rate import ComponentRate, PriceBasis
+from exporter.tariff.tariff import Tariff
+from exporter.tariff.terms import (
+    Billing,
+    Electricity,
+    Hardware,
+    HardwareMatch,
+    Listed,
+    Overhead,
+    Owned,
+    Rented,
+    RentPrice,
+    Retirement,
+)
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant
+
+ANYTHING: Final = HardwareMatch()
+ANY_GPU: Final = Gpu("", "")
+
+MICRODOLLAR: Final = Decimal("0.000001")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What one GPU of a rule costs an hour, to the microdollar; `None` with the reason where it is open.
+
+    `components` are the parts of it. `list_dollars_per_hour` is what stands in the catalogue or was written
+    down, for `gpus` GPUs together, before the discount; `None` for owned hardware. `source` and `as_of` are
+    those of a list price, empty otherwise. A kilowatt-hour is one measured at the GPU: PUE and host factor
+    are in it.
+    """
+
+    billing: Billing
+    dollars_per_gpu_hour: Decimal | None = None
+    components: tuple[tuple[str, Decimal], ...] = ()
+    list_dollars_per_hour: Decimal | None = None
+    gpus: int = 1
+    discount_ratio: Decimal = Decimal(0)
+    price_basis: PriceBasis = "configured"
+    source: str = ""
+    as_of: str = ""
+    reason: str = ""
+    dollars_per_kilowatt_hour: Decimal | None = None
+
+
+def rule_amount(rule: Hardware, config: Config, now: Instant) -> Amount:
+    """What a rule of a configuration comes to at an instant."""
+    return amount(rule, now, config.catalogue, stand_ins=config.unmatched_hardware == "estimate")
+
+
+def amount(
+    rule: Hardware, now: Instant, catalogue: Catalogue = CATALOGUE, *, stand_ins: bool = True
+) -> Amount:
+    """What a rule comes to at an instant, wherever it matches; the other two as a `Tariff` has them."""
+    terms = rule.terms
+    found = Amount(
+        billing="always" if isinstance(terms, Owned) else terms.billing,
+        dollars_per_kilowatt_hour=None if rule.energy is None else _kilowatt_hour(rule.energy),
+    )
+    place = UNKNOWN_LOCATION
+    if isinstance(terms, Listed):
+        try:
+            named = named_place(terms, rule.match, catalogue)
+        except CatalogueError as error:
+            return replace(found, reason=f"the catalogue is damaged: {error}")
+        if named is None:
+            return replace(
+                found, discount_ratio=terms.discount_ratio, reason="depends on the host's instance type"
+            )
+        place = named
+        found = _of_list(found, terms, place, catalogue)
+    rules = (replace(rule, match=ANYTHING),)
+    tariff = Tariff("", rules, place=place, catalogue=catalogue, stand_ins=stand_ins)
+    price = tariff.hardware_price(ANY_GPU, now)
+    if not price.priced:
+        return replace(found, reason=_open(rule))
+    parts = tuple((rate.component, _hourly(rate)) for rate in price.rates)
+    if isinstance(terms, Rented):
+        written = [each for each in terms.prices if each.since is None or each.since <= now][-1]
+        found = replace(found, list_dollars_per_hour=written.dollars_per_hour, gpus=written.gpus)
+    return replace(found, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=parts)
+
+
+def _of_list(found: Amount, terms: Listed, place: HostLocation, catalogue: Catalogue) -> Amount:
+    quote = quotes.of_listed(catalogue, place, replace(terms, discount_ratio=Decimal(0)))
+    if not isinstance(quote, Quote):
+        return found
+    return replace(
+        found,
+        list_dollars_per_hour=quote.dollars_per_hour,
+        gpus=quote.devices,
+        discount_ratio=terms.discount_ratio,
+        price_basis=quote.price_basis,
+        source=quote.source,
+        as_of=quote.as_of,
+    )
+
+
+def _kilowatt_hour(energy: Electricity) -> Decimal:
+    return energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
+
+
+def _open(rule: Hardware) -> str:
+    """Why there is no price now."""
+    if isinstance(rule.terms, Owned):
+        return f"no price before {rule.terms.in_service_text}"
+    if isinstance(rule.terms, Rented):
+        return f"no price before {rule.terms.prices[0].since_text}"
+    return "the catalogue has no price"
+
+
+def _hourly(rate: ComponentRate) -> Decimal:
+    exact = Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, rate.rate.period * PICODOLLARS_PER_DOLLAR)
+    return (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(MICRODOLLAR).normalize()
+
+
+def amount_words(found: Amount) -> str:
+    """An amount in a line for people, with its arithmetic."""
+    words = _money(found)
+    if found.dollars_per_kilowatt_hour is not None:
+        words += f", and {plain(found.dollars_per_kilowatt_hour)} per kWh measured at the GPU"
+    return f"{words}; billed {'always' if found.billing == 'always' else 'while the host is up'}"
+
+
+def _money(found: Amount) -> str:
+    less = f" less {plain(found.discount_ratio * 100)} %" if found.discount_ratio else ""
+    if found.dollars_per_gpu_hour is None:
+        return f"list price{less}: {found.reason}" if less else found.reason
+    result = f"{plain(found.dollars_per_gpu_hour)} dollars per GPU-hour"
+    if found.list_dollars_per_hour is None:
+        parts = " + ".join(f"{component} {plain(part)}" for component, part in found.components)
+        return f"{parts} = {result}"
+    begin = plain(found.list_dollars_per_hour)
+    if found.source:
+        begin = f"list price {begin} ({found.source}, of {found.as_of})"
+    divided = f" / {found.gpus} GPUs" if found.gpus > 1 else ""
+    return f"{begin}{less}{divided} = {result}" if less or divided or found.source else result
+
+
+def budget_words(budget: Budget) -> str:
+    """A monthly budget and what it is for."""
+    whose = f"product {budget.product}" if budget.product else "everything"
+    return f"{budget.name}: {plain(budget.dollars_per_month)} dollars per month for {whose}"
+
+
+def compare_words(offer: HostedPrice) -> str:
+    """A hosted offer that tokens are compared with."""
+    prices = ", ".join(f"{kind.replace('_', ' ')} {plain(price)}" for kind, price in offer.by_kind().items())
+    as_of = f", as of {offer.as_of}" if offer.as_of else ""
+    whose = f"server {pattern_words(offer.server)}, model {pattern_words(offer.model)}"
+    return f"{offer.reference}: {whose}: {prices} dollars per million tokens{as_of}"
+
+
+def hardware_words(rule: Hardware) -> str:
+    """What a rule of `hardware` says."""
+    if isinstance(rule.terms, Rented):
+        terms = _rented(rule.terms)
+    elif isinstance(rule.terms, Listed):
+        terms = _listed(rule.terms)
+    else:
+        terms = _owned(rule.terms)
+    return f"{rule.source}: {which_words(rule.match)}: {terms}; {_energy(rule.energy, rule.terms)}"
+
+
+def which_words(match: HardwareMatch) -> str:
+    """What a rule of `hardware` matches."""
+    always = (("host", match.host), ("model", match.gpu_model), ("UUID", match.uuid))
+    which = ", ".join(f"{what} {pattern_words(pattern)}" for what, pattern in always)
+    for what, pattern in (
+        ("instance type", match.instance_type),
+        ("lifecycle", match.lifecycle),
+        ("region", match.region),
+    ):
+        which += "" if pattern is None else f", {what} {pattern}"
+    return which + "".join(f', node label {name} "{pattern}"' for name, pattern in match.node_label)
+
+
+def _listed(terms: Listed) -> str:
+    cloud = "the host's cloud" if terms.cloud == ANY else terms.cloud
+    words = [f"rented, list price of {terms.instance_type or 'its instance type'} at {cloud}"]
+    if terms.region:
+        words.append(f"region {terms.region}")
+    if terms.discount_of is not None:
+        words.append("spot" if terms.discount_of == "spot" else "on demand")
+    if terms.discount_ratio:
+        words.append(f"less {plain(terms.discount_ratio * 100)} %")
+    return ", ".join(words)
+
+
+def _rented(terms: Rented) -> str:
+    return "rented, " + ", then ".join(map(_price, terms.prices))
+
+
+def _price(price: RentPrice) -> str:
+    unit = "GPU-hour" if price.gpus == 1 else f"hour of {price.gpus} GPUs"
+    since = f" from {price.since_text}" if price.since_text else ""
+    note = f" ({price.note})" if price.note else ""
+    return f"{plain(price.dollars_per_hour)} dollars per {unit}{since}{note}"
+
+
+def _owned(terms: Owned) -> str:
+    capital = terms.cost_of_capital_ratio
+    return ", ".join(
+        [
+            f"owned, {plain(terms.purchase_dollars)} dollars for {terms.gpus} GPU{'s' * (terms.gpus > 1)}",
+            f"in service {terms.in_service_text}",
+            f"{plain(terms.life_years)} years",
+            f"adders {plain(terms.adders_ratio)}",
+            f"residual {plain(terms.residual_ratio)}",
+            f"support {plain(terms.support_dollars_per_year)} a year",
+            f"insurance {plain(terms.insurance_dollars_per_year)} a year",
+            "straight line" if capital is None else f"annuity at {plain(capital)}",
+        ]
+    )
+
+
+def _energy(energy: Electricity | None, terms: Rented | Listed | Owned) -> str:
+    if energy is None:
+        return "no price of electricity: none charged" if isinstance(terms, Owned) else "power is in the rent"
+    return (
+        f"electricity {plain(energy.dollars_per_kilowatt_hour)} dollars per kWh "
+        f"x PUE {plain(energy.pue_ratio)} x host factor {plain(energy.host_factor_ratio)}"
+    )
+
+
+def retired_words(gone: Retirement) -> str:
+    """A GPU that was taken out."""
+    return f"{gone.uuid} from {gone.since_text}{f': {gone.note}' if gone.note else ''}"
+
+
+def overhead_words(amount: Overhead) -> str:
+    """A named amount beside the hardware."""
+    where = "" if amount.per == "fleet" else f", host {pattern_words(amount.host)}"
+    per = "GPU" if amount.per == "gpu" else amount.per
+    return f"{amount.name}: {plain(amount.amount_dollars)} dollars per {amount.period} per {per}{where}"
+
+
+def server_words(server: ConfiguredServer) -> str:
+    """One configured endpoint."""
+    gpus = "all GPUs" if server.gpus is None else f"GPUs {', '.join(map(str, server.gpus))}"
+    share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
+    name = f"{server.namespace}/{server.name}" if server.namespace else server.name
+    divided = "" if server.divide is None else f", {divide_words(server.divide)}"
+    engine = server.engine or "as its page tells"
+    return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}"
+
+
+def server_rule_words(rule: ServerRule) -> str:
+    """What is said of servers that are found."""
+    match = rule.match
+    which = [
+        f"{name} {value}"
+        for name, value in (
+            ("port", match.port),
+            ("workload", match.workload),
+            ("unit", match.unit),
+            ("process", match.process),
+        )
+        if value is not None
+    ]
+    says = [
+        f"name {rule.name}" if rule.name else "",
+        f"namespace {rule.namespace}" if rule.namespace else "",
+        f"engine {rule.engine}" if rule.engine else "",
+        f"share {plain(rule.gpu_share_ratio)}" if rule.gpu_share_ratio is not None else "",
+        "spans hosts" if rule.spans_hosts else "",
+        f"role {rule.role}" if rule.role else "",
+        f"metrics at port {rule.metrics_port}" if rule.metrics_port is not None else "",
+        f"metrics at path {masked(rule.metrics_path)}" if rule.metrics_path else "",
+        divide_words(rule.divide) if rule.divide is not None else "",
+    ]
+    return f"found with {', '.join(which)}: {', '.join(word for word in says if word) or 'read as told'}"
+
+
+def divide_words(divide: GatewayDivision) -> str:
+    """By whose counts a server is divided."""
+    division = divide.division
+    models = f", models {' and '.join(division.models)}" if division.models else ""
+    where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
+    return f"divided by {division.by} as {masked(division.gateway)} counts{models}{where}"
+
+
+def split_words(rule: SplitRule) -> str:
+    """One rule of `split`."""
+    weights = rule.weights
+    return (
+        f"server {pattern_words(rule.server)}, model {pattern_words(rule.model)}: {rule.method}, weights "
+        f"prompt {plain(weights.prompt)}, cached {plain(weights.cached_prompt)}, "
+        f"generation {plain(weights.generation)}"
+    )
+
+
+def pattern_words(pattern: str | None) -> str:
+    """A pattern; "any" stands for none."""
+    return "any" if pattern is None else pattern

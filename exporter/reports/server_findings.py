@@ -1,0 +1,228 @@
+"""Doctor findings about servers, gateways and rules that match nothing. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from exporter.config.settings import Config, ServerMatch
+from exporter.cost.division import consumer_of
+from exporter.cost.policy import matches
+from exporter.readings import Division, Gpu, ServerKey, ServerReading, UnreadReason, masked
+from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer
+from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
+from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
+from exporter.tariff.rule_matching import unmatched_rules
+from exporter.tariff.tariff import Tariff
+
+NAMED: Final = 8
+"""So many names are told in a line; the others are counted."""
+
+
+def gateway_line(answer: GatewayAnswer, servers: Iterable[ServerAnswer]) -> DoctorGateway:
+    """One gateway, and whom it names for each server that it divides."""
+    reading = answer.reading
+    divided = tuple(_divided(answer, servers))
+    taken = _taken(divided)
+    divides = tuple(
+        (server.key.server, tuple(sorted(_named(answer, division, server, taken))))
+        for server, division in divided
+    )
+    return DoctorGateway(masked(reading.url), reading.up, reading.title, divides)
+
+
+def gateway_words(line: DoctorGateway) -> Iterator[str]:
+    """The lines for a terminal."""
+    yield f"  {line.url}  {line.title if line.up else 'CANNOT BE READ'}"
+    for server, names in line.divides:
+        yield f"       divides {server} between: {_listed(names) or 'nobody'}"
+
+
+def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
+    """Gateways that cannot be read, and servers of which their gateway counts nothing."""
+    servers = tuple(servers)
+    for answer in answers:
+        if answer.problem:
+            yield Finding(
+                "warning",
+                f"gateway {answer.problem}. Until it can be read, the last shares divide, and what has none "
+                "is its owner's.",
+            )
+            continue
+        divided = tuple(_divided(answer, servers))
+        taken = _taken(divided)
+        for server, division in divided:
+            counts = answer.reading.counters
+            if not server.up or not counts or _named(answer, division, server, taken):
+                continue
+            serves = _listed(server.models) or "a model of no name"
+            counted = _listed(sorted({count.model for count in counts}))
+            yield Finding(
+                "warning",
+                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} names nobody "
+                f"who asks for it: all is its owner's. It counts {counted}; what leads here belongs in "
+                "`divide: {models: [...]}`, its model_id in `deployments` if given.",
+            )
+
+
+def _divided(
+    answer: GatewayAnswer, servers: Iterable[ServerAnswer]
+) -> Iterator[tuple[ServerReading, Division]]:
+    """The endpoints that it divides, one of each server."""
+    seen = set()
+    for server in servers:
+        division = server.reading.division
+        if division is None or division.gateway != answer.reading.url or server.reading.key in seen:
+            continue
+        seen.add(server.reading.key)
+        yield server.reading, division
+
+
+def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
+    return {deployment for _, division in divided for deployment in division.deployments}
+
+
+def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
+    found = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
+    return {told[1] for told in found if told is not None}
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = tuple(names)
+    more = f" and {len(names) - NAMED} others" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def sight_lines(sights: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:
+    """Lines for a terminal. `indices` are those of the GPUs, by UUID."""
+    for sight in sights:
+        name = f"{sight.key.namespace}/{sight.key.server}" if sight.key.namespace else sight.key.server
+        what = [sight.engine or sight.program or "nothing that is seen"]
+        if sight.model:
+            what.append(f"model {sight.model}")
+        if sight.where:
+            what.append(f"in {sight.where}")
+        yield f"  {name}  {', '.join(what)}  GPUs {_numbers(sight.gpus, indices) or 'none'}"
+        yield f"       read at {sight.url}" if sight.url else f"       {_not_read(sight.skip_reason)}"
+
+
+def sight_findings(found: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
+    """What a person should know, or do, about what was found."""
+    for source, problem in found.problems:
+        yield Finding("warning", f"{source}: {problem}.")
+    for source, problem in found.unasked:
+        yield Finding("note", f"{source} are not asked for: {problem}.")
+    if any(holder.key == UNSEEN for holder in found.holders):
+        yield Finding(
+            "warning",
+            f"processes that cannot be seen compute on GPUs and are paid by `{UNSEEN.server}`. "
+            "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
+        )
+    for sight in found.sights:
+        if sight.refused:
+            yield Finding("warning", f"server {sight.key.server}: {sight.refused}.")
+        if not sight.gpus or sight.skip_reason is UnreadReason.CONFIGURED:
+            continue
+        if sight.key.server.startswith(UNMATCHED):
+            yield Finding(
+                "note",
+                f"{sight.key.server} holds {_held(sight.gpus, indices)}, is no inference server that is "
+                "known, and carries its dollars. To name it: "
+                f"`servers: [{{match: {_match(sight)}, name: NAME}}]`.",
+            )
+    yield from _unread(found, indices)
+    if found.refused:
+        yield Finding(
+            "warning",
+            f"{found.refused} pods ask by annotation for the name of another workload; they keep their own.",
+        )
+
+
+def _not_read(reason: UnreadReason | None) -> str:
+    """Why a server is not read; a reason of the metric stands there as its label has it."""
+    if reason is None:
+        return "not read"
+    return f"not read ({reason}): {reason.problem}" if reason.remedy else f"not read: {reason.problem}"
+
+
+def _unread(found: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
+    """Servers that should be read, each once with what to do."""
+    for key, reason in dict.fromkeys((one.key, one.reason) for one in found.unread):
+        gpus = [gpu for sight in found.sights if sight.key == key for gpu in sight.gpus]
+        held = f"holds {_held(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
+        state = held if gpus else "is not read"
+        yield Finding("warning", f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
+
+
+def _held(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
+    return f"GPU{'s' * (len(uuids) > 1)} {_numbers(uuids, indices)}"
+
+
+def _match(sight: DiscoveredServer) -> str:
+    if sight.key.namespace:
+        workload = sight.key.server.removeprefix(UNMATCHED)
+        return f'{{workload: "{sight.key.namespace}/{workload}"}}'
+    return f'{{process: "{sight.program}"}}'
+
+
+def _numbers(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
+    """The indices of GPUs, in order; a UUID where one has none."""
+    told = sorted(indices[uuid] for uuid in uuids if uuid in indices)
+    return ", ".join([*map(str, told), *(uuid for uuid in uuids if uuid not in indices)])
+
+
+MOST_RULES: Final = 8
+"""Rules that a note names; a file for a fleet may have hundreds."""
+
+
+def unmet_hardware(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
+    """Rules of `hardware` that match no GPU here, and why not."""
+    found = tuple(unmatched_rules(tariff, gpus))
+    for rule in found:
+        if rule.slip:
+            yield Finding(
+                "warning",
+                f"{rule.rule} matches no GPU here: {rule.why}. "
+                "A pattern covers the whole text, and case counts.",
+            )
+    others = [f"{rule.rule}: {rule.why}" for rule in found if not rule.slip]
+    if others:
+        yield Finding("note", f"rules that match no GPU here: {_some(others)}.")
+
+
+def unmet_servers(config: Config, found: DiscoveryResult, servers: Iterable[ServerKey]) -> Iterator[Finding]:
+    """Entries of `servers` that match nothing that was found here, and rules of `ownership` likewise.
+
+    Nothing is said where not everything was looked at.
+    """
+    if found.incomplete or found.unknown_gpus or found.problems:
+        return
+    met = {sight.rule for sight in found.sights}
+    idle = (rule for rule in config.server_rules if rule.source not in met)
+    entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
+    if entries:
+        yield Finding("note", f"entries of `servers` that match nothing found here: {_some(entries)}.")
+    keys = {*servers, *(sight.key for sight in found.sights)}
+    owners = [
+        f"ownership.rules[{index}]"
+        for index, rule in enumerate(config.ownership)
+        if not any(
+            matches(rule.namespace, key.namespace) and matches(rule.server, key.server) for key in keys
+        )
+    ]
+    if owners and keys:
+        yield Finding("note", f"rules that match no server here: {_some(owners)}.")
+
+
+def _some(told: list[str]) -> str:
+    rest = len(told) - MOST_RULES
+    return "; ".join(told[:MOST_RULES]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _words(match: ServerMatch) -> str:
+    fields = (
+        ("port", match.port),
+        ("workload", match.workload),
+        ("unit", match.unit),
+        ("process", match.process),
+        ("user", match.user and (match.user if match.uid is not None else f"{match.user}, not known here")),
+    )
+    return ", ".join(f"{name} {value}" for name, value in fields if value is not None)

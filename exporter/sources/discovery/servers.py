@@ -1,0 +1,519 @@
+"""Servers found on a host: GPU holders, endpoints and owners, joined. Pure."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import urlencode, urlsplit
+
+from exporter.config.settings import Config, ConfiguredServer, ServerRule
+from exporter.engines.catalogue import ENGINES
+from exporter.engines.launch import Launch
+from exporter.engines.ollama import OLLAMA
+from exporter.readings import (
+    GpuReading,
+    Holder,
+    PodOwnership,
+    Role,
+    ServerKey,
+    UnreadReason,
+    UnreadServer,
+    label,
+    masked,
+)
+from exporter.sources.discovery.allocation import Evidence, holders
+from exporter.sources.discovery.naming import (
+    GpuPart,
+    NamedServer,
+    computed_on,
+    name_servers,
+    stood_for,
+    tenants,
+)
+from exporter.sources.discovery.pods import ServerAnnotations, ServerPod
+from exporter.sources.endpoints import Target
+from exporter.sources.gather import Gathered
+from exporter.sources.kubelet import Allocation
+from exporter.sources.processes import ApiServer, Claim, ProcessGroup, ProcessId
+from exporter.sources.server import ServerContext
+from exporter.units import Instant, Nanoseconds
+
+METRICS_PATH: Final = "/metrics"
+
+_PATH: Final = re.compile(r"/[!-~]{0,1023}")
+"""What may follow a port: no blank, nothing that is not printed."""
+
+Listening = Mapping[tuple[str, int], str]
+"""The group that holds a port of a network, by its id."""
+
+CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
+    "taken": UnreadReason.PORT_TAKEN,
+    "contested": UnreadReason.PORT_CONTESTED,
+}
+"""Why a server that names a port does not get it."""
+
+UNCOUNTED: Final = frozenset({OLLAMA.name})
+"""Engines that tell no tokens to anybody, however they are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTime:
+    """When a look was taken, by both clocks: what began at a boot time began at a wall time."""
+
+    elapsed: Nanoseconds
+    wall: Instant
+
+    def wall_of(self, elapsed: Nanoseconds) -> Instant:
+        """The wall time of an instant of boot time."""
+        return self.wall - (self.elapsed - elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where one server is read, or why it is not: one of the two."""
+
+    target: Target | None = None
+    skip_reason: UnreadReason | None = None
+
+
+def identity_of(process: ProcessId) -> str:
+    """What a process is and no later one will be."""
+    return f"{process.pid}:{process.started}"
+
+
+def server_address(one: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
+    """Where a server is read. `listening` are the groups that hold ports, by network and port.
+
+    One that a router started is read through it where it listens on loopback in a network of its own.
+    """
+    pod_annotations = one.tenant.pod.pod_annotations if one.tenant.pod is not None else ServerAnnotations()
+    if one.launch is None and pod_annotations.port is None and not _is_told(one.rule):
+        return ServerAddress(skip_reason=UnreadReason.NO_SERVER)
+    if one.launch is not None and not one.launch.serves:
+        return ServerAddress(skip_reason=UnreadReason.FOLLOWER)
+    if one.launch is not None and one.launch.routes:
+        return ServerAddress(skip_reason=UnreadReason.ROUTED)
+    server = None if one.group is None else one.group.server
+    told = (one.rule and one.rule.metrics_port) or pod_annotations.port
+    router = None if server is None else server.router
+    if router is not None and told == router.port:  # where all of its models are
+        told = None
+    if told is not None or server is None or server.reach != "loopback":
+        router = None
+    where = told or _port(one, router or server)
+    if isinstance(where, UnreadReason):
+        return ServerAddress(skip_reason=where)
+    others = one.group is not None and listening.get((_network(one), where), one.group.id) != one.group.id
+    if others and router is None:
+        return ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
+    hosts = _hosts(one, router or server, where)
+    if isinstance(hosts, UnreadReason):
+        return ServerAddress(skip_reason=hosts)
+    path = (one.rule and one.rule.metrics_path) or pod_annotations.path
+    path = path or (one.launch and one.launch.metrics_path) or METRICS_PATH
+    if router is not None and one.launch is not None:
+        # Of this model, which is never loaded for it.
+        query = urlencode({"model": one.launch.model, "autoload": "false"})
+        path += f"{'&' if '?' in path else '?'}{query}"
+    if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
+        return ServerAddress(skip_reason=UnreadReason.PATH)
+    start = one.launch if router is None else router.launch
+    target = _target(one, f"{_host(hosts[0])}:{where}{path}", start, moment)
+    if target.bearer_token_file is not None and not _is_safe(one, target, where, hosts[0]):
+        return ServerAddress(skip_reason=UnreadReason.TOKEN_IN_THE_CLEAR)
+    return ServerAddress(target)
+
+
+def _is_safe(one: NamedServer, target: Target, port: int, host: str) -> bool:
+    """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
+    server = None if one.group is None else one.group.server
+    pod = one.tenant.pod
+    own = server is not None and server.reach == "here" and any(at.port == port for at in server.listening)
+    if one.group is not None and (sockets := one.group.sockets) is not None:
+        own = own or (sockets.own and any(at.port == port for at in sockets.listening))
+    return target.url.startswith("https:") or own or (pod is not None and host in pod.addresses)
+
+
+def _target(one: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
+    """What is read there. `start` is how that was started which listens there."""
+    rule, launch = one.rule, one.launch
+    scheme = (rule and rule.metrics_scheme) or (start and start.scheme) or "http"
+    engine = rule.engine if rule is not None and rule.engine else None
+    if engine is None and launch is not None and launch.engine in ENGINES:
+        engine = launch.engine
+    return Target(
+        one.key,
+        f"{scheme}://{where}",
+        engine,
+        bearer_token_file=None if rule is None else rule.bearer_token_file,
+        ca_file=None if rule is None else rule.ca_file,
+        server_name="" if rule is None else rule.server_name or "",
+        about=_about(one, moment),
+    )
+
+
+def _about(one: NamedServer, moment: ScanTime) -> ServerContext:
+    rule, launch, pod = one.rule, one.launch, one.tenant.pod
+    server = None if one.group is None else one.group.server
+    identity, started = "", None
+    if server is not None:
+        process = server.process
+        identity, started = identity_of(process), moment.wall_of(process.started)
+    role: Role = (rule.role if rule is not None else "") or (
+        pod.pod_annotations.role if pod is not None else ""
+    )
+    return ServerContext(
+        pod="" if pod is None else pod.name,
+        identity=identity,
+        started=started,
+        spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
+        role=role,
+        world_size=None if launch is None else launch.world,
+        metrics_off=launch is not None
+        and launch.metrics is False
+        and (rule is None or not rule.metrics_port),
+        division=None if rule is None or rule.divide is None else rule.divide.division,
+    )
+
+
+def _port(one: NamedServer, server: ApiServer | None) -> int | UnreadReason:
+    """The port of the metrics, or why there is none."""
+    launch = one.launch
+    if launch is None:
+        return _port_of_a_rule(one) or UnreadReason.NO_PORT
+    if launch.engine in UNCOUNTED:
+        return UnreadReason.NO_TOKENS
+    found = launch.metrics_port or launch.port if server is None else server.metrics_port
+    if found is None:
+        claim: Claim = "" if server is None else server.claim
+        return CLAIMED.get(claim, UnreadReason.NOT_LISTENING)
+    return found
+
+
+def _network(one: NamedServer) -> str:
+    """The network that a server listens in, as far as it is known."""
+    if one.group is None:
+        return ""
+    server, sockets = one.group.server, one.group.sockets
+    return (server.network if server is not None else "") or (sockets.network if sockets is not None else "")
+
+
+def _is_told(rule: ServerRule | None) -> bool:
+    """Whether an entry says that a program is a server, whatever its command line."""
+    return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
+
+
+def _port_of_a_rule(one: NamedServer) -> int | None:
+    """Where a program that is no known server is read, as its entry and its own sockets say."""
+    rule = one.rule
+    if rule is None or one.group is None or one.group.sockets is None:
+        return None
+    ports = {listener.port for listener in one.group.sockets.listening}
+    default = None if rule.engine is None else ENGINES[rule.engine].default_port
+    told = next((port for port in (rule.match.port, default) if port in ports), None)
+    return ports.pop() if told is None and len(ports) == 1 else told
+
+
+def _hosts(one: NamedServer, server: ApiServer | None, port: int) -> tuple[str, ...] | UnreadReason:
+    """Addresses to ask at, best first, or why there is none."""
+    pod = one.tenant.pod
+    # What else listens beside a server, where its pod or a rule says, may do so at all addresses.
+    if server is not None and server.reach == "loopback" and port in (server.port, server.metrics_port):
+        return UnreadReason.LOOPBACK
+    sockets = None if one.group is None else one.group.sockets
+    if sockets is not None and (server is None or port not in (server.port, server.metrics_port)):
+        reach, hosts = sockets.reach(port)
+        if reach == "here" or (hosts and pod is None):
+            return hosts
+    if pod is not None and pod.addresses and (server is None or server.reach != "here"):
+        return pod.addresses
+    if server is not None and server.hosts:
+        return server.hosts
+    if server is None and (one.tenant.workload or (one.group is not None and one.group.pod)):
+        return UnreadReason.NO_POD_ADDRESS
+    return UnreadReason.NO_ADDRESS
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredServer:
+    """One server, or other holder, as it was found; for people.
+
+    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty where it is
+    not: `skip_reason` then says why. `rule` is the entry of `servers` that matched it. `refused`
+    is a name, an address or an entry that it claims and does not get.
+    """
+
+    key: ServerKey
+    engine: str = ""
+    model: str = ""
+    program: str = ""
+    where: str = ""
+    gpus: tuple[str, ...] = ()
+    url: str = ""
+    skip_reason: UnreadReason | None = None
+    rule: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryResult:
+    """Who holds which GPU, where each server is read, and who pays as their labels say.
+
+    `unsure` are GPUs of which nobody could tell who holds them this time.
+    `unread` are the servers that should be read and are not.
+    `gathered` is how the sources fared that were asked for it.
+    `refused` counts pods that asked for the name of another workload.
+    `problems` are sources that said less than they should, and why, for people; `unasked` those of which
+    nobody said that they should, and that may not ask.
+    `blind`: processes could not be looked at, or pods not asked for: which servers are here is not known.
+    """
+
+    holders: tuple[Holder, ...] = ()
+    unknown_gpus: frozenset[str] = frozenset()
+    owners: tuple[PodOwnership, ...] = ()
+    targets: tuple[Target, ...] = ()
+    gathered: tuple[Gathered, ...] = ()
+    sights: tuple[DiscoveredServer, ...] = ()
+    unread: tuple[UnreadServer, ...] = ()
+    refused: int = 0
+    incomplete: bool = False
+    problems: tuple[tuple[str, str], ...] = ()
+    unasked: tuple[tuple[str, str], ...] = ()
+
+
+LOOPBACK: Final = "127.0.0.1"
+PORTS: Final = {"http": 80, "https": 443}
+
+GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
+"""Programs that NVML lists as computing, and that compute for the clients that it lists beside them (MPS)."""
+
+TARGETS_MAX: Final = 256
+"""Endpoints that are found on one host; more are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSnapshot:
+    """What the sources said. `None` is one that could not say, `()` one that has nothing to say."""
+
+    groups: tuple[ProcessGroup, ...] | None = ()
+    given: tuple[Allocation, ...] | None = ()
+    pods: tuple[ServerPod, ...] | None = ()
+
+
+def find_servers(
+    config: Config,
+    gpus: tuple[GpuReading, ...],
+    seen: HostSnapshot,
+    moment: ScanTime,
+    before: Collection[Target] = (),
+) -> DiscoveryResult:
+    """Who is here. Servers that the configuration names are left to it, and so are the GPUs they hold.
+
+    A server is read if it holds a GPU, if its pod or the configuration says where, or if it was read before:
+    one that sleeps may let go of its GPU. What holds none and was never told of may be a router, whose tokens
+    its engines count already. Of two that are read at one address, it is the one that listens there.
+    """
+    seen, gpus = _without_go_betweens(seen, gpus)
+    tenancies = tenants(seen.groups or (), seen.given or (), seen.pods or (), gpus)
+    everybody, refused = name_servers(tenancies, config.server_rules)
+    computing = computed_on(gpus)
+    taken = _taken(config.servers, gpus)
+    evidence = Evidence(processes=seen.groups is not None, given=seen.given is not None)
+    held, unknown_gpus = holders(gpus, everybody, taken, evidence)
+    nameless = [one for one in everybody if seen.pods is None and _is_nameless(one)]
+    unknown_gpus |= {holder.uuid for holder in held if holder.key in {one.key for one in nameless}}
+    computes = {holder.key for holder in held}
+    held = tuple(holder for holder in held if holder.uuid not in unknown_gpus)
+    configured = {_place(server.url) for server in config.servers}
+    known = {target.about.identity: target for target in before}
+    holding = {holder.key for holder in held}
+    listening = _listening(everybody)
+    targets: dict[str, Target] = {}
+    sights: dict[int, DiscoveredServer] = {}
+    unread: list[UnreadServer] = []
+    for number, one in sorted(enumerate(everybody), key=lambda pair: not _listens(pair[1])):
+        where = _address(one, moment, known, listening)
+        serves = where.skip_reason is not UnreadReason.NO_SERVER
+        if one in nameless:
+            where = ServerAddress(skip_reason=UnreadReason.NO_POD_NAME)
+        elif _is_configured(one, gpus, computing, taken) or (
+            where.target is not None and not configured.isdisjoint(_places(one, where.target))
+        ):
+            where = ServerAddress(skip_reason=UnreadReason.CONFIGURED)
+        elif where.target is not None and not _is_read(one, where.target, holding, known):
+            where = ServerAddress(skip_reason=UnreadReason.NO_GPU)
+        elif where.target is not None and where.target.url in targets:
+            where = ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
+        elif where.target is not None and len(targets) == TARGETS_MAX:
+            where = ServerAddress(skip_reason=UnreadReason.TOO_MANY)
+        elif where.target is not None:
+            targets[where.target.url] = where.target
+        if serves and _is_read(one, None, computes, known):
+            unread += _unread(one, where.skip_reason)
+        sights[number] = _sight(one, where, held)
+    return DiscoveryResult(
+        holders=held,
+        unknown_gpus=unknown_gpus,
+        owners=tuple(_owners(everybody)),
+        targets=tuple(targets.values()),
+        sights=tuple(sights[number] for number in range(len(everybody))),
+        unread=tuple(unread[:TARGETS_MAX]),
+        refused=refused,
+    )
+
+
+def _without_go_betweens(
+    seen: HostSnapshot, gpus: tuple[GpuReading, ...]
+) -> tuple[HostSnapshot, tuple[GpuReading, ...]]:
+    """What is left without processes that compute for others, who are listed themselves."""
+    between = {group.id for group in seen.groups or () if group.name in GO_BETWEENS and group.server is None}
+    if not between or seen.groups is None:
+        return seen, gpus
+    pids = {member.pid for group in seen.groups if group.id in between for member in group.computing}
+    left = tuple(
+        gpu
+        if gpu.processes is None
+        else replace(gpu, processes=tuple(one for one in gpu.processes if one.pid not in pids))
+        for gpu in gpus
+    )
+    return replace(seen, groups=tuple(group for group in seen.groups if group.id not in between)), left
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    """The host and the port of a URL, by which it is the same server, whatever its path."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
+    return (LOOPBACK if host in ("localhost", "::1") else host), port
+
+
+def _places(one: NamedServer, target: Target) -> set[tuple[str, int | None]]:
+    """Where a server is read, and where the router is that started it: one of them may be configured."""
+    server = None if one.group is None else one.group.server
+    places = {_place(target.url)}
+    if server is not None and (router := server.router) is not None:
+        places |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
+    return places
+
+
+def _taken(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
+    """The GPUs that the configuration says the holders of."""
+    servers = tuple(servers)
+    return frozenset(
+        gpu.gpu.uuid
+        for gpu in gpus
+        if any(
+            server.gpus is None or gpu.index in server.gpus or gpu.gpu.uuid in server.gpus
+            for server in servers
+        )
+    )
+
+
+def _is_configured(
+    one: NamedServer,
+    gpus: Iterable[GpuReading],
+    computing: Mapping[int, frozenset[GpuPart]],
+    taken: Collection[str],
+) -> bool:
+    """Whether it has GPUs of configured servers only: it is one of them, by another address maybe."""
+    pids = () if one.group is None else tuple(member.pid for member in one.group.computing)
+    parts = {part for pid in pids for part in computing.get(pid, ())}
+    for allocation in one.tenant.allocations:
+        parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
+    return bool(parts) and {part.uuid for part in parts} <= set(taken)
+
+
+def _listens(one: NamedServer) -> bool:
+    """Whether its own socket was found."""
+    server = None if one.group is None else one.group.server
+    return server is not None and server.port is not None
+
+
+def _listening(everybody: Iterable[NamedServer]) -> Listening:
+    """Who holds which port of which network."""
+    return {
+        (server.network, port): one.group.id
+        for one in everybody
+        if one.group is not None and (server := one.group.server) is not None and server.network
+        for port in (server.metrics_port, server.port)
+        if port is not None
+    }
+
+
+def _address(
+    one: NamedServer, moment: ScanTime, known: Mapping[str, Target], listening: Listening
+) -> ServerAddress:
+    """Where a server is read: where it was, while nothing tells another place. A look may miss a socket."""
+    where = server_address(one, moment, listening)
+    identity = _identity(one)
+    if where.skip_reason is UnreadReason.NOT_LISTENING and identity and (before := known.get(identity)):
+        return ServerAddress(replace(before, key=one.key))
+    return where
+
+
+def _identity(one: NamedServer) -> str:
+    """What a server's process is, empty where it is not seen; of no target then."""
+    server = None if one.group is None else one.group.server
+    return "" if server is None else identity_of(server.process)
+
+
+def _unread(one: NamedServer, reason: UnreadReason | None) -> Iterator[UnreadServer]:
+    """The server, where that reason is none of those that are as they should be."""
+    if reason is not None and reason.remedy:
+        engine = "" if one.launch is None else one.launch.engine
+        yield UnreadServer(one.key, reason, engine=engine, identity=_identity(one))
+
+
+def _is_nameless(one: NamedServer) -> bool:
+    """Whether it is of a pod of which only the uid is known: as soon as its cluster answers it has a name."""
+    return one.group is not None and bool(one.group.pod) and not one.tenant.workload
+
+
+def _is_read(
+    one: NamedServer, target: Target | None, holding: Collection[ServerKey], known: Mapping[str, Target]
+) -> bool:
+    """Whether a server is to be read, at a target or at all."""
+    identity = _identity(one) if target is None else target.about.identity
+    before = known.get(identity) if identity else None
+    # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
+    computes = one.group is not None and bool(one.group.computing)
+    ruled = one.rule is not None and (one.rule.match.binds or one.rule.match.port is not None or computes)
+    told = ruled or (one.tenant.pod is not None and one.tenant.pod.pod_annotations.port is not None)
+    again = before is not None and (target is None or before.url == target.url)
+    return told or one.key in holding or again
+
+
+def _owners(everybody: Iterable[NamedServer]) -> Iterable[PodOwnership]:
+    """What pods say of who pays: their wishes, else their labels. Of replicas the first is heard."""
+    told: dict[ServerKey, PodOwnership] = {}
+    for one in everybody:
+        if (pod := one.tenant.pod) is not None:
+            product, team = pod.pod_annotations.product or pod.product, pod.pod_annotations.team or pod.team
+            told.setdefault(one.key, PodOwnership(one.key, label(product), label(team)))
+    return told.values()
+
+
+def _sight(one: NamedServer, where: ServerAddress, held: Iterable[Holder]) -> DiscoveredServer:
+    group, start = one.group, one.launch
+    tenant = one.tenant
+    place = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
+    if group is not None and not place:
+        place = group.unit or (
+            f"{group.runtime or 'container'} {group.container[:12]}" if group.container else ""
+        )
+    claim = None if group is None or group.server is None else CLAIMED.get(group.server.claim)
+    return DiscoveredServer(
+        key=one.key,
+        engine="" if start is None else start.engine,
+        model="" if start is None else label(start.model),
+        program="" if group is None else group.name,
+        where=place,
+        gpus=tuple(dict.fromkeys(holder.uuid for holder in held if holder.key == one.key)),
+        url="" if where.target is None else masked(where.target.url),
+        skip_reason=where.skip_reason,
+        rule="" if one.rule is None else one.rule.source,
+        refused=one.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
+    )

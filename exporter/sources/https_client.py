@@ -1,0 +1,171 @@
+"""HTTP over TLS, by httpx. Who asks nobody by https does not load it."""
+
+import ssl
+import sys
+from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from exporter.readings import ReadFailedError
+from exporter.sources.http_client import (
+    CertificateError,
+    Deadline,
+    HttpRequest,
+    HttpResponse,
+    HttpStream,
+    Sink,
+    answered,
+)
+
+CONNECTIONS_MAX: Final = 16
+"""Connections at a time of one client."""
+
+CA_BYTES_MAX: Final = 1 << 20
+"""Largest file of certificate authorities."""
+
+NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL, in one version or another, makes of an answer that is no TLS."""
+
+OF_ANOTHER: Final = frozenset({62, 64})
+"""`X509_V_ERR_HOSTNAME_MISMATCH` and `X509_V_ERR_IP_ADDRESS_MISMATCH` (openssl/x509_vfy.h)."""
+
+CONNECTED: Final = ("connection.connect_tcp.complete", "connection.start_tls.complete")
+"""Events of httpcore's `trace` extension that hand out a fresh network stream."""
+
+
+class HttpsClient:
+    """Asks by a client of httpx."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def ask(
+        self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
+    ) -> HttpResponse:
+        """As `Client.ask`."""
+        subject, headers = request.subject, request.headers
+        extensions: dict[str, Any] = {"trace": _watch(deadline)}
+        if request.server_name:  # some servers refuse a request whose Host is another name (RFC 9110, 421)
+            extensions["sni_hostname"] = request.server_name
+            headers = {**headers, "Host": _authority(request)}
+        try:
+            with self._client.stream(
+                request.method,
+                request.url,
+                headers=headers,
+                timeout=deadline.left(),
+                follow_redirects=False,
+                extensions=extensions,
+            ) as response:
+                told = HttpStream(response.status_code, dict(response.headers), response.iter_raw())
+                return answered(request, told, deadline, limit, sink)
+        except httpx.TimeoutException as failure:
+            raise ReadFailedError("timeout", f"{subject}: {type(failure).__name__}") from failure
+        except (httpx.RequestError, httpx.InvalidURL) as failure:
+            error = _of_tls(failure)
+            if error is not None and error.reason in NO_TLS:
+                raise ReadFailedError("tls", f"{subject}: it does not speak TLS: try http://") from failure
+            if isinstance(error, ssl.SSLCertVerificationError):
+                of_another = error.verify_code in OF_ANOTHER
+                raise CertificateError(
+                    f"{subject}: {error.verify_message}", of_another=of_another
+                ) from failure
+            raise ReadFailedError("tls" if error else "connection", f"{subject}: {failure}") from failure
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        self._client.close()
+
+
+def trusting(ca_file: Path | None) -> HttpsClient:
+    """A client that trusts the authorities of `ca_file`, else the public ones.
+
+    Raises:
+        ReadFailedError: `tls`, the file cannot be used.
+    """
+    if ca_file is None:
+        return _client(httpx.create_ssl_context(trust_env=False))
+    try:
+        with ca_file.open("rb") as file:
+            pem = file.read(CA_BYTES_MAX + 1)
+        if len(pem) > CA_BYTES_MAX:
+            raise ReadFailedError("tls", f"{ca_file}: larger than {CA_BYTES_MAX} bytes")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=pem.decode("ascii"))
+    except (OSError, ValueError) as failure:  # ssl.SSLError is an OSError
+        raise ReadFailedError("tls", f"{ca_file}: {failure}") from failure
+    return _client(context)
+
+
+def unverified() -> HttpsClient:
+    """A client that takes any certificate: only to ask an address of this very host."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _client(context)
+
+
+def _client(context: ssl.SSLContext) -> HttpsClient:
+    _load_transport()
+    return HttpsClient(
+        httpx.Client(
+            verify=context,
+            trust_env=False,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # what a server sets is not kept
+            limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=0),
+        )
+    )
+
+
+def _authority(request: HttpRequest) -> str:
+    """The header Host of a request by name."""
+    port = httpx.URL(request.url).port
+    name = f"[{request.server_name}]" if ":" in request.server_name else request.server_name
+    return name if port is None else f"{name}:{port}"
+
+
+def _load_transport() -> None:
+    """Load what httpx sends by, without HTTP/2.
+
+    httpcore imports `h2` wherever that is installed, used or not: 1.2 MiB that only a host with a kubelet
+    needs.
+    """
+    if "httpcore" in sys.modules or "h2" in sys.modules:
+        return
+    sys.modules["h2"] = None  # type: ignore[assignment]  # makes its import fail, as if it were not installed
+    try:
+        import httpcore  # noqa: F401, PLC0415 - see above
+    finally:
+        del sys.modules["h2"]
+
+
+def _of_tls(failure: BaseException) -> ssl.SSLError | None:
+    """What a failure has of certificates or of TLS itself."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _watch(deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:
+    """A trace that bounds each receive of a new connection by what is left of the read.
+
+    httpx bounds single receives only, so that a server which sends a byte now and then, in its headers
+    say, would hold a reader for hours.
+    """
+
+    def trace(event: str, info: dict[str, Any]) -> None:
+        if event in CONNECTED:
+            stream = info["return_value"]
+            receive = stream.read
+            stream.read = lambda max_bytes, timeout=None: receive(  # noqa: ARG005 - the stream's signature
+                max_bytes, timeout=deadline.left()
+            )
+
+    return trace

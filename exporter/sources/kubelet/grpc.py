@@ -1,0 +1,223 @@
+"""One unary call of gRPC over a Unix socket, in plain text, as the kubelet serves it.
+
+gRPC over HTTP/2 is https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. The status of a call
+comes in trailers, which httpx drops, so that this speaks to `h2` itself. Only who calls imports this module:
+`h2` is megabytes that a host without a kubelet does without.
+"""
+
+import socket
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from h2.exceptions import H2Error
+
+from exporter import __version__
+from exporter.readings import ReadFailedError, label
+from exporter.sources.http_client import Deadline
+
+RECEIVE_BYTES: Final = 1 << 16
+OVERHEAD_BYTES_MAX: Final = 1 << 20
+"""Frames and headers around an answer. Frames of 16 KiB have nine bytes of their own."""
+
+PREFIX_BYTES: Final = 5
+SETTINGS: Final = 4
+"""Type of the frame that a server of HTTP/2 begins with, in its fourth byte (RFC 9113, 3.4 and 4.1)."""
+
+STATUSES: Final = {
+    4: "timeout",
+    7: "denied",
+    8: "exhausted",
+    9: "starting",
+    12: "unimplemented",
+    16: "denied",
+}
+"""Reasons for those statuses of gRPC that ask for different things to be done. Status 9, FAILED_PRECONDITION,
+is what a kubelet says that does not know all of its pods yet."""
+
+Headers = dict[bytes, bytes]
+
+
+class GrpcCall:
+    """The client's side of one call, without a socket: what to send, given what was received."""
+
+    def __init__(self, method: str, subject: str, limit: int, timeout: float) -> None:
+        self._subject = subject
+        self._limit = limit
+        self._received = 0
+        self._beginning = b""
+        self._body = bytearray()
+        self._status: bytes | None = None
+        self._explanation = b""
+        self._ended = False
+        self._http = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._http.initiate_connection()
+        stream = self._http.get_next_available_stream_id()
+        self._http.send_headers(
+            stream,
+            [
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", method),
+                (":authority", "localhost"),
+                ("content-type", "application/grpc"),
+                ("te", "trailers"),
+                ("grpc-timeout", f"{max(1, int(timeout * 1000))}m"),
+                ("user-agent", f"inference-cost-exporter/{__version__}"),
+            ],
+        )
+        self._http.send_data(stream, bytes(PREFIX_BYTES), end_stream=True)  # an empty message, not compressed
+        # The largest answer fits, so that the server never waits for room.
+        self._http.increment_flow_control_window(limit + OVERHEAD_BYTES_MAX)
+        self._http.increment_flow_control_window(limit + OVERHEAD_BYTES_MAX, stream)
+
+    def to_send(self) -> bytes:
+        """What is to be sent now."""
+        return self._http.data_to_send()
+
+    def feed(self, data: bytes) -> bool:
+        """Take what was received; true once the answer is whole.
+
+        Raises:
+            ReadFailedError: `not_kubelet`, `connection`, `malformed`, `too_large`, and those of the status.
+        """
+        self._received += len(data)
+        if self._received > self._limit + OVERHEAD_BYTES_MAX:
+            raise self._failed("too_large", f"more than {self._limit} bytes")
+        if len(self._beginning) < SETTINGS:
+            self._beginning += data[:SETTINGS]
+            if self._beginning[3:4] not in (b"", bytes([SETTINGS])):
+                raise self._failed("not_kubelet", "answers, but not by HTTP/2")
+        try:
+            self._take(self._http.receive_data(data))
+        except H2Error as error:
+            raise self._failed("connection", f"broke HTTP/2: {error}") from error
+        return self._ended
+
+    def message(self) -> bytes:
+        """The message of a call that ended well.
+
+        Raises:
+            ReadFailedError: `malformed`, and those of the status.
+        """
+        if self._status is None:
+            raise self._failed("malformed", "an answer without a status")
+        if not self._status.isdigit() or len(self._status) > 3:
+            raise self._failed("malformed", f"status {label(repr(self._status[:32]))}")
+        if status := int(self._status):
+            words = label(unquote_to_bytes(self._explanation[:512]).decode(errors="replace"))
+            raise self._failed(STATUSES.get(status, "grpc_status"), f"gRPC status {status}: {words}")
+        if len(self._body) < PREFIX_BYTES:
+            raise self._failed("malformed", "an answer without a message")
+        if len(self._body) != PREFIX_BYTES + self._length():
+            raise self._failed("malformed", "an answer that is not one message")
+        return bytes(memoryview(self._body)[PREFIX_BYTES:])
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, ResponseReceived):
+                headers = _headers(event)
+                kind = headers.get(b"content-type", b"")
+                if headers.get(b":status") != b"200" or not kind.startswith(b"application/grpc"):
+                    raise self._failed("not_kubelet", "answers, but not by gRPC")
+                self._note(headers)
+            elif isinstance(event, TrailersReceived):
+                self._note(_headers(event))
+            elif isinstance(event, DataReceived):
+                self._body += event.data
+                self._check_prefix()
+            elif isinstance(event, StreamEnded):
+                self._ended = True
+            elif isinstance(event, StreamReset) and not self._ended:
+                raise self._failed("connection", f"gave up the call ({_code(event.error_code)})")
+            elif isinstance(event, ConnectionTerminated) and not self._ended:
+                raise self._failed("connection", f"went away ({_code(event.error_code)})")
+
+    def _note(self, headers: Headers) -> None:
+        self._status = headers.get(b"grpc-status", self._status)
+        self._explanation = headers.get(b"grpc-message", self._explanation)
+
+    def _check_prefix(self) -> None:
+        if any(self._body[:1]):
+            raise self._failed("malformed", "a compressed answer, which was not asked for")
+        if len(self._body) >= PREFIX_BYTES and self._length() > self._limit:
+            raise self._failed("too_large", f"more than {self._limit} bytes")
+
+    def _length(self) -> int:
+        return int.from_bytes(self._body[1:PREFIX_BYTES], "big")
+
+    def _failed(self, reason: str, what: str) -> ReadFailedError:
+        return ReadFailedError(reason, f"{self._subject}: {what}")
+
+
+def call(path: Path, method: str, deadline: Deadline, limit: int) -> bytes:
+    """The answer to an empty message, of at most `limit` bytes, on a connection of its own.
+
+    Raises:
+        ReadFailedError: `absent`, `denied`, `refused`, `timeout`, `connection`, `not_kubelet`, `malformed`,
+            `too_large`, `exhausted`, `starting`, `unimplemented`, `grpc_status`.
+    """
+    conversation = GrpcCall(method, str(path), limit, deadline.left())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        _connect(connection, path, deadline)
+        try:
+            ended = False
+            while not ended:
+                connection.settimeout(deadline.left())
+                connection.sendall(conversation.to_send())
+                connection.settimeout(deadline.left())
+                data = connection.recv(RECEIVE_BYTES)
+                if not data:
+                    raise ReadFailedError("connection", f"{path}: closed before the answer was whole")
+                ended = conversation.feed(data)
+        except TimeoutError as failure:
+            raise ReadFailedError("timeout", f"{path}: no whole answer in time") from failure
+        except OSError as failure:
+            raise ReadFailedError("connection", f"{path}: {failure.strerror}") from failure
+    return conversation.message()
+
+
+def _connect(connection: socket.socket, path: Path, deadline: Deadline) -> None:
+    connection.settimeout(deadline.left())
+    try:
+        connection.connect(str(path))
+    except (FileNotFoundError, NotADirectoryError) as failure:
+        raise ReadFailedError("absent", f"{path}: {failure.strerror}") from failure
+    except PermissionError as failure:
+        raise ReadFailedError("denied", f"{path}: {failure.strerror}") from failure
+    except ConnectionRefusedError as failure:
+        what = failure.strerror if _is_socket(path) else "no socket"
+        raise ReadFailedError("refused", f"{path}: {what}") from failure
+    except (TimeoutError, BlockingIOError) as failure:  # the second: nobody takes connections from its queue
+        raise ReadFailedError("timeout", f"{path}: takes no connection") from failure
+    except OSError as failure:  # a path longer than an address may be, say
+        raise ReadFailedError("connection", f"{path}: {failure}") from failure
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.stat().st_mode)
+    except OSError:  # it went away since
+        return False
+
+
+def _headers(event: ResponseReceived | TrailersReceived) -> Headers:
+    return {bytes(name): bytes(value) for name, value in event.headers}
+
+
+def _code(code: ErrorCodes | int | None) -> str:
+    return code.name if isinstance(code, ErrorCodes) else str(code)

@@ -1,0 +1,392 @@
+"""Asks the kubelet of this host who was given which GPU."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from exporter.clock import Clock
+from exporter.readings import LABEL_CHARACTERS, ReadFailedError
+from exporter.sources.http_client import Deadline
+from exporter.sources.kubelet.protobuf import Message
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
+
+UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+INDEX: Final = r"[0-9]{1,4}"
+
+# NVIDIA's device plugin: `GPU-<uuid>` whatever its DEVICE_ID_STRATEGY, `::<n>` appended for each replica
+# under time-slicing and MPS (rm.AnnotatedID). Before driver 470 a MIG device was `MIG-GPU-<uuid>/<gi>/<ci>`.
+PLUGIN: Final = re.compile(
+    rf"(?:(?P<gpu>GPU-{UUID})|(?P<mig>MIG-{UUID})|(?P<old>MIG-(?P<parent>GPU-{UUID})/(?P<gi>{INDEX})/{INDEX}))"
+    rf"(?:::(?P<replica>{INDEX}))?"
+)
+
+# GKE's device plugin names device files, and shares them as `vgpu` (its gpusharing package).
+GKE: Final = re.compile(rf"nvidia(?P<minor>{INDEX})(?:/gi(?P<gi>{INDEX}))?(?:/vgpu(?P<replica>{INDEX}))?")
+
+# NVIDIA's DRA driver (mig.go): gpu-<minor>-mig-<profile, no dot>-<profile id>-<start>. Before, it had
+# gpu-<minor>-mig-<profile id>-<start>-<size>. A card that is passed through to a machine is gpu-vfio-<n>, and
+# not one that NVML sees.
+DRA: Final = re.compile(
+    rf"gpu-(?P<minor>{INDEX})(?:-mig-(?:(?:[0-9]c)?[0-9]{{1,2}}g[0-9]+gb[a-z0-9-]*-(?P<profile>{INDEX})-(?P<start>{INDEX})"
+    rf"|(?P<old_profile>{INDEX})-(?P<old_start>{INDEX})-{INDEX}))?"
+)
+
+EVERY: Final = "all"
+"""The one device that NVIDIA's plugin has on WSL."""
+
+NVIDIA: Final = "nvidia.com/"
+"""Prefix of the resources of NVIDIA's and Google's device plugins, and of network cards of NVIDIA's."""
+
+DRA_DRIVER: Final = "gpu.nvidia.com"
+
+
+class Placement(NamedTuple):
+    """A GPU instance as nvmlGpuInstanceInfo_t places it: the id of its profile, and its first slice."""
+
+    profile: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU, or one MIG device of one, as far as its id tells.
+
+    `uuid` is the GPU's; empty where the id has only its `minor` number (/dev/nvidia<minor>, NVML's
+    nvmlDeviceGetMinorNumber) or the UUID of a MIG device.
+    Of a MIG device one of these is told: `mig_uuid` as NVML spells it, `gpu_instance` (the id on its GPU), or
+    `placement`. `replica` tells apart the shares of a device that is shared, and is `None` for one that is
+    not. `every` stands for all GPUs of the host.
+    """
+
+    uuid: str = ""
+    minor: int | None = None
+    mig_uuid: str = ""
+    gpu_instance: int | None = None
+    placement: Placement | None = None
+    replica: int | None = None
+    every: bool = False
+
+
+def concerns_gpus(resource: str, identifier: str) -> bool:
+    """Whether an id is one to understand, or a device of another kind."""
+    return resource.startswith(NVIDIA) or identifier.startswith(("GPU-", "MIG-"))
+
+
+def plugin_device(resource: str, identifier: str) -> Device | None:
+    """What the id of a device plugin's device names; `None` where that is not known.
+
+    UUIDs are understood under any resource, since plugins may be told to rename theirs.
+    """
+    if found := PLUGIN.fullmatch(identifier):
+        return Device(
+            uuid=found["gpu"] or found["parent"] or "",
+            mig_uuid=found["mig"] or found["old"] or "",
+            gpu_instance=_number(found["gi"]),
+            replica=_number(found["replica"]),
+        )
+    if not resource.startswith(NVIDIA):
+        return None
+    if identifier == EVERY:
+        return Device(every=True)
+    if found := GKE.fullmatch(identifier):
+        return Device(
+            minor=int(found["minor"]),
+            gpu_instance=_number(found["gi"]),
+            replica=_number(found["replica"]),
+        )
+    return None
+
+
+def claimed_device(name: str) -> Device | None:
+    """What the name of a device of the driver `gpu.nvidia.com` names; `None` where that is not known."""
+    found = DRA.fullmatch(name)
+    if found is None:
+        return None
+    profile = _number(found["profile"] or found["old_profile"])
+    start = _number(found["start"] or found["old_start"])
+    placement = None if profile is None or start is None else Placement(profile, start)
+    return Device(minor=int(found["minor"]), placement=placement)
+
+
+def shown(identifier: str) -> str:
+    """An id for people, bounded and on one line."""
+    return "".join(c for c in identifier[: 2 * LABEL_CHARACTERS] if c.isprintable())[:LABEL_CHARACTERS]
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits)
+
+
+DEVICES_MAX: Final = 1 << 16
+"""GPUs given out on one host, replicas included."""
+
+UNKNOWN_MAX: Final = 16
+"""Ids that are not understood, kept to be shown."""
+
+NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+"""What Kubernetes calls a namespace, a pod or a container (RFC 1123)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """One device of one container. `resource` is the name it was asked for by, or the driver of a claim."""
+
+    namespace: str
+    pod: str
+    container: str
+    resource: str
+    device: Device
+
+
+class UnknownDevice(NamedTuple):
+    """A device of which nobody can say which GPU it is, bounded to be shown."""
+
+    resource: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """What a kubelet gave out, in its order. It says who asked for a device, not who uses it.
+
+    A shared device, or a claim that several containers share, is told once for each of them.
+    Older kubelets tell pods that have ended as well (kubernetes#119423): whoever joins these with running
+    processes or pods leaves out a pod without a living container. Claims with admin access, as monitors have
+    them, cannot be told apart.
+    `unknown_count` counts all ids that were not understood, `unknown` shows the first few.
+    """
+
+    held: tuple[Allocation, ...] = ()
+    unknown: tuple[UnknownDevice, ...] = ()
+    unknown_count: int = 0
+
+
+def allocations(reply: bytes) -> Allocations:
+    """What a serialized ListPodResourcesResponse says of GPUs.
+
+    Raises:
+        ReadFailedError: `malformed`; `too_large`, more than a host can have.
+    """
+    held: dict[Allocation, None] = {}  # the same id twice in one container is one device
+    unknown: list[UnknownDevice] = []
+    count = 0
+    for number, (container, resource, identifier, device) in enumerate(_devices(Message(reply))):
+        if number >= DEVICES_MAX:
+            raise ReadFailedError("too_large", f"more than {DEVICES_MAX} GPUs given out")
+        if device is not None:
+            held[Allocation(*container, resource, device)] = None
+            continue
+        count += 1
+        if len(unknown) < UNKNOWN_MAX:
+            unknown.append(UnknownDevice(shown(resource), shown(identifier)))
+    return Allocations(tuple(held), tuple(unknown), count)
+
+
+def located(told: Allocations, minors: Mapping[int, str]) -> Allocations:
+    """The same with the UUID of each GPU that is told by its minor number, where `minors` knows it."""
+    return replace(told, held=tuple(_located(allocation, minors) for allocation in told.held))
+
+
+def _located(allocation: Allocation, minors: Mapping[int, str]) -> Allocation:
+    device = allocation.device
+    if device.minor is None or device.minor not in minors:
+        return allocation
+    return replace(allocation, device=replace(device, uuid=minors[device.minor]))
+
+
+class _AllocatedContainer(NamedTuple):
+    namespace: str
+    pod: str
+    container: str
+
+
+class _AllocatedDevice(NamedTuple):
+    """A device of a container, `None` where its id is not understood."""
+
+    container: _AllocatedContainer
+    resource: str
+    identifier: str
+    device: Device | None
+
+
+def _devices(message: Message) -> Iterator[_AllocatedDevice]:
+    for number, start, end in message.fields():
+        if number == 1:
+            yield from _of_pod(message, start, end)
+
+
+def _of_pod(message: Message, start: int, end: int) -> Iterator[_AllocatedDevice]:
+    pod = namespace = ""
+    containers = []
+    for number, begin, stop in message.fields(start, end):
+        if number == 1:
+            pod = message.text(begin, stop)
+        elif number == 2:
+            namespace = message.text(begin, stop)
+        elif number == 3:
+            containers.append((begin, stop))
+    for begin, stop in containers:
+        container = ""
+        given = []
+        for number, inner, outer in message.fields(begin, stop):
+            if number == 1:
+                container = message.text(inner, outer)
+            elif number == 2:
+                given.append(_of_plugin(message, inner, outer))
+            elif number == 5:
+                given.append(_of_claim(message, inner, outer))
+        place = _AllocatedContainer(namespace, pod, container)
+        for resource, identifier, device in chain.from_iterable(given):
+            _check(place)
+            yield _AllocatedDevice(place, resource, identifier, device)
+
+
+def _of_plugin(message: Message, start: int, end: int) -> Iterator[tuple[str, str, Device | None]]:
+    resource = ""
+    identifiers = []
+    for number, begin, stop in message.fields(start, end):
+        if number == 1:
+            resource = message.text(begin, stop)
+        elif number == 2:
+            identifiers.append((begin, stop))
+    for begin, stop in identifiers:
+        identifier = message.text(begin, stop)
+        if concerns_gpus(resource, identifier):
+            yield resource, identifier, plugin_device(resource, identifier)
+
+
+def _of_claim(message: Message, start: int, end: int) -> Iterator[tuple[str, str, Device | None]]:
+    for number, begin, stop in message.fields(start, end):
+        if number != 4:
+            continue
+        driver = name = ""
+        for part, inner, outer in message.fields(begin, stop):
+            if part == 2:
+                driver = message.text(inner, outer)
+            elif part == 4:
+                name = message.text(inner, outer)
+        if driver == DRA_DRIVER:
+            yield driver, name, claimed_device(name)
+
+
+def _check(place: _AllocatedContainer) -> None:
+    for name in place:
+        if NAME.fullmatch(name) is None:
+            raise ReadFailedError("malformed", f"a GPU held by {shown(name)!r}, which is no name")
+
+
+KUBELET: Final = "kubelet"
+
+SOCKET: Final = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+"""Made again by each start of the kubelet: what is mounted into a container is its directory."""
+
+METHOD: Final = "/v1.PodResourcesLister/List"
+
+TIMEOUT_SECONDS: Final = 3.0
+REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
+
+KEEP: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+"""How long an answer is given again."""
+
+FIRST_PAUSE: Final[Nanoseconds] = 10 * NANOSECONDS_PER_SECOND
+LONGEST_PAUSE: Final[Nanoseconds] = 300 * NANOSECONDS_PER_SECOND
+"""Pauses after a kubelet said that it is asked too often, doubled each time. All who ask share 100 questions
+a second (kubernetes#116459): somebody else is then the one who asks too much."""
+
+
+def is_here(path: Path) -> bool:
+    """Whether a kubelet has its folder on this host: one that this user may not look for has.
+
+    It is asked then, and the answer is `denied`, which is told; nothing at all would read as no kubelet.
+    """
+    try:
+        path.parent.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+class PodResourcesSource:
+    """The kubelet's pod resources, read from its socket; each question has a connection of its own.
+
+    `minors` tells the UUID of each GPU by its minor number, and is asked at every read: GKE and DRA name GPUs
+    by number. `keep` is how long an answer is given again without asking; after a failure nothing is kept, so
+    that who needs the last answer through a restart of the kubelet has to hold it.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        minors: Callable[[], Mapping[int, str]] = dict,
+        *,
+        path: Path = SOCKET,
+        timeout: float = TIMEOUT_SECONDS,
+        keep: Nanoseconds = KEEP,
+    ) -> None:
+        self._clock = clock
+        self._minors = minors
+        self._path = path
+        self._timeout = timeout
+        self._keep = keep
+        self._kept: Allocations | None = None
+        self._asked: Nanoseconds = 0
+        self._pause: Nanoseconds = 0
+        self._errors: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The socket."""
+        return self._path
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        return KUBELET
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """Devices whose ids were not understood, of a read that asked: `unknown_device`."""
+        return self._errors
+
+    def read(self) -> Allocations:
+        """Who was given which GPU, at most `keep` ago.
+
+        Raises:
+            ReadFailedError: `absent`, there is no socket; `denied`, not for us; `refused`, nobody listens;
+                `timeout`; `connection`, it broke off; `not_kubelet`, something else answers; `malformed`;
+                `too_large`; `exhausted`, asked too often, or not asked again yet; `starting`, it does not
+                know yet; `unimplemented`; `grpc_status`, any other refusal.
+        """
+        self._errors = ()
+        now = self._clock.elapsed()
+        if self._kept is None or now - self._asked >= self._keep:
+            self._kept = None
+            if self._pause and now - self._asked < self._pause:
+                pause = f"{seconds(self._pause):g} s"
+                raise ReadFailedError("exhausted", f"{self._path}: asked too often, and again after {pause}")
+            self._asked = now
+            self._kept = self._ask()
+            if self._kept.unknown_count:
+                self._errors = (("unknown_device", self._kept.unknown_count),)
+        return located(self._kept, self._minors())
+
+    def close(self) -> None:
+        """Nothing is held between reads."""
+
+    def _ask(self) -> Allocations:
+        from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
+
+        deadline = Deadline(self._clock, self._timeout)
+        try:
+            told = allocations(call(self._path, METHOD, deadline, REPLY_BYTES_MAX))
+        except ReadFailedError as failure:
+            exhausted = failure.reason == "exhausted"
+            self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE) if exhausted else 0
+            raise
+        self._pause = 0
+        return told

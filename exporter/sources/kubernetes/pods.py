@@ -1,0 +1,429 @@
+"""Pods of this node, decoded from JSON: workload, annotations, owner. Pure, bounded."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
+from exporter.config.settings import PodLabels
+from exporter.cost.postings import OTHER, UNALLOCATED
+from exporter.readings import LABEL_CHARACTERS, label
+
+Role = Literal["container", "init", "ephemeral"]
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+
+TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
+"""Phases after which no container of a pod is started again, and its GPUs are free."""
+
+
+class Workload(NamedTuple):
+    """What people know a pod by: its Deployment rather than its ReplicaSet, its InferenceService rather
+    than that. A pod that nothing owns is its own: kind `Pod`.
+    """
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container. `id` are the 64 hexadecimal digits that its cgroup's path ends in, empty before it was
+    created; after a restart they are others.
+
+    `running` is false while it waits (images, crash loop) and after it ended. `argv` is what its pod says
+    that it is started with, empty where its image says.
+    """
+
+    name: str
+    id: str = ""
+    running: bool = False
+    role: Role = "container"
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PodAnnotations:
+    """What a pod's annotations `inference-cost/...` say of it; empty and `None` where they say nothing.
+
+    `port` and `path` are where its metrics are read, at the pod's own address and never at another.
+    `refused` are the annotations that cannot be used, by their last word (`port`), each with the fault.
+    """
+
+    name: str = ""
+    product: str = ""
+    team: str = ""
+    port: int | None = None
+    path: str = ""
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+NO_ANNOTATIONS: Final = PodAnnotations()
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of this node.
+
+    `uid` is the one that its cgroup's path has; that of a static pod is the hash of its manifest, while the
+    API server knows it by another.
+    `ips` are its addresses, the first one first; those of the node where it uses the node's network.
+    `annotations` are only those that somebody here reads (`decoding.KEPT`).
+    `live` is true until nothing of it runs or will: a pod whose container waits to be started again holds the
+    GPUs that it was given.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    workload: Workload
+    phase: Phase = "Unknown"
+    live: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    ips: tuple[str, ...] = ()
+    containers: tuple[Container, ...] = ()
+    pod_annotations: PodAnnotations = NO_ANNOTATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """All pods of this node that were told, and who told: `pods_api`, `kubelet` or `api_server`."""
+
+    pods: tuple[Pod, ...] = ()
+    told_by: str = ""
+
+
+PREFIX: Final = "inference-cost/"
+PATH_CHARACTERS: Final = 256
+
+RESERVED: Final = frozenset({UNALLOCATED, OTHER})
+UNMATCHED: Final = "unmatched:"
+"""Names, and how names begin, that have a meaning of their own."""
+
+_PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
+_PATH: Final = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+"""RFC 3986's path-absolute; a query, a fragment and a second slash, which begins a host, are none of it."""
+
+
+def parse_annotations(annotations: Mapping[str, str]) -> PodAnnotations:
+    """What annotations ask for, and which of them cannot be used."""
+    told: dict[str, Any] = {}
+    refused = []
+    for annotation in sorted(annotations):
+        if not annotation.startswith(PREFIX):
+            continue
+        word = annotation.removeprefix(PREFIX)
+        try:
+            told[word] = READERS[word](annotations[annotation])
+        except KeyError:
+            refused.append((word, f"is none of {', '.join(READERS)}"))
+        except ValueError as fault:
+            refused.append((word, str(fault)))
+    return PodAnnotations(**told, refused=tuple(refused)) if told or refused else NO_ANNOTATIONS
+
+
+def _port(text: str) -> int:
+    if not _PORT.fullmatch(text) or int(text) > 65535:
+        raise ValueError("is no port: a number from 1 to 65535")
+    return int(text)
+
+
+def _path(text: str) -> str:
+    if len(text) > PATH_CHARACTERS or not _PATH.fullmatch(text):
+        raise ValueError(f"is no path: / and what follows in a URL, at most {PATH_CHARACTERS} characters")
+    return text
+
+
+def _owner(text: str) -> str:
+    if not text or text != text.strip() or text != label(text):
+        raise ValueError(f"is empty, has spaces around it, or is longer than {LABEL_CHARACTERS} characters")
+    return text
+
+
+def _name(text: str) -> str:
+    if text in RESERVED or text.startswith(UNMATCHED):
+        raise ValueError("is reserved")
+    return _owner(text)
+
+
+READERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "name": _name,
+    "product": _owner,
+    "team": _owner,
+    "port": _port,
+    "path": _path,
+}
+"""The annotations that there are, without their prefix."""
+
+
+def owner_of(pod: Pod, labels: PodLabels) -> tuple[str, str]:
+    """The product and the team that a pod names: by annotation, else by label; empty where by neither."""
+    return (
+        pod.pod_annotations.product or pod.labels.get(labels.product, ""),
+        pod.pod_annotations.team or pod.labels.get(labels.team, ""),
+    )
+
+
+LLM_INFERENCE_SERVICE: Final = ("app.kubernetes.io/part-of", "llminferenceservice")
+"""The label of KServe's pods whose `app.kubernetes.io/name` is the LLMInferenceService."""
+
+NAMED: Final[tuple[tuple[str, str], ...]] = (
+    ("serving.kserve.io/inferenceservice", "InferenceService"),
+    ("leaderworkerset.sigs.k8s.io/name", "LeaderWorkerSet"),
+    ("jobset.sigs.k8s.io/jobset-name", "JobSet"),
+    ("serving.knative.dev/service", "KnativeService"),
+    ("serving.knative.dev/configuration", "KnativeService"),
+)
+"""Labels whose value is the workload's name, the outermost owner first: KServe puts Knative, and groups of
+pods, below its own."""
+
+RAY_ORIGIN: Final = ("ray.io/originated-from-crd", "ray.io/originated-from-cr-name")
+RAY_CLUSTER: Final = "ray.io/cluster"
+RAY_KINDS: Final = frozenset({"RayCluster", "RayJob", "RayService"})
+
+HASHES: Final[tuple[tuple[str, str], ...]] = (
+    ("pod-template-hash", "Deployment"),
+    ("rollouts-pod-template-hash", "Rollout"),
+)
+"""Labels whose value ends the name of a ReplicaSet, and what owns one that is named so."""
+
+_GENERATED_RAY: Final = re.compile(r"(.+)-raycluster-[bcdfghjklmnpqrstvwxz2456789]{5}")
+"""How KubeRay named the cluster of a RayService or RayJob up to 1.3, anew at each upgrade."""
+
+_SCHEDULED: Final = re.compile(r"(.+)-([0-9]{8,9})")
+"""CronJob and the minute since 1970 that a Job of it was due at (pkg/controller/cronjob: getJobName)."""
+
+EARLY_MINUTES: Final = 5
+LATE_MINUTES: Final = 7 * 24 * 60
+"""How far the creation of a Job's pod may lie from the minute in its name: clocks, and pods that wait for a
+GPU. `report-20261125` is a Job that somebody has named by a date."""
+
+
+def workload_of(
+    name: str,
+    labels: Mapping[str, str],
+    owner: tuple[str, str] | None,
+    *,
+    created_minute: int | None = None,
+    node: str = "",
+) -> Workload:
+    """The workload of a pod.
+
+    Args:
+        name: of the pod.
+        labels: of the pod.
+        owner: kind and name of its controller, `None` without one.
+        created_minute: when the pod was created, in minutes since 1970.
+        node: that a static pod's name ends in.
+    """
+    labeled = next(_labeled(labels), None)
+    if labeled is not None:
+        return labeled
+    if owner is None:
+        return Workload("Pod", name)
+    kind, owner_name = owner
+    if kind == "ReplicaSet":
+        return _of_replica_set(owner_name, labels)
+    if kind == "Job":
+        return _of_job(owner_name, created_minute)
+    if kind == "Node":
+        return Workload("Pod", name.removesuffix(f"-{node}"))
+    return Workload(kind, owner_name)
+
+
+def _labeled(labels: Mapping[str, str]) -> Iterator[Workload]:
+    part, told = LLM_INFERENCE_SERVICE
+    if labels.get(part) == told and labels.get("app.kubernetes.io/name"):
+        yield Workload("LLMInferenceService", labels["app.kubernetes.io/name"])
+    for name, kind in NAMED:
+        if labels.get(name):
+            yield Workload(kind, labels[name])
+    kind, origin = (labels.get(name, "") for name in RAY_ORIGIN)
+    if kind in RAY_KINDS and origin:
+        yield Workload(kind, origin)
+    cluster = labels.get(RAY_CLUSTER)
+    if cluster:
+        generated = _GENERATED_RAY.fullmatch(cluster)
+        yield Workload("RayCluster", generated[1] if generated else cluster)
+
+
+def _of_replica_set(name: str, labels: Mapping[str, str]) -> Workload:
+    for hash_label, kind in HASHES:
+        owner = name.removesuffix(f"-{labels.get(hash_label, '')}")
+        if labels.get(hash_label) and owner and owner != name:
+            return Workload(kind, owner)
+    return Workload("ReplicaSet", name)
+
+
+def _of_job(name: str, created_minute: int | None) -> Workload:
+    scheduled = _SCHEDULED.fullmatch(name)
+    if scheduled and created_minute is not None:
+        late = created_minute - int(scheduled[2])
+        if -EARLY_MINUTES <= late <= LATE_MINUTES:
+            return Workload("CronJob", scheduled[1])
+    return Workload("Job", name)
+
+
+LABELS_MAX: Final = 64
+ANNOTATIONS_MAX: Final = 32
+ANNOTATION_CHARACTERS: Final = 1024
+CONTAINERS_MAX: Final = 64
+WORDS_MAX: Final = 128
+WORD_CHARACTERS: Final = 512
+ADDRESSES_MAX: Final = 4
+
+CONFIG_HASH: Final = "kubernetes.io/config.hash"
+"""On the mirror of a static pod: the uid that the kubelet gave it, and that its cgroup has."""
+
+KEPT: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
+"""How the annotations begin that are kept; others may be a quarter of a megabyte each."""
+
+ROLES: Final[tuple[tuple[str, str, Role], ...]] = (
+    ("containers", "containerStatuses", "container"),
+    ("initContainers", "initContainerStatuses", "init"),
+    ("ephemeralContainers", "ephemeralContainerStatuses", "ephemeral"),
+)
+"""Where a pod's spec has its containers, where its status has them, and what they are."""
+
+_UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
+_STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
+"""A hash of the manifest; what the API server gives has dashes, so that no pod's can be had by annotation."""
+
+_CONTAINER_ID: Final = re.compile(r"[a-z0-9-]+://([0-9a-f]{64})")
+
+
+def pod_of(told: object, node: str = "") -> Pod | None:
+    """The pod of a JSON object; `None` where it is none, or is not on the node of that name.
+
+    Without a name the pod says which node it is on: a kubelet's socket tells the pods of this node alone.
+    """
+    pod, metadata = _mapping(told), _mapping(_mapping(told).get("metadata"))
+    spec, status = _mapping(pod.get("spec")), _mapping(pod.get("status"))
+    name, namespace, uid = (_text(metadata, key) for key in ("name", "namespace", "uid"))
+    if not (is_node_name(name) and is_node_name(namespace) and _UID.fullmatch(uid)):
+        return None
+    own = _text(spec, "nodeName")
+    if not is_node_name(own) or node not in ("", own):
+        return None
+    annotations = dict(islice(_annotations(metadata), ANNOTATIONS_MAX))
+    owner = _controller(metadata)
+    if owner == ("Node", own) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
+        uid = annotations[CONFIG_HASH]
+    labels = dict(islice(_labels(metadata), LABELS_MAX))
+    containers = tuple(_containers(spec, status))
+    phase = _phase(status)
+    return Pod(
+        namespace=namespace,
+        name=name,
+        uid=uid,
+        workload=workload_of(
+            name,
+            labels,
+            ("Node", own) if _STATIC_UID.fullmatch(uid) else owner,
+            created_minute=_minute(_text(metadata, "creationTimestamp")),
+            node=own,
+        ),
+        phase=phase,
+        live=_is_live(phase, containers, deleted="deletionTimestamp" in metadata),
+        labels=labels,
+        annotations=annotations,
+        ips=tuple(islice(_addresses(status), ADDRESSES_MAX)),
+        containers=containers,
+        pod_annotations=parse_annotations(annotations),
+    )
+
+
+def _is_live(phase: Phase, containers: Iterable[Container], *, deleted: bool) -> bool:
+    """A pod that is being deleted is over once its last container has ended, whatever its phase says."""
+    return phase not in TERMINAL and not (deleted and not any(each.running for each in containers))
+
+
+def _phase(status: Mapping[str, Any]) -> Phase:
+    told = _text(status, "phase")
+    return next((phase for phase in get_args(Phase) if phase == told), "Unknown")
+
+
+def _labels(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in _mapping(metadata.get("labels")).items():
+        if is_label_name(name) and isinstance(value, str) and is_label_value(value):
+            yield name, value
+
+
+def _annotations(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in _mapping(metadata.get("annotations")).items():
+        if name.startswith(KEPT) and is_label_name(name) and isinstance(value, str):
+            yield name, value[:ANNOTATION_CHARACTERS]
+
+
+def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Kind and name of the owner that controls the pod; at most one does."""
+    for owner in map(_mapping, _list(metadata.get("ownerReferences"))):
+        kind, name = _text(owner, "kind"), _text(owner, "name")
+        if owner.get("controller") is True and kind.isalnum() and kind.isascii() and is_node_name(name):
+            return kind, name
+    return None
+
+
+def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Container]:
+    """Those that the spec names, each with its status where there is one."""
+    for named, stated, role in ROLES:
+        states = {_text(state, "name"): state for state in map(_mapping, _list(status.get(stated)))}
+        for container in islice(map(_mapping, _list(spec.get(named))), CONTAINERS_MAX):
+            name = _text(container, "name")
+            if not is_node_name(name):
+                continue
+            state = states.get(name, {})
+            known = _CONTAINER_ID.fullmatch(_text(state, "containerID"))
+            yield Container(
+                name=name,
+                id=known[1] if known else "",
+                running="running" in _mapping(state.get("state")),
+                role=role,
+                argv=tuple(islice(_words(container), WORDS_MAX)),
+            )
+
+
+def _words(container: Mapping[str, Any]) -> Iterator[str]:
+    """What a container is started with; none without a command, for then its image says the program."""
+    command = _list(container.get("command"))
+    for word in (*command, *(_list(container.get("args")) if command else ())):
+        if isinstance(word, str):
+            yield word[:WORD_CHARACTERS]
+
+
+def _addresses(status: Mapping[str, Any]) -> Iterator[str]:
+    """The pod's addresses, each once; never one that means this pod, a link, or many."""
+    told = map(_mapping, (status, *_list(status.get("podIPs"))))
+    for text in dict.fromkeys(_text(each, key) for each in told for key in ("podIP", "ip")):
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            continue
+        meant = getattr(address, "ipv4_mapped", None) or address
+        if not (meant.is_loopback or meant.is_link_local or meant.is_multicast or meant.is_unspecified):
+            yield str(address)
+
+
+def _minute(timestamp: str) -> int | None:
+    """Minutes since 1970 of an RFC 3339 time in UTC, as Kubernetes writes it."""
+    try:
+        return int(datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()) // 60
+    except ValueError:
+        return None
+
+
+def _mapping(told: object) -> Mapping[str, Any]:
+    return told if isinstance(told, dict) else {}
+
+
+def _list(told: object) -> list[Any]:
+    return told if isinstance(told, list) else []
+
+
+def _text(told: Mapping[str, Any], key: str) -> str:
+    value = told.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,1 @@
+"""GPUs, as NVML reports them: one folder for the only user of `pynvml`."""

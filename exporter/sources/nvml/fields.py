@@ -1,0 +1,338 @@
+"""What one GPU tells. A field that it cannot tell is `None`, and so is an answer that cannot be true.
+
+Units and sentinels are those of nvml.h: milliwatts, millijoules, percent; all ones is "not available".
+"""
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+from exporter.clock import Clock
+from exporter.readings import Gpu, GpuReading, MigInstance, ratio
+from exporter.sources.nvml.inventory import LARGEST_INTEGER, LOST, UNTOLD, NvmlCapabilities
+from exporter.sources.nvml.library import ENDED, NO_PERMISSION, NOT_FOUND, CallFailedError, Library, reason
+from exporter.sources.nvml.mig import Layout, Layouts
+from exporter.units import (
+    MILLIWATTS_PER_WATT,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Millijoules,
+    Nanoseconds,
+)
+
+GRAPHICS_UTIL: Final = 1
+"""nvmlGpmMetricId_t: percent of the time in which anything ran, what the ring tells too."""
+
+METRICS_VERSION: Final = 1
+"""NVML_GPM_METRICS_GET_VERSION."""
+
+SHORTEST: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
+"""nvml.h: samples nearer to each other are refused."""
+
+LONGEST: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
+"""A mean over more is not one of the time since the last read."""
+
+ROUNDING: Final = 0.005
+"""So much above 1 is 1."""
+
+FAILURES: Final = 2
+"""So many of one scope without a mean in between, and its GPU is not asked again."""
+
+log = logging.getLogger(__name__)
+
+Scope: TypeAlias = tuple[str, tuple[str, ...]]
+"""The UUID of a card, and those of the instances in one GPU instance, whose number goes to others later."""
+
+
+@dataclass(slots=True)
+class _SamplePair:
+    """The two samples of a scope, in turns the older one, and when that was taken."""
+
+    older: Any
+    newer: Any
+    taken: Nanoseconds | None = None
+
+
+class Gpm:
+    """Samples are allocated once for a scope and given back when it goes, or before NVML is closed."""
+
+    def __init__(self, library: Library, answers: NvmlCapabilities, layouts: Layouts, clock: Clock) -> None:
+        self._library = library
+        self._answers = answers
+        self._layouts = layouts
+        self._clock = clock
+        self._windows: dict[Scope, _SamplePair] = {}
+        self._supported: dict[str, bool] = {}
+        self._failures: dict[Scope, int] = {}
+        self._off: set[str] = set()
+        self._request: Any = None
+        library.closing.append(self._free)
+
+    def expire(self) -> None:
+        """NVML was opened again: what failed may work now."""
+        self._supported.clear()
+        self._failures.clear()
+        self._off.clear()
+
+    def retain(self, uuids: set[str]) -> None:
+        """Forget all other cards."""
+        for uuid in self._supported.keys() - uuids:
+            del self._supported[uuid]
+        self._off &= uuids
+        self._forget({scope for scope in self._scopes() if scope[0] not in uuids})
+
+    def card(self, gpu: Gpu, handle: Any) -> float | None:
+        """The mean utilization of a whole card since the last read, `None` where GPM does not tell it.
+
+        Raises:
+            CallFailedError: the card does not answer any more, or NVML has ended.
+        """
+        scope = (gpu.uuid, ())
+        self._forget(self._scopes(gpu) - {scope})
+        return self._mean(gpu, scope, "nvmlGpmSampleGet", handle)
+
+    def instances(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[MigInstance, ...] | None:
+        """The instances of a card with their utilization; those of one GPU instance share its figure.
+
+        Raises:
+            CallFailedError: the card does not answer any more, or NVML has ended.
+        """
+        if layout.instances is None:
+            return None
+        members: dict[int, tuple[str, ...]] = {}
+        for instance in layout.instances:
+            members[instance.gpu_instance] = (*members.get(instance.gpu_instance, ()), instance.uuid)
+        scopes = {gi: (gpu.uuid, uuids) for gi, uuids in members.items()}
+        self._forget(self._scopes(gpu) - set(scopes.values()))
+        means = {
+            gi: self._mean(gpu, scope, "nvmlGpmMigSampleGet", handle, gi) for gi, scope in scopes.items()
+        }
+        return tuple(
+            replace(instance, utilization_ratio=means[instance.gpu_instance]) for instance in layout.instances
+        )
+
+    def _mean(self, gpu: Gpu, scope: Scope, function: str, *whom: object) -> float | None:
+        if gpu.uuid in self._off:
+            return None
+        try:
+            if not self._supports(gpu, whom[0]):
+                return None
+            told = self._sampled(scope, function, *whom)
+        except CallFailedError as error:
+            if error.code in ENDED or error.code in LOST:
+                raise
+            self._fail(gpu, scope, error)
+            return None
+        if told is not None:
+            self._failures.pop(scope, None)
+        return told
+
+    def _supports(self, gpu: Gpu, handle: Any) -> bool:
+        if gpu.uuid not in self._supported:
+            try:
+                told = self._library.call("nvmlGpmQueryDeviceSupport", handle)
+            except CallFailedError as error:
+                if error.code not in UNTOLD or error.code == NO_PERMISSION:
+                    raise
+                self._supported[gpu.uuid] = False  # a driver or a GPU before Hopper: no failure
+            else:
+                self._supported[gpu.uuid] = bool(told.isSupportedDevice)
+        return self._supported[gpu.uuid]
+
+    def _sampled(self, scope: Scope, function: str, *whom: object) -> float | None:
+        """Take a sample; the mean since the one before, `None` where that is too near, too far or none."""
+        window = self._windows.get(scope)
+        if window is None:
+            window = self._windows[scope] = self._allocated()
+        now = self._clock.elapsed()
+        since = None if window.taken is None else now - window.taken
+        if since is not None and since < SHORTEST:
+            return None
+        self._library.call(function, *whom, window.newer)
+        window.older, window.newer, window.taken = window.newer, window.older, now
+        if since is None or since > LONGEST:
+            return None
+        return self._utilization(window.newer, window.older)
+
+    def _allocated(self) -> _SamplePair:
+        first = self._library.call("nvmlGpmSampleAlloc")
+        try:
+            return _SamplePair(first, self._library.call("nvmlGpmSampleAlloc"))
+        except CallFailedError:
+            self._give_back(first)
+            raise
+
+    def _utilization(self, first: Any, second: Any) -> float | None:
+        if self._request is None:  # 19 kB: made once
+            self._request = self._library.structure("c_nvmlGpmMetricsGet_t")
+        request = self._request
+        request.version, request.numMetrics = METRICS_VERSION, 1
+        request.sample1, request.sample2 = first, second
+        metric = request.metrics[0]
+        metric.metricId, metric.nvmlReturn, metric.value = GRAPHICS_UTIL, 0, math.nan
+        self._library.call("nvmlGpmMetricsGet", request)
+        if metric.nvmlReturn != 0:
+            raise CallFailedError("nvmlGpmMetricsGet", metric.nvmlReturn)
+        told = metric.value / 100
+        return 1.0 if 1.0 < told <= 1.0 + ROUNDING else ratio(told)
+
+    def _fail(self, gpu: Gpu, scope: Scope, error: CallFailedError) -> None:
+        """One failure may be a layout that has just changed; what will not change is not asked again."""
+        self._answers.errors.append(reason(error.code))
+        self._drop({scope})
+        if scope[1]:
+            self._layouts.look_again(gpu)
+        failures = self._failures[scope] = self._failures.get(scope, 0) + 1
+        if failures >= FAILURES or error.code in UNTOLD:
+            self._off.add(gpu.uuid)
+            log.warning("GPU %s: %s; utilization by GPM is not asked again", gpu.uuid, error)
+            self._forget(self._scopes(gpu))
+
+    def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
+        """Of what is remembered, about one card or all."""
+        known = self._windows.keys() | self._failures.keys()
+        return {scope for scope in known if gpu is None or scope[0] == gpu.uuid}
+
+    def _forget(self, scopes: set[Scope]) -> None:
+        self._drop(scopes)
+        for scope in scopes:
+            self._failures.pop(scope, None)
+
+    def _drop(self, scopes: set[Scope]) -> None:
+        for scope in scopes & self._windows.keys():
+            window = self._windows.pop(scope)
+            self._give_back(window.older)
+            self._give_back(window.newer)
+
+    def _give_back(self, sample: Any) -> None:
+        try:
+            self._library.call("nvmlGpmSampleFree", sample)
+        except CallFailedError as error:  # the driver is gone, and with it what was to be freed
+            log.debug("%s", error)
+
+    def _free(self) -> None:
+        self._drop(self._scopes())
+
+
+UTILIZATION_SAMPLES: Final = 1
+"""nvmlSamplingType_t: GPU utilization in percent, a ring of about 16 s."""
+
+VALUE_MEMBERS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+"""The member of nvmlValue_t for each nvmlValueType_t."""
+
+MEMORY_V2: Final = 40 | 2 << 24
+"""The version of nvmlMemory_v2_t: its size and number."""
+
+LARGEST_WATTS: Final = 10_000.0
+"""No GPU draws, and no limit allows, as much."""
+
+LARGEST_OF_LIMIT: Final = 10.0
+"""Power above this many times its limit is not a reading."""
+
+
+class GpuFields:
+    """Reads the figures of a card."""
+
+    def __init__(self, answers: NvmlCapabilities, gpm: Gpm) -> None:
+        self._answers = answers
+        self._gpm = gpm
+
+    def read(self, reading: GpuReading, handle: Any, newest: int, *, cut: bool) -> tuple[GpuReading, int]:
+        """Fill a reading that holds the identity.
+
+        Args:
+            reading: identity, index and addresses.
+            handle: of the GPU.
+            newest: timestamp of the newest utilization sample that was used before, 0 for none.
+            cut: into MIG instances; such a card has no utilization of its own.
+
+        Returns:
+            The reading, and the timestamp of the newest sample used now.
+
+        Raises:
+            CallFailedError: the GPU does not answer any more, or NVML has ended.
+        """
+        gpu = reading.gpu
+        used, total = self._memory(gpu, handle)
+        limit = self._limit(gpu, handle)
+        utilization, newest = (None, newest) if cut else self._utilization(gpu, handle, newest)
+        return (
+            replace(
+                reading,
+                utilization_ratio=utilization,
+                memory_used_bytes=used,
+                memory_total_bytes=total,
+                power_watts=_power(self._answers.ask(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
+                power_limit_watts=limit,
+                energy=_energy(self._answers.ask(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
+            ),
+            newest,
+        )
+
+    def _memory(self, gpu: Gpu, handle: Any) -> tuple[int | None, int | None]:
+        """Bytes used and total. The second version leaves out what the driver reserves: they do not mix."""
+        told = self._answers.ask(gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2")
+        if told is None and self._answers.untold(gpu, "memory_v2"):
+            told = self._answers.ask(gpu, "nvmlDeviceGetMemoryInfo", handle)
+        if told is None or not 0 < told.total <= LARGEST_INTEGER or told.used > told.total:
+            return None, None
+        return told.used, told.total
+
+    def _limit(self, gpu: Gpu, handle: Any) -> float | None:
+        enforced = _watts(self._answers.ask(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
+        if enforced is not None:
+            return enforced
+        return _watts(self._answers.ask(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
+
+    def _utilization(self, gpu: Gpu, handle: Any, newest: int) -> tuple[float | None, int]:
+        """The mean by GPM, else of the samples since `newest`, else the driver's last sampling period's."""
+        mean = self._gpm.card(gpu, handle)
+        if mean is not None:
+            return mean, newest
+        samples = self._samples(gpu, handle, newest)
+        if not samples and newest:  # nothing newer, or the driver's clock went back
+            samples = self._samples(gpu, handle, 0)
+        since = [sample for sample in samples if sample[0] > newest]
+        if not since and all(timestamp < newest for timestamp, _ in samples):
+            since = samples
+        newest = max((timestamp for timestamp, _ in since), default=newest)
+        percents = [percent for _, percent in since if ratio(percent / 100) is not None]
+        if percents:
+            return sum(percents) / len(percents) / 100, newest
+        rates = self._answers.ask(gpu, "nvmlDeviceGetUtilizationRates", handle)
+        return (None if rates is None else ratio(rates.gpu / 100)), newest
+
+    def _samples(self, gpu: Gpu, handle: Any, after: int) -> list[tuple[int, float]]:
+        """Timestamps (of any epoch: some drivers count from boot) and percentages of the ring."""
+        told = self._answers.ask(
+            gpu, "nvmlDeviceGetSamples", handle, UTILIZATION_SAMPLES, after, nothing=NOT_FOUND
+        )
+        if not told:
+            return []
+        value_type, samples = told
+        if not 0 <= value_type < len(VALUE_MEMBERS):
+            return []
+        member = VALUE_MEMBERS[value_type]
+        return [(entry.timeStamp, getattr(entry.sampleValue, member)) for entry in samples if entry.timeStamp]
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    if milliwatts is None:
+        return None
+    watts = milliwatts / MILLIWATTS_PER_WATT
+    return watts if 0.0 < watts <= LARGEST_WATTS else None
+
+
+def _power(milliwatts: int | None, limit: float | None) -> float | None:
+    watts = _watts(milliwatts)
+    if watts is None or (limit is not None and watts > LARGEST_OF_LIMIT * limit):
+        return None
+    return watts
+
+
+def _energy(millijoules: Millijoules | None) -> Millijoules | None:
+    """A counter at 0 does not count (some vGPUs): a GPU that draws power leaves 0 within a millisecond."""
+    if millijoules is None or not 0 < millijoules <= LARGEST_INTEGER:
+        return None
+    return millijoules

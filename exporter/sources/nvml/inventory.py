@@ -1,0 +1,276 @@
+"""Questions to NVML about one GPU, and what is remembered of the answers that it cannot give."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from exporter.clock import Clock
+from exporter.readings import Gpu, ReadFailedError, label
+from exporter.sources.nvml.library import (
+    ARGUMENT_VERSION_MISMATCH,
+    ENDED,
+    FUNCTION_NOT_FOUND,
+    GPU_IS_LOST,
+    NEEDS_REOPENING,
+    NO_PERMISSION,
+    NOT_SUPPORTED,
+    REOPEN,
+    RETRY,
+    SUCCESS,
+    CallFailedError,
+    Library,
+    reason,
+)
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+LARGEST_COUNT: Final = 128
+"""More GPUs than any host has; a larger count is not a reading."""
+
+LARGEST_MINOR: Final = 2**20
+"""Device numbers of Linux have 20 bits for it."""
+
+SLOW: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+"""Looking for GPUs that takes longer is done ever less often while one stays lost."""
+
+LOST: Final = NEEDS_REOPENING | {GPU_IS_LOST}
+"""Codes after which a handle is of no use."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlGpu:
+    """One counted GPU.
+
+    `handle` is `None` where it cannot be read, and `reason` says why.
+    `gpu` is then what was last known of it, `None` if it never answered.
+    """
+
+    index: int
+    gpu: Gpu | None
+    pci_bus_id: str = ""
+    handle: Any = None
+    reason: str = ""
+    minor: int | None = None
+
+    @property
+    def uuid(self) -> str:
+        """Empty where the GPU never answered."""
+        return "" if self.gpu is None else self.gpu.uuid
+
+
+class NvmlInventory:
+    """The GPUs of this host, looked for again when the count or a UUID changes, or one is lost for 30 s."""
+
+    def __init__(self, library: Library, clock: Clock) -> None:
+        self._library = library
+        self._clock = clock
+        self._slots: list[NvmlGpu] = []
+        self._fresh = False
+        self._probe_at: Nanoseconds = 0
+        self._patience: Nanoseconds = RETRY
+        self.errors: list[str] = []
+        """Reasons of the failed calls since it was last emptied."""
+
+    def expire(self) -> None:
+        """NVML was opened again: handles are void; identities are kept, to know what is missing."""
+        self._fresh = False
+
+    def slots(self) -> tuple[NvmlGpu, ...]:
+        """All counted GPUs, by index.
+
+        Raises:
+            CallFailedError: NVML has ended, or does not tell the count.
+            ReadFailedError: GPUs are counted, and not one of them ever answered.
+        """
+        count = self._library.call("nvmlDeviceGetCount")
+        if count > LARGEST_COUNT:
+            raise ReadFailedError("implausible", f"NVML counts {count} GPUs")
+        probe = any(slot.handle is None for slot in self._slots) and self._clock.elapsed() >= self._probe_at
+        if not self._fresh or count != len(self._slots) or probe or not self._same():
+            self._look(count)
+        if self._slots and all(slot.gpu is None for slot in self._slots):
+            raise ReadFailedError(self._slots[0].reason, f"NVML counts {count} GPUs and lets none be read")
+        return tuple(self._slots)
+
+    def lose(self, slot: NvmlGpu, why: str) -> None:
+        """Leave a GPU alone for 30 s, because it stopped answering."""
+        self.errors.append(why)
+        self._probe_at = self._clock.elapsed() + self._patience
+        self._slots[slot.index] = replace(slot, handle=None, reason=why)
+        log.warning("GPU %s (%s) does not answer: %s", slot.uuid, slot.pci_bus_id, why)
+
+    def _same(self) -> bool:
+        """Whether each handle still leads to the GPU that it was got for."""
+        for slot in self._slots:
+            if slot.handle is None or slot.gpu is None:
+                continue
+            try:
+                uuid = self._library.call("nvmlDeviceGetUUID", slot.handle)
+            except CallFailedError as error:
+                if error.code not in LOST:
+                    self._note(error)
+                else:
+                    self._library.wants_reopening |= error.code in NEEDS_REOPENING
+                    self.lose(slot, reason(error.code))
+            else:
+                if label(uuid) != slot.gpu.uuid:
+                    return False
+        return True
+
+    def _look(self, count: int) -> None:
+        began = self._clock.elapsed()
+        known = {slot.uuid: slot for slot in self._slots if slot.gpu is not None}
+        slots = [self._identify(index, known) for index in range(count)]
+        seen: set[str] = set()
+        for index, slot in enumerate(slots):
+            if slot.uuid in seen:  # two handles for one GPU would bill it twice
+                self.errors.append("duplicate")
+                slots[index] = NvmlGpu(index, None, reason="duplicate")
+            elif slot.gpu is not None:
+                seen.add(slot.uuid)
+        missing = [slot for uuid, slot in known.items() if uuid not in seen]
+        for index, slot in enumerate(slots):
+            if slot.gpu is None and slot.reason != "duplicate":
+                slots[index] = _recall(slot, missing)
+        for slot in slots:
+            before = known.get(slot.uuid)
+            if before is not None and (before.handle is None) != (slot.handle is None):
+                state = f"does not answer: {slot.reason}" if slot.handle is None else "answers again"
+                log.warning("GPU %s (%s) %s", slot.uuid, slot.pci_bus_id, state)
+        self._slots = slots
+        self._fresh = True
+        ended = self._clock.elapsed()
+        # A GPU that makes each call wait (45 s for a dead GSP) silences the others while it is looked for.
+        slow = ended - began > SLOW and any(slot.handle is None for slot in slots)
+        self._patience = min(2 * self._patience, REOPEN) if slow else RETRY
+        self._probe_at = ended + self._patience
+
+    def _identify(self, index: int, known: dict[str, NvmlGpu]) -> NvmlGpu:
+        """Ask the GPU at an index who it is; without a handle where it does not say."""
+        pci_bus_id = ""
+        try:
+            handle = self._library.call("nvmlDeviceGetHandleByIndex", index)
+            pci_bus_id = self._text("nvmlDeviceGetPciInfo", handle)
+            uuid = label(self._library.call("nvmlDeviceGetUUID", handle))
+        except CallFailedError as error:
+            self._note(error)
+            return NvmlGpu(index, None, pci_bus_id, reason=reason(error.code))
+        if not uuid:
+            self.errors.append("garbled")
+            return NvmlGpu(index, None, pci_bus_id, reason="garbled")
+        before = known.get(uuid)
+        model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
+        gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
+        return NvmlGpu(index, gpu, pci_bus_id, handle, minor=self._minor(handle))
+
+    def _text(self, function: str, handle: Any) -> str:
+        """A text about a GPU; empty where it is not told."""
+        try:
+            told = self._library.call(function, handle)
+            text = told if isinstance(told, str) else told.busId
+            return label(text.decode() if isinstance(text, bytes) else text)
+        except CallFailedError as error:
+            self._note(error)
+        except UnicodeDecodeError:  # struct members are decoded when they are read
+            self.errors.append("garbled")
+        return ""
+
+    def _minor(self, handle: Any) -> int | None:
+        """The number of a GPU's device node; where there is none (WSL) that is no failure."""
+        try:
+            told: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
+        except CallFailedError as error:
+            if error.code != NOT_SUPPORTED:
+                self._note(error)
+            return None
+        return told if told < LARGEST_MINOR else None
+
+    def _note(self, error: CallFailedError) -> None:
+        """Count a failed call that costs one answer; one that ends NVML goes on up."""
+        if error.code in ENDED:
+            raise error
+        self._library.wants_reopening |= error.code in NEEDS_REOPENING
+        self.errors.append(reason(error.code))
+
+
+def _recall(slot: NvmlGpu, missing: list[NvmlGpu]) -> NvmlGpu:
+    """Which known GPU this one is, by PCI address, else by having been lost before, else by index."""
+
+    def likeness(candidate: NvmlGpu) -> Iterator[bool]:
+        yield bool(slot.pci_bus_id) and candidate.pci_bus_id == slot.pci_bus_id
+        yield candidate.handle is None
+        yield candidate.index == slot.index
+
+    if not missing:
+        return slot
+    best = max(missing, key=lambda candidate: tuple(likeness(candidate)))
+    missing.remove(best)
+    return replace(slot, gpu=best.gpu, pci_bus_id=best.pci_bus_id, minor=best.minor)
+
+
+UNTOLD: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})
+"""Codes that will not change before NVML is opened again; the call is not made again until then."""
+
+LARGEST_INTEGER: Final = 2**63 - 1
+"""Sentinels and wrecked counters lie above; what is counted for years does not."""
+
+
+class NvmlCapabilities:
+    """Asks about GPUs, and remembers what each of them cannot tell."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._untold: dict[tuple[str, str], int] = {}
+        self.errors: list[str] = []
+        """Reasons of the calls that failed for now, since it was last emptied."""
+
+    def expire(self) -> None:
+        """NVML was opened again: another driver may tell what this one did not."""
+        self._untold.clear()
+
+    def untold(self, gpu: Gpu, field: str) -> bool:
+        """Whether a GPU is known not to tell this."""
+        return (gpu.uuid, field) in self._untold
+
+    def lacks(self, gpu: Gpu, function: str) -> bool:
+        """Whether the driver is known not to have a function, so that an older one may tell."""
+        return self._untold.get((gpu.uuid, function)) == FUNCTION_NOT_FOUND
+
+    def ask(
+        self, gpu: Gpu, function: str, *arguments: object, field: str = "", nothing: int | None = None
+    ) -> Any:
+        """One call's answer, `None` where there is none.
+
+        Args:
+            gpu: whom it is about.
+            function: of pynvml.
+            arguments: of the function.
+            field: what is asked, where that is less than all that the function tells.
+            nothing: a code that is an answer too: there is nothing to tell, `()`.
+                Success is another: where the length of a list is 0, `pynvml` raises that.
+
+        Raises:
+            CallFailedError: the GPU does not answer any more, or NVML has ended.
+        """
+        if self.untold(gpu, field or function):
+            return None
+        try:
+            return self._library.call(function, *arguments)
+        except CallFailedError as error:
+            if error.code in ENDED or error.code in LOST:
+                raise
+            if nothing is not None and error.code in {nothing, SUCCESS}:
+                return ()
+            self.note(gpu, error, field or function)
+            return None
+
+    def note(self, gpu: Gpu, error: CallFailedError, field: str) -> None:
+        """Remember a failure that costs one field: for good where it will not change, else it is counted."""
+        if error.code not in UNTOLD:
+            self.errors.append(reason(error.code))
+        elif not self.untold(gpu, field):
+            self._untold[gpu.uuid, field] = error.code
+            if error.code == NO_PERMISSION:
+                log.warning("GPU %s: %s; not asked again", gpu.uuid, error)

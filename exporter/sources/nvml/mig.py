@@ -1,0 +1,225 @@
+"""How a card is cut into MIG instances.
+
+Looked at every 30 s, and at the next read where an instance stops answering.
+What an instance is never changes, and is asked once.
+NVML may go on showing instances that were destroyed until it is opened again (NVIDIA/libcudacxx#224).
+"""
+
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from exporter.clock import Clock
+from exporter.readings import Gpu, MigInstance, label
+from exporter.sources.nvml.inventory import LOST, UNTOLD, NvmlCapabilities
+from exporter.sources.nvml.library import (
+    ENDED,
+    GARBLED,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    CallFailedError,
+    Library,
+    reason,
+)
+from exporter.units import BYTES_PER_GIBIBYTE, BYTES_PER_MEBIBYTE, NANOSECONDS_PER_SECOND, Nanoseconds
+
+LOOK: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+"""How long a layout is taken for unchanged."""
+
+EMPTY: Final = frozenset({NOT_FOUND, INVALID_ARGUMENT})
+"""Codes of a place without an instance: large ones leave places empty."""
+
+GONE: Final = EMPTY | LOST
+"""Codes of an instance that is no longer there."""
+
+LARGEST_COUNT: Final = 64
+"""More instances than any card can be cut into; a larger count is not a reading."""
+
+NOTHING: Final = "none"
+"""The layout of a card in MIG mode without an instance."""
+
+PROFILE: Final = re.compile(r" MIG (\S+)$")
+"""The end of an instance's name: NVIDIA H100 80GB HBM3 MIG 1g.10gb."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a card is cut. `handles` are by UUID; `profile` is for people, like 3g.20gb,2x1g.5gb."""
+
+    instances: tuple[MigInstance, ...] | None = None
+    handles: Mapping[str, Any] = field(default_factory=dict)
+    profile: str = ""
+
+
+WHOLE: Final = Layout()
+"""Of a card that is not cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A layout, and until when it is taken for unchanged. `settled`: nothing lacks, since NVML was opened."""
+
+    layout: Layout
+    until: Nanoseconds
+    settled: bool
+
+
+class Layouts:
+    """The layouts of all cards."""
+
+    def __init__(self, library: Library, answers: NvmlCapabilities, clock: Clock) -> None:
+        self._library = library
+        self._answers = answers
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+        self._reopened_for: dict[str, tuple[MigInstance, ...] | None] = {}
+
+    def expire(self) -> None:
+        """NVML was opened again: handles are void."""
+        for uuid, known in self._known.items():
+            self._known[uuid] = _Known(replace(known.layout, handles={}), 0, settled=False)
+
+    def retain(self, uuids: set[str]) -> None:
+        """Forget all other cards."""
+        for uuid in self._known.keys() - uuids:
+            del self._known[uuid]
+            self._reopened_for.pop(uuid, None)
+
+    def look_again(self, gpu: Gpu) -> None:
+        """Something about an instance failed: its card may have been cut anew."""
+        self._known[gpu.uuid] = replace(self._known[gpu.uuid], until=0)
+
+    def vanished(self, gpu: Gpu) -> None:
+        """An instance is no longer there: look again, once for each layout with NVML opened again."""
+        self.look_again(gpu)
+        instances = self._known[gpu.uuid].layout.instances
+        if self._reopened_for.get(gpu.uuid) != instances:
+            self._reopened_for[gpu.uuid] = instances
+            self._library.wants_reopening = True
+
+    def read(self, gpu: Gpu, handle: Any) -> Layout:
+        """The layout of a card; what is not told now is as it was.
+
+        Raises:
+            CallFailedError: the card does not answer any more, or NVML has ended.
+        """
+        known = self._known.get(gpu.uuid)
+        now = self._clock.elapsed()
+        if known is not None and now < known.until:
+            return known.layout
+        before = WHOLE if known is None else known.layout
+        told, complete = self._look(gpu, handle, before)
+        if told is None or (not complete and known is not None and known.settled):
+            return before
+        self._known[gpu.uuid] = _Known(told, now + LOOK if complete else 0, complete)
+        if _uuids(told) != _uuids(before):
+            log.info("GPU %s: MIG layout %s", gpu.uuid, told.profile or "off")
+            if known is not None and known.settled:
+                self._library.wants_reopening = True  # else instances that were destroyed may stay on show
+        return told
+
+    def _look(self, gpu: Gpu, handle: Any, before: Layout) -> tuple[Layout | None, bool]:
+        """A layout, `None` where nothing is told for now; and whether nothing is missing in it."""
+        mode = self._answers.ask(gpu, "nvmlDeviceGetMigMode", handle)
+        if mode is None:
+            untold = self._answers.untold(gpu, "nvmlDeviceGetMigMode")
+            return (WHOLE if untold else None), untold
+        if mode[0] != 1:
+            return WHOLE, True
+        count = self._answers.ask(gpu, "nvmlDeviceGetMaxMigDeviceCount", handle)
+        if count is None or count > LARGEST_COUNT:
+            return None, False
+        known = {instance.uuid: instance for instance in before.instances or ()}
+        told: dict[str, tuple[MigInstance, Any]] = {}
+        complete = True
+        for index in range(count):
+            try:
+                part = self._library.call("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
+            except CallFailedError as error:
+                if error.code in ENDED or error.code in LOST:
+                    raise
+                if error.code not in EMPTY:
+                    complete = self._fails(error)
+                continue
+            try:
+                instance = self._instance(part, known)
+            except CallFailedError as error:
+                complete = self._fails(error)
+            else:
+                told.setdefault(instance.uuid, (instance, part))
+        instances = sorted(
+            (instance for instance, _ in told.values()), key=lambda i: (i.gpu_instance, i.compute_instance)
+        )
+        handles = {uuid: part for uuid, (_, part) in told.items()}
+        return Layout(tuple(instances), handles, _summary(instances)), complete
+
+    def _fails(self, error: CallFailedError) -> bool:
+        """Count a failure that costs one instance; false, for the layout is not complete."""
+        if error.code in ENDED:
+            raise error
+        self._answers.errors.append(reason(error.code))
+        return False
+
+    def _instance(self, handle: Any, known: Mapping[str, MigInstance]) -> MigInstance:
+        """What an instance is; nothing of it changes under one UUID."""
+        uuid = label(self._library.call("nvmlDeviceGetUUID", handle))
+        if not uuid:
+            raise CallFailedError("nvmlDeviceGetUUID", GARBLED)
+        if uuid in known:
+            return known[uuid]
+        attributes = self._optional("nvmlDeviceGetAttributes", handle)
+        instance = MigInstance(
+            uuid=uuid,
+            gpu_instance=self._library.call("nvmlDeviceGetGpuInstanceId", handle),
+            compute_instance=self._library.call("nvmlDeviceGetComputeInstanceId", handle),
+        )
+        if attributes is not None:
+            instance = replace(
+                instance,
+                gpu_slices=attributes.gpuInstanceSliceCount or None,
+                compute_slices=attributes.computeInstanceSliceCount or None,
+                memory_bytes=attributes.memorySizeMB * BYTES_PER_MEBIBYTE or None,
+            )
+        return replace(
+            instance, profile=_profile(self._optional("nvmlDeviceGetName", handle) or "", instance)
+        )
+
+    def _optional(self, function: str, handle: Any) -> Any:
+        try:
+            return self._library.call(function, handle)
+        except CallFailedError as error:
+            if error.code not in UNTOLD:
+                raise
+            return None
+
+
+def _uuids(layout: Layout) -> set[str] | None:
+    return None if layout.instances is None else {instance.uuid for instance in layout.instances}
+
+
+def _profile(name: str, instance: MigInstance) -> str:
+    """As the name ends, else as NVIDIA would name it: 1c.3g.20gb is one of three slices of compute."""
+    if told := PROFILE.search(name):
+        return label(told[1])
+    if instance.gpu_slices is None or instance.memory_bytes is None:
+        return ""
+    parted = instance.compute_slices not in {None, instance.gpu_slices}
+    compute = f"{instance.compute_slices}c." if parted else ""
+    return f"{compute}{instance.gpu_slices}g.{math.ceil(instance.memory_bytes / BYTES_PER_GIBIBYTE)}gb"
+
+
+def _summary(instances: Iterable[MigInstance]) -> str:
+    """A layout in a word, its largest instances first."""
+    ordered = sorted(
+        instances,
+        key=lambda i: (-(i.gpu_slices or 0), -(i.memory_bytes or 0), -(i.compute_slices or 0), i.profile),
+    )
+    counts = Counter(instance.profile or "?" for instance in ordered)
+    told = (profile if count == 1 else f"{count}x{profile}" for profile, count in counts.items())
+    return label(",".join(told)) or NOTHING

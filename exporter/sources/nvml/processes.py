@@ -1,0 +1,269 @@
+"""Who computes on a GPU, and how much memory each process holds there.
+
+On a whole card the list is read at every tick.
+On a card that is cut each instance is asked, since the card itself tells its list to the privileged only;
+that is a call or two for each instance, so the list is kept for up to 30 s there.
+The list of graphics processes is never asked for: it takes the driver's lock for milliseconds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from exporter.clock import Clock
+from exporter.readings import Gpu, GpuProcess, MigInstance
+from exporter.sources.nvml.inventory import LARGEST_INTEGER, NvmlCapabilities
+from exporter.sources.nvml.library import (
+    ENDED,
+    FUNCTION_NOT_FOUND,
+    NOT_FOUND,
+    CallFailedError,
+    Library,
+    reason,
+)
+from exporter.sources.nvml.mig import GONE, LOOK, Layout, Layouts
+from exporter.units import NANOSECONDS_PER_MICROSECOND, Instant, Nanoseconds
+
+CALL: Final = "nvmlDeviceGetProcessUtilization"
+
+LEEWAY: Final = 1_000_000
+"""Microseconds that a record may lie ahead of our clock; beyond it is not of this time."""
+
+
+def usage(
+    answers: NvmlCapabilities, gpu: Gpu, handle: Any, pids: set[int], mark: int | None, now: Instant
+) -> tuple[dict[int, float] | None, int | None]:
+    """Mean use of the multiprocessors by process, 0 to 1, since `mark`.
+
+    Args:
+        answers: by which the GPU is asked.
+        gpu: its identity.
+        handle: of the GPU.
+        pids: processes that compute now; others have ended.
+        mark: timestamp of the newest record that was used before (microseconds), `None` for none.
+        now: the calendar's time, which records are stamped with by most drivers; some count from boot.
+
+    Returns:
+        The means, and the newest record seen.
+        Processes without a record are not in it; `None` where no record of any of them is new.
+        The first read only finds where records stand: they may be of hours ago.
+
+    Raises:
+        CallFailedError: the GPU does not answer any more, or NVML has ended.
+    """
+    latest = now // NANOSECONDS_PER_MICROSECOND + LEEWAY
+    first = mark is None or mark > latest  # the clock was set back: records would stay older for long
+    since = 0 if mark is None or first else mark
+    told = answers.ask(gpu, CALL, handle, since, nothing=NOT_FOUND)
+    if told is None:
+        return None, mark
+    fresh = [record for record in told if since < record.timeStamp <= latest]
+    newest = max((record.timeStamp for record in fresh), default=since)
+    percents: dict[int, list[int]] = {}
+    for record in fresh:
+        if record.pid in pids and record.smUtil <= 100:  # zombies have read as more
+            percents.setdefault(record.pid, []).append(record.smUtil)
+    if first or not percents:
+        return None, newest
+    return {pid: sum(values) / len(values) / 100 for pid, values in percents.items()}, newest
+
+
+COMPUTE: Final = "nvmlDeviceGetComputeRunningProcesses"
+MPS: Final = "nvmlDeviceGetMPSComputeRunningProcesses"
+VERSIONS: Final = ("_v3", "_v2")
+"""Their versions, newest first; without one `pynvml` hides which of them a driver lacks."""
+
+OF_INSTANCES: Final = "processes of instances"
+"""What a card whose instances tell no list is remembered by."""
+
+LARGEST_PID: Final = 2**22
+"""PID_MAX_LIMIT of Linux. A zero is a process that this PID namespace does not see."""
+
+LARGEST_COUNT: Final = 256
+"""Processes of a GPU that are told, those with the most memory first; the others are counted as errors."""
+
+Entry = tuple[int, int | None, str]
+"""A process: its pid, its bytes of memory, and the UUID of its instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedProcesses:
+    """A list, until when it stands, and for which layout."""
+
+    processes: tuple[GpuProcess, ...]
+    layout: Layout
+    until: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Mps:
+    """When a GPU was asked for clients of MPS, and what was then known. `serves`: it had some."""
+
+    until: Nanoseconds
+    pids: frozenset[int]
+    serves: bool
+
+
+class GpuProcesses:
+    """Reads who computes."""
+
+    def __init__(self, library: Library, answers: NvmlCapabilities, layouts: Layouts, clock: Clock) -> None:
+        self._library = library
+        self._answers = answers
+        self._layouts = layouts
+        self._clock = clock
+        self._kept: dict[str, _CachedProcesses] = {}
+        self._mps: dict[str, _Mps] = {}
+
+    def retain(self, uuids: set[str]) -> None:
+        """Forget all other GPUs."""
+        for known in (self._kept, self._mps):
+            for uuid in known.keys() - uuids:
+                del known[uuid]
+
+    def read(
+        self, gpu: Gpu, handle: Any, layout: Layout, mark: int | None
+    ) -> tuple[tuple[GpuProcess, ...] | None, int | None]:
+        """Who computes on one GPU.
+
+        Args:
+            gpu: its identity.
+            handle: of the card.
+            layout: how the card is cut.
+            mark: timestamp of the newest sample of use that was delivered (microseconds), `None` for none.
+
+        Returns:
+            The processes by pid, `None` where they are not told; and the newest sample used now.
+
+        Raises:
+            CallFailedError: the GPU does not answer any more, or NVML has ended.
+        """
+        if layout.instances is not None:
+            return self._cut(gpu, handle, layout), None
+        told = self._list(gpu, COMPUTE, handle)
+        if told is None:
+            return None, mark
+        clients = self._clients(gpu, handle, frozenset(pid for pid, _, _ in told)) if told else []
+        processes = self._bounded([*told, *clients])
+        # With one process nothing is to be divided, and of clients of MPS the driver tells no use.
+        if len(processes) < 2 or clients:
+            return processes, None
+        used, newest = usage(
+            self._answers, gpu, handle, {process.pid for process in processes}, mark, self._clock.wall()
+        )
+        if used is None:
+            return processes, newest
+        return tuple(p._replace(sm_ratio=used.get(p.pid, 0.0)) for p in processes), newest
+
+    def _list(
+        self, gpu: Gpu, function: str, handle: Any, instances: Sequence[MigInstance] = ()
+    ) -> list[Entry] | None:
+        """A list of a card, `None` where it is not told."""
+        for version in VERSIONS:
+            told = self._answers.ask(gpu, function + version, handle)
+            if told is not None:
+                return _entries(told, instances)
+            if not self._answers.lacks(gpu, function + version):
+                return None
+        return None
+
+    def _never(self, gpu: Gpu, function: str) -> bool:
+        """Whether a card is known not to tell a list."""
+        newest, older = (function + version for version in VERSIONS)
+        lacks = self._answers.lacks(gpu, newest)
+        return self._answers.untold(gpu, older if lacks else newest)
+
+    def _clients(self, gpu: Gpu, handle: Any, pids: frozenset[int]) -> list[Entry]:
+        """Clients of MPS: every 30 s, when the processes changed, and always while there are any."""
+        known = self._mps.get(gpu.uuid)
+        now = self._clock.elapsed()
+        if known is not None and not known.serves and known.pids == pids and now < known.until:
+            return []
+        told = self._list(gpu, MPS, handle)
+        if told is None and not self._never(gpu, MPS):
+            return []  # failed for now
+        self._mps[gpu.uuid] = _Mps(now + LOOK, pids, bool(told))
+        return told or []
+
+    def _cut(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[GpuProcess, ...] | None:
+        """The processes of all instances of a card."""
+        kept = self._kept.get(gpu.uuid)
+        now = self._clock.elapsed()
+        if kept is not None and kept.layout is layout and now < kept.until:
+            return kept.processes
+        told = None
+        if not self._answers.untold(gpu, OF_INSTANCES):
+            told = self._of_instances(gpu, layout)
+        if self._answers.untold(gpu, OF_INSTANCES):
+            told = self._list(gpu, COMPUTE, handle, layout.instances or ())
+        if told is None:
+            return None
+        processes = self._bounded(told)
+        self._kept[gpu.uuid] = _CachedProcesses(processes, layout, now + LOOK)
+        return processes
+
+    def _of_instances(self, gpu: Gpu, layout: Layout) -> list[Entry] | None:
+        """What the instances tell, `None` where one of them does not."""
+        found: list[Entry] = []
+        for instance in layout.instances or ():
+            part = layout.handles.get(instance.uuid)
+            if part is None:  # not seen since NVML was opened again
+                return None
+            try:
+                told = self._of_instance(gpu, COMPUTE, part)
+            except CallFailedError as error:
+                if error.code in ENDED:
+                    raise
+                if error.code in GONE:
+                    self._answers.errors.append(reason(error.code))
+                    self._layouts.vanished(gpu)
+                else:
+                    self._answers.note(gpu, error, OF_INSTANCES)
+                return None
+            if told and not self._answers.untold(gpu, MPS):
+                try:
+                    told = [*told, *self._of_instance(gpu, MPS, part)]
+                except CallFailedError as error:
+                    if error.code in ENDED:
+                        raise
+                    self._answers.note(gpu, error, MPS)
+            found += [(entry.pid, entry.usedGpuMemory, instance.uuid) for entry in told]
+        return found
+
+    def _of_instance(self, gpu: Gpu, function: str, part: Any) -> list[Any]:
+        """A list of one instance, by the newest version that the driver has."""
+        newest, older = (function + version for version in VERSIONS)
+        if not self._answers.lacks(gpu, newest):
+            try:
+                return list(self._library.call(newest, part))
+            except CallFailedError as error:
+                if error.code != FUNCTION_NOT_FOUND:
+                    raise
+                self._answers.note(gpu, error, newest)
+        return list(self._library.call(older, part))
+
+    def _bounded(self, entries: Iterable[Entry]) -> tuple[GpuProcess, ...]:
+        """One entry for each pid and instance, with the larger memory; pids that cannot be are left out."""
+        found: dict[tuple[int, str], int | None] = {}
+        for pid, memory, instance in entries:
+            if not 0 < pid <= LARGEST_PID:
+                self._answers.errors.append("implausible")
+                continue
+            told = memory if memory is not None and 0 <= memory <= LARGEST_INTEGER else None
+            before = found.get((pid, instance))
+            found[pid, instance] = max((told, before), key=lambda m: -1 if m is None else m)
+        most = sorted(found, key=lambda who: (-(found[who] or 0), who))
+        self._answers.errors += ["too_many"] * len(most[LARGEST_COUNT:])
+        return tuple(
+            GpuProcess(pid, found[pid, instance], instance=instance)
+            for pid, instance in sorted(most[:LARGEST_COUNT])
+        )
+
+
+def _entries(told: Iterable[Any], instances: Sequence[MigInstance]) -> list[Entry]:
+    """Entries of a card's own list; without a matching instance the UUID is empty."""
+    uuids = {(one.gpu_instance, one.compute_instance): one.uuid for one in instances}
+    return [
+        (entry.pid, entry.usedGpuMemory, uuids.get((entry.gpuInstanceId, entry.computeInstanceId), ""))
+        for entry in told
+    ]

@@ -1,0 +1,202 @@
+"""GPUs, as NVML tells them.
+
+A tick costs one call for the count and for each GPU that answers everything:
+- five for UUID, memory, power, power limit and energy;
+- two for its utilization, by GPM or from the ring of samples (its length, then it);
+- one for the list of who computes, two where it is not empty (its length, then it);
+- two for what each process used, only where several share the GPU.
+A card cut into MIG instances has two for the utilization of each GPU instance, by GPM, and none for its own.
+Every 30 s its layout is looked at and each instance asked for its list.
+Every 30 s a GPU on which anything computes is asked for clients of MPS.
+Fan, PCIe throughput and graphics processes are never asked for: they take the driver's lock for milliseconds.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+from exporter.clock import Clock
+from exporter.readings import Gpu, GpuReading, ReadFailedError, label
+from exporter.sources.nvml.fields import Gpm, GpuFields
+from exporter.sources.nvml.inventory import LOST, NvmlCapabilities, NvmlGpu, NvmlInventory
+from exporter.sources.nvml.library import (
+    ENDED,
+    NEEDS_REOPENING,
+    CallFailedError,
+    Library,
+    StuckError,
+    Worker,
+    reason,
+)
+from exporter.sources.nvml.mig import Layouts
+from exporter.sources.nvml.processes import GpuProcesses
+from exporter.threads import NoThreadError
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
+
+TIMEOUT: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
+"""How long a read waits for NVML."""
+
+GRACE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
+"""How long closing waits for a call in flight: ending a process inside the driver has frozen GPUs."""
+
+
+class _SampleMarks(NamedTuple):
+    """The newest samples used of one GPU: of its ring (0: none) and its processes (`None`: none)."""
+
+    ring: int = 0
+    processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _NvmlRead:
+    """What one read brought. `marks` are by UUID."""
+
+    gpus: tuple[GpuReading, ...]
+    marks: Mapping[str, _SampleMarks]
+    errors: tuple[tuple[str, int], ...]
+
+
+class NvmlSource:
+    """All GPUs of this host.
+
+    A GPU that is counted and does not answer is read as not `up`, under the identity it had;
+    one that never answered has none and is left out.
+    While a call hangs in the driver every read fails at once; there is never more than one thread.
+    """
+
+    def __init__(self, clock: Clock, timeout: Nanoseconds = TIMEOUT) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._worker = Worker("nvml", clock)
+        self._library = Library(clock)
+        self._inventory = NvmlInventory(self._library, clock)
+        self._answers = NvmlCapabilities(self._library)
+        self._layouts = Layouts(self._library, self._answers, clock)
+        self._gpm = Gpm(self._library, self._answers, self._layouts, clock)
+        self._fields = GpuFields(self._answers, self._gpm)
+        self._processes = GpuProcesses(self._library, self._answers, self._layouts, clock)
+        self._driver_version = ""
+        self._slow: set[str] = set()
+        self._marks: Mapping[str, _SampleMarks] = {}
+        self._errors: tuple[tuple[str, int], ...] = ()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        return "nvml"
+
+    @property
+    def errors(self) -> tuple[tuple[str, int], ...]:
+        """Failures that did not cost the last reading, by reason; empty after a failed one."""
+        return self._errors
+
+    def read(self) -> tuple[GpuReading, ...]:
+        """Read every GPU once, within the timeout.
+
+        Raises:
+            ReadFailedError: `hung` or `no_thread`; where NVML does not open (tried every 30 s)
+                `library_missing`, `driver_not_loaded`, `no_permission` or `unknown`; else why its first calls
+                failed.
+            MustRestartError: the driver was replaced, or a container lost its devices for good.
+        """
+        self._errors = ()
+        if self._closed:
+            raise ReadFailedError("closed", "NVML was closed")
+        marks = self._marks
+        try:
+            answer = self._worker.ask(lambda: self._read(marks), self._timeout)
+        except StuckError:
+            calling = self._library.calling
+            waited = f"{seconds(self._timeout):g} s"
+            raise ReadFailedError("hung", f"{calling} has not returned; a read waits {waited}") from None
+        except NoThreadError as error:
+            raise ReadFailedError("no_thread", f"no thread to call NVML in: {error}") from None
+        # Only what was delivered moves the marks: samples of a late answer belong to the next tick's mean.
+        self._marks, self._errors = answer.marks, answer.errors
+        return answer.gpus
+
+    def close(self) -> None:
+        """Close NVML, waiting at most 2 s for a call in flight; where that hangs NVML is left open."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._worker.began and self._worker.settle(GRACE):
+            with suppress(StuckError, NoThreadError):  # the thread is a daemon: the process ends without it
+                self._worker.ask(self._library.close, GRACE)
+        self._worker.stop()
+
+    def _read(self, marks: Mapping[str, _SampleMarks]) -> _NvmlRead:
+        """One read, on the thread."""
+        self._inventory.errors.clear()
+        self._answers.errors.clear()
+        if self._library.open():
+            for memory in (self._inventory, self._answers, self._layouts, self._gpm):
+                memory.expire()
+            self._driver_version = ""
+        try:
+            self._driver_version = self._driver_version or self._version()
+            slots = self._inventory.slots()
+            for per_gpu in (self._layouts, self._gpm, self._processes):
+                per_gpu.retain({slot.uuid for slot in slots})
+            read = [
+                self._gpu(slot, slot.gpu, marks.get(slot.uuid, _SampleMarks()))
+                for slot in slots
+                if slot.gpu is not None
+            ]
+        except CallFailedError as error:
+            raise self._library.failure(error) from error
+        return _NvmlRead(
+            gpus=tuple(reading for reading, _ in read),
+            marks={reading.gpu.uuid: mark for reading, mark in read},
+            errors=tuple(sorted(Counter(self._inventory.errors + self._answers.errors).items())),
+        )
+
+    def _gpu(self, slot: NvmlGpu, gpu: Gpu, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
+        reading = GpuReading(
+            gpu=gpu,
+            index=slot.index,
+            up=slot.handle is not None,
+            pci_bus_id=slot.pci_bus_id,
+            driver_version=self._driver_version,
+            minor=slot.minor,
+        )
+        if not reading.up:
+            return reading, mark
+        began = self._clock.elapsed()
+        try:
+            answer = self._told(reading, slot.handle, mark)
+        except CallFailedError as error:
+            if error.code not in LOST:
+                raise
+            self._library.wants_reopening |= error.code in NEEDS_REOPENING
+            self._inventory.lose(slot, reason(error.code))
+            return replace(reading, up=False), mark
+        if self._clock.elapsed() - began <= self._timeout:
+            self._slow.discard(gpu.uuid)
+        elif gpu.uuid not in self._slow:
+            self._slow.add(gpu.uuid)  # once may be the driver's doing
+        else:  # nobody waits that long for it, and it would silence the others
+            self._slow.discard(gpu.uuid)
+            self._inventory.lose(slot, "hung")
+            return replace(reading, up=False), mark
+        return answer
+
+    def _told(self, reading: GpuReading, handle: Any, mark: _SampleMarks) -> tuple[GpuReading, _SampleMarks]:
+        """All that a GPU tells of itself."""
+        layout = self._layouts.read(reading.gpu, handle)
+        reading, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)
+        processes, used = self._processes.read(reading.gpu, handle, layout, mark.processes)
+        instances = self._gpm.instances(reading.gpu, handle, layout)
+        reading = replace(reading, mig_profile=layout.profile, instances=instances, processes=processes)
+        return reading, _SampleMarks(ring, used)
+
+    def _version(self) -> str:
+        try:
+            return label(self._library.call("nvmlSystemGetDriverVersion"))
+        except CallFailedError as error:
+            if error.code in ENDED:
+                raise
+            return ""

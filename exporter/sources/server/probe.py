@@ -1,0 +1,166 @@
+"""Server probe: what a server says in JSON beside its metrics."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from exporter.engines import Engine, Way
+from exporter.readings import ReadFailedError, label
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
+
+JSON_BYTES_MAX: Final = 1 << 20
+"""Largest page that is asked for; a chat template makes tens of kilobytes of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A model and a version; empty where nothing tells."""
+
+    model: str = ""
+    version: str = ""
+
+
+class ServerProbe:
+    """Remembers what one server answered. `ask` gets a path's body, or raises `ReadFailedError`.
+
+    A server that does not tell its model is asked for it again, since it may be loading; a version that it
+    does not tell it never tells.
+    """
+
+    def __init__(self, ask: Callable[[str], bytes]) -> None:
+        self._ask = ask
+        self._of: tuple[str, str] | None = None
+        self._known = ServerInfo()
+
+    def forget(self) -> None:
+        """Ask again: what answers next may be another server."""
+        self._of = None
+
+    def told(self, engine: Engine, identity: str) -> ServerInfo:
+        """The answers of the process `identity`, asked for where they are not known."""
+        asked = self._of == (engine.name, identity)
+        if not asked:
+            self._known = ServerInfo()
+        self._of = engine.name, identity
+        for question in engine.questions:
+            model = question.model if not self._known.model else ()
+            version = question.version if not self._known.version and not asked else ()
+            if model or version:
+                body = self._body(question.path)
+                self._known = ServerInfo(
+                    self._known.model or text(body, model), self._known.version or text(body, version)
+                )
+        return self._known
+
+    def _body(self, path: str) -> bytes:
+        try:
+            return self._ask(path)
+        except ReadFailedError:
+            return b""
+
+
+def text(body: bytes, way: Way) -> str:
+    """The text at the end of a way into a JSON document; empty if there is none."""
+    if not way:
+        return ""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    for step in way:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+    return label(value) if isinstance(value, str) else ""
+
+
+FIRST_PAUSE: Final = 10 * NANOSECONDS_PER_SECOND
+LONGEST_PAUSE: Final = 4 * NANOSECONDS_PER_HOUR
+"""Pauses between reads of an idle server, doubled each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCppProps:
+    """What `/props` says.
+
+    `sleeping` is `None` for builds that cannot sleep. `router` is true for a router that was not asked for
+    one of its models.
+    """
+
+    sleeping: bool | None = None
+    router: bool = False
+    model: str = ""
+    build: str = ""
+
+
+def props(body: bytes) -> LlamaCppProps | None:
+    """Understand `/props`; `None` if this is no llama.cpp's."""
+    document = _object(body)
+    if document is None or not {"model_alias", "build_info", "total_slots"} & document.keys():
+        return None
+    sleeping = document.get("is_sleeping")
+    return LlamaCppProps(
+        sleeping=sleeping if isinstance(sleeping, bool) else None,
+        router=document.get("role") == "router",
+        model=_text(document.get("model_alias")),
+        build=_text(document.get("build_info")),
+    )
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _text(value: object) -> str:
+    return label(value) if isinstance(value, str) else ""
+
+
+class IdleBackoff:
+    """When to leave a server alone that may fall asleep by itself.
+
+    It is read after ticks in which its GPU was busy, once more when that falls idle, and while it was active
+    at the last read, so that the tokens of its last request are seen. Whether it sleeps at all is not told,
+    so an idle one is read ever more rarely, until a pause was long enough for it to fall asleep. Once it has
+    been seen asleep, only work makes it due: a busy GPU, or that something woke it.
+    """
+
+    def __init__(self) -> None:
+        self._active = True
+        self._was_busy = False
+        self._sleeping = False
+        self._slept = False
+        self._last: Nanoseconds = 0
+        self._pause: Nanoseconds = FIRST_PAUSE
+
+    def sees(self, *, sleeping: bool) -> None:
+        """Take note of what the server says of itself."""
+        if self._sleeping and not sleeping:
+            self._active = True
+        self._sleeping = sleeping
+        self._slept = self._slept or sleeping
+
+    def due(self, now: Nanoseconds, *, busy: bool) -> bool:
+        """Whether to read now. `busy`: its GPU was busy in the last tick, or that is not known."""
+        worked = busy or self._was_busy or self._active
+        self._was_busy = busy
+        if worked:
+            self._pause = FIRST_PAUSE
+        elif self._slept or now - self._last < self._pause:
+            return False
+        else:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._last = now
+        return True
+
+    def was(self, *, active: bool) -> None:
+        """Take note of a read: whether the server did anything since the one before, or is about to.
+
+        A read that was due and failed counts as active, so that it stays due.
+        """
+        self._active = active

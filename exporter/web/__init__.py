@@ -1,0 +1,1 @@
+"""The web server: HTTP, TLS, authentication, the page."""

@@ -1,0 +1,222 @@
+"""Web access: the web configuration in force, allowed hosts, request rate."""
+
+import ipaddress
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterable
+from http import HTTPStatus
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from exporter.clock import Clock
+from exporter.config import ConfigError
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.web.connection import Request, Response, plain
+
+
+class TokenBucket:
+    """Lets `burst` requests through at once, then one in each interval."""
+
+    def __init__(self, interval: Nanoseconds, burst: int, clock: Clock) -> None:
+        self._interval = interval
+        self._slack = (burst - 1) * interval
+        self._clock = clock
+        self._lock = Lock()
+        self._due: Nanoseconds = 0
+
+    def allows(self) -> bool:
+        """Whether one more may be answered now."""
+        now = self._clock.elapsed()
+        with self._lock:
+            due = max(self._due, now)
+            if due - now > self._slack:
+                return False
+            self._due = due + self._interval
+            return True
+
+
+RESOLVER: Final = Path("/etc/resolv.conf")
+
+RESERVED: Final = (".localhost", ".local", ".internal", ".home.arpa", ".svc")
+"""Ends of names that nobody can register: RFC 6761, RFC 6762, ICANN's private-use .internal, RFC 8375, and
+Kubernetes' short names of services (`.cluster.local` is below `.local`)."""
+
+_BROWSER: Final = frozenset({"accept-language", "cookie", "origin", "referer", "upgrade-insecure-requests"})
+"""Headers that browsers send and scrapers, probes and curl do not. A script can change the value of
+Accept-Language and not leave it out (https://fetch.spec.whatwg.org/#http-network-or-cache-fetch)."""
+
+_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+
+
+def host_of(text: str) -> str:
+    """A name that may be allowed, in lower case.
+
+    Raises:
+        ValueError: it is no host name; the message says what one looks like.
+    """
+    name = text.lower().rstrip(".")
+    if len(name) > 253 or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{text!r} is no host name: write it without scheme and port, as in costs.example.com"
+        )
+    return name
+
+
+class Hosts:
+    """The names that browsers may ask for, beside addresses and names without a dot."""
+
+    def __init__(self, allowed: Iterable[str] = (), resolver: Path = RESOLVER) -> None:
+        own = socket.gethostname().lower().rstrip(".")
+        searched = {f"{own.partition('.')[0]}.{domain}" for domain in _search(resolver)}
+        self._allowed = frozenset({own, *searched, *(name.lower() for name in allowed)}) - {""}
+
+    def refusal(self, request: Request) -> Response | None:
+        """What is said to a browser that asks for another site's name; `None` to everybody else."""
+        if not is_browser(request) or self._is_allowed(request.host):
+            return None
+        shown = request.host[:253] or "(none)"
+        return plain(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            f"refused: a browser asks for the host {shown}, which is not known to be this server's. "
+            f"If it is, start with --web.allowed-host={shown}; an address or localhost works always.",
+            refused="unknown_host",
+        )
+
+    def _is_allowed(self, host: str) -> bool:
+        name = host.rstrip(".")
+        if name in self._allowed or name.endswith(RESERVED):
+            return True
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return bool(name) and "." not in name and not name.startswith("[")
+        return True
+
+
+def is_browser(request: Request) -> bool:
+    """Whether a browser sent it, perhaps for another site's script."""
+    headers = request.headers
+    return (
+        not _BROWSER.isdisjoint(headers)
+        or any(name.startswith("sec-") for name in headers)
+        or headers.get("user-agent", "").startswith("Mozilla/")
+    )
+
+
+def _search(resolver: Path) -> set[str]:
+    """The domains in which this machine looks for names (resolv.conf(5))."""
+    try:
+        lines = resolver.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return set()
+    words = [line.split() for line in lines[:100]]
+    found = {word for each in words if each[:1] in (["search"], ["domain"]) for word in each[1:]}
+    return {name.lower().strip(".") for name in found} - {""}
+
+
+if TYPE_CHECKING:
+    from exporter.web.policy import WebPolicy
+
+RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+"""A bad file is read again after this, changed or not: it may have been read while it was written."""
+
+_LOG = logging.getLogger(__name__)
+
+_Look: TypeAlias = tuple[tuple[int, ...] | None, ...]
+
+
+class Access:
+    """Holds the guard in force. Without a file there is none: everybody may ask, by plain HTTP.
+
+    A file that cannot be used any more leaves the guard as it is, and so does one that would take protection
+    away: TLS, certificates of clients, or passwords go at a restart only, so that a file which is being
+    written, or was emptied by mistake, opens nothing.
+    """
+
+    def __init__(self, file: Path | None, clock: Clock) -> None:
+        self._file = file
+        self._clock = clock
+        self._lock = Lock()
+        self._guard: WebPolicy | None = None
+        self._seen: _Look = ()
+        self._again: Nanoseconds | None = None
+        self._problem = ""
+
+    @property
+    def succeeded(self) -> bool | None:
+        """Whether the last load did; `None` without a file."""
+        return None if self._file is None else self._again is None
+
+    def load(self) -> None:
+        """Read the file for the first time.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        if self._file is not None:
+            self._guard, self._seen = self._read(self._file)
+
+    def current(self) -> "WebPolicy | None":
+        """The guard in force now, after a look at the files: for each connection and each request."""
+        file = self._file
+        if file is not None and self._is_due(file):
+            with self._lock:
+                if self._is_due(file):
+                    self._reload(file)
+        return self._guard
+
+    def _is_due(self, file: Path) -> bool:
+        if self._again is not None:
+            if self._clock.elapsed() >= self._again:
+                return True
+        elif self._guard is not None and self._guard.is_worn:
+            return True
+        return _look(self._watched(file)) != self._seen
+
+    def _reload(self, file: Path) -> None:
+        before = _look(self._watched(file))
+        try:
+            guard, seen = self._read(file)
+        except ConfigError as error:
+            self._seen, self._again = before, self._clock.elapsed() + RETRY
+            if str(error) != self._problem:
+                self._problem = str(error)
+                _LOG.error(
+                    "web configuration not reloaded; the old one stays", extra={"problem": self._problem}
+                )
+            return
+        if seen != self._seen or self._again is not None:
+            _LOG.info("web configuration reloaded")
+        self._guard, self._seen, self._again, self._problem = guard, seen, None, ""
+
+    def _read(self, file: Path) -> tuple["WebPolicy", _Look]:
+        """The guard that the files make, and their state before they were read: a later one is read again."""
+        # A quarter of a MiB that nobody needs without a web configuration.
+        from exporter.config.web import load_web  # noqa: PLC0415
+        from exporter.web.policy import WebPolicy, refuse_less  # noqa: PLC0415
+
+        own = _look((file,))
+        config = load_web(file)
+        seen = own + _look(config.files)
+        if self._guard is not None:
+            refuse_less(self._guard.config, config, str(file))
+        return WebPolicy(config, str(file), self._clock), seen
+
+    def _watched(self, file: Path) -> tuple[Path, ...]:
+        return (file, *(self._guard.config.files if self._guard else ()))
+
+
+def _look(paths: Iterable[Path]) -> _Look:
+    return tuple(map(_state, paths))
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file, through links: a mounted secret is exchanged by one."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # of each request: a third of the time that Path.stat takes
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev

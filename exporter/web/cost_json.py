@@ -1,0 +1,131 @@
+"""`/cost.json`: the figures of the page, for programs. `null` is what is not known.
+
+`docs/cost.schema.json` says what each is.
+"""
+
+import json
+from typing import Any
+
+from exporter.report import Build, Hour, Report
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
+from exporter.web.summary import (
+    ComponentSummary,
+    GpuSummary,
+    Idleness,
+    MonthLine,
+    ServerSummary,
+    Summary,
+    finite,
+    summarize,
+)
+from exporter.web.wording import timestamp
+
+
+def document(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
+    """The document at a moment of boot time, keys in a fixed order; `host` is `null` until the first tick."""
+    body = {"version": build.version, "host": None if report is None else _host(summarize(report, elapsed))}
+    return json.dumps(body, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _host(summary: Summary) -> dict[str, Any]:
+    return {
+        "name": summary.host,
+        "taken": timestamp(summary.taken),
+        "stale": summary.stale,
+        "ledger": summary.ledger,
+        "notes": list(summary.notes),
+        "dollars_per_hour": summary.dollars_per_hour,
+        "monthly_run_rate_dollars": summary.run_rate_dollars,
+        "month": None if summary.month is None else summary.month.name,
+        "month_to_date_dollars": summary.month_to_date_dollars,
+        "month_projected_dollars": summary.projected_dollars,
+        "budget_dollars": summary.budget_dollars,
+        "budget_configured": summary.budget_configured,
+        "last_day": None if summary.idle is None else _last_day(summary.idle, summary),
+        "servers": [_server(line) for line in summary.servers],
+        "gpus": [_gpu(line) for line in summary.gpus],
+        "components": [_component(line) for line in summary.components],
+        "hours": [_hour(hour) for hour in summary.hours],
+        "days": [] if summary.month is None else _days(summary.month, summary),
+    }
+
+
+def _last_day(idle: Idleness, summary: Summary) -> dict[str, Any]:
+    start = summary.hours[0].start
+    return {
+        "start": timestamp(start),
+        "hours": (summary.taken - start) / NANOSECONDS_PER_HOUR,
+        "dollars": idle.dollars,
+        "idle_dollars": idle.idle_dollars,
+        "idle_ratio": idle.ratio,
+    }
+
+
+def _server(line: ServerSummary) -> dict[str, Any]:
+    return {
+        "product": line.owner.product,
+        "team": line.owner.team,
+        "namespace": line.owner.namespace,
+        "server": line.owner.server,
+        "model": line.owner.model,
+        "up": line.up,
+        "gpus": line.gpus,
+        "dollars_per_hour": line.dollars_per_hour,
+        "busy_ratio": line.busy_ratio,
+        "last_day_tokens": line.tokens,
+        "dollars_per_million_tokens": line.dollars_per_million_tokens,
+        "dollars_per_million_computed_tokens": line.dollars_per_million_computed_tokens,
+        "last_token": None if line.last_token is None else timestamp(line.last_token),
+        "split_method": line.split_method,
+        "prefill_ratio": line.prefill_ratio,
+    }
+
+
+def _gpu(line: GpuSummary) -> dict[str, Any]:
+    row = line.row
+    return {
+        "uuid": row.gpu.uuid,
+        "gpu_model": row.gpu.gpu_model,
+        "index": row.index if row.index >= 0 else None,
+        "count": row.count,
+        "up": row.up,
+        "priced": row.priced,
+        "holders": [{**key._asdict(), "gpu_share_ratio": ratio} for key, ratio in line.holders],
+        "dollars_per_hour": line.dollars_per_hour,
+        "prices": [
+            {
+                "component": price.component,
+                "dollars_per_hour": finite(price.dollars_per_hour),
+                "price_basis": price.provenance.price_basis,
+                "source": price.provenance.source,
+                "as_of": price.provenance.as_of,
+            }
+            for price in line.prices
+        ],
+        "power_watts": line.watts,
+        "utilization_ratio": line.utilization_ratio,
+        "idle_dollars_per_hour": line.idle_dollars_per_hour,
+    }
+
+
+def _component(line: ComponentSummary) -> dict[str, Any]:
+    return {
+        "component": line.component,
+        "dollars_per_hour": line.dollars_per_hour,
+        "last_day_dollars": line.dollars,
+    }
+
+
+def _hour(hour: Hour) -> dict[str, Any]:
+    return {
+        "start": timestamp(hour.start),
+        "dollars_by_phase": {phase: dollars(amount) for phase, amount in sorted(hour.money.items())},
+        "metered_seconds": seconds(hour.covered),
+    }
+
+
+def _days(month: MonthLine, summary: Summary) -> list[dict[str, Any]]:
+    return [
+        {"until": timestamp(point.at), "month_to_date_dollars": point.dollars}
+        for point in month.days(summary.zone)
+    ]

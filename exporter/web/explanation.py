@@ -1,0 +1,267 @@
+"""The explanation of a report's last hour: what the verb `explain` says, at the same tick."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from exporter.cost.explanation import (
+    YOURS,
+    AllocatedPrice,
+    CostAccounts,
+    CurrentSplit,
+    ExplainedPeriod,
+    Explanation,
+    HostedBreakEven,
+    ModelAccount,
+    ModelExplanation,
+    ServerExplanation,
+    explain,
+)
+from exporter.cost.postings import PHASES
+from exporter.cost.quotients import FEWEST_TOKENS
+from exporter.cost.split import MEANING
+from exporter.readings import KINDS
+from exporter.report import Report
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    TOKENS_PER_MILLION,
+    Instant,
+    Nanoseconds,
+    Picodollars,
+    dollars,
+)
+
+HOURS: Final = "GPU-hours"
+
+# The words of the verb and of the page.
+HOLDS: Final = "an hour of what it holds now, energy apart"
+QUOTIENTS: Final = "dollars per million tokens, as the metrics tell them"
+LADDER: Final = "why two people say different numbers, and neither is wrong"
+PARTIAL: Final = "no price per token: others compute for its tokens, too (another role, or other hosts)"
+TOO_FEW: Final = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
+NO_MODEL: Final = "(none told)"
+
+
+def text(explanation: Explanation) -> str:
+    """For people."""
+    stretch = explanation.stretch
+    hours = stretch.covered / NANOSECONDS_PER_HOUR
+    when = f"{_time(stretch.start)} to {_time(stretch.end)}, {hours:.2f} hours of it metered"
+    lines = [f"{when}; ledger {explanation.ledger}"]
+    for chain in explanation.chains:
+        lines += ["", *_server(chain)]
+    if explanation.fleet_dollars_per_hour:
+        fleet = f"{explanation.fleet_dollars_per_hour:.4f} dollars per hour"
+        lines += ["", f"In none of these numbers: {fleet} that are configured for the whole fleet."]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(explanation: Explanation) -> str:
+    """For machines. Money in dollars, GPU time in seconds."""
+    told = {
+        "ledger": explanation.ledger,
+        "start": _time(explanation.stretch.start),
+        "end": _time(explanation.stretch.end),
+        "metered_seconds": explanation.stretch.covered / NANOSECONDS_PER_SECOND,
+        "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
+        "servers": [
+            {
+                **chain.key._asdict(),
+                "partial": chain.partial,
+                "held": [asdict(held) for held in chain.held],
+                "models": [_model_as_json(model) for model in chain.models],
+            }
+            for chain in explanation.chains
+        ],
+    }
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
+    account = model.account
+    return {
+        "model": account.model,
+        "dollars": dollars(account.spent),
+        "dollars_by_phase": {phase: dollars(amount) for phase, amount in account.money.items()},
+        "gpu_seconds_by_phase": {
+            phase: held / NANOSECONDS_PER_SECOND for phase, held in account.held.items()
+        },
+        "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
+        "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
+        "split": None if model.split is None else asdict(model.split),
+        "tokens": dict(account.tokens),
+        "last_token": None if account.last_token is None else _time(account.last_token),
+        "dollars_per_million_tokens": [asdict(price) for price in model.prices],
+        "ladder": [asdict(rung) for rung in model.ladder],
+        "against": [asdict(told) for told in model.against],
+    }
+
+
+def _server(chain: ServerExplanation) -> Iterator[str]:
+    name = f"{chain.key.namespace}/{chain.key.server}" if chain.key.namespace else chain.key.server
+    yield printable(name)
+    yield from _prices_now(chain.held)
+    for model in chain.models:
+        yield f"  model {printable(model.account.model) or NO_MODEL}"
+        yield from _spent(model)
+        if chain.partial:
+            yield f"    {PARTIAL}"
+        else:
+            yield from _quotients(model)
+        yield from _ladder(model)
+        yield from (f"    {line}" for told in model.against for line in against_words(told))
+
+
+def _prices_now(held: tuple[AllocatedPrice, ...]) -> Iterator[str]:
+    if not held:
+        return
+    yield f"  {HOLDS}"
+    total = 0.0
+    for line in held:
+        cost = line.gpus * line.dollars_per_hour
+        total += cost
+        yield (
+            f"    {line.gpus:g} x {printable(line.gpu_model)} {line.component} x {line.dollars_per_hour:.6f} "
+            f"= {cost:.6f}   {line.price_basis}: {printable(line.source)}"
+        )
+    yield f"    together {total:.6f} dollars per hour"
+
+
+def _spent(model: ModelExplanation) -> Iterator[str]:
+    account = model.account
+    phases = [phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)]
+    yield "    spent"
+    for phase in phases:
+        share = account.money.get(phase, 0) / account.spent if account.spent else 0.0
+        hours = account.held.get(phase, 0) / NANOSECONDS_PER_HOUR
+        held = f"   {hours:.4f} {HOURS}" if account.held else ""
+        yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{held}"
+    total = f"      {'together':<12}{_money(account.spent):>16} dollars"
+    time = sum(account.held.values()) / NANOSECONDS_PER_HOUR
+    if time and account.spent and not account.unpriced:
+        total += f" / {time:.4f} {HOURS} = {dollars(account.spent) / time:.6f} dollars per GPU-hour"
+    yield total
+    if account.components:
+        parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
+        yield f"      of the whole server: {parts}"
+    if (split := split_told(model)) is not None:
+        yield f"      {split_words(split)}"
+    if account.tokens:
+        counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
+        yield f"    served {counts} tokens"
+    if (since := unserved_words(account)) is not None:
+        yield f"    {since}"
+
+
+def _quotients(model: ModelExplanation) -> Iterator[str]:
+    if model.account.unpriced:
+        yield f"    {unpriced_words(model.account.unpriced)}"
+        return
+    if not model.prices:
+        yield f"    {TOO_FEW}"
+        return
+    yield f"    {QUOTIENTS}"
+    for price in model.prices:
+        millions = price.tokens / TOKENS_PER_MILLION
+        yield (
+            f"      {price.kind:<14}{price.basis:<5}{price.dollars:>14.6f} / {millions:.6f} million "
+            f"= {price.dollars_per_million:.6f}"
+        )
+
+
+def _ladder(model: ModelExplanation) -> Iterator[str]:
+    if not model.ladder:
+        return
+    yield f"    {LADDER}"
+    for rung in model.ladder:
+        yield f"      {rung.dollars_per_million:>14.6f}   {rung.meaning}"
+
+
+def split_told(model: ModelExplanation) -> CurrentSplit | None:
+    """How its busy money is split; `None` also where nothing was busy that could be split."""
+    account = model.account
+    spent = {phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)}
+    return None if spent == {"idle"} else model.split
+
+
+def unserved_words(account: ModelAccount) -> str | None:
+    """Since when a model serves nobody; `None` where it served in the time, or never."""
+    if any(account.tokens.values()) or account.last_token is None:
+        return None
+    return f"served no token since {_time(account.last_token)}"
+
+
+def split_words(told: CurrentSplit) -> str:
+    """By what busy money is split now, and what that is worth."""
+    return f"now split by {told.method}, prefill {told.prefill_ratio:.1%} of busy: {MEANING[told.method]}"
+
+
+def unpriced_words(unpriced: Nanoseconds) -> str:
+    """Why there is no quotient while GPU time has no price."""
+    return (
+        f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS} that it held have no price, so "
+        "that what it cost is not known; a price under `hardware` that covers them charges them"
+    )
+
+
+def against_words(told: HostedBreakEven) -> Iterator[str]:
+    """One's own cost beside a price, and where both come to the same."""
+    own, price = told.own_dollars_per_million, told.dollars_per_million
+    times = told.tokens_per_day / told.served_per_day
+    name = told.reference if told.reference == YOURS else f"at {told.reference}"
+    yield f"{name}: {price:.6f} against {own:.6f} (all, full): {own / price:.2f} times as much here"
+    yield (
+        f"  break-even at {told.tokens_per_day:,.0f} tokens a day, {times:.2f} times the "
+        f"{told.served_per_day:,.0f} of now, on the same GPUs"
+    )
+
+
+def _money(amount: Picodollars) -> str:
+    return f"{dollars(amount):,.6f}"
+
+
+def printable(label: str) -> str:
+    """A label that cannot move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in label)
+
+
+def _time(instant: Instant) -> str:
+    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+TRAILING_HOURS: Final = 2
+"""In so many hours the last 60 minutes lie."""
+
+
+def explained(report: Report, server: str) -> Explanation | None:
+    """Explain one server, as `name` or `namespace/name`; `None` without books.
+
+    Raises:
+        ExplanationError: the report has no such server.
+    """
+    books, grounds = report.books, report.grounds
+    if books is None or grounds is None:
+        return None
+    accounts = CostAccounts()
+    accounts.add_window(books.window)
+    accounts.add_mix(books.course.mix)
+    accounts.add_last(books.last_token)
+    for key in (*(party.key for party in report.rates), *(read.key for read in report.servers)):
+        accounts.know(key)
+    for share in report.shares:
+        accounts.know(share.key)
+    end = report.wall - report.wall % NANOSECONDS_PER_MINUTE
+    covered = sum(hour.covered for hour in books.course.hours[-TRAILING_HOURS:])
+    return explain(
+        accounts,
+        ExplainedPeriod(end - NANOSECONDS_PER_HOUR, end, min(NANOSECONDS_PER_HOUR, covered)),
+        grounds.terms,
+        grounds.state,
+        report.wall,
+        ledger=books.ledger,
+        server=server,
+    )

@@ -1,0 +1,419 @@
+"""Connections: accepted, bounded in number, each on a thread of its own.
+
+Whatever runs out, memory or threads or descriptors, costs the connections of that moment: who waits is told
+to come again or is cut off at once, and the next one is served.
+"""
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import itertools
+import logging
+import re
+import socket
+import termios
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.threads import NoThreadError, Started, start
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class WebLimits:
+    """Bounds of the HTTP server.
+
+    `request` is the time from a request's first byte to the last of its head, again for its body, and again
+    for the client to take the response. `idle` is how long a connection may stay open between requests;
+    longer than the usual scrape interval of a minute, so that a scraper keeps its connection.
+    `backlog` is how many connections the kernel holds ready; `connections` how many are served at a time,
+    and `place` how long a new one waits for the place of one that was closed for it.
+    `pages` is how many requests for a page that is not made yet are served at a time: scrapes and probes have
+    the other places. `send_bytes` is what the kernel buffers of a response.
+    """
+
+    connections: int = 128
+    backlog: int = 1024
+    head_bytes: int = 16 * 1024
+    body_bytes: int = 8 * 1024
+    send_bytes: int = 128 * 1024
+    pages: int = 16
+    request: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
+    idle: Nanoseconds = 90 * NANOSECONDS_PER_SECOND
+    place: Nanoseconds = NANOSECONDS_PER_SECOND
+
+
+HIGHEST_PORT: Final = 65535
+_FORM: Final = re.compile(
+    r"(?:\[(?P<six>[0-9a-fA-F:.]+(?:%\w+)?)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>[0-9]{1,5})"
+)
+_UNKNOWN_HOST: Final = "the host is not known; choose another --web.listen-address"
+
+
+class AddressError(ValueError):
+    """A listen address that is none; the message says what one looks like."""
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """A host and a port. An empty host is every address of this machine; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(text: str) -> ListenAddress:
+    """Read a listen address.
+
+    Raises:
+        AddressError: not `host:port`, `[IPv6]:port` or `:port`.
+    """
+    found = _FORM.fullmatch(text)
+    if found is None or int(found["port"]) > HIGHEST_PORT:
+        raise AddressError(
+            f"listen address {text!r}: expected :9844, 127.0.0.1:9844 or [::1]:9844 "
+            f"(host, colon, port from 0 to {HIGHEST_PORT}; an IPv6 host in brackets)"
+        )
+    return ListenAddress(found["six"] or found["host"] or "", int(found["port"]))
+
+
+def listen(address: ListenAddress, backlog: int) -> socket.socket:
+    """Open a listening socket. An empty host takes IPv6 and IPv4 where the machine has both.
+
+    Raises:
+        ListenError: it cannot be listened on.
+    """
+    try:
+        if not address.host:
+            return _listen_everywhere(address.port, backlog)
+        family, _, _, _, name = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return _listen(family, name, backlog)
+    except UnicodeError as error:  # a name that cannot even be asked for: an empty or too long label
+        raise ListenError(f"cannot listen on {address}: {_UNKNOWN_HOST}") from error
+    except OSError as error:
+        raise ListenError(_why(address, error)) from error
+
+
+def _listen_everywhere(port: int, backlog: int) -> socket.socket:
+    if _has_ipv6():
+        return _listen(socket.AF_INET6, ("::", port), backlog)
+    return _listen(socket.AF_INET, ("0.0.0.0", port), backlog)  # noqa: S104  # that is what was asked for
+
+
+def _has_ipv6() -> bool:
+    """Whether IPv6 can be bound: where it is compiled in and switched off, the socket opens all the same."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _listen(family: int, name: tuple[object, ...], backlog: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # "::" alone is every address, IPv4 included, whatever the machine's default says.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(name[0] != "::"))
+        listener.bind(name)
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _why(address: ListenAddress, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        reason = (
+            f"the port is in use. `ss -ltnp 'sport = :{address.port}'` shows by whom; "
+            "stop it or choose another --web.listen-address"
+        )
+    elif error.errno == errno.EACCES:
+        reason = "ports below 1024 need privileges; choose another --web.listen-address"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        reason = "no interface of this machine has that address; choose another --web.listen-address"
+    elif isinstance(error, socket.gaierror):
+        reason = _UNKNOWN_HOST
+    else:
+        reason = error.strerror or str(error)
+    return f"cannot listen on {address}: {reason}"
+
+
+STACK_BYTES: Final = 512 * 1024
+"""Of a connection's thread, instead of the system's 8 MiB: 128 of them are to fit a container's limits."""
+
+_PAUSE: Final = NANOSECONDS_PER_SECOND // 10
+_QUIET: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
+"""After so long without trouble, the same trouble is told again."""
+
+_SILENT: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
+"""A client that has said nothing for so long after it connected gives way first."""
+
+_LEAVING: Final = 16
+"""Connections that were cut and whose threads have yet to end, beside those that are served."""
+
+_FAREWELL_SECONDS: Final = 2.0
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+)
+
+_HEAD_BYTES: Final = 16 * 1024
+
+_LOG = logging.getLogger(__name__)
+
+
+Waiting = Callable[[], AbstractContextManager[None]]
+"""While in there, the connection waits for its client and may lose its place to a new one."""
+
+
+class _Connection:
+    """A connection that is served. Its thread alone holds it: where that cannot begin, it is gone.
+
+    `since` orders connections by when they began to wait for their clients; `None` while one is being served.
+    `heard`: its client has sent something. `leaving`: it was cut, and its thread has yet to end.
+    """
+
+    __slots__ = ("__weakref__", "born", "connection", "ended", "heard", "leaving", "network", "peer", "since")
+
+    def __init__(self, connection: socket.socket, peer: str, since: int, born: Nanoseconds) -> None:
+        self.connection = connection
+        self.peer = peer
+        self.network = network(peer)
+        self.since: int | None = since
+        self.born = born
+        self.heard = False
+        self.leaving = False
+        self.ended = False
+
+
+class Listener:
+    """Accepts connections and serves each on a daemon thread, `limits.connections` at a time.
+
+    When all places are taken, a connection that waits for its client gives its place up: first one whose
+    client never sent a byte, then of the network that holds most places the one that has waited longest.
+    So clients that only hold connections, whether they are slow to ask or slow to read, keep nobody out; and
+    from one address they close their own first.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        serve: Callable[[socket.socket, str, Waiting], None],
+        clock: Clock,
+        limits: WebLimits,
+    ) -> None:
+        self._listening = listening
+        self._serve = serve
+        self._clock = clock
+        self._limits = limits
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._places: list[weakref.ref[_Connection]] = []
+        self._order = itertools.count()
+        self._acceptor: Started | None = None
+        self._accepting = False
+        self._trouble = ""
+        self._troubled: Nanoseconds = 0
+
+    def start(self) -> None:
+        """Begin to accept.
+
+        Raises:
+            NoThreadError: there is no thread for it.
+        """
+        self._accepting = True
+        self._acceptor = start(self._accept, "web")
+
+    def revive(self) -> None:
+        """Accept again, should the acceptor have come to its end: it may have begun without memory.
+
+        Raises:
+            NoThreadError: there is no thread for it.
+        """
+        if self._acceptor is not None and not self._acceptor.alive and not self._stop.is_set():
+            self.start()
+
+    def close(self) -> None:
+        """Stop accepting, cut every connection, and wait a moment for their threads."""
+        self._stop.set()
+        _cut(self._listening)  # wakes accept(2)
+        with self._lock:
+            self._changed.wait_for(lambda: not self._accepts(), _FAREWELL_SECONDS)
+        self._listening.close()
+        with self._lock:
+            for place in self._taken():
+                _cut(place.connection)
+            self._changed.wait_for(lambda: not self._taken(), _FAREWELL_SECONDS)
+
+    @contextlib.contextmanager
+    def _waiting(self, place: _Connection) -> Iterator[None]:
+        """While in here, a connection waits for its client and may lose its place to a new one."""
+        with self._lock:
+            place.since = next(self._order)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            place.since = None
+            place.heard = True
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                if self._stop.is_set():
+                    break
+                self._accept_one()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next one is to be answered
+                self._hold_on(error)
+        with self._lock:
+            self._accepting = False
+            self._changed.notify_all()
+
+    def _accepts(self) -> bool:
+        return self._accepting and self._acceptor is not None and self._acceptor.alive
+
+    def _accept_one(self) -> None:
+        """Accept one connection, and see that it is served or told to come again."""
+        connection, peer = self._listening.accept()
+        try:
+            place = _Connection(connection, str(peer[0]), next(self._order), self._clock.elapsed())
+            if self._take(place):
+                self._begin(place)
+            else:
+                _refuse(connection)
+        except Exception:
+            _refuse(connection)
+            raise
+
+    def _hold_on(self, error: Exception) -> None:
+        """Tell of trouble, and wait a moment: a connection that stays pending would be tried at once."""
+        try:
+            if not self._stop.is_set():
+                self._tell(f"cannot accept a connection: {str(error) or type(error).__name__}")
+                self._clock.wait(self._stop, _PAUSE)
+        except Exception:  # noqa: BLE001  # no memory to tell of it: a moment later there may be
+            return
+
+    def _tell(self, trouble: str) -> None:
+        """Once, until it is another one or has been gone for a while."""
+        now = self._clock.elapsed()
+        if trouble != self._trouble or now - self._troubled > _QUIET:
+            _LOG.warning("%s", trouble)
+        self._trouble, self._troubled = trouble, now
+
+    def _take(self, place: _Connection) -> bool:
+        def taken() -> bool:
+            held = self._taken()
+            staying = [each for each in held if not each.leaving]
+            if len(staying) >= self._limits.connections and not self._evict(staying):
+                return False
+            if len(held) >= self._limits.connections + _LEAVING:
+                return False
+            self._places.append(weakref.ref(place))
+            return True
+
+        with self._lock:
+            return self._changed.wait_for(taken, seconds(self._limits.place))
+
+    def _evict(self, staying: list[_Connection]) -> bool:
+        """Cut one connection that waits for its client, under the lock; false where each is being served."""
+        share = Counter(each.network for each in staying)
+        old = self._clock.elapsed() - _SILENT
+        waiting = [
+            (each.born > old or _has_spoken(each), -share[each.network], each.since, each)
+            for each in staying
+            if each.since is not None
+        ]
+        if not waiting:
+            return False
+        *_, longest = min(waiting, key=lambda each: each[:3])
+        longest.leaving = True
+        _cut(longest.connection)
+        return True
+
+    def _taken(self) -> list[_Connection]:
+        """The places whose connections are served, under the lock. One whose thread died is not."""
+        held = [(reference, place) for reference in self._places if (place := reference()) is not None]
+        self._places = [reference for reference, place in held if not place.ended]
+        return [place for _, place in held if not place.ended]
+
+    def _begin(self, place: _Connection) -> None:
+        try:
+            start(lambda: self._run(place), "web-client", STACK_BYTES)
+        except (NoThreadError, MemoryError) as error:
+            place.ended = True
+            _refuse(place.connection)
+            self._tell(f"cannot start a thread for a connection: {str(error) or 'out of memory'}")
+
+    def _run(self, place: _Connection) -> None:
+        try:
+            self._serve(place.connection, place.peer, partial(self._waiting, place))
+        except OSError as error:
+            _LOG.debug("connection from %s: %s", place.peer, error)
+        except MemoryError:
+            self._tell("a connection was given up: out of memory")
+        except Exception:  # noqa: BLE001  # logged; a thread has nobody else to tell
+            _LOG.exception("connection from %s", place.peer)
+        finally:
+            place.ended = True
+            place.connection.close()
+            with self._lock:
+                self._changed.notify_all()
+
+
+def network(peer: str) -> str:
+    """The address of a client as far as it is one client's: IPv6 hands out whole /64 networks."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
+def _has_spoken(place: _Connection) -> bool:
+    """Whether a client has sent anything, read or not (tcp(7), SIOCINQ)."""
+    if place.heard:
+        return True
+    with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
+        return any(fcntl.ioctl(place.connection, termios.FIONREAD, bytes(4)))
+    return False
+
+
+def _cut(connection: socket.socket) -> None:
+    """Wake whoever reads or accepts on a socket, from another thread."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _refuse(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        connection.settimeout(0)
+        connection.send(_BUSY)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(_HEAD_BYTES)  # closed with its request unread it would be reset, the answer with it

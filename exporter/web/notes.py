@@ -1,0 +1,237 @@
+"""What a reader must know before the figures of a report: a sentence each, the gravest first."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Final
+
+from exporter.readings import Gpu, ServerKey, label
+from exporter.report import CommittedTotals, Report, SourceRow
+from exporter.tariff.price_file import age_warning
+from exporter.tariff.quotes import is_scaled
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
+from exporter.web.wording import amount, price_line, shortened, timestamp
+
+NVML: Final = "nvml"
+CLOCK: Final = "clock"
+SERVER: Final = "server:"
+"""What sources are called; behind this one stands a server, as `namespace/server` or `server`."""
+
+MOST_SOURCES: Final = 8
+"""Of so many sources that are down each is named; the rest are counted."""
+
+MOST_GPUS: Final = 8
+"""The same of GPUs that took the slot of another, which are told for a day."""
+
+
+def notes(report: Report, month: str | None, projected: Mapping[str, float], *, stale: bool) -> Iterator[str]:
+    """The notes of a report.
+
+    Of a stale one nothing is said that may have changed since: what is down, and where the month ends.
+
+    Args:
+        report: what was read and what is in the books.
+        month: the one that `projected` is of.
+        projected: the month's end by product, and of all together under "".
+        stale: whether the report is too old to tell what is.
+    """
+    if stale:
+        yield "No tick has been taken for more than three intervals: what is spent now is not known."
+    yield from _withheld(report) if report.books is None else _books(report.books)
+    if not stale:
+        yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
+    yield from _without_price(report)
+    if not stale:
+        yield from chain(_down(report, nvml=False), _unread(report), _refused(report), _unpriced(report))
+    yield from _gpus(report, stale=stale)
+    if report.books is not None and report.books.uncharged:
+        lost, days = seconds(report.books.uncharged), report.books.uncharged / NANOSECONDS_PER_DAY
+        yield (
+            f"Time without a tick that was too long to be charged (gap.max_days): {lost:,.0f} s "
+            f"({days:,.1f} days) since the ledger began. What it cost is not in these figures."
+        )
+    if not report.config.last_reload_success:
+        yield "The last reload of the configuration failed: the one before is in force."
+    if report.config.web_last_reload_success is False:
+        yield "The last reload of the web configuration failed: the one before is in force."
+
+
+def _unpriced(report: Report) -> Iterator[str]:
+    """Why there are no prices of tokens where there are dollars and tokens."""
+    held = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
+    if any(held):
+        yield (
+            f"GPU time of the last hour that has no price: {sum(held) / NANOSECONDS_PER_HOUR:.2f} GPU-hours. "
+            "What holds it has no price per million tokens until it is charged."
+        )
+
+
+def _withheld(report: Report) -> Iterator[str]:
+    """Why there are no books: either waits for its own cause, and both may be the case."""
+    clock = any(source.source == CLOCK and not source.up for source in report.sources)
+    # An index below zero is none: the driver listed no such GPU, so that it tells nothing of the ledger.
+    listed = any(row.index >= 0 for row in report.gpus)
+    dated = "the clock is set (it is waited for two minutes at most)"
+    whose = "it is known whose the ledger is (it may be another machine's, and no GPU can be read that tells)"
+    waits = [cause for cause, holds in ((dated, clock), (whose, not listed or not clock)) if holds]
+    yield f"No totals are shown until {', or until '.join(waits)}."
+
+
+def _books(books: CommittedTotals) -> Iterator[str]:
+    if books.residual:
+        yield "The books do not balance: what was accrued is not what was posted. This is a bug."
+    if books.moved_aside:
+        yield (
+            "The books began anew at this start of the daemon: the ledger before them was moved aside as "
+            f"{books.moved_aside}, and what it had is in none of these figures."
+        )
+    if not books.persistent:
+        yield "The ledger is in memory: a restart loses the month."
+        if books.unread:
+            yield (
+                "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
+                "these books and by that file."
+            )
+    elif not books.writable:
+        yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
+    elif books.displaced:
+        yield (
+            "Another file took the ledger's place while the daemon ran: the books go on in "
+            f"{books.displaced}, and a restart goes on with the other file."
+        )
+    elif books.fleeting:
+        yield "The ledger is on an emptyDir, which ends with this pod: the next one begins at 0."
+
+
+def _over_budget(report: Report, month: str | None, projected: Mapping[str, float]) -> Iterator[str]:
+    for budget in report.budgets:
+        end = projected.get(budget.product)
+        if end is not None and end > budget.dollars:
+            what = f" for product {budget.product}" if budget.product else ""
+            default = "" if budget.configured else "default "
+            yield (
+                f'Over the {default}budget "{budget.name}" ({amount(budget.dollars)} a month): '
+                f"this host alone is projected to spend {amount(end)}{what} in {month}."
+            )
+
+
+def _down(report: Report, *, nvml: bool) -> Iterator[str]:
+    """NVML, without which there is no money, or the others."""
+    down = sorted((source for source in report.sources if not source.up), key=_rank)
+    for source in down[:MOST_SOURCES]:
+        if (source.source == NVML) is not nvml:
+            continue
+        last = source.last_success
+        since = "never since the start" if last is None else f"last at {timestamp(last)}"
+        why = shortened(source.problem).removesuffix(".")
+        yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}.{_remedy(source, report)}"
+    if not nvml and (further := down[MOST_SOURCES:]):
+        yield f"Further sources that cannot be read: {len(further)}."
+
+
+def _remedy(source: SourceRow, report: Report) -> str:
+    """What to do about a server that is down, after a space."""
+    name = source.source.removeprefix(SERVER)
+    reasons = {one.reason for one in report.unread if one.url and _name(one.key) == name}
+    if not source.source.startswith(SERVER):
+        return ""
+    return "".join(f" {reason.remedy}." for reason in sorted(reasons))
+
+
+def _unread(report: Report) -> Iterator[str]:
+    """Servers that were found and have no endpoint."""
+    found = sorted({(one.key, one.reason) for one in report.unread if not one.url})
+    for key, reason in found[:MOST_SOURCES]:
+        yield f"Server {_name(key)} is not read: {reason.problem}. {reason.remedy}."
+    if further := found[MOST_SOURCES:]:
+        yield f"Further servers that are not read: {len(further)}."
+
+
+def _name(key: ServerKey) -> str:
+    return f"{key.namespace}/{key.server}".removeprefix("/")
+
+
+def _refused(report: Report) -> Iterator[str]:
+    """Claims of a port, a name or an entry of `servers` that discovery refused."""
+    errors = next((source.errors for source in report.sources if source.source == "processes"), {})
+    if errors.get("refused"):
+        yield (
+            "Programs of this host name ports or servers that are not theirs to name, and did not get them: "
+            "`doctor` says which."
+        )
+
+
+def _rank(source: SourceRow) -> tuple[bool, bool, str]:
+    """NVML first, without which there is no money; servers last: there may be many."""
+    return source.source.startswith(SERVER), source.source != NVML, source.source
+
+
+def _failure(source: SourceRow, report: Report) -> str:
+    if source.source == NVML:
+        return "NVML cannot be read"
+    if source.source == CLOCK:
+        return "The clock is not synchronized"
+    if not source.source.startswith(SERVER):
+        return f"Source {source.source} cannot be read"
+    name = source.source.removeprefix(SERVER)
+    ups = [row.up for row in report.servers if _name(row.key) == name]
+    if any(ups) and not all(ups):
+        return f"Server {name} cannot be read at {ups.count(False)} of {len(ups)} endpoints"
+    return f"Server {name} cannot be read"
+
+
+def _scaled(report: Report) -> str:
+    """How many of them have a list price of another region, scaled."""
+    scaled = {price.gpu: price.count for price in report.prices if is_scaled(price.provenance.source)}
+    return f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
+
+
+def _without_price(report: Report) -> Iterator[str]:
+    unpriced = [row for row in report.gpus if not row.priced]
+    if unpriced:
+        yield (
+            f"GPUs without a price: {sum(row.count for row in unpriced)} of "
+            f"{sum(row.count for row in report.gpus)}. What they cost is not in these figures. "
+            f"{_write(row.gpu for row in unpriced)}"
+        )
+
+
+def _write(gpus: Iterable[Gpu]) -> str:
+    """The line of the configuration that gives these GPUs a price."""
+    return f"Write what you pay: {price_line(sorted({gpu.gpu_model for gpu in gpus}))}"
+
+
+def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
+    all_gpus = sum(row.count for row in report.gpus)
+    estimated = {
+        price.gpu: price.count for price in report.prices if price.provenance.price_basis == "estimate"
+    }
+    if estimated:
+        yield (
+            f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{_scaled(report)} "
+            f"{_write(estimated)}"
+        )
+    by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
+    if by_list and (old := age_warning(report.price_list_date, report.wall)):
+        yield old
+    tariff = None if report.grounds is None else report.grounds.terms.tariff
+    if tariff is not None and (
+        returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)
+    ):
+        yield f"GPUs that are here and charged, though `retired` has them: {returned} of {all_gpus}."
+    if stale:
+        return
+    if down := sum(not row.up for row in report.gpus if row.index >= 0):
+        yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
+    if unseen := sum(row.count for row in report.gpus if row.index < 0):
+        yield f"GPUs that are paid for and that NVML never listed (unseen): {unseen} of {all_gpus}."
+    expected, visible = report.expected_gpus, report.visible_gpus
+    if expected is not None and visible is not None and expected < visible:
+        yield f"NVML lists {visible} GPUs, and {expected} are paid for: correct gpus_per_host."
+    recent = [
+        f"{label(row.gpu.uuid)} for {label(row.predecessor)} ({timestamp(row.replaced_at)})"
+        for row in report.gpus
+        if row.predecessor and 0 <= report.wall - row.replaced_at < NANOSECONDS_PER_DAY
+    ]
+    if recent:
+        further = f"; and {len(recent) - MOST_GPUS} more" if len(recent) > MOST_GPUS else ""
+        yield f"GPUs that took the slot of another: {'; '.join(recent[:MOST_GPUS])}{further}."

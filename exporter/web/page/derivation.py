@@ -1,0 +1,381 @@
+"""Derivation of the page's figures: the host's sums, and each server's cost."""
+
+from collections.abc import Iterable, Iterator
+
+from exporter.cost.explanation import Explanation, ModelExplanation, ServerExplanation
+from exporter.cost.postings import PHASES
+from exporter.readings import KINDS
+from exporter.report import RecentHistory, Report
+from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, dollars
+from exporter.web import explanation as chains
+from exporter.web.page.layout import Content, Element, element, name, table
+from exporter.web.page.overview import anchor
+from exporter.web.summary import GpuSummary, Summary
+from exporter.web.wording import amount, server_name, share, six, timestamp
+
+Columns = tuple[tuple[str, bool], ...]
+
+
+def reckoning(report: Report, summary: Summary) -> Iterator[Content]:
+    """What stands in `main`: a section for each figure of the page."""
+    yield from _rate(summary)
+    yield from _month(report, summary)
+    yield from _projection(report, summary)
+    yield from _idle(summary)
+    yield from _gpus(summary)
+
+
+def _section(anchor: str, heading: str, *content: Content | Iterable[Content]) -> Element:
+    return element("section", element("h2", heading), *content, id=anchor)
+
+
+def _rate(summary: Summary) -> Iterator[Element]:
+    if summary.dollars_per_hour is None:
+        return
+    rows: list[tuple[Content, ...]] = []
+    alike: dict[tuple[str, str, float, str], int] = {}
+    for line in summary.gpus:
+        for price in line.prices:
+            origin = price.provenance
+            source = (
+                f"{origin.price_basis}: {origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}"
+            )
+            key = (price.gpu.gpu_model, price.component, price.dollars_per_hour, source)
+            alike[key] = alike.get(key, 0) + price.count
+    for (model, component, hourly, source), gpus in alike.items():
+        what = element("span", f"{gpus} x ", name(model), f" {component}")
+        rows.append((what, six(hourly), six(gpus * hourly), name(source)))
+    columns: Columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
+    yield _section(
+        "rate",
+        "Dollars per hour now",
+        element(
+            "p",
+            "Prices of this hour, and the mean power of the last five minutes where energy is charged. ",
+            "Servers pay for the GPUs that they hold, in whatever phase.",
+        ),
+        table(
+            "What an hour costs",
+            columns,
+            rows,
+            caption=False,
+            foot=("Together", None, six(summary.dollars_per_hour), None),
+        ),
+        None
+        if summary.run_rate_dollars is None
+        else element(
+            "p",
+            f"Times the configured hours_per_month, that is {amount(summary.run_rate_dollars)} a month.",
+        ),
+    )
+
+
+def _month(report: Report, summary: Summary) -> Iterator[Element]:
+    if report.books is None or summary.month is None or summary.month_to_date_dollars is None:
+        return
+    cells = sorted(
+        (key, value) for key, value in report.books.months.items() if key.month == summary.month.name
+    )
+    columns: Columns = (("Product", False), ("Team", False), ("Price", False), ("$", True))
+    yield _section(
+        "month",
+        f"This month so far ({summary.month.name})",
+        element("p", "Everything posted to the month, adjustments included."),
+        table(
+            "Dollars of the month",
+            columns,
+            (
+                (name(key.product), name(key.team), key.price_basis, six(dollars(value)))
+                for key, value in cells
+            ),
+            caption=False,
+            foot=("Together", None, None, six(summary.month_to_date_dollars)),
+        ),
+    )
+
+
+def _projection(report: Report, summary: Summary) -> Iterator[Element]:
+    projection = report.projection
+    if projection is None or summary.projected_dollars is None:
+        return
+    columns: Columns = (
+        ("Product", False),
+        ("$ so far", True),
+        ("$ of the rest", True),
+        ("$ at its end", True),
+    )
+    rows = (
+        (
+            name(product),
+            six(dollars(projection.to_date.get(product, 0))),
+            six(dollars(projection.rest.get(product, 0))),
+            six(dollars(end)),
+        )
+        for product, end in projection.totals().items()
+    )
+    prices: Columns = (("From", False), ("Until", False), ("hours", True), ("$ per hour", True), ("$", True))
+    periods = (
+        (
+            timestamp(period.start),
+            timestamp(period.end),
+            f"{(period.end - period.start) / NANOSECONDS_PER_HOUR:,.4f}",
+            six(period.dollars_per_hour),
+            six(dollars(period.amount)),
+        )
+        for period in projection.periods
+    )
+    rest = dollars(sum(period.amount for period in projection.periods))
+    budgets = (
+        f"Budget {budget.name}: {amount(budget.dollars)} "
+        + (f"for product {budget.product}." if budget.product else "of the whole fleet.")
+        for budget in report.budgets
+    )
+    yield _section(
+        "projection",
+        "Projected for the month",
+        element(
+            "p",
+            "So far + the rest of the month by the tariff, for the owners of each GPU in the last 24 hours. ",
+            "A younger product counts by its own time, one that has left not at all. ",
+            "Energy goes on at its mean, hourly rent for the part of the last 24 hours that it was owed: ",
+            f"{share(projection.up_ratio)}.",
+        ),
+        table(
+            "Projection by product",
+            columns,
+            rows,
+            caption=False,
+            foot=("Together", None, None, six(summary.projected_dollars)),
+        ),
+        table(
+            "The rest of the month by price",
+            prices,
+            periods,
+            foot=("Together", None, None, None, six(rest)),
+        ),
+        (element("p", budget) for budget in budgets),
+    )
+
+
+def _idle(summary: Summary) -> Iterator[Element]:
+    idle = summary.idle
+    if idle is None:
+        return
+    spent = {phase: sum(hour.money.get(phase, 0) for hour in summary.hours) for phase in PHASES}
+    columns: Columns = (("Phase", False), ("$", True), ("share", True))
+    rows = (
+        (phase, six(dollars(value)), share(dollars(value) / idle.dollars))
+        for phase, value in spent.items()
+        if value
+    )
+    parts = ((("Component"), False), ("$", True))
+    paid = (
+        (name(line.component), six(line.dollars)) for line in summary.components if line.dollars is not None
+    )
+    yield _section(
+        "idle",
+        "The last 24 hours and this one",
+        element(
+            "p",
+            f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",
+            "adjustments apart. Idle is what was paid while a GPU rested, held by a server or by nobody.",
+        ),
+        table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
+        table("By component", parts, paid, foot=("Together", six(idle.dollars))),
+    )
+
+
+def _gpus(summary: Summary) -> Iterator[Element]:
+    if not summary.gpus:
+        return
+    yield _section("gpus", "Each GPU", (part for line in summary.gpus for part in _gpu(line)))
+
+
+def _gpu(line: GpuSummary) -> Iterator[Content]:
+    row = line.row
+    label = f"GPU {row.index}" if row.index >= 0 else "GPU"
+    yield element("h3", f"{label}, ", name(row.gpu.gpu_model), id=anchor(line) if row.index >= 0 else None)
+    yield element("p", name(row.gpu.uuid), class_="quiet")
+    columns: Columns = (
+        ("Component", False),
+        ("$ per hour", True),
+        ("Basis", False),
+        ("Source", False),
+        ("As of", False),
+    )
+    rows = (
+        (
+            name(price.component),
+            six(price.dollars_per_hour * price.count),
+            price.provenance.price_basis,
+            name(price.provenance.source),
+            price.provenance.as_of,
+        )
+        for price in line.prices
+    )
+    foot = (
+        None if line.dollars_per_hour is None else ("Together", six(line.dollars_per_hour), None, None, None)
+    )
+    yield table(f"What an hour of {label} costs", columns, rows, caption=False, foot=foot)
+    if not row.priced:
+        yield element("p", "Nothing says what its hardware costs: the configuration may, under `hardware`.")
+    if line.idle_dollars_per_hour is not None and row.idle_ratio is not None:
+        rested, idle = f"{row.idle_ratio:.6f}", six(line.idle_dollars_per_hour)
+        yield element("p", f"It rested for {rested} of the last tick: {idle} dollars per hour.")
+
+
+def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
+    """What stands in `main`."""
+    stretch = explanation.stretch
+    hours = stretch.covered / NANOSECONDS_PER_HOUR
+    yield element(
+        "p",
+        f"Over the 60 minutes from {timestamp(stretch.start)} to {timestamp(stretch.end)}, "
+        f"{hours:.2f} hours of them metered. On the host, ",
+        element("code", "inference-cost-exporter explain --window=24h"),
+        " asks for longer ones.",
+    )
+    for chain in explanation.chains:
+        yield _held(chain)
+        yield element(
+            "section",
+            element("h2", "Its models"),
+            (part for model in chain.models for part in _model(chain, model)),
+            None if chain.models else element("p", "Nothing was posted to it in this time."),
+            id="models",
+        )
+        yield _day(chain, course)
+    if explanation.fleet_dollars_per_hour:
+        fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
+        yield element("p", f"In none of these numbers: {fleet} that are configured for the whole fleet.")
+
+
+def _held(chain: ServerExplanation) -> Element:
+    rows = (
+        (
+            element("span", f"{line.gpus:g} x ", name(line.gpu_model), f" {line.component}"),
+            six(line.dollars_per_hour),
+            six(line.gpus * line.dollars_per_hour),
+            name(f"{line.price_basis}: {line.source}"),
+        )
+        for line in chain.held
+    )
+    columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
+    together = sum(line.gpus * line.dollars_per_hour for line in chain.held)
+    return element(
+        "section",
+        element("h2", _sentence(chains.HOLDS)),
+        table(chains.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
+        if chain.held
+        else element("p", "Nothing that has a price."),
+        id="holds",
+    )
+
+
+def _model(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
+    account = model.account
+    yield element("h3", name(account.model or chains.NO_MODEL))
+    spent = account.spent
+    yield table(
+        "Spent",
+        (("Phase", False), ("$", True), ("share", True)),
+        (
+            (
+                phase,
+                six(dollars(account.money[phase])),
+                share(account.money[phase] / spent) if spent else None,
+            )
+            for phase in PHASES
+            if account.money.get(phase)
+        ),
+        foot=("Together", six(dollars(spent)), None),
+    )
+    if (split := chains.split_told(model)) is not None:
+        yield element("p", f"{_sentence(chains.split_words(split))}.", class_="quiet")
+    if account.tokens:
+        yield table(
+            "Served",
+            (("Kind of token", False), ("Tokens", True)),
+            ((_spelled(kind), f"{account.tokens.get(kind, 0):,}") for kind in KINDS),
+        )
+    if (since := chains.unserved_words(account)) is not None:
+        yield element("p", f"{_sentence(since)}.")
+    yield from _quotients(chain, model)
+    if model.ladder:
+        yield table(
+            _sentence(chains.LADDER),
+            (("What is counted", False), ("$", True), ("million tokens", True), ("$ per million", True)),
+            (
+                (rung.meaning, six(rung.dollars), _millions(rung.tokens), six(rung.dollars_per_million))
+                for rung in model.ladder
+            ),
+        )
+    for told in model.against:
+        first, second = chains.against_words(told)
+        yield element("p", name(first), element("br"), second.strip())
+
+
+def _quotients(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
+    if chain.partial:
+        yield element("p", f"{_sentence(chains.PARTIAL)}.")
+    elif model.account.unpriced:
+        yield element("p", f"{_sentence(chains.unpriced_words(model.account.unpriced))}.")
+    elif not model.prices:
+        yield element("p", f"{_sentence(chains.TOO_FEW)}.")
+    else:
+        yield table(
+            _sentence(chains.QUOTIENTS),
+            (("Kind, basis", False), ("$", True), ("million tokens", True), ("$ per million", True)),
+            (
+                (
+                    f"{_spelled(price.kind)}, {price.basis}",
+                    six(price.dollars),
+                    _millions(price.tokens),
+                    six(price.dollars_per_million),
+                )
+                for price in model.prices
+            ),
+        )
+
+
+def _day(chain: ServerExplanation, course: RecentHistory) -> Element:
+    told = sorted(
+        (party, [course.tokens.get((party, kind), 0) for kind in KINDS])
+        for party in {party for party, _kind in course.tokens}
+        if party.key == chain.key
+    )
+    content: Content = element("p", "None.")
+    last = {model.account.model: model.account.last_token for model in chain.models}
+    if told:
+        columns = (("Model", False), *((_spelled(kind), True) for kind in KINDS), ("all", True))
+        content = table(
+            "Of the running hour and the 24 before it",
+            (*columns, ("last token", True)),
+            (
+                (
+                    name(party.model),
+                    *(f"{number:,}" for number in counts),
+                    f"{sum(counts):,}",
+                    None if (at := last.get(party.model)) is None else timestamp(at),
+                )
+                for party, counts in told
+            ),
+        )
+    return element(
+        "section",
+        element("h2", "Tokens of ", name(server_name(chain.key)), ", the last 24 hours and this one"),
+        content,
+        id="tokens",
+    )
+
+
+def _spelled(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
+
+
+def _millions(tokens: int) -> str:
+    return f"{tokens / TOKENS_PER_MILLION:,.6f}"

@@ -1,0 +1,219 @@
+"""What is around every page: head, policy, heading, footer; and the parts that pages share."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from typing import Final, TypeAlias
+from urllib.parse import quote
+
+from exporter.readings import ServerKey
+from exporter.report import Build
+from exporter.web.wording import server_name
+
+Attribute: TypeAlias = str | int | float | bool | None
+"""`None` and false are left out, true is the bare name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """Text that goes into the page as it is: our own style and script, never anything that was read."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element with what is in it."""
+
+    name: str
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+    content: "tuple[Content, ...]" = ()
+
+
+Content: TypeAlias = str | Element | Verbatim | None
+"""What an element may hold; `None` is nothing."""
+
+VOID: Final = frozenset({"br", "link", "meta"})
+"""Elements that hold nothing and have no end."""
+
+INLINE: Final = frozenset({"a", "bdi", "br", "code", "small", "span", "time"})
+"""Elements of running text. Behind any other a new line changes nothing but how the page reads as text."""
+
+
+def element(name: str, /, *content: Content | Iterable[Content], **attributes: Attribute) -> Element:
+    """An element. In attribute names a dash is written `_`, and one at the end sets Python's words apart."""
+    told = tuple((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    return Element(name, told, tuple(_flat(content)))
+
+
+def text(whole: Element) -> str:
+    """An element as HTML."""
+    return "".join(_written(whole))
+
+
+def _flat(content: Iterable[Content | Iterable[Content]]) -> Iterator[Content]:
+    for part in content:
+        if part is None or isinstance(part, str | Element | Verbatim):
+            yield part
+        else:
+            yield from part
+
+
+def _written(part: Content) -> Iterator[str]:
+    if part is None:
+        return
+    if isinstance(part, str):
+        yield escape(part)
+    elif isinstance(part, Verbatim):
+        yield part.text
+    else:
+        yield f"<{part.name}{''.join(map(_attribute, part.attributes))}>"
+        if part.name not in VOID:
+            for child in part.content:
+                yield from _written(child)
+            yield f"</{part.name}>"
+        if part.name not in INLINE:
+            yield "\n"
+
+
+def _attribute(told: tuple[str, Attribute]) -> str:
+    name, value = told
+    if value is None or value is False:
+        return ""
+    return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
+
+
+NAME: Final = "Inference Cost Exporter"
+
+EXPLAIN: Final = "explain/"
+"""Where explanations are, below the page."""
+
+_HERE: Final = files("exporter.web.page")
+_STYLE: Final = _HERE.joinpath("page.css").read_text(encoding="utf-8")
+_SCRIPT: Final = _HERE.joinpath("page.js").read_text(encoding="utf-8")
+_ICON: Final = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='4' fill='%232b7a8c'/%3E"
+    "%3Cpath d='M4 11V8m4 3V5m4 6V7' stroke='white' stroke-width='2'/%3E%3C/svg%3E"
+)
+
+
+def _hash(part: str) -> str:
+    return f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'"
+
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""Our style and our script run, the icon is in the page; nothing else is loaded, sent or framed."""
+
+
+def whole(
+    title: str, heading: Content, about: Iterable[Content], main: Iterable[Content], build: Build, root: str
+) -> bytes:
+    """A document. `root` is the way to the page, a relative one, so that a proxy may put it anywhere."""
+    links = (
+        ("metrics", "Metrics"),
+        ("cost.json", "cost.json"),
+        (EXPLAIN, "Explanation"),
+        ("-/healthy", "Health"),
+        ("-/ready", "Readiness"),
+    )
+    document = element(
+        "html",
+        element(
+            "head",
+            element("meta", charset="utf-8"),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("title", title),
+            element("link", rel="icon", href=_ICON),
+            element("style", Verbatim(_STYLE)),
+        ),
+        element(
+            "body",
+            element(
+                "header",
+                element("h1", heading),
+                element("p", about, data_part="about"),
+                element("p", id="refresh"),
+            ),
+            element("main", main),
+            element(
+                "footer",
+                element(
+                    "ul", (element("li", element("a", word, href=f"{root}{path}")) for path, word in links)
+                ),
+                element("p", f"{NAME} {build.version}, revision {build.revision or 'unknown'}."),
+            ),
+            element("script", Verbatim(_SCRIPT)),
+        ),
+        lang="en",
+    )
+    return f"<!doctype html>\n{text(document)}\n".encode(errors="replace")
+
+
+def link(key: ServerKey, root: str = "") -> str:
+    """The address of a server's explanation, relative to the page."""
+    name = server_name(key)
+    if name in {"", ".", ".."}:  # what a browser would take for a folder
+        name = f"/{name}"
+    return f"{root}{EXPLAIN}{quote(name.encode(errors='surrogatepass'), safe='')}"
+
+
+def figure(word: str, href: str) -> Element:
+    """A number that leads to its explanation."""
+    return element("a", word, href=href, class_="figure")
+
+
+def name(word: str) -> Element:
+    """A name from outside: whichever way it is written, the text around keeps its direction."""
+    return element("bdi", word)
+
+
+def table(
+    label: str,
+    columns: Iterable[tuple[str, bool]],
+    rows: Iterable[Iterable[Content]],
+    *,
+    caption: bool = True,
+    foot: Iterable[Content] | None = None,
+) -> Element:
+    """A table that can be scrolled, by keyboard too, where it is wider than the window.
+
+    `columns` are headings, each with whether it is of numbers; the first cell of a row is its heading.
+    """
+    columns = tuple(columns)
+
+    def row(cells: Iterable[Content]) -> Element:
+        first, *rest = cells
+        return element(
+            "tr",
+            element("th", first, scope="row"),
+            (
+                element("td", cell, class_="number" if number else None)
+                for cell, (_, number) in zip(rest, columns[1:], strict=True)
+            ),
+        )
+
+    head = (element("th", word, scope="col", class_="number" if number else None) for word, number in columns)
+    return element(
+        "div",
+        element(
+            "table",
+            element("caption", label) if caption else None,
+            element("thead", element("tr", head)),
+            element("tbody", map(row, rows)),
+            None if foot is None else element("tfoot", row(foot)),
+        ),
+        class_="table",
+        role="region",
+        aria_label=label,
+        tabindex=0,
+    )

@@ -1,0 +1,329 @@
+"""The host's page: four figures, two drawings, three tables, and before them what to know."""
+
+from collections.abc import Iterator
+from math import ceil
+from typing import Final
+
+from exporter.cost.postings import UNASSIGNED, CostOwner
+from exporter.cost.quotients import FEWEST_TOKENS
+from exporter.cost.split import MEANING
+from exporter.readings import ServerKey
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+)
+from exporter.web.page import charts
+from exporter.web.page.layout import EXPLAIN, Content, Element, element, figure, link, name, table
+from exporter.web.summary import NOBODY, ComponentSummary, GpuSummary, ServerSummary, Summary
+from exporter.web.wording import ABSENT, UNKNOWN, amount, count, local, rounded, server_name, share, timestamp
+
+UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min", NANOSECONDS_PER_MINUTE))
+
+SERVERS: Final = (
+    ("Server", False),
+    ("GPUs", True),
+    ("$ per hour", True),
+    ("Busy", True),
+    ("Tokens, 24 h + this hour", True),
+    ("$ per million, all", True),
+    ("$ per million, computed", True),
+    ("Last token", True),
+    ("Prefill of busy $", True),
+)
+GPUS: Final = (
+    ("GPU", False),
+    ("Holder", False),
+    ("$ per hour", True),
+    ("Price from", False),
+    ("Watts", True),
+    ("Utilization", True),
+    ("Idle $ per hour", True),
+)
+COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, 24 h + this hour", True))
+
+
+def servers(summary: Summary) -> Element:
+    """Servers and models, and what the methods that split their busy dollars are worth."""
+    lines = summary.servers
+    content: Content = element("p", "No server is known now.")
+    if lines:
+        content = table(
+            "Servers: busy and prices per million tokens are of the last hour",
+            SERVERS,
+            (_server(line, summary) for line in lines),
+        )
+    methods = {_method(line) for line in lines}
+    return element(
+        "section",
+        element("h2", "Servers"),
+        content,
+        (
+            element("p", f"Busy dollars are split by {method}: {meaning}.", class_="quiet")
+            for method, meaning in MEANING.items()
+            if method in methods
+        ),
+    )
+
+
+def _server(line: ServerSummary, summary: Summary) -> Iterator[Content]:
+    there = link(line.owner.key)
+    yield element(
+        "span",
+        _named(line.owner.key),
+        element("small", name(line.owner.model)) if line.owner.model else None,
+        element("small", "for ", *_payer(line.owner)) if line.owner.product else None,
+        element("small", "does not answer", class_="over") if line.up is False else None,
+    )
+    yield _told(None if line.gpus is None else _plain(line.gpus), f"{there}#holds")
+    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), f"{there}#holds")
+    waits = ABSENT
+    if summary.first_window is not None and line.dollars_per_hour:
+        waits = _in(summary.first_window)
+    yield _told(None if line.busy_ratio is None else share(line.busy_ratio), f"{there}#models", waits)
+    yield _told(None if line.tokens is None else count(line.tokens), f"{there}#tokens")
+    if (line.tokens or 0) < FEWEST_TOKENS:
+        waits = ABSENT
+    for price in (line.dollars_per_million_tokens, line.dollars_per_million_computed_tokens):
+        yield _told(None if price is None else amount(price), f"{there}#models", waits)
+    yield _told(None if line.last_token is None else _ago(summary.taken, line.last_token), f"{there}#tokens")
+    ratio, method = line.prefill_ratio, _method(line)
+    known = _told(None if ratio is None else share(ratio), f"{there}#models")
+    yield ABSENT if method is None else element("span", known, element("small", f"by {method}"))
+
+
+def _method(line: ServerSummary) -> str | None:
+    """By what its busy dollars are split, if it had any."""
+    return None if line.busy_ratio == 0 else line.split_method
+
+
+def _payer(party: CostOwner) -> Iterator[Content]:
+    """Product and team, each told where it says something."""
+    yield name(party.product)
+    if party.team not in {"", UNASSIGNED, party.product}:
+        yield ", "
+        yield name(party.team)
+
+
+def gpus(summary: Summary) -> Element | None:
+    """GPUs; `None` where none is known now."""
+    if not summary.gpus:
+        return None
+    return element(
+        "section",
+        element("h2", "GPUs"),
+        table("GPUs, who holds them and what an hour costs now", GPUS, map(_gpu, summary.gpus)),
+    )
+
+
+def _gpu(line: GpuSummary) -> Iterator[Content]:
+    row, price = line.row, line.price
+    there = f"{EXPLAIN}#{anchor(line)}"
+    yield element(
+        "span",
+        str(row.index) if row.index >= 0 else name(row.gpu.uuid),
+        None if row.count == 1 else f" x {row.count}",
+        element("small", name(row.gpu.gpu_model)),
+        None
+        if row.up
+        else element("small", "cannot be read" if row.index >= 0 else "not listed", class_="over"),
+    )
+    yield element("span", _holders(line))
+    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    if not row.priced or price is None:
+        yield element("span", "no price", class_="over") if not row.priced else ABSENT
+    else:
+        origin = price.provenance
+        yield element(
+            "span",
+            f"{price.component}, {origin.price_basis}",
+            element("small", name(f"{origin.source}{f', as of {origin.as_of}' if origin.as_of else ''}")),
+        )
+    yield _told(None if line.watts is None else f"{rounded(line.watts, 0):,}", there)
+    yield _told(None if line.utilization_ratio is None else share(line.utilization_ratio), there)
+    idle = line.idle_dollars_per_hour
+    yield _told(None if idle is None else amount(idle), there)
+
+
+def anchor(line: GpuSummary) -> str:
+    """Where a GPU's price is explained."""
+    return f"gpu-{line.row.index}" if line.row.index >= 0 else "gpus"
+
+
+def _holders(line: GpuSummary) -> Iterator[Content]:
+    if not line.holders:
+        yield "nobody"
+    for number, (key, ratio) in enumerate(line.holders):
+        yield ", " if number else None
+        yield _named(key)
+        yield f" {share(ratio)}" if ratio < 1 else None
+
+
+def components(summary: Summary) -> Element | None:
+    """Components; `None` without any."""
+    lines = summary.components
+    if not lines:
+        return None
+    return element(
+        "section",
+        element("h2", "What the money is for"),
+        table("Components, all GPUs together", COMPONENTS, map(_component, lines)),
+        element(
+            "p",
+            f"In none of these numbers: {amount(summary.fleet_dollars_per_hour)} an hour, "
+            "configured for the whole fleet.",
+            class_="quiet",
+        )
+        if summary.fleet_dollars_per_hour
+        else None,
+    )
+
+
+def _component(line: ComponentSummary) -> Iterator[Content]:
+    there = f"{EXPLAIN}#rate"
+    yield name(line.component)
+    yield _told(None if line.dollars_per_hour is None else amount(line.dollars_per_hour), there)
+    yield _told(None if line.dollars is None else amount(line.dollars), f"{EXPLAIN}#idle")
+
+
+def _named(key: ServerKey) -> Element:
+    """A server's name, which leads to its explanation."""
+    word = "nobody (unallocated)" if key == NOBODY else server_name(key)
+    return element("a", name(word), href=link(key))
+
+
+def _told(word: str | None, href: str, absent: str = ABSENT) -> Content:
+    """A number, or where there is none, a dash or when there will be one."""
+    return absent if word is None else figure(word, href)
+
+
+def _in(seconds: float) -> str:
+    """When a figure is known, in words of a cell."""
+    return f"in {ceil(seconds)} s" if seconds > 0 else "due"
+
+
+def _plain(gpus: float) -> str:
+    return f"{gpus:.2f}".rstrip("0").rstrip(".")
+
+
+def _ago(now: Instant, then: Instant) -> str:
+    """How long ago, in one unit."""
+    past = max(0, now - then)
+    for unit, size in UNITS:
+        if past >= size:
+            return f"{past // size} {unit} ago"
+    return f"{past // NANOSECONDS_PER_SECOND} s ago"
+
+
+def overview(summary: Summary) -> Iterator[Content]:
+    """What stands in `main`."""
+    yield _part("notes", _notes(summary))
+    yield _part("figures", element("dl", _cards(summary), class_="cards"))
+    yield _part("charts", element("div", _charts(summary), class_="charts"))
+    yield _part("servers", servers(summary))
+    yield _part("gpus", gpus(summary))
+    yield _part("components", components(summary))
+    if summary.ledger is not None:
+        yield element("p", f"Ledger {summary.ledger}.", class_="quiet")
+
+
+def about(summary: Summary) -> Iterator[Content]:
+    """When, and of what."""
+    yield name(summary.host) if summary.host else "This host"
+    yield " alone, read at "
+    yield element(
+        "time", local(summary.taken, summary.zone, "%Y-%m-%d %H:%M:%S %Z"), datetime=timestamp(summary.taken)
+    )
+    yield "."
+
+
+def _part(of: str, content: Content) -> Element:
+    return element("div", content, data_part=of)
+
+
+def _notes(summary: Summary) -> Element | None:
+    if not summary.notes:
+        return None
+    return element(
+        "div", element("ul", (element("li", note) for note in summary.notes)), class_="notes", role="status"
+    )
+
+
+def _cards(summary: Summary) -> Iterator[Element]:
+    rate, run_rate = summary.dollars_per_hour, summary.run_rate_dollars
+    yield _card(
+        "Now",
+        _figure(rate, "rate"),
+        None if rate is None else element("span", " per hour"),
+        "" if run_rate is None else f"{amount(run_rate)} a month at this rate",
+    )
+    month = summary.month_to_date_dollars
+    awaited = _awaited(summary) if month is None else ""
+    yield _card("This month so far", _figure(month, "month"), None, awaited or _passed(summary))
+    yield _projection(summary)
+    idle = summary.idle
+    yield _card(
+        "Idle, 24 h + this hour",
+        UNKNOWN if idle is None else figure(share(idle.ratio), f"{EXPLAIN}#idle"),
+        None,
+        _awaited(summary) if idle is None else f"{amount(idle.idle_dollars)} of {amount(idle.dollars)}",
+    )
+
+
+def _card(term: str, big: Content, unit: Content, more: Content, *, over: bool = False) -> Element:
+    return element(
+        "div",
+        element("dt", term),
+        element("dd", big, unit, class_="big"),
+        element("dd", more, class_="over" if over else "more") if more else None,
+        class_="card",
+    )
+
+
+def _projection(summary: Summary) -> Element:
+    end, budget = summary.projected_dollars, summary.budget_dollars
+    over = end is not None and budget is not None and end > budget
+    words = "no budget is configured"
+    if budget is not None:
+        default = "" if summary.budget_configured else "default "
+        words = f"{default}budget of the fleet {amount(budget)}"
+        if end is not None:
+            apart = amount(abs(end - budget))
+            words = f"{apart} {'over' if over else 'within'} the fleet's {default}budget of {amount(budget)}"
+        if default:
+            words += ", as no budget is configured"
+    awaited = _awaited(summary) if end is None else ""
+    return _card("Projected for the month", _figure(end, "projection"), None, awaited or words, over=over)
+
+
+def _awaited(summary: Summary) -> str:
+    """What figures wait for that no time was charged for yet."""
+    if summary.first_money is None:
+        return ""
+    left = ceil(summary.first_money)
+    return f"known after the next tick, in {left} s" if left else "known after the next tick, which is due"
+
+
+def _passed(summary: Summary) -> str:
+    line = summary.month
+    if line is None:
+        return ""
+    if line.start is None:
+        return line.name
+    passed = share((summary.taken - line.start) / (line.end - line.start))
+    return f"{local(line.end - 1, summary.zone, '%B %Y')}, {passed} of it passed"
+
+
+def _figure(dollars: float | None, of: str) -> Content:
+    return UNKNOWN if dollars is None else figure(amount(dollars), f"{EXPLAIN}#{of}")
+
+
+def _charts(summary: Summary) -> Iterator[Element]:
+    for heading, drawing in (
+        ("The last 24 hours and this one", charts.day(summary)),
+        ("The month", charts.month(summary)),
+    ):
+        if drawing is not None:
+            yield element("section", element("h2", heading), drawing)

@@ -1,0 +1,102 @@
+"""What a web configuration asks of connections and requests."""
+
+import logging
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+
+from exporter.clock import Clock
+from exporter.config.problems import ConfigError, Problem
+from exporter.config.web import WebConfig
+from exporter.web.access import TokenBucket
+from exporter.web.connection import OPEN, Request, Response, later, plain
+from exporter.web.passwords import Passwords, Verdict, bcrypt_check
+from exporter.web.tls import TlsSettings
+
+_REALM: Final = 'Basic realm="inference-cost-exporter", charset="UTF-8"'
+
+_LOG = logging.getLogger(__name__)
+
+
+class WebPolicy:
+    """What one web configuration asks of connections and requests.
+
+    Raises:
+        ConfigError: a file that it names cannot be used, or bcrypt is missing.
+    """
+
+    def __init__(self, config: WebConfig, file: str, clock: Clock) -> None:
+        self.config = config
+        self.encryption = None if config.tls is None else TlsSettings(config.tls, file)
+        self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
+        rate = config.rate
+        self._pace = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
+        self._headers = dict(config.headers)
+        if config.http2:
+            _LOG.warning("http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1")
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it takes more memory than a new one would."""
+        return self.encryption is not None and self.encryption.is_worn
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether every client shows who it is, by a password or a certificate."""
+        tls = self.config.tls
+        return self._passwords is not None or (
+            tls is not None and tls.clients is not None and tls.clients.required
+        )
+
+    def refusal(self, request: Request) -> Response | None:
+        """What is said to a request that is not answered; `None` for one that is."""
+        if self.encryption is not None and not request.encrypted:
+            # A connection from before the file asked for TLS.
+            return plain(HTTPStatus.FORBIDDEN, "refused: ask by https", refused="plain_http")
+        if request.path in OPEN:
+            return None
+        if self._pace is not None and not self._pace.allows():
+            return later("too many requests", "rate_limit")
+        if self._passwords is None:
+            return None
+        authorization = request.headers.get("authorization", "")
+        verdict = self._passwords.verdict(authorization, request.peer)
+        if verdict is Verdict.GRANTED:
+            return None
+        if verdict is Verdict.BUSY:
+            return later("too many passwords at once", "busy")
+        return plain(
+            HTTPStatus.UNAUTHORIZED,
+            "a user and a password are needed",
+            refused="wrong_password" if authorization else "no_password",
+            **{"WWW-Authenticate": _REALM},
+        )
+
+    def dressed(self, response: Response) -> Response:
+        """An answer with the headers that the file adds."""
+        if not self._headers:
+            return response
+        headers = {**response.headers, **self._headers}
+        return replace(response, headers=headers)
+
+
+def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
+    """Refuse a reload that protects less.
+
+    Raises:
+        ConfigError: it does.
+    """
+    gone = []
+    if before.tls is not None and after.tls is None:
+        gone.append("tls_server_config")
+    elif before.tls is not None and after.tls is not None:
+        old, new = before.tls.clients, after.tls.clients
+        if old is not None and old.required and not (new is not None and new.required):
+            gone.append("tls_server_config.client_auth_type: RequireAndVerifyClientCert")
+        elif old is not None and old.names and not (new is not None and new.names):
+            gone.append("tls_server_config.client_allowed_sans")
+    if before.users and not after.users:
+        gone.append("basic_auth_users")
+    if gone:
+        told = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
+        raise ConfigError(file, (Problem(None, "", told),))

@@ -1,0 +1,151 @@
+"""TLS of the web server: its settings as the standard library takes them, and one connection's."""
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from exporter.clock import Clock
+from exporter.config.load import contents
+from exporter.config.problems import ConfigError, Problem
+from exporter.config.web import TlsConfig
+from exporter.units import NANOSECONDS_PER_SECOND, seconds
+from exporter.web.connection import BoundedReader
+from exporter.web.listener import Waiting, WebLimits
+
+_VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+MOST_SESSIONS: Final = 256
+_DRAIN_BYTES: Final = 1024 * 1024
+_LEAST_SECONDS: Final = 0.001
+_TOLD: Final = b"This port speaks HTTPS: ask by https.\n"
+_PLAIN: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOLD), _TOLD)
+)
+
+
+class ClientCertificateError(OSError):
+    """A client whose certificate carries none of the names that are let in."""
+
+
+class TlsSettings:
+    """TLS as a web configuration wants it, with the files as they are now.
+
+    No tickets are handed out. OpenSSL remembers sessions of TLS 1.2 for two hours, up to 20,000 of them, and
+    Python cannot tell it not to: `is_worn` says when it is time for another of these.
+
+    Raises:
+        ConfigError: a file cannot be used; the message says which and why.
+    """
+
+    def __init__(self, tls: TlsConfig, file: str) -> None:
+        self._file = file
+        self._names = frozenset(tls.clients.names) if tls.clients else frozenset()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = _VERSIONS[tls.oldest]
+        self._context.maximum_version = _VERSIONS[tls.newest]
+        self._context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        self._context.num_tickets = 0
+        if not tls.own_order:
+            self._context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        if tls.suites:
+            self._context.set_ciphers(":".join(tls.suites))
+        if tls.curve is not None:
+            self._context.set_ecdh_curve(tls.curve)
+        self._context.set_alpn_protocols(["http/1.1"])
+        self._identify(tls.certificate, tls.key)
+        if tls.clients is not None:
+            self._ask(tls.clients.authorities, required=tls.clients.required)
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether so many sessions are remembered that they take memory."""
+        return self._context.session_stats()["number"] >= MOST_SESSIONS
+
+    def _identify(self, certificate: Path, key: Path) -> None:
+        for path in (certificate, key):
+            contents(path)  # for the message that says which of them cannot be read
+        try:
+            # An empty password: OpenSSL would otherwise ask for one at the terminal, and wait.
+            self._context.load_cert_chain(certificate, key, password=b"")
+        except (ssl.SSLError, OSError, ValueError) as error:
+            why = getattr(error, "reason", None) or str(error)
+            raise self._refused(
+                "cert_file",
+                f"{certificate} and {key} are no certificate in PEM with its key, unencrypted ({why})",
+            ) from None
+
+    def _ask(self, authorities: Path, *, required: bool) -> None:
+        self._context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        try:
+            self._context.load_verify_locations(cadata=contents(authorities).decode("ascii"))
+        except (ssl.SSLError, ValueError):
+            told = f"{authorities} holds no certificates in PEM"
+            raise self._refused("client_ca_file", told) from None
+
+    def _refused(self, key: str, message: str) -> ConfigError:
+        return ConfigError(self._file, (Problem(None, f"tls_server_config.{key}", message),))
+
+    @contextlib.contextmanager
+    def over(
+        self,
+        connection: socket.socket,
+        waiting: Waiting,
+        clock: Clock,
+        limits: WebLimits,
+    ) -> Iterator[ssl.SSLSocket]:
+        """Speak TLS over a connection, which stays its owner's to cut and to close.
+
+        The handshake takes `limits.request` at most, and is `waiting` until it is done.
+
+        Raises:
+            OSError: the client does not, or may not; what can be told it has been.
+        """
+        own = connection.dup()
+        try:
+            encrypted = self._context.wrap_socket(own, server_side=True, do_handshake_on_connect=False)
+        except BaseException:
+            own.close()
+            raise
+        with encrypted:
+            deadline = clock.elapsed() + limits.request
+            with waiting():
+                connection.settimeout(seconds(limits.request))
+                connection.recv(1, socket.MSG_PEEK)
+            with waiting():
+                try:
+                    encrypted.settimeout(max(_LEAST_SECONDS, seconds(deadline - clock.elapsed())))
+                    encrypted.do_handshake()
+                except ssl.SSLError as error:
+                    _tell(connection, clock, plain=error.reason == "HTTP_REQUEST")
+                    raise
+            if self._names and not self._names & _names(encrypted.getpeercert() or {}):
+                raise ClientCertificateError(
+                    "the client's certificate carries no name of client_allowed_sans"
+                )
+            yield encrypted
+            # Say that it ends here, and wait for nothing.
+            encrypted.settimeout(0)
+            with contextlib.suppress(OSError, ValueError):
+                encrypted.unwrap()
+
+
+def _tell(connection: socket.socket, clock: Clock, *, plain: bool) -> None:
+    """Let a refused client read why: closing with its bytes unread would reset the connection."""
+    with contextlib.suppress(OSError):
+        connection.settimeout(1)
+        if plain:
+            connection.sendall(_PLAIN)
+        connection.shutdown(socket.SHUT_WR)
+        BoundedReader(connection, clock).drain(_DRAIN_BYTES, NANOSECONDS_PER_SECOND)
+
+
+def _names(certificate: dict[str, Any]) -> set[str]:
+    """The subject alternative names, as Go writes them."""
+    return {
+        str(ipaddress.ip_address(name)) if kind == "IP Address" else name
+        for kind, name in certificate.get("subjectAltName", ())
+    }

@@ -1,0 +1,131 @@
+"""Load and cost from the ledger's history."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from exporter.cost.postings import UNALLOCATED, UNASSIGNED, CostOwner
+from exporter.finance.tco.answer import answer
+from exporter.finance.tco.measurement import NotMeasuredError, measurement
+from exporter.ledger.history import HistorySums
+from exporter.readings import Gpu
+from exporter.report import ServerOwner
+from tests.finance.tco.tco_bench import load, rented, scenario, yearly
+
+HOUR = 3600 * 10**9
+DOLLAR = 10**12
+CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
+CHAT_OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")
+NOBODY = ServerOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED)
+
+
+def day(hours: int, tokens: int = 1000, dollars: int = 10) -> HistorySums:
+    """Some hours, with prompt tokens and twice the dollars for rent, and a third of energy."""
+    return HistorySums(
+        server_cost={
+            (CHAT_OWNER, "rent", "configured"): dollars * DOLLAR,
+            (NOBODY, "rent", "estimate"): dollars * DOLLAR,
+            (CHAT_OWNER, "energy", "configured"): dollars * DOLLAR // 2,
+        },
+        tokens={(CHAT, "prompt"): tokens, (CHAT, "generation"): 2 * tokens},
+        covered={(): hours * HOUR},
+    )
+
+
+DAYS = {20261128: day(12), 20261130: day(24, 3000, 20)}
+"""36 hours: 4,000 prompt and 8,000 generated tokens, 60 dollars of rent and 15 of energy."""
+
+
+def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
+    """2/3 of what 36 hours held: 2,667 and 5,333 tokens, 40 dollars of rent, 10 of energy."""
+    found = measurement(DAYS, "1111")
+    assert (found.first_day, found.last_day, found.covered) == ("2026-11-28", "2026-11-30", 36 * HOUR)
+    assert found.load.tokens == {
+        "prompt": Fraction(8000, 3),
+        "cached_prompt": 0,
+        "generation": Fraction(16000, 3),
+    }
+    assert found.option.terms.dollars_per_day == {"rent": 40, "energy": 10}
+    assert found.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
+
+
+def test_the_scenario_takes_the_measured_load_and_the_present_cost() -> None:
+    """The first option, at 50 dollars a day: 18,250 a year, and its part of what everybody pays."""
+    given = scenario(
+        rented(), load=load(growth="1"), years=2, items=(yearly(), yearly("own", options=("rent",)))
+    )
+    told = answer(given, measurement(DAYS, "1111"))
+    assert [found.option for found in told.courses] == ["measured", "rent"]
+    assert told.courses[0].components == {"rent": 29_200, "energy": 7300, "staff": 24_000}
+    assert told.tokens_per_day == (8000, 16_000)  # the growth is the scenario's
+    assert answer(scenario(rented()), measurement(DAYS, "1111")).tokens_per_day == (8000,)
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (None, "0.0 hours were metered in the last 30 days; --measured needs 24 at least"),
+        ({}, "0.0 hours were metered in the last 30 days; --measured needs 24 at least"),
+        ({20261130: day(23)}, "23.0 hours were metered in the last 30 days; --measured needs 24 at least"),
+        ({20261130: day(24, 0)}, "no token was counted in the last 30 days; there is no load to take"),
+        ({20261130: day(24, 1, 0)}, "no dollar was posted in the last 30 days; price the hardware first"),
+    ],
+)
+def test_what_a_ledger_cannot_tell(days: dict[int, HistorySums] | None, said: str) -> None:
+    """Less than a day is no load, and neither are no tokens; hardware without a price is not free."""
+    with pytest.raises(NotMeasuredError) as caught:
+        measurement(days, "1111")
+    assert str(caught.value) == said
+
+
+def test_days_that_were_not_metered_are_left_out() -> None:
+    """A day that only holds tokens of a tick that ended in it is not part of what is looked at."""
+    stray = HistorySums(tokens={(CHAT, "prompt"): 10**9})
+    assert measurement({**DAYS, 20261201: stray}, "1111") == measurement(DAYS, "1111")
+
+
+def test_days_with_time_that_has_no_price_are_left_out() -> None:
+    """The mean of the others: what a GPU without a price cost is not known, and is not 0."""
+    waiting = without_a_price(day(24, 9000, 7), 5 * HOUR)
+    found = measurement({**DAYS, 20261201: waiting}, "1111")
+    assert found == replace(measurement(DAYS, "1111"), unpriced=5 * HOUR, left_out=1)
+
+
+def test_days_before_hardware_was_in_service_are_left_out() -> None:
+    """A burn-in serves tokens at no dollar: it is no mean day. A night that is not owed is one."""
+    burnt = replace(day(24), gpu_unowed={Gpu("GPU-0", "H100"): 24 * HOUR})
+    night = replace(
+        day(24), gpu_unowed={Gpu("GPU-0", "H100"): 16 * HOUR}, gpu_down={Gpu("GPU-0", "H100"): 16 * HOUR}
+    )
+    found = measurement({20261101: burnt, 20261102: night, 20261103: day(24)}, "L")
+
+    assert (found.first_day, found.left_out, found.unpriced) == ("2026-11-02", 1, 24 * HOUR)
+
+
+def test_days_whose_time_was_charged_since_are_measured() -> None:
+    """Nothing of the day waits any more."""
+    settled = without_a_price(day(24), 5 * HOUR, 5 * HOUR)
+    found = measurement({20261130: settled}, "1111")
+    assert (found.unpriced, found.left_out, found.covered) == (0, 0, 24 * HOUR)
+
+
+def test_a_ledger_with_too_few_days_that_are_priced() -> None:
+    """A GPU without a price on every day but a few hours: there is no mean day to tell."""
+    days = {20261129: without_a_price(day(24), 5 * HOUR, HOUR), 20261130: day(6)}
+    with pytest.raises(NotMeasuredError) as caught:
+        measurement(days, "1111")
+    assert str(caught.value) == (
+        "6.0 hours were metered in the last 30 days on which every GPU had a price; --measured needs 24 at "
+        "least: 4.0000 GPU-hours of other days have none, and what those cost is not known; a price under "
+        "`hardware` that covers them charges them"
+    )
+
+
+def without_a_price(sums: HistorySums, held: int, settled: int = 0) -> HistorySums:
+    key = Gpu("GPU-0", "H100"), CHAT
+    return replace(sums, unpriced={key: held}, settled={key: settled} if settled else {})
+
+
+def vars_of(sums: HistorySums) -> dict[str, object]:
+    return {"server_cost": sums.server_cost, "tokens": sums.tokens, "covered": sums.covered}

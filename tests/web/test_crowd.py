@@ -1,0 +1,139 @@
+"""Clients by the hundred that are slow on purpose: probes and scrapes are answered all the same."""
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.web.listener import Listener, WebLimits, network
+from tests.web.crowd import KINDS, Crowd, descriptors, within_a_second
+
+Serve = Callable[..., Any]
+
+SECOND = 10**9
+
+
+@pytest.fixture(autouse=True)
+def _room() -> Iterator[None]:
+    with descriptors(2048):
+        yield
+
+
+@pytest.mark.parametrize("size", [140, 200])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_crowd_keeps_nobody_out(
+    kind: str, size: int, serve: Serve, make_report: Callable[..., Any]
+) -> None:
+    """More than there are places, each opened again when it is cut: 99 of 100 within a second."""
+    site = serve(make_report(elapsed=SystemClock().elapsed()), clock=SystemClock())
+    with Crowd(kind, size, site.server.port) as crowd:
+        asked, answered = 0, 0
+        while asked < 100 or crowd.rounds < 3:
+            answered += within_a_second(site.server.port, 10)
+            asked += 10
+
+    assert crowd.opened > WebLimits().connections
+    assert answered >= 0.99 * asked
+
+
+def test_who_holds_most_gives_way_first(serve: Serve) -> None:
+    """One address with many connections closes its own, not the older one of another."""
+    site = serve(None, clock=SystemClock(), limits=WebLimits(connections=4))
+    scraper = socket.create_connection(("127.0.0.1", site.server.port), 10)
+    head = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+    scraper.sendall(head)
+    assert scraper.recv(65536).endswith(b"healthy\n")
+    many = [
+        socket.create_connection(("127.0.0.1", site.server.port), 10, source_address=("127.0.0.2", 0))
+        for _ in range(20)
+    ]
+    try:
+        closed: set[socket.socket] = set()
+        while len(closed) < 17:  # which three are left is a matter of threads
+            readable, _, _ = select.select(set(many) - closed, [], [], 10)
+            assert [client.recv(1) for client in readable] == [b""] * len(readable) != []
+            closed |= set(readable)
+        scraper.sendall(head)
+        assert scraper.recv(65536).endswith(b"healthy\n")
+    finally:
+        for client in (scraper, *many):
+            client.close()
+
+
+def test_who_never_said_a_word_gives_way_first(serve: Serve) -> None:
+    """A client that asked and waits keeps its place, though it is the oldest."""
+    clock = SystemClock()
+    site = serve(None, clock=clock, limits=WebLimits(connections=3))
+    begun = [socket.create_connection(("127.0.0.1", site.server.port), 10) for _ in range(2)]
+    for client in begun:
+        client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n")
+    silent = socket.create_connection(("127.0.0.1", site.server.port), 10)
+    try:
+        while len(_taken(site.server._listener)) < 3 or clock.elapsed() - _born(site) < SECOND // 20:
+            pass
+        assert site.say(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(
+            b"healthy\n"
+        )
+        assert silent.recv(1) == b""
+        for client in begun:
+            client.sendall(b"Connection: close\r\n\r\n")
+            assert b"".join(iter(lambda client=client: client.recv(4096), b"")).endswith(b"healthy\n")
+    finally:
+        for client in (silent, *begun):
+            client.close()
+
+
+def _born(site: Any) -> int:
+    return max(place.born for place in _taken(site.server._listener))
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+    ],
+)
+def test_the_network_of_a_client(peer: str, expected: str) -> None:
+    """IPv6 gives one host a whole /64; an IPv4 client of an IPv6 socket is an IPv4 client."""
+    assert network(peer) == expected
+
+
+def test_a_request_that_is_sent_ahead_waits_for_its_reader(
+    serve: Serve, make_report: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that sends a hundred requests and reads nothing gets one response made, not a hundred."""
+    site = serve(
+        make_report(),
+        clock=SystemClock(),
+        limits=WebLimits(request=SECOND // 2, send_bytes=4096),
+    )
+    answered: list[str] = []
+    routed = site.server._routed
+
+    def counted(request: Any) -> Any:
+        answered.append(request.path)
+        return routed(request)
+
+    monkeypatch.setattr(site.server, "_routed", counted)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", site.server.port))
+        client.settimeout(10)
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        while not answered or _taken(site.server._listener):
+            pass
+    assert len(answered) == 1
+
+
+def _taken(listener: Listener | None) -> list[Any]:
+    assert listener is not None
+    with listener._lock:
+        return listener._taken()

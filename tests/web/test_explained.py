@@ -1,0 +1,168 @@
+"""The page explains what the verb explains: the same numbers, of the same books."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.cli.explain import ExplainOptions, explained
+from exporter.cost.explanation import ExplanationError
+from exporter.cost.postings import GpuTimePosting, OwnerPhase
+from exporter.ledger.ledger import Ledger
+from exporter.report import Build, Report, TickBasis
+from exporter.web import explanation, page
+from exporter.web.explanation import explained as explained_by_the_page
+from tests.cost.bench import rent, terms
+from tests.ledger.ledger_ticks import (
+    CHAT,
+    GPU_0,
+    HOUR,
+    MINUTE,
+    NOVEMBER,
+    SEARCH,
+    StillClock,
+    accrued,
+    money,
+    tick,
+    tokens,
+)
+
+MakeReport = Callable[..., Report]
+DOLLAR = 10**12
+NOON = NOVEMBER + 12 * HOUR
+BUILD = Build("0.1.0", "9e3d667", "3.11.7")
+CONFIG = "hardware:\n  - {match: {gpu_model: '*'}, rented: {dollars_per_gpu_hour: 2.50}}\n"
+
+
+def minute(number: int) -> Any:
+    """A minute after noon: 2 dollars of rent and 1 of energy, half of the rent idle."""
+    return tick(
+        NOON + number * MINUTE,
+        money(DOLLAR),
+        money(DOLLAR, phase="idle"),
+        money(DOLLAR, component="energy"),
+        money(DOLLAR // 4, SEARCH, "prefill"),
+        length=MINUTE,
+        held=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), MINUTE, priced=True),),
+        tokens=(tokens(10_000), tokens(30_000, kind="prompt"), tokens(5_000, SEARCH, "prompt")),
+    )
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[tuple[Path, Ledger, StillClock]]:
+    """70 minutes of two servers, in a ledger that a daemon holds open at 13:10:30."""
+    path, clock = tmp_path / "ledger.db", StillClock(NOON + 70 * MINUTE + MINUTE // 2)
+    ledger = Ledger.open(path, clock)
+    ticks = [minute(number) for number in range(1, 71)]
+    for count, each in enumerate(ticks, 1):
+        ledger.post(each, accrued(*ticks[:count]))
+    yield path, ledger, clock
+    ledger.close()
+
+
+def report(books: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> Report:
+    """What the daemon would publish of these books."""
+    _, ledger, clock = books
+    return make_report(
+        books=ledger.books(clock.now, ("2026-11",)),
+        wall=clock.now,
+        rates={CHAT: 180.0},
+        servers=(),
+        shares=(),
+        grounds=TickBasis(terms(rent("2.50")), ledger.state()),
+    )
+
+
+def test_page_and_verb_tell_the_same(
+    books: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the last digit: the page's explanation as JSON is what the verb prints of the daemon's file."""
+    path, _, clock = books
+    config = path.with_name("config.yaml")
+    config.write_text(CONFIG)
+    assert explained(ExplainOptions(config, path, "llm/chat-8b", 1, None, True), clock) == 0
+    verb = json.loads(capsys.readouterr().out)
+    told = explained_by_the_page(report(books, make_report), "llm/chat-8b")
+    assert told is not None
+
+    assert json.loads(explanation.as_json(told)) == verb
+    ((first, *_),) = [model["ladder"] for model in verb["servers"][0]["models"]]
+    # An hour of 2 dollars of decode a minute, two thirds of what its hours paid for are rent: 80 dollars.
+    assert (first["meaning"], first["dollars"]) == (
+        "hardware alone, and only while it computed tokens",
+        pytest.approx(80),
+    )
+    assert (verb["metered_seconds"], first["tokens"]) == (3600, 60 * 40_000)
+
+
+def test_the_page_shows_its_numbers(books: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> None:
+    """60 minutes at 3 dollars, 2.4 million tokens: 180 dollars are 75 a million; a third of them was idle."""
+    body = page.explanation(report(books, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD)
+    assert body is not None
+    text = body.decode()
+
+    assert "Over the 60 minutes from 2026-11-01T12:10:00Z to 2026-11-01T13:10:00Z, 1.00 hours" in text
+    assert '<th scope="row">idle</th>\n<td class="number">60.000000</td>\n<td class="number">33%</td>' in text
+    assert (
+        '<th scope="row">all, full</th>\n<td class="number">180.000000</td>\n'
+        '<td class="number">2.400000</td>\n<td class="number">75.000000</td>'
+    ) in text
+    assert "Why two people say different numbers, and neither is wrong" in text
+    assert "embed" not in text
+
+
+def test_who_is_known_and_cost_nothing_is_explained(
+    books: tuple[Path, Ledger, StillClock], make_report: MakeReport
+) -> None:
+    """A server of this tick has an explanation, also before its first minute; nobody else has."""
+    young = make_report(books=books[1].books(books[2].now, ("2026-11",)))
+    told = explained_by_the_page(young, "ml/chat")
+    assert told is not None
+
+    assert [(chain.key.server, chain.models) for chain in told.chains] == [("chat", ())]
+    body = page.explanation(young, 1000 * 10**9, "ml%2Fchat", BUILD)
+    assert body is not None
+    assert "Nothing was posted to it in this time." in body.decode()
+    with pytest.raises(ExplanationError, match="there is no server 'nobody'"):
+        explained_by_the_page(young, "nobody")
+
+
+def test_without_books_there_is_nothing_to_explain(make_report: MakeReport) -> None:
+    """While they are withheld the page says so, of the host as of a server."""
+    waiting = make_report(books=None)
+
+    for asked in ("", "ml%2Fchat"):
+        body = page.explanation(waiting, 1000 * 10**9, asked, BUILD)
+        assert body is not None
+    assert b"There are no books yet that could be explained." in body
+
+
+def test_who_served_nothing_in_the_time_is_told_since_when(
+    books: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An hour and a half on without a token: the last one moved at 13:10. Verb, page and JSON say so."""
+    path, ledger, clock = books
+    idle = [
+        tick(NOON + number * MINUTE, money(DOLLAR, phase="idle"), length=MINUTE) for number in range(71, 161)
+    ]
+    before = [minute(number) for number in range(1, 71)]
+    for count, each in enumerate(idle, 1):
+        ledger.post(each, accrued(*before, *idle[:count]))
+    clock.now = NOON + 160 * MINUTE + MINUTE // 2
+    since = "2026-11-01T13:10:00Z"
+    body = (
+        page.explanation(report(books, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD) or b""
+    ).decode()
+    question = ExplainOptions(None, path, "llm/chat-8b", 1, None, as_json=False)
+    assert explained(question, clock) == 0
+    printed = capsys.readouterr().out
+    assert explained(replace(question, as_json=True), clock) == 0
+    (model,) = json.loads(capsys.readouterr().out)["servers"][0]["models"]
+
+    assert f"    served no token since {since}\n    no price per token" in printed
+    assert f"<p>Served no token since {since}.</p>" in body
+    assert f'<td class="number">{since}</td>' in body
+    assert model["last_token"] == since

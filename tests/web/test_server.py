@@ -1,0 +1,458 @@
+"""What is answered at which path, over real sockets."""
+
+import gzip
+import json
+import logging
+import math
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from exporter.clock import SystemClock
+from exporter.report import Build
+from exporter.web import page
+from exporter.web.listener import AddressError, ListenError, WebLimits
+from exporter.web.server import MOST_PAGES, PageCache, WebServer
+
+Serve = Callable[..., Any]
+
+READERS = ("/", "/metrics", "/cost.json", "/-/healthy", "/-/ready")
+
+
+def test_metrics_are_the_report_in_text(
+    serve: Serve, make_report: Callable[..., Any], text: Callable[..., str]
+) -> None:
+    """A scraper that asks for nothing special gets the text format, whole."""
+    report = make_report()
+    status, headers, body = serve(report).ask("GET", "/metrics")
+
+    assert status == 200
+    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert headers["content-length"] == str(len(body))
+    assert headers["vary"] == "Accept, Accept-Encoding"
+    assert "content-encoding" not in headers
+    assert body.decode() == text(report)
+
+
+def test_metrics_are_openmetrics_and_gzip_for_who_asks(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """What the client sent is not repeated in the answer's type."""
+    status, headers, body = serve(make_report()).ask(
+        "GET",
+        "/metrics",
+        Accept="application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+        Accept_Encoding="gzip",
+    )
+
+    assert (status, headers["content-encoding"]) == (200, "gzip")
+    assert headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert gzip.decompress(body).endswith(b"# EOF\n")
+
+
+def test_two_scrapes_of_one_report_are_identical(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Two Prometheus servers see the same numbers."""
+    site = serve(make_report())
+
+    assert site.ask("GET", "/metrics")[2] == site.ask("GET", "/metrics")[2]
+
+
+def test_a_new_report_is_served_at_once(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """The page follows the report that is current."""
+    site = serve(make_report(run_rate=1.0))
+    assert b'inference_monthly_run_rate_dollars{ledger="0190a1b2"} 1.0\n' in site.ask("GET", "/metrics")[2]
+
+    site.report = make_report(run_rate=2.0)
+    site.server.prepare()
+    assert b'inference_monthly_run_rate_dollars{ledger="0190a1b2"} 2.0\n' in site.ask("GET", "/metrics")[2]
+
+
+def test_gauges_are_absent_after_three_missed_intervals(
+    serve: Serve, make_report: Callable[..., Any], hand_clock: Any
+) -> None:
+    """The sampler is stuck: totals go on to be served, what is spent now is not known."""
+    site = serve(make_report())
+    hand_clock.now += 30 * 10**9
+    assert b"inference_cost_dollars_per_hour" in site.ask("GET", "/metrics")[2]
+
+    hand_clock.now += 1
+    site.server.prepare()
+    body = site.ask("GET", "/metrics")[2]
+    assert b"inference_cost_dollars_per_hour" not in body
+    assert b"inference_cost_dollars_total" in body
+    assert b"inference_last_tick_timestamp_seconds 1.7955216e+09\n" in body
+
+
+def test_before_the_first_tick(serve: Serve) -> None:
+    """The process answers, says that it is not ready, and names itself to scrapers."""
+    site = serve(None)
+    site.server.prepare()
+
+    assert site.ask("GET", "/-/healthy")[::2] == (200, b"healthy\n")
+    assert site.ask("GET", "/-/ready")[::2] == (
+        503,
+        b"not ready: the first tick has not been taken yet\n",
+    )
+    assert site.ask("GET", "/metrics")[0] == 200
+    assert site.ask("GET", "/metrics")[2].count(b"# TYPE") == 1
+    assert json.loads(site.ask("GET", "/cost.json")[2]) == {"version": "0.1.0", "host": None}
+    assert b"The first tick has not been taken yet." in site.ask("GET", "/")[2]
+
+
+def test_after_the_first_tick(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """One tick makes it ready."""
+    site = serve(make_report())
+
+    assert site.ask("GET", "/-/ready")[::2] == (200, b"ready\n")
+    assert site.ask("GET", "/")[1]["content-type"] == "text/html; charset=utf-8"
+    assert site.ask("GET", "/cost.json")[1]["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", READERS)
+def test_head_is_get_without_the_body(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Same status and length, no body."""
+    site = serve(make_report())
+    status, headers, body = site.ask("GET", path)
+    bare_status, bare_headers, bare = site.ask("HEAD", path)
+
+    assert (bare_status, bare) == (status, b"")
+    assert bare_headers["content-length"] == headers["content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize("path", [*READERS, "/nothing"])
+def test_answers_are_not_sniffed_or_kept(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Browsers take an answer for what it says it is, and caches do not keep it."""
+    headers = serve(make_report()).ask("GET", path)[1]
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert headers["server"] == "inference-cost-exporter"
+
+
+@pytest.mark.parametrize("path", READERS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_reading_is_get(method: str, path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Any other method is told which ones there are."""
+    status, headers, body = serve(make_report()).ask(method, path)
+
+    assert (status, headers["allow"], body) == (405, "GET, HEAD", b"use GET, HEAD\n")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics/", "/Metrics", "/..", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/-/quit",
+     "//metrics/x", "/\\..\\", "http://127.0.0.1/metrics", "*", "/metrics%00", "/" + "a" * 4000],
+)  # fmt: skip
+def test_other_paths_are_not_found(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Paths are names in a table; none of them reaches a file."""
+    site = serve(make_report())
+    answer = site.say(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+
+    assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert answer.endswith(b"\r\n\r\nnot found\n")
+
+
+def test_a_query_is_ignored(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Scrapers may add one."""
+    assert serve(make_report()).ask("GET", "/metrics?name[]=x&y")[0] == 200
+
+
+def test_reload_is_asked_of_the_daemon(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """One POST, one reload."""
+    site = serve(make_report())
+
+    assert site.ask("POST", "/-/reload", Content_Length="0")[::2] == (200, b"reloaded\n")
+    assert site.reloads == 1
+
+
+def test_a_reload_says_what_it_means_for_posted_money(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """In lines of its own, after the word that scripts look for."""
+    site = serve(make_report())
+    site.reload_told = "10.00 dollars are posted\nrun this"
+
+    assert site.ask("POST", "/-/reload")[::2] == (200, b"reloaded\n10.00 dollars are posted\nrun this\n")
+
+
+def test_a_failed_reload_says_why(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """The message for people reaches who asked, and the server goes on."""
+    site = serve(make_report())
+    site.reload_error = ValueError("config.yaml:3: servers[0].prot: unknown key; did you mean port?")
+
+    assert site.ask("POST", "/-/reload")[::2] == (
+        500,
+        b"reload failed: config.yaml:3: servers[0].prot: unknown key; did you mean port?\n",
+    )
+    assert site.ask("GET", "/-/healthy")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_reload_is_post(method: str, serve: Serve) -> None:
+    """A link, an image or a prefetch cannot reload."""
+    site = serve(None)
+    status, headers, _ = site.ask(method, "/-/reload")
+
+    assert (status, headers["allow"], site.reloads) == (405, "POST", 0)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://[bad"},
+        {"Origin": ""},
+    ],
+    ids=str,
+)
+def test_another_site_cannot_reload(headers: dict[str, str], serve: Serve) -> None:
+    """A form on somebody's page, sent by an operator's browser, is refused."""
+    site = serve(None)
+    status, _, body = site.ask("POST", "/-/reload", **headers)
+
+    assert (status, body) == (403, b"refused: the request comes from another site\n")
+    assert site.reloads == 0
+
+
+def test_the_own_site_can_reload(serve: Serve, hand_clock: Any) -> None:
+    """A page of this server, or a person's address bar, is not another site."""
+    site = serve(None)
+    own = f"http://127.0.0.1:{site.server.port}"
+
+    assert site.ask("POST", "/-/reload", Origin=own, Sec_Fetch_Site="same-origin")[0] == 200
+    hand_clock.now += 10**9
+    assert site.ask("POST", "/-/reload", Sec_Fetch_Site="none")[0] == 200
+    assert site.reloads == 2
+
+
+def test_reload_can_be_switched_off(serve: Serve) -> None:
+    """Without a reload there is none, and the answer names the other way."""
+    status, _, body = serve(None, reloadable=False).ask("POST", "/-/reload")
+
+    assert (status, body) == (403, b"reloading over HTTP is switched off; send SIGHUP\n")
+
+
+@pytest.mark.parametrize(
+    ("address", "lifecycle", "status"),
+    [
+        ("127.0.0.1:0", None, 200),
+        ("127.0.0.1:0", False, 403),
+        (":0", None, 403),
+        ("0.0.0.0:0", None, 403),
+        (":0", True, 200),
+        (":0", False, 403),
+    ],
+)
+def test_reload_is_off_where_others_reach_the_port(
+    address: str,
+    lifecycle: bool | None,  # noqa: FBT001
+    status: int,
+    serve: Serve,
+) -> None:
+    """Unless it is asked for by Prometheus' own flag; the refusal names what to do, and is counted."""
+    site = serve(None, address=address, lifecycle=lifecycle)
+    answered, _, body = site.ask("POST", "/-/reload")
+
+    assert (answered, site.reloads) == (status, int(status == 200))
+    assert status == 200 or b"send SIGHUP" in body
+    assert dict(site.server.refused)["reload_off"] == int(status == 403)
+
+
+def test_reloads_are_one_a_second(serve: Serve, hand_clock: Any) -> None:
+    """A thousand requests reload once, log nothing more, and are told when to come again."""
+    site = serve(None)
+    answers = [site.ask("POST", "/-/reload") for _ in range(20)]
+    hand_clock.now += 10**9 - 1
+    answers.append(site.ask("POST", "/-/reload"))
+
+    assert [status for status, _, _ in answers] == [200] + [429] * 20
+    assert answers[1][1]["retry-after"] == "1"
+    assert answers[1][2] == b"not reloaded: the last reload was less than a second ago\n"
+    hand_clock.now += 1
+    assert site.ask("POST", "/-/reload")[0] == 200
+    assert (site.reloads, dict(site.server.refused)["reload_rate"]) == (2, 20)
+
+
+def test_a_reload_that_failed_counts_as_one(serve: Serve) -> None:
+    """What fails is logged by whoever reloads: that is bounded as well."""
+    site = serve(None)
+    site.reload_error = ValueError("config.yaml:3: no")
+
+    assert [site.ask("POST", "/-/reload")[0] for _ in range(3)] == [500, 429, 429]
+    assert site.reloads == 1
+
+
+def test_a_page_is_made_once_for_a_report(
+    serve: Serve, make_report: Callable[..., Any], hand_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of page loads costs one page; a new report and a stale one have pages of their own."""
+    site = serve(make_report())
+    made: list[str] = []
+    whole = page.page
+
+    def counted(*told: Any) -> bytes:
+        made.append("page")
+        return whole(*told)
+
+    monkeypatch.setattr(page, "page", counted)
+    first = [site.ask("GET", "/")[2] for _ in range(5)]
+    assert (len(set(first)), len(made)) == (1, 1)
+    hand_clock.now += 31 * 10**9
+    assert site.ask("GET", "/")[2] != first[0]
+    site.report = make_report(run_rate=2.0, elapsed=hand_clock.now)
+    site.server.prepare()
+    assert site.server._pages._held == (None, False, {})
+    assert b"2.00" in site.ask("GET", "/")[2]
+    assert len(made) == 3
+
+
+def test_pages_that_are_kept_are_few() -> None:
+    """Sixteen of one report, the newest; what is none is not kept."""
+    cache = PageCache(1)
+    for number in range(MOST_PAGES + 1):
+        assert (
+            cache.page(None, f"/{number}", lambda number=number: b"%d" % number, stale=False)
+            == b"%d" % number
+        )
+    assert cache.page(None, "/none", lambda: None, stale=False) is None
+
+    assert list(cache._held[2]) == [f"/{number}" for number in range(1, MOST_PAGES + 1)]
+
+
+def test_pages_have_room_of_their_own(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """One that is being made holds up further ones, which are told to come again, and no scrape or probe."""
+    site = serve(make_report(), limits=WebLimits(pages=1))
+    entered, go = threading.Event(), threading.Event()
+    kept = site.server._pages
+    answers: list[bytes | None] = []
+
+    def slow() -> bytes:
+        entered.set()
+        assert go.wait(30)
+        return b"made"
+
+    reader = threading.Thread(
+        target=lambda: answers.append(kept.page(site.report, "/slow", slow, stale=False))
+    )
+    reader.start()
+    assert entered.wait(10)
+    try:
+        for path in ("/", "/cost.json", "/explain/"):
+            status, headers, body = site.ask("GET", path)
+            assert (status, headers["retry-after"]) == (503, "1"), path
+            assert body == b"too many pages at once; come again\n"
+        assert [site.ask("GET", path)[0] for path in ("/metrics", "/-/healthy", "/-/ready")] == [200] * 3
+    finally:
+        go.set()
+        reader.join(30)
+    assert answers == [b"made"]
+    assert site.ask("GET", "/")[0] == 200
+    assert dict(site.server.refused)["busy"] == 3
+
+
+def test_a_rate_that_is_no_number_is_null_and_logged(
+    serve: Serve, make_report: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bad figure costs itself: the document and the page are served, and the log names the metric."""
+    site = serve(make_report(rates=dict.fromkeys(make_report().rates, math.nan)))
+    status, _, body = site.ask("GET", "/cost.json")
+
+    assert (status, json.loads(body)["host"]["dollars_per_hour"]) == (200, None)
+    assert b'<dt>Now</dt>\n<dd class="big">not known</dd>' in site.ask("GET", "/")[2]
+    assert b"inference_cost_dollars_per_hour" not in site.ask("GET", "/metrics")[2]
+    assert site.server.left_out == (("not_finite", 3),)
+    assert "inference_cost_dollars_per_hour: rows left out (not_finite)" in caplog.text
+
+
+def test_an_answer_that_fails_is_500_and_logged(
+    serve: Serve, make_report: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went wrong is for the log, not for whoever asks."""
+    site = serve(make_report(budgets=(None,)))
+
+    assert site.ask("GET", "/cost.json")[::2] == (500, b"internal error; the log says more\n")
+    assert site.ask("GET", "/metrics")[0] == 200
+    assert site.server.left_out == (("raised", 2),)
+    assert "GET /cost.json" in caplog.text
+
+
+def test_an_address_that_is_none_is_told_before_anything_starts() -> None:
+    """A typo is found while the command line is read."""
+    with pytest.raises(AddressError):
+        WebServer("9844", lambda: None, SystemClock(), None, Build("", "", ""))
+
+
+def test_a_port_in_use_is_told_at_start(serve: Serve) -> None:
+    """Two daemons on one port: the second says so."""
+    taken = serve(None).server.port
+
+    with pytest.raises(ListenError, match="the port is in use"):
+        serve(None, address=f"127.0.0.1:{taken}")
+
+
+def test_port_and_url_are_those_of_the_socket(serve: Serve) -> None:
+    """Port 0 takes a free one, and the URL works on this machine."""
+    site = serve(None, address=":0")
+
+    assert site.server.port > 0
+    assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
+    assert site.ask("GET", "/-/healthy")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [(":0", {"[::]", "0.0.0.0"}), ("0.0.0.0:0", {"0.0.0.0"}), ("127.0.0.1:0", {"127.0.0.1"})],  # noqa: S104
+)
+def test_the_log_says_which_interfaces_are_listened_on(
+    serve: Serve, caplog: pytest.LogCaptureFixture, address: str, hosts: set[str]
+) -> None:
+    """It is the socket's own address, never loopback where every interface answers; links stay links."""
+    caplog.set_level(logging.INFO)
+    site = serve(None, address=address)
+
+    (told,) = [record.getMessage() for record in caplog.records if "listening" in record.getMessage()]
+    assert told in {f"listening on http://{host}:{site.server.port}/" for host in hosts}
+    assert site.server.url == f"http://127.0.0.1:{site.server.port}/"
+
+
+def test_closing_frees_the_port(serve: Serve) -> None:
+    """Open connections are cut, the port is free at once, and closing twice is closing."""
+    site = serve(None)
+    port = site.server.port
+    with site.connect() as client:
+        client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(65536).endswith(b"healthy\n")
+        site.server.close()
+        site.server.close()
+
+        assert client.recv(1) == b""
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+        again.listen()
+
+
+def test_an_address_can_be_taken_before_anybody_is_answered() -> None:
+    """Nobody else gets it, and closing gives it back although nothing was served."""
+    web = WebServer("127.0.0.1:0", lambda: None, SystemClock(), None, Build("0", "", "3"))
+    web.bind()
+    other = WebServer(f"127.0.0.1:{web.port}", lambda: None, SystemClock(), None, Build("0", "", "3"))
+
+    with pytest.raises(ListenError):
+        other.bind()
+    web.close()
+    other.start()
+    other.close()
+    other.close()
+
+
+def test_the_explanation_without_its_slash_is_where_it_belongs(
+    serve: Serve, make_report: Callable[..., Any]
+) -> None:
+    """Links on it are relative, so the address has to end with one; behind a proxy's prefix as well."""
+    status, headers, _body = serve(make_report()).ask("GET", "/explain")
+
+    assert (status, headers["location"]) == (301, "explain/")
