@@ -61,7 +61,7 @@ __all__ = ["Ledger", "LedgerError", "LedgerLockedError"]
 log = logging.getLogger(__name__)
 
 IN_MEMORY: Final = "the books are in memory and end with this process"
-WRITABLE: Final = "make the place writable, or set --path to one that is"
+WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
 STANDS_STILL: Final = "totals stand still, metering goes on in memory and is written as soon as it can be"
 HISTORY_LOST: Final = (
     "the ledger's open file could not be copied: its id, totals and marks were written from memory; history "
@@ -146,11 +146,11 @@ class Ledger:
             LedgerError: a later release wrote the file.
         """
         if path is None:
-            return cls._in_memory(clock, "no ledger path is set", "set --path to keep them")
+            return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
         linked = os.path.islink(path)  # noqa: PTH114 - false where that cannot be seen, and no error
         path = Path(os.path.realpath(path))
         if what := files.irregular(path):
-            name = f"{path}/db" if os.path.isdir(path) else "db in a folder of its own"
+            name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
             return cls._in_memory(clock, what, f"name a file, such as {name}")
         try:
             files.make_folder(path.parent)
@@ -176,7 +176,7 @@ class Ledger:
             if linked:  # whoever may write to the link's folder would choose what is renamed
                 raise LedgerError(
                     f"{path}, to which the link at the ledger's path leads, could not be used ({error}): "
-                    "set --path to a ledger, or move that file away"
+                    "set --ledger.path to a ledger, or move that file away"
                 ) from error
             aside = files.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)

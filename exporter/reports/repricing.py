@@ -243,7 +243,7 @@ class Repricing:
 
     `posted_corrections` are corrections of changed prices that are in the ledger already, beside `posted`;
     `corrections` are what is missing then. `comparable` is false where those reach into time of which the
-    prices say nothing by date: how much of them is about the same money cannot be told, and there are no corrections.
+    prices say nothing by date: how much of them is about the same money is unknown, and there are none.
     `unknown_holders` is GPU time of hours that an earlier release wrote, which kept no owner by GPU.
     """
 

@@ -50,7 +50,7 @@ def asked(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     for module in (whereabouts_module, doctor_module):
         monkeypatch.setattr(module, "CloudSource", source)
     for module in (serve_module, doctor_module):
-        monkeypatch.setattr(module, "terms_of", terms)
+        monkeypatch.setattr(module, "cost_policy", terms)
     return places
 
 

@@ -32,7 +32,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Told:
         found = [
             (record.levelname, record.getMessage(), {name: vars(record)[name] for name in FIELDS})
             for record in caplog.records
-            if record.name == "exporter.sampler.change_log"
+            if record.name == "exporter.sampler.change_log" and "hours" in vars(record)
         ]
         caplog.clear()
         return found

@@ -68,7 +68,7 @@ def paid(late: LateCharges, **told: object) -> int:
     found = 0
     for entry in entries(late):
         names = {
-            "party": entry.owner_phase.owner,
+            "owner": entry.owner_phase.owner,
             "component": entry.component,
             "phase": entry.owner_phase.phase,
         }

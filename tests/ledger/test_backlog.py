@@ -40,14 +40,14 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def passing(
     start: int,
     length: int = 10 * SECOND,
-    party: CostOwner = CHAT,
+    owner: CostOwner = CHAT,
     gpu: Gpu = GPU_0,
     day: str = "2026-11-01",
     phase: Phase = "decode",
     energy: int = 7,
 ) -> Postings:
     """A tick in which a GPU had no price."""
-    slot = OwnerPhase(party, phase)
+    slot = OwnerPhase(owner, phase)
     unpriced = UnpricedTime(gpu, day, start, start + length, {slot: GpuUse(length, length, energy)})
     held = (GpuTimePosting(gpu, slot, length, priced=False),)
     segment = Segment(start, start + length, day[:7], day, 0, (), held, (unpriced,))

@@ -166,13 +166,16 @@ def test_there_is_a_limit_to_what_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({}, ("", "")),
         ({"product": "search", "team": "red"}, ("search", "red")),
-        ({"product": "search", "team": "red", "wishes": ServerAnnotations(product="chat")}, ("chat", "red")),
-        ({"product": "search", "wishes": ServerAnnotations(team="blue")}, ("search", "blue")),
+        (
+            {"product": "search", "team": "red", "pod_annotations": ServerAnnotations(product="chat")},
+            ("chat", "red"),
+        ),
+        ({"product": "search", "pod_annotations": ServerAnnotations(team="blue")}, ("search", "blue")),
         ({"product": "a\nb", "team": "x" * 200}, ("ab", "x" * 128)),
     ],
 )
 def test_who_pays_as_a_pod_says(told: dict[str, object], owned: tuple[str, str]) -> None:
-    """Its wishes, else its labels, fit to be labels."""
+    """Its annotations, else its labels, fit to be labels."""
     found = look((gpu(0, 7),), (podded(0, 7, server=api(7)),), pods=(pod("a-0", "a", **told),))
     assert found.owners == (PodOwnership(ServerKey("ml", "a"), *owned),)
 

@@ -228,7 +228,7 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     port = host.serves().port
     unseen = podded(0, 7)
-    told = {"wishes": ServerAnnotations(port=port)}
+    told = {"pod_annotations": ServerAnnotations(port=port)}
     host.groups, host.pods = (unseen,), (pod("a-0", "a", addresses=(), **told),)
     return looks_up(host, pod("a-0", "a", addresses=("127.0.0.1",), **told))
 

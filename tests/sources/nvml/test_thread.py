@@ -176,9 +176,8 @@ def test_a_shutdown_that_hangs_does_not_hold_the_close(
 
 EXIT = """
 from exporter.clock import SystemClock
-from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources import nvml
+from exporter.sources.nvml import source as nvml
 nvml.GRACE = 20_000_000
 source = nvml.NvmlSource(SystemClock(), timeout=200_000_000)
 try:

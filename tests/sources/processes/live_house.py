@@ -48,7 +48,7 @@ import ctypes, json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 from exporter.clock import SystemClock
-from exporter.sources.processes import Processes
+from exporter.sources.processes import ProcessSource
 import encodings.idna, encodings.ascii  # nobody may not read where these are
 rights, *pids = sys.argv[1:]
 if rights == "nobody" and os.geteuid() == 0:
@@ -56,7 +56,7 @@ if rights == "nobody" and os.geteuid() == 0:
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
     ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: a daemon that is started as nobody is dumpable
-source = Processes(SystemClock())
+source = ProcessSource(SystemClock())
 reading = source.read(map(int, pids))
 print(json.dumps({"reading": asdict(reading), "errors": dict(source.errors), "problem": source.problem}))
 '''

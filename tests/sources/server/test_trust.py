@@ -244,7 +244,7 @@ def test_the_shared_client_trusts_nobody(secure: int) -> None:
 def test_what_tls_takes_is_not_loaded_before_it_is_needed() -> None:
     """Most hosts ask nobody by https, and their daemon has 3 MiB for something else."""
     script = (
-        "import sys, exporter.cli.serve; from exporter.sources.server import client\n"
+        "import sys, exporter.cli.serve; from exporter.sources import http_client as client\n"
         "client.lean_client(); print('httpx' in sys.modules, 'httpcore' in sys.modules)\n"
         "client.unverified_client(); print('httpx' in sys.modules)"
     )
