@@ -38,13 +38,43 @@ def demo_at_noon(tmp_path_factory: pytest.TempPathFactory) -> "Telling":
     return telling(folder=tmp_path_factory.mktemp("demo"))
 
 
-LONG = ("tests/year/", "tests/test_split_doc.py", "tests/rules/")
-"""What takes longest in one process: begun last, it would be waited for by all others."""
+SLOW = (
+    "tests/year/",
+    "tests/rules/",
+    "tests/faults/",
+    "tests/demo/test_story.py",
+    "tests/demo/test_facts.py",
+    "tests/test_split_doc.py",
+    "tests/test_fleet_size.py",
+    "tests/ledger/test_crash.py",
+    "tests/ledger/test_adjustments_crash.py",
+    "tests/docs/test_blocks.py::test_a_page_can_be_done",
+)
+"""What `make slow` runs: years, faults, kills, and real Prometheus rules. The longest begin first."""
+
+ID_CHARACTERS = 60
+"""Of a parameter in a test's id: some are megabytes, and each worker sends all ids."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Mark what is slow, and begin with the longest: begun last, all others would wait for it."""
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
+    order = {
+        item: next((n for n, one in enumerate(SLOW) if item.nodeid.startswith(one)), len(SLOW))
+        for item in items
+    }
+    items.sort(key=order.__getitem__)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A long text by its beginning and its length; pytest numbers what is the same."""
+    if not isinstance(val, str | bytes) or len(val) <= ID_CHARACTERS:
+        return None
+    beginning = val[:ID_CHARACTERS]
+    text = beginning if isinstance(beginning, str) else beginning.decode("latin-1")
+    return f"{ascii(text)[1:-1]}...{len(val)}"
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ Everything is read from source text; nothing is imported, so that a late import 
 """
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -61,6 +62,12 @@ Rule = Callable[[Path, str], list[str]]
 LINES = 600
 
 
+@functools.cache
+def parsed(text: str) -> list[ast.AST]:
+    """All nodes of a file, for every rule."""
+    return list(ast.walk(ast.parse(text)))
+
+
 def sources(folder: Path) -> list[Path]:
     """All Python files under a folder."""
     return sorted(folder.rglob("*.py"))
@@ -83,7 +90,7 @@ def imports(path: Path, text: str) -> Iterator[tuple[int, str]]:
     `from exporter import x` names `exporter.x`; relative imports are resolved.
     """
     package = ["exporter", *path.parts[:-1]]
-    for node in ast.walk(ast.parse(text)):
+    for node in parsed(text):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -144,7 +151,7 @@ def clock_breaches(path: Path, text: str) -> list[str]:
     if path == Path("clock.py"):
         return []
     found = [f"{path}:{line}: {n}" for line, n in imports(path, text) if n.split(".")[0] == "time"]
-    for node in ast.walk(ast.parse(text)):
+    for node in parsed(text):
         if isinstance(node, ast.Attribute) and CALENDARS.search(name := ast.unparse(node)):
             found.append(f"{path}:{node.lineno}: {name}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_CLOCKS.search(node.value):

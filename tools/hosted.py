@@ -88,7 +88,7 @@ def main() -> int:
 
 def _download(package: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    subprocess.run([*command, "--dest", str(folder), package], check=True)  # noqa: S603  # fixed arguments
+    subprocess.run([*command, "--dest", str(folder), package], check=True)  # fixed arguments
     return next(folder.glob(f"{package}-*.whl"))
 
 

@@ -1,0 +1,91 @@
+"""`make mutants` changes what it says, and finds who notices."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOOL = Path(__file__).parents[2] / "tools" / "mutants.py"
+TEXT = '''\
+def price(hours: int, rate: int, cap: int | None = 7) -> int:
+    """Dollars, up to 1 cap."""
+    if hours < 0:
+        raise ValueError("1 < 0")
+    total = hours * rate
+    total += 2
+    return total if cap is None else min(total, cap)
+'''
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("mutants", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mutants"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_file_becomes_these_mutants(tool: ModuleType) -> None:
+    """Each operator, constant, condition and result; no annotation, docstring or error text."""
+    made = {(one.line, one.before, one.after) for one in tool.mutants(Path("p.py"), TEXT)}
+
+    assert made == {
+        (1, "7", "8"),
+        (3, "hours < 0", "hours <= 0"),
+        (3, "0", "1"),
+        (3, "hours < 0", "not (hours < 0)"),
+        (5, "hours * rate", "hours // rate"),
+        (6, "total += 2", "pass"),
+        (6, "2", "3"),
+        (7, "cap is None", "cap is not None"),
+        (7, "cap is None", "not (cap is None)"),
+        (7, "min", "max"),
+        (7, "total if cap is None else min(total, cap)", "None"),
+    }
+
+
+def test_a_mutant_is_one_change(tool: ModuleType) -> None:
+    """At its place, and nowhere else; a file that has changed since is refused."""
+    mutant = tool.Mutant("p.py", TEXT.index("hours * rate"), 5, "hours * rate", "hours // rate")
+
+    assert tool.mutated(TEXT, mutant) == TEXT.replace("hours * rate", "hours // rate")
+    with pytest.raises(ValueError, match="is not there"):
+        tool.mutated("#" + TEXT, mutant)
+
+
+def test_every_mutant_is_python(tool: ModuleType) -> None:
+    """So that a mutant that dies does so by a test."""
+    for mutant in tool.mutants(Path("p.py"), TEXT):
+        compile(tool.mutated(TEXT, mutant), "p.py", "exec")
+
+
+def test_a_sample_is_the_same_for_the_same_seed(tool: ModuleType) -> None:
+    """By the shares of the packages."""
+    once, again, other = tool.sample(19, 30), tool.sample(19, 30), tool.sample(20, 30)
+
+    assert once == again != other
+    assert [sum(f"/{name}/" in one.path for one in once) for name in tool.SHARES] == [12, 6, 8, 4]
+
+
+def test_tests_are_those_of_the_line(tool: ModuleType) -> None:
+    """Of a line that runs at import only, all tests of the file."""
+    lines = {"p.py": {1: [], 3: ["a", "b"], 5: ["b"]}}
+
+    assert tool.tests_of(tool.Mutant("p.py", 0, 5, "x", "y"), lines) == ["b"]
+    assert tool.tests_of(tool.Mutant("p.py", 0, 1, "x", "y"), lines) == ["a", "b"]
+
+
+def test_a_mutant_is_killed_by_a_test_that_fails(tool: ModuleType, tmp_path: Path) -> None:
+    """And survives where none does."""
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = ['.']\n")
+    (tmp_path / "p.py").write_text(TEXT)
+    (tmp_path / "test_p.py").write_text("import p\ndef test_p():\n    assert p.price(1, 1) == 3\n")
+
+    assert not tool.is_killed(tmp_path, ["test_p.py::test_p"])
+    (tmp_path / "p.py").write_text(TEXT.replace("total += 2", "pass"))
+    assert tool.is_killed(tmp_path, ["test_p.py::test_p"])
