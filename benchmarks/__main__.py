@@ -37,10 +37,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("only", nargs="*", choices=[*WHOLE, []], help="these alone")
-    told = parser.parse_args()
+    options = parser.parse_args()
     missed = 0
-    for name, work in (QUICK if told.quick else WHOLE).items():
-        if not told.only or name in told.only:
+    for name, work in (QUICK if options.quick else WHOLE).items():
+        if not options.only or name in options.only:
             print(f"== {name}", flush=True)
             missed |= bool(work())
     return int(missed)

@@ -128,7 +128,7 @@ class Engine:
     waiting: deque[Request] = field(default_factory=deque)
     prefilling: deque[Request] = field(default_factory=deque)
     decoding: list[tuple[int, int, Request]] = field(default_factory=list)
-    held: int = 0
+    resident_tokens: int = 0
     offset: int = 0
     serial: int = 0
     moved: Tick = field(default_factory=Tick)
@@ -162,9 +162,12 @@ class Engine:
         """First come, first served, where there is room for the whole answer: nothing is ever preempted."""
         while self.waiting and self.running < MOST_RUNNING:
             request = self.waiting[0]
-            if self.held and (self.held + request.prompt + request.generation) * BYTES_PER_TOKEN > MEMORY:
+            if (
+                self.resident_tokens
+                and (self.resident_tokens + request.prompt + request.generation) * BYTES_PER_TOKEN > MEMORY
+            ):
                 return
-            self.held += request.prompt + request.generation
+            self.resident_tokens += request.prompt + request.generation
             self.prefilling.append(self.waiting.popleft())
 
     def _advance(self, stop: float) -> None:
@@ -241,6 +244,6 @@ class Engine:
             self._end(request)
 
     def _end(self, request: Request) -> None:
-        self.held -= request.prompt + request.generation
+        self.resident_tokens -= request.prompt + request.generation
         self.moved.request_prefill += request.first_token - request.scheduled
         self.moved.request_decode += self.now - request.first_token

@@ -33,10 +33,10 @@ def main() -> int:
     CATALOGUE.instance("aws", "p5.48xlarge", "eu-north-1")
     CATALOGUE.gpu("NVIDIA H100 80GB HBM3")
     CATALOGUE.market("H100-SXM5-80GB")
-    asked = time.perf_counter()
+    started = time.perf_counter()
     after = _resident()
     print(f"import     {(imported - began) * 1000:8.2f} ms")
-    print(f"questions  {(asked - imported) * 1000:8.2f} ms")
+    print(f"questions  {(started - imported) * 1000:8.2f} ms")
     print(f"memory     {(after - before) / 1024:8.2f} MiB at most")
     return 0
 

@@ -25,7 +25,7 @@ STARTS: Final = 10
 
 
 @dataclass
-class Figures:
+class FootprintFigures:
     """Values by subject and program, one for each run."""
 
     values: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Figures:
         return subjects.index(item[0][0]), programs.index(item[0][1])
 
 
-def measure(made: Host, minutes: float, figures: Figures, lock: threading.Lock) -> None:
+def measure(made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock) -> None:
     """One run."""
     pause = threading.Event()
     before = {name: used(program.pid) for name, program in made.programs.items()}
@@ -81,7 +81,7 @@ def measure(made: Host, minutes: float, figures: Figures, lock: threading.Lock) 
         print(f"a run of {minutes:g} min ended: {ticks} ticks", flush=True)
 
 
-def starts(folder: Path, figures: Figures) -> None:
+def starts(folder: Path, figures: FootprintFigures) -> None:
     """From the start of the process to the first page that tells of every GPU, some times."""
     with host(folder, servers=8) as made:
         daemon = made.daemon
@@ -94,7 +94,7 @@ def starts(folder: Path, figures: Figures) -> None:
             figures.note("start to first scrape", OURS, "s", time.monotonic() - began)
 
 
-def calls(folder: Path, figures: Figures) -> None:
+def calls(folder: Path, figures: FootprintFigures) -> None:
     """NVML calls of a tick, counted where nobody else makes any."""
     with host(folder, interval=1) as made:
         for _ in range(3):
@@ -107,7 +107,7 @@ def calls(folder: Path, figures: Figures) -> None:
 
 def main(minutes: float, runs: int) -> None:
     """Measure, print and write it down."""
-    figures, lock = Figures(), threading.Lock()
+    figures, lock = FootprintFigures(), threading.Lock()
     with tempfile.TemporaryDirectory() as folder:
 
         def run(number: int) -> None:
@@ -130,5 +130,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--runs", type=int, default=3)
-    told = parser.parse_args()
-    main(told.minutes, told.runs)
+    options = parser.parse_args()
+    main(options.minutes, options.runs)

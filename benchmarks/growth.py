@@ -85,5 +85,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ticks", type=int, default=30)
     parser.add_argument("--runs", type=int, default=3)
-    told = parser.parse_args()
-    main(told.ticks, told.runs)
+    options = parser.parse_args()
+    main(options.ticks, options.runs)

@@ -43,9 +43,11 @@ def main() -> None:
         reads: list[float] = []
         with LedgerReader.open(path) as reader:
             timed(lambda: reader.month(day[:7]), reads)
-            kept = len(reader.days(0, 99_999_999) or {}), len(reader.hours(0, 10**7) or {})
+            counts = len(reader.days(0, 99_999_999) or {}), len(reader.hours(0, 10**7) or {})
         centiles = statistics.quantiles(posts, n=100)
-        print(f"{DAYS * 24} ticks, each in an hour of its own; {kept[0]} days and {kept[1]} hours are kept")
+        print(
+            f"{DAYS * 24} ticks, each in an hour of its own; {counts[0]} days and {counts[1]} hours are kept"
+        )
         print(f"commit at the turn of an hour: median {centiles[49]:.2f} ms, p99 {centiles[98]:.2f} ms")
         print(f"file: {path.stat().st_size / 1024**2:.1f} MiB; a month is read in {reads[0]:.0f} ms")
         begin = time.perf_counter()

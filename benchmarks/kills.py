@@ -30,28 +30,28 @@ def main() -> int:
     parser.add_argument("--gaps", type=int, default=3, help="how often nobody watches for more than a minute")
     parser.add_argument("--seed", type=int, default=20261125, help="of the instants")
     parser.add_argument("--folder", type=Path, help="where the ledger goes")
-    told = parser.parse_args()
+    options = parser.parse_args()
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=told.folder) as name:
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         with Load(PACES) as load, closing(host(folder, load)) as daemon:
-            series = Series(daemon, load, folder / "copy", told.seed)
+            series = Series(daemon, load, folder / "copy", options.seed)
             series.begin()
-            for number in range(1, told.times + 1):
+            for number in range(1, options.times + 1):
                 series.kill()
                 if number % TELL_EVERY == 0:
                     print(f"{number} kills in {time.perf_counter() - began:.0f} s", flush=True)
-            for _ in range(told.gaps):
+            for _ in range(options.gaps):
                 series.gap()
             series.end()
             size = daemon.ledger.stat().st_size
     figures, took = series.figures, time.perf_counter() - began
-    print(f"{told.times} kills in {took:.0f} s, {figures.seconds / told.times:.2f} s each")
+    print(f"{options.times} kills in {took:.0f} s, {figures.seconds / options.times:.2f} s each")
     print(", ".join(f"{count} {instant}" for instant, count in sorted(figures.kills.items())))
     print(f"{figures.advanced} processes had committed a tick")
     print(f"{figures.cut} died between the last read of a tick and its commit")
     print(f"{figures.pages} pages and {figures.copies} copies of a running ledger compared")
-    print(f"gaps: {told.gaps}, {figures.gaps / 10**9:.1f} s together, all of it unobserved")
+    print(f"gaps: {options.gaps}, {figures.gaps / 10**9:.1f} s together, all of it unobserved")
     print(f"{series.described()}; ledger {size / 1024:.0f} KiB")
     print("nothing is off: money, time, tokens, residual")
     return 0

@@ -38,7 +38,7 @@ TICK = 10 * SECOND
 START = 1_793_491_200 * SECOND
 RUNS = 5
 GPUS = [Gpu(f"GPU-{n:08x}-0000-4000-8000-000000000000", "NVIDIA H100 80GB HBM3") for n in range(8)]
-PARTIES = [CostOwner("chat", "assistants", "llm", f"chat-{n}", "meta-llama/Llama-3.3-70B") for n in range(8)]
+OWNERS = [CostOwner("chat", "assistants", "llm", f"chat-{n}", "meta-llama/Llama-3.3-70B") for n in range(8)]
 BUSY: tuple[Phase, ...] = ("prefill", "decode", "idle")
 SERIES = [f'vllm:counter_{n}_total{{engine="0",model_name="meta-llama/Llama-3.3-70B"}}' for n in range(12)]
 
@@ -48,24 +48,24 @@ def tick(number: int) -> tuple[Postings, State]:
     end = START + number * TICK
     day = f"2026-11-{1 + (number - 1) // 8640:02d}"
     money = tuple(
-        MoneyPosting(gpu, component, "configured", OwnerPhase(party, phase), 7_000_000 + number)
-        for gpu, party in zip(GPUS, PARTIES, strict=True)
+        MoneyPosting(gpu, component, "configured", OwnerPhase(owner, phase), 7_000_000 + number)
+        for gpu, owner in zip(GPUS, OWNERS, strict=True)
         for component in ("amortization", "support", "energy")
         for phase in BUSY
     )
-    held = tuple(
-        GpuTimePosting(gpu, OwnerPhase(party, phase), TICK // 3, priced=True)
-        for gpu, party in zip(GPUS, PARTIES, strict=True)
+    gpu_time = tuple(
+        GpuTimePosting(gpu, OwnerPhase(owner, phase), TICK // 3, priced=True)
+        for gpu, owner in zip(GPUS, OWNERS, strict=True)
         for phase in BUSY
     )
     total = sum(entry.amount for entry in money)
     postings = Postings(
         end,
-        (Segment(end - TICK, end, "2026-11", day, total, money, held),),
-        tuple(TokenPosting(party, kind, 1000 + number) for party in PARTIES for kind in KINDS),
-        tuple(RequestPosting(party, 3) for party in PARTIES),
+        (Segment(end - TICK, end, "2026-11", day, total, money, gpu_time),),
+        tuple(TokenPosting(owner, kind, 1000 + number) for owner in OWNERS for kind in KINDS),
+        tuple(RequestPosting(owner, 3) for owner in OWNERS),
         tuple(EnergyPosting(gpu, 7_000_000) for gpu in GPUS),
-        tuple(PARTIES),
+        tuple(OWNERS),
         day=day,
     )
     before = 72 * sum(7_000_000 + earlier for earlier in range(1, number + 1))
@@ -74,17 +74,17 @@ def tick(number: int) -> tuple[Postings, State]:
         gpus={gpu.uuid: gpu_state(n, gpu, number) for n, gpu in enumerate(GPUS)},
         endpoints={
             f"http://127.0.0.1:{8000 + n}/metrics": EndpointState(
-                party.key,
+                owner.key,
                 START,
                 read=True,
                 identity="1:2",
                 marks=CounterMarks(dict.fromkeys(SERIES, 1e6 * number)),
             )
-            for n, party in enumerate(PARTIES)
+            for n, owner in enumerate(OWNERS)
         },
         servers={
-            party.key: ServerState({party.model: ModelState(*(number * 0.1 for _ in range(7)))})
-            for party in PARTIES
+            owner.key: ServerState({owner.model: ModelState(*(number * 0.1 for _ in range(7)))})
+            for owner in OWNERS
         },
         accrued=before,
     )
@@ -99,7 +99,7 @@ def gpu_state(index: int, gpu: Gpu, number: int) -> GpuState:
         idle_watts=70.1,
         recent=tuple((TICK, 7_000_000 + n) for n in range(30)),
         carries={name: Carry(number, 8766 * 3600 * SECOND) for name in ("amortization", "support", "energy")},
-        holders=(Holder(PARTIES[index].key, gpu.uuid),),
+        holders=(Holder(OWNERS[index].key, gpu.uuid),),
     )
 
 
@@ -136,11 +136,11 @@ def run(folder: Path, count: int) -> dict[str, float]:
     if residual := ledger.books(START, ()).residual:
         raise RuntimeError(f"a residual of {residual} picodollars")
     ledger.close()
-    commit, books = statistics.quantiles(posts, n=100), statistics.quantiles(reads, n=100)
+    commit, totals = statistics.quantiles(posts, n=100), statistics.quantiles(reads, n=100)
     return {
         "commit, half take at most|ms": commit[49],
         "commit, 99 of 100 take at most|ms": commit[98],
-        "making the books for a report, half take at most|ms": books[49],
+        "making the books for a report, half take at most|ms": totals[49],
         "CPU of a tick|ms": cpu,
         "written in a tick|KiB": used / count / 1024,
         "the file|KiB": path.stat().st_size / 1024,

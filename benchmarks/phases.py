@@ -43,7 +43,7 @@ WORKLOADS: Final = (
     Workload("long generation", 0.5, 500, 4000),
 )
 
-Told = Callable[[Tick], ModelTick]
+Report = Callable[[Tick], ModelTick]
 """What a server's page tells of a tick."""
 
 
@@ -55,11 +55,11 @@ class Outcome:
     true: float
     added: float
     running: float
-    told: dict[str, float]
+    shares: dict[str, float]
 
     def error(self, method: str) -> float:
         """Relative to the truth."""
-        return self.told[method] / self.true - 1
+        return self.shares[method] / self.true - 1
 
 
 def engine_seconds(tick: Tick) -> ModelTick:
@@ -69,8 +69,8 @@ def engine_seconds(tick: Tick) -> ModelTick:
 
 def request_seconds(tick: Tick) -> ModelTick:
     """A server that tells the seconds of its requests."""
-    told = PhaseSeconds(tick.request_prefill, tick.request_decode)
-    return ModelTick(_tokens(tick), told, tick.running, 1)
+    seconds = PhaseSeconds(tick.request_prefill, tick.request_decode)
+    return ModelTick(_tokens(tick), seconds, tick.running, 1)
 
 
 def _tokens(tick: Tick) -> dict[Kind, int]:
@@ -79,7 +79,7 @@ def _tokens(tick: Tick) -> dict[Kind, int]:
 
 def outcome(workload: Workload, *, mixes: bool) -> Outcome:
     """Run one workload for two hours; the second counts."""
-    pages: dict[SplitMethod, Told] = {
+    pages: dict[SplitMethod, Report] = {
         "engine": engine_seconds,
         "time": request_seconds,
         "weights": request_seconds,
@@ -92,9 +92,9 @@ def outcome(workload: Workload, *, mixes: bool) -> Outcome:
     for number, tick in enumerate(Engine(mixes).run(workload, HOURS * 3600.0, SEED)):
         for method, page in pages.items():
             rule = SplitRule(method=method)
-            states[method], told = split.advance(states[method], page(tick), nanoseconds(TICK), rule)
-            if number >= warm and told.prefill_ratio is not None:
-                shares[method] += told.prefill_ratio * tick.busy
+            states[method], seconds = split.advance(states[method], page(tick), nanoseconds(TICK), rule)
+            if number >= warm and seconds.prefill_ratio is not None:
+                shares[method] += seconds.prefill_ratio * tick.busy
         if number >= warm:
             busy += tick.busy
             true += tick.truly_prefill
@@ -147,9 +147,9 @@ def _table(rows: tuple[Outcome, ...], auto: str) -> Iterator[str]:
             f"{load.generation:,}",
             f"{row.running:.1f}",
             f"{row.true:.3f}",
-            *(f"{row.told[method]:.3f} ({_percent(row.error(method))})" for method in methods),
+            *(f"{row.shares[method]:.3f} ({_percent(row.error(method))})" for method in methods),
             close,
-            _percent(row.told[auto] / row.added - 1),
+            _percent(row.shares[auto] / row.added - 1),
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -158,7 +158,7 @@ def _percent(error: float) -> str:
     return f"{round(error, 2) + 0.0:+.0%}"  # no negative zero
 
 
-def block(page: str) -> tuple[str, str, str]:
+def split_page(page: str) -> tuple[str, str, str]:
     """A page before the printed text, that text, and the page after it."""
     before, rest = page.split(BEGIN)
     printed, after = rest.split(END)
@@ -171,7 +171,7 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the tables into docs/split.md")
     printed = text(outcomes(mixes=True), outcomes(mixes=False))
     if parser.parse_args().update:
-        before, _old, after = block(PAGE.read_text(encoding="utf-8"))
+        before, _old, after = split_page(PAGE.read_text(encoding="utf-8"))
         PAGE.write_text(f"{before}{BEGIN}{printed}{END}{after}", encoding="utf-8")
     else:
         print(printed, end="")

@@ -109,12 +109,12 @@ def milliseconds(works: Iterable[Callable[[], object]]) -> list[float]:
 def growth(page: bytes, names: WantedSeries, reads: int) -> int:
     """Blocks of memory that a server's reads hold after many more than after the first two."""
     memory = SeriesCache()
-    held = []
+    blocks = []
     for times in (2, reads):
         for _ in range(times):
             read(page, names, memory)
-        held.append(sys.getallocatedblocks())
-    return held[1] - held[0]
+        blocks.append(sys.getallocatedblocks())
+    return blocks[1] - blocks[0]
 
 
 def main() -> int:
@@ -143,8 +143,8 @@ def main() -> int:
         times = f"{figure(fast)} ms", f"{figure(full)} ms", figure(statistics.median(ratios))
         lines.append((title, *sizes, *times, f"{figure(min(ratios))} to {figure(max(ratios))}"))
     grown = growth(page, names, MORE_READS)
-    told = read(page, names, memory)
-    meaning, first = milliseconds((lambda: interpret(VLLM, told), lambda: read(page, EVERYTHING)))
+    result = read(page, names, memory)
+    meaning, first = milliseconds((lambda: interpret(VLLM, result), lambda: read(page, EVERYTHING)))
     text = (
         f"{machine()}; {RUNS} runs of {ROUNDS} rounds.\n\n"
         + plain(("page", "lines", "kB", "series read", "reader", "parser", "ratio", "least to most"), lines)

@@ -98,9 +98,9 @@ def machine() -> str:
 
 def version_of(*command: str) -> str:
     """The first number like 1.9.0 that a program says of itself."""
-    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)
-    return found[0] if found else "unknown"
+    output = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    match = re.search(r"\d+\.\d+(\.\d+)?", output.stdout + output.stderr)
+    return match[0] if match else "unknown"
 
 
 def write(section: str, text: str, page: Path = PAGE) -> None:

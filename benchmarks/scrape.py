@@ -48,7 +48,7 @@ class Latency:
     size: int
 
 
-class Answer:
+class ScrapeAnswer:
     """One answer, until it is whole; by its length, in chunks, or until the server closes."""
 
     def __init__(self) -> None:
@@ -94,14 +94,14 @@ def latency(port: int, scrapers: int, seconds: float = SECONDS) -> Latency:
             if number_of_round >= LEAST_ROUNDS and time.monotonic() > deadline:
                 break
             begun: dict[int, float] = {}
-            under_way: dict[int, Answer] = {}
+            under_way: dict[int, ScrapeAnswer] = {}
             for number in range(scrapers):
                 begun[number] = time.perf_counter()
                 connection = connections[number] or socket.create_connection(("127.0.0.1", port))
                 connections[number] = connection
                 connection.sendall(REQUEST)
                 selector.register(connection, selectors.EVENT_READ, number)
-                under_way[number] = Answer()
+                under_way[number] = ScrapeAnswer()
             while under_way:
                 ready = selector.select(PATIENCE_SECONDS)
                 if not ready:

@@ -29,46 +29,48 @@ from tests.year.reckoning import Reckoning
 EXACT = "every month, GPU, component, token and joule is as reckoned"
 
 
-def differences(year: keeping.Year, books: CommittedTotals) -> list[str]:
+def differences(year: keeping.Year, totals: CommittedTotals) -> list[str]:
     """What is not as reckoned: of the books, and of those at each month's close."""
     expected = Reckoning(year.around)
-    found = of_months(expected, year, books, [name for name, _ in story.STARTS])
+    differing = of_months(expected, year, totals, [name for name, _ in story.STARTS])
     for month, (moment, closed) in year.closed.items():
-        found += of_months(expected, year, closed, [month]) + of_gpus(expected, closed, moment)
-    found += of_gpus(expected, books, year.last)
-    for gpu, energy in books.energy.items():
+        differing += of_months(expected, year, closed, [month]) + of_gpus(expected, closed, moment)
+    differing += of_gpus(expected, totals, year.last)
+    for gpu, energy in totals.energy.items():
         if expected.energy(int(gpu.uuid.removeprefix("GPU-")), year.last) != energy:
-            found.append(f"{gpu.uuid}: energy {energy}")
+            differing.append(f"{gpu.uuid}: energy {energy}")
     tokens: dict[tuple[str, str, str], int] = {}
-    for (party, kind), count in books.tokens.items():
-        key = party.server, party.model, kind
+    for (served, kind), count in totals.tokens.items():
+        key = served.server, served.model, kind
         tokens[key] = tokens.get(key, 0) + count
     if reckoning.tokens(year.last) != tokens:
-        found.append(f"tokens: {tokens}")
-    return found
+        differing.append(f"tokens: {tokens}")
+    return differing
 
 
-def of_months(expected: Reckoning, year: keeping.Year, books: CommittedTotals, names: list[str]) -> list[str]:
+def of_months(
+    expected: Reckoning, year: keeping.Year, totals: CommittedTotals, names: list[str]
+) -> list[str]:
     """Months that are not as reckoned, by who pays."""
-    found = []
+    differing = []
     for name in names:
         wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
-        told = {(key.product, key.team): n for key, n in books.months.items() if key.month == name}
-        if wanted != told:
-            found.append(f"{name}: {wanted} != {told}")
-    return found
+        posted = {(key.product, key.team): n for key, n in totals.months.items() if key.month == name}
+        if wanted != posted:
+            differing.append(f"{name}: {wanted} != {posted}")
+    return differing
 
 
-def of_gpus(expected: Reckoning, books: CommittedTotals, moment: int) -> list[str]:
+def of_gpus(expected: Reckoning, totals: CommittedTotals, moment: int) -> list[str]:
     """GPUs and components that are not as reckoned through a tick, and a residual."""
-    found = []
-    for (gpu, component), amount in books.gpu_cost.items():
+    differing = []
+    for (gpu, component), amount in totals.gpu_cost.items():
         wanted = expected.picodollars(int(gpu.uuid.removeprefix("GPU-")), component, moment)
         if wanted != amount:
-            found.append(f"{gpu.uuid} {component}: {wanted} != {amount}")
-    if books.residual:
-        found.append(f"residual: {books.residual}")
-    return found
+            differing.append(f"{gpu.uuid} {component}: {wanted} != {amount}")
+    if totals.residual:
+        differing.append(f"residual: {totals.residual}")
+    return differing
 
 
 class Progress:
@@ -79,13 +81,13 @@ class Progress:
 
     def __call__(self, year: keeping.Year, name: str) -> None:
         """Compare one month at its close."""
-        moment, books = year.closed[name]
+        moment, totals = year.closed[name]
         expected = Reckoning(year.around)
-        found = of_months(expected, year, books, [name]) + of_gpus(expected, books, moment)
-        total = sum(amount for key, amount in books.months.items() if key.month == name)
+        differing = of_months(expected, year, totals, [name]) + of_gpus(expected, totals, moment)
+        total = sum(amount for key, amount in totals.months.items() if key.month == name)
         size = year.path.stat().st_size
         took = time.perf_counter() - self._began
-        exact = "; ".join(found) or "as reckoned"
+        exact = "; ".join(differing) or "as reckoned"
         ticks = f"{year.ticks - year.skipped} ticks in {took:.0f} s"
         print(f"{name}: {total} picodollars, {exact}; {ticks}, {size / 1024:.0f} KiB", flush=True)
 
@@ -99,25 +101,25 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=7, help="how many days --since begins")
     parser.add_argument("--folder", type=Path, help="where the ledger goes; its disk decides a commit's time")
     parser.add_argument("--ledger", type=Path, help="a file that stays; one that is there is gone on with")
-    told = parser.parse_args()
+    options = parser.parse_args()
     paces: list[story.Pace] = []
-    if told.since:
-        day = datetime.fromisoformat(told.since)
+    if options.since:
+        day = datetime.fromisoformat(options.since)
         since = story.at(day.month, day.day, year=day.year)
-        paces.append((since, since + told.days * story.DAY, story.TICK))
+        paces.append((since, since + options.days * story.DAY, story.TICK))
     gc.set_threshold(100_000)  # a tick makes thousands of objects and no circles
-    with tempfile.TemporaryDirectory(dir=told.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         began, cpu = time.perf_counter(), time.process_time()
         year = keeping.keep(
-            told.ledger or Path(folder) / "ledger.db",
-            story.moments(told.rest, paces),
+            options.ledger or Path(folder) / "ledger.db",
+            story.moments(options.rest, paces),
             time.perf_counter,
-            told.together,
+            options.together,
             Progress(),
         )
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         with LedgerReader.open(year.path) as reader:
-            books = reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
+            totals = reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
         size = year.path.stat().st_size
     done = year.ticks - year.skipped
     centiles = statistics.quantiles(year.commits, n=100)
@@ -129,9 +131,9 @@ def main() -> int:
         f"commit: {len(year.commits)}, median {1000 * centiles[49]:.2f} ms, p99 {1000 * centiles[98]:.2f} ms"
     )
     print(f"ledger at the year's end: {size / 1024:.0f} KiB")
-    found = differences(year, books)
-    print("\n".join(found) or EXACT)
-    return 1 if found else 0
+    differing = differences(year, totals)
+    print("\n".join(differing) or EXACT)
+    return 1 if differing else 0
 
 
 if __name__ == "__main__":

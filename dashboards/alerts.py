@@ -14,11 +14,11 @@ RULES: Final = Path(__file__).parents[1] / "deploy" / "prometheus" / "fleet-rule
 def boards() -> dict[str, list[str]]:
     """By the uid of a dashboard, the names of the alerts that lead to it."""
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    found: dict[str, set[str]] = {}
+    by_alert: dict[str, set[str]] = {}
     for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
         (uid,) = UID.findall(rule["annotations"]["dashboard"])
-        found.setdefault(uid, set()).add(rule["alert"])
-    return {uid: sorted(names) for uid, names in sorted(found.items())}
+        by_alert.setdefault(uid, set()).add(rule["alert"])
+    return {uid: sorted(names) for uid, names in sorted(by_alert.items())}
 
 
 def firing() -> str:

@@ -69,10 +69,10 @@ class Prometheus:
         """The values of a label of the series that match, sorted."""
         query = urllib.parse.urlencode({"match[]": selector, "start": at - 3600, "end": at})
         with urllib.request.urlopen(f"{self._url}/api/v1/label/{label}/values?{query}", timeout=60) as answer:  # noqa: S310 - as below
-            found: list[str] = json.load(answer)["data"]
-        return sorted(found)
+            names: list[str] = json.load(answer)["data"]
+        return sorted(names)
 
-    def _ask(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
+    def _request(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
         query = urllib.parse.urlencode({**parameters, "stats": "all"})
         with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=60) as answer:  # noqa: S310 - an address that the caller gave
             data = json.load(answer)["data"]
@@ -83,18 +83,20 @@ class Prometheus:
                 stats.get("samples", {}).get("totalQueryableSamples", 0),
             )
         )
-        found: list[dict[str, Any]] = data["result"]
-        return found
+        series: list[dict[str, Any]] = data["result"]
+        return series
 
     def instant(self, expr: str, at: float) -> list[tuple[Labels, float]]:
         """Labels and value of each series at a moment."""
-        return [(row["metric"], float(row["value"][1])) for row in self._ask("query", query=expr, time=at)]
+        return [
+            (row["metric"], float(row["value"][1])) for row in self._request("query", query=expr, time=at)
+        ]
 
     def course(
         self, expr: str, begin: float, end: float, step: int
     ) -> list[tuple[Labels, dict[float, float]]]:
         """Labels and points of each series over a range."""
-        rows = self._ask("query_range", query=expr, start=begin, end=end, step=step)
+        rows = self._request("query_range", query=expr, start=begin, end=end, step=step)
         return [(row["metric"], {at: float(value) for at, value in row["values"]}) for row in rows]
 
 
@@ -174,7 +176,7 @@ def named(legend: str, labels: Labels) -> str:
     """A legend with its labels filled in; Grafana's own name of a series where there is none."""
     if legend == "__auto":
         return ",".join(f'{key}="{value}"' for key, value in labels.items())
-    return LEGEND.sub(lambda found: labels.get(found[1], ""), legend)
+    return LEGEND.sub(lambda match: labels.get(match[1], ""), legend)
 
 
 def organized(rows: list[Row], organize: dict[str, Any], first: str) -> Table:
@@ -183,8 +185,8 @@ def organized(rows: list[Row], organize: dict[str, Any], first: str) -> Table:
     What no heading was given for is shown as well, at the end: Grafana does, and it is to be seen.
     """
     order, headings = organize["indexByName"], organize["renameByName"]
-    known = list(dict.fromkeys(field for row in rows for field in row))
-    fields = sorted(known, key=lambda field: order.get(field, len(order)))
+    columns = list(dict.fromkeys(field for row in rows for field in row))
+    fields = sorted(columns, key=lambda field: order.get(field, len(order)))
     renamed = [{headings.get(field, field): value for field, value in row.items()} for row in rows]
     return Table(
         [headings.get(field, field) for field in fields],
@@ -200,14 +202,14 @@ def _rank(cell: Cell | None) -> tuple[float, str]:
 
 def overridden(panel: Panel, name: str) -> dict[str, Any]:
     """What is shown otherwise for a series or column of this name."""
-    found: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
     for override in panel["fieldConfig"]["overrides"]:
         matcher = override["matcher"]
         if matcher["options"] == name or (
             matcher["id"] == "byRegexp" and re.search(matcher["options"], name)
         ):
-            found |= {entry["id"]: entry["value"] for entry in override["properties"]}
-    return found
+            properties |= {entry["id"]: entry["value"] for entry in override["properties"]}
+    return properties
 
 
 def color(value: float, thresholds: dict[str, Any] | None) -> str:

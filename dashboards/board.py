@@ -82,8 +82,8 @@ def _label(name: str, *, hidden: bool, single: bool) -> dashboard.QueryVariable:
 def _choice(name: str, *, hidden: bool) -> dashboard.CustomVariable:
     heading, choices = _CHOICES[name]
     options = [
-        model.VariableOption(selected=place == 0, text=text, value=value)
-        for place, (text, value) in enumerate(choices)
+        model.VariableOption(selected=position == 0, text=text, value=value)
+        for position, (text, value) in enumerate(choices)
     ]
     return (
         dashboard.CustomVariable(name)

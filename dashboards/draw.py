@@ -46,14 +46,14 @@ def drawn(url: str, folder: Path, at: float, back: str, names: list[str]) -> Non
 
 def spans(back: str) -> tuple[tuple[int, int], ...]:
     """The ranges of time of all dashboards and the steps of their lines; of `back` alone where it is."""
-    found = set()
+    ranges = set()
     for file in FOLDER.glob("*.json"):
         board = json.loads(file.read_text(encoding="utf-8"))
         opened = Opened(board, Prometheus(""), simulated.AT, back)
         for panel in board["panels"]:
             if panel["type"] == "timeseries":
-                found.add((round(simulated.AT - opened.begin(panel)), opened.step(panel)))
-    return tuple(sorted(found))
+                ranges.add((round(simulated.AT - opened.begin(panel)), opened.step(panel)))
+    return tuple(sorted(ranges))
 
 
 def main() -> int:
@@ -66,12 +66,12 @@ def main() -> int:
     parser.add_argument(
         "--board", action="append", default=[], help="only this one, as fleet; repeat for more"
     )
-    asked = parser.parse_args()
-    if asked.prometheus:
-        drawn(asked.prometheus, asked.folder, time.time(), asked.back, asked.board)
+    options = parser.parse_args()
+    if options.prometheus:
+        drawn(options.prometheus, options.folder, time.time(), options.back, options.board)
         return 0
-    with simulated.prometheus(simulated.Fleet(asked.hosts), spans(asked.back)) as url:
-        drawn(url, asked.folder, simulated.AT, asked.back, asked.board)
+    with simulated.prometheus(simulated.Fleet(options.hosts), spans(options.back)) as url:
+        drawn(url, options.folder, simulated.AT, options.back, options.board)
     return 0
 
 

@@ -142,7 +142,9 @@ _UNUSED: Final = Query(
 )
 _FREE: Final = Query(q.per_month(f"sum(inference:unallocated_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
 _DOWN: Final = Query(q.per_month(f"sum(inference:idle_down_dollars_per_hour{{{q.OWNER}}})"), "currencyUSD")
-_HELD_IDLE: Final = Query(q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.HELD}')})"), "currencyUSD")
+_SERVERS_IDLE: Final = Query(
+    q.per_month(f"sum({q.slow(_WASTE, f'{q.OWNER},{q.OF_SERVERS}')})"), "currencyUSD"
+)
 _OBSERVED: Final = "inference:observed_dollars_per_hour:server_1d"
 _IDLE_SHARE: Final = Query(
     f"sum({q.slow(_WASTE, q.OWNER)}) / (sum({q.slow(_OBSERVED, q.OWNER)}) > 0)", "percentunit"
@@ -562,7 +564,7 @@ def _wasted(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Shrink, per month",
                 "Idle time of servers, those to switch off or to repair among it. "
                 "Absent: no server holds a GPU with a price.",
-                _HELD_IDLE,
+                _SERVERS_IDLE,
                 links=waste,
             )
         )

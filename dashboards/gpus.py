@@ -42,7 +42,7 @@ _SERVER_LINKS: Final = (
 
 _POWER_LINE: Final = Query(f"inference_gpu_power_watts{{{q.HOST}}}", "watt", _NAME)
 
-_HELD: Final = Query(
+_GPUS_OF_SERVER: Final = Query(
     "sum by (cluster, instance, uuid, namespace, server)"
     f' (inference_server_gpu_share_ratio{{{q.HOST},namespace=~"$namespace",server=~"$server"}})',
     "percentunit",
@@ -183,7 +183,7 @@ def _holders(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 ("instance", "Host"),
                 ("cluster", "Cluster"),
             ),
-            (("Share", _HELD, NEUTRAL),),
+            (("Share", _GPUS_OF_SERVER, NEUTRAL),),
             links={"server": _SERVER_LINKS, "instance": _GPU_LINKS},
             width=12,
             height=7,

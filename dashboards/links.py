@@ -16,7 +16,7 @@ CHARGEBACK, GPUS, METER, MODELS, WASTE = (
 RUNBOOKS: Final = "https://git.example/inference-cost-exporter/blob/main/docs/runbooks/"
 """Where the runbooks are published. A placeholder: docs/dashboards.md says how to replace it."""
 
-_KEPT: Final = "${datasource:queryparam}&${__url_time_range}"
+_SAME_TIME: Final = "${datasource:queryparam}&${__url_time_range}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Link:
     def url(self, namespace: str) -> str:
         """The address; `namespace` is where Grafana has the labels: `__data.fields` or `__field.labels`."""
         chosen = "".join(f"&var-{label}=${{{namespace}.{label}:percentencode}}" for label in self.labels)
-        return f"/d/{self.uid}?{_KEPT}{chosen}"
+        return f"/d/{self.uid}?{_SAME_TIME}{chosen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Named:
     def url(self, namespace: str) -> str:
         """The address."""
         uid, cluster = (f"${{{namespace}.{label}:percentencode}}" for label in (self.label, "cluster"))
-        return f"/d/{uid}?{_KEPT}&var-cluster={cluster}"
+        return f"/d/{uid}?{_SAME_TIME}&var-cluster={cluster}"
 
 
 AnyLink = Link | Runbook | Named

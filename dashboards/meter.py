@@ -7,7 +7,7 @@ import queries as q
 from board import board
 from gpus import unreadable
 from grafana_foundation_sdk.builders import dashboard
-from panels import ANY_IS_BAD, BOOKS, NEUTRAL, STALE, lines, number, rows
+from panels import ANY_IS_BAD, BALANCE_STEPS, NEUTRAL, STALE, lines, number, rows
 from queries import Query
 
 UID: Final = to.METER
@@ -159,7 +159,7 @@ def _at_a_glance(built: dashboard.Dashboard) -> dashboard.Dashboard:
                 "Dollars accrued minus dollars posted, the worst of all hosts. Anything but 0 is a bug: "
                 "please report it. Absent: no exporter is answering.",
                 _RESIDUAL,
-                steps=BOOKS,
+                steps=BALANCE_STEPS,
             )
         )
         .with_panel(

@@ -32,7 +32,7 @@ RATIO_TO_HOSTED: Final[tuple[Step, ...]] = ((None, "green"), (1, "orange"))
 """From 1 on the hosted offer is the cheaper one."""
 STALE: Final[tuple[Step, ...]] = ((None, "green"), (120, "orange"))
 """Seconds since a tick. Longer than three intervals of 30 seconds, after which gauges are absent."""
-BOOKS: Final[tuple[Step, ...]] = ((None, "green"), (1e-12, "red"))
+BALANCE_STEPS: Final[tuple[Step, ...]] = ((None, "green"), (1e-12, "red"))
 """A picodollar, the smallest amount that the books know."""
 
 

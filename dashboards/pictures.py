@@ -68,9 +68,9 @@ def draw(opened: Opened, file: Path) -> Drawing:
     figure = plt.figure(figsize=(width, height), dpi=DPI, facecolor="#f4f5f5")
     drawing = Drawing()
     for panel in panels:
-        place = panel["gridPos"]
-        left, top = place["x"] * INCHES[0] + GAP / 2, place["y"] * INCHES[1] + GAP / 2
-        wide, high = place["w"] * INCHES[0] - GAP, place["h"] * INCHES[1] - GAP
+        position = panel["gridPos"]
+        left, top = position["x"] * INCHES[0] + GAP / 2, position["y"] * INCHES[1] + GAP / 2
+        wide, high = position["w"] * INCHES[0] - GAP, position["h"] * INCHES[1] - GAP
         box = (left / width, 1 - (top + high) / height, wide / width, high / height)
         figure.add_artist(
             Rectangle(box[:2], *box[2:], facecolor="white", edgecolor="#d8d9da", linewidth=0.8, zorder=-1)
@@ -110,8 +110,8 @@ def _stat(axes: Axes, panel: Panel, opened: Opened) -> bool:
     shown = panel["fieldConfig"]["defaults"]
     values = opened.values(panel)
     width, height = axes.get_xlim()[1], axes.get_ylim()[1]
-    for place, (name, value) in enumerate(values):
-        x = width * (place + 0.5) / len(values)
+    for position, (name, value) in enumerate(values):
+        x = width * (position + 0.5) / len(values)
         text = written(value, shown["unit"], shown.get("decimals"))
         tint = COLORS[color(value, shown.get("thresholds"))]
         size = min(20.0, 100 * width / len(values) / max(4, len(text)))
@@ -138,8 +138,8 @@ def _bars(axes: Axes, panel: Panel, opened: Opened) -> bool:
     most = max(1, int(height / 0.22))
     high = height / min(len(values), most)
     left, right = width * 0.36, width * 0.82
-    for place, (name, value) in enumerate(values[:most]):
-        y = height - (place + 0.5) * high
+    for position, (name, value) in enumerate(values[:most]):
+        y = height - (position + 0.5) * high
         tint = COLORS[color(value, shown.get("thresholds"))]
         thick = min(0.3, high * 0.6)
         axes.add_patch(Rectangle((left, y - thick / 2), right - left, thick, color="#eceeef"))
@@ -169,13 +169,13 @@ def _lines(axes: Axes, panel: Panel, opened: Opened) -> bool:
          box.height * (1 - (deep + 0.06) / high))
     )  # fmt: skip
     step, begin = opened.step(panel), opened.begin(panel)
-    moments = [begin + place * step for place in range(round((opened.at - begin) / step) + 1)]
+    moments = [begin + position * step for position in range(round((opened.at - begin) / step) + 1)]
     below = [0.0] * len(moments)
     stacked = shown["custom"].get("stacking", {}).get("mode") == "normal"
-    for place, course in enumerate(courses):
+    for position, course in enumerate(courses):
         values = [course.points.get(at, course.points.get(round(at, 3), math.nan)) for at in moments]
         otherwise = overridden(panel, course.name)
-        tint = LINES[place % len(LINES)]
+        tint = LINES[position % len(LINES)]
         if "color" in otherwise:
             tint = COLORS[otherwise["color"]["fixedColor"]]
         dash = "--" if "custom.lineStyle" in otherwise else "-"
@@ -228,30 +228,30 @@ def _table(axes: Axes, panel: Panel, opened: Opened) -> bool:
     width, height = axes.get_xlim()[1], axes.get_ylim()[1]
     most = max(1, int(height / 0.2) - 1)
     needed = [
-        max(len(name), *(len(line[place][0]) for line in cells[:most])) + 2
-        for place, name in enumerate(table.headings)
+        max(len(name), *(len(line[position][0]) for line in cells[:most])) + 2
+        for position, name in enumerate(table.headings)
     ]
     scale = width / sum(needed)
     size = min(FONT + 0.5, 120 * scale)
     x = 0.06
-    for place, name in enumerate(table.headings):
+    for position, name in enumerate(table.headings):
         axes.text(x, height - 0.14, name, fontsize=size, weight="bold", color="#3274d9", va="center")
         for number, line in enumerate(cells[:most]):
-            text, tint = line[place]
+            text, tint = line[position]
             y = height - 0.2 * (number + 1) - 0.14
             axes.text(x, y, text, fontsize=size, va="center", color=COLORS[tint])
-        x += needed[place] * scale
+        x += needed[position] * scale
     if len(cells) > most:
         axes.text(width - 0.05, 0.05, f"{len(cells) - most} more rows", fontsize=FONT - 1, ha="right")
     return True
 
 
-def _cell(value: str | float | None, found: dict[str, Any]) -> tuple[str, str]:
+def _cell(value: str | float | None, properties: dict[str, Any]) -> tuple[str, str]:
     if value is None:
         return "", "text"
     if isinstance(value, str):
         return _short(value, 28), "text"
-    return written(value, found.get("unit", "short")), color(value, found.get("thresholds"))
+    return written(value, properties.get("unit", "short")), color(value, properties.get("thresholds"))
 
 
 PAINTERS: Final = {"stat": _stat, "bargauge": _bars, "timeseries": _lines, "table": _table}

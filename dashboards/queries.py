@@ -45,7 +45,7 @@ SERVER: Final = f'{OWNER},namespace=~"$namespace",server=~"$server"'
 HOLDER: Final = f'{CLUSTER},namespace=~"$namespace",server=~"$server"'
 """For metrics of a server that do not say who pays."""
 MODEL: Final = f'{OWNER},model=~"$model"'
-HELD: Final = 'server!="unallocated"'
+OF_SERVERS: Final = 'server!="unallocated"'
 """GPUs that a server holds, be it idle or busy."""
 
 FIRING: Final = 'ALERTS{alertname=~"Inference.+",alertstate="firing"}'

@@ -118,8 +118,8 @@ class Fleet:
             [""] if self.hosts == 1 else [f"{'eu' if n % 2 else 'us'}-{n // 2 + 1}" for n in range(many)]
         )
         products = {1: 2, 40: 9}.get(self.hosts, 40)
-        for place, cluster in enumerate(self.clusters):
-            gpu_model, price = GPU_MODELS[place % len(GPU_MODELS)]
+        for position, cluster in enumerate(self.clusters):
+            gpu_model, price = GPU_MODELS[position % len(GPU_MODELS)]
             left = self.hosts * GPUS_PER_HOST // many
             for number in range(products):
                 name = PRODUCTS[number % len(PRODUCTS)] + ("" if number < len(PRODUCTS) else f"-{number}")
@@ -149,12 +149,12 @@ def series(name: str, labels: dict[str, str]) -> str:
 
 def total(parts: list[tuple[dict[str, str], Course]]) -> list[tuple[dict[str, str], Course]]:
     """What has the same labels is added."""
-    found: dict[tuple[tuple[str, str], ...], list[Course]] = {}
+    by_labels: dict[tuple[tuple[str, str], ...], list[Course]] = {}
     for labels, course in parts:
-        found.setdefault(tuple(labels.items()), []).append(course)
+        by_labels.setdefault(tuple(labels.items()), []).append(course)
     return [
         (dict(labels), lambda at, courses=courses: sum(course(at) or 0 for course in courses))  # type: ignore[misc]
-        for labels, courses in found.items()
+        for labels, courses in by_labels.items()
     ]
 
 
@@ -190,12 +190,12 @@ def recorded(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], Course]]:
             for phase in PHASES
         ],
     )
-    held = [s for s in servers if s.model]
+    holder = [s for s in servers if s.model]
     yield from each(
         "inference:model_cost_dollars:1h",
         [
             (s.owner | {"model": s.model, "phase": phase}, lambda at, s=s, phase=phase: s.phases(at)[phase])
-            for s in held
+            for s in holder
             for phase in PHASES
         ],
     )
@@ -207,7 +207,7 @@ def recorded(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], Course]]:
                     s.owner | {"model": s.model, "kind": kind},
                     lambda at, s=s, part=part, scale=scale: scale * part * s.tokens(at),
                 )
-                for s in held
+                for s in holder
                 for kind, part in KINDS.items()
             ],
         )
@@ -280,14 +280,14 @@ def budgets(fleet: Fleet) -> list[tuple[str, str, float]]:
     rate = sum(s.rate(AT) for s in fleet.servers)
     if fleet.hosts == 1:
         return [("fleet", "", 27_000.0)]
-    found = [
+    budgets = [
         ("fleet", "", round(rate * hours * 0.97, -2)),
         ("board limit", "", round(rate * hours * 1.15, -2)),
     ]
     for number, product in enumerate(dict.fromkeys(s.product for s in fleet.servers if s.model)):
         of_product = sum(s.rate(AT) for s in fleet.servers if s.product == product)
-        found.append((product, product, round(of_product * hours * (0.7 + 0.11 * (number % 6)), -1)))
-    return found
+        budgets.append((product, product, round(of_product * hours * (0.7 + 0.11 * (number % 6)), -1)))
+    return budgets
 
 
 def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -505,29 +505,31 @@ def scraped(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], Course]]:
             yield "inference_last_tick_timestamp_seconds", here, lambda at: at - 7
             yield "inference_ledger_last_commit_timestamp_seconds", here, lambda at: at - 7
             yield "process_cpu_seconds_total", here, lambda at: (at - AT) * 0.006 + 4e4
-            held = [s for s in mine if s.model][number % max(1, len(mine) - 1)] if len(mine) > 1 else mine[0]
+            holder = (
+                [s for s in mine if s.model][number % max(1, len(mine) - 1)] if len(mine) > 1 else mine[0]
+            )
             yield (
                 "inference_server_gpus",
-                here | {"namespace": "prod", "server": held.server},
+                here | {"namespace": "prod", "server": holder.server},
                 lambda _: GPUS_PER_HOST,
             )
             for index in range(GPUS_PER_HOST):
-                yield from _gpu(here, held, index, first=number == 0)
+                yield from _gpu(here, holder, index, first=number == 0)
 
 
 def _gpu(
-    here: dict[str, str], held: Server, index: int, *, first: bool
+    here: dict[str, str], holder: Server, index: int, *, first: bool
 ) -> Iterator[tuple[str, dict[str, str], Course]]:
-    gpu = here | {"uuid": f"GPU-{here['instance'].partition(':')[0]}-{index}", "gpu_model": held.gpu_model}
+    gpu = here | {"uuid": f"GPU-{here['instance'].partition(':')[0]}-{index}", "gpu_model": holder.gpu_model}
 
     def busy(at: int) -> float:
-        return max(0.02, 1 - held.idle_share(at + 900 * index))
+        return max(0.02, 1 - holder.idle_share(at + 900 * index))
 
     for component, part in (("rent", 0.9), ("energy", 0.06), ("storage", 0.04)):
         yield (
             "inference_gpu_price_dollars_per_hour",
             gpu | {"component": component},
-            lambda _, part=part: part * held.price,
+            lambda _, part=part: part * holder.price,
         )
     yield "inference_gpu_priced", gpu, lambda _: 1
     yield "inference_gpu_up", gpu, lambda _, lost=index == 7 and first: 0 if lost else 1
@@ -539,13 +541,13 @@ def _gpu(
     yield "inference_gpu_power_watts", gpu, lambda at: 90 + 500 * busy(at)
     yield "inference_gpu_energy_joules_total", gpu, lambda at: 300 * (at - AT + 90 * DAY)
     if index < 7:
-        labels = here | {"namespace": "prod", "server": held.server, "uuid": gpu["uuid"], "method": "whole"}
+        labels = here | {"namespace": "prod", "server": holder.server, "uuid": gpu["uuid"], "method": "whole"}
         yield "inference_server_gpu_share_ratio", labels, lambda _: 1
 
 
 def samples(fleet: Fleet, spans: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, float, int]]:
     """Everything, as series, value and second; `spans` are ranges of time and their steps, in seconds."""
-    drawn = sorted({AT - place * step for span, step in spans for place in range(span // step + 1)})
+    drawn = sorted({AT - position * step for span, step in spans for position in range(span // step + 1)})
     for name, labels, course in recorded(fleet):
         text = series(name, labels)
         for at in drawn:

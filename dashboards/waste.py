@@ -33,7 +33,7 @@ _LINKS: Final = {
     "cluster": (to.Link("This cluster alone", to.WASTE, ("cluster",)),),
 }
 
-_SELECTED: Final = f"{q.SERVER},{q.HELD}"
+_SELECTED: Final = f"{q.SERVER},{q.OF_SERVERS}"
 
 
 def _by_server(vector: str) -> str:

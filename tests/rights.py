@@ -31,9 +31,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_terminal_summary(terminalreporter: Any) -> Generator[None, None, None]:
     """Count in one line what was left out, whatever the verbosity."""
     yield
-    told = summary(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
-    if told:
-        terminalreporter.write_line(told, yellow=True, bold=True)
+    lines = summary(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
+    if lines:
+        terminalreporter.write_line(lines, yellow=True, bold=True)
 
 
 def summary(reasons: Iterable[str]) -> str:

@@ -30,12 +30,12 @@ def raising(source: str) -> list[tuple[int, str]]:
 
 def test_nothing_asks_a_path_what_raises() -> None:
     """`os.path.exists`, `isdir`, `isfile`, `lexists` and `realpath` are asked instead."""
-    found = {
+    paths = {
         str(module.relative_to(ROOT)): calls
         for module in sorted((ROOT / "exporter").rglob("*.py"))
         if (calls := raising(module.read_text(encoding="utf-8")))
     }
-    assert found == {}
+    assert paths == {}
 
 
 def test_the_check_can_fail() -> None:
@@ -45,7 +45,7 @@ def test_the_check_can_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"),
+    ("path", "answer"),
     [
         ("exporter.sources.kubelet.pod_resources import is_here as ask", "True"),
         ("exporter.sources.kubelet.pods_api import is_served as ask", "False"),
@@ -53,7 +53,7 @@ def test_the_check_can_fail() -> None:
         ("tests.denied import kubelet as ask", "denied"),
     ],
 )
-def test_system_paths_below_a_folder_of_others(asked: str, answer: str, tmp_path: Path) -> None:
+def test_system_paths_below_a_folder_of_others(path: str, answer: str, tmp_path: Path) -> None:
     """A kubelet that cannot be looked for is asked, and says `denied`; a pods API and an account are none."""
     shut = tmp_path / "shut"
     shut.mkdir(mode=0o000)
@@ -62,7 +62,7 @@ def test_system_paths_below_a_folder_of_others(asked: str, answer: str, tmp_path
             *(
                 sys.executable,
                 "-c",
-                f"import sys, pathlib; from {asked}; print(ask(pathlib.Path(sys.argv[1])))",
+                f"import sys, pathlib; from {path}; print(ask(pathlib.Path(sys.argv[1])))",
             ),
             str(shut / "deep" / "socket"),
         ),

@@ -48,21 +48,21 @@ def test_few_tokens_take_the_reading_of_the_weights_and_many_their_arithmetic() 
 @pytest.mark.parametrize("mixes", [True, False])
 def test_a_request_alone(mixes: bool) -> None:  # noqa: FBT001  # both kinds of engine
     """A prompt of 1000 in one iteration, then three more tokens that read 1000, 1001 and 1002."""
-    told = alone(1000, 4, mixes=mixes)
+    outcome = alone(1000, 4, mixes=mixes)
     prefill = 1e-3 + 1000 * TOKEN + ATTENTION * 1000 * 500
     decode = 3 * (1e-3 + WEIGHTS) + (1000 + 1001 + 1002) * READ
-    assert (told.prompt, told.generation) == (1000, 4)
-    assert told.truly_prefill == told.prefill == told.request_prefill == pytest.approx(prefill)
-    assert told.added_by_prefill == pytest.approx(prefill)
-    assert told.decode == told.request_decode == pytest.approx(decode)
-    assert told.busy == pytest.approx(prefill + decode)
+    assert (outcome.prompt, outcome.generation) == (1000, 4)
+    assert outcome.truly_prefill == outcome.prefill == outcome.request_prefill == pytest.approx(prefill)
+    assert outcome.added_by_prefill == pytest.approx(prefill)
+    assert outcome.decode == outcome.request_decode == pytest.approx(decode)
+    assert outcome.busy == pytest.approx(prefill + decode)
 
 
 def test_a_long_prompt_is_computed_in_chunks() -> None:
     """5000 tokens are 2048, 2048 and 904; each token attends to those before it."""
-    told = alone(5000, 1)
-    assert told.prefill == pytest.approx(3e-3 + 5000 * TOKEN + ATTENTION * 5000 * 2500)
-    assert told.decode == 0.0
+    outcome = alone(5000, 1)
+    assert outcome.prefill == pytest.approx(3e-3 + 5000 * TOKEN + ATTENTION * 5000 * 2500)
+    assert outcome.decode == 0.0
 
 
 def test_a_shared_iteration_is_divided_by_tokens() -> None:

@@ -42,11 +42,11 @@ class Recorder(Prometheus):
     """Answers each query with as many samples as it has steps, a hundred series each."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int, int]] = []
+        self.requests: list[tuple[str, int, int]] = []
 
     def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> Answer:  # noqa: ARG002
         """One step where it is asked for a moment."""
-        self.asked.append((expression, span, step))
+        self.requests.append((expression, span, step))
         return Answer(100 * (span // step + 1 if step else 1), 100, 0.1)
 
 
@@ -110,10 +110,10 @@ def test_a_panel_costs_what_its_queries_cost_together() -> None:
 
     cost = panel.cost(prometheus, "1h", 0)
 
-    assert (cost.samples, cost.found, cost.peak) == (6200, 6200, 100)
+    assert (cost.samples, cost.samples_read, cost.peak) == (6200, 6200, 100)
     assert cost.seconds == pytest.approx(0.2)
-    assert ("two", 3600, 60) in prometheus.asked
-    assert {asked[1:] for asked in prometheus.asked if asked[0] == "one"} == {(0, 0)}
+    assert ("two", 3600, 60) in prometheus.requests
+    assert {request[1:] for request in prometheus.requests if request[0] == "one"} == {(0, 0)}
 
 
 def test_a_past_that_is_not_there_costs_as_much() -> None:
@@ -127,7 +127,7 @@ def test_a_past_that_is_not_there_costs_as_much() -> None:
 
     cost = Panel("fleet", "a", (Query("two", instant=False),), 60).cost(Young(), "1h", 0)
 
-    assert (cost.samples, cost.found) == (7 + 6100, 307)
+    assert (cost.samples, cost.samples_read) == (7 + 6100, 307)
     assert replace(cost, samples=20_001, found=18_001).within
     assert not replace(cost, samples=20_001, found=17_999).within
 

@@ -26,9 +26,9 @@ def samples(page: bytes) -> Samples:
     }
 
 
-def told(found: Samples, name: str, label: str) -> set[str]:
+def label_values(actual: Samples, name: str, label: str) -> set[str]:
     """The values of a label."""
-    return {dict(labels)[label] for metric, labels in found if metric == name}
+    return {dict(labels)[label] for metric, labels in actual if metric == name}
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def test_hosts_have_ledgers_gpus_and_servers_of_their_own(fleet: Fleet) -> None:
     pages = [samples(fleet.page(host, time.time())) for host in range(HOSTS)]
 
     assert [len(page) for page in pages] == [fleet.series] * HOSTS
-    ledgers = [told(page, "inference_month_to_date_dollars", "ledger") for page in pages]
+    ledgers = [label_values(page, "inference_month_to_date_dollars", "ledger") for page in pages]
     assert ledgers == [{fleet.ledger(host)} for host in range(HOSTS)]
-    assert len({gpu for page in pages for gpu in told(page, "inference_gpu_up", "uuid")}) == 8 * HOSTS
-    servers = [told(page, "inference_server_info", "server") for page in pages]
+    assert len({gpu for page in pages for gpu in label_values(page, "inference_gpu_up", "uuid")}) == 8 * HOSTS
+    servers = [label_values(page, "inference_server_info", "server") for page in pages]
     assert [len(names) for names in servers] == [8] * HOSTS
     assert servers[0] == servers[2]
     assert servers[0] & servers[1] == set()
@@ -62,7 +62,7 @@ def test_kube_state_metrics_has_the_nodes_of_all_hosts(fleet: Fleet) -> None:
     """Each with its GPUs, under the node's name that the target of its exporter has."""
     nodes = samples(fleet.nodes())
 
-    assert told(nodes, "kube_node_info", "node") == {target["node"] for target in fleet.targets}
+    assert label_values(nodes, "kube_node_info", "node") == {target["node"] for target in fleet.targets}
     capacities = [value for (name, _), value in nodes.items() if name == "kube_node_status_capacity"]
     assert capacities == [8.0] * HOSTS
 
@@ -89,11 +89,11 @@ def test_gauges_swing_and_others_go_on() -> None:
 
 def test_the_past_is_as_long_as_rules_look_back() -> None:
     """Two weeks of the hourly memory, a week of what prices are made of; not what rates need."""
-    found = pasts()
+    actual = pasts()
 
-    assert found["inference:month_to_date_dollars:posting_hourly"] == Past(14 * DAY, 3600)
-    assert found["inference:server_tokens:rate5m"] == Past(7 * DAY, 60)
-    assert "inference_tokens_total" not in found
+    assert actual["inference:month_to_date_dollars:posting_hourly"] == Past(14 * DAY, 3600)
+    assert actual["inference:server_tokens:rate5m"] == Past(7 * DAY, 60)
+    assert "inference_tokens_total" not in actual
 
 
 def test_panels_look_back_a_month_on_records() -> None:
@@ -130,11 +130,11 @@ def test_hosts_that_are_gone_came_evenly_over_the_month() -> None:
     row = {"metric": {"__name__": "x", "ledger": "0123456789"}, "value": [0, "7.5"]}
     now = 100 * DAY
 
-    found = list(gone([row], Past(14 * DAY, 3600), 30, now))
+    actual = list(gone([row], Past(14 * DAY, 3600), 30, now))
 
-    assert [one.name for one in found[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
-    assert {one.values for one in found} == {("7.5",)}
-    assert [(now - one.start) // DAY for one in found] == [14] * 17 + list(range(13, 0, -1))
+    assert [one.name for one in actual[:2]] == ['x{ledger="f000000089"}', 'x{ledger="f000000189"}']
+    assert {one.values for one in actual} == {("7.5",)}
+    assert [(now - one.start) // DAY for one in actual] == [14] * 17 + list(range(13, 0, -1))
 
 
 def test_the_month_remembers_hosts_that_are_gone() -> None:

@@ -120,43 +120,43 @@ def layer_breaches(path: Path, text: str) -> list[str]:
     height = row(own)
     if height is None:
         return [f"{path}: `{own}` is in no row"]
-    found = []
+    breaches = []
     for line, name in imports(path, text):
         if not name.startswith("exporter.") or name.split(".")[1].startswith("__version"):
             continue
         other = part(name.removeprefix("exporter."))
         below = row(other)
         if below is None:
-            found.append(f"{path}:{line}: `{other}` is in no row")
+            breaches.append(f"{path}:{line}: `{other}` is in no row")
         elif other != own and below <= height:
-            found.append(f"{path}:{line}: `{own}` imports `{other}`")
-    return found
+            breaches.append(f"{path}:{line}: `{own}` imports `{other}`")
+    return breaches
 
 
 def foreign_breaches(path: Path, text: str) -> list[str]:
     """Third-party imports outside their place."""
-    found = []
+    breaches = []
     for line, name in imports(path, text):
         top = name.split(".")[0]
         if top == "exporter" or top in sys.stdlib_module_names:
             continue
-        place = FOREIGN.get(top)
-        if place is None or not re.fullmatch(place, path.as_posix()):
-            found.append(f"{path}:{line}: {top} is not imported here")
-    return found
+        allowed = FOREIGN.get(top)
+        if allowed is None or not re.fullmatch(allowed, path.as_posix()):
+            breaches.append(f"{path}:{line}: {top} is not imported here")
+    return breaches
 
 
 def clock_breaches(path: Path, text: str) -> list[str]:
     """Clocks outside clock.py: the time module, today's date, a database's own clock."""
     if path == Path("clock.py"):
         return []
-    found = [f"{path}:{line}: {n}" for line, n in imports(path, text) if n.split(".")[0] == "time"]
+    breaches = [f"{path}:{line}: {n}" for line, n in imports(path, text) if n.split(".")[0] == "time"]
     for node in parsed(text):
         if isinstance(node, ast.Attribute) and CALENDARS.search(name := ast.unparse(node)):
-            found.append(f"{path}:{node.lineno}: {name}")
+            breaches.append(f"{path}:{node.lineno}: {name}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_CLOCKS.search(node.value):
-            found.append(f"{path}:{node.lineno}: a clock inside a string")
-    return found
+            breaches.append(f"{path}:{node.lineno}: a clock inside a string")
+    return breaches
 
 
 def log_breaches(path: Path, text: str) -> list[str]:
@@ -197,12 +197,12 @@ RULES = (
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_product_keeps_every_rule(rule: Rule) -> None:
     """No file of the product breaks a rule of the house."""
-    found = [
+    breaches = [
         breach
         for path in sources(EXPORTER)
         for breach in rule(path.relative_to(EXPORTER), path.read_text(encoding="utf-8"))
     ]
-    assert found == []
+    assert breaches == []
 
 
 def imported(module: str) -> set[str]:
@@ -242,12 +242,12 @@ def test_the_daemon_never_imports_finance_can_fail() -> None:
 
 def test_tests_stay_readable() -> None:
     """A test file that passes 600 lines is two files."""
-    found = [
+    breaches = [
         breach
         for path in sources(ROOT / "tests")
         for breach in length_breaches(path.relative_to(ROOT), path.read_text(encoding="utf-8"))
     ]
-    assert found == []
+    assert breaches == []
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ NAMES_THEM = {Path(__file__), ROOT / "tests" / "outside.py"}
 
 def test_no_text_names_a_machine() -> None:
     """No committed text holds a path of one machine, or a registry's address."""
-    found = []
+    breaches = []
     for path in tracked():
         content = path.read_bytes()
         if path in NAMES_THEM or b"\0" in content:
             continue
         text = content.decode("utf-8", errors="replace")  # bytes of a wire format
         named = [*machine_paths(text), *REGISTRIES.findall(text)]
-        found += [f"{path.relative_to(ROOT)}: {each}" for each in named]
-    assert found == []
+        breaches += [f"{path.relative_to(ROOT)}: {each}" for each in named]
+    assert breaches == []
 
 
 def test_no_code_reaches_outside() -> None:

@@ -17,7 +17,7 @@ def test_the_months_are_the_same_each_time() -> None:
     """29 kinds, and a variant is reproducible."""
     assert len(BY_NAME) == 29
     assert trace(BY_NAME["steady"], 3) == trace(BY_NAME["steady"], 3)
-    assert trace(BY_NAME["steady"], 3).seen != trace(BY_NAME["steady"], 4).seen
+    assert trace(BY_NAME["steady"], 3).recorded != trace(BY_NAME["steady"], 4).recorded
 
 
 def test_the_truth_of_a_change() -> None:
@@ -38,9 +38,9 @@ def test_a_dead_meter_and_an_installation() -> None:
     dead, late = (
         trace(BY_NAME[name], 0) for name in ("meter dead for 12 h", "installed on day 28, day and night")
     )
-    assert sum(value is None for value in dead.seen) == 12
+    assert sum(value is None for value in dead.recorded) == 12
     assert dead.total == pytest.approx(72_000, rel=0.02)
-    assert late.seen.index(next(value for value in late.seen if value is not None)) == late.first
+    assert late.recorded.index(next(value for value in late.recorded if value is not None)) == late.first
     assert late.first == HISTORY + 27 * 24 + 12
     assert late.total == pytest.approx(6_000, rel=0.05)
 
@@ -56,10 +56,10 @@ def test_scores_by_hand() -> None:
     }
     wrong = errors(steady, rates)
     assert wrong[HISTORY + 100] == pytest.approx(-20 * 619 / 72_000)
-    found = score([steady], [rates])
-    assert found.false == 0
-    assert found.missed == 10
-    assert found.worst == pytest.approx(-20 * 619 / 72_000)
+    scored = score([steady], [rates])
+    assert scored.false == 0
+    assert scored.missed == 10
+    assert scored.worst == pytest.approx(-20 * 619 / 72_000)
     low = dict.fromkeys(rates, 90.0)
     high = dict.fromkeys(rates, 100.0)
     assert band([steady], [low], [high], [rates]).holds == 1
@@ -70,7 +70,7 @@ def test_the_engine_answers_for_many_fleets(tmp_path: Path) -> None:
     """Of a steady fleet and one that doubles; once an hour comes to the same as four times."""
     fleets = ([100.0] * 96, [100.0] * 48 + [200.0] * 48)
     hours = [20, 47, 95]  # groups at the 24th hour itself are in any order
-    once, often = (evaluate(fleets, hours, tmp_path, pace) for pace in (1, 4))
+    once, often = (evaluate(fleets, hours, tmp_path, per_hour) for per_hour in (1, 4))
     assert [once["rest"][0][hour] for hour in hours] == pytest.approx([100] * 3)
     assert once["low"][0][95] == pytest.approx(70)
     assert once["before"][1][95] == pytest.approx(200)

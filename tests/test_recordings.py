@@ -37,7 +37,7 @@ STORIES = [path for path in FOLDERS if path not in RECORDED + DIVIDED]
 NOTHING = {"prompt": 0, "cached_prompt": 0, "generation": 0}
 DYNAMO = {"prompt": 1299 + 4 - 896, "cached_prompt": 896, "generation": 390 + 1}
 """Who hung up had 4 tokens read, and one written, which came."""
-TOLD = {
+EXPECTED = {
     "llamacpp-7e4c0a9": {"prompt": 774 - 560, "cached_prompt": 560, "generation": 8400},
     "dynamo-frontend-1.6.1": DYNAMO,
     "dynamo-1.6.1-vllm-0.31.0": DYNAMO,
@@ -63,7 +63,7 @@ ANSWERED = {
 """How many answers they had, where the server counts them."""
 
 
-def told(page: Path) -> dict[str, float]:
+def expected_of(page: Path) -> dict[str, float]:
     """Tokens by kind that our engines read on a page."""
     body = page.read_bytes()
     engine = recognize(read(body, EVERYTHING))
@@ -77,11 +77,11 @@ def told(page: Path) -> dict[str, float]:
 
 def counted_by_team(page: Path) -> dict[str, dict[str, float]]:
     """What a gateway's page tells of each team."""
-    found = read(page.read_bytes(), TALLIED)
-    gateway = match(found)
+    totals = read(page.read_bytes(), TALLIED)
+    gateway = match(totals)
     assert isinstance(gateway, GatewaySpec)
     counted: dict[str, dict[str, float]] = {}
-    for counter in count_gateway(gateway, found).counters:
+    for counter in count_gateway(gateway, totals).counters:
         of_team = counted.setdefault(counter.team, {"prompt": 0, "generation": 0})
         of_team[counter.quantity] += counter.value
     return counted
@@ -129,11 +129,11 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
         if path == engine.default_path:
             page = next(pages)
             headers = {engine.identity_header: page["process"]} if page["process"] else {}
-            return said(page["file"], headers)
+            return respond(page["file"], headers)
         file = manifest["answers"].get(path.removeprefix("/"))
-        return httpx.Response(404) if file is None else said(file, {})
+        return httpx.Response(404) if file is None else respond(file, {})
 
-    def said(file: str, headers: dict[str, str]) -> httpx.Response:
+    def respond(file: str, headers: dict[str, str]) -> httpx.Response:
         return httpx.Response(200, headers=headers, content=iter([(folder / file).read_bytes()]))
 
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(answer)))
@@ -146,11 +146,11 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
 
 def sums(reading: ServerReading) -> dict[str, dict[str, float]]:
     """A reading's counters by model and quantity, reckoned here and not by what wrote the manifest."""
-    found: dict[str, dict[str, float]] = {}
+    totals: dict[str, dict[str, float]] = {}
     for counter in reading.counters:
-        of_model = found.setdefault(counter.model, {})
+        of_model = totals.setdefault(counter.model, {})
         of_model[counter.quantity] = of_model.get(counter.quantity, 0) + counter.sign * counter.value
-    return found
+    return totals
 
 
 def test_there_are_recordings() -> None:
@@ -163,7 +163,7 @@ def test_there_are_recordings() -> None:
 @pytest.mark.parametrize("folder", STORIES, ids=lambda folder: folder.name)
 def test_what_was_served_is_what_was_metered(folder: Path) -> None:
     """The rise of a server's counters, read again today, is what the daemon had counted live."""
-    cold, served = told(folder / "cold.prom"), told(folder / "served.prom")
+    cold, served = expected_of(folder / "cold.prom"), expected_of(folder / "served.prom")
     rise = {kind: served[kind] - cold[kind] for kind in KINDS}
     assert rise == metered(folder / "metrics.prom")
     assert min(rise.values()) > 1000
@@ -173,7 +173,7 @@ def test_what_was_served_is_what_was_metered(folder: Path) -> None:
 def test_what_a_gateway_counted_is_what_clients_were_told(folder: Path) -> None:
     """By team, to the token; and with what went past the gateway it is what the server counted."""
     teams: dict[str, dict[str, float]] = json.loads((folder / "told.json").read_bytes())
-    cold, served = told(folder / "cold-server.prom"), told(folder / "served-server.prom")
+    cold, served = expected_of(folder / "cold-server.prom"), expected_of(folder / "served-server.prom")
     everybody = {kind: sum(team[kind] for team in teams.values()) for kind in ("prompt", "generation")}
     assert served["prompt"] + served["cached_prompt"] - cold["prompt"] == everybody["prompt"] > 1000
     assert served["generation"] - cold["generation"] == everybody["generation"] > 1000
@@ -217,7 +217,7 @@ def test_a_recording_is_of_a_server_at_work(folder: Path) -> None:
     rise = {kind: last[kind] - first[kind] for kind in KINDS}
     answered = last["requests"] - first["requests"]
     assert manifest["pages"][0]["counted"] != manifest["pages"][-1]["counted"]
-    assert rise == TOLD.get(folder.name, rise)
+    assert rise == EXPECTED.get(folder.name, rise)
     assert answered == ANSWERED.get(folder.name, answered)
 
 

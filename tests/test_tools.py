@@ -45,10 +45,10 @@ def test_a_choice_by_hand_is_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "version"), [((), "3.11"), (("3.12",), "3.12")])
 def test_what_is_missing_is_said(arguments: tuple[str, ...], version: str, tmp_path: Path) -> None:
     """In one line, with what to do."""
-    said = f"missing: Python {version} or later; on Debian 13: apt-get install --no-install-recommends"
+    missing = f"missing: Python {version} or later; on Debian 13: apt-get install --no-install-recommends"
     image = "" if arguments else "; or run it in a container: docs/operations.md#docker"
-    told = 1, "", f"{said} python3 python3-venv{image}"
-    assert chosen(tmp_path, {"python3": OLD}, *arguments) == told
+    expected = 1, "", f"{missing} python3 python3-venv{image}"
+    assert chosen(tmp_path, {"python3": OLD}, *arguments) == expected
 
 
 TEN = "case $2 in *print*) echo 3.10 ;; *) exit 1 ;; esac"
@@ -69,8 +69,8 @@ TEN = "case $2 in *print*) echo 3.10 ;; *) exit 1 ;; esac"
 def test_each_system_has_a_way_out(release: str, way: str, tmp_path: Path) -> None:
     """The line says which Python was found, and what this system has that is new enough."""
     (tmp_path / "os-release").write_text(release)
-    told = f"missing: Python 3.11 or later, found 3.10; {way}; or run it in a container: "
-    assert chosen(tmp_path, {"python3": TEN}) == (1, "", f"{told}docs/operations.md#docker")
+    expected = f"missing: Python 3.11 or later, found 3.10; {way}; or run it in a container: "
+    assert chosen(tmp_path, {"python3": TEN}) == (1, "", f"{expected}docs/operations.md#docker")
     assert chosen(tmp_path, {"python3": TEN, "python3.11": NEW}) == (0, "python3.11", "")
 
 

@@ -49,15 +49,15 @@ def main() -> int:
     parser.add_argument("--karpenter-aws", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--karpenter-azure", type=Path, metavar="FILE")
     parser.add_argument("--ec2-shop", type=Path, metavar="FOLDER")
-    told = parser.parse_args()
+    options = parser.parse_args()
     table = _table("instances.csv")
-    if told.karpenter_aws:
-        prices = {key: price for file in told.karpenter_aws for key, price in _go(file)}
+    if options.karpenter_aws:
+        prices = {key: price for file in options.karpenter_aws for key, price in _go(file)}
         table = _with(table, "aws", "karpenter-aws", prices)
-    if told.ec2_shop:
-        table = _with(table, "aws", "ec2-shop", _scaled(_shop(told.ec2_shop), table))
-    if told.karpenter_azure:
-        table = _with(table, "azure", "karpenter-azure", dict(_go(told.karpenter_azure)))
+    if options.ec2_shop:
+        table = _with(table, "aws", "ec2-shop", _scaled(_shop(options.ec2_shop), table))
+    if options.karpenter_azure:
+        table = _with(table, "azure", "karpenter-azure", dict(_go(options.karpenter_azure)))
     _write(
         "instances.csv", sorted(table, key=lambda row: (row["cloud"], row["instance_type"], row["region"]))
     )
@@ -66,13 +66,13 @@ def main() -> int:
 
 def _with(table: list[Line], cloud: str, source: str, prices: Prices) -> list[Line]:
     """The table with the rows of one source made from prices, for the types that it knows."""
-    known = {row["instance_type"]: row for row in table if row["cloud"] == cloud}
-    new = sorted({name for _, name in prices if GPU_FAMILY[cloud].match(name)} - set(known))
+    by_type = {row["instance_type"]: row for row in table if row["cloud"] == cloud}
+    new = sorted({name for _, name in prices if GPU_FAMILY[cloud].match(name)} - set(by_type))
     sys.stdout.write(f"{source}: not in the table: {', '.join(new) or 'none'}\n")
     dates = {row["source"]: row["as_of"] for row in _table("sources.csv")}
     made = [
         {
-            **known[name],
+            **by_type[name],
             "region": region,
             "on_demand": _text(price),
             "spot": "",
@@ -82,10 +82,10 @@ def _with(table: list[Line], cloud: str, source: str, prices: Prices) -> list[Li
             "source": source,
         }
         for (region, name), price in prices.items()
-        if name in known and not NOT_QUOTED.search(name)
+        if name in by_type and not NOT_QUOTED.search(name)
     ]
-    kept = [row for row in table if row["source"] != source or not row["on_demand"]]
-    return kept + made
+    others = [row for row in table if row["source"] != source or not row["on_demand"]]
+    return others + made
 
 
 def _go(file: Path) -> Iterator[tuple[tuple[str, str], Decimal]]:
@@ -100,7 +100,7 @@ def _go(file: Path) -> Iterator[tuple[tuple[str, str], Decimal]]:
 
 def _shop(folder: Path) -> Prices:
     """Prices by region as Amazon's pages had them; files without a price list hold an error page."""
-    found: Prices = {}
+    by_region: Prices = {}
     for file in sorted(folder.glob("*-ondemand.json")):
         region = file.name.removesuffix("-ondemand.json").removesuffix("-previousgen")
         text = file.read_text(encoding="utf-8")
@@ -108,8 +108,8 @@ def _shop(folder: Path) -> Prices:
             continue
         for listing in json.loads(text)["regions"].values():
             for entry in listing.values():
-                found[region, entry["Instance Type"]] = Decimal(entry["price"])
-    return found
+                by_region[region, entry["Instance Type"]] = Decimal(entry["price"])
+    return by_region
 
 
 def _scaled(then: Prices, table: list[Line]) -> Prices:

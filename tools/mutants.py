@@ -141,12 +141,12 @@ def sample(seed: int, count: int, root: Path = ROOT) -> list[Mutant]:
     chosen = random.Random(seed)  # noqa: S311 (a sample, no secret)
     picked: list[Mutant] = []
     for package, share in SHARES.items():
-        found = [
+        candidates = [
             mutant
             for path in sorted((root / "exporter" / package).rglob("*.py"))
             for mutant in mutants(path.relative_to(root), path.read_text(encoding="utf-8"))
         ]
-        picked += chosen.sample(found, min(len(found), count * share // sum(SHARES.values())))
+        picked += chosen.sample(candidates, min(len(candidates), count * share // sum(SHARES.values())))
     return picked
 
 
@@ -185,8 +185,8 @@ def tests_by_line(data_file: Path) -> dict[str, dict[int, list[str]]]:
 def tests_of(mutant: Mutant, lines: Mapping[str, Mapping[int, list[str]]]) -> list[str]:
     """Tests that run its line; of a line that runs at import, those that run anything of the file."""
     by_line = lines.get(mutant.path, {})
-    found = by_line.get(mutant.line) or [test for tests in by_line.values() for test in tests]
-    counted = Counter(found)
+    names = by_line.get(mutant.line) or [test for tests in by_line.values() for test in tests]
+    counted = Counter(names)
     return sorted(counted, key=lambda test: (counted[test], test))[:TESTS_MAX]
 
 
@@ -222,15 +222,15 @@ def run(
         copy = copies.get()
         path = copy / mutant.path
         original = path.read_text(encoding="utf-8")
-        asked = 0
+        tried = 0
         try:
             path.write_text(mutated(original, mutant), encoding="utf-8")
             for suite, lines in maps.items():
                 tests = tests_of(mutant, lines)
-                asked += len(tests)
+                tried += len(tests)
                 if tests and is_killed(copy, tests):
-                    return Outcome(mutant, suite, asked)
-            return Outcome(mutant, "", asked)
+                    return Outcome(mutant, suite, tried)
+            return Outcome(mutant, "", tried)
         finally:
             path.write_text(original, encoding="utf-8")
             copies.put(copy)

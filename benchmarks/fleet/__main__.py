@@ -89,7 +89,7 @@ def settled(warm: Prometheus, hosts: int) -> None:
     raise TimeoutError(f"{ledgers:.0f} of {hosts} hosts recorded: this machine is too busy")
 
 
-def run(fleet: Fleet, asked: argparse.Namespace) -> Figures:
+def run(fleet: Fleet, options: argparse.Namespace) -> Figures:
     """A Prometheus that begins with the past of a fleet, watched for minutes and asked for each panel."""
     boards = panels.panels(BOARDS)
     spans = history.pasts(boards)
@@ -101,13 +101,13 @@ def run(fleet: Fleet, asked: argparse.Namespace) -> Figures:
             recorded = {record: warm.query(record) for record in spans}
             recorded |= later(warm, recorded, history.pasts(), folder / "warm")
         now, began = int(time.time()), time.monotonic()
-        listed = past(recorded, spans, asked.ledgers - fleet.hosts, now)
+        listed = past(recorded, spans, options.ledgers - fleet.hosts, now)
         samples = history.write(listed, folder / "data", now)
         print(f"{samples:,} samples of the past, written in {time.monotonic() - began:.0f} s", flush=True)
         config = configured(folder, fleet.targets, service.port, SELDOM)
         with Prometheus(config, folder / "data") as prometheus:
             time.sleep(SETTLE_SECONDS)
-            figures = measured(prometheus, asked.minutes * 60, fleet, asked.ledgers)
+            figures = measured(prometheus, options.minutes * 60, fleet, options.ledgers)
             print(slowest(prometheus), table(None, figures), sep="\n", flush=True)
             return replace(figures, panels=tuple(panels.costs(prometheus, boards, int(time.time()))))
 
@@ -125,10 +125,10 @@ def later(warm: Prometheus, recorded: Rows, spans: Pasts, folder: Path) -> Rows:
     few = {record: rows for record, rows in recorded.items() if len(rows) <= FEW and record in spans}
     history.write(past(few, spans, 0, now), folder, now)
     time.sleep(LATER_SECONDS)
-    found = {record: warm.query(record) for record in missing}
-    for record in [record for record, rows in found.items() if not rows]:
+    answers = {record: warm.query(record) for record in missing}
+    for record in [record for record, rows in answers.items() if not rows]:
         print(f"nothing is recorded as {record}", flush=True)
-    return found
+    return answers
 
 
 def main() -> int:
@@ -143,15 +143,15 @@ def main() -> int:
     parser.add_argument("--save", type=Path, help="keep the figures in this file")
     parser.add_argument("--before", type=Path, default=BEFORE, help="figures of a release to put beside it")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/operations.md")
-    asked = parser.parse_args()
-    before = restored(asked.before.read_text(encoding="utf-8")) if asked.before.exists() else None
-    fleet = Fleet(asked.hosts, asked.clusters, asked.groups, asked.servers)
-    print(f"{asked.hosts} hosts with {asked.servers} servers, {fleet.series} series each", flush=True)
-    figures = run(fleet, asked)
-    if asked.save:
-        asked.save.write_text(saved(figures), encoding="utf-8")
+    options = parser.parse_args()
+    before = restored(options.before.read_text(encoding="utf-8")) if options.before.exists() else None
+    fleet = Fleet(options.hosts, options.clusters, options.groups, options.servers)
+    print(f"{options.hosts} hosts with {options.servers} servers, {fleet.series} series each", flush=True)
+    figures = run(fleet, options)
+    if options.save:
+        options.save.write_text(saved(figures), encoding="utf-8")
     print(table(before, figures))
-    if asked.write:
+    if options.write:
         results.write(SECTION, table(before, figures), PAGE)
     return 0 if figures.within else 1
 

@@ -73,9 +73,11 @@ class Figures:
 
 def restored(text: str) -> Figures:
     """The figures that `saved` wrote."""
-    told = json.loads(text)
-    groups = tuple(Group(one["name"], one["interval"], tuple(one["durations"])) for one in told["groups"])
-    return Figures(**told | {"groups": groups, "panels": tuple(Cost(**one) for one in told["panels"])})
+    document = json.loads(text)
+    groups = tuple(Group(one["name"], one["interval"], tuple(one["durations"])) for one in document["groups"])
+    return Figures(
+        **document | {"groups": groups, "panels": tuple(Cost(**one) for one in document["panels"])}
+    )
 
 
 def saved(figures: Figures) -> str:
@@ -96,10 +98,10 @@ class Evaluations:
         """Note what is new since the last look."""
         self.resident = max(self.resident, itself["process_resident_memory_bytes", ""])
         for group, durations in self._durations.items():
-            told = itself.get(("prometheus_rule_group_last_evaluation_timestamp_seconds", group), 0.0)
-            if told > self._last.get(group, told):
+            evaluated = itself.get(("prometheus_rule_group_last_evaluation_timestamp_seconds", group), 0.0)
+            if evaluated > self._last.get(group, evaluated):
                 durations.append(itself["prometheus_rule_group_last_duration_seconds", group])
-            self._last[group] = told
+            self._last[group] = evaluated
 
     def groups(self, itself: dict[tuple[str, str], float]) -> Iterator[Group]:
         """All of them; one that was not seen to evaluate has what it took before."""
@@ -122,9 +124,9 @@ def measured(prometheus: Prometheus, watched: float, fleet: Fleet, ledgers: int)
     def rose(name: str) -> float:
         return (after[name, ""] - before.get((name, ""), 0.0)) / elapsed
 
-    up, told = prometheus.number('sum(up{job="inference-cost-exporter"})'), prometheus.number(LEDGERS)
-    failures = sum(found for (name, _), found in after.items() if name == FAILURES)
-    print(f"hosts up: {up:.0f}, ledgers in the month: {told:.0f}, failed evaluations: {failures:.0f}")
+    up, ledgers_seen = prometheus.number('sum(up{job="inference-cost-exporter"})'), prometheus.number(LEDGERS)
+    failures = sum(count for (name, _), count in after.items() if name == FAILURES)
+    print(f"hosts up: {up:.0f}, ledgers in the month: {ledgers_seen:.0f}, failed evaluations: {failures:.0f}")
     return Figures(
         hosts=fleet.hosts,
         ledgers=max(ledgers, fleet.hosts),
@@ -137,7 +139,7 @@ def measured(prometheus: Prometheus, watched: float, fleet: Fleet, ledgers: int)
         resident=evaluations.resident,
         cpu=rose("process_cpu_seconds_total"),
         load=statistics.mean(loads),
-        complete=up == fleet.hosts and told == max(ledgers, fleet.hosts) and failures == 0,
+        complete=up == fleet.hosts and ledgers_seen == max(ledgers, fleet.hosts) and failures == 0,
     )
 
 
@@ -211,11 +213,11 @@ def _boards(both: Sequence[Figures], headings: Sequence[str]) -> str:
             for cost in dear[:DEAREST]
         ),
     )
-    kept = all(cost.within for cost in panels)
+    fast = all(cost.within for cost in panels)
     return (
         f"\nThe panels of each dashboard, and the most that one loads and takes at any range:\n\n{boards}"
         f"\nThe dearest panels now:\n\n{listed}"
-        f"\n{'Every' if kept else 'Not every'} panel is within {SECONDS:.0f} s and {SAMPLES:,} samples.\n"
+        f"\n{'Every' if fast else 'Not every'} panel is within {SECONDS:.0f} s and {SAMPLES:,} samples.\n"
     )
 
 

@@ -33,7 +33,7 @@ FACTORS: Final = (1.0, 1.0071, 0.9893, 1.0131, 0.9957, 1.0023, 0.9941)
 POSTING: Final = "inference:month_to_date_dollars:posting"
 HOURLY: Final = "inference:month_to_date_dollars:posting_hourly"
 GONE: Final = "inference:month_to_date_dollars:gone"
-PLACES: Final = "inference:ledger_cluster_hourly"
+LEDGER_CLUSTERS: Final = "inference:ledger_cluster_hourly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class PastSeries:
     """One series of the past, as text: its name with labels, and the values that it takes in turn."""
 
     name: str
@@ -58,21 +58,21 @@ class Series:
 def lookbacks(expr: str) -> dict[str, int]:
     """Seconds that an expression looks back on each name, ranges and offsets around it included."""
     around = []
-    for found in AROUND.finditer(expr):
-        begin, depth = found.start(), 1
+    for match in AROUND.finditer(expr):
+        begin, depth = match.start(), 1
         while depth:
             begin -= 1
             depth += {")": 1, "(": -1}.get(expr[begin], 0)
-        around.append((begin, found.start(), _back(found)))
+        around.append((begin, match.start(), _back(match)))
     backs: dict[str, int] = {}
-    for found in SELECTED.finditer(expr):
-        outer = sum(back for begin, end, back in around if begin < found.start() < end)
-        backs[found["name"]] = max(backs.get(found["name"], 0), _back(found) + outer)
+    for match in SELECTED.finditer(expr):
+        outer = sum(back for begin, end, back in around if begin < match.start() < end)
+        backs[match["name"]] = max(backs.get(match["name"], 0), _back(match) + outer)
     return backs
 
 
-def _back(found: re.Match[str]) -> int:
-    return seconds(found["range"] or "") + seconds(found["offset"] or "")
+def _back(match: re.Match[str]) -> int:
+    return seconds(match["range"] or "") + seconds(match["offset"] or "")
 
 
 def pasts(listed: Sequence[Panel] = ()) -> dict[str, Past]:
@@ -91,14 +91,14 @@ def pasts(listed: Sequence[Panel] = ()) -> dict[str, Past]:
         for rule in group["rules"]
         if "record" in rule
     }
-    asked = [lookbacks(rule["expr"]) for group in groups for rule in group["rules"]]
+    lookback_seconds = [lookbacks(rule["expr"]) for group in groups for rule in group["rules"]]
     for panel in listed:
         for query in panel.queries:
             reach = 0 if query.instant else max(RANGES.values())
             backs = lookbacks(timed(query.expr, reach, panel.step(reach), panel.least))
-            asked.append({name: back + reach for name, back in backs.items() if name in steps})
+            lookback_seconds.append({name: back + reach for name, back in backs.items() if name in steps})
     backs: dict[str, int] = {}
-    for one in asked:
+    for one in lookback_seconds:
         for name, back in one.items():
             backs[name] = max(back, backs.get(name, 0))
     return {
@@ -108,15 +108,15 @@ def pasts(listed: Sequence[Panel] = ()) -> dict[str, Past]:
     }
 
 
-def series(row: dict[str, Any], past: Past, now: int) -> Series:
+def series(row: dict[str, Any], past: Past, now: int) -> PastSeries:
     """The past of a series that Prometheus has now."""
     value = float(row["value"][1])
     steady = row["metric"]["__name__"].endswith("_timestamp_seconds")
     values = (value,) if steady else tuple(value * factor for factor in FACTORS)
-    return Series(_name(row["metric"]), tuple(map(repr, values)), now - past.back, now, past.step)
+    return PastSeries(_name(row["metric"]), tuple(map(repr, values)), now - past.back, now, past.step)
 
 
-def gone(rows: list[dict[str, Any]], past: Past, ledgers: int, now: int) -> Iterator[Series]:
+def gone(rows: list[dict[str, Any]], past: Past, ledgers: int, now: int) -> Iterator[PastSeries]:
     """Months of as many hosts as came and went within the month, evenly; each spent what one of `rows` did.
 
     What a host that is gone had spent does not move any more.
@@ -130,7 +130,7 @@ def gone(rows: list[dict[str, Any]], past: Past, ledgers: int, now: int) -> Iter
         for row in living[number % len(living)]:
             metric = row["metric"] | {"ledger": f"f{number:07x}{row['metric']['ledger'][8:]}"}
             start = max(min(born, now - past.step), now - past.back)  # the youngest has one sample
-            yield Series(_name(metric), (row["value"][1],), start, now, past.step)
+            yield PastSeries(_name(metric), (row["value"][1],), start, now, past.step)
 
 
 def _name(metric: dict[str, str]) -> str:
@@ -138,19 +138,19 @@ def _name(metric: dict[str, str]) -> str:
     return f"{metric['__name__']}{{{labels}}}"
 
 
-def write(past: Iterable[Series], folder: Path, now: int) -> int:
+def write(past: Iterable[PastSeries], folder: Path, now: int) -> int:
     """Blocks of all series below a folder, two at a time; how many samples."""
     listed = list(past)
     begin = min(one.start for one in listed) // BLOCK_SECONDS * BLOCK_SECONDS
     with ThreadPoolExecutor(CORES) as beside:
         counts = [
-            beside.submit(_block, listed, folder, start, min(start + BLOCK_SECONDS, now))
+            beside.submit(_write_block, listed, folder, start, min(start + BLOCK_SECONDS, now))
             for start in range(begin, now, BLOCK_SECONDS)
         ]
         return sum(count.result() for count in counts)
 
 
-def _block(listed: list[Series], folder: Path, start: int, end: int) -> int:
+def _write_block(listed: list[PastSeries], folder: Path, start: int, end: int) -> int:
     samples = 0
     file = folder.with_name(f"{start}.om")
     with file.open("w", encoding="utf-8") as out:
@@ -160,8 +160,8 @@ def _block(listed: list[Series], folder: Path, start: int, end: int) -> int:
             values = one.values
             out.write(
                 "".join(
-                    f"{one.name} {values[place % len(values)]} {moment}\n"
-                    for place, moment in enumerate(moments)
+                    f"{one.name} {values[index % len(values)]} {moment}\n"
+                    for index, moment in enumerate(moments)
                 )
             )
             samples += len(moments)

@@ -105,14 +105,14 @@ def budgeted(page: str, dollars: float) -> str:
     """The same with a budget of the fleet, one for each product, and books on disk, as the demo's are not."""
     page = page.replace("\ninference_ledger_persistent 0.0\n", "\ninference_ledger_persistent 1.0\n")
     line = re.compile(r'^inference_budget_dollars\{budget="fleet".*$', re.MULTILINE)
-    told = [f'inference_budget_dollars{{budget="fleet",product=""}} {dollars:.1f}']
+    budget_lines = [f'inference_budget_dollars{{budget="fleet",product=""}} {dollars:.1f}']
     part = dollars / 2 / PRODUCTS
-    told += [
+    budget_lines += [
         f'inference_budget_dollars{{budget="{name}-{number}",product="{name}-{number}"}} {part:.1f}'
         for name in ("assistant", "search")
         for number in range(PRODUCTS)
     ]
-    return line.sub("\n".join(told), page, count=1)
+    return line.sub("\n".join(budget_lines), page, count=1)
 
 
 def targets(hosts: int, clusters: int, groups: int) -> list[dict[str, str]]:
@@ -202,21 +202,21 @@ class Fleet:
 def _taken_apart(first: str, second: str) -> tuple[list[str], list[Moving]]:
     """The text between numbers that move, and those numbers."""
     lines = map(LINE.match, second.splitlines())
-    later = {found["series"]: float(found["value"]) for found in lines if found}
+    later = {match["series"]: float(match["value"]) for match in lines if match}
     counters = set(re.findall(r"^# TYPE (\w+) counter$", first, re.MULTILINE))
     pieces, moving, text = [], [], ""
     for line in first.splitlines():
-        found = LINE.match(line)
-        value = float(found["value"]) if found else 0.0
-        after = later.get(found["series"], value) if found else value
-        if found is None or after == value:
+        match = LINE.match(line)
+        value = float(match["value"]) if match else 0.0
+        after = later.get(match["series"], value) if match else value
+        if match is None or after == value:
             text += f"{line}\n"
             continue
-        name = found["series"].partition("{")[0]
+        name = match["series"].partition("{")[0]
         rises = name.removesuffix("_total") in counters or name.endswith(
             ("_timestamp_seconds", "_to_date_dollars")
         )
-        pieces.append(f"{text}{found['series']} ")
+        pieces.append(f"{text}{match['series']} ")
         moving.append(Moving(value, after - value, not rises))
         text = "\n"
     return [*pieces, text], moving

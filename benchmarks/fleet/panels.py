@@ -28,7 +28,7 @@ ONE: Final = {"instance": "host-0"}
 SAMPLES: Final = 2_000_000
 SECONDS: Final = 1.0
 TRIES: Final = 3
-SEEN: Final = 0.9
+SAMPLES_FOUND_MIN: Final = 0.9
 """Of the samples that a steady fleet has, so many must be found, or the seconds say nothing."""
 
 FEW: Final = 20_000
@@ -102,7 +102,7 @@ class Cost:
     title: str
     range: str
     samples: int
-    found: int
+    samples_read: int
     peak: int
     seconds: float
     refused: str = ""
@@ -110,13 +110,13 @@ class Cost:
     @property
     def within(self) -> bool:
         """It is answered within both bounds, and from a past that was there."""
-        there = self.samples <= FEW or self.found >= SEEN * self.samples
+        there = self.samples <= FEW or self.samples_read >= SAMPLES_FOUND_MIN * self.samples
         return there and not self.refused and self.samples <= SAMPLES and self.seconds <= SECONDS
 
 
 def panels(folder: Path) -> list[Panel]:
     """Of all dashboards of a folder: their marks and panels, those in closed rows too."""
-    found = []
+    read = []
     for file in sorted(folder.glob("*.json")):
         board = json.loads(file.read_text(encoding="utf-8"))
         listed = [
@@ -132,8 +132,8 @@ def panels(folder: Path) -> list[Panel]:
             if queries:
                 least = seconds(panel.get("interval") or LEAST_STEP)
                 points = min(panel.get("maxDataPoints") or POINTS, POINTS)
-                found.append(Panel(file.stem, panel["title"], queries, least, points))
-    return found
+                read.append(Panel(file.stem, panel["title"], queries, least, points))
+    return read
 
 
 def filled(expr: str, board: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ GROUP: Final = re.compile(r'rule_group="[^;"]*;([\w-]+)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryCost:
     """What a query cost: samples over all steps, samples held at once, seconds to the last byte.
 
     `refused` is what Prometheus says where it does not answer.
@@ -73,7 +73,7 @@ def configured(
     config = yaml.safe_load((RULES / "prometheus.yml").read_text(encoding="utf-8"))
     for name in config["rule_files"]:
         rules = (RULES / name).read_text(encoding="utf-8")
-        text = BETWEEN.sub(lambda found: found[1] + (often if found[2] == OFTEN else seldom), rules)
+        text = BETWEEN.sub(lambda match: match[1] + (often if match[2] == OFTEN else seldom), rules)
         (folder / name).write_text(text, encoding="utf-8")
     del config["alerting"]  # nobody is to be told
     (job,) = config["scrape_configs"]
@@ -150,28 +150,28 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector of an expression."""
         path = "/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        found: list[dict[str, Any]] = json.loads(self._get(path)[1])["data"]["result"]
-        return found
+        series: list[dict[str, Any]] = json.loads(self._get(path)[1])["data"]["result"]
+        return series
 
     def number(self, expression: str) -> float:
         """The only value of an expression, 0 where it has none."""
         return float(next((row["value"][1] for row in self.query(expression)), 0.0))
 
-    def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> Answer:
+    def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> QueryCost:
         """What an expression costs at a moment, or over a span that ends then, at every step."""
-        asked: dict[str, Any] = {"query": expression, "stats": "all"}
+        parameters: dict[str, Any] = {"query": expression, "stats": "all"}
         if step:
-            path, asked = "query_range", asked | {"start": end - span, "end": end, "step": step}
+            path, parameters = "query_range", parameters | {"start": end - span, "end": end, "step": step}
         else:
-            path, asked = "query", asked | {"time": end}
+            path, parameters = "query", parameters | {"time": end}
         began = time.monotonic()
-        body = self._get(f"/api/v1/{path}?" + urllib.parse.urlencode(asked))[1]
+        body = self._get(f"/api/v1/{path}?" + urllib.parse.urlencode(parameters))[1]
         took = time.monotonic() - began
-        told = json.loads(body)
-        if told["status"] != "success":
-            return Answer(0, 0, took, told["error"])
-        samples = told["data"]["stats"]["samples"]
-        return Answer(samples["totalQueryableSamples"], samples["peakSamples"], took)
+        document = json.loads(body)
+        if document["status"] != "success":
+            return QueryCost(0, 0, took, document["error"])
+        samples = document["data"]["stats"]["samples"]
+        return QueryCost(samples["totalQueryableSamples"], samples["peakSamples"], took)
 
     def rules(self) -> list[tuple[float, str, str]]:
         """Seconds that each rule took last, its group and its name; the slowest first."""
@@ -181,9 +181,9 @@ class Prometheus:
 
     def itself(self) -> dict[tuple[str, str], float]:
         """Its own metrics, by name and rule group; summed over other labels."""
-        told: dict[tuple[str, str], float] = {}
-        for found in SAMPLE.finditer(self._get("/metrics")[1].decode()):
-            group = GROUP.search(found["labels"] or "")
-            key = found["name"], group[1] if group else ""
-            told[key] = told.get(key, 0.0) + float(found["value"])
-        return told
+        values: dict[tuple[str, str], float] = {}
+        for match in SAMPLE.finditer(self._get("/metrics")[1].decode()):
+            group = GROUP.search(match["labels"] or "")
+            key = match["name"], group[1] if group else ""
+            values[key] = values.get(key, 0.0) + float(match["value"])
+        return values

@@ -25,28 +25,30 @@ WAIT: Final = 24
 BOUND: Final = 0.9
 """Part of all hours in which the band holds the month."""
 
-Found = dict[str, dict[str, list[Rates]]]
+RatesByScenario = dict[str, dict[str, list[Rates]]]
 """Rates by scenario and record, one of each variant."""
 
 
-def simulate(chosen: Sequence[Scenario], variants: int, jobs: int) -> tuple[dict[str, list[Trace]], Found]:
+def simulate(
+    chosen: Sequence[Scenario], variants: int, jobs: int
+) -> tuple[dict[str, list[Trace]], RatesByScenario]:
     """Traces and what the rules make of them; all scenarios of two variants at a time."""
     hours = range(HISTORY, HISTORY + MONTH)
     traces: dict[str, list[Trace]] = {one.name: [] for one in chosen}
-    found: Found = {one.name: {} for one in chosen}
+    rates_by_scenario: RatesByScenario = {one.name: {} for one in chosen}
 
     def run(first: int) -> tuple[list[Trace], dict[str, list[dict[int, float]]]]:
         some = [trace(one, v) for v in range(first, min(first + 2, variants)) for one in chosen]
         with tempfile.TemporaryDirectory() as folder:
-            return some, dict(evaluate([one.seen for one in some], hours, Path(folder)))
+            return some, dict(evaluate([one.recorded for one in some], hours, Path(folder)))
 
     with ThreadPoolExecutor(jobs) as pool:
         for some, rates in pool.map(run, range(0, variants, 2)):
             for number, one in enumerate(some):
                 traces[one.scenario].append(one)
                 for key, values in rates.items():
-                    found[one.scenario].setdefault(key, []).append(values[number])
-    return traces, found
+                    rates_by_scenario[one.scenario].setdefault(key, []).append(values[number])
+    return traces, rates_by_scenario
 
 
 def percent(value: float | None) -> str:
@@ -54,17 +56,17 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:+.0f}"
 
 
-def report(traces: dict[str, list[Trace]], found: Found) -> tuple[str, float]:
+def report(traces: dict[str, list[Trace]], rates_by_scenario: RatesByScenario) -> tuple[str, float]:
     """The table, and the part of hours in which the band held."""
     rows, before, after, bands = [], [], [], []
     for name, some in traces.items():
-        rates = found[name]
+        rates = rates_by_scenario[name]
         old, new = score(some, rates["before"]), score(some, rates["rest"], WAIT)
-        held = band(some, rates["low"], rates["high"], rates["rest"])
+        share_in_band = band(some, rates["low"], rates["high"], rates["rest"])
         before.append(old)
         after.append(new)
-        bands.append(held)
-        rows.append(row(name, old, new, held))
+        bands.append(share_in_band)
+        rows.append(row(name, old, new, share_in_band))
     total = (
         "**all**",
         *([""] * len(AFTER)),
@@ -88,7 +90,7 @@ def report(traces: dict[str, list[Trace]], found: Found) -> tuple[str, float]:
     return words + results.plain(headings, (*rows, total)), fmean(one.holds for one in bands)
 
 
-def row(name: str, old: Score, new: Score, held: Band) -> tuple[str, ...]:
+def row(name: str, old: Score, new: Score, share_in_band: Band) -> tuple[str, ...]:
     """One scenario: before / after."""
     pairs = [
         f"{percent(was)} / {percent(now)}" if was is not None else ""
@@ -100,8 +102,8 @@ def row(name: str, old: Score, new: Score, held: Band) -> tuple[str, ...]:
         f"{100 * old.mean:.1f} / {100 * new.mean:.1f}",
         f"{old.false:.0f} / {new.false:.0f}",
         f"{old.missed:.0f} / {new.missed:.0f}",
-        f"{100 * held.holds:.0f}",
-        f"{100 * held.width:.0f}",
+        f"{100 * share_in_band.holds:.0f}",
+        f"{100 * share_in_band.width:.0f}",
     )
 
 
@@ -112,11 +114,11 @@ def main() -> int:
     parser.add_argument("--variants", type=int, default=VARIANTS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("only", nargs="*", choices=[*(one.name for one in scenarios()), []])
-    told = parser.parse_args()
-    chosen = [one for one in scenarios() if not told.only or one.name in told.only]
-    table, holds = report(*simulate(chosen, told.variants, told.jobs))
+    options = parser.parse_args()
+    chosen = [one for one in scenarios() if not options.only or one.name in options.only]
+    table, holds = report(*simulate(chosen, options.variants, options.jobs))
     print(table)
-    if told.write:
+    if options.write:
         results.write("projection", table, PAGE)
     return int(holds < BOUND)
 

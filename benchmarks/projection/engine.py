@@ -26,7 +26,7 @@ UNITS: Final = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class InputSeries:
     """An input series in promtool's notation."""
 
     selector: str
@@ -41,9 +41,9 @@ class Question:
     at: int
 
 
-def ask(
+def evaluate_series(
     rules: str,
-    series: Sequence[Series],
+    series: Sequence[InputSeries],
     questions: Sequence[Question],
     folder: Path,
     *,
@@ -89,19 +89,19 @@ def ask(
 
 def parse(output: str) -> dict[tuple[str, int], Answer]:
     """Answers by query and second, from the complaints that they are not the expected ones."""
-    found: dict[tuple[str, int], Answer] = {}
-    asked = None
+    answers: dict[tuple[str, int], Answer] = {}
+    question = None
     for line in output.splitlines():
         if head := HEAD.match(line):
-            asked = head[1].replace('\\"', '"'), seconds(head[2])
-        elif asked and line.lstrip().startswith("got:"):
+            question = head[1].replace('\\"', '"'), seconds(head[2])
+        elif question and line.lstrip().startswith("got:"):
             text = line.partition("got:")[2]
-            found[asked] = {
+            answers[question] = {
                 frozenset(re.findall(r'(\w+)="([^"]*)"', labels or "")): float(value)
                 for labels, value in SAMPLE.findall(text)
             }
-            asked = None
-    return found
+            question = None
+    return answers
 
 
 def seconds(duration: str) -> int:

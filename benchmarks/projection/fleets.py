@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.projection.engine import Question, Series, ask
+from benchmarks.projection.engine import InputSeries, Question, evaluate_series
 
 from projection import Estimate, rests  # isort: skip  # deploy/rules, which the engine puts on the path
 from statement import Group, Record, text  # isort: skip
 
 LABEL: Final = "fleet"
 INPUT: Final = "inference:spend_at_first_price_dollars_per_hour"
-ASKED: Final = {
+RECORDS: Final = {
     "rest": "inference:rest_dollars_per_hour",
     "low": "inference:rest_dollars_per_hour:low",
     "high": "inference:rest_dollars_per_hour:high",
@@ -19,7 +19,7 @@ ASKED: Final = {
 }
 
 BEFORE: Final = Record(
-    ASKED["before"],
+    RECORDS["before"],
     f"(avg_over_time({INPUT}[7d]) and on ({LABEL}) last_over_time({INPUT}[1d] offset 6d))\n"
     f"or avg_over_time({INPUT}[24h])",
 )
@@ -29,42 +29,44 @@ BEFORE: Final = Record(
 def rules() -> str:
     """The fleet's records of production, and the rule before."""
     fleet = Estimate((LABEL,)).records()
-    now = tuple(record for record in rests((LABEL,)) if record.name in ASKED.values())
+    now = tuple(record for record in rests((LABEL,)) if record.name in RECORDS.values())
     return text("Simulated fleets.", (Group("fleet", "15m", fleet), Group("now", "15m", (*now, BEFORE))))
 
 
-def values(hours: Iterable[float | None], pace: int = 1) -> str:
+def values(hours: Iterable[float | None], per_hour: int = 1) -> str:
     """Hourly values as samples between two evaluations, so that the ends of a window do not count twice."""
-    return " ".join(" ".join(["_", "_" if value is None else f"{value:.6g}"] * pace) for value in hours)
+    return " ".join(" ".join(["_", "_" if value is None else f"{value:.6g}"] * per_hour) for value in hours)
 
 
 def evaluate(
-    fleets: Sequence[Sequence[float | None]], hours: Sequence[int], folder: Path, pace: int = 1
+    fleets: Sequence[Sequence[float | None]], hours: Sequence[int], folder: Path, per_hour: int = 1
 ) -> Mapping[str, list[dict[int, float]]]:
     """Each record at the end of each hour, of each fleet; absent where the engine has nothing.
 
     `pace`: evaluations an hour. 4 in production; 1 is four times as fast and comes to the same.
     """
-    step = 1800 // pace
+    step = 1800 // per_hour
     series = []
     for number, spend in enumerate(fleets):
-        label, length = f'{{{LABEL}="{number}"}}', 2 * pace * len(spend)
+        label, length = f'{{{LABEL}="{number}"}}', 2 * per_hour * len(spend)
         series += [
-            Series(f"{INPUT}{label}", values(spend, pace)),
-            Series(f"inference:rest_price_ratio{label}", f"1x{length}"),
-            Series(
+            InputSeries(f"{INPUT}{label}", values(spend, per_hour)),
+            InputSeries(f"inference:rest_price_ratio{label}", f"1x{length}"),
+            InputSeries(
                 f'inference:fleet_month_hours_left{{{LABEL}="{number}",month="m"}}',
                 f"{len(spend)}-{step / 3600}x{length}",
             ),
         ]
-    asked = [
+    questions = [
         (key, hour, Question(f"sum by ({LABEL}) ({name})", 3600 * (hour + 1)))
         for hour in hours
-        for key, name in ASKED.items()
+        for key, name in RECORDS.items()
     ]
-    answers = ask(rules(), series, [one for _, _, one in asked], folder, interval=step, evaluation=2 * step)
-    found: dict[str, list[dict[int, float]]] = {key: [{} for _ in fleets] for key in ASKED}
-    for (key, hour, _), answer in zip(asked, answers, strict=True):
+    answers = evaluate_series(
+        rules(), series, [one for _, _, one in questions], folder, interval=step, evaluation=2 * step
+    )
+    values_by_record: dict[str, list[dict[int, float]]] = {key: [{} for _ in fleets] for key in RECORDS}
+    for (key, hour, _), answer in zip(questions, answers, strict=True):
         for labels, value in answer.items():
-            found[key][int(dict(labels)[LABEL])][hour] = value
-    return found
+            values_by_record[key][int(dict(labels)[LABEL])][hour] = value
+    return values_by_record

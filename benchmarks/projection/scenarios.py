@@ -73,7 +73,7 @@ class Trace:
 
     scenario: str
     variant: int
-    seen: tuple[float | None, ...]
+    recorded: tuple[float | None, ...]
     """What is recorded."""
     spent: tuple[float, ...]
     """Month to date at the end of each hour."""
@@ -203,13 +203,13 @@ def trace(scenario: Scenario, variant: int) -> Trace:
         ]
     if scenario.name.startswith("from nothing"):
         plain = [0.0] * len(plain)
-    seen: list[float | None] = list(actual)
+    recorded: list[float | None] = list(actual)
     if change is not None and scenario.silent:
         for hour in range(change, change + scenario.silent):
-            seen[hour + HISTORY] = None
+            recorded[hour + HISTORY] = None
     if change is not None and scenario.installed:
         for index in range(change + HISTORY):
-            seen[index] = None
+            recorded[index] = None
             actual[index] = plain[index] = 0.0
     spent = [0.0] * HISTORY + list(accumulate(actual[HISTORY:]))
     usual = [0.0] * HISTORY + list(accumulate(plain[HISTORY:]))
@@ -218,7 +218,7 @@ def trace(scenario: Scenario, variant: int) -> Trace:
     return Trace(
         scenario.name,
         variant,
-        tuple(seen),
+        tuple(recorded),
         tuple(spent),
         tuple(
             total

@@ -57,23 +57,23 @@ def errors(trace: Trace, rates: Rates) -> dict[int, float]:
 
 def runs(hours: Sequence[int]) -> int:
     """Hours that follow one of the same kind."""
-    kept = set(hours)
-    return sum(hour - 1 in kept for hour in hours)
+    present = set(hours)
+    return sum(hour - 1 in present for hour in hours)
 
 
 def score(traces: Sequence[Trace], rates: Sequence[Rates], wait: int = 0) -> Score:
     """Of one estimator; `wait`: hours of data before it may raise a ticket."""
-    found = [errors(trace, each) for trace, each in zip(traces, rates, strict=True)]
+    errors_by_trace = [errors(trace, each) for trace, each in zip(traces, rates, strict=True)]
     at: list[float | None] = []
     for hours in AFTER:
-        known = [
+        changed = [
             error[trace.change + hours]
-            for trace, error in zip(traces, found, strict=True)
+            for trace, error in zip(traces, errors_by_trace, strict=True)
             if trace.change is not None and trace.change + hours in error and left(trace.change + hours) > 0
         ]
-        at.append(fmean(known) if known else None)
+        at.append(fmean(changed) if changed else None)
     mean, worst, false, missed = [], [], [], []
-    for trace, error in zip(traces, found, strict=True):
+    for trace, error in zip(traces, errors_by_trace, strict=True):
         late = {index: value for index, value in error.items() if index >= HISTORY + 72}
         mean.append(fmean(map(abs, late.values())))
         worst.append(max(late.values(), key=abs))

@@ -20,8 +20,8 @@ def answer(url: str) -> bytes:
         OSError: nobody listens, or nothing comes in time.
     """
     scheme, _, rest = url.partition("://")
-    place, _, path = rest.partition("/")
-    host, _, port = place.rpartition(":")
+    address, _, path = rest.partition("/")
+    host, _, port = address.rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as plain:
         connection = plain
         if scheme == "https":
@@ -29,7 +29,7 @@ def answer(url: str) -> bytes:
 
             # Our own process, over loopback: who it is, is not in question.
             connection = ssl._create_unverified_context().wrap_socket(plain)  # noqa: S323, SLF001
-        connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
         return connection.recv(256).partition(b"\r\n")[0]
 
 
@@ -40,8 +40,8 @@ def healthy(line: bytes) -> bool:
 
 if __name__ == "__main__":
     try:
-        said = answer(os.environ["HEALTH_URL"])
+        body = answer(os.environ["HEALTH_URL"])
     except OSError as error:
         sys.exit(f"{os.environ['HEALTH_URL']}: {error}")
-    if not healthy(said):
-        sys.exit(f"{os.environ['HEALTH_URL']}: {said.decode(errors='replace')}")
+    if not healthy(body):
+        sys.exit(f"{os.environ['HEALTH_URL']}: {body.decode(errors='replace')}")

@@ -141,11 +141,11 @@ def rendered(plain: Plain) -> str:
         command += ["--show-only", f"templates/{template}.yaml"]
     for value in plain.values:
         command += ["--set", value]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    told = re.sub(r" +$", "", HELMS_OWN.sub("", told), flags=re.MULTILINE)
+    manifest = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    manifest = re.sub(r" +$", "", HELMS_OWN.sub("", manifest), flags=re.MULTILINE)
     if not plain.placed:
-        told = told.replace(f"  namespace: {NAMESPACE}\n", "")
-    return plain.top + re.sub(r"\n{2,}(?=---|\Z)", "\n", told)
+        manifest = manifest.replace(f"  namespace: {NAMESPACE}\n", "")
+    return plain.top + re.sub(r"\n{2,}(?=---|\Z)", "\n", manifest)
 
 
 def main() -> int:

@@ -29,8 +29,8 @@ def of_rules(groups: tuple[Group, ...]) -> set[str]:
         if isinstance(rule, Alert):
             templates = [*rule.annotations.values(), *rule.labels.values()]
             texts += re.findall(r"\{\{(.*?)\}\}", " ".join(templates))
-    found = {name for text in texts for name in NAME.findall(text)}
-    return found - {rule.name for rule in rules if isinstance(rule, Record)}
+    mentioned = {name for text in texts for name in NAME.findall(text)}
+    return mentioned - {rule.name for rule in rules if isinstance(rule, Record)}
 
 
 def of_dashboards(folder: Path = DASHBOARDS) -> dict[str, set[str]]:

@@ -15,7 +15,7 @@ JOB: Final = ".*inference-cost-exporter.*"
 
 MONTH: Final = "inference_month_to_date_dollars"
 RATE: Final = "inference_cost_dollars_per_hour"
-SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 SINCE: Final = "inference:host_silent_since_timestamp_seconds"
 SPENDS: Final = "inference:cost_dollars_per_hour:host"
 SILENT: Final = "inference:silent_dollars_per_hour:host"
@@ -29,7 +29,7 @@ CHOSEN: Final = f"topk by (ledger) (1, group by ({HOST}) ({NEWEST}))"
 """One target of each ledger, however many jobs scrape it; always the same one, since all are 1."""
 
 LAST: Final = f"""topk by (ledger) (1, max by ({HOST}) (
-    last_over_time({SEEN}[70m])
+    last_over_time({LEDGER_SEEN}[70m])
     or
     last_over_time({SINCE}{{ledger!=""}}[70m])
   ))"""
@@ -71,7 +71,7 @@ HOSTS: Final = Group(
             ("cluster", "ledger", "month", "product", "team", "price_basis"),
         ),
         Record(
-            SEEN,
+            LEDGER_SEEN,
             f"""
 {NEWEST}
 and
@@ -119,9 +119,9 @@ or
 or
 (
   0 * max by (cluster, instance, node) (up{{job=~"{JOB}"}} == 0)
-  unless on (cluster, instance) last_over_time({SEEN}[70m])
+  unless on (cluster, instance) last_over_time({LEDGER_SEEN}[70m])
   unless on (cluster, instance) last_over_time({SINCE}{{ledger!=""}}[70m])
-  unless on (cluster, node) last_over_time({SEEN}{{node!=""}}[70m])
+  unless on (cluster, node) last_over_time({LEDGER_SEEN}{{node!=""}}[70m])
   unless on (cluster, node) last_over_time({SINCE}{{ledger!="",node!=""}}[70m])
 )
 """,

@@ -24,7 +24,7 @@ from wording import (
 
 HOST: Final = ("cluster", "instance", "node")
 BY_HOST: Final = f"by ({', '.join(HOST)})"
-PLACE: Final = "{{ or $labels.node $labels.instance }}"
+NODE_OR_INSTANCE: Final = "{{ or $labels.node $labels.instance }}"
 NAME: Final = "{{ or .Labels.node .Labels.instance }}"
 OF_CLUSTER: Final = "{{ with $labels.cluster }} of cluster {{ . }}{{ end }}"
 BOARD: Final = link(METER, "cluster", "instance")
@@ -32,7 +32,7 @@ CLUSTER_BOARD: Final = link(METER, "cluster")
 GPU_BOARD: Final = link(GPUS, "cluster", "instance")
 
 ON_HOST: Final = f"max by (ledger, product, team) ({HOST_SPEND}{{cluster=%q,instance=%q}})"
-PAYERS: Final = owners(ON_HOST, "cluster", "instance")
+HOST_OWNERS: Final = owners(ON_HOST, "cluster", "instance")
 HOST_NIGHT: Final = (
     f"Eight hours of that host cost {number(f'8 * sum({ON_HOST})', DOLLARS, 'cluster', 'instance')}."
 )
@@ -213,10 +213,10 @@ or
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f"{PLACE} answers, but has taken no tick for {{{{ $value | humanizeDuration }}}}.",
+        summary=f"{NODE_OR_INSTANCE} answers, but has taken no tick for {{{{ $value | humanizeDuration }}}}.",
         description="Its counters stand still and its gauges are absent. Its log says what it waits for: a driver call that hangs, or a"
         " disk. Restart it; it charges the time at its next tick.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting="No money is lost, but nothing sees who uses the GPUs meanwhile.",
     ),
     alert(
@@ -225,10 +225,10 @@ or
         dashboard=BOARD,
         wait="15m",
         by=(*HOST, "source"),
-        summary=f"{{{{ $labels.source }}}} cannot be read on {PLACE}: its tokens or its GPU time are not counted.",
+        summary=f"{{{{ $labels.source }}}} cannot be read on {NODE_OR_INSTANCE}: its tokens or its GPU time are not counted.",
         description="The money goes on, as unobserved or without tokens to divide it by. The metric inference_server_unread_info has"
         " the reason of a server, and docs/unread.md the remedy. For any source see inference_source_errors_total and the exporter's log.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting=HOST_NIGHT,
     ),
     alert(
@@ -237,11 +237,11 @@ or
         dashboard=GPU_BOARD,
         wait="10m",
         by=HOST,
-        summary=f"{{{{ $value }}}} GPUs of {PLACE} cannot be read: they are paid for, and nothing sees what they do.",
+        summary=f"{{{{ $value }}}} GPUs of {NODE_OR_INSTANCE} cannot be read: they are paid for, and nothing sees what they do.",
         description="They fell off the bus, or the driver is gone. Their money goes on as idle, to their last holders. Look at the"
         " kernel log for Xid errors, then reset the GPU or reboot the host. Configure a GPU that left for good under retired;"
         " a replaced one needs nothing.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting=HOST_NIGHT,
     ),
     alert(
@@ -250,11 +250,11 @@ or
         dashboard=GPU_BOARD,
         wait="1h",
         by=HOST,
-        summary=f'GPUs that {PLACE} pays for, minus those that NVML lists: {{{{ $value | printf "%+.0f" }}}}.',
+        summary=f'GPUs that {NODE_OR_INSTANCE} pays for, minus those that NVML lists: {{{{ $value | printf "%+.0f" }}}}.',
         description="More: a GPU fell off the bus, was taken out or never came up. Its money goes on, as idle or under uuid unseen."
         " Fewer: gpus_per_host is too low, and the host is charged more than its price. Look at nvidia-smi and the kernel"
         " log, then correct gpus_per_host, retired or discovery.gpus.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting=HOST_NIGHT,
         why="An hour: until then a GPU that fell off the bus is InferenceGpuDown's, and most come back.",
     ),
@@ -264,24 +264,24 @@ or
         dashboard=BOARD,
         wait="6h",
         by=HOST,
-        summary=f"The clock of {PLACE} is not synchronized: months may begin at the wrong time there.",
+        summary=f"The clock of {NODE_OR_INSTANCE} is not synchronized: months may begin at the wrong time there.",
         description="The host measures its downtime by this clock. Start chrony, systemd-timesyncd or another time service on the"
         " host, and check that it reaches its servers.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting="Nothing is lost from one tick to the next; a reboot or the month's end makes it matter.",
         why="Nothing is lost by it from one tick to the next, and some hosts take hours after a boot.",
     ),
 )
 
-SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 TARGETS: Final = "inference:ledger_targets"
 PROCESSES: Final = f'count by (ledger) (count_values by (ledger) ("process", {TARGETS}))'
 ALL_TARGETS: Final = f"count by (ledger) (group by (ledger, cluster, instance, job) ({TARGETS}))"
-CLUSTERS: Final = f"count by (ledger) (group by (ledger, cluster) ({SEEN}))"
-INSTANCES: Final = f"count by (ledger) (group by (ledger, instance) ({SEEN}))"
+CLUSTERS: Final = f"count by (ledger) (group by (ledger, cluster) ({LEDGER_SEEN}))"
+INSTANCES: Final = f"count by (ledger) (group by (ledger, instance) ({LEDGER_SEEN}))"
 WHERE: Final = listed(
     f"label_join(group by (cluster, instance, job) ({TARGETS}{{ledger=%q}})"
-    f" or group by (cluster, instance) ({SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}},"
+    f" or group by (cluster, instance) ({LEDGER_SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}},"
     ' "target", " ", "instance", "job", "cluster")',
     "{{ .Labels.instance }}{{ with .Labels.job }} in job {{ . }}{{ end }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}. ",
     "ledger",
@@ -291,7 +291,7 @@ WHERE: Final = listed(
 
 OF_LEDGER: Final = owners(f"max by (ledger, product, team) ({HOST_SPEND}{{ledger=%q}})", "ledger")
 
-BOOKS: Final = (
+LEDGER_ALERTS: Final = (
     alert(
         "InferenceLedgerShared",
         f"{PROCESSES} > 1\nor\n{INSTANCES} > 1 and {CLUSTERS} > 1 unless on (ledger) {TARGETS}",
@@ -325,12 +325,12 @@ BOOKS: Final = (
         dashboard=BOARD,
         wait="10m",
         by=HOST,
-        summary=f"The ledger of {PLACE} is not persistent: a restart or a new pod loses what is metered now.",
+        summary=f"The ledger of {NODE_OR_INSTANCE} is not persistent: a restart or a new pod loses what is metered now.",
         description="There is no ledger file, it cannot be written, another file took its place, or it is on a pod's emptyDir."
         " The exporter's log says which. Free disk space, make the folder of ledger.path writable, or mount a folder of the node."
         " Do not restart the exporter before that. If the old ledger cannot even be read, the month may count this time twice"
         " once it can.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting=f"{HOST_NIGHT} A restart loses that much.",
     ),
     alert(
@@ -339,10 +339,10 @@ BOOKS: Final = (
         dashboard=BOARD,
         wait="1m",
         by=HOST,
-        summary=f"The ledger of {PLACE} began at {{{{ $value | {TIME} }}}}, and another one was there before.",
+        summary=f"The ledger of {NODE_OR_INSTANCE} began at {{{{ $value | {TIME} }}}}, and another one was there before.",
         description="The ledger's file was lost, or moved aside as damaged or as another machine's. The exporter's log says which,"
         " and where the file is. Put it back if it is whole, before a bill rests on this month.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting="The fleet's month keeps what was scraped before. The longer the new ledger runs, the more a return to the old one"
         " leaves out.",
         why="A new host has no earlier ledger to compare with. The alert lasts six hours.",
@@ -353,10 +353,10 @@ BOOKS: Final = (
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f"{PLACE} rejected its configuration and goes on with the previous one.",
+        summary=f"{NODE_OR_INSTANCE} rejected its configuration and goes on with the previous one.",
         description="Changed prices, servers and budgets are not in force, and a restart would fail. The verb check-config names"
         " the line and the key. Correct it and reload.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting=f"{HOST_NIGHT} They are posted at the old prices and to the old owners, and stay there.",
     ),
     alert(
@@ -365,10 +365,10 @@ BOOKS: Final = (
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f"{PLACE} rejected its web configuration and goes on with the previous one.",
+        summary=f"{NODE_OR_INSTANCE} rejected its web configuration and goes on with the previous one.",
         description="A new certificate or password is not in force, and a restart would fail. The exporter's log names the file and"
         " the error. Correct it; the exporter reads it again by itself.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting=f"{HOST_NIGHT} Scrapes fail once the certificate in force expires.",
     ),
     alert(
@@ -377,10 +377,10 @@ BOOKS: Final = (
         dashboard=BOARD,
         wait="5m",
         by=HOST,
-        summary=f'The books of {PLACE} are off by {{{{ $value | printf "%g" }}}} dollars: do not bill by them.',
+        summary=f'The books of {NODE_OR_INSTANCE} are off by {{{{ $value | printf "%g" }}}} dollars: do not bill by them.',
         description="Accrued and posted dollars differ, which is a bug of the exporter. Copy the ledger while it runs, keep the"
         " log, and report both with the version. The residual says how far the figures can be off.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting="The residual may grow; watch it, and close no month by these books.",
     ),
     alert(
@@ -389,10 +389,10 @@ BOOKS: Final = (
         dashboard=BOARD,
         wait="15m",
         by=HOST,
-        summary=f"{PLACE} is scraped without honor_labels: the workloads' namespaces were renamed.",
+        summary=f"{NODE_OR_INSTANCE} is scraped without honor_labels: the workloads' namespaces were renamed.",
         description="The label namespace is the exporter's own there, so servers of one name in two namespaces become one. Set"
         " honor_labels: true (honorLabels in a PodMonitor) in the scrape job.",
-        top=PAYERS,
+        top=HOST_OWNERS,
         waiting="No money is lost; series recorded meanwhile keep the wrong namespace.",
     ),
     alert(
@@ -424,4 +424,4 @@ count(
     ),
 )
 
-ALERTS: Final[tuple[Alert, ...]] = (*HOSTS, *BOOKS)
+ALERTS: Final[tuple[Alert, ...]] = (*HOSTS, *LEDGER_ALERTS)

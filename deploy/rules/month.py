@@ -18,15 +18,15 @@ ENDS: Final = "inference:month_end_timestamp_seconds"
 ENDS_HOURLY: Final = "inference:month_end_timestamp_seconds_hourly"
 METERED: Final = "inference:month_metered_since_timestamp_seconds"
 METERED_HOURLY: Final = "inference:month_metered_since_timestamp_seconds_hourly"
-PLACE: Final = "inference:ledger_cluster"
-PLACES_HOURLY: Final = "inference:ledger_cluster_hourly"
-SEEN: Final = "inference:ledger_seen_timestamp_seconds"
+LEDGER_CLUSTER: Final = "inference:ledger_cluster"
+LEDGER_CLUSTER_HOURLY: Final = "inference:ledger_cluster_hourly"
+LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 SINCE: Final = "inference:host_silent_since_timestamp_seconds"
 BEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
 OWNED_HOURLY: Final = "inference:spend_dollars_per_hour:owner_hourly"
 BEAT_HOURLY: Final = "inference:cluster_heartbeat_timestamp_seconds_hourly"
 
-KEPT: Final = 40 * 86400
+CLOSED_MONTH_SECONDS: Final = 40 * 86400
 """How long a closed month is kept, in seconds."""
 
 LOOKBACK: Final = 14 * 86400
@@ -56,7 +56,7 @@ MEMORY: Final = Group(
   max by (cluster, month) (last_over_time({ENDS}:cluster[6h]))
   or
   max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
-) > time() - {KEPT + LOOKBACK + 86400}
+) > time() - {CLOSED_MONTH_SECONDS + LOOKBACK + 86400}
 """,
             "",
             "Memory of when each month ends.",
@@ -70,7 +70,7 @@ min by (cluster, month) (
   or
   label_replace(min_over_time({METERED_HOURLY}[14d]), "from", "memory", "", "")
 )
-unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
+unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", CLOSED_MONTH_SECONDS)}
 """,
             "",
             "Memory of since when each month is metered.",
@@ -84,7 +84,7 @@ unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
   or
   max by ({POSTING}) (last_over_time({HOURLY}[14d]))
 )
-unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
+unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", CLOSED_MONTH_SECONDS)}
 """,
             "An hourly series is cheap to look back on for 14 days, so hosts that are gone stay in the month through an outage\n"
             "of Prometheus of up to 14 days and with 15 days of retention.",
@@ -92,12 +92,12 @@ unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", KEPT)}
             ("ledger", "month", "product", "team", "price_basis"),
         ),
         Record(
-            PLACES_HOURLY,
+            LEDGER_CLUSTER_HOURLY,
             f"""
 topk by (ledger) (1, max by (ledger, cluster) (
-  last_over_time({SEEN}[6h])
+  last_over_time({LEDGER_SEEN}[6h])
   or
-  last_over_time({PLACES_HOURLY}[14d])
+  last_over_time({LEDGER_CLUSTER_HOURLY}[14d])
   or
   0 * last_over_time({POSTED}[6h])
 ))
@@ -116,7 +116,7 @@ sum by ({BY_BASIS}) (
     and on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])")}
   )
   * on (ledger) group_left (cluster)
-  group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (last_over_time({PLACES_HOURLY}[2h]))))
+  group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (last_over_time({LEDGER_CLUSTER_HOURLY}[2h]))))
 )
 or
 0 * (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h])) != 0)
@@ -161,9 +161,9 @@ DEPARTED: Final = Group(
 )
 * on (ledger) group_left (cluster)
 group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (
-  last_over_time({SEEN}[70m])
+  last_over_time({LEDGER_SEEN}[70m])
   or
-  last_over_time({PLACES_HOURLY}[14d])
+  last_over_time({LEDGER_CLUSTER_HOURLY}[14d])
   or
   0 * last_over_time({POSTED}[70m])
 )))
@@ -176,9 +176,9 @@ group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (
 )
 
 FORMER: Final = f"""(
-      max by (ledger, cluster) (last_over_time({SEEN}[70m]))
-      and on (ledger) {PLACE}
-      unless on (ledger, cluster) {PLACE}
+      max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]))
+      and on (ledger) {LEDGER_CLUSTER}
+      unless on (ledger, cluster) {LEDGER_CLUSTER}
     )"""
 
 
@@ -214,10 +214,10 @@ THIS: Final = Group(
     "1m",
     (
         Record(
-            PLACE,
+            LEDGER_CLUSTER,
             f"""
 group by (ledger, cluster) (
-  topk by (ledger) (1, max by (ledger, cluster) (last_over_time({SEEN}[70m]) or {SINCE}{{ledger!=""}}))
+  topk by (ledger) (1, max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]) or {SINCE}{{ledger!=""}}))
 )
 """,
             "",
@@ -233,7 +233,7 @@ group by (ledger, cluster) (
   max by (cluster, month) (last_over_time({ENDS}[70m]))
   or
   max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
-) > time() - {KEPT}
+) > time() - {CLOSED_MONTH_SECONDS}
 """,
             "Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month.",
             "When each month ends, in the last time zone of the cluster's hosts; for 40 days after.",

@@ -138,12 +138,12 @@ or
     def trend_text(self) -> str:
         """Growth a week: the median of none, of the last week's and of the one before it."""
         one, two = recent(self.growth(1)), recent(self.growth(2))
-        terms = (
+        addends = (
             tagged(f"0 * {two} + 1", "a"),
             tagged(f"{one} and {two}", "b"),
             tagged(f"{two} / ({one} > 0)", "c"),
         )
-        return f"clamp(quantile without (from) (0.5,\n    {f'{chr(10)}    or '.join(terms)}\n  ), 0.7, 1.4)"
+        return f"clamp(quantile without (from) (0.5,\n    {f'{chr(10)}    or '.join(addends)}\n  ), 0.7, 1.4)"
 
     def rest_text(self) -> str:
         """The level, and half the trend from the middle of the window to the middle of the hours left."""
@@ -298,7 +298,7 @@ def unposted_text(labels: tuple[str, ...]) -> str:
     """Rate times hours since a silent host or a lost cluster was last seen, inside each open month of its cluster."""
     host = ", ".join((*labels, "cluster", "ledger", "instance", "node"))
     cluster = on(*labels, "cluster")
-    terms = []
+    addends = []
     for which in ("> 0", "== 0"):
         # One month for each cluster: a match of many hosts to many months has no form in PromQL.
         end = (
@@ -306,7 +306,7 @@ def unposted_text(labels: tuple[str, ...]) -> str:
             f" and {on(*labels, 'cluster', 'month')} (inference:month_hours_left {which}))"
         )
         start = f"({end} - 86400 * days_in_month({end} - 86400))"
-        terms.append(f"""
+        addends.append(f"""
   {UNPOSTED_RATE.format(host=host)}
   * on ({host}) group_left (month) clamp_min(
     (time() + clamp_max({end} - time(), 0) - {start})
@@ -318,7 +318,7 @@ def unposted_text(labels: tuple[str, ...]) -> str:
     0
   ) / 3600
 """)
-    return f"sum by ({', '.join((*labels, 'cluster', 'month', 'product', 'team'))}) ({'or'.join(terms)})"
+    return f"sum by ({', '.join((*labels, 'cluster', 'month', 'product', 'team'))}) ({'or'.join(addends)})"
 
 
 UNPOSTED_RATE: Final = (
@@ -403,7 +403,7 @@ def rests(labels: tuple[str, ...]) -> tuple[Record, ...]:
     level = f"({recent(fleet.rest, LAST)} or avg_over_time({fleet.spend}[1h]))"
     own = f"({recent(owner.rest, LAST)} or avg_over_time({owner.spend}[1h]))"
     here, part, whole = f"{REST}:owner_here", f"{REST}:owner_part", f"{REST}:owner_whole"
-    known = recent(owner.hour, "1h", NEW)
+    recent_hour = recent(owner.hour, "1h", NEW)
     gap = f"clamp_min(({recent(owner.week)} unless {each} {recent(owner.gone)}) - {each} {part}, 0)"
     ratio = "inference:rest_price_ratio"
     return (
@@ -438,10 +438,10 @@ or
         Record(
             part,
             f"""
-  ({here} unless {each} {known})
+  ({here} unless {each} {recent_hour})
   * {alone} group_left () clamp(
-    ({level} - {alone} ({total} ({here} and {each} {known}) or 0 * {level}))
-    / {alone} ({total} ({here} unless {each} {known}) > 0),
+    ({level} - {alone} ({total} ({here} and {each} {recent_hour}) or 0 * {level}))
+    / {alone} ({total} ({here} unless {each} {recent_hour}) > 0),
     0, 1
   )
 or

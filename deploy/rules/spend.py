@@ -3,7 +3,7 @@
 from typing import Final
 
 from hosts import SILENT, SPENDS
-from month import BEAT, BEAT_HOURLY, OWNED_HOURLY, PLACE, SEEN
+from month import BEAT, BEAT_HOURLY, LEDGER_CLUSTER, LEDGER_SEEN, OWNED_HOURLY
 from statement import Group, Record
 
 LOST_SINCE: Final = "inference:cluster_silent_since_timestamp_seconds"
@@ -35,16 +35,16 @@ BEATS: Final = f"""(
 """Last heartbeat of each cluster that sent none for 5 minutes, for 7 days."""
 
 ELSEWHERE: Final = f"""(
-    max by (ledger, cluster) (last_over_time({SEEN}[70m])) and on (ledger) {PLACE} unless on (ledger, cluster) {PLACE}
+    max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m])) and on (ledger) {LEDGER_CLUSTER} unless on (ledger, cluster) {LEDGER_CLUSTER}
   )"""
 """Ledgers and clusters that they were seen in before another one: a host that moved, a cluster that was renamed."""
 
 RENAMED: Final = "inference:cluster_renamed"
 
 ALL: Final = f"""(
-      max by (ledger, product, team) ({SPENDS}) * on (ledger) group_left (cluster) {PLACE}
+      max by (ledger, product, team) ({SPENDS}) * on (ledger) group_left (cluster) {LEDGER_CLUSTER}
     or on (ledger)
-      (max by ({BY_LEDGER}) ({SILENT}) and on (ledger, cluster) {PLACE})
+      (max by ({BY_LEDGER}) ({SILENT}) and on (ledger, cluster) {LEDGER_CLUSTER})
     or on (ledger)
       max by ({BY_LEDGER}) ({LOST})
   )"""

@@ -98,7 +98,7 @@ def night(cost: str) -> str:
     )
 
 
-def tiers(name: str, expr: str, cost: Callable[[str], str], **said: str) -> tuple[Alert, ...]:
+def tiers(name: str, expr: str, cost: Callable[[str], str], **texts: str) -> tuple[Alert, ...]:
     """A page where waiting eight hours costs much of a configured budget, a ticket where it does not."""
     dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} unless {DEFAULT})"
     return tuple(
@@ -107,13 +107,13 @@ def tiers(name: str, expr: str, cost: Callable[[str], str], **said: str) -> tupl
             f"({expr})\n{word} {dear}",
             severity=severity,
             by=("budget",),
-            wait=said["wait"],
-            keep=said.get("keep", ""),
-            why=said.get("why", "") if severity == PAGE else "",
+            wait=texts["wait"],
+            keep=texts.get("keep", ""),
+            why=texts.get("why", "") if severity == PAGE else "",
             labels=PAYS,
             dashboard=BOARD,
-            summary=said["summary"],
-            description=said["description"] + SAYS_DEFAULT,
+            summary=texts["summary"],
+            description=texts["description"] + SAYS_DEFAULT,
             top=TOP,
             waiting=night(cost(MATCH_BUDGET)),
         )

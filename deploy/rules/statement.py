@@ -57,15 +57,15 @@ def crowded(groups: tuple[Group, ...]) -> list[str]:
 def unknown(groups: tuple[Group, ...], pending: frozenset[str] = frozenset()) -> list[str]:
     """Names in expressions and in the queries of annotations that no table and no rule has."""
     rules = [rule for group in groups for rule in group.rules]
-    known = {metric.name for metric in METRICS} | FOREIGN | pending
-    known |= {rule.name for rule in rules if isinstance(rule, Record)}
+    defined = {metric.name for metric in METRICS} | FOREIGN | pending
+    defined |= {rule.name for rule in rules if isinstance(rule, Record)}
     texts = [rule.expr for rule in rules]
     for rule in rules:
         if isinstance(rule, Alert):
             texts += re.findall(
                 r"\{\{(.*?)\}\}", " ".join([*rule.annotations.values(), *rule.labels.values()])
             )
-    return sorted({name for text in texts for name in NAME.findall(text)} - known)
+    return sorted({name for text in texts for name in NAME.findall(text)} - defined)
 
 
 def text(header: str, groups: tuple[Group, ...]) -> str:

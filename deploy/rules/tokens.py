@@ -5,14 +5,14 @@ from typing import Final
 from hosts import OWNER, SERVER, UNIQUE
 from statement import Group, Record
 
-PARTY: Final = f"{SERVER}, model"
+SERVER_MODEL: Final = f"{SERVER}, model"
 NAMED: Final = "cluster, namespace, server"
 SERVER_LABELS: Final = ("cluster", "product", "team", "namespace", "server")
 
 
 def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
     """A counter's rise a second over the fleet: a target counts once, whoever and whatever scrapes it."""
-    by = ", ".join((PARTY, *labels))
+    by = ", ".join((SERVER_MODEL, *labels))
     series = ", ".join((by, *summed))
     return f"sum by ({by}) (max by ({series}, instance) (rate({counter}[5m])) {UNIQUE})"
 
@@ -102,7 +102,9 @@ RATES: Final = (
     ),
 )
 
-HELD: Final = f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server!="unallocated"}})'
+IDLE_SPEND: Final = (
+    f'sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server!="unallocated"}})'
+)
 DOWN: Final = f"(max by ({NAMED}) (inference_server_up) == 0)"
 
 IDLE: Final = (
@@ -116,13 +118,13 @@ IDLE: Final = (
     ),
     Record(
         "inference:idle_up_dollars_per_hour",
-        f"3600 * {HELD}\nunless on ({NAMED}) {DOWN}",
+        f"3600 * {IDLE_SPEND}\nunless on ({NAMED}) {DOWN}",
         meaning="idle spend of servers that answer",
         labels=("cluster", "product", "team", "namespace", "server"),
     ),
     Record(
         "inference:idle_down_dollars_per_hour",
-        f"3600 * {HELD}\nand on ({NAMED}) {DOWN}",
+        f"3600 * {IDLE_SPEND}\nand on ({NAMED}) {DOWN}",
         meaning="idle spend of servers that hold GPUs and do not answer",
         labels=("cluster", "product", "team", "namespace", "server"),
     ),

@@ -37,42 +37,56 @@ def query(expression: str, *labels: str) -> str:
 def since(name: str, severity: str, labels: tuple[str, ...]) -> str:
     """When the condition began, from the series that Prometheus keeps of each alert."""
     matchers = "".join(f",{label}=%q" for label in labels)
-    found = query(
+    expression_result = query(
         f'last_over_time(ALERTS_FOR_STATE{{alertname="{name}",severity="{severity}"{matchers}}}[1h])',
         *labels,
     )
-    return "{{ with " + found + " }}{{ . | first | value | humanizeTimestamp }}{{ else }}now{{ end }}"
+    return (
+        "{{ with "
+        + expression_result
+        + " }}{{ . | first | value | humanizeTimestamp }}{{ else }}now{{ end }}"
+    )
 
 
 def servers(selector: str = SPEND, *labels: str) -> str:
     """The three servers that cost most now; `selector` holds a `%q` for each of the labels."""
     spend = f"max by (cluster, product, team, namespace, server) ({selector})"
-    found = query(f"sort_desc(topk(3, sum by (namespace, server) ({spend})))", *labels)
+    expression_result = query(f"sort_desc(topk(3, sum by (namespace, server) ({spend})))", *labels)
     return (
-        "{{ range " + found + " }}{{ with .Labels.namespace }}{{ . }}/{{ end }}{{ .Labels.server }}"
+        "{{ range "
+        + expression_result
+        + " }}{{ with .Labels.namespace }}{{ . }}/{{ end }}{{ .Labels.server }}"
         ' at {{ .Value | printf "%.2f" }} dollars an hour. {{ else }}None is known.{{ end }}'
     )
 
 
 def owners(expression: str, *labels: str) -> str:
     """The three owners that cost most; `expression` has product and team."""
-    found = query(f"sort_desc(topk(3, sum by (product, team) ({expression})))", *labels)
+    expression_result = query(f"sort_desc(topk(3, sum by (product, team) ({expression})))", *labels)
     return (
-        "{{ range " + found + " }}{{ .Labels.product }} ({{ .Labels.team }})"
+        "{{ range " + expression_result + " }}{{ .Labels.product }} ({{ .Labels.team }})"
         ' at {{ .Value | printf "%.2f" }} dollars an hour. {{ else }}None is known.{{ end }}'
     )
 
 
 def number(expression: str, form: str, *labels: str, unknown: str = "an unknown amount") -> str:
     """One number of a query within a sentence, and the words for it where there is none."""
-    found = query(expression, *labels)
-    return "{{ with " + found + " }}{{ . | first | value | " + form + " }}{{ else }}" + unknown + "{{ end }}"
+    expression_result = query(expression, *labels)
+    return (
+        "{{ with "
+        + expression_result
+        + " }}{{ . | first | value | "
+        + form
+        + " }}{{ else }}"
+        + unknown
+        + "{{ end }}"
+    )
 
 
 def listed(expression: str, text: str, *labels: str, order: str = "") -> str:
     """A list of names by one label's order; `text` is what stands for each, a template of its labels and value."""
-    found = query(expression, *labels) + (f' | sortByLabel "{order}"' if order else "")
-    return "{{ range " + found + " }}" + text + "{{ end }}"
+    expression_result = query(expression, *labels) + (f' | sortByLabel "{order}"' if order else "")
+    return "{{ range " + expression_result + " }}" + text + "{{ end }}"
 
 
 DOLLARS: Final = 'printf "%.0f dollars"'

@@ -53,9 +53,9 @@ class Names:
         """Name each metric and label of a query that exists nowhere. Raises where it does not parse."""
         for pattern, value in GRAFANA:
             expression = pattern.sub(value, expression)
-        found: list[str] = []
-        self._flow(promql.parse(expression), found)
-        return found
+        faulty: list[str] = []
+        self._flow(promql.parse(expression), faulty)
+        return faulty
 
     def labels(self, expression: str) -> frozenset[str]:
         """The labels that a query's series may carry."""
@@ -67,26 +67,26 @@ class Names:
         """The same of `label_values(expression, label)`."""
         return self.faults(f"group by ({label}) ({expression})")
 
-    def _flow(self, node: Any, found: list[str]) -> frozenset[str]:
+    def _flow(self, node: Any, faulty: list[str]) -> frozenset[str]:
         """The labels that the node's value may carry; what is wrong below it goes to `found`."""
         match node:
             case promql.VectorSelector():
-                return self._selector(node, found)
+                return self._selector(node, faulty)
             case promql.MatrixSelector():
-                return self._selector(node.vector_selector, found)
+                return self._selector(node.vector_selector, faulty)
             case promql.ParenExpr() | promql.UnaryExpr() | promql.SubqueryExpr():
-                return self._flow(node.expr, found)
+                return self._flow(node.expr, faulty)
             case promql.Call() if node.func.name == "label_replace":
-                return self._flow(node.args[0], found) | {node.args[1].val}
+                return self._flow(node.args[0], faulty) | {node.args[1].val}
             case promql.Call():
-                return frozenset().union(*(self._flow(argument, found) for argument in node.args))
+                return frozenset().union(*(self._flow(argument, faulty) for argument in node.args))
             case promql.AggregateExpr():
-                return self._aggregation(node, found)
+                return self._aggregation(node, faulty)
             case promql.BinaryExpr():
-                return self._operation(node, found)
+                return self._operation(node, faulty)
         return frozenset()
 
-    def _selector(self, node: Any, found: list[str]) -> frozenset[str]:
+    def _selector(self, node: Any, faulty: list[str]) -> frozenset[str]:
         """Of one metric; or of several that a pattern names, each label of which some of them have."""
         matchers = [matcher for matcher in node.matchers.matchers if matcher.name != "__name__"]
         name = node.name
@@ -95,24 +95,24 @@ class Names:
         for each in several[0] if several and name is None else [name]:
             own = self._labels.get(each)
             if own is None:
-                found.append(f"no metric {each}")
+                faulty.append(f"no metric {each}")
                 return frozenset()
             labels |= own if ":" in each else own | TARGET_LABELS
-        found.extend(f"{name} has no label {m.name}" for m in matchers if m.name not in labels)
+        faulty.extend(f"{name} has no label {m.name}" for m in matchers if m.name not in labels)
         return labels
 
-    def _aggregation(self, node: Any, found: list[str]) -> frozenset[str]:
-        inner = self._flow(node.expr, found)
+    def _aggregation(self, node: Any, faulty: list[str]) -> frozenset[str]:
+        inner = self._flow(node.expr, faulty)
         if str(node.op) in CHOOSING:
             return inner
         if node.modifier is None:
             return frozenset()
         named = frozenset(node.modifier.labels)
-        found.extend(f"nothing below {node.op} has a label {label}" for label in sorted(named - inner))
+        faulty.extend(f"nothing below {node.op} has a label {label}" for label in sorted(named - inner))
         return named & inner if node.modifier.type == promql.AggModifierType.By else inner - named
 
-    def _operation(self, node: Any, found: list[str]) -> frozenset[str]:
-        sides = self._flow(node.lhs, found), self._flow(node.rhs, found)
+    def _operation(self, node: Any, faulty: list[str]) -> frozenset[str]:
+        sides = self._flow(node.lhs, faulty), self._flow(node.rhs, faulty)
         left, right = sides
         operator = str(node.op)
         matching = node.modifier.matching if node.modifier is not None else None
@@ -120,7 +120,7 @@ class Names:
         if matching is not None:
             for side in sides:
                 absent = sorted(frozenset(matching.labels) - side)
-                found.extend(f"one side of {operator} has no label {label}" for label in absent)
+                faulty.extend(f"one side of {operator} has no label {label}" for label in absent)
         if operator == "or":
             return left | right
         if operator in {"and", "unless"}:
@@ -128,7 +128,7 @@ class Names:
         many, one = (right, left) if card.endswith("OneToMany") else (left, right)
         if card.endswith(("OneToMany", "ManyToOne")):
             carried = frozenset(node.modifier.group_labels or ())
-            found.extend(f"one side of {operator} has no label {label}" for label in sorted(carried - one))
+            faulty.extend(f"one side of {operator} has no label {label}" for label in sorted(carried - one))
             return many | carried
         if matching is not None and matching.type == promql.LabelModifierType.Include:
             return frozenset(matching.labels)
@@ -166,14 +166,14 @@ def dashboards() -> dict[str, dict[str, Any]]:
 def every_panel(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
     """All panels, those inside a collapsed row included, rows themselves left out."""
 
-    def walk(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def every_panel(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for panel in panels:
             if panel["type"] == "row":
-                yield from walk(panel["panels"])
+                yield from every_panel(panel["panels"])
             else:
                 yield panel
 
-    return list(walk(dashboard["panels"]))
+    return list(every_panel(dashboard["panels"]))
 
 
 @pytest.fixture(scope="session")

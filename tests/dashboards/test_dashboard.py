@@ -272,12 +272,12 @@ def test_half_idle_is_not_green(every_panel: list[Panel]) -> None:
 
 def test_a_row_is_as_wide_as_the_screen_and_nothing_overlaps(dashboard: Panel) -> None:
     """Rows of panels fill the 24 columns; a dashboard is about one screen, but for the fleet's four parts."""
-    places = [panel["gridPos"] for panel in dashboard["panels"]]
+    positions = [panel["gridPos"] for panel in dashboard["panels"]]
     cells = [
         (x, y)
-        for place in places
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
+        for position in positions
+        for x in range(position["x"], position["x"] + position["w"])
+        for y in range(position["y"], position["y"] + position["h"])
     ]
 
     assert len(cells) == len(set(cells))

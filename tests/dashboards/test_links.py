@@ -42,7 +42,7 @@ def test_alerts_lead_to_a_dashboard_that_exists(dashboards: dict[str, Board], ru
     """`dashboard` of every alert is the path of one of these."""
     paths = {f"/d/{board['uid']}" for board in dashboards.values()}
     addresses = [rule["annotations"]["dashboard"] for rule in rules if "alert" in rule]
-    linked = {found[0] for address in addresses if (found := re.match(r"/d/[a-z-]+", address))}
+    linked = {match[0] for address in addresses if (match := re.match(r"/d/[a-z-]+", address))}
 
     assert len(linked) > 1
     assert linked - paths == set()
@@ -109,12 +109,12 @@ def test_basis_and_tokens_are_the_exporters_words(dashboard: Board) -> None:
 def test_no_panel_is_tied_to_one_data_source(dashboard: Board, every_panel: list[Board]) -> None:
     """Panels, queries, variables and marks ask the chosen data source."""
     chosen = {"type": "prometheus", "uid": "${datasource}"}
-    asked = [panel["datasource"] for panel in every_panel]
-    asked += [target["datasource"] for panel in every_panel for target in panel["targets"]]
-    asked += [item["datasource"] for item in dashboard["templating"]["list"] if item["type"] == "query"]
-    asked += [mark["datasource"] for mark in dashboard["annotations"]["list"]]
+    datasources = [panel["datasource"] for panel in every_panel]
+    datasources += [target["datasource"] for panel in every_panel for target in panel["targets"]]
+    datasources += [item["datasource"] for item in dashboard["templating"]["list"] if item["type"] == "query"]
+    datasources += [mark["datasource"] for mark in dashboard["annotations"]["list"]]
 
-    assert [source for source in asked if source != chosen] == []
+    assert [source for source in datasources if source != chosen] == []
 
 
 def test_the_time_axis_tells_what_happened(dashboard: Board, names: Any) -> None:
@@ -144,12 +144,12 @@ LABEL = re.compile(r"\$\{__(?:data\.fields|field\.labels)\.(\w+):percentencode\}
 
 def data_links(panel: Board) -> list[tuple[str, Board]]:
     """Each link of a panel, with the column that has it; of what is no table the column is empty."""
-    found = [("", link) for link in panel["fieldConfig"]["defaults"].get("links") or ()]
+    located = [("", link) for link in panel["fieldConfig"]["defaults"].get("links") or ()]
     for override in panel["fieldConfig"]["overrides"]:
         for item in override["properties"]:
             if item["id"] == "links":
-                found += [(override["matcher"]["options"], link) for link in item["value"]]
-    return found
+                located += [(override["matcher"]["options"], link) for link in item["value"]]
+    return located
 
 
 def target_of(url: str) -> tuple[str, dict[str, str]]:

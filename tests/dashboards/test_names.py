@@ -67,9 +67,9 @@ def test_since_when_asks_for_labels_that_the_alert_has(names: Any, rules: list[d
     """Prometheus keeps the beginning of an alert under its labels; another one would find nothing."""
     for rule in rules:
         if "alert" in rule:
-            asked = set(re.findall(r"(\w+)=%q", rule["annotations"]["since"]))
+            labels_asked = set(re.findall(r"(\w+)=%q", rule["annotations"]["since"]))
 
-            assert [fault for label in asked for fault in names.label_fault(rule["expr"], label)] == []
+            assert [fault for label in labels_asked for fault in names.label_fault(rule["expr"], label)] == []
 
 
 def test_the_rules_are_tested_on_series_that_exist(names: Any) -> None:

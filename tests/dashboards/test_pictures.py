@@ -124,13 +124,13 @@ WELL = {"inference:model_unpriced", "inference_gpu_unpriced_seconds_total", "inf
 def test_the_simulated_fleet_has_what_the_dashboards_ask_for(dashboard: dict[str, Any]) -> None:
     """A record that nobody simulates would be drawn as an empty panel, which says nothing."""
     fleet = simulated.Fleet(200)
-    known = {name for name, _, _ in (*simulated.recorded(fleet), *simulated.looked_at(fleet))}
-    known |= {name for name, _, _ in simulated.scraped(fleet)}
+    simulated_names = {name for name, _, _ in (*simulated.recorded(fleet), *simulated.looked_at(fleet))}
+    simulated_names |= {name for name, _, _ in simulated.scraped(fleet)}
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    asked = {name for query in queries for name in NAME.findall(query)}
+    queried = {name for query in queries for name in NAME.findall(query)}
 
-    assert asked
-    assert asked - known <= WELL
+    assert queried
+    assert queried - simulated_names <= WELL
 
 
 @pytest.mark.parametrize("hosts", [1, 40, 2000])

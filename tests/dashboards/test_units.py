@@ -51,7 +51,7 @@ SHOWN: dict[str, tuple[Dimension, ...]] = {
 """Grafana's unit, and what may be shown in it. Of dollars and of rates the title says per what."""
 
 COUNTED = ("count", "group")
-KEPT = ("sum", "avg", "min", "max", "topk", "bottomk")
+KEEPS_UNIT = ("sum", "avg", "min", "max", "topk", "bottomk")
 PER_SECOND = ("rate", "irate")
 UNCHANGED = ("increase", "abs", "last_over_time", "avg_over_time", "max_over_time")
 
@@ -59,14 +59,14 @@ UNCHANGED = ("increase", "abs", "last_over_time", "avg_over_time", "max_over_tim
 def of_metric(name: str) -> Dimension:
     """The unit that a metric or a recorded name speaks of."""
     _, quantity, level = [*name.split(":"), ""][:3] if ":" in name else ("", name, "")
-    found = next(
+    rule = next(
         (unit for end, unit in SUFFIXES if quantity.removesuffix("_total").endswith(f"_{end}")), THING
     )
     if level.endswith("ratio"):
         return NONE
     if quantity.endswith("_gpus"):  # GPU time a second
         return THING
-    return product(found, {"second": -1}, 1) if level.startswith("rate") else found
+    return product(rule, {"second": -1}, 1) if level.startswith("rate") else rule
 
 
 def product(left: Dimension, right: Dimension, sign: int) -> Dimension:
@@ -90,7 +90,7 @@ def dimension(node: Any) -> Dimension:
             operator = str(node.op)
             if operator in COUNTED:
                 return THING
-            assert operator in KEPT, operator
+            assert operator in KEEPS_UNIT, operator
             return dimension(node.expr)
         case promql.Call():
             return of_call(node)

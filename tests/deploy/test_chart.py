@@ -34,20 +34,20 @@ def values() -> Values:
     return dict(yaml.safe_load((CHART / "values.yaml").read_text()))
 
 
-def parts(told: Any) -> Iterator[Values]:
+def parts(manifest: Any) -> Iterator[Values]:
     """Every schema inside a schema."""
-    if isinstance(told, dict):
-        yield told
-        for inner in told.values():
+    if isinstance(manifest, dict):
+        yield manifest
+        for inner in manifest.values():
             yield from parts(inner)
-    elif isinstance(told, list):
-        for inner in told:
+    elif isinstance(manifest, list):
+        for inner in manifest:
             yield from parts(inner)
 
 
 def test_what_the_chart_carries_is_what_the_repository_has() -> None:
     """Rules and dashboards are copied into it, since a chart reaches nothing outside itself."""
-    told = subprocess.run(
+    manifest = subprocess.run(
         [sys.executable, "deploy/helm/generate.py", "--check", "--copies"],
         cwd=ROOT,
         capture_output=True,
@@ -55,7 +55,7 @@ def test_what_the_chart_carries_is_what_the_repository_has() -> None:
         check=False,
     )
 
-    assert (told.returncode, told.stdout) == (0, "")
+    assert (manifest.returncode, manifest.stdout) == (0, "")
 
 
 def test_the_chart_is_of_this_release() -> None:
@@ -77,9 +77,9 @@ def test_no_mapping_of_its_own_is_open(schema: Values) -> None:
 def test_every_key_has_its_default_and_its_schema(schema: Values, values: Values) -> None:
     """What the schema takes stands in values.yaml, and the other way round; `global` is Helm's."""
     assert set(schema["properties"]) == {*values, "global"}
-    for key, told in schema["properties"].items():
-        if isinstance(values.get(key), dict) and values[key] and "properties" in told:
-            assert set(told["properties"]) == set(values[key]), key
+    for key, manifest in schema["properties"].items():
+        if isinstance(values.get(key), dict) and values[key] and "properties" in manifest:
+            assert set(manifest["properties"]) == set(values[key]), key
 
 
 def test_the_defaults_are_taken(schema: Values, values: Values) -> None:
@@ -89,7 +89,9 @@ def test_the_defaults_are_taken(schema: Values, values: Values) -> None:
 
 def test_the_configuration_has_the_exporters_keys(schema: Values) -> None:
     """All but the ledger's place, which the chart says by a flag that would win."""
-    (mapping,) = (told for told in schema["properties"]["config"]["oneOf"] if told.get("type") == "object")
+    (mapping,) = (
+        manifest for manifest in schema["properties"]["config"]["oneOf"] if manifest.get("type") == "object"
+    )
 
     assert {*mapping["properties"], "ledger"} == {key.name for key in DOCUMENT.keys}
 
@@ -108,10 +110,10 @@ def test_the_values_of_the_release_before_are_taken(schema: Values, values: Valu
     """They have every key that there was then."""
     before = yaml.safe_load(PREVIOUS.read_text())
     merged = {
-        key: {**told, **before.get(key, {})}
-        if isinstance(told, dict) and key != "config"
-        else before.get(key, told)
-        for key, told in values.items()
+        key: {**manifest, **before.get(key, {})}
+        if isinstance(manifest, dict) and key != "config"
+        else before.get(key, manifest)
+        for key, manifest in values.items()
     }
 
     assert set(before) <= set(values)
@@ -129,13 +131,13 @@ def test_each_scenario_says_what_it_is_for() -> None:
 
 def test_each_scenario_renders_by_itself() -> None:
     """Its image is named, without which Helm renders nothing; whoever installs one names their registry."""
-    told = {file.name: yaml.safe_load(file.read_text()) for file in CHART.glob("ci/*.yaml")}
+    manifest = {file.name: yaml.safe_load(file.read_text()) for file in CHART.glob("ci/*.yaml")}
 
-    assert [name for name, given in told.items() if not given.get("image", {}).get("repository")] == []
+    assert [name for name, given in manifest.items() if not given.get("image", {}).get("repository")] == []
 
 
 def test_every_platform_has_a_scenario(schema: Values) -> None:
     """And no scenario is of another."""
-    told = {yaml.safe_load(file.read_text()).get("platform") for file in CHART.glob("ci/*.yaml")} - {None}
+    manifest = {yaml.safe_load(file.read_text()).get("platform") for file in CHART.glob("ci/*.yaml")} - {None}
 
-    assert told == set(schema["properties"]["platform"]["enum"])
+    assert manifest == set(schema["properties"]["platform"]["enum"])

@@ -40,12 +40,12 @@ def mounts(service: dict[str, Any]) -> dict[str, Path]:
 
 def here(service: dict[str, Any], path: str) -> Path:
     """The file of this repository that a container finds at a path."""
-    (found,) = [
+    (on_host,) = [
         folder / Path(path).relative_to(at)
         for at, folder in mounts(service).items()
         if Path(path).is_relative_to(at)
     ]
-    return found
+    return on_host
 
 
 def flag(service: dict[str, Any], name: str) -> str:
@@ -138,9 +138,9 @@ def test_who_asks_whom_is_published(services: dict[str, dict[str, Any]], publish
     sources = here(services["grafana"], "/etc/grafana/provisioning/datasources/prometheus.yaml")
     (source,) = yaml.safe_load(sources.read_text())["datasources"]
     jobs = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
-    asked = [target for job in jobs for entry in job["static_configs"] for target in entry["targets"]]
+    targets = [target for job in jobs for entry in job["static_configs"] for target in entry["targets"]]
 
-    assert [*asked, source["url"]] == ["localhost:9844", "localhost:9093", "http://localhost:9090"]
+    assert [*targets, source["url"]] == ["localhost:9844", "localhost:9093", "http://localhost:9090"]
     assert {f"127.0.0.1:{port}:{port}" for port in (9844, 9093, 9090)} <= set(published)
     assert services["exporter"]["command"] == ["demo", "--web.listen-address=:9844"]
 

@@ -82,9 +82,9 @@ def test_it_sees_every_gpu_and_takes_none(pod: Manifest, container: Manifest) ->
 
 def test_the_exporter_knows_its_node(container: Manifest) -> None:
     """Prices matched by host mean the node's name, not the pod's; its kubelet listens at its address."""
-    told = {item["name"]: item["valueFrom"] for item in container["env"] if "valueFrom" in item}
+    variables = {item["name"]: item["valueFrom"] for item in container["env"] if "valueFrom" in item}
 
-    assert told == {
+    assert variables == {
         "NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}},
         "NODE_IP": {"fieldRef": {"fieldPath": "status.hostIP"}},
     }

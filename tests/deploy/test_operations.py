@@ -118,9 +118,9 @@ def test_every_page_installs_what_was_tested() -> None:
     lines = [f"{pip} --require-hashes {locks}", f"{pip} --no-build-isolation --no-deps ."]
     expected = {"README.md": 1, "docs/operations.md": 1, "docs/running.md": 0, "docs/finance.md": 0}
 
-    found = {
+    paths = {
         name: re.findall(rf"^{re.escape(pip)} .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
         for name in expected
     }
 
-    assert found == {name: lines * times for name, times in expected.items()}
+    assert paths == {name: lines * times for name, times in expected.items()}

@@ -24,9 +24,9 @@ def patch() -> Manifest:
     return dict(yaml.safe_load(FILE.read_text()))
 
 
-def patched(told: Manifest, patch: Manifest) -> Manifest:
+def patched(manifest: Manifest, patch: Manifest) -> Manifest:
     """A manifest with a strategic merge patch."""
-    out = dict(told)
+    out = dict(manifest)
     for key, value in patch.items():
         if key in LISTS:
             items = {item[LISTS[key]]: item for item in out.get(key, [])}

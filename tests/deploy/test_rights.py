@@ -25,7 +25,7 @@ Manifest = dict[str, Any]
 
 def documents(name: str) -> dict[str, Manifest]:
     """The documents of a file by kind."""
-    return {told["kind"]: told for told in yaml.safe_load_all((KUBERNETES / name).read_text())}
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all((KUBERNETES / name).read_text())}
 
 
 @pytest.mark.parametrize("name", RIGHTS)
@@ -50,11 +50,11 @@ def test_the_role_allows_what_is_asked_and_nothing_else(name: str, rules: list[M
 @pytest.mark.parametrize("name", RIGHTS)
 def test_the_role_is_bound_to_the_exporters_account(name: str, manifests: dict[str, Manifest]) -> None:
     """To that of the DaemonSet, and to nobody else."""
-    told = documents(name)
+    manifest = documents(name)
     account = manifests["ServiceAccount"]["metadata"]
-    binding = told["ClusterRoleBinding"]
+    binding = manifest["ClusterRoleBinding"]
 
-    assert binding["roleRef"]["name"] == told["ClusterRole"]["metadata"]["name"]
+    assert binding["roleRef"]["name"] == manifest["ClusterRole"]["metadata"]["name"]
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
     ]

@@ -93,9 +93,9 @@ def test_it_has_no_right_that_it_does_not_use(unit: configparser.ConfigParser) -
     service = unit["Service"]
     protected = ("KernelTunables", "KernelModules", "KernelLogs", "ControlGroups", "Hostname", "Home")
     restricted = ("RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality")
-    asked = [*(f"Protect{what}" for what in protected), *restricted, "PrivateTmp", "NoNewPrivileges"]
+    settings = [*(f"Protect{what}" for what in protected), *restricted, "PrivateTmp", "NoNewPrivileges"]
 
-    assert {name: service.get(name) for name in asked} == dict.fromkeys(asked, "yes")
+    assert {name: service.get(name) for name in settings} == dict.fromkeys(settings, "yes")
     assert service["RestrictAddressFamilies"].split() == ["AF_INET", "AF_INET6", "AF_UNIX"]
     assert service["SystemCallArchitectures"] == "native"
     assert service["AmbientCapabilities"] == ""

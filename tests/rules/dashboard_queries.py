@@ -49,23 +49,23 @@ def filled(query: str, board: dict[str, Any]) -> Iterator[str]:
         yield text
 
 
-def asked() -> dict[str, list[str]]:
+def queries_by_board() -> dict[str, list[str]]:
     """The queries of all panels and marks, by dashboard, panel, and heading or legend (none: the panel)."""
-    found: dict[str, list[str]] = {}
+    queries: dict[str, list[str]] = {}
     for file in sorted((ROOT / "dashboards").glob("*.json")):
         board = json.loads(file.read_text())
         named = [(f"mark: {mark['name']}", mark["expr"]) for mark in board["annotations"]["list"]]
         for panel in (panel for panel in board["panels"] if panel["type"] != "row"):
             headings = [override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]]
-            for place, target in enumerate(panel["targets"]):
-                name = headings[place] if panel["type"] == "table" else target["legendFormat"]
+            for number, target in enumerate(panel["targets"]):
+                name = headings[number] if panel["type"] == "table" else target["legendFormat"]
                 alone = len(panel["targets"]) == 1 and panel["type"] != "table"
                 title = f"{file.stem}: {panel['title']}"
                 named.append((title if alone else f"{title}: {name}", target["expr"]))
         for name, query in named:
             queries = list(dict.fromkeys(filled(query, board)))
-            assert found.setdefault(name, queries) == queries, name
-    return found
+            assert queries.setdefault(name, queries) == queries, name
+    return queries
 
 
 def close(name: str, query: str, minute: int, samples: Samples) -> Iterator[Check]:
@@ -86,7 +86,7 @@ def wrong(
 ) -> list[str]:
     """Whose checks fail, with rules loaded and a minute between samples; `file` is written."""
     groups = [group["name"] for rules in loaded for group in yaml.safe_load(rules.read_text())["groups"]]
-    told = list(checks)
+    results = list(checks)
     test = {
         "interval": "1m",
         "input_series": [{"series": name, "values": values} for name, values in series.items()],
@@ -98,7 +98,7 @@ def wrong(
                     {"labels": labels, "value": value} for labels, value in check.samples.items()
                 ],
             }
-            for check in told
+            for check in results
         ],
     }
     file.write_text(
@@ -113,7 +113,7 @@ def wrong(
     )
     result = promtool("test", "rules", str(file))
     output = result.stdout + result.stderr
-    failed = [check.name for check in told if json.dumps(check.expr, ensure_ascii=False) in output]
+    failed = [check.name for check in results if json.dumps(check.expr, ensure_ascii=False) in output]
     assert bool(failed) == (result.returncode != 0), output
     print(output)  # pytest shows it where the names are not enough
     return list(dict.fromkeys(failed))

@@ -25,9 +25,9 @@ def amtool(*arguments: str) -> str:
 
 def holds(matcher: str, labels: dict[str, str]) -> bool:
     """Whether labels satisfy one matcher; a label that is not there is empty."""
-    found = MATCHER.fullmatch(matcher)
-    assert found is not None, matcher
-    name, operator, value = found.groups()
+    match = MATCHER.fullmatch(matcher)
+    assert match is not None, matcher
+    name, operator, value = match.groups()
     here = labels.get(name, "")
     same = re.fullmatch(value, here) is not None if "~" in operator else here == value
     return same != operator.startswith("!")
@@ -71,7 +71,7 @@ def alert(name: str, severity: str = "ticket", **labels: str) -> dict[str, str]:
 
 NONE = alert("InferenceNoExporter", "page")
 LOST = alert("InferenceClusterSilent", "page", cluster="c")
-BLIND = alert("InferenceMeterBlind", "page", cluster="c")
+METER_BLIND = alert("InferenceMeterBlind", "page", cluster="c")
 ALONE = alert("InferenceMeterBlind", "page")
 CHAT = {"budget": "chat", "product": "chat"}
 FLEET = {"budget": "fleet", "product": "fleet"}
@@ -85,12 +85,12 @@ OVER = alert("InferenceSpendProjectedOverBudget", **CHAT)
     [
         (NONE, alert("InferenceHostsMissing", cluster="c"), True),
         (NONE, SPENT, True),
-        (NONE, BLIND, True),
+        (NONE, METER_BLIND, True),
         (NONE, LOST, True),
         (NONE, NONE, False),
         (NONE, alert("NodeDown", "page"), False),
         (LOST, alert("InferenceTokensDearer", cluster="c"), True),
-        (LOST, BLIND, True),
+        (LOST, METER_BLIND, True),
         (LOST, alert("InferenceHostsMissing", cluster="d"), False),
         (LOST, alert("InferenceClusterSilent", "page", cluster="d"), False),
         (LOST, alert("InferenceClusterSilent", cluster="c"), False),
@@ -98,11 +98,11 @@ OVER = alert("InferenceSpendProjectedOverBudget", **CHAT)
         (LOST, OVER, False),
         (LOST, alert("InferenceMonthEstimated"), False),
         (LOST, NONE, False),
-        (BLIND, alert("InferenceSourceDown", cluster="c"), True),
-        (BLIND, alert("InferenceSourceDown", cluster="d"), False),
-        (BLIND, LOST, False),
-        (BLIND, SPENT, False),
-        (BLIND, NONE, False),
+        (METER_BLIND, alert("InferenceSourceDown", cluster="c"), True),
+        (METER_BLIND, alert("InferenceSourceDown", cluster="d"), False),
+        (METER_BLIND, LOST, False),
+        (METER_BLIND, SPENT, False),
+        (METER_BLIND, NONE, False),
         (ALONE, SPENT, True),
         (ALONE, alert("InferenceSourceDown"), True),
         (ALONE, LOST, False),
@@ -132,25 +132,23 @@ def test_what_silences_what(source: dict[str, str], target: dict[str, str], sile
 
 def test_no_page_holds_back_another_alert(alerts: list[dict[str, Any]]) -> None:
     """A ticket of a budget is inhibited by a page of the same alert alone, whatever the rules are."""
-    budgets = sorted(
-        {found["alert"] for found in alerts if "budget" in found["labels"]["team"] + found["expr"]}
-    )
+    budgets = sorted({rule["alert"] for rule in alerts if "budget" in rule["labels"]["team"] + rule["expr"]})
     pages = [name for name in budgets if name not in {"InferenceNoExporter", "InferenceMeterBlind"}]
 
-    held = {
+    expected = {
         (source, target)
         for source in pages
         for target in budgets
         if inhibited(alert(source, "page", **CHAT), alert(target, **CHAT))
     }
 
-    assert held
-    assert {(source, target) for source, target in held if source != target} == set()
+    assert expected
+    assert {(source, target) for source, target in expected if source != target} == set()
 
 
 def test_every_alert_that_is_named_exists(alerts: list[dict[str, Any]]) -> None:
     """A renamed alert would silence nothing, and nobody would notice."""
     named = set(re.findall(r"Inference[A-Z]\w+", FILE.read_text()))
 
-    assert named <= {found["alert"] for found in alerts}
+    assert named <= {rule["alert"] for rule in alerts}
     assert named

@@ -79,11 +79,11 @@ def test_the_month_keeps_every_host_that_ever_was(
         ],
     }
     files = [prometheus_folder / f"{name}-rules.yml" for name in ("cluster", "fleet")]
-    known = [
+    names = [
         group for rules in files for group in yaml.safe_load(rules.read_text(encoding="utf-8"))["groups"]
     ]
     (tmp_path / "some.yml").write_text(
-        yaml.safe_dump({"groups": [group for group in known if group["name"] in GROUPS]}), encoding="utf-8"
+        yaml.safe_dump({"groups": [group for group in names if group["name"] in GROUPS]}), encoding="utf-8"
     )
     file = tmp_path / "churn.yml"
     file.write_text(

@@ -89,7 +89,7 @@ class Footprint:
         return ProcessRow(50_000_000, 1.0, (NOON - 86_400) * NANOSECONDS_PER_SECOND)
 
 
-def told(page: str) -> Iterator[tuple[str, float]]:
+def lines_of(page: str) -> Iterator[tuple[str, float]]:
     """Series and value of each line; instants count from the day's beginning, as promtool's clock does."""
     for line in page.splitlines():
         if line.startswith("#"):
@@ -113,7 +113,7 @@ def series() -> dict[str, str]:
         if minute < 0:
             return
         page = exposition.render(report, Variant(TEXT, gzip=False), stale=False).decode()
-        for name, value in told(page):
+        for name, value in lines_of(page):
             values.setdefault(name, ["_"] * MINUTES)[minute] = repr(value)
 
     set_up = stage(Noon(), Footprint(), BUILD, published)
@@ -201,7 +201,7 @@ FIRING = {
 MEAN_RENT = (
     'sum(inference_gpu_cost_dollars_total{component="rent"}) / sum(inference_gpu_seconds_total) * 3600'
 )
-FOUND: dict[str, tuple[str, Samples]] = {
+ANSWERS: dict[str, tuple[str, Samples]] = {
     "one model is wasted": (
         'group by (server) (ALERTS{alertname="InferenceServerServesNothing",alertstate="firing"})',
         {'{server="archive-13b"}': 1},
@@ -255,8 +255,8 @@ def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
         samples = {'{severity="ticket"}': 1.0} if name in FIRING else {}
         checks.append(Check(name, fired, MINUTES - 1, samples))
 
-    assert {fact.title for fact in facts(Storyline.before(Noon().wall()), Site("", "", ""))} == set(FOUND)
-    checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in FOUND.items()]
+    assert {fact.title for fact in facts(Storyline.before(Noon().wall()), Site("", "", ""))} == set(ANSWERS)
+    checks += [Check(title, expr, MINUTES - 1, samples) for title, (expr, samples) in ANSWERS.items()]
     passed = "sum(inference:budget_projected_ratio > bool 1)"
     checks.append(
         Check("since the price rose, the month ends past the budget", passed, MINUTES - 1, {"{}": 1})

@@ -46,11 +46,11 @@ def test_prometheus_accepts_each_file(promtool: Promtool, name: str) -> None:
 def test_the_fleet_reads_nothing_else(families: set[str]) -> None:
     """Each name in an expression or a notification's query is recorded there or is sent; none is raw."""
     rules = [rule for group in loaded("fleet-rules.yml")["groups"] for rule in group["rules"]]
-    asked = [rule["expr"] for rule in rules]
+    texts = [rule["expr"] for rule in rules]
     for rule in rules:
         for words in (*rule.get("labels", {}).values(), *rule.get("annotations", {}).values()):
-            asked += re.findall(r"\{\{(.*?)\}\}", words)
-    text = "\n".join(asked)
+            texts += re.findall(r"\{\{(.*?)\}\}", words)
+    text = "\n".join(texts)
 
     assert set(NAME.findall(text)) - records("fleet-rules.yml") <= families
     assert {name for name in families if not name.startswith("inference:")} == set()
@@ -70,11 +70,11 @@ def test_nothing_is_sent_in_vain(families: set[str]) -> None:
 def test_all_files_name_the_same(families: set[str]) -> None:
     """Remote write, federation and the operator's values."""
     (matcher,) = loaded("federation.yml")["scrape_configs"][0]["params"]["match[]"]
-    found = re.fullmatch(r'\{__name__=~"(.*)"\}', matcher)
+    match = re.fullmatch(r'\{__name__=~"(.*)"\}', matcher)
     operator = loaded("operator-values.yaml")["prometheus"]["prometheusSpec"]["remoteWrite"][0]
 
-    assert found is not None
-    assert set(found[1].split("|")) == families
+    assert match is not None
+    assert set(match[1].split("|")) == families
     assert set(operator["writeRelabelConfigs"][0]["regex"].split("|")) == families
 
 

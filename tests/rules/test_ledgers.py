@@ -45,10 +45,10 @@ def holds(promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path)
         step: str = "1m",
     ) -> None:
         files = [prometheus_folder / f"{name}-rules.yml" for name in ("cluster", "fleet")]
-        known = [
+        names = [
             group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
         ]
-        chosen = [group for name in groups for group in known if group["name"] == name]
+        chosen = [group for name in groups for group in names if group["name"] == name]
         assert len(chosen) == len(groups)
         (tmp_path / "some.yml").write_text(yaml.safe_dump({"groups": chosen}), encoding="utf-8")
         queries = [

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 import pytest
 
-from benchmarks.projection.engine import Answer, Question, Series, ask
+from benchmarks.projection.engine import Answer, InputSeries, Question, evaluate_series
 
 from projection import groups  # isort: skip  # deploy/rules, which the engine puts on the path
 from statement import text  # isort: skip
@@ -129,7 +129,7 @@ def at(values: Iterable[float]) -> str:
     return " _ ".join(f"{value:.10g}" for value in values)
 
 
-def series(name: str, fleet: Fleet) -> list[Series]:
+def series(name: str, fleet: Fleet) -> list[InputSeries]:
     """What the other groups record of a fleet."""
     of = f'fleet="{name}"'
     hours = range(HOURS)
@@ -145,38 +145,38 @@ def series(name: str, fleet: Fleet) -> list[Series]:
     every = list(fleet.owners.values())
 
     def used(hour: int) -> float | None:
-        seen = [value for owner in every if (value := owner(hour)) is not None]
-        return sum(seen) if seen else None
+        owner_values = [value for owner in every if (value := owner(hour)) is not None]
+        return sum(owner_values) if owner_values else None
 
     ratios = at(rest(hour) for hour in hours)
     left = f"{fleet.begins + MONTH}-0.5x{2 * HOURS}"
     month = 'cluster="c",month="m"'
-    found = [
-        Series(f"inference:spend_at_first_price_dollars_per_hour{{{of}}}", between(map(used, hours))),
-        Series(f'inference:spend_dollars_per_hour{{{of},cluster="c"}}', f"1x{2 * HOURS}"),
-        Series(f"inference:rest_price_ratio{{{of}}}", ratios),
-        Series(f"inference:month_to_date_dollars{{{of},{month}}}", at(to_date(used))),
-        Series(f"inference:month_hours_left{{{of},{month}}}", left),
-        Series(f'inference:fleet_month_hours_left{{{of},month="m"}}', left),
+    actual = [
+        InputSeries(f"inference:spend_at_first_price_dollars_per_hour{{{of}}}", between(map(used, hours))),
+        InputSeries(f'inference:spend_dollars_per_hour{{{of},cluster="c"}}', f"1x{2 * HOURS}"),
+        InputSeries(f"inference:rest_price_ratio{{{of}}}", ratios),
+        InputSeries(f"inference:month_to_date_dollars{{{of},{month}}}", at(to_date(used))),
+        InputSeries(f"inference:month_hours_left{{{of},{month}}}", left),
+        InputSeries(f'inference:fleet_month_hours_left{{{of},month="m"}}', left),
     ]
     for (product, team), owner in fleet.owners.items():
         keys = f'product="{product}",team="{team}"'
-        found += [
-            Series(
+        actual += [
+            InputSeries(
                 f"inference:spend_at_first_price_dollars_per_hour:owner{{{of},{keys}}}",
                 between(map(owner, hours)),
             ),
-            Series(f"inference:rest_price_ratio:owner{{{of},{keys}}}", ratios),
-            Series(f"inference:month_to_date_dollars:owner{{{of},{month},{keys}}}", at(to_date(owner))),
+            InputSeries(f"inference:rest_price_ratio:owner{{{of},{keys}}}", ratios),
+            InputSeries(f"inference:month_to_date_dollars:owner{{{of},{month},{keys}}}", at(to_date(owner))),
         ]
-    return found
+    return actual
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, int], Answer]:
     """What each record is, so many hours after the change."""
     questions = [Question(expr, 3600 * (CHANGE + hour)) for hour in SINCE for expr in RECORDS.values()]
-    found = ask(
+    actual = evaluate_series(
         text("", groups(("fleet",))),
         [one for name, fleet in FLEETS.items() for one in series(name, fleet)],
         questions,
@@ -190,14 +190,14 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, int]
             frozenset(one for one in labels if one[0] != "__name__"): number
             for labels, number in answer.items()
         }
-        for question, answer in zip(questions, found, strict=True)
+        for question, answer in zip(questions, actual, strict=True)
     }
 
 
 def value(answer: Answer, **labels: str) -> float:
     """The one sample that has these labels."""
-    (found,) = [number for keys, number in answer.items() if labels.items() <= dict(keys).items()]
-    return found
+    (actual,) = [number for keys, number in answer.items() if labels.items() <= dict(keys).items()]
+    return actual
 
 
 def errors(answers: Mapping[tuple[str, int], Answer], name: str, hours: Sequence[int]) -> dict[int, float]:
@@ -206,9 +206,9 @@ def errors(answers: Mapping[tuple[str, int], Answer], name: str, hours: Sequence
     return {hour: value(answers["fleet", hour], fleet=name) / truth - 1 for hour in hours}
 
 
-def beyond(found: Mapping[int, float], most: float) -> dict[int, float]:
+def beyond(actual: Mapping[int, float], most: float) -> dict[int, float]:
     """Errors that are greater."""
-    return {hour: error for hour, error in found.items() if abs(error) > most}
+    return {hour: error for hour, error in actual.items() if abs(error) > most}
 
 
 @pytest.mark.parametrize("name", ["doubles", "quarter"])
@@ -222,9 +222,9 @@ def test_a_day_of_three_times_the_load(
     answers: Mapping[tuple[str, int], Answer], name: str, most: float
 ) -> None:
     """Within 5 % with three weeks of history and within 15 % with nine days, during it and after."""
-    found = errors(answers, name, [6, 12, 24, 30, 36, 48, *([96, 192] if most < 0.1 else [])])
+    actual = errors(answers, name, [6, 12, 24, 30, 36, 48, *([96, 192] if most < 0.1 else [])])
 
-    assert beyond(found, most) == {}
+    assert beyond(actual, most) == {}
 
 
 @pytest.mark.parametrize("name", ["night", "week", "office"])
@@ -248,8 +248,8 @@ def test_a_renamed_product(answers: Mapping[tuple[str, int], Answer], hour: int)
     """After six hours the old name is projected at what it has spent, and the new one at the rest."""
     fleet = FLEETS["renamed"]
     for (product, team), owner in fleet.owners.items():
-        found = value(answers["owner", hour], fleet="renamed", product=product, team=team)
-        assert found == pytest.approx(fleet.month(owner), rel=0.005), product
+        actual = value(answers["owner", hour], fleet="renamed", product=product, team=team)
+        assert actual == pytest.approx(fleet.month(owner), rel=0.005), product
 
 
 def test_a_newcomer_shrinks_no_other(answers: Mapping[tuple[str, int], Answer]) -> None:
@@ -257,17 +257,17 @@ def test_a_newcomer_shrinks_no_other(answers: Mapping[tuple[str, int], Answer]) 
     fleet = FLEETS["newcomer"]
     for hour in (6, 12, 24, 30, 48, 168):
         for (product, team), owner in fleet.owners.items():
-            found = value(answers["owner", hour], fleet="newcomer", product=product, team=team)
+            actual = value(answers["owner", hour], fleet="newcomer", product=product, team=team)
             if product != "new" or hour >= 30:
-                assert found == pytest.approx(fleet.month(owner), rel=0.03), (hour, product)
+                assert actual == pytest.approx(fleet.month(owner), rel=0.03), (hour, product)
 
 
 def test_a_batch_of_one_day_in_five(answers: Mapping[tuple[str, int], Answer]) -> None:
     """What is no owner's usual load goes to the one that spends it now and then."""
     fleet = FLEETS["batch"]
     for hour in (48, 96, 192):
-        found = value(answers["owner", hour], fleet="batch", product="chat")
-        assert found == pytest.approx(fleet.month(fleet.owners[ALL]), rel=0.12), hour
+        actual = value(answers["owner", hour], fleet="batch", product="chat")
+        assert actual == pytest.approx(fleet.month(fleet.owners[ALL]), rel=0.12), hour
 
 
 def test_the_first_hours(answers: Mapping[tuple[str, int], Answer]) -> None:
@@ -284,9 +284,9 @@ def test_the_first_hours(answers: Mapping[tuple[str, int], Answer]) -> None:
 
 def test_installed_on_the_28th(answers: Mapping[tuple[str, int], Answer]) -> None:
     """Three days at 93 an hour, known at once; nothing is made up of the days before."""
-    found = [value(answers["fleet", hour], fleet="installed on the 28th") for hour in (6, 12, 48)]
+    actual = [value(answers["fleet", hour], fleet="installed on the 28th") for hour in (6, 12, 48)]
 
-    assert found == pytest.approx([93 * 72] * 3, rel=1e-6)
+    assert actual == pytest.approx([93 * 72] * 3, rel=1e-6)
 
 
 def test_a_dated_price(answers: Mapping[tuple[str, int], Answer]) -> None:

@@ -148,24 +148,24 @@ def test_recorded_names_are_the_contract(rules: list[dict[str, Any]]) -> None:
 def test_every_record_is_asked_for_in_a_test_or_by_a_rule(rules: list[dict[str, Any]]) -> None:
     """A record that no promtool test looks at may be anything; a dashboard's queries have numbers by hand."""
     dashboards = FOLDER.parents[1].glob("dashboards/*.json")
-    asked = "\n".join(file.read_text() for file in (*FOLDER.glob("*_test.yml"), *dashboards))
+    tested = "\n".join(file.read_text() for file in (*FOLDER.glob("*_test.yml"), *dashboards))
     names = {rule["record"] for rule in rules if "record" in rule}
 
     used = "\n".join(rule["expr"] for rule in rules)
 
-    def found(name: str, text: str) -> bool:
+    def contains(name: str, text: str) -> bool:
         return re.search(rf"{name}(?![:\w])", text) is not None
 
-    assert {name for name in names if not found(name, asked) and not found(name, used)} == set()
+    assert {name for name in names if not contains(name, tested) and not contains(name, used)} == set()
 
 
 def test_every_record_is_on_the_page(rules: list[dict[str, Any]], repository: Path) -> None:
     """The page on alerts lists what is recorded, all of it and nothing else."""
-    told = set(
+    documented = set(
         re.findall(r"^\| `(inference:[\w:]+)`", (repository / "docs" / "alerts.md").read_text(), re.MULTILINE)
     )
 
-    assert told == {rule["record"] for rule in rules if "record" in rule}
+    assert documented == {rule["record"] for rule in rules if "record" in rule}
 
 
 def rows_of_alerts(repository: Path) -> list[tuple[str, str, str, str]]:
@@ -185,7 +185,7 @@ def test_every_alert_is_on_the_page(alerts: list[dict[str, Any]], repository: Pa
         for severity in severities.split(", ")
     }
 
-    assert rows == {(found["alert"], found["labels"]["severity"], found["for"]) for found in alerts}
+    assert rows == {(rule["alert"], rule["labels"]["severity"], rule["for"]) for rule in alerts}
 
 
 def test_every_alert_of_the_page_names_cases_that_prove_it(repository: Path, prometheus_folder: Path) -> None:
@@ -195,11 +195,11 @@ def test_every_alert_of_the_page_names_cases_that_prove_it(repository: Path, pro
         for file, title in re.findall(r"\[\w+\]\(\.\./deploy/prometheus/(\w+\.yml)\): ([^;]+)", tests):
             cases = yaml.safe_load((prometheus_folder / file).read_text())["tests"]
             (case,) = [case for case in cases if case["name"].partition(" - ")[0] == title.strip()]
-            checks = [found for found in case.get("alert_rule_test", []) if found["alertname"] == name]
-            queries = [found["expr"] for found in case.get("promql_expr_test", [])]
+            checks = [rule for rule in case.get("alert_rule_test", []) if rule["alertname"] == name]
+            queries = [rule["expr"] for rule in case.get("promql_expr_test", [])]
 
             assert checks or any("ALERTS" in query for query in queries), (name, title)
-            fired = fired or any(found["exp_alerts"] for found in checks)
+            fired = fired or any(rule["exp_alerts"] for rule in checks)
         assert fired, name
 
 
@@ -212,8 +212,8 @@ def test_no_rule_holds_a_budget_of_its_own(rules: list[dict[str, Any]]) -> None:
 
 def test_no_alert_pages_for_the_default_budget(alerts: list[dict[str, Any]]) -> None:
     """A page on a budget leaves out the default one, and the ticket says that it is the default."""
-    pages = [found for found in alerts if found["labels"]["severity"] == "page" and "budget" in found["expr"]]
-    tickets = {found["alert"]: found for found in alerts if found["labels"]["severity"] == "ticket"}
+    pages = [rule for rule in alerts if rule["labels"]["severity"] == "page" and "budget" in rule["expr"]]
+    tickets = {rule["alert"]: rule for rule in alerts if rule["labels"]["severity"] == "ticket"}
 
     assert pages
     for page in pages:
@@ -223,11 +223,11 @@ def test_no_alert_pages_for_the_default_budget(alerts: list[dict[str, Any]]) -> 
 
 def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dict[str, Any]]) -> None:
     """A roll-out looks like a runaway; only a budget that is spent needs no rate."""
-    budgets = [found for found in alerts if "inference:budget_dollars" in found["expr"]]
+    budgets = [rule for rule in alerts if "inference:budget_dollars" in rule["expr"]]
     free = {
-        found["alert"]
-        for found in budgets
-        if "unless on () (inference:fleet_metered_hours <= 24)" not in found["expr"]
+        rule["alert"]
+        for rule in budgets
+        if "unless on () (inference:fleet_metered_hours <= 24)" not in rule["expr"]
     }
 
     assert len(budgets) > 5
@@ -267,11 +267,11 @@ def test_every_alert_says_what_to_do_and_where_to_read_on(
     alerts: list[dict[str, Any]], repository: Path
 ) -> None:
     """What happened, since when, who spends most, what to do, what waiting costs; an owner, and two links."""
-    said = {"summary", "description", "since", "servers", "waiting", "dashboard", "runbook"}
+    expected_annotations = {"summary", "description", "since", "servers", "waiting", "dashboard", "runbook"}
     for alert in alerts:
         annotations = alert["annotations"]
 
-        assert said == set(annotations)
+        assert expected_annotations == set(annotations)
         assert {"severity", "product", "team"} == set(alert["labels"])
         assert alert["labels"]["severity"] in {"page", "ticket"}
         assert annotations["runbook"] == f"docs/runbooks/{alert['alert']}.md"
@@ -377,10 +377,10 @@ def test_the_comment_on_links_gives_whole_addresses(prometheus_folder: Path) -> 
 def test_one_job_name_everywhere(prometheus_folder: Path, repository: Path) -> None:
     """README, the scrape job and the runbooks name the same job, so that a pasted query finds it."""
     (job,) = yaml.safe_load((prometheus_folder / "prometheus.yml").read_text())["scrape_configs"]
-    (told,) = re.findall(r"job_name: (\S+)", (repository / "README.md").read_text())
+    (documented,) = re.findall(r"job_name: (\S+)", (repository / "README.md").read_text())
     pages = [page.read_text() for page in sorted((repository / "docs" / "runbooks").glob("*.md"))]
-    asked = {name for page in pages for name in re.findall(r'job=~"([^"]+)"', page)}
+    queried_jobs = {name for page in pages for name in re.findall(r'job=~"([^"]+)"', page)}
 
-    assert told == job["job_name"]
-    assert asked
-    assert [pattern for pattern in asked if not re.fullmatch(pattern, told)] == []
+    assert documented == job["job_name"]
+    assert queried_jobs
+    assert [pattern for pattern in queried_jobs if not re.fullmatch(pattern, documented)] == []

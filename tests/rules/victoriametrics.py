@@ -45,11 +45,11 @@ class Case:
     """One case of a file of promtool's tests."""
 
     file: Path
-    place: int
+    index: int
     name: str
 
     def __str__(self) -> str:
-        return f"{self.file.stem}-{self.place + 1}"
+        return f"{self.file.stem}-{self.case_number + 1}"
 
 
 @cache
@@ -61,9 +61,9 @@ def document_of(file: Path) -> Any:
 def cases(folder: Path) -> list[Case]:
     """All cases of a folder's tests."""
     return [
-        Case(file, place, case["name"])
+        Case(file, index, case["name"])
         for file in sorted(folder.glob("*_test.yml"))
-        for place, case in enumerate(document_of(file)["tests"])
+        for index, case in enumerate(document_of(file)["tests"])
     ]
 
 
@@ -72,9 +72,9 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
     binary = shutil.which("vmalert-tool")
     assert binary is not None, "vmalert-tool is not on PATH: apt-get install victoria-metrics"
     document = document_of(case.file)
-    told = document["tests"][case.place]
-    checks = [check for check in told.get("promql_expr_test", []) if check["expr"] not in skipped]
-    alerts = [check for check in told.get("alert_rule_test", []) if check["alertname"] not in skipped]
+    test_case = document["tests"][case.case_number]
+    checks = [check for check in test_case.get("promql_expr_test", []) if check["expr"] not in skipped]
+    alerts = [check for check in test_case.get("alert_rule_test", []) if check["alertname"] not in skipped]
     rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
     waved = list(waves(rules))
     memory = Path("/dev/shm")  # noqa: S108
@@ -87,13 +87,13 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
             "group_eval_order": [wave["name"] for wave in waved],
             "tests": [
                 {
-                    "interval": told["interval"],
+                    "interval": test_case["interval"],
                     "input_series": [
                         {"series": line["series"], "values": POWER.sub(plain, line["values"])}
-                        for line in told["input_series"]
+                        for line in test_case["input_series"]
                     ],
                     "alert_rule_test": alerts,
-                    "metricsql_expr_test": [asked(place, check) for place, check in enumerate(checks)],
+                    "metricsql_expr_test": [query_of(index, check) for index, check in enumerate(checks)],
                 }
             ],
         }
@@ -108,11 +108,11 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
             timeout=600,
             check=False,
         )
-    answers = {int(place): samples(found) for place, found in ANSWER.findall(done.stdout)}
+    answers = {int(index): samples(actual) for index, actual in ANSWER.findall(done.stdout)}
     wrong = [
-        f"{check['expr']} at {check['eval_time']}: {shown(answers.get(place))}, not {shown(expected(check))}"
-        for place, check in enumerate(checks)
-        if not same(answers.get(place), expected(check))
+        f"{check['expr']} at {check['eval_time']}: {shown(answers.get(index))}, not {shown(expected(check))}"
+        for index, check in enumerate(checks)
+        if not same(answers.get(index), expected(check))
     ]
     rest = ANSWER.sub("", done.stdout)
     if "alertname: " in rest or "err: " in rest or ("SUCCESS" not in rest and "FAILED" not in rest):
@@ -133,8 +133,8 @@ def loaded(
 def evaluations(case: Case) -> int:
     """How many evaluations of rules a case takes; each is about a millisecond of the tool's."""
     document = document_of(case.file)
-    told = document["tests"][case.place]
-    checks, alerts = told.get("promql_expr_test", []), told.get("alert_rule_test", [])
+    test_case = document["tests"][case.case_number]
+    checks, alerts = test_case.get("promql_expr_test", []), test_case.get("alert_rule_test", [])
     rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
     end = max(seconds(check["eval_time"]) for check in (*checks, *alerts))
     return len(rules) * (end // seconds(document["evaluation_interval"]) + 1)
@@ -151,10 +151,10 @@ def alone(command: Sequence[str]) -> list[str]:
     return ["unshare", "--map-root-user", "--net", *inside]
 
 
-def asked(place: int, check: Mapping[str, Any]) -> dict[str, Any]:
+def query_of(index: int, check: Mapping[str, Any]) -> dict[str, Any]:
     """A query of promtool's for MetricsQL, which keeps names that PromQL drops; ALERTS have a group there."""
     unnamed = all("__name__" not in dict(labels) for labels in expected(check))
-    dropped = ["alertgroup", *(["__name__"] if unnamed else []), f"check-{place}"]
+    dropped = ["alertgroup", *(["__name__"] if unnamed else []), f"check-{index}"]
     return {
         "expr": f"label_del(({check['expr']}), {', '.join(map(json.dumps, dropped))})",
         "eval_time": check["eval_time"],
@@ -162,9 +162,9 @@ def asked(place: int, check: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def plain(found: re.Match[str]) -> str:
+def plain(match: re.Match[str]) -> str:
     """A number without a power of ten, which vmalert-tool of 1.112 misreads."""
-    return format(Decimal(found.group()), "f")
+    return format(Decimal(match.group()), "f")
 
 
 def texts(rule: Mapping[str, Any]) -> str:
@@ -174,17 +174,17 @@ def texts(rule: Mapping[str, Any]) -> str:
 
 def ordered(groups: Sequence[dict[str, Any]], order: Sequence[str]) -> list[dict[str, Any]]:
     """The rules as promtool evaluates them."""
-    place = {name: number for number, name in enumerate(order)}
+    index = {name: number for number, name in enumerate(order)}
     return [
         rule
-        for group in sorted(groups, key=lambda group: place.get(group["name"], 0))
+        for group in sorted(groups, key=lambda group: index.get(group["name"], 0))
         for rule in group["rules"]
     ]
 
 
 def needed(rules: Sequence[dict[str, Any]], queries: Sequence[str], alerts: set[str]) -> list[dict[str, Any]]:
     """The rules on which queries and alerts depend: an evaluation of each of them takes a millisecond."""
-    kept: set[int] = set()
+    chosen: set[int] = set()
     open_texts = list(queries)
     wanted = set(alerts)
     while True:
@@ -197,10 +197,10 @@ def needed(rules: Sequence[dict[str, Any]], queries: Sequence[str], alerts: set[
             number
             for number, rule in enumerate(rules)
             if rule.get("record") in names or rule.get("alert") in wanted
-        } - kept
+        } - chosen
         if not fresh:
-            return [rule for number, rule in enumerate(rules) if number in kept]
-        kept |= fresh
+            return [rule for number, rule in enumerate(rules) if number in chosen]
+        chosen |= fresh
         open_texts = [texts(rules[number]) for number in fresh]
 
 
@@ -213,21 +213,21 @@ def waves(rules: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         beside = [levels[n] for n in range(number) if rule.get("record", "ALERTS") in reads[n]]
         levels.append(max([0, *after, *beside]))
     for level in range(max(levels, default=-1) + 1):
-        wave = [rule for rule, found in zip(rules, levels, strict=True) if found == level]
+        wave = [rule for rule, actual in zip(rules, levels, strict=True) if actual == level]
         if wave:
             yield {"name": f"wave-{level}", "interval": "1m", "rules": wave}
 
 
 def labels_of(text: str) -> Labels:
     """The labels of a series as written, its name among them; an empty label is none."""
-    found = SERIES.fullmatch(text)
-    assert found is not None, text
+    actual = SERIES.fullmatch(text)
+    assert actual is not None, text
     pairs = {
         key: value.replace('\\"', '"').replace("\\\\", "\\")
-        for key, value in LABEL.findall(found["labels"] or "")
+        for key, value in LABEL.findall(actual["labels"] or "")
     }
-    if found["name"]:
-        pairs["__name__"] = found["name"]
+    if actual["name"]:
+        pairs["__name__"] = actual["name"]
     return frozenset((key, value) for key, value in pairs.items() if value)
 
 
@@ -241,18 +241,18 @@ def samples(text: str) -> Samples:
     return {labels_of(labels): float(value) for labels, value in SAMPLE.findall(text)}
 
 
-def same(found: Samples | None, wanted: Samples) -> bool:
+def same(actual: Samples | None, wanted: Samples) -> bool:
     """Whether two vectors are alike within what sums of floats in another order may differ."""
     return (
-        found is not None
-        and found.keys() == wanted.keys()
-        and all(abs(found[key] - value) <= CLOSE * max(1.0, abs(value)) for key, value in wanted.items())
+        actual is not None
+        and actual.keys() == wanted.keys()
+        and all(abs(actual[key] - value) <= CLOSE * max(1.0, abs(value)) for key, value in wanted.items())
     )
 
 
-def shown(found: Samples | None) -> str:
+def shown(actual: Samples | None) -> str:
     """A vector in one line."""
-    if found is None:
+    if actual is None:
         return "no answer"
-    rows = (f"{dict(sorted(labels))} {value!r}" for labels, value in found.items())
+    rows = (f"{dict(sorted(labels))} {value!r}" for labels, value in actual.items())
     return "; ".join(sorted(rows)) or "nothing"
