@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.fleet.__main__ import BOARDS
 from benchmarks.fleet.panels import Panel, Query, filled, panels, timed
-from benchmarks.fleet.prometheus import Answer, Prometheus
+from benchmarks.fleet.prometheus import QueryCost, Prometheus
 
 DAY = 86_400
 BOARD = {
@@ -44,10 +44,10 @@ class Recorder(Prometheus):
     def __init__(self) -> None:
         self.requests: list[tuple[str, int, int]] = []
 
-    def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> Answer:  # noqa: ARG002
+    def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> QueryCost:  # noqa: ARG002
         """One step where it is asked for a moment."""
         self.requests.append((expression, span, step))
-        return Answer(100 * (span // step + 1 if step else 1), 100, 0.1)
+        return QueryCost(100 * (span // step + 1 if step else 1), 100, 0.1)
 
 
 def test_everything_is_selected() -> None:
@@ -120,7 +120,7 @@ def test_a_past_that_is_not_there_costs_as_much() -> None:
     """What two steps load beyond one is loaded at each step, and the rest once."""
 
     class Young(Recorder):
-        def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> Answer:
+        def cost(self, expression: str, end: int, span: int = 0, step: int = 0) -> QueryCost:
             """Seven samples once, and a hundred for each of the three steps that there are."""
             steps = min(span // step + 1 if step else 1, 3)
             return replace(super().cost(expression, end, span, step), samples=7 + 100 * steps)

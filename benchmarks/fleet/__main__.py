@@ -50,13 +50,13 @@ Rows = dict[str, list[dict[str, Any]]]
 Pasts = Mapping[str, history.Past]
 
 
-def past(recorded: Rows, spans: Pasts, ledgers: int, now: int) -> list[history.Series]:
+def past(recorded: Rows, spans: Pasts, ledgers: int, now: int) -> list[history.PastSeries]:
     """What is looked back on, of what a Prometheus has recorded, and of so many ledgers that are gone."""
     listed = []
     for name, rows in recorded.items():
         span = spans[name]
         listed += [history.series(row, span, now) for row in rows]
-        if name in (history.HOURLY, history.PLACES):
+        if name in (history.HOURLY, history.LEDGER_CLUSTERS):
             listed += history.gone(rows, span, ledgers, now)
         if name == history.POSTING:
             listed += history.gone(remembered(rows), spans[history.GONE], ledgers, now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.fleet.prometheus import Answer, Prometheus, seconds
+from benchmarks.fleet.prometheus import QueryCost, Prometheus, seconds
 
 RANGES: Final = {"1h": 3600, "24h": 86_400, "30d": 30 * 86_400}
 NOW: Final = "now"
@@ -83,7 +83,7 @@ class Panel:
             title=self.title,
             range=name,
             samples=sum(max(answer.samples, least) for answer, least in zip(answers, steady, strict=True)),
-            found=sum(answer.samples for answer in answers),
+            samples_read=sum(answer.samples for answer in answers),
             peak=max(answer.peak for answer in answers),
             seconds=sum(answer.seconds for answer in answers),
             refused=next((answer.refused for answer in answers if answer.refused), ""),
@@ -186,5 +186,5 @@ def _flat(listed: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from _flat(panel.get("panels", ()))
 
 
-def _seconds(answer: Answer) -> float:
+def _seconds(answer: QueryCost) -> float:
     return answer.seconds
