@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.fleet.__main__ import BOARDS
 from benchmarks.fleet.panels import Panel, Query, filled, panels, timed
-from benchmarks.fleet.prometheus import QueryCost, Prometheus
+from benchmarks.fleet.prometheus import Prometheus, QueryCost
 
 DAY = 86_400
 BOARD = {

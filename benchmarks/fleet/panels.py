@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.fleet.prometheus import QueryCost, Prometheus, seconds
+from benchmarks.fleet.prometheus import Prometheus, QueryCost, seconds
 
 RANGES: Final = {"1h": 3600, "24h": 86_400, "30d": 30 * 86_400}
 NOW: Final = "now"
