@@ -2,8 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from generators import daemon, outbound
+from generators.tables import with_region
 
 from exporter import config
 from exporter.cli import documentation as cli
@@ -22,6 +25,21 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
 )
 """Each page beside this file, and the function that returns its text."""
 
+REGIONS: dict[tuple[str, str], Callable[[], str]] = {**daemon.REGIONS, **outbound.REGIONS}
+"""The function for each generated region of a hand-written page, by page and name of the region."""
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """The name and text of each page that is generated, in whole or in part."""
+    for name, page in PAGES:
+        yield name, page()
+    for name in dict.fromkeys(page for page, _ in REGIONS):
+        text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        for (page, region), generator in REGIONS.items():
+            if page == name:
+                text = with_region(text, region, generator())
+        yield name, text
+
 
 def main() -> int:
     """Exit status: 0, or 1 where `--check` found a stale page."""
@@ -29,9 +47,8 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is stale")
     check = parser.parse_args().check
     stale = 0
-    for name, page in PAGES:
+    for name, text in pages():
         path = Path(__file__).with_name(name)
-        text = page()
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         if check:

@@ -46,7 +46,7 @@ def test_a_choice_by_hand_is_followed(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(arguments: tuple[str, ...], version: str, tmp_path: Path) -> None:
     """In one line, with what to do."""
     missing = f"missing: Python {version} or later; on Debian 13: apt-get install --no-install-recommends"
-    image = "" if arguments else "; or run it in a container: docs/operations.md#docker"
+    image = "" if arguments else "; or run it in a container: docs/operations.md#docker-image"
     expected = 1, "", f"{missing} python3 python3-venv{image}"
     assert chosen(tmp_path, {"python3": OLD}, *arguments) == expected
 
@@ -70,7 +70,7 @@ def test_each_system_has_a_way_out(release: str, way: str, tmp_path: Path) -> No
     """The line says which Python was found, and what this system has that is new enough."""
     (tmp_path / "os-release").write_text(release)
     expected = f"missing: Python 3.11 or later, found 3.10; {way}; or run it in a container: "
-    assert chosen(tmp_path, {"python3": TEN}) == (1, "", f"{expected}docs/operations.md#docker")
+    assert chosen(tmp_path, {"python3": TEN}) == (1, "", f"{expected}docs/operations.md#docker-image")
     assert chosen(tmp_path, {"python3": TEN, "python3.11": NEW}) == (0, "python3.11", "")
 
 

@@ -93,8 +93,8 @@ What is read of each inference engine, what it means, how its metrics are switch
 the server, and what the engine does not tell.
 An engine is recognized by its page; `engine` in the [configuration](configuration.md) names it where it \
 must be named.
-[discovery.md](discovery.md) says how servers are found, [split.md](split.md) what the methods of splitting \
-are worth, and [running.md](recording.md) how a server's pages are recorded.
+[Server discovery](discovery.md) explains how servers are found, [Prefill and decode split](split.md) the \
+accuracy of the methods, and the [Contributor's tutorial](contributing-tutorial.md) how to record a server.
 """
 
 _GLANCE_HEAD: Final = """\
@@ -132,7 +132,7 @@ _READS: Final = """\
 Each read is one `GET` of the metrics, and once per process one of each other page that is named here.
 It has one deadline of 3 seconds, bounded bytes and no redirects, and is never sent to a page that drains a \
 queue, wakes a sleeping model or loads one.
-[running.md](asking.md#when-a-server-answers-badly) says what happens where a server answers badly.
+[Scrape errors by reason](outbound-requests.md#scrape-errors-by-reason) lists how bad responses are treated.
 """
 
 _BAR: Final = r"\|"

@@ -172,7 +172,7 @@ def test_a_reload_tells_what_is_posted_at_other_prices(
         " --date=2026-11-25 --product=chat --team=assistants --key=repricing/2026-11-25/1"
         " --reason='prices since 2026-11-25 were changed afterwards'"
     )
-    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "daemon.md").read_text(encoding="utf-8")
     for printed in (f"reloaded\n{told}\n", proposals):
         shown = printed.replace(str(file), "/etc/ice.yaml").replace(str(ledger), str(DEFAULT_LEDGER))
         assert f"\n{shown}```\n" in page

@@ -1,4 +1,4 @@
-"""docs/operations.md and SECURITY.md: what they tell to paste, and what they promise, is what there is."""
+"""docs/operations.md, docs/kubernetes.md and SECURITY.md: their commands and promises hold."""
 
 import re
 import shlex
@@ -10,7 +10,9 @@ from exporter.cli.arguments import program
 from exporter.config.settings import DEFAULT_LEDGER
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = "\n".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("operations.md", "kubernetes.md")
+)
 DOCKERFILE = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
 POD = next(
     document["spec"]["template"]["spec"]
@@ -32,7 +34,7 @@ def commands(text: str, name: str) -> list[list[str]]:
 
 def test_the_container_has_the_rights_of_the_pod_but_root() -> None:
     """What is pasted is no more than the DaemonSet has, and its arguments start the daemon."""
-    (run,) = [words for words in commands(section("Docker"), "docker") if words[1] == "run"]
+    (run,) = [words for words in commands(section("Docker image"), "docker") if words[1] == "run"]
     image = run.index(next(word for word in run if word.startswith("inference-cost-exporter:")))
     flags, arguments = " ".join(run[2:image]), run[image + 1 :]
 
@@ -53,20 +55,20 @@ def test_every_argument_of_a_build_is_one_of_the_dockerfile() -> None:
     assert {"BASE", "REVISION", "SOURCE_DATE_EPOCH"} <= named
 
 
-def test_the_ladder_has_a_rung_for_each_right() -> None:
-    """Whatever the pod is given stands on the ladder with what is lost without it."""
-    rungs = re.findall(r"^\| ([^|]+) \|", section("The ladder"), re.MULTILINE)[1:]
-    words = " ".join(rungs)
+def test_every_right_of_the_pod_is_in_the_table() -> None:
+    """Each right that the pod is given is listed with what is lost without it."""
+    rights = re.findall(r"^\| ([^|]+) \|", section("Permissions"), re.MULTILINE)[1:]
+    words = " ".join(rights)
 
     assert (POD["hostPID"], POD["securityContext"]["runAsUser"]) == (True, 0)
-    for right in ("`hostPID`", "uid 0", "`pod-resources`", "look-up of pods", "`hostPath`", "PTRACE"):
+    for right in ("`hostPID`", "uid 0", "`pod-resources`", "pod lookup", "`hostPath`", "PTRACE"):
         assert right in words
     assert {volume["name"] for volume in POD["volumes"]} == {"config", "ledger", "pod-resources"}
 
 
 def test_what_is_installed_is_removed() -> None:
     """Each file that the installation puts somewhere is named where it is taken away."""
-    placed = re.findall(r"^sudo (?:cp \S+|touch) (\S+)", section("Install on a GPU host"), re.MULTILINE)
+    placed = re.findall(r"^sudo (?:cp \S+|touch) (\S+)", section("systemd unit"), re.MULTILINE)
     gone = section("Uninstall")
 
     assert len(placed) == 3
@@ -116,7 +118,7 @@ def test_every_page_installs_what_was_tested() -> None:
     pip = "sudo /opt/inference-cost-exporter/bin/pip install"
     locks = "-r requirements/runtime.lock -r requirements/build.lock"
     lines = [f"{pip} --require-hashes {locks}", f"{pip} --no-build-isolation --no-deps ."]
-    expected = {"README.md": 1, "docs/operations.md": 1, "docs/running.md": 0, "docs/finance.md": 0}
+    expected = {"README.md": 1, "docs/operations.md": 1, "docs/daemon.md": 0, "docs/finance.md": 0}
 
     paths = {
         name: re.findall(rf"^{re.escape(pip)} .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,7 +1,11 @@
-"""docs/running.md and docs/asking.md tell every path, variable and question that there is, and no other."""
+"""docs/daemon.md and docs/outbound-requests.md list every path, variable and request, and no other."""
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL, SERVICES
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
@@ -10,7 +14,7 @@ from exporter.sources.kubernetes.api import REFUSALS
 from exporter.sources.location import FIRST_PAUSE, LABELS_RENEWAL, LONGEST_PAUSE
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("running.md", "asking.md"))
+PAGES = "\n".join((DOCS / name).read_text(encoding="utf-8") for name in ("daemon.md", "outbound-requests.md"))
 
 
 def section(heading: str) -> str:
@@ -18,17 +22,24 @@ def section(heading: str) -> str:
     return PAGES.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
-def test_every_path_is_told() -> None:
-    """What the web server answers to is on the page."""
+@pytest.fixture
+def generators(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that generates the tables of docs/daemon.md."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module("generators.daemon")
+
+
+def test_every_path_is_in_the_table() -> None:
+    """The table has each path that the web server serves."""
     server = (Path(__file__).parents[2] / "exporter" / "web" / "server.py").read_text(encoding="utf-8")
     served = set(re.findall(r'^ +"(/[^"]*)": \(', server, re.MULTILINE))
-    paths = re.findall(r"^\| `(?:POST )?(/[^`]*)` \|", section("Where it listens"), re.MULTILINE)
+    listed = re.findall(r"^\| `(/[^`]*)` \|", section("Listen address"), re.MULTILINE)
 
-    assert set(paths) == served
+    assert set(listed) == served
 
 
-def test_every_variable_is_told() -> None:
-    """What is read from the environment is on the page."""
+def test_every_variable_is_in_the_table() -> None:
+    """The table has each variable that the package reads from its environment."""
     sources = (Path(__file__).parents[2] / "exporter").rglob("*.py")
     read = {
         name
@@ -36,22 +47,51 @@ def test_every_variable_is_told() -> None:
         for name in re.findall(r'environ\.get\("([^"]+)"', file.read_text(encoding="utf-8"))
     }
 
-    assert set(re.findall(r"^\| `([A-Z_]+)` \|", section("Environment"), re.MULTILINE)) == read
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", section("Environment variables"), re.MULTILINE)) == read
+
+
+@pytest.mark.parametrize("table", ["environment", "paths"])
+def test_an_undescribed_name_stops_the_generator(
+    generators: Any, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """A variable or path without a description is an error, not a missing row."""
+    described = {"environment": "VARIABLES", "paths": "PATHS"}[table]
+    monkeypatch.setattr(generators, described, {})
+
+    with pytest.raises(ValueError, match=r"^docs/generators/daemon\.py: describe "):
+        getattr(generators, table)()
+
+
+def test_log_messages_are_in_the_table(
+    generators: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each constant message once, with its levels and keys; other calls and the demo are left out."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "a.py").write_text('log.info("invented")')
+    (tmp_path / "b.py").write_text(
+        'log.info("gpu %s lost", 1, extra={"uuid": 1})\n_LOG.exception("gpu %s lost", 2, extra={"why": 2})\n'
+        'log.log(logging.WARNING if x else logging.INFO, "stopped")\nlog.debug("%s", error)\n'
+        'other.info("no log")\nlog.error(what)\n'
+    )
+    monkeypatch.setattr(generators, "EXPORTER", tmp_path)
+
+    assert generators.messages().splitlines()[2:] == [
+        "| gpu ... lost | info, error | `uuid`, `why` |",
+        "| stopped | warning, info |  |",
+    ]
 
 
 def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
-    """Whoever writes a network policy reads here what is asked of whom, where, and for how long."""
-    page = section("Which cloud it is in")
+    """Paths, address, sizes and times of each request are on the page, as network policies need them."""
+    page = section("Cloud metadata")
     rows = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", page, re.MULTILINE))
 
     assert set(rows) == set(SERVICES)
     for cloud, service in SERVICES.items():
-        words = re.findall(r"`([^`]+)`", rows[cloud])
-        below = words.pop(0) + "/" if rows[cloud].startswith("below") else ""
         expected = [question.path for question in service.questions.values()]
         if service.token is not None:
             expected.insert(0, f"PUT {service.token.path}")
-        assert [below + word for word in words] == expected
+        assert re.findall(r"`([^`]+)`", rows[cloud]) == expected
     assert f"`{LINK_LOCAL.removeprefix('http://')}`, port 80" in page
     assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page
     assert (TIMEOUT_SECONDS, "one second at most" in page) == (1.0, True)
@@ -60,7 +100,7 @@ def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
 
 def test_everything_that_is_asked_of_a_cluster_is_told() -> None:
     """Request, bounds and renewal stand on the page, and each reason of a failure."""
-    page = section("Which cloud it is in").partition("### The labels of a Kubernetes node\n")[2]
+    page = section("Kubernetes node labels")
 
     assert "`GET /api/v1/nodes/NODE_NAME`" in page
     assert f"takes {api.TIMEOUT_SECONDS:g} seconds and {api.BODY_BYTES_MAX >> 20} MiB at most" in page

@@ -75,7 +75,7 @@ LOSSES = {
 
 @pytest.mark.parametrize(("name", "sentences"), LOSSES.items())
 def test_they_say_what_is_lost(notes: Notes, name: str, sentences: list[str]) -> None:
-    """In the words of docs/operations.md."""
+    """In the words of docs/kubernetes.md."""
     said = notes("--values", str(scenario(name)))
 
     assert [sentence for sentence in sentences if sentence not in said] == []
