@@ -1,5 +1,7 @@
 """Tables of docs/outbound-requests.md: requests to metadata services and the errors of a scrape."""
 
+import ast
+from pathlib import Path
 from typing import Final
 
 from exporter.engines.exposition import LINE_BYTES, SERIES_MAX, WANTED_BYTES
@@ -77,8 +79,77 @@ def scrape_errors() -> str:
     return table(("answer", "outcome", "`reason`"), cells)
 
 
+PACKAGE: Final = Path(__file__).parents[2] / "exporter" / "sources"
+
+HTTPS: Final = "`node_labels`, `pods` by https"
+SOCKET: Final = "`pods` by socket"
+PODS: Final = "`pods`"
+
+SOURCE_ERRORS: Final = (
+    ("all", "connection", "no connection, or it breaks"),
+    ("all", "timeout", "incomplete at the deadline"),
+    ("all", "too_large", "larger than the limit"),
+    (f"`cloud`, {HTTPS}", "redirect", "redirects are not followed"),
+    (f"`cloud`, {HTTPS}", "http_status", "another status than 200"),
+    (f"`cloud`, {HTTPS}", "encoding", "an encoding that was not requested"),
+    (f"`cloud`, {HTTPS}", "not_recognized", "the response is not that of the service"),
+    (HTTPS, "unauthorized", "401: the token is invalid"),
+    (HTTPS, "forbidden", "403: the role is missing"),
+    (HTTPS, "not_found", "404: `NODE_NAME` is no node"),
+    (HTTPS, "node_name", "`NODE_NAME` is not set"),
+    (HTTPS, "token_file", "the token is unreadable"),
+    (HTTPS, "tls", "the TLS handshake fails"),
+    ("`pods` by https", "node_ip", "`NODE_IP` is not set"),
+    (SOCKET, "absent", "there is no socket"),
+    (SOCKET, "denied", "the socket needs root"),
+    (SOCKET, "refused", "no kubelet listens"),
+    (SOCKET, "starting", "the kubelet does not know all pods yet"),
+    (SOCKET, "unimplemented", "the kubelet has no Pods API"),
+    (SOCKET, "exhausted", "all clients together exceed the kubelet's rate limit"),
+    (SOCKET, "not_kubelet", "the response is not HTTP/2"),
+    (SOCKET, "malformed", "the response cannot be decoded"),
+    (SOCKET, "grpc_status", "another gRPC error"),
+    (PODS, "pod", "a pod of another node"),
+    (PODS, "too_many_pods", "pods beyond the limit"),
+    (PODS, "annotation_", "a refused annotation; its last word follows"),
+    ("`processes`", "contested", "two groups of one user claim one port"),
+    ("`processes`", "refused", "a claim on a port, name, share or token was refused"),
+    ("`nvml`", "too_many", "more than 256 processes on a GPU; those with the least memory are skipped"),
+    ("`nvml`", "implausible", "an impossible pid; 0 needs `hostPID`"),
+    ("`server:NAME`", "backoff", "the tick fell into a pause after slow failures"),
+    ("`server:NAME`", "queued", "the read waits for a thread"),
+    ("`server:NAME`", "busy", "the last read still runs"),
+    ("`gateway:HOST:PORT/PATH`", "not_recognized", "the page names no clients"),
+    ("`gateway:HOST:PORT/PATH`", "no_teams", "`divide` is by team, and the page has none"),
+    ("`gateway:HOST:PORT/PATH`", "too_large", "more than 1,000 models, deployments and teams"),
+)
+"""The source, the reason and its meaning, for sources other than the page of a server."""
+
+
+def source_errors() -> str:
+    """The reasons of sources, with their meanings.
+
+    Raises:
+        ValueError: a reason is no string of the package of sources.
+    """
+    strings = {
+        node.value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+    }
+    unknown = [reason for _, reason, _ in SOURCE_ERRORS if reason not in strings]
+    if unknown:
+        raise ValueError(f"docs/generators/outbound.py: no source has {unknown}")
+    return table(
+        ("source", "`reason`", "meaning"),
+        [(source, f"`{reason}`", why) for source, reason, why in SOURCE_ERRORS],
+    )
+
+
 REGIONS: Final = {
     ("outbound-requests.md", "cloud-requests"): cloud_requests,
     ("outbound-requests.md", "scrape-errors"): scrape_errors,
+    ("outbound-requests.md", "source-errors"): source_errors,
 }
 """The function for each region, by page and name."""

@@ -29,6 +29,33 @@ def generators(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("generators.daemon")
 
 
+@pytest.fixture
+def outbound(generators: Any) -> Any:
+    """The module that generates the tables of docs/outbound-requests.md."""
+    return importlib.import_module(generators.__name__.replace("daemon", "outbound"))
+
+
+def test_a_reason_that_no_source_has_stops_the_generator(
+    outbound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelled reason is an error, not a row."""
+    monkeypatch.setattr(outbound, "SOURCE_ERRORS", (("`pods`", "no_such_reason", ""),))
+
+    with pytest.raises(ValueError, match="no_such_reason"):
+        outbound.source_errors()
+
+
+def test_a_page_without_its_region_stops_the_generator(generators: Any) -> None:
+    """A region that is missing or there twice is an error."""
+    tables = importlib.import_module(generators.__name__.replace("daemon", "tables"))
+    region = "<!-- generated: a -->\nold\n<!-- end of a -->\n"
+
+    assert tables.with_region(f"x\n{region}y\n", "a", "new") == f"x\n{region}y\n".replace("old", "new")
+    for page in ("", region * 2):
+        with pytest.raises(ValueError, match="one region a"):
+            tables.with_region(page, "a", "new")
+
+
 def test_every_path_is_in_the_table() -> None:
     """The table has each path that the web server serves."""
     server = (Path(__file__).parents[2] / "exporter" / "web" / "server.py").read_text(encoding="utf-8")
@@ -107,4 +134,4 @@ def test_everything_that_is_asked_of_a_cluster_is_told() -> None:
     assert f"every {LABELS_RENEWAL // 60 // 10**9} minutes" in page
     reasons = {*REFUSALS.values(), "node_name", "token_file", "tls", "connection", "timeout", "redirect"}
     reasons |= {"http_status", "encoding", "too_large", "not_recognized"}
-    assert reasons <= set(re.findall(r"`([a-z_]+)`", page))
+    assert reasons <= set(re.findall(r"`([a-z_]+)`", section("Source errors by reason")))
