@@ -135,3 +135,29 @@ def test_everything_that_is_asked_of_a_cluster_is_told() -> None:
     reasons = {*REFUSALS.values(), "node_name", "token_file", "tls", "connection", "timeout", "redirect"}
     reasons |= {"http_status", "encoding", "too_large", "not_recognized"}
     assert reasons <= set(re.findall(r"`([a-z_]+)`", section("Source errors by reason")))
+
+
+def unknown_messages(text: str, table: str) -> list[str]:
+    """The messages of log lines in a text that no row of the table of messages covers."""
+    known = re.findall(r"^\| (.+?) \| [a-z, ]+ \|", table, re.MULTILINE)
+    patterns = [re.escape(message).replace(re.escape("..."), ".+") for message in known]
+    shown = re.findall(r'level=\w+ msg="([^"]+)"', text)
+    return [message for message in shown if not any(re.fullmatch(pattern, message) for pattern in patterns)]
+
+
+@pytest.mark.parametrize("page", ["daemon.md", "operations.md"])
+def test_log_lines_of_a_page_are_those_of_the_daemon(page: str) -> None:
+    """An example shows a message that the code writes."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+
+    assert 'msg="' in text
+    assert unknown_messages(text, section("Logs")) == []
+
+
+def test_a_log_line_that_the_daemon_does_not_write_is_found() -> None:
+    """The check can fail, and a placeholder stands for any text."""
+    table = "| gpu ... lost | info, error | `uuid` |\n"
+
+    assert unknown_messages('level=info msg="gpu 7 lost" level=info msg="gpu 7 found"', table) == [
+        "gpu 7 found"
+    ]
