@@ -1,0 +1,101 @@
+"""The generators of tables in docs/daemon.md and docs/outbound-requests.md fail rather than leave a gap."""
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def generators(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that generates the tables of docs/daemon.md."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module("generators.daemon")
+
+
+@pytest.fixture
+def outbound(generators: Any) -> Any:
+    """The module that generates the tables of docs/outbound-requests.md."""
+    return importlib.import_module(generators.__name__.replace("daemon", "outbound"))
+
+
+def test_a_reason_that_no_source_has_stops_the_generator(
+    outbound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelled reason is an error, not a row."""
+    monkeypatch.setattr(outbound, "SOURCE_ERRORS", (("`pods`", "no_such_reason", ""),))
+
+    with pytest.raises(ValueError, match="no_such_reason"):
+        outbound.source_errors()
+
+
+def test_a_page_without_its_region_stops_the_generator(generators: Any) -> None:
+    """A region that is missing or there twice is an error."""
+    tables = importlib.import_module(generators.__name__.replace("daemon", "tables"))
+    region = "<!-- generated: a -->\nold\n<!-- end of a -->\n"
+
+    assert tables.with_region(f"x\n{region}y\n", "a", "new") == f"x\n{region}y\n".replace("old", "new")
+    for page in ("", region * 2):
+        with pytest.raises(ValueError, match="one region a"):
+            tables.with_region(page, "a", "new")
+
+
+@pytest.mark.parametrize("table", ["environment", "paths"])
+def test_an_undescribed_name_stops_the_generator(
+    generators: Any, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """A variable or path without a description is an error, not a missing row."""
+    described = {"environment": "VARIABLES", "paths": "PATHS"}[table]
+    monkeypatch.setattr(generators, described, {})
+
+    with pytest.raises(ValueError, match=r"^docs/generators/daemon\.py: describe "):
+        getattr(generators, table)()
+
+
+def test_log_messages_are_in_the_table(
+    generators: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each constant message once, with its levels and keys; other calls and the demo are left out."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "a.py").write_text('log.info("invented")')
+    (tmp_path / "b.py").write_text(
+        'log.info("gpu %s lost", 1, extra={"uuid": 1})\n_LOG.exception("gpu %s lost", 2, extra={"why": 2})\n'
+        'log.log(logging.WARNING if x else logging.INFO, "stopped")\nlog.debug("%s", error)\n'
+        'other.info("no log")\nlog.error(what)\n'
+    )
+    monkeypatch.setattr(generators, "EXPORTER", tmp_path)
+
+    assert generators.messages().splitlines()[2:] == [
+        "| gpu ... lost | info, error | `uuid`, `why` |",
+        "| stopped | warning, info |  |",
+    ]
+
+
+def unknown_messages(text: str, table: str) -> list[str]:
+    """The messages of log lines in a text that no row of the table of messages covers."""
+    known = re.findall(r"^\| (.+?) \| [a-z, ]+ \|", table, re.MULTILINE)
+    patterns = [re.escape(message).replace(re.escape("..."), ".+") for message in known]
+    shown = re.findall(r'level=\w+ msg="([^"]+)"', text)
+    return [message for message in shown if not any(re.fullmatch(pattern, message) for pattern in patterns)]
+
+
+@pytest.mark.parametrize("page", ["daemon.md", "operations.md"])
+def test_log_lines_of_a_page_are_those_of_the_daemon(generators: Any, page: str) -> None:
+    """An example shows a message that the code writes."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+
+    assert 'msg="' in text
+    assert unknown_messages(text, generators.messages()) == []
+
+
+def test_a_log_line_that_the_daemon_does_not_write_is_found() -> None:
+    """The check can fail, and a placeholder stands for any text."""
+    table = "| gpu ... lost | info, error | `uuid` |\n"
+
+    assert unknown_messages('level=info msg="gpu 7 lost" level=info msg="gpu 7 found"', table) == [
+        "gpu 7 found"
+    ]
