@@ -1,6 +1,7 @@
 """Tables of docs/outbound-requests.md: requests to metadata services and the errors of a scrape."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Final
 
@@ -147,8 +148,121 @@ def source_errors() -> str:
     )
 
 
+NVML_CALLS: Final = (
+    (
+        "when NVML is opened",
+        "",
+        "identity, and what the GPU supports",
+        (
+            "nvmlSystemGetDriverVersion",
+            "nvmlDeviceGetHandleByIndex",
+            "nvmlDeviceGetName",
+            "nvmlDeviceGetPciInfo",
+            "nvmlDeviceGetMinorNumber",
+            "nvmlGpmQueryDeviceSupport",
+            "nvmlGpmSampleAlloc",
+            "nvmlGpmSampleFree",
+        ),
+    ),
+    ("each tick, per host", "1", "GPU count", ("nvmlDeviceGetCount",)),
+    (
+        "each tick",
+        "5",
+        "UUID, memory, power, power limit, energy",
+        (
+            "nvmlDeviceGetUUID",
+            "nvmlDeviceGetMemoryInfo",
+            "nvmlDeviceGetPowerUsage",
+            "nvmlDeviceGetEnforcedPowerLimit",
+            "nvmlDeviceGetPowerManagementLimit",
+            "nvmlDeviceGetTotalEnergyConsumption",
+        ),
+    ),
+    (
+        "each tick",
+        "2",
+        "utilization: by GPM from Hopper on, else by the driver's samples",
+        (
+            "nvmlGpmSampleGet",
+            "nvmlGpmMetricsGet",
+            "nvmlDeviceGetSamples",
+            "nvmlDeviceGetUtilizationRates",
+        ),
+    ),
+    ("each tick", "1 without processes, else 2", "processes", ("nvmlDeviceGetComputeRunningProcesses",)),
+    (
+        "each tick, with several processes",
+        "1 or 2",
+        "their utilization",
+        (
+            "nvmlDeviceGetProcessesUtilizationInfo",
+            "nvmlDeviceGetProcessUtilization",
+        ),
+    ),
+    (
+        "every 30 s, on process changes, each tick with clients; never without processes",
+        "1 or 2",
+        "MPS clients",
+        ("nvmlDeviceGetMPSComputeRunningProcesses",),
+    ),
+    ("every 30 s", "1", "MIG mode", ("nvmlDeviceGetMigMode",)),
+    (
+        "MIG, each tick",
+        "2 per GPU instance",
+        "utilization by GPM, where it works",
+        (
+            "nvmlGpmMigSampleGet",
+            "nvmlGpmMetricsGet",
+        ),
+    ),
+    (
+        "MIG, every 30 s",
+        "2, and 1 per possible and per actual instance",
+        "layout",
+        (
+            "nvmlDeviceGetMaxMigDeviceCount",
+            "nvmlDeviceGetMigDeviceHandleByIndex",
+            "nvmlDeviceGetGpuInstanceId",
+            "nvmlDeviceGetComputeInstanceId",
+            "nvmlDeviceGetAttributes",
+        ),
+    ),
+    (
+        "MIG, every 30 s",
+        "1 to 4 per instance",
+        "processes and MPS clients",
+        (
+            "nvmlDeviceGetComputeRunningProcesses",
+            "nvmlDeviceGetMPSComputeRunningProcesses",
+        ),
+    ),
+)
+"""When each function is called, how often for a GPU, and why; some functions stand in for older ones."""
+
+
+def nvml_calls() -> str:
+    """The functions of NVML that the package calls.
+
+    Raises:
+        ValueError: a function is called and not listed, or listed and not called.
+    """
+    pattern = re.compile(r"\bnvml(?:System|Device|Gpm(?:Mig)?Sample|GpmMetrics|GpmQuery)[A-Z]\w+")
+    called = {
+        name for path in PACKAGE.rglob("*.py") for name in pattern.findall(path.read_text(encoding="utf-8"))
+    }
+    listed = {name for *_, names in NVML_CALLS for name in names}
+    if called != listed:
+        raise ValueError(f"docs/generators/outbound.py: list {called ^ listed}")
+    rows = [
+        (when, calls, purpose, ", ".join(f"`{name}`" for name in names))
+        for when, calls, purpose, names in NVML_CALLS
+    ]
+    return table(("when", "calls per GPU", "purpose", "functions"), rows)
+
+
 REGIONS: Final = {
     ("outbound-requests.md", "cloud-requests"): cloud_requests,
+    ("outbound-requests.md", "nvml-calls"): nvml_calls,
     ("outbound-requests.md", "scrape-errors"): scrape_errors,
     ("outbound-requests.md", "source-errors"): source_errors,
 }

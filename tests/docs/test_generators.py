@@ -33,6 +33,16 @@ def test_a_reason_that_no_source_has_stops_the_generator(
         outbound.source_errors()
 
 
+def test_an_nvml_function_that_is_not_listed_stops_the_generator(
+    outbound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that the package makes is on the page."""
+    monkeypatch.setattr(outbound, "NVML_CALLS", outbound.NVML_CALLS[1:])
+
+    with pytest.raises(ValueError, match="nvmlDeviceGetPciInfo"):
+        outbound.nvml_calls()
+
+
 def test_a_page_without_its_region_stops_the_generator(generators: Any) -> None:
     """A region that is missing or there twice is an error."""
     tables = importlib.import_module(generators.__name__.replace("daemon", "tables"))
