@@ -7,8 +7,8 @@ from typing import Final
 
 from exporter.engines.exposition import LINE_BYTES, SERIES_MAX, WANTED_BYTES
 from exporter.readings.unread import UnreadReason
-from exporter.sources.cloud.services import SERVICES
-from exporter.sources.compression import RATIO_FREE, RATIO_MAX
+from exporter.sources.cloud.metadata import SERVICES
+from exporter.sources.http_client import RATIO_FREE, RATIO_MAX
 from exporter.sources.server.source import BODY_BYTES_MAX, TIMEOUT_SECONDS
 from generators.tables import table
 
@@ -195,7 +195,6 @@ NVML_CALLS: Final = (
         "1 or 2",
         "their utilization",
         (
-            "nvmlDeviceGetProcessesUtilizationInfo",
             "nvmlDeviceGetProcessUtilization",
         ),
     ),
