@@ -29,4 +29,4 @@ def test_the_scenario_on_the_page_is_taken() -> None:
 def test_every_example_is_on_the_page() -> None:
     """By name, with what it is called."""
     for name in scenario_files.examples():
-        assert f"- `{name}`: {scenario_files.parsed(scenario_files.example(name), name).name}. " in PAGE
+        assert f"- `{name}`: {scenario_files.parsed(scenario_files.example(name), name).name}.\n" in PAGE
