@@ -1,4 +1,4 @@
-"""The permissions of docs/kubernetes.md: what is metered with all rights of the DaemonSet, and lost without each.
+"""The permissions of docs/kubernetes.md: what is metered with all of them, and what is lost without each.
 
 Four GPUs: a program of root's computes on one, a pod was given the second and sleeps, a llama.cpp server
 works on the third, and nobody holds the fourth. The daemon runs in our image; only its rights change.

@@ -49,7 +49,7 @@ class Case:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.file.stem}-{self.case_number + 1}"
+        return f"{self.file.stem}-{self.index + 1}"
 
 
 @cache
@@ -72,7 +72,7 @@ def differences(case: Case, skipped: Mapping[str, str]) -> list[str]:
     binary = shutil.which("vmalert-tool")
     assert binary is not None, "vmalert-tool is not on PATH: apt-get install victoria-metrics"
     document = document_of(case.file)
-    test_case = document["tests"][case.case_number]
+    test_case = document["tests"][case.index]
     checks = [check for check in test_case.get("promql_expr_test", []) if check["expr"] not in skipped]
     alerts = [check for check in test_case.get("alert_rule_test", []) if check["alertname"] not in skipped]
     rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
@@ -133,7 +133,7 @@ def loaded(
 def evaluations(case: Case) -> int:
     """How many evaluations of rules a case takes; each is about a millisecond of the tool's."""
     document = document_of(case.file)
-    test_case = document["tests"][case.case_number]
+    test_case = document["tests"][case.index]
     checks, alerts = test_case.get("promql_expr_test", []), test_case.get("alert_rule_test", [])
     rules = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
     end = max(seconds(check["eval_time"]) for check in (*checks, *alerts))

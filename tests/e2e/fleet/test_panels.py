@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.fleet.compression import ROOT
 from tests.e2e.fleet.seeded import Life
-from tests.rules.dashboard_queries import asked, filled
+from tests.rules.dashboard_queries import filled, queries_by_board
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
@@ -60,8 +60,8 @@ def queries_of(board: dict[str, Any]) -> Iterator[str]:
 
 
 def ranges(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Queries for which Grafana asks for the time that is shown, each with the name that `asked` gives it."""
-    names = {text: name for name, texts in asked().items() for text in texts}
+    """Queries for which Grafana asks for the shown time, each with its name in `queries_by_board`."""
+    names = {text: name for name, texts in queries_by_board().items() for text in texts}
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
             if not target.get("instant"):
@@ -76,7 +76,7 @@ def board(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_every_query_of_a_panel_has_a_value_now(life: Life) -> None:
     """With every choice of basis and tokens and everything selected, each yields finite numbers."""
-    panels = {name: queries for name, queries in asked().items() if not name.startswith("mark: ")}
+    panels = {name: queries for name, queries in queries_by_board().items() if not name.startswith("mark: ")}
     empty = {
         name
         for name, queries in panels.items()
@@ -90,7 +90,7 @@ def test_every_query_of_a_panel_has_a_value_now(life: Life) -> None:
 
 def test_every_mark_is_somewhere_in_the_last_day(life: Life) -> None:
     """Prices, a configuration and a version changed a minute before the history's end, and alerts fire."""
-    marks = {name: queries for name, queries in asked().items() if name.startswith("mark: ")}
+    marks = {name: queries for name, queries in queries_by_board().items() if name.startswith("mark: ")}
     end = life.now + life.at()
     empty = {
         name

@@ -16,7 +16,7 @@ from tests.e2e.fleet.books import NOBODY, Book, Owner
 from tests.e2e.fleet.cast import BEGIN, CHAT, CHAT_70B, FLEET, RESEARCH, SEARCH, book, h100s
 from tests.e2e.fleet.conftest import Past
 from tests.e2e.fleet.seeded import Life, seeded
-from tests.rules.dashboard_queries import asked
+from tests.rules.dashboard_queries import queries_by_board
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("fleet")]
 
@@ -128,7 +128,10 @@ def test_each_owner_is_the_sum_of_its_hosts(life: Life, owner: Owner) -> None:
 def test_the_chargeback_is_the_fleet(life: Life, table: str, record: str, month: str) -> None:
     """What the dashboard charges to products and teams sums to the fleet's month, and its shares to one."""
     name = f"chargeback: {table}"
-    (dollars,), (shares,) = asked()[f"{name}: Dollars"][:1], asked()[f"{name}: Share of its month"][:1]
+    (dollars,), (shares,) = (
+        queries_by_board()[f"{name}: Dollars"][:1],
+        queries_by_board()[f"{name}: Share of its month"][:1],
+    )
     charged = life.prometheus.query(dollars)
 
     assert f'{{month="{month}",product="unassigned",team="unassigned"}}' in charged
