@@ -51,7 +51,7 @@ def filled(query: str, board: dict[str, Any]) -> Iterator[str]:
 
 def queries_by_board() -> dict[str, list[str]]:
     """The queries of all panels and marks, by dashboard, panel, and heading or legend (none: the panel)."""
-    queries: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for file in sorted((ROOT / "dashboards").glob("*.json")):
         board = json.loads(file.read_text())
         named = [(f"mark: {mark['name']}", mark["expr"]) for mark in board["annotations"]["list"]]
@@ -64,8 +64,8 @@ def queries_by_board() -> dict[str, list[str]]:
                 named.append((title if alone else f"{title}: {name}", target["expr"]))
         for name, query in named:
             queries = list(dict.fromkeys(filled(query, board)))
-            assert queries.setdefault(name, queries) == queries, name
-    return queries
+            assert by_name.setdefault(name, queries) == queries, name
+    return by_name
 
 
 def close(name: str, query: str, minute: int, samples: Samples) -> Iterator[Check]:
