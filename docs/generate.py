@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from generators import daemon, outbound
+from generators import daemon, ledger, outbound, prices, web
 from generators.tables import with_region
 
 from exporter import config
@@ -25,7 +25,13 @@ PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
 )
 """Each page beside this file, and the function that returns its text."""
 
-REGIONS: dict[tuple[str, str], Callable[[], str]] = {**daemon.REGIONS, **outbound.REGIONS}
+REGIONS: dict[tuple[str, str], Callable[[], str]] = {
+    **daemon.REGIONS,
+    **ledger.REGIONS,
+    **outbound.REGIONS,
+    **prices.REGIONS,
+    **web.REGIONS,
+}
 """The function for each generated region of a hand-written page, by page and name of the region."""
 
 

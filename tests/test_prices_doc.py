@@ -18,28 +18,27 @@ from exporter.tariff.terms import Listed
 PAGE = (Path(__file__).parents[1] / "docs" / "prices.md").read_text(encoding="utf-8")
 
 
-def test_every_source_is_told_with_its_date_and_licence() -> None:
+def table(region: str) -> list[list[str]]:
+    """The cells of the rows of a generated region, without the head."""
+    _, _, rest = PAGE.partition(f"<!-- generated: {region} -->\n")
+    lines = re.findall(r"^\|.*\|$", rest.partition("<!-- end of ")[0], re.MULTILINE)[2:]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_source_is_on_the_page_with_its_date_and_licence() -> None:
     """A row of the page for a row of the file, and no other."""
     with (BUNDLED / "sources.csv").open(newline="", encoding="utf-8") as file:
         sources = [
-            f"| `{row['source']}` | {row['name']} | {row['as_of']} | {row['licence']} | {row['notice']} |"
+            [row["source"], row["name"], row["as_of"], row["licence"], row["notice"]]
             for row in csv.DictReader(file)
         ]
-    _, _, table = PAGE.partition("| source | what |")
 
-    assert sources == re.findall(r"^\| `[a-z0-9-]+` .*$", table, re.MULTILINE)
+    assert sources == table("sources")
 
 
-def test_every_file_is_told() -> None:
+def test_every_file_is_on_the_page() -> None:
     """What each table holds."""
-    assert sorted(COLUMNS) == sorted(re.findall(r"^\| `(\w+\.csv)` \|", PAGE, re.MULTILINE))
-
-
-def table(title: str) -> list[list[str]]:
-    """The cells of the rows under a heading, without the head."""
-    _, _, rest = PAGE.partition(f"### {title}\n")
-    lines = re.findall(r"^\|.*\|$", rest.partition("\n### ")[0], re.MULTILINE)[2:]
-    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    assert sorted(COLUMNS) == sorted(name for name, _ in table("files"))
 
 
 def test_the_page_counts_listed_and_scaled_rows() -> None:
@@ -47,14 +46,14 @@ def test_the_page_counts_listed_and_scaled_rows() -> None:
     shown = json.loads(summary(CATALOGUE, None, 0, as_json=True))["clouds"]
     counted = {
         cloud: [types, listed, scaled, without]
-        for cloud, types, listed, scaled, without, _ in table("Listed and scaled rows")
+        for cloud, types, listed, scaled, without, _ in table("coverage")
     }
 
     assert counted == {
         cloud: [str(count[key]) for key in ("types", "listed", "scaled", "without_price")]
         for cloud, count in shown.items()
     }
-    for cloud, *_, dates in table("Listed and scaled rows"):
+    for cloud, *_, dates in table("coverage"):
         assert dates == " to ".join(dict.fromkeys((shown[cloud]["oldest"], shown[cloud]["newest"])))
 
 
@@ -63,9 +62,7 @@ def test_ten_rows_of_each_cloud_are_checked_against_a_second_list() -> None:
     with (BUNDLED / "instances.csv").open(newline="", encoding="utf-8") as file:
         rows = {(row["cloud"], row["instance_type"], row["region"]): row for row in csv.DictReader(file)}
     checked: Counter[str] = Counter()
-    for cloud, instance_type, region, basis, ours, theirs, difference, named in table(
-        "Checks against a second list"
-    ):
+    for cloud, instance_type, region, basis, ours, theirs, difference, named in table("second list"):
         row = rows[cloud, instance_type, "*" if region == "all" else region]
         checked[cloud] += 1
         assert (row["basis"], row["on_demand"]) == (basis, ours)
@@ -82,9 +79,7 @@ def test_the_price_file_on_the_page_is_a_good_one() -> None:
     (example,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
 
     assert price_file(example.encode(), date(2026, 11, 28)).rows == 2
-    rows, _, _ = PAGE.partition("| column | what |")[2].partition("\n\n")
-    columns = re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)
-    assert columns == list(HEADER)
+    assert [name for name, _ in table("columns")] == list(HEADER)
 
 
 def test_the_example_is_a_good_configuration() -> None:

@@ -194,9 +194,7 @@ NVML_CALLS: Final = (
         "each tick, with several processes",
         "1 or 2",
         "their utilization",
-        (
-            "nvmlDeviceGetProcessUtilization",
-        ),
+        ("nvmlDeviceGetProcessUtilization",),
     ),
     (
         "every 30 s, on process changes, each tick with clients; never without processes",

@@ -16,7 +16,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("## Correcting a month\n")[2].partition("\n## ")[0]
+SECTION = PAGE.partition("## Correct a month\n")[2].partition("\n## ")[0]
 ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
 PROCESS = "process 2041"
 SECOND = 10**9
