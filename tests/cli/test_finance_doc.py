@@ -147,7 +147,7 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
     first = Host(place / "kept" / "ledger.db", CHAT, NO_ONE)
     other = Host(place / "other.db", SEARCH)
     told = []
-    for line in verbs(section("Closing a month")):
+    for line in verbs(section("Close a month")):
         told.append(verb(line, place))
         first.tick()
     csv = verb(
@@ -162,7 +162,7 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
     assert "bill minus books is 4.00 dollars" in told[1]
     assert "2026-10 then comes to 2,980.00 dollars, product chat to 1,492.00." in told[2]
     assert (place / "focus-2026-10-gpu-host-1.csv").exists()
-    fetching, adding = blocks("sh", section("The bill of a fleet"))
+    fetching, adding = blocks("sh", section("Fleet bill"))
     assert shell(fetching, place) == ""
     assert (place / "asked").read_text() == (
         "exec pod/a -- inference-cost-exporter report chargeback --month=2026-10 --csv "
@@ -180,7 +180,7 @@ def test_a_month_is_closed_and_hosts_are_added(place: Path) -> None:
 
 def test_books_are_copied_restored_and_kept(place: Path) -> None:
     """The copy of a running ledger is whole; put in its place it goes on; after a stop the file is enough."""
-    text = section("Upgrade, backup and restore")
+    text = section("Backup and restore")
     backup, restore = blocks("sh", text)
     path = place / "kept" / "ledger.db"
     host = Host(path, CHAT)
@@ -202,7 +202,7 @@ def test_books_are_copied_restored_and_kept(place: Path) -> None:
     again.close()
 
     (place / "archive" / copy.name).unlink()
-    (leaving,) = blocks("sh", section("A host that is decommissioned"))
+    (leaving,) = blocks("sh", section("Decommission a host"))
     shell(leaving, place)
     with LedgerReader.open(place / "archive" / copy.name) as reader:
         assert sum(reader.month("2026-10").cells.values()) == 1488 * DOLLAR
