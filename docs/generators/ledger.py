@@ -52,8 +52,8 @@ MEANINGS: Final = {
     "stretch": (
         (
             "a GPU's unpriced time in one hour: day, gpu, first and last instant; `hourly_only`: nothing but"
-            " hourly rent is owed (time since a boot); `down_counted`: `held` includes time in which the host was"
-            " down (an earlier release)"
+            " hourly rent is owed (time since a boot); `down_counted`: `held` includes time in which the host"
+            " was down (an earlier release)"
         ),
         "until charged, at most 13 months",
     ),
@@ -66,24 +66,24 @@ MEANINGS: Final = {
     "state": (
         (
             "JSON by scope (`gpu`, `unseen`, `endpoint`, `gateway`, `columns`, `server`, `owner`, `clock`,"
-            " `inventory`) and key: marks, carries, trailing ratios; `columns` has marks of pages with thousands"
-            " of series"
+            " `inventory`) and key: marks, carries, trailing ratios; `columns` has marks of pages with"
+            " thousands of series"
         ),
         "while it is watched",
     ),
     "adjustment": (
         (
-            "[corrections](#correct-a-month): day, product, team, picodollars, reason, instant entered, instant"
-            " posted, kind (`manual`; `repricing` for [posted money](daemon.md#correct-posted-money); empty from"
-            " an earlier release) and the key of a repricing"
+            "[corrections](#correct-a-month): day, product, team, picodollars, reason, instant entered,"
+            " instant posted, kind (`manual`; `repricing` for [posted money](daemon.md#correct-posted-money);"
+            " empty from an earlier release) and the key of a repricing"
         ),
         ALWAYS,
     ),
     "meta": (
         (
             "id, accrued cost, last tick and commit, number of commits (`commits`), machine, time zone of the"
-            " last tick (`timezone`), last adoption, boot of which it is the first ledger (`fresh_in`), schema's"
-            " `reader`"
+            " last tick (`timezone`), last adoption, boot of which it is the first ledger (`fresh_in`),"
+            " schema's `reader`"
         ),
         ALWAYS,
     ),

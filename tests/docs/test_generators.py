@@ -109,3 +109,24 @@ def test_a_log_line_that_the_daemon_does_not_write_is_found() -> None:
     assert unknown_messages('level=info msg="gpu 7 lost" level=info msg="gpu 7 found"', table) == [
         "gpu 7 found"
     ]
+
+
+@pytest.mark.parametrize(
+    ("module", "described", "region"),
+    [
+        ("ledger", "MEANINGS", "tables"),
+        ("prices", "FILES", "files"),
+        ("prices", "FILE_COLUMNS", "columns"),
+        ("web", "MEANINGS", "web_keys"),
+    ],
+)
+def test_what_the_code_has_and_no_table_describes_stops_the_generator(
+    generators: Any, monkeypatch: pytest.MonkeyPatch, module: str, described: str, region: str
+) -> None:
+    """A table of the ledger, a file or column of prices, a key of the web configuration."""
+    named = importlib.import_module(generators.__name__.replace("daemon", module))
+    name, *rest = getattr(named, described)
+    monkeypatch.setattr(named, described, {key: getattr(named, described)[key] for key in rest})
+
+    with pytest.raises(ValueError, match=name):
+        getattr(named, region)()
