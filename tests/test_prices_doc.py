@@ -69,7 +69,7 @@ def test_ten_rows_of_each_cloud_are_checked_against_a_second_list() -> None:
         assert abs((Decimal(ours) / Decimal(theirs) - 1) * 100 - Decimal(difference[:-2])) <= Decimal("0.005")
         assert re.fullmatch(r"[a-z0-9-]+, 202[56]-\d\d-\d\d", named)
         assert row["source"] not in named
-        assert f"\n- {named.partition(',')[0]}: " in PAGE
+        assert named.partition(",")[0] in [name for name, _ in table("lists")]
 
     assert checked == {"aws": 10, "azure": 10, "gcp": 10, "oci": 10, "nebius": 6}
 

@@ -17,6 +17,20 @@ from generators.tables import table
 CHECKS: Final = Path(__file__).with_name("price_checks.csv")
 """Rows of a second list, compared by hand with those of the catalogue."""
 
+SECOND_LISTS: Final = {
+    "aws-gpu": "tsaol/aws-gpu 77fcd9fe, `data/all_gpu_instances.js`, from instances.vantage.sh,"
+    " of 2025-11-30",
+    "data-receipts": "datareceipts/data-receipts, `109-gpu-pricing/hyperscalers.json`, of 2026-11-09",
+    "skypilot": "skypilot-org/skypilot-catalog, undated, read on 2026-11-28:"
+    " `catalogs/v5/azure/vms.csv` 3f5f6971, `catalogs/v8/gcp/vms.csv` 8427bbff,"
+    " `catalogs/v8/oci/vms.csv` 05887511, `catalogs/v8/nebius/vms.csv` 0082b043",
+    "rtx6000": "davychens-svg/rtx6000_pro_blackwell, `G4_INSTANCE_PRICING_BREAKDOWN.md`, of"
+    " 2025-10-29: sums of vCPUs, memory and GPUs",
+    "silybench": "tgarg01/silybench-data, `prices/gpu_hourly.yaml`, checked on 2026-09-26, without"
+    " the machine's local SSD",
+}
+"""The origin and date of each second list."""
+
 FILES: Final = {
     "instances.csv": "dollars per instance-hour by cloud, type and region (Linux, shared tenancy, no"
     " commitment), and the number of GPUs",
@@ -204,6 +218,18 @@ def second_list() -> str:
     return table(heading, rows)
 
 
+def lists() -> str:
+    """The table of second lists.
+
+    Raises:
+        ValueError: a list is compared and not described, or described and not compared.
+    """
+    compared = {row["list"] for row in _rows(CHECKS)}
+    if compared != set(SECOND_LISTS):
+        raise ValueError(f"docs/generators/prices.py: describe {compared ^ set(SECOND_LISTS)}")
+    return table(("second list", "origin"), [(f"`{name}`", text) for name, text in SECOND_LISTS.items()])
+
+
 REGIONS: Final = {
     ("prices.md", "amounts"): amounts,
     ("prices.md", "columns"): columns,
@@ -211,5 +237,6 @@ REGIONS: Final = {
     ("prices.md", "sources"): sources,
     ("prices.md", "coverage"): coverage,
     ("prices.md", "second list"): second_list,
+    ("prices.md", "lists"): lists,
 }
 """The function for each region, by page and name."""

@@ -117,6 +117,7 @@ def test_a_log_line_that_the_daemon_does_not_write_is_found() -> None:
         ("ledger", "MEANINGS", "tables"),
         ("prices", "FILES", "files"),
         ("prices", "FILE_COLUMNS", "columns"),
+        ("prices", "SECOND_LISTS", "lists"),
         ("web", "MEANINGS", "web_keys"),
     ],
 )
