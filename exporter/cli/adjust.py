@@ -17,7 +17,13 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.problems import RefusedError, shown
 from exporter.config.settings import cost_policy
-from exporter.ledger.adjustment_entry import AdjustmentEntry, AdjustmentRequest, EntryError, Known, enter
+from exporter.ledger.adjustment_entry import (
+    AdjustmentEntry,
+    AdjustmentRequest,
+    EntryError,
+    ProductTeams,
+    enter,
+)
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import UNKNOWN_LOCATION
@@ -199,7 +205,7 @@ def _key(text: str, today: str) -> str:
     return text
 
 
-def _known(config: Config) -> Known:
+def _known(config: Config) -> ProductTeams:
     """The products that the configuration names, and the teams of each."""
     known: dict[str, frozenset[str]] = {}
     for product, teams in _named(config):

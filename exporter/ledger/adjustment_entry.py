@@ -1,4 +1,4 @@
-"""An adjustment entered beside a daemon that may be running: one row, in a transaction of its own."""
+"""Entry of an adjustment while a daemon may be running: one row, in its own transaction."""
 
 import os
 import sqlite3
@@ -11,9 +11,10 @@ from typing import Final
 
 from exporter.cost.postings import UNASSIGNED
 from exporter.ledger import adjustments, contents, files, rows, schema
+from exporter.ledger.accumulator import add
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
-from exporter.ledger.files import BE_ITS_USER, see_a_file
+from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import day_number
 from exporter.readings import LABEL_CHARACTERS
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
@@ -22,25 +23,25 @@ PATIENCE_SECONDS: Final = 5
 """How long SQLite waits for the daemon's tick, which takes milliseconds, or for a person's shell."""
 
 MOST_DOLLARS: Final = 8_000_000
-"""What a month may come to for a product and a team: a total holds 9.2 million, and money goes on."""
+"""Largest month of a product and a team: a total holds 9.2 million, and costs continue."""
 
-NAMES_TOLD: Final = 20
+NAMES_LISTED: Final = 20
 
 _OF_ANOTHER_USER: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 
-Known = Mapping[str, frozenset[str]]
+ProductTeams = Mapping[str, frozenset[str]]
 """Products, and the teams of each."""
 
 
 class EntryError(Exception):
-    """The entry makes no sense to this ledger; the message says what would. Nothing was entered."""
+    """The entry does not fit this ledger; the message says what would. Nothing was entered."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentRequest:
-    """What a person asks for. `day` is like 2026-10-31; without a team it is the one that was billed.
+    """An adjustment to be entered. `day` is like 2026-10-31. Without a team it is the billed one.
 
-    `key` is that of a correction of changed prices, empty for all others.
+    `key` is that of an adjustment of changed prices, empty for all others.
     """
 
     amount: Picodollars
@@ -53,10 +54,10 @@ class AdjustmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentEntry:
-    """The row, and the process that has the ledger now: "unknown" where it cannot be told, "" without one.
+    """The entered row, and the process that has locked the ledger: "unknown" without a pid, "" for none.
 
-    `month` and `product` are what its month, and its product in that, come to with it and with all else that
-    waits. `begun` is the first day that the ledger metered, empty where it keeps no history.
+    `month` and `product` are the sums of its month, and of its product in it, with everything that waits.
+    `begun` is the first metered day of the ledger, empty without history.
     """
 
     adjustment: Adjustment
@@ -67,33 +68,33 @@ class AdjustmentEntry:
 
 
 def enter(
-    path: Path, entry: AdjustmentRequest, known: Known, now: Instant, *, dry_run: bool = False
+    path: Path, entry: AdjustmentRequest, configured: ProductTeams, now: Instant, *, dry_run: bool = False
 ) -> AdjustmentEntry:
     """Append one adjustment, which the daemon posts at its next tick.
 
-    A dry run does the same in a transaction that is taken back, so that it refuses what would be refused.
+    A dry run does the same in a transaction that is rolled back, so that it fails as the entry would.
 
     Args:
         path: the ledger's file.
-        entry: what is asked.
-        known: products that the configuration names, and their teams.
+        entry: the adjustment.
+        configured: products of the configuration, and their teams.
         now: the wall clock's time.
         dry_run: nothing is entered.
 
     Raises:
         EntryError: no such product or team, or an amount that the month cannot take.
-        LedgerError: there is no ledger here that can be written; it is as it was.
+        LedgerError: no ledger here can be written; it is unchanged.
     """
-    path = see_a_file(path)
+    path = ledger_file(path)
     try:
         if not os.path.lexists(f"{path}-wal") and files.opened_elsewhere(path):
-            # What is written without the daemon's log would be lost when it brings that back.
+            # A write without the daemon's log would be lost when the daemon restores that.
             raise LedgerError(
                 f"the log beside {path} was deleted; the daemon puts it back at its next tick: ask again"
             )
         contents.refuse_other_files(path)
         with contents.failures(path):
-            entered = _append(path, entry, known, now, keep=not dry_run)
+            made = _append(path, entry, configured, now, keep=not dry_run)
     except DamagedError as error:
         raise LedgerError(f"{path} is no ledger that can be adjusted: {error}") from error
     except KeyError as error:
@@ -104,18 +105,18 @@ def enter(
         raise LedgerError(f"{path} cannot be written ({error.strerror}){_advice(error)}") from error
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be written ({error}){_advice(error)}") from error
-    return replace(entered, daemon=files.holder(path))
+    return replace(made, daemon=files.holder(path))
 
 
 def _advice(error: Exception) -> str:
-    """What helps against another user's file; a full disk needs something else."""
+    """Advice for another user's file; a full disk needs something else."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    theirs = isinstance(error, PermissionError) or code in _OF_ANOTHER_USER
-    return f": {BE_ITS_USER}" if theirs else ""
+    foreign = isinstance(error, PermissionError) or code in _OF_ANOTHER_USER
+    return f": {RUN_AS_DAEMON_USER}" if foreign else ""
 
 
 def _append(
-    path: Path, entry: AdjustmentRequest, known: Known, now: Instant, *, keep: bool
+    path: Path, entry: AdjustmentRequest, configured: ProductTeams, now: Instant, *, keep: bool
 ) -> AdjustmentEntry:
     with closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection:
         connection.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
@@ -123,35 +124,34 @@ def _append(
         connection.execute("PRAGMA synchronous = FULL")
         with contents.transaction(connection, keep=keep):
             adjustments.create(connection)
-            made = _insert(connection, entry, known, now)
-            return _entered(connection, made)
+            return _entry(connection, _insert(connection, entry, configured, now))
 
 
 def _insert(
-    connection: sqlite3.Connection, entry: AdjustmentRequest, known: Known, now: Instant
+    connection: sqlite3.Connection, entry: AdjustmentRequest, configured: ProductTeams, now: Instant
 ) -> Adjustment:
     names = rows.Names(connection)
-    every = _products(connection, names, known)
-    if entry.product not in every:
-        raise EntryError(_no_product(entry.product, every))
+    products = _products(connection, names, configured)
+    if entry.product not in products:
+        raise EntryError(_no_product(entry.product, products))
     billed = _billed(connection, names, entry.product, entry.day[:7])
-    team = _team(entry, every[entry.product] or {UNASSIGNED}, billed)
+    team = _team(entry, products[entry.product] or {UNASSIGNED}, billed)
     kind = adjustments.REPRICING if entry.key else adjustments.MANUAL
     draft = Adjustment(
         0, entry.day, entry.product, team, entry.amount, entry.reason, now, None, kind, entry.key
     )
     keys = rows.Keys(connection)
     values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
-    _refuse_twice(connection, draft, values)
-    _see_that_it_fits(connection, draft, keys)
+    _refuse_duplicate(connection, draft, values)
+    _check_month(connection, draft, keys)
     number = connection.execute(_INSERT, (*values, now, kind, entry.key)).lastrowid or 0
     return replace(draft, number=number)
 
 
-def _refuse_twice(
+def _refuse_duplicate(
     connection: sqlite3.Connection, draft: Adjustment, values: tuple[int, int, int, Picodollars, str]
 ) -> None:
-    """See that it is not there; by its key where it has one: two changes of a price may come to the same."""
+    """Refuse a second entry, by its key if it has one: two price changes may have the same amount."""
     _day, product, team, _amount, _reason = values
     if draft.key:
         days = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
@@ -168,19 +168,19 @@ def _refuse_twice(
         )
 
 
-def _entered(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
-    """What it makes of its month, as the file has it now."""
+def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
+    """The entry with the sums of its month in the file."""
     keys = rows.Keys(connection)
     product = keys.of(made.product)
     days = day_number(f"{made.month}-01"), day_number(f"{made.month}-31")
     totals: dict[int, Picodollars] = {}
-    for whose, amount in (
+    for key, amount in (
         *connection.execute(
             "SELECT product, picodollars FROM months WHERE month = ?", (keys.of(made.month),)
         ),
         *connection.execute(_MONTH_WAITS, days),
     ):
-        totals[whose] = totals.get(whose, 0) + amount
+        add(totals, key, amount)
     first = None
     if "daily_covered" in rows.tables(connection):
         (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
@@ -188,10 +188,12 @@ def _entered(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntr
     return AdjustmentEntry(made, "", sum(totals.values()), totals[product], begun)
 
 
-def _products(connection: sqlite3.Connection, names: rows.Names, known: Known) -> dict[str, set[str]]:
-    """Everybody who may owe: the ledger's, the configuration's, and nobody in particular."""
+def _products(
+    connection: sqlite3.Connection, names: rows.Names, configured: ProductTeams
+) -> dict[str, set[str]]:
+    """All products and their teams: of the ledger, of the configuration, and unassigned."""
     every: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
-    for product, teams in known.items():
+    for product, teams in configured.items():
         every.setdefault(product, set()).update(teams)
     for table in ("party", "months"):
         for product, team in connection.execute(f"SELECT DISTINCT product, team FROM {table}"):  # noqa: S608 - constants
@@ -200,17 +202,17 @@ def _products(connection: sqlite3.Connection, names: rows.Names, known: Known) -
 
 
 def _billed(connection: sqlite3.Connection, names: rows.Names, product: str, month: str) -> set[str]:
-    """The teams that a product's money of a month went to."""
-    found = connection.execute("SELECT month, product, team FROM months").fetchall()
+    """Teams that a product's cost of a month was posted to."""
+    cells = connection.execute("SELECT month, product, team FROM months").fetchall()
     return {
-        names.label(team)
-        for of, whose, team in found
-        if (names.label(of), names.label(whose)) == (month, product)
+        names.label(team_key)
+        for month_key, product_key, team_key in cells
+        if (names.label(month_key), names.label(product_key)) == (month, product)
     }
 
 
 def _team(entry: AdjustmentRequest, teams: set[str], billed: set[str]) -> str:
-    """The team that pays: the one told, else the one that the month was billed to, else the only one."""
+    """The team of the entry, else the only one that the month was billed to, else the only one."""
     if entry.team is not None:
         if entry.team not in teams:
             raise EntryError(
@@ -226,14 +228,14 @@ def _team(entry: AdjustmentRequest, teams: set[str], billed: set[str]) -> str:
     return only
 
 
-def _see_that_it_fits(connection: sqlite3.Connection, draft: Adjustment, keys: rows.Keys) -> None:
-    """See that the cell can hold what is posted, what waits and this."""
-    whose = keys.of(draft.product), keys.of(draft.team)
+def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: rows.Keys) -> None:
+    """Check that the cell can hold the posted amount, the waiting ones and this one."""
+    owner = keys.of(draft.product), keys.of(draft.team)
     (posted,) = connection.execute(
-        _CELL, (keys.of(draft.month), *whose, keys.of(draft.cell.price_basis))
+        _CELL, (keys.of(draft.month), *owner, keys.of(draft.cell.price_basis))
     ).fetchone()
     first, last = day_number(f"{draft.month}-01"), day_number(f"{draft.month}-31")
-    (waiting,) = connection.execute(_CELL_WAITS, (*whose, first, last)).fetchone()
+    (waiting,) = connection.execute(_CELL_WAITS, (*owner, first, last)).fetchone()
     before = posted + waiting
     after = before + draft.amount
     if abs(after) > max(abs(before), MOST_DOLLARS * PICODOLLARS_PER_DOLLAR):
@@ -243,20 +245,19 @@ def _see_that_it_fits(connection: sqlite3.Connection, draft: Adjustment, keys: r
         )
 
 
-def _no_product(product: str, every: Iterable[str]) -> str:
-    known = sorted(every)
-    near = get_close_matches(product, known, n=1)
+def _no_product(product: str, products: Iterable[str]) -> str:
+    near = get_close_matches(product, sorted(products), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return (
         f"neither the ledger nor the configuration knows product {_quoted(product)}; {hint}"
-        f"they know: {_listed(known)}"
+        f"they know: {_listed(products)}"
     )
 
 
 def _listed(names: Iterable[str]) -> str:
-    known = sorted(names)
-    more = f" and {len(known) - NAMES_TOLD} more" if len(known) > NAMES_TOLD else ""
-    return ", ".join(known[:NAMES_TOLD]) + more
+    ordered = sorted(names)
+    more = f" and {len(ordered) - NAMES_LISTED} more" if len(ordered) > NAMES_LISTED else ""
+    return ", ".join(ordered[:NAMES_LISTED]) + more
 
 
 def _quoted(text: str) -> str:

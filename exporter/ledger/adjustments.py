@@ -1,4 +1,4 @@
-"""Corrections that people entered: a row each, which waits until the daemon has posted it."""
+"""Adjustments that people enter: a row each, which waits until the daemon posts it."""
 
 import logging
 import sqlite3
@@ -15,25 +15,25 @@ from exporter.units import Instant, Picodollars, plain_dollars
 log = logging.getLogger(__name__)
 
 COMPONENT: Final = "adjustment"
-"""The component of money that is a correction."""
+"""The component of money of an adjustment."""
 
 PRICE_BASIS: Final = "configured"
-"""The basis of its cell: a person said the amount."""
+"""The price basis of its cell: a person set the amount."""
 
 REPRICING: Final = "repricing"
-"""The kind of a correction of money that was posted at other prices. It has a key, and is entered once."""
+"""The kind of an adjustment of money that was posted at other prices. It has a key, and is entered once."""
 
 MANUAL: Final = "manual"
-"""The kind of all others."""
+"""The kind of all other adjustments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """A dated, signed correction of what a product and a team owe.
+    """A dated, signed correction of the cost of a product and a team.
 
-    `day` is like 2026-10-31, of the configured time zone; the money is of its month. `reason` is free text.
-    `kind` is `MANUAL` or `REPRICING`, empty in a row of an earlier release; `key` is empty without one.
-    `posted` is when the daemon posted it; `None`: it waits, and is in no sum.
+    `day` is like 2026-10-31 in the configured time zone. The money belongs to its month. `reason` is free
+    text. `kind` is `MANUAL` or `REPRICING`, empty in a row of an earlier release. `key` is empty without one.
+    `posted` is when the daemon posted it. `None`: it waits, and is in no sum.
     """
 
     number: int
@@ -49,17 +49,17 @@ class Adjustment:
 
     @property
     def month(self) -> str:
-        """The month that it is of, like 2026-10."""
+        """Its month, like 2026-10."""
         return self.day[:7]
 
     @property
     def cell(self) -> MonthKey:
-        """The cell of month to date that it is posted to."""
+        """Its cell of month to date."""
         return MonthKey(self.product, self.team, PRICE_BASIS, self.month)
 
 
 class Poster:
-    """Takes what waits into the transaction of a tick, once."""
+    """Posts waiting adjustments in the transaction of a tick, each once."""
 
     def __init__(self) -> None:
         self._made = False
@@ -72,23 +72,23 @@ class Poster:
         taken: Mapping[int, Adjustment],
         now: Instant,
     ) -> tuple[dict[MonthKey, Picodollars], dict[int, Adjustment]]:
-        """Add what waits to the month's cells that are to be written, and mark it posted.
+        """Add waiting adjustments to the pending month cells, and mark them posted.
 
-        Returns both anew, to be kept together until a commit succeeds: one that failed after it had reached
-        the disk finds nothing waiting and must write the same cells again.
-        One that a cell cannot hold goes on waiting, rather than stopping the books.
+        Returns the cells and the adjustments in them. Both stay together until a commit succeeds: after a
+        commit that failed but had reached the disk, nothing waits, and the same cells must be written again.
+        An adjustment that would overflow its cell goes on waiting, so that it cannot stop the ledger.
 
         Args:
             connection: in the transaction that writes the cells.
             served: the cells at the last commit.
-            pending: what is added to them.
-            taken: what is in `pending`, by number.
-            now: when it is posted.
+            pending: additions to them.
+            taken: adjustments in `pending`, by number.
+            now: the time of posting.
         """
         if not self._made:
             create(connection)
         cells, numbered = dict(pending), dict(taken)
-        for row in connection.execute(_WAITING).fetchall():
+        for row in connection.execute(_WAITING_SQL).fetchall():
             adjustment = _built(row)
             cell = adjustment.cell
             added = cells.get(cell, 0) + adjustment.amount
@@ -101,11 +101,11 @@ class Poster:
         return cells, numbered
 
     def failed(self) -> None:
-        """Believe nothing of the write that failed."""
+        """Assume nothing after a failed write."""
         self._made = False
 
     def committed(self, taken: Iterable[Adjustment]) -> None:
-        """Tell what was posted."""
+        """Log the posted adjustments."""
         self._made = True
         for adjustment in taken:
             log.info(
@@ -122,39 +122,39 @@ class Poster:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the table where the file lacks it, inside the running transaction."""
+    """Make the table if the file lacks it, inside the running transaction."""
     for statement in schema.ADJUSTMENT_DDL:
         connection.execute(statement)
     schema.add_columns(connection, "adjustment")
 
 
 def read(connection: sqlite3.Connection, names: Names, first: int, last: int) -> tuple[Adjustment, ...]:
-    """Those dated from the first to the last day, numbers like 20261031, in the order they were entered.
+    """Adjustments dated from the first to the last day, numbers like 20261031, in the order of their entry.
 
     Raises:
         KeyError: a row refers to what is not there.
     """
-    if not _kept(connection):
+    if not _has_table(connection):
         return ()
     kind, key = (schema.added_column(connection, "adjustment", name) for name in ("kind", "key"))
-    found = connection.execute(_OF_DAYS.format(kind=kind, key=key), (first, last)).fetchall()
+    rows = connection.execute(_DAYS_SQL.format(kind=kind, key=key), (first, last)).fetchall()
     return tuple(
         _built((number, day, names.label(product), names.label(team), *rest))
-        for number, day, product, team, *rest in found
+        for number, day, product, team, *rest in rows
     )
 
 
 def waiting(connection: sqlite3.Connection) -> int:
-    """How many wait for the daemon."""
-    if not _kept(connection):
+    """Number of adjustments that wait for the daemon."""
+    if not _has_table(connection):
         return 0
     (count,) = connection.execute("SELECT count(*) FROM adjustment WHERE posted IS NULL").fetchone()
     return int(count)
 
 
-def _kept(connection: sqlite3.Connection) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'adjustment'").fetchone()
-    return found is not None
+def _has_table(connection: sqlite3.Connection) -> bool:
+    table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'adjustment'").fetchone()
+    return table is not None
 
 
 def _built(row: Iterable[object]) -> Adjustment:
@@ -163,12 +163,12 @@ def _built(row: Iterable[object]) -> Adjustment:
     return Adjustment(number, f"{digits[:4]}-{digits[4:6]}-{digits[6:]}", *rest)  # type: ignore[arg-type]
 
 
-_WAITING: Final = (
+_WAITING_SQL: Final = (
     "SELECT a.id, a.day, product.text, team.text, a.picodollars, a.reason, a.entered, a.posted, a.kind, a.key"
     " FROM adjustment AS a JOIN label AS product ON product.id = a.product"
     " JOIN label AS team ON team.id = a.team WHERE a.posted IS NULL ORDER BY a.id"
 )
-_OF_DAYS: Final = (
+_DAYS_SQL: Final = (
     "SELECT id, day, product, team, picodollars, reason, entered, posted, {kind}, {key}"
     " FROM adjustment WHERE day BETWEEN ? AND ? ORDER BY id"
 )

@@ -1,6 +1,6 @@
-"""Where new books begin, and whether they stay: now, or at the host's boot, which a cloud has billed since.
+"""Start of a new ledger: now, or the host's boot, since which a cloud bills.
 
-At the boot only if they are known to be its first: else two ledgers would charge for the same hour.
+Only the first ledger of a boot starts there: else two ledgers would charge for the same hour.
 """
 
 import logging
@@ -19,16 +19,16 @@ from exporter.units import Nanoseconds
 log = logging.getLogger(__name__)
 
 MARK: Final = "inference-cost-exporter.boot"
-"""A file beside the ledgers of a folder that names the boot in which one was last opened there.
+"""A file in the ledger's folder with the id of the boot in which a ledger was last opened there.
 
-Not named after the ledger: who removes `ledger.db*` leaves it.
+Its name is not the ledger's, so that removing `ledger.db*` leaves it.
 """
 
 MOUNTS: Final = Path("/proc/self/mountinfo")
 """proc_pid_mountinfo(5)."""
 
 FLEETING: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs", "rootfs"})
-"""File systems in memory, and those that a container's own layer is on."""
+"""File systems in memory, and those of a container's own layer."""
 
 EMPTY_DIR: Final = "/kubernetes.io~empty-dir/"
 """In the path of a pod's emptyDir on its node."""
@@ -40,7 +40,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
-    """Why a folder may be gone with this container or this boot; empty when it stays."""
+    """Why a folder may end with this container or this boot; empty when it stays."""
     folder = _real(folder)
     for parent in (folder, *folder.parents):
         if _open_to_all(parent):
@@ -59,9 +59,9 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
 
 
 def ends_with_pod(path: Path, mounts: Path = MOUNTS) -> str:
-    """What is wrong with a ledger that is known to be on a pod's emptyDir, and what to do; else empty.
+    """Problem of a ledger on a pod's emptyDir, with its remedy; empty elsewhere.
 
-    Such a folder outlives a container, not its pod. One in memory is not known from any other.
+    Such a folder outlives a container, but not its pod. One in memory cannot be recognized.
     """
     with suppress(OSError):
         if EMPTY_DIR in _mount(_real(path).parent, mounts)[0]:
@@ -70,13 +70,13 @@ def ends_with_pod(path: Path, mounts: Path = MOUNTS) -> str:
 
 
 def _mount(folder: Path, mounts: Path) -> tuple[str, str]:
-    """What of its file system a folder is on, and of which kind that is; empty where nothing is mounted.
+    """Root and type of the file system that a folder is on; empty where nothing is mounted.
 
     Raises:
-        OSError: nothing tells.
+        OSError: the mounts cannot be read.
     """
     lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    found = (-1, "", "")
+    deepest = (-1, "", "")
     for line in lines:
         before, _, after = line.partition(" - ")
         fields = [_unescaped(field) for field in before.split(" ")]
@@ -84,15 +84,15 @@ def _mount(folder: Path, mounts: Path) -> tuple[str, str]:
             continue
         root, point = fields[3:5]
         depth = len(Path(point).parts)
-        # Of two mounts on one point the later one is seen.
-        if folder.is_relative_to(point) and depth >= found[0]:
-            found = (depth, root, after.split(" ")[0])
-    return found[1:]
+        # Of two mounts on one point the later one counts.
+        if folder.is_relative_to(point) and depth >= deepest[0]:
+            deepest = (depth, root, after.split(" ")[0])
+    return deepest[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class BootClaim:
-    """The boot that a ledger is opened in: its id, empty where nothing tells, and how long ago it was."""
+    """The boot in which a ledger is opened: its id, empty if unknown, and the time since then."""
 
     id: str
     elapsed: Nanoseconds
@@ -100,9 +100,9 @@ class BootClaim:
     ends_with_pod: Callable[[Path], str] = ends_with_pod
 
     def claim(self, path: Path) -> str:
-        """Before a ledger is opened, whose lock is held: leave the mark that this boot has one here.
+        """Write the mark of this boot before a ledger is opened, whose lock is held.
 
-        Returns this boot's id for a ledger that is new and known to be the boot's first, else nothing.
+        Returns this boot's id for a new ledger that is certainly the boot's first, else "".
         """
         if not self.id:
             return ""
@@ -113,8 +113,8 @@ class BootClaim:
         except OSError as error:
             why = f"{error.filename} cannot be used ({error.strerror})"
         if not _there(path):
-            since = {"because": why} if why else {"booted_seconds_ago": str(self.elapsed // 10**9)}
-            log.info("new ledger: hourly rent is charged from %s", "now" if why else "boot", extra=since)
+            since = {"rent_since": "boot", "booted_seconds_ago": str(self.elapsed // 10**9)}
+            log.info("ledger created", extra={"rent_since": "now", "because": why} if why else since)
         return "" if why else self.id
 
     def _because(self, path: Path, mark: Path) -> str:
@@ -131,22 +131,22 @@ class BootClaim:
 
 
 NO_BOOT: Final = BootClaim("", 0)
-"""For books that begin now."""
+"""For a ledger that starts now."""
 
 
 def _real(path: Path) -> Path:
-    """A path without links. One that leads in a circle stays, which `Path.resolve` answers with an error."""
+    """A path without links. A circular one stays as it is; `Path.resolve` would raise an error."""
     return Path(os.path.realpath(path))
 
 
 def _open_to_all(folder: Path) -> bool:
-    """Whether anybody may write to a folder, and only to what is theirs: /tmp, /var/tmp, /dev/shm."""
+    """Whether every user may write own files to a folder: /tmp, /var/tmp, /dev/shm."""
     wanted = stat.S_ISVTX | stat.S_IWOTH
     return folder.stat().st_mode & wanted == wanted
 
 
 def _there(path: Path) -> bool:
-    """Whether there was a ledger. Making one begins with a file of no bytes."""
+    """Whether there was a ledger. A new one starts with an empty file."""
     try:
         return path.stat().st_size > 0
     except OSError:
@@ -166,10 +166,10 @@ def _write(mark: Path, boot: str) -> None:
 
 
 def _opened(name: str, flags: int) -> int:
-    """Waits for nobody where the mark's name is a FIFO's, and follows no link."""
+    """Open without waiting for a FIFO's writer, and without following a link."""
     return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
 
 
 def _unescaped(text: str) -> str:
-    """Octal escapes are what the kernel writes for spaces in paths."""
+    """Resolve the octal escapes that the kernel writes for spaces in paths."""
     return _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), text)

@@ -1,4 +1,4 @@
-"""What a ledger's file holds, read and checked."""
+"""Contents of a ledger's file, read and checked, and what is served of them."""
 
 import sqlite3
 import uuid
@@ -13,8 +13,9 @@ from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
 from exporter.ledger import marks, rows, schema, unpriced_time
+from exporter.ledger.accumulator import add
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
-from exporter.ledger.history import Chronicle, LastDay
+from exporter.ledger.history import HistoryCache, LastDay
 from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
@@ -31,28 +32,28 @@ _DAMAGED: Final = (
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_TOOBIG,
 )
-"""`ERROR` is a statement that the file's tables do not fit, `TOOBIG` a value that nobody here wrote."""
+"""`ERROR` is a statement that does not fit the file's tables, `TOOBIG` a value of another writer."""
 
 MARK_BYTES: Final = 4 * 1024 * 1024
-"""Of the marks of one GPU, endpoint, gateway or server. Longer ones are neither read nor written."""
+"""Largest mark of one GPU, endpoint, gateway or server. Longer ones are neither read nor written."""
 
 MARKS_BYTES: Final = 16 * 1024 * 1024
-"""Of all marks together: in memory they take several times as much."""
+"""Limit of all marks together: in memory they take several times as much."""
 
 _BOUNDED: Final = frozenset({"endpoint", "gateway"})
-"""Marks of what others serve. The rest, which money hangs on, is read first."""
+"""Marks of other programs' pages. The rest, which the cost depends on, is read first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Everything in the file, as of one commit.
 
-    `state` carries `wall` and `accrued`; `texts` are its known scopes as they are stored, unreadable ones
-    included. `machine` is the identity of the one that they were last bound to, empty when there is none.
-    `commits` counts what was committed, by releases that count: an older copy of the file has fewer.
-    `zone` is the name of the time zone that the last tick went by, empty where none has said so.
-    `stretch` is the number of the latest stretch of time that waits for a price; `recent` are those of the
-    last hour, by number. `day` is empty unless it was filled. `chronicle` is what is known of its history.
+    `state` has `wall` and `accrued`. `texts` are the stored texts of its scopes, unreadable ones included.
+    `machine` is the identity of the machine that the ledger was last bound to, empty for none.
+    `commits` counts commits: an older copy of the file has fewer. Early releases did not count.
+    `zone` is the name of the last tick's time zone, empty where a release did not write it.
+    `last_unpriced` is the number of the latest range of unpriced time. `recent` are the ranges of the last
+    hour, by number. `day` is empty unless it was filled. `history` is the cache of its history rows.
     `oversized` are the rows of `state` that were left out for their size.
     """
 
@@ -66,21 +67,21 @@ class Contents:
     last_commit: Instant | None = None
     commits: int = 0
     begun: Instant | None = None
-    stretch: int = 0
+    last_unpriced: int = 0
     recent: Mapping[int, UnpricedTime] = field(default_factory=dict)
     day: LastDay = field(default_factory=LastDay)
-    chronicle: Chronicle = field(default_factory=Chronicle)
+    history: HistoryCache = field(default_factory=HistoryCache)
     oversized: tuple[int, ...] = ()
 
 
 def empty() -> Contents:
-    """New books, under an id of their own."""
+    """An empty ledger with a new id."""
     return Contents(str(uuid.uuid4()), Totals(), State(), {})
 
 
 @contextmanager
 def failures(path: Path) -> Iterator[None]:
-    """SQLite's errors on opening, told apart: damaged, locked, and the rest as they are."""
+    """Sort SQLite's errors on opening: damaged, locked, and the rest as they are."""
     try:
         yield
     except UnicodeDecodeError as error:  # of SQLite's own message about a schema that it cannot read
@@ -100,7 +101,7 @@ def failures(path: Path) -> Iterator[None]:
 def transaction(
     connection: sqlite3.Connection, kind: str = "IMMEDIATE", *, keep: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """One transaction: committed at the end if it is to be kept, rolled back when anything raises."""
+    """One transaction: committed at the end with `keep`, rolled back when anything raises."""
     connection.execute(f"BEGIN {kind}")
     try:
         yield connection
@@ -113,15 +114,15 @@ def transaction(
 
 
 def refuse_other_files(path: Path) -> None:
-    """See by its first bytes that a file is a database, if there is one.
+    """Check by its first bytes that a file is a database, if there is one.
 
-    The file is known to be a regular one (`place.irregular`).
+    The caller has checked that the file is a regular one (`files.irregular`).
 
     Raises:
-        DamagedError: it is none.
+        DamagedError: it is not a database.
         OSError: it cannot be read.
     """
-    # Before SQLite sees it: beside a file that is none of its own it deletes the log, which may be evidence.
+    # Before SQLite opens it: SQLite deletes the log of a file that is not its own, and that may be evidence.
     with suppress(FileNotFoundError), path.open("rb") as file:
         begin = file.read(len(_MAGIC))
         # A file of one byte is an empty one to SQLite.
@@ -130,11 +131,11 @@ def refuse_other_files(path: Path) -> None:
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
-    """See that the file is a ledger, whole, and one that this release may use.
+    """Check that the file is a whole ledger that this release may use.
 
     Raises:
         DamagedError: it is not ours or not whole.
-        LedgerError: a later release wrote it and says that this one must not use it.
+        LedgerError: a later release wrote it, and this one must not use it.
         sqlite3.Error: it cannot be read.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -154,13 +155,13 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def refuse_programs(connection: sqlite3.Connection) -> None:
-    """Refuse a schema that would run SQL of its own: none that the exporter made does.
+    """Refuse a schema that runs SQL of its own: no schema of the exporter does.
 
-    A later release may add tables, columns, indexes and views, and views are for people: nothing here reads
-    one, unless it has the name of a table.
+    A later release may add tables, columns, indexes and views. Views are for people: the exporter reads
+    none, unless one has the name of a table.
     """
-    found = connection.execute("SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master")
-    for kind, name, virtual in found:
+    objects = connection.execute("SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master")
+    for kind, name, virtual in objects:
         if kind == "trigger" or virtual:
             raise DamagedError(
                 f"it has a {'trigger' if kind == 'trigger' else 'virtual table'}, {shown(name)}"
@@ -172,25 +173,25 @@ def refuse_programs(connection: sqlite3.Connection) -> None:
 def _marks(
     connection: sqlite3.Connection,
 ) -> tuple[list[tuple[str, str, str]], tuple[int, ...], tuple[str, ...]]:
-    """The rows of `state`, in their order, the numbers of those that are too large, and a sentence on each.
+    """Rows of `state` in their order, numbers of rows that are too large, and a sentence on each of these.
 
-    A row is measured before it is read: where the memory is short, one that is too large ends the process.
+    A row is measured before it is read: a huge one could end a process with little memory.
     """
     rows = connection.execute("SELECT id, scope, key FROM state ORDER BY id").fetchall()
     sizes = {number: _size(connection, number) for number, _scope, _key in rows}
-    # Where not all fit, one endpoint with a large page is forgotten before many with small ones.
+    # Where not all fit, one endpoint with a large page is dropped before many with small ones.
     by_worth = sorted(rows, key=lambda row: (row[1] in _BOUNDED, sizes[row[0]]))
-    room, kept = MARKS_BYTES, set()
+    room, fitting = MARKS_BYTES, set()
     for number, _scope, _key in by_worth:
         if sizes[number] <= min(MARK_BYTES, room):
             room -= sizes[number]
-            kept.add(number)
+            fitting.add(number)
     stored = [
         (scope, key, connection.execute("SELECT body FROM state WHERE id = ?", (number,)).fetchone()[0])
         for number, scope, key in rows
-        if number in kept
+        if number in fitting
     ]
-    left_out = [(number, scope, key) for number, scope, key in rows if number not in kept]
+    left_out = [(number, scope, key) for number, scope, key in rows if number not in fitting]
     sentences = tuple(
         f"what was remembered of {scope} {key[:_KEY_SHOWN]} takes {sizes[number]} bytes and was dropped: "
         "its counters are counted from their next read on"
@@ -208,15 +209,15 @@ def read(connection: sqlite3.Connection) -> Contents:
     """Read everything, inside the running transaction.
 
     Raises:
-        DamagedError: what every ledger has is missing.
+        DamagedError: a part that every ledger has is missing.
         sqlite3.Error: it cannot be read.
     """
     meta = meta_of(connection)
     totals = rows.read(connection)
-    stretch = unpriced_time.last_number(connection)
+    last_unpriced = unpriced_time.last_number(connection)
     recent = unpriced_time.read_recent(connection, _integer(meta, "wall") or 0)
     stored, oversized, too_large = _marks(connection)
-    state, dropped = marks.state(stored)
+    state, dropped = marks.state_of(stored)
     accrued, by_state, ledger = (
         _integer(meta, "accrued"),
         _integer(meta, "accrued_by_state"),
@@ -243,14 +244,14 @@ def read(connection: sqlite3.Connection) -> Contents:
         last_commit=_integer(meta, "committed"),
         commits=_integer(meta, "commits") or 0,
         begun=_integer(meta, "begun"),
-        stretch=stretch,
+        last_unpriced=last_unpriced,
         recent=recent,
         oversized=oversized,
     )
 
 
 def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
-    """The ledger's few single values."""
+    """Single values of the ledger, by key."""
     return dict(connection.execute("SELECT key, value FROM meta").fetchall())
 
 
@@ -266,7 +267,7 @@ DAY_HOURS: Final = 24
 RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
 
 
-def books(
+def committed_totals(
     contents: Contents,
     now: Instant,
     months: Collection[str],
@@ -275,20 +276,20 @@ def books(
     persistent: bool,
     writable: bool,
 ) -> CommittedTotals:
-    """The books at an instant.
+    """Committed totals as they are served at an instant.
 
     Args:
-        contents: what was committed.
+        contents: the contents of the last commit.
         now: the wall clock's time.
-        months: names of the months whose cells are wanted.
-        holding: servers of the latest tick; `None` retires nobody.
-        persistent: whether the books are on disk.
+        months: names of the months to include.
+        holding: servers of the latest tick; with `None` no owner is retired.
+        persistent: whether the ledger is on disk.
         writable: whether the last write succeeded.
     """
     totals = contents.totals
-    parties = _parties(totals, now, holding)
+    owners = _served_owners(totals, now, holding)
     month_cells = {key: amount for key, amount in totals.months.items() if key.month in months}
-    last_token = {party: at for party, at in totals.last_token.items() if party in parties}
+    last_token = {owner: at for owner, at in totals.last_token.items() if owner in owners}
     return CommittedTotals(
         ledger=contents.ledger,
         persistent=persistent,
@@ -296,13 +297,13 @@ def books(
         last_commit=contents.last_commit,
         begun=contents.begun,
         residual=residual(totals, contents.state.accrued),
-        cost=_by_phase(totals.cost, parties),
-        gpu_time=_by_phase(totals.held, parties),
+        cost=_by_phase(totals.cost, owners),
+        gpu_time=_by_phase(totals.held, owners),
         server_cost=dict(totals.server_cost),
         gpu_cost=dict(totals.gpu_cost),
-        tokens={key: count for key, count in totals.tokens.items() if key[0] in parties},
-        requests={party: count for party, count in totals.requests.items() if party in parties},
-        equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in parties},
+        tokens={key: count for key, count in totals.tokens.items() if key[0] in owners},
+        requests={owner: count for owner, count in totals.requests.items() if owner in owners},
+        equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in owners},
         energy=dict(totals.energy),
         unpriced=_unpriced(totals),
         uncharged=contents.state.uncharged,
@@ -312,14 +313,14 @@ def books(
         window=window(totals, contents.recent.values(), now),
         usage=recent_usage(totals, now),
         metered_since=_metered_since(contents, now),
-        course=contents.day.course(totals, now),
+        course=contents.day.recent(totals, now),
     )
 
 
 def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
-    """Accrued minus posted, by the family that disagrees most; anything but 0 is a bug.
+    """Accrued minus posted, by the family with the largest difference; anything but 0 is a bug.
 
-    Accrual is told twice: summed here from the segments, and carried by the cost model from tick to tick.
+    Accrued money is counted twice: here from the segments, and by the cost model from tick to tick.
     """
     families = (
         accrued,
@@ -331,31 +332,29 @@ def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
 
 
 def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dict[CostOwner, Window]:
-    """Sums over the last 60 whole minutes, up to the last whole minute; of a younger ledger what there is.
+    """Sums over the last 60 whole minutes, or over the time of a younger ledger.
 
-    Of a stretch that waits for a price and lies partly in them, each party's time counts as if it were
-    spread evenly, for nothing finer is kept; what is there at all is never rounded to nothing.
+    Unpriced time that lies partly in them counts as if it were spread evenly, since nothing finer is stored.
+    A part is never rounded down to nothing.
     """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
     money, tokens = totals.last_hour.sums(totals, range(start, end))
     unpriced: dict[CostOwner, Nanoseconds] = {}
-    for stretch in waiting:
-        inside = min(stretch.end, end * NANOSECONDS_PER_MINUTE) - max(
-            stretch.start, start * NANOSECONDS_PER_MINUTE
-        )
+    for time in waiting:
+        inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
         if inside > 0:
-            for slot, used in stretch.slots.items():
-                part = -(-used.time * inside // (stretch.end - stretch.start))
-                unpriced[slot.owner] = unpriced.get(slot.owner, 0) + part
+            for owner_phase, used in time.slots.items():
+                part = -(-used.time * inside // (time.end - time.start))
+                add(unpriced, owner_phase.owner, part)
     return {
-        party: Window(money.get(party, {}), tokens.get(party, {}), unpriced.get(party, 0))
-        for party in {**money, **tokens, **unpriced}
+        owner: Window(money.get(owner, {}), tokens.get(owner, {}), unpriced.get(owner, 0))
+        for owner in {**money, **tokens, **unpriced}
     }
 
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
-    """Who used which GPU in the hours that the last 24 hours touch, as far as they were metered."""
+    """Use of GPUs by product in the metered hours that the last 24 hours touch."""
     latest = hour_of(now)
     hours = range(latest - DAY_HOURS, latest + 1)
     time = _by_hour(totals.hour_usage, hours)
@@ -380,15 +379,15 @@ def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
 def _by_hour(
     sums: Mapping[tuple[int, Gpu, str], int], hours: Collection[int]
 ) -> dict[int, dict[Gpu, dict[str, int]]]:
-    found: dict[int, dict[Gpu, dict[str, int]]] = {}
+    by_hour: dict[int, dict[Gpu, dict[str, int]]] = {}
     for (hour, gpu, product), amount in sums.items():
         if hour in hours:
-            found.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
-    return found
+            by_hour.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
+    return by_hour
 
 
 def _intermittent(totals: Totals, time: Mapping[int, Mapping[Gpu, Mapping[str, int]]]) -> Iterator[str]:
-    """Products that hold nothing now, as they did before for as long, and then came back."""
+    """Products without a GPU now that came back from an absence of the same length before."""
     if not time:
         return
     latest = max(time)
@@ -403,7 +402,7 @@ def _intermittent(totals: Totals, time: Mapping[int, Mapping[Gpu, Mapping[str, i
 
 
 def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
-    """Whether a product paid nothing for this many hours before its last one, and then paid again."""
+    """Whether a product had no cost for this many hours before its last one, and then had cost again."""
     later = last
     for hour in range(last, last - HOURS_KEPT, -1):
         if (hour, product) in totals.hour_cost:
@@ -414,31 +413,30 @@ def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
 
 
 def _metered_since(contents: Contents, now: Instant) -> Instant | None:
-    """When the first time that these books have was metered; a clock that was ahead then says nothing."""
+    """Start of the first metered time. Instants of a clock that was ahead do not count."""
     if not contents.totals.first_held:
         return None
     instants = [*contents.totals.first_held.values(), contents.begun or now]
     return min((instant for instant in instants if instant <= now), default=None)
 
 
-def _parties(totals: Totals, now: Instant, holding: Collection[ServerKey] | None) -> set[CostOwner]:
-    """Parties that are served, which a row unchanged for a day of a server that holds nothing is not."""
+def _served_owners(totals: Totals, now: Instant, holding: Collection[ServerKey] | None) -> set[CostOwner]:
+    """Owners that are served: those that changed within a day, and those whose server is in the last tick."""
     return {
-        party
-        for party, changed in totals.changed.items()
-        if holding is None or now - changed < RETIRED_AFTER or party.key in holding
+        owner
+        for owner, changed in totals.changed.items()
+        if holding is None or now - changed < RETIRED_AFTER or owner.key in holding
     }
 
 
-def _by_phase(sums: dict[OwnerPhase, int], parties: set[CostOwner]) -> dict[OwnerPhase, int]:
-    """All phases of each party, from its first sight, at 0."""
-    return {
-        (slot := OwnerPhase(party, phase)): sums.get(slot, 0) for party in sorted(parties) for phase in PHASES
-    }
+def _by_phase(sums: dict[OwnerPhase, int], owners: set[CostOwner]) -> dict[OwnerPhase, int]:
+    """All phases of each owner, from its first tick, at 0."""
+    keys = (OwnerPhase(owner, phase) for owner in sorted(owners) for phase in PHASES)
+    return {key: sums.get(key, 0) for key in keys}
 
 
 def _unpriced(totals: Totals) -> dict[Gpu, Nanoseconds]:
-    found: dict[Gpu, Nanoseconds] = {}
-    for (gpu, _party), duration in totals.unpriced.items():
-        found[gpu] = found.get(gpu, 0) + duration
-    return found
+    by_gpu: dict[Gpu, Nanoseconds] = {}
+    for (gpu, _owner), duration in totals.unpriced.items():
+        add(by_gpu, gpu, duration)
+    return by_gpu

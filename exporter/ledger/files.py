@@ -1,4 +1,4 @@
-"""One daemon per ledger: a lock in a file of its own, so that SQLite's locks stay free for readers."""
+"""Files of a ledger: names, modes and identities, and the lock that keeps a second daemon out."""
 
 import contextlib
 import errno
@@ -8,6 +8,8 @@ import os
 import stat
 import struct
 import threading
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +17,22 @@ from exporter.clock import Clock
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.units import NANOSECONDS_PER_SECOND
 
-BE_ITS_USER: Final = "run this as the user that the daemon runs as"
+RUN_AS_DAEMON_USER: Final = "run this as the user that the daemon runs as"
 
 FILE_MODE: Final = 0o640
-"""Of every file that the ledger makes: the owner writes, the group reads."""
+"""Mode of every file that the ledger makes: the owner writes, the group reads."""
 
 FOLDER_MODE: Final = 0o750
-"""Of a folder that the daemon makes. One that is there keeps its mode: others may share it."""
+"""Mode of a folder that the daemon makes. An existing one keeps its mode: others may share it."""
 
 LOGS: Final = ("-wal", "-shm")
-"""What SQLite keeps beside an open file: its write-ahead log and the log's index."""
+"""Suffixes of SQLite's files beside an open one: its write-ahead log and the log's index."""
 
 SIDECARS: Final = ("", *LOGS, "-journal")
-"""What SQLite keeps under one name. A journal is there while a file is made, and after a kill just then."""
+"""Suffixes of all files of one database. A journal exists while a file is made, and after a kill then."""
 
 Identity = tuple[int, int]
-"""Device and inode: they tell a file from another one in its place while either is open."""
+"""Device and inode: no other file has them while this one is open."""
 
 _OTHERS: Final = stat.S_IRWXO
 
@@ -38,34 +40,63 @@ _SHARED_RANGE: Final = (0x4000_0002, 510)
 """First byte and length of SQLite's shared lock (its file format, "The Lock-Byte Page")."""
 
 
-def see_a_file(path: Path) -> Path:
-    """See that a file with something in it lies where a ledger is looked for; its path without links.
+def ledger_file(path: Path) -> Path:
+    """Check that there is a file with content at a ledger's path. Returns the path without links.
 
     Raises:
-        LedgerError: there is nothing, or something else, or it is not for this user to see.
+        LedgerError: there is none, or something else, or this user may not see it.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise LedgerError(f"{path}: there is no ledger here") from None
-    except PermissionError as error:  # a folder of others
-        raise LedgerError(f"{path} cannot be read ({error.strerror}): {BE_ITS_USER}") from error
+    except PermissionError as error:  # another user's folder
+        raise LedgerError(f"{path} cannot be read ({error.strerror}): {RUN_AS_DAEMON_USER}") from error
     except OSError as error:
         raise LedgerError(f"{path} cannot be read ({error.strerror})") from error
     # Its logs and its lock lie beside the file, not beside a link to it.
     path = Path(os.path.realpath(path))
-    if what := irregular(path):
-        raise LedgerError(what)
-    if found.st_size == 0:
+    if (other := irregular(path)) is not None:
+        raise LedgerError(str(other))
+    if status.st_size == 0:
         raise LedgerError(f"{path} is empty: no daemon has begun it")
     return path
 
 
-def irregular(path: Path) -> str:
-    """Which of the ledger's names is taken by something that is no regular file, and what that is; else "".
+class FileKind(StrEnum):
+    """Kinds of files that are not regular ones, as messages name them."""
+
+    DIRECTORY = "a directory"
+    FIFO = "a FIFO"
+    SOCKET = "a socket"
+    LINK = "a symbolic link"
+    DEVICE = "a device"
+
+
+_KINDS: Final = {
+    stat.S_IFDIR: FileKind.DIRECTORY,
+    stat.S_IFIFO: FileKind.FIFO,
+    stat.S_IFSOCK: FileKind.SOCKET,
+    stat.S_IFLNK: FileKind.LINK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IrregularFile:
+    """A file under one of the ledger's names that is not a regular one."""
+
+    name: str
+    kind: FileKind
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.kind}"
+
+
+def irregular(path: Path) -> IrregularFile | None:
+    """The first of the ledger's files that is not a regular one; `None` when all are.
 
     Looks only: opening a FIFO waits for a writer, and opening a device may do anything.
-    What cannot be looked at is for whoever opens it to report.
+    A name that cannot be looked at is skipped: opening it reports the error.
     """
     for suffix in (*SIDECARS, ".lock"):
         name = f"{path}{suffix}"
@@ -75,50 +106,40 @@ def irregular(path: Path) -> str:
         except OSError:
             continue
         if not stat.S_ISREG(mode):
-            return f"{name} is {_kind(mode)}"
-    return ""
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: "a directory",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFLNK: "a symbolic link",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a device")
+            return IrregularFile(name, _KINDS.get(stat.S_IFMT(mode), FileKind.DEVICE))
+    return None
 
 
 def identity(name: Path | str) -> Identity | None:
-    """Which file has a name; `None` where none has.
+    """Identity of the file with a name; `None` without one.
 
     Raises:
-        OSError: that cannot be seen.
+        OSError: it cannot be looked at.
     """
     try:
-        found = os.lstat(name)
+        status = os.lstat(name)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def opened_elsewhere(path: Path) -> bool:
-    """Whether another process has a SQLite connection to a file whose log is on: it holds the shared lock.
+    """Whether another process has a SQLite connection to a file with a log: it holds the shared lock.
 
     Raises:
-        OSError: that cannot be seen.
+        OSError: the file cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, *_SHARED_RANGE, 0)
-        answer = struct.unpack("hhqqi", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+        request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, *_SHARED_RANGE, 0)
+        answer = struct.unpack("hhqqi", fcntl.fcntl(descriptor, fcntl.F_GETLK, request))
         return bool(answer[0] != fcntl.F_UNLCK)
     finally:
         os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that is not there, readable by owner and group.
+    """Make a missing folder, readable by owner and group.
 
     Raises:
         OSError: it cannot be made.
@@ -131,27 +152,27 @@ def make_file(path: Path) -> None:
     """Make an empty file of the ledger's mode; SQLite takes the mode of its logs from it.
 
     Raises:
-        FileExistsError: the name is taken, by whatever.
+        FileExistsError: the name is taken.
         OSError: it cannot be made.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(path, flags, FILE_MODE))
 
 
-def see_it_opens(path: Path) -> None:
-    """See that a file can be written, before SQLite has it open: it is content to read one that cannot.
+def check_writable(path: Path) -> None:
+    """Check that a file can be written: SQLite opens one that can only be read.
 
     Raises:
-        OSError: it cannot.
+        OSError: it cannot be written.
     """
-    # Closing it lets go of every lock that this process has on the file, hence before.
+    # Before SQLite opens it: closing it releases every lock that this process has on the file.
     os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 def tighten(path: Path) -> None:
-    """Take from a ledger, and from its logs, what users outside owner and group may do with it.
+    """Remove the permissions of users outside owner and group from a ledger and its logs.
 
-    Files of releases that set no mode are readable by everybody. Those of another user stay as they are.
+    Releases that set no mode made files that everybody may read. Files of another user stay as they are.
     """
     for suffix in SIDECARS:
         name = f"{path}{suffix}"
@@ -172,13 +193,13 @@ def free_name(path: Path, why: str) -> Path:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename the file and what SQLite keeps beside it to `<name>.<why>-<number>`; the name it got.
+    """Rename the file and SQLite's files beside it to `<name>.<why>-<number>`. Returns the new name.
 
     Raises:
         OSError: it cannot be renamed.
     """
     aside = free_name(path, why)
-    # The file first: SQLite throws a log without its file away, but would replay it into a new one.
+    # The file first: SQLite discards a log without its file, but would replay it into a new one.
     for sidecar in SIDECARS:
         if os.path.lexists(present := f"{path}{sidecar}"):
             Path(present).rename(f"{aside}{sidecar}")
@@ -186,8 +207,8 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
-def begin_part(target: Path) -> Path:
-    """An empty file `<name>.part`, to be filled and then put at its target.
+def make_part(target: Path) -> Path:
+    """Make an empty file `<name>.part`, to be filled and then put at its target.
 
     Raises:
         OSError: it cannot be made.
@@ -200,13 +221,13 @@ def begin_part(target: Path) -> Path:
 
 
 def put(part: Path, target: Path) -> None:
-    """Give a whole file, of which nobody has a connection, its name: on disk once this returns.
+    """Give a whole file without connections its name, and wait until that is on disk.
 
     Logs and a journal under the target's name are removed: SQLite would replay them into the new file.
 
     Raises:
-        FileExistsError: another file has that name; it is left alone.
-        OSError: it cannot be done.
+        FileExistsError: another file has that name, and stays.
+        OSError: it failed.
     """
     _synchronize(part)
     if identity(target) is not None:
@@ -238,16 +259,17 @@ log = logging.getLogger(__name__)
 ADVICE: Final = "stop that one, or give this one a --ledger.path of its own"
 
 WAIT_SECONDS: Final = 30
-"""How long a second daemon waits: a rolling update starts the new one before the old one is gone."""
+"""How long a second daemon waits: a rolling update starts the new one before the old one ends."""
 
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Another's link, FIFO or device under the lock's name is not followed, waited for or changed."""
+"""A foreign link, FIFO or device under the lock's name is not followed, waited for or changed."""
 
 
 class Lock:
-    """An flock(2) on `<ledger>.lock`, with the owner's pid inside; it ends when its process does.
+    """An flock(2) on `<ledger>.lock`, with the owner's pid inside; it ends with its process.
 
-    On a file system that cannot be written the lock's file is locked if it is there.
+    It is a file of its own, so that SQLite's locks stay free for readers. On a read-only file system an
+    existing lock file is locked.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -259,13 +281,13 @@ class Lock:
         """Take the lock, waiting up to 30 s by the clock; `stop` ends the wait.
 
         Args:
-            ledger: the file that it is for.
+            ledger: the ledger's file.
             clock: waits.
-            stop: ends the wait; set already, there is none.
-            advice: what the error tells people to do.
+            stop: ends the wait; when it is set already, there is none.
+            advice: the remedy in the error's message.
 
         Raises:
-            LedgerLockedError: another process kept it.
+            LedgerLockedError: another process held it all the time.
             OSError: the lock's file cannot be made here.
         """
         name = f"{ledger}.lock"
@@ -285,12 +307,12 @@ class Lock:
         return cls(descriptor, name)
 
     def in_place(self) -> bool:
-        """Whether the file that is locked still has the lock's name: else it keeps nobody out.
+        """Whether the locked file still has the lock's name: only then it keeps others out.
 
-        A folder that may not be entered any more is taken for no change.
+        A folder that may not be entered any more counts as no change.
 
         Raises:
-            OSError: that cannot be seen.
+            OSError: the name cannot be looked at.
         """
         if self._descriptor is None:
             return False
@@ -301,20 +323,20 @@ class Lock:
             return True
 
     def named(self) -> bool:
-        """Whether the file that is locked has a name anywhere, as after its folder was moved."""
+        """Whether the locked file has a name anywhere, as after its folder was moved."""
         return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
 
     def release(self) -> None:
-        """Let the next one in. Idempotent. The file stays: removing it would let two in."""
+        """Release the lock. Idempotent. The file stays: removing it would let two processes in."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def holder(ledger: Path) -> str:
-    """The process that has a ledger now, "unknown" where it cannot be told; empty when none has.
+    """Pid of the process that has locked a ledger, "unknown" without one in the file; empty for none.
 
-    Makes nothing: a ledger without its lock's file is nobody's.
+    Creates nothing: a ledger without a lock file is not in use.
     """
     try:
         descriptor = os.open(f"{ledger}.lock", os.O_RDONLY | _FLAGS)
@@ -351,15 +373,21 @@ def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event, ad
     waited = 0
     while not _locked(descriptor):
         if waited == 0 and not stop.is_set():
-            held = f"held by process {_owner(descriptor)}, up to {WAIT_SECONDS} s"
-            log.warning("waiting for the ledger, %s", held, extra={"path": str(ledger)})
+            log.warning(
+                "ledger locked",
+                extra={
+                    "holder_pid": _owner(descriptor),
+                    "wait_seconds": WAIT_SECONDS,
+                    "path": str(ledger),
+                },
+            )
         if waited == WAIT_SECONDS or clock.wait(stop, NANOSECONDS_PER_SECOND):
             raise LedgerLockedError(f"{ledger} is in use by process {_owner(descriptor)}: {advice}")
         waited += 1
 
 
 def _hand_over(descriptor: int, ledger: Path) -> None:
-    """A lock that root made by hand beside another user's ledger is one that the daemon must open later."""
+    """Give a lock that root made to the ledger's user: the daemon must open it later."""
     if os.geteuid() == 0:
         with contextlib.suppress(OSError):
             owner = ledger.stat()

@@ -1,27 +1,23 @@
-"""What each hour and each local day added to the books, summed in memory until it is written."""
+"""Sums by hour and local day, in memory until they are written."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-from exporter.cost.postings import CostOwner, GpuTimePosting, OwnerPhase, Postings, Segment
+from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.ledger.accumulator import SegmentSums, ServerCost, TickSums, add, add_all
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.totals import Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
-from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
+from exporter.report import Hour, MonthKey, RecentHistory
 from exporter.tariff.rate import PriceBasis
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 ESTIMATE: Final[PriceBasis] = "estimate"
 
 CELLS_WAITING: Final = 200
-"""Hours that may wait for a disk that refuses: a week, and a day."""
-
-K = TypeVar("K")
-
-ServerCost = tuple[ServerOwner, str, str]
-"""Owner, component, price basis."""
+"""Hours that may wait while writes fail: a week, and a day."""
 
 
 class GpuOwner(NamedTuple):
@@ -34,16 +30,16 @@ class GpuOwner(NamedTuple):
 
 @dataclass(slots=True)
 class HistorySums:
-    """What a stretch of time added: money by the time that it covers, tokens where their tick ended.
+    """Sums of one time range: money by the time that it covers, tokens at the end of their tick.
 
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
-    `held` is GPU time that is owed, by what dollars are divided to get the price; `gpu_held` is all time that
-    passed, `gpu_unowed` the part of it that is not owed, and the two agree: `held` sums to their difference.
-    `gpu_down` is the part of `gpu_held` that hourly rent is not owed for, whether or not rent is by the hour.
-    `owner_held` is the part of `gpu_held` that waits for no price, by who held it, and `owner_down` the part
-    of that which is in `gpu_down`. An earlier release kept neither.
-    `unpriced` is the part of `gpu_held` that had no price, by who held it; `settled` is the part of that
-    which was charged since: the rest waits.
+    `held` is GPU time that is owed: dollars over it are the price. `gpu_held` is all GPU time that passed,
+    and `gpu_unowed` the part of it that is not owed. `held` sums to their difference.
+    `gpu_down` is the part of `gpu_held` without hourly rent, whether or not rent is by the hour.
+    `owner_held` is the part of `gpu_held` that has a price, by its holder, and `owner_down` the part of that
+    in `gpu_down`. Files of earlier releases lack both.
+    `unpriced` is the part of `gpu_held` that had no price, by its holder. `settled` is the part of that which
+    was charged since: the rest waits.
     `covered` is the wall time of ticks, under the one key `()`.
     """
 
@@ -62,23 +58,21 @@ class HistorySums:
     owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
 
     def copy(self) -> "HistorySums":
-        """The same, to add to."""
+        """A copy to add to."""
         return HistorySums(**{family: dict(getattr(self, family)) for family in FAMILIES})
 
     def add(self, later: "HistorySums") -> None:
-        """Take in what another stretch added."""
+        """Add the sums of another time range."""
         for family in FAMILIES:
-            mine: dict[Any, int] = getattr(self, family)
-            for key, value in getattr(later, family).items():
-                _sum(mine, key, value)
+            add_all(getattr(self, family), getattr(later, family))
 
     def waiting(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
-        """GPU time that has no price to this day, by who held it."""
+        """GPU time that still has no price, by its holder."""
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
 
     def before_service(self) -> Nanoseconds:
-        """Time of owned GPUs that were not in service yet: nothing is owed for it though the host was up."""
+        """Time of owned GPUs before they were in service: nothing is owed for it though the host was up."""
         return sum(max(0, time - self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
 
     def gpu_owed(self) -> dict[Gpu, Nanoseconds]:
@@ -86,54 +80,39 @@ class HistorySums:
         return {gpu: time - self.gpu_unowed.get(gpu, 0) for gpu, time in self.gpu_held.items()}
 
     def by_component(self) -> dict[tuple[ServerKey, str], Picodollars]:
-        """Money by server and component, whoever owns the server and whatever the price's basis."""
-        found: dict[tuple[ServerKey, str], Picodollars] = {}
+        """Money by server and component, over all owners and price bases."""
+        sums: dict[tuple[ServerKey, str], Picodollars] = {}
         for (owner, component, _basis), amount in self.server_cost.items():
-            _sum(found, (ServerKey(owner.namespace, owner.server), component), amount)
-        return found
+            add(sums, (ServerKey(owner.namespace, owner.server), component), amount)
+        return sums
 
-    def add_segment(self, segment: Segment) -> None:
+    def add_segment(self, sums: SegmentSums) -> None:
         """Add the money and the GPU time of one segment."""
-        _sum(self.covered, (), segment.end - segment.start)
-        self._add_money(segment)
-        for held in segment.held:
-            _sum(self.held, held.owner_phase, held.owed)
-            _sum(self.gpu_held, held.gpu, held.duration)
-            if held.unowed:
-                _sum(self.gpu_unowed, held.gpu, held.unowed)
-            if held.down:
-                _sum(self.gpu_down, held.gpu, held.down)
-            if held.priced:
-                self._add_owner(held)
-            else:
-                _sum(self.unpriced, (held.gpu, held.owner_phase.owner), held.duration)
+        add(self.covered, (), sums.segment.end - sums.segment.start)
+        self._add_money(sums)
+        add_all(self.held, sums.held)
+        add_all(self.gpu_held, sums.gpu_held)
+        add_all(self.gpu_unowed, sums.gpu_unowed)
+        add_all(self.gpu_down, sums.gpu_down)
+        add_all(self.unpriced, sums.unpriced)
 
-    def add_late(self, segment: Segment) -> None:
+    def add_late(self, sums: SegmentSums) -> None:
         """Add the money of time that was added when it passed, without a price."""
-        self._add_money(segment)
-        for held in segment.held:
-            _sum(self.settled, (held.gpu, held.owner_phase.owner), held.duration)
-            self._add_owner(held)
-            if held.owed:  # what it is owed for beyond what was counted when it passed
-                _sum(self.held, held.owner_phase, held.owed)
-                _sum(self.gpu_unowed, held.gpu, -held.owed)
+        self._add_money(sums)
+        add_all(self.settled, sums.owner_held)
+        for time in sums.segment.held:
+            if time.owed:  # beyond the GPU time that was counted when it passed
+                add(self.held, time.owner_phase, time.owed)
+                add(self.gpu_unowed, time.gpu, -time.owed)
 
-    def _add_owner(self, held: GpuTimePosting) -> None:
-        party = held.owner_phase.owner
-        owner = GpuOwner(held.gpu, party.product, party.team)
-        _sum(self.owner_held, owner, held.duration)
-        if held.down:
-            _sum(self.owner_down, owner, held.down)
-
-    def _add_money(self, segment: Segment) -> None:
-        purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
-        for gpu, component, basis, slot, amount in segment.money:
-            _sum(self.cost, slot, amount)
-            _sum(purposes, (slot.owner, component, basis), amount)
-            _sum(self.gpu_cost, (gpu, component), amount)
-        for (party, component, basis), amount in purposes.items():
-            owner = ServerOwner(party.product, party.team, party.namespace, party.server)
-            _sum(self.server_cost, (owner, component, basis), amount)
+    def _add_money(self, sums: SegmentSums) -> None:
+        """Add the money of a segment, and the GPU time that it pays for."""
+        add_all(self.cost, sums.cost)
+        add_all(self.server_cost, sums.server_cost)
+        add_all(self.gpu_cost, sums.gpu_cost)
+        for family, by_owner in ((self.owner_held, sums.owner_held), (self.owner_down, sums.owner_down)):
+            for (gpu, owner), duration in by_owner.items():
+                add(family, GpuOwner(gpu, owner.product, owner.team), duration)
 
 
 FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
@@ -143,29 +122,30 @@ FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
 class History:
     """Sums since the last commit, by (day, hour): an hour in which a local day ends is two cells.
 
-    A day is the number that its digits make, 2026-11-30 is 20261130; an hour is counted since 1970.
-    While the disk refuses writes for longer than `CELLS_WAITING` hours, the oldest are told in a later hour
-    of their day, so that memory stays bounded; days stay exact.
+    A day is the number of its digits: 2026-11-30 is 20261130. An hour is counted since 1970.
+    While writes fail for longer than `CELLS_WAITING` hours, the oldest are added to a later hour of their
+    day, so that memory stays bounded. Days stay exact.
     """
 
     cells: dict[tuple[int, int], HistorySums] = field(default_factory=dict)
 
     def copy(self) -> "History":
-        """The same, to add to."""
+        """A copy to add to."""
         return History({cell: sums.copy() for cell, sums in self.cells.items()})
 
-    def add(self, postings: Postings) -> None:
-        """Add one tick. Tokens of a tick that names no day are in no history."""
-        refused = bool(self.cells)  # a gap alone may be of more hours, and is written at once
-        for segment in postings.segments:
-            self._cell(segment.day, hour_of(segment.start)).add_segment(segment)
-        for segment in postings.late.segments:
-            self._cell(segment.day, hour_of(segment.start)).add_late(segment)
+    def add(self, tick: TickSums) -> None:
+        """Add one tick. Tokens of a tick without a day are in no history."""
+        unwritten = bool(self.cells)  # a gap alone may be of more hours, and is written at once
+        for sums in tick.segments:
+            self._cell(sums.segment.day, hour_of(sums.segment.start)).add_segment(sums)
+        for sums in tick.late:
+            self._cell(sums.segment.day, hour_of(sums.segment.start)).add_late(sums)
+        postings = tick.postings
         if postings.tokens and postings.day:
-            sums = self._cell(postings.day, hour_of(postings.end - 1))
+            cell = self._cell(postings.day, hour_of(postings.end - 1))
             for moved in postings.tokens:
-                _sum(sums.tokens, (moved.owner, moved.kind), moved.count)
-        if refused and len(self.cells) > CELLS_WAITING:
+                add(cell.tokens, (moved.owner, moved.kind), moved.count)
+        if unwritten and len(self.cells) > CELLS_WAITING:
             self._fold()
 
     def _cell(self, day: str, hour: int) -> HistorySums:
@@ -184,27 +164,27 @@ Rows = dict[tuple[int, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Chronicle:
-    """Rows that the file's history held at one commit, by table and hour or day, as far as they are known.
+class HistoryCache:
+    """Rows that the file's history had at one commit, by table and hour or day.
 
-    Of each table those of the latest hour or day stay known; others are read when they are written to.
-    What a later write leaves is another chronicle: this one stays right if that write fails.
+    Rows of the latest hour or day of each table stay; others are read when they are written to.
+    A later write makes another cache: this one stays right if that write fails.
     """
 
-    known: dict[tuple[str, int], Rows] = field(default_factory=dict)
+    rows: dict[tuple[str, int], Rows] = field(default_factory=dict)
     latest: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class MonthRecord:
-    """One month as the file tells it, as of one commit.
+    """One month in the file, as of one commit.
 
-    `months` are those that the ledger has anything of, this one or not.
-    `cells` are what was posted; `sums` is what history keeps of it, which is less where an earlier release
-    posted a part, or where days are past their time. `None`: the file keeps no history.
-    `adjustments` are those dated in the month, in the order they were entered. Posted ones are in `cells` and
+    `months` are all months in the ledger, with or without this one.
+    `cells` are posted amounts; `sums` is their history, which is less where an earlier release posted a part,
+    or where days expired. `None`: the file has no history.
+    `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and
     never in `sums`; the others wait for the daemon and are in neither.
-    `days` are what `sums` is made of, by local day, a number like 20261130.
+    `days` are the parts of `sums` by local day, a number like 20261130.
     """
 
     ledger: str
@@ -218,7 +198,7 @@ class MonthRecord:
 
     @property
     def adjusted(self) -> Picodollars:
-        """What posted adjustments add to `cells`."""
+        """Sum of the posted adjustments in `cells`."""
         return sum(each.amount for each in self.adjustments if each.posted is not None)
 
     @property
@@ -230,10 +210,6 @@ class MonthRecord:
 def day_number(day: str) -> int:
     """A day like 2026-11-30 as a number that sorts: 20261130."""
     return int(day.replace("-", ""))
-
-
-def _sum(sums: dict[K, int], key: K, amount: int) -> None:
-    sums[key] = sums.get(key, 0) + amount
 
 
 DAY_HOURS: Final = 24
@@ -249,26 +225,25 @@ class _HourSums:
     tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
     components: dict[str, Picodollars] = field(default_factory=dict)
     mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
-    """The same by server, of the latest hours alone: memory that the others need none of."""
+    """Components by server, of the latest hours only, to save memory."""
 
     def copy(self) -> "_HourSums":
         return _HourSums(dict(self.money), dict(self.tokens), dict(self.components), dict(self.mix))
 
     def add(self, sums: HistorySums) -> None:
-        for slot, amount in sums.cost.items():
-            _last_day_sum(self.money, slot.phase, amount)
-        for key, count in sums.tokens.items():
-            _last_day_sum(self.tokens, key, count)
+        for owner_phase, amount in sums.cost.items():
+            add(self.money, owner_phase.phase, amount)
+        add_all(self.tokens, sums.tokens)
         for (server, component), amount in sums.by_component().items():
-            _last_day_sum(self.components, component, amount)
-            _last_day_sum(self.mix, (server, component), amount)
+            add(self.components, component, amount)
+            add(self.mix, (server, component), amount)
 
 
 class LastDay:
-    """The current hour and the 24 before it, as they were committed, and what every hour of a month came to.
+    """Committed sums of the current hour and the 24 before it, and the cost of every hour of a month.
 
-    `fill` begins with the file, once; from then on each commit makes another of it. The month is summed anew
-    when an hour has passed, or when something was posted to one that had.
+    `fill` reads the file once; then each commit makes another one. The month is summed again after each hour,
+    and when something was posted to an earlier hour.
     """
 
     def __init__(self) -> None:
@@ -276,12 +251,12 @@ class LastDay:
         self._month: tuple[int, tuple[Picodollars, ...]] | None = None
 
     def fill(self, hours: Mapping[int, HistorySums]) -> None:
-        """Begin with what the file keeps of these hours."""
+        """Begin with these hours of the file."""
         for hour, sums in hours.items():
             self._hours.setdefault(hour, _HourSums()).add(sums)
 
     def after(self, committed: History, end: Instant) -> "LastDay":
-        """This with what a commit wrote, up to the end of its last tick. This itself stays as it is."""
+        """The last day after a commit, up to the end of its last tick. This one stays as it is."""
         latest = hour_of(end - 1)
         later = LastDay()
         later._month = self._month
@@ -301,40 +276,35 @@ class LastDay:
             later._hours[hour].add(sums)
         return later
 
-    def course(self, totals: Totals, now: Instant) -> RecentHistory:
-        """The course of things at an instant."""
+    def recent(self, totals: Totals, now: Instant) -> RecentHistory:
+        """The recent history at an instant."""
         latest = hour_of(now)
         hours = [(hour, self._hours.get(hour, _HourSums())) for hour in range(latest - DAY_HOURS, latest + 1)]
         if self._month is None or self._month[0] != latest:
-            self._month = (latest, _month(totals, latest))
+            self._month = (latest, _hourly_cost(totals, latest))
         return RecentHistory(
             hours=tuple(
                 Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
                 for hour, sums in hours
             ),
-            tokens=_together(sums.tokens for _, sums in hours),
-            components=_together(sums.components for _, sums in hours),
-            mix=_together(sums.mix for _, sums in hours[-MIX_HOURS:]),
+            tokens=_merged(sums.tokens for _, sums in hours),
+            components=_merged(sums.components for _, sums in hours),
+            mix=_merged(sums.mix for _, sums in hours[-MIX_HOURS:]),
             before=self._month[1],
         )
 
 
-def _month(totals: Totals, latest: int) -> tuple[Picodollars, ...]:
-    """What each whole hour came to, the last of them the one before this; from the first that is known."""
-    found: dict[int, Picodollars] = {}
+def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars, ...]:
+    """Cost of each whole hour, from the first one of the last month to the one before the latest."""
+    hours: dict[int, Picodollars] = {}
     for (hour, _product), amount in totals.hour_cost.items():
         if latest - MONTH_HOURS <= hour < latest:
-            _last_day_sum(found, hour, amount)
-    return tuple(found.get(hour, 0) for hour in range(min(found), latest)) if found else ()
+            add(hours, hour, amount)
+    return tuple(hours.get(hour, 0) for hour in range(min(hours), latest)) if hours else ()
 
 
-def _together(parts: Iterable[Mapping[Any, int]]) -> Mapping[Any, int]:
-    found: dict[Any, int] = {}
+def _merged(parts: Iterable[Mapping[Any, int]]) -> Mapping[Any, int]:
+    sums: dict[Any, int] = {}
     for part in parts:
-        for key, amount in part.items():
-            found[key] = found.get(key, 0) + amount
-    return found
-
-
-def _last_day_sum(sums: dict[Any, int], key: object, amount: int) -> None:
-    sums[key] = sums.get(key, 0) + amount
+        add_all(sums, part)
+    return sums

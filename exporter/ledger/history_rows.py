@@ -1,4 +1,4 @@
-"""History to rows and back. Only the rows of the latest hour and day are known in memory."""
+"""History as rows. Only the rows of the latest hour and day stay in memory."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,9 +8,9 @@ from exporter.ledger import adjustments, schema, unpriced_time
 from exporter.ledger.contents import meta_of
 from exporter.ledger.history import (
     FAMILIES,
-    Chronicle,
     GpuOwner,
     History,
+    HistoryCache,
     HistorySums,
     MonthRecord,
     Rows,
@@ -23,7 +23,7 @@ from exporter.report import MonthKey, ServerOwner
 Grain = Literal["hourly", "daily"]
 
 DAYS_KEPT: Final = 13 * 31
-"""Days that stay: this month and the twelve before it. Days that were lived, as hours are."""
+"""Days that stay: this month and the twelve before it. Only metered days count, as for hours."""
 
 _OF_OWNER: Final = RowLayout(tuple, lambda n, k: GpuOwner(n.gpu(k[0]), n.label(k[1]), n.label(k[2])))
 
@@ -43,15 +43,15 @@ _SHAPES: Final[Mapping[str, RowLayout]] = {
 }
 
 Key = tuple[int, ...]
-Place = tuple[str, int]
+PeriodKey = tuple[str, int]
 """A table, and an hour or a day."""
 
 
-class Chronicler:
+class HistoryWriter:
     """Writes history as the totals are written: whole rows, so that one written twice counts once.
 
-    What a row held at the last commit is read from the file once, and kept while its hour or day goes on:
-    in that commit's chronicle, never here, so that it is believed with that commit or not at all.
+    Rows of the last commit are read once, and stay in that commit's cache while their hour or day lasts.
+    They are never kept here: a failed commit takes its cache with it.
     """
 
     def __init__(self) -> None:
@@ -62,14 +62,14 @@ class Chronicler:
         self,
         connection: sqlite3.Connection,
         keys: Keys,
-        before: Chronicle,
+        before: HistoryCache,
         history: History,
         hours_floor: int,
-    ) -> Chronicle:
-        """Write what waits, inside the running transaction, and let go of what is past its time.
+    ) -> HistoryCache:
+        """Write the history of a tick inside the running transaction, and delete what expired.
 
-        Returns what the file's history holds once the transaction is committed.
-        At most one hour and one day go from each table at a time.
+        Returns the cache for the file once the transaction is committed.
+        At most one hour and one day of each table are deleted at a time.
 
         Raises:
             OverflowError: a sum passes what the file holds.
@@ -78,7 +78,7 @@ class Chronicler:
             for statement in schema.HISTORY_DDL:
                 connection.execute(statement)
             schema.add_columns(connection, "stretch")
-        written: dict[Place, Rows] = {}
+        written: dict[PeriodKey, Rows] = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:
                 flat = _SHAPES[family].flat
@@ -100,47 +100,45 @@ class Chronicler:
         return _after(before, written)
 
     def failed(self) -> None:
-        """Believe nothing of the write that failed: it may have reached the disk, or not."""
+        """Assume nothing after a failed write: it may have reached the disk, or not."""
         self._made, self._pruning = False, True
 
     def committed(self) -> None:
-        """The tables are there."""
+        """Note that the tables exist."""
         self._made = True
 
 
 def _add(
     connection: sqlite3.Connection,
-    before: Chronicle,
-    written: dict[Place, Rows],
-    place: Place,
+    before: HistoryCache,
+    written: dict[PeriodKey, Rows],
+    period_key: PeriodKey,
     added: Iterable[tuple[Key, int]],
 ) -> None:
-    table, period = place
-    known = before.known.get(place)
-    if known is None:
-        found = connection.execute(schema.select_period(table), (period,))
-        known = before.known[place] = {tuple(key): value for *key, value in found}
-    rows = written.setdefault(place, {})
+    table, period = period_key
+    earlier = before.rows.get(period_key)
+    if earlier is None:
+        selected = connection.execute(schema.select_period(table), (period,))
+        earlier = before.rows[period_key] = {tuple(key): value for *key, value in selected}
+    rows = written.setdefault(period_key, {})
     counts = table.endswith("_tokens")
     for key, value in added:
-        total = rows.get(key, known.get(key, 0)) + value
+        total = rows.get(key, earlier.get(key, 0)) + value
         rows[key] = min(total, LARGEST) if counts else bounded(total, table)
 
 
-def _after(before: Chronicle, written: Mapping[Place, Rows]) -> Chronicle:
-    """Of the past, nothing is kept."""
+def _after(before: HistoryCache, written: Mapping[PeriodKey, Rows]) -> HistoryCache:
+    """Rows of the latest hour or day of each table."""
     latest = {**before.latest, **dict(written.keys())}
-    whole = {place: {**before.known[place], **rows} for place, rows in written.items()}
-    known = {
-        place: whole.get(place, rows)
-        for place, rows in before.known.items()
-        if latest.get(place[0]) == place[1]
+    whole = {key: {**before.rows[key], **rows} for key, rows in written.items()}
+    rows = {
+        key: whole.get(key, earlier) for key, earlier in before.rows.items() if latest.get(key[0]) == key[1]
     }
-    return Chronicle(known, latest)
+    return HistoryCache(rows, latest)
 
 
 def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
-    """Delete the oldest hour and day of each table that are past their time; whether there were any."""
+    """Delete the oldest expired hour and day of each table. Returns whether there were any."""
     newest = connection.execute(
         "SELECT day FROM daily_covered ORDER BY day DESC LIMIT 1 OFFSET ?", (DAYS_KEPT - 1,)
     ).fetchone()
@@ -157,26 +155,26 @@ def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
 def read(
     connection: sqlite3.Connection, grain: Grain, first: int, last: int
 ) -> dict[int, HistorySums] | None:
-    """The sums of each hour or day from the first to the last, inside the running transaction.
+    """Sums of each hour or day from the first to the last, inside the running transaction.
 
-    `None` where the file keeps no history. Hours are counted since 1970 and do not tell `covered`; days are
-    numbers like 20261130.
+    `None` where the file has no history. Hours are counted since 1970 and have no `covered`; days are numbers
+    like 20261130.
 
     Raises:
         DamagedError: a row refers to what is not there.
     """
-    if not _kept(connection):
+    if not _has_history(connection):
         return None
-    found: dict[int, HistorySums] = {}
+    history: dict[int, HistorySums] = {}
     with references():
         names = Names(connection)
         for family, period, key, value in _rows(connection, grain, first, last):
-            sums: dict[Any, int] = getattr(found.setdefault(period, HistorySums()), family)
+            sums: dict[Any, int] = getattr(history.setdefault(period, HistorySums()), family)
             sums[_SHAPES[family].built(names, key)] = value
-    return found
+    return history
 
 
-def _kept(connection: sqlite3.Connection) -> bool:
+def _has_history(connection: sqlite3.Connection) -> bool:
     return "daily_covered" in tables(connection)
 
 
@@ -203,13 +201,13 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
             SHAPES["months"].built(names, tuple(key)): amount
             for *key, amount in connection.execute(schema.select("months"))
         }
-        known = {cell.month for cell in cells}
-        if _kept(connection):
+        months = {cell.month for cell in cells}
+        if _has_history(connection):
             metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
-            known.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
+            months.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
         first, last = day_number(f"{month}-01"), day_number(f"{month}-31")
         days = read(connection, "daily", first, last)
-        entered = adjustments.read(connection, names, first, last)
+        adjusted = adjustments.read(connection, names, first, last)
         meta = meta_of(connection)
     sums = None
     if days is not None:
@@ -221,9 +219,9 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         ledger=str(meta.get("ledger")),
         last_commit=committed if isinstance(committed, int) else None,
         month=month,
-        months=tuple(sorted(known.union(each.month for each in entered))),
+        months=tuple(sorted(months.union(adjustment.month for adjustment in adjusted))),
         cells={cell: amount for cell, amount in cells.items() if cell.month == month},
         sums=sums,
-        adjustments=entered,
+        adjustments=adjusted,
         days=days or {},
     )

@@ -1,4 +1,4 @@
-"""The books: commit, then publish."""
+"""The ledger of a daemon: commit, then publish."""
 
 import logging
 import os
@@ -14,12 +14,13 @@ from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import contents, files, marks, schema, store
+from exporter.ledger.accumulator import TickSums
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
-from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError, LedgerProblem, ProblemKind
 from exporter.ledger.files import Lock
-from exporter.ledger.history import Chronicle, LastDay
-from exporter.ledger.store import Pending, Store
+from exporter.ledger.history import HistoryCache, LastDay
+from exporter.ledger.store import FilePresence, Pending, Store
 from exporter.ledger.totals import Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
@@ -27,33 +28,7 @@ from exporter.report import CommittedTotals
 from exporter.units import Instant
 
 ADOPT: Final = "inference-cost-exporter ledger adopt"
-"""The command that binds a ledger to whichever machine opens it next."""
-
-
-def belongs(contents: Contents, machine: str, uuids: Collection[str]) -> bool:
-    """Whether the books may be this machine's: only another machine without a GPU in common is told apart.
-
-    Args:
-        contents: what the file holds.
-        machine: this machine's identity, `<kind>:<hash>`; empty when it is unknown.
-        uuids: the GPUs that are here.
-    """
-    known = seen(contents)
-    return not (_another(contents.machine, machine) and known) or not known.isdisjoint(uuids)
-
-
-def seen(contents: Contents) -> frozenset[str]:
-    """UUIDs of all GPUs that the books ever had."""
-    totals = contents.totals
-    gpus = {gpu for gpu, _component in totals.gpu_cost} | {gpu for gpu, _party in totals.unpriced}
-    return frozenset(gpu.uuid for gpu in gpus.union(totals.energy)).union(contents.state.gpus)
-
-
-def _another(stored: str, machine: str) -> bool:
-    """Of two kinds (one daemon ran as root, the other could not ask the firmware) nothing is concluded."""
-    if not stored or not machine:
-        return False
-    return stored != machine and stored.partition(":")[0] == machine.partition(":")[0]
+"""The command that binds a ledger to the next machine that opens it."""
 
 
 __all__ = ["Ledger", "LedgerError", "LedgerLockedError"]
@@ -68,23 +43,30 @@ HISTORY_LOST: Final = (
     "by hour and day, and the list of corrections with those that waited, are lost"
 )
 
+_BY_GRAVITY: Final = (
+    (ProblemKind.WRITE_FAILED,),
+    (ProblemKind.MACHINE_UNKNOWN,),
+    (ProblemKind.DISPLACED, ProblemKind.HISTORY_LOST),
+    (ProblemKind.NO_FILE,),
+    (ProblemKind.FILE_SET_ASIDE,),
+)
+
 _NO_WAIT: Final = threading.Event()
 _NO_WAIT.set()
 
 
 class Ledger:
-    """The running totals and marks, on disk or in memory. Used by one thread at a time.
+    """Running totals and marks, on disk or in memory. Used by one thread at a time.
 
-    What is served is what was committed. While writes fail, served totals stand still, what is posted is
-    summed in memory, and the next post writes all of it. So it is from the start on with a file that can be
-    read and not written.
+    Committed totals are served. While writes fail, served totals stand still, postings are summed in memory,
+    and the next post writes all of them. A file that can only be read starts in this state.
 
-    Before each write the file is looked for at its path. One that was deleted is put back there. Where
-    another file lies, the books go on beside it under a name of their own, which `displaced` tells.
+    Each write first looks for the file at its path. A deleted file is restored there. If another file is
+    there, the ledger continues beside it, at the path `displaced`.
 
-    `moved_aside` is where a file went that could not be used; the books then began anew.
-    `unread` says that a file which can neither be read nor moved lies at the path of books in memory.
-    `dropped` says which marks could not be read back, by sentence; `fleeting` that the file ends with a pod.
+    `moved_aside` is the new path of a file that could not be used; the ledger then started from zero.
+    `unread`: the ledger is in memory, and the file at its path can neither be read nor moved.
+    `dropped` are sentences about marks that could not be read. `fleeting` says that the file ends with a pod.
     """
 
     def __init__(
@@ -94,8 +76,7 @@ class Ledger:
         file: Store | None = None,
         lock: Lock | None = None,
         *,
-        problem: str = "",
-        failure: str = "",
+        problem: LedgerProblem | None = None,
         moved_aside: Path | None = None,
         fleeting: str = "",
         unread: bool = False,
@@ -107,15 +88,12 @@ class Ledger:
         self._store = file
         self._home = None if file is None else file.path
         self._lock = lock
-        self._elsewhere: list[Lock] = []
+        self._moved_locks: list[Lock] = []
         self._machine = opened.machine
-        self._opening = problem
-        self._undecided = ""
-        self._failure = failure
-        self._displaced = self._lost = ""
+        self._problems: dict[ProblemKind, str] = {} if problem is None else {problem.kind: problem.text}
         self._pending: Pending | None = None
-        self._backlog = UnpricedBuffer(opened.stretch)
-        self._holding: frozenset[ServerKey] = frozenset()
+        self._unpriced = UnpricedBuffer(opened.last_unpriced)
+        self._servers: frozenset[ServerKey] = frozenset()
         self._closed = False
 
     @classmethod
@@ -127,31 +105,31 @@ class Ledger:
         connect: schema.Connect = schema.connect,
         boot: BootClaim = NO_BOOT,
     ) -> "Ledger":
-        """Open the ledger, making it where there is none.
+        """Open the ledger, or make it.
 
-        A file that can be read and not written gives its id and totals, and each post tries to write again.
-        Without a path, or where nothing can be read either, the books are in memory and `problem` says why.
+        A file that can only be read gives its id and totals, and each post tries to write again.
+        Without a path, or with a file that cannot be read, the ledger is in memory, and `problem` says why.
         A file that is damaged or not ours is moved aside, unless a link led to it.
-        What is no regular file is neither opened nor moved.
+        A file that is not a regular one is neither opened nor moved.
 
         Args:
-            path: the file, or `None` for books in memory.
+            path: the file, or `None` for a ledger in memory.
             clock: waits for the lock and dates commits.
             stop: ends the wait for the lock.
             connect: opens SQLite's connections.
-            boot: the one that new books may be the first of.
+            boot: the boot whose first ledger a new one may be.
 
         Raises:
-            LedgerLockedError: another process kept the ledger for 30 s.
+            LedgerLockedError: another process held the ledger for 30 s.
             LedgerError: a later release wrote the file.
         """
         if path is None:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
-        linked = os.path.islink(path)  # noqa: PTH114 - false where that cannot be seen, and no error
+        linked = os.path.islink(path)  # noqa: PTH114 - it returns false on an error
         path = Path(os.path.realpath(path))
-        if what := files.irregular(path):
+        if (irregular := files.irregular(path)) is not None:
             name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
-            return cls._in_memory(clock, what, f"name a file, such as {name}")
+            return cls._in_memory(clock, str(irregular), f"name a file, such as {name}")
         try:
             files.make_folder(path.parent)
             lock = Lock.take(path, clock, stop or threading.Event())
@@ -173,17 +151,18 @@ class Ledger:
         try:
             file, opened = Store.open(path, connect, fresh_in)
         except DamagedError as error:
-            if linked:  # whoever may write to the link's folder would choose what is renamed
+            if linked:  # another user's link could choose the file that is renamed
                 raise LedgerError(
                     f"{path}, to which the link at the ledger's path leads, could not be used ({error}): "
                     "set --ledger.path to a ledger, or move that file away"
                 ) from error
             aside = files.set_aside(path, "corrupt")
             file, opened = Store.open(path, connect)
-            problem = (
+            text = (
                 f"{path} could not be used ({error}): it was moved to {aside}, and the books began anew; "
                 "if there is a copy of it that is whole, stop the daemon and put that in its place"
             )
+            problem = LedgerProblem(ProblemKind.FILE_SET_ASIDE, text)
             return cls(clock, opened, file, lock, problem=problem, moved_aside=aside, fleeting=fleeting)
         return cls(clock, opened, file, lock, fleeting=fleeting)
 
@@ -196,15 +175,16 @@ class Ledger:
         connect: schema.Connect,
         error: OSError | sqlite3.Error,
     ) -> "Ledger":
-        """Books that go on from a file that cannot be written, under its id: the time is counted once.
+        """Continue from a file that cannot be written, under its id, so that no time is counted twice.
 
-        The lock is kept, and where none could be made it is taken before the first write.
+        The lock stays held. If none could be made, it is taken before the first write.
         """
         why, unread = f"{path} cannot be written ({_reason(error)})", ""
         try:
-            if (found := Store.unwritten(path, connect)) is not None:
-                file, opened = found
-                return cls(clock, opened, file, lock, failure=f"{why}: {STANDS_STILL}; {WRITABLE}")
+            if (readable := Store.unwritten(path, connect)) is not None:
+                file, opened = readable
+                problem = LedgerProblem(ProblemKind.WRITE_FAILED, f"{why}: {STANDS_STILL}; {WRITABLE}")
+                return cls(clock, opened, file, lock, problem=problem)
         except (OSError, sqlite3.Error, DamagedError) as failure:
             why = f"{why} and cannot be read ({_reason(failure)})"
             unread = "once it can be read, what is counted meanwhile may be counted twice; "
@@ -218,79 +198,82 @@ class Ledger:
 
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str, *, unread: bool = False) -> "Ledger":
-        return cls(clock, empty(), problem=f"{why}: {IN_MEMORY}; {advice}", unread=unread)
+        problem = LedgerProblem(ProblemKind.NO_FILE, f"{why}: {IN_MEMORY}; {advice}")
+        return cls(clock, empty(), problem=problem, unread=unread)
 
     @property
     def id(self) -> str:
-        """Minted once per ledger."""
+        """Id of the ledger, made once."""
         return self._committed.ledger
 
     @property
     def persistent(self) -> bool:
-        """False for books in memory, which have no file."""
+        """False for a ledger in memory."""
         return self._store is not None
 
     @property
     def writable(self) -> bool:
         """False while writes fail."""
-        return not self._failure
+        return ProblemKind.WRITE_FAILED not in self._problems
 
     @property
     def displaced(self) -> Path | None:
-        """Where the books are written since another file took their place; `None` while they are in it."""
+        """Path of the ledger since another file took its place; `None` while it is in place."""
         return None if self._store is None or self._store.path == self._home else self._store.path
 
     @property
     def problem(self) -> str:
-        """What is wrong and what to do, for people; empty when nothing is."""
-        moved = "; ".join(filter(None, (self._displaced, self._lost)))
-        return self._failure or self._undecided or moved or self._opening
+        """The gravest problem with its remedy, as text; empty for none."""
+        for kinds in _BY_GRAVITY:
+            if texts := [self._problems[kind] for kind in kinds if kind in self._problems]:
+                return "; ".join(texts)
+        return ""
 
     def state(self) -> State:
-        """What the cost model remembers, as of the last commit, without `owed`.
+        """State of the cost model at the last commit, without `owed`.
 
-        The next tick charges the time since then, by whichever process.
+        The next tick charges the time since then, in this process or the next.
         """
         return marks.settled(self._committed.state)
 
     def remembered(self) -> State:
-        """What was remembered with the last post that was taken, whether or not it is written yet."""
+        """State of the last post that was accepted, whether or not it is written yet."""
         return self._committed.state if self._pending is None else self._pending.state
 
     def belongs(self, machine: str, uuids: Collection[str]) -> bool:
-        """Whether the books may be those of a machine with these GPUs; what is unknown speaks for it."""
-        return self._store is None or belongs(self._committed, machine, uuids)
+        """Whether the ledger may be that of a machine with these GPUs; unknown identities count as yes."""
+        return self._store is None or belongs_to(self._committed, machine, uuids)
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
-        """Settle, before the first post, whose the books are; false while that cannot be told.
+        """Bind the ledger to the machine before the first post; false while its GPUs are unknown.
 
-        Another machine's are moved aside and begin anew, and `problem` says so. It takes a GPU to tell: until
-        one is known, `books` serves nothing, and nothing may be posted.
+        Another machine's ledger is moved aside and starts over, and `problem` says so. Without a GPU that
+        cannot be decided: then `books` serves nothing, and nothing may be posted.
         """
         ours = self.belongs(machine, uuids)
-        self._undecided = ""
+        self._problems.pop(ProblemKind.MACHINE_UNKNOWN, None)
         if not ours and not uuids:
-            self._undecided = (
+            self._problems[ProblemKind.MACHINE_UNKNOWN] = (
                 "the ledger is another machine's unless one of its GPUs is here: nothing is posted or served "
                 "until the GPUs can be read"
             )
             return False
         if not ours:
-            self.begin_anew()
+            self.start_over()
         elif not machine or machine != self._machine:
             state = replace(self._committed.state, same_machine=False)
             self._committed = replace(self._committed, state=state)
         self._machine = machine or self._machine
         return True
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Move the file aside and start from zero under a new id, before the first post; the lock stays held.
 
-        Where that cannot be done the books are in memory, and `problem` says so.
+        If that fails the ledger is in memory, and `problem` says so.
         """
         file, self._store, self._pending = self._store, None, None
         self._committed, self._machine, self.dropped = empty(), "", ()
-        self._backlog = UnpricedBuffer()
+        self._unpriced = UnpricedBuffer()
         if file is None:
             return
         file.close()
@@ -299,106 +282,108 @@ class Ledger:
             self.moved_aside = files.set_aside(path, "foreign")
             self._store, self._committed = Store.open(path, file.connect)
         except (LedgerError, OSError, sqlite3.Error) as error:
-            self._opening = (
+            self._problems[ProblemKind.NO_FILE] = (
                 f"{path} {why}, and no other can be begun ({_reason(error)}): {IN_MEMORY}; {WRITABLE}"
             )
             return
-        self._opening = (
+        self._problems[ProblemKind.FILE_SET_ASIDE] = (
             f"{path} {why}: it was moved to {self.moved_aside}, and the books began anew; to go on with it, "
             f"stop the daemon, move it back and run `{ADOPT}`"
         )
 
     def post(self, postings: Postings, state: State) -> None:
-        """Commit one tick, with all that earlier ones could not, then serve it.
+        """Commit one tick, with earlier ones that could not be written, then serve it.
 
-        A write that fails raises nothing: `writable` turns false and `problem` says why.
-        Where this raises all the same, the tick was taken whole or not at all, and `remembered` tells which.
+        A failed write raises nothing: `writable` turns false and `problem` says why.
+        After any other error `remembered` says whether the tick was accepted, which it is as a whole.
         """
         pending = Pending() if self._pending is None else self._pending.copy()
-        backlog = self._backlog.copy()
-        pending.history.add(postings)
-        backlog.add(postings)
-        pending.unpriced = backlog.unwritten
-        pending.totals.add(postings, known=self._committed.totals.changed)
+        unpriced = self._unpriced.copy()
+        sums = TickSums.of(postings)
+        pending.history.add(sums)
+        unpriced.add(postings)
+        pending.unpriced = unpriced.unwritten
+        pending.totals.add(sums, listed=self._committed.totals.changed)
         pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
         pending.machine, pending.zone = self._machine, postings.zone
-        # Until here nothing has changed: memory may run out before this line or after it.
-        self._pending, self._backlog = pending, backlog
-        self._holding = frozenset(party.key for party in postings.seen)
+        # Nothing has changed before this line: a tick is accepted whole or not at all.
+        self._pending, self._unpriced = pending, unpriced
+        self._servers = frozenset(owner.key for owner in postings.seen)
         self._commit()
 
     def _commit(self) -> None:
         try:
-            self._see_the_file()
+            self._check_files()
             if (pending := self._pending) is None:
                 return
-            now, chronicle = None, self._committed.chronicle
+            now, history = None, self._committed.history
             if self._store is not None:
                 now = self._clock.wall()
-                chronicle = self._write(self._store, pending, now)
-            after = store.after(self._committed, pending, now, chronicle)
-            backlog = self._backlog.committed(persistent=self.persistent)
-        except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError, MemoryError) as error:
-            why = _reason(error) or "out of memory"
-            self._failure = f"the ledger cannot be written ({why}): {STANDS_STILL}"
+                history = self._write(self._store, pending, now)
+            after = store.after(self._committed, pending, now, history)
+            unpriced = self._unpriced.committed(persistent=self.persistent)
+        except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
+            text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"
+            self._problems[ProblemKind.WRITE_FAILED] = text
             return
-        # All at once: what is written and not known to be is written again, and counts once.
-        self._committed, self._backlog, self._pending, self._failure = after, backlog, None, ""
+        # Publish. A tick that is on disk and not published is written again, and counts once.
+        self._committed, self._unpriced, self._pending = after, unpriced, None
+        self._problems.pop(ProblemKind.WRITE_FAILED, None)
 
-    def _write(self, file: Store, pending: Pending, now: Instant) -> Chronicle:
+    def _write(self, file: Store, pending: Pending, now: Instant) -> HistoryCache:
         try:
             return file.write(self._committed, pending, now)
         except DamagedError as error:
             self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
             return file.write(self._committed, pending, now)
 
-    def _see_the_file(self) -> None:
-        """See before a write that lock and file are where they belong, and put back what is not.
+    def _check_files(self) -> None:
+        """Check before a write that lock and file are in place, and restore what is not.
 
         Raises:
-            LedgerError, OSError, sqlite3.Error: that cannot be done now.
+            LedgerError, OSError, sqlite3.Error: it cannot be restored now.
         """
         if (file := self._store) is None:
             return
         path = file.path
         try:
-            self._hold(path)
+            self._hold_lock(path)
         except LedgerLockedError as error:
             self._displace(file, str(error), shared=True)
             return
         match file.presence():
-            case "log gone":
+            case FilePresence.LOG_GONE:
                 file.fold_log()
                 log.warning("ledger log restored", extra={"path": str(path)})
-            case "gone":
+            case FilePresence.GONE:
                 try:
                     self._restore(file, path)
                 except (OSError, sqlite3.Error) as error:
                     raise LedgerError(
                         f"{path} was deleted and cannot be put back: {_reason(error)}"
                     ) from error
-            case "replaced":
+            case FilePresence.REPLACED:
                 self._displace(file, f"{path} was replaced by another file while the daemon ran")
 
-    def _hold(self, path: Path) -> None:
-        """Hold the lock of a path, anew where its file was deleted."""
+    def _hold_lock(self, path: Path) -> None:
+        """Hold the lock of a path, and take a new one if its file was deleted."""
         if self._lock is not None and self._lock.in_place():
             return
         files.make_folder(path.parent)
         lock, before = Lock.take(path, self._clock, _NO_WAIT), self._lock
         self._lock = lock
         if before is not None:
-            self._let_go(before)
+            self._release(before)
 
-    def _let_go(self, lock: Lock) -> None:
-        """Release a lock, but one whose file has another name by now: a ledger may be there as well."""
+    def _release(self, lock: Lock) -> None:
+        """Release a lock, unless its file was moved: a ledger may lie beside it there."""
         if lock.named():
-            self._elsewhere.append(lock)
+            self._moved_locks.append(lock)
         else:
             lock.release()
 
     def _displace(self, file: Store, why: str, *, shared: bool = False) -> None:
-        """Go on beside a file that is another's: never two daemons write to one."""
+        """Continue beside another's file: two daemons never write to one."""
         home = self._home or file.path
         target = files.free_name(home, "displaced")
         lock = Lock.take(target, self._clock, _NO_WAIT)
@@ -408,9 +393,9 @@ class Ledger:
             lock.release()
             raise
         if self._lock is not None:
-            self._let_go(self._lock)
+            self._release(self._lock)
         self._lock = lock
-        self._displaced = (
+        self._problems[ProblemKind.DISPLACED] = (
             f"{why}: it is left alone, and the books go on in {target}; the next start takes {home}: before "
             f"it, stop the daemon and put the right one of the two there"
         )
@@ -418,39 +403,39 @@ class Ledger:
     def _restore(self, file: Store, target: Path, *, shared: bool = False) -> None:
         copied = file.restore(target, self._committed, self._clock.wall(), shared=shared)
         if not copied:
-            self._committed = replace(self._committed, chronicle=Chronicle())
-            self._lost = HISTORY_LOST
+            self._committed = replace(self._committed, history=HistoryCache())
+            self._problems[ProblemKind.HISTORY_LOST] = HISTORY_LOST
         source = "open file" if copied else "memory"
         log.warning("ledger restored", extra={"path": str(target), "source": source})
 
-    def unpriced(self, zone: ZoneInfo, place: Cursor = FIRST) -> UnpricedBatch | None:
-        """A part of the GPU time that waits for a price, from a place on.
+    def unpriced(self, zone: ZoneInfo, cursor: Cursor = FIRST) -> UnpricedBatch | None:
+        """A part of the unpriced GPU time, from a position on.
 
-        `None` while that cannot be told: what could not be written is no basis for charging anything.
-        What is charged of it is to be in the next post.
+        `None` while writes fail or the file cannot be read: then nothing of it may be charged.
+        The next post must contain what is charged of it.
         """
         if self._pending is not None:
             return None
         if self._store is None:
-            return self._backlog.batch(place)
+            return self._unpriced.batch(cursor)
         try:
-            return self._store.unpriced(self._committed, place, zone, self._committed.state.wall or 0)
+            return self._store.unpriced(self._committed, cursor, zone, self._committed.state.wall or 0)
         except (DamagedError, OSError, sqlite3.Error):
             return None
 
     def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
-        """What was committed, with the cells of these months, for serving at an instant.
+        """Committed totals with the cells of these months, as served at an instant.
 
-        Nothing of it while it cannot be told whether the books are this machine's.
+        Empty while the ledger may be another machine's.
         """
         committed = self._committed
-        if self._undecided:
+        if ProblemKind.MACHINE_UNKNOWN in self._problems:
             committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={}, day=LastDay())
-        told = contents.books(
-            committed, now, months, self._holding, persistent=self.persistent, writable=self.writable
+        totals = contents.committed_totals(
+            committed, now, months, self._servers, persistent=self.persistent, writable=self.writable
         )
         return replace(
-            told,
+            totals,
             fleeting=bool(self.fleeting),
             moved_aside=Path(self.moved_aside or "").name,
             displaced=Path(self.displaced or "").name,
@@ -458,17 +443,46 @@ class Ledger:
         )
 
     def close(self) -> None:
-        """Write what still waits, if it can be, and let the file go. Idempotent."""
+        """Write the pending sums if possible, and close the file. Idempotent."""
         if self._closed:
             return
         self._closed = True
         self._commit()
         if self._store is not None:
             self._store.close()
-        for lock in (*self._elsewhere, self._lock):
+        for lock in (*self._moved_locks, self._lock):
             if lock is not None:
                 lock.release()
 
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def belongs_to(opened: Contents, machine: str, uuids: Collection[str]) -> bool:
+    """Whether a ledger may be this machine's: no if it is another's and no GPU is common to both.
+
+    Args:
+        opened: the contents of the file.
+        machine: this machine's identity, `<kind>:<hash>`; empty when it is unknown.
+        uuids: the GPUs of this machine.
+    """
+    earlier = gpu_uuids(opened)
+    return not (_differs(opened.machine, machine) and earlier) or not earlier.isdisjoint(uuids)
+
+
+def gpu_uuids(opened: Contents) -> frozenset[str]:
+    """UUIDs of all GPUs that the ledger ever had."""
+    totals = opened.totals
+    gpus = {gpu for gpu, _component in totals.gpu_cost} | {gpu for gpu, _owner in totals.unpriced}
+    return frozenset(gpu.uuid for gpu in gpus.union(totals.energy)).union(opened.state.gpus)
+
+
+def _differs(stored: str, machine: str) -> bool:
+    """Whether two identities are of different machines. Those of different kinds cannot be compared.
+
+    The kind differs when one daemon ran as root and the other could not read the firmware.
+    """
+    if not stored or not machine:
+        return False
+    return stored != machine and stored.partition(":")[0] == machine.partition(":")[0]

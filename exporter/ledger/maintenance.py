@@ -13,16 +13,13 @@ from exporter.clock import Clock
 from exporter.cost.state import State
 from exporter.ledger import contents, files, schema
 from exporter.ledger.errors import DamagedError, LedgerError
-from exporter.ledger.files import BE_ITS_USER, Lock, see_a_file
+from exporter.ledger.files import RUN_AS_DAEMON_USER, Lock, ledger_file
 from exporter.ledger.reader import LedgerReader
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`state` in words for people; `problem` says what is wrong and what to do, empty when nothing is.
-
-    `remembered` is what the ledger's last tick left.
-    """
+    """State of a ledger as text, its problem with a remedy (empty for none), and the last tick's state."""
 
     state: str
     problem: str = ""
@@ -30,31 +27,32 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Look at a ledger, or at the place where there is none yet, as this process's user."""
+    """Inspect a ledger, or the path of a future one, as this process's user."""
     path = Path(os.path.realpath(path))
-    if what := files.irregular(path):
+    if (irregular := files.irregular(path)) is not None:
         name = f"{path}/ledger.db" if os.path.isdir(path) else "ledger.db in a folder of its own"
-        return _memory(path, what, f"name a file, such as {name}")
-    if beside := _displaced(path):
-        return Inspection(str(path), beside)
+        return _memory(path, str(irregular), f"name a file, such as {name}")
+    if (latest := _latest_displaced(path)) is not None:
+        return Inspection(str(path), _displaced_problem(path, latest))
     if not os.path.lexists(path):
         folder = next((parent for parent in path.parents if os.path.lexists(parent)), Path("/"))
         problem = _unwritable(folder)
-        if problem:
+        if problem is not None:
             return _memory(path, problem, _writable(folder))
         return Inspection(f"{path}: not there yet; the daemon makes it")
     remembered = State()
     try:
-        # What a daemon that was killed while it began leaves behind is no problem.
+        # An empty file of a daemon that was killed at its start is no problem.
         state = f"{path}: empty; the daemon begins it"
         if path.stat().st_size:
-            state, remembered = _told(path)
+            state, remembered = _described(path)
     except (LedgerError, OSError) as error:
         return Inspection(str(path), f"{error}{_what_then(path, error)}")
     if process := files.holder(path):
         return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
-        if os.path.lexists(needed) and (problem := _unwritable(needed, folder=needed == path.parent)):
+        problem = _unwritable(needed, folder=needed == path.parent) if os.path.lexists(needed) else None
+        if problem is not None:
             return Inspection(
                 state,
                 f"{problem}: the daemon would serve these totals as they are, and lose what came since when "
@@ -64,13 +62,14 @@ def inspect(path: Path) -> Inspection:
     return Inspection(state, remembered=remembered)
 
 
-def _displaced(path: Path) -> str:
-    """Books that a daemon wrote beside the file, since another one took their place while it ran."""
-    found = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
-    books = [other for other in found if other.name.rpartition("-")[2].isdecimal()]
-    if not books:
-        return ""
-    latest = books[-1]
+def _latest_displaced(path: Path) -> Path | None:
+    """Latest ledger that a daemon wrote beside the file because another file had replaced its own."""
+    others = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
+    ledgers = [other for other in others if other.name.rpartition("-")[2].isdecimal()]
+    return ledgers[-1] if ledgers else None
+
+
+def _displaced_problem(path: Path, latest: Path) -> str:
     process = files.holder(latest)
     writer = f"process {process} writes" if process else "a daemon wrote"
     return (
@@ -80,19 +79,19 @@ def _displaced(path: Path) -> str:
 
 
 def _waiting(count: int) -> str:
-    """Told while there are some: beside a daemon that runs, for one interval."""
+    """Adjustments that wait for a tick: with a running daemon, for one interval."""
     if not count:
         return ""
     return f", {count} adjustment{'s wait' if count > 1 else ' waits'} for the daemon's next tick"
 
 
-def _told(path: Path) -> tuple[str, State]:
+def _described(path: Path) -> tuple[str, State]:
     with LedgerReader.open(path) as ledger:
         return f"{path}: id {ledger.id}{_waiting(ledger.waiting())}", ledger.state()
 
 
 def _what_then(path: Path, error: Exception) -> str:
-    """What the daemon would do with a file that is no ledger, for people who can still prevent it."""
+    """What the daemon would do with a file that is not a ledger, as a warning."""
     if not isinstance(error.__cause__, DamagedError):
         return ""
     return (
@@ -101,12 +100,13 @@ def _what_then(path: Path, error: Exception) -> str:
     )
 
 
-def _unwritable(path: Path, *, folder: bool = True) -> str:
+def _unwritable(path: Path, *, folder: bool = True) -> str | None:
+    """Why this user cannot write a path; `None` if it can."""
     if folder and not os.path.isdir(path):
         return f"{path} is no folder"
     if not os.access(path, os.W_OK | (os.X_OK if folder else 0)):
         return f"{path} cannot be written by this user (uid {os.geteuid()})"
-    return ""
+    return None
 
 
 def _writable(path: Path) -> str:
@@ -114,7 +114,7 @@ def _writable(path: Path) -> str:
 
 
 def _memory(state: object, problem: str, advice: str) -> Inspection:
-    """The daemon would go on without the file, and forget."""
+    """The daemon would run without a file, and lose the ledger at its end."""
     return Inspection(
         str(state), f"{problem}: the books would be in memory and end with the daemon; {advice}"
     )
@@ -126,41 +126,41 @@ NAME_IT: Final = "name the daemon's ledger with --ledger.path or --config.file"
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A ledger that the next start binds to whatever it finds; `bound` says whether it was bound before."""
+    """A ledger that the next start binds to its machine. `bound`: it was bound before."""
 
     ledger: str
     bound: bool
 
 
 def adopt(path: Path, clock: Clock) -> Adopted:
-    """Let go of the machine that a ledger is bound to. Totals, marks and the id stay.
+    """Remove the binding of a ledger to its machine. Totals, marks and the id stay.
 
     Raises:
-        LedgerError: there is no ledger here that can be adopted, or it is in use; it is as it was.
+        LedgerError: no ledger here can be adopted, or it is in use; it is unchanged.
     """
     try:
-        path = see_a_file(path)
+        path = ledger_file(path)
     except LedgerError as error:
         raise LedgerError(f"{error}; {NAME_IT}") from error
-    now = threading.Event()
-    now.set()  # whoever holds the lock is a daemon: waiting for it to go would be waiting for good
+    no_wait = threading.Event()
+    no_wait.set()  # a daemon holds the lock until somebody stops it
     lock: Lock | None = None
     try:
-        # Before a lock is made beside it.
+        # Before a lock file is made beside it.
         contents.refuse_other_files(path)
-        lock = Lock.take(path, clock, now, STOP_FIRST)
-        return _let_go(path, clock)
+        lock = Lock.take(path, clock, no_wait, STOP_FIRST)
+        return _unbind(path, clock)
     except DamagedError as error:
         raise LedgerError(f"{path} is no ledger that can be adopted: {error}; {NAME_IT}") from error
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise LedgerError(f"{path} cannot be written ({why}): {BE_ITS_USER}") from error
+        raise LedgerError(f"{path} cannot be written ({why}): {RUN_AS_DAEMON_USER}") from error
     finally:
         if lock is not None:
             lock.release()
 
 
-def _let_go(path: Path, clock: Clock) -> Adopted:
+def _unbind(path: Path, clock: Clock) -> Adopted:
     with (
         contents.failures(path),
         closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection,

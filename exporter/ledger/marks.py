@@ -1,8 +1,8 @@
-"""What the cost model remembers, as text per scope, and back.
+"""State of the cost model as one text per scope.
 
-A scope is one GPU, one endpoint or one server: what did not change is not written again, and a scope that
-cannot be read costs nobody else's marks.
-Fields that are missing take their defaults and unknown ones are ignored, so that releases may differ.
+A scope is one GPU, one endpoint or one server. Unchanged scopes are not written again, and one that cannot be
+read does not affect the others.
+Missing fields take their defaults and unknown ones are ignored, so that releases may differ.
 """
 
 import json
@@ -84,7 +84,7 @@ def mapping_field(value: object) -> dict[str, Any]:
 
 
 def division_record(division: Division) -> dict[str, object]:
-    """What a server is divided by."""
+    """Record of a server's division."""
     return {
         "by": division.by,
         "gateway": division.gateway,
@@ -94,7 +94,7 @@ def division_record(division: Division) -> dict[str, object]:
 
 
 def division_of(value: object) -> Division:
-    """As it was."""
+    """The division of a record."""
     record = mapping_field(value)
     return Division(
         _by(record["by"]),
@@ -105,14 +105,14 @@ def division_of(value: object) -> Division:
 
 
 def trail_record(state: DivisionState) -> dict[str, object]:
-    """The sums that divide one model."""
+    """Record of the sums that divide one model."""
     if not (state.trailing or state.pending):
         return {}
     return {"trailing": dict(state.trailing), "pending": dict(state.pending), "since": state.since}
 
 
 def trail_of(record: Mapping[str, Any]) -> DivisionState:
-    """As they were."""
+    """The sums of a record."""
     return DivisionState(
         trailing=_sums(record.get("trailing", {})),
         pending=_sums(record.get("pending", {})),
@@ -132,25 +132,25 @@ def _by(value: object) -> DividedBy:
 
 
 COLUMNS_CHARACTERS_MAX: Final = 48 * MARKS_MAX
-"""Longest text of columns: of each mark 16 bytes twice, which are 43 characters of base64, and the frame."""
+"""Longest text of columns: each mark is 16 bytes twice, 43 characters of base64; and the frame."""
 
 Record = dict[str, object]
 
 
 def columns_record(marks: CounterMarks) -> Record | None:
-    """The row of marks that are kept in columns; `None` where they are kept by name."""
+    """The row of marks in columns; `None` for marks by name."""
     if not (isinstance(marks.values, SeriesColumns) and isinstance(marks.gone, SeriesColumns)):
         return None
     return {"values": _base64(marks.values), "gone": _base64(marks.gone)}
 
 
 def columns_digest(text: str) -> str:
-    """What the record of a page names the text of its columns by."""
+    """Digest by which the record of a page refers to the text of its columns."""
     return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def endpoint_record(state: EndpointState, columns: str | None) -> Record:
-    """One endpoint's marks. `columns` is the text of their own row, where they have one."""
+    """Record of an endpoint's marks. `columns` is the text of their row, if they have one."""
     record: Record = {
         "key": [state.key.namespace, state.key.server],
         "watched_since": state.watched_since,
@@ -162,13 +162,13 @@ def endpoint_record(state: EndpointState, columns: str | None) -> Record:
         "youngest": state.youngest,
     }
     if columns is not None:
-        # A release that does not know columns would count from zero: it is to set marks only.
+        # A release without columns would count from zero: this makes it set marks only.
         record |= {"read": False, "watched_since": state.answered, "since": state.watched_since}
     return record
 
 
 def endpoint_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> EndpointState:
-    """As it was. `columns` are the texts of rows of columns, by their digest."""
+    """The endpoint of a record. `columns` are the texts of rows of columns, by their digest."""
     marks = _marks(record, columns)
     in_columns = marks is not None and "columns" in record
     return EndpointState(
@@ -184,13 +184,13 @@ def endpoint_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> Endpoi
 
 
 def gateway_record(state: GatewayState, columns: str | None) -> Record:
-    """One gateway's marks. The sums by asker are what an earlier release takes differences from."""
+    """Record of a gateway's marks. An earlier release takes differences from the sums by client."""
     marks = _marks_record(state.marks, columns)
     return {
         "read": state.read,
         "identity": state.identity,
         "falls": state.falls,
-        "marks": [(*asker, *values) for asker, values in state.counts.items()],
+        "marks": [(*client, *values) for client, values in state.counts.items()],
         "answered": state.answered,
         "series": marks.pop("marks"),
         **marks,
@@ -198,7 +198,7 @@ def gateway_record(state: GatewayState, columns: str | None) -> Record:
 
 
 def gateway_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> GatewayState:
-    """As it was. One that an earlier release wrote has no marks by series: the next read sets them."""
+    """The gateway of a record. One of an earlier release has no marks by series: the next read sets them."""
     counts: dict[tuple[str, str, str], tuple[float, float]] = {}
     for row in array_field(record.get("marks", [])):
         model, deployment, team, prompt, generation = array_field(row)
@@ -227,7 +227,7 @@ def _marks_record(marks: CounterMarks, columns: str | None) -> Record:
 
 
 def _marks(record: Mapping[str, Any], columns: Mapping[str, str]) -> CounterMarks | None:
-    """The marks; `None` where they are in columns that are not there."""
+    """The marks; `None` if their columns are missing."""
     dropped = record.get("dropped", False) is True
     if "columns" not in record:
         return CounterMarks(_numbers(record.get("marks", {})), _numbers(record.get("gone", {})), dropped)
@@ -261,7 +261,7 @@ def _server_key(pair: object) -> ServerKey:
 
 
 Scope = tuple[str, str]
-"""What a text is about: `gpu` and its UUID, `unseen` and a model, `endpoint` or `gateway` and its URL,
+"""Subject of a text: `gpu` and its UUID, `unseen` and a model, `endpoint` or `gateway` and its URL,
 `columns` and both of these, `server` or `owner` and its key; `clock` and `inventory` alone."""
 
 CLOCK: Final = ("clock", "")
@@ -269,7 +269,7 @@ CLOCK: Final = ("clock", "")
 INVENTORY: Final = ("inventory", "")
 
 SCOPES: Final = ("gpu", "endpoint", "gateway", "columns", "server", "owner", "clock", "unseen", "inventory")
-"""The scopes that this release knows; those of a later one are neither read nor written."""
+"""Scopes of this release. Those of a later one are neither read nor written."""
 
 _MODEL_NUMBERS: Final = (
     "prefill_seconds",
@@ -284,25 +284,25 @@ _MODEL_NUMBERS: Final = (
 
 
 def texts(state: State) -> dict[Scope, str]:
-    """The state's scopes, in the order in which they came; what has none is not in them."""
-    found = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
-    for url, seen in state.endpoints.items():
-        columns = _marks_columns(found, f"endpoint {url}", seen.marks)
-        found["endpoint", url] = _text(endpoint_record(seen, columns))
-    for url, known in state.gateways.items():
-        columns = _marks_columns(found, f"gateway {url}", known.marks)
-        found["gateway", url] = _text(gateway_record(known, columns))
-    found |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
-    found |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
-    found |= {("unseen", model): _text(_gpu_record(gpu)) for model, gpu in state.unseen.items()}
+    """Texts of the state's scopes, in the order in which these came."""
+    scopes = {("gpu", uuid): _text(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
+    for url, endpoint in state.endpoints.items():
+        columns = _add_columns(scopes, f"endpoint {url}", endpoint.marks)
+        scopes["endpoint", url] = _text(endpoint_record(endpoint, columns))
+    for url, gateway in state.gateways.items():
+        columns = _add_columns(scopes, f"gateway {url}", gateway.marks)
+        scopes["gateway", url] = _text(gateway_record(gateway, columns))
+    scopes |= {("server", _text(_key(key))): _text(_server_record(s)) for key, s in state.servers.items()}
+    scopes |= {("owner", _text(_key(key))): _text(list(owned[1:])) for key, owned in state.owners.items()}
+    scopes |= {("unseen", model): _text(_gpu_record(gpu)) for model, gpu in state.unseen.items()}
     if state.elapsed is not None:
-        found[CLOCK] = _text(_clock_record(state))
+        scopes[CLOCK] = _text(_clock_record(state))
     if state.gpus or state.replaced or state.retired:
-        found[INVENTORY] = _text(_inventory_record(state))
-    return found
+        scopes[INVENTORY] = _text(_inventory_record(state))
+    return scopes
 
 
-def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]:
+def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]:
     """The state from rows of (scope, key, text), and a sentence about each row that was dropped."""
     gpus: dict[str, GpuState] = {}
     unseen: dict[str, GpuState] = {}
@@ -341,19 +341,23 @@ def state(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ...]]
             why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             shown = masked(key) if scope in {"endpoint", "gateway"} else key
             dropped.append(f"what was remembered of {scope} {shown} cannot be read and was dropped: {why}")
-    told = replace(clock, gpus=gpus, endpoints=endpoints, gateways=gateways, servers=servers, owners=owners)
-    told = replace(
-        told,
+    state = replace(
+        clock,
+        gpus=gpus,
+        endpoints=endpoints,
+        gateways=gateways,
+        servers=servers,
+        owners=owners,
         unseen=unseen,
         listed_in=inventory.listed_in,
         replaced=inventory.replaced,
         retired=inventory.retired,
     )
-    return told, tuple(dropped)
+    return state, tuple(dropped)
 
 
 def settled(state: State) -> State:
-    """The state without what rounding owes anybody, as it comes back from its texts."""
+    """The state without rounding carries, as it is read back from its texts."""
     gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in state.gpus.items()}
     unseen = {model: replace(gpu, owed={}) for model, gpu in state.unseen.items()}
     servers = {
@@ -369,13 +373,13 @@ def _settled(model: ModelState) -> ModelState:
     return replace(model, division=replace(model.division, owed={}))
 
 
-def _marks_columns(found: dict[Scope, str], key: str, marks: CounterMarks) -> str | None:
-    """The text of marks in columns, which becomes a scope of its own; `None` for marks by name."""
+def _add_columns(scopes: dict[Scope, str], key: str, marks: CounterMarks) -> str | None:
+    """Add marks in columns as their own scope. Returns their text; `None` for marks by name."""
     record = columns_record(marks)
     if record is None:
         return None
-    found["columns", key] = _text(record)
-    return found["columns", key]
+    scopes["columns", key] = _text(record)
+    return scopes["columns", key]
 
 
 def _text(record: object) -> str:
@@ -437,7 +441,7 @@ def _gpu_record(state: GpuState) -> dict[str, object]:
         "recent": state.recent,
         "carries": {name: (carry.numerator, carry.period) for name, carry in state.carries.items()},
         "holders": [(*_key(holder.key), holder.uuid, holder.share_ratio) for holder in state.holders],
-        # Beside the holders, one by one: an earlier release takes those for four values each.
+        # Apart from the holders: an earlier release reads four values of each of those.
         "held": [(holder.instance, holder.sm_ratio, holder.memory_bytes) for holder in state.holders],
         "slices": None if state.slices is None else dict(state.slices),
         "pci_bus_id": state.pci_bus_id,
@@ -482,8 +486,8 @@ def _identity(pair: object) -> Gpu:
 
 def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
     holders = array_field(record.get("holders", []))
-    held = array_field(record.get("held", [("", None, None)] * len(holders)))
-    for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, held, strict=True):
+    uses = array_field(record.get("held", [("", None, None)] * len(holders)))
+    for (namespace, server, uuid, share), (instance, ratio, memory) in zip(holders, uses, strict=True):
         yield Holder(
             _server_key([namespace, server]),
             text_field(uuid),
@@ -495,10 +499,10 @@ def _holders(record: Mapping[str, Any]) -> Iterator[Holder]:
 
 
 def _slices(parts: object) -> dict[str, int]:
-    found = {uuid: integer_field(part) for uuid, part in mapping_field(parts).items()}
-    if any(part < 0 for part in found.values()) or sum(found.values()) > WHOLE:
-        raise ValueError(f"instances of {sum(found.values())} parts of {WHOLE}")
-    return found
+    slices = {uuid: integer_field(part) for uuid, part in mapping_field(parts).items()}
+    if any(part < 0 for part in slices.values()) or sum(slices.values()) > WHOLE:
+        raise ValueError(f"instances of {sum(slices.values())} parts of {WHOLE}")
+    return slices
 
 
 def _carry(pair: object) -> Carry:
@@ -510,7 +514,7 @@ def _carry(pair: object) -> Carry:
 
 def _server_record(state: ServerState) -> dict[str, object]:
     return {
-        "models": {model: _model_record(told) for model, told in state.models.items()},
+        "models": {name: _model_record(model) for name, model in state.models.items()},
         "served": state.served,
         "partial": state.partial,
         "role": state.role,
@@ -521,7 +525,7 @@ def _server_record(state: ServerState) -> dict[str, object]:
 def _server(record: Mapping[str, Any]) -> ServerState:
     models = mapping_field(record.get("models", {}))
     return ServerState(
-        {model: _model(mapping_field(told)) for model, told in models.items()},
+        {name: _model(mapping_field(model)) for name, model in models.items()},
         tuple(text_field(model) for model in array_field(record.get("served", []))),
         record.get("partial", False) is True,
         _role(record.get("role", "")),

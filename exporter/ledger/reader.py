@@ -1,4 +1,4 @@
-"""The books read by a verb, beside a daemon that writes them."""
+"""A ledger as a verb reads it, beside a daemon that writes it."""
 
 import os
 import sqlite3
@@ -13,10 +13,9 @@ from exporter.config.problems import shown
 from exporter.config.times import zone_named
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents, history_rows, schema
-from exporter.ledger import contents as snapshot
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
-from exporter.ledger.files import BE_ITS_USER, see_a_file
+from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.rows import Names, references
 from exporter.report import CommittedTotals
@@ -26,16 +25,15 @@ T = TypeVar("T")
 
 
 class LedgerReader:
-    """A ledger that is only read, as of one commit: all answers are of the moment at which it was opened.
+    """A ledger that is only read: all answers are as of the commit before it was opened.
 
-    They stay so while the daemon goes on and where it moves the file aside. The writer never waits for a
-    reader, but its log grows until that is closed. Every method raises `LedgerError` when the file cannot be
-    read.
+    They stay so while the daemon writes or moves the file aside. The writer never waits for a reader, but its
+    log grows until the reader is closed. Every method raises `LedgerError` when the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # A file without a log is nobody's: SQLite takes no lock then, and would not see that it changes.
+        # A file without a log is not in use: SQLite takes no lock then, and would not notice a change.
         self._unlogged = None if os.path.exists(f"{path}-wal") else _stamp(path)
         with self._failures():
             self._connection = schema.connect(path.absolute().as_uri() + self._mode())
@@ -56,28 +54,28 @@ class LedgerReader:
         Raises:
             LedgerError: there is no ledger that can be read.
         """
-        return cls(see_a_file(path))
+        return cls(ledger_file(path))
 
     def zone(self) -> ZoneInfo | None:
-        """The time zone that the last tick went by; `None` where no tick of this release was written."""
-        named = self._contents.zone
-        if not named:
+        """Time zone of the last tick; `None` if an earlier release wrote it."""
+        name = self._contents.zone
+        if not name:
             return None
-        zone = zone_named(named)
+        zone = zone_named(name)
         if zone is None:
             raise LedgerError(
-                f"{self._path}: its days are of the time zone {shown(named)}, which this machine does "
+                f"{self._path}: its days are of the time zone {shown(name)}, which this machine does "
                 "not know: install the IANA database (tzdata)"
             )
         return zone
 
     def state(self) -> State:
-        """What the cost model remembers."""
+        """State of the cost model."""
         return self._contents.state
 
     def books(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
-        """Everything in the ledger, rows included that a scrape no longer gets."""
-        return snapshot.books(self._contents, now, months, None, persistent=True, writable=True)
+        """All totals, with rows that are no longer in a scrape."""
+        return contents.committed_totals(self._contents, now, months, None, persistent=True, writable=True)
 
     def month(self, name: str) -> MonthRecord:
         """A calendar month like 2026-11, current or past."""
@@ -88,7 +86,7 @@ class LedgerReader:
         return self._answer(adjustments.waiting)
 
     def adjustments(self, first: int, last: int) -> tuple[Adjustment, ...]:
-        """Those dated from the first to the last day, numbers like 20261031, posted or waiting."""
+        """Adjustments dated from the first to the last day, numbers like 20261031, posted or waiting."""
 
         def read(connection: sqlite3.Connection) -> tuple[Adjustment, ...]:
             with references():
@@ -97,9 +95,9 @@ class LedgerReader:
         return self._answer(read)
 
     def hours(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """History by hour since 1970, from the first to the last; `None` where the file keeps none.
+        """History by hour since 1970, from the first to the last; `None` if the file has none.
 
-        Hours do not tell `covered`.
+        Hours have no `covered`.
         """
         return self._answer(lambda connection: history_rows.read(connection, "hourly", first, last))
 
@@ -113,7 +111,7 @@ class LedgerReader:
         return sum(duration for hour, duration in hours.items() if first <= hour <= last)
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
+        """Close the file. Idempotent."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -125,7 +123,7 @@ class LedgerReader:
         self.close()
 
     def _mode(self) -> str:
-        """Read only. SQLite would still make the files of a log that nobody has open now, as this user's."""
+        """Read only. SQLite would still create the files of a log, owned by this user."""
         return "?mode=ro" if self._unlogged is None else "?mode=ro&immutable=1"
 
     def _answer(self, read: Callable[[sqlite3.Connection], T]) -> T:
@@ -137,22 +135,22 @@ class LedgerReader:
         try:
             with contents.failures(self._path):
                 yield
-            self._see_that_it_stands()
+            self._check_unchanged()
         except DamagedError as error:
-            self._see_that_it_stands()
+            self._check_unchanged()
             raise LedgerError(f"{self._path} is no ledger that can be read: {error}") from error
         except sqlite3.Error as error:
-            raise LedgerError(f"{self._path} cannot be read ({error}): {BE_ITS_USER}") from error
+            raise LedgerError(f"{self._path} cannot be read ({error}): {RUN_AS_DAEMON_USER}") from error
 
-    def _see_that_it_stands(self) -> None:
+    def _check_unchanged(self) -> None:
         if self._unlogged is not None and _stamp(self._path) != self._unlogged:
             raise LedgerError(f"{self._path} was changed while it was read: ask again")
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another, and from itself after a write; `None` for none."""
+    """Inode, size and time of a file, which change with each write; `None` without a file."""
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return told.st_ino, told.st_size, told.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Totals to rows and back. Labels are stored once and referred to by integer keys."""
+"""Totals as rows. Labels are stored once and referred to by integer keys."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -13,43 +13,43 @@ from exporter.ledger.totals import LARGEST, SUMS, Totals, combined
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
 
-_LABEL: Final = ("SELECT id FROM label WHERE text = ?", "INSERT INTO label (text) VALUES (?)")
-_PARTY: Final = (
+_LABEL_SQL: Final = ("SELECT id FROM label WHERE text = ?", "INSERT INTO label (text) VALUES (?)")
+_OWNER_SQL: Final = (
     "SELECT id FROM party WHERE (product, team, namespace, server, model) = (?, ?, ?, ?, ?)",
     "INSERT INTO party (product, team, namespace, server, model) VALUES (?, ?, ?, ?, ?)",
 )
-_GPU: Final = (
+_GPU_SQL: Final = (
     "SELECT id FROM gpu WHERE (uuid, gpu_model) = (?, ?)",
     "INSERT INTO gpu (uuid, gpu_model) VALUES (?, ?)",
 )
 
 
 class Keys:
-    """Integer keys of labels, parties and GPUs, minted inside the running transaction.
+    """Integer keys of labels, owners and GPUs, made inside the running transaction.
 
-    After a transaction that failed these are to be thrown away: what it minted may be gone.
+    After a failed transaction they must not be used again: the file may lack the new ones.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._known: dict[object, int] = {}
+        self._keys: dict[object, int] = {}
 
     def of(self, part: object) -> int:
         """The key of one part of a total's key; a number is its own."""
         if isinstance(part, int):
             return part
-        known = self._known.get(part)
-        if known is None:
-            known = self._known[part] = self._find(part)
-        return known
+        key = self._keys.get(part)
+        if key is None:
+            key = self._keys[part] = self._find(part)
+        return key
 
     def _find(self, part: object) -> int:
         if isinstance(part, CostOwner):
             words = (part.product, part.team, part.namespace, part.server, part.model)
-            return self._mint(_PARTY, tuple(self.of(word) for word in words))
+            return self._mint(_OWNER_SQL, tuple(self.of(word) for word in words))
         if isinstance(part, Gpu):
-            return self._mint(_GPU, (self.of(part.uuid), self.of(part.gpu_model)))
-        return self._mint(_LABEL, (part,))
+            return self._mint(_GPU_SQL, (self.of(part.uuid), self.of(part.gpu_model)))
+        return self._mint(_LABEL_SQL, (part,))
 
     def _mint(self, statements: tuple[str, str], values: tuple[object, ...]) -> int:
         find, insert = statements
@@ -59,11 +59,11 @@ class Keys:
 
 
 class Names:
-    """What integer keys stand for, as the file says."""
+    """Labels, owners and GPUs by their integer keys in the file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._labels: dict[int, str] = dict(connection.execute("SELECT id, text FROM label"))
-        self._parties = {
+        self._owners = {
             key: CostOwner(*map(self.label, labels))
             for key, *labels in connection.execute(
                 "SELECT id, product, team, namespace, server, model FROM party"
@@ -78,9 +78,9 @@ class Names:
         """The text of a label."""
         return self._labels[key]
 
-    def party(self, key: int) -> CostOwner:
-        """The party of a key."""
-        return self._parties[key]
+    def owner(self, key: int) -> CostOwner:
+        """The cost owner of a key."""
+        return self._owners[key]
 
     def gpu(self, key: int) -> Gpu:
         """The GPU of a key."""
@@ -89,53 +89,53 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class RowLayout:
-    """How the key of one family of totals is laid out in columns."""
+    """Columns of the key of one family of totals."""
 
     flat: Callable[[Any], tuple[object, ...]]
     built: Callable[[Names, tuple[int, ...]], Any]
 
 
-def _slot(names: Names, key: tuple[int, ...]) -> OwnerPhase:
-    return OwnerPhase(names.party(key[0]), names.label(key[1]))  # type: ignore[arg-type]
+def _owner_phase(names: Names, key: tuple[int, ...]) -> OwnerPhase:
+    return OwnerPhase(names.owner(key[0]), names.label(key[1]))  # type: ignore[arg-type]
 
 
-_SLOT: Final = RowLayout(lambda slot: (slot.owner, slot.phase), _slot)
-_OF_PARTY: Final = RowLayout(lambda party: (party,), lambda n, k: n.party(k[0]))
+_BY_OWNER_PHASE: Final = RowLayout(lambda key: (key.owner, key.phase), _owner_phase)
+_BY_OWNER: Final = RowLayout(lambda owner: (owner,), lambda n, k: n.owner(k[0]))
 
 SHAPES: Final[dict[str, RowLayout]] = {
-    "cost": _SLOT,
-    "held": _SLOT,
+    "cost": _BY_OWNER_PHASE,
+    "held": _BY_OWNER_PHASE,
     "server_cost": RowLayout(
         lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1]),
         lambda n, k: (ServerOwner(*map(n.label, k[:4])), n.label(k[4])),
     ),
     "gpu_cost": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.label(k[1]))),
-    "tokens": RowLayout(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
-    "requests": _OF_PARTY,
+    "tokens": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "requests": _BY_OWNER,
     "energy": RowLayout(lambda gpu: (gpu,), lambda n, k: n.gpu(k[0])),
-    "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.party(k[1]))),
+    "unpriced": RowLayout(tuple, lambda n, k: (n.gpu(k[0]), n.owner(k[1]))),
     "months": RowLayout(
         lambda key: (key.month, key.product, key.team, key.price_basis),
         lambda n, k: MonthKey(n.label(k[1]), n.label(k[2]), n.label(k[3]), n.label(k[0])),
     ),
     "minute_cost": RowLayout(
-        lambda key: (key[0], key[1].owner, key[1].phase), lambda n, k: (k[0], _slot(n, k[1:]))
+        lambda key: (key[0], key[1].owner, key[1].phase), lambda n, k: (k[0], _owner_phase(n, k[1:]))
     ),
-    "minute_tokens": RowLayout(tuple, lambda n, k: (k[0], n.party(k[1]), n.label(k[2]))),
+    "minute_tokens": RowLayout(tuple, lambda n, k: (k[0], n.owner(k[1]), n.label(k[2]))),
     "hour_cost": RowLayout(tuple, lambda n, k: (k[0], n.label(k[1]))),
     "hour_covered": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
     "hour_down": RowLayout(lambda hour: (hour,), lambda _, k: k[0]),
     "hour_usage": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
     "hour_energy": RowLayout(tuple, lambda n, k: (k[0], n.gpu(k[1]), n.label(k[2]))),
     "first_held": RowLayout(lambda product: (product,), lambda n, k: n.label(k[0])),
-    "equivalents": RowLayout(tuple, lambda n, k: (n.party(k[0]), n.label(k[1]))),
-    "last_token": _OF_PARTY,
-    "changed": _OF_PARTY,
+    "equivalents": RowLayout(tuple, lambda n, k: (n.owner(k[0]), n.label(k[1]))),
+    "last_token": _BY_OWNER,
+    "changed": _BY_OWNER,
 }
 
 
 def write(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: Totals) -> None:
-    """Write every total that `pending` moves, whole: written twice it is the same.
+    """Write each total that `pending` changes as a whole: writing it twice changes nothing.
 
     Raises:
         OverflowError: a total passes what the file holds.
@@ -158,7 +158,7 @@ def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[t
 
 
 def bounded(total: int, name: str) -> int:
-    """A total that SQLite can hold.
+    """Check that SQLite can hold a total.
 
     Raises:
         OverflowError: it is past 2**63 - 1; for money that is 9.2 million dollars.
@@ -177,7 +177,7 @@ def read(connection: sqlite3.Connection) -> Totals:
     totals = Totals()
     with references():
         names = Names(connection)
-        there = {table for (table,) in connection.execute("SELECT name FROM sqlite_master")}
+        there = tables(connection)
         for name in SUMS:
             if name in schema.ADDED and name not in there:
                 continue
@@ -189,7 +189,7 @@ def read(connection: sqlite3.Connection) -> Totals:
 
 @contextmanager
 def references() -> Iterator[None]:
-    """Tell a key that stands for nothing from other errors."""
+    """Turn a key that is missing from the file into `DamagedError`."""
     try:
         yield
     except KeyError as error:
@@ -197,5 +197,5 @@ def references() -> Iterator[None]:
 
 
 def tables(connection: sqlite3.Connection) -> frozenset[str]:
-    """The tables that the file has; one of an earlier release lacks some until it is written."""
+    """Tables of the file. One of an earlier release lacks some until it is written."""
     return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))

@@ -1,4 +1,4 @@
-"""The ledger's file: opened, checked, written one tick at a time, and put back where it was deleted."""
+"""The ledger's file: opened, checked, written one tick at a time, and restored after a deletion."""
 
 import logging
 import os
@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UnpricedTime
@@ -27,9 +28,9 @@ from exporter.ledger.contents import (
     transaction,
 )
 from exporter.ledger.errors import DamagedError
-from exporter.ledger.files import begin_part
-from exporter.ledger.history import DAY_HOURS, Chronicle, History
-from exporter.ledger.history_rows import Chronicler
+from exporter.ledger.files import make_part
+from exporter.ledger.history import DAY_HOURS, History, HistoryCache
+from exporter.ledger.history_rows import HistoryWriter
 from exporter.ledger.totals import USAGE, USAGE_HOURS_KEPT, Totals, hour_of, hours_floor, minutes_kept
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent
 from exporter.units import Instant
@@ -37,7 +38,7 @@ from exporter.units import Instant
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What makes schema `version` of the one before; releases below schema `reader` cannot use the result."""
+    """Statements to schema `version` from the one before. Releases below schema `reader` cannot use it."""
 
     version: int
     reader: int
@@ -51,7 +52,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = ()
 def migrate(
     connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
 ) -> Path | None:
-    """Bring the file to the latest schema, all of it or not at all; where the copy from before lies.
+    """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
 
     Raises:
         sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
@@ -73,8 +74,8 @@ def migrate(
 
 
 def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
-    """A copy that is whole or not there: an earlier one stays until this one can take its place."""
-    part = begin_part(copy)
+    """Make a whole copy: an earlier one stays until this one can take its place."""
+    part = make_part(copy)
     with closing(sqlite3.connect(part)) as target:
         connection.backup(target)
     part.replace(copy)
@@ -82,11 +83,18 @@ def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
 
 log = logging.getLogger(__name__)
 
-Presence = Literal["in place", "log gone", "gone", "replaced"]
-"""What became of the file at its path; `log gone`: of what SQLite keeps beside it, while it is open."""
+
+class FilePresence(Enum):
+    """State of the open file at its path. `LOG_GONE`: a file that SQLite keeps beside it is missing."""
+
+    IN_PLACE = "in place"
+    LOG_GONE = "log gone"
+    GONE = "gone"
+    REPLACED = "replaced"
+
 
 SPARE_BYTES: Final = 16 * 1024 * 1024
-"""Free room inside the file that is given back to the disk at a start, where it is most of the file."""
+"""Free space inside the file above which a start returns it to the disk."""
 
 
 _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -94,12 +102,11 @@ _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 @dataclass(slots=True)
 class Pending:
-    """What is to be written: sums since the last commit, and the state and the end of the latest tick.
+    """Sums since the last commit, and the state and the end of the latest tick.
 
-    `machine` is the one that the books are bound to, `zone` the time zone of their days, empty while unknown.
-    `unpriced` are stretches of time without a price as they are to be, by number.
-    Books in memory keep no more of its history than the last day.
-    `adjusted` are the adjustments that a write took into the totals.
+    `machine` is the machine of the ledger, `zone` the time zone of its days, empty while unknown.
+    `unpriced` are the changed ranges of unpriced time, by number.
+    `adjusted` are the adjustments that a write added to the totals.
     """
 
     totals: Totals = field(default_factory=Totals)
@@ -113,17 +120,17 @@ class Pending:
     unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
 
     def copy(self) -> "Pending":
-        """The same, to add to."""
+        """A copy to add to."""
         return replace(
             self, totals=self.totals.copy(), adjusted=dict(self.adjusted), history=self.history.copy()
         )
 
 
 class Store:
-    """A connection to the file, made again after each failure: one that met an I/O error may stay broken.
+    """A connection to the file, opened again after each failure: an I/O error may leave one broken.
 
-    The open file is known by device and inode, which no other file has while it is open. SQLite itself
-    notices nothing while its file has lost its name: it goes on writing where no restart would look.
+    The open file is identified by device and inode, which no other file has while it is open. SQLite does
+    not notice that its file was deleted: it goes on writing where no restart would look.
     """
 
     def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection | None) -> None:
@@ -131,30 +138,30 @@ class Store:
         self.connect = connect
         self._connection: sqlite3.Connection | None = None
         self._identities: dict[str, files.Identity | None] = {}
-        self._chronicler = Chronicler()
+        self._history_writer = HistoryWriter()
         self._poster = Poster()
         self._copy_made: files.Identity | None = None
-        self._sure = connection is not None
+        self._state_known = connection is not None
         self._suspect = False
         if connection is not None:
             self._use(connection)
 
     @classmethod
     def open(cls, path: Path, connect: schema.Connect, fresh_in: str = "") -> "tuple[Store, Contents]":
-        """Open the file, making it if there is none, and read all of it.
+        """Open the file, or make it, and read all of it.
 
-        A file that is made remembers `fresh_in`, the boot that its books are the first of, if they are.
+        A new file stores `fresh_in`, the id of the boot whose first ledger it is, if it is one.
 
         Raises:
-            DamagedError: the file is to be moved aside.
-            LedgerLockedError: another program keeps it locked.
+            DamagedError: the file must be moved aside.
+            LedgerLockedError: another program has locked it.
             LedgerError: a later release wrote it.
             sqlite3.Error: it cannot be used here.
         """
         refuse_other_files(path)
         with suppress(FileExistsError):
             files.make_file(path)
-        files.see_it_opens(path)
+        files.check_writable(path)
         with failures(path):
             connection = connect(path.absolute().as_uri())
             try:
@@ -176,19 +183,19 @@ class Store:
 
     @classmethod
     def unwritten(cls, path: Path, connect: schema.Connect) -> "tuple[Store, Contents] | None":
-        """Read a file that cannot be written, and make nothing; each write then tries to open it.
+        """Read a file that cannot be written, and create nothing; each write then tries to open it.
 
-        `None` where there is no file, or none that was ever committed to.
+        `None` without a file, or without a commit in it.
 
         Raises:
             DamagedError: it is no ledger of ours, or a broken one.
-            LedgerError: a later release wrote it, or another program keeps it locked.
+            LedgerError: a later release wrote it, or another program has locked it.
             OSError, sqlite3.Error: it cannot be read either.
         """
         if files.identity(path) is None or path.stat().st_size == 0:
             return None
         refuse_other_files(path)
-        # Without a log there is nothing to share with anybody, and SQLite would want to make one.
+        # SQLite would try to make the log of a file that has none.
         mode = "?mode=ro" if os.path.lexists(f"{path}-wal") else "?mode=ro&immutable=1"
         with failures(path), closing(connect(path.absolute().as_uri() + mode)) as connection:
             if _empty(connection):
@@ -196,34 +203,34 @@ class Store:
             check(connection, path)
             return cls(path, connect, None), _read(connection)
 
-    def presence(self) -> Presence:
-        """What became of the file at its path. Of one that is not open it is known whether any is there.
+    def presence(self) -> FilePresence:
+        """State of the file at its path. Without a connection, any file there counts as in place.
 
-        A folder that may not be entered any more is taken for no change: what is open can be written.
+        A folder that may not be entered any more counts as no change: the open file can be written.
 
         Raises:
-            OSError: that cannot be seen.
+            OSError: the path cannot be looked at.
         """
         try:
-            found = files.identity(self.path)
+            identity = files.identity(self.path)
         except PermissionError:
-            return "in place"
-        if found is None:
-            return "gone"
+            return FilePresence.IN_PLACE
+        if identity is None:
+            return FilePresence.GONE
         if self._connection is None:
-            return "in place"
-        if found != self._identities[""]:
-            return "gone" if found == self._copy_made else "replaced"
+            return FilePresence.IN_PLACE
+        if identity != self._identities[""]:
+            return FilePresence.GONE if identity == self._copy_made else FilePresence.REPLACED
         logs = (files.identity(f"{self.path}{log}") == self._identities[log] for log in files.LOGS)
-        return "in place" if all(logs) else "log gone"
+        return FilePresence.IN_PLACE if all(logs) else FilePresence.LOG_GONE
 
     def fold_log(self) -> None:
-        """Bring the commits of a log that lost its name into the file, and close both.
+        """Write the commits of a deleted log into the file, and close both.
 
-        Where the log cannot be read any more it is let go: what the file then lacks shows when it is opened.
+        A log that cannot be read is closed: opening the file then shows what is missing.
 
         Raises:
-            OSError, sqlite3.Error: that cannot be done now; nothing is lost while this process lives.
+            OSError, sqlite3.Error: it failed; nothing is lost while this process runs.
         """
         connection = self._connection
         if connection is None:
@@ -238,19 +245,19 @@ class Store:
         if busy:
             raise sqlite3.OperationalError("its log was deleted, and a reader still uses it")
         stray = Path(f"{self.path}-wal")
-        found = files.identity(stray)
-        if found not in {None, self._identities["-wal"]} and stray.stat().st_size:
-            # Another program's commits to the file as it was: they do not fit what is in it now.
+        identity = files.identity(stray)
+        if identity not in {None, self._identities["-wal"]} and stray.stat().st_size:
+            # Another program's commits to the earlier file: they do not fit the present one.
             stray.rename(files.free_name(self.path, "stray"))
         self.close()
 
     def restore(self, target: Path, contents: Contents, now: Instant, *, shared: bool) -> bool:
-        """Write the books to a path where nothing is, whole or not at all, and go on with that file.
+        """Write the whole ledger to a free path, or nothing, and continue with that file.
 
-        They are copied from the open file, wherever its name went. Where it cannot be read, or where it is
-        `shared` and another daemon has written to it, they are made of the totals in memory.
+        The content is copied from the open file, which may have no name any more. If that cannot be read, or
+        if it is `shared` and another daemon has written to it, the totals in memory are written.
 
-        Returns whether they were copied: else history by hour and day begins anew.
+        Returns whether the file was copied: else its history by hour and day is lost.
 
         Raises:
             OSError, sqlite3.Error: the target cannot be written.
@@ -258,9 +265,9 @@ class Store:
         copied = self._copy(target, contents, shared=shared)
         if not copied:
             _write_totals(target, self.connect, contents, now)
-        # Closed only now: the file's last name may be gone. SQLite leaves alone what has its old path.
+        # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
-        self.path, self._sure, self._suspect = target, False, False
+        self.path, self._state_known, self._suspect = target, False, False
         return copied
 
     def _copy(self, target: Path, contents: Contents, *, shared: bool) -> bool:
@@ -268,8 +275,8 @@ class Store:
         if connection is None:
             return False
         if self._copy_made is not None and files.identity(target) == self._copy_made:
-            return True  # memory ran out before this was known
-        part = files.begin_part(target)
+            return True  # it got its name before the earlier try failed
+        part = files.make_part(target)
         self._copy_made = files.identity(part)
         try:
             if shared and meta_of(connection).get("commits", 0) != contents.commits:
@@ -282,14 +289,14 @@ class Store:
         files.put(part, target)
         return True
 
-    def write(self, before: Contents, pending: Pending, now: Instant) -> Chronicle:
-        """Commit everything that `pending` adds to what the file held, or nothing of it.
+    def write(self, before: Contents, pending: Pending, now: Instant) -> HistoryCache:
+        """Commit everything that `pending` adds to the file, or nothing of it.
 
-        Returns what its history then holds. Whatever is raised, and wherever, the same may be written again.
+        Returns the cache of the file's history. After any exception the same may be written again.
 
         Totals are written whole, never added in SQL: a commit that failed after it had reached the disk is
-        written again without counting twice. For the same reason a failure makes the next write replace
-        every scope of the state.
+        written again without counting twice. For the same reason the write after a failure replaces every
+        scope of the state.
 
         Raises:
             DamagedError: the file had to be opened again, and another or a broken one lies at its path.
@@ -297,8 +304,8 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
-        sure, self._sure = self._sure, False
-        if not sure:  # here, for memory may have run out where the write before this one was given up
+        state_known, self._state_known = self._state_known, False
+        if not state_known:  # the connection of a failed write stayed open if its file had no name then
             self._give_up()
         totals = pending.totals
         try:
@@ -308,11 +315,11 @@ class Store:
                 )
                 rows.write(connection, self._keys, before.totals, totals)
                 floor = _prune(connection, before.totals, pending)
-                chronicle = self._chronicler.write(
-                    connection, self._keys, before.chronicle, pending.history, floor
+                history = self._history_writer.write(
+                    connection, self._keys, before.history, pending.history, floor
                 )
                 unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
-                _write_state(connection, before.texts if sure else None, pending.texts)
+                _write_state(connection, before.texts if state_known else None, pending.texts)
                 meta = {
                     "accrued": rows.bounded(before.totals.accrued + totals.accrued, "accrued"),
                     "accrued_by_state": rows.bounded(pending.state.accrued, "accrued"),
@@ -331,23 +338,23 @@ class Store:
             self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
             self._give_up()
             raise
-        self._chronicler.committed()
+        self._history_writer.committed()
         self._poster.committed(pending.adjusted.values())
-        self._sure = True
-        return chronicle
+        self._state_known = True
+        return history
 
     def _give_up(self) -> None:
-        self._chronicler.failed()
+        self._history_writer.failed()
         self._poster.failed()
         with suppress(OSError):
-            if self._connection is not None and self.presence() != "in place":
-                # It holds what has no name any more: closed, that is lost.
+            if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
+                # The open file has no name any more: closing the connection would lose it.
                 self._keys = rows.Keys(self._connection)
                 return
         self.close()
 
     def unpriced(self, before: Contents, cursor: Cursor, zone: ZoneInfo, until: Instant) -> UnpricedBatch:
-        """A part of the time that waits for a price, as it was committed.
+        """A part of the unpriced time at the last commit.
 
         Raises:
             DamagedError: a row refers to what is not there.
@@ -357,8 +364,8 @@ class Store:
 
     def _connected(self, before: Contents) -> sqlite3.Connection:
         if self._connection is None:
-            if what := files.irregular(self.path):
-                raise DamagedError(what)
+            if (irregular := files.irregular(self.path)) is not None:
+                raise DamagedError(str(irregular))
             refuse_other_files(self.path)
             with failures(self.path):
                 connection = self.connect(self.path.absolute().as_uri() + "?mode=rw")
@@ -387,13 +394,13 @@ class Store:
                 connection.close()
 
 
-def after(before: Contents, pending: Pending, now: Instant | None, chronicle: Chronicle) -> Contents:
-    """What the books hold once what waited is written; those before stay as they are."""
+def after(before: Contents, pending: Pending, now: Instant | None, history: HistoryCache) -> Contents:
+    """Contents after a commit. The contents before stay as they are."""
     return replace(
         before,
         totals=before.totals.after(pending.totals, pending.end),
         day=before.day.after(pending.history, pending.end),
-        chronicle=chronicle,
+        history=history,
         state=pending.state,
         texts=pending.texts,
         last_commit=now,
@@ -407,16 +414,16 @@ def _read(connection: sqlite3.Connection) -> Contents:
     with transaction(connection, "DEFERRED"):
         opened = read(connection)
         last = hour_of(opened.state.wall or 0)
-        # The last day is for the page: where it cannot be read the books are right all the same.
+        # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
             opened.day.fill(history_rows.read(connection, "hourly", last - DAY_HOURS, last) or {})
     return opened
 
 
 def _compact(connection: sqlite3.Connection, opened: Contents) -> None:
-    """Delete the marks that were too large to be read, and give back the room that they took.
+    """Delete the marks that were too large to be read, and return free space to the disk.
 
-    What is too large for this memory would be so at each start. Totals are never deleted.
+    They would be too large at each start. Totals are never deleted.
     """
     if opened.oversized:
         with transaction(connection):
@@ -428,18 +435,18 @@ def _compact(connection: sqlite3.Connection, opened: Contents) -> None:
     if free * size < SPARE_BYTES or free * 2 < pages or (pages - free) * size > SPARE_BYTES:
         return
     try:
-        # A container may have no folder for temporary files; what is left is known to be little.
+        # A container may have no folder for temporary files, and what remains is small.
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.Error as error:
-        log.warning("ledger not compacted", extra={"problem": str(error)})
+        log.warning("ledger compaction failed", extra={"problem": str(error)})
         return
     log.info("ledger compacted", extra={"freed_bytes": free * size})
 
 
 def _empty(connection: sqlite3.Connection) -> bool:
-    """True for a file in which nothing was ever committed: new, or its maker was killed at once."""
+    """Whether nothing was ever committed to the file: it is new, or its maker was killed at once."""
     (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     return bool(objects == 0 and application == 0)
@@ -450,7 +457,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA cache_size = {schema.CACHE_KIBIBYTES}")
     connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
-    # Opens the log, which is known by its inode from here on.
+    # Opens the log, whose inode identifies it from here on.
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
@@ -467,15 +474,15 @@ def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> 
 
 
 def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> int:
-    """Let go of minutes and hours that are past their time; the first hour that stays."""
+    """Delete expired minutes and hours. Returns the first hour that stays."""
     for table in ("minute_cost", "minute_tokens"):
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
         connection.execute(outside, minutes_kept(pending.end))
-    lived = {*served.hour_covered, *pending.totals.hour_covered}
-    floor = hours_floor(lived)
+    metered = {*served.hour_covered, *pending.totals.hour_covered}
+    floor = hours_floor(metered)
     for table in ("hour_cost", "hour_covered"):
         connection.execute(f"DELETE FROM {table} WHERE hour < ?", (floor,))  # noqa: S608 - constants
-    recent = hours_floor(lived, USAGE_HOURS_KEPT)
+    recent = hours_floor(metered, USAGE_HOURS_KEPT)
     for table in sorted(USAGE):
         connection.execute(schema.create(table))
         connection.execute(f"DELETE FROM {table} WHERE hour < ?", (recent,))  # noqa: S608 - constants
@@ -483,10 +490,10 @@ def _prune(connection: sqlite3.Connection, served: Totals, pending: Pending) -> 
 
 
 def _same(connection: sqlite3.Connection, before: Contents) -> None:
-    """See that a file which is opened again is the one that was: by id, and by its number of commits.
+    """Check by id and number of commits that a file is the one that was open before.
 
-    Time would not tell, for a clock may be set back. Of a commit that failed after it had reached the disk
-    the file is ahead.
+    Its time proves nothing, since a clock may be set back. After a commit that failed after it had reached
+    the disk the file is ahead.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != schema.APPLICATION_ID:
@@ -501,7 +508,7 @@ def _same(connection: sqlite3.Connection, before: Contents) -> None:
 
 
 def _whole(connection: sqlite3.Connection) -> bool:
-    """Whether a file that has lost its name can still be read: else what failed was its reading."""
+    """Whether a deleted file can still be read. If not, reading is what failed."""
     try:
         (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error:
@@ -510,11 +517,11 @@ def _whole(connection: sqlite3.Connection) -> bool:
 
 
 def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
-    """Make a ledger of what memory has of one: the id, totals and marks; no history, no corrections.
+    """Make a ledger from memory: the id, totals and marks, without history and adjustments.
 
-    Of the time that waits for a price, the last hour's.
+    Unpriced time is that of the last hour.
     """
-    part = files.begin_part(target)
+    part = files.make_part(target)
     with closing(connect(part.absolute().as_uri())) as connection:
         connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
         _prepare(connection)
@@ -529,7 +536,7 @@ def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now
             unpriced=contents.recent,
         )
         nothing = replace(
-            contents, totals=Totals(), texts={}, chronicle=Chronicle(), commits=contents.commits - 1
+            contents, totals=Totals(), texts={}, history=HistoryCache(), commits=contents.commits - 1
         )
         Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
         if contents.begun is not None:
@@ -540,7 +547,7 @@ def _write_totals(target: Path, connect: schema.Connect, contents: Contents, now
 def _write_state(
     connection: sqlite3.Connection, before: Mapping[marks.Scope, str] | None, after: Mapping[marks.Scope, str]
 ) -> None:
-    # What a start would not read is not kept: its marks are forgotten with this process.
+    # A start would not read longer texts: their marks end with this process.
     after = {scope: text for scope, text in after.items() if len(text) <= MARK_BYTES}
     if before is None:
         connection.executemany("DELETE FROM state WHERE scope = ?", [(scope,) for scope in marks.SCOPES])

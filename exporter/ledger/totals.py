@@ -1,14 +1,14 @@
-"""Running totals in memory: those that are served, and those that wait to be written."""
+"""Running totals in memory: those that are served, and those that are not written yet."""
 
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
-from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment
+from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import energy_use
+from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
 from exporter.readings import Gpu, Kind
 from exporter.report import MonthKey, ServerOwner
-from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
@@ -19,7 +19,7 @@ from exporter.units import (
 )
 
 MINUTES_KEPT: Final = 62
-"""Minutes behind the latest one that stay: 60 for the window, and room for its edges."""
+"""Minutes before the latest one that stay: 60 for the window, and room for its edges."""
 
 HOURS_KEPT: Final = 40 * 24 + 1
 """Hours that stay: 40 days, and the current one."""
@@ -31,15 +31,15 @@ LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
 WITH_CEILING: Final = frozenset({"tokens", "requests", "minute_tokens", "equivalents"})
-"""Totals that a server tells, or that are made of what it tells."""
+"""Totals that come from what a server reports."""
 
 K = TypeVar("K")
 
 
 class LastHour:
-    """Money and tokens by party over whole minutes before one, added up anew only when they are others.
+    """Money and tokens by owner over the whole minutes before one; summed again only when these change.
 
-    A day-old host of 64 servers has 23,000 sums of minutes, and most ticks move none before the last minute.
+    A day-old host of 64 servers has 23,000 sums of minutes, and most ticks add only to the last minute.
     """
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ class LastHour:
         self._money: dict[CostOwner, dict[str, Picodollars]] = {}
         self._tokens: dict[CostOwner, dict[Kind, int]] = {}
 
-    def moved(self, later: "Totals") -> None:
-        """Note what came to the minutes."""
+    def invalidate(self, later: "Totals") -> None:
+        """Forget the sums when something was added to their minutes."""
         minutes = {key[0] for key in (*later.minute_cost, *later.minute_tokens)}
         if self._minutes is not None and not minutes.isdisjoint(self._minutes):
             self._minutes = None
@@ -60,29 +60,28 @@ class LastHour:
         if minutes != self._minutes:
             money: dict[CostOwner, dict[str, Picodollars]] = {}
             tokens: dict[CostOwner, dict[Kind, int]] = {}
-            for (minute, slot), amount in totals.minute_cost.items():
+            for (minute, owner_phase), amount in totals.minute_cost.items():
                 if minute in minutes:
-                    _sum(money.setdefault(slot.owner, {}), slot.phase, amount)
-            for (minute, party, kind), count in totals.minute_tokens.items():
+                    add(money.setdefault(owner_phase.owner, {}), owner_phase.phase, amount)
+            for (minute, owner, kind), count in totals.minute_tokens.items():
                 if minute in minutes:
-                    _sum(tokens.setdefault(party, {}), kind, count)
-            # In one step: memory may run out amid a sum.
+                    add(tokens.setdefault(owner, {}), kind, count)
             self._minutes, self._money, self._tokens = minutes, money, tokens
         return self._money, self._tokens
 
 
 @dataclass(slots=True)
 class Totals:
-    """Every sum of the books. Keys of minutes and hours begin with their number since 1970.
+    """Every sum of the ledger. Keys of minutes and hours begin with their number since 1970.
 
-    `changed` is when a party last got anything, and the list of all parties ever seen.
-    `unpriced` is GPU time that had no price when it passed, by who held it.
-    `equivalents` are by party and hosted offer, and no part of the money.
-    `hour_covered` is the wall time that segments covered, counted once for all products, and `hour_down` the
-    part of it that hourly rent is not owed for. `hour_usage` and `hour_energy` are what products used of each
-    GPU, `first_held` is when each first held one.
-    Sums of money, time and energy are exact; counts of tokens and requests, and what tokens would have cost
-    elsewhere, stand still at `LARGEST`, so that a server that lies cannot stop the books.
+    `changed` is the last time that anything was posted to an owner; its keys are all owners ever posted to.
+    `unpriced` is GPU time that had no price when it passed, by its holder.
+    `equivalents` are by owner and hosted offer. They are not part of the cost.
+    `hour_covered` is the wall time that segments covered, counted once for all products. `hour_down` is the
+    part of it without hourly rent. `hour_usage` and `hour_energy` are the use of each GPU by product.
+    `first_held` is when each product first held a GPU.
+    Sums of money, time and energy are exact. Counts of tokens and requests, and hosted equivalents, stop at
+    `LARGEST`: a server that reports absurd counts cannot stop the ledger.
     """
 
     accrued: Picodollars = 0
@@ -108,82 +107,79 @@ class Totals:
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
     pruned: int = field(default=-1, compare=False)
-    """The minute in which what is past its time was last let go of."""
+    """The minute of the latest pruning."""
 
-    def add(self, postings: Postings, known: Container[CostOwner]) -> None:
-        """Add one tick. `known` are the parties that need no first sight any more."""
-        for segment in postings.segments:
-            self._add_segment(segment, postings.end)
-        for segment in postings.late.segments:
-            self._add_money(segment, postings.end)
-            for held in segment.held:
-                _sum(self.held, held.owner_phase, held.owed)
+    def add(self, tick: TickSums, listed: Container[CostOwner]) -> None:
+        """Add one tick. Owners that are `listed` already get no first entry in `changed`."""
+        postings = tick.postings
+        end = postings.end
+        for sums in tick.segments:
+            self._add_segment(sums, end)
+        for sums in tick.late:
+            self._add_money(sums, end)
+            add_all(self.held, sums.held)
         # A tick's tokens came before its end: at the stroke of a minute they are of the one that ends.
-        minute = minute_of(postings.end - 1)
+        minute = minute_of(end - 1)
         for tokens in postings.tokens:
-            party, kind, count = tokens.owner, tokens.kind, tokens.count
-            _count(self.tokens, (party, kind), count)
+            owner, kind, count = tokens.owner, tokens.kind, tokens.count
+            _count(self.tokens, (owner, kind), count)
             if count:
-                _count(self.minute_tokens, (minute, party, kind), count)
-                self.last_token[party] = self.changed[party] = postings.end
-        for told in postings.equivalents:
-            _count(self.equivalents, (told.owner, told.reference), told.amount)
+                _count(self.minute_tokens, (minute, owner, kind), count)
+                self.last_token[owner] = self.changed[owner] = end
+        for equivalent in postings.equivalents:
+            _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
         for requests in postings.requests:
             _count(self.requests, requests.owner, requests.count)
             if requests.count:
-                self.changed[requests.owner] = postings.end
+                self.changed[requests.owner] = end
         for energy in postings.energy:
-            _sum(self.energy, energy.gpu, energy.energy)
+            add(self.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_use(postings):
-            _sum(self.hour_energy, (hour_of(at), gpu, product), used)
-        named = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
-        for party in named.union(postings.seen):
-            if party not in known:
-                self.changed.setdefault(party, postings.end)
-        self.prune(postings.end)
+            add(self.hour_energy, (hour_of(at), gpu, product), used)
+        posted = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
+        for owner in posted.union(postings.seen):
+            if owner not in listed:
+                self.changed.setdefault(owner, end)
+        self.prune(end)
 
-    def _add_segment(self, segment: Segment, end: Instant) -> None:
+    def _add_segment(self, sums: SegmentSums, end: Instant) -> None:
+        segment = sums.segment
         hour = hour_of(segment.start)
-        _sum(self.hour_covered, hour, segment.end - segment.start)
+        add(self.hour_covered, hour, segment.end - segment.start)
         if segment.down:
-            _sum(self.hour_down, hour, segment.down)
-        self._add_money(segment, end)
-        for held in segment.held:
-            _sum(self.held, held.owner_phase, held.owed)
-            product = held.owner_phase.owner.product
-            _sum(self.hour_usage, (hour, held.gpu, product), held.duration)
+            add(self.hour_down, hour, segment.down)
+        self._add_money(sums, end)
+        add_all(self.held, sums.held)
+        add_all(self.unpriced, sums.unpriced)
+        for (gpu, product), duration in sums.usage.items():
+            add(self.hour_usage, (hour, gpu, product), duration)
             self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
-            if not held.priced:
-                _sum(self.unpriced, (held.gpu, held.owner_phase.owner), held.duration)
-            self.changed[held.owner_phase.owner] = end
+        for owner_phase in sums.held:
+            self.changed[owner_phase.owner] = end
 
-    def _add_money(self, segment: Segment, end: Instant) -> None:
-        """Money falls where the time that it covers lies, whenever it is posted."""
+    def _add_money(self, sums: SegmentSums, end: Instant) -> None:
+        """Add money at the time that it covers, whenever it is posted."""
+        segment = sums.segment
         minute, hour = minute_of(segment.start), hour_of(segment.start)
-        kept = hour > hour_of(end) - HOURS_KEPT
+        hour_stays = hour > hour_of(end) - HOURS_KEPT
         self.accrued += segment.accrued
-        # First by the few slots and purposes that there are: each then goes to many families at once.
-        slots: dict[OwnerPhase, Picodollars] = {}
-        purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
-        for gpu, component, basis, slot, amount in segment.money:
-            _sum(slots, slot, amount)
-            _sum(purposes, (slot.owner, component, basis), amount)
-            _sum(self.gpu_cost, (gpu, component), amount)
-        for slot, amount in slots.items():
-            _sum(self.cost, slot, amount)
-            _sum(self.minute_cost, (minute, slot), amount)
-            if kept:
-                _sum(self.hour_cost, (hour, slot.owner.product), amount)
-            self.changed[slot.owner] = end
-        for (party, component, basis), amount in purposes.items():
-            owner = ServerOwner(party.product, party.team, party.namespace, party.server)
-            _sum(self.server_cost, (owner, component), amount)
-            _sum(self.months, MonthKey(party.product, party.team, basis, segment.month), amount)
+        add_all(self.cost, sums.cost)
+        add_all(self.gpu_cost, sums.gpu_cost)
+        for owner_phase, amount in sums.cost.items():
+            owner = owner_phase.owner
+            add(self.minute_cost, (minute, owner_phase), amount)
+            if hour_stays:
+                add(self.hour_cost, (hour, owner.product), amount)
+            self.changed[owner] = end
+        for (server_owner, component, basis), amount in sums.server_cost.items():
+            add(self.server_cost, (server_owner, component), amount)
+            month = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
+            add(self.months, month, amount)
 
     def after(self, later: "Totals", end: Instant) -> "Totals":
-        """These with what was added later, up to a tick's end, of which nothing is past its time then.
+        """Totals after more was added, up to a tick's end, without the minutes and hours that expired.
 
-        These themselves stay as they are. What is not added to is shared.
+        The totals before stay as they are. Families without an addition are shared.
         """
         prunes = self.pruned != minute_of(end) or not later.hour_covered.keys() <= self.hour_covered.keys()
         moved = [name for name in SUMS if getattr(later, name) or (prunes and name in PRUNED)]
@@ -191,19 +187,19 @@ class Totals:
         for name, mine in copies.items():
             for key, value in getattr(later, name).items():
                 mine[key] = combined(name, mine.get(key), value)
-        found = replace(self, accrued=self.accrued + later.accrued, **copies)
-        found.last_hour.moved(later)
+        totals = replace(self, accrued=self.accrued + later.accrued, **copies)
+        totals.last_hour.invalidate(later)
         if prunes:
-            found.prune(end)
-        return found
+            totals.prune(end)
+        return totals
 
     def copy(self) -> "Totals":
-        """The same, to add to."""
+        """A copy to add to."""
         copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in SUMS}
         return replace(self, **copies)
 
     def prune(self, end: Instant) -> None:
-        """Let go of minutes and hours that are past their time."""
+        """Delete minutes and hours that expired."""
         self.pruned = minute_of(end)
         first, last = minutes_kept(end)
         for of_cost in [key for key in self.minute_cost if not first <= key[0] <= last]:
@@ -234,7 +230,7 @@ SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory
 
 
 def combined(name: str, earlier: int | None, later: int) -> int:
-    """One total after more came: what servers tell has a ceiling, instants are replaced, the rest sums."""
+    """One total after an addition: reported counts stop at a ceiling, instants are replaced."""
     if name in {"last_token", "changed"}:
         return later
     if name == "first_held":
@@ -259,16 +255,12 @@ def minutes_kept(end: Instant) -> tuple[int, int]:
     return latest - MINUTES_KEPT, latest + 1
 
 
-def hours_floor(hours: Collection[int], kept: int | None = None) -> int:
-    """The first hour that stays of so many, `HOURS_KEPT` unless it is said.
+def hours_floor(hours: Collection[int], most: int | None = None) -> int:
+    """The first of the latest hours that stay: `most` of them, `HOURS_KEPT` by default.
 
-    Counted in hours that were lived, so that a wall clock a year ahead for a moment costs no history.
+    Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
     """
-    return sorted(hours)[-(kept or HOURS_KEPT) :][0] if hours else 0
-
-
-def _sum(sums: dict[K, int], key: K, amount: int) -> None:
-    sums[key] = sums.get(key, 0) + amount
+    return sorted(hours)[-(most or HOURS_KEPT) :][0] if hours else 0
 
 
 def _count(counts: dict[K, int], key: K, count: int) -> None:

@@ -99,7 +99,7 @@ def live(name: str, bodies: list[bytes]) -> None:
         )
         good = replace(page(BATCH, generation=10 * ticks), url="http://good")
         meter.tick(10, [h100(0), h100(1)], [evil, good], (*holding(CHAT, 0), *holding(BATCH, 1)))
-        back, dropped = marks.state([(*key, text) for key, text in marks.texts(meter.state).items()])
+        back, dropped = marks.state_of([(*key, text) for key, text in marks.texts(meter.state).items()])
         assert dropped == ()
         assert back.endpoints == meter.state.endpoints
         assert all(len(one.marks.values) <= MARKS_MAX for one in back.endpoints.values())

@@ -27,7 +27,7 @@ from exporter.cost.postings import (
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.unpriced_time import FIRST, STRETCHES, STRETCHES_WAITING, UnpricedBuffer
+from exporter.ledger.unpriced_time import FIRST, BATCH_RANGES, RANGES_MAX, UnpricedBuffer
 from exporter.readings import Gpu
 from tests.depth import examples
 from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
@@ -191,19 +191,19 @@ def test_a_file_that_cannot_be_read_tells_nothing(path: Path, clock: StillClock)
 def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
     """A stretch goes on for its day; books in memory keep the latest, and no time is told twice."""
     backlog = UnpricedBuffer()
-    for hour in range(STRETCHES_WAITING + 100):
+    for hour in range(RANGES_MAX + 100):
         day = f"2026-{11 + hour // 720:02d}-{hour // 24 % 30 + 1:02d}" if hour < 1440 else "2027-01-01"
         backlog.add(passing(NOVEMBER + hour * HOUR, HOUR, day=day))
-    assert len(backlog.unwritten) == STRETCHES_WAITING
+    assert len(backlog.unwritten) == RANGES_MAX
     total = sum(used.time for one in backlog.unwritten.values() for used in one.slots.values())
-    assert total == (STRETCHES_WAITING + 100) * HOUR
+    assert total == (RANGES_MAX + 100) * HOUR
 
     ledger = Ledger.open(None, clock)
-    for hour in range(STRETCHES_WAITING + 100):
+    for hour in range(RANGES_MAX + 100):
         ledger.post(passing(NOVEMBER + hour * HOUR, HOUR), State())
     found = waiting(ledger)
-    assert [one.number for one in found] == list(range(101, STRETCHES_WAITING + 101))
-    assert len(ledger.unpriced(UTC).unpriced) == STRETCHES  # type: ignore[union-attr]
+    assert [one.number for one in found] == list(range(101, RANGES_MAX + 101))
+    assert len(ledger.unpriced(UTC).unpriced) == BATCH_RANGES  # type: ignore[union-attr]
 
 
 def test_time_of_a_release_before_is_told_by_hour_and_holder(path: Path, clock: StillClock) -> None:

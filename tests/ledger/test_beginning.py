@@ -17,8 +17,8 @@ from tests.ledger.ledger_ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock,
 
 BOOT = BootClaim("b00t-1", 20 * MINUTE, fleeting=lambda _folder: "")
 NEXT = replace(BOOT, id="b00t-2")
-FROM_NOW = "new ledger: hourly rent is charged from now"
-FROM_BOOT = "new ledger: hourly rent is charged from boot"
+FROM_NOW = ("ledger created", "now")
+FROM_BOOT = ("ledger created", "boot")
 
 
 def opened(path: Path, clock: StillClock, boot: BootClaim = BOOT) -> str:
@@ -29,10 +29,12 @@ def opened(path: Path, clock: StillClock, boot: BootClaim = BOOT) -> str:
     return ledger.state().fresh_in
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, object]]:
-    """What the log said of new ledgers, and why."""
+def creations(caplog: pytest.LogCaptureFixture) -> list[tuple[str, object, object]]:
+    """Log records of new ledgers: the event, since when rent is charged, and why."""
     records = [record for record in caplog.records if record.name == "exporter.ledger.boot"]
-    return [(record.getMessage(), vars(record).get("because")) for record in records]
+    return [
+        (record.getMessage(), vars(record)["rent_since"], vars(record).get("because")) for record in records
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,7 @@ def everything(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_first_ledger_of_a_boot(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
     """It says so, and leaves a mark beside it."""
     assert opened(path, clock) == "b00t-1"
-    assert told(caplog) == [(FROM_BOOT, None)]
+    assert creations(caplog) == [(*FROM_BOOT, None)]
     assert vars(caplog.records[0])["booted_seconds_ago"] == "1200"
     assert (path.parent / MARK).read_text() == "b00t-1\n"
 
@@ -53,7 +55,7 @@ def test_a_new_ledger_begins_now_unless_it_is_told_of_a_boot(
 ) -> None:
     """Where the kernel names no boot nothing is concluded, and no mark is left."""
     assert opened(path, clock, NO_BOOT) == ""
-    assert (told(caplog), {file.name for file in path.parent.iterdir()}) == (
+    assert (creations(caplog), {file.name for file in path.parent.iterdir()}) == (
         [],
         {"ledger.db", "ledger.db.lock"},
     )
@@ -103,7 +105,7 @@ def test_a_ledger_of_an_earlier_boot_is_no_new_one(
     caplog.clear()
 
     assert opened(path, clock, NEXT) == "b00t-1"
-    assert told(caplog) == []
+    assert creations(caplog) == []
     assert (path.parent / MARK).read_text() == "b00t-2\n"
 
 
@@ -118,7 +120,7 @@ def test_a_ledger_that_was_deleted(
         file.unlink()
 
     assert opened(path, clock) == ""
-    assert told(caplog)[1:] == [(FROM_NOW, "another ledger was here since the boot")]
+    assert creations(caplog)[1:] == [(*FROM_NOW, "another ledger was here since the boot")]
 
 
 def test_another_name_in_the_same_folder(
@@ -128,7 +130,7 @@ def test_another_name_in_the_same_folder(
     opened(path, clock)
 
     assert opened(path.with_name("second.db"), clock) == ""
-    assert told(caplog)[1:] == [(FROM_NOW, "another ledger was here since the boot")]
+    assert creations(caplog)[1:] == [(*FROM_NOW, "another ledger was here since the boot")]
 
 
 def test_one_that_was_deleted_before_the_boot_is_no_matter(path: Path, clock: StillClock) -> None:
@@ -147,7 +149,7 @@ def test_beside_a_file_that_was_moved_aside(
     path.with_name(name).write_bytes(b"")
 
     assert opened(path, clock) == ""
-    assert told(caplog) == [(FROM_NOW, f"{name} lies beside it")]
+    assert creations(caplog) == [(*FROM_NOW, f"{name} lies beside it")]
 
 
 @pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0 and then nothing"])
@@ -166,7 +168,7 @@ def test_in_the_place_of_another_machines(path: Path, clock: StillClock) -> None
     """Moved aside at the first tick."""
     ledger = Ledger.open(path, clock, boot=BOOT)
     assert ledger.state().fresh_in == "b00t-1"
-    ledger.begin_anew()
+    ledger.start_over()
     ledger.close()
 
     assert ledger.moved_aside == path.with_name("ledger.db.foreign-1")
@@ -178,14 +180,14 @@ LONG_AGO = "the host booted more than an hour ago"
 
 @pytest.mark.parametrize(
     ("elapsed", "fresh_in", "said"),
-    [(HOUR - 1, "b00t-1", (FROM_BOOT, None)), (HOUR, "", (FROM_NOW, LONG_AGO))],
+    [(HOUR - 1, "b00t-1", (*FROM_BOOT, None)), (HOUR, "", (*FROM_NOW, LONG_AGO))],
 )
 def test_on_a_host_that_booted_long_ago(
     path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, elapsed: int, fresh_in: str, said: object
 ) -> None:
     """An hour is long."""
     assert opened(path, clock, replace(BOOT, elapsed=elapsed)) == fresh_in
-    assert told(caplog) == [said]
+    assert creations(caplog) == [said]
 
 
 def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest
     (path.parent / MARK).mkdir()
 
     assert opened(path, clock) == ""
-    assert told(caplog) == [(FROM_NOW, f"{path.parent / MARK} cannot be used (Is a directory)")]
+    assert creations(caplog) == [(*FROM_NOW, f"{path.parent / MARK} cannot be used (Is a directory)")]
 
 
 def test_books_in_memory_begin_now(clock: StillClock, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_ledger_that_is_moved_aside_begins_anew(path: Path, clock: StillClock)
     assert posted(path, clock, 1) == NOVEMBER + 60 * SECOND
     clock.now = NOVEMBER + 90 * SECOND
     ledger = Ledger.open(path, clock)
-    ledger.begin_anew()
+    ledger.start_over()
     assert begun(ledger) is None
     ledger.post(numbered(1), accrued(numbered(1)))
     assert begun(ledger) == NOVEMBER + 90 * SECOND

@@ -291,6 +291,6 @@ def test_books_in_memory_are_never_another_machines(clock: StillClock) -> None:
     assert ledger.bind(HERE, {"GPU-0"}) is True
     ledger.post(posted, accrued(posted))
     assert ledger.belongs(THERE, {"GPU-9"}) is True
-    ledger.begin_anew()
+    ledger.start_over()
 
     assert (ledger.id == first, spent(ledger.books(END, MONTHS)), ledger.state()) == (False, 0, State())

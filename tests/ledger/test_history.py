@@ -8,6 +8,7 @@ import pytest
 
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.ledger import history, history_rows, totals
+from exporter.ledger.accumulator import TickSums
 from exporter.ledger.history import GpuOwner, History, HistorySums
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
@@ -167,7 +168,7 @@ def test_a_commit_that_failed_is_told_once(path: Path, clock: StillClock, disk: 
 def test_tokens_of_a_tick_that_names_no_day_are_in_no_history() -> None:
     """There is no day to tell them in."""
     waiting = History()
-    waiting.add(Postings(NOVEMBER, tokens=(tokens(3),)))
+    waiting.add(TickSums.of(Postings(NOVEMBER, tokens=(tokens(3),))))
     assert waiting.cells == {}
 
 
@@ -229,7 +230,7 @@ def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: Sti
     ticks.append(Postings(NOVEMBER + 140 * HOUR, many))
     for number, one in enumerate(ticks, 1):
         ledger.post(one, accrued(*ticks[:number]))
-    known = ledger._committed.chronicle.known
+    known = ledger._committed.history.rows
     periods = [table for table, _period in known]
     ledger.close()
 
@@ -244,7 +245,7 @@ def test_a_long_outage_is_folded_into_later_hours_of_the_same_day(monkeypatch: p
     for hour in range(50):
         day = f"2026-11-{1 + hour // 24:02d}"
         end = NOVEMBER + hour * HOUR + 10 * SECOND
-        waiting.add(Postings(end, (segment(end, money(1), day=day),), (tokens(1),), day=day))
+        waiting.add(TickSums.of(Postings(end, (segment(end, money(1), day=day),), (tokens(1),), day=day)))
 
     assert len(waiting.cells) == 4
     by_day: dict[int, tuple[int, int]] = {}

@@ -198,7 +198,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(
 
 def everything(ledger: Ledger, now: int) -> CommittedTotals:
     """The books with nobody retired."""
-    return contents.books(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
+    return contents.committed_totals(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
 
 
 def filled_usage(books: CommittedTotals) -> dict[object, int]:

@@ -311,7 +311,7 @@ def test_holders_of_an_earlier_release_come_back() -> None:
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "holders": holders})),
         ("server", '["llm","zeta"]', '{"models": {}}'),
     ]
-    state, dropped = marks.state(rows)
+    state, dropped = marks.state_of(rows)
 
     assert state.gpus["GPU-0"].holders == (
         Holder(ZETA, "GPU-0", 0.7),
@@ -327,7 +327,7 @@ def test_holders_of_an_earlier_release_come_back() -> None:
 def test_an_inventory_that_cannot_be_read_costs_no_gpu(text: str) -> None:
     """What is remembered of slots as a whole is dropped; the slots themselves stay."""
     rows = [("gpu", "GPU-0", json.dumps(GPU_TEXT)), ("inventory", "", text)]
-    state, dropped = marks.state(rows)
+    state, dropped = marks.state_of(rows)
 
     assert (set(state.gpus), state.replaced, state.listed_in, state.retired) == ({"GPU-0"}, 0, "", ())
     assert len(dropped) == 1
@@ -335,7 +335,7 @@ def test_an_inventory_that_cannot_be_read_costs_no_gpu(text: str) -> None:
 
 def test_gpus_of_an_earlier_release_are_slots() -> None:
     """It knew nothing of addresses, boots and predecessors: nothing was missed, nothing replaced."""
-    state, dropped = marks.state([("gpu", "GPU-0", json.dumps(GPU_TEXT))])
+    state, dropped = marks.state_of([("gpu", "GPU-0", json.dumps(GPU_TEXT))])
     gpu = state.gpus["GPU-0"]
 
     assert (gpu.pci_bus_id, gpu.boots_missed, gpu.predecessor, gpu.priced_as, gpu.count) == (
@@ -351,7 +351,7 @@ def test_gpus_of_an_earlier_release_are_slots() -> None:
 def test_unseen_gpus_are_what_their_scope_says() -> None:
     """No text makes one of them a GPU that was listed."""
     text = json.dumps({**GPU_TEXT, "index": 3, "count": 2})
-    state, dropped = marks.state([("unseen", "H100", text)])
+    state, dropped = marks.state_of([("unseen", "H100", text)])
 
     assert state.unseen["H100"].gpu == Gpu("unseen", "H100")
     assert (state.unseen["H100"].index, state.unseen["H100"].up, state.unseen["H100"].count) == (-1, False, 2)
@@ -376,7 +376,7 @@ def test_fields_and_scopes_of_a_later_release_are_ignored() -> None:
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "novelty": [1]})),
         ("novelty", "x", "1"),
     ]
-    state, dropped = marks.state(rows)
+    state, dropped = marks.state_of(rows)
 
     assert (list(state.gpus), dropped) == (["GPU-0"], ())
 
@@ -406,14 +406,14 @@ def test_scopes_of_a_later_release_stay_in_the_file(
 def test_garbage_never_raises(key: str, text: str) -> None:
     """Whatever the rows hold, a state comes back."""
     rows = [(scope, key, text) for scope in ("gpu", "endpoint", "server", "other")]
-    state, dropped = marks.state(rows)
+    state, dropped = marks.state_of(rows)
 
     assert len(state.gpus) + len(state.endpoints) + len(state.servers) + len(dropped) == 3
 
 
 def test_deep_garbage_never_raises() -> None:
     """A text that nests without end is dropped, not followed."""
-    state, dropped = marks.state([("gpu", "GPU-0", "[" * 100_000)])
+    state, dropped = marks.state_of([("gpu", "GPU-0", "[" * 100_000)])
 
     assert (state, len(dropped)) == (State(), 1)
 

@@ -322,7 +322,9 @@ def test_a_second_daemon_waits_and_then_names_the_first(
         Ledger.open(path, clock)
 
     assert clock.waited == [SECOND] * 30
-    assert caplog.messages == [f"waiting for the ledger, held by process {holder.pid}, up to 30 s"]
+    (record,) = caplog.records
+    assert record.getMessage() == "ledger locked"
+    assert (vars(record)["holder_pid"], vars(record)["wait_seconds"]) == (str(holder.pid), 30)
 
 
 def test_a_second_daemon_takes_over_when_the_first_dies(

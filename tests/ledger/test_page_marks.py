@@ -42,7 +42,7 @@ def rows(state: State) -> list[tuple[str, str, str]]:
 
 def back(found: Iterable[tuple[str, str, str]]) -> State:
     """The state of these rows, all of which can be read."""
-    state, dropped = marks.state(found)
+    state, dropped = marks.state_of(found)
     assert dropped == ()
     return state
 
@@ -168,7 +168,7 @@ def test_columns_that_cannot_be_read_cost_their_page_alone(bad: str) -> None:
     row, why = BAD_ROWS[bad]
     record = json.loads(marks.texts(CROWDED)["endpoint", URL]) | {"columns": columns_digest(row)}
     other = rows(State(endpoints={"http://other": EndpointState(CHAT, 1)}))
-    state, dropped = marks.state(
+    state, dropped = marks.state_of(
         [("endpoint", URL, json.dumps(record)), ("columns", f"endpoint {URL}", row), *other]
     )
 

@@ -74,7 +74,7 @@ def test_a_reader_keeps_to_the_books_that_it_was_opened_on(path: Path, clock: St
     ledger.post(numbered(1), accrued(numbered(1)))
     with LedgerReader.open(path) as reader:
         before = answers(reader)
-        ledger.begin_anew()
+        ledger.start_over()
         for number in (1, 2):
             ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
 
