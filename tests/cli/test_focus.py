@@ -18,7 +18,7 @@ from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from tests.ledger.ledger_ticks import NOVEMBER, SECOND, StillClock, accrued, money, tick, tokens
+from tests.ledger.ticks import NOVEMBER, SECOND, StillClock, accrued, money, tick, tokens
 
 NOON = NOVEMBER + 12 * 3600 * SECOND
 MONTH = "--month=2026-11"

@@ -25,7 +25,7 @@ from exporter.cost.postings import (
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from tests.ledger.ledger_ticks import HOUR, SECOND, StillClock
+from tests.ledger.ticks import HOUR, SECOND, StillClock
 
 DOLLAR = 10**12
 MIDNIGHT = (1_793_491_200 - 14 * 3600) * SECOND

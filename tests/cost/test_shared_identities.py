@@ -15,7 +15,7 @@ from exporter.ledger.ledger import Ledger
 from tests.cost.bench import HOUR, SECOND, START, Meter
 from tests.cost.shared_worlds import Happening, Host, Reckoning, stories, tariff
 from tests.depth import examples
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.ticks import StillClock
 
 KINDS = {"prefill": "busy", "decode": "busy", "other": "busy", "idle": "idle", "unobserved": "unobserved"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.ticks import StillClock
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from exporter.cost.state import State
 from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ledger_adjustments import CELL, MONTHS, OCTOBER, correct, reckoned, states
-from tests.ledger.ledger_ticks import GPU_0, NOVEMBER, StillClock, accrued, money, numbered, tick
+from tests.ledger.adjustments import CELL, MONTHS, OCTOBER, correct, expected_totals, states
+from tests.ledger.ticks import GPU_0, NOVEMBER, StillClock, accrued, money, numbered, tick
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FULL = sqlite3.OperationalError("database or disk is full")
@@ -36,17 +36,17 @@ def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clo
     waiting = ledger.books(numbered(1).end, MONTHS)
     clock.now += 7
     post(ledger, 2)
-    books = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.books(numbered(2).end, MONTHS)
     ledger.close()
     other = Ledger.open(path.with_name("other.db"), clock)
     post(other, 1, 2)
     without = other.books(numbered(2).end, MONTHS)
     other.close()
 
-    assert (reckoned(1).differences(waiting), waiting.residual) == ({}, 0)
-    assert (reckoned(2, -1234 * 10**10).differences(books), books.residual) == ({}, 0)
+    assert (expected_totals(1).differences(waiting), waiting.residual) == ({}, 0)
+    assert (expected_totals(2, -1234 * 10**10).differences(totals), totals.residual) == ({}, 0)
     own = {"months": without.months, "ledger": without.ledger, "begun": without.begun}
-    assert replace(books, **own) == without
+    assert replace(totals, **own) == without
 
 
 def test_a_record_of_a_month_carries_it(path: Path, clock: StillClock) -> None:
@@ -78,14 +78,14 @@ def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> No
     correct(path, -3, day="2026-10-31")
     correct(path, 10)
     post(ledger, 2)
-    books = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.books(numbered(2).end, MONTHS)
     ledger.close()
     with LedgerReader.open(path) as reader:
         october, november = reader.month("2026-10"), reader.month("2026-11")
 
-    expected = reckoned(2, 10)
+    expected = expected_totals(2, 10)
     expected.months[OCTOBER] = -3
-    assert expected.differences(books) == {}
+    assert expected.differences(totals) == {}
     assert [each.number for each in october.adjustments] == [1]
     assert [each.number for each in november.adjustments] == [2]
     assert (october.months, october.cells) == (("2026-10", "2026-11"), {OCTOBER: -3})
@@ -113,10 +113,10 @@ def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: StillCloc
             correct(path, 10)
         ledger.close()
     again = Ledger.open(path, clock)
-    books = again.books(numbered(4).end, MONTHS)
+    totals = again.books(numbered(4).end, MONTHS)
     again.close()
 
-    assert reckoned(4, 10).differences(books) == {}
+    assert expected_totals(4, 10).differences(totals) == {}
 
 
 def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
@@ -130,10 +130,10 @@ def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
     assert states(path) == [(10, False)]
     ledger = Ledger.open(path, clock)
     post(ledger, 2)
-    books = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.books(numbered(2).end, MONTHS)
     ledger.close()
 
-    assert reckoned(2, 10).differences(books) == {}
+    assert expected_totals(2, 10).differences(totals) == {}
     assert states(path) == [(10, True)]
 
 
@@ -158,21 +158,21 @@ def test_a_commit_that_fails_posts_it_once_all_the_same(
         post(ledger, 3)
         healed = ledger.books(numbered(3).end, MONTHS)
         ledger.close()
-        assert (reckoned(3, 100, 1000).differences(healed), healed.residual) == ({}, 0)
+        assert (expected_totals(3, 100, 1000).differences(healed), healed.residual) == ({}, 0)
     else:  # as SIGKILL would: its connection goes, and nothing is written
         ledger._pending = None
         ledger.close()
         ledger = Ledger.open(path, clock)
-        told = reckoned(2, 100) if reached else reckoned(1)
-        assert told.differences(ledger.books(numbered(3).end, MONTHS)) == {}
+        expected_now = expected_totals(2, 100) if reached else expected_totals(1)
+        assert expected_now.differences(ledger.books(numbered(3).end, MONTHS)) == {}
         post(ledger, *(() if reached else (2,)), 3)
         ledger.close()
     again = Ledger.open(path, clock)
     reopened = again.books(numbered(3).end, MONTHS)
     again.close()
 
-    assert reckoned(1).differences(during) == {}
-    assert (reckoned(3, 100, 1000).differences(reopened), reopened.residual) == ({}, 0)
+    assert expected_totals(1).differences(during) == {}
+    assert (expected_totals(3, 100, 1000).differences(reopened), reopened.residual) == ({}, 0)
     assert states(path) == [(100, True), (1000, True)]
 
 
@@ -187,10 +187,10 @@ def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock
     disk.failure = None
     ledger.close()
     again = Ledger.open(path, clock)
-    books = again.books(numbered(4).end, MONTHS)
+    totals = again.books(numbered(4).end, MONTHS)
     again.close()
 
-    assert (reckoned(4, 100, 1000, 10_000).differences(books), books.residual) == ({}, 0)
+    assert (expected_totals(4, 100, 1000, 10_000).differences(totals), totals.residual) == ({}, 0)
 
 
 def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock: StillClock) -> None:
@@ -202,10 +202,10 @@ def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock
         shell.execute("UPDATE adjustment SET picodollars = ?", (LARGEST,))
         shell.commit()
     post(ledger, 2)
-    books = ledger.books(numbered(2).end, MONTHS)
+    totals = ledger.books(numbered(2).end, MONTHS)
     ledger.close()
 
-    assert (ledger.writable, reckoned(2).differences(books)) == (True, {})
+    assert (ledger.writable, expected_totals(2).differences(totals)) == (True, {})
     assert states(path) == [(LARGEST, False)]
 
 
@@ -220,11 +220,11 @@ def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: S
     ledger = Ledger.open(path, clock)
     ledger.bind("product:bbbb", {"GPU-9"})
     post(ledger, 1)
-    books = ledger.books(numbered(1).end, MONTHS)
+    totals = ledger.books(numbered(1).end, MONTHS)
     ledger.close()
 
     assert ledger.moved_aside is not None
-    assert reckoned(1).differences(books) == {}
+    assert expected_totals(1).differences(totals) == {}
     assert (states(path), states(ledger.moved_aside)) == ([], [(10, False)])
 
 
@@ -253,7 +253,7 @@ def test_books_in_memory_have_none(clock: StillClock) -> None:
     ledger = Ledger.open(None, clock)
     post(ledger, 1)
 
-    assert reckoned(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
+    assert expected_totals(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
 
 
 def test_what_was_posted_is_logged_when_it_is_committed(
@@ -271,9 +271,9 @@ def test_what_was_posted_is_logged_when_it_is_committed(
     ledger.close()
 
     (line,) = caplog.records
-    told = {name: vars(line)[name] for name in ("number", "date", "product", "team", "dollars", "reason")}
+    logged = {name: vars(line)[name] for name in ("number", "date", "product", "team", "dollars", "reason")}
     assert line.message == "adjustment posted"
-    assert told == {
+    assert logged == {
         "number": 1,
         "date": "2026-11-01",
         "product": "chat",
@@ -291,10 +291,10 @@ def test_a_ledger_of_the_release_before_is_corrected(path: Path, clock: StillClo
     assert correct(path, -1234 * 10**10) == 1
     ledger = Ledger.open(path, clock)
     post(ledger, 8)
-    books = ledger.books(numbered(8).end, MONTHS)
+    totals = ledger.books(numbered(8).end, MONTHS)
     ledger.close()
 
-    assert (books.months[CELL], books.residual) == (8_000_036 - 12_340_000_000_000, 0)
+    assert (totals.months[CELL], totals.residual) == (8_000_036 - 12_340_000_000_000, 0)
     assert states(path) == [(-12_340_000_000_000, True)]
 
 
@@ -317,10 +317,10 @@ def test_the_release_before_goes_on_with_a_ledger_that_was_corrected(path: Path,
     assert states(path) == [(10, True), (1000, False)]
     again = Ledger.open(path, clock)
     again.post(numbered(3), State())
-    books = again.books(numbered(3).end, MONTHS)
+    totals = again.books(numbered(3).end, MONTHS)
     again.close()
 
-    assert books.months[CELL] == 3_000_006 + 10 + 1000
+    assert totals.months[CELL] == 3_000_006 + 10 + 1000
 
 
 def test_a_view_tells_it_to_people(path: Path, clock: StillClock) -> None:
@@ -331,9 +331,9 @@ def test_a_view_tells_it_to_people(path: Path, clock: StillClock) -> None:
     correct(path, 5 * DOLLAR, "two", "2026-10-31")
     ledger.close()
     with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as shell:
-        told = shell.execute("SELECT * FROM adjustment_dollars ORDER BY number").fetchall()
+        rows = shell.execute("SELECT * FROM adjustment_dollars ORDER BY number").fetchall()
 
-    assert told == [
+    assert rows == [
         ("chat", "assistants", 1, 20261101, -12.34, "one", 1),
         ("chat", "assistants", 2, 20261031, 5.0, "two", 0),
     ]

@@ -12,9 +12,9 @@ import pytest
 from exporter.ledger import schema
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ledger_adjustments import CELL, MONTHS, correct, reckoned
-from tests.ledger.ledger_cuts import POSTS_WITHOUT_END, copied
-from tests.ledger.ledger_ticks import CHAT, NOVEMBER, StillClock, accrued, numbered
+from tests.ledger.adjustments import CELL, MONTHS, correct, expected_totals
+from tests.ledger.power_cuts import POSTS_WITHOUT_END, copied
+from tests.ledger.ticks import CHAT, NOVEMBER, StillClock, accrued, numbered
 
 KILLS = 8
 
@@ -26,18 +26,18 @@ def posted(path: Path) -> tuple[list[int], list[int]]:
     assert sum(record.cells.values()) == record.adjusted + sum(
         record.sums.cost.values() if record.sums else ()
     )
-    told = [each.amount for each in record.adjustments if each.posted is not None]
-    return told, [each.amount for each in record.adjustments if each.posted is None]
+    amounts = [each.amount for each in record.adjustments if each.posted is not None]
+    return amounts, [each.amount for each in record.adjustments if each.posted is None]
 
 
 def whole(path: Path, clock: StillClock) -> int:
     """How many ticks the file has; all of its books are those ticks and what it says was posted."""
-    told, _waiting = posted(path)
+    amounts, _waiting = posted(path)
     ledger = Ledger.open(path, clock)
-    books = ledger.books(NOVEMBER, MONTHS)
+    totals = ledger.books(NOVEMBER, MONTHS)
     ledger.close()
-    count = books.requests.get(CHAT, 0)
-    assert (reckoned(count, *told).differences(books), books.residual) == ({}, 0)
+    count = totals.requests.get(CHAT, 0)
+    assert (expected_totals(count, *amounts).differences(totals), totals.residual) == ({}, 0)
     return count
 
 
@@ -61,16 +61,16 @@ def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: StillClock
                 for _ in range(chance.randint(0, 2)):
                     child.stdout.readline()
             child.send_signal(signal.SIGKILL)
-        told, waiting = posted(path)
-        assert [*told, *waiting] == amounts
+        already_posted, waiting = posted(path)
+        assert [*already_posted, *waiting] == amounts
         whole(path, clock)
     count = whole(path, clock)
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(count + 1), accrued(*map(numbered, range(1, count + 2))))
-    books = ledger.books(NOVEMBER, MONTHS)
+    totals = ledger.books(NOVEMBER, MONTHS)
     ledger.close()
 
-    assert reckoned(count + 1, *amounts).differences(books) == {}
+    assert expected_totals(count + 1, *amounts).differences(totals) == {}
     assert posted(path) == (amounts, [])
 
 
@@ -94,15 +94,15 @@ def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
     ledger.close()
     counts = []
     for taken in copies:
-        told, waiting = posted(taken)
-        assert sorted((told, waiting)) == [[], [100, -1000]]
+        amounts, waiting = posted(taken)
+        assert sorted((amounts, waiting)) == [[], [100, -1000]]
         counts.append(whole(taken, clock))
         again = Ledger.open(taken, clock)
         after = counts[-1] + 1
         again.post(numbered(after), accrued(*map(numbered, range(1, after + 1))))
-        books = again.books(NOVEMBER, MONTHS)
+        totals = again.books(NOVEMBER, MONTHS)
         again.close()
-        assert books.months[CELL] == reckoned(after, 100, -1000).months[CELL]
+        assert totals.months[CELL] == expected_totals(after, 100, -1000).months[CELL]
 
     assert len(copies) > 5
     assert counts == [1] * (len(copies) - 1) + [2]
@@ -125,15 +125,15 @@ def test_a_verb_that_is_cut_off_at_any_statement_has_entered_it_or_not(
     monkeypatch.undo()
     copies.append(copied(path, tmp_path / "after"))
     ledger.close()
-    found = []
+    recovered = []
     for taken in copies:
         assert whole(taken, clock) == 1
-        found.append(posted(taken))
+        recovered.append(posted(taken))
         again = Ledger.open(taken, clock)
         again.post(numbered(2), accrued(numbered(1), numbered(2)))
-        books = again.books(NOVEMBER, MONTHS)
+        totals = again.books(NOVEMBER, MONTHS)
         again.close()
-        assert reckoned(2, *found[-1][1]).differences(books) == {}
+        assert expected_totals(2, *recovered[-1][1]).differences(totals) == {}
 
     assert len(copies) > 10
-    assert found == [([], [])] * (len(copies) - 1) + [([], [100])]
+    assert recovered == [([], [])] * (len(copies) - 1) + [([], [100])]

@@ -13,7 +13,7 @@ from exporter.ledger import schema
 from exporter.ledger.files import Lock
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.maintenance import Adopted, adopt
-from tests.ledger.ledger_ticks import CHAT, GPU_0, HOUR, NOVEMBER, StillClock, accrued, money, tick
+from tests.ledger.ticks import CHAT, GPU_0, HOUR, NOVEMBER, StillClock, accrued, money, tick
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
@@ -22,7 +22,7 @@ HERE, THERE = "product:aaaa", "product:bbbb"
 NAME_IT = "name the daemon's ledger with --ledger.path or --config.file"
 
 
-def kept(path: Path, clock: StillClock, machine: str = HERE) -> str:
+def new_ledger(path: Path, clock: StillClock, machine: str = HERE) -> str:
     """A ledger of one tick on a machine with GPU-0; its id."""
     posted = tick(END, money(700))
     ledger = Ledger.open(path, clock)
@@ -39,7 +39,7 @@ def meta(path: Path) -> dict[str, object]:
 
 def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillClock) -> None:
     """No GPU in common, and still the same id and the same totals; the start binds it to where it is."""
-    old = kept(path, clock)
+    old = new_ledger(path, clock)
     clock.now = END + HOUR
     assert adopt(path, clock) == Adopted(old, bound=True)
     assert (meta(path).get("machine"), meta(path)["adopted"]) == (None, END + HOUR)
@@ -57,7 +57,7 @@ def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillCl
 
 def test_a_ledger_that_was_moved_aside_is_adopted_after_all(path: Path, clock: StillClock) -> None:
     """As the daemon's message says: move it back, adopt it, start again."""
-    old = kept(path, clock)
+    old = new_ledger(path, clock)
     begun = Ledger.open(path, clock)
     begun.bind(THERE, {"GPU-9"})
     begun.close()
@@ -74,7 +74,7 @@ def test_a_ledger_that_was_moved_aside_is_adopted_after_all(path: Path, clock: S
 
 def test_adopting_twice_is_adopting_once(path: Path, clock: StillClock) -> None:
     """The second time there is no machine to let go of."""
-    old = kept(path, clock)
+    old = new_ledger(path, clock)
 
     assert [adopt(path, clock), adopt(path, clock)] == [Adopted(old, bound=True), Adopted(old, bound=False)]
 
@@ -118,26 +118,26 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path, clock: StillClock)
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         ("PRAGMA application_id = 7", "it is another program's database"),
         ("DELETE FROM meta WHERE key = 'ledger'", "its id is missing"),
         ("DROP TABLE meta", "no such table: meta"),
     ],
 )
-def test_a_database_that_is_no_ledger(path: Path, clock: StillClock, damage: str, said: str) -> None:
+def test_a_database_that_is_no_ledger(path: Path, clock: StillClock, damage: str, message: str) -> None:
     """What the daemon would move aside is not adopted, and the lock is free again."""
-    kept(path, clock)
+    new_ledger(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
         shell.execute(damage)
         shell.commit()
     for _ in range(2):
-        assert refused(path, clock) == f"{path} is no ledger that can be adopted: {said}; {NAME_IT}"
+        assert refused(path, clock) == f"{path} is no ledger that can be adopted: {message}; {NAME_IT}"
 
 
 def test_a_ledger_of_a_later_release_is_refused(path: Path, clock: StillClock) -> None:
     """A release that must not use a file does not rebind it either."""
-    kept(path, clock)
+    new_ledger(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
         shell.execute("UPDATE meta SET value = 99 WHERE key = 'reader'")
         shell.execute("PRAGMA user_version = 99")
@@ -154,12 +154,12 @@ def test_a_database_that_a_shell_keeps_locked(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backup that runs is waited for a second, then named."""
-    kept(path, clock)
+    new_ledger(path, clock)
     monkeypatch.setattr(schema, "BUSY_SECONDS", 0.0)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
-        said = f"{path} is locked by another program: close the shell or the backup that holds it"
-        with pytest.raises(LedgerError, match=f"^{re.escape(said)}$"):
+        message = f"{path} is locked by another program: close the shell or the backup that holds it"
+        with pytest.raises(LedgerError, match=f"^{re.escape(message)}$"):
             adopt(path, clock)
 
 
@@ -167,7 +167,7 @@ def test_a_place_that_cannot_be_written(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read-only file system refuses the lock's file: said, nothing changed."""
-    kept(path, clock)
+    new_ledger(path, clock)
 
     def refuse(*_arguments: object) -> int:
         raise OSError(30, os.strerror(30))
@@ -182,7 +182,7 @@ def test_a_lock_that_root_makes_is_the_ledgers_owners(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adopted by root, a ledger can still be locked by the daemon's own user."""
-    kept(path, clock)
+    new_ledger(path, clock)
     Path(f"{path}.lock").unlink()
     given: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -196,7 +196,7 @@ def test_other_users_give_nothing_away(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only root may, and a lock of one's own needs no giving."""
-    kept(path, clock)
+    new_ledger(path, clock)
 
     def refuse(*_arguments: object) -> None:
         raise AssertionError
@@ -210,7 +210,7 @@ def test_the_lock_is_held_while_adopting(
     path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon that starts meanwhile waits until the ledger is let go."""
-    kept(path, clock)
+    new_ledger(path, clock)
     taken: list[Lock] = []
     released: list[Lock] = []
     take, release = Lock.take.__func__, Lock.release  # type: ignore[attr-defined]
@@ -219,13 +219,13 @@ def test_the_lock_is_held_while_adopting(
         taken.append(take(Lock, *arguments))
         return taken[-1]
 
-    def told(lock: Lock) -> None:
+    def release_checked(lock: Lock) -> None:
         assert "machine" not in meta(path)
         released.append(lock)
         release(lock)
 
     monkeypatch.setattr(Lock, "take", watched)
-    monkeypatch.setattr(Lock, "release", told)
+    monkeypatch.setattr(Lock, "release", release_checked)
     adopt(path, clock)
 
     assert taken == released

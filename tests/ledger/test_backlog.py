@@ -27,10 +27,10 @@ from exporter.cost.postings import (
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.unpriced_time import FIRST, BATCH_RANGES, RANGES_MAX, UnpricedBuffer
+from exporter.ledger.unpriced_time import BATCH_RANGES, FIRST, RANGES_MAX, UnpricedBuffer
 from exporter.readings import Gpu
 from tests.depth import examples
-from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
 
 UTC = ZoneInfo("UTC")
 FULL = sqlite3.OperationalError("database or disk is full")
@@ -47,37 +47,41 @@ def passing(
     energy: int = 7,
 ) -> Postings:
     """A tick in which a GPU had no price."""
-    slot = OwnerPhase(owner, phase)
-    unpriced = UnpricedTime(gpu, day, start, start + length, {slot: GpuUse(length, length, energy)})
-    held = (GpuTimePosting(gpu, slot, length, priced=False),)
-    segment = Segment(start, start + length, day[:7], day, 0, (), held, (unpriced,))
+    owner_phase = OwnerPhase(owner, phase)
+    unpriced = UnpricedTime(gpu, day, start, start + length, {owner_phase: GpuUse(length, length, energy)})
+    gpu_time = (GpuTimePosting(gpu, owner_phase, length, priced=False),)
+    segment = Segment(start, start + length, day[:7], day, 0, (), gpu_time, (unpriced,))
     return Postings(start + length, (segment,), day=day)
 
 
 def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[UnpricedTime]:
     """Everything that waits, walked through from the first."""
-    found, place = [], FIRST
+    unpriced, cursor = [], FIRST
     while True:
-        batch = ledger.unpriced(zone, place)
+        batch = ledger.unpriced(zone, cursor)
         assert batch is not None
-        found += batch.unpriced
+        unpriced += batch.unpriced
         if batch.after is None:
-            return found
-        assert batch.after > place
-        place = batch.after
+            return unpriced
+        assert batch.after > cursor
+        cursor = batch.after
 
 
-def charged(stretch: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, amount: int = 5) -> Postings:
+def charged(unpriced: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, amount: int = 5) -> Postings:
     """A tick that charges from a stretch all but what is left; its GPU time was counted when it passed."""
-    times = {slot: used.time - left.get(slot, GpuUse(0, 0, 0)).time for slot, used in stretch.slots.items()}
-    held = tuple(
-        GpuTimePosting(stretch.gpu, slot, time, priced=True, counted=time) for slot, time in times.items()
+    times = {
+        owner_phase: used.time - left.get(owner_phase, GpuUse(0, 0, 0)).time
+        for owner_phase, used in unpriced.slots.items()
+    }
+    gpu_time = tuple(
+        GpuTimePosting(unpriced.gpu, owner_phase, time, priced=True, counted=time)
+        for owner_phase, time in times.items()
     )
-    slot = next(iter(stretch.slots))
-    money = (MoneyPosting(stretch.gpu, "rent", "configured", slot, amount),)
-    until = stretch.start if left else stretch.end
-    segment = Segment(stretch.start, stretch.end, stretch.day[:7], stretch.day, amount, money, held)
-    rest = UnpricedTime(stretch.gpu, stretch.day, stretch.start, until, left, stretch.number)
+    owner_phase = next(iter(unpriced.slots))
+    money = (MoneyPosting(unpriced.gpu, "rent", "configured", owner_phase, amount),)
+    until = unpriced.start if left else unpriced.end
+    segment = Segment(unpriced.start, unpriced.end, unpriced.day[:7], unpriced.day, amount, money, gpu_time)
+    rest = UnpricedTime(unpriced.gpu, unpriced.day, unpriced.start, until, left, unpriced.number)
     return Postings(end, late=LateCharges((segment,), (rest,)))
 
 
@@ -86,8 +90,8 @@ def test_time_of_an_hour_is_one_stretch(path: Path, clock: StillClock) -> None:
     ledger = Ledger.open(path, clock)
     start = NOVEMBER + HOUR - 20 * SECOND
     for number in range(4):
-        party, phase = ((CHAT, "decode"), (SEARCH, "idle"))[number % 2]
-        tick = passing(start + number * 10 * SECOND, owner=party, phase=phase)  # type: ignore[arg-type]
+        owner, phase = ((CHAT, "decode"), (SEARCH, "idle"))[number % 2]
+        tick = passing(start + number * 10 * SECOND, owner=owner, phase=phase)  # type: ignore[arg-type]
         ledger.post(tick, State(wall=tick.end))
     other = passing(start, gpu=GPU_1)
     ledger.post(other, State(wall=NOVEMBER + 2 * HOUR))
@@ -118,13 +122,13 @@ def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: S
     (segment,) = boot.segments
     alone = replace(segment, unpriced=(replace(segment.unpriced[0], hourly_only=True),))
     ticks = [replace(boot, segments=(alone,)), passing(NOVEMBER + 10 * SECOND)]
-    for place in (path, None):
-        ledger = Ledger.open(place, clock)
+    for location in (path, None):
+        ledger = Ledger.open(location, clock)
         for tick in ticks:
             ledger.post(tick, State(wall=tick.end))
-        if place is not None:
+        if location is not None:
             ledger.close()
-            ledger = Ledger.open(place, clock)
+            ledger = Ledger.open(location, clock)
 
         assert [(one.start, one.hourly_only) for one in waiting(ledger)] == [
             (NOVEMBER, True),
@@ -135,18 +139,23 @@ def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: S
 def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
     """A part of a stretch, then the rest; meanwhile it goes on, and history tells what was settled."""
     ledger = Ledger.open(path, clock)
-    slot, ten = OwnerPhase(CHAT, "decode"), 10 * SECOND
+    owner_phase, ten = OwnerPhase(CHAT, "decode"), 10 * SECOND
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER + ten))
-    (stretch,) = waiting(ledger)
-    rest = {slot: GpuUse(4 * SECOND, 4 * SECOND, 3)}
-    both = charged(stretch, rest, NOVEMBER + 2 * ten)
+    (unpriced,) = waiting(ledger)
+    rest = {owner_phase: GpuUse(4 * SECOND, 4 * SECOND, 3)}
+    both = charged(unpriced, rest, NOVEMBER + 2 * ten)
     ledger.post(
         Postings(both.end, passing(NOVEMBER + ten).segments, day="2026-11-01", late=both.late),
         State(wall=both.end, accrued=5),
     )
     (longer,) = waiting(ledger)
     assert longer == UnpricedTime(
-        GPU_0, "2026-11-01", NOVEMBER, NOVEMBER + 2 * ten, {slot: GpuUse(14 * SECOND, 14 * SECOND, 10)}, 1
+        GPU_0,
+        "2026-11-01",
+        NOVEMBER,
+        NOVEMBER + 2 * ten,
+        {owner_phase: GpuUse(14 * SECOND, 14 * SECOND, 10)},
+        1,
     )
     ledger.post(charged(longer, {}, NOVEMBER + 3 * ten), State(wall=NOVEMBER + 3 * ten, accrued=10))
     assert waiting(ledger) == []
@@ -155,13 +164,13 @@ def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
 
     with LedgerReader.open(path) as reader:
         (sums,) = reader.days(20261101, 20261101).values()  # type: ignore[union-attr]
-        books = reader.books(NOVEMBER, ("2026-11",))
+        totals = reader.books(NOVEMBER, ("2026-11",))
     assert (sum(sums.unpriced.values()), sum(sums.settled.values())) == (3 * ten, 2 * ten)
-    assert (sums.covered, sums.held) == ({(): 2 * ten + ten}, {slot: 3 * ten})
-    assert (books.residual, sum(books.months.values()), books.unpriced) == (0, 10, {GPU_0: 3 * ten})
+    assert (sums.covered, sums.held) == ({(): 2 * ten + ten}, {owner_phase: 3 * ten})
+    assert (totals.residual, sum(totals.months.values()), totals.unpriced) == (0, 10, {GPU_0: 3 * ten})
     start = NOVEMBER + 2 * ten
     assert waiting(Ledger.open(path, clock)) == [
-        UnpricedTime(GPU_0, "2026-11-01", start, start + ten, {slot: GpuUse(ten, ten, 7)}, 2)
+        UnpricedTime(GPU_0, "2026-11-01", start, start + ten, {owner_phase: GpuUse(ten, ten, 7)}, 2)
     ]
 
 
@@ -201,8 +210,8 @@ def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
     ledger = Ledger.open(None, clock)
     for hour in range(RANGES_MAX + 100):
         ledger.post(passing(NOVEMBER + hour * HOUR, HOUR), State())
-    found = waiting(ledger)
-    assert [one.number for one in found] == list(range(101, RANGES_MAX + 101))
+    ranges = waiting(ledger)
+    assert [one.number for one in ranges] == list(range(101, RANGES_MAX + 101))
     assert len(ledger.unpriced(UTC).unpriced) == BATCH_RANGES  # type: ignore[union-attr]
 
 
@@ -248,13 +257,13 @@ def test_days_without_their_hours_are_told_as_days(path: Path, clock: StillClock
         other.execute("DELETE FROM hourly_unpriced")
     ledger = Ledger.open(path, clock)
 
-    found = waiting(ledger, ZoneInfo("Pacific/Auckland"))
+    ranges = waiting(ledger, ZoneInfo("Pacific/Auckland"))
     # Midnight of the first of November in Auckland is 11:00 UTC of the day before.
-    assert [(one.day, one.start) for one in found] == [
+    assert [(one.day, one.start) for one in ranges] == [
         ("2026-11-01", NOVEMBER - 13 * HOUR),
         ("2026-11-02", NOVEMBER + 11 * HOUR),
     ]
-    assert [sum(used.time for used in one.slots.values()) for one in found] == [2 * HOUR, HOUR]
+    assert [sum(used.time for used in one.slots.values()) for one in ranges] == [2 * HOUR, HOUR]
 
 
 def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> None:
@@ -307,25 +316,25 @@ steps = st.lists(
 def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits(
     tmp_path_factory: pytest.TempPathFactory,
     disk: Any,
-    told: list[tuple[int, CostOwner, Gpu, int, str]],
+    steps: list[tuple[int, CostOwner, Gpu, int, str]],
 ) -> None:
     """What had no price, less what was settled, is what waits: by day, GPU and holder, none of it older."""
     path, clock = tmp_path_factory.mktemp("books") / "ledger.db", StillClock()
     ledger, now, accrued = Ledger.open(path, clock, connect=disk), NOVEMBER, 0
-    for step, party, gpu, thirds, fate in told:
+    for step, owner, gpu, thirds, fate in steps:
         now += step
         day = f"2026-{10 + now // (31 * 24 * HOUR) % 2:02d}-{now // (24 * HOUR) % 28 + 1:02d}"
         late = LateCharges()
         batch = ledger.unpriced(UTC)
-        for stretch in batch.unpriced[:1] if batch is not None else ():
+        for unpriced in batch.unpriced[:1] if batch is not None else ():
             left = {
-                slot: GpuUse(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
-                for slot, used in stretch.slots.items()
+                owner_phase: GpuUse(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
+                for owner_phase, used in unpriced.slots.items()
                 if thirds
             }
-            late = charged(stretch, left, now).late
+            late = charged(unpriced, left, now).late
         accrued += sum(segment.accrued for segment in late.segments)
-        posted = passing(now - 10 * SECOND, owner=party, gpu=gpu, day=day)
+        posted = passing(now - 10 * SECOND, owner=owner, gpu=gpu, day=day)
         disk.failure, disk.late = (FULL if fate.startswith("refused") else None), fate == "refused late"
         ledger.post(Postings(now, posted.segments, day=day, late=late), State(wall=now, accrued=accrued))
         disk.failure = None
@@ -344,12 +353,12 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
             "SELECT day || ' ' || gpu || ' ' || party, nanoseconds FROM daily_settled"
         ):
             history[key] -= settled
-        stretches = dict(
+        ranges = dict(
             file.execute(
                 "SELECT day || ' ' || gpu || ' ' || party, sum(nanoseconds) FROM stretch JOIN waiting"
                 " ON stretch = number GROUP BY 1"
             )
         )
-    assert {key: time for key, time in history.items() if time} == stretches
+    assert {key: time for key, time in history.items() if time} == ranges
     assert all(one.number for one in waiting(ledger))
     assert ledger.books(now, ()).residual == 0

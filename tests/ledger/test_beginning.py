@@ -13,7 +13,7 @@ import pytest
 from exporter.cost.state import GpuState, State
 from exporter.ledger.boot import MARK, NO_BOOT, BootClaim, ends_with_pod, fleeting
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
+from tests.ledger.ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
 
 BOOT = BootClaim("b00t-1", 20 * MINUTE, fleeting=lambda _folder: "")
 NEXT = replace(BOOT, id="b00t-2")
@@ -179,30 +179,35 @@ LONG_AGO = "the host booted more than an hour ago"
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "fresh_in", "said"),
+    ("elapsed", "fresh_in", "expected"),
     [(HOUR - 1, "b00t-1", (*FROM_BOOT, None)), (HOUR, "", (*FROM_NOW, LONG_AGO))],
 )
 def test_on_a_host_that_booted_long_ago(
-    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, elapsed: int, fresh_in: str, said: object
+    path: Path,
+    clock: StillClock,
+    caplog: pytest.LogCaptureFixture,
+    elapsed: int,
+    fresh_in: str,
+    expected: object,
 ) -> None:
     """An hour is long."""
     assert opened(path, clock, replace(BOOT, elapsed=elapsed)) == fresh_in
-    assert creations(caplog) == [said]
+    assert creations(caplog) == [expected]
 
 
 def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tmp_path: Path) -> None:
     """A link from a disk into memory does not stay."""
-    asked: list[Path] = []
+    folders: list[Path] = []
 
     def stays(folder: Path) -> str:
-        asked.append(folder)
+        folders.append(folder)
         return ""
 
     (tmp_path / "elsewhere").mkdir()
     path.symlink_to(tmp_path / "elsewhere" / "ledger.db")
 
     assert opened(path, clock, replace(BOOT, fleeting=stays)) == "b00t-1"
-    assert asked == [tmp_path.resolve() / "elsewhere"]
+    assert folders == [tmp_path.resolve() / "elsewhere"]
 
 
 def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -235,7 +240,7 @@ POD = "/var/lib/kubelet/pods/7d0c2b7e-5f0f-4a4f-9a3e-3a0b9f5b8e11/volumes"
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "expected"),
     [
         ([DISK], ""),
         ([LAYER, mount("/var/lib/inference-cost-exporter")], ""),
@@ -264,7 +269,7 @@ POD = "/var/lib/kubelet/pods/7d0c2b7e-5f0f-4a4f-9a3e-3a0b9f5b8e11/volumes"
     ],
 )
 def test_a_folder_that_may_be_gone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str] | None, said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str] | None, expected: str
 ) -> None:
     """A container's own layer or volume, memory, an emptyDir; a hostPath and a disk stay."""
     folder = tmp_path / "a folder"
@@ -275,7 +280,7 @@ def test_a_folder_that_may_be_gone(
         escaped = str(folder).replace(" ", "\\040")
         mounts.write_text("".join(line.replace("{folder}", escaped) + "\n" for line in lines))
 
-    assert fleeting(folder, mounts) == said
+    assert fleeting(folder, mounts) == expected
 
 
 @pytest.mark.parametrize(
@@ -298,15 +303,15 @@ def test_a_ledger_that_ends_with_its_pod(
     """It is on disk and written, goes on in the next container, and says that there is no next pod."""
     mounts = tmp_path / "mountinfo"
     if lines is not None:
-        told = (line.replace("{folder}", str(path.parent)) for line in lines)
-        mounts.write_text("".join(f"{line}\n" for line in told))
+        resolved = (line.replace("{folder}", str(path.parent)) for line in lines)
+        mounts.write_text("".join(f"{line}\n" for line in resolved))
     boot = replace(BOOT, ends_with_pod=lambda file: ends_with_pod(file, mounts))
     for _ in range(2):
         ledger = Ledger.open(path, clock, boot=boot)
-        books = ledger.books(NOVEMBER, ())
+        totals = ledger.books(NOVEMBER, ())
         ledger.close()
 
-        assert (books.persistent, books.writable, books.fleeting) == (True, True, ends)
+        assert (totals.persistent, totals.writable, totals.fleeting) == (True, True, ends)
         assert (ledger.problem, ledger.fleeting) == (
             "",
             f"{path} is on an emptyDir: the next pod begins at 0; mount a folder of the node instead"

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import NOVEMBER, SECOND, StillClock, accrued, numbered
+from tests.ledger.ticks import NOVEMBER, SECOND, StillClock, accrued, numbered
 
 FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
@@ -20,9 +20,9 @@ def posted(path: Path | None, clock: StillClock, *numbers: int) -> int | None:
     state = ledger.state()
     for number in numbers:
         ledger.post(numbered(number), state)
-    told = begun(ledger)
+    beginning = begun(ledger)
     ledger.close()
-    return told
+    return beginning
 
 
 def test_the_first_commit_is_the_beginning_and_stays_it(path: Path, clock: StillClock) -> None:

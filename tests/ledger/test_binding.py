@@ -14,7 +14,7 @@ from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger, LedgerLockedError
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     GPU_1,
@@ -54,8 +54,8 @@ def stored(path: Path, key: str) -> object:
         )
 
 
-def spent(books: CommittedTotals) -> int:
-    return books.cost.get(OwnerPhase(CHAT, "decode"), 0)
+def spent(totals: CommittedTotals) -> int:
+    return totals.cost.get(OwnerPhase(CHAT, "decode"), 0)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_a_ledger_copied_to_another_machine_begins_anew(
         "began anew; to go on with it, stop the daemon, move it back and run "
         "`inference-cost-exporter ledger adopt`"
     )
-    with LedgerReader.open(aside) as kept:
-        assert (kept.id, spent(kept.books(END, MONTHS))) == (old, 700)
+    with LedgerReader.open(aside) as reader:
+        assert (reader.id, spent(reader.books(END, MONTHS))) == (old, 700)
 
     first = tick(END + SECOND, money(1, gpu=GPU_1))
     ledger.post(first, accrued(first))
@@ -207,8 +207,8 @@ def test_books_without_a_gpu_are_whoevers_they_are(path: Path, clock: StillClock
 @pytest.mark.parametrize("how", ["unpriced", "remembered"])
 def test_gpus_are_known_without_a_price(path: Path, clock: StillClock, how: str) -> None:
     """A GPU that no money was posted to is one of the ledger's all the same."""
-    held = (GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=False),)
-    posted = tick(END, held=held if how == "unpriced" else ())
+    gpu_time = (GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=False),)
+    posted = tick(END, gpu_time=gpu_time if how == "unpriced" else ())
     state = State(wall=END, gpus={GPU_1.uuid: GpuState(GPU_1, 1)} if how == "remembered" else {})
     ledger = Ledger.open(path, clock)
     ledger.bind(HERE, {GPU_1.uuid})
@@ -226,9 +226,9 @@ def test_until_a_gpu_is_read_nothing_of_another_machine_is_served(path: Path, cl
     ledger = Ledger.open(path, clock)
 
     assert ledger.bind(THERE, ()) is False
-    books = ledger.books(END, MONTHS)
-    assert (dict(books.cost), dict(books.months), dict(books.gpu_cost)) == ({}, {}, {})
-    assert (books.ledger, books.residual, ledger.problem) == (old, 0, WAITING)
+    totals = ledger.books(END, MONTHS)
+    assert (dict(totals.cost), dict(totals.months), dict(totals.gpu_cost)) == ({}, {}, {})
+    assert (totals.ledger, totals.residual, ledger.problem) == (old, 0, WAITING)
     assert ledger.bind(THERE, {"GPU-0"}) is True
     assert (spent(ledger.books(END, MONTHS)), ledger.problem) == (700, "")
     ledger.close()
@@ -267,8 +267,8 @@ def test_a_foreign_file_that_cannot_be_moved_aside(
         "make the place writable, or set --ledger.path to one that is"
     )
     ledger.close()
-    with LedgerReader.open(path) as kept:
-        assert (kept.id, spent(kept.books(END, MONTHS))) == (old, 700)
+    with LedgerReader.open(path) as reader:
+        assert (reader.id, spent(reader.books(END, MONTHS))) == (old, 700)
 
 
 def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any) -> None:

@@ -22,11 +22,11 @@ from exporter.readings import (
 )
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.ledger.ledger_ticks import GPU_0, GPU_1, HOUR, NOVEMBER, SECOND, StillClock
+from tests.ledger.ticks import GPU_0, GPU_1, HOUR, NOVEMBER, SECOND, StillClock
 
 CHAT = ServerKey("llm", "chat")
 PRICE = Rented((RentPrice(Decimal("55.04"), 7),))
-TERMS = CostPolicy(
+POLICY = CostPolicy(
     Tariff("host-1", (Hardware(HardwareMatch(), PRICE, "hardware[0]", Electricity(Decimal("0.13"))),), ())
 )
 
@@ -65,9 +65,9 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
     """Each tick's state comes back from the file as it went in, and the books balance."""
     for number in range(1, 40):
         ledger = Ledger.open(path, clock)
-        outcome = advance(ledger.state(), frame(number), TERMS)
+        outcome = advance(ledger.state(), frame(number), POLICY)
         ledger.post(outcome.postings, outcome.state)
-        books = ledger.books(outcome.postings.end, ("2026-11",))
+        totals = ledger.books(outcome.postings.end, ("2026-11",))
         ledger.close()
         again = Ledger.open(path, clock)
         remembered = again.state()
@@ -75,14 +75,14 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
 
         gpus = {uuid: replace(gpu, owed={}) for uuid, gpu in outcome.state.gpus.items()}
         assert remembered == replace(outcome.state, gpus=gpus)
-        assert books.residual == 0
+        assert totals.residual == 0
         assert (again.dropped, again.problem) == ((), "")
 
     # 38 ticks of 10 s of two GPUs at 55.04 / 7 dollars an hour, to the picodollar below.
-    rent = sum(amount for (_gpu, component), amount in books.gpu_cost.items() if component == "rent")
+    rent = sum(amount for (_gpu, component), amount in totals.gpu_cost.items() if component == "rent")
     assert rent == 2 * (38 * 10 * 55_040_000_000_000 // (7 * 3600))
     # The first read sets the marks; 38 more moved 900 and 100 tokens each.
-    assert sorted(books.tokens.values()) == [38 * 100, 38 * 900]
+    assert sorted(totals.tokens.values()) == [38 * 100, 38 * 900]
 
 
 def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> None:
@@ -91,7 +91,7 @@ def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> N
     Two GPUs at 7 dollars an hour: 14 dollars an hour, for 24, 25 and 24 hours.
     """
     rent = Rented((RentPrice(Decimal(7)),))
-    terms = CostPolicy(
+    policy = CostPolicy(
         Tariff("host-1", (Hardware(HardwareMatch(), rent, "hardware[0]"),)),
         ZoneInfo("America/New_York"),
         gap_after=HOUR,
@@ -102,7 +102,7 @@ def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> N
     for number in range(2 * (24 + 25 + 24) + 1):
         ledger = Ledger.open(path, clock)
         ticked = replace(frame(1), elapsed=number * half_hour, wall=midnight + number * half_hour)
-        outcome = advance(replace(state, gpus=ledger.state().gpus), ticked, terms)
+        outcome = advance(replace(state, gpus=ledger.state().gpus), ticked, policy)
         state = outcome.state
         ledger.post(outcome.postings, state)
         ledger.close()
@@ -126,7 +126,7 @@ def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock)
     Two GPUs at 7 dollars an hour: 3 hours, then 25, then 24, then 3, all of it unobserved.
     """
     rent = Rented((RentPrice(Decimal(7)),))
-    terms = CostPolicy(
+    policy = CostPolicy(
         Tariff("host-1", (Hardware(HardwareMatch(), rent, "hardware[0]"),)), ZoneInfo("America/New_York")
     )
     stopped = NOVEMBER + HOUR  # 2026-10-31T21:00-04:00
@@ -136,7 +136,7 @@ def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock)
         ledger = Ledger.open(path, clock)
         if moment == again:
             state = ledger.state()
-        outcome = advance(state, replace(frame(1), elapsed=moment, wall=moment), terms)
+        outcome = advance(state, replace(frame(1), elapsed=moment, wall=moment), policy)
         ledger.post(outcome.postings, outcome.state)
         ledger.close()
     with LedgerReader.open(path) as reader:
@@ -146,7 +146,7 @@ def test_a_gap_is_told_in_the_days_that_it_covers(path: Path, clock: StillClock)
 
     dollars = {day: sum(sums.cost.values()) // 10**12 for day, sums in days.items()}
     assert dollars == {20261031: 3 * 14, 20261101: 25 * 14, 20261102: 24 * 14, 20261103: 3 * 14}
-    assert {slot.phase for sums in days.values() for slot in sums.cost} == {"unobserved"}
+    assert {owner_phase.phase for sums in days.values() for owner_phase in sums.cost} == {"unobserved"}
     assert {sum(sums.cost.values()) for sums in hours.values()} == {14 * 10**12}
     assert len(hours) == 55
     assert months == {"2026-10": 3 * 14 * 10**12, "2026-11": 52 * 14 * 10**12}
@@ -176,17 +176,19 @@ def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: Stil
         gpus=(GpuReading(GPU_0, 0),),
         holders=(Holder(CHAT, "GPU-0"),),
     )
-    terms = CostPolicy(Tariff("host-1", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal(7)),)), "x"),)))
+    policy = CostPolicy(Tariff("host-1", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal(7)),)), "x"),)))
     for read in (before, after):
         ledger = Ledger.open(path, clock)
-        outcome = advance(ledger.state(), read, terms)
+        outcome = advance(ledger.state(), read, policy)
         ledger.post(outcome.postings, outcome.state)
-        books = ledger.books(read.wall, ("2026-11",))
+        totals = ledger.books(read.wall, ("2026-11",))
         ledger.close()
 
     # 14 dollars: 7 to the first instance as 1 to 3, 4 to the second, 3 to nobody.
-    dollars = {slot.owner.server: amount / 10**12 for slot, amount in books.cost.items() if amount}
+    dollars = {
+        owner_phase.owner.server: amount / 10**12 for owner_phase, amount in totals.cost.items() if amount
+    }
     expected = {"chat": 1.75, "batch": 5.25, "unmatched:python": 4.0, "unallocated": 3.0}
     assert {name: round(amount, 6) for name, amount in dollars.items()} == expected
-    assert sum(books.cost.values()) == 14 * 10**12
-    assert {slot.phase for slot, amount in books.cost.items() if amount} == {"unobserved"}
+    assert sum(totals.cost.values()) == 14 * 10**12
+    assert {owner_phase.phase for owner_phase, amount in totals.cost.items() if amount} == {"unobserved"}

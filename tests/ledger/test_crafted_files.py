@@ -23,7 +23,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import adopt, inspect
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import ServerKey
-from tests.ledger.ledger_ticks import NOVEMBER, Reckoning, StillClock, accrued, numbered
+from tests.ledger.ticks import NOVEMBER, ExpectedTotals, StillClock, accrued, numbered
 
 ROOT = Path(__file__).parents[2]
 MONTHS = ("2026-11",)
@@ -79,10 +79,10 @@ def test_what_is_no_regular_file_is_neither_opened_nor_moved(
     name = os.path.realpath(path)
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
-    books = ledger.books(0, MONTHS)
+    totals = ledger.books(0, MONTHS)
     ledger.close()
 
-    assert (books.persistent, sum(books.cost.values())) == (False, 1_000_008)
+    assert (totals.persistent, sum(totals.cost.values())) == (False, 1_000_008)
     assert ledger.problem.startswith(f"{name} is {kind}: the books are in memory")
     assert inspect(path).problem.startswith(f"{name} is {kind}: the books would be in memory")
     entry = AdjustmentRequest(1, "2026-11-01", "chat", None, "reason")
@@ -132,10 +132,10 @@ def test_a_link_leads_to_the_file(path: Path, tmp_path: Path, clock: StillClock)
     """What belongs beside the file lies beside it, and not beside the link."""
     (tmp_path / "data").mkdir()
     path.symlink_to(tmp_path / "data" / "books.db")
-    known = made(path, clock)
+    ledger_id = made(path, clock)
     ledger = Ledger.open(path, clock)
     with LedgerReader.open(path) as reader:
-        assert reader.id == ledger.id == known
+        assert reader.id == ledger.id == ledger_id
     names = sorted(file.name for file in (tmp_path / "data").iterdir())
     ledger.close()
 
@@ -192,22 +192,22 @@ PROGRAMS = {
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_a_schema_with_a_program_in_it_is_refused(path: Path, clock: StillClock, kind: str) -> None:
     """No exporter makes one: the daemon moves the file aside, and every verb says why it does not read it."""
-    statements, said = PROGRAMS[kind]
+    statements, problem = PROGRAMS[kind]
     made(path, clock)
     changed(path, *statements)
     content = path.read_bytes()
-    with pytest.raises(LedgerError, match=said):
+    with pytest.raises(LedgerError, match=problem):
         LedgerReader.open(path)
-    with pytest.raises(LedgerError, match=said):
+    with pytest.raises(LedgerError, match=problem):
         adopt(path, SystemClock())
-    with pytest.raises(LedgerError, match=said):
+    with pytest.raises(LedgerError, match=problem):
         enter(path, AdjustmentRequest(1, "2026-11-01", "chat", None, "reason"), {}, NOVEMBER)
-    assert (path.read_bytes(), said in inspect(path).problem) == (content, True)
+    assert (path.read_bytes(), problem in inspect(path).problem) == (content, True)
     ledger = Ledger.open(path, clock)
     ledger.close()
 
     assert ledger.moved_aside == path.with_name("ledger.db.corrupt-1")
-    assert said in ledger.problem
+    assert problem in ledger.problem
 
 
 def test_a_trigger_that_comes_while_the_file_is_closed(path: Path, clock: StillClock) -> None:
@@ -234,7 +234,7 @@ def test_a_schema_trusts_no_function_with_effects(path: Path, clock: StillClock)
 
 def test_what_a_later_release_may_add_is_no_program(path: Path, clock: StillClock) -> None:
     """Tables, columns, indexes and views are."""
-    known = made(path, clock)
+    ledger_id = made(path, clock)
     changed(
         path,
         "CREATE TABLE novelty (id INTEGER PRIMARY KEY)",
@@ -245,7 +245,7 @@ def test_what_a_later_release_may_add_is_no_program(path: Path, clock: StillCloc
     ledger = Ledger.open(path, clock)
     ledger.close()
 
-    assert (ledger.id, ledger.problem) == (known, "")
+    assert (ledger.id, ledger.problem) == (ledger_id, "")
 
 
 @cache
@@ -268,7 +268,7 @@ OPENS_AND_TELLS = """
 import json, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import StillClock, accrued, numbered
+from tests.ledger.ticks import StillClock, accrued, numbered
 
 def high_water():
     with open("/proc/self/status", encoding="ascii") as file:
@@ -288,7 +288,7 @@ def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: StillClo
 
     What is kept is 16 MiB of them, the smallest first; in memory that is some 100.
     """
-    known = made(path, clock)
+    ledger_id = made(path, clock)
     with_endpoints(path, [5 * MEBIBYTE] * 26 + [MEBIBYTE] * 5 + [1024] * 20)
     assert path.stat().st_size > 137 * MEBIBYTE
     done = subprocess.run(
@@ -299,17 +299,17 @@ def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: StillClo
         timeout=60,
         check=True,
     )
-    grown, dropped, kept, problem = json.loads(done.stdout)
+    grown, dropped, endpoints, problem = json.loads(done.stdout)
 
-    assert (dropped, kept, problem) == (26, 25, "")
+    assert (dropped, endpoints, problem) == (26, 25, "")
     assert grown < 64
     assert path.stat().st_size < 8 * MEBIBYTE
     with LedgerReader.open(path) as reader:
-        books = reader.books(0, MONTHS)
-    expected = Reckoning()
+        totals = reader.books(0, MONTHS)
+    expected = ExpectedTotals()
     expected.add(numbered(1))
     expected.add(numbered(2))
-    assert (reader.id, expected.differences(books), books.residual) == (known, {}, 0)
+    assert (reader.id, expected.differences(totals), totals.residual) == (ledger_id, {}, 0)
 
 
 def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
@@ -318,17 +318,17 @@ def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
     with_endpoints(path, [3 * MEBIBYTE] * 6 + [1024])
     changed(path, "INSERT INTO state (scope, key, body) VALUES ('gpu', 'GPU-9', '{}')")
     ledger = Ledger.open(path, clock)
-    kept = set(ledger.state().endpoints)
+    endpoints = set(ledger.state().endpoints)
     ledger.close()
 
     # 5 of 3 MiB are 15 of the 16, and the small one has room beside them.
-    assert (len(kept), "http://127.0.0.1:8006/metrics" in kept) == (6, True)
+    assert (len(endpoints), "http://127.0.0.1:8006/metrics" in endpoints) == (6, True)
     assert ledger.dropped[0].startswith("what was remembered of endpoint")
     # The GPU's row was read, and what it lacks is said.
     assert "what was remembered of gpu GPU-9 cannot be read" in ledger.dropped[-1]
     again = Ledger.open(path, clock)
     again.close()
-    assert set(again.state().endpoints) == kept
+    assert set(again.state().endpoints) == endpoints
 
 
 def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: StillClock) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
-from tests.ledger.ledger_cuts import POSTS_WITHOUT_END, copied
-from tests.ledger.ledger_ticks import CHAT, NOVEMBER, Reckoning, StillClock, accrued, numbered
+from tests.ledger.power_cuts import POSTS_WITHOUT_END, copied
+from tests.ledger.ticks import CHAT, NOVEMBER, ExpectedTotals, StillClock, accrued, numbered
 
 MONTHS = ("2026-11",)
 KILLS = 20
@@ -21,14 +21,14 @@ SECTOR_BYTES = 512
 """What a disk writes whole."""
 
 
-def whole_ticks(books: CommittedTotals, wall: int | None) -> int:
+def whole_ticks(totals: CommittedTotals, wall: int | None) -> int:
     """How many numbered ticks these books are, down to the last family."""
-    count = books.requests.get(CHAT, 0)
-    reckoning = Reckoning()
+    count = totals.requests.get(CHAT, 0)
+    expected = ExpectedTotals()
     for number in range(1, count + 1):
-        reckoning.add(numbered(number))
-    assert reckoning.differences(books) == {}
-    assert books.residual == 0
+        expected.add(numbered(number))
+    assert expected.differences(totals) == {}
+    assert totals.residual == 0
     assert wall == (numbered(count).end if count else None)
     return count
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
-from tests.ledger.ledger_ticks import NOVEMBER, StillClock, accrued, numbered
+from tests.ledger.ticks import NOVEMBER, StillClock, accrued, numbered
 
 TICKS = 5
 MONTHS = ("2026-11",)
@@ -43,8 +43,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def damaged(whole: Path, damages: list[tuple[str, float, bytes]]) -> bytes:
     made = bytearray(whole.read_bytes())
-    for kind, place, data in damages:
-        at = int(place * len(made))
+    for kind, position, data in damages:
+        at = int(position * len(made))
         match kind:
             case "byte" | "page":
                 made[at : at + len(data)] = data[: len(made) - at]
@@ -58,12 +58,12 @@ def damaged(whole: Path, damages: list[tuple[str, float, bytes]]) -> bytes:
 @examples(60, suppress_health_check=[HealthCheck.too_slow])
 @given(damages)
 def test_no_bytes_keep_the_daemon_from_metering(
-    tmp_path_factory: pytest.TempPathFactory, whole: Path, told: list[tuple[str, float, bytes]]
+    tmp_path_factory: pytest.TempPathFactory, whole: Path, damages_made: list[tuple[str, float, bytes]]
 ) -> None:
     """It opens, or says what to do; what it opens serves, takes the next tick, and opens again with it."""
     folder = tmp_path_factory.mktemp("damaged")
     path = folder / "ledger.db"
-    path.write_bytes(damaged(whole, told))
+    path.write_bytes(damaged(whole, damages_made))
     try:
         ledger = Ledger.open(path, StillClock())
     except LedgerError as error:
@@ -91,12 +91,12 @@ def test_no_bytes_keep_the_daemon_from_metering(
 @examples(60, suppress_health_check=[HealthCheck.too_slow])
 @given(damages)
 def test_no_bytes_break_whoever_reads_beside_the_daemon(
-    tmp_path_factory: pytest.TempPathFactory, whole: Path, told: list[tuple[str, float, bytes]]
+    tmp_path_factory: pytest.TempPathFactory, whole: Path, damages_made: list[tuple[str, float, bytes]]
 ) -> None:
     """It tells, or fails with a message that names the file."""
     folder = tmp_path_factory.mktemp("damaged")
     path = folder / "ledger.db"
-    path.write_bytes(damaged(whole, told))
+    path.write_bytes(damaged(whole, damages_made))
     try:
         with LedgerReader.open(path) as reader:
             reader.state()

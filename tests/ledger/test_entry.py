@@ -14,8 +14,8 @@ from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, ente
 from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.files import holder
 from exporter.ledger.ledger import Ledger, LedgerError
-from tests.ledger.ledger_adjustments import correct, states
-from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
+from tests.ledger.adjustments import correct, states
+from tests.ledger.ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
 
 DOLLAR = 10**12
 ONE = AdjustmentRequest(DOLLAR, "2026-11-01", "chat", None, "invoice 4711")
@@ -31,11 +31,11 @@ def ledger(path: Path, clock: StillClock) -> Path:
     return path
 
 
-def refused(path: Path, asked: AdjustmentRequest, known: dict[str, frozenset[str]] = NOBODY) -> str:
+def refused(path: Path, request: AdjustmentRequest, products: dict[str, frozenset[str]] = NOBODY) -> str:
     """What an entry is refused with; nothing is left of it."""
     before = path.read_bytes()
     with pytest.raises(EntryError) as raised:
-        enter(path, asked, known, NOVEMBER)
+        enter(path, request, products, NOVEMBER)
     assert path.read_bytes() == before
     return str(raised.value)
 
@@ -77,8 +77,8 @@ def test_beside_a_daemon_it_says_which(path: Path, clock: StillClock) -> None:
 )
 def test_the_team_that_pays(ledger: Path, product: str, team: str | None, paid_by: str) -> None:
     """The one that is told, else the one that was billed, else the only one."""
-    known = {"chat": frozenset({"platform"}), "batch": frozenset({"night"}), "tools": frozenset[str]()}
-    done = enter(ledger, AdjustmentRequest(5, "2026-11-01", product, team, "why"), known, NOVEMBER)
+    products = {"chat": frozenset({"platform"}), "batch": frozenset({"night"}), "tools": frozenset[str]()}
+    done = enter(ledger, AdjustmentRequest(5, "2026-11-01", product, team, "why"), products, NOVEMBER)
     assert (done.adjustment.product, done.adjustment.team) == (product, paid_by)
 
 
@@ -104,8 +104,8 @@ def test_where_a_month_has_several_teams_one_must_be_told(path: Path, clock: Sti
 
 def test_a_product_or_a_team_that_nobody_knows(ledger: Path) -> None:
     """The message names those that are known, and the nearest."""
-    known = {"batch": frozenset({"night"})}
-    assert refused(ledger, replace(ONE, product="chta"), known) == (
+    products = {"batch": frozenset({"night"})}
+    assert refused(ledger, replace(ONE, product="chta"), products) == (
         'neither the ledger nor the configuration knows product "chta"; did you mean chat? '
         "they know: batch, chat, search, unassigned"
     )
@@ -123,9 +123,9 @@ def test_a_product_or_a_team_that_nobody_knows(ledger: Path) -> None:
 
 def test_of_many_products_twenty_are_told(ledger: Path) -> None:
     """25 of the configuration, 2 of the ledger and nobody's are 28."""
-    known = {f"a{number:02d}": frozenset({"t"}) for number in range(25)}
-    said = refused(ledger, replace(ONE, product="none"), known)
-    assert said.endswith("a18, a19 and 8 more")
+    products = {f"a{number:02d}": frozenset({"t"}) for number in range(25)}
+    message = refused(ledger, replace(ONE, product="none"), products)
+    assert message.endswith("a18, a19 and 8 more")
 
 
 def test_a_product_that_only_an_adjustment_has_is_known_once_it_is_posted(
@@ -161,12 +161,12 @@ def test_the_same_twice_is_taken_for_a_mistake(ledger: Path) -> None:
 def test_a_month_has_a_bound_either_way(ledger: Path, clock: StillClock) -> None:
     """8 millions for a product and team, waiting ones included; what leads back is always taken."""
     assert correct(ledger, 8_000_000 * DOLLAR - 1_000_001) == 1
-    said = refused(ledger, replace(ONE, amount=1))
+    message = refused(ledger, replace(ONE, amount=1))
     daemon = Ledger.open(ledger, clock)
     daemon.post(numbered(2), accrued(numbered(1), numbered(2)))
     daemon.close()
 
-    assert said == (
+    assert message == (
         "2026-11 would come to 8000000.000000000001 dollars for product chat, team assistants: "
         "the ledger takes at most 8000000 either way"
     )
@@ -181,10 +181,10 @@ def test_a_month_has_a_bound_either_way(ledger: Path, clock: StillClock) -> None
     assert enter(ledger, replace(ONE, day="2026-10-31"), NOBODY, NOVEMBER).adjustment.number == 4
 
 
-def said(path: Path, asked: AdjustmentRequest = ONE) -> str:
+def error_message(path: Path, request: AdjustmentRequest = ONE) -> str:
     """What a place is refused with, without its path."""
     with pytest.raises(LedgerError) as raised:
-        enter(path, asked, NOBODY, NOVEMBER)
+        enter(path, request, NOBODY, NOVEMBER)
     text = str(raised.value)
     assert text.startswith(str(path))
     return text.removeprefix(str(path))
@@ -192,8 +192,8 @@ def said(path: Path, asked: AdjustmentRequest = ONE) -> str:
 
 def test_where_no_ledger_is_nothing_is_made(path: Path, tmp_path: Path) -> None:
     """A wrong path, and a folder."""
-    assert said(path) == ": there is no ledger here"
-    assert said(tmp_path) == " is a directory"
+    assert error_message(path) == ": there is no ledger here"
+    assert error_message(tmp_path) == " is a directory"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,7 +207,7 @@ def test_where_no_ledger_is_nothing_is_made(path: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_no_ledger_is_left_alone(path: Path, content: bytes, why: str) -> None:
     """It is told, and neither it nor a log beside it is touched."""
     path.write_bytes(content)
-    assert said(path) == why
+    assert error_message(path) == why
     assert path.read_bytes() == content
 
 
@@ -224,7 +224,7 @@ def test_a_database_that_is_no_whole_ledger(ledger: Path, damage: str, why: str)
     with contextlib.closing(sqlite3.connect(ledger)) as shell:
         shell.execute(damage)
         shell.commit()
-    assert said(ledger) == f" is no ledger that can be adjusted: {why}"
+    assert error_message(ledger) == f" is no ledger that can be adjusted: {why}"
 
 
 def test_a_corrupt_file(ledger: Path) -> None:
@@ -233,7 +233,8 @@ def test_a_corrupt_file(ledger: Path) -> None:
     content[2048:] = b"\xaa" * (len(content) - 2048)
     ledger.write_bytes(content)
     assert re.fullmatch(
-        " is no ledger that can be adjusted: (database disk image is malformed|.*btree.*)", said(ledger)
+        " is no ledger that can be adjusted: (database disk image is malformed|.*btree.*)",
+        error_message(ledger),
     )
     assert ledger.read_bytes() == content
 
@@ -244,7 +245,7 @@ def test_a_ledger_of_a_later_release(ledger: Path) -> None:
         shell.execute("UPDATE meta SET value = 99 WHERE key = 'reader'")
         shell.execute("PRAGMA user_version = 99")
         shell.commit()
-    assert said(ledger) == (
+    assert error_message(ledger) == (
         " has schema 99, which releases before schema 99 must not use; this one knows 1: "
         "upgrade the exporter, or give it a --ledger.path of its own"
     )
@@ -255,7 +256,9 @@ def test_a_lock_that_does_not_go(ledger: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(adjustment_entry, "PATIENCE_SECONDS", 0)
     with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
-        assert said(ledger) == (" is locked by another program: close the shell or the backup that holds it")
+        assert error_message(ledger) == (
+            " is locked by another program: close the shell or the backup that holds it"
+        )
         shell.execute("ROLLBACK")
     assert correct(ledger, 1) == 1
 
@@ -279,19 +282,21 @@ def test_its_patience_outlasts_a_tick(ledger: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("place", "why"),
+    ("uri", "why"),
     [
         ("{path}?mode=ro", "attempt to write a readonly database"),
         ("{path}-folder/ledger.db?mode=rw", "unable to open database file"),
     ],
 )
 def test_a_file_or_a_folder_that_only_the_daemon_may_write(
-    ledger: Path, place: str, why: str, monkeypatch: pytest.MonkeyPatch
+    ledger: Path, uri: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite's own words for a file that is read only and for a folder in which it can make no log."""
     connect = schema.connect
-    monkeypatch.setattr(schema, "connect", lambda _uri: connect(place.format(path=ledger.as_uri())))
-    assert said(ledger) == f" cannot be written ({why}): run this as the user that the daemon runs as"
+    monkeypatch.setattr(schema, "connect", lambda _uri: connect(uri.format(path=ledger.as_uri())))
+    assert (
+        error_message(ledger) == f" cannot be written ({why}): run this as the user that the daemon runs as"
+    )
 
 
 def test_a_file_that_may_not_be_read(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +306,7 @@ def test_a_file_that_may_not_be_read(ledger: Path, monkeypatch: pytest.MonkeyPat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    assert said(ledger) == (
+    assert error_message(ledger) == (
         " cannot be written (Permission denied): run this as the user that the daemon runs as"
     )
 
@@ -310,7 +315,7 @@ def test_a_disk_that_is_full(ledger: Path, disk: Any, monkeypatch: pytest.Monkey
     """Another user would meet it too: nothing is advised, and nothing is left."""
     disk.failure = sqlite3.OperationalError("database or disk is full")
     monkeypatch.setattr(schema, "connect", disk)
-    assert said(ledger) == " cannot be written (database or disk is full)"
+    assert error_message(ledger) == " cannot be written (database or disk is full)"
     monkeypatch.undo()
     assert states(ledger) == []
 
@@ -321,7 +326,7 @@ def test_an_entry_that_failed_after_it_had_reached_the_disk(
     """Whoever repeats it is told that it is there: it counts once."""
     disk.failure, disk.late = sqlite3.OperationalError("disk I/O error"), True
     monkeypatch.setattr(schema, "connect", disk)
-    assert said(ledger) == " cannot be written (disk I/O error)"
+    assert error_message(ledger) == " cannot be written (disk I/O error)"
     monkeypatch.undo()
     assert refused(ledger, ONE).startswith("adjustment 1 says the same: ")
     assert states(ledger) == [(DOLLAR, False)]

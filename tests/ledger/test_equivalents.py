@@ -10,7 +10,7 @@ from exporter.cost.postings import HostedEquivalent, TokenPosting
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.hosted import HostedPrice
-from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, money, tick
+from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, money, tick
 
 FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
@@ -32,10 +32,10 @@ def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: StillClock)
     for number, one in enumerate((FIRST, SECOND_TICK), 1):
         ledger = Ledger.open(path, clock)
         ledger.post(one, accrued(*(FIRST, SECOND_TICK)[:number]))
-        books = ledger.books(NOVEMBER, MONTHS)
+        totals = ledger.books(NOVEMBER, MONTHS)
         ledger.close()
 
-    assert (books.equivalents, books.residual) == (SUMS, 0)
+    assert (totals.equivalents, totals.residual) == (SUMS, 0)
     with LedgerReader.open(path) as reader:
         assert reader.books(NOVEMBER, MONTHS).equivalents == SUMS
 
@@ -70,22 +70,22 @@ def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: St
     """
     offer = HostedPrice("turbo", Decimal(1), Decimal(1))
     lie = tick(
-        NOVEMBER + 10 * SECOND, money(3), tokens=(TokenPosting(CHAT, "generation", 10**18),), seen=(CHAT,)
+        NOVEMBER + 10 * SECOND, money(3), tokens=(TokenPosting(CHAT, "generation", 10**18),), owners=(CHAT,)
     )
     lie = replace(lie, equivalents=equivalents(lie.tokens, (offer,)))
     after = tick(
-        NOVEMBER + 20 * SECOND, money(4), tokens=(TokenPosting(CHAT, "generation", 5),), seen=(CHAT,)
+        NOVEMBER + 20 * SECOND, money(4), tokens=(TokenPosting(CHAT, "generation", 5),), owners=(CHAT,)
     )
     after = replace(after, equivalents=equivalents(after.tokens, (offer,)))
     ledger = Ledger.open(path, clock)
-    told = []
+    reported = []
     for number, one in enumerate((lie, after), 1):
         ledger.post(one, accrued(*(lie, after)[:number]))
-        books = ledger.books(NOVEMBER, MONTHS)
-        told.append((ledger.problem, books.equivalents, sum(books.cost.values()), books.residual))
+        totals = ledger.books(NOVEMBER, MONTHS)
+        reported.append((ledger.problem, totals.equivalents, sum(totals.cost.values()), totals.residual))
     ledger.close()
 
     full = {(CHAT, "turbo"): 9_223_372_036_854_775_807}
-    assert told == [("", full, 3, 0), ("", full, 7, 0)]
+    assert reported == [("", full, 3, 0), ("", full, 7, 0)]
     with LedgerReader.open(path) as reader:
         assert reader.books(NOVEMBER, MONTHS).equivalents == full

@@ -12,12 +12,12 @@ from exporter.cost.postings import OwnerPhase
 from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
 from exporter.report import CommittedTotals
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     HOUR,
     NOVEMBER,
-    Reckoning,
+    ExpectedTotals,
     StillClock,
     accrued,
     money,
@@ -45,11 +45,11 @@ def after(ledger: Ledger, number: int) -> CommittedTotals:
     return ledger.books(numbered(number).end, MONTHS)
 
 
-def reckoned(number: int) -> Reckoning:
-    reckoning = Reckoning()
+def expected_totals(number: int) -> ExpectedTotals:
+    expected = ExpectedTotals()
     for one in range(1, number + 1):
-        reckoning.add(numbered(one))
-    return reckoning
+        expected.add(numbered(one))
+    return expected
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "DELETE FROM minute_cost", "COMMIT"])
@@ -92,8 +92,8 @@ def test_a_ledger_that_cannot_be_written_heals(
     again.close()
 
     assert (ledger.writable, ledger.problem) == (True, "")
-    assert reckoned(5).differences(healed) == {}
-    assert reckoned(5).differences(reopened) == {}
+    assert expected_totals(5).differences(healed) == {}
+    assert expected_totals(5).differences(reopened) == {}
     assert (reopened.window, reopened.usage, reopened.residual) == (healed.window, healed.usage, 0)
 
 
@@ -118,10 +118,10 @@ def test_closing_writes_what_waited(path: Path, clock: StillClock, disk: Any) ->
     disk.failure = None
     ledger.close()
     again = Ledger.open(path, clock)
-    books = after(again, 2)
+    totals = after(again, 2)
     again.close()
 
-    assert reckoned(2).differences(books) == {}
+    assert expected_totals(2).differences(totals) == {}
 
 
 def test_marks_that_went_back_replace_those_of_a_commit_that_failed_late(
@@ -163,9 +163,9 @@ def test_a_full_database_heals_when_there_is_room(path: Path, clock: StillClock)
     assert ledger.problem == STANDS_STILL.format("database or disk is full")
     pages[0] = None
     post(ledger, 3)
-    books = after(ledger, 3)
+    totals = after(ledger, 3)
     ledger.close()
-    assert reckoned(3).differences(books) == {}
+    assert expected_totals(3).differences(totals) == {}
 
 
 WRITES_PAST_A_LIMIT = """
@@ -173,7 +173,7 @@ import resource
 import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import StillClock, accrued, numbered
+from tests.ledger.ticks import StillClock, accrued, numbered
 
 path = Path(sys.argv[1])
 ledger = Ledger.open(path, StillClock())
@@ -200,11 +200,11 @@ def test_an_operating_system_that_refuses_to_write_is_survived(path: Path, clock
         check=False,
     )
     again = Ledger.open(path, clock)
-    books = after(again, 3)
+    totals = after(again, 3)
     again.close()
 
     assert (done.stdout.split(), done.stderr) == (["False", "True"], "")
-    assert reckoned(3).differences(books) == {}
+    assert expected_totals(3).differences(totals) == {}
 
 
 def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, clock: StillClock) -> None:
@@ -214,13 +214,13 @@ def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, cl
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
     ledger.post(second, accrued(first, second))
-    books = ledger.books(END, MONTHS)
+    totals = ledger.books(END, MONTHS)
     ledger.close()
 
     assert ledger.problem == STANDS_STILL.format(
         "a total of `cost` passes what the file holds (2**63, 9.2 million dollars)"
     )
-    assert (books.cost[OwnerPhase(CHAT, "decode")], books.residual) == (largest, 0)
+    assert (totals.cost[OwnerPhase(CHAT, "decode")], totals.residual) == (largest, 0)
 
 
 def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clock: StillClock) -> None:
@@ -230,11 +230,11 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
     ledger.post(second, accrued(first, second))
-    books = ledger.books(END, MONTHS)
+    totals = ledger.books(END, MONTHS)
     ledger.close()
 
-    assert (books.writable, books.cost[OwnerPhase(CHAT, "decode")]) == (True, 11)
-    assert books.tokens == {(CHAT, "generation"): 2**63 - 1}
+    assert (totals.writable, totals.cost[OwnerPhase(CHAT, "decode")]) == (True, 11)
+    assert totals.tokens == {(CHAT, "generation"): 2**63 - 1}
 
 
 def test_another_ledger_in_the_files_place_is_not_written_to(
@@ -252,7 +252,7 @@ def test_another_ledger_in_the_files_place_is_not_written_to(
     ledger.close()
     beside = path.with_name("ledger.db.displaced-1")
     again = Ledger.open(beside, clock)
-    books = after(again, 2)
+    totals = after(again, 2)
     again.close()
 
     assert ledger.problem == (
@@ -262,15 +262,15 @@ def test_another_ledger_in_the_files_place_is_not_written_to(
         "written from memory; history by hour and day, and the list of corrections with those that waited, "
         "are lost"
     )
-    assert (again.id, reckoned(2).differences(books), books.residual) == (ledger.id, {}, 0)
+    assert (again.id, expected_totals(2).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
 def test_books_in_memory_serve_as_those_on_disk_do(clock: StillClock) -> None:
     """Without a path everything is counted; nothing is dated as written."""
     ledger = Ledger.open(None, clock)
     post(ledger, 1, 2, 3)
-    books = after(ledger, 3)
+    totals = after(ledger, 3)
     ledger.close()
 
-    assert (books.persistent, books.writable, books.last_commit, books.residual) == (False, True, None, 0)
-    assert reckoned(3).differences(books) == {}
+    assert (totals.persistent, totals.writable, totals.last_commit, totals.residual) == (False, True, None, 0)
+    assert expected_totals(3).differences(totals) == {}

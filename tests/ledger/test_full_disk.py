@@ -15,18 +15,18 @@ import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from tests import small_disk
-from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
+from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
 
 disk = Path(sys.argv[1])
 clock = StillClock()
 ledger = Ledger.open(disk / "ledger.db", clock)
-told, reckoning = [], Reckoning()
+states, expected = [], ExpectedTotals()
 
 def post(number):
     ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-    reckoning.add(numbered(number))
-    books = ledger.books(numbered(number).end, ("2026-11",))
-    told.append((ledger.writable, ledger.problem, sum(books.cost.values()), books.residual))
+    expected.add(numbered(number))
+    totals = ledger.books(numbered(number).end, ("2026-11",))
+    states.append((ledger.writable, ledger.problem, sum(totals.cost.values()), totals.residual))
 
 post(1)
 ballast = small_disk.fill(disk)
@@ -36,9 +36,9 @@ ballast.unlink()
 post(12)
 ledger.close()
 again = Ledger.open(disk / "ledger.db", clock)
-books = again.books(numbered(12).end, ("2026-11",))
+totals = again.books(numbered(12).end, ("2026-11",))
 again.close()
-print(json.dumps([told, [str(family) for family in reckoning.differences(books)], again.moved_aside]))
+print(json.dumps([states, [str(family) for family in expected.differences(totals)], again.moved_aside]))
 """
 STANDS_STILL = (
     "the ledger cannot be written (database or disk is full): totals stand still, "
@@ -59,10 +59,10 @@ def test_a_full_file_system_heals_when_there_is_room(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    told, differences, moved_aside = json.loads(done.stdout)
+    states, differences, moved_aside = json.loads(done.stdout)
 
-    assert told[0] == [True, "", 1_000_008, 0]
-    assert told[1:11] == [[False, STANDS_STILL, 1_000_008, 0]] * 10
+    assert states[0] == [True, "", 1_000_008, 0]
+    assert states[1:11] == [[False, STANDS_STILL, 1_000_008, 0]] * 10
     # 12 x 1,000,007 and 1 + 2 + ... + 12 = 78.
-    assert told[11] == [True, "", 12_000_162, 0]
+    assert states[11] == [True, "", 12_000_162, 0]
     assert (differences, moved_aside) == ([], None)

@@ -10,7 +10,7 @@ from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
 from exporter.readings import CounterReading, Frame, ServerReading, counter_readings
 from tests.cost.bench import CHAT, h100, holding, page, rent, terms
-from tests.ledger.ledger_ticks import HOUR, NOVEMBER, StillClock
+from tests.ledger.ticks import HOUR, NOVEMBER, StillClock
 
 SERIES = 17_000
 READS = 7 * 4

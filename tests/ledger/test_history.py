@@ -13,7 +13,7 @@ from exporter.ledger.history import GpuOwner, History, HistorySums
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
 from exporter.report import ServerOwner
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     GPU_1,
@@ -61,13 +61,18 @@ def segment(end: int, *entries: MoneyPosting, day: str, length: int = SECOND) ->
 
 def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillClock) -> None:
     """Two ticks in one hour and one in the next, all in one day."""
-    held = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True)
+    gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True)
     free = GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 9 * SECOND, priced=False)
     posted(
         path,
         clock,
-        tick(NOVEMBER + 10 * SECOND, money(5), held=(held,), tokens=(tokens(3),)),
-        tick(NOVEMBER + 20 * SECOND, money(7), money(2, phase="idle", component="energy"), held=(held, free)),
+        tick(NOVEMBER + 10 * SECOND, money(5), gpu_time=(gpu_time,), tokens=(tokens(3),)),
+        tick(
+            NOVEMBER + 20 * SECOND,
+            money(7),
+            money(2, phase="idle", component="energy"),
+            gpu_time=(gpu_time, free),
+        ),
         tick(NOVEMBER + HOUR + 10 * SECOND, money(11), tokens=(tokens(4),)),
     )
 
@@ -117,10 +122,10 @@ def test_a_tick_over_midnight_is_told_in_both_days(path: Path, clock: StillClock
         day="2026-11-02",
     )
     posted(path, clock, over)
-    told = days(path)
+    history = days(path)
 
-    assert {day: sum(sums.cost.values()) for day, sums in told.items()} == {20261101: 5, 20261102: 6}
-    assert {day: sum(sums.tokens.values()) for day, sums in told.items()} == {20261101: 0, 20261102: 9}
+    assert {day: sum(sums.cost.values()) for day, sums in history.items()} == {20261101: 5, 20261102: 6}
+    assert {day: sum(sums.tokens.values()) for day, sums in history.items()} == {20261101: 0, 20261102: 9}
     # The hour is one; its row is not overwritten by the second day's.
     assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {FIRST_HOUR + 18: 11}
 
@@ -230,8 +235,8 @@ def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: Sti
     ticks.append(Postings(NOVEMBER + 140 * HOUR, many))
     for number, one in enumerate(ticks, 1):
         ledger.post(one, accrued(*ticks[:number]))
-    known = ledger._committed.history.rows
-    periods = [table for table, _period in known]
+    cached = ledger._committed.history.rows
+    periods = [table for table, _period in cached]
     ledger.close()
 
     assert len(periods) == len(set(periods)) == 7  # cost, server cost, GPU cost by both; covered by day
@@ -264,9 +269,9 @@ def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> N
     )
     posted(path, clock, Postings(cuts[-1], segments, day="2026-11-21"))
 
-    told = hours(path)
-    assert sorted(told) == [start // HOUR for start in cuts[:-1]]
-    assert {sum(sums.cost.values()) for sums in told.values()} == {1}
+    history = hours(path)
+    assert sorted(history) == [start // HOUR for start in cuts[:-1]]
+    assert {sum(sums.cost.values()) for sums in history.values()} == {1}
 
 
 def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:

@@ -27,7 +27,7 @@ from exporter.ledger.reader import LedgerReader
 from exporter.readings import KINDS
 from exporter.report import ServerOwner
 from tests.depth import examples
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     GPU_1,
@@ -45,25 +45,27 @@ FULL = sqlite3.OperationalError("database or disk is full")
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Auckland")
 Outcome = Literal["written", "refused", "failed late"]
 
-parties = st.sampled_from([CHAT, SEARCH, NOBODY])
-slots = st.builds(OwnerPhase, parties, st.sampled_from(PHASES))
+owners = st.sampled_from([CHAT, SEARCH, NOBODY])
+owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(
     MoneyPosting,
     gpus,
     st.sampled_from(["rent", "energy"]),
     st.sampled_from(["configured", "estimate"]),
-    slots,
+    owner_phases,
     st.integers(-(10**9), 10**15),
 )
-holdings = st.builds(
-    lambda gpu, slot, seconds, down, priced: GpuTimePosting(gpu, slot, seconds * SECOND, priced, down, down),
+gpu_times = st.builds(
+    lambda gpu, owner_phase, seconds, down, priced: GpuTimePosting(
+        gpu, owner_phase, seconds * SECOND, priced, down, down
+    ),
     gpus,
-    slots,
+    owner_phases,
     st.integers(0, 10),
     st.sampled_from([0, 0, SECOND // 3]),
     st.booleans(),
-).filter(lambda held: held.down <= held.duration)
+).filter(lambda time: time.down <= time.duration)
 
 
 def local(instant: int, zone: str) -> str:
@@ -77,25 +79,25 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
 
     The zone changes as a reload may change it; New York's clocks go back on the first of November.
     """
-    found, now = [], NOVEMBER - 20 * HOUR
+    ticks, now = [], NOVEMBER - 20 * HOUR
     for _ in range(draw(st.integers(1, 10))):
         now += draw(st.sampled_from([10 * SECOND, HOUR, 7 * HOUR, 26 * HOUR, 31 * 24 * HOUR, -30 * HOUR]))
         zone = draw(st.sampled_from(ZONES))
         segments = []
         for number in range(draw(st.integers(0, 3))):
             paid = tuple(draw(st.lists(entries, max_size=3)))
-            held = tuple(draw(st.lists(holdings, max_size=2)))
+            drawn = tuple(draw(st.lists(gpu_times, max_size=2)))
             start = now - (3 - number) * 5 * SECOND
             day = local(start, zone)
             total = sum(entry.amount for entry in paid)
-            segments.append(Segment(start, start + 5 * SECOND, day[:7], day, total, paid, held))
-        moved = st.builds(TokenPosting, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
-        told = tuple(draw(st.lists(moved, max_size=3)))
-        found.append(Postings(now, tuple(segments), told, seen=(CHAT,), day=local(now - 1, zone)))
-    return found
+            segments.append(Segment(start, start + 5 * SECOND, day[:7], day, total, paid, drawn))
+        moved = st.builds(TokenPosting, owners, st.sampled_from(KINDS), st.integers(0, 10**6))
+        token_postings = tuple(draw(st.lists(moved, max_size=3)))
+        ticks.append(Postings(now, tuple(segments), token_postings, seen=(CHAT,), day=local(now - 1, zone)))
+    return ticks
 
 
-def reckoned(posted: list[Postings]) -> dict[str, Counter[Any]]:
+def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
     """Each family of a day, kept the plain way: by entry, with the day first in the key."""
     names = ("cost", "held", "server_cost", "gpu_cost", "gpu_held", "tokens", "unpriced", "covered")
     names += ("gpu_down", "gpu_unowed", "owner_held", "owner_down")
@@ -110,25 +112,29 @@ def reckoned(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["cost"][day, paid.owner_phase] += paid.amount
                 sums["server_cost"][day, (owner, paid.component, paid.price_basis)] += paid.amount
                 sums["gpu_cost"][day, (paid.gpu, paid.component)] += paid.amount
-            for held in segment.held:
-                sums["held"][day, held.owner_phase] += held.duration - held.unowed
-                sums["gpu_held"][day, held.gpu] += held.duration
-                sums["gpu_unowed"][day, held.gpu] += held.unowed
-                sums["gpu_down"][day, held.gpu] += held.down
-                if held.priced:
-                    whose = held.gpu, held.owner_phase.owner.product, held.owner_phase.owner.team
-                    sums["owner_held"][day, whose] += held.duration
-                    sums["owner_down"][day, whose] += held.down
-                sums["unpriced"][day, (held.gpu, held.owner_phase.owner)] += (
-                    0 if held.priced else held.duration
+            for time in segment.held:
+                sums["held"][day, time.owner_phase] += time.duration - time.unowed
+                sums["gpu_held"][day, time.gpu] += time.duration
+                sums["gpu_unowed"][day, time.gpu] += time.unowed
+                sums["gpu_down"][day, time.gpu] += time.down
+                if time.priced:
+                    whose = (
+                        time.gpu,
+                        time.owner_phase.owner.product,
+                        time.owner_phase.owner.team,
+                    )
+                    sums["owner_held"][day, whose] += time.duration
+                    sums["owner_down"][day, whose] += time.down
+                sums["unpriced"][day, (time.gpu, time.owner_phase.owner)] += (
+                    0 if time.priced else time.duration
                 )
         for moved in one.tokens:
             sums["tokens"][one.day, (moved.owner, moved.kind)] += moved.count
     return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
 
 
-def told(days: dict[int, HistorySums]) -> dict[str, Counter[Any]]:
-    """History in the form of the reckoning. A row that money and its return left at 0 says nothing."""
+def history_totals(days: dict[int, HistorySums]) -> dict[str, Counter[Any]]:
+    """History in the form of `expected_totals`, without rows that are 0."""
     return {
         name: Counter(
             filled(
@@ -139,7 +145,7 @@ def told(days: dict[int, HistorySums]) -> dict[str, Counter[Any]]:
                 }
             )
         )
-        for name in reckoned([])
+        for name in expected_totals([])
     }
 
 
@@ -168,38 +174,44 @@ def test_history_sums_to_what_was_posted(
         path = Path(folder) / "ledger.db"
         disk.failure = None
         ledger = Ledger.open(path, StillClock(), connect=disk)
-        kept: list[Postings] = []
+        stored: list[Postings] = []
         on_disk: list[Postings] = []
         waiting: list[Postings] = []
         for number, (one, outcome) in enumerate(zip(posted, outcomes, strict=False)):
             waiting.append(one)
             disk.failure = None if outcome == "written" else FULL
             disk.late = outcome == "failed late"
-            ledger.post(one, accrued(*kept, *waiting))
+            ledger.post(one, accrued(*stored, *waiting))
             if outcome != "refused":
-                on_disk = [*kept, *waiting]
+                on_disk = [*stored, *waiting]
             if outcome == "written":
-                kept, waiting = [*kept, *waiting], []
+                stored, waiting = [*stored, *waiting], []
             if number in reopened:
                 ledger._store.close()  # type: ignore[union-attr]
                 ledger._lock.release()  # type: ignore[union-attr]
-                disk.failure, kept, waiting = None, list(on_disk), []
+                disk.failure, stored, waiting = None, list(on_disk), []
                 ledger = Ledger.open(path, StillClock(), connect=disk)
         disk.failure = None
         ledger.close()
-        kept += waiting
+        stored += waiting
 
         with LedgerReader.open(path) as reader:
-            assert told(dict(reader.days(0, 10**8) or {})) == reckoned(kept)
+            assert history_totals(dict(reader.days(0, 10**8) or {})) == expected_totals(stored)
             if cells == 200:
-                assert by_hour(reader) == filled(dict(hourly(kept)))
+                assert by_hour(reader) == filled(dict(hourly(stored)))
             for month in ("2026-10", "2026-11", "2026-12", "2027-01"):
                 agree(reader, month)
 
 
 def by_hour(reader: LedgerReader) -> dict[Any, int]:
     sums = reader.hours(-(10**7), 10**7) or {}
-    return filled({(hour, slot): value for hour, told in sums.items() for slot, value in told.cost.items()})
+    return filled(
+        {
+            (hour, owner_phase): value
+            for hour, of_hour in sums.items()
+            for owner_phase, value in of_hour.cost.items()
+        }
+    )
 
 
 def hourly(posted: list[Postings]) -> Counter[Any]:
@@ -229,8 +241,8 @@ def agree(reader: LedgerReader, month: str) -> None:
     for cell, amount in record.cells.items():
         cells[cell.product, cell.team] += amount
         bases[cell.product, cell.team, cell.price_basis] += amount
-    for slot, amount in sums.cost.items():
-        by_phase[slot.owner.product, slot.owner.team] += amount
+    for owner_phase, amount in sums.cost.items():
+        by_phase[owner_phase.owner.product, owner_phase.owner.team] += amount
     for (owner, _component, basis), amount in sums.server_cost.items():
         by_component[owner.product, owner.team, basis] += amount
     assert filled(dict(by_phase)) == filled(dict(cells))

@@ -26,7 +26,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS
 from exporter.report import CommittedTotals
 from tests.depth import examples
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     GPU_1,
@@ -36,7 +36,7 @@ from tests.ledger.ledger_ticks import (
     NOVEMBER,
     SEARCH,
     SECOND,
-    Reckoning,
+    ExpectedTotals,
     StillClock,
     accrued,
     filled,
@@ -46,84 +46,86 @@ MONTHS = ("2026-11", "2026-12")
 FULL = sqlite3.OperationalError("database or disk is full")
 Outcome = Literal["written", "refused", "failed late"]
 
-parties = st.sampled_from([CHAT, SEARCH, NOBODY])
-slots = st.builds(OwnerPhase, parties, st.sampled_from(PHASES))
+owners = st.sampled_from([CHAT, SEARCH, NOBODY])
+owner_phases = st.builds(OwnerPhase, owners, st.sampled_from(PHASES))
 gpus = st.sampled_from([GPU_0, GPU_1])
 entries = st.builds(
     MoneyPosting,
     gpus,
     st.sampled_from(["rent", "energy"]),
     st.sampled_from(["configured", "estimate"]),
-    slots,
+    owner_phases,
     st.integers(0, 10**15),
 )
 holdings = st.builds(
-    lambda gpu, slot, seconds, down, priced: GpuTimePosting(gpu, slot, seconds * SECOND, priced, down, down),
+    lambda gpu, owner_phase, seconds, down, priced: GpuTimePosting(
+        gpu, owner_phase, seconds * SECOND, priced, down, down
+    ),
     gpus,
-    slots,
+    owner_phases,
     st.integers(0, 10),
     st.sampled_from([0, 0, SECOND // 3]),
     st.booleans(),
-).filter(lambda held: held.down <= held.duration)
+).filter(lambda gpu_time: gpu_time.down <= gpu_time.duration)
 
 
 @st.composite
 def ticks(draw: st.DrawFn) -> list[Postings]:
     """Consecutive ticks of one or two segments each, some of them long after the one before."""
-    found, now = [], NOVEMBER
+    ticks, now = [], NOVEMBER
     for _ in range(draw(st.integers(1, 12))):
         now += draw(st.sampled_from([10 * SECOND, 70 * SECOND, 25 * MINUTE, 30 * HOUR]))
         segments = []
         for number in range(draw(st.integers(0, 2))):
             paid = tuple(draw(st.lists(entries, max_size=3)))
-            held = tuple(draw(st.lists(holdings, max_size=2)))
+            gpu_time = tuple(draw(st.lists(holdings, max_size=2)))
             start = now - (2 - number) * 5 * SECOND
             month = draw(st.sampled_from(MONTHS))
             total = sum(entry.amount for entry in paid)
-            segments.append(Segment(start, start + 5 * SECOND, month, f"{month}-01", total, paid, held))
-        moved = st.builds(TokenPosting, parties, st.sampled_from(KINDS), st.integers(0, 10**6))
-        found.append(
+            segments.append(Segment(start, start + 5 * SECOND, month, f"{month}-01", total, paid, gpu_time))
+        moved = st.builds(TokenPosting, owners, st.sampled_from(KINDS), st.integers(0, 10**6))
+        ticks.append(
             Postings(
                 now,
                 tuple(segments),
                 tuple(draw(st.lists(moved, max_size=3))),
-                tuple(draw(st.lists(st.builds(RequestPosting, parties, st.integers(0, 9)), max_size=2))),
+                tuple(draw(st.lists(st.builds(RequestPosting, owners, st.integers(0, 9)), max_size=2))),
                 tuple(draw(st.lists(st.builds(EnergyPosting, gpus, st.integers(0, 10**6)), max_size=2))),
-                tuple(draw(st.sets(parties))),
+                tuple(draw(st.sets(owners))),
             )
         )
-    return found
+    return ticks
 
 
-def after(posted: list[Postings]) -> Reckoning:
+def after(posted: list[Postings]) -> ExpectedTotals:
     """The plain sums of some ticks."""
-    reckoning = Reckoning()
+    expected = ExpectedTotals()
     for one in posted:
-        reckoning.add(one)
-    return reckoning
+        expected.add(one)
+    return expected
 
 
 def window_of(posted: list[Postings], now: int) -> dict[object, int]:
     """Money and tokens of the sixty whole minutes before now, by the plainest reading of the words."""
     end = now - now % MINUTE
-    found: Counter[object] = Counter()
+    expected: Counter[object] = Counter()
     for one in posted:
         for segment in one.segments:
             if end - 60 * MINUTE <= segment.start < end:
                 for entry in segment.money:
-                    found[entry.owner_phase.owner, entry.owner_phase.phase] += entry.amount
+                    expected[entry.owner_phase.owner, entry.owner_phase.phase] += entry.amount
         if end - 60 * MINUTE < one.end <= end:
             for moved in one.tokens:
-                found[moved.owner, moved.kind] += moved.count
-    return filled(dict(found))
+                expected[moved.owner, moved.kind] += moved.count
+    return filled(dict(expected))
 
 
-def flat(books: CommittedTotals) -> dict[object, int]:
+def flat(totals: CommittedTotals) -> dict[object, int]:
     """A window's sums, by party and phase or kind."""
     return filled(
         {
-            (party, name): value
-            for party, window in books.window.items()
+            (owner, name): value
+            for owner, window in totals.window.items()
             for name, value in [*window.money.items(), *window.tokens.items()]
         }
     )
@@ -132,22 +134,26 @@ def flat(books: CommittedTotals) -> dict[object, int]:
 def usage_of(posted: list[Postings], now: int) -> dict[object, int]:
     """GPU time of the running hour and the 24 before it by hour, GPU and product, and the hours' own time."""
     begin = now - now % HOUR - 24 * HOUR
-    found: Counter[object] = Counter()
+    expected: Counter[object] = Counter()
     segments = [segment for one in posted for segment in one.segments if segment.start >= begin]
     used = {segment.start // HOUR for segment in segments if segment.held}
     for segment in segments:
         if (hour := segment.start // HOUR) in used:
-            found[hour, "covered"] += segment.end - segment.start
-        for held in segment.held:
-            found[hour, held.gpu, held.owner_phase.owner.product] += held.duration
-    return filled(dict(found))
+            expected[hour, "covered"] += segment.end - segment.start
+        for gpu_time in segment.held:
+            expected[hour, gpu_time.gpu, gpu_time.owner_phase.owner.product] += gpu_time.duration
+    return filled(dict(expected))
 
 
 def first_of(posted: list[Postings]) -> dict[str, int]:
     """When each product first held a GPU."""
     segments = [segment for one in posted for segment in one.segments]
-    found = [(segment.start, held.owner_phase.owner.product) for segment in segments for held in segment.held]
-    return {product: start for start, product in sorted(found, reverse=True)}
+    expected = [
+        (segment.start, gpu_time.owner_phase.owner.product)
+        for segment in segments
+        for gpu_time in segment.held
+    ]
+    return {product: start for start, product in sorted(expected, reverse=True)}
 
 
 @pytest.mark.parametrize("memory", [False, True])
@@ -186,12 +192,12 @@ def test_nothing_is_lost_and_nothing_is_doubled(
                 disk.failure = None
                 ledger = Ledger.open(path, StillClock(), connect=disk)
                 served, waiting = list(on_disk), []
-            books = everything(ledger, one.end)
-            assert books.residual == 0
-            assert after(served).differences(books) == {}
-            assert flat(books) == window_of(served, one.end)
-            assert filled_usage(books) == usage_of(served, one.end)
-            assert books.usage.first_held == first_of(served)
+            totals = everything(ledger, one.end)
+            assert totals.residual == 0
+            assert after(served).differences(totals) == {}
+            assert flat(totals) == window_of(served, one.end)
+            assert filled_usage(totals) == usage_of(served, one.end)
+            assert totals.usage.first_held == first_of(served)
         disk.failure = None
         ledger.close()
 
@@ -201,11 +207,11 @@ def everything(ledger: Ledger, now: int) -> CommittedTotals:
     return contents.committed_totals(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
 
 
-def filled_usage(books: CommittedTotals) -> dict[object, int]:
+def filled_usage(totals: CommittedTotals) -> dict[object, int]:
     """The hours of the last day, one entry for each amount."""
-    found: dict[object, int] = {}
-    for hour in books.usage.hours:
-        found[hour.start // HOUR, "covered"] = hour.covered
+    usage: dict[object, int] = {}
+    for hour in totals.usage.hours:
+        usage[hour.start // HOUR, "covered"] = hour.covered
         for gpu, owners in hour.time.items():
-            found |= {(hour.start // HOUR, gpu, product): time for product, time in owners.items()}
-    return filled(found)
+            usage |= {(hour.start // HOUR, gpu, product): time for product, time in owners.items()}
+    return filled(usage)

@@ -13,8 +13,8 @@ from exporter.ledger import schema
 from exporter.ledger.files import Lock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import Inspection, inspect
-from tests.ledger.ledger_adjustments import correct
-from tests.ledger.ledger_ticks import StillClock, accrued, numbered
+from tests.ledger.adjustments import correct
+from tests.ledger.ticks import StillClock, accrued, numbered
 
 MEMORY = "the books would be in memory and end with the daemon"
 
@@ -96,14 +96,14 @@ def test_a_ledger_is_told_by_its_id_and_left_as_it_is(path: Path, clock: StillCl
 def test_adjustments_that_wait_are_counted(path: Path, clock: StillClock) -> None:
     """Until the daemon has posted them."""
     ledger = Ledger.open(path, clock)
-    told = []
+    states = []
     for amount in (1, 2):
         correct(path, amount)
-        told.append(inspect(path).state.partition(f"{ledger.id}, ")[2].partition(", in use")[0])
+        states.append(inspect(path).state.partition(f"{ledger.id}, ")[2].partition(", in use")[0])
     ledger.post(numbered(1), accrued(numbered(1)))
     ledger.close()
 
-    assert told == [
+    assert states == [
         "1 adjustment waits for the daemon's next tick",
         "2 adjustments wait for the daemon's next tick",
     ]

@@ -8,7 +8,7 @@ from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey
 from exporter.report import Hour, RecentHistory
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     HOUR,
     MINUTE,
@@ -43,24 +43,24 @@ def course(ledger: Ledger, now: int) -> RecentHistory:
     return ledger.books(now, MONTHS).course
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, kept: bool) -> None:
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, on_disk: bool) -> None:
     """At 13:01 the running hour and 24 before it: money by phase, tokens, components. In memory as well."""
-    ledger = Ledger.open(path if kept else None, clock)
+    ledger = Ledger.open(path if on_disk else None, clock)
     posted(ledger)
-    found = course(ledger, NOON + HOUR + MINUTE)
+    recent = course(ledger, NOON + HOUR + MINUTE)
     chat, search = ServerKey("llm", "chat-8b"), ServerKey("llm", "embed")
 
-    assert [hour.start for hour in found.hours] == [NOON + (n - 23) * HOUR for n in range(25)]
-    assert found.hours[-1] == Hour(NOON + HOUR, {"decode": 5}, MINUTE)
-    assert found.hours[-2] == Hour(NOON, {"decode": 30, "prefill": 8}, HOUR)
-    assert found.hours[-3] == Hour(NOON - HOUR, {"idle": 100}, HOUR)
-    assert found.hours[-14] == Hour(NOVEMBER, {"decode": 1000}, HOUR)
-    assert sum(len(hour.money) for hour in found.hours) == 5
-    assert found.tokens == {(CHAT, "generation"): 7, (CHAT, "prompt"): 1}
-    assert found.components == {"rent": 1135, "energy": 8}
-    assert found.mix == {(chat, "rent"): 35, (search, "energy"): 8}
-    assert found.before == (1000, *[0] * 10, 100, 38)
+    assert [hour.start for hour in recent.hours] == [NOON + (n - 23) * HOUR for n in range(25)]
+    assert recent.hours[-1] == Hour(NOON + HOUR, {"decode": 5}, MINUTE)
+    assert recent.hours[-2] == Hour(NOON, {"decode": 30, "prefill": 8}, HOUR)
+    assert recent.hours[-3] == Hour(NOON - HOUR, {"idle": 100}, HOUR)
+    assert recent.hours[-14] == Hour(NOVEMBER, {"decode": 1000}, HOUR)
+    assert sum(len(hour.money) for hour in recent.hours) == 5
+    assert recent.tokens == {(CHAT, "generation"): 7, (CHAT, "prompt"): 1}
+    assert recent.components == {"rent": 1135, "energy": 8}
+    assert recent.mix == {(chat, "rent"): 35, (search, "energy"): 8}
+    assert recent.before == (1000, *[0] * 10, 100, 38)
     ledger.close()
 
 
@@ -85,10 +85,10 @@ def test_the_day_and_the_month_move_on(path: Path, clock: StillClock) -> None:
     posted(ledger)
     late = tick(NOVEMBER + 26 * HOUR, money(9), length=MINUTE, day="2026-11-02")
     ledger.post(late, accrued(*TICKS, late))
-    found = course(ledger, late.end)
+    recent = course(ledger, late.end)
 
-    assert sum(amount for hour in found.hours for amount in hour.money.values()) == 100 + 38 + 5 + 9
-    assert found.before == (1000, *[0] * 10, 100, 38, 5, *[0] * 11, 9)
+    assert sum(amount for hour in recent.hours for amount in hour.money.values()) == 100 + 38 + 5 + 9
+    assert recent.before == (1000, *[0] * 10, 100, 38, 5, *[0] * 11, 9)
     ledger.close()
 
 
@@ -100,9 +100,9 @@ def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock:
     (segment,) = tick(NOON + HOUR, money(4, phase="unobserved"), length=MINUTE).segments
     gap = Postings(NOON + HOUR + 2 * MINUTE, (segment,), day="2026-11-01")
     ledger.post(gap, accrued(*TICKS, gap))
-    found = course(ledger, gap.end)
+    recent = course(ledger, gap.end)
 
-    assert (found.before[-1], found.hours[-2].money["unobserved"]) == (42, 4)
+    assert (recent.before[-1], recent.hours[-2].money["unobserved"]) == (42, 4)
     ledger.close()
 
 

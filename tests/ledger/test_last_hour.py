@@ -14,8 +14,10 @@ NOON = 29_925_360
 """A minute, counted since 1970."""
 
 MINUTES = some.integers(NOON - MINUTES_KEPT, NOON + 3)
-SLOTS = some.builds(OwnerPhase, some.sampled_from([CHAT, BATCH]), some.sampled_from(["decode", "idle"]))
-MONEY = some.dictionaries(some.tuples(MINUTES, SLOTS), some.integers(-9, 9), max_size=3)
+OWNER_PHASES = some.builds(
+    OwnerPhase, some.sampled_from([CHAT, BATCH]), some.sampled_from(["decode", "idle"])
+)
+MONEY = some.dictionaries(some.tuples(MINUTES, OWNER_PHASES), some.integers(-9, 9), max_size=3)
 TOKENS = some.dictionaries(
     some.tuples(MINUTES, some.sampled_from([CHAT, BATCH]), some.sampled_from(["prompt", "generation"])),
     some.integers(0, 9),
@@ -24,21 +26,21 @@ TOKENS = some.dictionaries(
 TICKS = some.lists(some.tuples(some.integers(NOON, NOON + 2), MONEY, TOKENS), max_size=12)
 
 
-def reckoned(totals: Totals, minute: int) -> dict[CostOwner, Window]:
+def expected_totals(totals: Totals, minute: int) -> dict[CostOwner, Window]:
     """The sixty minutes before one, party by party."""
-    found = {}
-    for party in (CHAT, BATCH):
+    expected = {}
+    for owner in (CHAT, BATCH):
         money: dict[str, int] = {}
         tokens: dict[str, int] = {}
-        for (at, slot), amount in totals.minute_cost.items():
-            if slot.owner == party and minute - 60 <= at <= minute - 1:
-                money[slot.phase] = money.get(slot.phase, 0) + amount
+        for (at, owner_phase), amount in totals.minute_cost.items():
+            if owner_phase.owner == owner and minute - 60 <= at <= minute - 1:
+                money[owner_phase.phase] = money.get(owner_phase.phase, 0) + amount
         for (at, who, kind), number in totals.minute_tokens.items():
-            if who == party and minute - 60 <= at <= minute - 1:
+            if who == owner and minute - 60 <= at <= minute - 1:
                 tokens[kind] = tokens.get(kind, 0) + number
         if money or tokens:
-            found[party] = Window(money, tokens, 0)  # type: ignore[arg-type]
-    return found
+            expected[owner] = Window(money, tokens, 0)  # type: ignore[arg-type]
+    return expected
 
 
 @given(ticks=TICKS)
@@ -52,7 +54,7 @@ def test_it_is_right_after_every_commit(
         later = Totals(minute_cost=dict(money), minute_tokens=dict(tokens))
         later.prune(end)
         totals = totals.after(later, end)
-        assert window(totals, (), end) == reckoned(totals, minute)
+        assert window(totals, (), end) == expected_totals(totals, minute)
         assert {key[0] for key in (*totals.minute_cost, *totals.minute_tokens)} <= {
             *range(minute - MINUTES_KEPT, minute + 2)
         }

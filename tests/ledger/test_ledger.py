@@ -8,7 +8,7 @@ import pytest
 from exporter.cost.postings import EnergyPosting, GpuTimePosting, OwnerPhase, Postings, RequestPosting
 from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, ServerOwner
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     GPU_1,
@@ -39,7 +39,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
     posted = tick(
         END,
         *entries,
-        held=(
+        gpu_time=(
             GpuTimePosting(GPU_0, OwnerPhase(CHAT, "prefill"), 7 * SECOND, priced=True),
             GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), 4 * SECOND, priced=False),
             GpuTimePosting(GPU_1, OwnerPhase(NOBODY, "idle"), 2 * SECOND, priced=False),
@@ -47,36 +47,36 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
         tokens=(tokens(5), tokens(3, kind="prompt")),
         requests=(RequestPosting(CHAT, 2),),
         energy=(EnergyPosting(GPU_0, 9000),),
-        seen=(CHAT, NOBODY),
+        owners=(CHAT, NOBODY),
     )
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
-    books = ledger.books(END, MONTHS)
+    totals = ledger.books(END, MONTHS)
     ledger.close()
 
-    assert books.residual == 0
-    assert (books.ledger, books.persistent, books.writable) == (ledger.id, True, True)
-    assert books.last_commit == clock.wall()
-    assert filled(dict(books.cost)) == {
+    assert totals.residual == 0
+    assert (totals.ledger, totals.persistent, totals.writable) == (ledger.id, True, True)
+    assert totals.last_commit == clock.wall()
+    assert filled(dict(totals.cost)) == {
         OwnerPhase(CHAT, "prefill"): 700,
         OwnerPhase(CHAT, "idle"): 200,
         OwnerPhase(NOBODY, "idle"): 100,
     }
-    assert filled(dict(books.gpu_time)) == {
+    assert filled(dict(totals.gpu_time)) == {
         OwnerPhase(CHAT, "prefill"): 7 * SECOND,
         OwnerPhase(CHAT, "idle"): 4 * SECOND,
         OwnerPhase(NOBODY, "idle"): 2 * SECOND,
     }
     chat = ServerOwner("chat", "assistants", "llm", "chat-8b")
     nobody = ServerOwner("unassigned", "unassigned", "", "unallocated")
-    assert books.server_cost == {(chat, "rent"): 700, (chat, "energy"): 200, (nobody, "rent"): 100}
-    assert books.gpu_cost == {(GPU_0, "rent"): 700, (GPU_1, "energy"): 200, (GPU_1, "rent"): 100}
-    assert books.tokens == {(CHAT, "generation"): 5, (CHAT, "prompt"): 3}
-    assert books.requests == {CHAT: 2}
-    assert books.energy == {GPU_0: 9000}
-    assert books.unpriced == {GPU_1: 6 * SECOND}
-    assert books.last_token == {CHAT: END}
-    assert books.months == {
+    assert totals.server_cost == {(chat, "rent"): 700, (chat, "energy"): 200, (nobody, "rent"): 100}
+    assert totals.gpu_cost == {(GPU_0, "rent"): 700, (GPU_1, "energy"): 200, (GPU_1, "rent"): 100}
+    assert totals.tokens == {(CHAT, "generation"): 5, (CHAT, "prompt"): 3}
+    assert totals.requests == {CHAT: 2}
+    assert totals.energy == {GPU_0: 9000}
+    assert totals.unpriced == {GPU_1: 6 * SECOND}
+    assert totals.last_token == {CHAT: END}
+    assert totals.months == {
         MonthKey("chat", "assistants", "configured", "2026-11"): 900,
         MonthKey("unassigned", "unassigned", "configured", "2026-11"): 100,
     }
@@ -89,19 +89,19 @@ def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) ->
     ledger.post(posted, accrued(posted))
     ledger.close()
     again = Ledger.open(path, clock)
-    books = again.books(END, MONTHS)
+    totals = again.books(END, MONTHS)
     again.close()
 
     phases = ("prefill", "decode", "other", "idle", "unobserved")
-    assert books.cost == {OwnerPhase(party, phase): 0 for party in (SEARCH, CHAT) for phase in phases}
-    assert books.gpu_time == books.cost
-    assert books.tokens == {(CHAT, "generation"): 0}
-    assert books.last_token == {}
+    assert totals.cost == {OwnerPhase(owner, phase): 0 for owner in (SEARCH, CHAT) for phase in phases}
+    assert totals.gpu_time == totals.cost
+    assert totals.tokens == {(CHAT, "generation"): 0}
+    assert totals.last_token == {}
 
 
 def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
     """Opened again, the ledger has its id, its totals and its last commit, and adds to them."""
-    first = tick(END, money(700), tokens=(tokens(5),), seen=(CHAT,))
+    first = tick(END, money(700), tokens=(tokens(5),), owners=(CHAT,))
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
     before = ledger.books(END, MONTHS)
@@ -113,12 +113,12 @@ def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
     assert again.books(END, MONTHS) == before
     second = tick(END + 10 * SECOND, money(1), tokens=(tokens(2),))
     again.post(second, accrued(first, second))
-    books = again.books(END + 10 * SECOND, MONTHS)
+    totals = again.books(END + 10 * SECOND, MONTHS)
     again.close()
 
-    assert books.cost[OwnerPhase(CHAT, "decode")] == 701
-    assert books.tokens == {(CHAT, "generation"): 7}
-    assert books.residual == 0
+    assert totals.cost[OwnerPhase(CHAT, "decode")] == 701
+    assert totals.tokens == {(CHAT, "generation"): 7}
+    assert totals.residual == 0
 
 
 def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -> None:
@@ -126,12 +126,12 @@ def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -
     first, second = tick(END, money(700)), tick(END + SECOND, money(1))
     ledger = Ledger.open(path, clock)
     ledger.post(first, accrued(first))
-    books = ledger.books(END, MONTHS)
+    totals = ledger.books(END, MONTHS)
     ledger.post(second, accrued(first, second))
     ledger.close()
 
-    assert books.cost[OwnerPhase(CHAT, "decode")] == 700
-    assert books.months[MonthKey("chat", "assistants", "configured", "2026-11")] == 700
+    assert totals.cost[OwnerPhase(CHAT, "decode")] == 700
+    assert totals.months[MonthKey("chat", "assistants", "configured", "2026-11")] == 700
 
 
 def test_only_the_months_asked_for_are_served(path: Path, clock: StillClock) -> None:
@@ -170,10 +170,10 @@ def test_a_planted_inconsistency_shows_in_the_residual(
     )
     ledger.close()
     again = Ledger.open(path, clock)
-    books = again.books(END, MONTHS)
+    totals = again.books(END, MONTHS)
     again.close()
 
-    assert books.residual == residual
+    assert totals.residual == residual
 
 
 def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock: StillClock) -> None:

@@ -23,7 +23,7 @@ from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
 from tests.ledger.conftest import Disk
-from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
+from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
 
 MONTHS = ("2026-11",)
 FULL = sqlite3.OperationalError("database or disk is full")
@@ -35,11 +35,11 @@ def post(ledger: Ledger, *numbers: int) -> None:
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
 
 
-def reckoned(last: int) -> Reckoning:
-    reckoning = Reckoning()
+def expected_totals(last: int) -> ExpectedTotals:
+    expected = ExpectedTotals()
     for number in range(1, last + 1):
-        reckoning.add(numbered(number))
-    return reckoning
+        expected.add(numbered(number))
+    return expected
 
 
 def begun(path: Path, clock: StillClock, disk: Any = None) -> Ledger:
@@ -112,10 +112,10 @@ def test_a_lost_file_is_back_with_the_next_tick(
     lose(path)
     post(ledger, 4)
     assert (ledger.persistent, ledger.writable, ledger.displaced, ledger.problem) == (True, True, None, "")
-    said = {the_logs: ["ledger log restored"], the_lock: []}.get(lose, ["ledger restored"])
-    assert caplog.messages == said
+    messages = {the_logs: ["ledger log restored"], the_lock: []}.get(lose, ["ledger restored"])
+    assert caplog.messages == messages
     with LedgerReader.open(killed(path, tmp_path / "killed")) as reader:
-        assert (reader.id, reckoned(4).differences(reader.books(0, MONTHS))) == (ledger.id, {})
+        assert (reader.id, expected_totals(4).differences(reader.books(0, MONTHS))) == (ledger.id, {})
         record = reader.month("2026-11")
         assert record.sums is not None
         assert sum(record.sums.cost.values()) == sum(record.cells.values()) == 4 * 1_000_007 + 10
@@ -123,9 +123,9 @@ def test_a_lost_file_is_back_with_the_next_tick(
     post(ledger, 5)
     ledger.close()
     again = Ledger.open(path, clock)
-    books = again.books(0, MONTHS)
+    totals = again.books(0, MONTHS)
     again.close()
-    assert (again.id, reckoned(5).differences(books), books.residual) == (ledger.id, {}, 0)
+    assert (again.id, expected_totals(5).differences(totals), totals.residual) == (ledger.id, {}, 0)
     assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.db.lock"]
 
 
@@ -138,7 +138,7 @@ def test_a_lost_file_is_back_after_the_last_tick(
     lose(path)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert (reader.id, reckoned(3).differences(reader.books(0, MONTHS))) == (ledger.id, {})
+        assert (reader.id, expected_totals(3).differences(reader.books(0, MONTHS))) == (ledger.id, {})
 
 
 @pytest.mark.parametrize("lose", [everything, the_lock, the_folder], ids=lambda lose: lose.__name__)
@@ -177,7 +177,7 @@ def test_a_log_that_a_stranger_began_is_not_replayed(path: Path, clock: StillClo
     post(ledger, 4, 5)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert reckoned(5).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(5).differences(reader.books(0, MONTHS)) == {}
     assert path.with_name("ledger.db.stray-1").exists()
 
 
@@ -190,11 +190,11 @@ def test_a_reader_of_the_lost_log_is_waited_for(path: Path, clock: StillClock) -
         post(ledger, 4)
         the_logs(path)
         post(ledger, 5)
-        assert (ledger.writable, reckoned(4).differences(ledger.books(0, MONTHS))) == (False, {})
+        assert (ledger.writable, expected_totals(4).differences(ledger.books(0, MONTHS))) == (False, {})
         assert "its log was deleted, and a reader still uses it" in ledger.problem
         shell.execute("COMMIT")
     post(ledger, 6)
-    assert (ledger.writable, reckoned(6).differences(ledger.books(0, MONTHS))) == (True, {})
+    assert (ledger.writable, expected_totals(6).differences(ledger.books(0, MONTHS))) == (True, {})
     ledger.close()
 
 
@@ -229,14 +229,14 @@ def test_an_older_copy_is_known_where_the_file_was_closed(path: Path, clock: Sti
 
     assert beside == path.with_name("ledger.db.displaced-1")
     with LedgerReader.open(beside) as reader:
-        assert reckoned(4).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(4).differences(reader.books(0, MONTHS)) == {}
 
 
 HOLDS_THE_LEDGER = """
 import sys
 from pathlib import Path
 from tests.ledger.test_lost_files import begun, post
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.ticks import StillClock
 
 ledger = begun(Path(sys.argv[1]), StillClock())
 print("open", flush=True)
@@ -270,7 +270,7 @@ def test_nothing_is_entered_beside_a_lost_log(path: Path) -> None:
         print(file=daemon.stdin, flush=True)
         assert daemon.wait(60) == 0
     with LedgerReader.open(path) as reader:
-        assert (reader.waiting(), reckoned(4).differences(reader.books(0, MONTHS))) == (1, {})
+        assert (reader.waiting(), expected_totals(4).differences(reader.books(0, MONTHS))) == (1, {})
 
 
 def other_ledger(path: Path, clock: StillClock) -> bytes:
@@ -322,7 +322,7 @@ def test_another_file_in_its_place_is_left_alone(
         Ledger.open(beside, clock)
     ledger.close()
     with LedgerReader.open(beside) as reader:
-        assert (reader.id, reckoned(5).differences(reader.books(0, MONTHS))) == (ledger.id, {})
+        assert (reader.id, expected_totals(5).differences(reader.books(0, MONTHS))) == (ledger.id, {})
     assert path.read_bytes() == content
 
 
@@ -339,7 +339,7 @@ def test_books_beside_another_file_are_watched_too(path: Path, clock: StillClock
     assert ledger.displaced == path.with_name("ledger.db.displaced-2")
     ledger.close()
     with LedgerReader.open(path.with_name("ledger.db.displaced-2")) as reader:
-        assert reckoned(6).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(6).differences(reader.books(0, MONTHS)) == {}
 
 
 def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: StillClock) -> None:
@@ -354,13 +354,13 @@ def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: Sti
     assert (first.displaced, second.displaced) == (beside, None)
     assert first.problem.startswith(f"{path} is in use by process {os.getpid()}")
     post(second, 5, 6)
-    assert reckoned(6).differences(second.books(0, MONTHS)) == {}
+    assert expected_totals(6).differences(second.books(0, MONTHS)) == {}
     first.close()
     second.close()
     for file, ticks in ((path, 6), (beside, 5)):
         with LedgerReader.open(file) as reader:
-            books = reader.books(0, MONTHS)
-            assert (reckoned(ticks).differences(books), books.residual) == ({}, 0)
+            totals = reader.books(0, MONTHS)
+            assert (expected_totals(ticks).differences(totals), totals.residual) == ({}, 0)
 
 
 def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock) -> None:
@@ -373,8 +373,8 @@ def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock)
     first.close()
     second.close()
     with LedgerReader.open(path.with_name("ledger.db.displaced-1")) as reader:
-        books = reader.books(0, MONTHS)
-        assert (reckoned(4).differences(books), books.residual) == ({}, 0)
+        totals = reader.books(0, MONTHS)
+        assert (expected_totals(4).differences(totals), totals.residual) == ({}, 0)
     assert "history by hour and day" in first.problem
 
 
@@ -396,9 +396,9 @@ def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: St
     begun_at = ledger.books(0, MONTHS).begun
     ledger.close()
     again = Ledger.open(path, clock)
-    books = again.books(0, MONTHS)
-    assert (again.id, reckoned(5).differences(books), books.residual) == (ledger.id, {}, 0)
-    assert (books.begun, again.state().wall) == (begun_at, numbered(5).end)
+    totals = again.books(0, MONTHS)
+    assert (again.id, expected_totals(5).differences(totals), totals.residual) == (ledger.id, {}, 0)
+    assert (totals.begun, again.state().wall) == (begun_at, numbered(5).end)
     assert state.gpus == again.state().gpus
     again.close()
     with LedgerReader.open(path) as reader:
@@ -425,8 +425,8 @@ def test_a_lost_log_that_cannot_be_read_loses_no_totals(path: Path, clock: Still
 
     assert ledger.writable
     with LedgerReader.open(ledger.displaced or path) as reader:
-        books = reader.books(0, MONTHS)
-    assert (reader.id, reckoned(6).differences(books), books.residual) == (ledger.id, {}, 0)
+        totals = reader.books(0, MONTHS)
+    assert (reader.id, expected_totals(6).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
 def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: StillClock, disk: Any) -> None:
@@ -435,12 +435,12 @@ def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: Still
     everything(path)
     disk.failure, disk.at = FULL, "VACUUM"
     post(ledger, 4, 5)
-    assert (ledger.writable, reckoned(3).differences(ledger.books(0, MONTHS))) == (False, {})
+    assert (ledger.writable, expected_totals(3).differences(ledger.books(0, MONTHS))) == (False, {})
     assert f"({path} was deleted and cannot be put back: database or disk is full)" in ledger.problem
     assert not path.exists()
     disk.failure = None
     post(ledger, 6)
-    assert (ledger.problem, reckoned(6).differences(ledger.books(0, MONTHS))) == ("", {})
+    assert (ledger.problem, expected_totals(6).differences(ledger.books(0, MONTHS))) == ("", {})
     ledger.close()
     with LedgerReader.open(path) as reader:
         assert sum(reader.month("2026-11").cells.values()) == 6 * 1_000_007 + 21
@@ -492,13 +492,13 @@ def test_a_kill_while_it_is_put_back_leaves_all_or_nothing(
             post(ledger, 4)
     if at == "unlink":
         with LedgerReader.open(killed(path, tmp_path / "killed")) as reader:
-            assert reckoned(3).differences(reader.books(0, MONTHS)) == {}
+            assert expected_totals(3).differences(reader.books(0, MONTHS)) == {}
     else:
         assert not path.exists()
     post(ledger, 5)
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert reckoned(5).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(5).differences(reader.books(0, MONTHS)) == {}
 
 
 def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock) -> None:
@@ -514,7 +514,7 @@ def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock
 
     assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db", "ledger.db.lock"]
     with LedgerReader.open(path) as reader:
-        assert reckoned(4).differences(reader.books(0, MONTHS)) == {}
+        assert expected_totals(4).differences(reader.books(0, MONTHS)) == {}
 
 
 def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
@@ -536,8 +536,8 @@ def test_a_broken_file_is_left_and_the_totals_go_on_beside_it(
     assert (ledger.writable, ledger.displaced) == (True, path.with_name("ledger.db.displaced-1"))
     ledger.close()
     with LedgerReader.open(path.with_name("ledger.db.displaced-1")) as reader:
-        books = reader.books(0, MONTHS)
-        assert (reader.id, reckoned(5).differences(books), books.residual) == (ledger.id, {}, 0)
+        totals = reader.books(0, MONTHS)
+        assert (reader.id, expected_totals(5).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
 def write_another(path: Path) -> None:
@@ -578,12 +578,12 @@ def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> 
                 disk.failure = None
             number += 1
             post(ledger, number)
-            books = ledger.books(0, MONTHS)
-            money = sum(books.cost.values())
-            assert (money >= served, books.residual) == (True, 0)
+            totals = ledger.books(0, MONTHS)
+            money = sum(totals.cost.values())
+            assert (money >= served, totals.residual) == (True, 0)
             served = money
-        assert (ledger.writable, reckoned(number).differences(books)) == (True, {})
+        assert (ledger.writable, expected_totals(number).differences(totals)) == (True, {})
         ledger.close()
         with LedgerReader.open(ledger.displaced or path) as reader:
-            books = reader.books(0, MONTHS)
-        assert (reader.id, reckoned(number).differences(books), books.residual) == (ledger.id, {}, 0)
+            totals = reader.books(0, MONTHS)
+        assert (reader.id, expected_totals(number).differences(totals), totals.residual) == (ledger.id, {}, 0)

@@ -26,7 +26,7 @@ from exporter.cost.state import (
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Division, Gpu, Holder, PodOwnership, ServerKey, endpoint_id
-from tests.ledger.ledger_ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
 URL = "http://127.0.0.1:8000/metrics"
@@ -129,7 +129,7 @@ def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None
     """Every field survives a restart, but the debts of rounding."""
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
-    told = ledger.state()
+    restored = ledger.state()
     ledger.close()
     again = Ledger.open(path, clock)
     back = again.state()
@@ -139,8 +139,8 @@ def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None
     zeta = REMEMBERED.servers[ZETA]
     first = replace(zeta.models["z-first"], division=replace(DIVIDED, owed={}))
     zeta = replace(zeta, models={**zeta.models, "z-first": first})
-    assert told == replace(REMEMBERED, gpus=gpus, servers={**REMEMBERED.servers, ZETA: zeta})
-    assert back == told
+    assert restored == replace(REMEMBERED, gpus=gpus, servers={**REMEMBERED.servers, ZETA: zeta})
+    assert back == restored
     assert again.dropped == ()
 
 
@@ -288,7 +288,7 @@ def test_a_scope_that_cannot_be_read_is_dropped(
         shell.execute("INSERT OR REPLACE INTO state (scope, key, body) VALUES (?, ?, ?)", (scope, key, text))
         shell.commit()
     again = Ledger.open(path, clock)
-    state, books = again.state(), again.books(NOVEMBER, ())
+    state, totals = again.state(), again.books(NOVEMBER, ())
     again.post(Postings(NOVEMBER), REMEMBERED)
     again.close()
     healed = Ledger.open(path, clock)
@@ -300,7 +300,7 @@ def test_a_scope_that_cannot_be_read_is_dropped(
         len(s.gpus) + len(s.endpoints) + len(s.gateways) + len(s.servers) for s in (REMEMBERED, state)
     )
     assert now == (before if key == "zeta" else before - 1)
-    assert (books.cost[OwnerPhase(CHAT, "decode")], books.residual) == (42, 0)
+    assert (totals.cost[OwnerPhase(CHAT, "decode")], totals.residual) == (42, 0)
     assert (healed.dropped, set(healed.state().gpus)) == ((), {"GPU-0", "GPU-1"})
 
 
@@ -430,7 +430,7 @@ def test_deep_garbage_never_raises() -> None:
         REMEMBERED.gateways[GATEWAY],
         DIVIDED,
     ],
-    ids=lambda told: type(told).__name__,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_remembered_here_leaves_no_field_out(full: Any) -> None:
     """No value here is a default: a field that is added to the state and not kept fails the round trip."""

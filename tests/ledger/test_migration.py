@@ -12,7 +12,7 @@ from exporter.ledger import schema, store
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.store import Migration, migrate
-from tests.ledger.ledger_ticks import CHAT, HOUR, NOVEMBER, StillClock, accrued, money, tick
+from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, StillClock, accrued, money, tick
 
 END = NOVEMBER + HOUR
 NEXT = schema.VERSION + 1
@@ -31,7 +31,7 @@ def connection(path: Path, clock: StillClock) -> Iterator[sqlite3.Connection]:
         yield opened
 
 
-def told(connection: sqlite3.Connection) -> tuple[int, int, set[str]]:
+def schema_state(connection: sqlite3.Connection) -> tuple[int, int, set[str]]:
     """Schema version, oldest reader, tables."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (reader,) = connection.execute("SELECT value FROM meta WHERE key = 'reader'").fetchone()
@@ -43,16 +43,16 @@ def test_a_migration_leaves_a_copy_that_the_earlier_release_reads(
     path: Path, connection: sqlite3.Connection
 ) -> None:
     """The file has the new schema, the copy beside it the old one and every total."""
-    before = told(connection)
+    before = schema_state(connection)
     copy = migrate(connection, path, (RENAMES, ADDS))
-    version, reader, tables = told(connection)
+    version, reader, tables = schema_state(connection)
 
     assert copy == path.with_name(f"ledger.db.backup-{schema.VERSION}")
     assert (version, reader, tables - before[2]) == (NEXT + 1, NEXT, {"holding", "novelty"})
-    with LedgerReader.open(copy) as kept:
-        assert kept.books(END, ("2026-11",)).cost[OwnerPhase(CHAT, "decode")] == 700
+    with LedgerReader.open(copy) as backup:
+        assert backup.books(END, ("2026-11",)).cost[OwnerPhase(CHAT, "decode")] == 700
     with contextlib.closing(sqlite3.connect(copy)) as shell:
-        assert told(shell) == before
+        assert schema_state(shell) == before
 
 
 def test_a_file_that_is_up_to_date_is_not_copied(path: Path, connection: sqlite3.Connection) -> None:
@@ -67,22 +67,22 @@ def test_a_file_that_is_up_to_date_is_not_copied(path: Path, connection: sqlite3
 
 def test_a_migration_that_fails_changes_nothing(path: Path, connection: sqlite3.Connection) -> None:
     """The earlier of two is undone with the later."""
-    before = told(connection)
+    before = schema_state(connection)
     wrong = Migration(NEXT + 1, NEXT, ("ALTER TABLE nowhere RENAME TO somewhere",))
     with pytest.raises(sqlite3.OperationalError, match=r"^no such table: nowhere$"):
         migrate(connection, path, (RENAMES, wrong))
 
-    assert told(connection) == before
+    assert schema_state(connection) == before
 
 
 def test_without_a_copy_there_is_no_migration(path: Path, connection: sqlite3.Connection) -> None:
     """Where the copy cannot be made, the file stays as it was."""
-    before = told(connection)
+    before = schema_state(connection)
     path.with_name(f"ledger.db.backup-{schema.VERSION}.part").mkdir()
     with pytest.raises(OSError, match=r"directory|permitted"):
         migrate(connection, path, (RENAMES,))
 
-    assert told(connection) == before
+    assert schema_state(connection) == before
 
 
 def test_the_leftover_of_a_copy_is_no_copy(path: Path, connection: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ from exporter.ledger import files, schema
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.store import Migration, migrate
 from tests import rights, unprivileged
-from tests.ledger.ledger_ticks import StillClock, accrued, numbered
+from tests.ledger.ticks import StillClock, accrued, numbered
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,11 +73,11 @@ def test_a_ledger_of_the_release_before_is_tightened(path: Path, clock: StillClo
     ledger.close()
     path.chmod(0o664)
     ledger = Ledger.open(path, clock)
-    found = modes(path.parent)
+    by_name = modes(path.parent)
     ledger.close()
 
-    assert (found["ledger.db"], found["ledger.db-wal"], found["ledger.db-shm"]) == (0o660, 0o660, 0o660)
-    assert found["ledger.db.lock"] == 0o640
+    assert (by_name["ledger.db"], by_name["ledger.db-wal"], by_name["ledger.db-shm"]) == (0o660, 0o660, 0o660)
+    assert by_name["ledger.db.lock"] == 0o640
 
 
 def test_what_is_moved_aside_is_tightened(path: Path, clock: StillClock) -> None:
@@ -86,8 +86,8 @@ def test_what_is_moved_aside_is_tightened(path: Path, clock: StillClock) -> None
     Path(f"{path}-wal").write_bytes(b"log")
     Ledger.open(path, clock).close()
 
-    found = modes(path.parent)
-    assert (found["ledger.db.corrupt-1"], found["ledger.db.corrupt-1-wal"]) == (0o640, 0o640)
+    by_name = modes(path.parent)
+    assert (by_name["ledger.db.corrupt-1"], by_name["ledger.db.corrupt-1-wal"]) == (0o640, 0o640)
 
 
 def test_a_backup_has_the_mode_of_a_ledger(path: Path, clock: StillClock) -> None:
@@ -109,10 +109,10 @@ def test_a_ledger_that_is_put_back_has_its_mode(path: Path, clock: StillClock, l
         path.write_bytes(b"notes")
     ledger.post(numbered(1), accrued(numbered(1)))
     name = "ledger.db" if lost == "deleted" else "ledger.db.displaced-1"
-    found = modes(path.parent)
+    by_name = modes(path.parent)
     ledger.close()
 
-    assert {found[f"{name}{suffix}"] for suffix in ("", *files.LOGS, ".lock")} == {0o640}
+    assert {by_name[f"{name}{suffix}"] for suffix in ("", *files.LOGS, ".lock")} == {0o640}
 
 
 def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock: StillClock) -> None:

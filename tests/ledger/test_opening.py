@@ -15,7 +15,7 @@ import pytest
 from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
 from exporter.ledger.ledger import Ledger, LedgerError, LedgerLockedError
-from tests.ledger.ledger_ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued, money, tick
+from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued, money, tick
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
@@ -157,9 +157,9 @@ def test_another_programs_database(path: Path, clock: StillClock) -> None:
     ledger.close()
     aside = path.with_name("ledger.db.corrupt-1")
     with contextlib.closing(sqlite3.connect(aside)) as moved:
-        kept = moved.execute("SELECT name FROM recipe").fetchall()
+        recipes = moved.execute("SELECT name FROM recipe").fetchall()
 
-    assert kept == [("soup",)]
+    assert recipes == [("soup",)]
     assert ledger.problem == (
         f"{path} could not be used (it is another program's database): "
         f"it was moved to {aside}, and the books began anew; {COPY}"
@@ -184,7 +184,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         ("DELETE FROM party", "a row refers to key 1, which is missing"),
         ("DELETE FROM meta WHERE key = 'ledger'", "its id or what it accrued is missing"),
@@ -193,7 +193,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
         ("DROP TABLE meta", "no such table: meta"),
     ],
 )
-def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage: str, said: str) -> None:
+def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage: str, message: str) -> None:
     """A whole database whose rows do not fit together is moved aside."""
     made(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
@@ -204,7 +204,7 @@ def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage
     aside = path.with_name("ledger.db.corrupt-1")
 
     assert ledger.problem == (
-        f"{path} could not be used ({said}): it was moved to {aside}, and the books began anew; {COPY}"
+        f"{path} could not be used ({message}): it was moved to {aside}, and the books began anew; {COPY}"
     )
 
 
@@ -270,12 +270,12 @@ def test_a_ledger_of_a_later_release_that_changed_more(path: Path, clock: StillC
     """It is refused and left alone, and the lock is free again."""
     made(path, clock)
     newer(path, reader=6)
-    said = (
+    message = (
         f"{path} has schema 7, which releases before schema 6 must not use; this one knows {schema.VERSION}: "
         "upgrade the exporter, or give it a --ledger.path of its own"
     )
     for _ in range(2):
-        with pytest.raises(LedgerError, match=f"^{re.escape(said)}$"):
+        with pytest.raises(LedgerError, match=f"^{re.escape(message)}$"):
             Ledger.open(path, clock)
     assert clock.waited == []
 
@@ -314,11 +314,11 @@ def test_a_second_daemon_waits_and_then_names_the_first(
     path: Path, clock: StillClock, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Told at once; an error with the pid after thirty seconds. The first's ledger is untouched."""
-    said = (
+    message = (
         f"{path} is in use by process {holder.pid}: "
         "stop that one, or give this one a --ledger.path of its own"
     )
-    with pytest.raises(LedgerLockedError, match=f"^{re.escape(said)}$"):
+    with pytest.raises(LedgerLockedError, match=f"^{re.escape(message)}$"):
         Ledger.open(path, clock)
 
     assert clock.waited == [SECOND] * 30
@@ -378,8 +378,8 @@ def test_a_database_that_a_shell_keeps_locked(path: Path, clock: StillClock) -> 
         shell.execute("BEGIN EXCLUSIVE")
         shell.execute("UPDATE meta SET value = value WHERE key = 'wall'")
         shell.execute("COMMIT")
-        said = f"{path} is locked by another program: close the shell or the backup that holds it"
-        with pytest.raises(LedgerLockedError, match=f"^{re.escape(said)}$"):
+        message = f"{path} is locked by another program: close the shell or the backup that holds it"
+        with pytest.raises(LedgerLockedError, match=f"^{re.escape(message)}$"):
             Ledger.open(path, clock, connect=hurried)
     again = Ledger.open(path, clock)
     again.close()

@@ -18,7 +18,7 @@ from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.marks import COLUMNS_CHARACTERS_MAX, columns_digest
 from exporter.readings import CounterReading, SeriesColumns, ServerKey, ServerReading
-from tests.ledger.ledger_ticks import NOVEMBER, StillClock
+from tests.ledger.ticks import NOVEMBER, StillClock
 
 URL = "http://127.0.0.1:8000/metrics"
 CHAT = ServerKey("", "chat")
@@ -40,9 +40,9 @@ def rows(state: State) -> list[tuple[str, str, str]]:
     return [(*scope, text) for scope, text in marks.texts(state).items()]
 
 
-def back(found: Iterable[tuple[str, str, str]]) -> State:
+def back(stored: Iterable[tuple[str, str, str]]) -> State:
     """The state of these rows, all of which can be read."""
-    state, dropped = marks.state_of(found)
+    state, dropped = marks.state_of(stored)
     assert dropped == ()
     return state
 
@@ -94,22 +94,22 @@ def test_an_earlier_release_sets_marks_only() -> None:
 @pytest.mark.parametrize("scope", ["endpoint", "gateway"])
 def test_columns_that_an_earlier_release_left_behind_are_not_taken(scope: str) -> None:
     """It wrote the record anew: the old columns are nobody's, and leave with the next write."""
-    found = dict(marks.texts(CROWDED))
-    record = json.loads(found[scope, URL])
+    texts = dict(marks.texts(CROWDED))
+    record = json.loads(texts[scope, URL])
     record = {name: value for name, value in record.items() if name != "columns"} | {"read": True}
-    found[scope, URL] = json.dumps(record)
-    state = back((*key, text) for key, text in found.items())
-    known = state.endpoints[URL] if scope == "endpoint" else state.gateways[URL]
+    texts[scope, URL] = json.dumps(record)
+    state = back((*key, text) for key, text in texts.items())
+    restored = state.endpoints[URL] if scope == "endpoint" else state.gateways[URL]
 
-    assert (known.read, known.marks.values) == (True, {})
+    assert (restored.read, restored.marks.values) == (True, {})
 
 
 @pytest.mark.parametrize("left", [(), ("columns",)])
 def test_without_its_columns_a_page_sets_marks_only(left: tuple[str, ...]) -> None:
     """Where they are gone, or are others than its record names: nothing counts from zero."""
-    found = [row for row in rows(CROWDED) if row[0] != "columns"]
-    found += [(scope, f"endpoint {URL}", '{"values":"","gone":""}') for scope in left]
-    state = back(found)
+    without = [row for row in rows(CROWDED) if row[0] != "columns"]
+    without += [(scope, f"endpoint {URL}", '{"values":"","gone":""}') for scope in left]
+    state = back(without)
     reading = ServerReading(
         CHAT,
         URL,

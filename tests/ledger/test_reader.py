@@ -12,7 +12,7 @@ import pytest
 from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.ledger import Ledger, LedgerError
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ledger_ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
+from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
 
 MONTHS = ("2026-11",)
 HOUR = 3_600 * 10**9
@@ -42,7 +42,7 @@ def answers(reader: LedgerReader) -> tuple[object, ...]:
     )
 
 
-def entered(path: Path, day: int) -> None:
+def enter_on(path: Path, day: int) -> None:
     """An adjustment as the verb enters it, beside the daemon."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT OR IGNORE INTO label (text) VALUES ('chat')")
@@ -60,7 +60,7 @@ def test_all_answers_of_a_reader_are_of_one_commit(path: Path, clock: StillClock
     with LedgerReader.open(path) as reader, LedgerReader.open(path) as late:
         before = answers(reader)
         ledger.post(numbered(2), accrued(numbered(1), numbered(2)))
-        entered(path, 20261103)
+        enter_on(path, 20261103)
 
         assert answers(late) == answers(reader) == before
         with LedgerReader.open(path) as now:
@@ -121,22 +121,22 @@ def test_a_file_that_nobody_had_open_and_that_changes_is_told(path: Path, clock:
 
 def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: StillClock, disk: Any) -> None:
     """In the middle of a transaction a reader gets the tick before, at once."""
-    seen: list[int] = []
+    numbers: list[int] = []
 
     def look(statement: str) -> None:
         if statement == "COMMIT" and path.exists():
             # Before there are books the tables are being made.
             with contextlib.suppress(LedgerError), LedgerReader.open(path) as reader:
-                seen.append(reader.books(NOVEMBER, MONTHS).requests.get(CHAT, 0))
+                numbers.append(reader.books(NOVEMBER, MONTHS).requests.get(CHAT, 0))
 
     disk.watch = look
     ledger = Ledger.open(path, clock, connect=disk)
-    seen.clear()
+    numbers.clear()
     for number in (1, 2, 3):
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
     ledger.close()
 
-    assert seen == [0, 1, 2]
+    assert numbers == [0, 1, 2]
 
 
 def test_a_reader_that_lingers_does_not_stop_the_daemon(path: Path, clock: StillClock) -> None:
@@ -195,7 +195,7 @@ def test_the_views_speak_dollars_and_names(path: Path, clock: StillClock) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "{path}: there is no ledger here"),
         (b"no books", "{path} is no ledger that can be read: file is not a database"),
@@ -203,11 +203,11 @@ def test_the_views_speak_dollars_and_names(path: Path, clock: StillClock) -> Non
         (b"x", "{path} is no ledger that can be read: it is another program's database"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes | None, said: str) -> None:
+def test_what_cannot_be_read_is_told_and_left_alone(path: Path, content: bytes | None, message: str) -> None:
     """A reader moves nothing aside and makes nothing."""
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(LedgerError, match=f"^{re.escape(said.format(path=path))}$"):
+    with pytest.raises(LedgerError, match=f"^{re.escape(message.format(path=path))}$"):
         LedgerReader.open(path)
 
     assert path.exists() is (content is not None)

@@ -17,7 +17,16 @@ from exporter.ledger.history import GpuOwner
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import MonthKey
-from tests.ledger.ledger_ticks import CHAT, GPU_0, NOVEMBER, SECOND, Reckoning, StillClock, accrued, numbered
+from tests.ledger.ticks import (
+    CHAT,
+    GPU_0,
+    NOVEMBER,
+    SECOND,
+    ExpectedTotals,
+    StillClock,
+    accrued,
+    numbered,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MONTHS = ("2026-11",)
@@ -33,14 +42,14 @@ def test_the_ledger_of_the_release_before_opens_and_goes_on(path: Path, clock: S
     """Totals, id and state are as they were left; the next tick adds to them."""
     ledger = Ledger.open(of_the_release_before(path), clock)
     ledger.post(numbered(8), accrued(*map(numbered, range(1, 9))))
-    books = ledger.books(NOVEMBER, MONTHS)
+    totals = ledger.books(NOVEMBER, MONTHS)
     ledger.close()
 
-    expected = Reckoning()
+    expected = ExpectedTotals()
     for number in range(1, 9):
         expected.add(numbered(number))
     assert (ledger.id, ledger.problem) == ("11111111-2222-4333-8444-555555555555", "")
-    assert (expected.differences(books), books.residual) == ({}, 0)
+    assert (expected.differences(totals), totals.residual) == ({}, 0)
 
 
 def test_a_ledger_without_history_says_so_until_it_is_written(path: Path, clock: StillClock) -> None:
@@ -139,11 +148,11 @@ def test_the_release_before_owners_by_gpu_and_this_one_take_turns(path: Path, cl
             " SELECT day, product, team, 3, 'because of 3', entered FROM adjustment WHERE id = 1"
         )
     ledger = Ledger.open(path, clock)
-    held = GpuTimePosting(
+    gpu_time = GpuTimePosting(
         GPU_0, OwnerPhase(CHAT, "unobserved"), 20 * SECOND, priced=True, down=8 * SECOND, unowed=8 * SECOND
     )
     second = numbered(2)
-    second = replace(second, segments=(replace(second.segments[0], held=(held,)), *second.segments[1:]))
+    second = replace(second, segments=(replace(second.segments[0], held=(gpu_time,)), *second.segments[1:]))
     ledger.post(second, accrued(numbered(1), numbered(2)))
     ledger.close()
     with LedgerReader.open(path) as reader:
@@ -166,7 +175,7 @@ def test_the_release_before_owners_by_gpu_and_this_one_take_turns(path: Path, cl
 def test_a_key_is_entered_once_in_its_month_for_its_owner(path: Path, clock: StillClock) -> None:
     """Whatever the amount and the reason; another month, key, or none is another correction."""
     Ledger.open(path, clock).close()
-    known = {"chat": frozenset({"assistants"}), "search": frozenset({"retrieval"})}
+    products = {"chat": frozenset({"assistants"}), "search": frozenset({"retrieval"})}
     first = entry(1, "repricing/2026-11-01/1")
     others = (
         replace(first, key="repricing/2026-11-01/2"),
@@ -174,11 +183,11 @@ def test_a_key_is_entered_once_in_its_month_for_its_owner(path: Path, clock: Sti
         replace(first, product="search", team="retrieval"),
         replace(first, key="", amount=7),
     )
-    numbers = [enter(path, each, known, NOVEMBER).adjustment.number for each in (first, *others)]
+    numbers = [enter(path, each, products, NOVEMBER).adjustment.number for each in (first, *others)]
     again = replace(first, amount=5, day="2026-11-02", reason="another")
     with pytest.raises(
         EntryError, match="adjustment 1 has the key repricing/2026-11-01/1: nothing was entered"
     ):
-        enter(path, again, known, NOVEMBER)
+        enter(path, again, products, NOVEMBER)
 
     assert numbers == [1, 2, 3, 4, 5]

@@ -20,7 +20,7 @@ from exporter.cost.postings import (
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.ledger.ledger import Ledger
 from exporter.report import Window
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     HOUR,
@@ -68,15 +68,18 @@ def test_the_window_tells_what_waits_for_a_price(path: Path, clock: StillClock) 
     At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
     What is left of a nanosecond is still something.
     """
-    held = {OwnerPhase(CHAT, "idle"): GpuUse(20 * MINUTE, 0, 0), OwnerPhase(SEARCH, "idle"): GpuUse(1, 0, 0)}
-    stretch = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, held)
-    segment = Segment(NOON, NOON + 30 * MINUTE, "2026-11", "2026-11-01", 0, (), (), unpriced=(stretch,))
+    uses = {
+        OwnerPhase(CHAT, "idle"): GpuUse(20 * MINUTE, 0, 0),
+        OwnerPhase(SEARCH, "idle"): GpuUse(1, 0, 0),
+    }
+    unpriced = UnpricedTime(GPU_0, "2026-11-01", NOON, NOON + 30 * MINUTE, uses)
+    segment = Segment(NOON, NOON + 30 * MINUTE, "2026-11", "2026-11-01", 0, (), (), unpriced=(unpriced,))
     posted = Postings(NOON + 30 * MINUTE, (segment,), day="2026-11-01")
     ledger = opened(path, clock, posted)
 
     def waiting(moment: int) -> dict[CostOwner, int]:
         window = ledger.books(NOON + moment, MONTHS).window
-        return {party: row.unpriced for party, row in window.items()}
+        return {owner: row.unpriced for owner, row in window.items()}
 
     assert waiting(75 * MINUTE) == {CHAT: 10 * MINUTE, SEARCH: 1}
     assert waiting(90 * MINUTE - SECOND) == {CHAT: 40 * SECOND, SEARCH: 1}
@@ -136,11 +139,11 @@ def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock:
     ledger.close()
 
 
-def using(end: int, *parties: CostOwner, length: int = MINUTE, down: int = 0) -> Postings:
+def using(end: int, *owners: CostOwner, length: int = MINUTE, down: int = 0) -> Postings:
     """A tick in which each party held GPU 0 for a part of the time, and 100 mJ for each GPU-second."""
-    share = length // len(parties)
-    held = [GpuTimePosting(GPU_0, OwnerPhase(party, "decode"), share, priced=True) for party in parties]
-    one = tick(end, *(money(1, party) for party in parties), length=length, held=held)
+    share = length // len(owners)
+    gpu_time = [GpuTimePosting(GPU_0, OwnerPhase(owner, "decode"), share, priced=True) for owner in owners]
+    one = tick(end, *(money(1, owner) for owner in owners), length=length, gpu_time=gpu_time)
     (segment,) = one.segments
     used = (EnergyPosting(GPU_0, 100 * length // SECOND),)
     return replace(one, segments=(replace(segment, down=down),), energy=used)
@@ -154,14 +157,14 @@ def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: St
         using(NOON + MINUTE, CHAT, length=30 * SECOND),
     ]
     ledger = opened(path, clock, *ticks)
-    books = ledger.books(NOON + MINUTE, MONTHS)
+    totals = ledger.books(NOON + MINUTE, MONTHS)
     ledger.close()
     again = Ledger.open(path, clock)
     reopened = again.books(NOON + MINUTE, MONTHS)
     again.close()
 
     half = MINUTE // 2
-    assert books.usage == RecentUsage(
+    assert totals.usage == RecentUsage(
         (
             UsageHour(
                 NOON - DAY,
@@ -174,8 +177,8 @@ def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: St
         ),
         {"chat": NOON - DAY - HOUR, "search": NOON - DAY},
     )
-    assert reopened.usage == books.usage
-    assert books.metered_since == reopened.metered_since == NOON - DAY - HOUR
+    assert reopened.usage == totals.usage
+    assert totals.metered_since == reopened.metered_since == NOON - DAY - HOUR
 
 
 def test_an_hour_without_gpu_time_counts_where_the_host_was_down(path: Path, clock: StillClock) -> None:
@@ -194,26 +197,26 @@ def test_a_product_is_intermittent_once_it_came_back_from_as_long_an_absence(clo
     ledger = Ledger.open(None, clock)
     there = [0, 1, 5, 6]
     posted = [using(NOON + hour * HOUR + MINUTE, CHAT if hour in there else SEARCH) for hour in range(12)]
-    known = []
+    intermittent = []
     for number, one in enumerate(posted):
         ledger.post(one, accrued(*posted[: number + 1]))
-        known.append("chat" in ledger.books(one.end, MONTHS).usage.intermittent)
+        intermittent.append("chat" in ledger.books(one.end, MONTHS).usage.intermittent)
 
-    assert known == [hour in {7, 8, 9} for hour in range(12)]
+    assert intermittent == [hour in {7, 8, 9} for hour in range(12)]
 
 
 def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: StillClock) -> None:
     """Of 40 lived hours the latest 26 stay; first instants stay for good."""
     ticks = [using(NOON + hour * HOUR + MINUTE, CHAT, down=SECOND) for hour in range(40)]
     ledger = opened(path, clock, *ticks)
-    kept = ledger._committed.totals
+    before = ledger._committed.totals
     ledger.close()
     again = Ledger.open(path, clock)
     reopened = again._committed.totals
     again.close()
 
     hours = set(range(NOON // HOUR + 14, NOON // HOUR + 40))
-    for totals in (kept, reopened):
+    for totals in (before, reopened):
         assert {hour for hour, _, _ in totals.hour_usage} == hours
         assert {hour for hour, _, _ in totals.hour_energy} == hours
         assert set(totals.hour_down) == hours
@@ -263,11 +266,11 @@ def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:
         ledger.post(one, accrued(one))
     first = NOON // HOUR
 
-    kept = ledger._committed.totals.hour_covered
-    assert len(kept) == 961
-    assert first not in kept
-    assert first + 1 in kept
-    assert {hour for hour, _product in ledger._committed.totals.hour_cost} == set(kept)
+    before = ledger._committed.totals.hour_covered
+    assert len(before) == 961
+    assert first not in before
+    assert first + 1 in before
+    assert {hour for hour, _product in ledger._committed.totals.hour_cost} == set(before)
 
 
 def test_old_minutes_and_hours_leave_the_file(path: Path, clock: StillClock) -> None:
@@ -288,23 +291,23 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
     path: Path, clock: StillClock, after: int, *, served: bool
 ) -> None:
     """Its rows are left out after 24 hours without a change; they stay in the ledger's other sums."""
-    last = tick(NOON, money(5), tokens=(tokens(3),), seen=(CHAT,))
+    last = tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,))
     ledger = opened(path, clock, last, Postings(NOON + SECOND, seen=(SEARCH,)))
-    books = ledger.books(NOON + after, MONTHS)
+    totals = ledger.books(NOON + after, MONTHS)
     ledger.close()
 
-    rows = (OwnerPhase(CHAT, "decode") in books.cost, OwnerPhase(CHAT, "idle") in books.gpu_time)
+    rows = (OwnerPhase(CHAT, "decode") in totals.cost, OwnerPhase(CHAT, "idle") in totals.gpu_time)
     assert rows == (served, served)
-    assert ((CHAT, "generation") in books.tokens, CHAT in books.last_token) == (served, served)
-    assert sum(books.server_cost.values()) == 5
-    assert books.residual == 0
+    assert ((CHAT, "generation") in totals.tokens, CHAT in totals.last_token) == (served, served)
+    assert sum(totals.server_cost.values()) == 5
+    assert totals.residual == 0
 
 
 def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock: StillClock) -> None:
     """The old model of a server that goes on with another one keeps its rows."""
     renamed = CostOwner(CHAT.product, CHAT.team, CHAT.namespace, CHAT.server, "llama-9b")
-    later = tick(NOON + 2 * DAY, money(1, renamed), seen=(renamed,))
-    ledger = opened(path, clock, tick(NOON, money(5), seen=(CHAT,)), later)
+    later = tick(NOON + 2 * DAY, money(1, renamed), owners=(renamed,))
+    ledger = opened(path, clock, tick(NOON, money(5), owners=(CHAT,)), later)
     cost = ledger.books(NOON + 2 * DAY, MONTHS).cost
     ledger.close()
 
@@ -314,9 +317,9 @@ def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock:
 def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) -> None:
     """Gone for two days, then one picodollar more: the counter goes on where it stood."""
     ticks = [
-        tick(NOON, money(5), tokens=(tokens(3),), seen=(CHAT,)),
+        tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,)),
         Postings(NOON + 2 * DAY, seen=(SEARCH,)),
-        tick(NOON + 2 * DAY + SECOND, money(1), seen=(CHAT,)),
+        tick(NOON + 2 * DAY + SECOND, money(1), owners=(CHAT,)),
     ]
     ledger = opened(path, clock, *ticks[:2])
     gone = ledger.books(NOON + 2 * DAY, MONTHS)
@@ -330,12 +333,12 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
 
 def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: StillClock) -> None:
     """A server on unpriced hardware is served as long as it holds it."""
-    held = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, priced=False)
-    day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (held,))
+    gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, priced=False)
+    day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (gpu_time,))
     ledger = opened(
         path, clock, Postings(NOON, seen=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), seen=())
     )
-    books = ledger.books(NOON + DAY + HOUR, MONTHS)
+    totals = ledger.books(NOON + DAY + HOUR, MONTHS)
     ledger.close()
 
-    assert books.gpu_time[OwnerPhase(CHAT, "idle")] == SECOND
+    assert totals.gpu_time[OwnerPhase(CHAT, "idle")] == SECOND

@@ -13,7 +13,7 @@ import pytest
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests import rights, small_disk, unprivileged
-from tests.ledger.ledger_ticks import Reckoning, StillClock, accrued, numbered
+from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
 
 ROOT = Path(__file__).parents[2]
 MONTHS = ("2026-11",)
@@ -28,11 +28,11 @@ def post(ledger: Ledger, *numbers: int) -> None:
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
 
 
-def reckoned(last: int) -> Reckoning:
-    reckoning = Reckoning()
+def expected_totals(last: int) -> ExpectedTotals:
+    expected = ExpectedTotals()
     for number in range(1, last + 1):
-        reckoning.add(numbered(number))
-    return reckoning
+        expected.add(numbered(number))
+    return expected
 
 
 def made(path: Path, clock: StillClock, ticks: int = 3) -> str:
@@ -57,43 +57,43 @@ class Refusing:
 
 def test_totals_stand_still_under_the_id_of_the_file(path: Path, clock: StillClock) -> None:
     """What is served is what is in the file, and the next tick has its state to go on from."""
-    known = made(path, clock)
+    ledger_id = made(path, clock)
     ledger = Ledger.open(path, clock, connect=Refusing())
     before = ledger.remembered()
     assert ledger.problem == STANDS_STILL.format(path, "unable to open database file")
     post(ledger, 4, 5)
-    books = ledger.books(0, MONTHS)
+    totals = ledger.books(0, MONTHS)
     ledger.close()
 
-    assert (ledger.id, before.wall) == (known, numbered(3).end)
-    assert (books.persistent, books.writable, books.unread) == (True, False, False)
-    assert reckoned(3).differences(books) == {}
+    assert (ledger.id, before.wall) == (ledger_id, numbered(3).end)
+    assert (totals.persistent, totals.writable, totals.unread) == (True, False, False)
+    assert expected_totals(3).differences(totals) == {}
     assert ledger.remembered() == accrued(*map(numbered, range(1, 6)))
 
 
 def test_all_is_written_when_it_can_be(path: Path, clock: StillClock) -> None:
     """The ticks since the start are in the file with the first one that can be written, once each."""
-    known, disk = made(path, clock), Refusing()
+    ledger_id, disk = made(path, clock), Refusing()
     ledger = Ledger.open(path, clock, connect=disk)
     post(ledger, 4, 5)
     disk.writable = True
     post(ledger, 6)
-    books = ledger.books(0, MONTHS)
-    assert (ledger.writable, ledger.problem, reckoned(6).differences(books)) == (True, "", {})
+    totals = ledger.books(0, MONTHS)
+    assert (ledger.writable, ledger.problem, expected_totals(6).differences(totals)) == (True, "", {})
     ledger.close()
     with LedgerReader.open(path) as reader:
-        assert (reader.id, reckoned(6).differences(reader.books(0, MONTHS))) == (known, {})
+        assert (reader.id, expected_totals(6).differences(reader.books(0, MONTHS))) == (ledger_id, {})
 
 
 def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) -> None:
     """So the time since its last tick is charged once, as for a daemon that was down."""
-    known = made(path, clock)
+    ledger_id = made(path, clock)
     ledger = Ledger.open(path, clock, connect=Refusing())
     post(ledger, 4, 5)
     ledger.close()
     again = Ledger.open(path, clock)
-    assert (again.id, again.state().wall) == (known, numbered(3).end)
-    assert reckoned(3).differences(again.books(0, MONTHS)) == {}
+    assert (again.id, again.state().wall) == (ledger_id, numbered(3).end)
+    assert expected_totals(3).differences(again.books(0, MONTHS)) == {}
     again.close()
 
 
@@ -106,26 +106,26 @@ def test_books_without_a_ledger_beside_them_are_honest(
         path.write_bytes(content)
     ledger = Ledger.open(path, clock, connect=Refusing())
     post(ledger, 1, 2)
-    books = ledger.books(0, MONTHS)
+    totals = ledger.books(0, MONTHS)
     ledger.close()
 
-    assert (books.persistent, books.writable, books.unread) == (False, True, False)
-    assert reckoned(2).differences(books) == {}
+    assert (totals.persistent, totals.writable, totals.unread) == (False, True, False)
+    assert expected_totals(2).differences(totals) == {}
     assert "twice" not in ledger.problem
 
 
 def test_a_ledger_that_cannot_be_read_either(path: Path, clock: StillClock) -> None:
     """A new id, and a word that its time may be counted twice."""
-    known = made(path, clock)
+    ledger_id = made(path, clock)
 
     def refuse(_uri: str) -> sqlite3.Connection:
         raise sqlite3.OperationalError("disk I/O error")
 
     ledger = Ledger.open(path, clock, connect=refuse)
-    books = ledger.books(0, MONTHS)
+    totals = ledger.books(0, MONTHS)
     ledger.close()
 
-    assert (ledger.id == known, books.persistent, books.unread) == (False, False, True)
+    assert (ledger.id == ledger_id, totals.persistent, totals.unread) == (False, False, True)
     assert ledger.problem == (
         f"{path} cannot be written (disk I/O error) and cannot be read (disk I/O error): the books are in "
         "memory and end with this process; once it can be read, what is counted meanwhile may be counted "
@@ -138,8 +138,8 @@ import json, subprocess, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.files import holder
-from tests.ledger.test_unwritable import MONTHS, post, reckoned
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.test_unwritable import MONTHS, expected_totals, post
+from tests.ledger.ticks import StillClock
 
 def remount(how):
     subprocess.run(["mount", "-o", f"remount,bind,{how}", sys.argv[1]], check=True)
@@ -147,8 +147,8 @@ def remount(how):
 path, said = Path(sys.argv[1]) / "ledger.db", []
 
 def tell(ledger, ticks):
-    books = ledger.books(0, MONTHS)
-    differences = [str(family) for family in reckoned(ticks).differences(books)]
+    totals = ledger.books(0, MONTHS)
+    differences = [str(family) for family in expected_totals(ticks).differences(totals)]
     said.append([ledger.id, books.persistent, books.writable, differences])
 
 remount("ro")
@@ -173,7 +173,7 @@ import os, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from tests.ledger.test_unwritable import post
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.ticks import StillClock
 
 ledger = Ledger.open(Path(sys.argv[1]), StillClock())
 post(ledger, 1, 2, 3)
@@ -188,7 +188,7 @@ def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left:
     if not small_disk.mountable():
         pytest.skip(rights.MOUNTS)
     if left == "closed":
-        known = made(path, clock)
+        ledger_id = made(path, clock)
     else:
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(path)],
@@ -198,7 +198,7 @@ def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left:
             timeout=60,
             check=True,
         )
-        known = done.stdout.strip()
+        ledger_id = done.stdout.strip()
         assert Path(f"{path}-wal").stat().st_size > 0
     if left.endswith("lock"):
         Path(f"{path}.lock").unlink()
@@ -222,14 +222,14 @@ def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    problem, locked, said = json.loads(done.stdout)
+    problem, locked, states = json.loads(done.stdout)
 
     assert "Read-only file system" in problem or "readonly database" in problem or "unable to open" in problem
-    assert said == [
-        [known, True, False, []],
-        [known, True, False, []],
-        [known, True, True, []],
-        [known, True, True, []],
+    assert states == [
+        [ledger_id, True, False, []],
+        [ledger_id, True, False, []],
+        [ledger_id, True, True, []],
+        [ledger_id, True, True, []],
     ]
     assert locked
 
@@ -240,7 +240,7 @@ def test_a_ledger_of_another_user_goes_on_where_its_group_reads_it(clock: StillC
         pytest.skip(rights.USERS)
     with tempfile.TemporaryDirectory() as folder:  # which others may enter, as they may not pytest's
         path = Path(folder) / "ledger.db"
-        known = made(path, clock)
+        ledger_id = made(path, clock)
         path.parent.chmod(0o750)
         for file in (path.parent, *path.parent.iterdir()):
             os.chown(file, 0, unprivileged.STRANGER)
@@ -252,14 +252,14 @@ def test_a_ledger_of_another_user_goes_on_where_its_group_reads_it(clock: StillC
             timeout=60,
             check=False,
         )
-    assert done.stdout.split() == [known, "False", "True"], done.stderr
+    assert done.stdout.split() == [ledger_id, "False", "True"], done.stderr
 
 
 OPENED = """
 import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import StillClock
+from tests.ledger.ticks import StillClock
 
 ledger = Ledger.open(Path(sys.argv[1]), StillClock())
 print(ledger.id, ledger.writable, ledger.persistent)

@@ -16,7 +16,7 @@ from exporter.report import Build, Report, TickBasis
 from exporter.web import explanation, page
 from exporter.web.explanation import explained as explained_by_the_page
 from tests.cost.bench import rent, terms
-from tests.ledger.ledger_ticks import (
+from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     HOUR,
@@ -46,7 +46,7 @@ def minute(number: int) -> Any:
         money(DOLLAR, component="energy"),
         money(DOLLAR // 4, SEARCH, "prefill"),
         length=MINUTE,
-        held=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), MINUTE, priced=True),),
+        gpu_time=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), MINUTE, priced=True),),
         tokens=(tokens(10_000), tokens(30_000, kind="prompt"), tokens(5_000, SEARCH, "prompt")),
     )
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ledger_ticks import CHAT, StillClock, numbered
+from tests.ledger.ticks import CHAT, StillClock, numbered
 
 ledger = Ledger.open(Path(sys.argv[1]), StillClock())
 assert ledger.persistent, ledger.problem

@@ -1,11 +1,11 @@
-"""Adjustments as people enter them, and what the books must then say."""
+"""Adjustments as people enter them, and the totals that the ledger must then have."""
 
 from pathlib import Path
 
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
 from exporter.report import MonthKey
-from tests.ledger.ledger_ticks import NOVEMBER, Reckoning, numbered
+from tests.ledger.ticks import NOVEMBER, ExpectedTotals, numbered
 
 MONTHS = ("2026-11", "2026-10")
 CELL = MonthKey("chat", "assistants", "configured", "2026-11")
@@ -21,20 +21,20 @@ def correct(
     team: str | None = None,
 ) -> int:
     """Enter an adjustment of product chat, whatever the ledger has of it; its number."""
-    known = {"chat": frozenset({"assistants"})}
+    products = {"chat": frozenset({"assistants"})}
     return enter(
-        path, AdjustmentRequest(amount, day, product, team, reason), known, NOVEMBER
+        path, AdjustmentRequest(amount, day, product, team, reason), products, NOVEMBER
     ).adjustment.number
 
 
-def reckoned(ticks: int, *amounts: int, cell: MonthKey = CELL) -> Reckoning:
-    """Ticks of the numbers from 1 on, and amounts in one cell that nothing else knows of."""
-    reckoning = Reckoning()
+def expected_totals(ticks: int, *amounts: int, cell: MonthKey = CELL) -> ExpectedTotals:
+    """Totals of the ticks from 1 on, and of amounts in one cell."""
+    expected = ExpectedTotals()
     for number in range(1, ticks + 1):
-        reckoning.add(numbered(number))
+        expected.add(numbered(number))
     if amounts:
-        reckoning.months[cell] += sum(amounts)
-    return reckoning
+        expected.months[cell] += sum(amounts)
+    return expected
 
 
 def states(path: Path) -> list[tuple[int, bool]]:

@@ -1,4 +1,4 @@
-"""Ticks made by hand for the ledger's tests, and an independent reckoning of what they add up to."""
+"""Ticks made by hand, and the totals that they add up to, computed independently."""
 
 import threading
 from collections import Counter
@@ -53,33 +53,33 @@ class StillClock:
 
 
 def money(
-    amount: int, party: CostOwner = CHAT, phase: Phase = "decode", gpu: Gpu = GPU_0, component: str = "rent"
+    amount: int, owner: CostOwner = CHAT, phase: Phase = "decode", gpu: Gpu = GPU_0, component: str = "rent"
 ) -> MoneyPosting:
-    return MoneyPosting(gpu, component, "configured", OwnerPhase(party, phase), amount)
+    return MoneyPosting(gpu, component, "configured", OwnerPhase(owner, phase), amount)
 
 
 def tick(
     end: int,
     *entries: MoneyPosting,
     length: int = 10 * SECOND,
-    held: Iterable[GpuTimePosting] = (),
+    gpu_time: Iterable[GpuTimePosting] = (),
     tokens: Iterable[TokenPosting] = (),
     requests: Iterable[RequestPosting] = (),
     energy: Iterable[EnergyPosting] = (),
-    seen: Iterable[CostOwner] = (),
+    owners: Iterable[CostOwner] = (),
     month: str = "2026-11",
     day: str = "2026-11-01",
 ) -> Postings:
     """One tick of one segment that accrued what its entries say."""
     total = sum(entry.amount for entry in entries)
-    segment = Segment(end - length, end, month, day, total, tuple(entries), tuple(held))
+    segment = Segment(end - length, end, month, day, total, tuple(entries), tuple(gpu_time))
     return Postings(
-        end, (segment,), tuple(tokens), tuple(requests), tuple(energy), tuple(seen), day=segment.day
+        end, (segment,), tuple(tokens), tuple(requests), tuple(energy), tuple(owners), day=segment.day
     )
 
 
-def tokens(count: int, party: CostOwner = CHAT, kind: Kind = "generation") -> TokenPosting:
-    return TokenPosting(party, kind, count)
+def tokens(count: int, owner: CostOwner = CHAT, kind: Kind = "generation") -> TokenPosting:
+    return TokenPosting(owner, kind, count)
 
 
 def accrued(*ticks: Postings) -> State:
@@ -95,11 +95,11 @@ def numbered(number: int) -> Postings:
         end,
         money(1_000_000 + number),
         money(7, SEARCH, "idle", GPU_1, "energy"),
-        held=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True),),
+        gpu_time=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True),),
         tokens=(tokens(number),),
         requests=(RequestPosting(CHAT, 1),),
         energy=(EnergyPosting(GPU_0, 2),),
-        seen=(CHAT, SEARCH),
+        owners=(CHAT, SEARCH),
     )
 
 
@@ -109,8 +109,8 @@ def filled(totals: dict[object, int]) -> dict[object, int]:
 
 
 @dataclass
-class Reckoning:
-    """Sums kept the plain way, by entry, with nothing shared with the ledger."""
+class ExpectedTotals:
+    """Sums by single postings, without any code of the ledger."""
 
     accrued: int = 0
     cost: Counter[object] = field(default_factory=Counter)
@@ -133,10 +133,10 @@ class Reckoning:
                 self.server_cost[owner, entry.component] += entry.amount
                 self.gpu_cost[entry.gpu, entry.component] += entry.amount
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
-            for held in segment.held:
-                self.gpu_time[held.owner_phase] += held.duration - held.unowed
-                if not held.priced:
-                    self.unpriced[held.gpu] += held.duration
+            for time in segment.held:
+                self.gpu_time[time.owner_phase] += time.duration - time.unowed
+                if not time.priced:
+                    self.unpriced[time.gpu] += time.duration
         for moved in postings.tokens:
             self.tokens[moved.owner, moved.kind] += moved.count
         for finished in postings.requests:
@@ -144,8 +144,8 @@ class Reckoning:
         for used in postings.energy:
             self.energy[used.gpu] += used.energy
 
-    def differences(self, books: CommittedTotals) -> dict[str, tuple[object, object]]:
-        """Families in which books and reckoning differ, zeros aside."""
+    def differences(self, totals: CommittedTotals) -> dict[str, tuple[object, object]]:
+        """Families in which the ledger's totals differ from these, without zeros."""
         names = (
             "cost",
             "gpu_time",
@@ -158,6 +158,6 @@ class Reckoning:
             "months",
         )
         pairs = {
-            name: (filled(dict(getattr(books, name))), filled(dict(getattr(self, name)))) for name in names
+            name: (filled(dict(getattr(totals, name))), filled(dict(getattr(self, name)))) for name in names
         }
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
