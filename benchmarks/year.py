@@ -1,4 +1,4 @@
-"""A year of one host at a tick every 10 s, kept in a real ledger and compared with an exact reckoning.
+"""A year of one host at a tick every 10 s, kept in a real ledger and compared with exact totals.
 
 From the root of the repository::
 
@@ -23,16 +23,16 @@ from pathlib import Path
 
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
-from tests.year import keeping, reckoning, story
-from tests.year.reckoning import Reckoning
+from tests.year import events, expected_totals, run
+from tests.year.expected_totals import ExpectedYear
 
 EXACT = "every month, GPU, component, token and joule is as reckoned"
 
 
-def differences(year: keeping.Year, totals: CommittedTotals) -> list[str]:
-    """What is not as reckoned: of the books, and of those at each month's close."""
-    expected = Reckoning(year.around)
-    differing = of_months(expected, year, totals, [name for name, _ in story.STARTS])
+def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
+    """Differences of the totals from the expected ones, at each month's close and at the end."""
+    expected = ExpectedYear(year.around)
+    differing = of_months(expected, year, totals, [name for name, _ in events.STARTS])
     for month, (moment, closed) in year.closed.items():
         differing += of_months(expected, year, closed, [month]) + of_gpus(expected, closed, moment)
     differing += of_gpus(expected, totals, year.last)
@@ -43,15 +43,13 @@ def differences(year: keeping.Year, totals: CommittedTotals) -> list[str]:
     for (served, kind), count in totals.tokens.items():
         key = served.server, served.model, kind
         tokens[key] = tokens.get(key, 0) + count
-    if reckoning.tokens(year.last) != tokens:
+    if expected_totals.tokens(year.last) != tokens:
         differing.append(f"tokens: {tokens}")
     return differing
 
 
-def of_months(
-    expected: Reckoning, year: keeping.Year, totals: CommittedTotals, names: list[str]
-) -> list[str]:
-    """Months that are not as reckoned, by who pays."""
+def of_months(expected: ExpectedYear, year: run.Year, totals: CommittedTotals, names: list[str]) -> list[str]:
+    """Months that differ from the expected ones, by owner."""
     differing = []
     for name in names:
         wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
@@ -61,8 +59,8 @@ def of_months(
     return differing
 
 
-def of_gpus(expected: Reckoning, totals: CommittedTotals, moment: int) -> list[str]:
-    """GPUs and components that are not as reckoned through a tick, and a residual."""
+def of_gpus(expected: ExpectedYear, totals: CommittedTotals, moment: int) -> list[str]:
+    """GPUs and components that differ from the expected ones through a tick, and a residual."""
     differing = []
     for (gpu, component), amount in totals.gpu_cost.items():
         wanted = expected.picodollars(int(gpu.uuid.removeprefix("GPU-")), component, moment)
@@ -79,10 +77,10 @@ class Progress:
     def __init__(self) -> None:
         self._began = time.perf_counter()
 
-    def __call__(self, year: keeping.Year, name: str) -> None:
+    def __call__(self, year: run.Year, name: str) -> None:
         """Compare one month at its close."""
         moment, totals = year.closed[name]
-        expected = Reckoning(year.around)
+        expected = ExpectedYear(year.around)
         differing = of_months(expected, year, totals, [name]) + of_gpus(expected, totals, moment)
         total = sum(amount for key, amount in totals.months.items() if key.month == name)
         size = year.path.stat().st_size
@@ -94,32 +92,32 @@ class Progress:
 
 def main() -> int:
     """Keep the year, compare, print."""
-    parser = argparse.ArgumentParser(description="A year of one host, compared with an exact reckoning.")
-    parser.add_argument("--rest", type=int, default=story.TICK, help="seconds a tick where nothing happens")
+    parser = argparse.ArgumentParser(description="A year of one host, compared with exact totals.")
+    parser.add_argument("--rest", type=int, default=events.TICK, help="seconds a tick where nothing happens")
     parser.add_argument("--together", type=int, default=1, help="ticks a commit where no event is near")
     parser.add_argument("--since", help="first of the days that are taken at 10 s whatever --rest says")
     parser.add_argument("--days", type=int, default=7, help="how many days --since begins")
     parser.add_argument("--folder", type=Path, help="where the ledger goes; its disk decides a commit's time")
     parser.add_argument("--ledger", type=Path, help="a file that stays; one that is there is gone on with")
     options = parser.parse_args()
-    paces: list[story.Pace] = []
+    paces: list[events.TickSpan] = []
     if options.since:
         day = datetime.fromisoformat(options.since)
-        since = story.at(day.month, day.day, year=day.year)
-        paces.append((since, since + options.days * story.DAY, story.TICK))
+        since = events.at(day.month, day.day, year=day.year)
+        paces.append((since, since + options.days * events.DAY, events.TICK))
     gc.set_threshold(100_000)  # a tick makes thousands of objects and no circles
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         began, cpu = time.perf_counter(), time.process_time()
-        year = keeping.keep(
+        year = run.run_year(
             options.ledger or Path(folder) / "ledger.db",
-            story.moments(options.rest, paces),
+            events.moments(options.rest, paces),
             time.perf_counter,
             options.together,
             Progress(),
         )
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         with LedgerReader.open(year.path) as reader:
-            totals = reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
+            totals = reader.books(year.last * run.SECOND, tuple(name for name, _ in events.STARTS))
         size = year.path.stat().st_size
     done = year.ticks - year.skipped
     centiles = statistics.quantiles(year.commits, n=100)

@@ -25,7 +25,8 @@ from exporter.cost.postings import (
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests.e2e.validator import validate
-from tests.year import keeping, story
+from tests.year import events
+from tests.year import run as year_run
 
 MONTH = "2026-01"
 DISAGREEMENT = frozenset({"InvoiceId-C-005-C"})
@@ -47,9 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     place = tmp_path_factory.mktemp("focus")
     path, config = place / "ledger.db", place / "ice.yaml"
-    january = takewhile(lambda moment: moment.at < story.at(2, 1, 1), story.moments(6 * story.HOUR))
-    year = keeping.keep(path, january, time.perf_counter)
-    config.write_text(f"timezone: {story.ZONE.key}\nledger: {{path: {path}}}\n")
+    january = takewhile(lambda moment: moment.at < events.at(2, 1, 1), events.moments(6 * events.HOUR))
+    year = year_run.run_year(path, january, time.perf_counter)
+    config.write_text(f"timezone: {events.ZONE.key}\nledger: {{path: {path}}}\n")
     said = ["--date=2026-01-15", "--amount=-12.345", "--product=chat", "--reason=Gutschrift f\u00fcr 4711"]
     run("adjust", f"--config.file={config}", *said)
     post_an_hour(path, year.last)
@@ -59,10 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def post_an_hour(path: Path, last: int) -> None:
     """One more tick, which covers an hour of 30 January, and takes the credit note into the books."""
-    clock = keeping.YearClock()
-    clock.now = last + story.TICK
-    start = story.at(1, 30, 12) * keeping.SECOND
-    hour = story.HOUR * keeping.SECOND
+    clock = year_run.YearClock()
+    clock.now = last + events.TICK
+    start = events.at(1, 30, 12) * year_run.SECOND
+    hour = events.HOUR * year_run.SECOND
     slot = OwnerPhase(CostOwner("chat", "assistants", "", "chat", "chat-m"), "decode")
     paid = MoneyPosting(Gpu("GPU-8", "NVIDIA L4"), "rent", "estimate", slot, 7 * 10**11)
     held = (

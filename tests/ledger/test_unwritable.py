@@ -144,28 +144,28 @@ from tests.ledger.ticks import StillClock
 def remount(how):
     subprocess.run(["mount", "-o", f"remount,bind,{how}", sys.argv[1]], check=True)
 
-path, said = Path(sys.argv[1]) / "ledger.db", []
+path, states = Path(sys.argv[1]) / "ledger.db", []
 
-def tell(ledger, ticks):
+def record(ledger, ticks):
     totals = ledger.books(0, MONTHS)
     differences = [str(family) for family in expected_totals(ticks).differences(totals)]
-    said.append([ledger.id, books.persistent, books.writable, differences])
+    states.append([ledger.id, totals.persistent, totals.writable, differences])
 
 remount("ro")
 ledger = Ledger.open(path, StillClock())
 problem = ledger.problem
-tell(ledger, 3)
+record(ledger, 3)
 post(ledger, 4)
-tell(ledger, 3)
+record(ledger, 3)
 remount("rw")
 post(ledger, 5)
-tell(ledger, 5)
+record(ledger, 5)
 locked = Path(f"{path}.lock").exists()
 ledger.close()
 again = Ledger.open(path, StillClock())
-tell(again, 5)
+record(again, 5)
 again.close()
-print(json.dumps([problem, locked, said]))
+print(json.dumps([problem, locked, states]))
 """
 
 KILLED = """

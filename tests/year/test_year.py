@@ -1,4 +1,4 @@
-"""A year of everything that happens to a host: the books equal a reckoning in fractions, every month."""
+"""A year of events on a host: the ledger equals totals in exact fractions, every month."""
 
 import time
 from collections.abc import Iterator
@@ -10,24 +10,24 @@ import pytest
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
 from tests.depth import deep
-from tests.year import keeping, reckoning, story
-from tests.year.keeping import Year
-from tests.year.reckoning import PICODOLLARS, Reckoning
-from tests.year.story import Moment
+from tests.year import events, expected_totals, run
+from tests.year.events import Moment
+from tests.year.expected_totals import PICODOLLARS, ExpectedYear
+from tests.year.run import Year
 
 
-def paces() -> Iterator[Moment]:
+def year_moments() -> Iterator[Moment]:
     """Ticks of 10 s around each event and on a calm morning, of 10 minutes in autumn, of hours elsewhere.
 
     Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `make deep` takes six
     times as many; `python -m benchmarks.year` takes all of the year at 10 s.
     """
     if deep():
-        return story.moments(2 * story.HOUR, [(story.at(10, 1), story.at(11, 1), 600)])
-    calm = story.at(5, 12, 9), story.at(5, 12, 9, 30), story.TICK
-    autumn = story.at(10, 24, 12), story.at(10, 26), 600
-    end = story.END - 60, story.END, story.TICK
-    return story.moments(6 * story.HOUR, [calm, autumn, end], around=2 * 60)
+        return events.moments(2 * events.HOUR, [(events.at(10, 1), events.at(11, 1), 600)])
+    calm = events.at(5, 12, 9), events.at(5, 12, 9, 30), events.TICK
+    autumn = events.at(10, 24, 12), events.at(10, 26), 600
+    end = events.END - 60, events.END, events.TICK
+    return events.moments(6 * events.HOUR, [calm, autumn, end], around=2 * 60)
 
 
 TOGETHER: Final = 6
@@ -38,69 +38,69 @@ pytestmark = [
     pytest.mark.xdist_group("year"),  # and it is lived once, not once by each process of `pytest -n`
 ]
 
-CELLS: Final = sum(len(reckoning.components(gpu)) for gpu in range(story.GPUS))
+CELLS: Final = sum(len(expected_totals.components(gpu)) for gpu in range(events.GPUS))
 
 
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Year:
     path = tmp_path_factory.mktemp("year") / "ledger.db"
-    return keeping.keep(path, paces(), time.perf_counter, TOGETHER)
+    return run.run_year(path, year_moments(), time.perf_counter, TOGETHER)
 
 
 @pytest.fixture(scope="module")
-def expected(year: Year) -> Reckoning:
-    return Reckoning(year.around)
+def expected(year: Year) -> ExpectedYear:
+    return ExpectedYear(year.around)
 
 
 @pytest.fixture(scope="module")
-def books(year: Year) -> CommittedTotals:
+def totals(year: Year) -> CommittedTotals:
     with LedgerReader.open(year.path) as reader:
-        return reader.books(year.last * keeping.SECOND, tuple(name for name, _ in story.STARTS))
+        return reader.books(year.last * run.SECOND, tuple(name for name, _ in events.STARTS))
 
 
-def month_of(books: CommittedTotals, name: str) -> dict[tuple[str, str], int]:
-    return {(key.product, key.team): amount for key, amount in books.months.items() if key.month == name}
+def month_of(totals: CommittedTotals, name: str) -> dict[tuple[str, str], int]:
+    return {(key.product, key.team): amount for key, amount in totals.months.items() if key.month == name}
 
 
-def by_gpu(expected: Reckoning, moment: int) -> dict[tuple[str, str], int]:
+def by_gpu(expected: ExpectedYear, moment: int) -> dict[tuple[str, str], int]:
     return {
         (f"GPU-{gpu}", component): expected.picodollars(gpu, component, moment)
-        for gpu in range(story.GPUS)
-        for component in reckoning.components(gpu)
+        for gpu in range(events.GPUS)
+        for component in expected_totals.components(gpu)
     }
 
 
 def test_the_year_was_lived_whole(year: Year) -> None:
     """Every month closed once, every restart happened, and no event fell between two long ticks."""
-    assert list(year.closed) == [name for name, _ in story.STARTS[:-1]]
+    assert list(year.closed) == [name for name, _ in events.STARTS[:-1]]
     assert len(year.reopened) == 11
-    assert story.END - year.last < story.TICK
+    assert events.END - year.last < events.TICK
     ends = {end: (after - before) for end, (before, after) in year.around.items()}
-    gaps = {absence.first - absence.last for absence in story.ABSENCES}
-    assert {length for length in ends.values() if length != story.TICK} <= gaps
+    gaps = {absence.first - absence.last for absence in events.ABSENCES}
+    assert {length for length in ends.values() if length != events.TICK} <= gaps
 
 
-@pytest.mark.parametrize("name", [name for name, _ in story.STARTS])
-def test_each_month_is_exact(year: Year, expected: Reckoning, books: CommittedTotals, name: str) -> None:
-    """A month by product and team is as reckoned, to the picodollar, at its close and at the year's end."""
-    closed = books if name == "2027-01" else year.closed[name][1]
+@pytest.mark.parametrize("name", [name for name, _ in events.STARTS])
+def test_each_month_is_exact(year: Year, expected: ExpectedYear, totals: CommittedTotals, name: str) -> None:
+    """A month by product and team is exact to the picodollar, at its close and at the year's end."""
+    closed = totals if name == "2027-01" else year.closed[name][1]
     wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
     assert wanted == month_of(closed, name)
-    assert wanted == month_of(books, name)
+    assert wanted == month_of(totals, name)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in story.STARTS])
+@pytest.mark.parametrize("name", [name for name, _ in events.STARTS])
 def test_each_month_is_within_a_picodollar_of_the_exact_fraction(
-    year: Year, expected: Reckoning, books: CommittedTotals, name: str
+    year: Year, expected: ExpectedYear, totals: CommittedTotals, name: str
 ) -> None:
     """Rounding costs a month less than one picodollar for each GPU and component, whatever happens."""
     exact = expected.exact_month(name, year.last) * PICODOLLARS
     assert CELLS == 32
-    assert abs(exact - Fraction(sum(month_of(books, name).values()))) < CELLS
+    assert abs(exact - Fraction(sum(month_of(totals, name).values()))) < CELLS
 
 
-@pytest.mark.parametrize("name", [name for name, _ in story.STARTS[:-1]])
-def test_each_gpu_and_component_is_exact_at_each_close(year: Year, expected: Reckoning, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, _ in events.STARTS[:-1]])
+def test_each_gpu_and_component_is_exact_at_each_close(year: Year, expected: ExpectedYear, name: str) -> None:
     """What a GPU cost under a component so far is the whole picodollars of the exact sum, rounded down."""
     moment, closed = year.closed[name]
     assert by_gpu(expected, moment) == {
@@ -109,17 +109,17 @@ def test_each_gpu_and_component_is_exact_at_each_close(year: Year, expected: Rec
 
 
 def test_each_gpu_and_component_is_exact_at_the_end(
-    year: Year, expected: Reckoning, books: CommittedTotals
+    year: Year, expected: ExpectedYear, totals: CommittedTotals
 ) -> None:
     """The same after the last tick of the year."""
     assert by_gpu(expected, year.last) == {
-        (gpu.uuid, component): amount for (gpu, component), amount in books.gpu_cost.items()
+        (gpu.uuid, component): amount for (gpu, component), amount in totals.gpu_cost.items()
     }
 
 
-def test_all_families_agree_at_each_close(year: Year, books: CommittedTotals) -> None:
+def test_all_families_agree_at_each_close(year: Year, totals: CommittedTotals) -> None:
     """Slots, servers, GPUs and months sum to one amount, and the residual is 0."""
-    for closed in (*(closed for _, closed in year.closed.values()), books):
+    for closed in (*(closed for _, closed in year.closed.values()), totals):
         total = sum(closed.gpu_cost.values())
         assert total > 0
         assert total == sum(closed.cost.values())
@@ -140,30 +140,32 @@ def test_a_restart_changes_nothing(year: Year) -> None:
         assert before.tokens.items() <= after.tokens.items()
 
 
-def test_tokens_are_exact(year: Year, books: CommittedTotals) -> None:
+def test_tokens_are_exact(year: Year, totals: CommittedTotals) -> None:
     """Each server's tokens, through restarts told and untold, a bad read, silence, gaps, a new model name."""
-    found: dict[tuple[str, str, str], int] = {}
-    for (party, kind), count in books.tokens.items():
-        key = party.server, party.model, kind
-        found[key] = found.get(key, 0) + count
-    assert reckoning.tokens(year.last) == found
+    actual: dict[tuple[str, str, str], int] = {}
+    for (owner, kind), count in totals.tokens.items():
+        key = owner.server, owner.model, kind
+        actual[key] = actual.get(key, 0) + count
+    assert expected_totals.tokens(year.last) == actual
 
 
-def test_energy_is_exact(year: Year, expected: Reckoning, books: CommittedTotals) -> None:
+def test_energy_is_exact(year: Year, expected: ExpectedYear, totals: CommittedTotals) -> None:
     """Each GPU's energy, through a counter that began anew, a lost GPU, reboots and suspend."""
-    assert {f"GPU-{gpu}": expected.energy(gpu, year.last) for gpu in range(story.GPUS)} == {
-        gpu.uuid: energy for gpu, energy in books.energy.items()
+    assert {f"GPU-{gpu}": expected.energy(gpu, year.last) for gpu in range(events.GPUS)} == {
+        gpu.uuid: energy for gpu, energy in totals.energy.items()
     }
 
 
-def test_gpu_time_is_exact(year: Year, books: CommittedTotals) -> None:
-    """Time that is owed, what was too long ago left out and told; nobody watched the gaps, and only these."""
-    assert reckoning.gpu_seconds(year.last) * keeping.SECOND == sum(books.gpu_time.values())
-    unobserved = sum(time for slot, time in books.gpu_time.items() if slot.phase == "unobserved")
-    assert reckoning.unobserved_seconds(year.last) * keeping.SECOND == unobserved
-    uncharged = sum(absence.uncharged for absence in story.ABSENCES)
-    assert uncharged == 2 * story.DAY + 6 * story.HOUR + 5 * 60
-    assert uncharged * keeping.SECOND == books.uncharged
+def test_gpu_time_is_exact(year: Year, totals: CommittedTotals) -> None:
+    """GPU time that is owed, and uncharged time. Only the gaps are unobserved."""
+    assert expected_totals.gpu_seconds(year.last) * run.SECOND == sum(totals.gpu_time.values())
+    unobserved = sum(
+        time for owner_phase, time in totals.gpu_time.items() if owner_phase.phase == "unobserved"
+    )
+    assert expected_totals.unobserved_seconds(year.last) * run.SECOND == unobserved
+    uncharged = sum(absence.uncharged for absence in events.ABSENCES)
+    assert uncharged == 2 * events.DAY + 6 * events.HOUR + 5 * 60
+    assert uncharged * run.SECOND == totals.uncharged
 
 
 def test_the_ledger_stays_small(year: Year) -> None:

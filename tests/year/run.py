@@ -1,4 +1,4 @@
-"""The books of the story's year, kept by the real cost model in a real file."""
+"""Run of the year through the real cost model and a real ledger file."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,32 +26,32 @@ from exporter.report import CommittedTotals
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 from exporter.units import Instant, Nanoseconds
-from tests.year import story
-from tests.year.story import Moment
+from tests.year import events
+from tests.year.events import Moment
 
 SECOND = 10**9
 MACHINE = "installation:year"
 GPUS = [
-    Gpu(f"GPU-{n}", "NVIDIA H100 80GB HBM3" if n not in story.OWNED else "NVIDIA A100-SXM4-80GB")
-    for n in range(story.GPUS)
+    Gpu(f"GPU-{n}", "NVIDIA H100 80GB HBM3" if n not in events.OWNED else "NVIDIA A100-SXM4-80GB")
+    for n in range(events.GPUS)
 ]
 KINDS: tuple[Kind, ...] = ("prompt", "generation")
 
 
 class YearClock:
-    """Tells the moment that it was set to."""
+    """A clock at the moment that it was set to."""
 
     def __init__(self) -> None:
-        self.now = story.START
+        self.now = events.START
 
     def elapsed(self) -> Nanoseconds:
-        return (self.now - story.boot(self.now)) * SECOND
+        return (self.now - events.boot(self.now)) * SECOND
 
     def awake(self) -> Nanoseconds:
-        return self.elapsed() - story.asleep(self.now) * SECOND
+        return self.elapsed() - events.asleep(self.now) * SECOND
 
     def boot(self) -> str:
-        return f"boot-{story.boot(self.now)}"
+        return f"boot-{events.boot(self.now)}"
 
     def wall(self) -> Instant:
         return self.now * SECOND
@@ -71,46 +71,48 @@ TARIFF = Tariff(
     host="berlin-1",
     hardware=(
         Hardware(
-            HardwareMatch(uuid=f"GPU-{story.LEASED}"),
-            Rented(_prices(story.LEASE, 1), billing="always"),
+            HardwareMatch(uuid=f"GPU-{events.LEASED}"),
+            Rented(_prices(events.LEASE, 1), billing="always"),
             "lease",
         ),
-        Hardware(HardwareMatch(gpu_model="*H100*"), Rented(_prices(story.RENTS, len(story.RENTED))), "rent"),
+        Hardware(
+            HardwareMatch(gpu_model="*H100*"), Rented(_prices(events.RENTS, len(events.RENTED))), "rent"
+        ),
         Hardware(
             HardwareMatch(),
             Owned(
-                purchase_dollars=story.PURCHASE,
-                gpus=len(story.OWNED),
-                in_service=story.IN_SERVICE * SECOND,
+                purchase_dollars=events.PURCHASE,
+                gpus=len(events.OWNED),
+                in_service=events.IN_SERVICE * SECOND,
                 in_service_text="2025-02-15",
-                life_years=story.LIFE_YEARS,
-                residual_ratio=story.RESIDUAL,
-                adders_ratio=story.ADDERS,
-                support_dollars_per_year=story.SUPPORT_PER_YEAR,
+                life_years=events.LIFE_YEARS,
+                residual_ratio=events.RESIDUAL,
+                adders_ratio=events.ADDERS,
+                support_dollars_per_year=events.SUPPORT_PER_YEAR,
             ),
             "owned",
-            Electricity(story.KILOWATT_HOUR, story.PUE, story.HOST_FACTOR),
+            Electricity(events.KILOWATT_HOUR, events.PUE, events.HOST_FACTOR),
         ),
     ),
     overheads=(
-        Overhead("storage", story.STORAGE_PER_GPU_MONTH, "month", "gpu", "storage"),
-        Overhead("network", story.NETWORK_PER_HOST_HOUR, "hour", "host", "network"),
-        Overhead("staff", story.SUPPORT_PER_YEAR, "year", "fleet", "staff"),
+        Overhead("storage", events.STORAGE_PER_GPU_MONTH, "month", "gpu", "storage"),
+        Overhead("network", events.NETWORK_PER_HOST_HOUR, "hour", "host", "network"),
+        Overhead("staff", events.SUPPORT_PER_YEAR, "year", "fleet", "staff"),
     ),
 )
 
 
-def terms(moment: Moment) -> CostPolicy:
-    """What is configured at a tick. Only a tick meant to be long may be longer than a minute."""
+def policy(moment: Moment) -> CostPolicy:
+    """Policy of a tick. Only a planned long tick may be longer than a minute."""
     watched = moment.step > 60 and moment.absence is None
-    return _terms(story.owned(moment.at), moment.step * SECOND if watched else 60 * SECOND)
+    return _policy(events.owned(moment.at), moment.step * SECOND if watched else 60 * SECOND)
 
 
 @cache
-def _terms(owned: int, gap_after: Nanoseconds) -> CostPolicy:
-    owners = story.OWNERS[owned][1]
+def _policy(owned: int, gap_after: Nanoseconds) -> CostPolicy:
+    owners = events.OWNERS[owned][1]
     rules = tuple(OwnershipRule(product, team, server=server) for server, (product, team) in owners.items())
-    return CostPolicy(TARIFF, story.ZONE, rules, interval=story.TICK * SECOND, gap_after=gap_after)
+    return CostPolicy(TARIFF, events.ZONE, rules, interval=events.TICK * SECOND, gap_after=gap_after)
 
 
 def frame(moment: int, clock: YearClock) -> Frame:
@@ -119,7 +121,7 @@ def frame(moment: int, clock: YearClock) -> Frame:
         elapsed=clock.elapsed(),
         wall=clock.wall(),
         gpus=tuple(_gpus(moment)),
-        servers=tuple(_server(server, moment) for server in story.SERVERS),
+        servers=tuple(_server(server, moment) for server in events.SERVERS),
         holders=tuple(_holders(moment)),
         awake=clock.awake(),
         boot=clock.boot(),
@@ -128,25 +130,25 @@ def frame(moment: int, clock: YearClock) -> Frame:
 
 def _gpus(moment: int) -> Iterator[GpuReading]:
     for number, gpu in enumerate(GPUS):
-        energy = story.energy(number, moment)
+        energy = events.energy(number, moment)
         if energy is None:
-            if number in story.OWNED:
+            if number in events.OWNED:
                 yield GpuReading(gpu, number, up=False)
             continue
-        busy = (moment // story.HOUR * 7 + number * 13) % 101 / 100
+        busy = (moment // events.HOUR * 7 + number * 13) % 101 / 100
         yield GpuReading(gpu, number, utilization_ratio=busy, power_limit_watts=700.0, energy=energy)
 
 
 def _server(server: str, moment: int) -> ServerReading:
     key, url = ServerKey("", server), f"http://{server}/metrics"
-    model = story.model_of(server, moment)
+    model = events.model_of(server, moment)
     counters = []
     for kind in KINDS:
-        told = story.counter(server, kind, moment)
-        if told is None:
+        count = events.counter(server, kind, moment)
+        if count is None:
             return ServerReading(key, url, up=False)
-        counters.append(CounterReading(f"{kind}:{model}", model, kind, float(told)))
-    identity = "" if server == "rank" else str(story.process(server, moment))
+        counters.append(CounterReading(f"{kind}:{model}", model, kind, float(count)))
+    identity = "" if server == "rank" else str(events.process(server, moment))
     return ServerReading(
         key,
         url,
@@ -160,19 +162,19 @@ def _server(server: str, moment: int) -> ServerReading:
 
 def _holders(moment: int) -> Iterator[Holder]:
     for number, gpu in enumerate(GPUS):
-        holding = story.holders(number, moment)
+        holding = events.holders(number, moment)
         for server in holding:
-            share = story.SHARES[server] if len(holding) > 1 else None
+            share = events.SHARES[server] if len(holding) > 1 else None
             yield Holder(ServerKey("", server), gpu.uuid, share)
 
 
 @dataclass
 class Year:
-    """What came of it. `closed` are the books at the first tick of each month, with the tick itself.
+    """Result of the run. `closed` are the totals at the first tick of each month, with the tick itself.
 
-    `around` are the ticks before and after each month's end. `reopened` are the books before and after each
-    restart of the daemon. `commits` are the seconds that each commit took, `last` is the last tick.
-    `skipped` are ticks that the file held before.
+    `around` are the ticks before and after each month's end. `reopened` are the totals before and after each
+    restart of the daemon. `commits` are the seconds of each commit, `last` is the last tick.
+    `skipped` are ticks that the file had before.
     """
 
     path: Path
@@ -181,60 +183,60 @@ class Year:
     reopened: list[tuple[CommittedTotals, CommittedTotals]] = field(default_factory=list)
     commits: list[float] = field(default_factory=list)
     ticks: int = 0
-    last: int = story.START
+    last: int = events.START
     skipped: int = 0
 
     def passed(self, before: int, now: int) -> str:
         """The month that ended between two ticks, if one did."""
-        for (closing, _), (_, end) in zip(story.STARTS, story.STARTS[1:], strict=False):
+        for (closing, _), (_, end) in zip(events.STARTS, events.STARTS[1:], strict=False):
             if before < end <= now:
                 self.around[end] = before, now
                 return closing
         return ""
 
     def skip(self, before: int, now: int) -> None:
-        """Pass a tick that the file holds already."""
+        """Skip a tick that is in the file already."""
         self.passed(before, now)
         self.ticks += 1
         self.skipped += 1
         self.last = now
 
 
-def keep(
+def run_year(
     path: Path,
     moments: Iterable[Moment],
     timer: Callable[[], float],
     together: int = 1,
     closed: Callable[[Year, str], None] = lambda _year, _month: None,
 ) -> Year:
-    """Keep the books of these ticks in a file.
+    """Run these ticks and write them to a ledger file.
 
     Short ticks more than five minutes from any event are committed `together`; all others by themselves.
     `closed` is called at the first tick of each month with the one that ended.
-    A file that holds the year's first part is gone on with, by a process of its own as it were.
+    A file with the first part of the year is continued, as by a new process.
     """
     clock, year = YearClock(), Year(path)
     ledger = Ledger.open(path, clock)
     state = ledger.state()
-    kept = None if state.wall is None else state.wall // SECOND
-    names = tuple(name for name, _ in story.STARTS)
+    written = None if state.wall is None else state.wall // SECOND
+    names = tuple(name for name, _ in events.STARTS)
     waiting: list[Postings] = []
     for moment in moments:
         before, clock.now = clock.now, moment.at
-        if kept is not None and moment.at <= kept:
+        if written is not None and moment.at <= written:
             year.skip(before, moment.at)
             continue
         if moment.restarted:
-            ledger, books = _reopened(ledger, path, clock, names)
-            year.reopened.append(books)
+            ledger, before_and_after = _reopened(ledger, path, clock, names)
+            year.reopened.append(before_and_after)
             state = ledger.state()
         read = frame(moment.at, clock)
-        outcome = advance(state, read, terms(moment))
+        outcome = advance(state, read, policy(moment))
         if state.elapsed is None or year.ticks == year.skipped or moment.restarted:
             assert ledger.bind(MACHINE, {gpu.gpu.uuid for gpu in read.gpus or ()})
         state, year.last = outcome.state, moment.at
         waiting.append(outcome.postings)
-        if len(waiting) >= together or moment.step != story.TICK or story.eventful(moment.at):
+        if len(waiting) >= together or moment.step != events.TICK or events.eventful(moment.at):
             began = timer()
             ledger.post(_as_one(waiting), state)
             year.commits.append(timer() - began)

@@ -1,6 +1,6 @@
-"""One year of one host in Berlin: what happened, and what its GPUs and servers would tell at any second.
+"""Events of one year of one host in Berlin, and the counters of its GPUs and servers at any second.
 
-Facts only, in whole seconds since 1970; the pipeline under test and the reckoning both start from here.
+Facts only, in whole seconds since 1970. The pipeline under test and the expected totals both use them.
 Every tick falls on a second that ends in 3, so that months, prices and daylight saving change inside ticks.
 Whatever dies (a host, a driver's counter, a server's process) dies right after a tick has read it.
 """
@@ -228,16 +228,16 @@ def _watts(gpu: int) -> Callable[[int], int]:
     return lambda hour: 1000 * (70 + (hour * 37 + gpu * 101) % 571)
 
 
-def _pace(server: int, kind: int) -> Callable[[int], int]:
+def _tokens_per_second(server: int, kind: int) -> Callable[[int], int]:
     return lambda hour: 1 + kind + server + (hour * (kind + 3)) % 17
 
 
 ENERGY: Final = [Total(_watts(gpu)) for gpu in range(GPUS)]
 """Millijoules that each GPU ever drew."""
 TOKENS: Final = {
-    (server, kind): Total(_pace(number, place))
+    (server, kind): Total(_tokens_per_second(number, index))
     for number, server in enumerate(SERVERS)
-    for place, kind in enumerate(("prompt", "generation"))
+    for index, kind in enumerate(("prompt", "generation"))
 }
 """Tokens that each server ever moved."""
 
@@ -287,8 +287,8 @@ def counter(server: str, kind: str, moment: int) -> int | None:
     if server == SILENT[0] and SILENT[1] <= moment < SILENT[2]:
         return None
     total = TOKENS[server, kind]
-    told = total.at(moment) - total.at(process(server, moment))
-    return told // 2 if (server, moment) == BAD_READ else told
+    count = total.at(moment) - total.at(process(server, moment))
+    return count // 2 if (server, moment) == BAD_READ else count
 
 
 @dataclass(frozen=True)
@@ -301,11 +301,11 @@ class Moment:
     restarted: bool = False
 
 
-Pace = tuple[int, int, int]
+TickSpan = tuple[int, int, int]
 """A span and the seconds that a tick takes in it."""
 
 
-def moments(rest: int, paces: Iterable[Pace] = (), around: int = HOUR // 2) -> Iterator[Moment]:
+def moments(rest: int, paces: Iterable[TickSpan] = (), around: int = HOUR // 2) -> Iterator[Moment]:
     """The ticks: every 10 s for `around` s before and after each event, as `paces` say, else every `rest`."""
     left = {absence.last: absence for absence in ABSENCES}
     spans = [(event - around, event + around, TICK) for event in EVENTS]
