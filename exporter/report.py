@@ -1,7 +1,7 @@
-"""The immutable answer of one tick: what is rendered, and nothing else is.
+"""Immutable report of one tick, from which every page is rendered.
 
-The ledger fills `CommittedTotals` from what it has committed; the sampler fills the rest from the tick.
-Money stays in picodollars here; rows convert it on the way out.
+The ledger fills `CommittedTotals` from the last commit; the sampler fills the rest from the tick.
+Money is in picodollars here; renderers convert it.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
 
 class ServerOwner(NamedTuple):
-    """A party without its model: who a component is posted to."""
+    """A cost owner without its model. Components are posted to it."""
 
     product: str
     team: str
@@ -39,18 +39,18 @@ class MonthKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Sums of one party over the last 60 whole minutes, by the time that money covers."""
+    """Sums of one cost owner over the last 60 whole minutes, by the time that money covers."""
 
     money: Mapping[str, Picodollars] = field(default_factory=dict)
     """By phase."""
     tokens: Mapping[Kind, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
-    """GPU time that it held in them and that waits for a price: its money is not all that it cost."""
+    """Its GPU time without a price in these minutes: its money is not the whole cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """One hour: when it began, its money by phase, and how much of it was metered."""
+    """One hour: its start, its money by phase, and its metered time."""
 
     start: Instant
     money: Mapping[str, Picodollars] = field(default_factory=dict)
@@ -59,12 +59,11 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class RecentHistory:
-    """The course of things until now: the history that the page draws, by the time that money covers.
+    """History that the page draws, by the time that money covers, without adjustments.
 
-    `hours` are the 24 whole ones before now and the running one, oldest first; `tokens` and `components` are
-    of all of them together, `mix` are the components of each server in the last two, in which the last 60
-    minutes lie. `before` is what each whole hour came to that the month may have, up to the one before this.
-    Adjustments are in none of it.
+    `hours` are the 24 whole ones before now and the current one, oldest first. `tokens` and `components` are
+    their sums. `mix` are the components of each server in the last two hours, in which the last 60 minutes
+    lie. `before` is the cost of each whole hour of the last month, up to the one before this.
     """
 
     hours: tuple[Hour, ...] = ()
@@ -76,18 +75,18 @@ class RecentHistory:
 
 @dataclass(frozen=True, slots=True)
 class CommittedTotals:
-    """What the ledger has committed, and the ledger's own health.
+    """Totals of the last commit, and the health of the ledger.
 
-    `persistent` is false for books in memory. `writable` is false while commits fail:
-    totals then stand still. `fleeting`: they are on a pod's emptyDir, which ends with the pod.
-    `moved_aside` is what the file before them is called since this process began them anew, else empty.
-    `displaced` is what their file is called since another one took its place, else empty.
-    `unread`: they are in memory, and at their path is a file that cannot be read.
+    `persistent` is false for a ledger in memory. `writable` is false while commits fail: then totals stand
+    still. `fleeting`: the ledger is on a pod's emptyDir, which ends with the pod.
+    `moved_aside` is the name of the earlier file if this process had to start from zero, else empty.
+    `displaced` is the name of the ledger's file since another one took its place, else empty.
+    `unread`: the ledger is in memory, and the file at its path cannot be read.
     `residual` is accrued minus posted; anything but 0 is a bug.
-    `begun` is when a file was first written, `None` where that is not known.
-    `uncharged` is time whose gap was too long to be charged.
-    `usage` is who used which GPU in the last 24 hours, for the projection.
-    `metered_since` is when the first time that they have was metered, `None` before any was.
+    `begun` is the time of the first commit, `None` if unknown.
+    `uncharged` is the time of gaps that were too long to be charged.
+    `usage` is the use of GPUs by product in the last 24 hours, for the projection.
+    `metered_since` is the start of the first metered time, `None` before.
     """
 
     ledger: str
@@ -110,7 +109,7 @@ class CommittedTotals:
     displaced: str = ""
     unread: bool = False
     equivalents: Mapping[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
-    """By party and hosted offer."""
+    """By cost owner and hosted offer."""
     last_token: Mapping[CostOwner, Instant] = field(default_factory=dict)
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
     window: Mapping[CostOwner, Window] = field(default_factory=dict)
@@ -118,12 +117,12 @@ class CommittedTotals:
     metered_since: Instant | None = None
     course: RecentHistory = RecentHistory()
     replaced: int = 0
-    """UUIDs that took the slot of another."""
+    """UUIDs that took the slot of another GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentPrice:
-    """What an hour of one GPU costs now under one component, and where that comes from.
+    """Current hourly price of one GPU and component, and its provenance.
 
     `count` is how many GPUs of that UUID there are: above 1 for those that NVML never listed.
     """
@@ -137,7 +136,7 @@ class ComponentPrice:
 
 @dataclass(frozen=True, slots=True)
 class GpuRow:
-    """One GPU of the inventory. `reading` is what NVML said this tick, `None` if nothing.
+    """One GPU of the inventory. `reading` is NVML's reading of this tick, `None` without one.
 
     `count` is above 1 for several GPUs that NVML never listed. `predecessor` is the UUID whose slot it took
     at `replaced_at`, empty for none.
@@ -149,7 +148,7 @@ class GpuRow:
     priced: bool
     reading: GpuReading | None
     idle_ratio: float | None = None
-    """The part of this tick in which it rested; `None` where that was not observed."""
+    """Idle part of this tick; `None` if it was not observed."""
     count: int = 1
     predecessor: str = ""
     replaced_at: Instant = 0
@@ -157,7 +156,7 @@ class GpuRow:
 
 @dataclass(frozen=True, slots=True)
 class ShareRow:
-    """Who holds which part of which GPU, and by what it is shared (`whole`, `configured`, `equal`, ...)."""
+    """Share of a GPU that a server holds, and the method of sharing (`whole`, `configured`, `equal`, ...)."""
 
     key: ServerKey
     uuid: str
@@ -167,7 +166,7 @@ class ShareRow:
 
 @dataclass(frozen=True, slots=True)
 class SplitRow:
-    """Which method split a model's busy money in this tick, and the prefill share it gave."""
+    """Method that split a model's busy cost in this tick, and its prefill share."""
 
     owner: CostOwner
     method: str
@@ -176,7 +175,7 @@ class SplitRow:
 
 @dataclass(frozen=True, slots=True)
 class LoadRow:
-    """Requests of one party at the last read."""
+    """Requests of one cost owner at the last read."""
 
     owner: CostOwner
     load: LoadReading
@@ -184,7 +183,7 @@ class LoadRow:
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """Dollars per million tokens of one party over the window."""
+    """Dollars per million tokens of one cost owner over the window."""
 
     owner: CostOwner
     kind: TokenKind
@@ -196,7 +195,7 @@ class Quotient:
 class SourceRow:
     """Health of one source since the daemon started. `errors` counts by reason.
 
-    `problem` is why it is down, for people; it may hold what a server said, and be long.
+    `problem` says why it is down. It may contain a server's answer, and be long.
     """
 
     source: str
@@ -247,9 +246,9 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class TickBasis:
-    """What the tick went by: terms and what the cost model remembers. Explanations follow from it and books.
+    """Policy and cost state of the tick. With the totals they are enough for an explanation.
 
-    Handed on as it is, so that a tick costs nothing for explanations that nobody asks for.
+    They are passed on as they are: a tick spends nothing on explanations that nobody requests.
     """
 
     terms: CostPolicy
@@ -258,12 +257,12 @@ class TickBasis:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that one tick can tell.
+    """Report of one tick.
 
     `elapsed` is the tick's boot time: a report older than three intervals serves its counters only.
     `books` is `None` until money may be served.
-    `rates` are dollars per hour now by party, `first_price_rates` the same by product and team at the first
-    prices of the configuration. `month_ends`, `metered_since` and `projected` are of this host, by month.
+    `rates` are current dollars per hour by cost owner, `first_price_rates` those by product and team at the
+    first prices of the configuration. `month_ends`, `metered_since` and `projected` are of this host, by month.
     `run_rate` is dollars a month, `None` with no priced GPU.
     `expected_gpus` should be listed and `visible_gpus` are, `None` while the driver is silent.
     """
@@ -282,7 +281,7 @@ class Report:
     metered_since: Mapping[str, Instant] = field(default_factory=dict)
     projected: Mapping[tuple[str, str], float] = field(default_factory=dict)
     projection: Projection | None = None
-    """How `projected` comes about."""
+    """Derivation of `projected`."""
     first_price_rates: Mapping[tuple[str, str], float] = field(default_factory=dict)
     run_rate: float | None = None
     budgets: tuple[BudgetRow, ...] = ()
@@ -295,13 +294,13 @@ class Report:
     splits: tuple[SplitRow, ...] = ()
     sources: tuple[SourceRow, ...] = ()
     exposition_errors: tuple[tuple[str, int], ...] = ()
-    """What was left out of earlier pages since the start, by reason."""
+    """Samples left out of earlier pages since the start, by reason."""
     web_refused: tuple[tuple[str, int], ...] = ()
-    """HTTP requests that were refused since the start, by reason."""
+    """HTTP requests refused since the start, by reason."""
     hosted: tuple[HostedPrice, ...] = ()
-    """The hosted offers that are compared with now."""
+    """Hosted offers of the current comparison."""
     grounds: TickBasis | None = None
     price_list_date: Instant | None = None
-    """Of the newest list of instance prices in use; `None` where that file cannot be read."""
+    """Date of the newest list of instance prices in use; `None` if that file cannot be read."""
     expected_gpus: int | None = None
     visible_gpus: int | None = None

@@ -1,1 +1,1 @@
-"""The books on disk: one SQLite file, one transaction per tick, commit before publish."""
+"""The ledger: one SQLite file, one transaction per tick, commit before publish."""

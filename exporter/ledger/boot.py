@@ -113,8 +113,8 @@ class BootClaim:
         except OSError as error:
             why = f"{error.filename} cannot be used ({error.strerror})"
         if not _there(path):
-            since = {"rent_since": "boot", "booted_seconds_ago": str(self.elapsed // 10**9)}
-            log.info("ledger created", extra={"rent_since": "now", "because": why} if why else since)
+            detail = {"because": why} if why else {"booted_seconds_ago": str(self.elapsed // 10**9)}
+            log.info("ledger created", extra={"rent_since": "now" if why else "boot", **detail})
         return "" if why else self.id
 
     def _because(self, path: Path, mark: Path) -> str:

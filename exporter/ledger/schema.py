@@ -1,7 +1,7 @@
-"""The tables of the ledger's file.
+"""Tables of the ledger's file.
 
 Additive: a later release adds tables and columns with defaults, and raises `reader` only when an older one
-could no longer keep the books right.
+could no longer write correct totals.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final
 
 APPLICATION_ID: Final = 0x4943454C
-"""`ICEL` in the file's header: what `file` and we know a ledger by."""
+"""`ICEL` in the file's header, which identifies a ledger."""
 
 VERSION: Final = 1
 """The schema that this release writes (`PRAGMA user_version`)."""
@@ -32,7 +32,7 @@ BUSY_SECONDS: Final = 1.0
 """How long SQLite waits for another writer (a person's shell, a verb that appends)."""
 
 Connect = Callable[[str], sqlite3.Connection]
-"""Opens a database by URI; the seam that tests fail through."""
+"""Opens a database by URI. Tests pass one that fails."""
 
 _INTEGERS: Final = {
     "cost": ("party", "phase", "picodollars"),
@@ -76,21 +76,21 @@ _FAMILIES: Final = {
     "owner_down": ("gpu", "product", "team", "nanoseconds"),
 }
 HOURLY: Final = frozenset(_FAMILIES)
-"""What is kept by hour and by day; `hour_covered` above is the hours' own covered time."""
+"""Families of history by hour and by day; `hour_covered` above is the covered time of hours."""
 
 HISTORY: Final = {
     **{f"hourly_{family}": ("hour", *columns) for family, columns in _FAMILIES.items()},
     **{f"daily_{family}": ("day", *columns) for family, columns in _FAMILIES.items()},
     "daily_covered": ("day", "nanoseconds"),
 }
-"""Tables of history: first the hour or the day."""
+"""Tables of history. Their first column is the hour or the day."""
 
 _COLUMNS: Final = {**_INTEGERS, **HISTORY}
 
 
 @cache
 def upsert(name: str) -> str:
-    """The statement that writes one total of a table, whether or not it is there."""
+    """The statement that inserts or replaces one total of a table."""
     columns = _COLUMNS[name]
     keys, value = columns[:-1], columns[-1]
     return (
@@ -149,20 +149,28 @@ _STATE: Final = (
     "CREATE TABLE state (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, key TEXT NOT NULL, "
     "body TEXT NOT NULL, UNIQUE (scope, key))"
 )
-_PARTY: Final = dict.fromkeys(("product", "team", "namespace", "server", "model"), "party")
+_OWNER_LABELS: Final = dict.fromkeys(("product", "team", "namespace", "server", "model"), "party")
 _DOLLARS: Final = "picodollars / 1e12 AS dollars"
 
 DDL: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     "CREATE TABLE label (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
-    _labels("party", tuple(_PARTY)),
+    _labels("party", tuple(_OWNER_LABELS)),
     _labels("gpu", ("uuid", "gpu_model")),
     _STATE,
     *(_table(name, columns) for name, columns in _INTEGERS.items()),
     # Views are for people with a shell; nothing in the exporter reads them.
-    _view("cost_dollars", {**_PARTY, "phase": "cost"}, _DOLLARS, "cost JOIN party ON party.id = cost.party"),
     _view(
-        "token_counts", {**_PARTY, "kind": "tokens"}, "count", "tokens JOIN party ON party.id = tokens.party"
+        "cost_dollars",
+        {**_OWNER_LABELS, "phase": "cost"},
+        _DOLLARS,
+        "cost JOIN party ON party.id = cost.party",
+    ),
+    _view(
+        "token_counts",
+        {**_OWNER_LABELS, "kind": "tokens"},
+        "count",
+        "tokens JOIN party ON party.id = tokens.party",
     ),
     _view(
         "gpu_dollars",
@@ -197,7 +205,7 @@ HISTORY_DDL: Final = (
     *(_table(name, columns) for name, columns in HISTORY.items()),
     _view(
         "day_dollars",
-        {**_PARTY, "phase": "daily_cost"},
+        {**_OWNER_LABELS, "phase": "daily_cost"},
         f"day, {_DOLLARS}",
         "daily_cost JOIN party ON party.id = daily_cost.party",
     ),
@@ -269,9 +277,9 @@ LONGEST: Final = 8 * 1024 * 1024
 
 
 def connect(uri: str) -> sqlite3.Connection:
-    """A connection that begins and commits only when told, for whichever one thread uses it.
+    """A connection without implicit transactions, for use by one thread at a time.
 
-    A file may be crafted: its schema runs no function that has effects, and its values are bounded.
+    A file may be crafted: its schema cannot run functions with effects, and the size of its values is limited.
     """
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
