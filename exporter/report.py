@@ -262,7 +262,7 @@ class Report:
     `elapsed` is the tick's boot time: a report older than three intervals serves its counters only.
     `books` is `None` until money may be served.
     `rates` are current dollars per hour by cost owner, `first_price_rates` those by product and team at the
-    first prices of the configuration. `month_ends`, `metered_since` and `projected` are of this host, by month.
+    first prices of the configuration. `month_ends`, `metered_since` and `projected` are by month.
     `run_rate` is dollars a month, `None` with no priced GPU.
     `expected_gpus` should be listed and `visible_gpus` are, `None` while the driver is silent.
     """

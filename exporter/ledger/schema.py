@@ -199,7 +199,7 @@ _WAITING: Final = (
         "millijoules INTEGER NOT NULL, PRIMARY KEY (stretch, party, phase)) WITHOUT ROWID"
     ),
 )
-"""GPU time that waits for a price: where it lies, and who used what of it."""
+"""Ranges of unpriced GPU time, and their uses by owner and phase."""
 
 HISTORY_DDL: Final = (
     *(_table(name, columns) for name, columns in HISTORY.items()),
@@ -211,7 +211,7 @@ HISTORY_DDL: Final = (
     ),
     *_WAITING,
 )
-"""Made by the first write into a file that lacks it; a release that does not know it leaves it alone."""
+"""Made by the first write into a file without it. Earlier releases leave it alone."""
 
 _ADJUSTMENT: Final = """\
 CREATE TABLE IF NOT EXISTS adjustment (
@@ -236,14 +236,14 @@ ADJUSTMENT_DDL: Final = (
         "adjustment",
     ),
 )
-"""As the history's. A row is entered by a verb and marked with the instant at which the daemon posted it."""
+"""Made like the history. A verb enters a row; the daemon sets the time at which it posted it."""
 
 
 _ADDED_COLUMNS: Final = {
     "stretch": {"down_counted": "INTEGER NOT NULL DEFAULT 1"},
     "adjustment": {"kind": "TEXT NOT NULL DEFAULT ''", "key": "TEXT NOT NULL DEFAULT ''"},
 }
-"""Columns that files of an earlier release lack. The default is what a row of that release means."""
+"""Columns that files of an earlier release lack. The default is the meaning of a row of that release."""
 
 
 def add_columns(connection: sqlite3.Connection, table: str) -> None:
@@ -255,7 +255,7 @@ def add_columns(connection: sqlite3.Connection, table: str) -> None:
 
 
 def added_column(connection: sqlite3.Connection, table: str, column: str) -> str:
-    """How a column is read: by its name, or as the default that it would have."""
+    """Expression that reads a column: its name, or its default in a file without it."""
     if column in _columns(connection, table):
         return column
     return _ADDED_COLUMNS[table][column].rpartition(" DEFAULT ")[2]
@@ -273,13 +273,13 @@ TABLES: Final = frozenset(
 """Every table of this release."""
 
 LONGEST: Final = 8 * 1024 * 1024
-"""Bytes that one value may have: SQLite refuses a longer one before it takes memory for it."""
+"""Most bytes of one value: SQLite refuses a longer one before it allocates memory."""
 
 
 def connect(uri: str) -> sqlite3.Connection:
     """A connection without implicit transactions, for use by one thread at a time.
 
-    A file may be crafted: its schema cannot run functions with effects, and the size of its values is limited.
+    A file may be crafted: its schema cannot run functions with effects, and its values have a limit.
     """
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False

@@ -1,0 +1,61 @@
+"""Sums of one segment, by every key that totals and history need."""
+
+from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
+from exporter.ledger.accumulator import SegmentSums, TickSums, add, add_all
+from exporter.report import ServerOwner
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
+
+DECODE, IDLE = OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle")
+SEGMENT = Segment(
+    NOVEMBER,
+    NOVEMBER + 10 * SECOND,
+    "2026-11",
+    "2026-11-01",
+    12,
+    (money(5), money(4, phase="idle"), money(3, component="energy")),
+    (
+        GpuTimePosting(GPU_0, DECODE, 6, priced=True),
+        GpuTimePosting(GPU_0, IDLE, 4, priced=True, down=3, unowed=1),
+        GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 10, priced=False, down=2, unowed=2),
+    ),
+)
+
+
+def test_an_amount_is_added_to_its_key() -> None:
+    """A new key starts at the amount, and zeros make keys."""
+    sums = {"a": 1}
+    add(sums, "a", 2)
+    add(sums, "b", 0)
+    add_all(sums, {"a": -3, "c": 7})
+
+    assert list(sums.items()) == [("a", 0), ("b", 0), ("c", 7)]
+
+
+def test_money_of_a_segment() -> None:
+    """By owner and phase, by server, component and basis, and by GPU and component, first come first."""
+    sums = SegmentSums.of(SEGMENT)
+    owner = ServerOwner("chat", "assistants", "llm", "chat-8b")
+
+    assert list(sums.cost.items()) == [(DECODE, 8), (IDLE, 4)]
+    assert sums.server_cost == {(owner, "rent", "configured"): 9, (owner, "energy", "configured"): 3}
+    assert sums.gpu_cost == {(GPU_0, "rent"): 9, (GPU_0, "energy"): 3}
+
+
+def test_gpu_time_of_a_segment() -> None:
+    """Owed time by owner and phase. Time by GPU contains all of it, priced or not; parts of 0 make no key."""
+    sums = SegmentSums.of(SEGMENT)
+
+    assert sums.held == {DECODE: 6, IDLE: 3, OwnerPhase(SEARCH, "idle"): 8}
+    assert sums.usage == {(GPU_0, "chat"): 10, (GPU_1, "search"): 10}
+    assert (sums.gpu_held, sums.gpu_unowed) == ({GPU_0: 10, GPU_1: 10}, {GPU_0: 1, GPU_1: 2})
+    assert sums.gpu_down == {GPU_0: 3, GPU_1: 2}
+    assert (sums.owner_held, sums.owner_down) == ({(GPU_0, CHAT): 10}, {(GPU_0, CHAT): 3})
+    assert sums.unpriced == {(GPU_1, SEARCH): 10}
+
+
+def test_late_segments_stay_apart() -> None:
+    """Their GPU time was counted when it passed."""
+    tick = TickSums.of(Postings(SEGMENT.end, (SEGMENT,), late=LateCharges((SEGMENT, SEGMENT))))
+
+    assert [sums.segment for sums in tick.segments] == [SEGMENT]
+    assert [sums.segment for sums in tick.late] == [SEGMENT, SEGMENT]
