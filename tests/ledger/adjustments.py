@@ -5,7 +5,7 @@ from pathlib import Path
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
 from exporter.report import MonthKey
-from tests.ledger.ticks import NOVEMBER, ExpectedTotals, numbered
+from tests.ledger.ticks import NOVEMBER, ExpectedTotals, expected_totals
 
 MONTHS = ("2026-11", "2026-10")
 CELL = MonthKey("chat", "assistants", "configured", "2026-11")
@@ -27,11 +27,9 @@ def correct(
     ).adjustment.number
 
 
-def expected_totals(ticks: int, *amounts: int, cell: MonthKey = CELL) -> ExpectedTotals:
+def adjusted_totals(ticks: int, *amounts: int, cell: MonthKey = CELL) -> ExpectedTotals:
     """Totals of the ticks from 1 on, and of amounts in one cell."""
-    expected = ExpectedTotals()
-    for number in range(1, ticks + 1):
-        expected.add(numbered(number))
+    expected = expected_totals(ticks)
     if amounts:
         expected.months[cell] += sum(amounts)
     return expected

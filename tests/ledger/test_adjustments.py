@@ -14,18 +14,13 @@ from exporter.cost.state import State
 from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.adjustments import CELL, MONTHS, OCTOBER, correct, expected_totals, states
-from tests.ledger.ticks import GPU_0, NOVEMBER, StillClock, accrued, money, numbered, tick
+from tests.ledger.adjustments import CELL, MONTHS, OCTOBER, adjusted_totals, correct, states
+from tests.ledger.ticks import GPU_0, NOVEMBER, StillClock, accrued, money, numbered, post, tick
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FULL = sqlite3.OperationalError("database or disk is full")
 DOLLAR = 10**12
 LARGEST = 2**63 - 1
-
-
-def post(ledger: Ledger, *numbers: int) -> None:
-    for number in numbers:
-        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
 
 
 def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clock: StillClock) -> None:
@@ -43,8 +38,8 @@ def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clo
     without = other.books(numbered(2).end, MONTHS)
     other.close()
 
-    assert (expected_totals(1).differences(waiting), waiting.residual) == ({}, 0)
-    assert (expected_totals(2, -1234 * 10**10).differences(totals), totals.residual) == ({}, 0)
+    assert (adjusted_totals(1).differences(waiting), waiting.residual) == ({}, 0)
+    assert (adjusted_totals(2, -1234 * 10**10).differences(totals), totals.residual) == ({}, 0)
     own = {"months": without.months, "ledger": without.ledger, "begun": without.begun}
     assert replace(totals, **own) == without
 
@@ -83,7 +78,7 @@ def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> No
     with LedgerReader.open(path) as reader:
         october, november = reader.month("2026-10"), reader.month("2026-11")
 
-    expected = expected_totals(2, 10)
+    expected = adjusted_totals(2, 10)
     expected.months[OCTOBER] = -3
     assert expected.differences(totals) == {}
     assert [each.number for each in october.adjustments] == [1]
@@ -116,7 +111,7 @@ def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: StillCloc
     totals = again.books(numbered(4).end, MONTHS)
     again.close()
 
-    assert expected_totals(4, 10).differences(totals) == {}
+    assert adjusted_totals(4, 10).differences(totals) == {}
 
 
 def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
@@ -133,7 +128,7 @@ def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
     totals = ledger.books(numbered(2).end, MONTHS)
     ledger.close()
 
-    assert expected_totals(2, 10).differences(totals) == {}
+    assert adjusted_totals(2, 10).differences(totals) == {}
     assert states(path) == [(10, True)]
 
 
@@ -158,12 +153,12 @@ def test_a_commit_that_fails_posts_it_once_all_the_same(
         post(ledger, 3)
         healed = ledger.books(numbered(3).end, MONTHS)
         ledger.close()
-        assert (expected_totals(3, 100, 1000).differences(healed), healed.residual) == ({}, 0)
+        assert (adjusted_totals(3, 100, 1000).differences(healed), healed.residual) == ({}, 0)
     else:  # as SIGKILL would: its connection goes, and nothing is written
         ledger._pending = None
         ledger.close()
         ledger = Ledger.open(path, clock)
-        expected_now = expected_totals(2, 100) if reached else expected_totals(1)
+        expected_now = adjusted_totals(2, 100) if reached else adjusted_totals(1)
         assert expected_now.differences(ledger.books(numbered(3).end, MONTHS)) == {}
         post(ledger, *(() if reached else (2,)), 3)
         ledger.close()
@@ -171,8 +166,8 @@ def test_a_commit_that_fails_posts_it_once_all_the_same(
     reopened = again.books(numbered(3).end, MONTHS)
     again.close()
 
-    assert expected_totals(1).differences(during) == {}
-    assert (expected_totals(3, 100, 1000).differences(reopened), reopened.residual) == ({}, 0)
+    assert adjusted_totals(1).differences(during) == {}
+    assert (adjusted_totals(3, 100, 1000).differences(reopened), reopened.residual) == ({}, 0)
     assert states(path) == [(100, True), (1000, True)]
 
 
@@ -190,7 +185,7 @@ def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock
     totals = again.books(numbered(4).end, MONTHS)
     again.close()
 
-    assert (expected_totals(4, 100, 1000, 10_000).differences(totals), totals.residual) == ({}, 0)
+    assert (adjusted_totals(4, 100, 1000, 10_000).differences(totals), totals.residual) == ({}, 0)
 
 
 def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock: StillClock) -> None:
@@ -205,7 +200,7 @@ def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock
     totals = ledger.books(numbered(2).end, MONTHS)
     ledger.close()
 
-    assert (ledger.writable, expected_totals(2).differences(totals)) == (True, {})
+    assert (ledger.writable, adjusted_totals(2).differences(totals)) == (True, {})
     assert states(path) == [(LARGEST, False)]
 
 
@@ -224,7 +219,7 @@ def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: S
     ledger.close()
 
     assert ledger.moved_aside is not None
-    assert expected_totals(1).differences(totals) == {}
+    assert adjusted_totals(1).differences(totals) == {}
     assert (states(path), states(ledger.moved_aside)) == ([], [(10, False)])
 
 
@@ -253,7 +248,7 @@ def test_books_in_memory_have_none(clock: StillClock) -> None:
     ledger = Ledger.open(None, clock)
     post(ledger, 1)
 
-    assert expected_totals(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
+    assert adjusted_totals(1).differences(ledger.books(numbered(1).end, MONTHS)) == {}
 
 
 def test_what_was_posted_is_logged_when_it_is_committed(

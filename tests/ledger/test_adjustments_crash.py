@@ -12,7 +12,7 @@ import pytest
 from exporter.ledger import schema
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.adjustments import CELL, MONTHS, correct, expected_totals
+from tests.ledger.adjustments import CELL, MONTHS, adjusted_totals, correct
 from tests.ledger.power_cuts import POSTS_WITHOUT_END, copied
 from tests.ledger.ticks import CHAT, NOVEMBER, StillClock, accrued, numbered
 
@@ -37,7 +37,7 @@ def whole(path: Path, clock: StillClock) -> int:
     totals = ledger.books(NOVEMBER, MONTHS)
     ledger.close()
     count = totals.requests.get(CHAT, 0)
-    assert (expected_totals(count, *amounts).differences(totals), totals.residual) == ({}, 0)
+    assert (adjusted_totals(count, *amounts).differences(totals), totals.residual) == ({}, 0)
     return count
 
 
@@ -70,7 +70,7 @@ def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: StillClock
     totals = ledger.books(NOVEMBER, MONTHS)
     ledger.close()
 
-    assert expected_totals(count + 1, *amounts).differences(totals) == {}
+    assert adjusted_totals(count + 1, *amounts).differences(totals) == {}
     assert posted(path) == (amounts, [])
 
 
@@ -102,7 +102,7 @@ def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
         again.post(numbered(after), accrued(*map(numbered, range(1, after + 1))))
         totals = again.books(NOVEMBER, MONTHS)
         again.close()
-        assert totals.months[CELL] == expected_totals(after, 100, -1000).months[CELL]
+        assert totals.months[CELL] == adjusted_totals(after, 100, -1000).months[CELL]
 
     assert len(copies) > 5
     assert counts == [1] * (len(copies) - 1) + [2]
@@ -133,7 +133,7 @@ def test_a_verb_that_is_cut_off_at_any_statement_has_entered_it_or_not(
         again.post(numbered(2), accrued(numbered(1), numbered(2)))
         totals = again.books(NOVEMBER, MONTHS)
         again.close()
-        assert expected_totals(2, *recovered[-1][1]).differences(totals) == {}
+        assert adjusted_totals(2, *recovered[-1][1]).differences(totals) == {}
 
     assert len(copies) > 10
     assert recovered == [([], [])] * (len(copies) - 1) + [([], [100])]

@@ -17,11 +17,12 @@ from tests.ledger.ticks import (
     GPU_0,
     HOUR,
     NOVEMBER,
-    ExpectedTotals,
     StillClock,
     accrued,
+    expected_totals,
     money,
     numbered,
+    post,
     tick,
     tokens,
 )
@@ -35,21 +36,8 @@ STANDS_STILL = (
 )
 
 
-def post(ledger: Ledger, *numbers: int) -> None:
-    """Post the ticks of these numbers, each with the state of all ticks from 1 on."""
-    for number in numbers:
-        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-
-
 def after(ledger: Ledger, number: int) -> CommittedTotals:
     return ledger.books(numbered(number).end, MONTHS)
-
-
-def expected_totals(number: int) -> ExpectedTotals:
-    expected = ExpectedTotals()
-    for one in range(1, number + 1):
-        expected.add(numbered(one))
-    return expected
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "DELETE FROM minute_cost", "COMMIT"])

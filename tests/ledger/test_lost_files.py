@@ -23,23 +23,10 @@ from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
 from tests.ledger.conftest import Disk
-from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
+from tests.ledger.ticks import StillClock, expected_totals, numbered, post
 
 MONTHS = ("2026-11",)
 FULL = sqlite3.OperationalError("database or disk is full")
-
-
-def post(ledger: Ledger, *numbers: int) -> None:
-    """Post the ticks of these numbers, each with the state of all ticks from 1 on."""
-    for number in numbers:
-        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-
-
-def expected_totals(last: int) -> ExpectedTotals:
-    expected = ExpectedTotals()
-    for number in range(1, last + 1):
-        expected.add(numbered(number))
-    return expected
 
 
 def begun(path: Path, clock: StillClock, disk: Any = None) -> Ledger:

@@ -13,7 +13,7 @@ import pytest
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests import rights, small_disk, unprivileged
-from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
+from tests.ledger.ticks import StillClock, accrued, expected_totals, numbered, post
 
 ROOT = Path(__file__).parents[2]
 MONTHS = ("2026-11",)
@@ -21,18 +21,6 @@ STANDS_STILL = (
     "{} cannot be written ({}): totals stand still, metering goes on in memory and is written as soon as it "
     "can be; make the place writable, or set --ledger.path to one that is"
 )
-
-
-def post(ledger: Ledger, *numbers: int) -> None:
-    for number in numbers:
-        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
-
-
-def expected_totals(last: int) -> ExpectedTotals:
-    expected = ExpectedTotals()
-    for number in range(1, last + 1):
-        expected.add(numbered(number))
-    return expected
 
 
 def made(path: Path, clock: StillClock, ticks: int = 3) -> str:
@@ -138,8 +126,8 @@ import json, subprocess, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.files import holder
-from tests.ledger.test_unwritable import MONTHS, expected_totals, post
-from tests.ledger.ticks import StillClock
+from tests.ledger.test_unwritable import MONTHS
+from tests.ledger.ticks import StillClock, expected_totals, post
 
 def remount(how):
     subprocess.run(["mount", "-o", f"remount,bind,{how}", sys.argv[1]], check=True)

@@ -18,6 +18,7 @@ from exporter.cost.postings import (
     TokenPosting,
 )
 from exporter.cost.state import State
+from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Kind
 from exporter.report import CommittedTotals, MonthKey, ServerOwner
 
@@ -161,3 +162,17 @@ class ExpectedTotals:
             name: (filled(dict(getattr(totals, name))), filled(dict(getattr(self, name)))) for name in names
         }
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def expected_totals(last: int) -> ExpectedTotals:
+    """Totals of the ticks of the numbers from 1 to the last."""
+    expected = ExpectedTotals()
+    for number in range(1, last + 1):
+        expected.add(numbered(number))
+    return expected
+
+
+def post(ledger: Ledger, *numbers: int) -> None:
+    """Post the ticks of these numbers, each with the state of all ticks from 1 on."""
+    for number in numbers:
+        ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
