@@ -16,6 +16,7 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import day_number
+from exporter.ledger.totals import day_name
 from exporter.readings import LABEL_CHARACTERS
 from exporter.units import PICODOLLARS_PER_DOLLAR, Instant, Picodollars, plain_dollars
 
@@ -184,7 +185,7 @@ def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
     first = None
     if "daily_covered" in rows.tables(connection):
         (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
-    begun = "" if first is None else f"{first // 10000:04d}-{first // 100 % 100:02d}-{first % 100:02d}"
+    begun = "" if first is None else day_name(first)
     return AdjustmentEntry(made, "", sum(totals.values()), totals[product], begun)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.ledger import schema
-from exporter.ledger.rows import Names
+from exporter.ledger.rows import Names, tables
 from exporter.ledger.totals import LARGEST
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars
@@ -134,7 +134,7 @@ def read(connection: sqlite3.Connection, names: Names, first: int, last: int) ->
     Raises:
         KeyError: a row refers to what is not there.
     """
-    if not _has_table(connection):
+    if "adjustment" not in tables(connection):
         return ()
     kind, key = (schema.added_column(connection, "adjustment", name) for name in ("kind", "key"))
     rows = connection.execute(_DAYS_SQL.format(kind=kind, key=key), (first, last)).fetchall()
@@ -146,15 +146,10 @@ def read(connection: sqlite3.Connection, names: Names, first: int, last: int) ->
 
 def waiting(connection: sqlite3.Connection) -> int:
     """Number of adjustments that wait for the daemon."""
-    if not _has_table(connection):
+    if "adjustment" not in tables(connection):
         return 0
     (count,) = connection.execute("SELECT count(*) FROM adjustment WHERE posted IS NULL").fetchone()
     return int(count)
-
-
-def _has_table(connection: sqlite3.Connection) -> bool:
-    table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'adjustment'").fetchone()
-    return table is not None
 
 
 def _built(row: Iterable[object]) -> Adjustment:

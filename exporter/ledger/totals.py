@@ -249,6 +249,11 @@ def hour_of(instant: Instant) -> int:
     return instant // NANOSECONDS_PER_HOUR
 
 
+def day_name(number: int) -> str:
+    """A day like 2026-11-30 from its number, 20261130."""
+    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
+
+
 def minutes_kept(end: Instant) -> tuple[int, int]:
     """First and last minute that stay when a tick ends; later ones are of a wall clock that stepped back."""
     latest = minute_of(end)

@@ -10,7 +10,7 @@ from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from exporter.ledger import schema
 from exporter.ledger.accumulator import add
 from exporter.ledger.rows import Keys, Names, bounded, references, tables
-from exporter.ledger.totals import MINUTES_KEPT, hour_of
+from exporter.ledger.totals import MINUTES_KEPT, day_name, hour_of
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Day, day_of, first_instant
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
@@ -268,7 +268,7 @@ def _read_ranges(
             )
         }
         kinds = hourly_only != 0, down_counted != 0
-        yield UnpricedTime(names.gpu(gpu), _day_name(day), start, until, uses, number, *kinds)
+        yield UnpricedTime(names.gpu(gpu), day_name(day), start, until, uses, number, *kinds)
 
 
 def _unpriced_of_day(
@@ -347,10 +347,6 @@ def _waiting(
 def _difference(durations: _TimeByKey, others: _TimeByKey) -> _TimeByKey:
     rest = {key: time - others.get(key, 0) for key, time in durations.items()}
     return {key: time for key, time in rest.items() if time > 0}
-
-
-def _day_name(day: int) -> str:
-    return f"{day // 10000:04d}-{day // 100 % 100:02d}-{day % 100:02d}"
 
 
 def _day(number: int, zone: ZoneInfo) -> Day:
