@@ -234,7 +234,7 @@ def test_until_a_gpu_is_read_nothing_of_another_machine_is_served(path: Path, cl
     ledger.close()
 
 
-def test_the_lock_stays_held_while_books_begin_anew(path: Path, clock: StillClock) -> None:
+def test_the_lock_stays_held_while_the_ledger_starts_over(path: Path, clock: StillClock) -> None:
     """Nobody slips in between the file that goes and the one that comes."""
     made(path, clock)
     ledger = Ledger.open(path, clock)
