@@ -6,6 +6,7 @@ from typing import Final
 from exporter.config.document import FILE_BYTES
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
+from exporter.config.values import ScalarValidator
 
 EXAMPLE: Final = """\
 timezone: Europe/Berlin
@@ -92,9 +93,9 @@ def tables(schema: Table[object]) -> Iterator[str]:
 
 def _sections(path: str, key: Key[object], level: int) -> Iterator[str]:
     """The keys below one key: a heading and a table for each mapping that is reached from it."""
-    table: object = key.shape
+    table: object = key.validator
     if isinstance(table, ListOf):
-        path, table = f"{path}[]", table.shape
+        path, table = f"{path}[]", table.validator
     if not isinstance(table, Table):
         return
     yield f"\n{'#' * level} `{path}`\n"
@@ -108,5 +109,12 @@ def _rows(table: Table[object]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     for key in table.keys:
-        default = "required" if key.required else f"`{key.default}`" if key.default is not None else ""
-        yield f"| `{key.name}` | {key.shape.words} | {default} | {key.help} |"
+        yield f"| `{key.name}` | {key.validator.expected} | {_default(key)} | {key.help} |"
+
+
+def _default(key: Key[object]) -> str:
+    if key.required:
+        return "required"
+    if key.default in (None, "") or not isinstance(key.validator, ScalarValidator):
+        return ""
+    return f"`{key.validator.show(key.default)}`"

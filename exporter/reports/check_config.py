@@ -117,8 +117,8 @@ def refusal(errors: Sequence[ConfigError]) -> str:
     problems = [
         {
             "file": error.file,
-            "line": None if problem.place is None else problem.place.line,
-            "column": None if problem.place is None else problem.place.column,
+            "line": None if problem.position is None else problem.position.line,
+            "column": None if problem.position is None else problem.position.column,
             "key": problem.path,
             "message": problem.message,
         }

@@ -104,8 +104,10 @@ def _distance(amount: Decimal, typical: Decimal) -> Decimal:
 
 
 def _warning(config: Config, path: str, message: str) -> Finding:
-    place = config.places.get(path)
-    file = "" if config.path is None or place is None else f"{config.path}:{place.line}:{place.column}: "
+    position = config.positions.get(path)
+    file = ""
+    if config.path is not None and position is not None:
+        file = f"{config.path}:{position.line}:{position.column}: "
     return Finding("warning", f"{file}{path}: {message}")
 
 
@@ -171,7 +173,7 @@ def _of_rent(config: Config, source: str, terms: Rented, subject: Subject) -> It
 
 def _written(config: Config, base: str, host: str, gpu: str, *, of_host: bool) -> str:
     """Which of two keys the file has."""
-    return host if of_host or f"{base}.{host}" in config.places else gpu
+    return host if of_host or f"{base}.{host}" in config.positions else gpu
 
 
 def _of_purchase(config: Config, source: str, terms: Owned, subject: Subject) -> Iterator[Finding]:

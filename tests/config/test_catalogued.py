@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.config.hardware import unknown
+from exporter.config.hardware import instance_type_problem
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import HardwareMatch, Listed, Rented, RentPrice
 
@@ -90,9 +90,9 @@ def test_an_instance_type_that_the_rule_names_is_looked_up_at_once(
     terms: Listed, match: HardwareMatch, message: str | None
 ) -> None:
     """One that only the host can tell is not."""
-    assert unknown(terms, match) == message
+    assert instance_type_problem(terms, match) == message
 
 
 def test_a_damaged_catalogue_is_no_fault_of_the_configuration(tmp_path: Path) -> None:
     """A daemon with a good file starts."""
-    assert unknown(Listed("aws", "p5.48xlarge"), HardwareMatch(), Catalogue(tmp_path)) is None
+    assert instance_type_problem(Listed("aws", "p5.48xlarge"), HardwareMatch(), Catalogue(tmp_path)) is None

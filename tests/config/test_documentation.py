@@ -21,9 +21,9 @@ def all_keys(table: Table[object], path: str = "") -> Iterator[tuple[str, Key[ob
     for key in table.keys:
         yield path, key
         below = f"{path}.{key.name}" if path else key.name
-        shape: object = key.shape
+        shape: object = key.validator
         if isinstance(shape, ListOf):
-            below, shape = f"{below}[]", shape.shape
+            below, shape = f"{below}[]", shape.validator
         if isinstance(shape, Table):
             yield from all_keys(shape, below)
 

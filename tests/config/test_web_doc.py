@@ -21,7 +21,7 @@ def names(table: Table[object] | ListOf[object] | object) -> list[str]:
     """Every key of a schema, however deep."""
     if not isinstance(table, Table):
         return []
-    return [name for key in table.keys for name in (key.name, *names(key.shape))]
+    return [name for key in table.keys for name in (key.name, *names(key.validator))]
 
 
 @pytest.mark.parametrize("name", names(WEB))

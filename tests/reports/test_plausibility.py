@@ -263,4 +263,4 @@ compare: [{{name: a, prompt_dollars_per_million_tokens: {amounts["token"]:f},
         place, _, rest = finding.text.removeprefix("ice.yaml:").partition(": ")
         line, column = map(int, place.split(":"))
         key = rest.partition(": ")[0]
-        assert config.places[key] == Position(line, column)
+        assert config.positions[key] == Position(line, column)
