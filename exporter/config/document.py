@@ -123,11 +123,11 @@ def _text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
         raise YamlFeatureError(_end(before), "is not UTF-8; save the file as UTF-8") from None
-    if found := _NOT_YAML.search(text):
-        position = _end(text[: found.start()])
-        raise YamlFeatureError(position, f"has the control character U+{ord(found[0]):04X}; remove it")
-    if found := _TAB_INDENT.search(text):
-        raise YamlFeatureError(_end(text[: found.start(1)]), "is indented by a tab; YAML takes spaces only")
+    if match := _NOT_YAML.search(text):
+        position = _end(text[: match.start()])
+        raise YamlFeatureError(position, f"has the control character U+{ord(match[0]):04X}; remove it")
+    if match := _TAB_INDENT.search(text):
+        raise YamlFeatureError(_end(text[: match.start(1)]), "is indented by a tab; YAML takes spaces only")
     return text
 
 
@@ -148,8 +148,8 @@ def _events(text: str) -> Iterator[yaml.Event]:
             if documents > 1:
                 raise YamlFeatureError(position, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
-            told = f"alias *{event.anchor}: write the value out; aliases are not taken"
-            raise YamlFeatureError(position, f"{told}; {QUOTE}")
+            problem = f"alias *{event.anchor}: write the value out; aliases are not taken"
+            raise YamlFeatureError(position, f"{problem}; {QUOTE}")
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
                 raise YamlFeatureError(position, f"anchor &{event.anchor}: remove it; anchors are not taken")

@@ -98,26 +98,26 @@ def _listed(mapping: MappingNode) -> Listed:
     )
 
 
-def instance_type_problem(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
+def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
     """What is wrong with an instance type that the configuration itself names; `None` where nothing is.
 
     A catalogue that is damaged is no fault of the configuration: the doctor tells it.
     """
     try:
-        location = named_place(terms, match, catalogue)
+        location = named_place(listed, match, catalogue)
         if location is None:
             return None
         if not location.cloud:
-            return _no_such(location.instance_type, _clouds(terms), catalogue)
+            return _no_such(location.instance_type, _clouds(listed), catalogue)
     except CatalogueError:
         return None
-    quote = quotes.of_listed(catalogue, location, terms)
+    quote = quotes.of_listed(catalogue, location, listed)
     if isinstance(quote, quotes.NoQuote):
         return f"the catalogue has no price: {quote.reason}; give dollars_per_host_hour and gpus_per_host"
     return None
 
 
-def named_place(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
+def named_place(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
     """Where hosts run that a rule names by instance type, `None` where the type is the host's own.
 
     The cloud is the first that has it, empty where none has; region and lifecycle are empty where the rule
@@ -126,18 +126,18 @@ def named_place(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUND
     Raises:
         CatalogueError: the catalogue is damaged.
     """
-    named = terms.instance_type or exact(match.instance_type)
+    named = listed.instance_type or exact(match.instance_type)
     if not named:
         return None
-    region = terms.region or exact(match.region)
-    homes = (cloud for cloud in _clouds(terms) if catalogue.instance(cloud, named, region) is not None)
+    region = listed.region or exact(match.region)
+    homes = (cloud for cloud in _clouds(listed) if catalogue.instance(cloud, named, region) is not None)
     return HostLocation(
         cloud=next(homes, ""), instance_type=named, region=region, lifecycle=exact(match.lifecycle)
     )
 
 
-def _clouds(terms: Listed) -> tuple[str, ...]:
-    return CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
+def _clouds(listed: Listed) -> tuple[str, ...]:
+    return CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
 
 
 def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:

@@ -55,7 +55,7 @@ class NodeLabel:
         patterns = []
         for name, (position, value) in node.entries.items():
             problem = _problem(name, value)
-            if problem:
+            if problem is not None:
                 context.problems.note(position, path, problem)
                 good = False
             elif isinstance(value, Scalar):
@@ -65,15 +65,15 @@ class NodeLabel:
         return tuple(patterns)
 
 
-def _problem(name: str, value: Node) -> str:
-    """What is wrong with a label and its pattern, empty where nothing is."""
+def _problem(name: str, value: Node) -> str | None:
+    """What is wrong with a label and its pattern, `None` where nothing is."""
     if not is_label_name(name):
         return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
     if not isinstance(value, Scalar) or value.empty:
         return f'{shown(name)} needs a pattern, not {describe(value)}; "*" is any value, "" the empty one'
     if len(value.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(value.text):
         return f"{shown(value.text)} can match no value of a label: letters, digits, - _ . and * ? [ab]"
-    return ""
+    return None
 
 
 MATCH_NODE_LABEL: Final = Key(

@@ -46,8 +46,6 @@ def scalar(node: Node, expected: str) -> Scalar:
 class ScalarValidator(Generic[T_co]):
     """A validator of one written value; `parse` takes it once it is known to be no list and no mapping."""
 
-    __slots__ = ()
-
     @property
     def expected(self) -> str:
         """As `Validator.expected`."""

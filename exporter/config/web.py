@@ -108,11 +108,11 @@ class BasicUsers:
             context.problems.note(position, path, fault)
         for name, (position, value) in node.entries.items():
             where = dotted(path, shown(name)[1:-1])
-            told = _user_fault(name)
-            if told:
-                context.problems.note(position, where, told)
-            elif told := _hash_fault(value):
-                context.problems.note(value.position, where, told)
+            problem = _user_fault(name)
+            if problem:
+                context.problems.note(position, where, problem)
+            elif problem := _hash_fault(value):
+                context.problems.note(value.position, where, problem)
             elif isinstance(value, Scalar):
                 users[name] = value.text.encode()
         if len(users) < len(node.entries) or node.faults:

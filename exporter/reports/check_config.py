@@ -112,7 +112,7 @@ def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
     return record
 
 
-def refusal(errors: Sequence[ConfigError]) -> str:
+def problems_document(errors: Sequence[ConfigError]) -> str:
     """Files that are refused, one at least, and each reason with its place; `file` is the first of them."""
     problems = [
         {
@@ -130,12 +130,12 @@ def refusal(errors: Sequence[ConfigError]) -> str:
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
     """What a rule matches and what it comes to; what it says word by word stands in the file."""
-    found = asdict(rule_amount(rule, config, now))
+    amount = asdict(rule_amount(rule, config, now))
     return {
         "rule": rule.source,
         "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
-        **found,
-        "components": dict(found["components"]),
+        **amount,
+        "components": dict(amount["components"]),
     }
 
 
@@ -149,8 +149,8 @@ def _compare(offer: HostedPrice) -> dict[str, Any]:
     }
 
 
-def _text(told: dict[str, Any]) -> str:
-    return json.dumps(told, indent=2, default=_plain) + "\n"
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, default=_plain) + "\n"
 
 
 def _plain(value: object) -> object:
@@ -206,7 +206,7 @@ def check_config(
     except ConfigError as error:
         errors.append(error)
     if errors:
-        return REFUSED, refusal(errors) if as_json else "".join(f"{error}\n" for error in errors)
+        return REFUSED, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
     return GOOD, document(config, now, web) if as_json else "\n".join(_lines(config, now, web)) + "\n"
 
 
@@ -219,8 +219,8 @@ def _web(access: Access | None) -> WebConfig | None:
     if access is None:
         return None
     access.load()
-    guard = access.current()
-    return None if guard is None else guard.config
+    policy = access.current()
+    return None if policy is None else policy.config
 
 
 def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]:
@@ -239,9 +239,8 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     if web is not None:
         yield f"web: {web_words(web)}"
     limits = config.limits
-    parties = f"{limits.parties} parties of gateways"
     yield (
-        f"limits: {limits.models} models, {limits.servers} servers, {parties}, "
+        f"limits: {limits.models} models, {limits.servers} servers, {limits.parties} parties of gateways, "
         f"{limits.body_bytes} bytes per answer"
     )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
@@ -251,9 +250,9 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     if config.retired:
         yield from _section("retired GPUs", map(retired_words, config.retired), "")
     yield from _section("overheads", map(overhead_words, config.overheads), "none")
-    nobody = "none but those that are found" if config.processes else "none: all GPU time is unallocated"
-    told = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
-    yield from _section("servers", iter(told), nobody)
+    without = "none but those that are found" if config.processes else "none: all GPU time is unallocated"
+    servers = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
+    yield from _section("servers", iter(servers), without)
     owners = (
         f"namespace {pattern_words(rule.namespace)}, server {pattern_words(rule.server)}: "
         f"product {rule.product}, team {rule.team}"

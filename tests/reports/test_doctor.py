@@ -141,7 +141,7 @@ def test_work_and_rest_may_be_shared_by_two_measures() -> None:
         for name, ratio, gigabytes in (("chat", 0.7, 20), ("batch", 0.3, 60))
     ]
 
-    assert tuple(doctor._held(shares(seen))) == (
+    assert tuple(doctor._holder_names(shares(seen))) == (
         "chat 70 % of the work (sm_utilization), 25 % of the rest (memory)",
         "batch 30 % of the work (sm_utilization), 75 % of the rest (memory)",
     )
