@@ -5,7 +5,7 @@ notes the problem with its position and path and goes on, so that one run report
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import SequenceMatcher
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -231,6 +231,14 @@ class Table(Generic[T_co]):
         if not good:
             raise BrokenError
         return self.build(mapping)
+
+    def field_names(self) -> Iterator[str]:
+        """The fields of its record that its keys fill, those of groups below included."""
+        for key in self.keys:
+            if key.field is not None:
+                yield key.field.name
+            elif isinstance(key.validator, Table):
+                yield from key.validator.field_names()
 
     def _names_are_valid(self, mapping: MappingNode) -> bool:
         names = [key.name for key in self.keys]

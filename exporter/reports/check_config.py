@@ -1,13 +1,14 @@
-"""The verb check-config: are these files good, and what do they come to."""
+"""The verb check-config: whether files are valid, and the prices they result in."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.config import Config, ConfigError, load
+from exporter.config.keys import DOCUMENT
 from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
 from exporter.config.web import ClientConfig, WebConfig
@@ -34,14 +35,14 @@ from exporter.web.access import Access
 
 
 def web_words(config: WebConfig) -> str:
-    """How connections are encrypted, and who may ask."""
+    """Encryption of connections, and authentication of clients."""
     if config.tls is None:
         return f"plain HTTP, {_users(config)}"
     return f"HTTPS, {_certificates(config.tls.clients)}, {_users(config)}"
 
 
 def web_document(config: WebConfig) -> dict[str, Any]:
-    """The same as JSON has it; no hash of a password is in it."""
+    """The same as JSON, without any hash of a password."""
     clients = None if config.tls is None else config.tls.clients
     return {
         "tls": config.tls is not None,
@@ -62,9 +63,13 @@ def _users(config: WebConfig) -> str:
     return f"passwords of {', '.join(sorted(config.users))}" if config.users else "no passwords"
 
 
+JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "prices_path": "price_file"}
+"""Keys of the JSON that differ from the field of a configured key."""
+
+
 def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
-    """A good one, with the web configuration beside it; prices are those in force at an instant."""
-    told = {
+    """A valid configuration as JSON, with the web configuration; prices are those of an instant."""
+    record: dict[str, Any] = {
         "status": 0,
         "file": config.path,
         "sha256": config.hash,
@@ -79,25 +84,27 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "kubernetes": config.kubernetes,
         "kubelet_ca_file": config.kubelet_ca_file,
         "web": None if web is None else web_document(web),
-        "pod_labels": asdict(config.pod_labels),
+        "pod_labels": config.pod_labels,
         "gap_max_days": config.gap_max_days,
-        "limits": asdict(config.limits),
+        "limits": config.limits,
         "budgets_are_default": is_default(config),
-        "budgets": [asdict(budget) for budget in config.budgets],
+        "budgets": config.budgets,
         "hardware": [_hardware(rule, config, now) for rule in config.hardware],
         "unmatched_hardware": config.unmatched_hardware,
         "retired": [
             {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
         ],
-        "overheads": [asdict(overhead) for overhead in config.overheads],
+        "overheads": config.overheads,
         "servers": [_without_secrets(server) for server in config.servers],
         "server_rules": [_without_secrets(rule) for rule in config.server_rules],
-        "ownership": [asdict(rule) for rule in config.ownership],
-        "split": [asdict(rule) for rule in config.split or (SplitRule(),)],
+        "ownership": config.ownership,
+        "split": config.split or (SplitRule(),),
         "compare": [_compare(offer) for offer in config.compare],
-        "findings": [asdict(finding) for finding in config_findings(config, now)],
     }
-    return _text(told)
+    for name in DOCUMENT.field_names():
+        record.setdefault(JSON_KEYS.get(name, name), getattr(config, name))
+    record["findings"] = [asdict(finding) for finding in config_findings(config, now)]
+    return _text(record)
 
 
 def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
 
 
 def problems_document(errors: Sequence[ConfigError]) -> str:
-    """Files that are refused, one at least, and each reason with its place; `file` is the first of them."""
+    """The problems of invalid files, each with its position; `file` is the first file."""
     problems = [
         {
             "file": error.file,
@@ -129,7 +136,7 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
 
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
-    """What a rule matches and what it comes to; what it says word by word stands in the file."""
+    """What a rule matches, and its price."""
     amount = asdict(rule_amount(rule, config, now))
     return {
         "rule": rule.source,
@@ -154,7 +161,9 @@ def _text(record: dict[str, Any]) -> str:
 
 
 def _plain(value: object) -> object:
-    """What JSON has no word for: amounts become numbers, paths text."""
+    """What JSON has no type for: amounts become numbers, paths text, records objects."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, Path):
@@ -190,10 +199,10 @@ REFUSED = 2
 def check_config(
     path: Path | None, now: Instant, access: Access | None = None, *, as_json: bool = False
 ) -> tuple[int, str]:
-    """The exit status and what to print: 0 and the configuration in words, or 2 and all that is wrong.
+    """The exit status and what to print: 0 and the configuration in words, or 2 and every problem.
 
     Prices are those in force at an instant. `access` is read for the first time here, as at a start of the
-    daemon; `None` is as one without a file.
+    daemon; `None` stands for no web configuration.
     """
     errors: list[ConfigError] = []
     config = Config()
@@ -211,7 +220,7 @@ def check_config(
 
 
 def _web(access: Access | None) -> WebConfig | None:
-    """What is in the web configuration's file, `None` without one.
+    """The web configuration, `None` without a file.
 
     Raises:
         ConfigError: it cannot be used.
@@ -267,7 +276,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
 
 
 def _check_config_hardware(config: Config, now: Instant) -> Iterator[str]:
-    """Each rule, and below it what it comes to."""
+    """Each rule, and below it its price."""
     for rule in config.hardware:
         yield hardware_words(rule)
         yield f"  {amount_words(rule_amount(rule, config, now))}"
