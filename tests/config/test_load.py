@@ -124,7 +124,7 @@ def test_an_engine_is_one_of_the_catalogue(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (
             "limits: {model: 0}\n",
@@ -148,10 +148,10 @@ def test_an_engine_is_one_of_the_catalogue(refused: Refused) -> None:
     ],
 )
 def test_the_value_of_a_misspelled_key_is_looked_at_in_the_same_round(
-    refused: Refused, text: str, told: list[str]
+    refused: Refused, text: str, expected: list[str]
 ) -> None:
     """Whoever corrects the name should not be told of the value after that."""
-    assert refused(text.encode()) == told
+    assert refused(text.encode()) == expected
 
 
 def test_a_secret_under_a_key_that_is_refused_is_not_repeated(refused: Refused) -> None:

@@ -29,7 +29,7 @@ READ = GatewayReading(URL, up=True, title="the LiteLLM proxy", counters=COUNTS)
 
 
 def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "") -> Diagnosis:
-    asked = DoctorInput(
+    inputs = DoctorInput(
         (),
         "",
         tuple(ServerAnswer(server) for server in servers),
@@ -37,7 +37,7 @@ def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "
         "",
         gateways=(GatewayAnswer(gateway, problem),),
     )
-    return diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0)
+    return diagnose(Config(), CostPolicy(Tariff("h1")), inputs, 0)
 
 
 def warned(diagnosis: Diagnosis) -> list[str]:
