@@ -21,7 +21,7 @@ DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
 DEFAULT_PRICES = Path("/var/lib/inference-cost-exporter/prices.csv")
 
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
-"""Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
+"""Cloud whose metadata service reports the host's location: that of the firmware, none, or a named one."""
 
 GpusChoice = Literal["auto", "all", "visible"]
 """Which GPUs of the machine NVML lists here: all where the process was given all, all of them, or some."""

@@ -172,12 +172,12 @@ def _plain(value: object) -> object:
 
 
 UNMATCHED: Final[Mapping[Unmatched, str]] = {
-    "estimate": "list price of its instance type, else what comes nearest, marked as an estimate",
+    "estimate": "list price of its instance type, else the nearest price, marked as an estimate",
     "unpriced": "has no price, and its cost is absent",
 }
 CLOUDS: Final = {
-    "auto": "the one that the firmware names is asked where this host runs",
-    "off": "nobody is asked",
+    "auto": "metadata service of the cloud that the firmware names",
+    "off": "no request",
 }
 GPUS: Final[Mapping[GpusChoice, str]] = {
     "auto": "all are charged where NVIDIA_VISIBLE_DEVICES is all or not set, else visible ones",
@@ -185,11 +185,11 @@ GPUS: Final[Mapping[GpusChoice, str]] = {
     "visible": "those are charged that NVML lists",
 }
 KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
-    "auto": "this node's pods are asked for by socket, else, as its labels, by a service account",
-    "off": "no cluster is asked",
-    "pods_api": "the kubelet's socket is asked for this node's pods, the API server for its labels",
-    "kubelet": "the kubelet is asked for this node's pods, the API server for its labels",
-    "api_server": "the API server is asked for this node's pods and labels",
+    "auto": "pods of this node from the kubelet's socket, else, like its labels, with a service account",
+    "off": "no request",
+    "pods_api": "pods of this node from the kubelet's socket, its labels from the API server",
+    "kubelet": "pods of this node from the kubelet, its labels from the API server",
+    "api_server": "pods and labels of this node from the API server",
 }
 
 GOOD = 0
@@ -243,7 +243,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield f"ledger: {config.ledger_path}"
     yield f"list prices: {'bundled' if config.catalogue.bundled else config.prices_path}"
     yield f"GPUs: {GPUS[config.gpus]}"
-    yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
+    yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} metadata service')}"
     yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
     if web is not None:
         yield f"web: {web_words(web)}"
@@ -259,7 +259,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     if config.retired:
         yield from _section("retired GPUs", map(retired_words, config.retired), "")
     yield from _section("overheads", map(overhead_words, config.overheads), "none")
-    without = "none but those that are found" if config.processes else "none: all GPU time is unallocated"
+    without = "none; discovered ones only" if config.processes else "none: all GPU time is unallocated"
     servers = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
     yield from _section("servers", iter(servers), without)
     owners = (

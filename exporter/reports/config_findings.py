@@ -45,7 +45,7 @@ def idle_rules(config: Config) -> Iterator[Finding]:
         if config.kubernetes == "off" and rule.match.node_label:
             yield Finding(
                 "warning",
-                f"hardware[{index}].match.node_label: no host is asked for labels, since "
+                f"hardware[{index}].match.node_label: no labels are requested, since "
                 "discovery.kubernetes is off",
             )
         for line in _name_problems(rule, config.catalogue):
@@ -133,7 +133,7 @@ def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
             yield f"match.gpu_model: {why}"
         if match.region is not None and not _finds(match.region, regions := catalogue.regions()):
             hint = _or_check(match.region, regions)
-            yield f'match.region: no region that is known is spelled "{match.region}"; {hint}'
+            yield f'match.region: no known region is spelled "{match.region}"; {hint}'
         if isinstance(rule.terms, Listed):
             yield from _list_price_problems(rule.terms, match, catalogue)
     except CatalogueError:
@@ -143,8 +143,8 @@ def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
 def _list_price_problems(listed: Listed, match: HardwareMatch, catalogue: Catalogue) -> Iterator[str]:
     if listed.region and listed.region.casefold() not in (regions := catalogue.regions()):
         yield (
-            f'rented.region: no region that is known is spelled "{listed.region}", and the price of another '
-            f"stands in; {_or_check(listed.region, regions)}"
+            f'rented.region: no known region is spelled "{listed.region}", and the price of another '
+            f"region is used; {_or_check(listed.region, regions)}"
         )
     if match.instance_type is None:
         return
@@ -194,7 +194,7 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
     if not config.servers and not config.processes:
         yield Finding(
             "warning",
-            "no server is configured and processes are not looked at: the money of every GPU is unallocated",
+            "no server is configured and process discovery is off: all GPU cost is unallocated",
         )
     yield from _token_findings(config)
     yield from _budget_findings(config)

@@ -216,14 +216,14 @@ def text(diagnosis: Diagnosis) -> str:
 def _where(location: HostLocation) -> str:
     """Where a host runs, and the source of that."""
     if not location.cloud:
-        return "in no cloud that is known"
+        return "in no known cloud"
     words = [location.instance_type or "an unknown instance type", "of", location.cloud]
     if location.region:
         words += ["in", location.region, *([f"(zone {location.zone})"] if location.zone else [])]
     else:
         words += ["in an unknown region"]
     lifecycle = location.lifecycle.replace("_", " ") or "unknown whether on demand or spot"
-    return f"{' '.join(words)}, {lifecycle}; told by {location.source}"
+    return f"{' '.join(words)}, {lifecycle}; source: {location.source}"
 
 
 def as_json(diagnosis: Diagnosis) -> str:

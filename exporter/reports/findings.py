@@ -45,8 +45,8 @@ def share_findings(allocation: Iterable[Holder], index: Mapping[str, int]) -> It
             parts = ", ".join(f"{key.server} {ratio:g}" for key, ratio in sorted(sums.items()))
             yield Finding(
                 "warning",
-                f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that, and "
-                "who has none pays nothing. Make `gpu_share_ratio` at most 1 together.",
+                f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that sum, "
+                "and servers without a share pay nothing. Make `gpu_share_ratio` at most 1 in total.",
             )
 
 
@@ -200,7 +200,7 @@ def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     if not config.servers and not config.processes and not inputs.found.holders:
         yield Finding(
             "warning",
-            "no server is configured, and processes are not looked at: all GPU money would be `unallocated`. "
+            "no server is configured, and process discovery is off: all GPU cost is `unallocated`. "
             "Set `discovery: {processes: true}`, or add:\n"
             '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
         )
@@ -208,13 +208,13 @@ def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
 
 def _location_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     if config.cloud == "off":
-        yield Finding("note", "nobody is asked where this host runs, since `discovery.cloud` is off.")
+        yield Finding("note", "the host's location is not requested, since `discovery.cloud` is off.")
     if inputs.place_problem:
         # With an instance type the price is known but for its region and lifecycle.
         severity: Severity = "note" if inputs.place.instance_type else "warning"
         yield Finding(
             severity,
-            f"{inputs.place.cloud} does not tell where this host runs: {inputs.place_problem}. "
+            f"{inputs.place.cloud} does not report the host's location: {inputs.place_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
         )
 
@@ -229,7 +229,7 @@ def _node_label_findings(config: Config, inputs: DoctorInput) -> Iterable[Findin
     elif rules and labels == ():
         yield Finding(
             "warning",
-            f"{rules[0]} goes by node_label, and there are no labels here: a pod needs a service account "
+            f"{rules[0]} matches by node_label, and this host has no labels: a pod needs a service account "
             "that may read its node (deploy/kubernetes/node-labels.yaml), other hosts have none.",
         )
 
@@ -277,7 +277,7 @@ def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Find
         if not budget.product and month > budget.dollars_per_month:
             yield Finding(
                 "warning",
-                f"this host alone costs {month:,.2f} dollars a month at the prices of now, more than budget "
+                f"this host alone costs {month:,.2f} dollars a month at current prices, more than budget "
                 f"{budget.name} of {plain(budget.dollars_per_month)}: raise it, or correct the prices.",
             )
 
@@ -285,7 +285,7 @@ def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Find
 def _lost_gpu_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     lost = [gpu.index for gpu in gpus if not gpu.up]
     if lost:
-        yield Finding("warning", f"{_gpus_text(lost)} cannot be read: paid for, as idle.")
+        yield Finding("warning", f"{_gpus_text(lost)} cannot be read: charged as idle.")
 
 
 def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
@@ -296,12 +296,12 @@ def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
         at_work = "are busy and" if len(busy) > 1 else "is busy and"
         yield Finding(
             "warning",
-            f"{_gpus_text(busy)} {at_work} held by nobody that is known: `unallocated`. "
-            "Add whoever works there to `servers`, or correct the `gpus` of one.",
+            f"{_gpus_text(busy)} {at_work} used by no known server: `unallocated`. "
+            "Add the program to `servers`, or correct the `gpus` of a server.",
         )
     if idle:
         are = "are" if len(idle) > 1 else "is"
-        yield Finding("note", f"{_gpus_text(idle)} {are} held by nobody: `unallocated`.")
+        yield Finding("note", f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
 
 
 def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
@@ -309,7 +309,7 @@ def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
         if server.up:
             if not server.tokens:
                 yield Finding(
-                    "warning", f"server {server.server} tells no tokens: its busy money is `other`."
+                    "warning", f"server {server.server} reports no tokens: its busy cost is `other`."
                 )
         else:
             reason = unread_reason(server.reason)

@@ -262,7 +262,7 @@ def server_words(server: ConfiguredServer) -> str:
     share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
     name = f"{server.namespace}/{server.name}" if server.namespace else server.name
     divided = "" if server.divide is None else f", {divide_words(server.divide)}"
-    engine = server.engine or "as its page tells"
+    engine = server.engine or "from its page"
     return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}"
 
 
@@ -290,9 +290,8 @@ def server_rule_words(rule: ServerRule) -> str:
         f"metrics at path {masked(rule.metrics_path)}" if rule.metrics_path else "",
         divide_words(rule.divide) if rule.divide is not None else "",
     ]
-    return (
-        f"found with {', '.join(which)}: {', '.join(word for word in corrections if word) or 'read as told'}"
-    )
+    corrected = ", ".join(word for word in corrections if word) or "read as configured"
+    return f"found with {', '.join(which)}: {corrected}"
 
 
 def divide_words(divide: GatewayDivision) -> str:

@@ -43,8 +43,8 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
         if answer.problem:
             yield Finding(
                 "warning",
-                f"gateway {answer.problem}. Until it can be read, the last shares divide, and what has none "
-                "is its owner's.",
+                f"gateway {answer.problem}. Until it can be read, cost is divided by the last shares; the "
+                "rest stays with the server's owner.",
             )
             continue
         divided = tuple(_divided(answer, servers))
@@ -57,9 +57,9 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
             counted = _listed(sorted({count.model for count in counts}))
             yield Finding(
                 "warning",
-                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} names nobody "
-                f"who asks for it: all is its owner's. It counts {counted}; what leads here belongs in "
-                "`divide: {models: [...]}`, its model_id in `deployments` if given.",
+                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} counts no "
+                f"requests for it: all of its cost stays with its owner. It counts {counted}; names that "
+                "lead here belong in `divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
 
 
@@ -99,7 +99,7 @@ def sight_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str,
             if discovered.key.namespace
             else discovered.key.server
         )
-        what = [discovered.engine or discovered.program or "nothing that is seen"]
+        what = [discovered.engine or discovered.program or "no visible process"]
         if discovered.model:
             what.append(f"model {discovered.model}")
         if discovered.where:
@@ -121,7 +121,7 @@ def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Itera
     if any(holder.key == UNSEEN for holder in result.holders):
         yield Finding(
             "warning",
-            f"processes that cannot be seen compute on GPUs and are paid by `{UNSEEN.server}`. "
+            f"hidden processes compute on GPUs, and their cost goes to `{UNSEEN.server}`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         )
     for discovered in result.sights:
@@ -133,14 +133,14 @@ def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Itera
             yield Finding(
                 "note",
                 f"{discovered.key.server} holds {_gpus_text(discovered.gpus, indices)}, is no "
-                "inference server that is known, and carries its dollars. To name it: "
+                "known inference server, and pays for them. To name it: "
                 f"`servers: [{{match: {_match(discovered)}, name: NAME}}]`.",
             )
     yield from _unread(result, indices)
     if result.refused:
         yield Finding(
             "warning",
-            f"{result.refused} pods ask by annotation for the name of another workload; they keep their own.",
+            f"{result.refused} pods claim the name of another workload by annotation; they keep their own.",
         )
 
 

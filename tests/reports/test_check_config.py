@@ -33,8 +33,8 @@ def test_a_good_file_is_ok_and_told_in_words() -> None:
     ) in lines
     assert "network: 1.1 dollars per hour per host, host dc1-*" in lines
     assert "staff: 536000 dollars per year per fleet" in lines
-    assert "chat-8b: http://127.0.0.1:8000/metrics, all GPUs, engine as its page tells, share 0.7" in lines
-    assert "ml/r1: https://127.0.0.1:9400/metrics, GPUs GPU-5a, 7, engine as its page tells" in lines
+    assert "chat-8b: http://127.0.0.1:8000/metrics, all GPUs, engine from its page, share 0.7" in lines
+    assert "ml/r1: https://127.0.0.1:9400/metrics, GPUs GPU-5a, 7, engine from its page" in lines
     assert "namespace search-*, server any: product search, team retrieval" in lines
     assert "server any, model any: auto, weights prompt 1, cached 0.1, generation 3" in lines
 
@@ -47,7 +47,7 @@ def test_the_defaults_are_ok() -> None:
     assert text.startswith("ok: defaults\ninterval: 10 s\ntime zone: UTC\n")
     assert (
         "hardware: no rule\n"
-        "hardware that no rule matches: list price of its instance type, else what comes nearest, "
+        "hardware that no rule matches: list price of its instance type, else the nearest price, "
         "marked as an estimate\n"
     ) in text
     assert "fleet: 27000 dollars per month for everything\n" in text
@@ -121,26 +121,29 @@ def test_a_list_price_that_no_list_has_is_a_warning(
         ),
         ("gpus: all", "GPUs: all are charged, those included that NVML does not list"),
         ("gpus: visible", "GPUs: those are charged that NVML lists"),
-        ("cloud: auto", "cloud: the one that the firmware names is asked where this host runs"),
-        ("cloud: off", "cloud: nobody is asked"),
-        ("cloud: oci", "cloud: oci is asked where this host runs"),
+        ("cloud: auto", "cloud: metadata service of the cloud that the firmware names"),
+        ("cloud: off", "cloud: no request"),
+        ("cloud: oci", "cloud: oci metadata service"),
         (
             "kubernetes: auto",
-            "kubernetes: this node's pods are asked for by socket, else, as its labels, by a service account",
+            (
+                "kubernetes: pods of this node from the kubelet's socket, else, like its labels, with a "
+                "service account"
+            ),
         ),
         (
             "kubernetes: pods_api",
-            "kubernetes: the kubelet's socket is asked for this node's pods, the API server for its labels",
+            "kubernetes: pods of this node from the kubelet's socket, its labels from the API server",
         ),
         (
             "kubernetes: kubelet",
-            "kubernetes: the kubelet is asked for this node's pods, the API server for its labels",
+            "kubernetes: pods of this node from the kubelet, its labels from the API server",
         ),
         (
             "kubernetes: api_server",
-            "kubernetes: the API server is asked for this node's pods and labels",
+            "kubernetes: pods and labels of this node from the API server",
         ),
-        ("kubernetes: off", "kubernetes: no cluster is asked"),
+        ("kubernetes: off", "kubernetes: no request"),
     ],
 )
 def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, choice: str, expected: str) -> None:
@@ -200,8 +203,7 @@ def test_without_a_server_and_without_looking_for_one_all_is_unallocated(tmp_pat
     assert status == 0
     (_, warning) = warnings(text)
     assert warning == (
-        "warning: no server is configured and processes are not looked at: the money of every GPU is "
-        "unallocated"
+        "warning: no server is configured and process discovery is off: all GPU cost is unallocated"
     )
     assert "servers: none: all GPU time is unallocated" in text
 
@@ -223,7 +225,7 @@ def test_what_is_said_of_servers_that_are_found_is_told(tmp_path: Path) -> None:
         "found with port 8000: name chat, share 0.7\n"
         "found with workload ml/r1-*, process python3: namespace ml, engine vllm, spans hosts, role decode, "
         "metrics at port 9400, metrics at path /m\n"
-        "found with unit vllm@*: read as told"
+        "found with unit vllm@*: read as configured"
     )
 
 

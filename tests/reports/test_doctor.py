@@ -57,7 +57,7 @@ def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand
         "8 x NVIDIA H100 80GB HBM3 at 6.880000 = 55.040000 dollars per hour",
         "55.040000 dollars per hour x 730 hours = 40,179.20 dollars a month",
     )
-    assert findings(diagnosis) == ["note: GPUs 4 to 7 are held by nobody: `unallocated`."]
+    assert findings(diagnosis) == ["note: GPUs 4 to 7 are used by no server: `unallocated`."]
 
 
 def test_tokens_are_those_that_would_be_counted() -> None:
@@ -93,7 +93,7 @@ def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> No
             '    hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
             "rented: {dollars_per_gpu_hour: PRICE}}]"
         ),
-        "note: GPUs 4 to 7 are held by nobody: `unallocated`.",
+        "note: GPUs 4 to 7 are used by no server: `unallocated`.",
     ]
     assert text(diagnosis).count("no price\n") == 8
 
@@ -158,10 +158,10 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
     assert diagnosis.status == 1
     assert findings(diagnosis) == [
         (
-            "warning: GPUs 4, 6 are busy and held by nobody that is known: `unallocated`. "
-            "Add whoever works there to `servers`, or correct the `gpus` of one."
+            "warning: GPUs 4, 6 are busy and used by no known server: `unallocated`. "
+            "Add the program to `servers`, or correct the `gpus` of a server."
         ),
-        "note: GPUs 5, 7 are held by nobody: `unallocated`.",
+        "note: GPUs 5, 7 are used by no server: `unallocated`.",
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
                 H100, "", (ServerAnswer(ServerReading(ServerKey("", "chat"), URL, up=True)),), "", ""
             ),
             1,
-            "warning: server chat tells no tokens: its busy money is `other`.",
+            "warning: server chat reports no tokens: its busy cost is `other`.",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_lost_gpu_is_paid_for() -> None:
     )
 
     assert diagnosis.status == 1
-    assert "warning: GPU 0 cannot be read: paid for, as idle." in findings(diagnosis)
+    assert "warning: GPU 0 cannot be read: charged as idle." in findings(diagnosis)
     assert diagnosis.sums[0].startswith("8 x ")
 
 
@@ -261,7 +261,7 @@ DEFAULT = (
     "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]"
 )
 PASSED = (
-    "warning: this host alone costs 40,179.20 dollars a month at the prices of now, more than budget fleet "
+    "warning: this host alone costs 40,179.20 dollars a month at current prices, more than budget fleet "
     "of 27000: raise it, or correct the prices."
 )
 

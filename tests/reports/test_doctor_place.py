@@ -26,23 +26,23 @@ def examined(location: HostLocation, problem: str = "", cloud: CloudChoice = "au
 @pytest.mark.parametrize(
     ("location", "line"),
     [
-        (AWS, "gpu-1  p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; told by aws metadata"),
+        (AWS, "gpu-1  p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; source: aws metadata"),
         (
             HostLocation("oci", "BM.GPU.H100.8", "us-phoenix-1", "", "spot", "oci metadata"),
-            "gpu-1  BM.GPU.H100.8 of oci in us-phoenix-1, spot; told by oci metadata",
+            "gpu-1  BM.GPU.H100.8 of oci in us-phoenix-1, spot; source: oci metadata",
         ),
         (
             HostLocation("aws", "p5.48xlarge", source="dmi"),
-            "gpu-1  p5.48xlarge of aws in an unknown region, unknown whether on demand or spot; told by dmi",
+            "gpu-1  p5.48xlarge of aws in an unknown region, unknown whether on demand or spot; source: dmi",
         ),
         (
             HostLocation("gcp", source="configuration"),
             (
                 "gpu-1  an unknown instance type of gcp in an unknown region, "
-                "unknown whether on demand or spot; told by configuration"
+                "unknown whether on demand or spot; source: configuration"
             ),
         ),
-        (HostLocation(), "gpu-1  in no cloud that is known"),
+        (HostLocation(), "gpu-1  in no known cloud"),
     ],
 )
 def test_the_first_line_is_the_host_and_its_place(location: HostLocation, line: str) -> None:
@@ -60,7 +60,7 @@ def test_a_cloud_that_does_not_answer_is_found() -> None:
 
     assert actual == [
         (
-            "warning: gcp does not tell where this host runs: gcp metadata at X: ConnectTimeout. "
+            "warning: gcp does not report the host's location: gcp metadata at X: ConnectTimeout. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`."
         )
     ]
@@ -72,14 +72,14 @@ def test_firmware_that_tells_the_instance_type_makes_it_a_note() -> None:
         examined(HostLocation("aws", "p5.48xlarge", source="dmi"), "aws metadata at X: 401"), "aws"
     )
 
-    assert actual.startswith("note: aws does not tell where this host runs: aws metadata at X: 401. ")
+    assert actual.startswith("note: aws does not report the host's location: aws metadata at X: 401. ")
 
 
 def test_that_nobody_is_asked_is_told() -> None:
     """Where the configuration says so; on bare metal there is nothing to say."""
-    expected = ["note: nobody is asked where this host runs, since `discovery.cloud` is off."]
-    assert findings(examined(HostLocation(), cloud="off"), "where this host runs") == expected
-    assert findings(examined(HostLocation()), "where this host runs") == []
+    expected = ["note: the host's location is not requested, since `discovery.cloud` is off."]
+    assert findings(examined(HostLocation(), cloud="off"), "location is not requested") == expected
+    assert findings(examined(HostLocation()), "location is not requested") == []
 
 
 def test_json_has_the_place() -> None:
@@ -123,6 +123,6 @@ def test_labels_of_another_place_are_told() -> None:
 def test_a_rule_by_labels_where_there_are_none_is_told() -> None:
     """A file of the whole fleet may have it on purpose, so it is a warning."""
     (actual,) = labeled("", (), LEASED)
-    assert actual.startswith("warning: rule goes by node_label, and there are no labels here: ")
+    assert actual.startswith("warning: rule matches by node_label, and this host has no labels: ")
     assert labeled("", (), ()) == []
     assert labeled("", (("pool", "a"),), LEASED) == []

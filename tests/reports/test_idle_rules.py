@@ -181,7 +181,7 @@ def test_a_lifecycle_that_no_host_has(tmp_path: Path, lifecycle: str, expected: 
 )
 def test_a_region_that_no_cloud_spells_so(tmp_path: Path, region: str, expected: str | None) -> None:
     """Also of clouds whose list prices are the same everywhere, and of regions without GPUs."""
-    message = f'hardware[0].match.region: no region that is known is spelled "{region}"; {expected}'
+    message = f'hardware[0].match.region: no known region is spelled "{region}"; {expected}'
 
     assert warned(tmp_path, matching(region=region)) == ([] if expected is None else [message])
 
@@ -192,8 +192,8 @@ def test_a_region_of_a_list_price_that_no_cloud_spells_so(tmp_path: Path) -> Non
 
     assert warned(tmp_path, f"hardware: [{{rented: {rented}}}]\n") == [
         (
-            'hardware[0].rented.region: no region that is known is spelled "eu-noth-1", and the price of '
-            "another stands in; did you mean eu-north-1?"
+            'hardware[0].rented.region: no known region is spelled "eu-noth-1", and the price of '
+            "another region is used; did you mean eu-north-1?"
         )
     ]
 
@@ -258,7 +258,7 @@ def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: P
     """Whoever switched it off may have forgotten the rule."""
     text = f"hardware: [{labeled(pool='*')}]\ndiscovery: {{kubernetes: off}}\n"
     assert warned(tmp_path, text) == [
-        "hardware[0].match.node_label: no host is asked for labels, since discovery.kubernetes is off"
+        "hardware[0].match.node_label: no labels are requested, since discovery.kubernetes is off"
     ]
 
 

@@ -23,8 +23,8 @@ def warned(*holders: Holder) -> list[str]:
 
 def sum_warning(where: str, total: str, parts: str) -> str:
     return (
-        f"{where}: the configured shares come to {total} ({parts}): each is divided by that, and who has "
-        "none pays nothing. Make `gpu_share_ratio` at most 1 together."
+        f"{where}: the configured shares come to {total} ({parts}): each is divided by that sum, and "
+        "servers without a share pay nothing. Make `gpu_share_ratio` at most 1 in total."
     )
 
 

@@ -47,7 +47,7 @@ def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
         "       not read: no inference server is known among its processes",
         "  llamacpp:8080  llamacpp, in llama.service  GPUs 2",
         "       not read (not_listening): nothing listens where its metrics should be",
-        "  router:9000  nothing that is seen  GPUs none",
+        "  router:9000  no visible process  GPUs none",
         "       not read: it holds no GPU of this host",
     ]
 
@@ -90,13 +90,12 @@ def test_a_holder_that_is_no_server_may_be_named() -> None:
     assert findings(TRAINING, job) == [
         Finding(
             "note",
-            "unmatched:train holds GPU 2, is no inference server that is known, and carries its dollars. "
+            "unmatched:train holds GPU 2, is no known inference server, and pays for them. "
             'To name it: `servers: [{match: {process: "train"}, name: NAME}]`.',
         ),
         Finding(
             "note",
-            "unmatched:nightly holds GPUs 0, 1, is no inference server that is known, and carries its "
-            "dollars. "
+            "unmatched:nightly holds GPUs 0, 1, is no known inference server, and pays for them. "
             'To name it: `servers: [{match: {workload: "batch/nightly"}, name: NAME}]`.',
         ),
     ]
@@ -129,7 +128,7 @@ def test_processes_that_cannot_be_seen_are_a_warning() -> None:
         Finding("warning", "processes: 2 are not seen: hidden."),
         Finding(
             "warning",
-            "processes that cannot be seen compute on GPUs and are paid by `unmatched:unknown`. "
+            "hidden processes compute on GPUs, and their cost goes to `unmatched:unknown`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         ),
     ]
@@ -147,7 +146,7 @@ def test_pods_that_nobody_said_to_ask_for_are_a_note() -> None:
 def test_pods_that_ask_for_another_ones_name_are_told() -> None:
     """They were refused, and kept their own."""
     assert findings(refused=2) == [
-        Finding("warning", "2 pods ask by annotation for the name of another workload; they keep their own.")
+        Finding("warning", "2 pods claim the name of another workload by annotation; they keep their own.")
     ]
 
 
