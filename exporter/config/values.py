@@ -172,9 +172,7 @@ class Label(ScalarValidator[str]):
         if text in self.reserved:
             raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
         if self.reserved_beginning is not None and text.startswith(self.reserved_beginning):
-            raise RefusedError(
-                f"{shown(text)} begins like a name of other processes; choose another {self.what}"
-            )
+            raise RefusedError(f"{shown(text)} begins with a reserved prefix; choose another {self.what}")
         if self.exact and any(c in text for c in "*?["):
             raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
         return text
