@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Final
+from typing import Final, get_args
 
 from exporter.config.kubernetes import MATCH_NODE_LABEL
 from exporter.config.problems import BrokenError
@@ -69,7 +69,7 @@ DISCOUNT: Final = Key(
 )
 DISCOUNT_OF: Final[Key[DiscountOf]] = Key(
     "discount_of",
-    Choice(("on_demand", "spot")),
+    Choice(get_args(DiscountOf)),
     "List price to use, with catalogue only. Default: that of the host's lifecycle, or on_demand with a "
     "discount.",
 )
@@ -274,7 +274,7 @@ def _host_prices_have_gpus(mapping: MappingNode) -> bool:
     return False
 
 
-BILLINGS: Choice[Billing] = Choice(("while_up", "always"))
+BILLINGS: Choice[Billing] = Choice(get_args(Billing))
 BILLING = Key(
     "billing",
     BILLINGS,
@@ -514,7 +514,7 @@ HARDWARE = Key(
     RecordField(Config, "hardware"),
 )
 
-UNMATCHED_CHOICE: Choice[Unmatched] = Choice(("estimate", "unpriced"))
+UNMATCHED_CHOICE: Choice[Unmatched] = Choice(get_args(Unmatched))
 UNMATCHED = Key(
     "unmatched_hardware",
     UNMATCHED_CHOICE,

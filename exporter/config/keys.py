@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final
+from typing import Final, get_args
 
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
@@ -162,7 +162,7 @@ PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
     (PER_MONTH, "month"),
     (PER_YEAR, "year"),
 )
-PER_CHOICE: Choice[Per] = Choice(("gpu", "host", "fleet"))
+PER_CHOICE: Choice[Per] = Choice(get_args(Per))
 PER = Key(
     "per",
     PER_CHOICE,
@@ -326,7 +326,7 @@ CACHED_PROMPT = Key(
 GENERATION = Key(
     "generation", POSITIVE_WEIGHT, "Weight of a generated token.", RecordField(Weights, "generation")
 )
-METHODS: Choice[SplitMethod] = Choice(("auto", "engine", "time", "weights"))
+METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
 METHOD = Key(
     "method",
     METHODS,
@@ -392,7 +392,7 @@ SPLIT = Key(
     RecordField(Config, "split"),
 )
 
-CLOUDS: Choice[CloudChoice] = Choice(("auto", "off", "aws", "gcp", "azure", "oci", "nebius"))
+CLOUDS: Choice[CloudChoice] = Choice(get_args(CloudChoice))
 CLOUD = Key(
     "cloud",
     CLOUDS,
@@ -407,7 +407,7 @@ PROCESSES = Key(
     "only the servers configured here.",
     RecordField(Config, "processes"),
 )
-LISTED: Choice[GpusChoice] = Choice(("auto", "all", "visible"))
+LISTED: Choice[GpusChoice] = Choice(get_args(GpusChoice))
 GPUS = Key(
     "gpus",
     LISTED,

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.problems import BrokenError, RefusedError, shown
@@ -118,7 +118,7 @@ POD_LABELS: Final = Key(
     RecordField(Config, "pod_labels"),
 )
 
-CHOICES: Final[Choice[KubernetesChoice]] = Choice(("auto", "off", "pods_api", "kubelet", "api_server"))
+CHOICES: Final[Choice[KubernetesChoice]] = Choice(get_args(KubernetesChoice))
 KUBERNETES: Final = Key(
     "kubernetes",
     CHOICES,

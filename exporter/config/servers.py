@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from exporter.config.document import Node, Scalar, Sequence
@@ -186,7 +186,7 @@ class UrlPath(ScalarValidator[str]):
 
 BY: Final[Key[DividedBy]] = Key(
     "by",
-    Choice(("team", "adapter")),
+    Choice(get_args(DividedBy)),
     "Unit of division. team: the teams that the LiteLLM proxy reports, each in place of the server's own. "
     "adapter: LoRA adapters, each as a model of the server.",
     required=True,
