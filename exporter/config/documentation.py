@@ -59,14 +59,14 @@ _HEAD: Final = f"""\
 
 One YAML file, named by `--config.file`.
 Without a file every key has its default: [prices](prices.md) then come from the bundled catalogue.
-`inference-cost-exporter check-config` tells everything that is wrong with a file, by line and key.
+`inference-cost-exporter check-config` reports every problem of a file with its line and key.
 
 - Units are in the names of the keys.
-- A key that is not on this page is an error, so that a misspelled price is never a missing one.
+- A key that is not on this page is an error: a misspelled price is never a missing one.
 - Numbers are exact decimals, written without quotes, separators or leading zeros.
 - Patterns are shell-style: `*` is any text, `?` one character, `[ab]` one of these.
   They cover the whole text, and case counts: `*H100*` matches `NVIDIA H100 80GB HBM3`, `H100` does not.
-  `check-config` and `doctor` tell patterns that match nothing.
+  `check-config` and `doctor` report patterns that match nothing.
 - Secrets are never in the file, only the names of files that hold them.
 - The file is UTF-8, at most {FILE_BYTES} bytes, one document, without anchors, aliases and tags.
 

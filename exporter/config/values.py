@@ -150,29 +150,24 @@ class Label(ScalarValidator[str]):
     `reserved` words have a meaning of their own on the page, and so has `reserved_beginning`.
     """
 
-    what: str
+    expected: str
     reserved: tuple[str, ...] = ()
     exact: bool = False
     reserved_beginning: str | None = None
-
-    @property
-    def expected(self) -> str:
-        """What it names."""
-        return self.what
 
     def parse(self, written: Scalar) -> str:
         """The text itself."""
         text = written.text
         if not text or text != text.strip():
-            raise RefusedError(f"{shown(text)} is empty or has spaces around it; write a {self.what}")
+            raise RefusedError(f"{shown(text)} is empty or has spaces around it; write a {self.expected}")
         if text != label(text):
             raise RefusedError(
                 f"{shown(text)} has control characters or is longer than {LABEL_CHARACTERS} characters"
             )
         if text in self.reserved:
-            raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+            raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         if self.reserved_beginning is not None and text.startswith(self.reserved_beginning):
-            raise RefusedError(f"{shown(text)} begins with a reserved prefix; choose another {self.what}")
+            raise RefusedError(f"{shown(text)} begins with a reserved prefix; choose another {self.expected}")
         if self.exact and any(c in text for c in "*?["):
             raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
         return text
@@ -182,23 +177,18 @@ class Label(ScalarValidator[str]):
 class Name(ScalarValidator[str]):
     """A word that is safe as a label's value and in a query."""
 
-    what: str
+    expected: str
     reserved: tuple[str, ...] = ()
-
-    @property
-    def expected(self) -> str:
-        """What it names."""
-        return self.what
 
     def parse(self, written: Scalar) -> str:
         """The word itself."""
         text = written.text
         if not _NAME.fullmatch(text):
             raise RefusedError(
-                f"{shown(text)} is no {self.what}: a letter, then letters, digits, _ and -, at most 64"
+                f"{shown(text)} is no {self.expected}: a letter, then letters, digits, _ and -, at most 64"
             )
         if text in self.reserved:
-            raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+            raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         return text
 
 

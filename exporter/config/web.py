@@ -1,4 +1,4 @@
-"""The web configuration: who may ask, and how it is encrypted, in the Prometheus exporter toolkit's format.
+"""The web configuration: authentication and TLS, in the format of the Prometheus exporter toolkit.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 A file that is taken here is taken by `promtool check web-config`; what Python's TLS cannot do is refused.
@@ -41,7 +41,7 @@ class FilePath(ScalarValidator[Path]):
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """What is not taken: the message says what to write instead."""
+    """A key that is refused: the message says what to write instead."""
 
     message: str
     expected: str = "nothing"
@@ -56,19 +56,15 @@ class Inline:
 class Text(ScalarValidator[str]):
     """Printable ASCII, as a header or a name in a certificate has it; it may be empty."""
 
-    what: str
-
-    @property
-    def expected(self) -> str:
-        """What it is."""
-        return self.what
+    expected: str
 
     def parse(self, written: Scalar) -> str:
         """The text itself."""
         text = written.text
         if not text.isascii() or not text.isprintable() or len(text) > HEADER_CHARACTERS:
             raise RefusedError(
-                f"{shown(text)} is no {self.what}: up to {HEADER_CHARACTERS} printable characters of ASCII"
+                f"{shown(text)} is no {self.expected}: "
+                f"up to {HEADER_CHARACTERS} printable characters of ASCII"
             )
         return text
 
@@ -255,12 +251,16 @@ SERVER_ORDER = Key(
 )
 CURVE = Key("curve_preferences", ListOf(Choice(tuple(CURVES))), "The curve of key exchange: one.")
 
-HTTP2 = Key("http2", Truth(), "HTTP/2 is not served; true is told in the log.", default=False)
+HTTP2 = Key("http2", Truth(), "HTTP/2 is not supported; true is logged.", default=False)
 HEADERS = (
-    Key("Content-Security-Policy", Text("header"), "What a page may load."),
-    Key("X-Frame-Options", OrBlank(Choice(("deny", "sameorigin"))), "Who may put a page in a frame."),
+    Key("Content-Security-Policy", Text("header"), "Sources that a page may load."),
+    Key(
+        "X-Frame-Options",
+        OrBlank(Choice(("deny", "sameorigin"))),
+        "Pages that may embed it.",
+    ),
     Key("X-Content-Type-Options", OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."),
-    Key("X-XSS-Protection", Text("header"), "What old browsers do."),
+    Key("X-XSS-Protection", Text("header"), "XSS filter of old browsers."),
     Key("Strict-Transport-Security", Text("header"), "For how long browsers insist on HTTPS."),
 )
 
@@ -356,31 +356,31 @@ TLS = Key(
         _tls,
         (_proves_itself, _knows_its_clients, _speaks_a_version, _draws_one_curve),
     ),
-    "How connections are encrypted; without it, not at all.",
+    "TLS of the server; without it, plain HTTP.",
 )
 HTTP_HEADERS = Key(
     "headers",
     Table(
         HEADERS, lambda mapping: tuple((key.name, value) for key in HEADERS if (value := mapping.get(key)))
     ),
-    "Headers of every answer.",
+    "Headers of every response.",
 )
 HTTP = Key(
     "http_server_config",
     Table(
         (HTTP2, HTTP_HEADERS), lambda mapping: (mapping.get(HTTP2) or False, mapping.get(HTTP_HEADERS) or ())
     ),
-    "What answers look like.",
+    "HTTP settings of responses.",
 )
-USERS = Key("basic_auth_users", BasicUsers(), "Who may ask, and the bcrypt hashes of their passwords.")
+USERS = Key("basic_auth_users", BasicUsers(), "Users and the bcrypt hashes of their passwords.")
 INTERVAL = Key(
     "interval", Duration("0s", "60m"), "The time between two requests; 0s for no limit.", required=True
 )
-BURST = Key("burst", Whole("requests", 1, 1_000_000), "How many may come at once.", required=True)
+BURST = Key("burst", Whole("requests", 1, 1_000_000), "Requests that may come at once.", required=True)
 RATE = Key(
     "rate_limit",
     Table((INTERVAL, BURST), lambda mapping: RateConfig(mapping[INTERVAL], mapping[BURST])),
-    "How many requests are answered.",
+    "Limit of the request rate.",
 )
 
 

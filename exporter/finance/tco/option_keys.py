@@ -53,19 +53,15 @@ CURRENCY: Final = "USD"
 class Prose(ScalarValidator[str]):
     """A sentence for people, on one line."""
 
-    what: str
-
-    @property
-    def expected(self) -> str:
-        """What it is."""
-        return self.what
+    expected: str
 
     def parse(self, written: Scalar) -> str:
         """The sentence without spaces around it."""
         text = written.text.strip()
         if not text or len(text) > PROSE_CHARACTERS or not text.isprintable():
             raise RefusedError(
-                f"{shown(text)} is no {self.what}: 1 to {PROSE_CHARACTERS} printable characters on one line"
+                f"{shown(text)} is no {self.expected}: "
+                f"1 to {PROSE_CHARACTERS} printable characters on one line"
             )
         return text
 
