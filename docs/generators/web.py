@@ -54,7 +54,7 @@ def key_names(keys: object, prefix: str = "") -> list[str]:
     return [
         name
         for key in keys.keys
-        for name in (f"{prefix}{key.name}", *key_names(key.shape, f"{prefix}{key.name}."))
+        for name in (f"{prefix}{key.name}", *key_names(key.validator, f"{prefix}{key.name}."))
     ]
 
 

@@ -31,7 +31,7 @@ _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 class Scalar:
     """A single value, as its text; `plain` is false where it was quoted."""
 
-    place: Position
+    position: Position
     text: str
     plain: bool = True
 
@@ -50,7 +50,7 @@ class Scalar:
 class Sequence:
     """A list."""
 
-    place: Position
+    position: Position
     items: list["Node"] = field(default_factory=list)
 
 
@@ -61,7 +61,7 @@ class Mapping:
     A key given twice keeps its first value and is one of the `faults`, each with what to do.
     """
 
-    place: Position
+    position: Position
     items: list["Node"] = field(default_factory=list)
     entries: dict[str, tuple[Position, "Node"]] = field(default_factory=dict)
     faults: list[tuple[Position, str]] = field(default_factory=list)
@@ -78,9 +78,9 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 class YamlFeatureError(Exception):
     """The text cannot be used at all."""
 
-    def __init__(self, place: Position | None, message: str) -> None:
+    def __init__(self, position: Position | None, message: str) -> None:
         super().__init__(message)
-        self.place = place
+        self.position = position
 
 
 def document(data: bytes) -> Node | None:
@@ -94,11 +94,11 @@ def document(data: bytes) -> Node | None:
         return _tree(_events(text))
     except yaml.MarkedYAMLError as error:
         if "alias" in (error.context or "") and error.context_mark:
-            begins = _place(error.context_mark)
+            begins = _position(error.context_mark)
             raise YamlFeatureError(begins, f"is not YAML: a value cannot begin with *; {QUOTE}") from None
         words = ": ".join(part for part in (error.context, error.problem) if part)
-        place = _place(error.problem_mark) if error.problem_mark else None
-        raise YamlFeatureError(place, f"is not YAML: {words}") from None
+        position = _position(error.problem_mark) if error.problem_mark else None
+        raise YamlFeatureError(position, f"is not YAML: {words}") from None
     except yaml.YAMLError as error:
         raise YamlFeatureError(None, f"is not YAML: {error}") from None
 
@@ -106,7 +106,7 @@ def document(data: bytes) -> Node | None:
 def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
     """The position of a node and of each below it, by dotted path."""
     if path:
-        yield path, node.place
+        yield path, node.position
     if isinstance(node, Sequence):
         for index, item in enumerate(node.items):
             yield from positions(item, f"{path}[{index}]")
@@ -123,11 +123,11 @@ def _text(data: bytes) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
         raise YamlFeatureError(_end(before), "is not UTF-8; save the file as UTF-8") from None
-    if found := _NOT_YAML.search(text):
-        place = _end(text[: found.start()])
-        raise YamlFeatureError(place, f"has the control character U+{ord(found[0]):04X}; remove it")
-    if found := _TAB_INDENT.search(text):
-        raise YamlFeatureError(_end(text[: found.start(1)]), "is indented by a tab; YAML takes spaces only")
+    if match := _NOT_YAML.search(text):
+        position = _end(text[: match.start()])
+        raise YamlFeatureError(position, f"has the control character U+{ord(match[0]):04X}; remove it")
+    if match := _TAB_INDENT.search(text):
+        raise YamlFeatureError(_end(text[: match.start(1)]), "is indented by a tab; YAML takes spaces only")
     return text
 
 
@@ -135,27 +135,27 @@ def _end(before: str) -> Position:
     return Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
-def _place(mark: Any) -> Position:
+def _position(mark: Any) -> Position:
     return Position(mark.line + 1, mark.column + 1)
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
     documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        place = _place(event.start_mark)
+        position = _position(event.start_mark)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise YamlFeatureError(place, "a second document starts; a configuration is one document")
+                raise YamlFeatureError(position, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
-            told = f"alias *{event.anchor}: write the value out; aliases are not taken"
-            raise YamlFeatureError(place, f"{told}; {QUOTE}")
+            problem = f"alias *{event.anchor}: write the value out; aliases are not taken"
+            raise YamlFeatureError(position, f"{problem}; {QUOTE}")
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                raise YamlFeatureError(place, f"anchor &{event.anchor}: remove it; anchors are not taken")
+                raise YamlFeatureError(position, f"anchor &{event.anchor}: remove it; anchors are not taken")
             tag = getattr(event, "tag", None)
             if tag is not None:
-                raise YamlFeatureError(place, f"tag {shown(str(tag))}: remove it; tags are not taken")
+                raise YamlFeatureError(position, f"tag {shown(str(tag))}: remove it; tags are not taken")
         yield event
 
 
@@ -164,14 +164,14 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
     open_nodes: list[Sequence | Mapping] = []
     nodes = 0
     for event in events:
-        place = _place(event.start_mark)
+        position = _position(event.start_mark)
         node: Node
         if isinstance(event, yaml.ScalarEvent):
-            node = Scalar(place, event.value, plain=not event.style)
+            node = Scalar(position, event.value, plain=not event.style)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node = Sequence(place)
+            node = Sequence(position)
         elif isinstance(event, yaml.MappingStartEvent):
-            node = Mapping(place)
+            node = Mapping(position)
         else:
             if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
                 closed = open_nodes.pop()
@@ -180,7 +180,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
             continue
         nodes += 1
         if nodes > MOST_NODES:
-            raise YamlFeatureError(place, f"holds more than {MOST_NODES} values; no configuration does")
+            raise YamlFeatureError(position, f"holds more than {MOST_NODES} values; no configuration does")
         if open_nodes:
             open_nodes[-1].items.append(node)
         else:
@@ -188,7 +188,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
         if not isinstance(node, Scalar):
             open_nodes.append(node)
             if len(open_nodes) > DEEPEST:
-                raise YamlFeatureError(place, f"nests deeper than {DEEPEST} levels; no configuration does")
+                raise YamlFeatureError(position, f"nests deeper than {DEEPEST} levels; no configuration does")
     return None if isinstance(root, Scalar) and root.empty else root
 
 
@@ -196,10 +196,12 @@ def _pair(mapping: Mapping) -> None:
     pairs = iter(mapping.items)
     for key, value in zip(pairs, pairs, strict=True):
         if not isinstance(key, Scalar):
-            mapping.faults.append((key.place, "a list or mapping stands where a key belongs; keys are words"))
+            mapping.faults.append(
+                (key.position, "a list or mapping stands where a key belongs; keys are words")
+            )
         elif key.text in mapping.entries:
             first = mapping.entries[key.text][0].line
             fault = f"key {shown(key.text)} is already given on line {first}; keep one"
-            mapping.faults.append((key.place, fault))
+            mapping.faults.append((key.position, fault))
         else:
-            mapping.entries[key.text] = (key.place, value)
+            mapping.entries[key.text] = (key.position, value)

@@ -6,6 +6,7 @@ from typing import Final
 from exporter.config.document import FILE_BYTES
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
+from exporter.config.values import ScalarValidator
 
 EXAMPLE: Final = """\
 timezone: Europe/Berlin
@@ -58,14 +59,14 @@ _HEAD: Final = f"""\
 
 One YAML file, named by `--config.file`.
 Without a file every key has its default: [prices](prices.md) then come from the bundled catalogue.
-`inference-cost-exporter check-config` tells everything that is wrong with a file, by line and key.
+`inference-cost-exporter check-config` reports every problem of a file with its line and key.
 
 - Units are in the names of the keys.
-- A key that is not on this page is an error, so that a misspelled price is never a missing one.
+- A key that is not on this page is an error: a misspelled price is never a missing one.
 - Numbers are exact decimals, written without quotes, separators or leading zeros.
 - Patterns are shell-style: `*` is any text, `?` one character, `[ab]` one of these.
   They cover the whole text, and case counts: `*H100*` matches `NVIDIA H100 80GB HBM3`, `H100` does not.
-  `check-config` and `doctor` tell patterns that match nothing.
+  `check-config` and `doctor` report patterns that match nothing.
 - Secrets are never in the file, only the names of files that hold them.
 - The file is UTF-8, at most {FILE_BYTES} bytes, one document, without anchors, aliases and tags.
 
@@ -92,9 +93,9 @@ def tables(schema: Table[object]) -> Iterator[str]:
 
 def _sections(path: str, key: Key[object], level: int) -> Iterator[str]:
     """The keys below one key: a heading and a table for each mapping that is reached from it."""
-    table: object = key.shape
+    table: object = key.validator
     if isinstance(table, ListOf):
-        path, table = f"{path}[]", table.shape
+        path, table = f"{path}[]", table.validator
     if not isinstance(table, Table):
         return
     yield f"\n{'#' * level} `{path}`\n"
@@ -108,5 +109,12 @@ def _rows(table: Table[object]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     for key in table.keys:
-        default = "required" if key.required else f"`{key.default}`" if key.default is not None else ""
-        yield f"| `{key.name}` | {key.shape.words} | {default} | {key.help} |"
+        yield f"| `{key.name}` | {key.validator.expected} | {_default(key)} | {key.help} |"
+
+
+def _default(key: Key[object]) -> str:
+    if key.required:
+        return "required"
+    if key.default in (None, "") or not isinstance(key.validator, ScalarValidator):
+        return ""
+    return f"`{key.validator.show(key.default)}`"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Final
+from typing import Final, get_args
 
 from exporter.config.kubernetes import MATCH_NODE_LABEL
 from exporter.config.problems import BrokenError
@@ -15,11 +15,14 @@ from exporter.config.schema import (
     ListItem,
     ListOf,
     MappingNode,
+    RecordField,
     Table,
+    builds,
     exactly_one,
     missing,
     together,
 )
+from exporter.config.settings import Config
 from exporter.config.times import DateValue, TimeValue
 from exporter.config.values import DOLLAR_DECIMALS, PERCENT, Choice, Label, Number, Pattern, Whole
 from exporter.readings import HostLocation
@@ -44,78 +47,77 @@ from exporter.tariff.terms import (
 CATALOGUE: Final = Key(
     "catalogue",
     Choice((quotes.ANY, *CLOUDS)),
-    "Take the list price of the host's instance type from the bundled catalogue: of this cloud, or of any, "
-    "the one that the host says it is in.",
+    "List price of the host's instance type from the bundled catalogue: of this cloud, or any, the host's "
+    "own cloud.",
 )
 INSTANCE_TYPE: Final = Key(
     "instance_type",
     Label("instance type", exact=True),
-    "The instance type, where the host does not tell it; with catalogue only.",
+    "The instance type, where the host does not report it; with catalogue only.",
+    RecordField(Listed, "instance_type"),
 )
 REGION: Final = Key(
     "region",
     Label("region", exact=True),
-    "The region whose list price it is, where the host does not tell it; with catalogue only.",
+    "The region of the list price, where the host does not report it; with catalogue only.",
+    RecordField(Listed, "region"),
 )
 DISCOUNT: Final = Key(
     "discount_ratio",
     Number("ratio", Decimal(1), excess=PERCENT),
-    "What your contract takes off the list price: 0.30 is 30 % less; with catalogue only.",
+    "Contract discount on the list price: 0.30 is 30 % off; with catalogue only.",
 )
 DISCOUNT_OF: Final[Key[DiscountOf]] = Key(
     "discount_of",
-    Choice(("on_demand", "spot")),
-    "Which list price is meant; with catalogue only. Without it the one of the host's lifecycle, and with a "
-    "discount on_demand.",
+    Choice(get_args(DiscountOf)),
+    "List price to use, with catalogue only. Default: that of the host's lifecycle, or on_demand with a "
+    "discount.",
 )
 
 WITH_CATALOGUE: Final = (INSTANCE_TYPE, REGION, DISCOUNT, DISCOUNT_OF)
 
 
-def go_with_catalogue(block: MappingNode) -> bool:
-    """A rule: what only a list price has a use for stands beside `catalogue`."""
+def go_with_catalogue(mapping: MappingNode) -> bool:
+    """A rule: keys of list prices need `catalogue`."""
     good = True
-    if CATALOGUE not in block and CATALOGUE.name not in block.meant:
+    if CATALOGUE not in mapping and CATALOGUE.name not in mapping.intended:
         for key in WITH_CATALOGUE:
-            if key in block:
-                block.refuse(key, "goes with catalogue only; remove it")
+            if key in mapping:
+                mapping.refuse(key, "goes with catalogue only; remove it")
                 good = False
     return good
 
 
-def listed(block: MappingNode, billing: Billing) -> Listed:
-    """The terms of a block that has `catalogue`."""
-    discount = block.get(DISCOUNT)
+def _listed(mapping: MappingNode) -> Listed:
+    discount = mapping.get(DISCOUNT)
     return Listed(
-        cloud=block[CATALOGUE],
-        instance_type=block.get(INSTANCE_TYPE) or "",
-        region=block.get(REGION) or "",
+        cloud=mapping[CATALOGUE],
         discount_ratio=discount or Decimal(0),
-        discount_of=block.get(DISCOUNT_OF) or (None if discount is None else "on_demand"),
-        billing=billing,
+        discount_of=mapping.get(DISCOUNT_OF) or (None if discount is None else "on_demand"),
+        **mapping.filled(),
     )
 
 
-def unknown(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
+def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
     """What is wrong with an instance type that the configuration itself names; `None` where nothing is.
 
     A catalogue that is damaged is no fault of the configuration: the doctor tells it.
     """
     try:
-        place = named_place(terms, match, catalogue)
-        if place is None:
+        location = named_place(listed, match, catalogue)
+        if location is None:
             return None
-        if not place.cloud:
-            return _no_such(place.instance_type, _clouds(terms), catalogue)
+        if not location.cloud:
+            return _no_such(location.instance_type, _clouds(listed), catalogue)
     except CatalogueError:
         return None
-    quote = quotes.of_listed(catalogue, place, terms)
+    quote = quotes.of_listed(catalogue, location, listed)
     if isinstance(quote, quotes.NoQuote):
         return f"the catalogue has no price: {quote.reason}; give dollars_per_host_hour and gpus_per_host"
     return None
 
 
-def named_place(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
+def named_place(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
     """Where hosts run that a rule names by instance type, `None` where the type is the host's own.
 
     The cloud is the first that has it, empty where none has; region and lifecycle are empty where the rule
@@ -124,18 +126,18 @@ def named_place(terms: Listed, match: HardwareMatch, catalogue: Catalogue = BUND
     Raises:
         CatalogueError: the catalogue is damaged.
     """
-    named = terms.instance_type or exact(match.instance_type)
+    named = listed.instance_type or exact(match.instance_type)
     if not named:
         return None
-    region = terms.region or exact(match.region)
-    homes = (cloud for cloud in _clouds(terms) if catalogue.instance(cloud, named, region) is not None)
+    region = listed.region or exact(match.region)
+    homes = (cloud for cloud in _clouds(listed) if catalogue.instance(cloud, named, region) is not None)
     return HostLocation(
         cloud=next(homes, ""), instance_type=named, region=region, lifecycle=exact(match.lifecycle)
     )
 
 
-def _clouds(terms: Listed) -> tuple[str, ...]:
-    return CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
+def _clouds(listed: Listed) -> tuple[str, ...]:
+    return CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
 
 
 def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
@@ -151,16 +153,16 @@ def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Cat
     near = [name for name in get_close_matches(named, types, n=8) if _series(name) == series]
     models = {}
     for name in near:
-        found = (catalogue.instance(cloud, name, "") for cloud in clouds)
-        models[name] = next(listing.gpu_model for listing in found if listing is not None)
+        listings = (catalogue.instance(cloud, name, "") for cloud in clouds)
+        models[name] = next(listing.gpu_model for listing in listings if listing is not None)
     return [name for name in near if models[name] == models[near[0]]][:2]
 
 
 def _series(instance_type: str) -> str:
     """The part of a name that its GPU goes by: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
     text = instance_type.strip().casefold().removeprefix("standard_")
-    found = _FAMILY.match(text) or _GPU.search(text)
-    return found[0] if found else ""
+    match = _FAMILY.match(text) or _GPU.search(text)
+    return match[0] if match else ""
 
 
 _FAMILY: Final = re.compile(r"[a-z]+\d+[a-z]*(?:-[a-z][a-z0-9]*)?(?=[.-])")
@@ -172,7 +174,7 @@ def exact(pattern: str | None) -> str:
     return "" if pattern is None or any(c in pattern for c in "*?[") else pattern
 
 
-# The books hold at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
+# A ledger holds at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
 DOLLARS_PER_HOUR = Number(
     "dollars per hour",
@@ -184,17 +186,16 @@ DOLLARS_PER_HOUR = Number(
 GPUS_PER_HOST = Key(
     "gpus_per_host",
     Whole("GPUs", 1, 1024),
-    "How many GPUs the host has when all are well: each carries that part of the host's price, also one that "
-    "NVML does not list.",
+    "GPUs of the host, including any that NVML does not list. Each carries its share of the host's price.",
 )
 PER_GPU_HOUR = Key(
     "dollars_per_gpu_hour",
     DOLLARS_PER_HOUR,
-    "What one GPU costs per hour.",
+    "Price of one GPU per hour.",
     also=("price", "rate", "rent", "cost", "hourly", "per_hour"),
 )
 PER_HOST_HOUR = Key(
-    "dollars_per_host_hour", DOLLARS_PER_HOUR, "What the whole host costs per hour, divided by gpus_per_host."
+    "dollars_per_host_hour", DOLLARS_PER_HOUR, "Price of the whole host per hour, divided by gpus_per_host."
 )
 
 FROM = Key(
@@ -204,38 +205,38 @@ FROM = Key(
     "once (2026-11-01T09:30), or a time with its offset (2026-11-01T09:30+01:00).",
     required=True,
 )
-NOTE = Key("note", Label("note"), "A word for whoever asks where the price came from.", default=None)
+NOTE = Key("note", Label("note"), "Note on the source of the price.", RecordField(RentPrice, "note"))
 
 
 PER_HOST: Final = 0
-"""Stands for `gpus_per_host`, which is told once beside the list of prices, until it is known."""
+"""Stands for `gpus_per_host`, which is a key beside the list of prices, until that key is read."""
 
 
-def gpus_of(block: MappingNode) -> int:
-    """How many GPUs an amount of a block is for."""
-    return block.get(GPUS_PER_HOST) or 1
+def gpus_of(mapping: MappingNode) -> int:
+    """The number of GPUs that an amount is for."""
+    return mapping.get(GPUS_PER_HOST) or 1
 
 
-def _price(block: MappingNode) -> RentPrice:
-    since = block[FROM]
-    per_host = block.get(PER_HOST_HOUR)
+def _price(mapping: MappingNode) -> RentPrice:
+    since = mapping[FROM]
+    per_host = mapping.get(PER_HOST_HOUR)
     return RentPrice(
-        dollars_per_hour=block[PER_GPU_HOUR] if per_host is None else per_host,
+        dollars_per_hour=mapping[PER_GPU_HOUR] if per_host is None else per_host,
         gpus=1 if per_host is None else PER_HOST,
         since=since.instant,
         since_text=since.text,
-        note=block.get(NOTE) or "",
+        **mapping.filled(),
     )
 
 
-def _in_order(items: list[ListItem[RentPrice]], walk: Context) -> bool:
+def _in_order(items: list[ListItem[RentPrice]], context: Context) -> bool:
     good = True
     for earlier, later in pairwise(items):
         if (later.value.since or 0) <= (earlier.value.since or 0):
             message = (
                 f"{later.value.since_text} is not after {earlier.value.since_text}; order prices by date"
             )
-            later.refuse(FROM.name, message, walk)
+            later.refuse(FROM.name, message, context)
             good = False
     return good
 
@@ -252,50 +253,50 @@ PRICES = Key(
 )
 
 
-def _hosts_say_their_gpus(block: MappingNode) -> bool:
+def _host_prices_have_gpus(mapping: MappingNode) -> bool:
     """A price per host needs the number of GPUs; a price per GPU has no use for it."""
-    of_host = PER_HOST_HOUR in block
-    if of_host and (PER_GPU_HOUR in block or PRICES in block):
-        return True  # two prices, which has been told; which of them stays is not known
-    read = block.get(PRICES)
-    if read is not None:
-        of_host = any(price.gpus == PER_HOST for price in read)
-    elif PRICES in block:
-        return True  # the prices are broken and have been told; whether they are per host is not known
-    if of_host == (GPUS_PER_HOST in block):
+    of_host = PER_HOST_HOUR in mapping
+    if of_host and (PER_GPU_HOUR in mapping or PRICES in mapping):
+        return True  # two prices, a problem that is noted already; which of them stays is open
+    prices = mapping.get(PRICES)
+    if prices is not None:
+        of_host = any(price.gpus == PER_HOST for price in prices)
+    elif PRICES in mapping:
+        return True  # broken prices are noted already; whether they are per host is open
+    if of_host == (GPUS_PER_HOST in mapping):
         return True
-    if not block.meant.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
+    if not mapping.intended.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
         return False
     if of_host:
-        block.refuse(None, missing(GPUS_PER_HOST))
+        mapping.refuse(None, missing(GPUS_PER_HOST))
     else:
-        block.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
+        mapping.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
     return False
 
 
-BILLINGS: Choice[Billing] = Choice(("while_up", "always"))
+BILLINGS: Choice[Billing] = Choice(get_args(Billing))
 BILLING = Key(
     "billing",
     BILLINGS,
-    "When rent accrues while nobody watches: `while_up`, as hourly clouds bill, not while the host is down "
-    "or suspended; `always`, as leases and reservations cost.",
-    default="while_up",
+    "Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always` "
+    "charges all time, as leases and reservations do.",
+    RecordField(Rented, "billing"),
 )
 
 
-def _rented(block: MappingNode) -> Rented | Listed:
-    gpus = gpus_of(block)
-    billing = block[BILLING]
-    if CATALOGUE in block:
-        return listed(block, billing)
-    if PRICES in block:
-        prices = block[PRICES]
+def _rented(mapping: MappingNode) -> Rented | Listed:
+    if CATALOGUE in mapping:
+        return _listed(mapping)
+    gpus = gpus_of(mapping)
+    billing = mapping[BILLING]
+    if PRICES in mapping:
+        prices = mapping[PRICES]
         return Rented(
             tuple(replace(price, gpus=gpus) if price.gpus == PER_HOST else price for price in prices),
             billing,
         )
-    per_host = block.get(PER_HOST_HOUR)
-    price = RentPrice(block[PER_GPU_HOUR]) if per_host is None else RentPrice(per_host, gpus)
+    per_host = mapping.get(PER_HOST_HOUR)
+    price = RentPrice(mapping[PER_GPU_HOUR]) if per_host is None else RentPrice(per_host, gpus)
     return Rented((price,), billing)
 
 
@@ -306,7 +307,7 @@ RENTED = Key(
         _rented,
         (
             exactly_one(PER_GPU_HOUR, PER_HOST_HOUR, PRICES, CATALOGUE),
-            _hosts_say_their_gpus,
+            _host_prices_have_gpus,
             go_with_catalogue,
         ),
     ),
@@ -318,24 +319,37 @@ DOLLARS_PER_YEAR = Number("dollars per year", Decimal(100_000_000), decimals=DOL
 PURCHASE = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 
 MATCH_HOST = Key(
-    "host", Pattern(), "The host's name, as the exporter is told it or the operating system says."
+    "host",
+    Pattern(),
+    "The host's name, as configured for the exporter or else the operating system's.",
+    RecordField(HardwareMatch, "host"),
 )
 MATCH_GPU_MODEL = Key(
     "gpu_model",
     Pattern(),
-    "The GPU's model as NVML says, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
+    "The GPU's model as NVML reports it, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
+    RecordField(HardwareMatch, "gpu_model"),
 )
-MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML says.")
+MATCH_UUID = Key("uuid", Pattern(), "The GPU's UUID as NVML reports it.", RecordField(HardwareMatch, "uuid"))
 
 MATCH_INSTANCE_TYPE = Key(
     "instance_type",
     Pattern(),
-    "The host's instance type as its cloud says, like p5.48xlarge; Azure's with or without Standard_.",
+    "The host's instance type, like p5.48xlarge; Azure's with or without Standard_.",
+    RecordField(HardwareMatch, "instance_type"),
 )
 MATCH_LIFECYCLE = Key(
-    "lifecycle", Pattern(), "How the host is let, as its cloud says: on_demand, spot, reserved."
+    "lifecycle",
+    Pattern(),
+    "The host's lifecycle: on_demand, spot, reserved.",
+    RecordField(HardwareMatch, "lifecycle"),
 )
-MATCH_REGION = Key("region", Pattern(), "The host's region as its cloud spells it, like us-east-1.")
+MATCH_REGION = Key(
+    "region",
+    Pattern(),
+    "The host's region as its cloud spells it, like us-east-1.",
+    RecordField(HardwareMatch, "region"),
+)
 
 MATCH = Table(
     (
@@ -347,26 +361,18 @@ MATCH = Table(
         MATCH_REGION,
         MATCH_NODE_LABEL,
     ),
-    lambda block: HardwareMatch(
-        host=block.get(MATCH_HOST),
-        gpu_model=block.get(MATCH_GPU_MODEL),
-        uuid=block.get(MATCH_UUID),
-        instance_type=block.get(MATCH_INSTANCE_TYPE),
-        lifecycle=block.get(MATCH_LIFECYCLE),
-        region=block.get(MATCH_REGION),
-        node_label=block.get(MATCH_NODE_LABEL) or (),
-    ),
+    builds(HardwareMatch),
 )
 
 PURCHASE_PER_HOST = Key(
     "purchase_dollars_per_host",
     PURCHASE,
-    "What the host cost, everything in it; the yearly amounts beside it are then per host too.",
+    "Price of the whole host; the yearly amounts are then per host too.",
 )
 PURCHASE_PER_GPU = Key(
     "purchase_dollars_per_gpu",
     PURCHASE,
-    "What one GPU cost, with its part of the host; the yearly amounts beside it are then per GPU too.",
+    "Price of one GPU with its part of the host; the yearly amounts are then per GPU too.",
     also=("purchase", "price", "cost"),
 )
 IN_SERVICE = Key(
@@ -375,34 +381,38 @@ IN_SERVICE = Key(
 LIFE_YEARS = Key(
     "life_years",
     Number("years", Decimal(100), Decimal("0.1")),
-    "Years over which the purchase is written off, of 8766 hours each; after them it costs nothing.",
+    "Years of amortization, of 8766 hours each; after them the hardware costs nothing.",
+    RecordField(Owned, "life_years"),
     required=True,
 )
 RESIDUAL = Key(
     "residual_ratio",
     Number("ratio", Decimal(1), excess=PERCENT),
-    "The part of the purchase that it is still worth at the end of its life.",
-    default="0",
+    "Value at the end of its life, as a part of the purchase.",
+    RecordField(Owned, "residual_ratio"),
 )
 ADDERS = Key(
     "adders_ratio",
     Number("ratio", Decimal(10), excess=PERCENT),
-    "What racks, network and installation added to the purchase, as a part of it.",
-    default="0",
+    "Racks, network and installation, as a part of the purchase.",
+    RecordField(Owned, "adders_ratio"),
 )
 SUPPORT = Key(
     "support_dollars_per_year",
     DOLLARS_PER_YEAR,
-    "The support contract, every year; component support.",
-    default="0",
+    "Support contract per year; component support.",
+    RecordField(Owned, "support_dollars_per_year"),
 )
 INSURANCE = Key(
-    "insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance, every year; component insurance.", default="0"
+    "insurance_dollars_per_year",
+    DOLLARS_PER_YEAR,
+    "Insurance per year; component insurance.",
+    RecordField(Owned, "insurance_dollars_per_year"),
 )
 COST_OF_CAPITAL = Key(
     "cost_of_capital_ratio",
     Number("ratio per year", Decimal(1), excess=PERCENT),
-    "What the money costs per year; with it the purchase is an annuity, without it or at 0 a straight line.",
+    "Cost of capital per year. With it the purchase is an annuity; without it or at 0 a straight line.",
 )
 
 OWNED_KEYS = (
@@ -419,23 +429,19 @@ OWNED_KEYS = (
 )
 
 
-def _owned(block: MappingNode) -> Owned:
-    per_host = block.get(PURCHASE_PER_HOST)
-    in_service = block[IN_SERVICE]
+def _owned(mapping: MappingNode) -> Owned:
+    per_host = mapping.get(PURCHASE_PER_HOST)
+    in_service = mapping[IN_SERVICE]
     owned = Owned(
-        purchase_dollars=block[PURCHASE_PER_GPU] if per_host is None else per_host,
-        gpus=gpus_of(block),
+        purchase_dollars=mapping[PURCHASE_PER_GPU] if per_host is None else per_host,
+        gpus=gpus_of(mapping),
         in_service=in_service.instant,
         in_service_text=in_service.text,
-        life_years=block[LIFE_YEARS],
-        residual_ratio=block[RESIDUAL],
-        adders_ratio=block[ADDERS],
-        support_dollars_per_year=block[SUPPORT],
-        insurance_dollars_per_year=block[INSURANCE],
-        cost_of_capital_ratio=block.get(COST_OF_CAPITAL) or None,
+        cost_of_capital_ratio=mapping.get(COST_OF_CAPITAL) or None,
+        **mapping.filled(),
     )
     if owned.purchase_dollars * (1 + owned.adders_ratio) > owned.life_years * DOLLARS_PER_YEAR.high:
-        block.refuse(LIFE_YEARS, "the purchase comes to more than 100000000 dollars per year; check both")
+        mapping.refuse(LIFE_YEARS, "the purchase comes to more than 100000000 dollars per year; check both")
         raise BrokenError
     return owned
 
@@ -450,69 +456,70 @@ OWNED = Key(
             together(PURCHASE_PER_HOST, GPUS_PER_HOST, PURCHASE_PER_GPU),
         ),
     ),
-    "Owned hardware: its purchase written off over its life, support and insurance beside it.",
+    "Owned hardware: amortization of the purchase over its life, support and insurance.",
 )
 
 KILOWATT_HOUR = Key(
     "dollars_per_kilowatt_hour",
     Number("dollars", Decimal(100), decimals=DOLLAR_DECIMALS),
-    "What a kilowatt-hour costs, grid fees included.",
+    "Price of a kilowatt-hour, grid fees included.",
+    RecordField(Electricity, "dollars_per_kilowatt_hour"),
     required=True,
 )
 PUE = Key(
     "pue_ratio",
     Number("ratio", Decimal(10), Decimal(1)),
     "Power usage effectiveness: the building's power over that of its machines.",
-    default="1",
+    RecordField(Electricity, "pue_ratio"),
 )
 HOST_FACTOR = Key(
     "host_factor_ratio",
     Number("ratio", Decimal(10), Decimal(1)),
     "The host's power over that of its GPUs: processors, fans and power supplies.",
-    default="1",
+    RecordField(Electricity, "host_factor_ratio"),
 )
 ENERGY = Key(
     "energy",
-    Table(
-        (KILOWATT_HOUR, PUE, HOST_FACTOR),
-        lambda block: Electricity(block[KILOWATT_HOUR], block[PUE], block[HOST_FACTOR]),
-    ),
-    "What electricity costs; without it none is charged. Rent usually includes power: give it beside rented "
-    "only where the landlord bills power on its own.",
+    Table((KILOWATT_HOUR, PUE, HOST_FACTOR), builds(Electricity)),
+    "Price of electricity; without it none is charged. Rent usually includes power: with rented, give it "
+    "only where power is billed separately.",
+    RecordField(Hardware, "energy"),
 )
 
-RULE_MATCH = Key("match", MATCH, "Which GPUs; all patterns given must match. Without it: every GPU.")
+RULE_MATCH = Key("match", MATCH, "GPUs of the rule; all patterns given must match. Without it: every GPU.")
 
 
-def _hardware(block: MappingNode) -> Hardware:
-    rented = block.get(RENTED)
-    match = block.get(RULE_MATCH) or HardwareMatch()
-    if isinstance(rented, Listed) and (problem := unknown(rented, match, block.walk.catalogue)):
-        block.refuse(RENTED, problem)
+def _hardware(mapping: MappingNode) -> Hardware:
+    rented = mapping.get(RENTED)
+    match = mapping.get(RULE_MATCH) or HardwareMatch()
+    if isinstance(rented, Listed) and (
+        problem := instance_type_problem(rented, match, mapping.context.catalogue)
+    ):
+        mapping.refuse(RENTED, problem)
         raise BrokenError
     return Hardware(
         match=match,
-        terms=rented or block[OWNED],
-        source=f"{block.path}.{RENTED.name if rented else OWNED.name}",
-        energy=block.get(ENERGY),
+        terms=rented or mapping[OWNED],
+        source=f"{mapping.path}.{RENTED.name if rented else OWNED.name}",
+        **mapping.filled(),
     )
 
 
 HARDWARE = Key(
     "hardware",
     ListOf(
-        Table((RULE_MATCH, RENTED, OWNED, ENERGY), _hardware, (exactly_one(RENTED, OWNED),), words="rule")
+        Table((RULE_MATCH, RENTED, OWNED, ENERGY), _hardware, (exactly_one(RENTED, OWNED),), expected="rule")
     ),
-    "What each GPU costs; the first rule that matches a GPU prices it, and one that none matches goes by "
-    "unmatched_hardware.",
+    "Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest.",
+    RecordField(Config, "hardware"),
 )
 
-UNMATCHED_CHOICE: Choice[Unmatched] = Choice(("estimate", "unpriced"))
+UNMATCHED_CHOICE: Choice[Unmatched] = Choice(get_args(Unmatched))
 UNMATCHED = Key(
     "unmatched_hardware",
     UNMATCHED_CHOICE,
-    "A GPU that no rule matches, and a rule's list price that no list has: `estimate` takes what comes "
-    "nearest (the instance type in another region, the GPU at the lowest large cloud, its market price), "
-    "marked as an estimate; `unpriced` takes none, and the cost is absent.",
-    default="estimate",
+    "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price (the "
+    "instance type in another region, the GPU at the lowest large cloud, its market price), marked as an "
+    "estimate; `unpriced`: no price, and the cost is absent.",
+    RecordField(Config, "unmatched_hardware"),
 )

@@ -1,23 +1,31 @@
 """The whole schema: every key of the file, in the order of its documentation."""
 
+from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
-from exporter.config.schema import Context, Key, ListItem, ListOf, MappingNode, Table, exactly_one
+from exporter.config.schema import (
+    Context,
+    Key,
+    ListItem,
+    ListOf,
+    MappingNode,
+    RecordField,
+    Table,
+    builds,
+    exactly_one,
+    group,
+    unique,
+)
 from exporter.config.servers import SERVERS
 from exporter.config.settings import (
-    DEFAULT_BUDGETS,
-    DEFAULT_LEDGER,
-    DEFAULT_PRICES,
     Budget,
     CloudChoice,
     Config,
     ConfiguredServer,
     GpusChoice,
-    PodLabels,
     ServerRule,
 )
 from exporter.config.times import DateValue, TimeValue, ZoneValue
@@ -34,42 +42,39 @@ from exporter.config.values import (
     Whole,
 )
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
-from exporter.cost.postings import UNASSIGNED
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Overhead, Per, Period, Retirement
 
-UUID = Key("uuid", Label("GPU's UUID", exact=True), "The GPU's UUID, exactly as NVML said it.", required=True)
+UUID = Key(
+    "uuid",
+    Label("GPU's UUID", exact=True),
+    "The GPU's UUID, exactly as NVML reports it.",
+    RecordField(Retirement, "uuid"),
+    required=True,
+)
 SINCE = Key(
     "from",
     TimeValue(),
     "When it left: a date (the first instant of that local day) or a time, as prices have it.",
     required=True,
 )
-NOTE = Key("note", Label("note"), "A word for whoever asks where it is.", default=None)
+NOTE = Key("note", Label("note"), "Note on where the GPU went.", RecordField(Retirement, "note"))
 
 
-def _retirement(block: MappingNode) -> Retirement:
-    since = block[SINCE]
-    return Retirement(block[UUID], since.instant, since.text, block.get(NOTE) or "")
-
-
-def _gpus_are_told_once(items: list[ListItem[Retirement]], walk: Context) -> bool:
-    good = True
-    seen: dict[str, str] = {}
-    for item in items:
-        if item.value.uuid in seen:
-            message = f'"{item.value.uuid}" is already given by {seen[item.value.uuid]}; give it once'
-            item.refuse(UUID.name, message, walk)
-            good = False
-        seen.setdefault(item.value.uuid, item.path)
-    return good
+def _retirement(mapping: MappingNode) -> Retirement:
+    since = mapping[SINCE]
+    return Retirement(since=since.instant, since_text=since.text, **mapping.filled())
 
 
 RETIRED = Key(
     "retired",
-    ListOf(Table((UUID, SINCE, NOTE), _retirement, words="GPU"), (_gpus_are_told_once,)),
-    "GPUs that were taken out for good: sold, returned, scrapped. From then on they cost nothing; what was "
-    "charged stays, and one that NVML still shows is charged on.",
+    ListOf(
+        Table((UUID, SINCE, NOTE), _retirement, expected="GPU"),
+        (unique(UUID, lambda gone: gone.uuid, "give it once"),),
+    ),
+    "GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges stay, and "
+    "a GPU that NVML still lists is charged.",
+    RecordField(Config, "retired"),
 )
 
 
@@ -79,62 +84,44 @@ REFERENCE = Key(
     "name",
     Label("name"),
     "The offer's name, like together-turbo: the label reference of the metrics.",
+    RecordField(HostedPrice, "reference"),
     required=True,
 )
-COMPARE_SERVER = Key("server", Pattern(), "The server's name.")
-COMPARE_MODEL = Key("model", Pattern(), "The model's name, as the engine tells it.")
+COMPARE_SERVER = Key("server", Pattern(), "The server's name.", RecordField(HostedPrice, "server"))
+COMPARE_MODEL = Key(
+    "model", Pattern(), "The model's name, as the engine reports it.", RecordField(HostedPrice, "model")
+)
 COMPARE_MATCH = Key(
     "match",
-    Table(
-        (COMPARE_SERVER, COMPARE_MODEL), lambda block: (block.get(COMPARE_SERVER), block.get(COMPARE_MODEL))
-    ),
-    "Whose tokens are compared with it; all patterns given must match. Without it: everybody's.",
+    group((COMPARE_SERVER, COMPARE_MODEL)),
+    "Tokens to compare; all patterns given must match. Without it: all tokens.",
 )
 PROMPT_PRICE = Key(
     "prompt_dollars_per_million_tokens",
     PER_MILLION,
-    "What a million prompt tokens cost there.",
+    "Price of a million prompt tokens.",
+    RecordField(HostedPrice, "prompt"),
     required=True,
 )
 CACHED_PRICE = Key(
     "cached_prompt_dollars_per_million_tokens",
     PER_MILLION,
-    "What a million prompt tokens from its cache cost there; without it, as any prompt tokens.",
+    "Price of a million prompt tokens from its cache; without it, that of any prompt tokens.",
+    RecordField(HostedPrice, "cached_prompt"),
 )
 GENERATION_PRICE = Key(
     "generation_dollars_per_million_tokens",
     PER_MILLION,
-    "What a million generated tokens cost there.",
+    "Price of a million generated tokens.",
+    RecordField(HostedPrice, "generation"),
     required=True,
 )
-AS_OF = Key("as_of", DateValue(), "The date on which the price was read.")
+AS_OF = Key("as_of", DateValue(), "Date of the price.")
 
 
-def _hosted(block: MappingNode) -> HostedPrice:
-    server, model = block.get(COMPARE_MATCH) or (None, None)
-    read = block.get(AS_OF)
-    return HostedPrice(
-        reference=block[REFERENCE],
-        prompt=block[PROMPT_PRICE],
-        generation=block[GENERATION_PRICE],
-        cached_prompt=block.get(CACHED_PRICE),
-        server=server,
-        model=model,
-        as_of="" if read is None else read.text,
-    )
-
-
-def _names_are_told_once(items: list[ListItem[HostedPrice]], walk: Context) -> bool:
-    """A name is one series with one price: two models at one provider are two offers."""
-    good = True
-    seen: dict[str, str] = {}
-    for item in items:
-        name = item.value.reference
-        if name in seen:
-            item.refuse(REFERENCE.name, f'"{name}" is already given by {seen[name]}; choose another', walk)
-            good = False
-        seen.setdefault(name, item.path)
-    return good
+def _hosted(mapping: MappingNode) -> HostedPrice:
+    as_of = mapping.get(AS_OF)
+    return HostedPrice(as_of="" if as_of is None else as_of.text, **mapping.filled())
 
 
 COMPARE = Key(
@@ -143,11 +130,13 @@ COMPARE = Key(
         Table(
             (REFERENCE, COMPARE_MATCH, PROMPT_PRICE, CACHED_PRICE, GENERATION_PRICE, AS_OF),
             _hosted,
-            words="offer",
+            expected="offer",
         ),
-        (_names_are_told_once,),
+        # A name is one series with one price: two models at one provider are two offers.
+        (unique(REFERENCE, lambda offer: offer.reference, "choose another"),),
     ),
-    "Hosted offers to compare with: what the tokens served here would have cost there.",
+    "Hosted offers: what the tokens served here would have cost there.",
+    RecordField(Config, "compare"),
 )
 
 
@@ -158,6 +147,7 @@ OVERHEAD_NAME = Key(
     "name",
     Name("component name", reserved=COMPONENTS),
     "The component that the amount is posted to, like storage or network.",
+    RecordField(Overhead, "name"),
     required=True,
 )
 PER_HOUR = Key("dollars_per_hour", DOLLARS_PER_HOUR, "The amount per hour.")
@@ -172,53 +162,47 @@ PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
     (PER_MONTH, "month"),
     (PER_YEAR, "year"),
 )
-PER_CHOICE: Choice[Per] = Choice(("gpu", "host", "fleet"))
+PER_CHOICE: Choice[Per] = Choice(get_args(Per))
 PER = Key(
     "per",
     PER_CHOICE,
-    "What the amount is for: each GPU, each host, or the whole fleet once. A host's amount is spread over "
-    "its GPUs; a fleet's never enters a host's books: the fleet rules record it beside them.",
+    "Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its GPUs. A "
+    "fleet's amount enters no host's ledger: the fleet rules record it.",
+    RecordField(Overhead, "per"),
     required=True,
 )
-OVERHEAD_HOST = Key("host", Pattern(), "The host's name.")
+OVERHEAD_HOST = Key("host", Pattern(), "The host's name.", RecordField(Overhead, "host"))
 OVERHEAD_MATCH = Key(
     "match",
-    Table((OVERHEAD_HOST,), lambda block: block.get(OVERHEAD_HOST)),
+    group((OVERHEAD_HOST,)),
     "Which hosts; without it every host. Not with per: fleet.",
 )
 
 
-def _overhead(block: MappingNode) -> Overhead:
-    key, period = next((key, period) for key, period in PERIODS if key in block)
-    return Overhead(
-        name=block[OVERHEAD_NAME],
-        amount_dollars=block[key],
-        period=period,
-        per=block[PER],
-        source=block.path,
-        host=block.get(OVERHEAD_MATCH),
-    )
+def _overhead(mapping: MappingNode) -> Overhead:
+    key, period = next((key, period) for key, period in PERIODS if key in mapping)
+    return Overhead(amount_dollars=mapping[key], period=period, source=mapping.path, **mapping.filled())
 
 
-def _fleet_is_everywhere(block: MappingNode) -> bool:
-    if block.values.get(PER.name) != "fleet" or OVERHEAD_MATCH not in block:
+def _fleet_is_everywhere(mapping: MappingNode) -> bool:
+    if mapping.values.get(PER.name) != "fleet" or OVERHEAD_MATCH not in mapping:
         return True
-    block.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
+    mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
     return False
 
 
-def _components_are_told_once(items: list[ListItem[Overhead]], walk: Context) -> bool:
+def _components_are_unique(items: list[ListItem[Overhead]], context: Context) -> bool:
     """One name twice is fine for different hosts, and a mistake where both would be charged to one host."""
     good = True
-    seen: dict[str, list[Overhead]] = {}
+    by_name: dict[str, list[Overhead]] = {}
     for item in items:
-        for other in seen.setdefault(item.value.name, []):
+        for other in by_name.setdefault(item.value.name, []):
             if None in (item.value.host, other.host) or item.value.host == other.host:
                 message = f'"{other.name}" is already given by {other.source}; choose another name'
-                item.refuse(OVERHEAD_NAME.name, message, walk)
+                item.refuse(OVERHEAD_NAME.name, message, context)
                 good = False
                 break
-        seen[item.value.name].append(item.value)
+        by_name[item.value.name].append(item.value)
     return good
 
 
@@ -229,51 +213,53 @@ OVERHEADS = Key(
             (OVERHEAD_NAME, PER_HOUR, PER_MONTH, PER_YEAR, PER, OVERHEAD_MATCH),
             _overhead,
             (exactly_one(PER_HOUR, PER_MONTH, PER_YEAR), _fleet_is_everywhere),
-            words="amount",
+            expected="amount",
         ),
-        (_components_are_told_once,),
+        (_components_are_unique,),
     ),
-    "Named amounts beside the hardware, each its own component.",
+    "Named amounts in addition to the hardware, each its own component.",
+    RecordField(Config, "overheads"),
 )
 
-BUDGET_NAME = Key("name", Label("name"), "The budget's name; alerts and dashboards show it.", required=True)
-BUDGET_PRODUCT = Key("product", Label("product", exact=True), "The product, exactly as ownership names it.")
+BUDGET_NAME = Key(
+    "name",
+    Label("name"),
+    "The budget's name; alerts and dashboards show it.",
+    RecordField(Budget, "name"),
+    required=True,
+)
+BUDGET_PRODUCT = Key(
+    "product",
+    Label("product", exact=True),
+    "The product, exactly as ownership names it.",
+    RecordField(Budget, "product"),
+)
 BUDGET_MATCH = Key(
     "match",
-    Table((BUDGET_PRODUCT,), lambda block: block.get(BUDGET_PRODUCT) or ""),
-    "Whose spending counts; without it that of the whole fleet.",
+    group((BUDGET_PRODUCT,)),
+    "Spending that counts; without it, that of the whole fleet.",
 )
 BUDGET_DOLLARS = Key(
     "dollars_per_month",
     Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS),
-    "What may be spent in a calendar month.",
+    "Monthly budgets in calendar months.",
+    RecordField(Budget, "dollars_per_month"),
     required=True,
 )
-
-
-def _budget(block: MappingNode) -> Budget:
-    return Budget(block[BUDGET_NAME], block.get(BUDGET_MATCH) or "", block[BUDGET_DOLLARS])
-
-
-def _amounts_names_are_told_once(items: list[ListItem[Budget]], walk: Context) -> bool:
-    good = True
-    seen: dict[str, str] = {}
-    for item in items:
-        if item.value.name in seen:
-            message = f'"{item.value.name}" is already given by {seen[item.value.name]}; choose another name'
-            item.refuse(BUDGET_NAME.name, message, walk)
-            good = False
-        seen.setdefault(item.value.name, item.path)
-    return good
 
 
 BUDGETS = Key(
     "budgets",
     ListOf(
-        Table((BUDGET_NAME, BUDGET_MATCH, BUDGET_DOLLARS), _budget, words="budget"),
-        (_amounts_names_are_told_once,),
+        Table(
+            (BUDGET_NAME, BUDGET_MATCH, BUDGET_DOLLARS),
+            lambda mapping: Budget(**{BUDGET_PRODUCT.name: "", **mapping.filled()}),
+            expected="budget",
+        ),
+        (unique(BUDGET_NAME, lambda budget: budget.name, "choose another name"),),
     ),
     "Monthly budgets; without any there is one, fleet, of 27000 dollars for everything.",
+    RecordField(Config, "budgets"),
 )
 
 
@@ -281,84 +267,88 @@ INTERVAL = Key(
     "interval",
     Duration("1s", "15s"),
     "How often everything is read; NVML's ring of samples holds about 16 s.",
-    default="10s",
+    RecordField(Config, "interval"),
 )
 TIMEZONE = Key(
-    "timezone", ZoneValue(), "Where months and dates begin: a name of the IANA database.", default="UTC"
+    "timezone",
+    ZoneValue(),
+    "Zone in which months and dates begin: a name of the IANA database.",
+    RecordField(Config, "timezone"),
 )
 HOURS_PER_MONTH = Key(
     "hours_per_month",
     Number("hours", Decimal(744), Decimal(672)),
-    "Hours of the monthly run-rate; amounts per month accrue by the calendar whatever it says.",
-    default="730",
+    "Hours of the monthly run-rate. Amounts per month accrue by the calendar.",
+    RecordField(Config, "hours_per_month"),
 )
 
-OWNER_NAMESPACE = Key("namespace", Pattern(), "The server's namespace.")
-OWNER_SERVER = Key("server", Pattern(), "The server's name.")
+OWNER_NAMESPACE = Key(
+    "namespace", Pattern(), "The server's namespace.", RecordField(OwnershipRule, "namespace")
+)
+OWNER_SERVER = Key("server", Pattern(), "The server's name.", RecordField(OwnershipRule, "server"))
 OWNER_MATCH = Key(
     "match",
-    Table(
-        (OWNER_NAMESPACE, OWNER_SERVER), lambda block: (block.get(OWNER_NAMESPACE), block.get(OWNER_SERVER))
-    ),
+    group((OWNER_NAMESPACE, OWNER_SERVER)),
     "Which servers; all patterns given must match. Without it: every server.",
 )
-PRODUCT = Key("product", Label("product"), "The product that pays.", default=UNASSIGNED)
-TEAM = Key("team", Label("team"), "The team that answers for it.", default=UNASSIGNED)
+PRODUCT = Key("product", Label("product"), "The product that pays.", RecordField(OwnershipRule, "product"))
+TEAM = Key("team", Label("team"), "The team that owns the product.", RecordField(OwnershipRule, "team"))
 
 
-def _names_an_owner(block: MappingNode) -> bool:
-    if PRODUCT in block or TEAM in block:
+def _names_an_owner(mapping: MappingNode) -> bool:
+    if PRODUCT in mapping or TEAM in mapping:
         return True
-    block.refuse(None, "names no owner; give product, team or both")
+    mapping.refuse(None, "names no owner; give product, team or both")
     return False
-
-
-def _owner(block: MappingNode) -> OwnershipRule:
-    namespace, server = block.get(OWNER_MATCH) or (None, None)
-    return OwnershipRule(product=block[PRODUCT], team=block[TEAM], namespace=namespace, server=server)
 
 
 RULES = Key(
     "rules",
-    ListOf(Table((OWNER_MATCH, PRODUCT, TEAM), _owner, (_names_an_owner,), words="rule")),
-    "Who pays for which servers; the first rule that matches decides, and without one it is unassigned.",
+    ListOf(Table((OWNER_MATCH, PRODUCT, TEAM), builds(OwnershipRule), (_names_an_owner,), expected="rule")),
+    "Owners of servers. The first rule that matches decides; without one the owner is unassigned.",
+    RecordField(Config, "ownership"),
 )
 OWNERSHIP = Key(
     "ownership",
-    Table((POD_LABELS, RULES), lambda block: (block.get(RULES) or (), block.get(POD_LABELS) or PodLabels())),
-    "Who pays. A change holds from then on and never moves posted money.",
+    group((POD_LABELS, RULES)),
+    "Owners of cost. A change applies from then on and never moves posted money.",
 )
 
 WEIGHT = Number("weight", Decimal(1000))
 POSITIVE_WEIGHT = Number("weight", Decimal(1000), above_low=True)
-PROMPT = Key("prompt", POSITIVE_WEIGHT, "What a computed prompt token weighs.", default="1")
+PROMPT = Key("prompt", POSITIVE_WEIGHT, "Weight of a computed prompt token.", RecordField(Weights, "prompt"))
 CACHED_PROMPT = Key(
-    "cached_prompt", WEIGHT, "What a prompt token from the prefix cache weighs.", default="0.1"
+    "cached_prompt",
+    WEIGHT,
+    "Weight of a prompt token from the prefix cache.",
+    RecordField(Weights, "cached_prompt"),
 )
-GENERATION = Key("generation", POSITIVE_WEIGHT, "What a generated token weighs.", default="3")
-METHODS: Choice[SplitMethod] = Choice(("auto", "engine", "time", "weights"))
+GENERATION = Key(
+    "generation", POSITIVE_WEIGHT, "Weight of a generated token.", RecordField(Weights, "generation")
+)
+METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
 METHOD = Key(
     "method",
     METHODS,
-    "How busy money is split between prefill and decode: engine by the GPU seconds that the engine itself "
-    "tells of each, time by the seconds that its requests spent in each, weights by the tokens. Auto takes "
-    "the first of them that the server offers; a method that it does not offer gives way to those after it.",
-    default="auto",
+    "Split of busy cost between prefill and decode. engine: by GPU seconds that the engine reports for each; "
+    "time: by seconds that its requests spent in each; weights: by tokens. auto is the first of them that "
+    "the server offers. A method that it does not offer falls back to the next.",
+    RecordField(SplitRule, "method"),
 )
 WEIGHTS = Key(
     "weights",
-    Table(
-        (PROMPT, CACHED_PROMPT, GENERATION),
-        lambda block: Weights(block[PROMPT], block[CACHED_PROMPT], block[GENERATION]),
-    ),
-    "What tokens weigh where nothing measures it: an assumption. The price of a cached prompt token rests on "
-    "it always, prefill against decode under the method weights only.",
+    Table((PROMPT, CACHED_PROMPT, GENERATION), builds(Weights)),
+    "Weights of tokens where nothing measures them: an assumption. The price of a cached prompt token always "
+    "depends on them, prefill against decode only with the method weights.",
+    RecordField(SplitRule, "weights"),
 )
-SPLIT_SERVER = Key("server", Pattern(), "The server's name.")
-SPLIT_MODEL = Key("model", Pattern(), "The model's name, as the engine tells it.")
+SPLIT_SERVER = Key("server", Pattern(), "The server's name.", RecordField(SplitRule, "server"))
+SPLIT_MODEL = Key(
+    "model", Pattern(), "The model's name, as the engine reports it.", RecordField(SplitRule, "model")
+)
 SPLIT_MATCH = Key(
     "match",
-    Table((SPLIT_SERVER, SPLIT_MODEL), lambda block: (block.get(SPLIT_SERVER), block.get(SPLIT_MODEL))),
+    group((SPLIT_SERVER, SPLIT_MODEL)),
     "Which servers and models; all patterns given must match.",
     required=True,
 )
@@ -368,174 +358,144 @@ OTHER_CACHED_PROMPT = Key("cached_prompt", WEIGHT, "As split.weights.cached_prom
 OTHER_GENERATION = Key("generation", POSITIVE_WEIGHT, "As split.weights.generation.")
 OTHER_WEIGHTS = Key(
     "weights",
-    Table((OTHER_PROMPT, OTHER_CACHED_PROMPT, OTHER_GENERATION), lambda block: block),
-    "As split.weights; a weight that is not given is taken from there.",
+    group((OTHER_PROMPT, OTHER_CACHED_PROMPT, OTHER_GENERATION)),
+    "As split.weights; a weight that is not given is inherited.",
 )
 OVERRIDES = Key(
     "overrides",
-    ListOf(Table((SPLIT_MATCH, OTHER_METHOD, OTHER_WEIGHTS), lambda block: block, words="rule")),
-    "Exceptions, first match wins; what an exception does not say is taken from above.",
+    ListOf(Table((SPLIT_MATCH, OTHER_METHOD, OTHER_WEIGHTS), lambda mapping: mapping, expected="rule")),
+    "Overrides; the first match applies. Missing keys are inherited.",
 )
 
 
-def _weights(given: MappingNode | None, otherwise: Weights) -> Weights:
-    if given is None:
-        return otherwise
-    cached_prompt = given.get(OTHER_CACHED_PROMPT)
-    return Weights(
-        prompt=given.get(OTHER_PROMPT) or otherwise.prompt,
-        cached_prompt=otherwise.cached_prompt if cached_prompt is None else cached_prompt,
-        generation=given.get(OTHER_GENERATION) or otherwise.generation,
+def _split(mapping: MappingNode) -> tuple[SplitRule, ...]:
+    general = SplitRule(**mapping.filled())
+    overrides = mapping.get(OVERRIDES) or ()
+    return (*(_override(override, general) for override in overrides), general)
+
+
+def _override(override: MappingNode, general: SplitRule) -> SplitRule:
+    """A rule of its own; the keys that it lacks are those of the general rule."""
+    weights = override.get(OTHER_WEIGHTS)
+    return replace(
+        general,
+        method=override.get(OTHER_METHOD) or general.method,
+        weights=general.weights if weights is None else replace(general.weights, **weights.values),
+        **override[SPLIT_MATCH].filled(),
     )
-
-
-def _split(block: MappingNode) -> tuple[SplitRule, ...]:
-    whole = SplitRule(method=block[METHOD], weights=block.get(WEIGHTS) or Weights())
-    exceptions = []
-    for override in block.get(OVERRIDES) or ():
-        server, model = override[SPLIT_MATCH]
-        exceptions.append(
-            SplitRule(
-                server=server,
-                model=model,
-                method=override.get(OTHER_METHOD) or whole.method,
-                weights=_weights(override.get(OTHER_WEIGHTS), whole.weights),
-            )
-        )
-    return (*exceptions, whole)
 
 
 SPLIT = Key(
     "split",
     Table((METHOD, WEIGHTS, OVERRIDES), _split),
-    "How the busy money of a server is split between prefill and decode.",
+    "Split of a server's busy cost between prefill and decode.",
+    RecordField(Config, "split"),
 )
 
-CLOUDS: Choice[CloudChoice] = Choice(("auto", "off", "aws", "gcp", "azure", "oci", "nebius"))
+CLOUDS: Choice[CloudChoice] = Choice(get_args(CloudChoice))
 CLOUD = Key(
     "cloud",
     CLOUDS,
-    "Whose metadata service is asked for instance type, region and lifecycle: auto asks the cloud that the "
-    "machine's firmware names, and nobody where it names none; off asks nobody and reads no firmware; a "
-    "cloud's name asks that cloud whatever the firmware says.",
-    default="auto",
+    "Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the firmware, "
+    "if any; off: no request and no firmware; a cloud's name: that cloud.",
+    RecordField(Config, "cloud"),
 )
 PROCESSES = Key(
     "processes",
     Truth(),
-    "Whether the processes that compute on the GPUs are looked at, to find which servers hold them and where "
-    "they are read; false leaves only what servers says.",
-    default="true",
+    "Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves "
+    "only the servers configured here.",
+    RecordField(Config, "processes"),
 )
-LISTED: Choice[GpusChoice] = Choice(("auto", "all", "visible"))
+LISTED: Choice[GpusChoice] = Choice(get_args(GpusChoice))
 GPUS = Key(
     "gpus",
     LISTED,
-    "Which GPUs of the machine are charged where a rule's gpus_per_host, or the instance type, says that it "
-    "has more than NVML lists: all, or the visible ones, as where two exporters are given half of them each. "
-    "With auto it is all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
-    default="auto",
+    "GPUs that are charged where gpus_per_host of a rule, or the instance type, has more than NVML lists: "
+    "all or the visible ones (two exporters with half of the GPUs each). auto is all where "
+    "NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
+    RecordField(Config, "gpus"),
 )
 DISCOVERY = Key(
     "discovery",
-    Table((PROCESSES, GPUS, CLOUD, KUBERNETES, KUBELET_CA_FILE), lambda block: block),
-    "What is found out without being told here.",
+    group((PROCESSES, GPUS, CLOUD, KUBERNETES, KUBELET_CA_FILE)),
+    "Automatic discovery.",
 )
 
-MODELS = Key("models", Whole("models", 1, 1000), "Models of a host beyond it go under other.", default="50")
+MODELS = Key(
+    "models",
+    Whole("models", 1, 1000),
+    "Models of a host; those beyond it are counted under other.",
+    RecordField(CardinalityLimits, "models"),
+)
 MOST_SERVERS = Key(
-    "servers", Whole("servers", 1, 1000), "Servers of a host beyond it go under other.", default="50"
+    "servers",
+    Whole("servers", 1, 1000),
+    "Servers of a host; those beyond it are counted under other.",
+    RecordField(CardinalityLimits, "servers"),
 )
 BODY_BYTES = Key(
     "body_bytes",
     Whole("bytes", 65_536, 67_108_864),
-    "The longest answer of a server that is read; a longer one is a failed read.",
-    default="8388608",
+    "Longest response of a server; a longer one is a failed read.",
+    RecordField(CardinalityLimits, "body_bytes"),
 )
-PARTIES = Key(
+MOST_OWNERS = Key(
     "parties",
     Whole("parties", 1, 1000),
-    "Teams and adapters of a host that gateways name, counted for each model of a server; beyond it they go "
-    "under other.",
-    default="50",
+    "Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are "
+    "counted under other.",
+    RecordField(CardinalityLimits, "parties"),
 )
 LIMITS = Key(
     "limits",
-    Table(
-        (MODELS, MOST_SERVERS, BODY_BYTES, PARTIES),
-        lambda block: CardinalityLimits(
-            block[MODELS], block[MOST_SERVERS], block[BODY_BYTES], block[PARTIES]
-        ),
-    ),
+    Table((MODELS, MOST_SERVERS, BODY_BYTES, MOST_OWNERS), builds(CardinalityLimits)),
     "Bounds on what one host exports and reads.",
+    RecordField(Config, "limits"),
 )
 
 GAP_DAYS = Key(
     "max_days",
     Number("days", Decimal(366)),
-    "The longest time without a tick that is charged; what is longer is counted and not charged.",
-    default="7",
+    "Longest time without a tick that is charged; longer times are counted and not charged.",
+    RecordField(Config, "gap_max_days"),
 )
 GAP = Key(
     "gap",
-    Table((GAP_DAYS,), lambda block: block[GAP_DAYS]),
-    "What is charged for the time that nobody metered: a daemon or a host that was down, a suspended host.",
+    group((GAP_DAYS,)),
+    "Charges for downtime of the daemon or the host, and for suspension.",
 )
 
 LEDGER_PATH = Key(
     "path",
     AbsolutePath(),
-    "The file that holds the books; the folder must be writable and must outlive a restart.",
-    default=str(DEFAULT_LEDGER),
+    "Ledger file; its folder must be writable and must persist across restarts.",
+    RecordField(Config, "ledger_path"),
 )
-LEDGER = Key(
-    "ledger", Table((LEDGER_PATH,), lambda block: block[LEDGER_PATH]), "Where the running totals are kept."
-)
+LEDGER = Key("ledger", group((LEDGER_PATH,)), "Where running totals are stored.")
 
 PRICES_PATH = Key(
     "path",
     AbsolutePath(),
-    "The price file, as `prices update` writes it; it must exist where a path is given here.",
-    default=str(DEFAULT_PRICES),
+    "Price file, as `prices update` writes it; it must exist where a path is given here.",
+    RecordField(Config, "prices_path"),
 )
 PRICES = Key(
     "prices",
-    Table((PRICES_PATH,), lambda block: block[PRICES_PATH]),
+    group((PRICES_PATH,)),
     "A list of instance prices that replaces the bundled one; without a file the bundled one is used.",
 )
 
 
-def config(block: MappingNode, path: Path | None = None, file_hash: str = "") -> Config:
-    """The configuration of a document whose keys are all good."""
-    rules, pod_labels = block.get(OWNERSHIP) or ((), PodLabels())
-    servers, discovery = block.get(SERVERS) or (), block.get(DISCOVERY)
+def _config(mapping: MappingNode) -> Config:
+    # A list without items is as good as none: without budgets the default one applies.
+    given = {field: value for field, value in mapping.filled().items() if value != ()}
+    servers = mapping.get(SERVERS) or ()
     return Config(
-        path=path,
-        hash=file_hash,
-        interval=block[INTERVAL],
-        timezone=block[TIMEZONE],
-        hours_per_month=block[HOURS_PER_MONTH],
-        ownership=rules,
-        budgets=block.get(BUDGETS) or DEFAULT_BUDGETS,
-        hardware=block.get(HARDWARE) or (),
-        unmatched_hardware=block[UNMATCHED],
-        retired=block.get(RETIRED) or (),
-        overheads=block.get(OVERHEADS) or (),
+        catalogue=mapping.context.catalogue,
         servers=tuple(entry for entry in servers if isinstance(entry, ConfiguredServer)),
         server_rules=tuple(entry for entry in servers if isinstance(entry, ServerRule)),
-        split=block.get(SPLIT) or (),
-        compare=block.get(COMPARE) or (),
-        limits=block.get(LIMITS) or CardinalityLimits(),
-        cloud=Config().cloud if discovery is None else discovery[CLOUD],
-        processes=Config().processes if discovery is None else discovery[PROCESSES],
-        gpus=Config().gpus if discovery is None else discovery[GPUS],
-        kubernetes=Config().kubernetes if discovery is None else discovery[KUBERNETES],
-        kubelet_ca_file=None if discovery is None else discovery.get(KUBELET_CA_FILE),
-        pod_labels=pod_labels,
-        gap_max_days=Config().gap_max_days if block.get(GAP) is None else block[GAP],
-        ledger_path=block.get(LEDGER) or DEFAULT_LEDGER,
-        prices_path=block.get(PRICES) or DEFAULT_PRICES,
-        catalogue=block.walk.catalogue,
+        **given,
     )
 
 
@@ -559,5 +519,5 @@ DOCUMENT = Table(
         LEDGER,
         PRICES,
     ),
-    config,
+    _config,
 )

@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Context, Key, Table, found
-from exporter.config.settings import KubernetesChoice, PodLabels
-from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, scalar
-from exporter.tariff.terms import LabelPatterns
+from exporter.config.schema import Context, Key, RecordField, Table, builds, describe
+from exporter.config.settings import Config, KubernetesChoice, PodLabels
+from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
+from exporter.tariff.terms import HardwareMatch, LabelPatterns
 
 MOST_PATTERNS: Final = 16
 
@@ -38,25 +38,25 @@ def is_node_name(text: str) -> bool:
 class NodeLabel:
     """Patterns of the values of labels, by their names; as pairs, in the order of the file."""
 
-    words: str = "mapping of labels to patterns"
+    expected: str = "mapping of labels to patterns"
 
-    def read(self, node: Node, path: str, walk: Context) -> LabelPatterns:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> LabelPatterns:
+        """As `Validator.read`."""
         if not isinstance(node, Mapping) or not node.entries:
-            what = "an empty mapping" if isinstance(node, Mapping) else found(node)
+            what = "an empty mapping" if isinstance(node, Mapping) else describe(node)
             raise RefusedError(
                 f'must be labels with patterns, like {{"example.com/billing": lease}}, not {what}'
             )
         if len(node.entries) > MOST_PATTERNS:
             raise RefusedError(f"has {len(node.entries)} labels; it takes 1 to {MOST_PATTERNS}")
-        for place, fault in node.faults:
-            walk.problems.note(place, path, fault)
+        for position, fault in node.faults:
+            context.problems.note(position, path, fault)
         good = not node.faults
         patterns = []
-        for name, (place, value) in node.entries.items():
+        for name, (position, value) in node.entries.items():
             problem = _problem(name, value)
-            if problem:
-                walk.problems.note(place, path, problem)
+            if problem is not None:
+                context.problems.note(position, path, problem)
                 good = False
             elif isinstance(value, Scalar):
                 patterns.append((name, value.text))
@@ -65,15 +65,15 @@ class NodeLabel:
         return tuple(patterns)
 
 
-def _problem(name: str, value: Node) -> str:
-    """What is wrong with a label and its pattern, empty where nothing is."""
+def _problem(name: str, value: Node) -> str | None:
+    """What is wrong with a label and its pattern, `None` where nothing is."""
     if not is_label_name(name):
         return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
     if not isinstance(value, Scalar) or value.empty:
-        return f'{shown(name)} needs a pattern, not {found(value)}; "*" is any value, "" the empty one'
+        return f'{shown(name)} needs a pattern, not {describe(value)}; "*" is any value, "" the empty one'
     if len(value.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(value.text):
         return f"{shown(value.text)} can match no value of a label: letters, digits, - _ . and * ? [ab]"
-    return ""
+    return None
 
 
 MATCH_NODE_LABEL: Final = Key(
@@ -81,19 +81,19 @@ MATCH_NODE_LABEL: Final = Key(
     NodeLabel(),
     "Labels of the host's Kubernetes node, each with a pattern of its value; one that the node does not have "
     "matches nothing. What they price waits until they could be read.",
+    RecordField(HardwareMatch, "node_label"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class LabelName:
+class LabelName(ScalarValidator[str]):
     """The name of a label, or the empty text for none."""
 
-    words: str = "label"
+    expected: str = "label"
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> str:
+        """The name itself."""
+        text = written.text
         if text and not is_label_name(text):
             raise RefusedError(f'{shown(text)} is no label: name or prefix/name; "" for none')
         return text
@@ -103,34 +103,35 @@ POD_PRODUCT: Final = Key(
     "product",
     LabelName(),
     'The label whose value is the product that pays; "" for none.',
-    default=PodLabels().product,
+    RecordField(PodLabels, "product"),
 )
 POD_TEAM: Final = Key(
     "team",
     LabelName(),
     'The label whose value is the team that answers for it; "" for none.',
-    default=PodLabels().team,
+    RecordField(PodLabels, "team"),
 )
 POD_LABELS: Final = Key(
     "pod_labels",
-    Table((POD_PRODUCT, POD_TEAM), lambda block: PodLabels(block[POD_PRODUCT], block[POD_TEAM])),
-    "Labels of the pods of a server that say who pays for it, where no rule does.",
+    Table((POD_PRODUCT, POD_TEAM), builds(PodLabels)),
+    "Labels of a server's pods that name its owner, where no rule does.",
+    RecordField(Config, "pod_labels"),
 )
 
-CHOICES: Final[Choice[KubernetesChoice]] = Choice(("auto", "off", "pods_api", "kubelet", "api_server"))
+CHOICES: Final[Choice[KubernetesChoice]] = Choice(get_args(KubernetesChoice))
 KUBERNETES: Final = Key(
     "kubernetes",
     CHOICES,
-    "Who is asked for the pods of this node: the socket of the kubelet's Pods API (Kubernetes 1.37), the "
-    "kubelet by https, the API server, or with auto the first of these that tells; the last two only where a "
-    "service account is mounted. The API server is asked for the labels of this node as well; off asks "
-    "nobody for anything, not even the kubelet's pod-resources socket.",
-    default="auto",
+    "Source of the pods of this node: the socket of the kubelet's Pods API (Kubernetes 1.37), the kubelet by "
+    "https, the API server, or with auto the first of these that answers. The last two need a mounted "
+    "service account. The labels of this node are from the API server. off: no request, not even to the "
+    "kubelet's pod-resources socket.",
+    RecordField(Config, "kubernetes"),
 )
 KUBELET_CA_FILE: Final = Key(
     "kubelet_ca_file",
     AbsolutePath(),
-    "A file of certificates (PEM) that the kubelet's is checked by. Without it any is taken: kubelets sign "
-    "their own unless the cluster was set up otherwise, and the node's own address is asked, which nothing "
-    "leaves the node for.",
+    "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
+    "their own by default, and requests to the node's own address do not leave the node.",
+    RecordField(Config, "kubelet_ca_file"),
 )

@@ -83,11 +83,11 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     root = _tree(data, file)
     catalogue = _catalogue(_given_prices(root))
     if root is None:
-        config, places = Config(catalogue=catalogue), {}
+        config = Config(catalogue=catalogue)
     else:
         config = _built(root, file, DOCUMENT, _zone(root), catalogue)
-        places = dict(positions(root))
-    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest(), places=places)
+        config = replace(config, positions=dict(positions(root)))
+    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
 
 
 def read(data: bytes, file: str, table: Table[T]) -> T:
@@ -106,29 +106,29 @@ def _tree(data: bytes, file: str) -> Node | None:
     try:
         return document(data)
     except YamlFeatureError as error:
-        raise ConfigError(file, (Problem(error.place, "", str(error)),)) from None
+        raise ConfigError(file, (Problem(error.position, "", str(error)),)) from None
 
 
 def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
-    walk = Context(zone, Problems(), catalogue)
+    context = Context(zone, Problems(), catalogue)
     try:
-        return table.read(root, "", walk)
+        return table.read(root, "", context)
     except RefusedError as refused:
-        walk.problems.noted.append(Problem(root.place, "", str(refused)))
+        context.problems.noted.append(Problem(root.position, "", str(refused)))
     except (BrokenError, TooManyProblemsError):
         pass
-    raise ConfigError(file, walk.problems.in_order())
+    raise ConfigError(file, context.problems.in_order())
 
 
 def _zone(root: Node) -> ZoneInfo:
-    """The zone that the file's dates are in: read ahead, and UTC where its value is wrong (told later)."""
+    """The zone of the file's dates: read ahead, and UTC where its value is wrong (reported later)."""
     node = root.value(TIMEZONE.name) if isinstance(root, Mapping) else None
     zone = zone_named(node.text) if isinstance(node, Scalar) else None
     return zone or ZoneInfo("UTC")
 
 
 def price_path(path: Path | None) -> Path:
-    """Where a configuration has its price file, whether or not that exists and can be used.
+    """Path of the price file of a configuration, whether or not it exists and can be used.
 
     Raises:
         ConfigError: the configuration cannot be read, or is not YAML.
@@ -139,8 +139,8 @@ def price_path(path: Path | None) -> Path:
 
 def _given_prices(root: Node | None) -> Path | None:
     """The path of the price file: read ahead, `None` where none is given or it is wrong (refused later)."""
-    block = root.value(PRICES.name) if isinstance(root, Mapping) else None
-    node = block.value(PRICES_PATH.name) if isinstance(block, Mapping) else None
+    prices = root.value(PRICES.name) if isinstance(root, Mapping) else None
+    node = prices.value(PRICES_PATH.name) if isinstance(prices, Mapping) else None
     return Path(node.text) if isinstance(node, Scalar) and node.text.startswith("/") else None
 
 

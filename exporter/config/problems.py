@@ -20,13 +20,13 @@ class Position:
 class Problem:
     """One thing that is wrong. `place` is `None` and `path` empty where it is the whole file."""
 
-    place: Position | None
+    position: Position | None
     path: str
     message: str
 
     def line(self, file: str) -> str:
         """The problem as one line: `file:line:column: path: message`."""
-        where = file if self.place is None else f"{file}:{self.place.line}:{self.place.column}"
+        where = file if self.position is None else f"{file}:{self.position.line}:{self.position.column}"
         return ": ".join(part for part in (where, self.path, self.message) if part)
 
 
@@ -57,21 +57,21 @@ class Problems:
 
     noted: list[Problem] = field(default_factory=list)
 
-    def note(self, place: Position | None, path: str, message: str) -> None:
+    def note(self, position: Position | None, path: str, message: str) -> None:
         """Note one problem.
 
         Raises:
             TooManyProblemsError: the file has more problems than anyone would read.
         """
         if len(self.noted) == MOST_PROBLEMS:
-            last = Problem(place, "", f"more than {MOST_PROBLEMS} problems; the rest is not shown")
+            last = Problem(position, "", f"more than {MOST_PROBLEMS} problems; the rest is not shown")
             self.noted.append(last)
             raise TooManyProblemsError
-        self.noted.append(Problem(place, path, message))
+        self.noted.append(Problem(position, path, message))
 
     def in_order(self) -> tuple[Problem, ...]:
         """The problems in the file's order, those of the file as a whole first."""
-        return tuple(sorted(self.noted, key=lambda problem: problem.place or Position(0, 0)))
+        return tuple(sorted(self.noted, key=lambda problem: problem.position or Position(0, 0)))
 
 
 def shown(text: str) -> str:

@@ -1,14 +1,14 @@
-"""How keys are told: name, shape, default and one sentence of help. It drives reading and the documentation.
+"""The schema's parts: keys, mappings and lists. They drive reading and the documentation.
 
-A shape reads a node to a value. What it cannot use it refuses (`RefusedError`), and whoever holds it notes
-the problem with its place and path and goes on, so that one run tells everything that is wrong.
+A validator reads a node to a value. It refuses what cannot be used (`RefusedError`); its mapping or list
+notes the problem with its position and path and goes on, so that one run reports everything that is wrong.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, field, fields
 from difflib import SequenceMatcher
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
@@ -24,59 +24,60 @@ DOLLARS: Final = "dollars"
 
 
 def in_dollars(name: str, names: list[str]) -> str | None:
-    """The key that a name is but for its currency: euros_per_gpu_hour is dollars_per_gpu_hour."""
+    """The key with the same name in dollars: euros_per_gpu_hour is dollars_per_gpu_hour."""
     parts = name.split("_")
-    wanted = [DOLLARS if _CURRENCY.fullmatch(part) else part for part in parts]
-    meant = "_".join(wanted)
-    return meant if wanted != parts and meant in names else None
+    converted = [DOLLARS if _CURRENCY.fullmatch(part) else part for part in parts]
+    intended = "_".join(converted)
+    return intended if converted != parts and intended in names else None
 
 
 LONGEST_KEY: Final = 64
-ALIKE: Final = 0.55
-"""From here on a name is suggested."""
-SURE: Final = 0.85
-"""From here on it is taken to be the one. `bearer_token`, which holds a secret that no message may repeat, is
-less like `bearer_token_file`."""
+SUGGESTED_FROM: Final = 0.55
+"""Similarity from which on a name is suggested."""
+MISSPELLED_FROM: Final = 0.85
+"""Similarity from which on a word counts as a misspelling. `bearer_token`, which holds a secret that no
+message may repeat, is less similar to `bearer_token_file`."""
+SAME_WITHIN: Final = 0.1
+"""Difference in similarity below which two names are equally good suggestions."""
 
-
-EQUALLY: Final = 0.1
-"""What sets apart two names that a word is about equally like."""
-
-PAIR: Final = ("gpu", "host")
-"""What an amount may be for; the wrong one of two such names is a wrong bill by the number of GPUs."""
+UNITS_OF_AMOUNT: Final = ("gpu", "host")
+"""The wrong one of two such names makes a bill wrong by the number of GPUs."""
 
 
 def did_you_mean(word: str, names: list[str]) -> str | None:
-    """The name that a word is most like, `None` where it is like none of them."""
+    """The name that is most similar to a word, `None` where none is similar."""
     if len(word) > LONGEST_KEY:
         return None
-    # Rounded, so that of names that are about equally like it the first in the documentation is told.
-    likeness = {name: round(_likeness(word, name), 1) for name in names}
-    best = max(names, key=likeness.__getitem__)
-    return best if likeness[best] > ALIKE else None
+    # Rounded, so that the first in the documentation wins over one that is about as similar.
+    similarities = {name: round(_similarity(word, name), 1) for name in names}
+    best = max(names, key=similarities.__getitem__)
+    return best if similarities[best] > SUGGESTED_FROM else None
 
 
 def did_you_mean_pair(word: str, name: str, names: list[str]) -> tuple[str, str] | None:
-    """A name for one GPU and that for the whole host, where one is like a word that says neither of them."""
+    """The names for one GPU and for the whole host, where a word is similar to both and says neither unit."""
     parts = name.split("_")
-    if PAIR[0] not in parts and PAIR[1] not in parts:
+    units = UNITS_OF_AMOUNT
+    if units[0] not in parts and units[1] not in parts:
         return None
-    one, whole = ("_".join(unit if part in PAIR else part for part in parts) for unit in PAIR)
-    told = one in names and whole in names and not any(unit in word for unit in PAIR)
-    return (one, whole) if told and abs(_likeness(word, one) - _likeness(word, whole)) < EQUALLY else None
+    gpu, host = ("_".join(unit if part in units else part for part in parts) for unit in units)
+    if gpu not in names or host not in names or any(unit in word for unit in units):
+        return None
+    return (gpu, host) if abs(_similarity(word, gpu) - _similarity(word, host)) < SAME_WITHIN else None
 
 
 def is_misspelling(word: str, name: str) -> bool:
-    """Whether a word can only be a slip of the pen for a name."""
-    return _likeness(word, name) >= SURE
+    """Whether a word can only be a misspelling of a name."""
+    return _similarity(word, name) >= MISSPELLED_FROM
 
 
-def _likeness(word: str, name: str) -> float:
+def _similarity(word: str, name: str) -> float:
     return SequenceMatcher(None, word, name).ratio()
 
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
 
 MOST_ITEMS: Final = 1000
 
@@ -93,14 +94,14 @@ class Context:
 
 
 class Validator(Protocol[T_co]):
-    """What a value must look like. `words` say it to people."""
+    """Reads one kind of value."""
 
     @property
-    def words(self) -> str:
-        """The shape for people: "number from 0 to 1"."""
+    def expected(self) -> str:
+        """The kind of value in words: "number from 0 to 1"."""
         ...
 
-    def read(self, node: Node, path: str, walk: Context) -> T_co:
+    def read(self, node: Node, path: str, context: Context) -> T_co:
         """The value of a node.
 
         Raises:
@@ -111,32 +112,55 @@ class Validator(Protocol[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Key(Generic[T_co]):
-    """One key of a mapping. `default` is what one would write; `None` without one.
+class RecordField:
+    """A field of a dataclass that a key fills."""
 
-    `also` are words that people write in its place before a single value.
+    record: type[Any]
+    name: str
+
+    @property
+    def default(self) -> Any:
+        """The default of the field, `None` where it has none."""
+        (declaration,) = (each for each in fields(self.record) if each.name == self.name)
+        if declaration.default is not MISSING:
+            return declaration.default
+        return None if declaration.default_factory is MISSING else declaration.default_factory()
+
+
+@dataclass(frozen=True, slots=True)
+class Key(Generic[T_co]):
+    """One key of a mapping, declared once.
+
+    `field` is the field that its value fills; the field's default is the key's. `default` is for a key that
+    fills no field. `also` are words that people write in its place before a single value.
     """
 
     name: str
-    shape: Validator[T_co]
+    validator: Validator[T_co]
     help: str
-    default: str | None = None
+    field: RecordField | None = None
+    default: T_co | None = None
     required: bool = False
     also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.field is not None:
+            object.__setattr__(self, "default", self.field.default)
 
 
 @dataclass(frozen=True, slots=True)
 class MappingNode:
-    """A mapping as read, with the values of its good keys.
+    """A mapping as read, with the values of its good keys by name.
 
-    `meant` are the keys that its unknown keys are most like: they are not called missing as well.
+    `intended` are the keys that its unknown keys are most similar to: they are not reported as missing too.
     """
 
     node: Mapping
     path: str
-    walk: Context
-    values: dict[str, object] = field(default_factory=dict)
-    meant: set[str] = field(default_factory=set)
+    context: Context
+    keys: tuple[Key[object], ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)
+    intended: set[str] = field(default_factory=set)
 
     def __contains__(self, key: Key[object]) -> bool:
         return key.name in self.node.entries
@@ -144,11 +168,9 @@ class MappingNode:
     def get(self, key: Key[T]) -> T | None:
         """The value of a key, its default without it, `None` without either."""
         if key.name in self.values:
-            value: T = self.values[key.name]  # type: ignore[assignment]  # the key's own shape has read it
+            value: T = self.values[key.name]  # the key's own validator has read it
             return value
-        if key.default is None:
-            return None
-        return key.shape.read(Scalar(_START, key.default), key.name, self.walk)
+        return key.default
 
     def __getitem__(self, key: Key[T]) -> T:
         value = self.get(key)
@@ -156,15 +178,26 @@ class MappingNode:
             raise KeyError(key.name)
         return value
 
+    def filled(self) -> dict[str, Any]:
+        """The values that were given, by the fields that they fill; those of groups below are among them."""
+        filled: dict[str, Any] = {}
+        for key in self.keys:
+            value = self.values.get(key.name)
+            if isinstance(value, MappingNode):
+                filled.update(value.filled())
+            elif key.name in self.values and key.field is not None:
+                filled[key.field.name] = value
+        return filled
+
     def refuse(self, key: Key[object] | None, message: str) -> None:
         """Note a problem at a key's value, at the mapping without a key (or where it is not given)."""
         node = key and self.node.value(key.name)
         path = dotted(self.path, key.name) if key else self.path
-        self.walk.problems.note(node.place if node else self.node.place, path, message)
+        self.context.problems.note(node.position if node else self.node.position, path, message)
 
 
 Rule = Callable[[MappingNode], bool]
-"""Looks at which keys are given, notes what is wrong, and tells whether the mapping can be built."""
+"""Whether a mapping with these keys can be built; a rule notes what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,143 +207,163 @@ class Table(Generic[T_co]):
     keys: tuple[Key[object], ...]
     build: Callable[[MappingNode], T_co]
     rules: tuple[Rule, ...] = ()
-    words: str = "mapping"
+    expected: str = "mapping"
 
-    def read(self, node: Node, path: str, walk: Context) -> T_co:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> T_co:
+        """As `Validator.read`."""
         if not isinstance(node, Mapping):
-            raise RefusedError(f"must be a mapping of keys to values, not {found(node)}")
-        block = MappingNode(node, path, walk)
-        good = self._names_are_known(block)
+            raise RefusedError(f"must be a mapping of keys to values, not {describe(node)}")
+        mapping = MappingNode(node, path, context, self.keys)
+        good = self._names_are_valid(mapping)
         for key in self.keys:
             value = node.value(key.name)
             if value is not None:
-                good &= read_into(block.values, key.name, key.shape, value, dotted(path, key.name), walk)
+                good &= read_into(
+                    mapping.values, key.name, key.validator, value, dotted(path, key.name), context
+                )
             elif key.required:
                 good = False
-                if key.name in block.meant:
+                if key.name in mapping.intended:
                     continue
-                walk.problems.note(node.place, path, missing(key))
+                context.problems.note(node.position, path, missing(key))
         for rule in self.rules:
-            good &= rule(block)
+            good &= rule(mapping)
         if not good:
             raise BrokenError
-        return self.build(block)
+        return self.build(mapping)
 
-    def _names_are_known(self, block: MappingNode) -> bool:
+    def field_names(self) -> Iterator[str]:
+        """The fields of its record that its keys fill, those of groups below included."""
+        for key in self.keys:
+            if key.field is not None:
+                yield key.field.name
+            elif isinstance(key.validator, Table):
+                yield from key.validator.field_names()
+
+    def _names_are_valid(self, mapping: MappingNode) -> bool:
         names = [key.name for key in self.keys]
-        good = not block.node.faults
-        for name, (place, value) in block.node.entries.items():
+        good = not mapping.node.faults
+        for name, (position, value) in mapping.node.entries.items():
             if name not in names:
                 good = False
-                best = self._said(name, value) or did_you_mean(name, names)
+                best = self._synonym(name, value) or did_you_mean(name, names)
                 hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
                 if both := best and did_you_mean_pair(name, best, names):
                     hint = f"did you mean {both[0]} (for one GPU) or {both[1]} (for the whole host)?"
-                    block.meant.update(both)
-                if inside := self._inside(name):
+                    mapping.intended.update(both)
+                if parents := self._parents(name):
                     best = None
-                    hint = f"it goes into {' or '.join(inside)}, as in {inside[0]}: {{{name}: ...}}"
-                    block.meant.update(inside)
-                if meant := in_dollars(name, names):
-                    best, hint = meant, f"amounts are in dollars only: convert it, and write {meant}"
-                if number := _cut_by_a_comma(block.node, name):
+                    hint = f"it goes into {' or '.join(parents)}, as in {parents[0]}: {{{name}: ...}}"
+                    mapping.intended.update(parents)
+                if intended := in_dollars(name, names):
+                    best, hint = intended, f"amounts are in dollars only: convert it, and write {intended}"
+                if number := _cut_by_a_comma(mapping.node, name):
                     whole, _, rest = number.partition(",")
                     thousands = f"{whole}{rest} for thousands, or " if len(rest) == 3 else ""
                     hint = f"if {number} is one number, write it {thousands}with a point: {whole}.{rest}"
-                block.meant.update([best] if best else [])
-                path = dotted(block.path, shown(name)[1:-1])
-                block.walk.problems.note(place, path, f"unknown key; {hint}")
-                if best and not number and best not in block.node.entries and is_misspelling(name, best):
-                    self._looked_into(best, value, path, block.walk)
-        for place, fault in block.node.faults:
-            block.walk.problems.note(place, block.path, fault)
+                mapping.intended.update([best] if best else [])
+                path = dotted(mapping.path, shown(name)[1:-1])
+                mapping.context.problems.note(position, path, f"unknown key; {hint}")
+                if best and not number and best not in mapping.node.entries and is_misspelling(name, best):
+                    self._check_misspelled(best, value, path, mapping.context)
+        for position, fault in mapping.node.faults:
+            mapping.context.problems.note(position, mapping.path, fault)
         return good
 
-    def _said(self, name: str, value: Node) -> str | None:
-        """The key that people say by another word."""
-        said = (key.name for key in self.keys if isinstance(value, Scalar) and name.lower() in key.also)
-        return next(said, None)
+    def _synonym(self, name: str, value: Node) -> str | None:
+        """The key that people call by another word."""
+        synonyms = (key.name for key in self.keys if isinstance(value, Scalar) and name.lower() in key.also)
+        return next(synonyms, None)
 
-    def _inside(self, name: str) -> list[str]:
-        """The mappings among the keys that know this name."""
-        tables = ((key.name, key.shape) for key in self.keys if isinstance(key.shape, Table))
+    def _parents(self, name: str) -> list[str]:
+        """The mappings below that have a key of this name."""
+        tables = ((key.name, key.validator) for key in self.keys if isinstance(key.validator, Table))
         return [key for key, table in tables if any(child.name == name for child in table.keys)]
 
-    def _looked_into(self, meant: str, value: Node, path: str, walk: Context) -> None:
-        """Tell what is wrong with the value of a misspelled key, too: one run tells everything."""
-        key = next(key for key in self.keys if key.name == meant)
-        read_into({}, meant, key.shape, value, path, walk)
+    def _check_misspelled(self, intended: str, value: Node, path: str, context: Context) -> None:
+        """Report what is wrong with the value of a misspelled key, too: one run reports everything."""
+        key = next(key for key in self.keys if key.name == intended)
+        read_into({}, intended, key.validator, value, path, context)
 
 
 @dataclass(frozen=True, slots=True)
 class ListItem(Generic[T]):
-    """One good item of a list, and where it stands."""
+    """One good item of a list, with its node and its path."""
 
     node: Node
     path: str
     value: T
 
-    def refuse(self, name: str, message: str, walk: Context) -> None:
+    def refuse(self, name: str, message: str, context: Context) -> None:
         """Note a problem at one key of the item, or at the item where that key is not given."""
         node = self.node.value(name) if isinstance(self.node, Mapping) else None
-        walk.problems.note((node or self.node).place, dotted(self.path, name), message)
+        context.problems.note((node or self.node).position, dotted(self.path, name), message)
+
+
+def group(keys: tuple[Key[object], ...], rules: tuple[Rule, ...] = ()) -> Table[MappingNode]:
+    """A mapping that is no record of its own: its keys fill fields of the record around it."""
+    return Table(keys, lambda mapping: mapping, rules)
+
+
+def builds(record: Callable[..., R]) -> Callable[[MappingNode], R]:
+    """A record from the fields that the keys of a mapping fill."""
+    return lambda mapping: record(**mapping.filled())
 
 
 ListRule = Callable[[list[ListItem[T]], Context], bool]
-"""Looks at the good items together, notes what is wrong, and tells whether they can stand together."""
+"""Whether the good items can stand together; a rule notes what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf(Generic[T]):
-    """A list of one shape."""
+    """A list of values of one kind."""
 
-    shape: Validator[T]
+    validator: Validator[T]
     rules: tuple[ListRule[T], ...] = ()
     least: int = 0
     advice: str = "begin each item with a dash"
-    """What to do where something else stands."""
+    """What to do where it is no list."""
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
-        return f"list of {self.shape.words}s"
+    def expected(self) -> str:
+        """As `Validator.expected`."""
+        return f"list of {self.validator.expected}s"
 
-    def read(self, node: Node, path: str, walk: Context) -> tuple[T, ...]:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> tuple[T, ...]:
+        """As `Validator.read`."""
         if not isinstance(node, Sequence):
-            raise RefusedError(f"must be a list ({self.words}), not {found(node)}; {self.advice}")
+            raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {self.advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
         items: list[ListItem[T]] = []
         for index, child in enumerate(node.items):
-            held: dict[str, T] = {}
-            place = f"{path}[{index}]"
-            if read_into(held, "", self.shape, child, place, walk):
-                items.append(ListItem(child, place, held[""]))
+            read: dict[str, T] = {}
+            item_path = f"{path}[{index}]"
+            if read_into(read, "", self.validator, child, item_path, context):
+                items.append(ListItem(child, item_path, read[""]))
         good = len(items) == len(node.items)
         for rule in self.rules:
-            good &= rule(items, walk)
+            good &= rule(items, context)
         if not good:
             raise BrokenError
         return tuple(item.value for item in items)
 
 
 def read_into(
-    values: dict[str, T], name: str, shape: Validator[T], node: Node, path: str, walk: Context
+    values: dict[str, T], name: str, validator: Validator[T], node: Node, path: str, context: Context
 ) -> bool:
     """Put a node's value under a name; false, with the problem noted, where it cannot be used."""
     try:
-        values[name] = shape.read(node, path, walk)
+        values[name] = validator.read(node, path, context)
     except RefusedError as refused:
-        walk.problems.note(node.place, path, str(refused))
+        context.problems.note(node.position, path, str(refused))
         return False
     except BrokenError:
         return False
     return True
 
 
-def found(node: Node) -> str:
+def describe(node: Node) -> str:
     """What a node is, for "must be this, not ..."."""
     if isinstance(node, Mapping):
         return "a mapping"
@@ -320,7 +373,7 @@ def found(node: Node) -> str:
 
 
 def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:
-    """The number that a decimal comma has made a value and a key of: {a: 2,50} is a: 2 and a key 50."""
+    """The number with a decimal comma that YAML read as a value and a key: {a: 2,50} is a: 2 and a key 50."""
     names = list(mapping.entries)
     _, value = mapping.entries[name]
     before = names.index(name) - 1
@@ -331,9 +384,10 @@ def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:
 
 
 def missing(key: Key[object]) -> str:
-    """What to say of a key that is needed and not given."""
+    """The problem of a required key that is not given."""
     sentence = key.help.partition(". ")[0].removesuffix(".")
-    return f"{key.name} is missing: {sentence[0].lower()}{sentence[1:]}"
+    first = sentence[0] if sentence[1].isupper() else sentence[0].lower()  # GPUs stay GPUs
+    return f"{key.name} is missing: {first}{sentence[1:]}"
 
 
 def dotted(path: str, name: str) -> str:
@@ -344,16 +398,16 @@ def dotted(path: str, name: str) -> str:
 def exactly_one(*keys: Key[object]) -> Rule:
     """A rule: one of the keys must be given, and only one."""
 
-    def rule(block: MappingNode) -> bool:
-        given = [key for key in keys if key in block]
+    def rule(mapping: MappingNode) -> bool:
+        given = [key for key in keys if key in mapping]
         if len(given) == 1:
             return True
         names = ", ".join(key.name for key in keys)
         if given:
             for key in given[1:]:
-                block.refuse(key, f"cannot stand beside {given[0].name}; keep exactly one of {names}")
-        elif block.meant.isdisjoint(key.name for key in keys):
-            block.refuse(None, f"says none of {names}; give exactly one")
+                mapping.refuse(key, f"cannot stand beside {given[0].name}; keep exactly one of {names}")
+        elif mapping.intended.isdisjoint(key.name for key in keys):
+            mapping.refuse(None, f"says none of {names}; give exactly one")
         return False
 
     return rule
@@ -362,15 +416,32 @@ def exactly_one(*keys: Key[object]) -> Rule:
 def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
     """A rule: two keys are given both or neither. Where `other` stands beside `key`, that is the problem."""
 
-    def rule(block: MappingNode) -> bool:
-        if (key in block) == (needed in block) or (key in block and other in block):
+    def rule(mapping: MappingNode) -> bool:
+        if (key in mapping) == (needed in mapping) or (key in mapping and other in mapping):
             return True
-        if needed.name in block.meant or key.name in block.meant:
+        if needed.name in mapping.intended or key.name in mapping.intended:
             return False
-        if key in block:
-            block.refuse(None, missing(needed))
+        if key in mapping:
+            mapping.refuse(None, missing(needed))
         else:
-            block.refuse(needed, f"goes with {key.name} only; remove it")
+            mapping.refuse(needed, f"goes with {key.name} only; remove it")
         return False
+
+    return rule
+
+
+def unique(key: Key[str], of: Callable[[T], str], advice: str) -> ListRule[T]:
+    """A rule: no two items have the same value of a key; the advice is for the later one."""
+
+    def rule(items: list[ListItem[T]], context: Context) -> bool:
+        paths: dict[str, str] = {}
+        good = True
+        for item in items:
+            value = of(item.value)
+            if value in paths:
+                item.refuse(key.name, f'"{value}" is already given by {paths[value]}; {advice}', context)
+                good = False
+            paths.setdefault(value, item.path)
+        return good
 
     return rule

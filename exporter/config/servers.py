@@ -1,16 +1,27 @@
-"""The keys of `servers`: servers that are told outright, and what is told of those that are found."""
+"""The keys of `servers`: configured servers, and corrections of discovered ones."""
 
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from exporter.config.document import Node, Scalar, Sequence
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListItem, ListOf, MappingNode, Table, found, missing
+from exporter.config.schema import (
+    Context,
+    Key,
+    ListItem,
+    ListOf,
+    MappingNode,
+    RecordField,
+    Table,
+    describe,
+    group,
+    missing,
+)
 from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
 from exporter.config.values import (
     AbsolutePath,
@@ -18,11 +29,11 @@ from exporter.config.values import (
     Label,
     Number,
     Pattern,
+    ScalarValidator,
     Truth,
     User,
     Whole,
     plain,
-    scalar,
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
@@ -43,37 +54,41 @@ ALL: Final[Gpus] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Url:
-    """Where metrics are read: http or https, nobody's password in it, nothing that is never sent."""
+class Url(ScalarValidator[str]):
+    """Where metrics are scraped: http or https, without a password or a fragment."""
 
-    words: str = "URL"
+    expected: str = "URL"
     instead: str = "metrics.bearer_token_file"
     """The key to use where a password is written."""
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, "URL like http://127.0.0.1:8000/metrics").text
+    @property
+    def example(self) -> str:
+        """A URL of a server on this host."""
+        return "URL like http://127.0.0.1:8000/metrics"
+
+    def parse(self, written: Scalar) -> str:
+        """The URL, with the path of metrics where it has none."""
+        text = written.text
         before, mark, fragment = text.partition("#")
-        # What stands before an @ may be a password, and what is asked for a key.
-        said = "this" if "@" in text else shown(f"{masked(before)}{mark}{fragment}")
+        # A password may stand before an @, and a key in a query.
+        quoted = "this" if "@" in text else shown(f"{masked(before)}{mark}{fragment}")
         if len(text) > URL_CHARACTERS or not re.fullmatch(r"[!-~]+", text):
-            raise RefusedError(f"{said} is no URL: write printable ASCII without spaces, percent-encoded")
+            raise RefusedError(f"{quoted} is no URL: write printable ASCII without spaces, percent-encoded")
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise RefusedError(f"{said} is no URL: {error}") from None
+            raise RefusedError(f"{quoted} is no URL: {error}") from None
         if "@" in parts.netloc:
             raise RefusedError(f"has a user or password in it; use {self.instead}")
         if parts.scheme not in SCHEMES:
-            raise RefusedError(f"{said} is not read; write a URL that begins with http:// or https://")
+            raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
         if "#" in text:
-            raise RefusedError(f"{said} has a fragment (#), which is never sent; remove it")
+            raise RefusedError(f"{quoted} has a fragment (#), which is never sent; remove it")
         if not _is_host(parts):
-            raise RefusedError(f"{said} has no valid host; write a name or an address")
+            raise RefusedError(f"{quoted} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
-            raise RefusedError(f"{said} has no valid port; write 1 to 65535, or none")
+            raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
 
 
@@ -88,15 +103,14 @@ def _is_host(parts: SplitResult) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerName:
+class ServerName(ScalarValidator[str]):
     """The name of a certificate's subject: a DNS name or an address, nothing of a URL."""
 
-    words: str = "name like chat.example.com"
+    expected: str = "name like chat.example.com"
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> str:
+        """The name in lower case, or the address."""
+        text = written.text
         try:
             return str(ipaddress.ip_address(text))
         except ValueError:
@@ -111,57 +125,60 @@ class ServerName:
 class GpuList:
     """NVML indices and UUIDs, or the word all."""
 
-    words: str = "all, or list of indices and UUIDs"
+    expected: str = "all, or list of indices and UUIDs"
 
-    def read(self, node: Node, path: str, walk: Context) -> Gpus:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> Gpus:
+        """As `Validator.read`."""
         if isinstance(node, Scalar) and node.text == "all":
             return ALL
         if not isinstance(node, Sequence):
-            raise RefusedError(f"must be the word all or a list like [0, 1], not {found(node)}")
+            raise RefusedError(f"must be the word all or a list like [0, 1], not {describe(node)}")
         if not node.items:
             raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
-        return ListOf(GpuName(), (_gpus_are_told_once,)).read(node, path, walk)
+        return ListOf(GpuName(), (_gpus_are_unique,)).read(node, path, context)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuName:
     """One GPU: its NVML index, or its UUID."""
 
-    words: str = "index or UUID"
+    expected: str = "index or UUID"
 
-    def read(self, node: Node, path: str, walk: Context) -> int | str:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> int | str:
+        """As `Validator.read`."""
         if isinstance(node, Scalar) and _UUID.fullmatch(node.text):
             return node.text
         if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
-            return Whole("index", 0, MOST_GPUS - 1).read(node, path, walk)
-        raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {found(node)}")
+            return Whole("index", 0, MOST_GPUS - 1).read(node, path, context)
+        raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
 
 
-def _gpus_are_told_once(items: list[ListItem[int | str]], walk: Context) -> bool:
+def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> bool:
     good = True
-    seen: set[int | str] = set()
+    earlier: set[int | str] = set()
     for item in items:
-        if item.value in seen:
-            walk.problems.note(
-                item.node.place, item.path, f"GPU {item.value} is already in the list; keep one"
-            )
+        if item.value in earlier:
+            message = f"GPU {item.value} is already in the list; keep one"
+            context.problems.note(item.node.position, item.path, message)
             good = False
-        seen.add(item.value)
+        earlier.add(item.value)
     return good
 
 
 @dataclass(frozen=True, slots=True)
-class UrlPath:
+class UrlPath(ScalarValidator[str]):
     """A path on a server, with a query where it takes one; never a host."""
 
-    words: str = "path"
+    expected: str = "path"
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, "path like /metrics").text
+    @property
+    def example(self) -> str:
+        """The usual path of metrics."""
+        return f"path like {METRICS_PATH}"
+
+    def parse(self, written: Scalar) -> str:
+        """The path itself."""
+        text = written.text
         if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
             raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
         return text
@@ -169,40 +186,48 @@ class UrlPath:
 
 BY: Final[Key[DividedBy]] = Key(
     "by",
-    Choice(("team", "adapter")),
-    "What it is divided by. Team: the teams that the LiteLLM proxy tells, each in place of the server's own; "
+    Choice(get_args(DividedBy)),
+    "Unit of division. team: the teams that the LiteLLM proxy reports, each in place of the server's own. "
     "adapter: LoRA adapters, each as a model of the server.",
     required=True,
 )
 GATEWAY = Key(
     "gateway",
     Url(instead="bearer_token_file"),
-    "Where the gateway's metrics are read. The LiteLLM proxy has them at /metrics/, with a slash at its end, "
-    "the Gateway API endpoint picker at /metrics.",
+    "Where the gateway's metrics are scraped: /metrics/, with a slash at its end, for the LiteLLM proxy, "
+    "/metrics for the Gateway API endpoint picker.",
     required=True,
 )
 MODELS = Key(
     "models",
     ListOf(Pattern(), least=1),
-    "What the gateway calls what this server serves, without the provider and its slash: patterns. By team, "
-    "beside the names that the server itself tells; by adapter, the names of its adapters, as vLLM has them.",
+    "Patterns of the gateway's names for this server's models, without the provider and its slash. By team, "
+    "in addition to the server's own names; by adapter, the names of its adapters in vLLM.",
 )
 DEPLOYMENTS = Key(
     "deployments",
     ListOf(Label("deployment"), least=1),
-    "The model_id of those of the LiteLLM proxy's deployments that lead to this server; without it, all that "
-    "serve its models, but for those that another server's entry names.",
+    "The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that "
+    "serve its models, except those that another server's entry names.",
 )
 BEARER_TOKEN_FILE = Key(
-    "bearer_token_file", AbsolutePath(), "A file that holds the token to send; the LiteLLM proxy wants one."
+    "bearer_token_file",
+    AbsolutePath(),
+    "A file that holds the token to send; the LiteLLM proxy needs one.",
+    RecordField(ServerRule, "bearer_token_file"),
 )
-CA_FILE = Key("ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.")
+CA_FILE = Key(
+    "ca_file",
+    AbsolutePath(),
+    "A file of certificates (PEM) to trust; https only.",
+    RecordField(ServerRule, "ca_file"),
+)
 
 
-def _adapters_are_named(block: MappingNode) -> bool:
-    if block.values.get(BY.name) != "adapter" or MODELS in block or MODELS.name in block.meant:
+def _adapters_have_models(mapping: MappingNode) -> bool:
+    if mapping.values.get(BY.name) != "adapter" or MODELS in mapping or MODELS.name in mapping.intended:
         return True
-    block.refuse(
+    mapping.refuse(
         None,
         "says nothing of the adapters: give models, the names of its adapters, "
         'or ["*"] where the gateway leads to this server alone',
@@ -210,19 +235,18 @@ def _adapters_are_named(block: MappingNode) -> bool:
     return False
 
 
-def _certificates_go_with_https(block: MappingNode) -> bool:
-    url = block.get(GATEWAY) if GATEWAY.name in block.values else None
-    if CA_FILE not in block or url is None or urlsplit(url).scheme == "https":
+def _certificates_go_with_https(mapping: MappingNode) -> bool:
+    url = mapping.get(GATEWAY) if GATEWAY.name in mapping.values else None
+    if CA_FILE not in mapping or url is None or urlsplit(url).scheme == "https":
         return True
-    block.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
+    mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
     return False
 
 
-def _divide(block: MappingNode) -> GatewayDivision:
+def _divide(mapping: MappingNode) -> GatewayDivision:
     return GatewayDivision(
-        Division(block[BY], block[GATEWAY], block.get(MODELS) or (), block.get(DEPLOYMENTS) or ()),
-        block.get(BEARER_TOKEN_FILE),
-        block.get(CA_FILE),
+        Division(mapping[BY], mapping[GATEWAY], mapping.get(MODELS) or (), mapping.get(DEPLOYMENTS) or ()),
+        **mapping.filled(),
     )
 
 
@@ -231,40 +255,39 @@ DIVIDE = Key(
     Table(
         (BY, GATEWAY, MODELS, DEPLOYMENTS, BEARER_TOKEN_FILE, CA_FILE),
         _divide,
-        (_adapters_are_named, _certificates_go_with_https),
+        (_adapters_have_models, _certificates_go_with_https),
     ),
-    "Divides what the server costs and serves by what a gateway before it counts; what the gateway did not "
-    "see stays with the server's owner, and everything does until it has counted something.",
+    "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
+    "server's owner, as does everything before the first count.",
+    RecordField(ServerRule, "divide"),
 )
 
 
-EVERY: Final = "(any)"
-"""Stands for a GPU that only servers on all GPUs hold."""
+ANY_GPU: Final = "(any)"
+"""Stands for a GPU that only servers on all GPUs use."""
 
 
-def _says_something(block: MappingNode) -> bool:
-    if block.node.entries:
+def _match_has_keys(mapping: MappingNode) -> bool:
+    if mapping.node.entries:
         return True
-    block.refuse(None, "is empty and would match every server; give port, workload, unit, process or user")
+    mapping.refuse(None, "is empty and would match every server; give port, workload, unit, process or user")
     return False
 
 
 PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.")
 WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.")
 UNIT = Key("unit", Pattern(), "Its system unit, like vllm@chat.service; no unit of a user's own manager.")
-PROCESS = Key(
-    "process", Pattern(), "The name of its program: what stands behind `unmatched:`, or its engine."
-)
+PROCESS = Key("process", Pattern(), "The name of its program: the part after `unmatched:`, or its engine.")
 USER = Key("user", User(), "The user that it runs as, by name or uid; in a container write the uid.")
 
 
-def _match(block: MappingNode) -> ServerMatch:
-    user = block.get(USER)
+def _match(mapping: MappingNode) -> ServerMatch:
+    user = mapping.get(USER)
     return ServerMatch(
-        block.get(PORT),
-        block.get(WORKLOAD),
-        block.get(UNIT),
-        block.get(PROCESS),
+        mapping.get(PORT),
+        mapping.get(WORKLOAD),
+        mapping.get(UNIT),
+        mapping.get(PROCESS),
         user,
         None if user is None else uid_of(user),
     )
@@ -272,183 +295,163 @@ def _match(block: MappingNode) -> ServerMatch:
 
 MATCH = Key(
     "match",
-    Table((PORT, WORKLOAD, UNIT, PROCESS, USER), _match, (_says_something,)),
-    "Which of the servers that are found this entry is about, in place of a url; all that is given must "
-    "match, and the first entry that does decides.",
+    Table((PORT, WORKLOAD, UNIT, PROCESS, USER), _match, (_match_has_keys,)),
+    "Discovered servers of this entry, in place of a url. All keys given must match; the first "
+    "matching entry decides.",
 )
 NAME = Key(
     "name",
     Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
-    "The server as people think of it; several entries with one name are replicas, and their tokens add up.",
+    "The server's name. Entries with the same name are replicas, and their tokens add up.",
+    RecordField(ServerRule, "name"),
 )
 URL = Key(
     "url",
     Url(),
-    "Where its metrics are read; a URL without a path is read at /metrics. Values of its query are masked "
+    "Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked "
     "wherever it is shown.",
+    RecordField(ConfiguredServer, "url"),
 )
 GPUS = Key(
     "gpus",
     GpuList(),
-    "Which GPUs it holds: a list of NVML indices or UUIDs like [0, 1], or the word all.",
+    "GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all.",
 )
 ENGINE = Key(
     "engine",
     Choice(tuple(sorted(ENGINES))),
-    "The software it runs; without it the page that the server exports tells.",
+    "Engine name (default: recognized from its metrics page).",
+    RecordField(ServerRule, "engine"),
 )
-NAMESPACE = Key("namespace", Label("namespace"), "A namespace to show it under; empty without it.")
+NAMESPACE = Key(
+    "namespace",
+    Label("namespace"),
+    "Namespace of the server; empty without it.",
+    RecordField(ServerRule, "namespace"),
+)
 SHARE = Key(
     "gpu_share_ratio",
     Number("ratio", Decimal(1), above_low=True),
-    "The part of each of its GPUs that it pays for, where several servers share them; at most 1 together.",
+    "Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total.",
+    RecordField(ServerRule, "gpu_share_ratio"),
 )
 SPANS_HOSTS = Key(
     "spans_hosts",
     Truth(),
-    "Whether it runs on several hosts: its cost per token is then told by the fleet rules, not by a host.",
-    default="false",
+    "Whether it runs on several hosts. The fleet rules then record its cost per token, not the host.",
+    RecordField(ServerRule, "spans_hosts"),
 )
 ROLE = Key(
     "role",
     Choice(("both", "prefill", "decode")),
-    "Its part in a pair that computes prompts on one server and generates on another; `both` is no pair.",
+    "Its role in a pair with prefill on one server and decode on the other; `both` is no pair.",
     default="both",
 )
 ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode": "decode"}
-METRICS_SCHEME = Key("scheme", Choice(("http", "https")), "How its metrics are read, with match only.")
-METRICS_PORT = Key("port", Whole("port", 1, 65535), "The port its metrics are read at, with match only.")
-ENDPOINT_PATH = Key("path", UrlPath(), "The path its metrics are read at, with match only.")
-ENDPOINT_TOKEN_FILE = Key(
+METRICS_SCHEME = Key(
+    "scheme",
+    Choice(("http", "https")),
+    "Scheme of its metrics, with match only.",
+    RecordField(ServerRule, "metrics_scheme"),
+)
+METRICS_PORT = Key(
+    "port",
+    Whole("port", 1, 65535),
+    "Port of its metrics, with match only.",
+    RecordField(ServerRule, "metrics_port"),
+)
+METRICS_PATH_KEY = Key(
+    "path", UrlPath(), "Path of its metrics, with match only.", RecordField(ServerRule, "metrics_path")
+)
+METRICS_TOKEN_FILE = Key(
     "bearer_token_file",
     AbsolutePath(),
-    "A file that holds the token to send: over https, to loopback, or to a pod of this node. With match it "
-    "takes a user, a unit, or a workload of one namespace.",
+    "A file that holds the token to send: over https, to loopback, or to a pod of this node. match then "
+    "needs a user, a unit, or a workload of one namespace.",
+    RecordField(ServerRule, "bearer_token_file"),
 )
 SERVER_NAME = Key(
     "server_name",
     ServerName(),
-    "The name in its certificate, where that is not the address that is asked; https only.",
+    "Host name to verify in the certificate, if it differs from the address; https only.",
+    RecordField(ServerRule, "server_name"),
 )
 
 
 METRICS = Key(
     "metrics",
-    Table(
-        (
-            METRICS_SCHEME,
-            METRICS_PORT,
-            ENDPOINT_PATH,
-            ENDPOINT_TOKEN_FILE,
-            CA_FILE,
-            SERVER_NAME,
-        ),
-        lambda block: block,
-    ),
-    "What reading its metrics takes.",
+    group((METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY, METRICS_TOKEN_FILE, CA_FILE, SERVER_NAME)),
+    "How its metrics are scraped.",
 )
 
 
-def _is_told_or_found(block: MappingNode) -> bool:
-    """An entry with a `url` is a server of its own; one with `match` is about servers that are found."""
-    if MATCH in block and URL in block:
-        block.refuse(MATCH, "cannot stand beside url; keep exactly one of url, match")
+def _has_url_or_match(mapping: MappingNode) -> bool:
+    """An entry with a `url` is a configured server; one with `match` corrects discovered servers."""
+    if MATCH in mapping and URL in mapping:
+        mapping.refuse(MATCH, "cannot stand beside url; keep exactly one of url, match")
         return False
-    if MATCH in block:
-        return _says_what_of_the_found(block)
-    if MATCH.name in block.meant and URL not in block:
-        return False  # what belongs into match stands beside it, which has been told
+    if MATCH in mapping:
+        return _corrects_something(mapping)
+    if MATCH.name in mapping.intended and URL not in mapping:
+        return False  # a key of match stands beside it, a problem that is noted already
     good = True
     needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
     for key in needed:
-        if key not in block:
+        if key not in mapping:
             good = False
-            if key.name not in block.meant:
-                block.refuse(None, missing(key))
-    where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, ENDPOINT_PATH)
+            if key.name not in mapping.intended:
+                mapping.refuse(None, missing(key))
+    where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY)
     for key in where:
-        if (metrics := block.get(METRICS)) is not None and key in metrics:
+        if (metrics := mapping.get(METRICS)) is not None and key in metrics:
             metrics.refuse(key, f"goes with match only: the url tells the {key.name}")
             good = False
     return good
 
 
-def _says_what_of_the_found(block: MappingNode) -> bool:
-    if GPUS in block:
-        block.refuse(GPUS, "goes with url only; which GPUs a server that is found holds is found as well")
+def _corrects_something(mapping: MappingNode) -> bool:
+    if GPUS in mapping:
+        mapping.refuse(GPUS, "goes with url only; which GPUs a server that is found holds is found as well")
         return False
-    if len(block.node.entries) == 1:
-        block.refuse(
+    if len(mapping.node.entries) == 1:
+        mapping.refuse(
             None, "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
         )
         return False
-    return _token_is_bound(block)
+    return _token_has_a_safe_target(mapping)
 
 
-def _token_is_bound(block: MappingNode) -> bool:
-    """A command line and a port are claims: a token goes to what no stranger can be."""
-    match, metrics = block.get(MATCH), block.get(METRICS)
-    if match is None or metrics is None or ENDPOINT_TOKEN_FILE not in metrics or match.binds:
+def _token_has_a_safe_target(mapping: MappingNode) -> bool:
+    """Any program can choose its command line and port: a token goes to what only its owner can set."""
+    match, metrics = mapping.get(MATCH), mapping.get(METRICS)
+    if match is None or metrics is None or METRICS_TOKEN_FILE not in metrics or match.binds:
         return True
     metrics.refuse(
-        ENDPOINT_TOKEN_FILE,
+        METRICS_TOKEN_FILE,
         "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` of one "
         "namespace like ml/chat-*, or give the url in place of match",
     )
     return False
 
 
-def _server(block: MappingNode) -> ConfiguredServer | ServerRule:
-    metrics = block.get(METRICS)
-    role = ROLE_OF[block[ROLE]]
-    files = {
-        "bearer_token_file": None if metrics is None else metrics.get(ENDPOINT_TOKEN_FILE),
-        "ca_file": None if metrics is None else metrics.get(CA_FILE),
-    }
-    server_name = None if metrics is None else metrics.get(SERVER_NAME)
-    if (match := block.get(MATCH)) is None:
-        return ConfiguredServer(
-            name=block[NAME],
-            url=block[URL],
-            gpus=block[GPUS] or None,
-            namespace=block.get(NAMESPACE) or "",
-            engine=block.get(ENGINE),
-            gpu_share_ratio=block.get(SHARE),
-            spans_hosts=block[SPANS_HOSTS],
-            role=role,
-            divide=block.get(DIVIDE),
-            server_name=server_name,
-            **files,
-        )
-    return ServerRule(
-        match=match,
-        name=block.get(NAME),
-        namespace=block.get(NAMESPACE),
-        engine=block.get(ENGINE),
-        gpu_share_ratio=block.get(SHARE),
-        spans_hosts=block[SPANS_HOSTS],
-        role=role,
-        metrics_scheme=None if metrics is None else metrics.get(METRICS_SCHEME),
-        metrics_port=None if metrics is None else metrics.get(METRICS_PORT),
-        metrics_path=None if metrics is None else metrics.get(ENDPOINT_PATH),
-        divide=block.get(DIVIDE),
-        source=block.path,
-        server_name=server_name,
-        **files,
-    )
+def _server(mapping: MappingNode) -> ConfiguredServer | ServerRule:
+    fields = {**mapping.filled(), "role": ROLE_OF[mapping[ROLE]]}
+    if (match := mapping.get(MATCH)) is not None:
+        return ServerRule(match=match, source=mapping.path, **fields)
+    return ConfiguredServer(gpus=mapping[GPUS] or None, **fields)
 
 
 Entries: TypeAlias = list[ListItem[ConfiguredServer | ServerRule]]
 
 
-def _told(items: Entries) -> Iterator[tuple[ListItem[ConfiguredServer | ServerRule], ConfiguredServer]]:
-    """The entries that are servers of their own."""
+def _configured(items: Entries) -> Iterator[tuple[ListItem[ConfiguredServer | ServerRule], ConfiguredServer]]:
+    """The entries that are configured servers."""
     for item in items:
         if isinstance(item.value, ConfiguredServer):
             yield item, item.value
 
 
-def _endpoints_certificates_go_with_https(items: Entries, walk: Context) -> bool:
+def _metrics_files_go_with_https(items: Entries, context: Context) -> bool:
     good = True
     for item in items:
         entry = item.value
@@ -456,68 +459,63 @@ def _endpoints_certificates_go_with_https(items: Entries, walk: Context) -> bool
         for name, value in (("ca_file", entry.ca_file), ("server_name", entry.server_name)):
             if value and scheme != "https":
                 what = "an https URL" if isinstance(entry, ConfiguredServer) else "`scheme: https`"
-                item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https", walk)
+                item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https", context)
                 good = False
     return good
 
 
-def _urls_are_told_once(items: Entries, walk: Context) -> bool:
+def _urls_are_unique(items: Entries, context: Context) -> bool:
     good = True
-    seen: dict[tuple[object, ...], str] = {}
-    for item, server in _told(items):
+    paths: dict[tuple[object, ...], str] = {}
+    for item, server in _configured(items):
         parts = urlsplit(server.url)
-        endpoint = (
-            parts.scheme,
-            parts.hostname,
-            parts.port or SCHEMES[parts.scheme],
-            parts.path,
-            parts.query,
-        )
-        if endpoint in seen:
-            message = f"the same URL is already read by {seen[endpoint]}; its tokens would be counted twice"
-            item.refuse(URL.name, message, walk)
+        port = parts.port or SCHEMES[parts.scheme]
+        endpoint = (parts.scheme, parts.hostname, port, parts.path, parts.query)
+        if endpoint in paths:
+            message = f"the same URL is already read by {paths[endpoint]}; its tokens would be counted twice"
+            item.refuse(URL.name, message, context)
             good = False
-        seen.setdefault(endpoint, item.path)
+        paths.setdefault(endpoint, item.path)
     return good
 
 
-def _shares_fit(items: Entries, walk: Context) -> bool:
+def _shares_fit(items: Entries, context: Context) -> bool:
     """The configured shares of one GPU are at most 1 together; replicas have one share of it."""
-    shares: dict[int | str, dict[tuple[str, str], Decimal]] = {EVERY: {}}
-    for item, server in _told(items):
+    shares: dict[int | str, dict[tuple[str, str], Decimal]] = {ANY_GPU: {}}
+    for item, server in _configured(items):
         if server.gpu_share_ratio is None:
             continue
         key = (server.namespace, server.name)
         for gpu in list(shares) if server.gpus is None else server.gpus:
-            held = shares.setdefault(gpu, dict(shares[EVERY]))
-            if held.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
-                message = f"is {plain(held[key])} for another replica on GPU {gpu}; give both the same"
-                item.refuse(SHARE.name, message, walk)
+            of_gpu = shares.setdefault(gpu, dict(shares[ANY_GPU]))
+            if of_gpu.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
+                message = f"is {plain(of_gpu[key])} for another replica on GPU {gpu}; give both the same"
+                item.refuse(SHARE.name, message, context)
                 return False
-            if (total := sum(held.values(), Decimal(0))) > 1:
+            if (total := sum(of_gpu.values(), Decimal(0))) > 1:
                 message = f"the shares of GPU {gpu} come to {plain(total)}; make them at most 1 together"
-                item.refuse(SHARE.name, message, walk)
+                item.refuse(SHARE.name, message, context)
                 return False
     return True
 
 
-def _gateways_are_read_one_way(items: Entries, walk: Context) -> bool:
-    """A gateway divides many servers and is read once, and it is none of them."""
+def _gateways_are_consistent(items: Entries, context: Context) -> bool:
+    """A gateway may divide many servers. It is scraped once, and it is no server itself."""
     good = True
-    servers = {server.url: item.path for item, server in _told(items)}
-    seen: dict[str, tuple[str, GatewayDivision]] = {}
+    servers = {server.url: item.path for item, server in _configured(items)}
+    gateways: dict[str, tuple[str, GatewayDivision]] = {}
     for item in items:
         if (divide := item.value.divide) is None:
             continue
         url = divide.division.gateway
-        path, other = seen.setdefault(url, (item.path, divide))
+        path, other = gateways.setdefault(url, (item.path, divide))
         if url in servers:
             message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
-            item.refuse(DIVIDE.name, message, walk)
+            item.refuse(DIVIDE.name, message, context)
             good = False
         elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
             message = f"its gateway is read with other files by {path}; give both the same"
-            item.refuse(DIVIDE.name, message, walk)
+            item.refuse(DIVIDE.name, message, context)
             good = False
     return good
 
@@ -528,11 +526,11 @@ SERVERS = Key(
         Table(
             (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS, DIVIDE),
             _server,
-            (_is_told_or_found,),
-            words="server",
+            (_has_url_or_match,),
+            expected="server",
         ),
-        (_endpoints_certificates_go_with_https, _urls_are_told_once, _shares_fit, _gateways_are_read_one_way),
+        (_metrics_files_go_with_https, _urls_are_unique, _shares_fit, _gateways_are_consistent),
     ),
-    "Inference servers that are not found by themselves (with url and gpus), and what was found wrong of "
-    "those that are (with match). A GPU that an entry names is held by no server that is found.",
+    "Inference servers: those not discovered (url and gpus), and corrections of discovered ones "
+    "(match). A GPU named here belongs to no discovered server.",
 )

@@ -21,7 +21,7 @@ DEFAULT_LEDGER = Path("/var/lib/inference-cost-exporter/ledger.db")
 DEFAULT_PRICES = Path("/var/lib/inference-cost-exporter/prices.csv")
 
 CloudChoice = Literal["auto", "off", "aws", "gcp", "azure", "oci", "nebius"]
-"""Whose metadata service is asked where this host runs: the one that its firmware names, none, or one."""
+"""Cloud whose metadata service reports the host's location: that of the firmware, none, or a named one."""
 
 GpusChoice = Literal["auto", "all", "visible"]
 """Which GPUs of the machine NVML lists here: all where the process was given all, all of them, or some."""
@@ -135,7 +135,7 @@ class Config:
 
     `catalogue` has the list prices that were read with it: those of the price file at `prices_path`, or the
     bundled ones where there is none.
-    `places` is where each value stands in the file, by its dotted path, like `hardware[0].owned.life_years`.
+    `positions` has the position of each value in the file by its path, like `hardware[0].owned.life_years`.
     """
 
     path: Path | None = None
@@ -164,12 +164,12 @@ class Config:
     ledger_path: Path = DEFAULT_LEDGER
     prices_path: Path = DEFAULT_PRICES
     catalogue: Catalogue = CATALOGUE
-    places: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
+    positions: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
 
     def divides(self) -> tuple[GatewayDivision, ...]:
-        """Everything that divides a server, in the order of the entries."""
-        told = [server.divide for server in self.servers] + [rule.divide for rule in self.server_rules]
-        return tuple(divide for divide in told if divide is not None)
+        """Every division by a gateway, in the order of the entries."""
+        divides = [server.divide for server in self.servers] + [rule.divide for rule in self.server_rules]
+        return tuple(divide for divide in divides if divide is not None)
 
 
 GAP_INTERVALS: Final = 3
@@ -178,7 +178,7 @@ SHORTEST_GAP: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 
 
 def cost_policy(
-    config: Config, host: str, place: HostLocation | None = UNKNOWN_LOCATION, *, all_gpus: bool = False
+    config: Config, host: str, location: HostLocation | None = UNKNOWN_LOCATION, *, all_gpus: bool = False
 ) -> CostPolicy:
     """What a configuration says to the cost model of a host, and where that runs as far as it is known.
 
@@ -188,15 +188,15 @@ def cost_policy(
     are unpriced until it is. So are those whose rule goes by labels of the node that could not be read.
     """
     hardware, unmatched = config.hardware, config.unmatched_hardware
-    if place is None:
+    if location is None:
         hardware = tuple(takewhile(lambda rule: not rule.depends_on_place, hardware))
-    elif place.node_labels is None:
+    elif location.node_labels is None:
         hardware = tuple(takewhile(lambda rule: not rule.match.node_label, hardware))
     left_out = len(hardware) < len(config.hardware)
-    asking = left_out or (place is None and unmatched == "estimate")
-    if place is None or left_out:
+    asking = left_out or (location is None and unmatched == "estimate")
+    if location is None or left_out:
         unmatched = "unpriced"
-    where = _priced_by(place or UNKNOWN_LOCATION, hardware)
+    where = _priced_by(location or UNKNOWN_LOCATION, hardware)
     return CostPolicy(
         tariff=Tariff(
             host,
@@ -221,7 +221,9 @@ def cost_policy(
     )
 
 
-def _priced_by(place: HostLocation, hardware: tuple[Hardware, ...]) -> HostLocation:
+def _priced_by(location: HostLocation, hardware: tuple[Hardware, ...]) -> HostLocation:
     """A place with those labels alone that a rule looks at: no other one changes a price."""
     names = {name for rule in hardware for name, _ in rule.match.node_label}
-    return replace(place, node_labels=tuple(pair for pair in place.node_labels or () if pair[0] in names))
+    return replace(
+        location, node_labels=tuple(pair for pair in location.node_labels or () if pair[0] in names)
+    )

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.config.document import Node
+from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context
-from exporter.config.values import scalar
+from exporter.config.values import ScalarValidator, scalar
 from exporter.tariff.calendar import first_instant
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
@@ -20,7 +20,7 @@ LAST_YEAR: Final = 2199
 ZONE_CHARACTERS: Final = 64
 
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", re.ASCII)
-_NOT_PLACES = ("posix/", "right/", "posixrules", "localtime")
+_NOT_REGIONS = ("posix/", "right/", "posixrules", "localtime")
 """Files beside the zones: other clocks, and whatever this machine is set to."""
 
 ABBREVIATIONS: Final = {
@@ -124,57 +124,64 @@ class DatedInstant:
 
 
 @dataclass(frozen=True, slots=True)
-class ZoneValue:
+class ZoneValue(ScalarValidator[ZoneInfo]):
     """A time zone of the IANA database."""
 
-    words: str = "time zone"
+    expected: str = "time zone"
 
-    def read(self, node: Node, path: str, walk: Context) -> ZoneInfo:
-        """As `Shape.read`."""
-        del path, walk
-        name = scalar(node, "time zone like Europe/Berlin").text
-        zone = zone_named(name)
+    @property
+    def example(self) -> str:
+        """A well-known zone."""
+        return "time zone like Europe/Berlin"
+
+    def parse(self, written: Scalar) -> ZoneInfo:
+        """The zone of that name."""
+        zone = zone_named(written.text)
         if zone is None:
-            hint = _zone_hint(name)
-            raise RefusedError(f"{shown(name)} is no time zone of the IANA database; {hint}")
+            hint = _zone_hint(written.text)
+            raise RefusedError(f"{shown(written.text)} is no time zone of the IANA database; {hint}")
         return zone
+
+    def show(self, value: object) -> str:
+        """The zone's name."""
+        return value.key if isinstance(value, ZoneInfo) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class DateValue:
     """A calendar date; its instant is the first of that day in the configured time zone."""
 
-    words: str = "date"
+    expected: str = "date"
 
-    def read(self, node: Node, path: str, walk: Context) -> DatedInstant:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> DatedInstant:
+        """As `Validator.read`."""
         del path
         text = scalar(node, "date like 2026-02-01").text
         match = _DAY.fullmatch(text)
         if not match:
             raise RefusedError(f"{shown(text)} is no date; write year-month-day only, like 2026-02-01")
         day = _day(text, match)
-        return DatedInstant(first_instant(day.year, day.month, day.day, walk.zone), text)
+        return DatedInstant(first_instant(day.year, day.month, day.day, context.zone), text)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeValue:
     """A date, or a local time that occurs exactly once, or a time with its offset from UTC."""
 
-    words: str = "date or time"
+    expected: str = "date or time"
 
-    def read(self, node: Node, path: str, walk: Context) -> DatedInstant:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> DatedInstant:
+        """As `Validator.read`."""
         text = scalar(node, "date like 2026-11-01").text
         if _DAY.fullmatch(text):
-            return DateValue().read(node, path, walk)
+            return DateValue().read(node, path, context)
         match = _MOMENT.fullmatch(text)
         if not match:
             raise RefusedError(f"{shown(text)} is no date; write 2026-11-01 or 2026-11-01T09:30")
         day = _day(text, match)
         hour, minute, second = (int(part or 0) for part in match.group(4, 5, 6))
         try:
-            local = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=walk.zone)
+            local = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=context.zone)
         except ValueError as error:
             raise RefusedError(f"{shown(text)} does not exist: {error}") from None
         if match[7]:
@@ -184,7 +191,7 @@ class TimeValue:
 
 def zone_named(name: str) -> ZoneInfo | None:
     """The zone of a name, `None` where the database has none."""
-    if not _ZONE.fullmatch(name) or name.startswith(_NOT_PLACES):
+    if not _ZONE.fullmatch(name) or name.startswith(_NOT_REGIONS):
         return None
     try:
         return ZoneInfo(name)
@@ -198,8 +205,8 @@ def _zone_hint(name: str) -> str:
     An abbreviation is answered by regions, never by a name of fixed offset: those do not move with daylight
     saving.
     """
-    if places := ABBREVIATIONS.get(name.upper()):
-        return f"did you mean {_either(places)}?"
+    if regions := ABBREVIATIONS.get(name.upper()):
+        return f"did you mean {_either(regions)}?"
     if _OFFSET.fullmatch(name):
         return f"a fixed offset does not move with daylight saving; write a region {REGION_EXAMPLES}"
     names = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
@@ -212,8 +219,8 @@ def _is_region(zone: str) -> bool:
     return zone == "UTC" or ("/" in zone and not zone.startswith(("Etc/", "SystemV/")))
 
 
-def _either(places: tuple[str, ...]) -> str:
-    return " or ".join((", ".join(places[:-1]), places[-1])) if len(places) > 1 else places[0]
+def _either(regions: tuple[str, ...]) -> str:
+    return " or ".join((", ".join(regions[:-1]), regions[-1])) if len(regions) > 1 else regions[0]
 
 
 def fixed_offset_zone(name: str) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""The shapes of single values: numbers, words, patterns, durations, paths."""
+"""Validators of single values: numbers, words, patterns, durations, paths, users."""
 
 import pwd
 import re
@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, found
+from exporter.config.schema import Context, describe
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -17,7 +17,7 @@ MOST_DECIMALS: Final = 30
 """Beyond it a ratio is no longer something that a person wrote."""
 
 DOLLAR_DECIMALS: Final = 12
-"""The books count picodollars."""
+"""The ledger counts picodollars."""
 
 PERCENT: Final = "if it is in percent, divide it by 100"
 """What to do about a ratio above 1."""
@@ -30,18 +30,52 @@ _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
 _SEPARATED = re.compile(r"[+-]?\d[\d_,' ]*(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
+_NANOSECONDS_PER_MILLISECOND: Final = NANOSECONDS_PER_SECOND // 1000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 
+T_co = TypeVar("T_co", covariant=True)
 
-def scalar(node: Node, wanted: str) -> Scalar:
+
+def scalar(node: Node, expected: str) -> Scalar:
     """The node, if a single value was written."""
     if not isinstance(node, Scalar) or node.empty:
-        raise RefusedError(f"must be {article(wanted)} {wanted}, not {found(node)}")
+        raise RefusedError(f"must be {article(expected)} {expected}, not {describe(node)}")
     return node
 
 
+class ScalarValidator(Generic[T_co]):
+    """A validator of one written value; `parse` takes it once it is known to be no list and no mapping."""
+
+    @property
+    def expected(self) -> str:
+        """As `Validator.expected`."""
+        raise NotImplementedError
+
+    @property
+    def example(self) -> str:
+        """What is expected, as the error for a list or a mapping names it."""
+        return self.expected
+
+    def read(self, node: Node, path: str, context: Context) -> T_co:
+        """As `Validator.read`."""
+        del path, context
+        return self.parse(scalar(node, self.example))
+
+    def parse(self, written: Scalar) -> T_co:
+        """The value of what was written.
+
+        Raises:
+            RefusedError: it cannot be used; the message says why and what to do.
+        """
+        raise NotImplementedError
+
+    def show(self, value: object) -> str:
+        """A value as one would write it."""
+        return str(value)
+
+
 @dataclass(frozen=True, slots=True)
-class Number:
+class Number(ScalarValidator[Decimal]):
     """An exact decimal in [low, high], taken from its digits and never through a float.
 
     `excess` is what to do about one that is above.
@@ -55,26 +89,34 @@ class Number:
     excess: str = ""
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
+    def expected(self) -> str:
+        """The unit and the bounds."""
         least = f"above {plain(self.low)}, up to" if self.above_low else f"{plain(self.low)} to"
         return f"{self.unit}, {least} {plain(self.high)}"
 
-    def read(self, node: Node, path: str, walk: Context) -> Decimal:
-        """As `Shape.read`."""
-        del path, walk
-        value = number(node, f"number ({self.words})")
+    @property
+    def example(self) -> str:
+        """The same, said to be a number."""
+        return f"number ({self.expected})"
+
+    def parse(self, written: Scalar) -> Decimal:
+        """A decimal within the bounds."""
+        value = number(written, self.example)
         if not self.low <= value <= self.high or (self.above_low and value == self.low):
             hint = f"; {self.excess}" if self.excess and value > self.high else ""
-            raise RefusedError(f"{shown(_text(node))} is out of range: {self.words}{hint}")
+            raise RefusedError(f"{shown(written.text)} is out of range: {self.expected}{hint}")
         exponent = value.normalize().as_tuple().exponent
         if isinstance(exponent, int) and -exponent > self.decimals:
-            raise RefusedError(f"{shown(_text(node))} has more than {self.decimals} decimals; round it")
+            raise RefusedError(f"{shown(written.text)} has more than {self.decimals} decimals; round it")
         return value
+
+    def show(self, value: object) -> str:
+        """Digits without an exponent."""
+        return plain(value) if isinstance(value, Decimal) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(ScalarValidator[int]):
     """A whole number in [low, high]."""
 
     unit: str
@@ -82,92 +124,83 @@ class Whole:
     high: int
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
+    def expected(self) -> str:
+        """The unit and the bounds."""
         return f"{self.unit}, {self.low} to {self.high}"
 
-    def read(self, node: Node, path: str, walk: Context) -> int:
-        """As `Shape.read`."""
-        del path, walk
-        value = number(node, f"whole number ({self.words})")
+    @property
+    def example(self) -> str:
+        """The same, said to be a whole number."""
+        return f"whole number ({self.expected})"
+
+    def parse(self, written: Scalar) -> int:
+        """An integer within the bounds."""
+        value = number(written, self.example)
         if value != value.to_integral_value():
-            raise RefusedError(f"{shown(_text(node))} is not a whole number ({self.words})")
+            raise RefusedError(f"{shown(written.text)} is not a {self.example}")
         if not self.low <= value <= self.high:
-            raise RefusedError(f"{shown(_text(node))} is out of range: {self.words}")
+            raise RefusedError(f"{shown(written.text)} is out of range: {self.expected}")
         return int(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class Label(ScalarValidator[str]):
     """Text that becomes a label's value as it is: printable, not empty, no spaces around it.
 
     `reserved` words have a meaning of their own on the page, and so has `reserved_beginning`.
     """
 
-    what: str
+    expected: str
     reserved: tuple[str, ...] = ()
     exact: bool = False
     reserved_beginning: str | None = None
 
-    @property
-    def words(self) -> str:
-        """As `Shape.words`."""
-        return self.what
-
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.what).text
+    def parse(self, written: Scalar) -> str:
+        """The text itself."""
+        text = written.text
         if not text or text != text.strip():
-            raise RefusedError(f"{shown(text)} is empty or has spaces around it; write a {self.what}")
+            raise RefusedError(f"{shown(text)} is empty or has spaces around it; write a {self.expected}")
         if text != label(text):
             raise RefusedError(
                 f"{shown(text)} has control characters or is longer than {LABEL_CHARACTERS} characters"
             )
         if text in self.reserved:
-            raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+            raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         if self.reserved_beginning is not None and text.startswith(self.reserved_beginning):
-            raise RefusedError(f"{shown(text)} begins as what is no server does; choose another {self.what}")
+            raise RefusedError(f"{shown(text)} begins with a reserved prefix; choose another {self.expected}")
         if self.exact and any(c in text for c in "*?["):
             raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class Name(ScalarValidator[str]):
     """A word that is safe as a label's value and in a query."""
 
-    what: str
+    expected: str
     reserved: tuple[str, ...] = ()
 
-    @property
-    def words(self) -> str:
-        """As `Shape.words`."""
-        return self.what
-
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.what).text
+    def parse(self, written: Scalar) -> str:
+        """The word itself."""
+        text = written.text
         if not _NAME.fullmatch(text):
             raise RefusedError(
-                f"{shown(text)} is no {self.what}: a letter, then letters, digits, _ and -, at most 64"
+                f"{shown(text)} is no {self.expected}: a letter, then letters, digits, _ and -, at most 64"
             )
         if text in self.reserved:
-            raise RefusedError(f"{shown(text)} is reserved; choose another {self.what}")
+            raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(ScalarValidator[str]):
     """A shell-style pattern: * any text, ? one character, [ab] one of these. Case counts."""
 
-    words: str = "pattern"
+    expected: str = "pattern"
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> str:
+        """The pattern itself."""
+        text = written.text
         if not text or len(text) > PATTERN_CHARACTERS or not text.isprintable():
             raise RefusedError(f"{shown(text)} is no pattern: 1 to {PATTERN_CHARACTERS} printable characters")
         return text
@@ -177,140 +210,106 @@ W = TypeVar("W", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[W]):
+class Choice(ScalarValidator[W]):
     """One of a few words."""
 
     options: tuple[W, ...]
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
+    def expected(self) -> str:
+        """The words."""
         return " or ".join(self.options)
 
-    def read(self, node: Node, path: str, walk: Context) -> W:
-        """As `Shape.read`."""
-        del path, walk
-        told = scalar(node, f"word ({self.words})")
-        # YAML 1.1 reads a plain `off` as false, and who writes a file anew by it, as Helm does, says so.
-        text = "off" if "off" in self.options and told.plain and told.text == "false" else told.text
+    @property
+    def example(self) -> str:
+        """The same, said to be a word."""
+        return f"word ({self.expected})"
+
+    def parse(self, written: Scalar) -> W:
+        """The option that was written."""
+        # YAML 1.1 reads a plain `off` as false, and tools that rewrite a file by it, like Helm, write false.
+        is_off = "off" in self.options and written.plain and written.text == "false"
+        text = "off" if is_off else written.text
         for option in self.options:
             if option == text:
                 return option
-        raise RefusedError(f"{shown(told.text)} is not one of {', '.join(self.options)}")
+        raise RefusedError(f"{shown(written.text)} is not one of {', '.join(self.options)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(ScalarValidator[bool]):
     """The word true or false, as YAML 1.2 has it."""
 
-    words: str = "true or false"
+    expected: str = "true or false"
 
-    def read(self, node: Node, path: str, walk: Context) -> bool:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
-        if text not in {"true", "false"}:
-            raise RefusedError(f"{shown(text)} is neither true nor false")
-        return text == "true"
+    def parse(self, written: Scalar) -> bool:
+        """The boolean."""
+        if written.text not in {"true", "false"}:
+            raise RefusedError(f"{shown(written.text)} is neither true nor false")
+        return written.text == "true"
+
+    def show(self, value: object) -> str:
+        """YAML's word."""
+        return "true" if value else "false"
 
 
 @dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(ScalarValidator[Nanoseconds]):
     """A whole number with its unit: 500ms, 10s, 1m."""
 
     least: str
     most: str
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
+    def expected(self) -> str:
+        """The bounds."""
         return f"duration, {self.least} to {self.most}"
 
-    def read(self, node: Node, path: str, walk: Context) -> Nanoseconds:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> Nanoseconds:
+        """Nanoseconds within the bounds."""
+        text = written.text
         if not _DURATION.fullmatch(text):
             raise RefusedError(f"{shown(text)} is no duration; write a whole number and ms, s or m, like 10s")
         if not _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
         return _nanoseconds(text)
 
+    def show(self, value: object) -> str:
+        """Seconds, or milliseconds where they are no whole ones."""
+        milliseconds = int(str(value)) // _NANOSECONDS_PER_MILLISECOND
+        return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
 
 @dataclass(frozen=True, slots=True)
-class AbsolutePath:
+class AbsolutePath(ScalarValidator[Path]):
     """A file on this host. It is looked at when it is used, not when the configuration is read."""
 
-    words: str = "absolute path"
+    expected: str = "absolute path"
 
-    def read(self, node: Node, path: str, walk: Context) -> Path:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> Path:
+        """The path, whether or not there is a file."""
+        text = written.text
         if not text.startswith("/") or not text.isprintable() or len(text) > PATH_CHARACTERS:
             raise RefusedError(f"{shown(text)} is no absolute path; write it from / on")
         return Path(text)
 
 
-def number(node: Node, wanted: str) -> Decimal:
-    """The exact decimal that a node says.
-
-    Raises:
-        RefusedError: it is no plain decimal number; not a number and infinity are none.
-    """
-    written = scalar(node, wanted)
-    text = written.text
-    if not written.plain:
-        raise RefusedError(f"must be a {wanted}, not text; remove the quotes around {shown(text)}")
-    if written.boolean:
-        raise RefusedError(f"must be a {wanted}, not the boolean {shown(text)}")
-    if _LEADING_ZERO.match(text):
-        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal; remove the zeros")
-    if _NUMBER.fullmatch(text):
-        return Decimal(text)
-    if _SEPARATED.fullmatch(text):
-        raise RefusedError(f"{shown(text)} has separators; write the digits only, with a point for decimals")
-    raise RefusedError(f"must be a {wanted}, not {shown(text)}")
-
-
-def article(words: str) -> str:
-    """A or an."""
-    return "an" if words[0] in "aeiou" else "a"
-
-
-def plain(value: Decimal) -> str:
-    """A decimal for people, without an exponent and without zeros at its end: 1E+8 is 100000000."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _text(node: Node) -> str:
-    return node.text if isinstance(node, Scalar) else ""
-
-
-def _nanoseconds(text: str) -> Nanoseconds:
-    match = _DURATION.fullmatch(text)
-    assert match  # noqa: S101  # callers have matched it
-    return int(match[1]) * _MILLISECONDS[match[2]] * (NANOSECONDS_PER_SECOND // 1000)
-
-
 LARGEST_UID: Final = 4_294_967_294
-"""One below (uid_t) -1, which names nobody (chown(2))."""
+"""One below (uid_t) -1, which names no user (chown(2))."""
 
 _USER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}[$]?", re.ASCII)
 """What useradd(8) and directories take, and no pattern: a user is matched exactly."""
 
 
 @dataclass(frozen=True, slots=True)
-class User:
+class User(ScalarValidator[str]):
     """A user's name or uid."""
 
-    words: str = "name of a user, or uid"
+    expected: str = "name of a user, or uid"
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> str:
+        """The name, or the uid without leading zeros."""
+        text = written.text
         if text.isascii() and text.isdigit():
             if len(text) > len(str(LARGEST_UID)) or int(text) > LARGEST_UID:
                 raise RefusedError(f"{shown(text)} is no uid: write 0 to {LARGEST_UID}")
@@ -321,10 +320,47 @@ class User:
 
 
 def uid_of(user: str) -> int | None:
-    """The uid of a user; `None` for a name that this machine does not know."""
+    """The uid of a user; `None` for a name that this machine does not have."""
     if user.isdigit():
         return int(user)
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError:
         return None
+
+
+def number(written: Scalar, expected: str) -> Decimal:
+    """The exact decimal that was written.
+
+    Raises:
+        RefusedError: it is no plain decimal number; not a number and infinity are none.
+    """
+    text = written.text
+    if not written.plain:
+        raise RefusedError(f"must be a {expected}, not text; remove the quotes around {shown(text)}")
+    if written.boolean:
+        raise RefusedError(f"must be a {expected}, not the boolean {shown(text)}")
+    if _LEADING_ZERO.match(text):
+        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal; remove the zeros")
+    if _NUMBER.fullmatch(text):
+        return Decimal(text)
+    if _SEPARATED.fullmatch(text):
+        raise RefusedError(f"{shown(text)} has separators; write the digits only, with a point for decimals")
+    raise RefusedError(f"must be a {expected}, not {shown(text)}")
+
+
+def article(noun: str) -> str:
+    """A or an."""
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+def plain(value: Decimal) -> str:
+    """A decimal without an exponent and without zeros at its end: 1E+8 is 100000000."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _nanoseconds(text: str) -> Nanoseconds:
+    match = _DURATION.fullmatch(text)
+    assert match  # noqa: S101  # callers have matched it
+    return int(match[1]) * _MILLISECONDS[match[2]] * _NANOSECONDS_PER_MILLISECOND

@@ -1,4 +1,4 @@
-"""The web configuration: who may ask, and how it is encrypted, in the Prometheus exporter toolkit's format.
+"""The web configuration: authentication and TLS, in the format of the Prometheus exporter toolkit.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 A file that is taken here is taken by `promtool check web-config`; what Python's TLS cannot do is refused.
@@ -12,8 +12,8 @@ from typing import Final, Literal, TypeAlias
 from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
 from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, dotted, found
-from exporter.config.values import PATH_CHARACTERS, Choice, Duration, Truth, Whole, scalar
+from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, describe, dotted
+from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.units import Nanoseconds
 
 HEADER_CHARACTERS: Final = 2048
@@ -26,15 +26,14 @@ _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class FilePath:
+class FilePath(ScalarValidator[Path]):
     """A file, from the folder of the file that names it on where it does not begin with /."""
 
-    words: str = "path"
+    expected: str = "path"
 
-    def read(self, node: Node, path: str, walk: Context) -> Path:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.words).text
+    def parse(self, written: Scalar) -> Path:
+        """The path as it was written."""
+        text = written.text
         if not text or not text.isprintable() or len(text) > PATH_CHARACTERS:
             raise RefusedError(f"{shown(text)} is no path; name a file")
         return Path(text)
@@ -42,35 +41,30 @@ class FilePath:
 
 @dataclass(frozen=True, slots=True)
 class Inline:
-    """What is not taken: the message says what to write instead."""
+    """A key that is refused: the message says what to write instead."""
 
     message: str
-    words: str = "nothing"
+    expected: str = "nothing"
 
-    def read(self, node: Node, path: str, walk: Context) -> None:
-        """As `Shape.read`: always refused."""
-        del node, path, walk
+    def read(self, node: Node, path: str, context: Context) -> None:
+        """As `Validator.read`: always refused."""
+        del node, path, context
         raise RefusedError(self.message)
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Text(ScalarValidator[str]):
     """Printable ASCII, as a header or a name in a certificate has it; it may be empty."""
 
-    what: str
+    expected: str
 
-    @property
-    def words(self) -> str:
-        """As `Shape.words`."""
-        return self.what
-
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.what).text
+    def parse(self, written: Scalar) -> str:
+        """The text itself."""
+        text = written.text
         if not text.isascii() or not text.isprintable() or len(text) > HEADER_CHARACTERS:
             raise RefusedError(
-                f"{shown(text)} is no {self.what}: up to {HEADER_CHARACTERS} printable characters of ASCII"
+                f"{shown(text)} is no {self.expected}: "
+                f"up to {HEADER_CHARACTERS} printable characters of ASCII"
             )
         return text
 
@@ -82,39 +76,39 @@ class OrBlank:
     choice: Choice[str]
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
-        return self.choice.words
+    def expected(self) -> str:
+        """As `Validator.expected`."""
+        return self.choice.expected
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> str:
+        """As `Validator.read`."""
         blank = isinstance(node, Scalar) and not node.plain and not node.text
-        return "" if blank else self.choice.read(node, path, walk)
+        return "" if blank else self.choice.read(node, path, context)
 
 
 @dataclass(frozen=True, slots=True)
 class BasicUsers:
     """Names of users with the bcrypt hashes of their passwords."""
 
-    words: str = "mapping of users to bcrypt hashes"
+    expected: str = "mapping of users to bcrypt hashes"
 
-    def read(self, node: Node, path: str, walk: Context) -> dict[str, bytes]:
-        """As `Shape.read`."""
+    def read(self, node: Node, path: str, context: Context) -> dict[str, bytes]:
+        """As `Validator.read`."""
         if not isinstance(node, Mapping):
-            what = found(node) if not isinstance(node, Scalar) or node.empty else "a single value"
-            raise RefusedError(f"must be a {self.words}, not {what}")
+            what = describe(node) if not isinstance(node, Scalar) or node.empty else "a single value"
+            raise RefusedError(f"must be a {self.expected}, not {what}")
         if len(node.entries) > MOST_USERS:
             raise RefusedError(f"has {len(node.entries)} users; it takes {MOST_USERS} at most")
         users: dict[str, bytes] = {}
-        for place, fault in node.faults:
-            walk.problems.note(place, path, fault)
-        for name, (place, value) in node.entries.items():
+        for position, fault in node.faults:
+            context.problems.note(position, path, fault)
+        for name, (position, value) in node.entries.items():
             where = dotted(path, shown(name)[1:-1])
-            told = _user_fault(name)
-            if told:
-                walk.problems.note(place, where, told)
-            elif told := _hash_fault(value):
-                walk.problems.note(value.place, where, told)
+            problem = _user_fault(name)
+            if problem:
+                context.problems.note(position, where, problem)
+            elif problem := _hash_fault(value):
+                context.problems.note(value.position, where, problem)
             elif isinstance(value, Scalar):
                 users[name] = value.text.encode()
         if len(users) < len(node.entries) or node.faults:
@@ -253,98 +247,102 @@ CIPHER_SUITES = Key(
     "The cipher suites of TLS 1.2; those of 1.3 are always on.",
 )
 SERVER_ORDER = Key(
-    "prefer_server_cipher_suites", Truth(), "Whether our order of suites counts, not theirs.", default="true"
+    "prefer_server_cipher_suites", Truth(), "Whether our order of suites counts, not theirs.", default=True
 )
 CURVE = Key("curve_preferences", ListOf(Choice(tuple(CURVES))), "The curve of key exchange: one.")
 
-HTTP2 = Key("http2", Truth(), "HTTP/2 is not served; true is told in the log.", default="false")
+HTTP2 = Key("http2", Truth(), "HTTP/2 is not supported; true is logged.", default=False)
 HEADERS = (
-    Key("Content-Security-Policy", Text("header"), "What a page may load."),
-    Key("X-Frame-Options", OrBlank(Choice(("deny", "sameorigin"))), "Who may put a page in a frame."),
+    Key("Content-Security-Policy", Text("header"), "Sources that a page may load."),
+    Key(
+        "X-Frame-Options",
+        OrBlank(Choice(("deny", "sameorigin"))),
+        "Pages that may embed it.",
+    ),
     Key("X-Content-Type-Options", OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."),
-    Key("X-XSS-Protection", Text("header"), "What old browsers do."),
+    Key("X-XSS-Protection", Text("header"), "XSS filter of old browsers."),
     Key("Strict-Transport-Security", Text("header"), "For how long browsers insist on HTTPS."),
 )
 
 
-def _proves_itself(block: MappingNode) -> bool:
+def _proves_itself(mapping: MappingNode) -> bool:
     good = True
     for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
-        if key not in block and inline not in block and key.name not in block.meant:
-            block.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
+        if key not in mapping and inline not in mapping and key.name not in mapping.intended:
+            mapping.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
             good = False
     return good
 
 
-def _knows_its_clients(block: MappingNode) -> bool:
-    kind = block.get(CLIENT_AUTH)
+def _knows_its_clients(mapping: MappingNode) -> bool:
+    kind = mapping.get(CLIENT_AUTH)
     if kind in ("RequireAnyClientCert", "RequireClientCert"):
-        block.refuse(
+        mapping.refuse(
             CLIENT_AUTH,
             f"{kind} lets in whoever makes a certificate for themselves; "
             "write RequireAndVerifyClientCert with client_ca_file",
         )
         return False
     verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
-    if verified and CLIENT_CA_FILE not in block and CLIENT_CA not in block:
-        block.refuse(
+    if verified and CLIENT_CA_FILE not in mapping and CLIENT_CA not in mapping:
+        mapping.refuse(
             CLIENT_AUTH, f"{kind} needs client_ca_file: the authorities that sign their certificates"
         )
         return False
-    if CLIENT_CA_FILE in block and not verified:
-        block.refuse(
+    if CLIENT_CA_FILE in mapping and not verified:
+        mapping.refuse(
             CLIENT_CA_FILE,
             f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
         )
         return False
-    if CLIENT_NAMES in block and kind != "RequireAndVerifyClientCert":
-        block.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
+    if CLIENT_NAMES in mapping and kind != "RequireAndVerifyClientCert":
+        mapping.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
         return False
     return True
 
 
-def _speaks_a_version(block: MappingNode) -> bool:
+def _speaks_a_version(mapping: MappingNode) -> bool:
     for key in (MIN_VERSION, MAX_VERSION):
-        if block.get(key) in ("TLS10", "TLS11"):
-            block.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
+        if mapping.get(key) in ("TLS10", "TLS11"):
+            mapping.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
             return False
-    if (block.get(MIN_VERSION), block.get(MAX_VERSION)) == ("TLS13", "TLS12"):
-        block.refuse(MAX_VERSION, "is older than min_version; exchange them")
+    if (mapping.get(MIN_VERSION), mapping.get(MAX_VERSION)) == ("TLS13", "TLS12"):
+        mapping.refuse(MAX_VERSION, "is older than min_version; exchange them")
         return False
-    names = block.get(CIPHER_SUITES)
-    if block.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
-        block.refuse(
+    names = mapping.get(CIPHER_SUITES)
+    if mapping.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
+        mapping.refuse(
             CIPHER_SUITES, "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
         )
         return False
     return True
 
 
-def _draws_one_curve(block: MappingNode) -> bool:
-    if len(block.get(CURVE) or ()) > 1:
-        block.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
+def _draws_one_curve(mapping: MappingNode) -> bool:
+    if len(mapping.get(CURVE) or ()) > 1:
+        mapping.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
         return False
     return True
 
 
-def _tls(block: MappingNode) -> TlsConfig:
-    kind = block[CLIENT_AUTH]
+def _tls(mapping: MappingNode) -> TlsConfig:
+    kind = mapping[CLIENT_AUTH]
     clients = None
-    if (authorities := block.get(CLIENT_CA_FILE)) is not None:
+    if (authorities := mapping.get(CLIENT_CA_FILE)) is not None:
         required = kind == "RequireAndVerifyClientCert"
-        clients = ClientConfig(authorities, required, block.get(CLIENT_NAMES) or ())
-    names = block.get(CIPHER_SUITES) or ()
+        clients = ClientConfig(authorities, required, mapping.get(CLIENT_NAMES) or ())
+    names = mapping.get(CIPHER_SUITES) or ()
     suites = tuple(filter(None, (SUITES[name] for name in names)))
-    only_newest = block[MIN_VERSION] == "TLS13" or bool(names and not suites)
+    only_newest = mapping[MIN_VERSION] == "TLS13" or bool(names and not suites)
     return TlsConfig(
-        block[CERT_FILE],
-        block[KEY_FILE],
+        mapping[CERT_FILE],
+        mapping[KEY_FILE],
         clients,
         oldest="TLS13" if only_newest else "TLS12",
-        newest="TLS12" if block[MAX_VERSION] == "TLS12" else "TLS13",
+        newest="TLS12" if mapping[MAX_VERSION] == "TLS12" else "TLS13",
         suites=suites,
-        own_order=block[SERVER_ORDER],
-        curve=next((CURVES[name] for name in block.get(CURVE) or ()), None),
+        own_order=mapping[SERVER_ORDER],
+        curve=next((CURVES[name] for name in mapping.get(CURVE) or ()), None),
     )
 
 
@@ -358,38 +356,42 @@ TLS = Key(
         _tls,
         (_proves_itself, _knows_its_clients, _speaks_a_version, _draws_one_curve),
     ),
-    "How connections are encrypted; without it, not at all.",
+    "TLS of the server; without it, plain HTTP.",
 )
 HTTP_HEADERS = Key(
     "headers",
-    Table(HEADERS, lambda block: tuple((key.name, value) for key in HEADERS if (value := block.get(key)))),
-    "Headers of every answer.",
+    Table(
+        HEADERS, lambda mapping: tuple((key.name, value) for key in HEADERS if (value := mapping.get(key)))
+    ),
+    "Headers of every response.",
 )
 HTTP = Key(
     "http_server_config",
-    Table((HTTP2, HTTP_HEADERS), lambda block: (block.get(HTTP2) or False, block.get(HTTP_HEADERS) or ())),
-    "What answers look like.",
+    Table(
+        (HTTP2, HTTP_HEADERS), lambda mapping: (mapping.get(HTTP2) or False, mapping.get(HTTP_HEADERS) or ())
+    ),
+    "HTTP settings of responses.",
 )
-USERS = Key("basic_auth_users", BasicUsers(), "Who may ask, and the bcrypt hashes of their passwords.")
+USERS = Key("basic_auth_users", BasicUsers(), "Users and the bcrypt hashes of their passwords.")
 INTERVAL = Key(
     "interval", Duration("0s", "60m"), "The time between two requests; 0s for no limit.", required=True
 )
-BURST = Key("burst", Whole("requests", 1, 1_000_000), "How many may come at once.", required=True)
+BURST = Key("burst", Whole("requests", 1, 1_000_000), "Requests that may come at once.", required=True)
 RATE = Key(
     "rate_limit",
-    Table((INTERVAL, BURST), lambda block: RateConfig(block[INTERVAL], block[BURST])),
-    "How many requests are answered.",
+    Table((INTERVAL, BURST), lambda mapping: RateConfig(mapping[INTERVAL], mapping[BURST])),
+    "Limit of the request rate.",
 )
 
 
-def _web(block: MappingNode) -> WebConfig:
-    http2, headers = block.get(HTTP) or (False, ())
-    rate = block.get(RATE)
+def _web(mapping: MappingNode) -> WebConfig:
+    http2, headers = mapping.get(HTTP) or (False, ())
+    rate = mapping.get(RATE)
     return WebConfig(
-        tls=block.get(TLS),
+        tls=mapping.get(TLS),
         headers=headers,
         http2=http2,
-        users=block.get(USERS) or {},
+        users=mapping.get(USERS) or {},
         rate=rate if rate and rate.interval else None,
     )
 

@@ -100,8 +100,8 @@ def _scaled(key: str, factor: Decimal, question: str, fits: Range | None = None)
 
     def slip(amount: Decimal) -> Slip:
         meant = amount * factor
-        asked = question.format(written=plain(amount), meant=figure(meant))
-        return Slip(meant, asked, f"{key}: {figure(meant)}", fits)
+        text = question.format(written=plain(amount), meant=figure(meant))
+        return Slip(meant, text, f"{key}: {figure(meant)}", fits)
 
     return slip
 
@@ -287,7 +287,7 @@ def overhead_check(overhead: Overhead) -> AmountCheck:
     rest = [period for period, length in HOURS.items() if length > hours]
 
     def slips(amount: Decimal) -> tuple[Slip, ...]:
-        found = [
+        candidates = [
             Slip(
                 amount / HOURS[period],
                 f"is it the amount of a {period}",
@@ -296,9 +296,11 @@ def overhead_check(overhead: Overhead) -> AmountCheck:
             )
             for period in rest
         ]
-        if overhead.per == "gpu" and not any(slip.compared in usual for slip in found):
-            found.append(Slip(amount / hours / USUAL_GPUS, "is it for the whole host", "per: host", usual))
-        return tuple(found)
+        if overhead.per == "gpu" and not any(slip.compared in usual for slip in candidates):
+            candidates.append(
+                Slip(amount / hours / USUAL_GPUS, "is it for the whole host", "per: host", usual)
+            )
+        return tuple(candidates)
 
     return AmountCheck(
         usual=Range(usual.low * hours, usual.high * hours),
@@ -327,8 +329,8 @@ def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Rent of one GPU for an hour, by the list prices of its model."""
     usual, typical, what = ANY_RENT, TYPICAL_RENT, "the hourly list prices of all GPUs"
     with suppress(CatalogueError):
-        known = CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None
-        market = known and CATALOGUE.market(known.model.gpu_model)
+        entry = CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None
+        market = entry and CATALOGUE.market(entry.model.gpu_model)
         if market:
             usual, typical = Range(market.low, market.high), market.dollars
             what = f"the hourly list prices of {market.gpu_model}"
@@ -337,12 +339,12 @@ def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
 
     def slips(amount: Decimal) -> tuple[Slip, ...]:
         hourly = amount / HOURS_PER_MONTH
-        found = [Slip(hourly / gpus, "is it the price of a month", f"{key}: {figure(hourly)}", wide)]
+        candidates = [Slip(hourly / gpus, "is it the price of a month", f"{key}: {figure(hourly)}", wide)]
         if gpus > 1:
             line = f"dollars_per_gpu_hour: {plain(amount)} without gpus_per_host"
-            found.append(Slip(amount, "is it the price of one GPU", line, usual))
+            candidates.append(Slip(amount, "is it the price of one GPU", line, usual))
         elif key == "dollars_per_gpu_hour":
-            found.extend(
+            candidates.extend(
                 Slip(
                     amount / count,
                     f"is it the price of a host of {count}",
@@ -352,7 +354,7 @@ def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
                 for count in subject.hosts
                 if count > 1
             )
-        return tuple(found)
+        return tuple(candidates)
 
     return AmountCheck(usual, typical, what, usual.widened(TWICE, TWICE), slips, wide, unit=" dollars")
 
@@ -381,12 +383,12 @@ ONE_GPU: Final = _range("10000", "43000")
 def _purchases(subject: Subject, gpus: int) -> tuple[Range, Range, Range, str]:
     """Usual prices of one GPU, the suspicious ones beyond, the price of one GPU alone, and words for them."""
     with suppress(CatalogueError):
-        known = CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None
-        if known is not None:
-            model = known.model.gpu_model
+        entry = CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None
+        if entry is not None:
+            model = entry.model.gpu_model
             usual = next((each for name, each in PURCHASES.items() if model.startswith(name)), None)
-            if known.model.purchase_dollars is not None:
-                low, high = known.model.purchase_dollars
+            if entry.model.purchase_dollars is not None:
+                low, high = entry.model.purchase_dollars
                 usual = (
                     Range(low, high) if usual is None else Range(min(low, usual.low), max(high, usual.high))
                 )
@@ -405,14 +407,16 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
 
     def slips(amount: Decimal) -> tuple[Slip, ...]:
         thousand = amount * THOUSAND
-        found = [Slip(thousand / gpus, f"is it {plain(amount)} thousand", f"{key}: {plain(thousand)}", fits)]
+        candidates = [
+            Slip(thousand / gpus, f"is it {plain(amount)} thousand", f"{key}: {plain(thousand)}", fits)
+        ]
         if gpus > 1:
             line = f"purchase_dollars_per_gpu: {plain(amount)} without gpus_per_host"
             if not subject.gpu:
                 line += ", or name the GPU with match: {gpu_model: ...}"
-            found.append(Slip(amount, "is it the price of one GPU", line, alone))
+            candidates.append(Slip(amount, "is it the price of one GPU", line, alone))
         elif key == "purchase_dollars_per_gpu":
-            found.extend(
+            candidates.extend(
                 Slip(
                     amount / count,
                     f"is it the price of a host of {count}",
@@ -422,27 +426,27 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
                 for count in subject.hosts
                 if count > 1
             )
-        return tuple(found)
+        return tuple(candidates)
 
     typical = min(max(TYPICAL_PURCHASE, usual.low), usual.high)
     return AmountCheck(usual, typical, what, fits, slips, bounds, unit=" dollars")
 
 
-def yearly_check(key: str, terms: Owned, per_gpu: bool, subject: Subject) -> AmountCheck:  # noqa: FBT001
+def yearly_check(key: str, owned: Owned, per_gpu: bool, subject: Subject) -> AmountCheck:  # noqa: FBT001
     """Support or insurance of a year, as a part of the purchase beside it."""
     parts, tolerated, typical = YEARLY[key]
-    purchase = terms.purchase_dollars
+    purchase = owned.purchase_dollars
     usual = Range(parts.low * purchase, parts.high * purchase)
     others: list[tuple[Decimal, str]] = [
         (Decimal(12), "is it the amount of a month"),
-        (1 / terms.life_years, f"is it for its life of {plain(terms.life_years)} years"),
+        (1 / owned.life_years, f"is it for its life of {plain(owned.life_years)} years"),
         (THOUSAND, "is it in thousands"),
     ]
     if per_gpu:
         hosts = (count for count in subject.hosts if count > 1)
         others += [(1 / Decimal(count), f"is it for a host of {count}") for count in hosts]
-    elif terms.gpus > 1:
-        others.append((Decimal(terms.gpus), "is it for one GPU"))
+    elif owned.gpus > 1:
+        others.append((Decimal(owned.gpus), "is it for one GPU"))
     return AmountCheck(
         usual=Range(_FIGURES.plus(usual.low), _FIGURES.plus(usual.high)),
         typical=typical * purchase,

@@ -1,13 +1,14 @@
-"""The verb check-config: are these files good, and what do they come to."""
+"""The verb check-config: whether files are valid, and the prices they result in."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.config import Config, ConfigError, load
+from exporter.config.keys import DOCUMENT
 from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
 from exporter.config.web import ClientConfig, WebConfig
@@ -34,14 +35,14 @@ from exporter.web.access import Access
 
 
 def web_words(config: WebConfig) -> str:
-    """How connections are encrypted, and who may ask."""
+    """Encryption of connections, and authentication of clients."""
     if config.tls is None:
         return f"plain HTTP, {_users(config)}"
     return f"HTTPS, {_certificates(config.tls.clients)}, {_users(config)}"
 
 
 def web_document(config: WebConfig) -> dict[str, Any]:
-    """The same as JSON has it; no hash of a password is in it."""
+    """The same as JSON, without any hash of a password."""
     clients = None if config.tls is None else config.tls.clients
     return {
         "tls": config.tls is not None,
@@ -62,9 +63,13 @@ def _users(config: WebConfig) -> str:
     return f"passwords of {', '.join(sorted(config.users))}" if config.users else "no passwords"
 
 
+JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "prices_path": "price_file"}
+"""Keys of the JSON that differ from the field of a configured key."""
+
+
 def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
-    """A good one, with the web configuration beside it; prices are those in force at an instant."""
-    told = {
+    """A valid configuration as JSON, with the web configuration; prices are those of an instant."""
+    record: dict[str, Any] = {
         "status": 0,
         "file": config.path,
         "sha256": config.hash,
@@ -79,25 +84,27 @@ def document(config: Config, now: Instant, web: WebConfig | None = None) -> str:
         "kubernetes": config.kubernetes,
         "kubelet_ca_file": config.kubelet_ca_file,
         "web": None if web is None else web_document(web),
-        "pod_labels": asdict(config.pod_labels),
+        "pod_labels": config.pod_labels,
         "gap_max_days": config.gap_max_days,
-        "limits": asdict(config.limits),
+        "limits": config.limits,
         "budgets_are_default": is_default(config),
-        "budgets": [asdict(budget) for budget in config.budgets],
+        "budgets": config.budgets,
         "hardware": [_hardware(rule, config, now) for rule in config.hardware],
         "unmatched_hardware": config.unmatched_hardware,
         "retired": [
             {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
         ],
-        "overheads": [asdict(overhead) for overhead in config.overheads],
+        "overheads": config.overheads,
         "servers": [_without_secrets(server) for server in config.servers],
         "server_rules": [_without_secrets(rule) for rule in config.server_rules],
-        "ownership": [asdict(rule) for rule in config.ownership],
-        "split": [asdict(rule) for rule in config.split or (SplitRule(),)],
+        "ownership": config.ownership,
+        "split": config.split or (SplitRule(),),
         "compare": [_compare(offer) for offer in config.compare],
-        "findings": [asdict(finding) for finding in config_findings(config, now)],
     }
-    return _text(told)
+    for name in DOCUMENT.field_names():
+        record.setdefault(JSON_KEYS.get(name, name), getattr(config, name))
+    record["findings"] = [asdict(finding) for finding in config_findings(config, now)]
+    return _text(record)
 
 
 def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
@@ -112,13 +119,13 @@ def _without_secrets(entry: ConfiguredServer | ServerRule) -> dict[str, Any]:
     return record
 
 
-def refusal(errors: Sequence[ConfigError]) -> str:
-    """Files that are refused, one at least, and each reason with its place; `file` is the first of them."""
+def problems_document(errors: Sequence[ConfigError]) -> str:
+    """The problems of invalid files, each with its position; `file` is the first file."""
     problems = [
         {
             "file": error.file,
-            "line": None if problem.place is None else problem.place.line,
-            "column": None if problem.place is None else problem.place.column,
+            "line": None if problem.position is None else problem.position.line,
+            "column": None if problem.position is None else problem.position.column,
             "key": problem.path,
             "message": problem.message,
         }
@@ -129,13 +136,13 @@ def refusal(errors: Sequence[ConfigError]) -> str:
 
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
-    """What a rule matches and what it comes to; what it says word by word stands in the file."""
-    found = asdict(rule_amount(rule, config, now))
+    """What a rule matches, and its price."""
+    amount = asdict(rule_amount(rule, config, now))
     return {
         "rule": rule.source,
         "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
-        **found,
-        "components": dict(found["components"]),
+        **amount,
+        "components": dict(amount["components"]),
     }
 
 
@@ -149,12 +156,14 @@ def _compare(offer: HostedPrice) -> dict[str, Any]:
     }
 
 
-def _text(told: dict[str, Any]) -> str:
-    return json.dumps(told, indent=2, default=_plain) + "\n"
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, default=_plain) + "\n"
 
 
 def _plain(value: object) -> object:
-    """What JSON has no word for: amounts become numbers, paths text."""
+    """What JSON has no type for: amounts become numbers, paths text, records objects."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, Path):
@@ -163,12 +172,12 @@ def _plain(value: object) -> object:
 
 
 UNMATCHED: Final[Mapping[Unmatched, str]] = {
-    "estimate": "list price of its instance type, else what comes nearest, marked as an estimate",
+    "estimate": "list price of its instance type, else the nearest price, marked as an estimate",
     "unpriced": "has no price, and its cost is absent",
 }
 CLOUDS: Final = {
-    "auto": "the one that the firmware names is asked where this host runs",
-    "off": "nobody is asked",
+    "auto": "metadata service of the cloud that the firmware names",
+    "off": "no request",
 }
 GPUS: Final[Mapping[GpusChoice, str]] = {
     "auto": "all are charged where NVIDIA_VISIBLE_DEVICES is all or not set, else visible ones",
@@ -176,11 +185,11 @@ GPUS: Final[Mapping[GpusChoice, str]] = {
     "visible": "those are charged that NVML lists",
 }
 KUBERNETES: Final[Mapping[KubernetesChoice, str]] = {
-    "auto": "this node's pods are asked for by socket, else, as its labels, by a service account",
-    "off": "no cluster is asked",
-    "pods_api": "the kubelet's socket is asked for this node's pods, the API server for its labels",
-    "kubelet": "the kubelet is asked for this node's pods, the API server for its labels",
-    "api_server": "the API server is asked for this node's pods and labels",
+    "auto": "pods of this node from the kubelet's socket, else, like its labels, with a service account",
+    "off": "no request",
+    "pods_api": "pods of this node from the kubelet's socket, its labels from the API server",
+    "kubelet": "pods of this node from the kubelet, its labels from the API server",
+    "api_server": "pods and labels of this node from the API server",
 }
 
 GOOD = 0
@@ -190,10 +199,10 @@ REFUSED = 2
 def check_config(
     path: Path | None, now: Instant, access: Access | None = None, *, as_json: bool = False
 ) -> tuple[int, str]:
-    """The exit status and what to print: 0 and the configuration in words, or 2 and all that is wrong.
+    """The exit status and what to print: 0 and the configuration in words, or 2 and every problem.
 
     Prices are those in force at an instant. `access` is read for the first time here, as at a start of the
-    daemon; `None` is as one without a file.
+    daemon; `None` stands for no web configuration.
     """
     errors: list[ConfigError] = []
     config = Config()
@@ -206,12 +215,12 @@ def check_config(
     except ConfigError as error:
         errors.append(error)
     if errors:
-        return REFUSED, refusal(errors) if as_json else "".join(f"{error}\n" for error in errors)
+        return REFUSED, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
     return GOOD, document(config, now, web) if as_json else "\n".join(_lines(config, now, web)) + "\n"
 
 
 def _web(access: Access | None) -> WebConfig | None:
-    """What is in the web configuration's file, `None` without one.
+    """The web configuration, `None` without a file.
 
     Raises:
         ConfigError: it cannot be used.
@@ -219,8 +228,8 @@ def _web(access: Access | None) -> WebConfig | None:
     if access is None:
         return None
     access.load()
-    guard = access.current()
-    return None if guard is None else guard.config
+    policy = access.current()
+    return None if policy is None else policy.config
 
 
 def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]:
@@ -234,14 +243,13 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     yield f"ledger: {config.ledger_path}"
     yield f"list prices: {'bundled' if config.catalogue.bundled else config.prices_path}"
     yield f"GPUs: {GPUS[config.gpus]}"
-    yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} is asked where this host runs')}"
+    yield f"cloud: {CLOUDS.get(config.cloud, f'{config.cloud} metadata service')}"
     yield f"kubernetes: {KUBERNETES[config.kubernetes]}"
     if web is not None:
         yield f"web: {web_words(web)}"
     limits = config.limits
-    parties = f"{limits.parties} parties of gateways"
     yield (
-        f"limits: {limits.models} models, {limits.servers} servers, {parties}, "
+        f"limits: {limits.models} models, {limits.servers} servers, {limits.parties} parties of gateways, "
         f"{limits.body_bytes} bytes per answer"
     )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
@@ -251,9 +259,9 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
     if config.retired:
         yield from _section("retired GPUs", map(retired_words, config.retired), "")
     yield from _section("overheads", map(overhead_words, config.overheads), "none")
-    nobody = "none but those that are found" if config.processes else "none: all GPU time is unallocated"
-    told = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
-    yield from _section("servers", iter(told), nobody)
+    without = "none; discovered ones only" if config.processes else "none: all GPU time is unallocated"
+    servers = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
+    yield from _section("servers", iter(servers), without)
     owners = (
         f"namespace {pattern_words(rule.namespace)}, server {pattern_words(rule.server)}: "
         f"product {rule.product}, team {rule.team}"
@@ -268,7 +276,7 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
 
 
 def _check_config_hardware(config: Config, now: Instant) -> Iterator[str]:
-    """Each rule, and below it what it comes to."""
+    """Each rule, and below it its price."""
     for rule in config.hardware:
         yield hardware_words(rule)
         yield f"  {amount_words(rule_amount(rule, config, now))}"

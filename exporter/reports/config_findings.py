@@ -1,4 +1,4 @@
-"""What is allowed in a configuration and hardly meant, and what is easily overlooked. Pure."""
+"""Findings on a valid but suspicious configuration. Pure."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,9 +24,9 @@ from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, Unmat
 from exporter.units import Instant
 
 LIFECYCLES: Final = ("on_demand", "spot", "reserved")
-"""As a host's place tells them."""
+"""Values of a host's lifecycle."""
 
-ALIKE: Final = 0.6
+SIMILAR_FROM: Final = 0.6
 MOST_HINTS: Final = 2
 
 R = TypeVar("R")
@@ -35,7 +35,7 @@ Fields = tuple[str | None, ...]
 
 def idle_rules(config: Config) -> Iterator[Finding]:
     """A warning for each such rule of `hardware`, `servers`, `ownership` and `split`."""
-    yield from _hidden(
+    yield from _covered_rules(
         config.hardware,
         _numbered("hardware[{}]", config.hardware),
         lambda rule: _fields(rule.match),
@@ -45,22 +45,24 @@ def idle_rules(config: Config) -> Iterator[Finding]:
         if config.kubernetes == "off" and rule.match.node_label:
             yield Finding(
                 "warning",
-                f"hardware[{index}].match.node_label: no host is asked for labels, since "
+                f"hardware[{index}].match.node_label: no labels are requested, since "
                 "discovery.kubernetes is off",
             )
-        for line in _of_names(rule, config.catalogue):
+        for line in _name_problems(rule, config.catalogue):
             yield Finding("warning", f"hardware[{index}].{line}")
-    yield from _of_servers(config)
+    yield from _server_rule_findings(config)
     owners = _numbered("ownership.rules[{}]", config.ownership)
-    yield from _hidden(config.ownership, owners, lambda rule: (rule.namespace, rule.server))
+    yield from _covered_rules(config.ownership, owners, lambda rule: (rule.namespace, rule.server))
     # The last one is what the others are exceptions from.
     overrides = config.split[:-1]
     names = _numbered("split.overrides[{}]", overrides)
-    yield from _hidden(overrides, names, lambda rule: (rule.server, rule.model))
+    yield from _covered_rules(overrides, names, lambda rule: (rule.server, rule.model))
 
 
-def _of_servers(config: Config) -> Iterator[Finding]:
-    yield from _hidden(config.server_rules, [rule.source for rule in config.server_rules], _of_match)
+def _server_rule_findings(config: Config) -> Iterator[Finding]:
+    yield from _covered_rules(
+        config.server_rules, [rule.source for rule in config.server_rules], _match_fields
+    )
     for rule in config.server_rules:
         # Units are of processes, and what stands for a pod alone has none.
         if not config.processes and rule.match.unit is not None and not fnmatchcase("", rule.match.unit):
@@ -70,13 +72,13 @@ def _of_servers(config: Config) -> Iterator[Finding]:
             )
 
 
-def _of_match(rule: ServerRule) -> Fields:
+def _match_fields(rule: ServerRule) -> Fields:
     match = rule.match
     port = None if match.port is None else str(match.port)
     return (port, match.workload, match.unit, match.process)
 
 
-def _hidden(
+def _covered_rules(
     rules: Sequence[R],
     names: Sequence[str],
     fields: Callable[[R], Fields],
@@ -112,11 +114,13 @@ def _fields(match: HardwareMatch) -> Fields:
 
 def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
     """Whether each label that the earlier rule asks for is one that the later one asks for as narrowly."""
-    asked = dict(later.node_label)
-    return all(name in asked and covers(pattern, asked[name]) for name, pattern in earlier.node_label)
+    later_labels = dict(later.node_label)
+    return all(
+        name in later_labels and covers(pattern, later_labels[name]) for name, pattern in earlier.node_label
+    )
 
 
-def _of_names(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
+def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
     """Patterns of a rule that match no name there is; where the catalogue is damaged, nobody knows."""
     match = rule.match
     if match.lifecycle is not None and not _finds(match.lifecycle, LIFECYCLES):
@@ -129,22 +133,22 @@ def _of_names(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
             yield f"match.gpu_model: {why}"
         if match.region is not None and not _finds(match.region, regions := catalogue.regions()):
             hint = _or_check(match.region, regions)
-            yield f'match.region: no region that is known is spelled "{match.region}"; {hint}'
+            yield f'match.region: no known region is spelled "{match.region}"; {hint}'
         if isinstance(rule.terms, Listed):
-            yield from _of_list_price(rule.terms, match, catalogue)
+            yield from _list_price_problems(rule.terms, match, catalogue)
     except CatalogueError:
         return
 
 
-def _of_list_price(terms: Listed, match: HardwareMatch, catalogue: Catalogue) -> Iterator[str]:
-    if terms.region and terms.region.casefold() not in (regions := catalogue.regions()):
+def _list_price_problems(listed: Listed, match: HardwareMatch, catalogue: Catalogue) -> Iterator[str]:
+    if listed.region and listed.region.casefold() not in (regions := catalogue.regions()):
         yield (
-            f'rented.region: no region that is known is spelled "{terms.region}", and the price of another '
-            f"stands in; {_or_check(terms.region, regions)}"
+            f'rented.region: no known region is spelled "{listed.region}", and the price of another '
+            f"region is used; {_or_check(listed.region, regions)}"
         )
     if match.instance_type is None:
         return
-    clouds = CLOUDS if terms.cloud == quotes.ANY else (terms.cloud,)
+    clouds = CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
     types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
     short = [name.removeprefix("Standard_") for name in types]
     if not _finds(match.instance_type, (*types, *short)):
@@ -166,10 +170,10 @@ def _hint(pattern: str, names: Iterable[str]) -> str:
     """The known names that a pattern is most like, as a question; empty without any. Case is no likeness."""
     wanted = pattern.casefold()
     # Rounded, since a letter left out may be like several: us-est-1.
-    likeness = {name: round(SequenceMatcher(None, name.casefold(), wanted).ratio(), 3) for name in names}
-    best = max(likeness.values(), default=0.0)
-    alike = sorted(name for name, ratio in likeness.items() if ratio == best)[:MOST_HINTS]
-    return f"did you mean {' or '.join(alike)}?" if best >= ALIKE else ""
+    similarities = {name: round(SequenceMatcher(None, name.casefold(), wanted).ratio(), 3) for name in names}
+    best = max(similarities.values(), default=0.0)
+    alike = sorted(name for name, ratio in similarities.items() if ratio == best)[:MOST_HINTS]
+    return f"did you mean {' or '.join(alike)}?" if best >= SIMILAR_FROM else ""
 
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -183,20 +187,20 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
     if not config.hardware:
         yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
     for rule in config.hardware:
-        yield from _of_zero(rule, config, now)
-        yield from _stand_ins(rule, config)
+        yield from _zero_findings(rule, config, now)
+        yield from _stand_in_findings(rule, config)
     yield from plausibility_findings(config, now)
     yield from idle_rules(config)
     if not config.servers and not config.processes:
         yield Finding(
             "warning",
-            "no server is configured and processes are not looked at: the money of every GPU is unallocated",
+            "no server is configured and process discovery is off: all GPU cost is unallocated",
         )
-    yield from _of_tokens(config)
-    yield from _of_budgets(config)
+    yield from _token_findings(config)
+    yield from _budget_findings(config)
 
 
-def _of_tokens(config: Config) -> Iterator[Finding]:
+def _token_findings(config: Config) -> Iterator[Finding]:
     """Tokens that leave the host in the clear."""
     for server in config.servers:
         host = urlsplit(server.url).hostname or ""
@@ -214,7 +218,7 @@ def _is_here(host: str) -> bool:
     return host == "localhost"
 
 
-def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
+def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
     """Prices of 0, in force or to come."""
     instants = [now]
     if isinstance(rule.terms, Rented):
@@ -229,23 +233,23 @@ def _of_zero(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
         )
 
 
-def _stand_ins(rule: Hardware, config: Config) -> Iterator[Finding]:
+def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
     """List prices that no list has for the type and region that a rule names."""
     if not isinstance(rule.terms, Listed):
         return
     try:
-        place = named_place(rule.terms, rule.match, config.catalogue)
+        location = named_place(rule.terms, rule.match, config.catalogue)
         regions = config.catalogue.regions()
     except CatalogueError:
         return
-    if place is None or (place.region and place.region.casefold() not in regions):
+    if location is None or (location.region and location.region.casefold() not in regions):
         return  # the host's own type, or a misspelled region, which has a finding of its own
     stand_ins = config.unmatched_hardware == "estimate"
-    quote = quotes.of_listed(config.catalogue, place, rule.terms, stand_ins=stand_ins)
+    quote = quotes.of_listed(config.catalogue, location, rule.terms, stand_ins=stand_ins)
     if isinstance(quote, quotes.NoQuote):
-        if place.region:  # else it is the host's own, and a list may have it
+        if location.region:  # else it is the host's own, and a list may have it
             yield Finding("warning", f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")
-    elif quote.stand_in and (place.region or quote.stand_in != "region"):
+    elif quote.stand_in and (location.region or quote.stand_in != "region"):
         yield Finding(
             "warning",
             f"{rule.source}: priced by an estimate, {quote.source}, of {quote.as_of}: {quote.caveat}; "
@@ -261,7 +265,7 @@ def is_default(config: Config) -> bool:
     return config.budgets is DEFAULT_BUDGETS
 
 
-def _of_budgets(config: Config) -> Iterator[Finding]:
+def _budget_findings(config: Config) -> Iterator[Finding]:
     if config.budgets and all(budget.product for budget in config.budgets):
         yield Finding(
             "warning",

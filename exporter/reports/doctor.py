@@ -34,59 +34,62 @@ from exporter.tariff.calendar import month_of
 from exporter.units import Instant
 
 
-def diagnose(config: Config, terms: CostPolicy, asked: DoctorInput, now: Instant) -> Diagnosis:
+def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Instant) -> Diagnosis:
     """Examine a host."""
-    readings = asked.gpus or ()
-    held = (*holders(config.servers, readings), *asked.found.holders)
-    terms = terms.told(terms.owners, asked.remembered.predecessors)
+    readings = inputs.gpus or ()
+    allocation = (*holders(config.servers, readings), *inputs.found.holders)
+    policy = policy.told(policy.owners, inputs.remembered.predecessors)
     # As the daemon's next tick would count them.
-    found = inventory(asked.remembered, Frame(0, now, asked.gpus), terms)
-    absent = _missing(found)
+    counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus), policy)
+    absent = _missing(counted)
     count = len(readings) + len(absent)
-    gpus = tuple(_gpus(readings, held, terms, now, count))
-    missing = tuple(_line(reading, ("unallocated",), terms, now, count) for reading in absent)
-    servers = tuple(_server(answer, held, readings) for answer in asked.servers)
+    gpus = tuple(_gpus(readings, allocation, policy, now, count))
+    missing = tuple(_line(reading, ("unallocated",), policy, now, count) for reading in absent)
+    servers = tuple(_server(answer, allocation, readings) for answer in inputs.servers)
     index = {reading.gpu.uuid: reading.index for reading in readings}
-    told = (
-        *findings(config, asked, gpus, servers, terms, now),
-        *count_findings(found, terms),
-        *share_findings(held, index),
+    all_findings = (
+        *findings(config, inputs, gpus, servers, policy, now),
+        *count_findings(counted, policy),
+        *share_findings(allocation, index),
     )
     return Diagnosis(
         gpus,
         servers,
         tuple(_sums((*gpus, *missing), config)),
-        told,
-        asked.ledger,
-        terms.tariff.host,
-        asked.place,
-        asked.found.sights,
-        tuple(gateway_line(answer, asked.servers) for answer in asked.gateways),
+        all_findings,
+        inputs.ledger,
+        policy.tariff.host,
+        inputs.place,
+        inputs.found.sights,
+        tuple(gateway_line(answer, inputs.servers) for answer in inputs.gateways),
         missing,
     )
 
 
-def _missing(found: GpuInventory) -> tuple[GpuReading, ...]:
+def _missing(gpus: GpuInventory) -> tuple[GpuReading, ...]:
     """GPUs that are paid for and not listed, one by one: lost ones, and those that never were."""
-    slots = (*found.lost.values(), *(gpu for gpu in found.unseen.values() for _ in range(gpu.count)))
-    return tuple(GpuReading(gpu.gpu, gpu.index, up=False) for gpu in slots)
+    absent = (*gpus.lost.values(), *(gpu for gpu in gpus.unseen.values() for _ in range(gpu.count)))
+    return tuple(GpuReading(gpu.gpu, gpu.index, up=False) for gpu in absent)
 
 
 def _gpus(
-    readings: tuple[GpuReading, ...], held: Iterable[Holder], terms: CostPolicy, now: Instant, count: int
+    readings: tuple[GpuReading, ...],
+    allocation: tuple[Holder, ...],
+    policy: CostPolicy,
+    now: Instant,
+    count: int,
 ) -> Iterable[DoctorGpu]:
-    held = tuple(held)
     for reading in readings:
         shares = attribution.shares(
-            (holder for holder in held if holder.uuid == reading.gpu.uuid), mig_slices(reading)
+            (holder for holder in allocation if holder.uuid == reading.gpu.uuid), mig_slices(reading)
         )
-        yield _line(reading, tuple(_held(shares)), terms, now, count)
+        yield _line(reading, tuple(_holder_names(shares)), policy, now, count)
 
 
 def _line(
-    reading: GpuReading, holders: tuple[str, ...], terms: CostPolicy, now: Instant, gpus_on_host: int
+    reading: GpuReading, holders: tuple[str, ...], policy: CostPolicy, now: Instant, gpus_on_host: int
 ) -> DoctorGpu:
-    price = terms.tariff.price(reading.gpu, now, month_of(now, terms.zone), gpus_on_host)
+    price = policy.tariff.price(reading.gpu, now, month_of(now, policy.zone), gpus_on_host)
     lines = [
         PriceLine(
             rate.component,
@@ -114,7 +117,7 @@ def _line(
     )
 
 
-def _held(shares: Iterable[GpuShare]) -> Iterable[str]:
+def _holder_names(shares: Iterable[GpuShare]) -> Iterable[str]:
     """Who holds a GPU, how much of it and by what, instances together; a whole GPU needs no number."""
     parts: dict[tuple[str, ShareMethod, ShareMethod], tuple[int, int]] = {}
     for share in shares:
@@ -135,7 +138,7 @@ def _percent(part: int) -> str:
     return f"{100 * part / WHOLE:.0f} %"
 
 
-def _server(answer: ServerAnswer, held: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> DoctorServer:
+def _server(answer: ServerAnswer, allocation: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> DoctorServer:
     reading = answer.reading
     tokens: dict[str, int] = {
         kind: round(sum(c.sign * c.value for c in reading.counters if c.quantity == kind))
@@ -143,7 +146,7 @@ def _server(answer: ServerAnswer, held: Iterable[Holder], gpus: tuple[GpuReading
         if any(counter.quantity == kind for counter in reading.counters)
     }
     index = {gpu.gpu.uuid: gpu.index for gpu in gpus}
-    mine = sorted(index[holder.uuid] for holder in held if holder.key == reading.key)
+    mine = sorted(index[holder.uuid] for holder in allocation if holder.key == reading.key)
     return DoctorServer(
         reading.key.server,
         masked(reading.url),
@@ -193,8 +196,8 @@ def text(diagnosis: Diagnosis) -> str:
         if server.models:
             lines.append(f"       models: {', '.join(server.models)}")
         if server.tokens:
-            told = ", ".join(f"{kind} {count:,}" for kind, count in server.tokens.items())
-            lines.append(f"       tokens since it started: {told}")
+            tokens = ", ".join(f"{kind} {count:,}" for kind, count in server.tokens.items())
+            lines.append(f"       tokens since it started: {tokens}")
     if diagnosis.gateways:
         lines.append("Gateways")
         lines.extend(line for gateway in diagnosis.gateways for line in gateway_words(gateway))
@@ -210,17 +213,17 @@ def text(diagnosis: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _where(place: HostLocation) -> str:
-    """Where a host runs, and who told."""
-    if not place.cloud:
-        return "in no cloud that is known"
-    words = [place.instance_type or "an unknown instance type", "of", place.cloud]
-    if place.region:
-        words += ["in", place.region, *([f"(zone {place.zone})"] if place.zone else [])]
+def _where(location: HostLocation) -> str:
+    """Where a host runs, and the source of that."""
+    if not location.cloud:
+        return "in no known cloud"
+    words = [location.instance_type or "an unknown instance type", "of", location.cloud]
+    if location.region:
+        words += ["in", location.region, *([f"(zone {location.zone})"] if location.zone else [])]
     else:
         words += ["in an unknown region"]
-    lifecycle = place.lifecycle.replace("_", " ") or "unknown whether on demand or spot"
-    return f"{' '.join(words)}, {lifecycle}; told by {place.source}"
+    lifecycle = location.lifecycle.replace("_", " ") or "unknown whether on demand or spot"
+    return f"{' '.join(words)}, {lifecycle}; source: {location.source}"
 
 
 def as_json(diagnosis: Diagnosis) -> str:

@@ -1,4 +1,4 @@
-"""What the doctor finds: each finding once, with what to do, however many GPUs it is about."""
+"""Findings of the doctor: each once, with what to do, however many GPUs it concerns. Pure."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
 from exporter.readings import GpuReading, Holder, ServerKey, ServerReading, masked, unread_reason
 from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, ServerAnswer, Severity
-from exporter.reports.plausibility import SeenHardware, plausibility_findings
+from exporter.reports.plausibility import PresentHardware, plausibility_findings
 from exporter.reports.price_findings import price_findings
 from exporter.reports.server_findings import gateway_findings, sight_findings, unmet_hardware, unmet_servers
 from exporter.sources.configured import missing_gpus, returned_gpus
@@ -24,30 +24,29 @@ from exporter.tariff.hosted import Offer
 from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
 
-MOST: Final = 1.0 + 1e-9
-"""What shares may come to, and what adding up floats may add."""
+SHARES_MAX: Final = 1.0 + 1e-9
+"""Sum of the shares of a GPU, with a margin for the addition of floats."""
 
 
-def share_findings(held: Iterable[Holder], index: Mapping[str, int]) -> Iterator[Finding]:
-    """GPUs, or instances of cut ones, whose holders are to pay for more than all of it together.
+def share_findings(allocation: Iterable[Holder], index: Mapping[str, int]) -> Iterator[Finding]:
+    """GPUs and GPU instances whose configured shares exceed 1 in total.
 
-    Of servers that are told outright the configuration refuses that; which GPUs those hold that are found,
-    only a look tells.
+    The configuration refuses that for configured servers. The GPUs of discovered ones are known only here.
     """
     shares: dict[tuple[str, str], dict[ServerKey, list[float]]] = {}
-    for holder in held:
+    for holder in allocation:
         if holder.share_ratio is not None:
             of_gpu = shares.setdefault((holder.uuid, holder.instance), {})
             of_gpu.setdefault(holder.key, []).append(holder.share_ratio)
-    for (uuid, instance), told in sorted(shares.items()):
-        sums = {key: math.fsum(ratios) for key, ratios in told.items()}
-        if (total := math.fsum(sums.values())) > MOST:
+    for (uuid, instance), by_server in sorted(shares.items()):
+        sums = {key: math.fsum(ratios) for key, ratios in by_server.items()}
+        if (total := math.fsum(sums.values())) > SHARES_MAX:
             where = f"GPU {index.get(uuid, uuid)}" + (f", instance {instance}" if instance else "")
             parts = ", ".join(f"{key.server} {ratio:g}" for key, ratio in sorted(sums.items()))
             yield Finding(
                 "warning",
-                f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that, and "
-                "who has none pays nothing. Make `gpu_share_ratio` at most 1 together.",
+                f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that sum, "
+                "and servers without a share pay nothing. Make `gpu_share_ratio` at most 1 in total.",
             )
 
 
@@ -63,28 +62,28 @@ _NAME = re.compile(r"[^a-z0-9.]+")
 def comparison_findings(
     config: Config, servers: Iterable[DoctorServer], catalogue: Catalogue
 ) -> Iterator[Finding]:
-    """A note for each model that is served, compared with nothing, and offered by others."""
+    """A note for each served model with hosted offers that `compare` does not name."""
     served = {model: server.server for server in servers for model in server.models}
     for model, server in sorted(served.items()):
         if _PATTERN.search(model) or any(offer.covers(server, model) for offer in config.compare):
             continue
         try:
-            found = catalogue.hosted(model)
+            offers = catalogue.hosted(model)
         except CatalogueError:
-            return  # which is a finding of its own
-        if found:
+            return  # a damaged catalogue has a finding of its own
+        if offers:
             # Two routes of one provider to one model share a name: the cheaper stands for both.
-            cheapest = {_name(offer): offer for offer in reversed(found)}
-            named = sorted(cheapest.items(), key=lambda item: found.index(item[1]))
+            cheapest = {_name(offer): offer for offer in reversed(offers)}
+            named = sorted(cheapest.items(), key=lambda item: offers.index(item[1]))
             lines = "\n".join(_line(name, offer, model) for name, offer in named[:MOST_OFFERS])
-            count = len(found)
+            count = len(offers)
             several = f"{count} offers of it are" if count > 1 else "an offer of it is"
             fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
-            known = f"{several} known{fewer}"
+            count_text = f"{several} known{fewer}"
             yield Finding(
                 "note",
-                f"model {model} is compared with no hosted price; {known} "
-                f"(list prices of {found[0].as_of}, an upper bound of a bill). "
+                f"model {model} is compared with no hosted price; {count_text} "
+                f"(list prices of {offers[0].as_of}, an upper bound of a bill). "
                 f"To count what its tokens would cost there, add:\n    compare:\n{lines}",
             )
 
@@ -100,61 +99,63 @@ def _line(name: str, offer: Offer, model: str) -> str:
         **({} if cached is None else {"cached_prompt": cached}),
         "generation": offer.generation,
     }
-    told = ", ".join(f"{kind}_dollars_per_million_tokens: {plain(price)}" for kind, price in prices.items())
-    return f'      - {{name: {name}, match: {{model: "{model}"}}, as_of: {offer.as_of}, {told}}}'
+    amounts = ", ".join(
+        f"{kind}_dollars_per_million_tokens: {plain(price)}" for kind, price in prices.items()
+    )
+    return f'      - {{name: {name}, match: {{model: "{model}"}}, as_of: {offer.as_of}, {amounts}}}'
 
 
 BUSY_RATIO: Final = 0.01
-"""Above it a GPU is at work; at most as busy is idle."""
+"""Utilization above which a GPU is busy."""
 
-TWINS_RATIO: Final = 0.01
-"""By how much one counter may have moved between the reads of two endpoints that show it."""
+DUPLICATE_RATIO: Final = 0.01
+"""Difference that a counter may have between the reads of two endpoints of one process."""
 
 
 def findings(
     config: Config,
-    asked: DoctorInput,
+    inputs: DoctorInput,
     gpus: tuple[DoctorGpu, ...],
     servers: tuple[DoctorServer, ...],
-    terms: CostPolicy,
+    policy: CostPolicy,
     now: Instant,
 ) -> Iterable[Finding]:
-    """All of them: of the host, of its GPUs, of its servers."""
-    yield from _of_the_host(config, asked)
-    yield from _of_the_place(config, asked)
-    yield from _of_the_node(config, asked)
-    yield from _of_the_clock(asked)
-    yield from _of_budgets(config, gpus)
-    yield from _of_lost(gpus)
-    yield from unmet_hardware(terms.tariff, (reading.gpu for reading in asked.gpus or ()))
-    yield from price_findings(terms, asked.gpus or (), gpus, now)
-    yield from plausibility_findings(config, now, _seen_hardware(terms.tariff, asked.gpus or ()))
-    yield from _of_holders(gpus)
-    yield from sight_findings(asked.found, {gpu.uuid: gpu.index for gpu in gpus})
-    yield from unmet_servers(config, asked.found, (answer.reading.key for answer in asked.servers))
-    yield from _of_servers(servers)
-    yield from _of_twins(asked.servers)
-    yield from gateway_findings(asked.gateways, asked.servers)
-    yield from comparison_findings(config, servers, terms.tariff.catalogue)
-    for gone in returned_gpus(config.retired, now, (reading.gpu for reading in asked.gpus or ())):
+    """Findings on the host, its GPUs and its servers."""
+    yield from _host_findings(config, inputs)
+    yield from _location_findings(config, inputs)
+    yield from _node_label_findings(config, inputs)
+    yield from _clock_findings(inputs)
+    yield from _budget_findings(config, gpus)
+    yield from _lost_gpu_findings(gpus)
+    yield from unmet_hardware(policy.tariff, (reading.gpu for reading in inputs.gpus or ()))
+    yield from price_findings(policy, inputs.gpus or (), gpus, now)
+    yield from plausibility_findings(config, now, _present_hardware(policy.tariff, inputs.gpus or ()))
+    yield from _unallocated_findings(gpus)
+    yield from sight_findings(inputs.found, {gpu.uuid: gpu.index for gpu in gpus})
+    yield from unmet_servers(config, inputs.found, (answer.reading.key for answer in inputs.servers))
+    yield from _unread_findings(servers)
+    yield from _duplicate_findings(inputs.servers)
+    yield from gateway_findings(inputs.gateways, inputs.servers)
+    yield from comparison_findings(config, servers, policy.tariff.catalogue)
+    for gone in returned_gpus(config.retired, now, (reading.gpu for reading in inputs.gpus or ())):
         yield Finding(
             "warning",
             f"GPU {gone.uuid} is here and charged, though `retired` says that it left on {gone.since_text}: "
             "correct its uuid or `from`, or take the entry out.",
         )
-    for name, absent in missing_gpus(config.servers, asked.gpus or ()).items():
-        if asked.gpus is not None:
-            told = ", ".join(map(str, absent))
-            yield Finding("error", f"server {name}: this host shows no GPU {told}: correct its `gpus`.")
+    for name, absent in missing_gpus(config.servers, inputs.gpus or ()).items():
+        if inputs.gpus is not None:
+            indices = ", ".join(map(str, absent))
+            yield Finding("error", f"server {name}: this host shows no GPU {indices}: correct its `gpus`.")
 
 
-def count_findings(found: GpuInventory, terms: CostPolicy) -> Iterable[Finding]:
+def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[Finding]:
     """More or fewer GPUs paid for than NVML lists."""
-    count, visible = found.stated, found.visible
-    missing = len(found.lost) + sum(gpu.count for gpu in found.unseen.values())
+    count, visible = inventory.stated, inventory.visible
+    missing = len(inventory.lost) + sum(gpu.count for gpu in inventory.unseen.values())
     if missing:
         are = "is" if missing == 1 else "are"
-        named = ", ".join([*found.lost, *(["unseen"] if found.unseen else [])])
+        named = ", ".join([*inventory.lost, *(["unseen"] if inventory.unseen else [])])
         yield Finding(
             "warning",
             f"NVML lists {visible} GPUs, and {missing} more {are} paid for ({named}): look at nvidia-smi and "
@@ -169,7 +170,7 @@ def count_findings(found: GpuInventory, terms: CostPolicy) -> Iterable[Finding]:
             f"NVML lists {visible} GPUs, and the host has {count} by its price: each is charged 1/{count} of "
             "that. Correct `gpus_per_host`.",
         )
-    elif visible + missing < count and not terms.all_gpus:
+    elif visible + missing < count and not policy.all_gpus:
         yield Finding(
             "note",
             f"NVML lists {visible} of the host's {count} GPUs, and this exporter may be given no others: "
@@ -178,65 +179,65 @@ def count_findings(found: GpuInventory, terms: CostPolicy) -> Iterable[Finding]:
         )
 
 
-def _seen_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[str, SeenHardware]:
+def _present_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[str, PresentHardware]:
     """The GPUs here that each rule of `hardware` prices, by its source."""
     models: dict[str, dict[str, None]] = {}
     for reading in readings:
         if (rule := tariff.rule(reading.gpu)) is not None:
             models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
-    return {source: SeenHardware(tuple(names), len(readings)) for source, names in models.items()}
+    return {source: PresentHardware(tuple(names), len(readings)) for source, names in models.items()}
 
 
-def _of_the_host(config: Config, asked: DoctorInput) -> Iterable[Finding]:
-    if asked.gpus is None:
-        yield Finding("error", f"NVML cannot be read: {asked.gpu_problem}")
-    elif not asked.gpus:
+def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
+    if inputs.gpus is None:
+        yield Finding("error", f"NVML cannot be read: {inputs.gpu_problem}")
+    elif not inputs.gpus:
         yield Finding("error", "NVML shows no GPU on this host.")
-    if asked.ledger_problem:
-        yield Finding("warning", f"ledger: {asked.ledger_problem}")
+    if inputs.ledger_problem:
+        yield Finding("warning", f"ledger: {inputs.ledger_problem}")
     if config.path is None:
         yield Finding("note", "no configuration file: give one with --config.file.")
-    if not config.servers and not config.processes and not asked.found.holders:
+    if not config.servers and not config.processes and not inputs.found.holders:
         yield Finding(
             "warning",
-            "no server is configured, and processes are not looked at: all GPU money would be `unallocated`. "
+            "no server is configured, and process discovery is off: all GPU cost is `unallocated`. "
             "Set `discovery: {processes: true}`, or add:\n"
             '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
         )
 
 
-def _of_the_place(config: Config, asked: DoctorInput) -> Iterable[Finding]:
+def _location_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     if config.cloud == "off":
-        yield Finding("note", "nobody is asked where this host runs, since `discovery.cloud` is off.")
-    if asked.place_problem:
+        yield Finding("note", "the host's location is not requested, since `discovery.cloud` is off.")
+    if inputs.place_problem:
         # With an instance type the price is known but for its region and lifecycle.
-        severity: Severity = "note" if asked.place.instance_type else "warning"
+        severity: Severity = "note" if inputs.place.instance_type else "warning"
         yield Finding(
             severity,
-            f"{asked.place.cloud} does not tell where this host runs: {asked.place_problem}. "
+            f"{inputs.place.cloud} does not report the host's location: {inputs.place_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
         )
 
 
-def _of_the_node(config: Config, asked: DoctorInput) -> Iterable[Finding]:
+def _node_label_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     rules = [rule.source for rule in config.hardware if rule.match.node_label]
-    labels = asked.place.node_labels
-    if asked.label_problem:
+    labels = inputs.place.node_labels
+    if inputs.label_problem:
         severity: Severity = "error" if rules and labels is None else "warning"
         waits = f" What {rules[0]} and the rules behind it price waits." if severity == "error" else ""
-        yield Finding(severity, f"node labels: {asked.label_problem}.{waits}")
+        yield Finding(severity, f"node labels: {inputs.label_problem}.{waits}")
     elif rules and labels == ():
         yield Finding(
             "warning",
-            f"{rules[0]} goes by node_label, and there are no labels here: a pod needs a service account "
+            f"{rules[0]} matches by node_label, and this host has no labels: a pod needs a service account "
             "that may read its node (deploy/kubernetes/node-labels.yaml), other hosts have none.",
         )
 
 
-def _of_the_clock(asked: DoctorInput) -> Iterable[Finding]:
+def _clock_findings(inputs: DoctorInput) -> Iterable[Finding]:
     # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
     # its kernel. The alert waits six hours.
-    if not asked.synchronized:
+    if not inputs.synchronized:
         yield Finding(
             "note",
             "the kernel says that the clock is not synchronized. Where months and days begin, from when a "
@@ -260,7 +261,7 @@ def host_dollars_per_hour(gpus: Iterable[DoctorGpu]) -> float:
     return sum(count * hourly for (_model, hourly), count in hourly_rates(gpus).items())
 
 
-def _of_budgets(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Finding]:
+def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Finding]:
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
         yield Finding(
@@ -276,18 +277,18 @@ def _of_budgets(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Finding]:
         if not budget.product and month > budget.dollars_per_month:
             yield Finding(
                 "warning",
-                f"this host alone costs {month:,.2f} dollars a month at the prices of now, more than budget "
+                f"this host alone costs {month:,.2f} dollars a month at current prices, more than budget "
                 f"{budget.name} of {plain(budget.dollars_per_month)}: raise it, or correct the prices.",
             )
 
 
-def _of_lost(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
+def _lost_gpu_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     lost = [gpu.index for gpu in gpus if not gpu.up]
     if lost:
-        yield Finding("warning", f"{_named(lost)} cannot be read: paid for, as idle.")
+        yield Finding("warning", f"{_gpus_text(lost)} cannot be read: charged as idle.")
 
 
-def _of_holders(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
+def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     alone = [gpu for gpu in gpus if UNALLOCATED in gpu.holders]
     busy = [gpu.index for gpu in alone if (gpu.utilization_ratio or 0.0) > BUSY_RATIO]
     idle = [gpu.index for gpu in alone if gpu.index not in busy]
@@ -295,20 +296,20 @@ def _of_holders(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
         at_work = "are busy and" if len(busy) > 1 else "is busy and"
         yield Finding(
             "warning",
-            f"{_named(busy)} {at_work} held by nobody that is known: `unallocated`. "
-            "Add whoever works there to `servers`, or correct the `gpus` of one.",
+            f"{_gpus_text(busy)} {at_work} used by no known server: `unallocated`. "
+            "Add the program to `servers`, or correct the `gpus` of a server.",
         )
     if idle:
         are = "are" if len(idle) > 1 else "is"
-        yield Finding("note", f"{_named(idle)} {are} held by nobody: `unallocated`.")
+        yield Finding("note", f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
 
 
-def _of_servers(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
+def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
     for server in servers:
         if server.up:
             if not server.tokens:
                 yield Finding(
-                    "warning", f"server {server.server} tells no tokens: its busy money is `other`."
+                    "warning", f"server {server.server} reports no tokens: its busy cost is `other`."
                 )
         else:
             reason = unread_reason(server.reason)
@@ -316,13 +317,13 @@ def _of_servers(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
             yield Finding("warning", f"server {server.server} is not read: {problem}. {reason.remedy}.")
 
 
-def _of_twins(answers: Iterable[ServerAnswer]) -> Iterable[Finding]:
+def _duplicate_findings(answers: Iterable[ServerAnswer]) -> Iterable[Finding]:
     """Endpoints that show one process: the same start, the same series, and nearly the same counts.
 
     KServe's queue proxy repeats the page of its container, so may a service's address that of a pod.
     """
-    told = [answer.reading for answer in answers if answer.reading.identity and answer.reading.counters]
-    for one, other in combinations(told, 2):
+    readings = [answer.reading for answer in answers if answer.reading.identity and answer.reading.counters]
+    for one, other in combinations(readings, 2):
         if one.identity == other.identity and _alike(one, other):
             yield Finding(
                 "warning",
@@ -340,13 +341,13 @@ def _alike(one: ServerReading, other: ServerReading) -> bool:
         counts[0].keys() == counts[1].keys()
         and any(counts[0].values())
         and all(
-            abs(value - counts[1][series]) <= TWINS_RATIO * max(value, counts[1][series])
+            abs(value - counts[1][series]) <= DUPLICATE_RATIO * max(value, counts[1][series])
             for series, value in counts[0].items()
         )
     )
 
 
-def _named(indices: list[int]) -> str:
+def _gpus_text(indices: list[int]) -> str:
     """GPU 3; GPUs 2 to 7; GPUs 0, 1, 4 to 7."""
     runs = []
     for _, run in groupby(enumerate(sorted(indices)), key=lambda pair: pair[1] - pair[0]):

@@ -47,7 +47,7 @@ from exporter.units import Instant
 
 
 @dataclass(frozen=True, slots=True)
-class SeenHardware:
+class PresentHardware:
     """The GPUs of a host that one rule prices: their models, and how many GPUs the host has."""
 
     models: tuple[str, ...]
@@ -55,27 +55,27 @@ class SeenHardware:
 
 
 def plausibility_findings(
-    config: Config, now: Instant, seen: Mapping[str, SeenHardware] | None = None
+    config: Config, now: Instant, present: Mapping[str, PresentHardware] | None = None
 ) -> Iterator[Finding]:
     """A warning for each suspicious amount, key and position first.
 
     Args:
         config: whose amounts are examined.
         now: prices that begin later are in the future.
-        seen: the GPUs that rules price on this host, by the rule's source; without it what a rule matches.
+        present: the GPUs that rules price on this host, by the rule's source; without it what a rule matches.
     """
-    yield from _of_zone(config)
+    yield from _zone_findings(config)
     for rule in config.hardware:
-        yield from _of_hardware(config, rule, now, (seen or {}).get(rule.source))
+        yield from _hardware_findings(config, rule, now, (present or {}).get(rule.source))
     for overhead in config.overheads:
         key = f"dollars_per_{overhead.period}"
         yield from _examine(
             config, f"{overhead.source}.{key}", overhead.amount_dollars, overhead_check(overhead)
         )
     for index, budget in enumerate(config.budgets):
-        yield from _of_budget(config, f"budgets[{index}]", budget)
+        yield from _budget_finding(config, f"budgets[{index}]", budget)
     for index, offer in enumerate(config.compare):
-        yield from _of_offer(config, f"compare[{index}]", offer)
+        yield from _offer_findings(config, f"compare[{index}]", offer)
 
 
 def _examine(
@@ -104,15 +104,17 @@ def _distance(amount: Decimal, typical: Decimal) -> Decimal:
 
 
 def _warning(config: Config, path: str, message: str) -> Finding:
-    place = config.places.get(path)
-    file = "" if config.path is None or place is None else f"{config.path}:{place.line}:{place.column}: "
+    position = config.positions.get(path)
+    file = ""
+    if config.path is not None and position is not None:
+        file = f"{config.path}:{position.line}:{position.column}: "
     return Finding("warning", f"{file}{path}: {message}")
 
 
-def _subjects(config: Config, match: HardwareMatch, seen: SeenHardware | None) -> Iterator[Subject]:
-    if seen is not None:
-        for model in seen.models:
-            yield Subject(model, (seen.gpus_on_host,))
+def _subjects(config: Config, match: HardwareMatch, present: PresentHardware | None) -> Iterator[Subject]:
+    if present is not None:
+        for model in present.models:
+            yield Subject(model, (present.gpus_on_host,))
     elif (subject := _matched(config.catalogue, match)) is not None:
         yield subject
 
@@ -127,41 +129,41 @@ def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
     listing = None
     named = exact(match.instance_type)
     with suppress(CatalogueError):
-        found = (catalogue.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
-        listing = next(filter(None, found), None)
+        listings = (catalogue.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
+        listing = next(filter(None, listings), None)
     gpu = model or ("" if listing is None else listing.gpu_model)
     hosts: tuple[int, ...] = (USUAL_GPUS,)
     if listing is not None:
         hosts = (listing.devices,)
     else:
         with suppress(CatalogueError):
-            known = catalogue.gpu(gpu.strip("*")) if gpu else None
-            hosts = (known and catalogue.gpus_per_host(known.model.gpu_model)) or hosts
+            entry = catalogue.gpu(gpu.strip("*")) if gpu else None
+            hosts = (entry and catalogue.gpus_per_host(entry.model.gpu_model)) or hosts
     return Subject(gpu, hosts)
 
 
-def _of_hardware(
-    config: Config, rule: Hardware, now: Instant, seen: SeenHardware | None
+def _hardware_findings(
+    config: Config, rule: Hardware, now: Instant, present: PresentHardware | None
 ) -> Iterator[Finding]:
     """One rule, for each GPU model that it prices."""
-    terms = rule.terms
-    for subject in _subjects(config, rule.match, seen):
-        if isinstance(terms, Rented):
-            yield from _of_rent(config, rule.source, terms, subject)
-        elif isinstance(terms, Owned):
-            yield from _of_purchase(config, rule.source, terms, subject)
-    if isinstance(terms, Owned):
-        yield from _of_ownership(config, rule.source, terms)
-    elif isinstance(terms, Listed) and terms.discount_ratio < 1:
-        check = SPOT_DISCOUNT if "spot" in {terms.discount_of, rule.match.lifecycle} else DISCOUNT
-        yield from _examine(config, f"{rule.source}.discount_ratio", terms.discount_ratio, check)
-    yield from _of_future(config, rule, now)
+    pricing = rule.terms
+    for subject in _subjects(config, rule.match, present):
+        if isinstance(pricing, Rented):
+            yield from _rent_findings(config, rule.source, pricing, subject)
+        elif isinstance(pricing, Owned):
+            yield from _purchase_findings(config, rule.source, pricing, subject)
+    if isinstance(pricing, Owned):
+        yield from _ownership_findings(config, rule.source, pricing)
+    elif isinstance(pricing, Listed) and pricing.discount_ratio < 1:
+        check = SPOT_DISCOUNT if "spot" in {pricing.discount_of, rule.match.lifecycle} else DISCOUNT
+        yield from _examine(config, f"{rule.source}.discount_ratio", pricing.discount_ratio, check)
+    yield from _future_findings(config, rule, now)
     if rule.energy is not None:
-        yield from _of_energy(config, rule, rule.energy)
+        yield from _energy_findings(config, rule, rule.energy)
 
 
-def _of_rent(config: Config, source: str, terms: Rented, subject: Subject) -> Iterator[Finding]:
-    for index, price in enumerate(terms.prices):
+def _rent_findings(config: Config, source: str, rented: Rented, subject: Subject) -> Iterator[Finding]:
+    for index, price in enumerate(rented.prices):
         base = source if price.since is None else f"{source}.prices[{index}]"
         key = _written(config, base, "dollars_per_host_hour", "dollars_per_gpu_hour", of_host=price.gpus > 1)
         per_gpu = price.dollars_per_hour / price.gpus
@@ -171,39 +173,39 @@ def _of_rent(config: Config, source: str, terms: Rented, subject: Subject) -> It
 
 def _written(config: Config, base: str, host: str, gpu: str, *, of_host: bool) -> str:
     """Which of two keys the file has."""
-    return host if of_host or f"{base}.{host}" in config.places else gpu
+    return host if of_host or f"{base}.{host}" in config.positions else gpu
 
 
-def _of_purchase(config: Config, source: str, terms: Owned, subject: Subject) -> Iterator[Finding]:
+def _purchase_findings(config: Config, source: str, owned: Owned, subject: Subject) -> Iterator[Finding]:
     """The purchase and, where that is plausible, what is paid beside it every year."""
     host, gpu = "purchase_dollars_per_host", "purchase_dollars_per_gpu"
-    key = _written(config, source, host, gpu, of_host=terms.gpus > 1)
-    purchase = terms.purchase_dollars
-    check = purchase_check(subject, key, terms.gpus)
-    found = list(_examine(config, f"{source}.{key}", purchase, check, purchase / terms.gpus))
-    yield from found
-    if found or not purchase:
+    key = _written(config, source, host, gpu, of_host=owned.gpus > 1)
+    purchase = owned.purchase_dollars
+    check = purchase_check(subject, key, owned.gpus)
+    warnings = list(_examine(config, f"{source}.{key}", purchase, check, purchase / owned.gpus))
+    yield from warnings
+    if warnings or not purchase:
         return
     for name, amount in (
-        ("support_dollars_per_year", terms.support_dollars_per_year),
-        ("insurance_dollars_per_year", terms.insurance_dollars_per_year),
+        ("support_dollars_per_year", owned.support_dollars_per_year),
+        ("insurance_dollars_per_year", owned.insurance_dollars_per_year),
     ):
         yield from _examine(
-            config, f"{source}.{name}", amount, yearly_check(name, terms, key == gpu, subject)
+            config, f"{source}.{name}", amount, yearly_check(name, owned, key == gpu, subject)
         )
 
 
-def _of_ownership(config: Config, source: str, terms: Owned) -> Iterator[Finding]:
+def _ownership_findings(config: Config, source: str, owned: Owned) -> Iterator[Finding]:
     for key, amount, check in (
-        ("life_years", terms.life_years, LIFE),
-        ("residual_ratio", Decimal(0) if terms.residual_ratio == 1 else terms.residual_ratio, RESIDUAL),
-        ("adders_ratio", terms.adders_ratio, ADDERS),
-        ("cost_of_capital_ratio", terms.cost_of_capital_ratio or Decimal(0), CAPITAL),
+        ("life_years", owned.life_years, LIFE),
+        ("residual_ratio", Decimal(0) if owned.residual_ratio == 1 else owned.residual_ratio, RESIDUAL),
+        ("adders_ratio", owned.adders_ratio, ADDERS),
+        ("cost_of_capital_ratio", owned.cost_of_capital_ratio or Decimal(0), CAPITAL),
     ):
         yield from _examine(config, f"{source}.{key}", amount, check)
 
 
-def _of_energy(config: Config, rule: Hardware, energy: Electricity) -> Iterator[Finding]:
+def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Iterator[Finding]:
     base = f"{rule.source.rpartition('.')[0]}.energy"
     for key, amount, check in (
         ("dollars_per_kilowatt_hour", energy.dollars_per_kilowatt_hour, KILOWATT_HOUR),
@@ -216,20 +218,20 @@ def _of_energy(config: Config, rule: Hardware, energy: Electricity) -> Iterator[
             "rent usually includes power, which is then charged twice: does the landlord bill power on its "
             "own? If not, remove energy"
         )
-        found = _warning(config, base, message)
+        warning = _warning(config, base, message)
         # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
         leased = isinstance(rule.terms, Rented) and rule.terms.billing == "always"
-        yield Finding("note", found.text) if leased else found
+        yield Finding("note", warning.text) if leased else warning
 
 
-def _of_future(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:
+def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:
     """Hardware that costs nothing yet."""
-    terms = rule.terms
-    if isinstance(terms, Rented) and terms.prices[0].since is not None and terms.prices[0].since > now:
-        text, key = terms.prices[0].since_text, "from"
+    pricing = rule.terms
+    if isinstance(pricing, Rented) and pricing.prices[0].since is not None and pricing.prices[0].since > now:
+        text, key = pricing.prices[0].since_text, "from"
         path = f"{rule.source}.prices[0].from"
-    elif isinstance(terms, Owned) and terms.in_service > now:
-        text, key = terms.in_service_text, "in_service"
+    elif isinstance(pricing, Owned) and pricing.in_service > now:
+        text, key = pricing.in_service_text, "in_service"
         path = f"{rule.source}.in_service"
     else:
         return
@@ -248,7 +250,7 @@ def _last_such_day(text: str, today: str) -> str:
     return f"{year if f'{year:04}{day}' <= today else year - 1:04}{day}"
 
 
-def _of_zone(config: Config) -> Iterator[Finding]:
+def _zone_findings(config: Config) -> Iterator[Finding]:
     zone = config.timezone.key
     regions = fixed_offset_zone(zone)
     if regions is not None:
@@ -258,16 +260,18 @@ def _of_zone(config: Config) -> Iterator[Finding]:
         yield _warning(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
 
 
-def _of_budget(config: Config, path: str, budget: Budget) -> Iterator[Finding]:
+def _budget_finding(config: Config, path: str, budget: Budget) -> Iterator[Finding]:
     yield from _examine(config, f"{path}.dollars_per_month", budget.dollars_per_month, BUDGET)
 
 
-def _of_offer(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
-    found: list[Finding] = []
+def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
+    warnings: list[Finding] = []
     for kind, amount in _prices(offer):
-        found.extend(_examine(config, f"{path}.{kind}_dollars_per_million_tokens", amount, PER_MILLION[kind]))
-    yield from found
-    if not found and 0 < offer.generation < offer.prompt:
+        warnings.extend(
+            _examine(config, f"{path}.{kind}_dollars_per_million_tokens", amount, PER_MILLION[kind])
+        )
+    yield from warnings
+    if not warnings and 0 < offer.generation < offer.prompt:
         yield _warning(
             config,
             f"{path}.generation_dollars_per_million_tokens",

@@ -1,4 +1,4 @@
-"""What the doctor finds about prices: none, estimates, list prices, and prices of 0."""
+"""Doctor findings on prices: none, estimates, list prices, and prices of 0. Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -33,36 +33,36 @@ def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
 
     Amounts beside it (electricity, support, insurance, overheads) are not looked at.
     """
-    terms = rule.terms
-    if isinstance(terms, Listed):
-        whole = terms.discount_ratio == 1
+    pricing = rule.terms
+    if isinstance(pricing, Listed):
+        whole = pricing.discount_ratio == 1
         return ZeroPrice("discount", "discount_ratio 1 takes off the whole list price") if whole else None
-    if isinstance(terms, Rented):
-        return _of_rent(terms, at)
-    return _of_purchase(terms, at, zone)
+    if isinstance(pricing, Rented):
+        return _free_rent(pricing, at)
+    return _free_purchase(pricing, at, zone)
 
 
-def _of_rent(terms: Rented, at: Instant) -> ZeroPrice | None:
-    begun = [price for price in terms.prices if price.since is None or price.since <= at]
+def _free_rent(rented: Rented, at: Instant) -> ZeroPrice | None:
+    begun = [price for price in rented.prices if price.since is None or price.since <= at]
     if not begun or begun[-1].dollars_per_hour:
         return None
     since = begun[-1].since_text
     return ZeroPrice("rent", f"the rent is 0 since {since}" if since else "the rent is 0")
 
 
-def _of_purchase(terms: Owned, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
-    if at < terms.in_service:
+def _free_purchase(owned: Owned, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
+    if at < owned.in_service:
         return None
-    if at >= end_of_life(terms):
-        years = f"{plain(terms.life_years)} year{'s' * (terms.life_years != 1)}"
-        ended = day_of(end_of_life(terms), zone).name
-        return ZeroPrice("life", f"its life of {years} from {terms.in_service_text} ended on {ended}")
-    if amortization_dollars_per_year(terms):
+    if at >= end_of_life(owned):
+        years = f"{plain(owned.life_years)} year{'s' * (owned.life_years != 1)}"
+        ended = day_of(end_of_life(owned), zone).name
+        return ZeroPrice("life", f"its life of {years} from {owned.in_service_text} ended on {ended}")
+    if amortization_dollars_per_year(owned):
         return None
     return ZeroPrice(
         "purchase",
-        f"nothing is written off: purchase {plain(terms.purchase_dollars)}, "
-        f"adders {plain(terms.adders_ratio)}, residual {plain(terms.residual_ratio)}",
+        f"nothing is written off: purchase {plain(owned.purchase_dollars)}, "
+        f"adders {plain(owned.adders_ratio)}, residual {plain(owned.residual_ratio)}",
     )
 
 
@@ -79,30 +79,30 @@ class _Priced:
 
 
 def price_findings(
-    terms: CostPolicy, readings: Iterable[GpuReading], gpus: Iterable[DoctorGpu], now: Instant
+    policy: CostPolicy, readings: Iterable[GpuReading], gpus: Iterable[DoctorGpu], now: Instant
 ) -> Iterator[Finding]:
     """All of them at an instant, alike GPUs together."""
-    tariff = terms.tariff
+    tariff = policy.tariff
     if damage := tariff.catalogue.damage():
         yield Finding("warning", f"the bundled catalogue is damaged, install the package again: {damage}.")
-    told = {reading.gpu.uuid: reading for reading in readings}
-    priced = [_priced(terms, line, told.get(line.uuid), now) for line in gpus]
+    by_uuid = {reading.gpu.uuid: reading for reading in readings}
+    priced = [_priced(policy, line, by_uuid.get(line.uuid), now) for line in gpus]
     for alike in _groups(priced):
-        yield from _of_price(tariff, alike)
-    yield from _of_the_instance(tariff, priced)
+        yield from _group_findings(tariff, alike)
+    yield from _instance_findings(tariff, priced)
     charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
     if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
         yield Finding("warning", old)
 
 
-def _priced(terms: CostPolicy, line: DoctorGpu, reading: GpuReading | None, now: Instant) -> _Priced:
+def _priced(policy: CostPolicy, line: DoctorGpu, reading: GpuReading | None, now: Instant) -> _Priced:
     hardware = next((price for price in line.prices if price.component in {RENT, AMORTIZATION}), None)
     if reading is None:
         return _Priced(line, reading, None, hardware, None)
-    rule = terms.tariff.rule(reading.gpu)
+    rule = policy.tariff.rule(reading.gpu)
     free = rule is not None and hardware is not None and hardware.dollars_per_hour == 0
-    zero = zero_price(rule, now, terms.zone) if rule is not None and free else None
-    return _Priced(line, reading, terms.tariff.quote(reading.gpu), hardware, zero)
+    zero = zero_price(rule, now, policy.zone) if rule is not None and free else None
+    return _Priced(line, reading, policy.tariff.quote(reading.gpu), hardware, zero)
 
 
 def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
@@ -119,7 +119,7 @@ def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
         yield list(run)
 
 
-def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
+def _group_findings(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
     first = alike[0]
     model, price, quote = first.line.gpu_model, first.hardware, first.quote
     counted = f"{len(alike)} x {model}"
@@ -133,12 +133,12 @@ def _of_price(tariff: Tariff, alike: list[_Priced]) -> Iterator[Finding]:
             f"    {price_line([model])}",
         )
     elif first.zero is not None and price is not None:
-        yield _of_nothing(counted, alike, first.zero, price)
+        yield _free_finding(counted, alike, first.zero, price)
     elif isinstance(quote, Quote) and price is not None:
-        yield from _of_quote(tariff, alike, quote, price)
+        yield from _quote_findings(tariff, alike, quote, price)
 
 
-def _of_nothing(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:
+def _free_finding(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:
     """Hardware that costs nothing, why, and what is charged beside it."""
     beside = [
         line.component for line in alike[0].line.prices if line is not price and line.dollars_per_hour != 0
@@ -151,7 +151,7 @@ def _of_nothing(counted: str, alike: list[_Priced], zero: ZeroPrice, price: Pric
     )
 
 
-def _of_quote(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:
+def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:
     """A price that nobody wrote down, and the line that would replace it."""
     model = alike[0].line.gpu_model
     counted = f"{len(alike)} x {model} {'is' if len(alike) == 1 else 'are'}"
@@ -163,18 +163,18 @@ def _of_quote(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLin
             f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n"
             f"    {price_line([model])}",
         )
-        yield from _of_memory(tariff, alike, quote)
+        yield from _memory_findings(tariff, alike, quote)
     elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
-        place = tariff.place
+        location = tariff.place
         yield Finding(
             "note",
             f"{counted} priced by a list price: {price}.{caveat} If you pay less, write:\n"
-            f'    hardware: [{{match: {{instance_type: "{place.instance_type}"}}, '
-            f"rented: {{catalogue: {place.cloud}, discount_ratio: RATIO}}}}]",
+            f'    hardware: [{{match: {{instance_type: "{location.instance_type}"}}, '
+            f"rented: {{catalogue: {location.cloud}, discount_ratio: RATIO}}}}]",
         )
 
 
-def _of_memory(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iterator[Finding]:
+def _memory_findings(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iterator[Finding]:
     """A slice of a GPU keeps its name: the estimate is of a whole one."""
     reading = alike[0].reading
     if quote.instance_gpu or reading is None or reading.memory_total_bytes is None:
@@ -192,19 +192,19 @@ def _of_memory(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iterator[F
         )
 
 
-def _of_the_instance(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]:
+def _instance_findings(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]:
     """An instance type that is not what this host shows."""
-    seen = [gpu for gpu in priced if isinstance(gpu.quote, Quote) and gpu.quote.instance_gpu]
-    if not seen:
+    of_instance = [gpu for gpu in priced if isinstance(gpu.quote, Quote) and gpu.quote.instance_gpu]
+    if not of_instance:
         return
-    quote = seen[0].quote
+    quote = of_instance[0].quote
     assert isinstance(quote, Quote)  # noqa: S101  # chosen so above
-    for model in dict.fromkeys(gpu.line.gpu_model for gpu in seen):
+    for model in dict.fromkeys(gpu.line.gpu_model for gpu in of_instance):
         try:
-            known = tariff.catalogue.gpu(model)
+            entry = tariff.catalogue.gpu(model)
         except CatalogueError:
             return
-        if known is not None and known.model.gpu_model != quote.instance_gpu:
+        if entry is not None and entry.model.gpu_model != quote.instance_gpu:
             yield Finding(
                 "warning",
                 f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "

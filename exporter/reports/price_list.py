@@ -91,10 +91,10 @@ def _counts(table: Iterable[Row]) -> dict[str, dict[str, Any]]:
     return counts
 
 
-def price(catalogue: Catalogue, place: HostLocation, *, as_json: bool) -> tuple[bool, str]:
-    """Whether an instance type has a price, and what to print: as a host in that place would have it."""
-    quote = quotes.of_listed(catalogue, place, Listed(cloud=place.cloud))
-    name = " ".join(filter(None, (place.cloud, place.instance_type, place.region)))
+def price(catalogue: Catalogue, location: HostLocation, *, as_json: bool) -> tuple[bool, str]:
+    """Whether an instance type has a price, and what to print: as a host in that location would have it."""
+    quote = quotes.of_listed(catalogue, location, Listed(cloud=location.cloud))
+    name = " ".join(filter(None, (location.cloud, location.instance_type, location.region)))
     if isinstance(quote, NoQuote):
         if as_json:
             return False, _json({"asked": name, "reason": quote.reason})
@@ -123,11 +123,11 @@ def far_off(catalogue: Catalogue) -> Plausible:
         market = catalogue.market(gpu_model)
         if market is None or market.low / BELOW <= dollars_per_hour <= market.high * ABOVE:
             return ""
-        known = f"{plain(market.low)} to {plain(market.high)} dollars for one {gpu_model}"
+        prices = f"{plain(market.low)} to {plain(market.high)} dollars for one {gpu_model}"
         hint = "check its unit"
         if dollars_per_hour > market.high and not market.far_off(dollars_per_hour / HOURS_PER_MONTH):
             hint = f"is it the price of a month? Divide by {HOURS_PER_MONTH}"
-        return f"far off the list prices that are known ({known}): {hint}"
+        return f"far off the list prices that are known ({prices}): {hint}"
 
     return why
 

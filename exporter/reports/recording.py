@@ -134,15 +134,15 @@ class Mask:
             document = json.loads(body)
         except (ValueError, RecursionError):
             return None
-        kept: Any = self._props(document) if path == PROPS and isinstance(document, dict) else None
+        masked: Any = self._props(document) if path == PROPS and isinstance(document, dict) else None
         for question in engine.questions:
             if question.path == path:
                 model, version = _at(document, question.model), _at(document, question.version)
                 if model:
-                    kept = _with(kept, question.model, self.model(model))
+                    masked = _with(masked, question.model, self.model(model))
                 if version:
-                    kept = _with(kept, question.version, self.version(version))
-        return None if kept is None else json.dumps(kept, indent=2).encode() + b"\n"
+                    masked = _with(masked, question.version, self.version(version))
+        return None if masked is None else json.dumps(masked, indent=2).encode() + b"\n"
 
     def model(self, name: str) -> str:
         """A model's name, as series or another page told it."""
@@ -163,11 +163,11 @@ class Mask:
             if isinstance(document.get(key), kind)
         }
         alias, build = document.get("model_alias"), document.get("build_info")
-        told = {
+        texts = {
             "model_alias": self.model(alias) if isinstance(alias, str) else None,
             "build_info": self.version(build) if isinstance(build, str) else None,
         }
-        return plain | {key: value for key, value in told.items() if value is not None}
+        return plain | {key: value for key, value in texts.items() if value is not None}
 
     def _line(self, line: SampleLine) -> str:
         labels = ",".join(
@@ -181,7 +181,7 @@ class Mask:
 
     def _value(self, name: str, value: str) -> str:
         if (
-            value in _ASKED.get(name, ())
+            value in _EXPECTED.get(name, ())
             or (name in _BOUNDS and _BOUND.fullmatch(value))
             or (name in _RANKS and _RANK.fullmatch(value))
             or (name in _WORDS and (_WORD.fullmatch(value) or _RANK.fullmatch(value)))
@@ -194,18 +194,18 @@ class Mask:
     def _replacement(self, what: str, text: str) -> str:
         if not text:
             return text
-        known = self._replaced.get(text)
-        if known is None:
+        replaced = self._replaced.get(text)
+        if replaced is None:
             number = self._numbers[what] = self._numbers.get(what, 0) + 1
-            known = self._replaced[text] = f"{what}-{number}"
+            replaced = self._replaced[text] = f"{what}-{number}"
             # What was read of it may have been cut to a label's length.
-            self._replaced.setdefault(label(text), known)
-        return known
+            self._replaced.setdefault(label(text), replaced)
+        return replaced
 
 
-def _asked() -> dict[str, set[str]]:
+def _expected_values() -> dict[str, set[str]]:
     """Values that some description asks for, by label."""
-    found: dict[str, set[str]] = {}
+    values_by_label: dict[str, set[str]] = {}
     for engine in ENGINES.values():
         choices = [engine.fingerprint.where]
         choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
@@ -213,15 +213,15 @@ def _asked() -> dict[str, set[str]]:
             choice for gauge in (*engine.running, *engine.waiting) for choice in (gauge.where, gauge.unless)
         ]
         for name, values in (pair for choice in choices for pair in choice):
-            found.setdefault(name, set()).update(values)
+            values_by_label.setdefault(name, set()).update(values)
         for name in engine.models:
-            found.setdefault(name, set()).update(engine.nameless)
+            values_by_label.setdefault(name, set()).update(engine.nameless)
         if engine.role:
-            found.setdefault(engine.role, set()).update(("prefill", "decode"))
-    return found
+            values_by_label.setdefault(engine.role, set()).update(("prefill", "decode"))
+    return values_by_label
 
 
-_ASKED: Final = _asked()
+_EXPECTED: Final = _expected_values()
 _MODELS: Final = frozenset(
     name
     for engine in ENGINES.values()
@@ -272,9 +272,11 @@ class Recording:
         """How many pages it holds."""
         return len(self._pages)
 
-    def summary(self, asked: int) -> str:
+    def summary(self, requested: int) -> str:
         """What it holds of the reads that were asked for, in a sentence or a few."""
-        text = f"{len(self._pages)} of {asked} pages of {self._engine} {self._version}".rstrip() + ", masked"
+        text = (
+            f"{len(self._pages)} of {requested} pages of {self._engine} {self._version}".rstrip() + ", masked"
+        )
         if self._failures:
             text += f"; reads that failed: {len(self._failures)}"
         if self._left_alone:
@@ -291,7 +293,7 @@ class Recording:
         page, left_out = self._mask.page(look.metrics.body)
         file = f"{len(self._pages) + 1:04d}.prom"
         process = look.metrics.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        counted, requests = told(reading)
+        counted, requests = counted_and_requests(reading)
         self._pages.append(
             {
                 "file": file,
@@ -333,7 +335,7 @@ class Recording:
 Sums = dict[str, dict[str, float]]
 
 
-def told(reading: ServerReading) -> tuple[Sums, Sums]:
+def counted_and_requests(reading: ServerReading) -> tuple[Sums, Sums]:
     """Sums of a reading's counters by model and quantity, and its requests by model and state."""
     parts: dict[str, dict[str, list[float]]] = {}
     for counter in reading.counters:

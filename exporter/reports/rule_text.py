@@ -69,44 +69,46 @@ def amount(
     rule: Hardware, now: Instant, catalogue: Catalogue = CATALOGUE, *, stand_ins: bool = True
 ) -> Amount:
     """What a rule comes to at an instant, wherever it matches; the other two as a `Tariff` has them."""
-    terms = rule.terms
-    found = Amount(
-        billing="always" if isinstance(terms, Owned) else terms.billing,
+    pricing = rule.terms
+    result = Amount(
+        billing="always" if isinstance(pricing, Owned) else pricing.billing,
         dollars_per_kilowatt_hour=None if rule.energy is None else _kilowatt_hour(rule.energy),
     )
-    place = UNKNOWN_LOCATION
-    if isinstance(terms, Listed):
+    location = UNKNOWN_LOCATION
+    if isinstance(pricing, Listed):
         try:
-            named = named_place(terms, rule.match, catalogue)
+            named = named_place(pricing, rule.match, catalogue)
         except CatalogueError as error:
-            return replace(found, reason=f"the catalogue is damaged: {error}")
+            return replace(result, reason=f"the catalogue is damaged: {error}")
         if named is None:
             return replace(
-                found, discount_ratio=terms.discount_ratio, reason="depends on the host's instance type"
+                result, discount_ratio=pricing.discount_ratio, reason="depends on the host's instance type"
             )
-        place = named
-        found = _of_list(found, terms, place, catalogue)
+        location = named
+        result = _of_list(result, pricing, location, catalogue)
     rules = (replace(rule, match=ANYTHING),)
-    tariff = Tariff("", rules, place=place, catalogue=catalogue, stand_ins=stand_ins)
+    tariff = Tariff("", rules, place=location, catalogue=catalogue, stand_ins=stand_ins)
     price = tariff.hardware_price(ANY_GPU, now)
     if not price.priced:
-        return replace(found, reason=_open(rule))
+        return replace(result, reason=_open(rule))
     parts = tuple((rate.component, _hourly(rate)) for rate in price.rates)
-    if isinstance(terms, Rented):
-        written = [each for each in terms.prices if each.since is None or each.since <= now][-1]
-        found = replace(found, list_dollars_per_hour=written.dollars_per_hour, gpus=written.gpus)
-    return replace(found, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=parts)
-
-
-def _of_list(found: Amount, terms: Listed, place: HostLocation, catalogue: Catalogue) -> Amount:
-    quote = quotes.of_listed(catalogue, place, replace(terms, discount_ratio=Decimal(0)))
-    if not isinstance(quote, Quote):
-        return found
+    if isinstance(pricing, Rented):
+        written = [each for each in pricing.prices if each.since is None or each.since <= now][-1]
+        result = replace(result, list_dollars_per_hour=written.dollars_per_hour, gpus=written.gpus)
     return replace(
-        found,
+        result, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=parts
+    )
+
+
+def _of_list(result: Amount, listed: Listed, location: HostLocation, catalogue: Catalogue) -> Amount:
+    quote = quotes.of_listed(catalogue, location, replace(listed, discount_ratio=Decimal(0)))
+    if not isinstance(quote, Quote):
+        return result
+    return replace(
+        result,
         list_dollars_per_hour=quote.dollars_per_hour,
         gpus=quote.devices,
-        discount_ratio=terms.discount_ratio,
+        discount_ratio=listed.discount_ratio,
         price_basis=quote.price_basis,
         source=quote.source,
         as_of=quote.as_of,
@@ -131,27 +133,27 @@ def _hourly(rate: ComponentRate) -> Decimal:
     return (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(MICRODOLLAR).normalize()
 
 
-def amount_words(found: Amount) -> str:
+def amount_words(result: Amount) -> str:
     """An amount in a line for people, with its arithmetic."""
-    words = _money(found)
-    if found.dollars_per_kilowatt_hour is not None:
-        words += f", and {plain(found.dollars_per_kilowatt_hour)} per kWh measured at the GPU"
-    return f"{words}; billed {'always' if found.billing == 'always' else 'while the host is up'}"
+    words = _money(result)
+    if result.dollars_per_kilowatt_hour is not None:
+        words += f", and {plain(result.dollars_per_kilowatt_hour)} per kWh measured at the GPU"
+    return f"{words}; billed {'always' if result.billing == 'always' else 'while the host is up'}"
 
 
-def _money(found: Amount) -> str:
-    less = f" less {plain(found.discount_ratio * 100)} %" if found.discount_ratio else ""
-    if found.dollars_per_gpu_hour is None:
-        return f"list price{less}: {found.reason}" if less else found.reason
-    result = f"{plain(found.dollars_per_gpu_hour)} dollars per GPU-hour"
-    if found.list_dollars_per_hour is None:
-        parts = " + ".join(f"{component} {plain(part)}" for component, part in found.components)
-        return f"{parts} = {result}"
-    begin = plain(found.list_dollars_per_hour)
-    if found.source:
-        begin = f"list price {begin} ({found.source}, of {found.as_of})"
-    divided = f" / {found.gpus} GPUs" if found.gpus > 1 else ""
-    return f"{begin}{less}{divided} = {result}" if less or divided or found.source else result
+def _money(result: Amount) -> str:
+    less = f" less {plain(result.discount_ratio * 100)} %" if result.discount_ratio else ""
+    if result.dollars_per_gpu_hour is None:
+        return f"list price{less}: {result.reason}" if less else result.reason
+    price = f"{plain(result.dollars_per_gpu_hour)} dollars per GPU-hour"
+    if result.list_dollars_per_hour is None:
+        parts = " + ".join(f"{component} {plain(part)}" for component, part in result.components)
+        return f"{parts} = {price}"
+    begin = plain(result.list_dollars_per_hour)
+    if result.source:
+        begin = f"list price {begin} ({result.source}, of {result.as_of})"
+    divided = f" / {result.gpus} GPUs" if result.gpus > 1 else ""
+    return f"{begin}{less}{divided} = {price}" if less or divided or result.source else price
 
 
 def budget_words(budget: Budget) -> str:
@@ -171,12 +173,12 @@ def compare_words(offer: HostedPrice) -> str:
 def hardware_words(rule: Hardware) -> str:
     """What a rule of `hardware` says."""
     if isinstance(rule.terms, Rented):
-        terms = _rented(rule.terms)
+        text = _rented(rule.terms)
     elif isinstance(rule.terms, Listed):
-        terms = _listed(rule.terms)
+        text = _listed(rule.terms)
     else:
-        terms = _owned(rule.terms)
-    return f"{rule.source}: {which_words(rule.match)}: {terms}; {_energy(rule.energy, rule.terms)}"
+        text = _owned(rule.terms)
+    return f"{rule.source}: {which_words(rule.match)}: {text}; {_energy(rule.energy, rule.terms)}"
 
 
 def which_words(match: HardwareMatch) -> str:
@@ -192,20 +194,20 @@ def which_words(match: HardwareMatch) -> str:
     return which + "".join(f', node label {name} "{pattern}"' for name, pattern in match.node_label)
 
 
-def _listed(terms: Listed) -> str:
-    cloud = "the host's cloud" if terms.cloud == ANY else terms.cloud
-    words = [f"rented, list price of {terms.instance_type or 'its instance type'} at {cloud}"]
-    if terms.region:
-        words.append(f"region {terms.region}")
-    if terms.discount_of is not None:
-        words.append("spot" if terms.discount_of == "spot" else "on demand")
-    if terms.discount_ratio:
-        words.append(f"less {plain(terms.discount_ratio * 100)} %")
+def _listed(listed: Listed) -> str:
+    cloud = "the host's cloud" if listed.cloud == ANY else listed.cloud
+    words = [f"rented, list price of {listed.instance_type or 'its instance type'} at {cloud}"]
+    if listed.region:
+        words.append(f"region {listed.region}")
+    if listed.discount_of is not None:
+        words.append("spot" if listed.discount_of == "spot" else "on demand")
+    if listed.discount_ratio:
+        words.append(f"less {plain(listed.discount_ratio * 100)} %")
     return ", ".join(words)
 
 
-def _rented(terms: Rented) -> str:
-    return "rented, " + ", then ".join(map(_price, terms.prices))
+def _rented(rented: Rented) -> str:
+    return "rented, " + ", then ".join(map(_price, rented.prices))
 
 
 def _price(price: RentPrice) -> str:
@@ -215,25 +217,27 @@ def _price(price: RentPrice) -> str:
     return f"{plain(price.dollars_per_hour)} dollars per {unit}{since}{note}"
 
 
-def _owned(terms: Owned) -> str:
-    capital = terms.cost_of_capital_ratio
+def _owned(owned: Owned) -> str:
+    capital = owned.cost_of_capital_ratio
     return ", ".join(
         [
-            f"owned, {plain(terms.purchase_dollars)} dollars for {terms.gpus} GPU{'s' * (terms.gpus > 1)}",
-            f"in service {terms.in_service_text}",
-            f"{plain(terms.life_years)} years",
-            f"adders {plain(terms.adders_ratio)}",
-            f"residual {plain(terms.residual_ratio)}",
-            f"support {plain(terms.support_dollars_per_year)} a year",
-            f"insurance {plain(terms.insurance_dollars_per_year)} a year",
+            f"owned, {plain(owned.purchase_dollars)} dollars for {owned.gpus} GPU{'s' * (owned.gpus > 1)}",
+            f"in service {owned.in_service_text}",
+            f"{plain(owned.life_years)} years",
+            f"adders {plain(owned.adders_ratio)}",
+            f"residual {plain(owned.residual_ratio)}",
+            f"support {plain(owned.support_dollars_per_year)} a year",
+            f"insurance {plain(owned.insurance_dollars_per_year)} a year",
             "straight line" if capital is None else f"annuity at {plain(capital)}",
         ]
     )
 
 
-def _energy(energy: Electricity | None, terms: Rented | Listed | Owned) -> str:
+def _energy(energy: Electricity | None, pricing: Rented | Listed | Owned) -> str:
     if energy is None:
-        return "no price of electricity: none charged" if isinstance(terms, Owned) else "power is in the rent"
+        return (
+            "no price of electricity: none charged" if isinstance(pricing, Owned) else "power is in the rent"
+        )
     return (
         f"electricity {plain(energy.dollars_per_kilowatt_hour)} dollars per kWh "
         f"x PUE {plain(energy.pue_ratio)} x host factor {plain(energy.host_factor_ratio)}"
@@ -258,7 +262,7 @@ def server_words(server: ConfiguredServer) -> str:
     share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
     name = f"{server.namespace}/{server.name}" if server.namespace else server.name
     divided = "" if server.divide is None else f", {divide_words(server.divide)}"
-    engine = server.engine or "as its page tells"
+    engine = server.engine or "from its page"
     return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}"
 
 
@@ -275,7 +279,7 @@ def server_rule_words(rule: ServerRule) -> str:
         )
         if value is not None
     ]
-    says = [
+    corrections = [
         f"name {rule.name}" if rule.name else "",
         f"namespace {rule.namespace}" if rule.namespace else "",
         f"engine {rule.engine}" if rule.engine else "",
@@ -286,7 +290,8 @@ def server_rule_words(rule: ServerRule) -> str:
         f"metrics at path {masked(rule.metrics_path)}" if rule.metrics_path else "",
         divide_words(rule.divide) if rule.divide is not None else "",
     ]
-    return f"found with {', '.join(which)}: {', '.join(word for word in says if word) or 'read as told'}"
+    corrected = ", ".join(word for word in corrections if word) or "read as configured"
+    return f"found with {', '.join(which)}: {corrected}"
 
 
 def divide_words(divide: GatewayDivision) -> str:

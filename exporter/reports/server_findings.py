@@ -43,8 +43,8 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
         if answer.problem:
             yield Finding(
                 "warning",
-                f"gateway {answer.problem}. Until it can be read, the last shares divide, and what has none "
-                "is its owner's.",
+                f"gateway {answer.problem}. Until it can be read, cost is divided by the last shares; the "
+                "rest stays with the server's owner.",
             )
             continue
         divided = tuple(_divided(answer, servers))
@@ -57,9 +57,9 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
             counted = _listed(sorted({count.model for count in counts}))
             yield Finding(
                 "warning",
-                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} names nobody "
-                f"who asks for it: all is its owner's. It counts {counted}; what leads here belongs in "
-                "`divide: {models: [...]}`, its model_id in `deployments` if given.",
+                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} counts no "
+                f"requests for it: all of its cost stays with its owner. It counts {counted}; names that "
+                "lead here belong in `divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
 
 
@@ -67,12 +67,12 @@ def _divided(
     answer: GatewayAnswer, servers: Iterable[ServerAnswer]
 ) -> Iterator[tuple[ServerReading, Division]]:
     """The endpoints that it divides, one of each server."""
-    seen = set()
+    keys = set()
     for server in servers:
         division = server.reading.division
-        if division is None or division.gateway != answer.reading.url or server.reading.key in seen:
+        if division is None or division.gateway != answer.reading.url or server.reading.key in keys:
             continue
-        seen.add(server.reading.key)
+        keys.add(server.reading.key)
         yield server.reading, division
 
 
@@ -81,8 +81,8 @@ def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
 
 
 def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
-    found = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
-    return {told[1] for told in found if told is not None}
+    consumers = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
+    return {consumer[1] for consumer in consumers if consumer is not None}
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -91,48 +91,56 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def sight_lines(sights: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:
+def sight_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:
     """Lines for a terminal. `indices` are those of the GPUs, by UUID."""
-    for sight in sights:
-        name = f"{sight.key.namespace}/{sight.key.server}" if sight.key.namespace else sight.key.server
-        what = [sight.engine or sight.program or "nothing that is seen"]
-        if sight.model:
-            what.append(f"model {sight.model}")
-        if sight.where:
-            what.append(f"in {sight.where}")
-        yield f"  {name}  {', '.join(what)}  GPUs {_numbers(sight.gpus, indices) or 'none'}"
-        yield f"       read at {sight.url}" if sight.url else f"       {_not_read(sight.skip_reason)}"
+    for discovered in servers_found:
+        name = (
+            f"{discovered.key.namespace}/{discovered.key.server}"
+            if discovered.key.namespace
+            else discovered.key.server
+        )
+        what = [discovered.engine or discovered.program or "no visible process"]
+        if discovered.model:
+            what.append(f"model {discovered.model}")
+        if discovered.where:
+            what.append(f"in {discovered.where}")
+        yield f"  {name}  {', '.join(what)}  GPUs {_numbers(discovered.gpus, indices) or 'none'}"
+        yield (
+            f"       read at {discovered.url}"
+            if discovered.url
+            else f"       {_not_read(discovered.skip_reason)}"
+        )
 
 
-def sight_findings(found: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
-    """What a person should know, or do, about what was found."""
-    for source, problem in found.problems:
+def sight_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
+    """What a person should know, or do, about what was result."""
+    for source, problem in result.problems:
         yield Finding("warning", f"{source}: {problem}.")
-    for source, problem in found.unasked:
+    for source, problem in result.unasked:
         yield Finding("note", f"{source} are not asked for: {problem}.")
-    if any(holder.key == UNSEEN for holder in found.holders):
+    if any(holder.key == UNSEEN for holder in result.holders):
         yield Finding(
             "warning",
-            f"processes that cannot be seen compute on GPUs and are paid by `{UNSEEN.server}`. "
+            f"hidden processes compute on GPUs, and their cost goes to `{UNSEEN.server}`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         )
-    for sight in found.sights:
-        if sight.refused:
-            yield Finding("warning", f"server {sight.key.server}: {sight.refused}.")
-        if not sight.gpus or sight.skip_reason is UnreadReason.CONFIGURED:
+    for discovered in result.sights:
+        if discovered.refused:
+            yield Finding("warning", f"server {discovered.key.server}: {discovered.refused}.")
+        if not discovered.gpus or discovered.skip_reason is UnreadReason.CONFIGURED:
             continue
-        if sight.key.server.startswith(UNMATCHED):
+        if discovered.key.server.startswith(UNMATCHED):
             yield Finding(
                 "note",
-                f"{sight.key.server} holds {_held(sight.gpus, indices)}, is no inference server that is "
-                "known, and carries its dollars. To name it: "
-                f"`servers: [{{match: {_match(sight)}, name: NAME}}]`.",
+                f"{discovered.key.server} holds {_gpus_text(discovered.gpus, indices)}, is no "
+                "known inference server, and pays for them. To name it: "
+                f"`servers: [{{match: {_match(discovered)}, name: NAME}}]`.",
             )
-    yield from _unread(found, indices)
-    if found.refused:
+    yield from _unread(result, indices)
+    if result.refused:
         yield Finding(
             "warning",
-            f"{found.refused} pods ask by annotation for the name of another workload; they keep their own.",
+            f"{result.refused} pods claim the name of another workload by annotation; they keep their own.",
         )
 
 
@@ -143,30 +151,30 @@ def _not_read(reason: UnreadReason | None) -> str:
     return f"not read ({reason}): {reason.problem}" if reason.remedy else f"not read: {reason.problem}"
 
 
-def _unread(found: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
+def _unread(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
     """Servers that should be read, each once with what to do."""
-    for key, reason in dict.fromkeys((one.key, one.reason) for one in found.unread):
-        gpus = [gpu for sight in found.sights if sight.key == key for gpu in sight.gpus]
-        held = f"holds {_held(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
-        state = held if gpus else "is not read"
+    for key, reason in dict.fromkeys((one.key, one.reason) for one in result.unread):
+        gpus = [gpu for discovered in result.sights if discovered.key == key for gpu in discovered.gpus]
+        state = f"holds {_gpus_text(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
+        state = state if gpus else "is not read"
         yield Finding("warning", f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
 
 
-def _held(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
+def _gpus_text(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
     return f"GPU{'s' * (len(uuids) > 1)} {_numbers(uuids, indices)}"
 
 
-def _match(sight: DiscoveredServer) -> str:
-    if sight.key.namespace:
-        workload = sight.key.server.removeprefix(UNMATCHED)
-        return f'{{workload: "{sight.key.namespace}/{workload}"}}'
-    return f'{{process: "{sight.program}"}}'
+def _match(discovered: DiscoveredServer) -> str:
+    if discovered.key.namespace:
+        workload = discovered.key.server.removeprefix(UNMATCHED)
+        return f'{{workload: "{discovered.key.namespace}/{workload}"}}'
+    return f'{{process: "{discovered.program}"}}'
 
 
 def _numbers(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
     """The indices of GPUs, in order; a UUID where one has none."""
-    told = sorted(indices[uuid] for uuid in uuids if uuid in indices)
-    return ", ".join([*map(str, told), *(uuid for uuid in uuids if uuid not in indices)])
+    known_indices = sorted(indices[uuid] for uuid in uuids if uuid in indices)
+    return ", ".join([*map(str, known_indices), *(uuid for uuid in uuids if uuid not in indices)])
 
 
 MOST_RULES: Final = 8
@@ -175,32 +183,32 @@ MOST_RULES: Final = 8
 
 def unmet_hardware(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[Finding]:
     """Rules of `hardware` that match no GPU here, and why not."""
-    found = tuple(unmatched_rules(tariff, gpus))
-    for rule in found:
+    unmatched = tuple(unmatched_rules(tariff, gpus))
+    for rule in unmatched:
         if rule.slip:
             yield Finding(
                 "warning",
                 f"{rule.rule} matches no GPU here: {rule.why}. "
                 "A pattern covers the whole text, and case counts.",
             )
-    others = [f"{rule.rule}: {rule.why}" for rule in found if not rule.slip]
+    others = [f"{rule.rule}: {rule.why}" for rule in unmatched if not rule.slip]
     if others:
         yield Finding("note", f"rules that match no GPU here: {_some(others)}.")
 
 
-def unmet_servers(config: Config, found: DiscoveryResult, servers: Iterable[ServerKey]) -> Iterator[Finding]:
+def unmet_servers(config: Config, result: DiscoveryResult, servers: Iterable[ServerKey]) -> Iterator[Finding]:
     """Entries of `servers` that match nothing that was found here, and rules of `ownership` likewise.
 
     Nothing is said where not everything was looked at.
     """
-    if found.incomplete or found.unknown_gpus or found.problems:
+    if result.incomplete or result.unknown_gpus or result.problems:
         return
-    met = {sight.rule for sight in found.sights}
+    met = {discovered.rule for discovered in result.sights}
     idle = (rule for rule in config.server_rules if rule.source not in met)
     entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
     if entries:
         yield Finding("note", f"entries of `servers` that match nothing found here: {_some(entries)}.")
-    keys = {*servers, *(sight.key for sight in found.sights)}
+    keys = {*servers, *(discovered.key for discovered in result.sights)}
     owners = [
         f"ownership.rules[{index}]"
         for index, rule in enumerate(config.ownership)
@@ -212,9 +220,9 @@ def unmet_servers(config: Config, found: DiscoveryResult, servers: Iterable[Serv
         yield Finding("note", f"rules that match no server here: {_some(owners)}.")
 
 
-def _some(told: list[str]) -> str:
-    rest = len(told) - MOST_RULES
-    return "; ".join(told[:MOST_RULES]) + (f"; and {rest} more" if rest > 0 else "")
+def _some(texts: list[str]) -> str:
+    rest = len(texts) - MOST_RULES
+    return "; ".join(texts[:MOST_RULES]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def _words(match: ServerMatch) -> str:

@@ -181,7 +181,7 @@ def test_the_doctor_tells_the_place_and_who_told(
     host, line, *_ = capsys.readouterr().out.split("\n")
     assert host == "Host"
     expected = (
-        "Standard_ND96isr_H100_v5 of azure in eastus2 (zone eastus2-1), on demand; told by azure metadata"
+        "Standard_ND96isr_H100_v5 of azure in eastus2 (zone eastus2-1), on demand; source: azure metadata"
     )
     assert line.endswith(f"  {expected}")
     assert asked == [ANSWER]
@@ -198,7 +198,7 @@ def test_the_doctor_says_why_a_cloud_does_not_tell(
     printed = capsys.readouterr().out
     assert "an unknown instance type of azure in an unknown region" in printed
     problem = f"azure metadata at {house.address}: answers with HTTP status 404"
-    assert f"warning: azure does not tell where this host runs: {problem}. " in printed
+    assert f"warning: azure does not report the host's location: {problem}. " in printed
 
 
 @pytest.fixture

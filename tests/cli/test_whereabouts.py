@@ -186,7 +186,7 @@ def test_the_doctor_tells_who_told(
     doctor(None, tmp_path / "ledger.db", as_json=False)
 
     line = capsys.readouterr().out.split("\n")[1]
-    assert line.endswith("p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; told by node labels")
+    assert line.endswith("p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; source: node labels")
     assert [asked.path.split("?")[0].split("/")[3] for asked in cluster.house.asked].count("nodes") == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.config.hardware import unknown
+from exporter.config.hardware import instance_type_problem
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import HardwareMatch, Listed, Rented, RentPrice
 
@@ -37,7 +37,7 @@ def test_hardware_without_a_rule_is_estimated_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terms", "match", "message"),
+    ("listed", "match", "message"),
     [
         (Listed("aws"), HardwareMatch(), None),
         (Listed("aws"), HardwareMatch(instance_type="p5.*"), None),  # what it matches is not known yet
@@ -87,12 +87,12 @@ def test_hardware_without_a_rule_is_estimated_unless_told_otherwise() -> None:
     ],
 )
 def test_an_instance_type_that_the_rule_names_is_looked_up_at_once(
-    terms: Listed, match: HardwareMatch, message: str | None
+    listed: Listed, match: HardwareMatch, message: str | None
 ) -> None:
     """One that only the host can tell is not."""
-    assert unknown(terms, match) == message
+    assert instance_type_problem(listed, match) == message
 
 
 def test_a_damaged_catalogue_is_no_fault_of_the_configuration(tmp_path: Path) -> None:
     """A daemon with a good file starts."""
-    assert unknown(Listed("aws", "p5.48xlarge"), HardwareMatch(), Catalogue(tmp_path)) is None
+    assert instance_type_problem(Listed("aws", "p5.48xlarge"), HardwareMatch(), Catalogue(tmp_path)) is None

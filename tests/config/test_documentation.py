@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import documentation, parse
+from exporter.config import Config, documentation, parse
 from exporter.config.documentation import EXAMPLE
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
@@ -21,9 +21,9 @@ def all_keys(table: Table[object], path: str = "") -> Iterator[tuple[str, Key[ob
     for key in table.keys:
         yield path, key
         below = f"{path}.{key.name}" if path else key.name
-        shape: object = key.shape
+        shape: object = key.validator
         if isinstance(shape, ListOf):
-            below, shape = f"{below}[]", shape.shape
+            below, shape = f"{below}[]", shape.validator
         if isinstance(shape, Table):
             yield from all_keys(shape, below)
 
@@ -60,6 +60,18 @@ def test_there_are_keys() -> None:
     """The walk above reaches the bottom of the schema."""
     paths = {f"{path}.{key.name}" for path, key in all_keys(DOCUMENT)}
     assert {"hardware[].rented.prices[].from", "servers[].metrics.ca_file", "split.weights.prompt"} <= paths
+
+
+def test_a_key_that_fills_a_field_has_its_default() -> None:
+    """The default is declared once, in the record: the page and a file without the key both have it."""
+    filled = {
+        key.field.name: key for _, key in all_keys(DOCUMENT) if key.field and key.field.record is Config
+    }
+
+    assert set(filled) == set(DOCUMENT.field_names())
+    for name, key in filled.items():
+        assert key.default == getattr(Config(), name), name
+        assert getattr(parse(b"interval: 10s"), name) == getattr(Config(), name), name
 
 
 @pytest.mark.parametrize("text", [EXAMPLE], ids=["page"])

@@ -82,25 +82,29 @@ def test_an_unnamed_configuration_has_a_name_in_errors() -> None:
         parse(b"x: 1\n")
 
 
-HOSTILE = {
-    "nesting": b"hardware: " + b"[" * 500_000,
-    "nested mappings": b"{a: " * 200_000,
-    "unknown keys": b"".join(b"k%d: 1\n" % n for n in range(90_000)),
-    "one long key": b"k" * 1_000_000 + b": 1\n",
-    "long keys": b"".join(b"%d%s: 1\n" % (n, b"x" * 5000) for n in range(200)),
-    "many items": b"servers: [" + b"1," * 400_000 + b"]\n",
-    "duplicates": b"interval: 10s\n" * 60_000,
-    "digits": b"hours_per_month: " + b"9" * 1_000_000,
-    "laughs": b"a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + b"".join(b"a%d: &a%d [*a,*a,*a,*a,*a,*a,*a]\n" % (n, n) for n in range(9)),
-    "spaces": b"interval:" + b" " * 1_000_000,
-    "patterns": b"hardware: [{match: {host: '" + b"*a" * 400_000 + b"'}}]",
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "nesting": lambda: b"hardware: " + b"[" * 500_000,
+    "nested mappings": lambda: b"{a: " * 200_000,
+    "unknown keys": lambda: b"".join(b"k%d: 1\n" % n for n in range(90_000)),
+    "one long key": lambda: b"k" * 1_000_000 + b": 1\n",
+    "long keys": lambda: b"".join(b"%d%s: 1\n" % (n, b"x" * 5000) for n in range(200)),
+    "many items": lambda: b"servers: [" + b"1," * 400_000 + b"]\n",
+    "duplicates": lambda: b"interval: 10s\n" * 60_000,
+    "digits": lambda: b"hours_per_month: " + b"9" * 1_000_000,
+    "laughs": lambda: (
+        b"a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + b"".join(b"a%d: &a%d [*a,*a,*a,*a,*a,*a,*a]\n" % (n, n) for n in range(9))
+    ),
+    "spaces": lambda: b"interval:" + b" " * 1_000_000,
+    "patterns": lambda: b"hardware: [{match: {host: '" + b"*a" * 400_000 + b"'}}]",
 }
+"""Files of up to a megabyte, made by their tests alone."""
 
 
-@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_files_are_refused_fast_and_briefly(data: bytes, refused: Refused) -> None:
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_files_are_refused_fast_and_briefly(content: Callable[[], bytes], refused: Refused) -> None:
     """A file of up to a megabyte costs at most a few seconds and a screen of errors, whatever it holds."""
+    data = content()
     began = time.process_time()
     lines = refused(data)
 
@@ -124,7 +128,7 @@ def test_an_engine_is_one_of_the_catalogue(refused: Refused) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (
             "limits: {model: 0}\n",
@@ -148,10 +152,10 @@ def test_an_engine_is_one_of_the_catalogue(refused: Refused) -> None:
     ],
 )
 def test_the_value_of_a_misspelled_key_is_looked_at_in_the_same_round(
-    refused: Refused, text: str, told: list[str]
+    refused: Refused, text: str, expected: list[str]
 ) -> None:
     """Whoever corrects the name should not be told of the value after that."""
-    assert refused(text.encode()) == told
+    assert refused(text.encode()) == expected
 
 
 def test_a_secret_under_a_key_that_is_refused_is_not_repeated(refused: Refused) -> None:

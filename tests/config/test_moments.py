@@ -58,10 +58,10 @@ def offsets(name: str) -> set[float]:
 
 def test_every_region_that_is_proposed_exists() -> None:
     """And those of an offset have it in winter or in summer."""
-    for places in ABBREVIATIONS.values():
-        assert all("/" in place and offsets(place) for place in places)
-    for hours, places in REGIONS_BY_OFFSET.items():
-        assert all(hours in offsets(place) for place in places)
+    for regions in ABBREVIATIONS.values():
+        assert all("/" in region and offsets(region) for region in regions)
+    for hours, regions in REGIONS_BY_OFFSET.items():
+        assert all(hours in offsets(region) for region in regions)
 
 
 def test_zones_of_fixed_offset_are_known_by_name() -> None:

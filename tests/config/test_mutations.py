@@ -23,14 +23,14 @@ PIECES = st.sampled_from(
 
 def survives(data: bytes) -> None:
     """Parse; a refusal must say something, in lines that name the file."""
-    refusal = None
+    refused: ConfigError | None = None
     try:
         parse(data, Path("ice.yaml"))
     except ConfigError as error:
-        refusal = error
-    if refusal:
-        assert refusal.problems
-        assert all(line.startswith("ice.yaml") for line in str(refusal).split("\n"))
+        refused = error
+    if refused:
+        assert refused.problems
+        assert all(line.startswith("ice.yaml") for line in str(refused).split("\n"))
 
 
 @given(st.binary(max_size=200))

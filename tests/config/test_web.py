@@ -90,7 +90,7 @@ def test_files_are_beside_the_file_that_names_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told", "expected"),
+    ("more", "read", "expected"),
     [
         ("", lambda read: (read.clients, read.oldest, read.newest), (None, "TLS12", "TLS13")),
         ("", lambda read: (read.suites, read.curve, read.own_order), ((), None, True)),
@@ -114,10 +114,10 @@ def test_files_are_beside_the_file_that_names_them(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_key_comes_to(
-    more: str, told: Callable[[TlsConfig], object], expected: object, tmp_path: Path
+    more: str, read: Callable[[TlsConfig], object], expected: object, tmp_path: Path
 ) -> None:
     """By OpenSSL's names; suites of TLS 1.3 alone leave TLS 1.2 none."""
-    assert told(tls(tmp_path, more)) == expected
+    assert read(tls(tmp_path, more)) == expected
 
 
 def test_what_a_whole_file_comes_to(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from exporter.web.passwords import MOST_WAITING, MOST_WAITING_FROM_ONE
 from tests.web.certificates import Authority
 
 PAGE = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8")
-WEB_FILE, SCRAPE = (block.partition("```")[0] for block in PAGE.split("```yaml\n")[1:])
+WEB_FILE, SCRAPE = (text.partition("```")[0] for text in PAGE.split("```yaml\n")[1:])
 
 
 def names(table: Table[object] | ListOf[object] | object) -> list[str]:
     """Every key of a schema, however deep."""
     if not isinstance(table, Table):
         return []
-    return [name for key in table.keys for name in (key.name, *names(key.shape))]
+    return [name for key in table.keys for name in (key.name, *names(key.validator))]
 
 
 @pytest.mark.parametrize("name", names(WEB))
@@ -34,7 +34,7 @@ def test_every_key_is_on_the_page(name: str) -> None:
 def test_its_bounds_are_those_in_force() -> None:
     """Figures of the page are those of the code."""
     limits = WebLimits()
-    for told in (
+    for figure in (
         f"hashes of a cost from 4 to {DEAREST}",
         f"of one address {MOST_WAITING_FROM_ONE} wait for it and of all {MOST_WAITING}",
         f"A client has {limits.request // 10**9} seconds for its handshake",
@@ -42,7 +42,7 @@ def test_its_bounds_are_those_in_force() -> None:
         f"{limits.head_bytes // 1024} KiB of head and {limits.body_bytes // 1024} KiB of body",
         f"{limits.connections} connections are served at a time and {limits.backlog} more wait",
     ):
-        assert told in PAGE
+        assert figure in PAGE
 
 
 def test_its_files_are_taken(tmp_path: Path) -> None:

@@ -114,9 +114,9 @@ def rules() -> tuple[frozenset[str], frozenset[str]]:
 def _keys(table: Table[object], before: str = "") -> Iterator[str]:
     for key in table.keys:
         yield f"{before}{key.name}"
-        shape: object = key.shape
+        shape: object = key.validator
         if isinstance(shape, ListOf):
-            shape = shape.shape
+            shape = shape.validator
         if isinstance(shape, Table):
             yield from _keys(shape, f"{before}{key.name}.")
 

@@ -544,17 +544,17 @@ def test_check_config_warns_of_a_mistake_of_unit(
     tmp_path: Path, content: str, key: str, message: str
 ) -> None:
     """The file is taken: one warning with position, key, reason, question and replacement, and status 0."""
-    place = f"{tmp_path / 'ice.yaml'}:{position(content, key)}"
+    at = f"{tmp_path / 'ice.yaml'}:{position(content, key)}"
 
-    assert warnings(tmp_path, content) == [f"warning: {place}: {key}: {message}"]
+    assert warnings(tmp_path, content) == [f"warning: {at}: {key}: {message}"]
 
 
 def doctor(content: str, gpus: int, model: str = "NVIDIA H100 80GB HBM3") -> list[str]:
     host = tuple(GpuReading(Gpu(f"GPU-{i}", model), i) for i in range(gpus))
     config = parse(f"{content}\n{SERVERS}".encode(), Path("ice.yaml"))
-    terms = CostPolicy(Tariff("h1", config.hardware))
-    found = diagnose(config, terms, DoctorInput(host, "", (), "", ""), NOW).findings
-    return [finding.text for finding in found if finding.text.startswith("ice.yaml:")]
+    policy = CostPolicy(Tariff("h1", config.hardware))
+    actual = diagnose(config, policy, DoctorInput(host, "", (), "", ""), NOW).findings
+    return [finding.text for finding in actual if finding.text.startswith("ice.yaml:")]
 
 
 @pytest.mark.parametrize(("content", "key", "message"), OTHERS)

@@ -33,8 +33,8 @@ def test_a_good_file_is_ok_and_told_in_words() -> None:
     ) in lines
     assert "network: 1.1 dollars per hour per host, host dc1-*" in lines
     assert "staff: 536000 dollars per year per fleet" in lines
-    assert "chat-8b: http://127.0.0.1:8000/metrics, all GPUs, engine as its page tells, share 0.7" in lines
-    assert "ml/r1: https://127.0.0.1:9400/metrics, GPUs GPU-5a, 7, engine as its page tells" in lines
+    assert "chat-8b: http://127.0.0.1:8000/metrics, all GPUs, engine from its page, share 0.7" in lines
+    assert "ml/r1: https://127.0.0.1:9400/metrics, GPUs GPU-5a, 7, engine from its page" in lines
     assert "namespace search-*, server any: product search, team retrieval" in lines
     assert "server any, model any: auto, weights prompt 1, cached 0.1, generation 3" in lines
 
@@ -47,14 +47,14 @@ def test_the_defaults_are_ok() -> None:
     assert text.startswith("ok: defaults\ninterval: 10 s\ntime zone: UTC\n")
     assert (
         "hardware: no rule\n"
-        "hardware that no rule matches: list price of its instance type, else what comes nearest, "
+        "hardware that no rule matches: list price of its instance type, else the nearest price, "
         "marked as an estimate\n"
     ) in text
     assert "fleet: 27000 dollars per month for everything\n" in text
 
 
 @pytest.mark.parametrize(
-    ("terms", "unmatched", "told"),
+    ("rented", "unmatched", "expected"),
     [
         # A list has it; the host's own region may be listed.
         ("catalogue: aws, instance_type: p5.48xlarge, region: us-east-1", "estimate", ""),
@@ -99,21 +99,21 @@ def test_the_defaults_are_ok() -> None:
     ],
 )
 def test_a_list_price_that_no_list_has_is_a_warning(
-    terms: str, unmatched: str, told: str, tmp_path: Path
+    rented: str, unmatched: str, expected: str, tmp_path: Path
 ) -> None:
     """What stands in, of when, and what to write; never beside a price that is listed."""
     path = tmp_path / "ice.yaml"
-    path.write_text(f"hardware: [{{rented: {{{terms}}}}}]\nunmatched_hardware: {unmatched}\n")
+    path.write_text(f"hardware: [{{rented: {{{rented}}}}}]\nunmatched_hardware: {unmatched}\n")
     status, text = check_config(path, NOW)
 
     assert status == 0
     assert [line for line in text.splitlines() if line.startswith("warning: ")] == (
-        [f"warning: {told}"] if told else []
+        [f"warning: {expected}"] if expected else []
     )
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("choice", "expected"),
     [
         (
             "gpus: auto",
@@ -121,34 +121,37 @@ def test_a_list_price_that_no_list_has_is_a_warning(
         ),
         ("gpus: all", "GPUs: all are charged, those included that NVML does not list"),
         ("gpus: visible", "GPUs: those are charged that NVML lists"),
-        ("cloud: auto", "cloud: the one that the firmware names is asked where this host runs"),
-        ("cloud: off", "cloud: nobody is asked"),
-        ("cloud: oci", "cloud: oci is asked where this host runs"),
+        ("cloud: auto", "cloud: metadata service of the cloud that the firmware names"),
+        ("cloud: off", "cloud: no request"),
+        ("cloud: oci", "cloud: oci metadata service"),
         (
             "kubernetes: auto",
-            "kubernetes: this node's pods are asked for by socket, else, as its labels, by a service account",
+            (
+                "kubernetes: pods of this node from the kubelet's socket, else, like its labels, with a "
+                "service account"
+            ),
         ),
         (
             "kubernetes: pods_api",
-            "kubernetes: the kubelet's socket is asked for this node's pods, the API server for its labels",
+            "kubernetes: pods of this node from the kubelet's socket, its labels from the API server",
         ),
         (
             "kubernetes: kubelet",
-            "kubernetes: the kubelet is asked for this node's pods, the API server for its labels",
+            "kubernetes: pods of this node from the kubelet, its labels from the API server",
         ),
         (
             "kubernetes: api_server",
-            "kubernetes: the API server is asked for this node's pods and labels",
+            "kubernetes: pods and labels of this node from the API server",
         ),
-        ("kubernetes: off", "kubernetes: no cluster is asked"),
+        ("kubernetes: off", "kubernetes: no request"),
     ],
 )
-def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, choice: str, told: str) -> None:
+def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, choice: str, expected: str) -> None:
     """A request to somebody is nothing to find out by surprise."""
     path = tmp_path / "ice.yaml"
     path.write_text(f"discovery: {{{choice}}}\n")
 
-    assert told in check_config(path, NOW)[1].splitlines()
+    assert expected in check_config(path, NOW)[1].splitlines()
 
 
 def test_the_labels_that_a_rule_matches_are_told(tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ NOTHING = "no hardware is given: nothing is priced, and the cost of every GPU is
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ("", LISTED),
         ("# nothing yet\n", LISTED),
@@ -181,14 +184,14 @@ NOTHING = "no hardware is given: nothing is priced, and the cost of every GPU is
         ("unmatched_hardware: unpriced\n", NOTHING),
     ],
 )
-def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content: str, told: str) -> None:
+def test_a_file_that_prices_nothing_is_ok_with_warnings(tmp_path: Path, content: str, expected: str) -> None:
     """It can be served, so the status is 0; nobody means it, so it is said."""
     path = tmp_path / "ice.yaml"
     path.write_text(content)
     status, text = check_config(path, NOW)
 
     assert status == 0
-    assert warnings(text) == [f"warning: {told}"]
+    assert warnings(text) == [f"warning: {expected}"]
 
 
 def test_without_a_server_and_without_looking_for_one_all_is_unallocated(tmp_path: Path) -> None:
@@ -200,8 +203,7 @@ def test_without_a_server_and_without_looking_for_one_all_is_unallocated(tmp_pat
     assert status == 0
     (_, warning) = warnings(text)
     assert warning == (
-        "warning: no server is configured and processes are not looked at: the money of every GPU is "
-        "unallocated"
+        "warning: no server is configured and process discovery is off: all GPU cost is unallocated"
     )
     assert "servers: none: all GPU time is unallocated" in text
 
@@ -218,12 +220,12 @@ def test_what_is_said_of_servers_that_are_found_is_told(tmp_path: Path) -> None:
     )
     _, text = check_config(path, NOW)
 
-    told = "\n".join(line.strip() for line in text.splitlines() if line.strip().startswith("found with"))
-    assert told == (
+    actual = "\n".join(line.strip() for line in text.splitlines() if line.strip().startswith("found with"))
+    assert actual == (
         "found with port 8000: name chat, share 0.7\n"
         "found with workload ml/r1-*, process python3: namespace ml, engine vllm, spans hosts, role decode, "
         "metrics at port 9400, metrics at path /m\n"
-        "found with unit vllm@*: read as told"
+        "found with unit vllm@*: read as configured"
     )
 
 
@@ -234,7 +236,7 @@ ONLY_PRODUCTS = (
 
 
 @pytest.mark.parametrize(
-    ("budgets", "told"),
+    ("budgets", "expected"),
     [
         ("{name: chat, match: {product: chat}, dollars_per_month: 9000}", [ONLY_PRODUCTS]),
         (
@@ -245,7 +247,7 @@ ONLY_PRODUCTS = (
     ],
 )
 def test_budgets_of_products_only_leave_the_fleet_alerts_silent(
-    tmp_path: Path, budgets: str, told: list[str]
+    tmp_path: Path, budgets: str, expected: list[str]
 ) -> None:
     """The fleet's alerts compare with the budget without a product. A whole configuration has no warning."""
     path = tmp_path / "ice.yaml"
@@ -258,7 +260,7 @@ def test_budgets_of_products_only_leave_the_fleet_alerts_silent(
     status, text = check_config(path, NOW)
 
     assert status == 0
-    assert warnings(text) == told
+    assert warnings(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -279,11 +281,11 @@ def test_a_budget_of_a_product_that_nobody_has(tmp_path: Path, product: str, hin
     )
     status, text = check_config(path, NOW)
 
-    said = (
+    message = (
         f"warning: budget ours is for product {product}, which no ownership rule names: "
         f"nothing is spent from it; {hint}"
     )
-    assert (status, warnings(text)) == (0, [said])
+    assert (status, warnings(text)) == (0, [message])
 
 
 def test_rules_by_list_price_are_told_in_words() -> None:
@@ -356,9 +358,9 @@ def test_the_labels_of_pods_that_say_who_pays_are_told(tmp_path: Path) -> None:
     assert "pod labels: product app.kubernetes.io/part-of, team team\n" in check_config(None, NOW)[1]
 
     path.write_text('ownership: {pod_labels: {product: example.com/product, team: ""}}\n')
-    told = json.loads(check_config(path, NOW, as_json=True)[1])
+    actual = json.loads(check_config(path, NOW, as_json=True)[1])
     assert "pod labels: product example.com/product, team none\n" in check_config(path, NOW)[1]
-    assert told["pod_labels"] == {"product": "example.com/product", "team": ""}
+    assert actual["pod_labels"] == {"product": "example.com/product", "team": ""}
 
 
 @pytest.mark.parametrize(
@@ -375,8 +377,10 @@ def test_a_token_that_leaves_the_host_in_the_clear_is_a_warning(
     url: str, tmp_path: Path, *, warns: bool
 ) -> None:
     """Written out in full it is sent, and who is on the way reads it."""
-    told = f'servers: [{{name: far, url: "{url}", gpus: all, metrics: {{bearer_token_file: /etc/token}}}}]\n'
-    (tmp_path / "c.yaml").write_text(told, encoding="ascii")
+    actual = (
+        f'servers: [{{name: far, url: "{url}", gpus: all, metrics: {{bearer_token_file: /etc/token}}}}]\n'
+    )
+    (tmp_path / "c.yaml").write_text(actual, encoding="ascii")
     status, text = check_config(tmp_path / "c.yaml", NOW)
 
     warning = (

@@ -57,7 +57,7 @@ def test_a_priced_host_with_its_servers_is_fine_and_gives_a_sum_to_check_by_hand
         "8 x NVIDIA H100 80GB HBM3 at 6.880000 = 55.040000 dollars per hour",
         "55.040000 dollars per hour x 730 hours = 40,179.20 dollars a month",
     )
-    assert findings(diagnosis) == ["note: GPUs 4 to 7 are held by nobody: `unallocated`."]
+    assert findings(diagnosis) == ["note: GPUs 4 to 7 are used by no server: `unallocated`."]
 
 
 def test_tokens_are_those_that_would_be_counted() -> None:
@@ -93,7 +93,7 @@ def test_an_unpriced_gpu_makes_money_wrong_and_the_finding_is_the_remedy() -> No
             '    hardware: [{match: {gpu_model: "NVIDIA H100 80GB HBM3"}, '
             "rented: {dollars_per_gpu_hour: PRICE}}]"
         ),
-        "note: GPUs 4 to 7 are held by nobody: `unallocated`.",
+        "note: GPUs 4 to 7 are used by no server: `unallocated`.",
     ]
     assert text(diagnosis).count("no price\n") == 8
 
@@ -104,20 +104,20 @@ def test_models_without_a_price_are_told_each_with_its_count() -> None:
     tariff = Tariff("h1", (Hardware(HardwareMatch(uuid="GPU-0"), RENTED, "hardware[0].rented"),))
     diagnosis = diagnose(CONFIG, CostPolicy(tariff), DoctorInput(mixed, "", (), "", ""), NOW)
 
-    told = [finding.split(" on host")[0] for finding in findings(diagnosis) if "no price" in finding]
+    actual = [finding.split(" on host")[0] for finding in findings(diagnosis) if "no price" in finding]
 
-    assert told == ["error: 3 x NVIDIA H100 80GB HBM3 have no price", "error: 1 x NVIDIA L4 has no price"]
+    assert actual == ["error: 3 x NVIDIA H100 80GB HBM3 have no price", "error: 1 x NVIDIA L4 has no price"]
 
 
 def test_a_card_that_is_cut_is_held_in_parts() -> None:
     """Who is configured to hold a card holds its instances and the rest; nobody holds the other card."""
     instance = MigInstance("MIG-a", 1, gpu_slices=2, compute_slices=2, memory_bytes=20 * 10**9)
     gpus = tuple(replace(H100[i], instances=(instance,), memory_total_bytes=80 * 10**9) for i in (3, 4))
-    told = diagnose(
+    actual = diagnose(
         CONFIG, CostPolicy(PRICED), DoctorInput(gpus, "", (ServerAnswer(ANSWER),), "", ""), NOW
     ).gpus
 
-    assert [gpu.holders for gpu in told] == [("chat 100 % (mig)",), ("unallocated",)]
+    assert [gpu.holders for gpu in actual] == [("chat 100 % (mig)",), ("unallocated",)]
 
 
 def test_a_shared_gpu_says_by_what() -> None:
@@ -127,21 +127,21 @@ def test_a_shared_gpu_says_by_what() -> None:
         ConfiguredServer("batch", URL, (0,)),
     )
     config = replace(CONFIG, servers=servers)
-    (told,) = diagnose(
+    (actual,) = diagnose(
         config, CostPolicy(PRICED), DoctorInput(H100[:1], "", (ServerAnswer(ANSWER),), "", ""), NOW
     ).gpus
 
-    assert told.holders == ("chat 70 % (configured)", "batch 30 % (equal)")
+    assert actual.holders == ("chat 70 % (configured)", "batch 30 % (equal)")
 
 
 def test_work_and_rest_may_be_shared_by_two_measures() -> None:
     """70 to 30 % of the SMs, 20 to 60 GB."""
-    seen = [
+    holders = [
         Holder(ServerKey("", name), "GPU-0", sm_ratio=ratio, memory_bytes=gigabytes * 10**9)
         for name, ratio, gigabytes in (("chat", 0.7, 20), ("batch", 0.3, 60))
     ]
 
-    assert tuple(doctor._held(shares(seen))) == (
+    assert tuple(doctor._holder_names(shares(holders))) == (
         "chat 70 % of the work (sm_utilization), 25 % of the rest (memory)",
         "batch 30 % of the work (sm_utilization), 75 % of the rest (memory)",
     )
@@ -158,10 +158,10 @@ def test_a_busy_gpu_that_nobody_holds_is_to_be_looked_at() -> None:
     assert diagnosis.status == 1
     assert findings(diagnosis) == [
         (
-            "warning: GPUs 4, 6 are busy and held by nobody that is known: `unallocated`. "
-            "Add whoever works there to `servers`, or correct the `gpus` of one."
+            "warning: GPUs 4, 6 are busy and used by no known server: `unallocated`. "
+            "Add the program to `servers`, or correct the `gpus` of a server."
         ),
-        "note: GPUs 5, 7 are held by nobody: `unallocated`.",
+        "note: GPUs 5, 7 are used by no server: `unallocated`.",
     ]
 
 
@@ -192,7 +192,7 @@ def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "finding"),
+    ("inputs", "status", "finding"),
     [
         (DoctorInput(None, "no driver", (), "", ""), 2, "error: NVML cannot be read: no driver"),
         (DoctorInput((), "", (), "", ""), 2, "error: NVML shows no GPU on this host."),
@@ -202,13 +202,15 @@ def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
                 H100, "", (ServerAnswer(ServerReading(ServerKey("", "chat"), URL, up=True)),), "", ""
             ),
             1,
-            "warning: server chat tells no tokens: its busy money is `other`.",
+            "warning: server chat reports no tokens: its busy cost is `other`.",
         ),
     ],
 )
-def test_what_is_wrong_is_a_finding_and_an_exit_status(asked: DoctorInput, status: int, finding: str) -> None:
+def test_what_is_wrong_is_a_finding_and_an_exit_status(
+    inputs: DoctorInput, status: int, finding: str
+) -> None:
     """1 for what to look at, 2 for what makes money wrong."""
-    diagnosis = diagnose(CONFIG, CostPolicy(PRICED), asked, NOW)
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED), inputs, NOW)
 
     assert diagnosis.status == status
     assert finding in findings(diagnosis)
@@ -233,17 +235,17 @@ def test_a_lost_gpu_is_paid_for() -> None:
     )
 
     assert diagnosis.status == 1
-    assert "warning: GPU 0 cannot be read: paid for, as idle." in findings(diagnosis)
+    assert "warning: GPU 0 cannot be read: charged as idle." in findings(diagnosis)
     assert diagnosis.sums[0].startswith("8 x ")
 
 
 def test_json_carries_the_same_and_its_status() -> None:
     """For machines."""
-    told = json.loads(as_json(diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW)))
+    actual = json.loads(as_json(diagnose(CONFIG, CostPolicy(PRICED), FINE, NOW)))
 
-    assert told["status"] == 0
-    assert told["servers"][0]["tokens"]["prompt"] == 614
-    assert told["gpus"][0]["prices"][0] == {
+    assert actual["status"] == 0
+    assert actual["servers"][0]["tokens"]["prompt"] == 614
+    assert actual["gpus"][0]["prices"][0] == {
         "component": "rent",
         "dollars_per_hour": 6.88,
         "source": "hardware[0].rented",
@@ -259,13 +261,13 @@ DEFAULT = (
     "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]"
 )
 PASSED = (
-    "warning: this host alone costs 40,179.20 dollars a month at the prices of now, more than budget fleet "
+    "warning: this host alone costs 40,179.20 dollars a month at current prices, more than budget fleet "
     "of 27000: raise it, or correct the prices."
 )
 
 
 @pytest.mark.parametrize(
-    ("budgets", "told"),
+    ("budgets", "expected"),
     [
         ("", [DEFAULT]),
         ("budgets: [{name: fleet, dollars_per_month: 60000}]\n", []),
@@ -275,12 +277,12 @@ PASSED = (
         ("budgets: [{name: fleet, dollars_per_month: 40179.20}]\n", []),
     ],
 )
-def test_the_default_budget_is_told_where_none_is_configured(budgets: str, told: list[str]) -> None:
+def test_the_default_budget_is_told_where_none_is_configured(budgets: str, expected: list[str]) -> None:
     """Whoever configures the same amount has seen it."""
     config = parse(f"interval: 10s\n{budgets}".encode())
 
-    found = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
-    assert [line for line in found if "budget" in line] == told
+    actual = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
+    assert [line for line in actual if "budget" in line] == expected
 
 
 def test_one_sum_has_one_figure() -> None:

@@ -18,49 +18,49 @@ NOW = 1_795_564_800 * 10**9
 AWS = HostLocation("aws", "p5.48xlarge", "us-east-1", "us-east-1d", "on_demand", "aws metadata")
 
 
-def examined(place: HostLocation, problem: str = "", cloud: CloudChoice = "auto") -> Diagnosis:
-    asked = DoctorInput((), "", (), "", "", place, problem)
-    return diagnose(Config(cloud=cloud), CostPolicy(Tariff("gpu-1")), asked, NOW)
+def examined(location: HostLocation, problem: str = "", cloud: CloudChoice = "auto") -> Diagnosis:
+    inputs = DoctorInput((), "", (), "", "", location, problem)
+    return diagnose(Config(cloud=cloud), CostPolicy(Tariff("gpu-1")), inputs, NOW)
 
 
 @pytest.mark.parametrize(
-    ("place", "line"),
+    ("location", "line"),
     [
-        (AWS, "gpu-1  p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; told by aws metadata"),
+        (AWS, "gpu-1  p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; source: aws metadata"),
         (
             HostLocation("oci", "BM.GPU.H100.8", "us-phoenix-1", "", "spot", "oci metadata"),
-            "gpu-1  BM.GPU.H100.8 of oci in us-phoenix-1, spot; told by oci metadata",
+            "gpu-1  BM.GPU.H100.8 of oci in us-phoenix-1, spot; source: oci metadata",
         ),
         (
             HostLocation("aws", "p5.48xlarge", source="dmi"),
-            "gpu-1  p5.48xlarge of aws in an unknown region, unknown whether on demand or spot; told by dmi",
+            "gpu-1  p5.48xlarge of aws in an unknown region, unknown whether on demand or spot; source: dmi",
         ),
         (
             HostLocation("gcp", source="configuration"),
             (
                 "gpu-1  an unknown instance type of gcp in an unknown region, "
-                "unknown whether on demand or spot; told by configuration"
+                "unknown whether on demand or spot; source: configuration"
             ),
         ),
-        (HostLocation(), "gpu-1  in no cloud that is known"),
+        (HostLocation(), "gpu-1  in no known cloud"),
     ],
 )
-def test_the_first_line_is_the_host_and_its_place(place: HostLocation, line: str) -> None:
+def test_the_first_line_is_the_host_and_its_place(location: HostLocation, line: str) -> None:
     """What is not known is said to be unknown."""
-    assert text(examined(place)).startswith(f"Host\n  {line}\nGPUs\n")
+    assert text(examined(location)).startswith(f"Host\n  {line}\nGPUs\n")
 
 
 def findings(diagnosis: Diagnosis, word: str) -> list[str]:
-    return [f"{found.severity}: {found.text}" for found in diagnosis.findings if word in found.text]
+    return [f"{actual.severity}: {actual.text}" for actual in diagnosis.findings if word in actual.text]
 
 
 def test_a_cloud_that_does_not_answer_is_found() -> None:
     """Nothing is priced by an instance type that nobody tells: a warning."""
-    told = findings(examined(HostLocation("gcp", source="dmi"), "gcp metadata at X: ConnectTimeout"), "gcp")
+    actual = findings(examined(HostLocation("gcp", source="dmi"), "gcp metadata at X: ConnectTimeout"), "gcp")
 
-    assert told == [
+    assert actual == [
         (
-            "warning: gcp does not tell where this host runs: gcp metadata at X: ConnectTimeout. "
+            "warning: gcp does not report the host's location: gcp metadata at X: ConnectTimeout. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`."
         )
     ]
@@ -68,26 +68,26 @@ def test_a_cloud_that_does_not_answer_is_found() -> None:
 
 def test_firmware_that_tells_the_instance_type_makes_it_a_note() -> None:
     """Region and lifecycle are missing, the price is not."""
-    (told,) = findings(
+    (actual,) = findings(
         examined(HostLocation("aws", "p5.48xlarge", source="dmi"), "aws metadata at X: 401"), "aws"
     )
 
-    assert told.startswith("note: aws does not tell where this host runs: aws metadata at X: 401. ")
+    assert actual.startswith("note: aws does not report the host's location: aws metadata at X: 401. ")
 
 
 def test_that_nobody_is_asked_is_told() -> None:
     """Where the configuration says so; on bare metal there is nothing to say."""
-    expected = ["note: nobody is asked where this host runs, since `discovery.cloud` is off."]
-    assert findings(examined(HostLocation(), cloud="off"), "where this host runs") == expected
-    assert findings(examined(HostLocation()), "where this host runs") == []
+    expected = ["note: the host's location is not requested, since `discovery.cloud` is off."]
+    assert findings(examined(HostLocation(), cloud="off"), "location is not requested") == expected
+    assert findings(examined(HostLocation()), "location is not requested") == []
 
 
 def test_json_has_the_place() -> None:
     """Field by field."""
-    told = json.loads(as_json(examined(AWS)))
+    actual = json.loads(as_json(examined(AWS)))
 
-    assert told["host"] == "gpu-1"
-    assert told["place"] == {
+    assert actual["host"] == "gpu-1"
+    assert actual["place"] == {
         "cloud": "aws",
         "instance_type": "p5.48xlarge",
         "region": "us-east-1",
@@ -102,9 +102,9 @@ LEASED = (Hardware(HardwareMatch(node_label=(("pool", "*"),)), Rented((RentPrice
 
 
 def labeled(problem: str, labels: NodeLabels | None, hardware: tuple[Hardware, ...]) -> list[str]:
-    asked = DoctorInput((), "", (), "", "", replace(AWS, node_labels=labels), label_problem=problem)
-    told = diagnose(Config(hardware=hardware), CostPolicy(Tariff("gpu-1")), asked, NOW)
-    return [f"{found.severity}: {found.text}" for found in told.findings if "label" in found.text]
+    inputs = DoctorInput((), "", (), "", "", replace(AWS, node_labels=labels), label_problem=problem)
+    diagnosis = diagnose(Config(hardware=hardware), CostPolicy(Tariff("gpu-1")), inputs, NOW)
+    return [f"{each.severity}: {each.text}" for each in diagnosis.findings if "label" in each.text]
 
 
 def test_labels_that_a_rule_goes_by_and_nobody_tells_make_money_wrong() -> None:
@@ -122,7 +122,7 @@ def test_labels_of_another_place_are_told() -> None:
 
 def test_a_rule_by_labels_where_there_are_none_is_told() -> None:
     """A file of the whole fleet may have it on purpose, so it is a warning."""
-    (told,) = labeled("", (), LEASED)
-    assert told.startswith("warning: rule goes by node_label, and there are no labels here: ")
+    (actual,) = labeled("", (), LEASED)
+    assert actual.startswith("warning: rule matches by node_label, and this host has no labels: ")
     assert labeled("", (), ()) == []
     assert labeled("", (("pool", "a"),), LEASED) == []

@@ -23,9 +23,9 @@ def read(url: str, tokens: float, identity: str = "started 1795560120.25") -> Se
 
 
 def warned(*readings: ServerReading) -> list[str]:
-    asked = DoctorInput((), "", tuple(ServerAnswer(reading) for reading in readings), "", "")
-    found = diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0).findings
-    return [finding.text for finding in found if "counters of one process" in finding.text]
+    inputs = DoctorInput((), "", tuple(ServerAnswer(reading) for reading in readings), "", "")
+    actual = diagnose(Config(), CostPolicy(Tariff("h1")), inputs, 0).findings
+    return [finding.text for finding in actual if "counters of one process" in finding.text]
 
 
 def test_the_page_of_a_proxy_is_that_of_its_container() -> None:

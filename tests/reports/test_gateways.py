@@ -29,7 +29,7 @@ READ = GatewayReading(URL, up=True, title="the LiteLLM proxy", counters=COUNTS)
 
 
 def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "") -> Diagnosis:
-    asked = DoctorInput(
+    inputs = DoctorInput(
         (),
         "",
         tuple(ServerAnswer(server) for server in servers),
@@ -37,7 +37,7 @@ def diagnosed(gateway: GatewayReading, *servers: ServerReading, problem: str = "
         "",
         gateways=(GatewayAnswer(gateway, problem),),
     )
-    return diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0)
+    return diagnose(Config(), CostPolicy(Tariff("h1")), inputs, 0)
 
 
 def warned(diagnosis: Diagnosis) -> list[str]:
@@ -84,8 +84,8 @@ def test_one_that_cannot_be_read_says_what_becomes_of_the_money() -> None:
     assert f"  {URL}  CANNOT BE READ\n       divides chat between: nobody\n" in text(diagnosis)
     assert warned(diagnosis) == [
         (
-            f"gateway {URL}: answers with HTTP status 401. Until it can be read, the last shares divide, and "
-            "what has none is its owner's."
+            f"gateway {URL}: answers with HTTP status 401. Until it can be read, cost is divided by the "
+            "last shares; the rest stays with the server's owner."
         )
     ]
 
@@ -99,9 +99,9 @@ def test_one_that_names_nobody_for_a_server_says_what_it_counts(division: Divisi
 
     assert warned(diagnosed(READ, server)) == [
         (
-            f"server chat serves llama-70b, and {URL} names nobody who asks for it: all is its owner's. "
-            "It counts gpt-4.1-mini, llama; what leads here belongs in `divide: {models: [...]}`, its "
-            "model_id in `deployments` if given."
+            f"server chat serves llama-70b, and {URL} counts no requests for it: all of its cost "
+            "stays with its owner. It counts gpt-4.1-mini, llama; names that lead here belong in "
+            "`divide: {models: [...]}`, its model_id in `deployments` if given."
         )
     ]
 

@@ -32,8 +32,8 @@ ADVICE = (
 def examine(
     listed: int, *, priced: Tariff | None = None, all_gpus: bool = True, remembered: State | None = None
 ) -> Diagnosis:
-    asked = DoctorInput(GPUS[:listed], "", (), "ledger", "", P5, remembered=remembered or State())
-    return diagnose(Config(), CostPolicy(priced or Tariff("h1", (HOST,)), all_gpus=all_gpus), asked, 10**18)
+    inputs = DoctorInput(GPUS[:listed], "", (), "ledger", "", P5, remembered=remembered or State())
+    return diagnose(Config(), CostPolicy(priced or Tariff("h1", (HOST,)), all_gpus=all_gpus), inputs, 10**18)
 
 
 def counts(diagnosis: Diagnosis) -> list[str]:
@@ -71,8 +71,8 @@ def test_two_unseen_ones_share_what_is_for_the_host() -> None:
 
 def test_one_that_the_ledger_knows_is_named() -> None:
     """What the daemon holds for lost is what the doctor tells."""
-    known = {gpu.gpu.uuid: GpuState(gpu.gpu, gpu.index) for gpu in GPUS[:8]}
-    diagnosis = examine(7, remembered=State(gpus=known))
+    expected_text = {gpu.gpu.uuid: GpuState(gpu.gpu, gpu.index) for gpu in GPUS[:8]}
+    diagnosis = examine(7, remembered=State(gpus=expected_text))
 
     assert counts(diagnosis) == [f"warning: NVML lists 7 GPUs, and 1 more is paid for (GPU-7): {ADVICE}"]
     assert diagnosis.sums == SUM
@@ -111,7 +111,7 @@ def test_an_exporter_that_is_given_half_says_what_it_goes_by() -> None:
 
 def test_a_silent_driver_says_nothing_of_numbers() -> None:
     """What cannot be read is said by itself."""
-    asked = DoctorInput(None, "hung", (), "ledger", "")
-    diagnosis = diagnose(Config(), CostPolicy(Tariff("h1", (HOST,)), all_gpus=True), asked, 10**18)
+    inputs = DoctorInput(None, "hung", (), "ledger", "")
+    diagnosis = diagnose(Config(), CostPolicy(Tariff("h1", (HOST,)), all_gpus=True), inputs, 10**18)
 
     assert counts(diagnosis) == []

@@ -31,7 +31,7 @@ def hidden(later: str, earlier: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rules", "told"),
+    ("rules", "expected"),
     [
         (f"{H100}, {ALL}", []),
         (f"{ALL}, {H100}", [hidden("hardware[1]", "hardware[0]")]),
@@ -67,14 +67,14 @@ def hidden(later: str, earlier: str) -> str:
     ],
 )
 def test_a_hardware_rule_behind_one_that_takes_all_of_its_gpus(
-    tmp_path: Path, rules: str, told: list[str]
+    tmp_path: Path, rules: str, expected: list[str]
 ) -> None:
     """The first match decides: the second never gets to."""
-    assert warned(tmp_path, f"hardware: [{rules}]\n") == told
+    assert warned(tmp_path, f"hardware: [{rules}]\n") == expected
 
 
 @pytest.mark.parametrize(
-    ("rules", "told"),
+    ("rules", "expected"),
     [
         ("{match: {server: 'chat*'}, product: chat}, {product: rest}", []),
         (
@@ -87,9 +87,9 @@ def test_a_hardware_rule_behind_one_that_takes_all_of_its_gpus(
         ),
     ],
 )
-def test_an_ownership_rule_behind_a_catch_all(tmp_path: Path, rules: str, told: list[str]) -> None:
+def test_an_ownership_rule_behind_a_catch_all(tmp_path: Path, rules: str, expected: list[str]) -> None:
     """Its product would never be billed."""
-    assert warned(tmp_path, f"hardware: [{ALL}]\nownership: {{rules: [{rules}]}}\n") == told
+    assert warned(tmp_path, f"hardware: [{ALL}]\nownership: {{rules: [{rules}]}}\n") == expected
 
 
 def test_a_split_exception_behind_a_wider_one(tmp_path: Path) -> None:
@@ -103,15 +103,15 @@ def test_a_split_exception_behind_a_wider_one(tmp_path: Path) -> None:
 
 
 def matching(**match: str) -> str:
-    told = ", ".join(f'{key}: "{value}"' for key, value in match.items())
-    return f"hardware: [{{match: {{{told}}}, rented: {{dollars_per_gpu_hour: 2}}}}]\n"
+    actual = ", ".join(f'{key}: "{value}"' for key, value in match.items())
+    return f"hardware: [{{match: {{{actual}}}, rented: {{dollars_per_gpu_hour: 2}}}}]\n"
 
 
 NAMES = "it covers the whole name, and case counts"
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "expected"),
     [
         ("*H100*", None),
         ("NVIDIA H100*", None),
@@ -136,18 +136,18 @@ NAMES = "it covers the whole name, and case counts"
         ("R100", f'{NAMES}; names are like "NVIDIA H100 80GB HBM3", and `doctor` shows those of a host'),
     ],
 )
-def test_a_model_that_no_gpu_is_named(tmp_path: Path, model: str, told: str | None) -> None:
+def test_a_model_that_no_gpu_is_named(tmp_path: Path, model: str, expected: str | None) -> None:
     """The price is of no GPU then, and it is not held against the prices of the model that was meant."""
     content = matching(gpu_model=model).replace("dollars_per_gpu_hour: 2}", "dollars_per_gpu_hour: 1825}")
-    says = f'hardware[0].match.gpu_model: "{model}" matches no GPU: {told}'
+    message = f'hardware[0].match.gpu_model: "{model}" matches no GPU: {expected}'
 
-    found = warned(tmp_path, content)
-    assert [line for line in found if "match.gpu_model" in line] == ([] if told is None else [says])
-    assert not told or len(found) == 1
+    actual = warned(tmp_path, content)
+    assert [line for line in actual if "match.gpu_model" in line] == ([] if expected is None else [message])
+    assert not expected or len(actual) == 1
 
 
 @pytest.mark.parametrize(
-    ("lifecycle", "told"),
+    ("lifecycle", "expected"),
     [
         ("spot", None),
         ("on_*", None),
@@ -158,15 +158,15 @@ def test_a_model_that_no_gpu_is_named(tmp_path: Path, model: str, told: str | No
         ("preemptible", "known are on_demand, spot, reserved"),
     ],
 )
-def test_a_lifecycle_that_no_host_has(tmp_path: Path, lifecycle: str, told: str | None) -> None:
+def test_a_lifecycle_that_no_host_has(tmp_path: Path, lifecycle: str, expected: str | None) -> None:
     """Clouds spell it in their own ways; here it is spelled in one."""
-    says = f'hardware[0].match.lifecycle: no host has the lifecycle "{lifecycle}"; {told}'
+    message = f'hardware[0].match.lifecycle: no host has the lifecycle "{lifecycle}"; {expected}'
 
-    assert warned(tmp_path, matching(lifecycle=lifecycle)) == ([] if told is None else [says])
+    assert warned(tmp_path, matching(lifecycle=lifecycle)) == ([] if expected is None else [message])
 
 
 @pytest.mark.parametrize(
-    ("region", "told"),
+    ("region", "expected"),
     [
         ("us-east-1", None),
         ("eu-*", None),
@@ -179,27 +179,27 @@ def test_a_lifecycle_that_no_host_has(tmp_path: Path, lifecycle: str, told: str 
         ("frankfurt data center", "look up how your cloud spells it"),
     ],
 )
-def test_a_region_that_no_cloud_spells_so(tmp_path: Path, region: str, told: str | None) -> None:
+def test_a_region_that_no_cloud_spells_so(tmp_path: Path, region: str, expected: str | None) -> None:
     """Also of clouds whose list prices are the same everywhere, and of regions without GPUs."""
-    says = f'hardware[0].match.region: no region that is known is spelled "{region}"; {told}'
+    message = f'hardware[0].match.region: no known region is spelled "{region}"; {expected}'
 
-    assert warned(tmp_path, matching(region=region)) == ([] if told is None else [says])
+    assert warned(tmp_path, matching(region=region)) == ([] if expected is None else [message])
 
 
 def test_a_region_of_a_list_price_that_no_cloud_spells_so(tmp_path: Path) -> None:
     """The price of us-east-1 would stand in for it, which is some other price."""
-    terms = "{catalogue: aws, instance_type: p5.48xlarge, region: eu-noth-1}"
+    rented = "{catalogue: aws, instance_type: p5.48xlarge, region: eu-noth-1}"
 
-    assert warned(tmp_path, f"hardware: [{{rented: {terms}}}]\n") == [
+    assert warned(tmp_path, f"hardware: [{{rented: {rented}}}]\n") == [
         (
-            'hardware[0].rented.region: no region that is known is spelled "eu-noth-1", and the price of '
-            "another stands in; did you mean eu-north-1?"
+            'hardware[0].rented.region: no known region is spelled "eu-noth-1", and the price of '
+            "another region is used; did you mean eu-north-1?"
         )
     ]
 
 
 @pytest.mark.parametrize(
-    ("match", "rented", "told"),
+    ("match", "rented", "expected"),
     [
         ("p5*", "{catalogue: aws}", None),
         ("ND*", "{catalogue: azure}", None),
@@ -212,13 +212,15 @@ def test_a_region_of_a_list_price_that_no_cloud_spells_so(tmp_path: Path) -> Non
     ],
 )
 def test_instance_types_that_the_catalogue_lacks(
-    tmp_path: Path, match: str, rented: str, told: str | None
+    tmp_path: Path, match: str, rented: str, expected: str | None
 ) -> None:
     """Only a list price needs them there."""
     content = f'hardware: [{{match: {{instance_type: "{match}"}}, rented: {rented}}}]\n'
-    says = f'hardware[0].match.instance_type: "{match}" matches no instance type in the catalogue of {told}'
+    message = (
+        f'hardware[0].match.instance_type: "{match}" matches no instance type in the catalogue of {expected}'
+    )
 
-    assert warned(tmp_path, content) == ([] if told is None else [says])
+    assert warned(tmp_path, content) == ([] if expected is None else [message])
 
 
 @pytest.mark.parametrize("name", ["good-design.yaml", "good-windows.yaml", "good-comments.yaml"])
@@ -228,8 +230,8 @@ def test_the_examples_have_no_such_rule(name: str) -> None:
 
 
 def labeled(**labels: str) -> str:
-    told = ", ".join(f"{name}: '{pattern}'" for name, pattern in labels.items())
-    return f"{{match: {{node_label: {{{told}}}}}, rented: {{dollars_per_gpu_hour: 2}}}}"
+    actual = ", ".join(f"{name}: '{pattern}'" for name, pattern in labels.items())
+    return f"{{match: {{node_label: {{{actual}}}}}, rented: {{dollars_per_gpu_hour: 2}}}}"
 
 
 @pytest.mark.parametrize(
@@ -256,12 +258,12 @@ def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: P
     """Whoever switched it off may have forgotten the rule."""
     text = f"hardware: [{labeled(pool='*')}]\ndiscovery: {{kubernetes: off}}\n"
     assert warned(tmp_path, text) == [
-        "hardware[0].match.node_label: no host is asked for labels, since discovery.kubernetes is off"
+        "hardware[0].match.node_label: no labels are requested, since discovery.kubernetes is off"
     ]
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "expected"),
     [
         ("{match: {port: 8000}, name: a}, {match: {port: 8001}, name: b}", []),
         # Entries are numbered as the file has them, those with a url between.
@@ -282,7 +284,7 @@ def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: P
     ],
 )
 def test_an_entry_for_servers_that_are_found_behind_a_wider_one(
-    tmp_path: Path, entries: str, told: list[str]
+    tmp_path: Path, entries: str, expected: list[str]
 ) -> None:
     """The first entry that matches decides, so that what the later one says holds of no server."""
     path = tmp_path / "ice.yaml"
@@ -290,12 +292,12 @@ def test_an_entry_for_servers_that_are_found_behind_a_wider_one(
     _, text = check_config(path, NOW)
 
     assert [line for line in text.splitlines() if line.startswith("warning: ")] == [
-        f"warning: {line}" for line in told
+        f"warning: {line}" for line in expected
     ]
 
 
 @pytest.mark.parametrize(
-    ("unit", "told"),
+    ("unit", "expected"),
     [
         (
             "vllm@*",
@@ -304,7 +306,9 @@ def test_an_entry_for_servers_that_are_found_behind_a_wider_one(
         ("*", []),
     ],
 )
-def test_an_entry_by_unit_where_no_process_is_looked_at(tmp_path: Path, unit: str, told: list[str]) -> None:
+def test_an_entry_by_unit_where_no_process_is_looked_at(
+    tmp_path: Path, unit: str, expected: list[str]
+) -> None:
     """A pod that only its cluster tells of has no unit; any unit is one that it need not have."""
     path = tmp_path / "ice.yaml"
     entry = f"{{match: {{unit: '{unit}'}}, role: decode}}, {{name: x, url: 'http://h:1', gpus: [0]}}"
@@ -312,5 +316,5 @@ def test_an_entry_by_unit_where_no_process_is_looked_at(tmp_path: Path, unit: st
     _, text = check_config(path, NOW)
 
     assert [line for line in text.splitlines() if line.startswith("warning: ")] == [
-        f"warning: {line}" for line in told
+        f"warning: {line}" for line in expected
     ]

@@ -101,8 +101,8 @@ def test_a_damaged_line_is_as_damaged_as_before() -> None:
         b'vllm:prompt_tokens_total{model_name="model-1"} 9\nvllm:prefix_cache_hits_total ?\n',
         0,
     )
-    seen = read(masked, EVERYTHING)
-    assert (seen.names, seen.malformed) == (
+    holders = read(masked, EVERYTHING)
+    assert (holders.names, holders.malformed) == (
         frozenset({"vllm:prompt_tokens_total", "vllm:prefix_cache_hits_total"}),
         1,
     )
@@ -153,7 +153,7 @@ def test_programs_beside_rays_engines_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "path", "body", "kept"),
+    ("engine", "path", "body", "expected"),
     [
         (
             "llamacpp",
@@ -189,11 +189,13 @@ def test_programs_beside_rays_engines_are_left_out() -> None:
         ("vllm", "version", {"version": "0.32.0+acme.fork"}, {"version": "version-1"}),
     ],
 )
-def test_of_other_pages_only_what_is_read_is_kept(engine: str, path: str, body: object, kept: object) -> None:
+def test_of_other_pages_only_what_is_read_is_kept(
+    engine: str, path: str, body: object, expected: object
+) -> None:
     """Nobody knows what else stands there."""
     answer = Mask().answer(path, json.dumps(body).encode(), ENGINES[engine])
     assert answer is not None
-    assert json.loads(answer) == kept
+    assert json.loads(answer) == expected
 
 
 @pytest.mark.parametrize("body", [b"not JSON", b"[]", b'{"version": 5}', b'"' + b"[" * 100_000, b"null"])

@@ -151,12 +151,12 @@ def test_power_beside_a_lease_is_a_note(tmp_path: Path) -> None:
 )
 def test_the_doctor_knows_the_gpus_of_the_host(content: str, gpus: int, model: str, message: str) -> None:
     """Model and count are of the GPUs that a rule prices here."""
-    found = [
+    actual = [
         text.partition(".owned." if ".owned." in text else ".rented.")[2]
         for text in doctor(content, gpus, model)
     ]
 
-    assert found == ([message] if message else [])
+    assert actual == ([message] if message else [])
 
 
 AMOUNTS = ("hardware", "overheads", "budgets", "compare")
@@ -165,9 +165,9 @@ AMOUNTS = ("hardware", "overheads", "budgets", "compare")
 def shipped() -> Iterator[tuple[str, str]]:
     """Every YAML text that ships: blocks of README and docs, files of deploy, demo and tests."""
     for page in pages():
-        for block in blocks(page):
-            if block.language == "yaml":
-                yield block.where, block.text
+        for example in blocks(page):
+            if example.language == "yaml":
+                yield example.where, example.text
     for pattern in ("tests/configs/good-*.yaml", "exporter/demo/*.yaml", "deploy/**/*.yaml"):
         for path in sorted(ROOT.glob(pattern)):
             if "templates" not in path.parts:
@@ -193,16 +193,16 @@ def configurations(text: str) -> Iterator[str]:
 
 def test_no_shipped_example_is_suspicious() -> None:
     """An example is copied: README, docs, deploy and the files of the tests have no warning."""
-    found = [(name, config) for name, text in shipped() for config in configurations(text)]
+    actual = [(name, config) for name, text in shipped() for config in configurations(text)]
     warned = [
         f"{name}: {finding.text}"
-        for name, text in found
+        for name, text in actual
         for finding in plausibility_findings(parse(text.encode(), Path(name)), NOW)
         if finding.severity == "warning"
     ]
 
     assert warned == []
-    assert len({name for name, _ in found}) >= 10
+    assert len({name for name, _ in actual}) >= 10
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ compare: [{{name: a, prompt_dollars_per_million_tokens: {amounts["token"]:f},
     )
 
     for finding in plausibility_findings(config, NOW):
-        place, _, rest = finding.text.removeprefix("ice.yaml:").partition(": ")
-        line, column = map(int, place.split(":"))
+        position, _, rest = finding.text.removeprefix("ice.yaml:").partition(": ")
+        line, column = map(int, position.split(":"))
         key = rest.partition(": ")[0]
-        assert config.places[key] == Position(line, column)
+        assert config.positions[key] == Position(line, column)

@@ -32,15 +32,15 @@ WRITE = "    hardware: [{match: {gpu_model: "
 
 
 def examine(
-    gpus: tuple[GpuReading, ...] = H100, place: HostLocation = UNKNOWN_LOCATION, **told: Any
+    gpus: tuple[GpuReading, ...] = H100, location: HostLocation = UNKNOWN_LOCATION, **options: Any
 ) -> Diagnosis:
-    tariff = Tariff("h1", place=place, **{"unmatched": "estimate", **told})
+    tariff = Tariff("h1", place=location, **{"unmatched": "estimate", **options})
     return diagnose(CONFIG, CostPolicy(tariff), DoctorInput(gpus, "", (), "", ""), NOW)
 
 
 def priced(dollars: str, **match: str) -> tuple[Hardware, ...]:
-    terms = Rented((RentPrice(Decimal(dollars)),))
-    return (Hardware(HardwareMatch(**match), terms, "hardware[0].rented"),)
+    rent = Rented((RentPrice(Decimal(dollars)),))
+    return (Hardware(HardwareMatch(**match), rent, "hardware[0].rented"),)
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
@@ -81,7 +81,7 @@ def test_what_is_estimated_is_printed_as_an_estimate() -> None:
 
 def test_a_list_price_is_a_note_with_the_line_for_a_discount() -> None:
     """55.04 / 8 = 6.88 dollars; status 0."""
-    diagnosis = examine(place=P5)
+    diagnosis = examine(location=P5)
 
     assert diagnosis.status == 0
     assert findings(diagnosis) == [
@@ -99,13 +99,13 @@ def test_a_list_price_is_a_note_with_the_line_for_a_discount() -> None:
 def test_a_list_price_that_a_rule_asked_for_needs_no_remark() -> None:
     """Whoever wrote it knows."""
     rule = Hardware(HardwareMatch(), Listed("aws"), "hardware[0].rented")
-    assert findings(examine(place=P5, hardware=(rule,))) == []
+    assert findings(examine(location=P5, hardware=(rule,))) == []
 
 
 def test_what_stands_in_is_said() -> None:
     """Another region's price, and a spot price that is none."""
-    region = findings(examine(place=replace(P5, region="xx-1")))
-    spot = findings(examine(place=replace(P5, lifecycle="spot")))
+    region = findings(examine(location=replace(P5, region="xx-1")))
+    spot = findings(examine(location=replace(P5, lifecycle="spot")))
 
     assert region[0].startswith("warning: 8 x NVIDIA H100 80GB HBM3 are priced by an estimate: 6.88 dollars")
     assert "The price of us-east-1 stands in for xx-1. Write what you pay:" in region[0]
@@ -121,8 +121,10 @@ def test_an_old_list_is_a_warning_where_a_price_of_it_is_charged() -> None:
     own = replace(tariff, hardware=priced("2.50"))
     old = [
         finding.text
-        for terms in (tariff, own)
-        for finding in diagnose(CONFIG, CostPolicy(terms), DoctorInput(H100, "", (), "", ""), late).findings
+        for priced_by in (tariff, own)
+        for finding in diagnose(
+            CONFIG, CostPolicy(priced_by), DoctorInput(H100, "", (), "", ""), late
+        ).findings
         if "days old" in finding.text
     ]
 
@@ -137,7 +139,7 @@ def test_an_old_list_is_a_warning_where_a_price_of_it_is_charged() -> None:
 def test_a_gpu_that_the_catalogue_does_not_know_is_unpriced_and_says_why() -> None:
     """An error: money would be missing."""
     unknown = replace(H100[0], gpu=Gpu("GPU-0", "NVIDIA R100"))
-    diagnosis = examine((unknown,), place=replace(P5, instance_type="p9.48xlarge"))
+    diagnosis = examine((unknown,), location=replace(P5, instance_type="p9.48xlarge"))
 
     assert diagnosis.status == 2
     assert findings(diagnosis) == [
@@ -154,7 +156,7 @@ def test_an_instance_that_is_not_what_the_host_shows_is_told() -> None:
     """Fewer GPUs, and other ones."""
     other = tuple(replace(reading, gpu=Gpu(reading.gpu.uuid, "NVIDIA L4")) for reading in H100[:4])
 
-    assert findings(examine(other, place=P5))[1:] == [
+    assert findings(examine(other, location=P5))[1:] == [
         (
             "warning: the instance has H100-SXM5-80GB by the catalogue, this host shows NVIDIA L4: is it a "
             "p5.48xlarge?"
@@ -181,7 +183,7 @@ def test_a_slice_of_unknown_origin_is_estimated_whole_and_that_is_told() -> None
 
 
 @pytest.mark.parametrize(
-    ("dollars", "told"),
+    ("dollars", "expected"),
     [
         ("2.5", []),
         (
@@ -195,9 +197,9 @@ def test_a_slice_of_unknown_origin_is_estimated_whole_and_that_is_told() -> None
         ),
     ],
 )
-def test_a_configured_price_of_0_is_told(dollars: str, told: list[str]) -> None:
+def test_a_configured_price_of_0_is_told(dollars: str, expected: list[str]) -> None:
     """Nothing is charged, and a configured price has no other finding."""
-    assert findings(examine(hardware=priced(dollars))) == told
+    assert findings(examine(hardware=priced(dollars))) == expected
 
 
 def test_one_gpu_of_several_at_0_is_a_group_of_its_own() -> None:
@@ -219,11 +221,11 @@ def test_a_damaged_catalogue_is_told_and_leaves_configured_prices_alone(tmp_path
     (folder / "market.csv").write_text("")
     catalogue = Catalogue(folder)
 
-    told = findings(examine(catalogue=catalogue))
-    assert told[0] == (
+    actual = findings(examine(catalogue=catalogue))
+    assert actual[0] == (
         "warning: the bundled catalogue is damaged, install the package again: market.csv is empty."
     )
-    assert told[1].startswith(
+    assert actual[1].startswith(
         "error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent. The catalogue "
         "does not "
         "help: it is damaged: market.csv is empty. Add:\n"

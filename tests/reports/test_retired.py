@@ -19,9 +19,9 @@ TEXT = """retired:
 def test_the_doctor_names_one_that_is_here() -> None:
     """It is charged, so that a wrong entry makes nothing free; one that is not here is no finding."""
     config = replace(CONFIG, retired=parse(TEXT.encode()).retired)
-    told = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
+    actual = findings(diagnose(config, CostPolicy(PRICED), FINE, NOW))
 
-    assert [one for one in told if "retired" in one] == [
+    assert [one for one in actual if "retired" in one] == [
         (
             "warning: GPU GPU-3 is here and charged, though `retired` says that it left on 2026-11-20: "
             "correct its uuid or `from`, or take the entry out."
@@ -36,8 +36,8 @@ def test_a_configuration_that_is_checked_tells_them(tmp_path: Path) -> None:
     status, words = check_config(file, NOW)
     assert status == 0
     assert "retired GPUs:\n  GPU-3 from 2026-11-20: sold\n  GPU-99 from 2026-11-20\n" in words
-    _, told = check_config(file, NOW, as_json=True)
-    assert json.loads(told)["retired"] == [
+    _, actual = check_config(file, NOW, as_json=True)
+    assert json.loads(actual)["retired"] == [
         {"uuid": "GPU-3", "from": "2026-11-20", "note": "sold"},
         {"uuid": "GPU-99", "from": "2026-11-20", "note": ""},
     ]

@@ -20,7 +20,7 @@ UP = "billed while the host is up"
 def amounts(text: str) -> list[str]:
     """The line below each rule."""
     lines = text.splitlines()
-    return [lines[place + 1].strip() for place, line in enumerate(lines) if line.startswith("  hardware[")]
+    return [lines[index + 1].strip() for index, line in enumerate(lines) if line.startswith("  hardware[")]
 
 
 def written(tmp_path: Path, hardware: str, more: str = "") -> Path:
@@ -30,7 +30,7 @@ def written(tmp_path: Path, hardware: str, more: str = "") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "expected"),
     [
         ("{rented: {dollars_per_gpu_hour: 2.50}}", f"2.5 dollars per GPU-hour; {UP}"),
         # 55.04 / 8
@@ -91,12 +91,12 @@ def written(tmp_path: Path, hardware: str, more: str = "") -> Path:
         ),
     ],
 )
-def test_what_a_rule_comes_to(tmp_path: Path, rule: str, told: str) -> None:
+def test_what_a_rule_comes_to(tmp_path: Path, rule: str, expected: str) -> None:
     """List amount, discount, dollars per GPU-hour, and when it accrues; worked by hand."""
     status, text = check_config(written(tmp_path, rule), NOW)
 
     assert status == 0
-    assert amounts(text) == [told]
+    assert amounts(text) == [expected]
 
 
 def test_an_annuity_comes_to_its_yearly_payment() -> None:
@@ -148,10 +148,10 @@ def test_references_and_budgets_are_told(tmp_path: Path) -> None:
 
 def document(path: Path) -> dict[str, Any]:
     status, text = check_config(path, NOW, as_json=True)
-    told: dict[str, Any] = json.loads(text)
+    actual: dict[str, Any] = json.loads(text)
 
-    assert told["status"] == status
-    return told
+    assert actual["status"] == status
+    return actual
 
 
 def test_the_same_as_json(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_the_same_as_json(tmp_path: Path) -> None:
         "{match: {instance_type: p5.48xlarge, region: us-east-1}, "
         "rented: {catalogue: aws, discount_ratio: 0.30}}, {rented: {catalogue: any}}"
     )
-    told = document(written(tmp_path, rules, OFFERS))
+    actual = document(written(tmp_path, rules, OFFERS))
 
-    assert told["hardware"][0] == {
+    assert actual["hardware"][0] == {
         "rule": "hardware[0].rented",
         "match": {
             "host": None,
@@ -185,27 +185,27 @@ def test_the_same_as_json(tmp_path: Path) -> None:
         "reason": "",
         "dollars_per_kilowatt_hour": None,
     }
-    assert told["hardware"][1]["dollars_per_gpu_hour"] is None
-    assert told["hardware"][1]["reason"] == "depends on the host's instance type"
-    assert told["compare"][1] == {
+    assert actual["hardware"][1]["dollars_per_gpu_hour"] is None
+    assert actual["hardware"][1]["reason"] == "depends on the host's instance type"
+    assert actual["compare"][1] == {
         "reference": "cached",
         "server": "chat",
         "model": None,
         "as_of": "",
         "dollars_per_million_tokens": {"prompt": 3.0, "cached_prompt": 0.3, "generation": 15.0},
     }
-    assert told["budgets"] == [{"name": "fleet", "product": "", "dollars_per_month": 27000.0}]
-    assert told["budgets_are_default"] is True
-    assert told["findings"] == []
+    assert actual["budgets"] == [{"name": "fleet", "product": "", "dollars_per_month": 27000.0}]
+    assert actual["budgets_are_default"] is True
+    assert actual["findings"] == []
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("good-*.yaml")))
 def test_every_good_file_has_a_document(name: str) -> None:
     """Each thing that can be configured has a form in JSON."""
-    told = document(CONFIGS / name)
+    actual = document(CONFIGS / name)
 
-    assert told["file"] == str(CONFIGS / name)
-    assert len(told["sha256"]) == 64
+    assert actual["file"] == str(CONFIGS / name)
+    assert len(actual["sha256"]) == 64
 
 
 def test_what_is_wrong_is_told_as_json_where_a_program_reads(
@@ -216,9 +216,9 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
     path.write_text("intervall: 10s\nlimits: {models: 0}\n")
 
     assert checked(path, as_json=True) == 2
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert json.loads(told.out) == {
+    actual = capsys.readouterr()
+    assert actual.err == ""
+    assert json.loads(actual.out) == {
         "status": 2,
         "file": str(path),
         "problems": [
@@ -239,8 +239,8 @@ def test_what_is_wrong_is_told_as_json_where_a_program_reads(
         ],
     }
     assert checked(path, as_json=False) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 2)
+    actual = capsys.readouterr()
+    assert (actual.out, actual.err.count("\n")) == ("", 2)
 
 
 def test_a_file_that_is_not_there_is_told_as_json(tmp_path: Path) -> None:

@@ -15,22 +15,22 @@ CHAT, BATCH, EMBED = ServerKey("", "chat"), ServerKey("", "batch"), ServerKey(""
 INDEX = {"GPU-a": 0, "GPU-b": 1}
 
 
-def warned(*held: Holder) -> list[str]:
-    found = list(share_findings(held, INDEX))
-    assert all(isinstance(one, Finding) and one.severity == "warning" for one in found)
-    return [one.text for one in found]
+def warned(*holders: Holder) -> list[str]:
+    actual = list(share_findings(holders, INDEX))
+    assert all(isinstance(one, Finding) and one.severity == "warning" for one in actual)
+    return [one.text for one in actual]
 
 
-def told(where: str, total: str, parts: str) -> str:
+def sum_warning(where: str, total: str, parts: str) -> str:
     return (
-        f"{where}: the configured shares come to {total} ({parts}): each is divided by that, and who has "
-        "none pays nothing. Make `gpu_share_ratio` at most 1 together."
+        f"{where}: the configured shares come to {total} ({parts}): each is divided by that sum, and "
+        "servers without a share pay nothing. Make `gpu_share_ratio` at most 1 in total."
     )
 
 
 def test_shares_of_more_than_a_whole_are_told_by_gpu() -> None:
     """Each GPU for itself, and one without a share beside them changes nothing."""
-    held = (
+    holders = (
         Holder(CHAT, "GPU-a", 0.7),
         Holder(BATCH, "GPU-a", 0.6),
         Holder(EMBED, "GPU-a"),
@@ -38,7 +38,7 @@ def test_shares_of_more_than_a_whole_are_told_by_gpu() -> None:
         Holder(BATCH, "GPU-c", 0.6),
     )
 
-    assert warned(*held) == [told("GPU 0", "1.3", "batch 0.6, chat 0.7")]
+    assert warned(*holders) == [sum_warning("GPU 0", "1.3", "batch 0.6, chat 0.7")]
 
 
 @pytest.mark.parametrize("ratios", [(0.7, 0.3), (0.1, 0.2, 0.7), (0.5,), (1.0,)])
@@ -55,15 +55,15 @@ def test_an_instance_of_a_cut_card_is_a_whole_of_its_own() -> None:
     assert warned(one, other) == []
 
     assert warned(one, other, Holder(EMBED, "GPU-c", 0.5, "MIG-1")) == [
-        told("GPU GPU-c, instance MIG-1", "1.1", "chat 0.6, embed 0.5")
+        sum_warning("GPU GPU-c, instance MIG-1", "1.1", "chat 0.6, embed 0.5")
     ]
 
 
 def test_the_doctor_tells_it_of_what_a_look_found() -> None:
     """Two entries with a match, which the configuration alone cannot add up."""
     gpu = GpuReading(Gpu("GPU-a", "NVIDIA H100"), 0)
-    found = DiscoveryResult(holders=(Holder(CHAT, "GPU-a", 0.7), Holder(BATCH, "GPU-a", 0.6)))
-    asked = DoctorInput((gpu,), "", (), "", "", found=found)
-    diagnosis = diagnose(Config(), CostPolicy(Tariff("h1")), asked, 0)
+    actual = DiscoveryResult(holders=(Holder(CHAT, "GPU-a", 0.7), Holder(BATCH, "GPU-a", 0.6)))
+    inputs = DoctorInput((gpu,), "", (), "", "", found=actual)
+    diagnosis = diagnose(Config(), CostPolicy(Tariff("h1")), inputs, 0)
 
-    assert told("GPU 0", "1.3", "batch 0.6, chat 0.7") in [one.text for one in diagnosis.findings]
+    assert sum_warning("GPU 0", "1.3", "batch 0.6, chat 0.7") in [one.text for one in diagnosis.findings]

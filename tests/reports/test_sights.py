@@ -31,9 +31,9 @@ MUTE = DiscoveredServer(
 )
 
 
-def told(*sights: DiscoveredServer, **found: object) -> list[Finding]:
+def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
     """The findings of what was found."""
-    return list(sight_findings(DiscoveryResult(sights=sights, **found), INDICES))  # type: ignore[arg-type]
+    return list(sight_findings(DiscoveryResult(sights=servers, **result), INDICES))  # type: ignore[arg-type]
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
@@ -47,7 +47,7 @@ def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
         "       not read: no inference server is known among its processes",
         "  llamacpp:8080  llamacpp, in llama.service  GPUs 2",
         "       not read (not_listening): nothing listens where its metrics should be",
-        "  router:9000  nothing that is seen  GPUs none",
+        "  router:9000  no visible process  GPUs none",
         "       not read: it holds no GPU of this host",
     ]
 
@@ -56,16 +56,18 @@ def test_what_a_server_claims_and_does_not_get_is_a_warning() -> None:
     """Also of one that holds no GPU and is read."""
     thief = replace(CHAT, gpus=(), refused="another user listens at the port that it names")
 
-    assert told(thief) == [Finding("warning", "server chat: another user listens at the port that it names.")]
+    assert findings(thief) == [
+        Finding("warning", "server chat: another user listens at the port that it names.")
+    ]
 
 
 def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
     """What has an index comes first."""
-    sight = DiscoveredServer(
+    server = DiscoveredServer(
         ServerKey("", "a"), engine="vllm", gpus=("GPU-x", "GPU-b"), url="http://127.0.0.1:1/metrics"
     )
 
-    assert next(sight_lines((sight,), INDICES)) == "  a  vllm  GPUs 1, GPU-x"
+    assert next(sight_lines((server,), INDICES)) == "  a  vllm  GPUs 1, GPU-x"
 
 
 def test_what_is_well_found_needs_no_word() -> None:
@@ -73,7 +75,10 @@ def test_what_is_well_found_needs_no_word() -> None:
     configured = DiscoveredServer(
         ServerKey("", "vllm:8000"), gpus=("GPU-a",), skip_reason=UnreadReason.CONFIGURED
     )
-    assert told(CHAT, DiscoveredServer(ServerKey("", "x"), skip_reason=UnreadReason.NO_GPU), configured) == []
+    assert (
+        findings(CHAT, DiscoveredServer(ServerKey("", "x"), skip_reason=UnreadReason.NO_GPU), configured)
+        == []
+    )
 
 
 def test_a_holder_that_is_no_server_may_be_named() -> None:
@@ -82,16 +87,15 @@ def test_a_holder_that_is_no_server_may_be_named() -> None:
         ServerKey("batch", "unmatched:nightly"), program="python3", gpus=("GPU-a", "GPU-b")
     )
 
-    assert told(TRAINING, job) == [
+    assert findings(TRAINING, job) == [
         Finding(
             "note",
-            "unmatched:train holds GPU 2, is no inference server that is known, and carries its dollars. "
+            "unmatched:train holds GPU 2, is no known inference server, and pays for them. "
             'To name it: `servers: [{match: {process: "train"}, name: NAME}]`.',
         ),
         Finding(
             "note",
-            "unmatched:nightly holds GPUs 0, 1, is no inference server that is known, and carries its "
-            "dollars. "
+            "unmatched:nightly holds GPUs 0, 1, is no known inference server, and pays for them. "
             'To name it: `servers: [{match: {workload: "batch/nightly"}, name: NAME}]`.',
         ),
     ]
@@ -102,7 +106,7 @@ def test_a_server_whose_tokens_are_not_counted_is_a_warning() -> None:
     twice = (UnreadServer(MUTE.key, UnreadReason.NOT_LISTENING),) * 2
     idle = UnreadServer(ServerKey("", "chat"), UnreadReason.LOOPBACK)
 
-    assert told(MUTE, unread=(*twice, idle)) == [
+    assert findings(MUTE, unread=(*twice, idle)) == [
         Finding(
             "warning",
             "server llamacpp:8080 holds GPU 2, and its tokens are not counted: nothing listens where its "
@@ -118,13 +122,13 @@ def test_a_server_whose_tokens_are_not_counted_is_a_warning() -> None:
 
 def test_processes_that_cannot_be_seen_are_a_warning() -> None:
     """Their money is somebody's, and nobody knows whose."""
-    found = told(holders=(Holder(UNSEEN, "GPU-a"),), problems=(("processes", "2 are not seen: hidden"),))
+    actual = findings(holders=(Holder(UNSEEN, "GPU-a"),), problems=(("processes", "2 are not seen: hidden"),))
 
-    assert found == [
+    assert actual == [
         Finding("warning", "processes: 2 are not seen: hidden."),
         Finding(
             "warning",
-            "processes that cannot be seen compute on GPUs and are paid by `unmatched:unknown`. "
+            "hidden processes compute on GPUs, and their cost goes to `unmatched:unknown`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         ),
     ]
@@ -132,24 +136,24 @@ def test_processes_that_cannot_be_seen_are_a_warning() -> None:
 
 def test_pods_that_nobody_said_to_ask_for_are_a_note() -> None:
     """A token for the labels of the node is no mistake; what it would take is told."""
-    found = told(unasked=(("pods", "kubelet at https://10.0.0.1:10250: no; allow it by a rule"),))
+    actual = findings(unasked=(("pods", "kubelet at https://10.0.0.1:10250: no; allow it by a rule"),))
 
-    assert found == [
+    assert actual == [
         Finding("note", "pods are not asked for: kubelet at https://10.0.0.1:10250: no; allow it by a rule.")
     ]
 
 
 def test_pods_that_ask_for_another_ones_name_are_told() -> None:
     """They were refused, and kept their own."""
-    assert told(refused=2) == [
-        Finding("warning", "2 pods ask by annotation for the name of another workload; they keep their own.")
+    assert findings(refused=2) == [
+        Finding("warning", "2 pods claim the name of another workload by annotation; they keep their own.")
     ]
 
 
 def test_what_was_given_a_name_and_serves_nobody_needs_no_word() -> None:
     """A training job has no tokens to count."""
     assert (
-        told(
+        findings(
             DiscoveredServer(
                 ServerKey("", "training"),
                 program="train.py",

@@ -21,14 +21,16 @@ P5 = HostLocation(
     lifecycle="spot",
     node_labels=(("pool", "gold"),),
 )
-TERMS = Rented((RentPrice(Decimal(2)),))
+RENT = Rented((RentPrice(Decimal(2)),))
 RULE = " A pattern covers the whole text, and case counts."
 
 
-def found(*matches: HardwareMatch, place: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS) -> list[str]:
-    rules = tuple(Hardware(match, TERMS, f"hardware[{i}].rented") for i, match in enumerate(matches))
-    told = unmet_hardware(Tariff("node7", rules, place=place), gpus)
-    return [f"{finding.severity}: {finding.text}" for finding in told]
+def unmatched(
+    *matches: HardwareMatch, location: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS
+) -> list[str]:
+    rules = tuple(Hardware(match, RENT, f"hardware[{i}].rented") for i, match in enumerate(matches))
+    actual = unmet_hardware(Tariff("node7", rules, place=location), gpus)
+    return [f"{finding.severity}: {finding.text}" for finding in actual]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def found(*matches: HardwareMatch, place: HostLocation = P5, gpus: tuple[Gpu, ..
 )
 def test_a_rule_that_was_meant_for_what_is_here_is_a_warning(match: HardwareMatch, why: str) -> None:
     """Whoever wrote it believes that it holds."""
-    assert found(match) == [f"warning: hardware[0] matches no GPU here: {why}.{RULE}"]
+    assert unmatched(match) == [f"warning: hardware[0] matches no GPU here: {why}.{RULE}"]
 
 
 @pytest.mark.parametrize(
@@ -70,25 +72,25 @@ def test_a_rule_that_was_meant_for_what_is_here_is_a_warning(match: HardwareMatc
 )
 def test_a_rule_of_another_host_is_a_note(match: HardwareMatch, why: str) -> None:
     """One file may speak for many hosts."""
-    assert found(match) == [f"note: rules that match no GPU here: hardware[0]: {why}."]
+    assert unmatched(match) == [f"note: rules that match no GPU here: hardware[0]: {why}."]
 
 
 def test_a_rule_that_matches_is_silent_also_behind_one_that_takes_its_gpus() -> None:
     """The file is checked for that; a type of Azure is matched with and without its first word."""
     azure = replace(P5, instance_type="Standard_ND96isr_H100_v5")
 
-    assert found(HardwareMatch(), HardwareMatch(gpu_model="*L4")) == []
-    assert found(HardwareMatch(instance_type="ND96isr*"), place=azure) == []
-    assert found(HardwareMatch(region=""), HardwareMatch(region="*"), place=HostLocation()) == []
-    assert found(HardwareMatch(gpu_model="H100"), gpus=()) == []
+    assert unmatched(HardwareMatch(), HardwareMatch(gpu_model="*L4")) == []
+    assert unmatched(HardwareMatch(instance_type="ND96isr*"), location=azure) == []
+    assert unmatched(HardwareMatch(region=""), HardwareMatch(region="*"), location=HostLocation()) == []
+    assert unmatched(HardwareMatch(gpu_model="H100"), gpus=()) == []
 
 
 def test_many_rules_of_other_hosts_are_one_bounded_note() -> None:
     """Eight are named; a long name of a host is cut."""
-    (told,) = found(*(HardwareMatch(host=f"dc{i}-*") for i in range(11)))
+    (actual,) = unmatched(*(HardwareMatch(host=f"dc{i}-*") for i in range(11)))
 
-    assert told.count(' is not "node7"') == 8
-    assert told.endswith('hardware[7]: host "dc7-*" is not "node7"; and 3 more.')
+    assert actual.count(' is not "node7"') == 8
+    assert actual.endswith('hardware[7]: host "dc7-*" is not "node7"; and 3 more.')
 
 
 RULES = (
@@ -106,9 +108,9 @@ CHAT = DiscoveredServer(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
 
 def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
     """In a container the names are the image's: the uid is to be written."""
-    (told,) = unmet_servers(Config(server_rules=USERS), DiscoveryResult(), ())
+    (actual,) = unmet_servers(Config(server_rules=USERS), DiscoveryResult(), ())
 
-    assert told.text == (
+    assert actual.text == (
         "entries of `servers` that match nothing found here: servers[0] (user vllm); "
         "servers[1] (port 8000, user nobody-here, not known here)."
     )
@@ -116,11 +118,11 @@ def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
 
 def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
     """Notes, since one file may speak for many hosts."""
-    told = [
+    actual = [
         f"{one.severity}: {one.text}" for one in unmet_servers(CONFIG, DiscoveryResult(sights=(CHAT,)), ())
     ]
 
-    assert told == [
+    assert actual == [
         (
             "note: entries of `servers` that match nothing found here: servers[1] (workload ml/r1-*, "
             "process vllm)."

@@ -54,19 +54,22 @@ def checked(folder: Path, text: str, *, config: str = "", as_json: bool = False)
 )
 def test_who_may_ask_is_told_in_a_line(folder: Path, text: str, words: str) -> None:
     """Encryption, certificates, users: what a mistake would leave open is seen."""
-    status, told = checked(folder, text)
+    status, actual = checked(folder, text)
 
-    assert (status, [line for line in told.splitlines() if line.startswith("web")]) == (0, [f"web: {words}"])
+    assert (status, [line for line in actual.splitlines() if line.startswith("web")]) == (
+        0,
+        [f"web: {words}"],
+    )
 
 
 def test_programs_are_told_the_same(folder: Path) -> None:
     """No hash is among it; without a file there is nothing."""
     text = f"{TLS}{CLIENTS}RequireAndVerifyClientCert\n  client_allowed_sans: [a]\n{USERS}"
-    status, told = checked(folder, text, as_json=True)
+    status, actual = checked(folder, text, as_json=True)
     without = check_config(None, NOW, as_json=True)[1]
 
-    assert (status, "$2" in told) == (0, False)
-    assert json.loads(told)["web"] == {
+    assert (status, "$2" in actual) == (0, False)
+    assert json.loads(actual)["web"] == {
         "tls": True,
         "client_certificates": "required",
         "client_allowed_sans": ["a"],
@@ -79,10 +82,10 @@ def test_programs_are_told_the_same(folder: Path) -> None:
 def test_both_files_are_checked_where_both_are_wrong(folder: Path) -> None:
     """Every problem of each, by its own file."""
     words = "intervall: 10s\n", "tls_server_config: {cert_file: server.pem}\nbasic_auth_user: {}\n"
-    status, told = checked(folder, words[1], config=words[0])
+    status, actual = checked(folder, words[1], config=words[0])
     problems = json.loads(checked(folder, words[1], config=words[0], as_json=True)[1])
 
-    first, second, third = told.splitlines()
+    first, second, third = actual.splitlines()
     assert status == 2
     assert first == f"{folder}/ice.yaml:1:1: intervall: unknown key; did you mean interval?"
     assert second.startswith(f"{folder}/web.yml:1:")
@@ -97,6 +100,6 @@ def test_both_files_are_checked_where_both_are_wrong(folder: Path) -> None:
 
 def test_the_files_that_it_names_are_read(folder: Path) -> None:
     """As at a start: a key that is missing is found before."""
-    status, told = checked(folder, TLS.replace("server.key", "nowhere.key"))
+    status, actual = checked(folder, TLS.replace("server.key", "nowhere.key"))
 
-    assert (status, told) == (2, f"{folder}/nowhere.key: cannot be read: No such file or directory\n")
+    assert (status, actual) == (2, f"{folder}/nowhere.key: cannot be read: No such file or directory\n")

@@ -31,15 +31,15 @@ def checked(tmp_path: Path, hardware: str, now: int = NOW) -> list[str]:
 
 
 def examined(
-    hardware: str, place: HostLocation = UNKNOWN_LOCATION, *, more: str = ""
+    hardware: str, location: HostLocation = UNKNOWN_LOCATION, *, more: str = ""
 ) -> tuple[int, list[str]]:
     """What the doctor finds about prices on a host of two H100s."""
     config = parse(f"hardware: [{hardware}]\n{more}{SERVERS}".encode(), Path("ice.yaml"))
-    tariff = Tariff("h1", config.hardware, config.overheads, place)
+    tariff = Tariff("h1", config.hardware, config.overheads, location)
     diagnosis = diagnose(config, CostPolicy(tariff), DoctorInput(HOST, "", (), "", ""), NOW)
 
-    found = [f"{finding.severity}: {finding.text}" for finding in diagnosis.findings]
-    return diagnosis.status, [line for line in found if "dollars an hour" in line]
+    actual = [f"{finding.severity}: {finding.text}" for finding in diagnosis.findings]
+    return diagnosis.status, [line for line in actual if "dollars an hour" in line]
 
 
 def owned(life: str, more: str = "") -> str:
@@ -51,7 +51,7 @@ LIFE = "its life of 4 years from 2022-02-01 ended on 2026-02-01"
 
 
 @pytest.mark.parametrize(
-    ("hardware", "told"),
+    ("hardware", "expected"),
     [
         (
             "{rented: {catalogue: aws, discount_ratio: 1}}",
@@ -75,9 +75,9 @@ LIFE = "its life of 4 years from 2022-02-01 ended on 2026-02-01"
         ),
     ],
 )
-def test_check_config_tells_what_costs_nothing(tmp_path: Path, hardware: str, told: list[str]) -> None:
+def test_check_config_tells_what_costs_nothing(tmp_path: Path, hardware: str, expected: list[str]) -> None:
     """A note where it is a fact or meant, a warning where it is hardly meant; status 0."""
-    assert checked(tmp_path, hardware) == told
+    assert checked(tmp_path, hardware) == expected
 
 
 def test_a_rent_of_0_to_come_is_told_and_one_that_has_passed_is_not(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ TWO = "2 x NVIDIA H100 80GB HBM3 cost 0 dollars an hour because {} (hardware[0].
 
 
 @pytest.mark.parametrize(
-    ("hardware", "place", "status", "told"),
+    ("hardware", "location", "status", "expected"),
     [
         (
             "{rented: {catalogue: aws, discount_ratio: 1}}",
@@ -142,10 +142,10 @@ TWO = "2 x NVIDIA H100 80GB HBM3 cost 0 dollars an hour because {} (hardware[0].
     ],
 )
 def test_the_doctor_tells_what_costs_nothing_and_what_is_charged_beside_it(
-    hardware: str, place: HostLocation, status: int, told: str
+    hardware: str, location: HostLocation, status: int, expected: str
 ) -> None:
     """Once for GPUs that are alike."""
-    assert examined(hardware, place) == (status, [told])
+    assert examined(hardware, location) == (status, [expected])
 
 
 def test_an_overhead_is_charged_beside_a_rent_of_0() -> None:

@@ -32,17 +32,17 @@ KINDS: Final = ("owned", "rented", "hosted", "hybrid")
 def hybrids_have_parts(options: Key[object]) -> Rule:
     """A rule: what a hybrid is made of is there, and of the right kind."""
 
-    def rule(block: MappingNode) -> bool:
+    def rule(mapping: MappingNode) -> bool:
         good = True
-        kinds = _kinds(block.node.value(options.name))
-        for index, option in _mappings(block.node.value(options.name)):
+        kinds = _kinds(mapping.node.value(options.name))
+        for index, option in _mappings(mapping.node.value(options.name)):
             hybrid = option.value("hybrid")
             for key, wanted, words in PARTS:
                 name = _text(hybrid.value(key)) if isinstance(hybrid, Mapping) else ""
                 if hybrid is None or not name or _may_be(kinds.get(name), wanted):
                     continue
-                block.walk.problems.note(
-                    hybrid.place,
+                mapping.context.problems.note(
+                    hybrid.position,
                     f"{options.name}[{index}].hybrid",
                     f'"{name}" must be {words} option of this scenario',
                 )
@@ -55,16 +55,16 @@ def hybrids_have_parts(options: Key[object]) -> Rule:
 def items_fit(items: Key[object], options: Key[object], horizon: Key[int]) -> Rule:
     """A rule: items name options that there are, and fall into the horizon."""
 
-    def rule(block: MappingNode) -> bool:
-        names = _kinds(block.node.value(options.name))
-        years = block.get(horizon) if horizon.name in block.values else None
+    def rule(mapping: MappingNode) -> bool:
+        names = _kinds(mapping.node.value(options.name))
+        years = mapping.get(horizon) if horizon.name in mapping.values else None
         good = True
-        for index, item in _mappings(block.node.value(items.name)):
+        for index, item in _mappings(mapping.node.value(items.name)):
             for key, message in (
                 *(("options", message) for message in _strangers(item, names)),
                 *(("month", message) for message in _too_late(item, years)),
             ):
-                block.walk.problems.note(item.place, f"{items.name}[{index}].{key}", message)
+                mapping.context.problems.note(item.position, f"{items.name}[{index}].{key}", message)
                 good = False
         return good
 
@@ -74,13 +74,13 @@ def items_fit(items: Key[object], options: Key[object], horizon: Key[int]) -> Ru
 def bought_tokens_have_a_load(load: Key[object], options: Key[object]) -> Rule:
     """A rule: what is bought by the million needs a number of tokens."""
 
-    def rule(block: MappingNode) -> bool:
-        if load in block or load.name in block.meant:
+    def rule(mapping: MappingNode) -> bool:
+        if load in mapping or load.name in mapping.intended:
             return True
-        for name, kinds in _kinds(block.node.value(options.name)).items():
+        for name, kinds in _kinds(mapping.node.value(options.name)).items():
             if {"hosted", "hybrid"} & kinds:
                 told = f'is missing: the tokens of "{name}" are bought by the million; give it, or --measured'
-                block.walk.problems.note(None, load.name, told)
+                mapping.context.problems.note(None, load.name, told)
                 return False
         return True
 
@@ -131,37 +131,37 @@ def _text(node: Node | None) -> str:
 MOST_YEARS: Final = 30
 
 TOKENS: Final = Number("tokens per day", Decimal(10**15))
-PROMPT = Key("prompt_tokens_per_day", TOKENS, "Prompt tokens that are computed.", default="0")
+PROMPT = Key("prompt_tokens_per_day", TOKENS, "Prompt tokens that are computed.", default=Decimal(0))
 CACHED_PROMPT = Key(
-    "cached_prompt_tokens_per_day", TOKENS, "Prompt tokens that come from a prefix cache.", default="0"
+    "cached_prompt_tokens_per_day", TOKENS, "Prompt tokens that come from a prefix cache.", default=Decimal(0)
 )
-GENERATION = Key("generation_tokens_per_day", TOKENS, "Generated tokens.", default="0")
+GENERATION = Key("generation_tokens_per_day", TOKENS, "Generated tokens.", default=Decimal(0))
 GROWTH = Key(
     "growth_ratio_per_year",
     CHANGE_SHAPE,
     "How the load changes from each year to the next, compounding: 0.5 is half as much again.",
-    default="0",
+    default=Decimal(0),
 )
 
 
-def _has_tokens(block: MappingNode) -> bool:
+def _has_tokens(mapping: MappingNode) -> bool:
     keys = (PROMPT, CACHED_PROMPT, GENERATION)
-    unread = any(key in block and key.name not in block.values for key in keys)
-    if unread or any(block.get(key) for key in keys):
+    unread = any(key in mapping and key.name not in mapping.values for key in keys)
+    if unread or any(mapping.get(key) for key in keys):
         return True
-    block.refuse(None, "has no tokens; give some, or leave the load out")
+    mapping.refuse(None, "has no tokens; give some, or leave the load out")
     return False
 
 
-def _load(block: MappingNode) -> Load:
+def _load(mapping: MappingNode) -> Load:
     return Load(
         tokens={
-            "prompt": Fraction(block[PROMPT]),
-            "cached_prompt": Fraction(block[CACHED_PROMPT]),
-            "generation": Fraction(block[GENERATION]),
+            "prompt": Fraction(mapping[PROMPT]),
+            "cached_prompt": Fraction(mapping[CACHED_PROMPT]),
+            "generation": Fraction(mapping[GENERATION]),
         },
-        growth_ratio_per_year=Fraction(block[GROWTH]),
-        source=source_of(block),
+        growth_ratio_per_year=Fraction(mapping[GROWTH]),
+        source=source_of(mapping),
     )
 
 
@@ -203,7 +203,7 @@ MONTH = Key(
 )
 EVERY = Key("every_months", Whole("months", 1, MOST_YEARS * 12), "It is paid again every so many months.")
 COUNT = Key(
-    "count", Number("count", Decimal(1_000_000)), "How many of it: people, runs, sources.", default="1"
+    "count", Number("count", Decimal(1_000_000)), "How many of it: people, runs, sources.", default=Decimal(1)
 )
 PER_CHOICE: Choice[Per] = Choice(("option", "host", "gpu"))
 PER = Key(
@@ -219,36 +219,36 @@ OPTION_NAMES = Key(
 )
 
 
-def _dates_go_with_dollars(block: MappingNode) -> bool:
+def _dates_go_with_dollars(mapping: MappingNode) -> bool:
     good = True
     for key in (MONTH, EVERY):
-        if key in block and DOLLARS not in block and (PER_MONTH in block or PER_YEAR in block):
-            block.refuse(key, "goes with dollars only; remove it")
+        if key in mapping and DOLLARS not in mapping and (PER_MONTH in mapping or PER_YEAR in mapping):
+            mapping.refuse(key, "goes with dollars only; remove it")
             good = False
     return good
 
 
-def _once_is_not_per_host(block: MappingNode) -> bool:
-    if DOLLARS not in block or block.values.get(PER.name, "option") == "option":
+def _once_is_not_per_host(mapping: MappingNode) -> bool:
+    if DOLLARS not in mapping or mapping.values.get(PER.name, "option") == "option":
         return True
-    block.refuse(PER, "goes with amounts per month or year; what each host costs once is in adders_ratio")
+    mapping.refuse(PER, "goes with amounts per month or year; what each host costs once is in adders_ratio")
     return False
 
 
-def _item(block: MappingNode) -> ScenarioItem:
-    key, period = next((key, period) for key, period in PERIODS if key in block)
+def _item(mapping: MappingNode) -> ScenarioItem:
+    key, period = next((key, period) for key, period in PERIODS if key in mapping)
     return ScenarioItem(
-        component=block[COMPONENT],
-        dollars=Fraction(block[key]),
+        component=mapping[COMPONENT],
+        dollars=Fraction(mapping[key]),
         period=period,
-        what=block.get(WHAT) or "",
-        month=block.get(MONTH) or 1,
-        every_months=block.get(EVERY),
-        count=Fraction(block[COUNT]),
-        per=block[PER],
-        change_ratio_per_year=Fraction(block[CHANGE]),
-        options=block.get(OPTION_NAMES),
-        source=source_of(block),
+        what=mapping.get(WHAT) or "",
+        month=mapping.get(MONTH) or 1,
+        every_months=mapping.get(EVERY),
+        count=Fraction(mapping[COUNT]),
+        per=mapping[PER],
+        change_ratio_per_year=Fraction(mapping[CHANGE]),
+        options=mapping.get(OPTION_NAMES),
+        source=source_of(mapping),
     )
 
 
@@ -273,7 +273,7 @@ ITEMS = Key(
             ),
             _item,
             (exactly_one(DOLLARS, PER_MONTH, PER_YEAR), _dates_go_with_dollars, _once_is_not_per_host),
-            words="item",
+            expected="item",
         )
     ),
     "Money beside hardware and tokens.",
@@ -288,19 +288,19 @@ HOURS_PER_MONTH = Key(
     Number("hours", Decimal(744), Decimal(672)),
     "Hours of each of the twelve months of a year: 730 is 8760 a year, as price lists reckon; 730.5 is the "
     "calendar's mean, 8766 a year, as the ledger reckons.",
-    default="730",
+    default=Decimal(730),
 )
 
 
-def _scenario(block: MappingNode) -> Scenario:
+def _scenario(mapping: MappingNode) -> Scenario:
     return Scenario(
-        name=block[NAME],
-        about=block.get(ABOUT) or "",
-        horizon_years=block[HORIZON],
-        hours_per_month=Fraction(block[HOURS_PER_MONTH]),
-        load=block.get(LOAD),
-        options=block[OPTIONS],
-        items=block.get(ITEMS) or (),
+        name=mapping[NAME],
+        about=mapping.get(ABOUT) or "",
+        horizon_years=mapping[HORIZON],
+        hours_per_month=Fraction(mapping[HOURS_PER_MONTH]),
+        load=mapping.get(LOAD),
+        options=mapping[OPTIONS],
+        items=mapping.get(ITEMS) or (),
     )
 
 
@@ -311,7 +311,7 @@ def scenario_table(*, measured: bool = False) -> Table[Scenario]:
         (NAME, ABOUT, CURRENCY, HORIZON, HOURS_PER_MONTH, LOAD, OPTIONS, ITEMS),
         _scenario,
         (hybrids_have_parts(OPTIONS), items_fit(ITEMS, OPTIONS, HORIZON), *told),
-        words="scenario",
+        expected="scenario",
     )
 
 

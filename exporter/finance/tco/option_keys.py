@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
 
-from exporter.config.document import Node
+from exporter.config.document import Node, Scalar
 from exporter.config.hardware import (
     ADDERS,
     COST_OF_CAPITAL,
@@ -29,7 +29,7 @@ from exporter.config.schema import (
     missing,
 )
 from exporter.config.times import DateValue
-from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole, scalar
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, ScalarValidator, Whole
 from exporter.finance.tco.scenario import (
     MEASURED,
     AmountSource,
@@ -50,37 +50,36 @@ CURRENCY: Final = "USD"
 
 
 @dataclass(frozen=True, slots=True)
-class Prose:
+class Prose(ScalarValidator[str]):
     """A sentence for people, on one line."""
 
-    what: str
+    expected: str
 
-    @property
-    def words(self) -> str:
-        """As `Shape.words`."""
-        return self.what
-
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, self.what).text.strip()
+    def parse(self, written: Scalar) -> str:
+        """The sentence without spaces around it."""
+        text = written.text.strip()
         if not text or len(text) > PROSE_CHARACTERS or not text.isprintable():
             raise RefusedError(
-                f"{shown(text)} is no {self.what}: 1 to {PROSE_CHARACTERS} printable characters on one line"
+                f"{shown(text)} is no {self.expected}: "
+                f"1 to {PROSE_CHARACTERS} printable characters on one line"
             )
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class Currency:
+class Currency(ScalarValidator[str]):
     """Dollars; anything else is told what to do."""
 
-    words: str = CURRENCY
+    expected: str = CURRENCY
 
-    def read(self, node: Node, path: str, walk: Context) -> str:
-        """As `Shape.read`."""
-        del path, walk
-        text = scalar(node, "currency").text
+    @property
+    def example(self) -> str:
+        """What is expected, for a list or a mapping."""
+        return "currency"
+
+    def parse(self, written: Scalar) -> str:
+        """The currency itself."""
+        text = written.text
         if text != CURRENCY:
             raise RefusedError(
                 f"{shown(text)} is not {CURRENCY}: every amount is in dollars; convert them, "
@@ -97,13 +96,13 @@ class Life:
     """
 
     @property
-    def words(self) -> str:
-        """As `Shape.words`."""
+    def expected(self) -> str:
+        """The bounds."""
         return f"years, above 0, up to {MOST_LIFE_YEARS}, in quarters"
 
-    def read(self, node: Node, path: str, walk: Context) -> Decimal:
-        """As `Shape.read`."""
-        years = Number("years", Decimal(MOST_LIFE_YEARS), above_low=True).read(node, path, walk)
+    def read(self, node: Node, path: str, context: Context) -> Decimal:
+        """As `Validator.read`."""
+        years = Number("years", Decimal(MOST_LIFE_YEARS), above_low=True).read(node, path, context)
         if Fraction(years) % QUARTER:
             raise RefusedError(f"{shown(f'{years:f}')} is no whole number of quarters, like 3, 2.5 or 2.25")
         return years
@@ -117,21 +116,21 @@ CHANGE = Key(
     "price_change_ratio_per_year",
     CHANGE_SHAPE,
     "How the price changes from each year to the next: -0.1 falls by a tenth.",
-    default="0",
+    default=Decimal(0),
 )
 
 
-def source_of(block: MappingNode) -> AmountSource:
+def source_of(mapping: MappingNode) -> AmountSource:
     """The source that a mapping gives."""
-    taken = block.get(AS_OF)
-    return AmountSource(block.get(SOURCE) or "", "" if taken is None else taken.text)
+    taken = mapping.get(AS_OF)
+    return AmountSource(mapping.get(SOURCE) or "", "" if taken is None else taken.text)
 
 
 YesNo = Literal["true", "false"]
 YES_NO: Choice[YesNo] = Choice(("true", "false"))
 
 GPUS_PER_HOST = Key("gpus_per_host", Whole("GPUs", 1, 1024), "GPUs of one host.", required=True)
-HOSTS = Key("hosts", Whole("hosts", 1, 10_000), "Hosts at least; the load may ask for more.", default="1")
+HOSTS = Key("hosts", Whole("hosts", 1, 10_000), "Hosts at least; the load may ask for more.", default=1)
 THROUGHPUT: Final = Number("tokens per second", Decimal(10**9), above_low=True)
 PER_HOST_SECOND = Key(
     "tokens_per_second_per_host",
@@ -149,33 +148,33 @@ UTILIZATION = Key(
 FLEET_KEYS: Final = (GPUS_PER_HOST, HOSTS, PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)
 
 
-def _throughput_and_utilization(block: MappingNode) -> bool:
-    given = [key for key in (PER_HOST_SECOND, PER_GPU_SECOND) if key in block]
+def _throughput_and_utilization(mapping: MappingNode) -> bool:
+    given = [key for key in (PER_HOST_SECOND, PER_GPU_SECOND) if key in mapping]
     if len(given) > 1:
-        block.refuse(given[1], f"cannot stand beside {given[0].name}; keep one of them")
+        mapping.refuse(given[1], f"cannot stand beside {given[0].name}; keep one of them")
         return False
-    if bool(given) == (UTILIZATION in block) or not block.meant.isdisjoint(
+    if bool(given) == (UTILIZATION in mapping) or not mapping.intended.isdisjoint(
         {key.name for key in (PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)}
     ):
         return True
     if given:
-        block.refuse(None, missing(UTILIZATION))
+        mapping.refuse(None, missing(UTILIZATION))
     else:
-        block.refuse(UTILIZATION, f"goes with {PER_HOST_SECOND.name} only; remove it")
+        mapping.refuse(UTILIZATION, f"goes with {PER_HOST_SECOND.name} only; remove it")
     return False
 
 
-def _fleet(block: MappingNode, hours_ratio: Decimal = Decimal(1)) -> Fleet:
-    gpus = block[GPUS_PER_HOST]
-    of_host, of_gpu = block.get(PER_HOST_SECOND), block.get(PER_GPU_SECOND)
+def _fleet(mapping: MappingNode, hours_ratio: Decimal = Decimal(1)) -> Fleet:
+    gpus = mapping[GPUS_PER_HOST]
+    of_host, of_gpu = mapping.get(PER_HOST_SECOND), mapping.get(PER_GPU_SECOND)
     throughput = Fraction(of_host) if of_host is not None else None
     if of_gpu is not None:
         throughput = Fraction(of_gpu) * gpus
     return Fleet(
         gpus=gpus,
-        hosts=block[HOSTS],
+        hosts=mapping[HOSTS],
         tokens_per_second=throughput,
-        utilization_ratio=Fraction(block.get(UTILIZATION) or 1),
+        utilization_ratio=Fraction(mapping.get(UTILIZATION) or 1),
         hours_ratio=Fraction(hours_ratio),
     )
 
@@ -189,8 +188,10 @@ PURCHASE_PER_GPU = Key(
     "What a GPU costs with its part of the host; the yearly amounts are then per GPU too.",
 )
 LIFE_YEARS = Key("life_years", Life(), "Years over which the purchase is written off.", required=True)
-SUPPORT = Key("support_dollars_per_year", DOLLARS_PER_YEAR, "The support contract, every year.", default="0")
-INSURANCE = Key("insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance, every year.", default="0")
+SUPPORT = Key(
+    "support_dollars_per_year", DOLLARS_PER_YEAR, "The support contract, every year.", default=Decimal(0)
+)
+INSURANCE = Key("insurance_dollars_per_year", DOLLARS_PER_YEAR, "Insurance, every year.", default=Decimal(0))
 REFRESH = Key(
     "refresh",
     YES_NO,
@@ -200,23 +201,23 @@ REFRESH = Key(
 )
 
 
-def _owned(block: MappingNode) -> OwnedHosts:
-    gpus = block[GPUS_PER_HOST]
-    per_host = block.get(PURCHASE_PER_HOST)
+def _owned(mapping: MappingNode) -> OwnedHosts:
+    gpus = mapping[GPUS_PER_HOST]
+    per_host = mapping.get(PURCHASE_PER_HOST)
     units = 1 if per_host is not None else gpus
     terms = Owned(
-        purchase_dollars=(block[PURCHASE_PER_GPU] if per_host is None else per_host) * units,
+        purchase_dollars=(mapping[PURCHASE_PER_GPU] if per_host is None else per_host) * units,
         gpus=gpus,
         in_service=0,
         in_service_text="",
-        life_years=block[LIFE_YEARS],
-        residual_ratio=block[RESIDUAL],
-        adders_ratio=block[ADDERS],
-        support_dollars_per_year=block[SUPPORT] * units,
-        insurance_dollars_per_year=block[INSURANCE] * units,
-        cost_of_capital_ratio=block.get(COST_OF_CAPITAL) or None,
+        life_years=mapping[LIFE_YEARS],
+        residual_ratio=mapping[RESIDUAL],
+        adders_ratio=mapping[ADDERS],
+        support_dollars_per_year=mapping[SUPPORT] * units,
+        insurance_dollars_per_year=mapping[INSURANCE] * units,
+        cost_of_capital_ratio=mapping.get(COST_OF_CAPITAL) or None,
     )
-    return OwnedHosts(terms, _fleet(block), refresh=block[REFRESH] == "true")
+    return OwnedHosts(terms, _fleet(mapping), refresh=mapping[REFRESH] == "true")
 
 
 OWNED = Key(
@@ -246,15 +247,15 @@ HOURS_RATIO = Key(
     "hours_ratio",
     Number("ratio", Decimal(1), above_low=True),
     "The part of all hours in which the hosts are up and billed.",
-    default="1",
+    default=Decimal(1),
 )
 
 
-def _rented(block: MappingNode) -> RentedHosts:
-    per_host = block.get(PER_HOST_HOUR)
+def _rented(mapping: MappingNode) -> RentedHosts:
+    per_host = mapping.get(PER_HOST_HOUR)
     if per_host is None:
-        per_host = block[PER_GPU_HOUR] * block[GPUS_PER_HOST]
-    return RentedHosts(Fraction(per_host), _fleet(block, block[HOURS_RATIO]))
+        per_host = mapping[PER_GPU_HOUR] * mapping[GPUS_PER_HOST]
+    return RentedHosts(Fraction(per_host), _fleet(mapping, mapping[HOURS_RATIO]))
 
 
 RENTED = Key(
@@ -282,14 +283,14 @@ IDLE_KILOWATTS = Key(
 )
 
 
-def _power(block: MappingNode) -> Power:
-    full, idle = block[KILOWATTS], block.get(IDLE_KILOWATTS)
+def _power(mapping: MappingNode) -> Power:
+    full, idle = mapping[KILOWATTS], mapping.get(IDLE_KILOWATTS)
     return Power(
-        price=Electricity(block[KILOWATT_HOUR], block[PUE]),
+        price=Electricity(mapping[KILOWATT_HOUR], mapping[PUE]),
         kilowatts=Fraction(full),
         idle_kilowatts=Fraction(full if idle is None else idle),
-        change_ratio_per_year=Fraction(block[CHANGE]),
-        source=source_of(block),
+        change_ratio_per_year=Fraction(mapping[CHANGE]),
+        source=source_of(mapping),
     )
 
 
@@ -317,13 +318,13 @@ GENERATION_PRICE = Key(
 )
 
 
-def _hosted(block: MappingNode) -> Hosted:
-    cached = block.get(CACHED_PROMPT_PRICE)
+def _hosted(mapping: MappingNode) -> Hosted:
+    cached = mapping.get(CACHED_PROMPT_PRICE)
     return Hosted(
         {
-            "prompt": Fraction(block[PROMPT_PRICE]),
-            "cached_prompt": Fraction(block[PROMPT_PRICE] if cached is None else cached),
-            "generation": Fraction(block[GENERATION_PRICE]),
+            "prompt": Fraction(mapping[PROMPT_PRICE]),
+            "cached_prompt": Fraction(mapping[PROMPT_PRICE] if cached is None else cached),
+            "generation": Fraction(mapping[GENERATION_PRICE]),
         }
     )
 
@@ -345,11 +346,11 @@ BASE_TOKENS = Key(
 )
 
 
-def _hybrid(block: MappingNode) -> Hybrid:
-    ratio, tokens = block.get(BASE_RATIO), block.get(BASE_TOKENS)
+def _hybrid(mapping: MappingNode) -> Hybrid:
+    ratio, tokens = mapping.get(BASE_RATIO), mapping.get(BASE_TOKENS)
     return Hybrid(
-        base=block[BASE],
-        rest=block[REST],
+        base=mapping[BASE],
+        rest=mapping[REST],
         base_ratio=None if ratio is None else Fraction(ratio),
         base_tokens_per_day=None if tokens is None else Fraction(tokens),
     )
@@ -368,53 +369,53 @@ PROMPT_RATIO = Key(
     RATIO,
     "Prompt tokens that this way needs for one of the load: 5 where retrieval makes prompts five times as "
     "long.",
-    default="1",
+    default=Decimal(1),
 )
 GENERATION_RATIO = Key(
     "generation_tokens_ratio",
     RATIO,
     "Generated tokens that this way needs for one of the load.",
-    default="1",
+    default=Decimal(1),
 )
 KINDS: Final = (OWNED, RENTED, HOSTED, HYBRID)
 
 
-def _energy_has_hosts(block: MappingNode) -> bool:
-    if ENERGY not in block or OWNED in block or RENTED in block:
+def _energy_has_hosts(mapping: MappingNode) -> bool:
+    if ENERGY not in mapping or OWNED in mapping or RENTED in mapping:
         return True
-    block.refuse(ENERGY, "goes with owned or rented only; remove it")
+    mapping.refuse(ENERGY, "goes with owned or rented only; remove it")
     return False
 
 
-def _hybrids_take_all_from_their_parts(block: MappingNode) -> bool:
+def _hybrids_take_all_from_their_parts(mapping: MappingNode) -> bool:
     good = True
     for key in (PROMPT_RATIO, GENERATION_RATIO, CHANGE):
-        if HYBRID in block and key in block:
-            block.refuse(key, "is taken from the hybrid's parts; remove it here")
+        if HYBRID in mapping and key in mapping:
+            mapping.refuse(key, "is taken from the hybrid's parts; remove it here")
             good = False
     return good
 
 
-def _option(block: MappingNode) -> Option:
-    terms = block.get(OWNED) or block.get(RENTED) or block.get(HOSTED) or block[HYBRID]
+def _option(mapping: MappingNode) -> Option:
+    terms = mapping.get(OWNED) or mapping.get(RENTED) or mapping.get(HOSTED) or mapping[HYBRID]
     return Option(
-        name=block[NAME],
+        name=mapping[NAME],
         terms=terms,
-        power=block.get(ENERGY),
-        prompt_ratio=Fraction(block[PROMPT_RATIO]),
-        generation_ratio=Fraction(block[GENERATION_RATIO]),
-        change_ratio_per_year=Fraction(block[CHANGE]),
-        source=source_of(block),
+        power=mapping.get(ENERGY),
+        prompt_ratio=Fraction(mapping[PROMPT_RATIO]),
+        generation_ratio=Fraction(mapping[GENERATION_RATIO]),
+        change_ratio_per_year=Fraction(mapping[CHANGE]),
+        source=source_of(mapping),
     )
 
 
-def _names_are_told_once(items: list[ListItem[Option]], walk: Context) -> bool:
+def _names_are_told_once(items: list[ListItem[Option]], context: Context) -> bool:
     good = True
     seen: dict[str, str] = {}
     for item in items:
         if item.value.name in seen:
             message = f'"{item.value.name}" is already given by {seen[item.value.name]}; choose another name'
-            item.refuse(NAME.name, message, walk)
+            item.refuse(NAME.name, message, context)
             good = False
         seen.setdefault(item.value.name, item.path)
     return good
@@ -423,10 +424,10 @@ def _names_are_told_once(items: list[ListItem[Option]], walk: Context) -> bool:
 MOST_OPTIONS: Final = 8
 
 
-def _are_few(items: list[ListItem[Option]], walk: Context) -> bool:
+def _are_few(items: list[ListItem[Option]], context: Context) -> bool:
     if len(items) <= MOST_OPTIONS:
         return True
-    items[MOST_OPTIONS].refuse(NAME.name, f"is more than {MOST_OPTIONS} options; compare fewer", walk)
+    items[MOST_OPTIONS].refuse(NAME.name, f"is more than {MOST_OPTIONS} options; compare fewer", context)
     return False
 
 
@@ -442,7 +443,7 @@ OPTIONS = Key(
             (NAME, *KINDS, ENERGY, PROMPT_RATIO, GENERATION_RATIO, CHANGE, SOURCE, AS_OF),
             _option,
             OPTION_RULES,
-            words="option",
+            expected="option",
         ),
         (_names_are_told_once, _are_few),
         least=1,

@@ -23,9 +23,9 @@ RULES = b"""hardware:
 """
 
 
-def rent(text: bytes, place: HostLocation | None, gpu: Gpu = H100) -> float | None:
+def rent(text: bytes, location: HostLocation | None, gpu: Gpu = H100) -> float | None:
     """Dollars of an hour of a GPU; `None` without a price."""
-    price = cost_policy(parse(text), "gpu-1", place).tariff.price(gpu, NOW, MONTH, 8)
+    price = cost_policy(parse(text), "gpu-1", location).tariff.price(gpu, NOW, MONTH, 8)
     assert price.priced == bool(price.rates)
     return price.rates[0].rate.dollars_per_hour() if price.rates else None
 
@@ -56,7 +56,7 @@ def test_a_rule_that_holds_anywhere_prices_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "waits"),
+    ("text", "location", "waits"),
     [
         (RULES, None, True),
         (RULES, AWS, False),  # priced
@@ -69,9 +69,9 @@ def test_a_rule_that_holds_anywhere_prices_at_once() -> None:
         (b"hardware: [{rented: {prices: [{from: 2027-01-01, dollars_per_gpu_hour: 2}]}}]\n", None, False),
     ],
 )
-def test_which_gpus_wait_for_the_place(text: bytes, place: HostLocation | None, waits: bool) -> None:  # noqa: FBT001
+def test_which_gpus_wait_for_the_place(text: bytes, location: HostLocation | None, waits: bool) -> None:  # noqa: FBT001
     """Those without a price that may get one by it; a rule that begins later is no such thing."""
-    tariff = cost_policy(parse(text), "gpu-1", place).tariff
+    tariff = cost_policy(parse(text), "gpu-1", location).tariff
     priced = tariff.hardware_price(H100, NOW).priced
 
     assert (not priced and tariff.waits_for_place(H100)) == waits
