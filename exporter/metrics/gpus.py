@@ -20,17 +20,17 @@ def _energy(report: Report) -> Iterator[Row]:
 def _unpriced(report: Report) -> Iterator[Row]:
     if report.books is None:
         return
-    for gpu, held in report.books.unpriced.items():
-        yield gpu_labels(gpu), seconds(held)
+    for gpu, allocated in report.books.unpriced.items():
+        yield gpu_labels(gpu), seconds(allocated)
 
 
 def _info(report: Report) -> Iterator[Row]:
     for row in report.gpus:
         read = row.reading
-        told = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
+        details = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
         # An index below zero is none: GPUs that are paid for and that the driver never listed.
         index = str(row.index) if row.index >= 0 else ""
-        yield (index, *gpu_labels(row.gpu), *told), 1.0
+        yield (index, *gpu_labels(row.gpu), *details), 1.0
 
 
 def _expected(report: Report) -> Iterator[Row]:
@@ -59,18 +59,18 @@ def _read(value: Callable[[GpuReading], float | None]) -> Callable[[Report], Ite
 
     def rows(report: Report) -> Iterator[Row]:
         for row in report.gpus:
-            told = None if row.reading is None else value(row.reading)
-            if told is not None:
-                yield gpu_labels(row.gpu), float(told)
+            details = None if row.reading is None else value(row.reading)
+            if details is not None:
+                yield gpu_labels(row.gpu), float(details)
 
     return rows
 
 
-def _held(report: Report) -> Iterator[Row]:
-    held: dict[ServerKey, list[float]] = {}
+def _allocated(report: Report) -> Iterator[Row]:
+    allocated: dict[ServerKey, list[float]] = {}
     for share in report.shares:
-        held.setdefault(share.key, []).append(share.share_ratio)
-    for key, ratios in held.items():
+        allocated.setdefault(share.key, []).append(share.share_ratio)
+    for key, ratios in allocated.items():
         yield (key.namespace, key.server), math.fsum(ratios)
 
 
@@ -162,7 +162,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("namespace", "server"),
         "GPUs that this server held in the last tick, in fractions where they are shared: what "
         "inference_gpu_seconds_total grows by, over time. Absent for a server that holds none.",
-        _held,
+        _allocated,
     ),
     gauge(
         "inference_server_gpu_share_ratio",

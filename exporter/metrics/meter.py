@@ -65,9 +65,9 @@ def _uncharged(report: Report) -> Iterator[Row]:
 
 def _persistent(report: Report) -> Iterator[Row]:
     if report.books is not None:
-        books = report.books
-        stays = not books.fleeting and not books.displaced
-        yield (), float(books.persistent and books.writable and stays)
+        totals = report.books
+        stays = not totals.fleeting and not totals.displaced
+        yield (), float(totals.persistent and totals.writable and stays)
 
 
 def _last_commit(report: Report) -> Iterator[Row]:

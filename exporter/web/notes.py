@@ -36,7 +36,7 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     """
     if stale:
         yield "No tick has been taken for more than three intervals: what is spent now is not known."
-    yield from _withheld(report) if report.books is None else _books(report.books)
+    yield from _withheld(report) if report.books is None else _ledger_notes(report.books)
     if not stale:
         yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
     yield from _without_price(report)
@@ -57,10 +57,11 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
 
 def _unpriced(report: Report) -> Iterator[str]:
     """Why there are no prices of tokens where there are dollars and tokens."""
-    held = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
-    if any(held):
+    unpriced_times = [] if report.books is None else [row.unpriced for row in report.books.window.values()]
+    if any(unpriced_times):
         yield (
-            f"GPU time of the last hour that has no price: {sum(held) / NANOSECONDS_PER_HOUR:.2f} GPU-hours. "
+            "GPU time of the last hour that has no price: "
+            f"{sum(unpriced_times) / NANOSECONDS_PER_HOUR:.2f} GPU-hours. "
             "What holds it has no price per million tokens until it is charged."
         )
 
@@ -76,29 +77,29 @@ def _withheld(report: Report) -> Iterator[str]:
     yield f"No totals are shown until {', or until '.join(waits)}."
 
 
-def _books(books: CommittedTotals) -> Iterator[str]:
-    if books.residual:
+def _ledger_notes(totals: CommittedTotals) -> Iterator[str]:
+    if totals.residual:
         yield "The books do not balance: what was accrued is not what was posted. This is a bug."
-    if books.moved_aside:
+    if totals.moved_aside:
         yield (
             "The books began anew at this start of the daemon: the ledger before them was moved aside as "
-            f"{books.moved_aside}, and what it had is in none of these figures."
+            f"{totals.moved_aside}, and what it had is in none of these figures."
         )
-    if not books.persistent:
+    if not totals.persistent:
         yield "The ledger is in memory: a restart loses the month."
-        if books.unread:
+        if totals.unread:
             yield (
                 "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
                 "these books and by that file."
             )
-    elif not books.writable:
+    elif not totals.writable:
         yield "The ledger cannot be written: totals stand still, and a restart loses what came since."
-    elif books.displaced:
+    elif totals.displaced:
         yield (
             "Another file took the ledger's place while the daemon ran: the books go on in "
-            f"{books.displaced}, and a restart goes on with the other file."
+            f"{totals.displaced}, and a restart goes on with the other file."
         )
-    elif books.fleeting:
+    elif totals.fleeting:
         yield "The ledger is on an emptyDir, which ends with this pod: the next one begins at 0."
 
 
@@ -139,10 +140,10 @@ def _remedy(source: SourceRow, report: Report) -> str:
 
 def _unread(report: Report) -> Iterator[str]:
     """Servers that were found and have no endpoint."""
-    found = sorted({(one.key, one.reason) for one in report.unread if not one.url})
-    for key, reason in found[:MOST_SOURCES]:
+    unread = sorted({(one.key, one.reason) for one in report.unread if not one.url})
+    for key, reason in unread[:MOST_SOURCES]:
         yield f"Server {_name(key)} is not read: {reason.problem}. {reason.remedy}."
-    if further := found[MOST_SOURCES:]:
+    if further := unread[MOST_SOURCES:]:
         yield f"Further servers that are not read: {len(further)}."
 
 

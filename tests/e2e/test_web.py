@@ -20,7 +20,7 @@ import yaml
 from tests.e2e.daemon import ROOT, free_port, get, until
 from tests.e2e.guarded import PASSWORD, USER, Guarded
 from tests.fake_nvml.library import FakeNvml
-from tests.web.certificates import ask
+from tests.web.certificates import request as ask
 from tests.web.crowd import Crowd
 from tests.web.test_passwords import basic
 

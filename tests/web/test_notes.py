@@ -121,8 +121,8 @@ def test_notes_tell_trouble_with_the_books(
 
 def test_books_beside_a_ledger_that_cannot_be_read_may_count_twice(make_report: MakeReport) -> None:
     """Whoever adds hosts up reads it beside the words on memory."""
-    told = noted(make_report(in_books={"persistent": False, "unread": True}))[:2]
-    assert told == [
+    shown = noted(make_report(in_books={"persistent": False, "unread": True}))[:2]
+    assert shown == [
         "The ledger is in memory: a restart loses the month.",
         (
             "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
@@ -255,14 +255,14 @@ def test_a_server_that_is_down_everywhere_is_down(make_report: MakeReport) -> No
 def test_many_sources_that_are_down_are_counted(make_report: MakeReport) -> None:
     """NVML is named before servers, and what is behind the eighth is a number."""
     sources = (*(down(f"server:{n}", None) for n in range(10)), down("clock", None), down("nvml", None))
-    found = noted(well(make_report, sources=sources))
+    texts = noted(well(make_report, sources=sources))
 
-    assert found[:3] == [
+    assert texts[:3] == [
         "NVML cannot be read (never since the start).",
         "The clock is not synchronized (never since the start).",
         "Server 0 cannot be read (never since the start).",
     ]
-    assert found[8:] == ["Further sources that cannot be read: 4."]
+    assert texts[8:] == ["Further sources that cannot be read: 4."]
 
 
 def test_books_that_are_withheld_say_what_they_wait_for(make_report: MakeReport) -> None:
@@ -302,15 +302,15 @@ def test_a_price_per_token_that_is_withheld_is_noted(make_report: MakeReport) ->
         CHAT: Window({"decode": 1}, {}, unpriced=3600 * SECOND),
         NOBODY: Window({}, {}, unpriced=1800 * SECOND),
     }
-    books = replace(well(make_report).books, window=window)  # type: ignore[type-var]
+    totals = replace(well(make_report).books, window=window)  # type: ignore[type-var]
 
-    assert noted(well(make_report, books=books)) == [
+    assert noted(well(make_report, books=totals)) == [
         (
             "GPU time of the last hour that has no price: 1.50 GPU-hours. What holds it has no price per "
             "million tokens until it is charged."
         )
     ]
-    assert noted(well(make_report, books=books), OLD) == [STALE]
+    assert noted(well(make_report, books=totals), OLD) == [STALE]
 
 
 def test_of_an_old_report_only_what_lasts_is_noted(make_report: MakeReport) -> None:
@@ -369,12 +369,12 @@ def test_a_gpu_that_is_said_to_have_left_and_is_here_is_noted(make_report: MakeR
     """It is charged; one that is not read any more has no row, and one whose day lies ahead is no note."""
     report = well(make_report)
     assert report.grounds is not None
-    terms = report.grounds.terms
+    policy = report.grounds.terms
     here = next(row.gpu.uuid for row in report.gpus if row.reading)
     for since, notes in (
         (report.wall, ["GPUs that are here and charged, though `retired` has them: 1 of 2."]),
         (report.wall + SECOND, []),
     ):
-        tariff = replace(terms.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
-        grounds = replace(report.grounds, terms=replace(terms, tariff=tariff))
+        tariff = replace(policy.tariff, retired=(Retirement(here, since), Retirement("GPU-gone", 0)))
+        grounds = replace(report.grounds, terms=replace(policy, tariff=tariff))
         assert noted(replace(report, grounds=grounds)) == notes

@@ -280,5 +280,5 @@ def _axis(value: float, step: float) -> str:
     return f"${value:,.{max(digits, 2) if digits and value else 0}f}"
 
 
-def _short(place: float) -> float:
-    return round(place, 1)
+def _short(coordinate: float) -> float:
+    return round(coordinate, 1)

@@ -7,7 +7,7 @@ from exporter.cost.postings import PHASES
 from exporter.readings import KINDS
 from exporter.report import RecentHistory, Report
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, dollars
-from exporter.web import explanation as chains
+from exporter.web import explanation as explanations
 from exporter.web.page.layout import Content, Element, element, name, table
 from exporter.web.page.overview import anchor
 from exporter.web.summary import GpuSummary, Summary
@@ -226,31 +226,31 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
 
 def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
     """What stands in `main`."""
-    stretch = explanation.stretch
-    hours = stretch.covered / NANOSECONDS_PER_HOUR
+    explained_period = explanation.stretch
+    hours = explained_period.covered / NANOSECONDS_PER_HOUR
     yield element(
         "p",
-        f"Over the 60 minutes from {timestamp(stretch.start)} to {timestamp(stretch.end)}, "
+        f"Over the 60 minutes from {timestamp(explained_period.start)} to {timestamp(explained_period.end)}, "
         f"{hours:.2f} hours of them metered. On the host, ",
         element("code", "inference-cost-exporter explain --window=24h"),
         " asks for longer ones.",
     )
-    for chain in explanation.chains:
-        yield _held(chain)
+    for server in explanation.chains:
+        yield _allocated_prices(server)
         yield element(
             "section",
             element("h2", "Its models"),
-            (part for model in chain.models for part in _model(chain, model)),
-            None if chain.models else element("p", "Nothing was posted to it in this time."),
+            (part for model in server.models for part in _model(server, model)),
+            None if server.models else element("p", "Nothing was posted to it in this time."),
             id="models",
         )
-        yield _day(chain, course)
+        yield _day(server, course)
     if explanation.fleet_dollars_per_hour:
         fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
         yield element("p", f"In none of these numbers: {fleet} that are configured for the whole fleet.")
 
 
-def _held(chain: ServerExplanation) -> Element:
+def _allocated_prices(server: ServerExplanation) -> Element:
     rows = (
         (
             element("span", f"{line.gpus:g} x ", name(line.gpu_model), f" {line.component}"),
@@ -258,23 +258,23 @@ def _held(chain: ServerExplanation) -> Element:
             six(line.gpus * line.dollars_per_hour),
             name(f"{line.price_basis}: {line.source}"),
         )
-        for line in chain.held
+        for line in server.held
     )
     columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
-    together = sum(line.gpus * line.dollars_per_hour for line in chain.held)
+    together = sum(line.gpus * line.dollars_per_hour for line in server.held)
     return element(
         "section",
-        element("h2", _sentence(chains.HOLDS)),
-        table(chains.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
-        if chain.held
+        element("h2", _sentence(explanations.HOLDS)),
+        table(explanations.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
+        if server.held
         else element("p", "Nothing that has a price."),
         id="holds",
     )
 
 
-def _model(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
+def _model(server: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
     account = model.account
-    yield element("h3", name(account.model or chains.NO_MODEL))
+    yield element("h3", name(account.model or explanations.NO_MODEL))
     spent = account.spent
     yield table(
         "Spent",
@@ -290,41 +290,41 @@ def _model(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Conten
         ),
         foot=("Together", six(dollars(spent)), None),
     )
-    if (split := chains.split_told(model)) is not None:
-        yield element("p", f"{_sentence(chains.split_words(split))}.", class_="quiet")
+    if (split := explanations.current_split(model)) is not None:
+        yield element("p", f"{_sentence(explanations.split_words(split))}.", class_="quiet")
     if account.tokens:
         yield table(
             "Served",
             (("Kind of token", False), ("Tokens", True)),
             ((_spelled(kind), f"{account.tokens.get(kind, 0):,}") for kind in KINDS),
         )
-    if (since := chains.unserved_words(account)) is not None:
+    if (since := explanations.unserved_words(account)) is not None:
         yield element("p", f"{_sentence(since)}.")
-    yield from _quotients(chain, model)
+    yield from _quotients(server, model)
     if model.ladder:
         yield table(
-            _sentence(chains.LADDER),
+            _sentence(explanations.LADDER),
             (("What is counted", False), ("$", True), ("million tokens", True), ("$ per million", True)),
             (
                 (rung.meaning, six(rung.dollars), _millions(rung.tokens), six(rung.dollars_per_million))
                 for rung in model.ladder
             ),
         )
-    for told in model.against:
-        first, second = chains.against_words(told)
+    for break_even in model.against:
+        first, second = explanations.against_words(break_even)
         yield element("p", name(first), element("br"), second.strip())
 
 
-def _quotients(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
-    if chain.partial:
-        yield element("p", f"{_sentence(chains.PARTIAL)}.")
+def _quotients(server: ServerExplanation, model: ModelExplanation) -> Iterator[Content]:
+    if server.partial:
+        yield element("p", f"{_sentence(explanations.PARTIAL)}.")
     elif model.account.unpriced:
-        yield element("p", f"{_sentence(chains.unpriced_words(model.account.unpriced))}.")
+        yield element("p", f"{_sentence(explanations.unpriced_words(model.account.unpriced))}.")
     elif not model.prices:
-        yield element("p", f"{_sentence(chains.TOO_FEW)}.")
+        yield element("p", f"{_sentence(explanations.TOO_FEW)}.")
     else:
         yield table(
-            _sentence(chains.QUOTIENTS),
+            _sentence(explanations.QUOTIENTS),
             (("Kind, basis", False), ("$", True), ("million tokens", True), ("$ per million", True)),
             (
                 (
@@ -338,32 +338,32 @@ def _quotients(chain: ServerExplanation, model: ModelExplanation) -> Iterator[Co
         )
 
 
-def _day(chain: ServerExplanation, course: RecentHistory) -> Element:
-    told = sorted(
-        (party, [course.tokens.get((party, kind), 0) for kind in KINDS])
-        for party in {party for party, _kind in course.tokens}
-        if party.key == chain.key
+def _day(server: ServerExplanation, course: RecentHistory) -> Element:
+    break_even = sorted(
+        (owner, [course.tokens.get((owner, kind), 0) for kind in KINDS])
+        for owner in {owner for owner, _kind in course.tokens}
+        if owner.key == server.key
     )
     content: Content = element("p", "None.")
-    last = {model.account.model: model.account.last_token for model in chain.models}
-    if told:
+    last = {model.account.model: model.account.last_token for model in server.models}
+    if break_even:
         columns = (("Model", False), *((_spelled(kind), True) for kind in KINDS), ("all", True))
         content = table(
             "Of the running hour and the 24 before it",
             (*columns, ("last token", True)),
             (
                 (
-                    name(party.model),
+                    name(owner.model),
                     *(f"{number:,}" for number in counts),
                     f"{sum(counts):,}",
-                    None if (at := last.get(party.model)) is None else timestamp(at),
+                    None if (at := last.get(owner.model)) is None else timestamp(at),
                 )
-                for party, counts in told
+                for owner, counts in break_even
             ),
         )
     return element(
         "section",
-        element("h2", "Tokens of ", name(server_name(chain.key)), ", the last 24 hours and this one"),
+        element("h2", "Tokens of ", name(server_name(server.key)), ", the last 24 hours and this one"),
         content,
         id="tokens",
     )
