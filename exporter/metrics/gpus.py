@@ -91,18 +91,16 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_unpriced_seconds_total",
         GPU,
-        "GPU time that had no price when it passed; of owned hardware none before in_service. "
-        "What its hardware cost is in no total of dollars until a price that covers it comes; it is charged "
-        "then, and this does not fall. "
-        f"Absent for a GPU that always had a price, and {CHARGED}.",
+        "GPU time without a price when it was metered, owned hardware from in_service on. It is charged "
+        "once a price covers it; this counter does not decrease. Absent for a GPU that always had a "
+        f"price, and {CHARGED}.",
         _unpriced,
     ),
     gauge(
         "inference_gpus_expected",
         (),
-        "GPUs of this host that are paid for: gpus_per_host of the rules that price it, else the number that "
-        "its instance type has, else what it had in the last boot. "
-        "Absent while the driver cannot be read.",
+        "GPUs charged on this host: gpus_per_host of its price rule, else the count of its instance "
+        "type, else the count at the last boot. Absent while the driver cannot be read.",
         _expected,
     ),
     gauge(
@@ -114,8 +112,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_replaced_total",
         (),
-        "GPUs that took the slot of another, as after a board was swapped or a VM was stopped and started. "
-        f"The log and the page say which took whose. Absent {CHARGED}.",
+        "GPUs that replaced another in its slot, after a board swap or a VM stop and start. The log and "
+        f"the page list the pairs. Absent {CHARGED}.",
         _replaced,
     ),
     gauge(
@@ -136,7 +134,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_utilization_ratio",
         GPU,
-        "Busy part of the time since the previous tick, 0 to 1. Absent when the GPU could not tell.",
+        "Busy share of the time since the previous tick, 0 to 1. Absent when the GPU does not report it.",
         _read(lambda reading: reading.utilization_ratio),
     ),
     gauge(
@@ -148,7 +146,7 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_memory_total_bytes",
         GPU,
-        "GPU memory that there is. Absent when the GPU could not tell.",
+        "Total GPU memory. Absent when the GPU does not report it.",
         _read(lambda reading: reading.memory_total_bytes),
     ),
     gauge(

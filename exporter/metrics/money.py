@@ -196,27 +196,24 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_gpu_seconds_total",
         (*OWNER_AND_MODEL, "phase"),
-        "GPU time that is owed, by who held it and what the GPU was doing: the hours of rent where rent is "
-        "by the hour, else elapsed time, of owned hardware from in_service on. "
-        "Dollars over GPU-hours are the price. Time without a price counts while the host is up, "
-        "and the rest of it once a price comes that is owed for it. "
-        f"Absent {CHARGED}.",
+        "Charged GPU time by holder and phase: rented hours for hourly rent, elapsed time otherwise, "
+        "owned hardware from in_service on. Dollars over GPU-hours are the price. Time without a price "
+        "counts while the host is up, and the rest of it once a price comes that is owed for it. Absent "
+        f"{CHARGED}.",
         _gpu_time,
     ),
     gauge(
         "inference_cost_dollars_per_hour",
         OWNER_AND_MODEL,
-        "What is being spent now: prices in force, and energy at its mean of 5 minutes. "
-        "No gap is ever in it; GPUs without a price add at most their overheads. "
-        "Absent for a party whose GPUs cost nothing that is known.",
+        "Current spend: prices in force, energy as a mean of 5 minutes. Excludes downtime; unpriced GPUs "
+        "add only overheads. Absent for an owner without priced GPUs.",
         _rates,
     ),
     gauge(
         "inference_cost_at_first_price_dollars_per_hour",
         ("product", "team"),
-        "What would be spent now at the first price that the configuration has for each GPU: "
-        "a mean of it over days is one of use and not of prices, and the fleet rules take it. "
-        "Absent for an owner whose GPUs cost nothing that is known.",
+        "Current spend at the first configured price of each GPU, so that changes show usage and not "
+        "prices. Used by the fleet rules. Absent for an owner without priced GPUs.",
         _first_price_rates,
     ),
     gauge(
@@ -229,8 +226,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_price_dollars_per_hour",
         (*GPU, "component"),
-        "What an hour of this GPU costs now. "
-        "Absent for a component that has no price: a GPU without one has at most its overheads.",
+        "Price of this GPU per hour. Absent for a component without a price: an unpriced GPU has only "
+        "overheads.",
         _prices,
     ),
     gauge(
@@ -251,8 +248,8 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_gpu_priced",
         GPU,
-        "1: this GPU has a price. 0: nothing says what it costs, and its cost is absent, not zero. "
-        "Absent for a GPU that was never seen.",
+        "1: this GPU has a price. 0: no price is known; its cost is absent, not zero. Absent for a GPU "
+        "that was never seen.",
         _priced,
     ),
     gauge(
@@ -331,9 +328,9 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_month_price_change_ratio",
         ("month",),
-        "The rest of the month by the tariff over the rest at the prices of now: below 1 where a price falls "
-        "before the month ends. The fleet rules apply dated prices by it. "
-        f"Absent while nothing on this host costs anything, and {CHARGED}.",
+        "Cost of the rest of the month at dated prices over its cost at current prices; below 1 before a "
+        "price drop. Used by the fleet rules. Absent while nothing on this host has a price, and "
+        f"{CHARGED}.",
         _price_change,
     ),
     gauge(

@@ -84,10 +84,10 @@ ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_tokens_total",
         (*OWNER_AND_MODEL, "kind"),
-        "Tokens served, from the engine's own counters. Kind prompt: computed; "
-        "cached_prompt: served from a prefix cache; generation: produced. A server that only decodes counts "
-        "no prompts, one that only prefills no generation: the other one of the pair does. "
-        f"Absent for a kind that the engine does not tell, and {CHARGED}.",
+        "Tokens served, from the engine's own counters. Kind prompt: computed; cached_prompt: served "
+        "from a prefix cache; generation: produced. Disaggregated pairs: prompts count on the prefill "
+        "server, generation on the decode server. Absent for a kind that the engine does not tell, and "
+        f"{CHARGED}.",
         _tokens,
     ),
     counter(
@@ -136,12 +136,12 @@ ROWS: Final[tuple[Metric, ...]] = (
     gauge(
         "inference_split_info",
         ("namespace", "server", "model", "method"),
-        "By what a model's busy dollars are split between prefill and decode. "
-        "Method engine: the engine's own GPU seconds of each; time: an estimate from the seconds of its "
-        "requests; weights: an assumption about what a token of each kind weighs, not a measurement; "
-        "role: nothing to split, since the server only prefills, or only decodes. "
-        "How far each is from the truth, and under which load: docs/split.md. "
-        "Absent for a model whose busy dollars were not split in the last tick.",
+        "Method that splits a model's busy cost between prefill and decode. Method engine: the engine's "
+        "own GPU seconds of each; time: an estimate from the seconds of its requests; weights: an "
+        "assumption about what a token of each kind weighs, not a measurement; role: nothing to split, "
+        "since the server only prefills, or only decodes. How far each is from the truth, and under "
+        "which load: docs/split.md. Absent for a model whose busy dollars were not split in the last "
+        "tick.",
         _splits,
     ),
     gauge(

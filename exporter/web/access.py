@@ -185,7 +185,8 @@ class Access:
             if str(error) != self._problem:
                 self._problem = str(error)
                 _LOG.error(
-                    "web configuration not reloaded; the old one stays", extra={"problem": self._problem}
+                    "web configuration reload failed; keeping the previous one",
+                    extra={"problem": self._problem},
                 )
             return
         if states != self._file_states or self._again is not None:

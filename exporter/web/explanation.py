@@ -56,7 +56,7 @@ def text(explanation: Explanation) -> str:
         lines += ["", *_server(server)]
     if explanation.fleet_dollars_per_hour:
         fleet = f"{explanation.fleet_dollars_per_hour:.4f} dollars per hour"
-        lines += ["", f"In none of these numbers: {fleet} that are configured for the whole fleet."]
+        lines += ["", f"Not included: {fleet} of fleet overheads."]
     return "\n".join(lines) + "\n"
 
 

@@ -13,5 +13,5 @@ def test_overheads_of_the_whole_fleet_are_told_once(make_report: Callable[..., R
     shown = page(make_report(fleet_overheads={"staff": 61.25, "licenses": 1.0}), 0, BUILD).decode()
     silent = page(make_report(fleet_overheads={}), 0, BUILD).decode()
 
-    assert shown.count("In none of these numbers: $62.25 an hour, configured for the whole fleet.") == 1
+    assert shown.count("Not included: $62.25 an hour of fleet overheads.") == 1
     assert "configured for the whole fleet" not in silent

@@ -18,7 +18,7 @@ Serve = Callable[..., Any]
 
 SECOND = 10**9
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key}\n"
-NOT_RELOADED = "web configuration not reloaded; the old one stays"
+NOT_RELOADED = "web configuration reload failed; keeping the previous one"
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ llm/chat-8b
     at turbo: 0.833333 against 2.000000 (all, full): 2.40 times as much here
       break-even at 172,800,000 tokens a day, 2.40 times the 72,000,000 of now, on the same GPUs
 
-In none of these numbers: 60.0000 dollars per hour that are configured for the whole fleet.
+Not included: 60.0000 dollars per hour of fleet overheads.
 """
 """By hand.
 

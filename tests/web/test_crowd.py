@@ -9,7 +9,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.listener import Listener, WebLimits, network
-from tests.web.crowd import KINDS, Crowd, descriptors, within_a_second
+from tests.web.slow_clients import KINDS, Crowd, descriptors, within_a_second
 
 Serve = Callable[..., Any]
 

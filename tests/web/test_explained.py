@@ -127,7 +127,7 @@ def test_who_is_known_and_cost_nothing_is_explained(
     assert [(server.key.server, server.models) for server in on_page.chains] == [("chat", ())]
     body = page.explanation(young, 1000 * 10**9, "ml%2Fchat", BUILD)
     assert body is not None
-    assert "Nothing was posted to it in this time." in body.decode()
+    assert "No cost in this period." in body.decode()
     with pytest.raises(ExplanationError, match="there is no server 'nobody'"):
         explained_by_the_page(young, "nobody")
 
@@ -139,7 +139,7 @@ def test_without_books_there_is_nothing_to_explain(make_report: MakeReport) -> N
     for link in ("", "ml%2Fchat"):
         body = page.explanation(waiting, 1000 * 10**9, link, BUILD)
         assert body is not None
-    assert b"There are no books yet that could be explained." in body
+    assert b"No data to explain yet." in body
 
 
 def test_who_served_nothing_in_the_time_is_told_since_when(

@@ -79,7 +79,7 @@ def test_cells_of_the_first_minute_say_when_they_are_known(
         return rendered
 
     assert cells(young)["ml/chat"] == [expected, "13.0 M", expected, expected]
-    assert cells(young)["nobody (unallocated)"] == [expected, ABSENT, ABSENT, ABSENT]
+    assert cells(young)["unallocated"] == [expected, ABSENT, ABSENT, ABSENT]
     assert cells(make_report(quotients=()))["ml/chat"][2:] == [ABSENT, ABSENT]
     assert cells(replace(young, rates={}))["ml/chat"][0] == ABSENT
 

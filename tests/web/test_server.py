@@ -101,7 +101,7 @@ def test_before_the_first_tick(serve: Serve) -> None:
     assert site.request("GET", "/metrics")[0] == 200
     assert site.request("GET", "/metrics")[2].count(b"# TYPE") == 1
     assert json.loads(site.request("GET", "/cost.json")[2]) == {"version": "0.1.0", "host": None}
-    assert b"The first tick has not been taken yet." in site.request("GET", "/")[2]
+    assert b"Waiting for the first tick." in site.request("GET", "/")[2]
 
 
 def test_after_the_first_tick(serve: Serve, make_report: Callable[..., Any]) -> None:

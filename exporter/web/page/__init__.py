@@ -23,7 +23,7 @@ UP = "../"
 def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
     """The host's page at a moment of boot time; there is no report before the first tick."""
     if report is None:
-        main = [element("p", "The first tick has not been taken yet.")]
+        main = [element("p", "Waiting for the first tick.")]
         return whole(NAME, NAME, (), main, build, "")
     summary = summarize(report, elapsed)
     host = summary.host
@@ -45,14 +45,14 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     of_host = f"{summary.host} - {NAME}" if summary.host else NAME
     if not server:
         main = [element("div", reckoning(report, summary), data_part="reckoning")]
-        heading = "How this host's numbers come about"
+        heading = "How the figures of this host are calculated"
         return whole(f"{heading} - {of_host}", heading, (back, ". ", *about(summary)), main, build, UP)
     try:
         explanation_found = explained(report, server)
     except ExplanationError:
         return None
     if explanation_found is None or report.books is None:
-        main = [element("p", "There are no books yet that could be explained.")]
+        main = [element("p", "No data to explain yet.")]
     else:
         main = [element("div", servers(explanation_found, report.books.course), data_part="servers")]
     heading_of = element("span", "What ", name(server.lstrip("/") or server), " costs")

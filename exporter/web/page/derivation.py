@@ -52,10 +52,10 @@ def _rate(summary: Summary) -> Iterator[Element]:
         element(
             "p",
             "Prices of this hour, and the mean power of the last five minutes where energy is charged. ",
-            "Servers pay for the GPUs that they hold, in whatever phase.",
+            "A server is charged for the GPUs it holds, busy or idle.",
         ),
         table(
-            "What an hour costs",
+            "Cost per hour",
             columns,
             rows,
             caption=False,
@@ -65,7 +65,7 @@ def _rate(summary: Summary) -> Iterator[Element]:
         if summary.run_rate_dollars is None
         else element(
             "p",
-            f"Times the configured hours_per_month, that is {amount(summary.run_rate_dollars)} a month.",
+            f"Times the configured hours_per_month: {amount(summary.run_rate_dollars)} a month.",
         ),
     )
 
@@ -136,7 +136,8 @@ def _projection(report: Report, summary: Summary) -> Iterator[Element]:
         element(
             "p",
             "So far + the rest of the month by the tariff, for the owners of each GPU in the last 24 hours. ",
-            "A younger product counts by its own time, one that has left not at all. ",
+            "A product younger than 24 hours is projected from its own hours. A product that is gone is "
+            "not projected. ",
             "Energy goes on at its mean, hourly rent for the part of the last 24 hours that it was owed: ",
             f"{share(projection.up_ratio)}.",
         ),
@@ -178,7 +179,7 @@ def _idle(summary: Summary) -> Iterator[Element]:
         element(
             "p",
             f"From {timestamp(summary.hours[0].start)} on: the running hour and the 24 before it, ",
-            "adjustments apart. Idle is what was paid while a GPU rested, held by a server or by nobody.",
+            "without adjustments. Idle is the cost of GPU time without work, allocated or not.",
         ),
         table("By phase", columns, rows, foot=("Together", six(idle.dollars), None)),
         table("By component", parts, paid, foot=("Together", six(idle.dollars))),
@@ -216,12 +217,12 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
     foot = (
         None if line.dollars_per_hour is None else ("Together", six(line.dollars_per_hour), None, None, None)
     )
-    yield table(f"What an hour of {label} costs", columns, rows, caption=False, foot=foot)
+    yield table(f"Cost per hour of {label}", columns, rows, caption=False, foot=foot)
     if not row.priced:
-        yield element("p", "Nothing says what its hardware costs: the configuration may, under `hardware`.")
+        yield element("p", "No price. Add one under `hardware` in the configuration.")
     if line.idle_dollars_per_hour is not None and row.idle_ratio is not None:
-        rested, idle = f"{row.idle_ratio:.6f}", six(line.idle_dollars_per_hour)
-        yield element("p", f"It rested for {rested} of the last tick: {idle} dollars per hour.")
+        idle = six(line.idle_dollars_per_hour)
+        yield element("p", f"Idle {row.idle_ratio:.1%} of the last tick: {idle} dollars per hour.")
 
 
 def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
@@ -241,13 +242,13 @@ def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content
             "section",
             element("h2", "Its models"),
             (part for model in server.models for part in _model(server, model)),
-            None if server.models else element("p", "Nothing was posted to it in this time."),
+            None if server.models else element("p", "No cost in this period."),
             id="models",
         )
         yield _day(server, course)
     if explanation.fleet_dollars_per_hour:
         fleet = f"{six(explanation.fleet_dollars_per_hour)} dollars per hour"
-        yield element("p", f"In none of these numbers: {fleet} that are configured for the whole fleet.")
+        yield element("p", f"Not included: {fleet} of fleet overheads.")
 
 
 def _allocated_prices(server: ServerExplanation) -> Element:
@@ -267,7 +268,7 @@ def _allocated_prices(server: ServerExplanation) -> Element:
         element("h2", _sentence(explanations.HOLDS)),
         table(explanations.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
         if server.held
-        else element("p", "Nothing that has a price."),
+        else element("p", "No priced GPU."),
         id="holds",
     )
 
@@ -304,7 +305,7 @@ def _model(server: ServerExplanation, model: ModelExplanation) -> Iterator[Conte
     if model.ladder:
         yield table(
             _sentence(explanations.LADDER),
-            (("What is counted", False), ("$", True), ("million tokens", True), ("$ per million", True)),
+            (("Item", False), ("$", True), ("million tokens", True), ("$ per million", True)),
             (
                 (rung.meaning, six(rung.dollars), _millions(rung.tokens), six(rung.dollars_per_million))
                 for rung in model.ladder

@@ -31,13 +31,13 @@ SERVERS: Final = (
     ("$ per million, all", True),
     ("$ per million, computed", True),
     ("Last token", True),
-    ("Prefill of busy $", True),
+    ("Prefill share of busy cost", True),
 )
 GPUS: Final = (
     ("GPU", False),
     ("Holder", False),
     ("$ per hour", True),
-    ("Price from", False),
+    ("Price source", False),
     ("Watts", True),
     ("Utilization", True),
     ("Idle $ per hour", True),
@@ -48,10 +48,10 @@ COMPONENTS: Final = (("Component", False), ("$ per hour", True), ("$, 24 h + thi
 def servers(summary: Summary) -> Element:
     """Servers and models, and what the methods that split their busy dollars are worth."""
     lines = summary.servers
-    content: Content = element("p", "No server is known now.")
+    content: Content = element("p", "No server found.")
     if lines:
         content = table(
-            "Servers: busy and prices per million tokens are of the last hour",
+            "Servers. Busy share and cost per million tokens cover the last hour.",
             SERVERS,
             (_server(line, summary) for line in lines),
         )
@@ -120,7 +120,7 @@ def gpus(summary: Summary) -> Element | None:
     return element(
         "section",
         element("h2", "GPUs"),
-        table("GPUs, who holds them and what an hour costs now", GPUS, map(_gpu, summary.gpus)),
+        table("GPUs with their holders and cost per hour", GPUS, map(_gpu, summary.gpus)),
     )
 
 
@@ -160,7 +160,7 @@ def anchor(line: GpuSummary) -> str:
 
 def _holders(line: GpuSummary) -> Iterator[Content]:
     if not line.holders:
-        yield "nobody"
+        yield "unallocated"
     for number, (key, ratio) in enumerate(line.holders):
         yield ", " if number else None
         yield _named(key)
@@ -174,12 +174,11 @@ def components(summary: Summary) -> Element | None:
         return None
     return element(
         "section",
-        element("h2", "What the money is for"),
+        element("h2", "Cost by component"),
         table("Components, all GPUs together", COMPONENTS, map(_component, lines)),
         element(
             "p",
-            f"In none of these numbers: {amount(summary.fleet_dollars_per_hour)} an hour, "
-            "configured for the whole fleet.",
+            f"Not included: {amount(summary.fleet_dollars_per_hour)} an hour of fleet overheads.",
             class_="quiet",
         )
         if summary.fleet_dollars_per_hour
@@ -196,7 +195,7 @@ def _component(line: ComponentSummary) -> Iterator[Content]:
 
 def _named(key: ServerKey) -> Element:
     """A server's name, which leads to its explanation."""
-    word = "nobody (unallocated)" if key == NOBODY else server_name(key)
+    word = "unallocated" if key == NOBODY else server_name(key)
     return element("a", name(word), href=link(key))
 
 
