@@ -117,7 +117,7 @@ def project(
     usage: RecentUsage,
     to_date: Mapping[Product, Picodollars],
     now: Instant,
-    terms: CostPolicy,
+    policy: CostPolicy,
 ) -> Projection | None:
     """Month to date, and the rest of the month by the tariff; `None` before any time was metered.
 
@@ -129,15 +129,15 @@ def project(
     covered, up = _uptime(usage, now)
     if not covered:
         return None
-    month = month_of(now, terms.zone)
+    month = month_of(now, policy.zone)
     departed = _departed(usage)
     uses = {outcome.gpu: _gpu_use(outcome, usage, departed, now) for outcome in gpus}
     by_time: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
     by_energy: dict[Gpu, Picodollars] = dict.fromkeys(uses, 0)
     periods = []
-    for start, end in pairwise(sorted({now, month.end, *terms.tariff.changes(now, month.end)})):
+    for start, end in pairwise(sorted({now, month.end, *policy.tariff.changes(now, month.end)})):
         amount = 0
-        for gpu, count, price in _prices(gpus, start, now, month, terms):
+        for gpu, count, price in _prices(gpus, start, now, month, policy):
             time, energy = _cost(price, uses[gpu], end - start, covered, up)
             by_time[gpu] += time * count
             by_energy[gpu] += energy
@@ -145,7 +145,7 @@ def project(
         periods.append(PricePeriod(start, end, amount))
     present = (
         time * count + energy
-        for gpu, count, price in _prices(gpus, now, now, month, terms)
+        for gpu, count, price in _prices(gpus, now, now, month, policy)
         for time, energy in (_cost(price, uses[gpu], month.end - now, covered, up),)
     )
     rest: dict[Product, Picodollars] = {}
@@ -206,8 +206,8 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
             continue
         times, energies = hour.time.get(gpu, {}), hour.energy.get(gpu, {})
         if hour.start < since:
-            kept = _kept(times, hour, since, now, newest)
-            times, energies = _part(times, kept), _part(energies, kept)
+            after = _parts_after(times, hour, since, now, newest)
+            times, energies = _part(times, after), _part(energies, after)
         own = _add(time, times)
         joules += _add(energy, energies)
         # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
@@ -221,7 +221,7 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
     return _GpuUse(time, energy if any(energy.values()) else time, joules, over)
 
 
-def _kept(
+def _parts_after(
     times: Owners, hour: UsageHour, since: Instant, now: Instant, newest: Collection[Product]
 ) -> dict[Product, tuple[int, int]]:
     """The part of each owner's time in an hour that lies after an instant in it, as a fraction.
@@ -230,18 +230,18 @@ def _kept(
     """
     if not newest:
         return dict.fromkeys(times, (hour.end - since, NANOSECONDS_PER_HOUR))
-    own = sum(held for product, held in times.items() if product in newest)
+    own = sum(time for product, time in times.items() if product in newest)
     others = sum(times.values()) - own
     left = max(0, min(hour.end, now) - since - own)
     return {product: (1, 1) if product in newest else (min(left, others), others) for product in times}
 
 
-def _part(amounts: Owners, kept: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
-    found = {}
+def _part(amounts: Owners, fractions: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
+    parts = {}
     for product, amount in amounts.items():
-        part, whole = kept.get(product, (0, 1))
-        found[product] = amount * part // whole if whole else 0
-    return found
+        part, whole = fractions.get(product, (0, 1))
+        parts[product] = amount * part // whole if whole else 0
+    return parts
 
 
 def _add(sums: dict[Product, int], amounts: Owners) -> int:
@@ -252,20 +252,20 @@ def _add(sums: dict[Product, int], amounts: Owners) -> int:
 
 
 def _products(outcome: GpuOutcome) -> dict[Product, int]:
-    found: dict[Product, int] = {}
-    for slot, weight in outcome.slots.items():
-        _sum(found, slot.owner.product, weight)
-    return found
+    weights: dict[Product, int] = {}
+    for owner_phase, weight in outcome.phase_weights.items():
+        _sum(weights, owner_phase.owner.product, weight)
+    return weights
 
 
 def _prices(
-    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, terms: CostPolicy
+    gpus: Iterable[GpuOutcome], at: Instant, now: Instant, month: Month, policy: CostPolicy
 ) -> Iterator[tuple[Gpu, int, Price]]:
     """What the GPUs that are here at an instant cost; one that is here after its retirement stays.
 
     The number is above 1 for several GPUs that NVML never listed; the price is of one of them.
     """
-    tariff = terms.tariff
+    tariff = policy.tariff
     here = [each for each in gpus if tariff.has_left(each.gpu, now) or not tariff.has_left(each.gpu, at)]
     count = sum(each.count for each in here)
     for each in here:
@@ -304,13 +304,13 @@ def energy_use(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Mill
 
 def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     paid: dict[Gpu, dict[Product, int]] = {}
-    held: dict[Gpu, dict[Product, int]] = {}
+    times: dict[Gpu, dict[Product, int]] = {}
     for money in segment.money:
         if money.component == ENERGY:
             _sum(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
     for each in segment.held:
-        _sum(held.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
-    return {gpu: owners for gpu, owners in {**held, **paid}.items() if any(owners.values())}
+        _sum(times.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
+    return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
 
 
 def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
@@ -319,17 +319,17 @@ def _sum(sums: dict[Product, int], product: Product, amount: int) -> None:
 
 def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
     """Dollars per hour now, by party: current rates by time, plus the mean power of five minutes."""
-    found: dict[CostOwner, float] = {}
+    hourly_by_owner: dict[CostOwner, float] = {}
     for gpu, price in zip(gpus, prices, strict=True):
         hourly = sum(rate.rate.dollars_per_hour() for rate in price.rates)
         energy = energy_dollars_per_hour(price, gpu.mean_watts)
-        total = sum(gpu.slots.values())
+        total = sum(gpu.phase_weights.values())
         if not price.rates and energy is None:
             continue
-        for slot, weight in gpu.slots.items():
+        for owner_phase, weight in gpu.phase_weights.items():
             part = (hourly + (energy or 0.0)) * gpu.count * weight / total
-            found[slot.owner] = found.get(slot.owner, 0.0) + part
-    return found
+            hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + part
+    return hourly_by_owner
 
 
 def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | None:
@@ -339,18 +339,18 @@ def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | N
     return dollars(price.energy.per_kilowatt_hour) * mean_watts / WATTS_PER_KILOWATT
 
 
-def first_prices(gpus: Iterable[GpuOutcome], at: Instant, terms: CostPolicy) -> list[Price]:
+def first_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
     """What each GPU of the host cost at the first price that the configuration has for it."""
     gpus = list(gpus)
-    month = month_of(at, terms.zone)
-    tariff = terms.tariff
+    month = month_of(at, policy.zone)
+    tariff = policy.tariff
     count = sum(gpu.count for gpu in gpus)
     return [tariff.price(gpu.gpu, tariff.first_priced(gpu.gpu, at), month, count) for gpu in gpus]
 
 
-def price_now(gpus: Iterable[GpuOutcome], at: Instant, terms: CostPolicy) -> list[Price]:
+def price_now(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
     """What each GPU of the host costs at an instant."""
     gpus = list(gpus)
-    month = month_of(at, terms.zone)
+    month = month_of(at, policy.zone)
     count = sum(gpu.count for gpu in gpus)
-    return [terms.tariff.price(gpu.gpu, at, month, count) for gpu in gpus]
+    return [policy.tariff.price(gpu.gpu, at, month, count) for gpu in gpus]

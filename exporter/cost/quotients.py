@@ -61,7 +61,7 @@ def carried(
     if everything == 0:
         return {}  # nothing is priced: a cost of zero would be a claim
     prefill, decode = dollars(money.get("prefill", 0)), dollars(money.get("decode", 0))
-    found: dict[tuple[TokenKind, Basis], float] = {}
+    parts: dict[tuple[TokenKind, Basis], float] = {}
     bases: dict[Basis, float] = {"full": everything}
     if prefill + decode > 0:
         bases["busy"] = prefill + decode
@@ -69,12 +69,12 @@ def carried(
     for basis, amount in bases.items():
         for kind in ("all", "computed"):
             if counts[kind]:
-                found[kind, basis] = amount
+                parts[kind, basis] = amount
         if prefill + decode > 0:
             scale = amount / (prefill + decode)
             for single, part in _by_kind(prefill, decode, tokens, weights).items():
-                found[single, basis] = part * scale
-    return found
+                parts[single, basis] = part * scale
+    return parts
 
 
 def _by_kind(
@@ -82,12 +82,12 @@ def _by_kind(
 ) -> dict[Kind, float]:
     """Dollars of prefill and decode, by the kind that carries them."""
     counts = {kind: tokens.get(kind, 0) for kind in KINDS}
-    told = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
-    if not any(told.values()):
-        told = {"prompt": Decimal(1), "cached_prompt": Decimal(1)}
+    input_weights = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
+    if not any(input_weights.values()):
+        input_weights = {"prompt": Decimal(1), "cached_prompt": Decimal(1)}
     prompt, cached = (
-        counts["prompt"] * float(told["prompt"]),
-        counts["cached_prompt"] * float(told["cached_prompt"]),
+        counts["prompt"] * float(input_weights["prompt"]),
+        counts["cached_prompt"] * float(input_weights["cached_prompt"]),
     )
     if prompt + cached == 0:
         decode, prefill = decode + prefill, 0.0

@@ -141,7 +141,7 @@ class ServerDelta:
         counts: dict[str, Mapping[Kind, int]] = {}
         debts: dict[str, Mapping[str, int]] = {}
         for model in told.models:
-            known = server.models.get(model, ModelState()).debt
+            known = server.models.get(model, ModelState()).pending_subtraction
             counts[model], debts[model] = _net(model, told, {} if restarted else dict(known))
         role, division = _role(server, readings), _division(server, readings)
         served = told.served or server.served or told.models
@@ -346,12 +346,12 @@ def _advanced(
     amounts: dict[Quantity, int] = {kind: counts[kind] for kind in counts}
     if (model, "requests") in one.told.moved:
         amounts["requests"] = max(0, round(one.told.moved[model, "requests"]))
-    found, owed = divide_counts(amounts, parties, trail.owed)
+    found, owed = divide_counts(amounts, parties, trail.rounding)
     if one.division is not None:
-        trail = replace(trail, owed=owed)
+        trail = replace(trail, rounding=owed)
     debt = one.debts[model]
-    if debt != remembered.debt or trail != remembered.division:
-        remembered = replace(remembered, debt=debt, division=trail)
+    if debt != remembered.pending_subtraction or trail != remembered.division:
+        remembered = replace(remembered, pending_subtraction=debt, division=trail)
     rule = terms.split_rule(one.key.server, model)
     state, phases = split.advance(remembered, one.told.tick(model, counts), elapsed, rule, one.role)
     return _ModelDelta(

@@ -206,7 +206,7 @@ def _gpus(outcome: TickOutcome, prices: Iterable[Price], *, silent: bool) -> Ite
 
 
 def _idle_ratio(gpu: GpuOutcome) -> float | None:
-    total = sum(gpu.slots.values())
-    if not total or any(slot.phase == "unobserved" and weight for slot, weight in gpu.slots.items()):
+    total = sum(gpu.phase_weights.values())
+    if not total or any(slot.phase == "unobserved" and weight for slot, weight in gpu.phase_weights.items()):
         return None
-    return sum(weight for slot, weight in gpu.slots.items() if slot.phase == "idle") / total
+    return sum(weight for slot, weight in gpu.phase_weights.items() if slot.phase == "idle") / total

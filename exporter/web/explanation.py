@@ -48,11 +48,11 @@ NO_MODEL: Final = "(none told)"
 
 def text(explanation: Explanation) -> str:
     """For people."""
-    period = explanation.stretch
+    period = explanation.period
     hours = period.covered / NANOSECONDS_PER_HOUR
     when = f"{_time(period.start)} to {_time(period.end)}, {hours:.2f} hours of it metered"
     lines = [f"{when}; ledger {explanation.ledger}"]
-    for server in explanation.chains:
+    for server in explanation.servers:
         lines += ["", *_server(server)]
     if explanation.fleet_dollars_per_hour:
         fleet = f"{explanation.fleet_dollars_per_hour:.4f} dollars per hour"
@@ -64,18 +64,18 @@ def as_json(explanation: Explanation) -> str:
     """For machines. Money in dollars, GPU time in seconds."""
     document = {
         "ledger": explanation.ledger,
-        "start": _time(explanation.stretch.start),
-        "end": _time(explanation.stretch.end),
-        "metered_seconds": explanation.stretch.covered / NANOSECONDS_PER_SECOND,
+        "start": _time(explanation.period.start),
+        "end": _time(explanation.period.end),
+        "metered_seconds": explanation.period.covered / NANOSECONDS_PER_SECOND,
         "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
         "servers": [
             {
                 **server.key._asdict(),
                 "partial": server.partial,
-                "held": [asdict(allocated) for allocated in server.held],
+                "held": [asdict(allocated) for allocated in server.allocated],
                 "models": [_model_as_json(model) for model in server.models],
             }
-            for server in explanation.chains
+            for server in explanation.servers
         ],
     }
     return json.dumps(document, indent=2) + "\n"
@@ -88,7 +88,7 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
         "dollars": dollars(account.spent),
         "dollars_by_phase": {phase: dollars(amount) for phase, amount in account.money.items()},
         "gpu_seconds_by_phase": {
-            phase: allocated / NANOSECONDS_PER_SECOND for phase, allocated in account.held.items()
+            phase: allocated / NANOSECONDS_PER_SECOND for phase, allocated in account.gpu_time.items()
         },
         "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
         "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
@@ -108,7 +108,7 @@ def _server(explained_server: ServerExplanation) -> Iterator[str]:
         else explained_server.key.server
     )
     yield printable(name)
-    yield from _prices_now(explained_server.held)
+    yield from _prices_now(explained_server.allocated)
     for model in explained_server.models:
         yield f"  model {printable(model.account.model) or NO_MODEL}"
         yield from _spent(model)
@@ -137,15 +137,15 @@ def _prices_now(allocated: tuple[AllocatedPrice, ...]) -> Iterator[str]:
 
 def _spent(model: ModelExplanation) -> Iterator[str]:
     account = model.account
-    phases = [phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)]
+    phases = [phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)]
     yield "    spent"
     for phase in phases:
         share = account.money.get(phase, 0) / account.spent if account.spent else 0.0
-        hours = account.held.get(phase, 0) / NANOSECONDS_PER_HOUR
-        allocated = f"   {hours:.4f} {HOURS}" if account.held else ""
+        hours = account.gpu_time.get(phase, 0) / NANOSECONDS_PER_HOUR
+        allocated = f"   {hours:.4f} {HOURS}" if account.gpu_time else ""
         yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{allocated}"
     total = f"      {'together':<12}{_money(account.spent):>16} dollars"
-    time = sum(account.held.values()) / NANOSECONDS_PER_HOUR
+    time = sum(account.gpu_time.values()) / NANOSECONDS_PER_HOUR
     if time and account.spent and not account.unpriced:
         total += f" / {time:.4f} {HOURS} = {dollars(account.spent) / time:.6f} dollars per GPU-hour"
     yield total
@@ -188,7 +188,7 @@ def _ladder(model: ModelExplanation) -> Iterator[str]:
 def current_split(model: ModelExplanation) -> CurrentSplit | None:
     """How its busy money is split; `None` also where nothing was busy that could be split."""
     account = model.account
-    spent = {phase for phase in PHASES if account.money.get(phase) or account.held.get(phase)}
+    spent = {phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)}
     return None if spent == {"idle"} else model.split
 
 
@@ -251,7 +251,8 @@ def explained(report: Report, server: str) -> Explanation | None:
     if totals is None or basis is None:
         return None
     accounts = CostAccounts()
-    accounts.add_window(totals.window)
+    for owner, window in totals.window.items():
+        accounts.add_window(owner, window.money, window.tokens, window.unpriced)
     accounts.add_mix(totals.course.mix)
     accounts.add_last(totals.last_token)
     for key in (*(owner.key for owner in report.rates), *(read.key for read in report.servers)):

@@ -234,7 +234,7 @@ def test_rounding_debts_of_a_party_that_left_are_dropped() -> None:
     for _ in range(7):
         meter.tick(3.3, [h100()], [], (*holding(CHAT, 0), *holding(BATCH, 0)))
     meter.tick(3.3, [h100()], [], holding(CHAT, 0))
-    owed = meter.state.gpus["GPU-0"].owed
+    owed = meter.state.gpus["GPU-0"].rounding
     assert {slot.owner.server for debts in owed.values() for slot in debts} == {"chat"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.money import OWED_SCALE, WHOLE, accrue, accrue_energy, portions, split
+from exporter.cost.money import ROUNDING_SCALE, WHOLE, accrue, accrue_energy, portions, split
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars
@@ -102,7 +102,7 @@ def test_debts_tell_what_rounding_owes(told: dict[str, int], sums: list[int]) ->
     total = sum(told.values())
     for key, weight in told.items():
         owed = Fraction(weight * sum(sums), total) - charged[key]
-        assert abs(owed - Fraction(debts[key], OWED_SCALE)) <= Fraction(len(sums), OWED_SCALE)
+        assert abs(owed - Fraction(debts[key], ROUNDING_SCALE)) <= Fraction(len(sums), ROUNDING_SCALE)
         assert abs(owed) < 2
 
 
@@ -115,7 +115,7 @@ def test_ties_go_by_sorted_key_whatever_the_order() -> None:
 def test_a_debt_goes_first() -> None:
     """Who was rounded down last time gets the unit that is left this time."""
     parts, debts = split(1, {"a": 1, "b": 1})
-    assert (parts, debts) == ({"a": 1, "b": 0}, {"a": -OWED_SCALE // 2, "b": OWED_SCALE // 2})
+    assert (parts, debts) == ({"a": 1, "b": 0}, {"a": -ROUNDING_SCALE // 2, "b": ROUNDING_SCALE // 2})
     parts, debts = split(1, {"a": 1, "b": 1}, debts)
     assert (parts, debts) == ({"a": 0, "b": 1}, {"a": 0, "b": 0})
 

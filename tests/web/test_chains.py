@@ -99,7 +99,7 @@ def explained(
     role: Role = "",
 ) -> Explanation:
     accounts = CostAccounts()
-    accounts.add_history(sums)
+    accounts.add_history(sums.cost, sums.held, sums.tokens, sums.unpriced, sums.settled, sums.by_component())
     period = ExplainedPeriod(START, START + 24 * HOUR, 24 * HOUR)
     now = START + 24 * HOUR
     servers = {ServerKey("llm", "chat-8b"): ServerState({"llama-8b": SPLIT}, partial=partial, role=role)}
@@ -164,7 +164,7 @@ def test_the_first_server_is_explained_line_by_line() -> None:
 
 def test_the_second_server_shares_a_gpu_and_generates_nothing() -> None:
     """36 dollars, 18 of them busy, over 90 million prompt tokens: 0.40 and 0.20; half a GPU is 1.50."""
-    (explained_server,) = explained("embed").chains
+    (explained_server,) = explained("embed").servers
     (model,) = explained_server.models
 
     assert [(price.kind, price.basis, price.dollars_per_million) for price in model.prices] == [
@@ -175,7 +175,7 @@ def test_the_second_server_shares_a_gpu_and_generates_nothing() -> None:
         ("prompt", "full", 0.4),
         ("prompt", "busy", 0.2),
     ]
-    assert sum(quote.gpus * quote.dollars_per_hour for quote in explained_server.held) == 1.5
+    assert sum(quote.gpus * quote.dollars_per_hour for quote in explained_server.allocated) == 1.5
     assert model.against == ()
 
 
@@ -193,7 +193,7 @@ def test_all_servers_come_the_dearest_first_and_lose_no_dollar() -> None:
     """144 + 36 + 36 dollars, all that the hours hold."""
     explanation_of = explained()
 
-    assert [explained_server.key.server for explained_server in explanation_of.chains] == [
+    assert [explained_server.key.server for explained_server in explanation_of.servers] == [
         "chat-8b",
         "embed",
         UNALLOCATED,
@@ -201,7 +201,7 @@ def test_all_servers_come_the_dearest_first_and_lose_no_dollar() -> None:
     assert (
         sum(
             model.account.spent
-            for explained_server in explanation_of.chains
+            for explained_server in explanation_of.servers
             for model in explained_server.models
         )
         == 216 * DOLLAR
@@ -242,7 +242,7 @@ def test_a_change_of_owner_is_one_account() -> None:
         cost={OwnerPhase(CHAT, "decode"): DOLLAR, OwnerPhase(later, "decode"): 2 * DOLLAR},
         tokens={(CHAT, "generation"): MILLION, (later, "generation"): 2 * MILLION},
     )
-    (explained_server,) = explained(sums=sums).chains
+    (explained_server,) = explained(sums=sums).servers
 
     assert [model.account.spent for model in explained_server.models] == [3 * DOLLAR]
     assert explained_server.models[0].prices[0].dollars_per_million == 1
@@ -250,14 +250,14 @@ def test_a_change_of_owner_is_one_account() -> None:
 
 def test_the_minutes_tell_phases_and_tokens() -> None:
     """What the metrics divide: no GPU-hours and no components, so no dollars per GPU-hour."""
-    window = {CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})}
+    window = Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})
     accounts = CostAccounts()
-    accounts.add_window(window)
+    accounts.add_window(CHAT, window.money, window.tokens, window.unpriced)
     period = ExplainedPeriod(START, START + HOUR, HOUR)
     explanation_of = explain(accounts, period, POLICY, State(), START + HOUR, ledger=LEDGER)
 
     assert "together            2.000000 dollars\n" in explanation.text(explanation_of)
-    assert explanation_of.chains[0].models[0].prices[0].dollars_per_million == 2
+    assert explanation_of.servers[0].models[0].prices[0].dollars_per_million == 2
 
 
 def test_the_minutes_take_their_hours_mix_of_components() -> None:
@@ -267,14 +267,14 @@ def test_the_minutes_take_their_hours_mix_of_components() -> None:
     """
     owner = ServerOwner("chat", "assistants", "llm", "chat-8b")
     accounts = CostAccounts()
-    accounts.add_window({CHAT: Window({"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION})})
+    accounts.add_window(CHAT, {"prefill": DOLLAR, "idle": DOLLAR}, {"prompt": MILLION}, 0)
     for hour in (1, 2):
         rent = {(owner, "rent", "configured"): hour, (owner, "rent", "estimate"): 2 * hour}
         sums = HistorySums(server_cost={**rent, (owner, "storage", "configured"): hour})
         accounts.add_mix(sums.by_component())
     period = ExplainedPeriod(START, START + HOUR, HOUR)
     explanation_of = explain(accounts, period, POLICY, State(), START + HOUR, ledger=LEDGER)
-    (first, *_more) = explanation_of.chains[0].models[0].ladder
+    (first, *_more) = explanation_of.servers[0].models[0].ladder
 
     assert (first.dollars_per_million, first.meaning) == (
         0.75,
@@ -307,14 +307,14 @@ def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
 
 def test_the_minutes_tell_what_has_no_price() -> None:
     """A quarter of a GPU-hour of the window waits: no quotient, as the metrics have none."""
-    window = {CHAT: Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)}
+    window = Window({"decode": DOLLAR}, {"prompt": MILLION}, unpriced=HOUR // 4)
     accounts = CostAccounts()
-    accounts.add_window(window)
+    accounts.add_window(CHAT, window.money, window.tokens, window.unpriced)
     explanation_of = explain(
         accounts, ExplainedPeriod(START, START + HOUR, HOUR), POLICY, State(), START + HOUR, ledger=LEDGER
     )
 
-    assert explanation_of.chains[0].models[0].prices == ()
+    assert explanation_of.servers[0].models[0].prices == ()
     assert "no price per token: 0.2500 GPU-hours that it held have no price" in explanation.text(
         explanation_of
     )
@@ -361,7 +361,7 @@ def test_nothing_posted_is_nothing_to_explain() -> None:
 
 def test_a_server_with_a_role_has_nothing_to_split() -> None:
     """A decode server, whatever seconds its engine told before."""
-    (explained_server,) = explained("chat-8b", partial=True, role="decode").chains
+    (explained_server,) = explained("chat-8b", partial=True, role="decode").servers
 
     assert explained_server.models[0].split == CurrentSplit("role", 0.0)
     assert "now split by role, prefill 0.0% of busy: nothing to split" in explanation.text(
@@ -371,5 +371,5 @@ def test_a_server_with_a_role_has_nothing_to_split() -> None:
 
 def test_a_server_that_told_nothing_has_no_split() -> None:
     """Nor have GPUs that nobody held."""
-    assert [explained_server.models[0].split for explained_server in explained().chains[1:]] == [None, None]
+    assert [explained_server.models[0].split for explained_server in explained().servers[1:]] == [None, None]
     assert "now split" not in explanation.text(explained("embed"))

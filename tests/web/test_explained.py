@@ -124,7 +124,7 @@ def test_who_is_known_and_cost_nothing_is_explained(
     on_page = explained_by_the_page(young, "ml/chat")
     assert on_page is not None
 
-    assert [(server.key.server, server.models) for server in on_page.chains] == [("chat", ())]
+    assert [(server.key.server, server.models) for server in on_page.servers] == [("chat", ())]
     body = page.explanation(young, 1000 * 10**9, "ml%2Fchat", BUILD)
     assert body is not None
     assert "No cost in this period." in body.decode()

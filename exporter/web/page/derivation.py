@@ -227,7 +227,7 @@ def _gpu(line: GpuSummary) -> Iterator[Content]:
 
 def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content]:
     """What stands in `main`."""
-    explained_period = explanation.stretch
+    explained_period = explanation.period
     hours = explained_period.covered / NANOSECONDS_PER_HOUR
     yield element(
         "p",
@@ -236,7 +236,7 @@ def servers(explanation: Explanation, course: RecentHistory) -> Iterator[Content
         element("code", "inference-cost-exporter explain --window=24h"),
         " asks for longer ones.",
     )
-    for server in explanation.chains:
+    for server in explanation.servers:
         yield _allocated_prices(server)
         yield element(
             "section",
@@ -259,15 +259,15 @@ def _allocated_prices(server: ServerExplanation) -> Element:
             six(line.gpus * line.dollars_per_hour),
             name(f"{line.price_basis}: {line.source}"),
         )
-        for line in server.held
+        for line in server.allocated
     )
     columns = (("What", False), ("$ per hour of one", True), ("$ per hour", True), ("From", False))
-    together = sum(line.gpus * line.dollars_per_hour for line in server.held)
+    together = sum(line.gpus * line.dollars_per_hour for line in server.allocated)
     return element(
         "section",
         element("h2", _sentence(explanations.HOLDS)),
         table(explanations.HOLDS, columns, rows, caption=False, foot=("Together", None, six(together), None))
-        if server.held
+        if server.allocated
         else element("p", "No priced GPU."),
         id="holds",
     )
