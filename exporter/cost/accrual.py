@@ -91,48 +91,54 @@ class GpuRemainders:
         """
         before = self.rounding.get(component, {})
         parts, after = split(amount, weights, before)
-        for owner_phase, rounding in before.items():
-            if owner_phase not in after and (present is None or owner_phase.owner in present):
-                after[owner_phase] = rounding
+        for key, rounding in before.items():
+            if key not in after and (present is None or key.owner in present):
+                after[key] = rounding
         self.rounding[component] = after
-        return {owner_phase: part for owner_phase, part in parts.items() if part}
+        return {key: part for key, part in parts.items() if part}
 
 
-class _GpuPart(NamedTuple):
-    """One GPU in one segment: how long it is charged for, its energy, and the weights of its owners.
+class _GpuCharge(NamedTuple):
+    """Time and energy that one GPU is charged for, and the weights that divide its money.
 
-    `up` is the part of `time` that hourly rent accrues over. Without weights nothing accrues.
+    `up` is the part of `time` that hourly rent accrues over, `counted` the part that was posted before.
+    Without weights nothing accrues.
     """
 
     gpu: Gpu
     price: Price
-    time: Nanoseconds
-    up: Nanoseconds
+    time: Mapping[OwnerPhase, Nanoseconds]
+    up: Mapping[OwnerPhase, Nanoseconds]
     energy: Millijoules
     by_time: Mapping[OwnerPhase, int]
     by_up: Mapping[OwnerPhase, int]
     by_energy: Mapping[OwnerPhase, int]
+    counted: Mapping[OwnerPhase, Nanoseconds]
 
 
 @dataclass(slots=True)
-class _SegmentMoney:
-    """The money of one segment. `accrued` is summed before anything is split."""
+class _SegmentPostings:
+    """Postings of one segment, GPU by GPU. `accrued` is summed before anything is split."""
 
+    hourly_only: bool
     present: Collection[CostOwner] | None = None
     accrued: Picodollars = 0
-    postings: list[MoneyPosting] = field(default_factory=list)
+    money: list[MoneyPosting] = field(default_factory=list)
+    time: list[GpuTimePosting] = field(default_factory=list)
 
-    def charge(self, part: _GpuPart, remainders: GpuRemainders) -> None:
-        """Post what a GPU costs: each rate, then its energy."""
+    def charge(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
+        """Post the time of a GPU, then each rate, then its energy."""
+        self._post_time(charge)
+        time, up = sum(charge.time.values()), sum(charge.up.values())
         carries = remainders.carries
-        for rate in part.price.rates:
-            time, weights = (part.up, part.by_up) if rate.while_up else (part.time, part.by_time)
-            accrued = accrue(rate.rate, time, carries.get(rate.component))
-            self._post(part.gpu, rate.component, rate.provenance, accrued, weights, remainders)
-        energy = part.price.energy
+        for rate in charge.price.rates:
+            duration, weights = (up, charge.by_up) if rate.while_up else (time, charge.by_time)
+            accrued = accrue(rate.rate, duration, carries.get(rate.component))
+            self._post(charge.gpu, rate.component, rate.provenance, accrued, weights, remainders)
+        energy = charge.price.energy
         if energy is not None:
-            accrued = accrue_energy(energy, part.energy, carries.get(ENERGY))
-            self._post(part.gpu, ENERGY, energy.provenance, accrued, part.by_energy, remainders)
+            accrued = accrue_energy(energy, charge.energy, carries.get(ENERGY))
+            self._post(charge.gpu, ENERGY, energy.provenance, accrued, charge.by_energy, remainders)
 
     def _post(
         self,
@@ -145,11 +151,33 @@ class _SegmentMoney:
     ) -> None:
         amount, remainders.carries[component] = accrued
         self.accrued += amount
-        if not (amount or weights):
-            return
-        basis = provenance.price_basis
-        for owner_phase, part in remainders.split(component, amount, weights, self.present).items():
-            self.postings.append(MoneyPosting(gpu, component, basis, owner_phase, part))
+        if amount or weights:
+            basis = provenance.price_basis
+            for key, part in remainders.split(component, amount, weights, self.present).items():
+                self.money.append(MoneyPosting(gpu, component, basis, key, part))
+
+    def _post_time(self, charge: _GpuCharge) -> None:
+        price = charge.price
+        for key, time in charge.time.items():
+            down = time - min(time, charge.up.get(key, 0))
+            if price.waits or price.while_up:
+                unowed = down
+            else:
+                unowed = 0 if price.priced and not self.hourly_only else time
+            counted = min(time, charge.counted.get(key, 0))
+            self.time.append(GpuTimePosting(charge.gpu, key, time, not price.waits, down, unowed, counted))
+
+    def segment(
+        self,
+        start: Instant,
+        end: Instant,
+        day: str,
+        unpriced: Iterable[UnpricedTime] = (),
+        down: Nanoseconds = 0,
+    ) -> Segment:
+        """The segment of these postings, inside one local day."""
+        money, time = tuple(self.money), tuple(self.time)
+        return Segment(start, end, day[:7], day, self.accrued, money, time, tuple(unpriced), down)
 
 
 @dataclass(slots=True)
@@ -226,39 +254,23 @@ class Accrual:
         gpus_on_host = sum(gpu.count for gpu in gpus)
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
-        money = _SegmentMoney(self._owners)
-        held: list[GpuTimePosting] = []
+        hourly_only = self._interval.hourly_only
+        postings = _SegmentPostings(hourly_only, self._owners)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
             price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
             if price is None:
                 continue
             by_time = self._unallocated or gpu.by_time
-            length = (end - start) * gpu.count
-            times = gpu.remainders.split(TIME, length, by_time, self._owners)
+            times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, self._owners)
             ups = times if up == end - start else split(up * gpu.count, times)[0]
-            for owner_phase, time in times.items():
-                held.append(_held(gpu.charged, owner_phase, time, ups[owner_phase], price))
             energy = self._energy(gpu, start, end)
             if price.waits:
                 usage = self._usage(gpu, times, ups, energy)
-                hourly_only = self._interval.hourly_only
                 unpriced.append(UnpricedTime(gpu.charged, day, start, end, usage, hourly_only=hourly_only))
-            part = _GpuPart(
-                gpu.charged, price, length, up * gpu.count, energy, by_time, by_time, gpu.by_energy
-            )
-            money.charge(part, gpu.remainders)
-        return Segment(
-            start,
-            end,
-            month.name,
-            day,
-            money.accrued,
-            tuple(money.postings),
-            tuple(held),
-            tuple(unpriced),
-            down=end - start - up,
-        )
+            charge = _GpuCharge(gpu.charged, price, times, ups, energy, by_time, by_time, gpu.by_energy, {})
+            postings.charge(charge, gpu.remainders)
+        return postings.segment(start, end, day, unpriced, end - start - up)
 
     def _price(self, gpu: Gpu, price: Price) -> Price | None:
         """The part of a price that this interval is charged at; `None` where it is not charged to the GPU."""
@@ -285,21 +297,9 @@ class Accrual:
         """Usage of a GPU that has no price, by owner and phase."""
         energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, self._owners)
         return {
-            owner_phase: GpuUse(
-                times.get(owner_phase, 0), ups.get(owner_phase, 0), energies.get(owner_phase, 0)
-            )
-            for owner_phase in {**times, **energies}
+            key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
+            for key in {**times, **energies}
         }
-
-
-def _held(
-    gpu: Gpu, owner_phase: OwnerPhase, time: Nanoseconds, up: Nanoseconds, price: Price
-) -> GpuTimePosting:
-    down = time - up
-    unowed = time
-    if price.in_service:
-        unowed = down if price.while_up or not price.priced else 0
-    return GpuTimePosting(gpu, owner_phase, time, not price.waits, down, unowed)
 
 
 RECENT: Final = 62 * NANOSECONDS_PER_MINUTE
@@ -319,9 +319,9 @@ class _UsagePool:
     @classmethod
     def of(cls, usage: Mapping[OwnerPhase, GpuUse]) -> "_UsagePool":
         return cls(
-            {owner_phase: used.time for owner_phase, used in usage.items()},
-            {owner_phase: used.up for owner_phase, used in usage.items()},
-            {owner_phase: used.energy for owner_phase, used in usage.items()},
+            {key: used.time for key, used in usage.items()},
+            {key: used.up for key, used in usage.items()},
+            {key: used.energy for key, used in usage.items()},
         )
 
     def sums(self) -> tuple[int, int, int]:
@@ -333,18 +333,16 @@ class _UsagePool:
 
     def add(self, other: "_UsagePool") -> None:
         for mine, theirs in ((self.time, other.time), (self.up, other.up), (self.energy, other.energy)):
-            for owner_phase, amount in theirs.items():
-                mine[owner_phase] = mine.get(owner_phase, 0) + amount
+            for key, amount in theirs.items():
+                mine[key] = mine.get(key, 0) + amount
 
     def usage(self) -> dict[OwnerPhase, GpuUse]:
         """Usage of those that used anything."""
         used = {
-            owner_phase: GpuUse(
-                self.time.get(owner_phase, 0), self.up.get(owner_phase, 0), self.energy.get(owner_phase, 0)
-            )
-            for owner_phase in {**self.time, **self.up, **self.energy}
+            key: GpuUse(self.time.get(key, 0), self.up.get(key, 0), self.energy.get(key, 0))
+            for key in {**self.time, **self.up, **self.energy}
         }
-        return {owner_phase: use for owner_phase, use in used.items() if use != NO_USE}
+        return {key: use for key, use in used.items() if use != NO_USE}
 
 
 def _taken(available: dict[OwnerPhase, int], amount: int) -> dict[OwnerPhase, int]:
@@ -352,9 +350,9 @@ def _taken(available: dict[OwnerPhase, int], amount: int) -> dict[OwnerPhase, in
         return {}
     # At most what each has: a part is rounded up only where a remainder is left.
     parts, _ = split(amount, available)
-    for owner_phase, part in parts.items():
-        available[owner_phase] -= part
-    return {owner_phase: part for owner_phase, part in parts.items() if part}
+    for key, part in parts.items():
+        available[key] -= part
+    return {key: part for key, part in parts.items() if part}
 
 
 def charge_late(
@@ -436,29 +434,15 @@ class _LateAccrual:
     def _segment(
         self, waiting: UnpricedTime, start: Instant, end: Instant, price: Price, usage: _UsagePool
     ) -> Segment:
-        money = _SegmentMoney()
-        part = _GpuPart(waiting.gpu, price, *usage.sums(), usage.time, usage.up, usage.energy)
-        money.charge(part, self._remainders_of(waiting.gpu.uuid))
-        held = tuple(
-            _late_held(waiting, owner_phase, time, usage.up.get(owner_phase, 0), price)
-            for owner_phase, time in usage.time.items()
-        )
-        return Segment(start, end, waiting.day[:7], waiting.day, money.accrued, tuple(money.postings), held)
+        time, up, energy = usage.time, usage.up, usage.energy
+        counted = time if waiting.down_counted else up
+        charge = _GpuCharge(waiting.gpu, price, time, up, sum(energy.values()), time, up, energy, counted)
+        postings = _SegmentPostings(waiting.hourly_only)
+        postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
+        return postings.segment(start, end, waiting.day)
 
     def _remainders_of(self, uuid: str) -> GpuRemainders:
         if uuid not in self._remainders:
             gpu = self._state.gpus.get(uuid)
             self._remainders[uuid] = GpuRemainders({} if gpu is None else dict(gpu.carries))
         return self._remainders[uuid]
-
-
-def _late_held(
-    waiting: UnpricedTime, owner_phase: OwnerPhase, time: Nanoseconds, up: Nanoseconds, price: Price
-) -> GpuTimePosting:
-    """Time that waits no more."""
-    up = min(time, up)
-    unowed = time
-    if price.priced and (price.while_up or not waiting.hourly_only):
-        unowed = time - up if price.while_up else 0
-    counted = time if waiting.down_counted else up
-    return GpuTimePosting(waiting.gpu, owner_phase, time, True, time - up, unowed, counted)
