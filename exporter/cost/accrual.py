@@ -278,7 +278,7 @@ class Accrual:
             return price
         hourly = price.hourly()
         # A location that is not known yet may bring a price by the hour; nothing else does.
-        if not hourly.rates and (hourly.priced or not self._policy.tariff.waits_for_place(gpu)):
+        if not hourly.rates and (hourly.priced or not self._policy.tariff.waits_for_location(gpu)):
             return None
         return hourly
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
-from exporter.tariff.gpu_models import GpuNameMatch, MigProfile, mig_profile, named
-from exporter.tariff.gpu_models import spelled as spelled_by_drivers
+from exporter.tariff.gpu_models import GpuNameMatch, MigProfile, driver_names, mig_profile, named
 from exporter.tariff.hosted import Offer, offers
 from exporter.tariff.instances import Listing, listed, lowest, regions, scaled, spelled
 from exporter.tariff.market import Market, market
@@ -74,8 +73,8 @@ class Catalogue:
     def _instance(self, cloud: str, instance_type: str, region: str) -> Listing | None:
         """As `instances.listed`, scaled to the region where another one's price stands in."""
         starts = f"{cloud},{spelled(cloud, instance_type)},"
-        found = listed(self.instances(starts), cloud, instance_type, region)
-        return found and scaled(self.instances(f"{cloud},"), found, region)
+        listing = listed(self.instances(starts), cloud, instance_type, region)
+        return listing and scaled(self.instances(f"{cloud},"), listing, region)
 
     def _gpu(self, name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
         """As `gpu_models.named`."""
@@ -103,7 +102,7 @@ class Catalogue:
     def gpu_names(self) -> tuple[str, ...]:
         """The names of the models, as drivers tell them."""
         names = (name for row in self.gpu_models() for name in row["names"].split("|"))
-        return tuple(dict.fromkeys(spelled_by_drivers(names)))
+        return tuple(dict.fromkeys(driver_names(names)))
 
     def instance_types(self, cloud: str) -> tuple[str, ...]:
         """The instance types of a cloud, as it spells them."""
@@ -126,8 +125,8 @@ class Catalogue:
 
     def hosted(self, model_name: str) -> tuple[Offer, ...]:
         """As `offers.offers`, with the date of each."""
-        found = offers(rows(self._folder, "hosted.csv"), model_name)
-        return tuple(replace(offer, as_of=self.source(offer.source)[1]) for offer in found)
+        matching = offers(rows(self._folder, "hosted.csv"), model_name)
+        return tuple(replace(offer, as_of=self.source(offer.source)[1]) for offer in matching)
 
     def damage(self) -> str:
         """What is wrong with the tables, empty where nothing is: each row of each file is looked at."""

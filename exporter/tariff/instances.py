@@ -92,21 +92,21 @@ def listed(table: Iterable[Row], cloud: str, instance_type: str, region: str) ->
     """
     wanted = spelled(cloud, instance_type)
     here = region.strip().casefold()
-    found = {
+    by_region = {
         row["region"]: row
         for row in table
         if row["cloud"] == cloud and row["instance_type"].casefold() == wanted
     }
-    if not found:
+    if not by_region:
         return None
     for exact in (here, EVERYWHERE):
-        if exact in found:
-            return _listing(found[exact])
+        if exact in by_region:
+            return _listing(by_region[exact])
     if here.startswith(ELSEWHERE):
-        row = next(iter(found.values()))
+        row = next(iter(by_region.values()))
         return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
-    common = [_listing(row) for name, row in found.items() if not name.startswith(ELSEWHERE)]
-    regions = {each.region: each for each in common or map(_listing, found.values())}
+    common = [_listing(row) for name, row in by_region.items() if not name.startswith(ELSEWHERE)]
+    regions = {each.region: each for each in common or map(_listing, by_region.values())}
     preferred = (regions[name] for name in REFERENCE.get(cloud, ()) if name in regions)
     cheapest = min(regions.values(), key=lambda each: (each.on_demand or 0, each.region))
     return replace(next(preferred, cheapest), standing="elsewhere")
@@ -144,22 +144,22 @@ def scaled(table: Iterable[Row], listing: Listing, region: str) -> Listing:
     )
 
 
-def _ratios(table: Iterable[Row], known: Listing, here: str) -> Iterator[tuple[Decimal, str, str]]:
+def _ratios(table: Iterable[Row], listing: Listing, here: str) -> Iterator[tuple[Decimal, str, str]]:
     """What a region costs over the reference region, of when and by whom, for the types most alike by name.
 
     Clouds price a region by families of types; members of a family begin alike.
     """
     prices: dict[str, dict[str, tuple[Decimal, str, str]]] = {}
     for row in table:
-        if row["cloud"] != known.cloud or row["region"] not in {here, known.region}:
+        if row["cloud"] != listing.cloud or row["region"] not in {here, listing.region}:
             continue
         if (price := row.dollars("on_demand")) is not None:
             prices.setdefault(row["instance_type"], {})[row["region"]] = price, row["as_of"], row["source"]
     both = {name: each for name, each in prices.items() if len(each) > 1}
-    alike = {name: _alike(name, known.instance_type) for name in both}
+    alike = {name: _alike(name, listing.instance_type) for name in both}
     for name, each in both.items():
         if alike[name] == max(alike.values()):
-            (price, as_of, source), (base, since, _) = each[here], each[known.region]
+            (price, as_of, source), (base, since, _) = each[here], each[listing.region]
             yield price / base, min(as_of, since), source
 
 

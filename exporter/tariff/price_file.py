@@ -127,8 +127,8 @@ def _text(data: bytes) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise PriceFileError((f"line {line}: it is not UTF-8; save it as CSV in UTF-8",)) from None
     text = text.replace("\r\n", "\n")
-    if found := _CONTROL.search(text):
-        line = text.count("\n", 0, found.start()) + 1
+    if control := _CONTROL.search(text):
+        line = text.count("\n", 0, control.start()) + 1
         raise PriceFileError((f"line {line}: it has a control character; save it as plain CSV",))
     return text
 
@@ -139,7 +139,7 @@ class _Check:
     def __init__(self, today: date | None, plausible: Plausible | None) -> None:
         self._today = today
         self._plausible = plausible
-        self._places: dict[tuple[str, str, str], int] = {}
+        self._lines: dict[tuple[str, str, str], int] = {}
         self._types: dict[tuple[str, str], tuple[str, str, int]] = {}
         self.problems: list[str] = []
         self.newest = ""
@@ -188,8 +188,8 @@ class _Check:
         if self._today is not None and as_of > self._today.isoformat()[: len(as_of)]:
             yield "as_of", "is in the future"
         kind = row["cloud"], row["instance_type"].casefold()
-        place = (*kind, row["region"])
-        if (first := self._places.setdefault(place, number)) != number:
+        row_key = (*kind, row["region"])
+        if (first := self._lines.setdefault(row_key, number)) != number:
             yield "region", f"is given for this type on line {first} already"
         model, gpus, line = self._types.setdefault(kind, (row["gpu_model"], row["gpus"], number))
         if model != row["gpu_model"]:

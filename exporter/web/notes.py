@@ -7,7 +7,7 @@ from typing import Final
 from exporter.readings import Gpu, ServerKey, label
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
-from exporter.tariff.quotes import is_scaled
+from exporter.tariff.rate import Derivation
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
 from exporter.web.wording import amount, price_line, shortened, timestamp
 
@@ -181,7 +181,9 @@ def _failure(source: SourceRow, report: Report) -> str:
 
 def _scaled(report: Report) -> str:
     """How many of them have a list price of another region, scaled."""
-    scaled = {price.gpu: price.count for price in report.prices if is_scaled(price.provenance.source)}
+    scaled = {
+        price.gpu: price.count for price in report.prices if price.provenance.derivation is Derivation.SCALED
+    }
     return f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
 
 

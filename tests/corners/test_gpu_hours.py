@@ -71,7 +71,7 @@ def agree(host: Host, expected: int) -> None:
 @pytest.mark.parametrize("config", [RENTED, CATALOGUE], ids=["configured", "by catalogue"])
 def test_a_host_that_is_off_at_night_owes_the_hours_that_it_was_up(tmp_path: Path, config: str) -> None:
     """8.03 GPU-hours at 6.88 dollars, where 24.03 at 2.30 were told."""
-    host = Host(tmp_path, config, NOON, place=P5)
+    host = Host(tmp_path, config, NOON, location=P5)
     night(host)
     owed = UP + AFTER_LAST_TICK + BOOT
 
@@ -82,7 +82,7 @@ def test_a_host_that_is_off_at_night_owes_the_hours_that_it_was_up(tmp_path: Pat
 
 def test_the_same_where_the_cloud_answers_after_the_first_tick(tmp_path: Path) -> None:
     """The night waits for its price, and is not counted as owed before it is known what it costs."""
-    host = Host(tmp_path, CATALOGUE, NOON, place=P5)
+    host = Host(tmp_path, CATALOGUE, NOON, location=P5)
     host.tick()
     host.tick(UP)
     host.place = None

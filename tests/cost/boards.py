@@ -94,7 +94,7 @@ class Host:
 def whole(*hardware: Hardware, place: HostLocation | None = None, **told: Any) -> CostPolicy:
     """Terms of a host all of whose GPUs NVML lists here."""
     priced = terms(*(hardware or (rent("55.04", 8),)), all_gpus=True, **told)
-    return priced if place is None else replace(priced, tariff=replace(priced.tariff, place=place))
+    return priced if place is None else replace(priced, tariff=replace(priced.tariff, location=place))
 
 
 def of_models(pattern: str, dollars: str, gpus: int) -> Hardware:

@@ -159,9 +159,9 @@ def test_an_unknown_boot_is_no_new_one() -> None:
 def test_a_vm_that_was_made_smaller_releases_slots() -> None:
     """p5.48xlarge to g6.12xlarge, by the catalogue 8 and 4 GPUs: 4 remain, at the new price."""
     listed = Hardware(HardwareMatch(), Listed(), "hardware[0]")
-    host = Host(whole(listed, place=P5), *boards("a"))
+    host = Host(whole(listed, location=P5), *boards("a"))
     assert host.hourly() == 55.04
-    host.meter.terms = replace(host.meter.terms, tariff=replace(host.meter.terms.tariff, place=FOUR))
+    host.meter.terms = replace(host.meter.terms, tariff=replace(host.meter.terms.tariff, location=FOUR))
     outcome = host.restart(3600, *boards("b", 4, model=L4))
 
     assert sorted(outcome.inventory.released) == ["a4", "a5", "a6", "a7"]

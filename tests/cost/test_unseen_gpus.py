@@ -26,8 +26,8 @@ LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "h
         (whole(rent("55.04", 8)), 55.04),
         (whole(BOUGHT), 7.985398),
         (whole(LISTED), 55.04),
-        (whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5), 55.04),
-        (whole(rent("6.88"), place=P5), 55.04),
+        (whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5), 55.04),
+        (whole(rent("6.88"), location=P5), 55.04),
     ],
     ids=["rent", "owned", "catalogue-type", "catalogue-place", "per-gpu-of-a-known-type"],
 )
@@ -62,7 +62,7 @@ def test_unseen_gpus_share_what_is_for_the_host() -> None:
 
 def test_an_unseen_gpu_without_a_price_waits_for_one() -> None:
     """The instance type has eight, and nothing prices them: all eight wait, the unseen one too."""
-    host = Host(whole(of_models("*A100*", "1", 1), place=P5), *boards("a", 7))
+    host = Host(whole(of_models("*A100*", "1", 1), location=P5), *boards("a", 7))
     outcome = host.tick()
     waiting = {each.gpu.uuid for segment in outcome.postings.segments for each in segment.unpriced}
     assert waiting == {"unseen", *(f"a{n}" for n in range(7))}
@@ -113,9 +113,9 @@ def test_no_host_without_a_gpu_has_unseen_ones() -> None:
 
 def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:
     """Nothing is released and the unseen one stays, until the instance type is known."""
-    known = whole(Hardware(HardwareMatch(), Listed(), "x"), place=P5)
+    known = whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5)
     host = Host(known, *boards("a", 7))
-    asking = replace(known.tariff, place=HostLocation(), hardware=(), asking=True)
+    asking = replace(known.tariff, location=HostLocation(), hardware=(), asking=True)
     for _ in range(3):
         host.meter.terms = replace(host.meter.terms, tariff=asking)
         host.restart(60, *boards("a", 6))
@@ -187,7 +187,7 @@ def test_what_says_how_many_there_are(
     hardware: tuple[Hardware, ...], place: HostLocation, count: int | None
 ) -> None:
     """A rule's `gpus_per_host`, else the instance type's by the catalogue: fractions show as one."""
-    tariff = Tariff("host-1", hardware, place=place)
+    tariff = Tariff("host-1", hardware, location=place)
     assert stated(tariff, [Gpu(f"a{n}", H100) for n in range(3)]) == count
 
 

@@ -19,7 +19,7 @@ NODE = HostLocation(node_labels=(("example.com/billing", "lease-2026"), ("node-r
 
 def priced(place: HostLocation, *patterns: tuple[str, str], **match: str) -> bool:
     rule = Hardware(HardwareMatch(**match, node_label=patterns), Rented((RentPrice(Decimal(2)),)), "x")
-    return Tariff("h", (rule,), place=place).price(H100, NOW, MONTH, 8).priced
+    return Tariff("h", (rule,), location=place).price(H100, NOW, MONTH, 8).priced
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ NVML = "NVIDIA H100 80GB HBM3"
 def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **told: str) -> Quote:
     """The quote of a GPU on a host in a place."""
     place = HostLocation(cloud=cloud, instance_type=instance_type, **told)
-    found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", gpu))
+    found = Tariff(location=place, unmatched="estimate").quote(Gpu("GPU-a", gpu))
     assert isinstance(found, Quote)
     return found
 
@@ -225,7 +225,7 @@ def test_trap_15_a_shared_label_is_still_one_gpu() -> None:
 def test_no_trap_an_unknown_gpu_and_an_unknown_instance_have_no_price() -> None:
     """Both reasons are told."""
     place = HostLocation(cloud="aws", instance_type="p9.48xlarge", region="us-east-1")
-    found = Tariff(place=place, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
+    found = Tariff(location=place, unmatched="estimate").quote(Gpu("GPU-a", "NVIDIA R100"))
 
     assert found == NoQuote(
         "it does not have the aws instance type p9.48xlarge; it knows no GPU by the name NVIDIA R100"

@@ -78,15 +78,15 @@ def test_damage_is_told_and_leaves_the_gpu_to_its_model(
 ) -> None:
     """The instance has no quote, with the reason; without a market either the GPU is unpriced."""
     catalogue = damaged(file, content)
-    tariff = Tariff("h", place=P5, unmatched="estimate", catalogue=catalogue)
+    tariff = Tariff("h", location=P5, unmatched="estimate", catalogue=catalogue)
     quote = tariff.quote(H100)
 
     if file == "sources.csv":  # which tells the dates of the market
         assert isinstance(quote, Quote)
         assert quote.price_basis == "catalogue"
-        quote = replace(tariff, place=UNKNOWN_LOCATION).quote(H100)
+        quote = replace(tariff, location=UNKNOWN_LOCATION).quote(H100)
         assert quote == NoQuote(f"it is damaged: {told}")
-        unpriced = replace(tariff, place=UNKNOWN_LOCATION).price(H100, 0, Month("2026-11", 0, 1), 8)
+        unpriced = replace(tariff, location=UNKNOWN_LOCATION).price(H100, 0, Month("2026-11", 0, 1), 8)
         assert unpriced == Price((), None, priced=False)
     else:
         assert quote is not None

@@ -16,7 +16,7 @@ from exporter.tariff.calendar import month_of
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import BUNDLED, rows
 from exporter.tariff.quotes import NoQuote, Quote
-from exporter.tariff.rate import Price, Provenance
+from exporter.tariff.rate import Derivation, Price, Provenance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Rented, RentPrice
 
@@ -47,7 +47,7 @@ def origin(found: Price) -> Provenance:
 def test_configuration_comes_before_the_catalogue() -> None:
     """Whatever the instance is known to cost."""
     own = rule(Rented((RentPrice(Decimal("2.50")),)))
-    found = price(Tariff("h", (own,), place=P5, unmatched="estimate"))
+    found = price(Tariff("h", (own,), location=P5, unmatched="estimate"))
 
     assert rent(found) == Fraction("2.50")
     assert origin(found).price_basis == "configured"
@@ -55,7 +55,7 @@ def test_configuration_comes_before_the_catalogue() -> None:
 
 def test_a_known_instance_has_its_list_price_divided_by_the_gpus_that_it_has() -> None:
     """55.04 / 8 = 6.88 dollars, also where NVML shows four of them."""
-    found = Tariff("h", place=P5, unmatched="estimate").price(H100, NOW, MONTH, 4)
+    found = Tariff("h", location=P5, unmatched="estimate").price(H100, NOW, MONTH, 4)
 
     assert rent(found) == Fraction("6.88")
     assert found.priced
@@ -65,12 +65,13 @@ def test_a_known_instance_has_its_list_price_divided_by_the_gpus_that_it_has() -
         "catalogue",
         "aws p5.48xlarge us-east-1 on demand (karpenter-aws)",
         "2026-07-20",
+        Derivation.LISTED,
     )
 
 
 def test_a_region_that_is_not_listed_is_said() -> None:
     """The price is an estimate: no list has it."""
-    found = price(Tariff("h", place=replace(P5, region="xx-west-1"), unmatched="estimate"))
+    found = price(Tariff("h", location=replace(P5, region="xx-west-1"), unmatched="estimate"))
 
     assert origin(found).price_basis == "estimate"
     assert "us-east-1 on demand for want of xx-west-1 (" in origin(found).source
@@ -78,17 +79,17 @@ def test_a_region_that_is_not_listed_is_said() -> None:
 
 def test_a_scaled_row_is_an_estimate_of_the_older_date() -> None:
     """58.8928 dollars in eu-north-1: 55.04 of 2026-07-20 times a ratio of 2025-04-05."""
-    found = price(Tariff("h", place=replace(P5, region="eu-north-1"), unmatched="estimate"))
+    found = price(Tariff("h", location=replace(P5, region="eu-north-1"), unmatched="estimate"))
 
     assert rent(found) == Fraction("58.8928") / 8
     assert origin(found) == Provenance(
-        "estimate", "scaled aws p5.48xlarge eu-north-1 on demand (ec2-shop)", "2025-04-05"
+        "estimate", "scaled aws p5.48xlarge eu-north-1 on demand (ec2-shop)", "2025-04-05", Derivation.SCALED
     )
 
 
 def test_an_unknown_region_is_said() -> None:
     """Nobody told one."""
-    found = price(Tariff("h", place=replace(P5, region=""), unmatched="estimate"))
+    found = price(Tariff("h", location=replace(P5, region=""), unmatched="estimate"))
 
     assert "us-east-1 on demand region unknown (" in origin(found).source
 
@@ -99,7 +100,10 @@ def test_a_gpu_of_no_known_instance_has_its_market_price_as_an_estimate() -> Non
 
     assert rent(found) == Fraction("3.875")
     assert origin(found) == Provenance(
-        "estimate", "median list price of H100-SXM5-80GB at crusoe, lambda, nebius, runpod", "2026-09-25"
+        "estimate",
+        "median list price of H100-SXM5-80GB at crusoe, lambda, nebius, runpod",
+        "2026-09-25",
+        Derivation.MARKET,
     )
 
 
@@ -114,19 +118,19 @@ def test_a_vgpu_is_estimated_by_its_part_of_the_memory() -> None:
 def test_an_estimate_can_be_switched_off() -> None:
     """Unpriced then, also where the instance is known: nobody asked for a list price."""
     storage = Overhead("storage", Decimal(8), "hour", "host", "overheads[0]")
-    found = price(Tariff("h", (), (storage,), place=P5, unmatched="unpriced"))
+    found = price(Tariff("h", (), (storage,), location=P5, unmatched="unpriced"))
 
     assert not found.priced
     assert [rate.component for rate in found.rates] == ["storage"]
-    assert Tariff("h", place=P5).quote(H100) is None
+    assert Tariff("h", location=P5).quote(H100) is None
 
 
 def test_a_rule_takes_the_list_price_less_its_discount() -> None:
     """55.04 x (1 - 0.30) / 8 = 4.816 dollars; a commitment is paid always."""
     terms = Listed("aws", discount_ratio=Decimal("0.30"), discount_of="on_demand", billing="always")
-    tariff = Tariff("h", (rule(terms, instance_type="p5.*", lifecycle="spot"),), place=P5)
+    tariff = Tariff("h", (rule(terms, instance_type="p5.*", lifecycle="spot"),), location=P5)
     assert not price(tariff).priced  # this host is not spot
-    found = price(replace(tariff, place=replace(P5, lifecycle="spot")))
+    found = price(replace(tariff, location=replace(P5, lifecycle="spot")))
 
     assert rent(found) == Fraction("4.816")
     assert not found.rates[0].while_up
@@ -134,6 +138,7 @@ def test_a_rule_takes_the_list_price_less_its_discount() -> None:
         "catalogue",
         "hardware[0].rented: aws p5.48xlarge us-east-1 on demand less 30 % (karpenter-aws)",
         "2026-07-20",
+        Derivation.LISTED,
     )
 
 
@@ -171,7 +176,7 @@ def test_a_rule_that_the_catalogue_cannot_answer_leaves_the_gpu_unpriced(
     place: HostLocation, terms: Listed, reason: str
 ) -> None:
     """Its type may be known later, and spot was asked for: no estimate in its stead; the reason is told."""
-    tariff = Tariff("h", (rule(terms),), place=place, unmatched="estimate")
+    tariff = Tariff("h", (rule(terms),), location=place, unmatched="estimate")
 
     assert tariff.quote(H100) == NoQuote(reason)
     assert not price(tariff).priced
@@ -219,19 +224,21 @@ def test_what_no_list_has_is_estimated_by_the_same_gpu(
     place: HostLocation, terms: Listed, gpu: str, per_gpu: str, source: str
 ) -> None:
     """At the lowest large cloud, where the hardware is of one; the same with and without a rule."""
-    ruled = price(Tariff("h", (rule(terms),), place=place), Gpu("GPU-a", gpu))
+    ruled = price(Tariff("h", (rule(terms),), location=place), Gpu("GPU-a", gpu))
 
     assert rent(ruled) == Fraction(per_gpu)
     assert origin(ruled).price_basis == "estimate"
     assert source in origin(ruled).source
     if place != UNKNOWN_LOCATION and not terms.discount_ratio:
-        unruled = price(Tariff("h", place=place, unmatched="estimate"), Gpu("GPU-a", gpu))
+        unruled = price(Tariff("h", location=place, unmatched="estimate"), Gpu("GPU-a", gpu))
         assert rent(unruled) == rent(ruled)
 
 
 def test_hardware_of_a_large_cloud_without_a_known_type_costs_what_large_clouds_ask() -> None:
     """Its firmware tells the cloud alone."""
-    found = price(Tariff("h", place=HostLocation("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200"))
+    found = price(
+        Tariff("h", location=HostLocation("gcp"), unmatched="estimate"), Gpu("GPU-a", "NVIDIA H200")
+    )
 
     assert rent(found) == Fraction("7.912")
 
@@ -253,7 +260,7 @@ def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
     priced: bool,  # noqa: FBT001  # a column
 ) -> None:
     """`unmatched_hardware: unpriced` is of list prices that no list has as well; the reason says so."""
-    tariff = Tariff("h", (rule(Listed()),), place=place, stand_ins=False)
+    tariff = Tariff("h", (rule(Listed()),), location=place, stand_ins=False)
     found = tariff.quote(H100)
 
     assert isinstance(found, Quote) is priced
@@ -272,7 +279,9 @@ def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
 )
 def test_a_rule_matches_by_place(match: dict[str, str], matches: bool) -> None:  # noqa: FBT001  # a column
     """Every pattern given must cover what the host's cloud said."""
-    assert price(Tariff("h", (rule(Rented((RentPrice(Decimal(1)),)), **match),), place=P5)).priced is matches
+    assert (
+        price(Tariff("h", (rule(Rented((RentPrice(Decimal(1)),)), **match),), location=P5)).priced is matches
+    )
 
 
 def test_a_pattern_for_azure_may_leave_standard_out() -> None:
@@ -280,7 +289,7 @@ def test_a_pattern_for_azure_may_leave_standard_out() -> None:
     place = HostLocation(cloud="azure", instance_type="Standard_ND96isr_H100_v5", region="eastus")
     for pattern in ("ND96isr_*", "Standard_ND96isr_H100_v5"):
         own = rule(Rented((RentPrice(Decimal(1)),)), instance_type=pattern)
-        assert price(Tariff("h", (own,), place=place)).priced
+        assert price(Tariff("h", (own,), location=place)).priced
 
 
 def test_a_place_that_is_not_known_matches_only_what_covers_nothing() -> None:
@@ -291,7 +300,7 @@ def test_a_place_that_is_not_known_matches_only_what_covers_nothing() -> None:
 
 def test_a_list_price_never_changes_by_itself() -> None:
     """A tick is not cut for it: it has no dates."""
-    tariff = Tariff("h", (rule(Listed("aws")),), place=P5, unmatched="estimate")
+    tariff = Tariff("h", (rule(Listed("aws")),), location=P5, unmatched="estimate")
     assert list(tariff.changes(0, NOW)) == []
 
 
@@ -317,7 +326,8 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row() -> None:
         if kind != "none":
             assert found.dollars_per_hour == Decimal(line["on_demand"])
             assert found.as_of == line["as_of"]
-            assert quotes.is_scaled(found.source) is (kind == "scaled")
+            assert found.source.startswith("scaled ") is (kind == "scaled")
+            assert (found.derivation is Derivation.SCALED) is (kind == "scaled")
             less = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), discounted)
             assert isinstance(less, Quote)
             assert less.price_basis == found.price_basis

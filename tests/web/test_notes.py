@@ -15,7 +15,7 @@ from exporter.readings import Gpu, ServerKey, ServerReading, UnreadReason, Unrea
 from exporter.report import Build, Report, SourceRow, Window
 from exporter.sources.nvml.library import ADVICE, LIBRARY_NOT_FOUND
 from exporter.tariff.calendar import month_of
-from exporter.tariff.rate import Provenance
+from exporter.tariff.rate import Derivation, Provenance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Retirement
 from exporter.web.cost_json import document
@@ -336,7 +336,7 @@ def test_a_scaled_price_is_noted_as_one(make_report: MakeReport) -> None:
         "scaled aws p5.48xlarge eu-north-1 on demand (x)",
         "hardware[0].rented: scaled aws p5 (x)",
     ):
-        origin = Provenance("estimate", source, "2025-04-05")
+        origin = Provenance("estimate", source, "2025-04-05", Derivation.SCALED)
         prices = (replace(report.prices[0], provenance=origin), *report.prices[1:])
 
         assert noted(replace(report, prices=prices)) == [
